@@ -19,7 +19,7 @@ setup: .venv/.ready ## make the virtual environment; does nothing when it is up 
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements/lock.txt
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
-	@python contracts/codegen/third_party.py
+	@python -m contracts.codegen.third_party
 	@python -m grpc_tools.protoc -I third_party/protovalidate --python_out=gen --mypy_out=quiet:gen buf/validate/validate.proto
 	@touch $@
 

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 
 FIELD = descriptor_pb2.FieldDescriptorProto
 NAMED_TYPES = ("TYPE_MESSAGE", "TYPE_ENUM", "TYPE_GROUP")
-SCALARS = {
-    number: name.removeprefix("TYPE_").lower() for name, number in FIELD.Type.items() if name not in NAMED_TYPES
-}
+SCALARS = {number: name.removeprefix("TYPE_").lower() for name, number in FIELD.Type.items() if name not in NAMED_TYPES}
 LABELS = {FIELD.LABEL_OPTIONAL: "optional ", FIELD.LABEL_REQUIRED: "required ", FIELD.LABEL_REPEATED: "repeated "}
 LAST_FIELD_NUMBER = 536870911
 
@@ -82,7 +80,7 @@ class Printer:
     def _value(self, field: FieldDescriptor, value: Any) -> str:  # noqa: ANN401 - any protobuf field value
         if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
             return "{" + " ".join(self._set_field(inner, each) for inner, each in value.ListFields()) + "}"
-        if field.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
+        if field.enum_type is not None:
             return str(field.enum_type.values_by_number[value].name)
         if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
             return json.dumps(value if isinstance(value, str) else value.decode("latin-1"), ensure_ascii=False)
@@ -113,9 +111,7 @@ class Printer:
             options.append(f"default = {json.dumps(default) if field.type == FIELD.TYPE_STRING else default}")
         options += self._options(field.options)
         tail = f" [{', '.join(options)}]" if options else ""
-        self._out(
-            depth, f"{label}{SCALARS.get(field.type) or field.type_name} {field.name} = {field.number}{tail};"
-        )
+        self._out(depth, f"{label}{SCALARS.get(field.type) or field.type_name} {field.name} = {field.number}{tail};")
 
     def _reserved(self, depth: int, declared: Any, *, inclusive: bool) -> None:  # noqa: ANN401 - message or enum
         if declared.reserved_range:

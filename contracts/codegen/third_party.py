@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import google.rpc
-from export_validate_proto import write_validate_proto
+
+from contracts.codegen.export_validate_proto import write_validate_proto
 
 GOOGLE_PROTOS = ("code.proto",)
 

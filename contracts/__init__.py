@@ -1,0 +1,1 @@
+"""What the contracts say: the policy of every method, its errors, and what follows from both."""

@@ -1,0 +1,1 @@
+"""Code generation: what buf runs, and what gives buf its inputs."""

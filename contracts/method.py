@@ -1,0 +1,75 @@
+"""A method: its name, its messages, its shape and its policy, found by the path that gRPC calls it by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.protobuf import descriptor_pool
+from google.protobuf.message_factory import GetMessageClass
+
+from contracts.policy import ContractError, Policy, read_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+    from google.protobuf.message import Message
+
+OUR_PACKAGE = "solo60."
+# For services of gRPC itself, which know no policy: health, reflection.
+FOREIGN_POLICY = Policy(deadline_s=3600.0, scopes=frozenset({"mesh.inspect"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC, as its descriptor declares it."""
+
+    path: str
+    service: str
+    name: str
+    request_type: type[Message]
+    response_type: type[Message]
+    request_streaming: bool
+    response_streaming: bool
+    policy: Policy
+
+    @property
+    def full_name(self) -> str:
+        """The method as contracts write it: "solo60.gym.v1.GymService/GetGym"."""
+        return self.path[1:]
+
+
+def find_method(path: str) -> Method:
+    """Return the method called by `path` ("/package.Service/Method").
+
+    Raises ContractError when no imported contract has it, or when a method of ours carries no policy.
+    """
+    service_name, _, name = path.removeprefix("/").partition("/")
+    try:
+        service = descriptor_pool.Default().FindServiceByName(service_name)
+        descriptor = service.methods_by_name[name]
+    except KeyError:
+        raise ContractError(f"no imported contract has a method {path}") from None
+    return read_method(descriptor)
+
+
+def read_method(descriptor: MethodDescriptor) -> Method:
+    """Return the method that `descriptor` declares; raise ContractError when a method of ours carries no policy."""
+    service: ServiceDescriptor = descriptor.containing_service
+    ours = service.full_name.startswith(OUR_PACKAGE)
+    return Method(
+        path=f"/{service.full_name}/{descriptor.name}",
+        service=service.full_name,
+        name=descriptor.name,
+        request_type=GetMessageClass(descriptor.input_type),
+        response_type=GetMessageClass(descriptor.output_type),
+        request_streaming=descriptor.client_streaming,
+        response_streaming=descriptor.server_streaming,
+        policy=read_policy(descriptor) if ours else FOREIGN_POLICY,
+    )
+
+
+def methods_of(service: ServiceDescriptor) -> Iterator[Method]:
+    """Yield each method of `service`, in the contract's order."""
+    return map(read_method, service.methods)

@@ -1,0 +1,1 @@
+"""Interceptors: one module for each concept, its client half and its server half together."""

@@ -1,0 +1,91 @@
+"""Call context: who calls for whom, and the correlation id that ties all calls of one request together."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from interceptors.client import ClientCall, ClientInterceptor
+from interceptors.server import Call, ServerInterceptor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interceptors.server import Proceed
+
+CORRELATION_ID = "x-correlation-id"
+USER_ID = "x-user-id"
+_CORRELATION_ID_FORM = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_USER_ID_FORM = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(slots=True)
+class CallContext:
+    """What the work being done now belongs to.
+
+    `caller` is the service whose key the call carries, `user_id` the member on whose behalf it was made (never a proof
+    of identity), `deadline` the instant, on the event loop's clock in seconds, at which it must be over.
+    """
+
+    correlation_id: str
+    user_id: str = ""
+    caller: str = ""
+    idempotency_key: str = ""
+    deadline: float | None = None
+
+
+_current: ContextVar[CallContext | None] = ContextVar("solo60_call_context", default=None)
+
+
+def current_context() -> CallContext | None:
+    """Return the context of the call being served by this task, or None outside of one."""
+    return _current.get()
+
+
+def new_correlation_id() -> str:
+    """Return a correlation id that no other request has."""
+    return uuid.uuid4().hex
+
+
+@contextmanager
+def detached_work(correlation_id: str = "") -> Iterator[CallContext]:
+    """Do work that no call waits for, under a context of its own: it has no deadline but those of its own calls."""
+    context = CallContext(correlation_id or new_correlation_id())
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)
+
+
+class ServerContext(ServerInterceptor):
+    """Makes the caller's correlation id and user id current for the handler, and answers with the correlation id.
+
+    A correlation id that is missing, or is not 8 to 64 letters, digits, "_" or "-", is replaced by a new one: it goes
+    into log lines.
+    """
+
+    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+        correlation_id = call.metadata.get(CORRELATION_ID, "")
+        if not _CORRELATION_ID_FORM.fullmatch(correlation_id):
+            correlation_id = new_correlation_id()
+        user_id = call.metadata.get(USER_ID, "")
+        call.correlation_id = correlation_id
+        call.context.set_trailing_metadata(((CORRELATION_ID, correlation_id),))
+        _current.set(CallContext(correlation_id, user_id if _USER_ID_FORM.fullmatch(user_id) else ""))
+        return await proceed(call)
+
+
+class ClientContext(ClientInterceptor):
+    """Sends the correlation id and the user id of the call being served with every call made for it."""
+
+    def start(self, call: ClientCall) -> None:
+        context = current_context()
+        call.correlation_id = context.correlation_id if context else new_correlation_id()
+        call.metadata.append((CORRELATION_ID, call.correlation_id))
+        if context and context.user_id:
+            call.metadata.append((USER_ID, context.user_id))

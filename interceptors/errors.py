@@ -1,0 +1,167 @@
+"""Errors: servicers raise, this module answers with google.rpc.Status, and the caller gets the same class back.
+
+What is not a ServiceError is a fault of the service: its text stays in the log, and the caller gets a bare INTERNAL
+with the correlation id. So does a reason that the method's contract does not list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+import structlog
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from contracts.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Internal,
+    MessageTooLarge,
+    ServiceError,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+    UnknownError,
+    Violation,
+)
+from contracts.policy import seconds
+from contracts.service_error import DOMAIN, PLATFORM_REASONS
+from interceptors.server import Call, ServerInterceptor
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from interceptors.server import Proceed
+
+STATUS_DETAILS = "grpc-status-details-bin"
+CORRELATION_ID = "x-correlation-id"
+# What of a service that we depend on is no fault of ours: the same call may succeed later.
+TRANSIENT = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+)
+_INTERNAL_SENTENCE = "The service failed. Its log says why, under this correlation id."
+# A status without a reason of ours is the transport's own verdict.
+_BY_CODE: dict[grpc.StatusCode, type[ServiceError]] = {
+    grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: MessageTooLarge,
+}
+
+_log = structlog.stdlib.get_logger("solo60.errors")
+
+
+class ServerErrors(ServerInterceptor):
+    """Answers every error of the chain and the handler with a rich status; the outermost interceptor of a server."""
+
+    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+        try:
+            return await proceed(call)
+        except asyncio.CancelledError as error:
+            if _task_is_cancelled():
+                raise
+            # The handler raised it on its own: without an answer the caller would wait until its deadline.
+            await self._answer(call, error)
+        except Exception as error:  # noqa: BLE001 - this is where every error ends, and it is logged
+            await self._answer(call, error)
+        raise AssertionError("abort always raises")
+
+    async def _answer(self, call: Call, error: BaseException) -> None:
+        answer = answer_to(error, call)
+        if isinstance(answer, Internal):
+            _log.error("internal error", method=call.method.full_name, exc_info=error)
+        trailing = (
+            (CORRELATION_ID, call.correlation_id),
+            (STATUS_DETAILS, status_of_error(answer, call.correlation_id).SerializeToString()),
+        )
+        await call.context.abort(answer.code, answer.message, trailing)
+
+
+def answer_to(error: BaseException, call: Call) -> ServiceError:
+    """Return what the caller is told of `error`: nothing that the method's contract does not promise."""
+    if isinstance(error, asyncio.CancelledError) and _task_is_cancelled():
+        return DeadlineExceeded() if _is_overdue(call) else Cancelled()
+    if not isinstance(error, ServiceError) or isinstance(error, Internal):
+        return Internal(_INTERNAL_SENTENCE)
+    if error.callee and error.reason in PLATFORM_REASONS:
+        return _answer_to_lost_callee(error)
+    return error if error.reason in call.method.policy.errors else Internal(_INTERNAL_SENTENCE)
+
+
+def _answer_to_lost_callee(error: ServiceError) -> ServiceError:
+    if error.code in TRANSIENT:
+        return Unavailable("A service that this one depends on is not reachable now.")
+    return Internal(_INTERNAL_SENTENCE)
+
+
+def _task_is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _is_overdue(call: Call) -> bool:
+    return call.context.time_remaining() <= 0
+
+
+def status_of_error(error: ServiceError, correlation_id: str) -> status_pb2.Status:
+    """Return the google.rpc.Status of an error: ErrorInfo, and BadRequest or RetryInfo where they apply (AIP-193)."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason_name(), domain=DOMAIN, metadata=error.metadata)
+    info.metadata["correlation_id"] = correlation_id
+    details: list[Message] = [info]
+    if error.violations:
+        bad_request = error_details_pb2.BadRequest()
+        for violation in error.violations:
+            bad_request.field_violations.add(field=violation.field, description=violation.description)
+        details.append(bad_request)
+    if error.retry_after_s is not None:
+        delay = Duration()
+        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    status = status_pb2.Status(code=error.code.value[0], message=error.message)
+    for detail in details:
+        status.details.add().Pack(detail)
+    return status
+
+
+def error_of_call(rpc_error: grpc.aio.AioRpcError, callee: str) -> ServiceError:
+    """Return the exception for a call of `callee` that failed."""
+    return error_of_status(rpc_error.code(), rpc_error.details(), rpc_error.trailing_metadata(), callee)
+
+
+def error_of_status(
+    code: grpc.StatusCode, message: str | None, trailing: grpc.aio.Metadata | None, callee: str
+) -> ServiceError:
+    """Return the exception for a status received from `callee`; UnknownError where its reason means nothing here."""
+    details = _details_by_type(trailing)
+    info = error_details_pb2.ErrorInfo.FromString(details.get("google.rpc.ErrorInfo", b""))
+    bad_request = error_details_pb2.BadRequest.FromString(details.get("google.rpc.BadRequest", b""))
+    retry_info = details.get("google.rpc.RetryInfo")
+    known = ServiceError.by_reason.get(info.reason) if info.domain == DOMAIN else _BY_CODE.get(code)
+    error = known(message or "") if known else UnknownError(code, message or "")
+    error.metadata = dict(info.metadata)
+    error.correlation_id = error.metadata.pop("correlation_id", "")
+    error.violations = tuple(Violation(each.field, each.description) for each in bad_request.field_violations)
+    if retry_info is not None:
+        error.retry_after_s = seconds(error_details_pb2.RetryInfo.FromString(retry_info).retry_delay)
+    error.callee = callee
+    return error
+
+
+def _details_by_type(trailing: grpc.aio.Metadata | None) -> dict[str, bytes]:
+    raw = trailing.get(STATUS_DETAILS) if trailing else None
+    if not isinstance(raw, bytes):
+        return {}
+    try:
+        return {detail.TypeName(): detail.value for detail in status_pb2.Status.FromString(raw).details}
+    except DecodeError:
+        _log.warning("a status came with malformed details")
+        return {}

@@ -1,0 +1,61 @@
+"""Validation: a message that breaks the rules beside its fields reaches neither handler nor caller (C3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import protovalidate
+
+from buf.validate import validate_pb2
+from contracts.errors import Internal, InvalidRequest, Violation
+from interceptors.server import Call, ServerInterceptor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from google.protobuf.message import Message
+
+    from contracts.method import Method
+
+
+class ServerValidation(ServerInterceptor):
+    """Refuses a bad request with one violation for each field; a bad answer is our own fault and becomes INTERNAL."""
+
+    def applies_to(self, method: Method) -> bool:
+        # The first look at a type compiles its rules, which takes milliseconds: do it before the first call.
+        violations_of(method.request_type())
+        violations_of(method.response_type())
+        return True
+
+    def on_request(self, call: Call, message: Message) -> None:  # noqa: ARG002 - every call alike
+        violations = violations_of(message)
+        if violations:
+            fields = ", ".join(violation.field or "the request" for violation in violations)
+            raise InvalidRequest(f"The request breaks the contract: {fields}.", violations=violations)
+
+    def on_response(self, call: Call, message: Message) -> None:
+        violations = violations_of(message)
+        if violations:
+            broken = "; ".join(f"{violation.field} {violation.description}" for violation in violations)
+            raise Internal(f"the answer of {call.method.full_name} breaks the contract: {broken}")
+
+
+def violations_of(message: Message) -> list[Violation]:
+    """Return what in `message` breaks the rules of its contract; descriptions name the rule, never the value."""
+    found = protovalidate.collect_violations(message)
+    return [
+        Violation(_path(each.field.elements), each.message)
+        for each in (validate_pb2.Violation.FromString(violation.proto.to_binary()) for violation in found)
+    ]
+
+
+def _path(elements: Iterable[validate_pb2.FieldPathElement]) -> str:
+    return ".".join(element.field_name + _subscript(element) for element in elements)
+
+
+def _subscript(element: validate_pb2.FieldPathElement) -> str:
+    kind = element.WhichOneof("subscript")
+    if kind is None:
+        return ""
+    # A map's key may be personal data: its place is told, the key itself is not.
+    return f"[{element.index}]" if kind == "index" else "[]"
