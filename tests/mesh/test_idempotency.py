@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, RequestInProgress
+from interceptors.context import detached_work
+from mesh.database import Database
+from mesh.idempotency import IDEMPOTENCY_KEYS, once
+from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from google.protobuf.message import Message
+
+    from mesh.database import Connection
+
+MIGRATIONS = sorted((Path(__file__).parents[2] / "services").glob("*/migrations/*.sql"))
+REQUEST = CreateGymRequest(name="Field Street Gym")
+
+
+@pytest.fixture
+async def database(empty_database_url: str) -> AsyncIterator[Database]:
+    """Make a database with the table of keys, and one that counts effects."""
+    database = await Database.connect(empty_database_url)
+    async with database.transaction() as connection:
+        await connection.execute(IDEMPOTENCY_KEYS)
+        await connection.execute("create table effects (number bigint generated always as identity)")
+    yield database
+    await database.close()
+
+
+@asynccontextmanager
+async def calling(database: Database, key: str = "key-1", caller: str = "session") -> AsyncIterator[Connection]:
+    """Serve a call with this key in a transaction of its own."""
+    with detached_work() as context:
+        context.caller, context.idempotency_key = caller, key
+        async with database.transaction() as connection:
+            yield connection
+
+
+async def act(connection: Connection, request: Message = REQUEST) -> str:
+    """Act once, and return the name in the answer: it tells which effect it answers."""
+
+    async def respond() -> CreateGymResponse:
+        number = await connection.fetchval("insert into effects default values returning number")
+        response = CreateGymResponse()
+        response.gym.name = f"effect {number}"
+        return response
+
+    return (await once(connection, request, respond, CreateGymResponse)).gym.name
+
+
+async def effects(database: Database) -> int:
+    """Count what happened."""
+    async with database.connection() as connection:
+        return int(await connection.fetchval("select count(*) from effects"))
+
+
+async def test_a_repetition_gets_the_first_answer_and_has_no_effect(database: Database) -> None:
+    """S6: the same key with the same request acts once and is answered alike."""
+    async with calling(database) as connection:
+        first = await act(connection)
+    async with calling(database) as connection:
+        second = await act(connection)
+
+    assert (first, second) == ("effect 1", "effect 1")
+    assert await effects(database) == 1
+
+
+async def test_twenty_calls_at_once_with_one_key_act_once(database: Database) -> None:
+    """S6: a retry may overtake the attempt it repeats; it waits for it and gets its answer."""
+
+    async def call() -> str:
+        async with calling(database) as connection:
+            return await act(connection)
+
+    answers = await asyncio.gather(*[call() for _ in range(20)])
+
+    assert set(answers) == {"effect 1"}
+    assert await effects(database) == 1
+
+
+async def test_a_key_that_comes_with_another_request_is_refused(database: Database) -> None:
+    """T-f1: the same key with another payload is IDEMPOTENCY_KEY_REUSED, and nothing happens."""
+    async with calling(database) as connection:
+        await act(connection)
+
+    with pytest.raises(IdempotencyKeyReused):
+        async with calling(database) as connection:
+            await act(connection, CreateGymRequest(name="Another Gym"))
+
+    assert await effects(database) == 1
+
+
+@pytest.mark.parametrize(("key", "caller"), [("key-2", "session"), ("key-1", "cli")])
+async def test_another_key_or_another_caller_acts_anew(database: Database, key: str, caller: str) -> None:
+    """S6: callers choose their keys without knowing each other's."""
+    async with calling(database) as connection:
+        await act(connection)
+    async with calling(database, key, caller) as connection:
+        assert await act(connection) == "effect 2"
+
+
+async def test_each_method_has_keys_of_its_own(database: Database) -> None:
+    """S6: one key may run through several methods, such as the id of a booking."""
+    async with calling(database) as connection:
+        await act(connection)
+    async with calling(database) as connection:
+        assert await act(connection, GetGymRequest()) == "effect 2"
+
+
+async def test_a_failure_leaves_the_key_free(database: Database) -> None:
+    """S6: a call that had no effect may be repeated with its key, and then acts."""
+
+    async def fail() -> CreateGymResponse:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        async with calling(database) as connection:
+            await once(connection, REQUEST, fail, CreateGymResponse)
+
+    async with calling(database) as connection:
+        await act(connection)
+    assert await effects(database) == 1
+
+
+async def test_a_repetition_that_cannot_wait_any_longer_is_told_to_come_back(database: Database) -> None:
+    """T-f1: a key that is being worked on answers REQUEST_IN_PROGRESS at the latest when half of the time is gone."""
+    async with calling(database) as connection:
+        await act(connection)
+
+        async with calling(database) as impatient:
+            await impatient.execute("set local lock_timeout = '50ms'")
+            with pytest.raises(RequestInProgress):
+                await act(impatient)
+
+
+async def test_outside_of_a_call_with_a_key_nothing_is_done(database: Database) -> None:
+    """S6: no effect without a key."""
+    with pytest.raises(IdempotencyKeyMissing):
+        async with database.transaction() as connection:
+            await act(connection)
+    with pytest.raises(IdempotencyKeyMissing):
+        async with calling(database, key="") as connection:
+            await act(connection)
+
+    assert await effects(database) == 0
+
+
+async def test_what_is_kept_of_a_request_is_its_fingerprint(database: Database) -> None:
+    """S4: a request may hold personal data; the table holds 32 bytes of it."""
+    async with calling(database) as connection:
+        await act(connection)
+
+    async with database.connection() as connection:
+        row = await connection.fetchrow("select * from idempotency_keys")
+    assert row is not None
+    assert len(row["request_sha256"]) == 32
+    assert REQUEST.name.encode() not in row["request_sha256"] + row["response"]
+
+
+@pytest.mark.parametrize("migration", MIGRATIONS, ids=lambda path: "/".join(path.parts[-3:]))
+def test_every_service_makes_the_table_alike(migration: Path) -> None:
+    """A migration that makes the table makes it as `once` expects it."""
+    sql = migration.read_text()
+
+    assert ("create table idempotency_keys" in sql) == (IDEMPOTENCY_KEYS in sql)
