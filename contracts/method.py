@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 OUR_PACKAGE = "solo60."
-# For services of gRPC itself, which know no policy: health, reflection.
-FOREIGN_POLICY = Policy(deadline_s=3600.0, scopes=frozenset({"mesh.inspect"}))
+# For services of gRPC itself, which know no policy: health is watched for ever.
+FOREIGN_POLICY = Policy(deadline_s=math.inf, scopes=frozenset({"mesh.inspect"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +74,9 @@ def read_method(descriptor: MethodDescriptor) -> Method:
 def methods_of(service: ServiceDescriptor) -> Iterator[Method]:
     """Yield each method of `service`, in the contract's order."""
     return map(read_method, service.methods)
+
+
+def service_of_stub(stub_type: type) -> ServiceDescriptor:
+    """Return the service that a generated stub class calls."""
+    package = stub_type.__module__.rpartition(".")[0]
+    return descriptor_pool.Default().FindServiceByName(f"{package}.{stub_type.__name__.removesuffix('Stub')}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 from contracts.errors import DeadlineExceeded
@@ -11,6 +12,7 @@ from interceptors.context import current_context
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
+    from contracts.method import Method
     from interceptors.server import Proceed
 
 # Less than this is not worth beginning with.
@@ -38,6 +40,9 @@ def remaining_s() -> float | None:
 
 class ServerDeadline(ServerInterceptor):
     """Ends a call at the caller's deadline or the contract's ceiling, whichever is sooner, and refuses what is late."""
+
+    def applies_to(self, method: Method) -> bool:
+        return math.isfinite(method.policy.deadline_s)
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         budget_s = min(call.context.time_remaining(), call.method.policy.deadline_s)

@@ -7,7 +7,7 @@ with the correlation id. So does a reason that the method's contract does not li
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import grpc
 import structlog
@@ -28,7 +28,7 @@ from contracts.errors import (
     Violation,
 )
 from contracts.policy import seconds
-from contracts.service_error import DOMAIN, PLATFORM_REASONS
+from contracts.service_error import DOMAIN, PLATFORM_REASONS, status_of_number
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class ServerErrors(ServerInterceptor):
                 raise
             # The handler raised it on its own: without an answer the caller would wait until its deadline.
             await self._answer(call, error)
+        except grpc.aio.AbortError:
+            raise  # answered already, by a servicer that is not ours: health, reflection
         except Exception as error:  # noqa: BLE001 - this is where every error ends, and it is logged
             await self._answer(call, error)
         raise AssertionError("abort always raises")
@@ -88,6 +90,8 @@ class ServerErrors(ServerInterceptor):
 
 def answer_to(error: BaseException, call: Call) -> ServiceError:
     """Return what the caller is told of `error`: nothing that the method's contract does not promise."""
+    if isinstance(error, grpc.aio.AbortError):
+        return UnknownError(_code_of(call), call.context.details())
     if isinstance(error, asyncio.CancelledError) and _task_is_cancelled():
         return DeadlineExceeded() if _is_overdue(call) else Cancelled()
     if not isinstance(error, ServiceError) or isinstance(error, Internal):
@@ -101,6 +105,11 @@ def _answer_to_lost_callee(error: ServiceError) -> ServiceError:
     if error.code in TRANSIENT:
         return Unavailable("A service that this one depends on is not reachable now.")
     return Internal(_INTERNAL_SENTENCE)
+
+
+def _code_of(call: Call) -> grpc.StatusCode:
+    # grpc.aio keeps the number where its types promise the enum.
+    return status_of_number(cast("int", call.context.code()))
 
 
 def _task_is_cancelled() -> bool:

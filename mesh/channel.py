@@ -1,0 +1,97 @@
+"""Channels: a typed stub for each service, with the whole client chain and the policy of its contract built in (L1)."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import grpc.aio
+from opentelemetry import trace
+
+from contracts.method import service_of_stub
+from contracts.service_config import service_config
+from interceptors.api_key import ClientApiKey
+from interceptors.client import client_chain
+from interceptors.context import ClientContext
+from interceptors.deadline import ClientDeadline
+from interceptors.idempotency import ClientIdempotencyKey
+from interceptors.tracing import ClientTracing
+from mesh.config import load_settings
+from mesh.keyring import own_key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from interceptors.client import ClientInterceptor
+    from mesh.config import Settings
+
+# After a restart a service is found again within this time.
+LONGEST_RECONNECT_PAUSE_MS = 2_000
+
+
+class Stub(Protocol):
+    """What protoc generates for the callers of a service."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None: ...
+
+
+StubType = TypeVar("StubType", bound=Stub)
+
+
+class Channels:
+    """The channels of one process, one for each service it calls, opened when first asked for."""
+
+    def __init__(self, settings: Settings, key: Callable[[], str]) -> None:
+        self._settings = settings
+        self._interceptors = client_chain(client_interceptors(key))
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def stub(self, stub_type: type[StubType]) -> StubType:
+        """Return a stub of the given class, connected to the address in `<NAME>_SERVICE_URL`."""
+        service = service_of_stub(stub_type)
+        name = service.full_name.split(".")[1]
+        if name not in self._channels:
+            self._channels[name] = grpc.aio.insecure_channel(
+                self._settings.url_of(name),
+                options=channel_options(service_config(service)),
+                interceptors=self._interceptors,
+            )
+        return stub_type(self._channels[name])
+
+    async def close(self) -> None:
+        """Close every channel; calls under way are cancelled."""
+        for channel in self._channels.values():
+            await channel.close()
+        self._channels.clear()
+
+
+def client_interceptors(key: Callable[[], str]) -> list[ClientInterceptor]:
+    """Return the interceptors of every client, outermost first: the one place where their order stands."""
+    return [
+        ClientDeadline(),
+        ClientContext(),
+        ClientApiKey(key),
+        ClientIdempotencyKey(),
+        ClientTracing(trace.get_tracer_provider()),
+    ]
+
+
+def channel_options(config: str) -> list[tuple[str, Any]]:
+    """Return the options of a channel with the given service config."""
+    return [
+        ("grpc.service_config", config),
+        ("grpc.service_config_disable_resolution", 1),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", LONGEST_RECONNECT_PAUSE_MS),
+    ]
+
+
+@asynccontextmanager
+async def connect(stub_type: type[StubType], settings: Settings | None = None) -> AsyncIterator[StubType]:
+    """Connect to one service for the time of the context, with this process's settings and key."""
+    settings = settings or load_settings()
+    channels = Channels(settings, own_key(settings))
+    try:
+        yield channels.stub(stub_type)
+    finally:
+        await channels.close()

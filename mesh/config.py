@@ -1,0 +1,127 @@
+"""Settings: everything that differs between two places where the mesh runs, from the environment and `.env`.
+
+This module alone reads the environment. An unknown or malformed setting stops the start with one sentence that names
+it; the sentence never repeats a value, which may be a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SERVICE_NAMES = ("auth", "user", "gym", "session", "payment", "subscription", "communication")
+URL_SUFFIX = "_SERVICE_URL"
+
+
+class SettingsError(Exception):
+    """A setting is unknown, missing or malformed; the sentence names it."""
+
+
+def _address(value: str) -> str:
+    if not re.fullmatch(r"([a-z]+:///?)?[^/\s]+:[0-9]{1,5}", value):
+        raise ValueError('must be "host:port", or a gRPC target such as "dns:///host:port"')
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class Settings(BaseSettings):
+    """The settings of one process; each field's name in capitals is the environment variable."""
+
+    model_config = SettingsConfigDict(frozen=True, env_file=".env", extra="forbid", env_ignore_empty=True)
+
+    # Where each service is found, and by default listens.
+    auth_service_url: Address = "127.0.0.1:50051"
+    user_service_url: Address = "127.0.0.1:50052"
+    gym_service_url: Address = "127.0.0.1:50053"
+    session_service_url: Address = "127.0.0.1:50054"
+    payment_service_url: Address = "127.0.0.1:50055"
+    subscription_service_url: Address = "127.0.0.1:50056"
+    communication_service_url: Address = "127.0.0.1:50057"
+    # Where this process listens, if not at its own URL: "0.0.0.0:50051" in a container.
+    listen_address: Address | None = None
+
+    # The folder for what a local mesh keeps: database, keys, logs, spans, mail.
+    data_dir: Path = Path(".data")
+    # The PostgreSQL to use; without one, `solo60 up` starts its own.
+    database_url: SecretStr | None = None
+    database_connections: int = Field(default=10, ge=1, le=100)
+
+    # Hashes of every key that is accepted here; default: keyring.json in DATA_DIR.
+    keyring_file: Path | None = None
+    # This process's own key, or the file that holds it, read again whenever it changes.
+    service_api_key: SecretStr | None = None
+    service_api_key_file: Path | None = None
+    # What may be called without a key. gRPC's own health checking sends none.
+    health_open: bool = True
+    reflection_open: bool = False
+
+    # How long a stopping service says NOT_SERVING before it closes its port, and then lets calls finish.
+    drain_wait_s: float = Field(default=0.5, ge=0, le=60)
+    drain_grace_s: float = Field(default=10.0, ge=0, le=300)
+
+    # Set by whoever starts this process and holds its standard input: when that closes, the process stops.
+    stop_with_parent: bool = False
+
+    smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:50025")
+    mail_from: str = "Solo60 <no-reply@solo60.example>"
+    admins_email: str = "admins@solo60.example"
+    operators_email: str = "operators@solo60.example"
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    # Puts each call's request, personal data masked, into the access log.
+    log_requests: bool = False
+    # Of new traces, the share that is recorded; a trace that comes with a call keeps its caller's choice.
+    trace_sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    # Where spans go: an OTLP/gRPC collector ("http://host:4317"), a folder that `solo60` reads, both, or neither.
+    otel_exporter_otlp_endpoint: str | None = None
+    span_dir: Path | None = None
+
+    def url_of(self, service: str) -> str:
+        """Return the address of a service by its short name, such as "gym"."""
+        return str(getattr(self, f"{service}_service_url"))
+
+    def listen_address_of(self, service: str) -> str:
+        """Return the address at which this process serves `service`."""
+        return self.listen_address or self.url_of(service).removeprefix("dns:///")
+
+    @property
+    def keyring_path(self) -> Path:
+        """The keyring file that servers read and `solo60 keys` writes."""
+        return self.keyring_file or self.data_dir / "keyring.json"
+
+    def key_path_of(self, caller: str) -> Path:
+        """Return the file in which a local mesh keeps the key of `caller`."""
+        return self.data_dir / "keys" / caller
+
+
+def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting
+    """Return the settings of this process; raise SettingsError naming the first that is wrong."""
+    for name in os.environ:
+        if name.endswith(URL_SUFFIX) and name.removesuffix(URL_SUFFIX).lower() not in SERVICE_NAMES:
+            known = ", ".join(service.upper() + URL_SUFFIX for service in SERVICE_NAMES)
+            raise SettingsError(f"{name}: there is no such service; known are {known}.")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = ".".join(map(str, first["loc"])).upper()
+        raise SettingsError(f"{name}: {_sentence(first['type'], first['msg'])}.") from None
+
+
+def _sentence(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "there is no such setting"
+    return message.removeprefix("Value error, ")
+
+
+def child_environment(**settings: object) -> dict[str, str]:
+    """Return the environment for a process started from this one, with `settings` (by field name) set."""
+    changed = {name.upper(): str(value) for name, value in settings.items() if value is not None}
+    return {**os.environ, **changed}

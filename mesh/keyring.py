@@ -1,0 +1,133 @@
+"""The keyring file: which keys a server accepts, and how keys come and go without a failed call (S2).
+
+The file holds hashes, never keys; a key is shown once, when it is issued. Servers read it again whenever it changes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from interceptors.keyring import KeyRecord, Keyring, mint_key, record_of_key
+from mesh.config import SettingsError
+from mesh.watched_file import WatchedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from mesh.config import Settings
+
+
+def accepted_keys(settings: Settings) -> Callable[[], Keyring]:
+    """Return the keys to accept, always as the file says now; raise SettingsError where there is no usable file."""
+    path = settings.keyring_path
+    try:
+        return WatchedFile(path, parse_keyring)
+    except FileNotFoundError:
+        raise SettingsError(f"KEYRING_FILE: there is no file {path}; `solo60 keys issue` makes it.") from None
+    except ValueError:
+        raise SettingsError(f"KEYRING_FILE: {path} is not a keyring.") from None
+
+
+def own_key(settings: Settings) -> Callable[[], str]:
+    """Return this process's own key, always as its file says now; raise SettingsError where there is none."""
+    literal = settings.service_api_key
+    if literal is not None:
+        return literal.get_secret_value
+    path = settings.service_api_key_file
+    if path is None:
+        raise SettingsError("SERVICE_API_KEY: not set, nor is SERVICE_API_KEY_FILE; `solo60 keys issue` makes a key.")
+    try:
+        return WatchedFile(path, str.strip)
+    except OSError as error:
+        raise SettingsError(f"SERVICE_API_KEY_FILE: {path} cannot be read: {error.strerror}.") from None
+
+
+class KeyringFile:
+    """The keyring on disk, changed by one writer at a time and replaced in one step."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def records(self) -> list[KeyRecord]:
+        """Return every key's record; none where there is no file."""
+        return list(parse_keyring(self._path.read_text(encoding="utf-8"))) if self._path.exists() else []
+
+    def issue(self, caller: str, scopes: Iterable[str], environment: str = "dev") -> str:
+        """Return a new key for `caller` and record its hash; keys it has stay valid."""
+        key = mint_key(environment)
+        with self._changing() as records:
+            records.append(record_of_key(key, caller, scopes))
+        return key
+
+    def rotate(self, caller: str, overlap: timedelta, environment: str = "dev") -> str:
+        """Return a new key with the scopes of the newest; the caller's older keys end when `overlap` is over.
+
+        Raises KeyError when the caller has no valid key.
+        """
+        now = datetime.now(UTC)
+        key = mint_key(environment)
+        with self._changing() as records:
+            valid = [record for record in records if record.caller == caller and record.is_valid(now)]
+            if not valid:
+                raise KeyError(caller)
+            for record in valid:
+                ends = min(record.not_after or now + overlap, now + overlap)
+                records[records.index(record)] = replace(record, not_after=ends)
+            records.append(record_of_key(key, caller, valid[-1].scopes))
+        return key
+
+    def revoke(self, key_id: str) -> None:
+        """End a key at once; raise KeyError where there is none with this id."""
+        with self._changing() as records:
+            for index, record in enumerate(records):
+                if record.key_id == key_id:
+                    records[index] = replace(record, revoked=True)
+                    return
+        raise KeyError(key_id)
+
+    @contextmanager
+    def _changing(self) -> Iterator[list[KeyRecord]]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            records = self.records()
+            yield records
+            written = self._path.with_suffix(".new")
+            written.write_text(format_keyring(records), encoding="utf-8")
+            written.replace(self._path)
+
+
+def parse_keyring(text: str) -> Keyring:
+    """Return the keyring in `text`; raise ValueError where it is none."""
+    try:
+        return Keyring(_record(entry) for entry in json.loads(text)["keys"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("not a keyring") from error
+
+
+def _record(entry: dict[str, Any]) -> KeyRecord:
+    not_after = entry["not_after"]
+    return KeyRecord(
+        key_id=entry["key_id"],
+        caller=entry["caller"],
+        sha256=entry["sha256"],
+        scopes=frozenset(entry["scopes"]),
+        not_before=datetime.fromisoformat(entry["not_before"]),
+        not_after=datetime.fromisoformat(not_after) if not_after else None,
+        revoked=entry["revoked"],
+    )
+
+
+def format_keyring(records: Iterable[KeyRecord]) -> str:
+    """Return the keyring file's text: JSON, one object for each key."""
+    return json.dumps({"keys": [asdict(record) for record in records]}, indent=2, default=_plain) + "\n"
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else sorted(value)  # type: ignore[call-overload]  # all else is a set of scopes

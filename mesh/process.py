@@ -1,0 +1,101 @@
+"""A service's process: from settings to SERVING, and on SIGTERM out again without a lost call."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from interceptors.deadline import remaining_s
+from mesh.channel import Channels
+from mesh.config import SettingsError, load_settings
+from mesh.database import Database, DatabaseUnavailable
+from mesh.health import Health
+from mesh.keyring import accepted_keys, own_key
+from mesh.server import MeshServer, server_interceptors
+from mesh.service import Runtime
+from mesh.telemetry import set_up_logging, set_up_tracing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.config import Settings
+    from mesh.service import Service
+
+EXIT_BAD_SETTINGS = 2
+HEALTH_TIMEOUT_S = 1.0
+
+_log = structlog.stdlib.get_logger("solo60.process")
+
+
+def main(service: Service) -> None:
+    """Run `service` until SIGTERM or SIGINT; exit with 2 and one sentence when a setting is wrong."""
+    try:
+        settings = load_settings()
+        set_up_logging(settings, service.name)
+        tracers = set_up_tracing(settings, service.name)
+        asyncio.run(_run_until_told_to_stop(service, settings))
+        tracers.shutdown()
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - to the person who starts the process
+        raise SystemExit(EXIT_BAD_SETTINGS) from None
+
+
+async def _run_until_told_to_stop(service: Service, settings: Settings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    if settings.stop_with_parent:
+        loop.add_reader(sys.stdin, stopping.set)
+    async with serving(service, settings, settings.listen_address_of(service.name)):
+        await stopping.wait()
+        _log.info("stopping")
+
+
+@asynccontextmanager
+async def serving(service: Service, settings: Settings, address: str) -> AsyncIterator[MeshServer]:
+    """Serve `service` at `address` for the time of the context, then drain.
+
+    Draining: say NOT_SERVING, wait until callers have seen it, close the port, let calls under way finish, stop
+    background work, close channels and database.
+    """
+    async with AsyncExitStack() as stack:
+        channels = Channels(settings, own_key(settings))
+        stack.push_async_callback(channels.close)
+        database = await _open_database(settings)
+        stack.push_async_callback(database.close)
+        servicer = await stack.enter_async_context(
+            service.open(Runtime(settings, database, channels, now=lambda: datetime.now(UTC)))
+        )
+        health = Health(service.descriptor.full_name)
+        server = MeshServer(service, servicer, health, server_interceptors(settings, accepted_keys(settings)))
+        await server.start(address)
+        stack.push_async_callback(server.stop, settings.drain_grace_s)
+        stack.push_async_callback(_announce_stop, health, settings.drain_wait_s)
+        await stack.enter_async_context(health.following(lambda: database.is_reachable(HEALTH_TIMEOUT_S)))
+        _log.info("serving", address=address, pid=os.getpid())
+        yield server
+
+
+async def _open_database(settings: Settings) -> Database:
+    url = settings.database_url
+    if url is None:
+        raise SettingsError("DATABASE_URL: not set.")
+    try:
+        return await Database.connect(
+            url.get_secret_value(), max_connections=settings.database_connections, remaining_s=remaining_s
+        )
+    except (DatabaseUnavailable, ValueError) as error:
+        raise SettingsError(f"DATABASE_URL: {error}.") from None
+
+
+async def _announce_stop(health: Health, wait_s: float) -> None:
+    await health.stop_serving()
+    await asyncio.sleep(wait_s)

@@ -1,0 +1,88 @@
+"""The server: one service on one address behind the whole chain of interceptors, with health and reflection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from opentelemetry import trace
+
+from interceptors.access_log import ServerAccessLog
+from interceptors.api_key import ServerApiKey
+from interceptors.context import ServerContext
+from interceptors.deadline import ServerDeadline
+from interceptors.errors import ServerErrors
+from interceptors.idempotency import ServerIdempotencyKey
+from interceptors.server import ServerChain, ServerInterceptor
+from interceptors.tracing import ServerTracing
+from interceptors.validation import ServerValidation
+from mesh.config import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from interceptors.keyring import Keyring
+    from mesh.config import Settings
+    from mesh.health import Health
+    from mesh.service import Service
+
+HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+REFLECTION_SERVICE = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+
+SERVER_OPTIONS: list[tuple[str, Any]] = [
+    # Without this a second process would share the port of the first and take half of its calls.
+    ("grpc.so_reuseport", 0),
+]
+
+
+def server_interceptors(settings: Settings, keyring: Callable[[], Keyring]) -> list[ServerInterceptor]:
+    """Return the interceptors of every server, outermost first: the one place where their order stands."""
+    return [
+        ServerErrors(),
+        ServerContext(),
+        ServerTracing(trace.get_tracer_provider(), frozenset({HEALTH_SERVICE, REFLECTION_SERVICE})),
+        ServerAccessLog(log_requests=settings.log_requests, quiet_services=frozenset({HEALTH_SERVICE})),
+        ServerApiKey(keyring, open_services(settings)),
+        ServerDeadline(),
+        ServerIdempotencyKey(),
+        ServerValidation(),
+    ]
+
+
+def open_services(settings: Settings) -> frozenset[str]:
+    """Return the services that may be called without a key: those of gRPC itself that the settings open."""
+    opened = {HEALTH_SERVICE: settings.health_open, REFLECTION_SERVICE: settings.reflection_open}
+    return frozenset(service for service, is_open in opened.items() if is_open)
+
+
+class MeshServer:
+    """A service's gRPC server; `port` is the one it listens on."""
+
+    def __init__(
+        self, service: Service, servicer: object, health: Health, interceptors: Iterable[ServerInterceptor]
+    ) -> None:
+        self._service = service
+        self._server = grpc.aio.server(interceptors=[ServerChain(list(interceptors))], options=SERVER_OPTIONS)
+        service.add_to_server(servicer, self._server)
+        add_HealthServicer_to_server(health.servicer, self._server)
+        names = (service.descriptor.full_name, HEALTH_SERVICE, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        self.port = 0
+
+    async def start(self, address: str) -> None:
+        """Listen at `address` ("host:port"); raise SettingsError where that is not possible."""
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            name = self._service.name.upper()
+            raise SettingsError(
+                f"{name}_SERVICE_URL: {address} is in use or is not an address of this machine."
+            ) from None
+        await self._server.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls, let those under way finish for `grace_s` seconds, then cancel what is left."""
+        await self._server.stop(grace_s)

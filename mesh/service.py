@@ -1,0 +1,43 @@
+"""A service as the mesh runs it, and what it is given to run with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+    from pathlib import Path
+
+    import grpc.aio
+    from google.protobuf.descriptor import ServiceDescriptor
+
+    from mesh.channel import Channels
+    from mesh.config import Settings
+    from mesh.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a service is given when it opens."""
+
+    settings: Settings
+    database: Database
+    channels: Channels
+    now: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service: its contract, how its servicer is made, and its migrations.
+
+    `open` yields the servicer; what it starts beside it (background work) ends when its context ends.
+    """
+
+    name: str
+    descriptor: ServiceDescriptor
+    add_to_server: Callable[[Any, grpc.aio.Server], None]
+    open: Callable[[Runtime], AbstractAsyncContextManager[Any]]
+    migrations: Path

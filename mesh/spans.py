@@ -1,0 +1,94 @@
+"""The local span store: spans as lines of JSON in a folder, one file for each process, read back as one trace."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+# When a file has grown to this size, it starts anew; one older file is kept.
+LARGEST_FILE_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSpan:
+    """One span of a trace; times in nanoseconds since the epoch."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    service: str
+    name: str
+    kind: str
+    start_ns: int
+    end_ns: int
+    error: str | None
+
+    @property
+    def duration_ms(self) -> float:
+        """How long the span lasted."""
+        return (self.end_ns - self.start_ns) / 1e6
+
+
+class FolderSpanExporter(SpanExporter):
+    """Appends each span of one process to `<folder>/<service>.jsonl`."""
+
+    def __init__(self, folder: Path, service: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{service}.jsonl"
+        self._service = service
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self._path.exists() and self._path.stat().st_size > LARGEST_FILE_BYTES:
+            self._path.replace(self._path.with_suffix(".old.jsonl"))
+        with self._path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(self._record(span)) + "\n" for span in spans)
+        return SpanExportResult.SUCCESS
+
+    def _record(self, span: ReadableSpan) -> dict[str, object]:
+        context = span.get_span_context()
+        return {
+            "trace_id": f"{context.trace_id:032x}" if context else "",
+            "span_id": f"{context.span_id:016x}" if context else "",
+            "parent_id": f"{span.parent.span_id:016x}" if span.parent else None,
+            "service": self._service,
+            "name": span.name,
+            "kind": span.kind.name,
+            "start_ns": span.start_time or 0,
+            "end_ns": span.end_time or 0,
+            "error": span.status.description if not span.status.is_ok else None,
+        }
+
+
+def read_trace(folder: Path, trace_id: str) -> list[StoredSpan]:
+    """Return the spans of one trace from every process's file, in the order of their start."""
+    spans = [
+        StoredSpan(**json.loads(line))
+        for path in folder.glob("*.jsonl")
+        for line in _whole_lines(path)
+        if trace_id in line
+    ]
+    return sorted(spans, key=lambda span: span.start_ns)
+
+
+def _whole_lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as file:
+        # The last line may be in the middle of being written.
+        yield from (line for line in file if line.endswith("\n"))
+
+
+def children_of(spans: Iterable[StoredSpan], parent: StoredSpan | None) -> list[StoredSpan]:
+    """Return the spans directly below `parent`; for None those whose parent is not among `spans`."""
+    spans = list(spans)
+    if parent is not None:
+        return [span for span in spans if span.parent_id == parent.span_id]
+    known = {span.span_id for span in spans}
+    return [span for span in spans if span.parent_id not in known]

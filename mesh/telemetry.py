@@ -1,0 +1,69 @@
+"""Telemetry: logs as lines of JSON on standard output, traces to a collector or to the local span store (S5)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+from mesh.spans import FolderSpanExporter
+
+if TYPE_CHECKING:
+    from mesh.config import Settings
+
+# Short, so that a trace can be looked at as soon as its call has ended.
+EXPORT_INTERVAL_MS = 200
+
+
+def set_up_logging(settings: Settings, service: str) -> None:
+    """Write every log line of this process, also those of libraries, as one JSON object on standard output."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                lambda _logger, _name, event: {"service": service, **event},
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def set_up_tracing(settings: Settings, service: str) -> TracerProvider:
+    """Make this process's spans go where the settings say; `shutdown()` of the result sends those that wait."""
+    provider = TracerProvider(
+        resource=Resource.create({SERVICE_NAME: service}),
+        sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)),
+        shutdown_on_exit=False,
+    )
+    if settings.span_dir is not None:
+        store = FolderSpanExporter(settings.span_dir, service)
+        provider.add_span_processor(BatchSpanProcessor(store, schedule_delay_millis=EXPORT_INTERVAL_MS))
+    if settings.otel_exporter_otlp_endpoint is not None:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - costs 10 MB, and most processes of a laptop need none
+
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(settings.otel_exporter_otlp_endpoint)))
+    trace.set_tracer_provider(provider)
+    return provider

@@ -1,0 +1,130 @@
+"""A mesh inside the test: real servers on real sockets, each with a database of its own, and stubs to call them with.
+
+    async def test_a_gym_is_found(serve: Serve) -> None:
+        mesh = await serve(gym.SERVICE)
+        gyms = mesh.stub(GymServiceStub)
+
+Everything is drained and dropped after the test.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+from pydantic import SecretStr
+
+from contracts.scopes import all_scopes, scopes_of_caller
+from interceptors.keyring import mint_key, record_of_key
+from mesh.channel import Channels, StubType
+from mesh.config import SERVICE_NAMES, Settings
+from mesh.database import Database
+from mesh.keyring import format_keyring
+from mesh.process import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from interceptors.keyring import KeyRecord
+    from mesh.service import Service
+    from tests.support.postgres import DatabaseFactory
+
+OPERATOR = "operator"
+
+
+class Serve(Protocol):
+    """Starts services for one test; settings by field name override the defaults."""
+
+    async def __call__(self, *services: Service, **settings: Any) -> MeshForTests:  # noqa: ANN401 - any setting
+        """Start `services` and return the mesh they make."""
+
+
+class MeshForTests:
+    """Running services, the keys to call them with, and their databases."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:  # noqa: ANN401 - any setting
+        self.keys = {caller: mint_key("test") for caller in (*SERVICE_NAMES, OPERATOR)}
+        self.keyring_path = folder / "keyring.json"
+        self.write_keyring(self._records())
+        urls = {
+            f"{name}_service_url": f"127.0.0.1:{port}" for name, port in zip(SERVICE_NAMES, _free_ports(), strict=True)
+        }
+        self.settings = Settings(
+            _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
+            **{"data_dir": folder, "keyring_file": self.keyring_path, "drain_wait_s": 0.0, **urls, **settings},
+        )
+        self._channels: dict[str, Channels] = {}
+        self._running: dict[str, AsyncExitStack] = {}
+        self._databases: dict[str, Database] = {}
+
+    def stub(self, stub_type: type[StubType], caller: str = OPERATOR) -> StubType:
+        """Return a stub with the key of `caller`: a service has the scopes its calls need, "operator" has all."""
+        if caller not in self._channels:
+            self._channels[caller] = Channels(self.settings, lambda: self.keys[caller])
+        return self._channels[caller].stub(stub_type)
+
+    def database(self, name: str) -> Database:
+        """Return the database of a service, to look into it."""
+        return self._databases[name]
+
+    def write_keyring(self, records: list[KeyRecord]) -> None:
+        """Replace the keyring that every server reads."""
+        self.keyring_path.write_text(format_keyring(records))
+
+    async def start(self, service: Service, database_url: str) -> None:
+        """Serve `service` in this process."""
+        own = {"service_api_key": SecretStr(self.keys[service.name]), "database_url": SecretStr(database_url)}
+        settings = self.settings.model_copy(update=own)
+        stack = self._running[service.name] = AsyncExitStack()
+        self._databases[service.name] = await Database.connect(database_url, max_connections=2)
+        stack.push_async_callback(self._databases[service.name].close)
+        await stack.enter_async_context(serving(service, settings, settings.listen_address_of(service.name)))
+
+    async def stop(self, name: str) -> None:
+        """Drain a service and take it away."""
+        await self._running.pop(name).aclose()
+
+    async def close(self) -> None:
+        """Close every channel and stop every service."""
+        for channels in self._channels.values():
+            await channels.close()
+        for name in reversed(list(self._running)):
+            await self.stop(name)
+
+    def _records(self) -> list[KeyRecord]:
+        return [
+            record_of_key(key, caller, all_scopes() if caller == OPERATOR else scopes_of_caller(caller))
+            for caller, key in self.keys.items()
+        ]
+
+
+@pytest.fixture
+async def serve(database_url: DatabaseFactory, tmp_path: Path) -> AsyncIterator[Serve]:
+    """Start services for one test."""
+    meshes: list[MeshForTests] = []
+
+    async def start(*services: Service, **settings: Any) -> MeshForTests:  # noqa: ANN401 - any setting
+        mesh = MeshForTests(tmp_path, **settings)
+        meshes.append(mesh)
+        for service in services:
+            await mesh.start(service, await database_url(service.name))
+        return mesh
+
+    yield start
+    for mesh in meshes:
+        await mesh.close()
+
+
+def _free_ports() -> list[int]:
+    # All held at once, so that no two are the same.
+    sockets = [socket.socket() for _ in SERVICE_NAMES]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
