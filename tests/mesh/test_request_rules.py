@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from contracts.errors import InvalidRequest, Violation
+from mesh.request_rules import require, text_storable, time_zone_known
+
+
+@pytest.mark.parametrize("name", ["UTC", "Europe/London", "America/Argentina/Buenos_Aires", "Etc/GMT+5"])
+def test_a_zone_of_the_database_is_known(name: str) -> None:
+    """A gym or a user may live by any clock that IANA names."""
+    assert time_zone_known("time_zone", name) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Europe", "Europe/Londinium", "europe/london", "Factory", "localtime", "../UTC", "/etc/passwd"]
+)
+def test_anything_else_is_a_violation_of_its_field(name: str) -> None:
+    """C3: the field is named, and the sentence does not repeat the value."""
+    violation = time_zone_known("user.time_zone", name)
+
+    assert violation is not None
+    assert violation.field == "user.time_zone"
+    assert violation.description == "must be the IANA name of a time zone"
+
+
+def test_text_with_a_zero_character_is_a_violation() -> None:
+    """C3: what PostgreSQL cannot store is the caller's mistake, not a fault of the service."""
+    assert text_storable("name", "Field Street \N{SNOWMAN}\n") is None
+    assert text_storable("name", "Field\x00Street") == Violation("name", "must not contain the character U+0000")
+
+
+def test_all_violations_are_told_at_once() -> None:
+    """C3: one violation for each bad field, in one answer."""
+    one, another = Violation("a", "must be one"), Violation("b", "must be another")
+
+    require(None, None)
+    with pytest.raises(InvalidRequest) as refusal:
+        require(one, None, another)
+
+    assert refusal.value.violations == (one, another)
