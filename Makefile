@@ -2,15 +2,58 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-SOURCES := contracts interceptors mesh services cli tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast check gen gen-check fmt lint lock reset
+.PHONY: help setup run test test-fast check gen gen-check breaking fmt lint lock bench reset
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## make the virtual environment; does nothing when it is up to date
+
+run: setup ## start the mesh, show a booking, stay up until Ctrl-C
+	@solo60 up --demo
+
+test: setup ## run every test
+	@pytest
+
+test-fast: setup ## run the tests that start no service processes
+	@pytest -m 'not system'
+
+check: setup lint gen-check breaking test ## everything that must hold before a change lands
+
+lint: setup ## format, style, types, layers, contracts
+	@ruff format --check --quiet
+	@ruff check --quiet
+	@mypy
+	@lint-imports --no-logo
+	@buf format --exit-code >/dev/null || { echo "contracts are not formatted: run make fmt" >&2; exit 1; }
+	@buf lint
+	@python -m contracts.linter
+
+fmt: setup ## format the code and the contracts
+	@ruff check --fix --quiet
+	@ruff format --quiet
+	@buf format --write
+
+gen: setup ## rebuild gen/ from proto/
+	@buf generate
+
+gen-check: setup ## fail when gen/ is not what proto/ generates
+	@contracts/codegen/gen_check.sh
+
+breaking: setup ## fail when a contract breaks its callers, compared with BASE (default: main)
+	@contracts/codegen/breaking.sh $(or $(BASE),main)
+
+bench: setup ## measure start-up time and memory
+	@python -m bench.startup
+
+lock: setup ## pin what pyproject.toml asks for, with hashes, in requirements/
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -o requirements/lock.txt pyproject.toml
+	@grep -E '^uv==' requirements/lock.txt | cut -d' ' -f1 | uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/uv.txt -
+
+reset: ## forget everything that a local mesh keeps: database, keys, logs, mail
+	@$(PYTHON) -c 'import os, shutil; place = os.path.realpath(".data/postgres"); [shutil.rmtree(path, ignore_errors=True) for path in (place, ".data")]'
 
 .venv/.ready: requirements/uv.txt requirements/lock.txt pyproject.toml $(wildcard contracts/codegen/*.py)
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12")'
@@ -22,10 +65,3 @@ setup: .venv/.ready ## make the virtual environment; does nothing when it is up 
 	@python -m contracts.codegen.third_party
 	@python -m grpc_tools.protoc -I third_party/protovalidate --python_out=gen --mypy_out=quiet:gen buf/validate/validate.proto
 	@touch $@
-
-gen: setup ## rebuild gen/ from proto/
-	@buf generate
-
-lock: setup ## pin what pyproject.toml asks for, with hashes, in requirements/
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -o requirements/lock.txt pyproject.toml
-	@grep -E '^uv==' requirements/lock.txt | cut -d' ' -f1 | uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/uv.txt -

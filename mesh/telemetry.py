@@ -13,9 +13,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
+from interceptors.context import current_context
 from mesh.spans import FolderSpanExporter
 
 if TYPE_CHECKING:
+    from structlog.typing import EventDict
+
     from mesh.config import Settings
 
 # Short, so that a trace can be looked at as soon as its call has ended.
@@ -26,6 +29,7 @@ def set_up_logging(settings: Settings, service: str) -> None:
     """Write every log line of this process, also those of libraries, as one JSON object on standard output."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
+        add_call_context,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -49,6 +53,14 @@ def set_up_logging(settings: Settings, service: str) -> None:
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def add_call_context(_logger: object, _name: str, event: EventDict) -> EventDict:
+    """Name, in every line that is written while a call is served, that call."""
+    context = current_context()
+    if context is not None:
+        event.setdefault("correlation_id", context.correlation_id)
+    return event
 
 
 def set_up_tracing(settings: Settings, service: str) -> TracerProvider:
