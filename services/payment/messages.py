@@ -1,0 +1,58 @@
+"""Messages: orders as the contract asks for them, payments as the contract shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from services.payment.domain import Means, Order, Price, Status
+from solo60.common.v1.money_pb2 import Money
+from solo60.payment.v1 import payment_pb2
+
+if TYPE_CHECKING:
+    from services.payment.domain import Payment
+    from solo60.payment.v1.payment_pb2 import ChargeSessionRequest, PaymentStatus
+
+_STATUSES: dict[Status, PaymentStatus.ValueType] = {
+    Status.PENDING: payment_pb2.PAYMENT_STATUS_PENDING,
+    Status.CAPTURED: payment_pb2.PAYMENT_STATUS_CAPTURED,
+    Status.DECLINED: payment_pb2.PAYMENT_STATUS_DECLINED,
+    Status.REFUNDED: payment_pb2.PAYMENT_STATUS_REFUNDED,
+    Status.VOIDED: payment_pb2.PAYMENT_STATUS_VOIDED,
+}
+
+
+def order_of(request: ChargeSessionRequest) -> Order:
+    """Return what a valid request orders; the card's token is no part of it."""
+    return Order(
+        session_id=UUID(request.session_id),
+        user_id=UUID(request.user_id),
+        price=Price(request.price.currency_code, request.price.minor_units, request.credits),
+        method=Means.CARD if request.payment_method.HasField("card") else Means.CREDITS,
+    )
+
+
+def payment_message(payment: Payment) -> payment_pb2.Payment:
+    """Return a payment as callers see it."""
+    order = payment.order
+    message = payment_pb2.Payment(
+        payment_id=str(payment.payment_id),
+        session_id=str(order.session_id),
+        user_id=str(order.user_id),
+        status=_STATUSES[payment.status],
+    )
+    _set_amount(message, order.price, order.method)
+    message.create_time.FromDatetime(payment.create_time)
+    message.update_time.FromDatetime(payment.update_time)
+    if payment.refund is not None:
+        _set_amount(message.refund, order.price, payment.refund.means)
+        message.refund.reason = payment.refund.reason
+        message.refund.create_time.FromDatetime(payment.refund.create_time)
+    return message
+
+
+def _set_amount(message: payment_pb2.Payment | payment_pb2.Refund, price: Price, means: Means) -> None:
+    if means is Means.CREDITS:
+        message.credits = price.credits
+    else:
+        message.money.CopyFrom(Money(currency_code=price.currency, minor_units=price.minor_units))

@@ -1,0 +1,103 @@
+"""The servicer: the contract's messages in, a step of the cashier or a look into the store, and messages out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from contracts.errors import PaymentNotFound
+from mesh.idempotency import once
+from services.payment.domain import Status
+from services.payment.messages import order_of, payment_message
+from solo60.payment.v1.payment_pb2 import (
+    REFUND_OUTCOME_REFUNDED,
+    REFUND_OUTCOME_VOIDED,
+    ChargeSessionRequest,
+    ChargeSessionResponse,
+    CreditBackSessionRequest,
+    CreditBackSessionResponse,
+    GetBalanceRequest,
+    GetBalanceResponse,
+    GetPaymentRequest,
+    GetPaymentResponse,
+    GrantCreditsRequest,
+    GrantCreditsResponse,
+    ListSessionPaymentsRequest,
+    ListSessionPaymentsResponse,
+    RefundSessionRequest,
+    RefundSessionResponse,
+)
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceServicer
+
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+    from services.payment.cashier import Cashier
+    from services.payment.store import Books, PaymentStore
+
+
+class PaymentServicer(PaymentServiceServicer):
+    """Answers for payment."""
+
+    def __init__(self, store: PaymentStore, cashier: Cashier) -> None:
+        self._store = store
+        self._cashier = cashier
+
+    async def GetPayment(
+        self, request: GetPaymentRequest, context: ServicerContext[GetPaymentRequest, GetPaymentResponse]
+    ) -> GetPaymentResponse:
+        payment = await self._store.find_payment(UUID(request.payment_id))
+        if payment is None:
+            raise PaymentNotFound
+        return GetPaymentResponse(payment=payment_message(payment))
+
+    async def ListSessionPayments(
+        self,
+        request: ListSessionPaymentsRequest,
+        context: ServicerContext[ListSessionPaymentsRequest, ListSessionPaymentsResponse],
+    ) -> ListSessionPaymentsResponse:
+        payments = await self._store.payments_of_session(UUID(request.session_id))
+        return ListSessionPaymentsResponse(payments=[payment_message(payment) for payment in payments])
+
+    async def ChargeSession(
+        self, request: ChargeSessionRequest, context: ServicerContext[ChargeSessionRequest, ChargeSessionResponse]
+    ) -> ChargeSessionResponse:
+        payment = await self._cashier.charge(order_of(request), request.payment_method.card.card_token)
+        return ChargeSessionResponse(payment=payment_message(payment))
+
+    async def RefundSession(
+        self, request: RefundSessionRequest, context: ServicerContext[RefundSessionRequest, RefundSessionResponse]
+    ) -> RefundSessionResponse:
+        payment = await self._cashier.refund(UUID(request.session_id), request.reason)
+        if payment is None:
+            return RefundSessionResponse(outcome=REFUND_OUTCOME_VOIDED)
+        is_refunded = payment.status is Status.REFUNDED
+        return RefundSessionResponse(
+            outcome=REFUND_OUTCOME_REFUNDED if is_refunded else REFUND_OUTCOME_VOIDED,
+            payment=payment_message(payment),
+        )
+
+    async def CreditBackSession(
+        self,
+        request: CreditBackSessionRequest,
+        context: ServicerContext[CreditBackSessionRequest, CreditBackSessionResponse],
+    ) -> CreditBackSessionResponse:
+        payment = await self._cashier.credit_back(UUID(request.session_id), request.reason)
+        return CreditBackSessionResponse(payment=payment_message(payment))
+
+    async def GetBalance(
+        self, request: GetBalanceRequest, context: ServicerContext[GetBalanceRequest, GetBalanceResponse]
+    ) -> GetBalanceResponse:
+        return GetBalanceResponse(credits=await self._store.balance(UUID(request.user_id)))
+
+    async def GrantCredits(
+        self, request: GrantCreditsRequest, context: ServicerContext[GrantCreditsRequest, GrantCreditsResponse]
+    ) -> GrantCreditsResponse:
+        async def grant_once(books: Books) -> GrantCreditsResponse:
+            async def grant() -> GrantCreditsResponse:
+                balance = await self._cashier.grant(books, UUID(request.user_id), request.credits, request.reason)
+                return GrantCreditsResponse(credits=balance)
+
+            return await once(books.connection, request, grant, GrantCreditsResponse)
+
+        return await self._store.run(grant_once)

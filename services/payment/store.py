@@ -1,0 +1,185 @@
+"""Store: sessions, payments and the ledger in PostgreSQL, changed only by whole transactions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from services.payment.domain import Means, Order, Payment, Price, Refund, Session, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+    from mesh.database import Connection, Database
+    from services.payment.domain import Entry
+
+T = TypeVar("T")
+
+_FIND_PAYMENT = "select * from payments where payment_id = $1"
+_FIND_PAYMENT_OF_SESSION = "select * from payments where session_id = $1"
+_FIND_BALANCE = "select balance from accounts where kind = 'member' and user_id = $1"
+
+_ADD_PAYMENT = """
+    insert into payments
+        (session_id, user_id, method, currency, minor_units, credits, status, create_time, update_time)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $8) returning *
+"""
+_MOVE_PAYMENT = "update payments set status = $2, update_time = $3 where payment_id = $1 returning *"
+_REFUND_PAYMENT = """
+    update payments
+    set status = 'refunded', refunded_in = $2, refund_reason = $3, refund_time = $4, update_time = $4
+    where payment_id = $1 returning *
+"""
+
+_LINES = "unnest($1::text[], $2::text[], $3::uuid[]) as line (kind, currency, user_id)"
+_OPEN_ACCOUNTS = f"""
+    insert into accounts (kind, currency, user_id, balance)
+    select kind, currency, user_id, case kind when 'member' then 0 end from {_LINES} order by 1, 2, 3
+    on conflict do nothing
+"""  # noqa: S608 - a constant
+_LOCK_ACCOUNTS = f"""
+    select a.kind, a.currency, a.user_id, a.account_id
+    from accounts as a join {_LINES} using (kind, currency)
+    where a.kind = 'member' and a.user_id = line.user_id order by a.account_id for update of a
+"""  # noqa: S608 - a constant
+_ADD_TRANSACTION = """
+    insert into transactions (kind, payment_id, reverses, reason, create_time) values ($1, $2, $3, $4, $5)
+    returning transaction_id
+"""
+_FIND_CHARGE = "select transaction_id from transactions where payment_id = $1 and kind = 'charge'"
+_ADD_ENTRIES = """
+    insert into entries (transaction_id, account_id, currency, amount)
+    select $5, a.account_id, a.currency, line.amount
+    from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[]) as line (kind, currency, user_id, amount)
+    join accounts as a using (kind, currency) where a.user_id is not distinct from line.user_id
+"""
+
+
+class PaymentStore:
+    """The payments and the ledger of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def run(self, work: Callable[[Books], Awaitable[T]]) -> T:
+        """Do `work` in one transaction, and again when it lost to a concurrent one; return what it returns."""
+        return await self._database.run(lambda connection: work(Books(connection)))
+
+    async def find_payment(self, payment_id: UUID) -> Payment | None:
+        """Return one payment, or None when there is none with this id."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_FIND_PAYMENT, payment_id)
+        return _payment(row) if row else None
+
+    async def payments_of_session(self, session_id: UUID) -> list[Payment]:
+        """Return the payments of a session, oldest first."""
+        async with self._database.connection() as connection:
+            return [_payment(row) for row in await connection.fetch(_FIND_PAYMENT_OF_SESSION, session_id)]
+
+    async def balance(self, user_id: UUID) -> int:
+        """Return the credits of a user: 0 for one who never had any."""
+        async with self._database.connection() as connection:
+            return await connection.fetchval(_FIND_BALANCE, user_id) or 0
+
+
+class Books:
+    """The payments and the ledger within one transaction.
+
+    What locks does so in one order: the session first, then the member's account. So nobody waits in a circle.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    async def lock_session(self, session_id: UUID) -> Session:
+        """Return a session as it stands, known before or not, and keep everyone else from it until the end."""
+        await self.connection.execute(
+            "insert into sessions (session_id) values ($1) on conflict do nothing", session_id
+        )
+        reason = await self.connection.fetchval(
+            "select void_reason from sessions where session_id = $1 for update", session_id
+        )
+        # A statement of its own: its snapshot has what was committed while the lock was waited for.
+        row = await self.connection.fetchrow(_FIND_PAYMENT_OF_SESSION, session_id)
+        return Session(session_id, reason, _payment(row) if row else None)
+
+    async def void(self, session_id: UUID, reason: str, now: datetime) -> None:
+        """Keep a locked session from being charged; the first reason stays."""
+        await self.connection.execute(
+            "update sessions set void_time = $2, void_reason = $3 where session_id = $1 and void_time is null",
+            session_id,
+            now,
+            reason,
+        )
+
+    async def add_payment(self, order: Order, status: Status, now: datetime) -> Payment:
+        """Record the first charge of a locked session."""
+        price = order.price
+        terms = (price.currency, price.minor_units, price.credits)
+        return _payment(
+            await self._row(_ADD_PAYMENT, order.session_id, order.user_id, order.method, *terms, status, now)
+        )
+
+    async def move(self, payment: Payment, status: Status, now: datetime) -> Payment:
+        """Bring a payment of a locked session to another status than REFUNDED."""
+        return _payment(await self._row(_MOVE_PAYMENT, payment.payment_id, status, now))
+
+    async def refund(self, payment: Payment, refund: Refund) -> Payment:
+        """Record how a payment of a locked session was given back."""
+        terms = (refund.means, refund.reason, refund.create_time)
+        return _payment(await self._row(_REFUND_PAYMENT, payment.payment_id, *terms))
+
+    async def lock_balance(self, user_id: UUID) -> int:
+        """Return the credits of a user, and keep everyone else from them until the end."""
+        return await self.connection.fetchval(_FIND_BALANCE + " for update", user_id) or 0
+
+    async def charge_of(self, payment: Payment) -> UUID | None:
+        """Return the transaction of the ledger that took a payment; None where none did."""
+        found: UUID | None = await self.connection.fetchval(_FIND_CHARGE, payment.payment_id)
+        return found
+
+    async def post(
+        self,
+        kind: str,
+        entries: Sequence[Entry],
+        now: datetime,
+        *,
+        reason: str = "",
+        payment_id: UUID | None = None,
+        reverses: UUID | None = None,
+    ) -> None:
+        """Write one transaction into the ledger. The database refuses one that does not sum to zero."""
+        kinds = [entry.account.kind for entry in entries]
+        currencies = [entry.account.currency for entry in entries]
+        users = [entry.account.user_id for entry in entries]
+        await self.connection.execute(_OPEN_ACCOUNTS, kinds, currencies, users)
+        await self.connection.execute(_LOCK_ACCOUNTS, kinds, currencies, users)
+        transaction_id = await self.connection.fetchval(_ADD_TRANSACTION, kind, payment_id, reverses, reason, now)
+        amounts = [entry.amount for entry in entries]
+        await self.connection.execute(_ADD_ENTRIES, kinds, currencies, users, amounts, transaction_id)
+
+    async def _row(self, statement: str, *values: object) -> asyncpg.Record:
+        row = await self.connection.fetchrow(statement, *values)
+        if row is None:
+            raise LookupError("a payment of a locked session is gone")
+        return row
+
+
+def _payment(row: asyncpg.Record) -> Payment:
+    refunded_in = row["refunded_in"]
+    return Payment(
+        payment_id=row["payment_id"],
+        order=Order(
+            session_id=row["session_id"],
+            user_id=row["user_id"],
+            price=Price(row["currency"], row["minor_units"], row["credits"]),
+            method=Means(row["method"]),
+        ),
+        status=Status(row["status"]),
+        refund=Refund(Means(refunded_in), row["refund_reason"], row["refund_time"]) if refunded_in else None,
+        create_time=row["create_time"],
+        update_time=row["update_time"],
+    )
