@@ -58,7 +58,7 @@ def read_policy(method: MethodDescriptor) -> Policy:
     return Policy(
         deadline_s=seconds(declared.deadline),
         scopes=frozenset(declared.scopes),
-        retry=_read_retry(declared.retry) if declared.HasField("retry") else None,
+        retry=read_retry(declared.retry) if declared.HasField("retry") else None,
         idempotency_key_required=declared.idempotency == policy_pb2.IDEMPOTENCY_REQUIRED,
         repeatable=options.idempotency_level in REPEATABLE_LEVELS,
         calls=tuple(declared.calls),
@@ -67,7 +67,8 @@ def read_policy(method: MethodDescriptor) -> Policy:
     )
 
 
-def _read_retry(declared: policy_pb2.Retry) -> Retry:
+def read_retry(declared: policy_pb2.Retry) -> Retry:
+    """Return the retries that a policy declares, with their defaults filled in."""
     return Retry(
         max_attempts=declared.max_attempts or 3,
         initial_backoff_s=seconds(declared.initial_backoff) or 0.05,

@@ -1,0 +1,214 @@
+"""The contract linter: every policy is complete and safe to carry out, or a sentence names the method and the rule.
+
+    python -m contracts.linter
+
+It reads the policies as declared, before any default is filled in, and refuses what gRPC's core would ignore or reject
+at run time, when nobody looks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from google.protobuf.descriptor_pb2 import MethodOptions
+from google.rpc import code_pb2
+
+import solo60
+from contracts.call_graph import problems_of_calls
+from contracts.method import methods_of
+from contracts.policy import REPEATABLE_LEVELS, read_retry, seconds
+from contracts.service_error import FIRST_DOMAIN_REASON
+from solo60.common.v1.errors_pb2 import ErrorReason
+from solo60.mesh.v1 import policy_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
+
+    Rule = Callable[[MethodDescriptor, policy_pb2.MethodPolicy], Iterator[str]]
+
+Value = TypeVar("Value")
+
+LONGEST_DEADLINE_S = 3600
+MOST_ATTEMPTS = 5
+# AIP-194: after any other code a repetition is futile, or the call may have had its effect.
+RETRYABLE_CODES = frozenset({code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED, code_pb2.ABORTED})
+_SCOPE_FORM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+
+
+def lint(methods: Iterable[MethodDescriptor]) -> list[str]:
+    """Return one sentence for each rule that a policy of `methods` breaks; calls may go to these methods only."""
+    methods = list(methods)
+    known = {_name_of(method) for method in methods}
+    return [
+        f"{_name_of(method)}: {problem}."
+        for method in methods
+        for problem in (*_problems(method), *_problems_of_references(method, known))
+    ]
+
+
+def _problems(method: MethodDescriptor) -> Iterator[str]:
+    options = method.GetOptions()
+    if not options.HasExtension(policy_pb2.policy):
+        yield "carries no policy"
+        return
+    declared = options.Extensions[policy_pb2.policy]
+    for rule in RULES:
+        yield from rule(method, declared)
+
+
+def _deadline(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    if not 0 < seconds(declared.deadline) <= LONGEST_DEADLINE_S:
+        yield f"deadline must be above 0 s and at most {LONGEST_DEADLINE_S} s"
+
+
+def _scopes(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    if not declared.scopes:
+        yield "scopes must name at least one"
+    for scope in declared.scopes:
+        if not _SCOPE_FORM.fullmatch(scope):
+            yield f'scopes: "{scope}" is not of the form "service.verb"'
+
+
+def _retry(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    if not declared.HasField("retry"):
+        return
+    retry = declared.retry
+    has_key = declared.idempotency == policy_pb2.IDEMPOTENCY_REQUIRED
+    if not has_key and method.GetOptions().idempotency_level not in REPEATABLE_LEVELS:
+        yield "retry needs an idempotency_level or IDEMPOTENCY_REQUIRED, or a repetition may act twice"
+    if not _is_attempts(retry.max_attempts):
+        yield f"retry.max_attempts must be 2 to {MOST_ATTEMPTS}"
+    if retry.backoff_multiplier < 0:
+        yield "retry.backoff_multiplier must not be negative"
+    for code in retry.codes:
+        if code not in RETRYABLE_CODES:
+            yield f"retry.codes: {code_pb2.Code.Name(code)} is not a code after which a repetition may help"
+
+
+def _backoff(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    retry = read_retry(declared.retry)
+    if retry.initial_backoff_s < 0 or retry.max_backoff_s < 0:
+        yield "retry.initial_backoff and max_backoff must not be negative"
+    elif retry.initial_backoff_s > retry.max_backoff_s:
+        yield "retry.initial_backoff must not be longer than max_backoff"
+
+
+def _hedge(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    if not declared.HasField("hedge"):
+        return
+    if method.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS:
+        yield "hedge needs idempotency_level NO_SIDE_EFFECTS"
+    if seconds(declared.hedge.delay) <= 0:
+        yield "hedge.delay must be above 0 s"
+    if not _is_attempts(declared.hedge.max_attempts):
+        yield f"hedge.max_attempts must be 2 to {MOST_ATTEMPTS}"
+
+
+def _rate_limit(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    if not declared.HasField("rate_limit"):
+        return
+    if declared.rate_limit.calls_per_second <= 0:
+        yield "rate_limit.calls_per_second must be above 0"
+    path = declared.rate_limit.per_field
+    if path and not _has_field(method.input_type, path):
+        yield f'rate_limit.per_field: the request has no single-valued field "{path}"'
+
+
+def _errors(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    for reason in declared.errors:
+        if reason < FIRST_DOMAIN_REASON:
+            yield f"errors: {ErrorReason.Name(reason)} is the mesh's own, any method may answer with it"
+    for reason in _repeated(declared.errors):
+        yield f"errors: {ErrorReason.Name(reason)} stands there twice"
+
+
+def _calls(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    for call in _repeated(declared.calls):
+        yield f"calls: {call} stands there twice"
+
+
+def _deprecation(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    if declared.HasField("deprecation") and not declared.deprecation.HasField("sunset"):
+        yield "deprecation needs a sunset"
+
+
+RULES: tuple[Rule, ...] = (
+    _deadline,
+    _scopes,
+    _retry,
+    _backoff,
+    _hedge,
+    _rate_limit,
+    _errors,
+    _calls,
+    _deprecation,
+)
+
+
+def _problems_of_references(method: MethodDescriptor, known: Collection[str]) -> Iterator[str]:
+    declared = method.GetOptions().Extensions[policy_pb2.policy]
+    for call in declared.calls:
+        if call not in known:
+            yield f"calls: there is no method {call}"
+        elif call.partition("/")[0] == method.containing_service.full_name:
+            yield f"calls: {call} is of the same service, which needs no call"
+    replacement = declared.deprecation.replaced_by
+    if replacement and replacement not in known:
+        yield f"deprecation.replaced_by: there is no method {replacement}"
+
+
+def _name_of(method: MethodDescriptor) -> str:
+    return f"{method.containing_service.full_name}/{method.name}"
+
+
+def _is_attempts(number: int) -> bool:
+    return number == 0 or 1 < number <= MOST_ATTEMPTS
+
+
+def _repeated(values: Iterable[Value]) -> list[Value]:
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
+def _has_field(message: Descriptor | None, path: str) -> bool:
+    for name in path.split("."):
+        field = message.fields_by_name.get(name) if message else None
+        if field is None or field.is_repeated:
+            return False
+        message = field.message_type
+    return True
+
+
+def our_services() -> list[ServiceDescriptor]:
+    """Return every service under gen/solo60, also those that nobody has registered."""
+    found: list[ServiceDescriptor] = []
+    for root in solo60.__path__:
+        for path in sorted(Path(root).rglob("*_pb2.py")):
+            name = ".".join(("solo60", *path.relative_to(root).with_suffix("").parts))
+            found += importlib.import_module(name).DESCRIPTOR.services_by_name.values()
+    return found
+
+
+def lint_all() -> list[str]:
+    """Return what is wrong with our contracts; with their call graph only once each policy can be read."""
+    services = our_services()
+    problems = lint(method for service in services for method in service.methods)
+    return problems or problems_of_calls({m.full_name: m for service in services for m in methods_of(service)})
+
+
+def main() -> None:
+    """Print what is wrong with our contracts and exit with 1, or say nothing."""
+    problems = lint_all()
+    if problems:
+        print(*problems, sep="\n", file=sys.stderr)  # noqa: T201 - to the person who runs `make lint`
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

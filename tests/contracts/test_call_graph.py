@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from contracts.call_graph import problems_of_calls
+from contracts.method import Method
+from contracts.policy import Policy
+from contracts.services import all_methods
+from solo60.example.v1.echo_pb2 import EchoRequest, EchoResponse
+
+
+def graph(**calls: tuple[float, tuple[str, ...]]) -> dict[str, Method]:
+    """Make methods by name, each with its deadline in seconds and what it calls."""
+    return {
+        name: Method(
+            path=f"/{name}",
+            service="solo60.test.v1.TestService",
+            name=name,
+            request_type=EchoRequest,
+            response_type=EchoResponse,
+            request_streaming=False,
+            response_streaming=False,
+            policy=Policy(deadline_s=deadline_s, scopes=frozenset(), calls=called),
+        )
+        for name, (deadline_s, called) in calls.items()
+    }
+
+
+def test_our_call_graph_holds() -> None:
+    """C6: no method of ours waits for itself, nor for longer than it has."""
+    assert problems_of_calls(all_methods()) == []
+
+
+def test_a_cycle_is_named_in_the_order_of_its_calls() -> None:
+    """C6: a cycle over several methods is found."""
+    cycle = graph(a=(1, ("b",)), b=(1, ("c",)), c=(1, ("a",)))
+
+    [problem] = problems_of_calls(cycle)
+
+    ways_round = ("a calls b calls c calls a", "b calls c calls a calls b", "c calls a calls b calls c")
+    assert problem in {f"{way}: a cycle." for way in ways_round}
+
+
+def test_two_ways_to_one_method_are_no_cycle() -> None:
+    """A diamond is sound, and so is a method that nobody calls."""
+    assert problems_of_calls(graph(a=(1, ("b", "c")), b=(1, ("d",)), c=(1, ("d",)), d=(1, ()), lone=(1, ()))) == []
+
+
+def test_a_callee_has_no_more_time_than_its_caller() -> None:
+    """A wait that outlasts the call it serves is pointless from the start."""
+    assert problems_of_calls(graph(a=(1, ("b",)), b=(1.5, ()))) == ["a has 1 s and calls b, which may take 1.5 s."]

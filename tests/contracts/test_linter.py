@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, MethodOptions
+
+from contracts.linter import lint, lint_all, our_services
+from contracts.services import SERVICES
+from solo60.mesh.v1 import policy_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import MethodDescriptor
+
+GOOD = 'deadline {seconds: 1} scopes: "test.read"'
+METHOD = "solo60.test.v1.TestService/Do"
+OTHER = "solo60.test.v1.OtherService/Do"
+ONE = FieldDescriptorProto.LABEL_OPTIONAL
+Level = MethodOptions.IdempotencyLevel
+
+
+def methods(policy: str | None, level: Level.ValueType = MethodOptions.IDEMPOTENCY_UNKNOWN) -> list[MethodDescriptor]:
+    """Declare two services with one method each; the first one's carries `policy`, written as protobuf text."""
+    file = descriptor_pb2.FileDescriptorProto(name="test.proto", package="solo60.test.v1", syntax="proto3")
+    inner = file.message_type.add(name="Inner")
+    inner.field.add(
+        name="id", number=1, type=FieldDescriptorProto.TYPE_STRING, label=FieldDescriptorProto.LABEL_OPTIONAL
+    )
+    request = file.message_type.add(name="Request")
+    kind: dict[str, Any] = {"type": FieldDescriptorProto.TYPE_MESSAGE, "type_name": ".solo60.test.v1.Inner"}
+    request.field.add(name="inner", number=1, label=ONE, **kind)
+    request.field.add(name="inners", number=2, label=FieldDescriptorProto.LABEL_REPEATED, **kind)
+    for service, text in (("TestService", policy), ("OtherService", GOOD)):
+        method = file.service.add(name=service).method.add(
+            name="Do", input_type=".solo60.test.v1.Request", output_type=".solo60.test.v1.Request"
+        )
+        if service == "TestService" and level:
+            method.options.idempotency_level = level
+        if text is not None:
+            text_format.Parse(text, method.options.Extensions[policy_pb2.policy])
+            method.options.Extensions[policy_pb2.policy].SetInParent()
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return [
+        method
+        for name in ("TestService", "OtherService")
+        for method in pool.FindServiceByName(f"solo60.test.v1.{name}").methods
+    ]
+
+
+RETRY = f"{GOOD} retry"
+HEDGE = f"{GOOD} hedge"
+NO_EFFECT = MethodOptions.NO_SIDE_EFFECTS
+BROKEN = [
+    (None, "carries no policy"),
+    ('scopes: "test.read"', "deadline must be above 0 s and at most 3600 s"),
+    ('deadline {seconds: -1} scopes: "test.read"', "deadline must be above 0 s and at most 3600 s"),
+    ('deadline {seconds: 3601} scopes: "test.read"', "deadline must be above 0 s and at most 3600 s"),
+    ("deadline {seconds: 1}", "scopes must name at least one"),
+    ('deadline {seconds: 1} scopes: "read"', 'scopes: "read" is not of the form "service.verb"'),
+    ('deadline {seconds: 1} scopes: "Test.*"', 'scopes: "Test.*" is not of the form "service.verb"'),
+    (f"{RETRY} {{max_attempts: 1}}", "retry.max_attempts must be 2 to 5"),
+    (f"{RETRY} {{max_attempts: 6}}", "retry.max_attempts must be 2 to 5"),
+    (f"{RETRY} {{backoff_multiplier: -1}}", "retry.backoff_multiplier must not be negative"),
+    (f"{RETRY} {{initial_backoff {{nanos: -1}}}}", "retry.initial_backoff and max_backoff must not be negative"),
+    (f"{RETRY} {{max_backoff {{seconds: -1}}}}", "retry.initial_backoff and max_backoff must not be negative"),
+    (f"{RETRY} {{initial_backoff {{seconds: 2}}}}", "retry.initial_backoff must not be longer than max_backoff"),
+    (f"{RETRY} {{codes: OK}}", "retry.codes: OK is not a code after which a repetition may help"),
+    (f"{RETRY} {{codes: [UNAVAILABLE, INTERNAL]}}", "retry.codes: INTERNAL is not a code after which"),
+    (f"{HEDGE} {{}}", "hedge.delay must be above 0 s"),
+    (f"{HEDGE} {{delay {{seconds: 1}} max_attempts: 9}}", "hedge.max_attempts must be 2 to 5"),
+    (f"{GOOD} rate_limit {{}}", "rate_limit.calls_per_second must be above 0"),
+    (f'{GOOD} rate_limit {{calls_per_second: 1 per_field: "user"}}', 'no single-valued field "user"'),
+    (f'{GOOD} rate_limit {{calls_per_second: 1 per_field: "inner.no"}}', 'no single-valued field "inner.no"'),
+    (f'{GOOD} rate_limit {{calls_per_second: 1 per_field: "inners.id"}}', 'no single-valued field "inners.id"'),
+    (f'{GOOD} rate_limit {{calls_per_second: 1 per_field: "inner.id.x"}}', 'no single-valued field "inner.id.x"'),
+    (f'{GOOD} calls: "solo60.test.v1.OtherService/No"', "calls: there is no method solo60.test.v1.OtherService/No"),
+    (f'{GOOD} calls: "{METHOD}"', f"calls: {METHOD} is of the same service"),
+    (f'{GOOD} calls: ["{OTHER}", "{OTHER}"]', f"calls: {OTHER} stands there twice"),
+    (f"{GOOD} errors: ERROR_REASON_INTERNAL", "errors: ERROR_REASON_INTERNAL is the mesh's own"),
+    (f"{GOOD} errors: ERROR_REASON_UNSPECIFIED", "errors: ERROR_REASON_UNSPECIFIED is the mesh's own"),
+    (
+        f"{GOOD} errors: [ERROR_REASON_SLOT_TAKEN, ERROR_REASON_SLOT_TAKEN]",
+        "SLOT_TAKEN stands there twice",
+    ),
+    (f"{GOOD} deprecation {{}}", "deprecation needs a sunset"),
+    (
+        f'{GOOD} deprecation {{sunset {{seconds: 1}} replaced_by: "a/B"}}',
+        "replaced_by: there is no method a/B",
+    ),
+]
+
+
+@pytest.mark.parametrize(("policy", "rule"), BROKEN)
+def test_a_broken_rule_is_named_with_its_method(policy: str | None, rule: str) -> None:
+    """T-a7: every invalid policy is refused in one sentence that names the method and the field."""
+    problems = lint(methods(policy, NO_EFFECT))
+
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{METHOD}: ")
+    assert rule in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "level"),
+    [
+        (GOOD, MethodOptions.IDEMPOTENCY_UNKNOWN),
+        (f"{RETRY} {{}}", MethodOptions.IDEMPOTENT),
+        (f"{RETRY} {{max_attempts: 5 codes: [UNAVAILABLE, ABORTED, RESOURCE_EXHAUSTED]}}", NO_EFFECT),
+        (f"{RETRY} {{}} idempotency: IDEMPOTENCY_REQUIRED", MethodOptions.IDEMPOTENCY_UNKNOWN),
+        (f"{HEDGE} {{delay {{nanos: 1}}}}", NO_EFFECT),
+        (f'{GOOD} rate_limit {{calls_per_second: 0.1 per_field: "inner.id"}}', MethodOptions.IDEMPOTENCY_UNKNOWN),
+        (f'{GOOD} calls: "{OTHER}" errors: ERROR_REASON_SLOT_TAKEN', MethodOptions.IDEMPOTENCY_UNKNOWN),
+        (f'{GOOD} deprecation {{sunset {{seconds: 1}} replaced_by: "{OTHER}"}}', MethodOptions.IDEMPOTENCY_UNKNOWN),
+    ],
+)
+def test_a_sound_policy_passes(policy: str, level: Level.ValueType) -> None:
+    """What the comments of policy.proto allow is allowed."""
+    assert lint(methods(policy, level)) == []
+
+
+def test_a_method_that_may_act_twice_is_not_sent_again() -> None:
+    """T-a1: without an idempotency level or a key there is no retry."""
+    assert lint(methods(f"{RETRY} {{}}")) == [
+        f"{METHOD}: retry needs an idempotency_level or IDEMPOTENCY_REQUIRED, or a repetition may act twice."
+    ]
+
+
+@pytest.mark.parametrize("level", [MethodOptions.IDEMPOTENCY_UNKNOWN, MethodOptions.IDEMPOTENT])
+def test_only_a_method_without_side_effects_is_hedged(level: Level.ValueType) -> None:
+    """T-a9: two attempts at once are safe only where nothing happens."""
+    assert lint(methods(f"{HEDGE} {{delay {{seconds: 1}}}}", level)) == [
+        f"{METHOD}: hedge needs idempotency_level NO_SIDE_EFFECTS."
+    ]
+
+
+def test_our_contracts_pass() -> None:
+    """Every RPC of ours carries a sound policy, and their call graph holds (C1, C6)."""
+    assert lint_all() == []
+
+
+def test_every_service_is_looked_at() -> None:
+    """The linter finds services by their files, so that a new contract cannot be forgotten."""
+    found = {service.full_name for service in our_services()}
+
+    assert found == {service.full_name for service in SERVICES.values()} | {"solo60.example.v1.EchoService"}
