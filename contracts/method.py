@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from contracts.policy import ContractError, Policy, read_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
     from google.protobuf.message import Message
@@ -76,7 +76,7 @@ def methods_of(service: ServiceDescriptor) -> Iterator[Method]:
     return map(read_method, service.methods)
 
 
-def service_of_stub(stub_type: type) -> ServiceDescriptor:
+def service_of_stub(stub_type: Callable[..., object]) -> ServiceDescriptor:
     """Return the service that a generated stub class calls."""
     package = stub_type.__module__.rpartition(".")[0]
     return descriptor_pool.Default().FindServiceByName(f"{package}.{stub_type.__name__.removesuffix('Stub')}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc.aio
 from opentelemetry import trace
@@ -29,13 +29,9 @@ if TYPE_CHECKING:
 LONGEST_RECONNECT_PAUSE_MS = 2_000
 
 
-class Stub(Protocol):
-    """What protoc generates for the callers of a service."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None: ...
-
-
-StubType = TypeVar("StubType", bound=Stub)
+Stub = TypeVar("Stub")
+# A stub class as protoc generates it. For the type checker, what it makes of an aio channel is its asynchronous kind.
+StubClass: TypeAlias = "Callable[[grpc.aio.Channel], Stub]"
 
 
 class Channels:
@@ -46,7 +42,7 @@ class Channels:
         self._interceptors = client_chain(client_interceptors(key))
         self._channels: dict[str, grpc.aio.Channel] = {}
 
-    def stub(self, stub_type: type[StubType]) -> StubType:
+    def stub(self, stub_type: StubClass[Stub]) -> Stub:
         """Return a stub of the given class, connected to the address in `<NAME>_SERVICE_URL`."""
         service = service_of_stub(stub_type)
         name = service.full_name.split(".")[1]
@@ -87,7 +83,7 @@ def channel_options(config: str) -> list[tuple[str, Any]]:
 
 
 @asynccontextmanager
-async def connect(stub_type: type[StubType], settings: Settings | None = None) -> AsyncIterator[StubType]:
+async def connect(stub_type: StubClass[Stub], settings: Settings | None = None) -> AsyncIterator[Stub]:
     """Connect to one service for the time of the context, with this process's settings and key."""
     settings = settings or load_settings()
     channels = Channels(settings, own_key(settings))

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from contracts.scopes import all_scopes, scopes_of_caller
 from interceptors.keyring import mint_key, record_of_key
-from mesh.channel import Channels, StubType
+from mesh.channel import Channels, Stub
 from mesh.config import SERVICE_NAMES, Settings
 from mesh.database import Database
 from mesh.keyring import format_keyring
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from interceptors.keyring import KeyRecord
+    from mesh.channel import StubClass
     from mesh.service import Service
     from tests.support.postgres import DatabaseFactory
 
@@ -60,7 +61,7 @@ class MeshForTests:
         self._running: dict[str, AsyncExitStack] = {}
         self._databases: dict[str, Database] = {}
 
-    def stub(self, stub_type: type[StubType], caller: str = OPERATOR) -> StubType:
+    def stub(self, stub_type: StubClass[Stub], caller: str = OPERATOR) -> Stub:
         """Return a stub with the key of `caller`: a service has the scopes its calls need, "operator" has all."""
         if caller not in self._channels:
             self._channels[caller] = Channels(self.settings, lambda: self.keys[caller])
