@@ -28,7 +28,10 @@ class ServerValidation(ServerInterceptor):
         return True
 
     def on_request(self, call: Call, message: Message) -> None:  # noqa: ARG002 - every call alike
-        violations = violations_of(message)
+        try:
+            violations = violations_of(message)
+        except protovalidate.EvaluationError:  # a timestamp beyond the year 9999, say
+            raise InvalidRequest("The request holds values to which no rule can be applied.") from None
         if violations:
             fields = ", ".join(violation.field or "the request" for violation in violations)
             raise InvalidRequest(f"The request breaks the contract: {fields}.", violations=violations)
