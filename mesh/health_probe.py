@@ -1,0 +1,58 @@
+"""Health probes: what a service says of itself over grpc.health.v1, or that nobody answers (S5)."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import grpc.aio
+from grpc_health.v1 import health_pb2
+
+from interceptors.api_key import API_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Probe = Callable[[], Awaitable[str]]
+
+SERVING = "SERVING"
+UNREACHABLE = "UNREACHABLE"
+CHECK_PATH = "/grpc.health.v1.Health/Check"
+PATIENCE_S = 2.0
+_OPTIONS = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
+
+
+@asynccontextmanager
+async def probe_of(address: str, service: str, *, key: str = "") -> AsyncIterator[Probe]:
+    """Yield what asks the server at `address` for its own health and for that of `service`, by its full name.
+
+    The answer is "SERVING" when both are, else the status of the one that is not, or "UNREACHABLE". `key` is for
+    servers that do not answer health checks without one.
+    """
+    metadata = ((API_KEY, key),) if key else ()
+    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+        check = channel.unary_unary(
+            CHECK_PATH,
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+
+        async def probe() -> str:
+            for name in ("", service):
+                try:
+                    request = health_pb2.HealthCheckRequest(service=name)
+                    answer = await check(request, timeout=PATIENCE_S, metadata=metadata)
+                except grpc.aio.AioRpcError as error:
+                    return _meaning_of(error.code())
+                if answer.status != health_pb2.HealthCheckResponse.SERVING:
+                    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+            return SERVING
+
+        yield probe
+
+
+def _meaning_of(code: grpc.StatusCode) -> str:
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return UNREACHABLE
+    # The server is there and does not say: it asks for a key, or knows no such service.
+    return code.name

@@ -1,0 +1,1 @@
+"""Auth: who a user is, shown by tokens that other services verify. Contract only."""

@@ -1,0 +1,31 @@
+"""The auth service as the mesh runs it: a contract that nothing answers yet; calls end with UNIMPLEMENTED."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mesh.service import Service
+from solo60.auth.v1.auth_pb2 import DESCRIPTOR
+from solo60.auth.v1.auth_pb2_grpc import AuthServiceServicer, add_AuthServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.service import Runtime
+
+
+@asynccontextmanager
+async def open_auth(_runtime: Runtime) -> AsyncIterator[AuthServiceServicer]:
+    """Yield the servicer as it is generated: it implements no method yet."""
+    yield AuthServiceServicer()  # type: ignore[abstract]  # at run time the generated class is whole, and the chain answers before it
+
+
+SERVICE = Service(
+    name="auth",
+    descriptor=DESCRIPTOR.services_by_name["AuthService"],
+    add_to_server=add_AuthServiceServicer_to_server,
+    open=open_auth,
+    migrations=Path(__file__).parent / "migrations",
+)
