@@ -1,0 +1,109 @@
+"""Gym messages: what the contract says, as the domain has it, and the other way round."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from contracts.errors import InvalidRequest, Violation
+from mesh.request_rules import require, text_storable, time_zone_known
+from services.gym import domain
+from solo60.common.v1.money_pb2 import Money
+from solo60.gym.v1.gym_pb2 import Gym, OpeningHours, Quote
+
+if TYPE_CHECKING:
+    from solo60.common.v1.period_pb2 import Period
+    from solo60.gym.v1.gym_pb2 import CreateGymRequest
+
+_INVALID_PAGE_TOKEN = Violation("page_token", "must be the next_page_token of an earlier answer")
+
+
+def terms_of(request: CreateGymRequest) -> domain.GymTerms:
+    """Return what a request says about a new gym; raise InvalidRequest where no gym can be like that."""
+    require(
+        text_storable("name", request.name),
+        text_storable("noise_policy", request.noise_policy),
+        time_zone_known("time_zone", request.time_zone),
+        _affordable("price_per_hour.minor_units", request.price_per_hour.minor_units),
+        _affordable("credits_per_hour", request.credits_per_hour),
+    )
+    hours = request.opening_hours
+    return domain.GymTerms(
+        name=request.name,
+        time_zone=request.time_zone,
+        currency_code=request.price_per_hour.currency_code,
+        minor_units_per_hour=request.price_per_hour.minor_units,
+        credits_per_hour=request.credits_per_hour,
+        noise_policy=request.noise_policy,
+        opening_hours=domain.OpeningHours(hours.opens_minute, hours.closes_minute)
+        if request.HasField("opening_hours")
+        else domain.ALWAYS,
+        requires_approval=request.requires_approval,
+    )
+
+
+def period_of(message: Period) -> domain.Period:
+    """Return the period of a request; raise InvalidRequest when it lies outside of every calendar here."""
+    start, end = message.start_time.ToDatetime(UTC), message.end_time.ToDatetime(UTC)
+    require(_within_calendar("period.start_time", start.year), _within_calendar("period.end_time", end.year))
+    return domain.Period(start, end)
+
+
+def gym_message(gym: domain.Gym) -> Gym:
+    """Return a gym as the contract has it."""
+    terms = gym.terms
+    message = Gym(
+        gym_id=str(gym.gym_id),
+        name=terms.name,
+        time_zone=terms.time_zone,
+        price_per_hour=Money(currency_code=terms.currency_code, minor_units=terms.minor_units_per_hour),
+        credits_per_hour=terms.credits_per_hour,
+        noise_policy=terms.noise_policy,
+        opening_hours=OpeningHours(
+            opens_minute=terms.opening_hours.opens_minute, closes_minute=terms.opening_hours.closes_minute
+        ),
+        requires_approval=terms.requires_approval,
+    )
+    message.create_time.FromDatetime(gym.create_time)
+    message.update_time.FromDatetime(gym.update_time)
+    return message
+
+
+def quote_message(gym: domain.Gym, quote: domain.Quote) -> Quote:
+    """Return a price, and the rules of the gym that come with it, as the contract has it."""
+    return Quote(
+        price=Money(currency_code=gym.terms.currency_code, minor_units=quote.minor_units),
+        credits=quote.credits,
+        noise_policy=gym.terms.noise_policy,
+        requires_approval=gym.terms.requires_approval,
+    )
+
+
+def page_token_after(gym: domain.Gym) -> str:
+    """Return the token of the page that begins after a gym."""
+    return gym.gym_id.hex
+
+
+def gym_id_of_token(page_token: str) -> UUID:
+    """Return the gym after which a page begins; raise InvalidRequest when the token has another form than ours."""
+    try:
+        return UUID(hex=page_token)
+    except ValueError:
+        raise unknown_page_token() from None
+
+
+def unknown_page_token() -> InvalidRequest:
+    """Return the refusal of a token that no page was ever followed by."""
+    return InvalidRequest("The page token is not one of ours.", violations=[_INVALID_PAGE_TOKEN])
+
+
+def _affordable(field: str, per_hour: int) -> Violation | None:
+    if per_hour <= domain.MAX_HOURLY_PRICE:
+        return None
+    return Violation(field, f"must be at most {domain.MAX_HOURLY_PRICE}, so that 12 hours have a price")
+
+
+def _within_calendar(field: str, year: int) -> Violation | None:
+    # At either end of the calendar, a time zone may lead out of it.
+    return None if 1 < year < 9999 else Violation(field, "must lie in the years 2 to 9998")  # noqa: PLR2004 - the ends

@@ -1,0 +1,91 @@
+"""The gym service's RPCs: convert, call, convert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from contracts.errors import GymNotFound
+from mesh.idempotency import once
+from services.gym.messages import (
+    gym_id_of_token,
+    gym_message,
+    page_token_after,
+    period_of,
+    quote_message,
+    terms_of,
+    unknown_page_token,
+)
+from solo60.gym.v1.gym_pb2 import CreateGymResponse, GetGymResponse, ListGymsResponse, QuotePriceResponse
+from solo60.gym.v1.gym_pb2_grpc import GymServiceServicer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    import grpc.aio
+
+    from services.gym.domain import Gym
+    from services.gym.store import GymStore
+    from solo60.gym.v1.gym_pb2 import CreateGymRequest, GetGymRequest, ListGymsRequest, QuotePriceRequest
+
+DEFAULT_PAGE_SIZE = 50
+
+
+class GymServicer(GymServiceServicer):
+    """Answers for gyms from `store`; `now` is the current time in UTC."""
+
+    def __init__(self, store: GymStore, *, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = now
+
+    async def GetGym(
+        self, request: GetGymRequest, context: grpc.aio.ServicerContext[GetGymRequest, GetGymResponse]
+    ) -> GetGymResponse:
+        return GetGymResponse(gym=gym_message(await self._gym(request.gym_id)))
+
+    async def ListGyms(
+        self, request: ListGymsRequest, context: grpc.aio.ServicerContext[ListGymsRequest, ListGymsResponse]
+    ) -> ListGymsResponse:
+        page_size = request.page_size or DEFAULT_PAGE_SIZE
+        after = await self._start_of_page(request.page_token)
+        # One more than asked for tells whether there is another page.
+        gyms = await self._store.list_by_name(page_size + 1, after=after)
+        page = gyms[:page_size]
+        return ListGymsResponse(
+            gyms=map(gym_message, page),
+            next_page_token=page_token_after(page[-1]) if len(gyms) > page_size else "",
+        )
+
+    async def CreateGym(
+        self, request: CreateGymRequest, context: grpc.aio.ServicerContext[CreateGymRequest, CreateGymResponse]
+    ) -> CreateGymResponse:
+        terms = terms_of(request)
+        async with self._store.transaction() as transaction:
+
+            async def respond() -> CreateGymResponse:
+                gym = await self._store.add(transaction, terms, self._now())
+                return CreateGymResponse(gym=gym_message(gym))
+
+            return await once(transaction, request, respond, CreateGymResponse)
+
+    async def QuotePrice(
+        self, request: QuotePriceRequest, context: grpc.aio.ServicerContext[QuotePriceRequest, QuotePriceResponse]
+    ) -> QuotePriceResponse:
+        period = period_of(request.period)
+        gym = await self._gym(request.gym_id)
+        return QuotePriceResponse(quote=quote_message(gym, gym.quote(period)))
+
+    async def _gym(self, gym_id: str) -> Gym:
+        gym = await self._store.find(UUID(gym_id))
+        if gym is None:
+            raise GymNotFound
+        return gym
+
+    async def _start_of_page(self, page_token: str) -> UUID | None:
+        if not page_token:
+            return None
+        gym = await self._store.find(gym_id_of_token(page_token))
+        if gym is None:
+            raise unknown_page_token()
+        return gym.gym_id

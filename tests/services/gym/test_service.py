@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import UUID, uuid4
+
+import pytest
+
+from contracts.errors import (
+    GymClosed,
+    GymNameTaken,
+    GymNotFound,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    ScopeMissing,
+    ServiceError,
+)
+from services.gym.app import SERVICE
+from services.gym.domain import MAX_HOURLY_PRICE
+from solo60.common.v1.money_pb2 import Money
+from solo60.common.v1.period_pb2 import Period
+from solo60.gym.v1.gym_pb2 import (
+    CreateGymRequest,
+    GetGymRequest,
+    Gym,
+    ListGymsRequest,
+    OpeningHours,
+    Quote,
+    QuotePriceRequest,
+)
+from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
+
+if TYPE_CHECKING:
+    from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
+    from tests.support.serving import MeshForTests, Serve
+
+Gyms: TypeAlias = "GymServiceAsyncStub"
+
+NOON = datetime(2026, 1, 14, 12, tzinfo=UTC)
+FAR_FUTURE = datetime(9999, 12, 31, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+async def mesh(serve: Serve) -> MeshForTests:
+    """Run the gym service."""
+    return await serve(SERVICE)
+
+
+@pytest.fixture
+def gyms(mesh: MeshForTests) -> Gyms:
+    """Call it as an operator who may do everything."""
+    return mesh.stub(GymServiceStub)
+
+
+def a_gym(name: str = "Field Street Gym", **fields: Any) -> CreateGymRequest:  # noqa: ANN401 - any field
+    """Ask for a gym in London at 12.50 pounds or 3 credits an hour."""
+    given = {"time_zone": "Europe/London", "credits_per_hour": 3, "price_per_hour": pounds(1250), **fields}
+    return CreateGymRequest(name=name, **given)
+
+
+def pounds(pence: int) -> Money:
+    """Make an amount of money."""
+    return Money(currency_code="GBP", minor_units=pence)
+
+
+def period(start: datetime = NOON, minutes: int = 60) -> Period:
+    """Make a period from a start and a length."""
+    message = Period()
+    message.start_time.FromDatetime(start)
+    message.end_time.FromDatetime(start + timedelta(minutes=minutes))
+    return message
+
+
+async def added(gyms: Gyms, name: str = "Field Street Gym", **fields: Any) -> Gym:  # noqa: ANN401 - any field
+    """Add a gym and return it."""
+    return (await gyms.CreateGym(a_gym(name, **fields))).gym
+
+
+def fields_of(error: ServiceError) -> list[str]:
+    """List the fields that an error names."""
+    return [violation.field for violation in error.violations]
+
+
+async def test_a_gym_is_added_and_found(gyms: Gyms) -> None:
+    """C1: CreateGym answers with the whole gym, and GetGym with the same."""
+    hours = OpeningHours(opens_minute=360, closes_minute=1320)
+    created = await added(gyms, noise_policy="No dropped weights", opening_hours=hours, requires_approval=True)
+
+    assert (await gyms.GetGym(GetGymRequest(gym_id=created.gym_id))).gym == created
+    assert str(UUID(created.gym_id)) == created.gym_id
+    assert created == Gym(
+        gym_id=created.gym_id,
+        name="Field Street Gym",
+        time_zone="Europe/London",
+        price_per_hour=pounds(1250),
+        credits_per_hour=3,
+        noise_policy="No dropped weights",
+        opening_hours=hours,
+        requires_approval=True,
+        create_time=created.create_time,
+        update_time=created.create_time,
+    )
+
+
+async def test_a_gym_is_open_around_the_clock_unless_told_otherwise(gyms: Gyms) -> None:
+    """C1: the default of opening_hours."""
+    created = await added(gyms)
+
+    assert created.opening_hours == OpeningHours(opens_minute=0, closes_minute=1440)
+    night = period(datetime(2026, 1, 14, 23, tzinfo=UTC), 120)
+    assert (await gyms.QuotePrice(QuotePriceRequest(gym_id=created.gym_id, period=night))).quote.credits == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "same_name"), [("Field Street Gym", "FIELD street gym"), ("Straße", "STRASSE"), ("Élan", "élan")]
+)
+async def test_a_name_is_given_once(gyms: Gyms, name: str, same_name: str) -> None:
+    """GYM_NAME_TAKEN: names are equal without regard to case, in every script."""
+    await added(gyms, name)
+
+    with pytest.raises(GymNameTaken):
+        await added(gyms, same_name)
+
+
+async def test_of_many_who_want_one_name_at_once_one_gets_it(gyms: Gyms) -> None:
+    """GYM_NAME_TAKEN holds under a race too: the database decides."""
+    answers = await asyncio.gather(*[gyms.CreateGym(a_gym()) for _ in range(20)], return_exceptions=True)
+
+    assert sum(isinstance(answer, GymNameTaken) for answer in answers) == 19
+    assert len((await gyms.ListGyms(ListGymsRequest())).gyms) == 1
+
+
+async def test_a_repeated_creation_gets_the_first_answer(gyms: Gyms) -> None:
+    """S6: the same caller, key and request add one gym, however often and however close together they come."""
+    key = (("idempotency-key", "gym-of-field-street"),)
+
+    answers = await asyncio.gather(*[gyms.CreateGym(a_gym(), metadata=key) for _ in range(8)])
+
+    assert len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1
+    assert len((await gyms.ListGyms(ListGymsRequest())).gyms) == 1
+
+
+async def test_a_key_does_not_add_two_different_gyms(gyms: Gyms) -> None:
+    """T-f1: a key that comes again with another request is refused."""
+    key = (("idempotency-key", "gym-of-field-street"),)
+    await gyms.CreateGym(a_gym(), metadata=key)
+
+    with pytest.raises(IdempotencyKeyReused):
+        await gyms.CreateGym(a_gym("Another Gym"), metadata=key)
+
+
+async def test_a_refused_name_does_not_use_up_the_key(gyms: Gyms) -> None:
+    """S6: what had no effect may be tried again with its key."""
+    key = (("idempotency-key", "gym-of-field-street"),)
+    await added(gyms)
+    with pytest.raises(GymNameTaken):
+        await gyms.CreateGym(a_gym("field street gym"), metadata=key)
+
+    assert (await gyms.CreateGym(a_gym("Another Gym"), metadata=key)).gym.name == "Another Gym"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "Field\x00Street"}, "name"),
+        ({"noise_policy": "\x00"}, "noise_policy"),
+        ({"time_zone": "Europe/Londinium"}, "time_zone"),
+        ({"time_zone": "Factory"}, "time_zone"),
+        ({"price_per_hour": pounds(0)}, "price_per_hour"),
+        ({"price_per_hour": pounds(MAX_HOURLY_PRICE + 1)}, "price_per_hour.minor_units"),
+        ({"price_per_hour": Money(currency_code="pounds", minor_units=1)}, "price_per_hour.currency_code"),
+        ({"credits_per_hour": 0}, "credits_per_hour"),
+        ({"credits_per_hour": MAX_HOURLY_PRICE + 1}, "credits_per_hour"),
+        ({"opening_hours": OpeningHours(opens_minute=600, closes_minute=600)}, "opening_hours"),
+        ({"opening_hours": OpeningHours(opens_minute=600, closes_minute=1441)}, "opening_hours.closes_minute"),
+    ],
+)
+async def test_a_gym_that_cannot_be_is_refused_by_field(gyms: Gyms, fields: dict[str, Any], field: str) -> None:
+    """C3: each bad field is named, and nothing is stored."""
+    with pytest.raises(InvalidRequest) as refusal:
+        await gyms.CreateGym(a_gym(**fields))
+
+    assert fields_of(refusal.value) == [field]
+    assert not (await gyms.ListGyms(ListGymsRequest())).gyms
+
+
+async def test_all_bad_fields_are_named_at_once(gyms: Gyms) -> None:
+    """C3: one violation for each field, in one answer."""
+    with pytest.raises(InvalidRequest) as refusal:
+        await gyms.CreateGym(a_gym("\x00", time_zone="Nowhere"))
+
+    assert fields_of(refusal.value) == ["name", "time_zone"]
+
+
+async def test_an_unknown_gym_is_not_found(gyms: Gyms) -> None:
+    """GYM_NOT_FOUND from every method that names a gym."""
+    with pytest.raises(GymNotFound):
+        await gyms.GetGym(GetGymRequest(gym_id=str(uuid4())))
+    with pytest.raises(GymNotFound):
+        await gyms.QuotePrice(QuotePriceRequest(gym_id=str(uuid4()), period=period()))
+
+
+async def test_an_id_that_is_none_is_refused(gyms: Gyms) -> None:
+    """C3: gym_id has to be a UUID."""
+    with pytest.raises(InvalidRequest) as refusal:
+        await gyms.GetGym(GetGymRequest(gym_id="field-street"))
+
+    assert fields_of(refusal.value) == ["gym_id"]
+
+
+async def test_gyms_are_listed_by_name_a_page_at_a_time(gyms: Gyms) -> None:
+    """C1: AIP-158, in the order of the names without regard to case, each gym once."""
+    for name in ("delta", "Bravo", "echo", "alpha", "Charlie"):
+        await added(gyms, name)
+
+    pages: list[list[str]] = []
+    token, is_last = "", False
+    while not is_last:
+        answer = await gyms.ListGyms(ListGymsRequest(page_size=2, page_token=token))
+        pages.append([gym.name for gym in answer.gyms])
+        token = answer.next_page_token
+        is_last = not token
+
+    assert pages == [["alpha", "Bravo"], ["Charlie", "delta"], ["echo"]]
+
+
+async def test_a_full_last_page_is_known_as_the_last(gyms: Gyms) -> None:
+    """C1: an empty next_page_token means that nothing follows, also when the page is full, and when it is empty."""
+    assert not (await gyms.ListGyms(ListGymsRequest())).next_page_token
+    for name in ("alpha", "bravo"):
+        await added(gyms, name)
+
+    answer = await gyms.ListGyms(ListGymsRequest(page_size=2))
+
+    assert [gym.name for gym in answer.gyms] == ["alpha", "bravo"]
+    assert not answer.next_page_token
+
+
+async def test_fifty_gyms_are_a_page_by_default(gyms: Gyms) -> None:
+    """C1: page_size 0 stands for 50."""
+    await asyncio.gather(*[gyms.CreateGym(a_gym(f"gym {number:02}")) for number in range(51)])
+
+    answer = await gyms.ListGyms(ListGymsRequest())
+
+    assert [gym.name for gym in answer.gyms] == [f"gym {number:02}" for number in range(50)]
+    rest = await gyms.ListGyms(ListGymsRequest(page_token=answer.next_page_token))
+    assert [gym.name for gym in rest.gyms] == ["gym 50"]
+
+
+@pytest.mark.parametrize("token", ["guessed", "0" * 32, "\x00"])
+async def test_a_page_token_of_another_origin_is_refused(gyms: Gyms, token: str) -> None:
+    """C3: a token that no answer gave is an invalid request, not an empty page."""
+    with pytest.raises(InvalidRequest) as refusal:
+        await gyms.ListGyms(ListGymsRequest(page_token=token))
+
+    assert fields_of(refusal.value) == ["page_token"]
+
+
+@pytest.mark.parametrize("page_size", [-1, 101])
+async def test_a_page_holds_a_hundred_gyms_at_most(gyms: Gyms, page_size: int) -> None:
+    """C3: page_size lies between 0 and 100."""
+    with pytest.raises(InvalidRequest) as refusal:
+        await gyms.ListGyms(ListGymsRequest(page_size=page_size))
+
+    assert fields_of(refusal.value) == ["page_size"]
+
+
+async def test_a_quote_has_the_price_and_the_rules(gyms: Gyms) -> None:
+    """C1: QuotePrice prices the period exactly and says what comes with it."""
+    gym = await added(gyms, noise_policy="No dropped weights", requires_approval=True)
+
+    answer = await gyms.QuotePrice(QuotePriceRequest(gym_id=gym.gym_id, period=period(minutes=75)))
+
+    assert answer.quote == Quote(
+        price=pounds(1563), credits=4, noise_policy="No dropped weights", requires_approval=True
+    )
+
+
+async def test_a_closed_gym_quotes_no_price(gyms: Gyms) -> None:
+    """GYM_CLOSED: at 05:30 UTC in July a gym in London that opens at 06:00 is open, in January it is not."""
+    gym = await added(gyms, opening_hours=OpeningHours(opens_minute=360, closes_minute=1320))
+    summer, winter = (period(datetime(2026, month, 14, 5, 30, tzinfo=UTC)) for month in (7, 1))
+
+    assert (await gyms.QuotePrice(QuotePriceRequest(gym_id=gym.gym_id, period=summer))).quote.price == pounds(1250)
+    with pytest.raises(GymClosed):
+        await gyms.QuotePrice(QuotePriceRequest(gym_id=gym.gym_id, period=winter))
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        (Period(), "period.start_time"),
+        (period(minutes=0), "period"),
+        (period(minutes=-60), "period"),
+        (period(minutes=50), "period"),
+        (period(NOON + timedelta(microseconds=1)), "period"),
+        (period(minutes=12 * 60 + 15), "period"),
+        (period(FAR_FUTURE), "period.start_time"),
+    ],
+)
+async def test_a_period_that_cannot_be_priced_is_refused(gyms: Gyms, asked: Period, field: str) -> None:
+    """C3: a period has two ends in order, on full quarters, up to 12 hours apart, within the calendar."""
+    gym = await added(gyms)
+
+    with pytest.raises(InvalidRequest) as refusal:
+        await gyms.QuotePrice(QuotePriceRequest(gym_id=gym.gym_id, period=asked))
+
+    assert field in fields_of(refusal.value)
+
+
+@pytest.mark.parametrize("seconds", [2**62, 253_402_300_800, -(2**62)])
+async def test_a_time_beyond_every_calendar_is_refused(gyms: Gyms, seconds: int) -> None:
+    """C3: a timestamp that protobuf itself does not allow is the caller's mistake."""
+    gym = await added(gyms)
+    asked = period()
+    asked.end_time.seconds = seconds
+
+    with pytest.raises(InvalidRequest):
+        await gyms.QuotePrice(QuotePriceRequest(gym_id=gym.gym_id, period=asked))
+
+
+async def test_who_may_only_read_gyms_cannot_add_one(mesh: MeshForTests) -> None:
+    """S1: CreateGym asks for the scope gym.write, which the session service has no need of."""
+    with pytest.raises(ScopeMissing):
+        await mesh.stub(GymServiceStub, caller="session").CreateGym(a_gym())
