@@ -52,8 +52,8 @@ lock: setup ## pin what pyproject.toml asks for, with hashes, in requirements/
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -o requirements/lock.txt pyproject.toml
 	@grep -E '^uv==' requirements/lock.txt | cut -d' ' -f1 | uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/uv.txt -
 
-reset: ## forget everything that a local mesh keeps: database, keys, logs, mail
-	@$(PYTHON) -c 'import os, shutil; place = os.path.realpath(".data/postgres"); [shutil.rmtree(path, ignore_errors=True) for path in (place, ".data")]'
+reset: setup ## forget everything that a local mesh keeps: database, keys, logs, mail
+	@python -m mesh.reset
 
 .venv/.ready: requirements/uv.txt requirements/lock.txt pyproject.toml $(wildcard contracts/codegen/*.py)
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12")'

@@ -9,7 +9,6 @@ Everything is drained and dropped after the test.
 
 from __future__ import annotations
 
-import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +22,7 @@ from mesh.config import SERVICE_NAMES, Settings
 from mesh.database import Database
 from mesh.keyring import format_keyring
 from mesh.process import serving
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,7 +51,8 @@ class MeshForTests:
         self.keyring_path = folder / "keyring.json"
         self.write_keyring(self._records())
         urls = {
-            f"{name}_service_url": f"127.0.0.1:{port}" for name, port in zip(SERVICE_NAMES, _free_ports(), strict=True)
+            f"{name}_service_url": f"127.0.0.1:{port}"
+            for name, port in zip(SERVICE_NAMES, free_ports(len(SERVICE_NAMES)), strict=True)
         }
         self.settings = Settings(
             _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
@@ -117,15 +118,3 @@ async def serve(database_url: DatabaseFactory, tmp_path: Path) -> AsyncIterator[
     yield start
     for mesh in meshes:
         await mesh.close()
-
-
-def _free_ports() -> list[int]:
-    # All held at once, so that no two are the same.
-    sockets = [socket.socket() for _ in SERVICE_NAMES]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

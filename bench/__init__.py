@@ -1,0 +1,1 @@
+"""Benchmarks: figures about the mesh, measured on the machine at hand. Never part of the tests."""

@@ -1,0 +1,94 @@
+"""Start-up: how long `solo60 up` takes until all seven services are healthy, and the memory they hold when idle.
+
+Writes build/startup.json: seconds for each run on an empty and on a kept database, and MiB (resident) for each service.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from mesh.config import SERVICE_NAMES, child_environment
+from tests.support.ports import free_ports
+
+RUNS = 3
+OUTPUT = Path("build/startup.json")
+MIB = 1024 * 1024
+
+
+def main() -> None:
+    """Measure, print a table and write the file."""
+    empty_s: list[float] = []
+    kept_s: list[float] = []
+    memory_mib: dict[str, float] = {}
+    for _ in range(RUNS):
+        with tempfile.TemporaryDirectory(prefix="solo60-bench-") as folder:
+            Path(folder).chmod(0o755)
+            empty_s.append(measure_start(Path(folder))[0])
+            seconds, memory_mib = measure_start(Path(folder))
+            kept_s.append(seconds)
+    figures = {"empty_database_s": empty_s, "kept_database_s": kept_s, "resident_mib": memory_mib}
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    show(empty_s, kept_s, memory_mib)
+
+
+def measure_start(data_dir: Path) -> tuple[float, dict[str, float]]:
+    """Start a mesh and stop it; return the seconds until it was healthy and each service's resident MiB when idle."""
+    environment = environment_of_mesh(data_dir)
+    began = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "up"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as up:
+        assert up.stdout is not None  # noqa: S101 - asked for above
+        for line in up.stdout:
+            if "Ctrl-C" in line:
+                break
+        seconds = time.perf_counter() - began
+        memory = resident_mib(up.pid)
+        up.send_signal(signal.SIGINT)
+    return seconds, memory
+
+
+def environment_of_mesh(data_dir: Path) -> dict[str, str]:
+    """Return the environment of a mesh on free ports that keeps its data in `data_dir`."""
+    smtp_port, *ports = free_ports(1 + len(SERVICE_NAMES))
+    urls = {f"{name}_service_url": f"127.0.0.1:{port}" for name, port in zip(SERVICE_NAMES, ports, strict=True)}
+    return child_environment(data_dir=data_dir, smtp_url=f"smtp://127.0.0.1:{smtp_port}", **urls)
+
+
+def resident_mib(supervisor_pid: int) -> dict[str, float]:
+    """Return the resident memory of each service process below the supervisor."""
+    memory = {}
+    for process in psutil.Process(supervisor_pid).children(recursive=True):
+        module = next((part for part in process.cmdline() if part.startswith("services.")), None)
+        if module is not None:
+            memory[module.removeprefix("services.")] = process.memory_info().rss / MIB
+    return memory
+
+
+def show(empty_s: list[float], kept_s: list[float], memory_mib: dict[str, float]) -> None:
+    """Print the figures."""
+    table = Table(title=f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
+    table.add_column("what")
+    table.add_column("measured", justify="right")
+    table.add_row("all seven healthy, empty database", " ".join(f"{seconds:.2f} s" for seconds in empty_s))
+    table.add_row("all seven healthy, kept database", " ".join(f"{seconds:.2f} s" for seconds in kept_s))
+    for name, mib in sorted(memory_mib.items()):
+        table.add_row(f"resident, {name}", f"{mib:.0f} MiB")
+    table.add_row("resident, all service processes", f"{sum(memory_mib.values()):.0f} MiB")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""README.md: what it says, done by a newcomer in a fresh clone."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.support.ports import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.system
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# The first is what the fixture does; the second is what runs this very test.
+RUN_ELSEWHERE = {"make run", "make test"}
+COMMANDS = [
+    block
+    for block in (re.sub(r"(?m)^ +", "", found).strip() for found in re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+    if block not in RUN_ELSEWHERE
+]
+SERVICES = ("AUTH", "USER", "GYM", "SESSION", "PAYMENT", "SUBSCRIPTION", "COMMUNICATION")
+FIRST_PORT = 50051
+INBOX_PORT = 50025
+PATIENCE_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """A fresh clone in which `make run` is at work."""
+
+    folder: Path
+    environment: dict[str, str]
+    ports: dict[int, int]
+    output: str
+
+    def run(self, block: str) -> subprocess.CompletedProcess[str]:
+        """Run a block of commands as a person in a shell of their own would, at this mesh's ports."""
+        for documented, actual in self.ports.items():
+            block = block.replace(f":{documented}", f":{actual}")
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """Copy the sources without anything that setup makes, and wait until `make run` says that the mesh stays up."""
+    folder = tmp_path_factory.mktemp("clone") / "solo60"
+    copy_sources(folder)
+    documented = [INBOX_PORT, *range(FIRST_PORT, FIRST_PORT + len(SERVICES))]
+    ports = dict(zip(documented, free_ports(len(documented)), strict=True))
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"},
+        "PATH": os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if ".venv" not in part),
+        "SMTP_URL": f"smtp://127.0.0.1:{ports[INBOX_PORT]}",
+        **{f"{name}_SERVICE_URL": f"127.0.0.1:{ports[FIRST_PORT + n]}" for n, name in enumerate(SERVICES)},
+    }
+    running = subprocess.Popen(
+        ["make", "run"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield Clone(folder, environment, ports, read_until(running, "Ctrl-C"))
+        os.killpg(running.pid, signal.SIGINT)
+        running.communicate(timeout=60)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+        assert not processes_of(folder)
+
+
+def test_make_run_reaches_the_end_of_the_demo(clone: Clone) -> None:
+    """On a clean clone, one command sets everything up and books a session from end to end."""
+    assert "SLOT_TAKEN" in clone.output
+    assert "UNAUTHENTICATED" in clone.output
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.splitlines()[-1][:60])
+def test_every_command_works_as_written(clone: Clone, block: str) -> None:
+    """Every command in README succeeds in a shell beside the running mesh."""
+    done = clone.run(block)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_example_is_the_file_it_names() -> None:
+    """The Python on the page is the file that the page says it is."""
+    assert f"```python\n{(ROOT / 'examples/call_a_service.py').read_text(encoding='utf-8')}```" in README
+
+
+def test_the_example_prints_the_typed_error(clone: Clone) -> None:
+    """The example catches the error by its class and shows its code and reason."""
+    done = clone.run("SERVICE_API_KEY_FILE=.data/keys/operator .venv/bin/python examples/call_a_service.py")
+
+    assert done.stdout.startswith("NOT_FOUND GYM_NOT_FOUND"), done.stderr
+
+
+def copy_sources(folder: Path) -> None:
+    """Copy what git knows or would take, and nothing that setup makes."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.rstrip("\0").split("\0"):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
+def read_until(running: subprocess.Popen[str], text: str) -> str:
+    """Return the output up to the line that holds `text`; fail with all of it when the process ends before."""
+    seen = ""
+    assert running.stdout is not None
+    with killed_after(PATIENCE_S, running):
+        for line in running.stdout:
+            seen += line
+            if text in line:
+                return seen
+    pytest.fail(f"`make run` ended early:\n{seen}")
+
+
+@contextmanager
+def killed_after(patience_s: float, running: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill a process that keeps the context waiting for too long: its output then ends."""
+    timer = threading.Timer(patience_s, os.killpg, (running.pid, signal.SIGKILL))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Return every process that works in `folder` or was started with its files."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(folder) in part for part in process.info["cmdline"] or ())
+    ]
