@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+
+import pytest
+
+from contracts import errors
+from contracts.service_error import PREFIX, ServiceError, UnknownError
+from solo60.common.v1 import errors_pb2
+from solo60.common.v1.errors_pb2 import ErrorReason
+
+REASONS = [number for number in ErrorReason.values() if number != errors_pb2.ERROR_REASON_UNSPECIFIED]
+CLASSES = [
+    each
+    for _, each in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(each, ServiceError) and each not in {ServiceError, UnknownError}
+]
+
+
+def test_every_reason_of_the_contract_has_exactly_one_class() -> None:
+    """L2: what a contract can say, Python can catch, and nothing else."""
+    assert Counter(each.reason for each in CLASSES) == Counter(REASONS)
+
+
+@pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
+def test_a_class_is_named_and_coded_like_its_reason(error: type[ServiceError]) -> None:
+    """The class, the reason on the wire and the status code cannot drift apart."""
+    value = errors_pb2.DESCRIPTOR.enum_types_by_name["ErrorReason"].values_by_number[error.reason]
+
+    assert error.__name__ == value.name.removeprefix(PREFIX).title().replace("_", "")
+    assert error.code.value[0] == value.GetOptions().Extensions[errors_pb2.code]
+    assert ServiceError.by_reason[error.reason_name()] is error
+
+
+@pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
+def test_a_class_says_why_in_its_docstring(error: type[ServiceError]) -> None:
+    """A caller always gets a sentence, also where the raiser wrote none."""
+    assert error().message == error.__doc__
+    assert error().message.endswith(".")
+    assert error("Another sentence.").message == "Another sentence."

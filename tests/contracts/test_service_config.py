@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from contracts.method import methods_of
+from contracts.service_config import service_config
+from contracts.services import SERVICES
+from mesh.channel import channel_options
+from solo60.example.v1.echo_pb2 import EchoRequest
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from google.protobuf.descriptor import ServiceDescriptor
+
+each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+
+
+@pytest.fixture
+async def address() -> AsyncIterator[str]:
+    """Serve nothing: every call that is sent is UNIMPLEMENTED."""
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+async def code_of_a_call(address: str, config: str) -> grpc.StatusCode:
+    """Call a method over a channel with this service config."""
+    async with grpc.aio.insecure_channel(address, options=channel_options(config)) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await EchoServiceStub(channel).Echo(EchoRequest(), timeout=10)
+    return caught.value.code()
+
+
+@each_service
+async def test_the_core_accepts_the_config(service: ServiceDescriptor, address: str) -> None:
+    """The core checks a config when it is first used: with a bad one, no call is ever sent."""
+    assert await code_of_a_call(address, service_config(service)) is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_the_core_refuses_a_bad_config(address: str) -> None:
+    """The test above can fail: one wrong value is enough."""
+    config = json.loads(service_config(SERVICES["session"]))
+    config["methodConfig"][0]["retryPolicy"]["maxAttempts"] = 1
+
+    assert await code_of_a_call(address, json.dumps(config)) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@each_service
+def test_exactly_the_methods_that_say_so_are_retried(service: ServiceDescriptor) -> None:
+    """T-a1: the channel's config says what the contract says, for each method and for no other."""
+    config = json.loads(service_config(service))
+    policies = {
+        (n["service"], n["method"]): each["retryPolicy"] for each in config["methodConfig"] for n in each["name"]
+    }
+
+    retries = {(m.service, m.name): m.policy.retry for m in methods_of(service) if m.policy.retry}
+
+    assert policies.keys() == retries.keys()
+    for name, retry in retries.items():
+        assert policies[name] == {
+            "maxAttempts": retry.max_attempts,
+            "initialBackoff": f"{retry.initial_backoff_s}s",
+            "maxBackoff": f"{retry.max_backoff_s:g}s",
+            "backoffMultiplier": retry.backoff_multiplier,
+            "retryableStatusCodes": [code.name for code in retry.codes],
+        }
+
+
+@each_service
+def test_no_config_carries_a_timeout(service: ServiceDescriptor) -> None:
+    """T-b7: the core ends calls early by it and tells the server nothing."""
+    assert "timeout" not in set(_keys(json.loads(service_config(service))))
+
+
+@each_service
+def test_every_channel_throttles_retries_and_heeds_health(service: ServiceDescriptor) -> None:
+    """T-a1: retries stop when a server keeps failing; an address that says NOT_SERVING gets no calls."""
+    config = json.loads(service_config(service))
+
+    assert config["retryThrottling"] == {"maxTokens": 10, "tokenRatio": 0.1}
+    assert config["healthCheckConfig"] == {"serviceName": service.full_name}
+    assert config["loadBalancingConfig"] == [{"round_robin": {}}]
+
+
+def _keys(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON
+    if isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _keys(each)
