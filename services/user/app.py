@@ -1,0 +1,33 @@
+"""The user service as the mesh runs it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mesh.service import Service
+from services.user.servicer import UserServicer
+from services.user.store import UserStore
+from solo60.user.v1.user_pb2 import DESCRIPTOR
+from solo60.user.v1.user_pb2_grpc import add_UserServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.service import Runtime
+
+
+@asynccontextmanager
+async def open_user(runtime: Runtime) -> AsyncIterator[UserServicer]:
+    """Yield the servicer; nothing runs beside it."""
+    yield UserServicer(UserStore(runtime.database), now=runtime.now)
+
+
+SERVICE = Service(
+    name="user",
+    descriptor=DESCRIPTOR.services_by_name["UserService"],
+    add_to_server=add_UserServiceServicer_to_server,
+    open=open_user,
+    migrations=Path(__file__).parent / "migrations",
+)

@@ -1,0 +1,101 @@
+"""Users as the business sees them: what one is entitled to, and what a change of one field does to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+    from uuid import UUID
+
+
+class Role(StrEnum):
+    """What a user may do, named as in the contract."""
+
+    MEMBER = "ROLE_MEMBER"
+    ADMIN = "ROLE_ADMIN"
+    OWNER = "ROLE_OWNER"
+
+
+class State(StrEnum):
+    """Whether a user may act, named as in the contract."""
+
+    ACTIVE = "USER_STATE_ACTIVE"
+    SUSPENDED = "USER_STATE_SUSPENDED"
+    DELETED = "USER_STATE_DELETED"
+
+
+DEFAULT_ROLES = frozenset({Role.MEMBER})
+DEFAULT_TIME_ZONE = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Everything about a user that can change."""
+
+    email: str
+    display_name: str
+    roles: frozenset[Role]
+    time_zone: str
+    state: State = State.ACTIVE
+    email_confirmed: bool = False
+
+    def with_changes(self, changes: Changes) -> Profile:
+        """Return the profile after `changes`: a new address is unconfirmed unless they say otherwise."""
+        changed = Profile(
+            email=self.email if changes.email is None else changes.email,
+            display_name=self.display_name if changes.display_name is None else changes.display_name,
+            roles=self.roles if changes.roles is None else changes.roles,
+            time_zone=self.time_zone if changes.time_zone is None else changes.time_zone,
+            state=self.state if changes.state is None else changes.state,
+        )
+        same_mailbox = changed.email.casefold() == self.email.casefold()
+        kept = self.email_confirmed and same_mailbox
+        return replace(changed, email_confirmed=kept if changes.email_confirmed is None else changes.email_confirmed)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """New values of some fields of a profile; None leaves a field as it is."""
+
+    email: str | None = None
+    display_name: str | None = None
+    roles: frozenset[Role] | None = None
+    time_zone: str | None = None
+    state: State | None = None
+    email_confirmed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person with an account."""
+
+    user_id: UUID
+    profile: Profile
+    create_time: datetime
+    update_time: datetime
+
+    @property
+    def may_act(self) -> bool:
+        """Whether the user is active."""
+        return self.profile.state is State.ACTIVE
+
+    def with_changes(self, changes: Changes, now: datetime) -> User:
+        """Return the user after `changes`; `update_time` becomes `now` only if a field then differs."""
+        profile = self.profile.with_changes(changes)
+        return self if profile == self.profile else replace(self, profile=profile, update_time=now)
+
+    def missing_roles(self, asked_for: Iterable[Role]) -> list[Role]:
+        """Return those of the roles asked for that the user lacks, in their order."""
+        return [role for role in asked_for if role not in self.profile.roles]
+
+    def has_any(self, roles: Iterable[Role]) -> bool:
+        """Whether the user is active and has one of the roles."""
+        return self.may_act and not self.profile.roles.isdisjoint(roles)
+
+    def has_all(self, roles: Iterable[Role]) -> bool:
+        """Whether the user is active and has every one of the roles."""
+        return self.may_act and self.profile.roles.issuperset(roles)

@@ -1,0 +1,118 @@
+"""The user service's RPCs: convert, call, convert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from contracts.errors import UserNotFound
+from mesh.idempotency import once
+from services.user.messages import changes_of, profile_of, role_values, roles_of, state_value, user_message
+from solo60.user.v1.user_pb2 import (
+    ROLE_MATCH_ANY,
+    BatchGetUsersResponse,
+    CheckRolesResponse,
+    CreateUserResponse,
+    GetUserByEmailResponse,
+    GetUserResponse,
+    UpdateUserResponse,
+    ValidateUserResponse,
+)
+from solo60.user.v1.user_pb2_grpc import UserServiceServicer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    import grpc.aio
+
+    from services.user.domain import User
+    from services.user.store import UserStore
+    from solo60.user.v1.user_pb2 import (
+        BatchGetUsersRequest,
+        CheckRolesRequest,
+        CreateUserRequest,
+        GetUserByEmailRequest,
+        GetUserRequest,
+        UpdateUserRequest,
+        ValidateUserRequest,
+    )
+
+
+class UserServicer(UserServiceServicer):
+    """Answers for users from `store`; `now` is the current time in UTC."""
+
+    def __init__(self, store: UserStore, *, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = now
+
+    async def GetUser(
+        self, request: GetUserRequest, context: grpc.aio.ServicerContext[GetUserRequest, GetUserResponse]
+    ) -> GetUserResponse:
+        return GetUserResponse(user=user_message(_found(await self._store.find(UUID(request.user_id)))))
+
+    async def GetUserByEmail(
+        self,
+        request: GetUserByEmailRequest,
+        context: grpc.aio.ServicerContext[GetUserByEmailRequest, GetUserByEmailResponse],
+    ) -> GetUserByEmailResponse:
+        return GetUserByEmailResponse(user=user_message(_found(await self._store.find_by_email(request.email))))
+
+    async def BatchGetUsers(
+        self,
+        request: BatchGetUsersRequest,
+        context: grpc.aio.ServicerContext[BatchGetUsersRequest, BatchGetUsersResponse],
+    ) -> BatchGetUsersResponse:
+        found = await self._store.find_many([UUID(user_id) for user_id in request.user_ids])
+        answer = BatchGetUsersResponse()
+        for user_id in request.user_ids:
+            user = found.get(UUID(user_id))
+            if user is None:
+                answer.missing_user_ids.append(user_id)
+            else:
+                answer.users.append(user_message(user))
+        return answer
+
+    async def ValidateUser(
+        self, request: ValidateUserRequest, context: grpc.aio.ServicerContext[ValidateUserRequest, ValidateUserResponse]
+    ) -> ValidateUserResponse:
+        user = await self._store.find(UUID(request.user_id))
+        if user is None:
+            return ValidateUserResponse(valid=False)
+        return ValidateUserResponse(valid=user.may_act, state=state_value(user.profile.state))
+
+    async def CheckRoles(
+        self, request: CheckRolesRequest, context: grpc.aio.ServicerContext[CheckRolesRequest, CheckRolesResponse]
+    ) -> CheckRolesResponse:
+        user = _found(await self._store.find(UUID(request.user_id)))
+        roles = roles_of(request.roles)
+        allowed = user.has_any(roles) if request.match == ROLE_MATCH_ANY else user.has_all(roles)
+        return CheckRolesResponse(allowed=allowed, missing_roles=role_values(user.missing_roles(roles)))
+
+    async def CreateUser(
+        self, request: CreateUserRequest, context: grpc.aio.ServicerContext[CreateUserRequest, CreateUserResponse]
+    ) -> CreateUserResponse:
+        profile = profile_of(request)
+        async with self._store.transaction() as transaction:
+
+            async def respond() -> CreateUserResponse:
+                user = await self._store.add(transaction, profile, self._now())
+                return CreateUserResponse(user=user_message(user))
+
+            return await once(transaction, request, respond, CreateUserResponse)
+
+    async def UpdateUser(
+        self, request: UpdateUserRequest, context: grpc.aio.ServicerContext[UpdateUserRequest, UpdateUserResponse]
+    ) -> UpdateUserResponse:
+        changes = changes_of(request)
+        async with self._store.transaction() as transaction:
+            user = _found(await self._store.lock(transaction, UUID(request.user.user_id)))
+            changed = user.with_changes(changes, self._now())
+            await self._store.save(transaction, changed)
+        return UpdateUserResponse(user=user_message(changed))
+
+
+def _found(user: User | None) -> User:
+    if user is None:
+        raise UserNotFound
+    return user

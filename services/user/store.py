@@ -1,0 +1,115 @@
+"""Users in PostgreSQL: one row for each, found by id or by email address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from contracts.errors import EmailTaken
+from services.user.domain import Profile, Role, State, User
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+    from uuid import UUID
+
+    from mesh.database import Connection, Database
+
+_FIND = "select * from users where user_id = $1"
+_FIND_BY_EMAIL = "select * from users where folded_email = casefold($1 collate pg_unicode_fast)"
+_FIND_MANY = "select * from users where user_id = any($1)"
+_LOCK = "select * from users where user_id = $1 for update"
+# PostgreSQL logs the values of a violated constraint: what is known to conflict is not tried.
+_ADD = """
+    insert into users (email, display_name, roles, state, email_confirmed, time_zone, create_time, update_time)
+    values ($1, $2, $3, $4, $5, $6, $7, $7)
+    on conflict (folded_email) do nothing returning *
+"""
+_IS_TAKEN = """
+    select exists (select from users where folded_email = casefold($1 collate pg_unicode_fast) and user_id <> $2)
+"""
+_SAVE = """
+    update users set email = $2, display_name = $3, roles = $4, state = $5, email_confirmed = $6, time_zone = $7,
+                     update_time = $8
+    where user_id = $1
+"""
+
+
+class UserStore:
+    """The users of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+        """Begin a transaction that is committed at the end of the block."""
+        return self._database.transaction()
+
+    async def find(self, user_id: UUID) -> User | None:
+        """Return the user with this id, if there is one."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_FIND, user_id)
+        return _user(row) if row else None
+
+    async def find_by_email(self, email: str) -> User | None:
+        """Return the user with this address, in upper or lower case, if there is one."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_FIND_BY_EMAIL, email)
+        return _user(row) if row else None
+
+    async def find_many(self, user_ids: Sequence[UUID]) -> dict[UUID, User]:
+        """Return those of the users that exist, by id."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_FIND_MANY, user_ids)
+        return {row["user_id"]: _user(row) for row in rows}
+
+    async def lock(self, connection: Connection, user_id: UUID) -> User | None:
+        """Return the user with this id, if there is one, and let nobody else change it until the transaction ends."""
+        row = await connection.fetchrow(_LOCK, user_id)
+        return _user(row) if row else None
+
+    async def add(self, connection: Connection, profile: Profile, now: datetime) -> User:
+        """Add a user and return it; raise EmailTaken when another has the address."""
+        row = await connection.fetchrow(_ADD, *_columns(profile), now)
+        if row is None:
+            raise EmailTaken
+        return _user(row)
+
+    async def save(self, connection: Connection, user: User) -> None:
+        """Store a locked user as changed; raise EmailTaken when another has the address."""
+        if await connection.fetchval(_IS_TAKEN, user.profile.email, user.user_id):
+            raise EmailTaken
+        try:
+            await connection.execute(_SAVE, user.user_id, *_columns(user.profile), user.update_time)
+        except asyncpg.UniqueViolationError:
+            # Taken just now. The cause is left out: its text holds the address.
+            raise EmailTaken from None
+
+
+def _columns(profile: Profile) -> tuple[object, ...]:
+    return (
+        profile.email,
+        profile.display_name,
+        sorted(profile.roles),
+        profile.state,
+        profile.email_confirmed,
+        profile.time_zone,
+    )
+
+
+def _user(row: asyncpg.Record) -> User:
+    return User(
+        user_id=row["user_id"],
+        profile=Profile(
+            email=row["email"],
+            display_name=row["display_name"],
+            roles=frozenset(map(Role, row["roles"])),
+            time_zone=row["time_zone"],
+            state=State(row["state"]),
+            email_confirmed=row["email_confirmed"],
+        ),
+        create_time=row["create_time"],
+        update_time=row["update_time"],
+    )
