@@ -1,0 +1,71 @@
+"""A child: one service in a process of its own that never outlives this one, with its output in a log file."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# A log that has grown to this size starts anew with the next process; one older file is kept.
+LARGEST_LOG_BYTES = 16 * 1024 * 1024
+POLL_INTERVAL_S = 0.02
+
+
+class Child:
+    """The process of one service, from its start on."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if log.exists() and log.stat().st_size > LARGEST_LOG_BYTES:
+            log.replace(log.with_suffix(".old.jsonl"))
+        with log.open("ab") as output:
+            self._log_begins_at = output.tell()
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
+                [sys.executable, "-m", f"services.{name}"],
+                env=dict(environment),
+                stdin=subprocess.PIPE,  # held open: when it closes, because we are gone, the service stops
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in a terminal is ours to handle
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended (minus the signal's number where one killed it), or None while it runs."""
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        """Ask the service to drain and end."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+
+    async def ended(self) -> int:
+        """Return the exit code once the process has ended."""
+        while (code := self.exit_code) is None:  # noqa: ASYNC110 - the process belongs to no event loop
+            await asyncio.sleep(POLL_INTERVAL_S)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        return code
+
+    def last_words(self) -> str:
+        """Return the last line the process wrote that is no log line: what it said to whoever started it."""
+        with self.log.open("rb") as file:
+            file.seek(self._log_begins_at)
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+        said = [line for line in lines if not line.startswith("{")]
+        return (said or lines or ["it wrote nothing"])[-1]

@@ -1,0 +1,97 @@
+"""The folder lock: one mesh at a time runs in a data folder, and others can read where its parts are."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOCK_NAME = "mesh.lock"
+# Whoever only looks whether the lock is held holds it for an instant.
+LOOKERS_PATIENCE_S = 0.2
+
+
+class FolderInUse(Exception):
+    """A mesh runs in the folder already; the sentence names its process."""
+
+
+class FolderLock:
+    """The lock of a data folder while it is held."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def publish(self, **facts: str) -> None:
+        """Let others read the process that holds the lock, and `facts` about it."""
+        self._file.seek(0)
+        self._file.truncate()
+        json.dump({"pid": os.getpid(), **facts}, self._file)
+        self._file.flush()
+
+
+@contextmanager
+def folder_locked(folder: Path) -> Iterator[FolderLock]:
+    """Hold the lock of `folder`, which is made where it is missing; raise FolderInUse when another process has it.
+
+    The lock ends with the process that holds it, however that ends. Its file is removed with it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK_NAME
+    with _locked_file(path) as file:
+        lock = FolderLock(file)
+        lock.publish()
+        try:
+            yield lock
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def read_published(folder: Path) -> dict[str, object] | None:
+    """Return what the mesh that runs in `folder` has published, or None when none runs."""
+    try:
+        with (folder / LOCK_NAME).open(encoding="utf-8") as file:
+            return None if _try_lock(file) else _facts(file)
+    except FileNotFoundError:
+        return None
+
+
+def _locked_file(path: Path) -> IO[str]:
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        path.chmod(0o600)
+        if not _try_lock(file) and not _try_lock_after(LOOKERS_PATIENCE_S, file):
+            with file:
+                pid = _facts(file).get("pid", "another")
+                raise FolderInUse(f"DATA_DIR: process {pid} runs a mesh in {path.parent.absolute()}; stop it first.")
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()  # its former holder has just removed it
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _try_lock_after(pause_s: float, file: IO[str]) -> bool:
+    time.sleep(pause_s)
+    return _try_lock(file)
+
+
+def _facts(file: IO[str]) -> dict[str, object]:
+    file.seek(0)
+    try:
+        facts: dict[str, object] = json.load(file)
+    except ValueError:  # just being written
+        return {}
+    return facts

@@ -1,0 +1,62 @@
+"""The keys of a local mesh: each service and the operator have one that entitles to what the contract says."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from contracts.scopes import all_scopes, scopes_of_caller
+from interceptors.keyring import Keyring
+from mesh.config import SERVICE_NAMES, SettingsError
+from mesh.keyring import KeyringFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mesh.config import Settings
+
+OPERATOR = "operator"
+
+
+def default_scopes(caller: str) -> frozenset[str] | None:
+    """Return the scopes that the contract gives a caller: a service or the operator; None for anybody else."""
+    if caller == OPERATOR:
+        return all_scopes()
+    return scopes_of_caller(caller) if caller in SERVICE_NAMES else None
+
+
+def ensure_local_keys(settings: Settings) -> None:
+    """Give each service and the operator a key in DATA_DIR/keys, where it lacks one that fits the contract.
+
+    A key whose scopes are no longer those of the contract is replaced and revoked. Raises SettingsError when the
+    keyring cannot be read.
+    """
+    keyring = KeyringFile(settings.keyring_path)
+    try:
+        known = Keyring(keyring.records())
+    except (OSError, ValueError):
+        raise SettingsError(f"KEYRING_FILE: {settings.keyring_path} is not a keyring.") from None
+    for caller in (*SERVICE_NAMES, OPERATOR):
+        scopes = default_scopes(caller) or frozenset()
+        path = settings.key_path_of(caller)
+        record = known.find(_key_in(path), datetime.now(UTC))
+        if record is not None and (record.caller, record.scopes) == (caller, scopes):
+            continue
+        write_key(path, keyring.issue(caller, scopes))
+        if record is not None and record.caller == caller:
+            keyring.revoke(record.key_id)
+
+
+def write_key(path: Path, key: str) -> None:
+    """Put a key into a file that its owner alone can read, in one step."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written = path.with_name(path.name + ".new")
+    written.unlink(missing_ok=True)
+    with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(key + "\n")
+    written.replace(path)
+
+
+def _key_in(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""

@@ -1,0 +1,74 @@
+"""Supervised settings: what each service of a local mesh gets to know, and what stops the start before it begins."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from mesh.config import SERVICE_NAMES, SettingsError, child_environment
+
+if TYPE_CHECKING:
+    from mesh.config import Settings
+
+SMTP_PORT = 25
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+OF_ONE_PROCESS = ("listen_address", "service_api_key", "service_api_key_file")
+# A mesh on one machine is for development, so it shows more than it would elsewhere, unless its owner says otherwise.
+SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True}
+
+
+def refuse_settings_of_one_process(settings: Settings) -> None:
+    """Raise SettingsError where a setting would make all services listen at one address or share one key."""
+    for name in OF_ONE_PROCESS:
+        if getattr(settings, name) is not None:
+            raise SettingsError(f"{name.upper()}: unset it, each service of a mesh has its own.")
+
+
+def refuse_ports_in_use(settings: Settings) -> None:
+    """Raise SettingsError naming the first service, or the inbox, whose address cannot be listened at.
+
+    Without this, a foreign service that answers there could be taken for ours.
+    """
+    for name in SERVICE_NAMES:
+        host, _, port = settings.listen_address_of(name).rpartition(":")
+        _refuse_port_in_use(f"{name.upper()}_SERVICE_URL", host, int(port))
+    inbox = inbox_address(settings)
+    if inbox is not None:
+        _refuse_port_in_use("SMTP_URL", *inbox)
+
+
+def inbox_address(settings: Settings) -> tuple[str, int] | None:
+    """Return host and port of the inbox that a local mesh runs, or None where SMTP_URL leads elsewhere."""
+    url = urlsplit(settings.smtp_url.get_secret_value())
+    return (url.hostname, url.port or SMTP_PORT) if url.hostname in LOOPBACK else None
+
+
+def environment_of_service(settings: Settings, name: str, database_url: str) -> dict[str, str]:
+    """Return the environment of a service's process: the settings of this one, and what is the service's own."""
+    given = {field: _plain(getattr(settings, field)) for field in settings.model_fields_set}
+    own = {
+        "database_url": database_url,
+        "keyring_file": settings.keyring_path,
+        "service_api_key_file": settings.key_path_of(name),
+        "span_dir": settings.span_dir or settings.data_dir / "spans",
+        "stop_with_parent": True,
+    }
+    return child_environment(**{**SHOWN_IN_DEVELOPMENT, **given, **own})
+
+
+def _plain(value: object) -> object:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _refuse_port_in_use(setting: str, host: str, port: int) -> None:
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError:
+        raise SettingsError(f"{setting}: {host}:{port} is in use or is not an address of this machine.") from None
