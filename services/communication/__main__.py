@@ -1,0 +1,6 @@
+"""Runs the communication service: python -m services.communication."""
+
+from mesh.process import main
+from services.communication.app import SERVICE
+
+main(SERVICE)

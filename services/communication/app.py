@@ -1,0 +1,67 @@
+"""The communication service as the mesh runs it: the servicer, and the sender beside it."""
+
+from __future__ import annotations
+
+import random
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mesh.config import SettingsError
+from mesh.service import Service
+from services.communication.mail import parse_mailboxes
+from services.communication.mail_server import MailServer
+from services.communication.mail_template import Templates
+from services.communication.sender import Sender
+from services.communication.servicer import CommunicationServicer
+from services.communication.store import MessageStore
+from solo60.communication.v1.communication_pb2 import AUDIENCE_ADMINS, AUDIENCE_OPERATORS, DESCRIPTOR
+from solo60.communication.v1.communication_pb2_grpc import add_CommunicationServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.service import Runtime
+    from services.communication.mail import Mailbox
+
+FOLDER = Path(__file__).parent
+TEMPLATES = FOLDER / "templates"
+
+
+@asynccontextmanager
+async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationServicer]:
+    """Yield the servicer while the sender runs; raise SettingsError naming the first mail setting that is wrong."""
+    settings, store = runtime.settings, MessageStore(runtime.database)
+    mail_from = _mailboxes("MAIL_FROM", settings.mail_from)[0]
+    audiences = {
+        AUDIENCE_ADMINS: _mailboxes("ADMINS_EMAIL", settings.admins_email),
+        AUDIENCE_OPERATORS: _mailboxes("OPERATORS_EMAIL", settings.operators_email),
+    }
+    server = _mail_server(settings.smtp_url.get_secret_value())
+    sender = Sender(store, server, envelope_sender=mail_from.email, now=runtime.now, rng=random.SystemRandom())
+    templates = Templates(TEMPLATES)
+    async with sender.running():
+        yield CommunicationServicer(store, sender, templates, mail_from=mail_from, audiences=audiences, now=runtime.now)
+
+
+def _mailboxes(setting: str, text: str) -> tuple[Mailbox, ...]:
+    try:
+        return parse_mailboxes(text)
+    except ValueError:
+        raise SettingsError(f'{setting}: must be an address such as "Solo60 <mail@solo60.example>".') from None
+
+
+def _mail_server(url: str) -> MailServer:
+    try:
+        return MailServer.from_url(url)
+    except ValueError:
+        raise SettingsError('SMTP_URL: must be "smtp://host:port" or "smtps://user:password@host:port".') from None
+
+
+SERVICE = Service(
+    name="communication",
+    descriptor=DESCRIPTOR.services_by_name["CommunicationService"],
+    add_to_server=add_CommunicationServiceServicer_to_server,
+    open=open_communication,
+    migrations=FOLDER / "migrations",
+)

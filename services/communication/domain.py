@@ -1,0 +1,168 @@
+"""Messages: what becomes of one, from stored to sent or given up, and when it is tried again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
+from uuid import UUID
+
+from contracts.errors import InvalidRequest, MessageNotRetryable, MessageRefused, Unavailable, Violation
+
+if TYPE_CHECKING:
+    import random
+
+# With the pauses below, a mail server may be down for two hours before a message is given up.
+MAX_ATTEMPTS = 16
+FIRST_BACKOFF_S = 2.0
+MAX_BACKOFF_S = 3600.0
+# An attempt is over long before: see PATIENCE_S of the mail server.
+LEASE = timedelta(seconds=30)
+
+
+class Status(StrEnum):
+    """How far a message has come; the names are those of the contract's MessageStatus."""
+
+    QUEUED = "QUEUED"
+    SENDING = "SENDING"
+    SENT = "SENT"
+    FAILED = "FAILED"
+    DEAD = "DEAD"
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to be stored: the mail as it goes over the wire, to whom, and for which call."""
+
+    message_id: UUID
+    template_key: str
+    recipients: tuple[str, ...]
+    mail: bytes
+    email_message_id: str
+    correlation_id: str
+    traceparent: str
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A stored message, without what is personal in it."""
+
+    message_id: UUID
+    template_key: str
+    status: Status
+    attempts: int
+    due_time: datetime | None
+    last_error: str
+    is_refused: bool
+    email_message_id: str
+    create_time: datetime
+    send_time: datetime | None
+
+    def ensure_retryable(self) -> None:
+        """Raise MessageNotRetryable unless the message has failed."""
+        if self.status not in (Status.FAILED, Status.DEAD):
+            raise MessageNotRetryable(f"The message is {self.status}: only one that failed can be retried.")
+
+    def is_sent(self, *, known_attempts: int, until: datetime) -> bool:
+        """Tell somebody who waits whether the message is sent; False: it is worth waiting on.
+
+        Raises MessageRefused when it never will be, and Unavailable when an attempt after the first `known_attempts`
+        has failed, or when the next one is due only after `until`.
+        """
+        facts = {"message_id": str(self.message_id)}
+        if self.is_refused:
+            raise MessageRefused(self.last_error, metadata=facts)
+        if self.status is Status.DEAD:
+            raise Unavailable(f"{self.last_error} All attempts are used up.", metadata=facts)
+        is_late = self.due_time is not None and self.due_time > until
+        if self.status is Status.FAILED and (self.attempts > known_attempts or is_late):
+            raise Unavailable(f"{self.last_error} The message is stored and will be tried again.", metadata=facts)
+        return self.status is Status.SENT
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to send one message, made under a lease.
+
+    `number` counts all attempts of the message from 1 and proves that the lease is held: a later attempt has a higher
+    one. `round_number` counts from the last time that an operator asked for new attempts.
+    """
+
+    message_id: UUID
+    template_key: str
+    number: int
+    round_number: int
+    recipients: tuple[str, ...]
+    mail: bytes
+    correlation_id: str
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the mail server made of an attempt.
+
+    `error` is a sentence without addresses, empty where all went well. `remaining` are the recipients to try again;
+    without any, the message was accepted or, if `is_refused`, will never be.
+    """
+
+    error: str = ""
+    remaining: tuple[str, ...] = ()
+    is_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The state of a message after an attempt."""
+
+    status: Status
+    error: str = ""
+    is_refused: bool = False
+    due_time: datetime | None = None
+    remaining: tuple[str, ...] = ()
+
+
+def judge(attempt: Attempt, outcome: Outcome, now: datetime, rng: random.Random) -> Verdict:
+    """Decide what becomes of a message whose attempt ended so."""
+    if outcome.is_refused:
+        return Verdict(Status.DEAD, outcome.error, is_refused=True, remaining=attempt.recipients)
+    if not outcome.remaining:
+        return Verdict(Status.SENT, outcome.error)
+    if attempt.round_number >= MAX_ATTEMPTS:
+        return Verdict(Status.DEAD, outcome.error, remaining=outcome.remaining)
+    due_time = now + timedelta(seconds=backoff_s(attempt.round_number, rng))
+    return Verdict(Status.FAILED, outcome.error, due_time=due_time, remaining=outcome.remaining)
+
+
+def backoff_s(attempts: int, rng: random.Random) -> float:
+    """Return the pause in seconds after so many failed attempts: doubling, with full jitter, at most an hour."""
+    longest_s: float = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (attempts - 1))
+    return rng.uniform(0, longest_s)
+
+
+@dataclass(frozen=True, slots=True)
+class PageMark:
+    """Where a page of messages ended: the next one begins with the message before this one in time."""
+
+    create_time: datetime
+    message_id: UUID
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        return cls(message.create_time, message.message_id)
+
+    @classmethod
+    def from_token(cls, token: str) -> Self:
+        """Read a page token; raise InvalidRequest when it is none of ours."""
+        create_time, _, message_id = token.partition("_")
+        try:
+            return cls(datetime.fromisoformat(create_time).astimezone(), UUID(message_id))
+        except ValueError:
+            violation = Violation("page_token", "must be the next_page_token of an earlier answer")
+            raise InvalidRequest("The page token is malformed.", violations=[violation]) from None
+
+    def to_token(self) -> str:
+        """Return the mark as callers pass it on."""
+        return f"{self.create_time.isoformat()}_{self.message_id}"

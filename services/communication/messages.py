@@ -1,0 +1,37 @@
+"""Conversions between the contract's messages and the domain's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contracts.errors import InvalidRequest, Violation
+from services.communication.mail import Mailbox
+from solo60.communication.v1 import communication_pb2 as pb
+
+if TYPE_CHECKING:
+    from services.communication.domain import Message
+
+
+def message_of(message: Message) -> pb.Message:
+    """Return a stored message as the contract shows it."""
+    shown = pb.Message(
+        message_id=str(message.message_id),
+        template_key=message.template_key,
+        status=pb.MessageStatus.Value(f"MESSAGE_STATUS_{message.status}"),
+        attempts=message.attempts,
+        last_error=message.last_error,
+        email_message_id=message.email_message_id,
+    )
+    shown.create_time.FromDatetime(message.create_time)
+    if message.send_time is not None:
+        shown.send_time.FromDatetime(message.send_time)
+    return shown
+
+
+def mailbox_of(recipient: pb.Recipient) -> Mailbox:
+    """Return a recipient's mailbox; raise InvalidRequest where RFC 5322 knows no such address."""
+    try:
+        return Mailbox.of(recipient.email, recipient.display_name)
+    except ValueError:
+        violation = Violation("recipient.email", "must be an address that mail can be sent to (RFC 5322)")
+        raise InvalidRequest("The recipient has no usable address.", violations=[violation]) from None

@@ -1,0 +1,143 @@
+"""The sender: takes due messages from the store and hands them to the mail server, in the background.
+
+It dies of nothing: what goes wrong in an attempt is put right by the next one, after a pause or when the lease is over.
+A sender that is killed between the mail server's answer and its own note of it sends the mail again, under the same
+Message-ID; SMTP leaves no other choice (RFC 1047).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from interceptors.context import detached_work
+from services.communication.domain import judge
+from services.communication.sending_span import mark, sending_span
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from datetime import datetime
+    from uuid import UUID
+
+    from services.communication.domain import Attempt
+    from services.communication.mail_server import MailServer
+    from services.communication.store import MessageStore
+
+CONCURRENCY = 4
+# How late an attempt may be for which nobody wakes the sender: a second one, or the first of another process.
+POLL_S = 0.5
+STOP_PATIENCE_S = 5.0
+
+_log = structlog.stdlib.get_logger("solo60.communication")
+
+
+class Sender:
+    """Sends what `store` holds to `server`, as `envelope_sender`; `now` is in UTC and `rng` spreads the pauses."""
+
+    def __init__(
+        self,
+        store: MessageStore,
+        server: MailServer,
+        *,
+        envelope_sender: str,
+        now: Callable[[], datetime],
+        rng: random.Random,
+    ) -> None:
+        self._store = store
+        self._server = server
+        self._envelope_sender = envelope_sender
+        self._now = now
+        self._rng = rng
+        self._woken = asyncio.Event()
+        self._is_stopping = False
+        self._watchers: dict[UUID, set[asyncio.Event]] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Send for the time of the context; at its end, attempts under way have 5 s to finish."""
+        sending = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            self._is_stopping = True
+            self.wake()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_PATIENCE_S):
+                    await sending
+
+    def wake(self) -> None:
+        """Look for due messages now: one has just been stored."""
+        self._woken.set()
+
+    @contextmanager
+    def watching(self, message_id: UUID) -> Iterator[asyncio.Event]:
+        """Lend an event that is set after each attempt that this sender makes to send a message."""
+        attempted = asyncio.Event()
+        watchers = self._watchers.setdefault(message_id, set())
+        watchers.add(attempted)
+        try:
+            yield attempted
+        finally:
+            watchers.discard(attempted)
+            if not watchers:
+                self._watchers.pop(message_id, None)
+
+    async def send_next(self) -> bool:
+        """Make one attempt to send the message that has been due the longest; False when none is due."""
+        attempt = await self._store.claim(self._now())
+        if attempt is None:
+            return False
+        await self._make(attempt)
+        return True
+
+    async def _run(self) -> None:
+        free = asyncio.Semaphore(CONCURRENCY)
+        async with asyncio.TaskGroup() as attempts:
+            while True:
+                await free.acquire()
+                self._woken.clear()
+                if self._is_stopping:
+                    return
+                attempt = await self._claim()
+                if attempt is None:
+                    free.release()
+                    await self._rest()
+                else:
+                    attempts.create_task(self._make(attempt)).add_done_callback(lambda _: free.release())
+
+    async def _claim(self) -> Attempt | None:
+        try:
+            return await self._store.claim(self._now())
+        except Exception as error:  # noqa: BLE001 - the database may be back at the next look
+            _log.warning("cannot look for due messages", error=type(error).__name__)
+            return None
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL_S):
+                await self._woken.wait()
+
+    async def _make(self, attempt: Attempt) -> None:
+        facts = {
+            "message_id": str(attempt.message_id),
+            "template_key": attempt.template_key,
+            "attempt": attempt.number,
+            "correlation_id": attempt.correlation_id,
+        }
+        try:
+            with detached_work(attempt.correlation_id), sending_span(attempt, self._server) as span:
+                outcome = await self._server.hand_over(
+                    attempt.mail, sender=self._envelope_sender, recipients=attempt.recipients
+                )
+                mark(span, outcome)
+            verdict = judge(attempt, outcome, self._now(), self._rng)
+            is_recorded = await self._store.settle(attempt, verdict, self._now())
+            _log.info("mail", status=verdict.status, error=verdict.error, is_recorded=is_recorded, **facts)
+        except Exception as error:  # noqa: BLE001 - the message is taken up again when its lease is over
+            _log.warning("an attempt broke off", error=type(error).__name__, **facts)
+        for watcher in self._watchers.get(attempt.message_id, ()):
+            watcher.set()

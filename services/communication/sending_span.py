@@ -1,0 +1,61 @@
+"""The span of an attempt: in the trace of the call that stored the message, however much later it is sent (S5)."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
+from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from interceptors.tracing import CORRELATION_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opentelemetry.trace import Span
+
+    from services.communication.domain import Attempt, Outcome
+    from services.communication.mail_server import MailServer
+
+TRACEPARENT = "traceparent"
+NAME = "smtp send"
+
+_tracer = trace.get_tracer("solo60.communication")
+_w3c = TraceContextTextMapPropagator()
+
+
+def current_traceparent() -> str:
+    """Return the current span as a W3C traceparent, empty where there is none."""
+    carrier: dict[str, str] = {}
+    _w3c.inject(carrier)
+    return carrier.get(TRACEPARENT, "")
+
+
+@contextmanager
+def sending_span(attempt: Attempt, server: MailServer) -> Iterator[Span]:
+    """Begin the span of an attempt, without a word of what is sent or to whom."""
+    attributes: dict[str, str | int] = {
+        SERVER_ADDRESS: server.host,
+        SERVER_PORT: server.port,
+        CORRELATION_ID: attempt.correlation_id,
+        "solo60.message_id": str(attempt.message_id),
+        "solo60.template_key": attempt.template_key,
+        "solo60.attempt": attempt.number,
+    }
+    parent = _w3c.extract({TRACEPARENT: attempt.traceparent})
+    # The text of an exception may hold an address.
+    with _tracer.start_as_current_span(
+        NAME, parent, SpanKind.CLIENT, attributes, record_exception=False, set_status_on_exception=False
+    ) as span:
+        yield span
+
+
+def mark(span: Span, outcome: Outcome) -> None:
+    """Write into a span how its attempt ended."""
+    if outcome.error:
+        span.set_attribute(ERROR_TYPE, "refused" if outcome.is_refused else "failed")
+        span.set_status(Status(StatusCode.ERROR, outcome.error))

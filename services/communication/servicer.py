@@ -1,0 +1,168 @@
+"""The communication service's RPCs: convert, call, convert."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from interceptors.context import current_context
+from interceptors.deadline import remaining_s
+from mesh.idempotency import once
+from services.communication.domain import NewMessage, PageMark, Status
+from services.communication.mail import compose, message_id_header
+from services.communication.messages import mailbox_of, message_of
+from services.communication.sender import POLL_S
+from services.communication.sending_span import current_traceparent
+from solo60.communication.v1 import communication_pb2 as pb
+from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceServicer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    import grpc.aio
+    from google.protobuf.message import Message as ProtoMessage
+
+    from services.communication.mail import Mailbox
+    from services.communication.mail_template import Templates
+    from services.communication.sender import Sender
+    from services.communication.store import MessageStore
+
+    Audiences: TypeAlias = Mapping[pb.Audience.ValueType, tuple[Mailbox, ...]]
+    Sending: TypeAlias = pb.SendEmailRequest | pb.SendEmailAsyncRequest | pb.SendSystemNotificationRequest
+
+Answer = TypeVar("Answer", pb.SendEmailResponse, pb.SendEmailAsyncResponse, pb.SendSystemNotificationResponse)
+DEFAULT_PAGE_SIZE = 50
+
+
+class CommunicationServicer(CommunicationServiceServicer):
+    """Fills `templates`, stores messages from `mail_from` in `store`, and wakes `sender`; `now` is in UTC."""
+
+    def __init__(
+        self,
+        store: MessageStore,
+        sender: Sender,
+        templates: Templates,
+        *,
+        mail_from: Mailbox,
+        audiences: Audiences,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._sender = sender
+        self._templates = templates
+        self._mail_from = mail_from
+        self._audiences = audiences
+        self._now = now
+
+    async def SendEmail(
+        self, request: pb.SendEmailRequest, context: grpc.aio.ServicerContext[pb.SendEmailRequest, pb.SendEmailResponse]
+    ) -> pb.SendEmailResponse:
+        new = self._draft(request, mailbox_of(request.recipient))
+        answer = pb.SendEmailResponse(message_id=str(new.message_id), email_message_id=new.email_message_id)
+        answer = await self._store_once(request, new, answer)
+        await self._wait_until_sent(uuid.UUID(answer.message_id))
+        return answer
+
+    async def SendEmailAsync(
+        self,
+        request: pb.SendEmailAsyncRequest,
+        context: grpc.aio.ServicerContext[pb.SendEmailAsyncRequest, pb.SendEmailAsyncResponse],
+    ) -> pb.SendEmailAsyncResponse:
+        new = self._draft(request, mailbox_of(request.recipient))
+        return await self._store_once(request, new, pb.SendEmailAsyncResponse(message_id=str(new.message_id)))
+
+    async def SendSystemNotification(
+        self,
+        request: pb.SendSystemNotificationRequest,
+        context: grpc.aio.ServicerContext[pb.SendSystemNotificationRequest, pb.SendSystemNotificationResponse],
+    ) -> pb.SendSystemNotificationResponse:
+        new = self._draft(request, *self._audiences[request.audience])
+        return await self._store_once(request, new, pb.SendSystemNotificationResponse(message_id=str(new.message_id)))
+
+    async def GetMessage(
+        self,
+        request: pb.GetMessageRequest,
+        context: grpc.aio.ServicerContext[pb.GetMessageRequest, pb.GetMessageResponse],
+    ) -> pb.GetMessageResponse:
+        message = await self._store.find(uuid.UUID(request.message_id))
+        return pb.GetMessageResponse(message=message_of(message))
+
+    async def ListFailedMessages(
+        self,
+        request: pb.ListFailedMessagesRequest,
+        context: grpc.aio.ServicerContext[pb.ListFailedMessagesRequest, pb.ListFailedMessagesResponse],
+    ) -> pb.ListFailedMessagesResponse:
+        page_size = request.page_size or DEFAULT_PAGE_SIZE
+        before = PageMark.from_token(request.page_token) if request.page_token else None
+        # One more than asked for tells whether there is another page.
+        messages = await self._store.list_failed(page_size + 1, before=before)
+        page = messages[:page_size]
+        return pb.ListFailedMessagesResponse(
+            messages=map(message_of, page),
+            next_page_token=PageMark.of(page[-1]).to_token() if len(messages) > page_size else "",
+        )
+
+    async def RetryMessage(
+        self,
+        request: pb.RetryMessageRequest,
+        context: grpc.aio.ServicerContext[pb.RetryMessageRequest, pb.RetryMessageResponse],
+    ) -> pb.RetryMessageResponse:
+        async with self._store.transaction() as transaction:
+
+            async def respond() -> pb.RetryMessageResponse:
+                message = await self._store.requeue(transaction, uuid.UUID(request.message_id), self._now())
+                return pb.RetryMessageResponse(message=message_of(message))
+
+            answer = await once(transaction, request, respond, pb.RetryMessageResponse)
+        self._sender.wake()
+        return answer
+
+    def _draft(self, request: Sending, *recipients: Mailbox) -> NewMessage:
+        text = self._templates.find(request.template_key).fill(request.variables)
+        message_id, now, call = uuid.uuid4(), self._now(), current_context()
+        email_message_id = message_id_header(message_id, self._mail_from)
+        mail = compose(
+            text,
+            sender=self._mail_from,
+            recipients=recipients,
+            email_message_id=email_message_id,
+            create_time=now,
+        )
+        return NewMessage(
+            message_id=message_id,
+            template_key=request.template_key,
+            recipients=tuple(each.email for each in recipients),
+            mail=mail,
+            email_message_id=email_message_id,
+            correlation_id=call.correlation_id if call else "",
+            traceparent=current_traceparent(),
+            create_time=now,
+        )
+
+    async def _store_once(self, request: ProtoMessage, new: NewMessage, answer: Answer) -> Answer:
+        async with self._store.transaction() as transaction:
+
+            async def respond() -> Answer:
+                await self._store.add(transaction, new)
+                return answer
+
+            answer_kept = await once(transaction, request, respond, type(answer))
+        self._sender.wake()
+        return answer_kept
+
+    async def _wait_until_sent(self, message_id: uuid.UUID) -> None:
+        until = self._now() + timedelta(seconds=remaining_s() or 0.0)
+        with self._sender.watching(message_id) as attempted:
+            message = await self._store.find(message_id)
+            # A repetition waits for the attempt that follows; it is not told of the one it repeats.
+            known_attempts = message.attempts if message.status is Status.FAILED else 0
+            while not message.is_sent(known_attempts=known_attempts, until=until):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await attempted.wait()
+                attempted.clear()
+                message = await self._store.find(message_id)
