@@ -63,22 +63,22 @@ async def _run_until_told_to_stop(service: Service, settings: Settings) -> None:
 async def serving(service: Service, settings: Settings, address: str) -> AsyncIterator[MeshServer]:
     """Serve `service` at `address` for the time of the context, then drain.
 
-    Draining: say NOT_SERVING, wait until callers have seen it, close the port, let calls under way finish, stop
-    background work, close channels and database.
+    Draining: say NOT_SERVING, wait until callers have seen it, close the port, end endless streams, let calls
+    under way finish, stop background work, close channels and database.
     """
     async with AsyncExitStack() as stack:
         channels = Channels(settings, own_key(settings))
         stack.push_async_callback(channels.close)
         database = await _open_database(settings)
         stack.push_async_callback(database.close)
-        servicer = await stack.enter_async_context(
-            service.open(Runtime(settings, database, channels, now=lambda: datetime.now(UTC)))
-        )
+        stopping = asyncio.Event()
+        runtime = Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=stopping)
+        servicer = await stack.enter_async_context(service.open(runtime))
         health = Health(service.descriptor.full_name)
         server = MeshServer(service, servicer, health, server_interceptors(settings, accepted_keys(settings)))
         await server.start(address)
         stack.push_async_callback(server.stop, settings.drain_grace_s)
-        stack.push_async_callback(_announce_stop, health, settings.drain_wait_s)
+        stack.push_async_callback(_announce_stop, health, settings.drain_wait_s, stopping)
         await stack.enter_async_context(health.following(lambda: database.is_reachable(HEALTH_TIMEOUT_S)))
         _log.info("serving", address=address, pid=os.getpid())
         yield server
@@ -96,6 +96,7 @@ async def _open_database(settings: Settings) -> Database:
         raise SettingsError(f"DATABASE_URL: {error}.") from None
 
 
-async def _announce_stop(health: Health, wait_s: float) -> None:
+async def _announce_stop(health: Health, wait_s: float, stopping: asyncio.Event) -> None:
     await health.stop_serving()
     await asyncio.sleep(wait_s)
+    stopping.set()

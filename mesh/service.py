@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What a service is given when it opens."""
+    """What a service is given when it opens.
+
+    `stopping` is set when the process has begun to stop and callers know it: streams without an end of their own end
+    then, so that nobody waits for them.
+    """
 
     settings: Settings
     database: Database
     channels: Channels
     now: Callable[[], datetime]
+    stopping: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True)
