@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from contracts.errors import EmailTaken
+from mesh.database import Database
+from services.user.domain import DEFAULT_ROLES, Profile, User
+from services.user.store import UserStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.postgres import DatabaseFactory
+
+NOW = datetime(2026, 1, 14, 12, tzinfo=UTC)
+WAITING = "select exists (select from pg_locks where not granted)"
+
+
+@pytest.fixture
+async def database(database_url: DatabaseFactory) -> AsyncIterator[Database]:
+    """Connect to a database of users that no service runs on."""
+    database = await Database.connect(await database_url("user"))
+    yield database
+    await database.close()
+
+
+async def added(store: UserStore, email: str) -> User:
+    """Add a user."""
+    async with store.transaction() as connection:
+        return await store.add(connection, Profile(email, "Ada", DEFAULT_ROLES, "UTC"), NOW)
+
+
+def moved(user: User, email: str) -> User:
+    """Return the user with another address."""
+    return replace(user, profile=replace(user.profile, email=email))
+
+
+async def test_an_address_taken_at_the_same_moment_is_refused_without_a_trace_of_it(database: Database) -> None:
+    """EMAIL_TAKEN, S4: who waits for another's change to the same address loses, and no cause names the address."""
+    store = UserStore(database)
+    first, second = await added(store, "first@example.org"), await added(store, "second@example.org")
+
+    async def move(user: User) -> None:
+        async with store.transaction() as connection:
+            await store.save(connection, moved(user, "wanted@example.org"))
+
+    async with store.transaction() as connection:
+        await store.save(connection, moved(first, "WANTED@example.org"))
+        loser = asyncio.create_task(move(second))
+        async with database.connection() as observer:
+            while not await observer.fetchval(WAITING):
+                assert not loser.done()
+
+    with pytest.raises(EmailTaken) as refusal:
+        await loser
+    assert refusal.value.__suppress_context__
+    assert refusal.value.__cause__ is None
