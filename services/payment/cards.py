@@ -23,7 +23,8 @@ class CardOutcome(StrEnum):
 class CardProcessor(Protocol):
     """A card company. Both calls may be repeated with the same key at any time, also at once, and change nothing then.
 
-    What they raise leaves open whether the company did as asked: asking again with the same key finds out.
+    Both raise contracts.errors.Unavailable when the company does not answer. That leaves open whether it did as asked:
+    asking again with the same key finds out.
     """
 
     async def charge(self, key: str, card_token: str, price: Price) -> CardOutcome:

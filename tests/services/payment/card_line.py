@@ -1,0 +1,68 @@
+"""The line to the card company, on which a test holds calls up or loses them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from contracts.errors import Unavailable
+from services.payment.cards import CardOutcome, TestModeProcessor
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from mesh.database import Database
+    from services.payment.domain import Price
+
+
+async def nothing() -> None:
+    """Let the call pass."""
+
+
+async def lose_the_call() -> None:
+    """Break the connection to the card company."""
+    raise Unavailable
+
+
+class Gate:
+    """Holds calls up until it is opened, and tells when the first has come."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    async def __call__(self) -> None:
+        """Wait at the gate."""
+        self.reached.set()
+        await self.opened.wait()
+
+
+@dataclass(slots=True)
+class Line:
+    """The line to the card company: what happens on it before and after the company has done its part."""
+
+    before_charge: Callable[[], Awaitable[None]] = nothing
+    after_charge: Callable[[], Awaitable[None]] = nothing
+    before_return: Callable[[], Awaitable[None]] = nothing
+    after_return: Callable[[], Awaitable[None]] = nothing
+
+
+class DistantProcessor(TestModeProcessor):
+    """A card company at the end of a line on which calls and answers are held up or lost."""
+
+    def __init__(self, database: Database, line: Line) -> None:
+        super().__init__(database)
+        self._line = line
+
+    async def charge(self, key: str, card_token: str, price: Price) -> CardOutcome:
+        await self._line.before_charge()
+        outcome = await super().charge(key, card_token, price)
+        await self._line.after_charge()
+        return outcome
+
+    async def give_back(self, key: str) -> bool:
+        await self._line.before_return()
+        was_taken = await super().give_back(key)
+        await self._line.after_return()
+        return was_taken

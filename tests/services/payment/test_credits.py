@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from contracts.errors import IdempotencyKeyReused, InvalidRequest, ScopeMissing
+from interceptors.idempotency import IDEMPOTENCY_KEY
+from solo60.payment.v1.payment_pb2 import GetBalanceRequest, GrantCreditsRequest
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from tests.services.payment.ledger import count, house_sum
+from tests.services.payment.requests import balance, grant, some_id
+
+if TYPE_CHECKING:
+    from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
+    from tests.support.serving import MeshForTests
+
+KEY = ((IDEMPOTENCY_KEY, "subscription-7-june"),)
+
+
+def monthly(user_id: str, credits_granted: int = 8) -> GrantCreditsRequest:
+    """Ask for a month's credits."""
+    return GrantCreditsRequest(user_id=user_id, credits=credits_granted, reason="subscription, June")
+
+
+async def test_granted_credits_can_be_spent_at_once(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
+    """J4: the answer and the balance tell the same, and the ledger shows what was issued."""
+    user_id = some_id()
+
+    assert await grant(payments, user_id, 8) == 8
+    assert await grant(payments, user_id, 4) == 12
+
+    assert await balance(payments, user_id) == 12
+    assert await house_sum(mesh.database("payment"), "issued", "CREDIT") == -12
+
+
+async def test_a_repeated_grant_gives_nothing_more(payments: PaymentServiceAsyncStub) -> None:
+    """S6: same caller, same key, same answer, also after the balance has moved on."""
+    user_id = some_id()
+
+    first = await payments.GrantCredits(monthly(user_id), metadata=KEY)
+    await grant(payments, user_id, 5)
+    second = await payments.GrantCredits(monthly(user_id), metadata=KEY)
+
+    assert second == first
+    assert await balance(payments, user_id) == 13
+
+
+async def test_fifty_grants_at_once_with_one_key_give_once(
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests
+) -> None:
+    """T-f2: one is carried out, all get its answer."""
+    user_id = some_id()
+
+    answers = await asyncio.gather(*[payments.GrantCredits(monthly(user_id), metadata=KEY) for _ in range(50)])
+
+    assert {answer.credits for answer in answers} == {8}
+    assert await count(mesh.database("payment"), "transactions") == 1
+
+
+async def test_fifty_grants_at_once_to_one_new_user_all_arrive(payments: PaymentServiceAsyncStub) -> None:
+    """T-h4: contention on one account queues; none is lost, none fails."""
+    user_id = some_id()
+
+    answers = await asyncio.gather(*[payments.GrantCredits(monthly(user_id, 2)) for _ in range(50)])
+
+    assert sorted(answer.credits for answer in answers) == list(range(2, 102, 2))
+    assert await balance(payments, user_id) == 100
+
+
+async def test_a_key_is_not_reused_for_another_grant(payments: PaymentServiceAsyncStub) -> None:
+    """T-f1: another amount under the same key is IDEMPOTENCY_KEY_REUSED."""
+    user_id = some_id()
+    await payments.GrantCredits(monthly(user_id), metadata=KEY)
+
+    with pytest.raises(IdempotencyKeyReused):
+        await payments.GrantCredits(monthly(user_id, 9), metadata=KEY)
+
+    assert await balance(payments, user_id) == 8
+
+
+async def test_another_caller_may_have_the_same_key(mesh: MeshForTests) -> None:
+    """T-f5: keys belong to their caller."""
+    user_id = some_id()
+    operator = mesh.stub(PaymentServiceStub)
+    subscription = mesh.stub(PaymentServiceStub, caller="subscription")
+
+    await operator.GrantCredits(monthly(user_id), metadata=KEY)
+    await subscription.GrantCredits(monthly(user_id), metadata=KEY)
+
+    assert await balance(operator, user_id) == 16
+
+
+async def test_a_user_that_payment_never_saw_has_no_credits(
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests
+) -> None:
+    """GetBalance looks nobody up, and opens no account."""
+    accounts = await count(mesh.database("payment"), "accounts")
+
+    assert await balance(payments, some_id()) == 0
+
+    assert await count(mesh.database("payment"), "accounts") == accounts
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (GrantCreditsRequest(user_id="17", credits=1, reason="goodwill"), "user_id"),
+        (GrantCreditsRequest(user_id=some_id(), credits=0, reason="goodwill"), "credits"),
+        (GrantCreditsRequest(user_id=some_id(), credits=1_000_001, reason="goodwill"), "credits"),
+        (GrantCreditsRequest(user_id=some_id(), credits=1), "reason"),
+        (GrantCreditsRequest(user_id=some_id(), credits=1, reason="\x00"), "reason"),
+    ],
+)
+async def test_a_bad_grant_is_refused_with_its_field(
+    payments: PaymentServiceAsyncStub, request_: GrantCreditsRequest, field: str
+) -> None:
+    """C3: one violation for each field that breaks a rule."""
+    with pytest.raises(InvalidRequest) as refused:
+        await payments.GrantCredits(request_)
+    assert [violation.field for violation in refused.value.violations] == [field]
+
+
+async def test_a_bad_balance_request_is_refused_with_its_field(payments: PaymentServiceAsyncStub) -> None:
+    """C3: also where unknown users are no error."""
+    with pytest.raises(InvalidRequest) as refused:
+        await payments.GetBalance(GetBalanceRequest(user_id="me"))
+    assert [violation.field for violation in refused.value.violations] == ["user_id"]
+
+
+async def test_who_may_only_charge_cannot_grant(mesh: MeshForTests) -> None:
+    """S1: the key of session carries no scope to make credits."""
+    with pytest.raises(ScopeMissing):
+        await grant(mesh.stub(PaymentServiceStub, caller="session"), some_id(), 1)
