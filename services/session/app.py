@@ -1,0 +1,69 @@
+"""The session service as the mesh runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mesh.notifications import listening
+from mesh.service import Service
+from services.session.availability import CHANNEL, Availability
+from services.session.booking import BookingDesk
+from services.session.due_work import DueWork
+from services.session.mails import Mailer
+from services.session.reconciler import Reconciler
+from services.session.relations import Relations
+from services.session.servicer import SessionServicer
+from services.session.store import SessionStore
+from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
+from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from solo60.session.v1.session_pb2 import DESCRIPTOR
+from solo60.session.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
+from solo60.user.v1.user_pb2_grpc import UserServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.service import Runtime
+
+
+@asynccontextmanager
+async def open_session(runtime: Runtime) -> AsyncIterator[SessionServicer]:
+    """Yield the servicer; beside it, due work is done and changes of availability are listened to."""
+    users, gyms = runtime.channels.stub(UserServiceStub), runtime.channels.stub(GymServiceStub)
+    payments = runtime.channels.stub(PaymentServiceStub)
+    mailer = Mailer(users, gyms, runtime.channels.stub(CommunicationServiceStub))
+    store = SessionStore(runtime.database)
+    reconciler = Reconciler(DueWork(runtime.database), payments, mailer, runtime.now)
+    booking_desk = BookingDesk(store, reconciler, users, gyms, payments, runtime.now)
+    relations = Relations(users, gyms, payments)
+    async with reconciler.running(), _availability(runtime) as availability:
+        yield SessionServicer(  # type: ignore[abstract]  # the contract_only methods are answered by the chain
+            store, booking_desk, reconciler, relations, availability, runtime.now
+        )
+
+
+@asynccontextmanager
+async def _availability(runtime: Runtime) -> AsyncIterator[Availability]:
+    """Yield what wakes watchers, and let them go when the process stops."""
+    availability = Availability()
+    ending = asyncio.create_task(availability.end_with(runtime.stopping))
+    url = runtime.settings.database_url
+    assert url is not None  # noqa: S101 - there is a database in the runtime
+    try:
+        async with listening(url.get_secret_value(), CHANNEL, availability.hear, availability.wake_all):
+            yield availability
+    finally:
+        ending.cancel()
+
+
+SERVICE = Service(
+    name="session",
+    descriptor=DESCRIPTOR.services_by_name["SessionService"],
+    add_to_server=add_SessionServiceServicer_to_server,
+    open=open_session,
+    migrations=Path(__file__).parent / "migrations",
+)

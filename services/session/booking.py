@@ -1,0 +1,127 @@
+"""Booking: a slot is held, charged and confirmed, or the member pays nothing, whatever breaks in between.
+
+Other services are asked between transactions, never within one. Each step may be repeated, so a repetition of the call
+takes up what the first one left undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from contracts.errors import (
+    CardDeclined,
+    InsufficientCredits,
+    ServiceError,
+    Unavailable,
+    UserNotActive,
+    UserNotFound,
+)
+from services.session.messages import charge_request, period_message, quote_of, session_message
+from services.session.reconciler import FIRST_PAUSE
+from solo60.gym.v1.gym_pb2 import QuotePriceRequest
+from solo60.session.v1.session_pb2 import BookSessionResponse
+from solo60.user.v1.user_pb2 import UserState, ValidateUserRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from services.session.domain import BookingCall, Order, Quote, Session
+    from services.session.reconciler import Reconciler
+    from services.session.rows import Booking
+    from services.session.store import SessionStore
+    from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
+    from solo60.payment.v1.payment_pb2 import PaymentMethod
+    from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
+    from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
+
+# Longer than the contract lets a call of BookSession last.
+HOLD_FOR = timedelta(seconds=15)
+REFUSALS = (CardDeclined, InsufficientCredits)
+
+_log = structlog.stdlib.get_logger("solo60.session.booking")
+
+
+class BookingDesk:
+    """Books sessions."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        reconciler: Reconciler,
+        users: UserServiceAsyncStub,
+        gyms: GymServiceAsyncStub,
+        payments: PaymentServiceAsyncStub,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._reconciler = reconciler
+        self._users = users
+        self._gyms = gyms
+        self._payments = payments
+        self._now = now
+
+    async def book(self, order: Order, call: BookingCall, payment_method: PaymentMethod) -> BookSessionResponse:
+        """Book what is ordered, or return what the same call was answered before.
+
+        Raises what the contract of BookSession lists, IdempotencyKeyReused, or Unavailable when it is not known
+        whether the member was charged: then, as in all other cases, the price is given back.
+        """
+        booking = await self._store.find_booking(call) or await self._hold(order, call)
+        if booking.response is not None:
+            return BookSessionResponse.FromString(booking.response)
+        try:
+            return await self._charge_and_confirm(booking.session, payment_method)
+        except BaseException as error:
+            abandoning = self._reconciler.start(booking.session, self._abandon(booking.session))
+            if not isinstance(error, Exception):
+                raise  # nobody waits for an answer any more
+            await asyncio.wait([abandoning])
+            if isinstance(error, REFUSALS):
+                raise
+            if not isinstance(error, ServiceError):
+                _log.exception("booking failed")
+            raise Unavailable("The session could not be paid for now. It is not booked and costs nothing.") from error
+
+    async def _hold(self, order: Order, call: BookingCall) -> Booking:
+        now = self._now()
+        order.period.refuse_past(now)
+        _, quote = await asyncio.gather(self._require_active_user(order), self._quote(order))
+        return await self._store.hold(order, quote, call, now=now, expire_time=now + HOLD_FOR)
+
+    async def _require_active_user(self, order: Order) -> None:
+        response = await self._users.ValidateUser(ValidateUserRequest(user_id=str(order.user_id)))
+        if response.state == UserState.USER_STATE_UNSPECIFIED:
+            raise UserNotFound
+        if not response.valid:
+            raise UserNotActive
+
+    async def _quote(self, order: Order) -> Quote:
+        response = await self._gyms.QuotePrice(
+            QuotePriceRequest(gym_id=str(order.gym_id), period=period_message(order.period))
+        )
+        return quote_of(response.quote)
+
+    async def _charge_and_confirm(self, session: Session, payment_method: PaymentMethod) -> BookSessionResponse:
+        await self._payments.ChargeSession(charge_request(session, payment_method))
+        now = self._now()
+        booking = await self._store.confirm(session.session_id, _response, now=now, due_time=now + FIRST_PAUSE)
+        if booking is None or booking.response is None:
+            raise Unavailable("The slot was released while the session was paid for.")
+        if booking.session.mails_due:
+            self._reconciler.settle_soon(booking.session)
+        return BookSessionResponse.FromString(booking.response)
+
+    async def _abandon(self, session: Session) -> None:
+        now = self._now()
+        released = await self._store.release(session.session_id, now=now, due_time=now + FIRST_PAUSE)
+        if released is not None:
+            self._reconciler.settle_soon(released)
+
+
+def _response(session: Session) -> bytes:
+    return BookSessionResponse(session=session_message(session)).SerializeToString()

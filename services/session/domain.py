@@ -1,0 +1,119 @@
+"""Sessions as the business sees them: how far one has come, what may become of it, and which mails follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from contracts.errors import PeriodPast, SessionNotCancellable
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+
+class Status(StrEnum):
+    """Where a session stands. The first three hold the slot."""
+
+    PENDING_PAYMENT = "pending_payment"
+    PENDING_APPROVAL = "pending_approval"
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    COMPLETED = "completed"
+
+
+CANCELLABLE = frozenset({Status.PENDING_APPROVAL, Status.CONFIRMED})
+
+
+class Means(StrEnum):
+    """What a session is paid in."""
+
+    CREDITS = "credits"
+    CARD = "card"
+
+
+class Mail(StrEnum):
+    """What the member is told about a session, by the key of its template."""
+
+    BOOKED = "SESSION_BOOKED"
+    NOISE_WARNING = "NOISE_WARNING"
+    CANCELLED = "SESSION_CANCELLED"
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A half-open stretch of time between two aware datetimes."""
+
+    start: datetime
+    end: datetime
+
+    def refuse_past(self, now: datetime) -> None:
+        """Raise PeriodPast when it has begun before `now`."""
+        if self.start < now:
+            raise PeriodPast
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a period costs, `minor_units` of `currency` by card or `credits`, and the rules of the gym with it."""
+
+    currency: str
+    minor_units: int
+    credits: int
+    noise_policy: str
+    requires_approval: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be booked, for whom, and what it is paid in."""
+
+    user_id: UUID
+    gym_id: UUID
+    period: Period
+    means: Means
+
+
+@dataclass(frozen=True, slots=True)
+class BookingCall:
+    """The call that books a session: repetitions have the same caller, key and fingerprint of the request."""
+
+    caller: str
+    key: str
+    request_sha256: bytes
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A gym for one member for one period, and what is left to be done about it."""
+
+    session_id: UUID
+    order: Order
+    quote: Quote
+    status: Status
+    cancel_reason: str
+    create_time: datetime
+    update_time: datetime
+    correlation_id: str
+    refund_due: bool
+    mails_due: tuple[Mail, ...]
+
+    @property
+    def status_when_paid(self) -> Status:
+        """What it becomes once the member has paid."""
+        return Status.PENDING_APPROVAL if self.quote.requires_approval else Status.CONFIRMED
+
+    @property
+    def mails_when_paid(self) -> tuple[Mail, ...]:
+        """What the member is told once it is paid: nothing yet where an admin has still to approve it."""
+        if self.quote.requires_approval:
+            return ()
+        return (Mail.BOOKED, Mail.NOISE_WARNING) if self.quote.noise_policy else (Mail.BOOKED,)
+
+    def refuse_cancellation(self, now: datetime) -> None:
+        """Raise SessionNotCancellable when it has begun, or neither is nor waits to be confirmed."""
+        if self.status not in CANCELLABLE or self.order.period.start <= now:
+            raise SessionNotCancellable

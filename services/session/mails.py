@@ -1,0 +1,116 @@
+"""Mails: what the member is told about a session, in the member's own time zone, once for each session and kind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from contracts.errors import IdempotencyKeyReused, UserNotFound
+from interceptors.idempotency import IDEMPOTENCY_KEY
+from services.session.domain import Means
+from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
+from solo60.gym.v1.gym_pb2 import GetGymRequest
+from solo60.user.v1.user_pb2 import GetUserRequest
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from services.session.domain import Mail, Session
+    from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
+    from solo60.gym.v1.gym_pb2 import Gym
+    from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
+    from solo60.user.v1.user_pb2 import User
+    from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
+
+# ISO 4217: digits of the minor unit, where they are not two.
+_MINOR_DIGITS = {
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF"), 0),
+    **dict.fromkeys(("UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+}
+
+_log = structlog.stdlib.get_logger("solo60.session.mails")
+
+
+class Mailer:
+    """Writes to members through the communication service."""
+
+    def __init__(
+        self, users: UserServiceAsyncStub, gyms: GymServiceAsyncStub, communication: CommunicationServiceAsyncStub
+    ) -> None:
+        self._users = users
+        self._gyms = gyms
+        self._communication = communication
+
+    async def send(self, session: Session, mail: Mail) -> None:
+        """Hand a mail over; repeating it sends nothing more. A member without an address is not written to.
+
+        Raises a ServiceError when one of the other services does not answer.
+        """
+        try:
+            user, gym = await asyncio.gather(self._user(session), self._gym(session))
+        except UserNotFound:
+            user, gym = None, None
+        if user is None or gym is None or not user.email:
+            _log.warning("nobody to write to", mail=mail, session_id=str(session.session_id))
+            return
+        request = SendEmailAsyncRequest(
+            recipient=Recipient(email=user.email, display_name=_one_line(user.display_name)),
+            template_key=mail,
+            variables=variables_of(session, user, gym),
+        )
+        try:
+            await self._communication.SendEmailAsync(request, metadata=((IDEMPOTENCY_KEY, _key(session, mail)),))
+        except IdempotencyKeyReused:
+            # Handed over before, in other words: the member has since changed the name, or the gym has.
+            _log.info("mail is on its way already", mail=mail, session_id=str(session.session_id))
+
+    async def _user(self, session: Session) -> User:
+        response = await self._users.GetUser(GetUserRequest(user_id=str(session.order.user_id)))
+        return response.user
+
+    async def _gym(self, session: Session) -> Gym:
+        response = await self._gyms.GetGym(GetGymRequest(gym_id=str(session.order.gym_id)))
+        return response.gym
+
+
+def variables_of(session: Session, user: User, gym: Gym) -> dict[str, str]:
+    """Return what the templates of all mails about a session are filled with."""
+    zone = user.time_zone or "UTC"
+    price = price_in_words(session)
+    return {
+        "member_name": user.display_name,
+        "gym_name": gym.name,
+        "start_time": time_in_words(session.order.period.start, zone),
+        "end_time": time_in_words(session.order.period.end, zone),
+        "price": price,
+        "refund": price,
+        "noise_policy": session.quote.noise_policy,
+    }
+
+
+def time_in_words(instant: datetime, zone: str) -> str:
+    """Return an instant as the clock in a zone shows it: "Monday 3 August 2026, 18:00 (Europe/London)"."""
+    local = instant.astimezone(ZoneInfo(zone))
+    return f"{local:%A} {local.day} {local:%B %Y, %H:%M} ({zone})"
+
+
+def price_in_words(session: Session) -> str:
+    """Return what a session was paid with: "12.50 GBP" or "3 credits"."""
+    quote = session.quote
+    if session.order.means is Means.CREDITS:
+        return f"{quote.credits} credit{'' if quote.credits == 1 else 's'}"
+    digits = _MINOR_DIGITS.get(quote.currency, 2)
+    whole, part = divmod(quote.minor_units, 10**digits)
+    return f"{whole}.{part:0{digits}} {quote.currency}" if digits else f"{whole} {quote.currency}"
+
+
+def _key(session: Session, mail: Mail) -> str:
+    return f"{mail.lower().replace('_', '-')}/{session.session_id}"
+
+
+def _one_line(name: str) -> str:
+    return "".join(each if each.isprintable() else " " for each in name)

@@ -1,0 +1,123 @@
+"""Session messages: what the contract says, as the domain has it, and the other way round."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from contracts.errors import IdempotencyKeyMissing, InvalidRequest, Violation
+from interceptors.context import current_context
+from mesh.request_rules import require
+from services.session import domain
+from services.session.domain import Means, Status
+from solo60.common.v1.money_pb2 import Money
+from solo60.common.v1.period_pb2 import Period
+from solo60.payment.v1.payment_pb2 import ChargeSessionRequest, PaymentMethod
+from solo60.session.v1.session_pb2 import Session, SessionStatus
+
+if TYPE_CHECKING:
+    from solo60.gym.v1.gym_pb2 import Quote
+    from solo60.session.v1.session_pb2 import BookSessionRequest
+
+LAST_BOOKABLE_YEAR = 9998
+_INVALID_PAGE_TOKEN = Violation("page_token", "must be the next_page_token of an earlier answer")
+
+
+def order_of(request: BookSessionRequest) -> domain.Order:
+    """Return what a request wants booked; raise InvalidRequest when it ends after every calendar."""
+    period = period_of(request.period)
+    # At the end of the calendar, a time zone may lead out of it.
+    if period.end.year > LAST_BOOKABLE_YEAR:
+        require(Violation("period.end_time", f"must lie in the year {LAST_BOOKABLE_YEAR} at the latest"))
+    means = Means.CARD if request.payment_method.HasField("card") else Means.CREDITS
+    return domain.Order(UUID(request.user_id), UUID(request.gym_id), period, means)
+
+
+def call_of(request: BookSessionRequest) -> domain.BookingCall:
+    """Return what tells the call being served from others; raise IdempotencyKeyMissing outside of a call with a key."""
+    context = current_context()
+    if context is None or not context.idempotency_key:
+        raise IdempotencyKeyMissing
+    fingerprint = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+    return domain.BookingCall(context.caller, context.idempotency_key, fingerprint, context.correlation_id)
+
+
+def period_of(message: Period) -> domain.Period:
+    """Return a period of the contract in UTC."""
+    return domain.Period(message.start_time.ToDatetime(UTC), message.end_time.ToDatetime(UTC))
+
+
+def period_message(period: domain.Period) -> Period:
+    """Return a period as the contract has it."""
+    message = Period()
+    message.start_time.FromDatetime(period.start)
+    message.end_time.FromDatetime(period.end)
+    return message
+
+
+def quote_of(message: Quote) -> domain.Quote:
+    """Return what the gym service says a period costs."""
+    return domain.Quote(
+        currency=message.price.currency_code,
+        minor_units=message.price.minor_units,
+        credits=message.credits,
+        noise_policy=message.noise_policy,
+        requires_approval=message.requires_approval,
+    )
+
+
+def charge_request(session: domain.Session, payment_method: PaymentMethod) -> ChargeSessionRequest:
+    """Return the charge of a session, the same each time: the price is the one it was booked with."""
+    return ChargeSessionRequest(
+        session_id=str(session.session_id),
+        user_id=str(session.order.user_id),
+        price=_money(session.quote),
+        credits=session.quote.credits,
+        payment_method=payment_method,
+    )
+
+
+def session_message(session: domain.Session) -> Session:
+    """Return a session as the contract has it."""
+    message = Session(
+        session_id=str(session.session_id),
+        user_id=str(session.order.user_id),
+        gym_id=str(session.order.gym_id),
+        period=period_message(session.order.period),
+        status=SessionStatus.Value(f"SESSION_STATUS_{session.status.name}"),
+        price=_money(session.quote),
+        credits=session.quote.credits,
+        cancel_reason=session.cancel_reason,
+    )
+    message.create_time.FromDatetime(session.create_time)
+    message.update_time.FromDatetime(session.update_time)
+    return message
+
+
+def status_of(value: SessionStatus.ValueType) -> Status | None:
+    """Return the status that a filter asks for, None for any."""
+    return Status[SessionStatus.Name(value).removeprefix("SESSION_STATUS_")] if value else None
+
+
+def page_token_after(session: domain.Session) -> str:
+    """Return the token of the page that begins after a session."""
+    return session.session_id.hex
+
+
+def session_id_of_token(page_token: str) -> UUID:
+    """Return the session after which a page begins; raise InvalidRequest when the token has another form than ours."""
+    try:
+        return UUID(hex=page_token)
+    except ValueError:
+        raise unknown_page_token() from None
+
+
+def unknown_page_token() -> InvalidRequest:
+    """Return the refusal of a token that no page was ever followed by."""
+    return InvalidRequest("The page token is not one of ours.", violations=[_INVALID_PAGE_TOKEN])
+
+
+def _money(quote: domain.Quote) -> Money:
+    return Money(currency_code=quote.currency, minor_units=quote.minor_units)

@@ -1,0 +1,55 @@
+"""Rows of the table of sessions: what the database has, as the domain has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from services.session.domain import Mail, Means, Order, Period, Quote, Session, Status
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """A session and, once its booking was answered, the answer."""
+
+    session: Session
+    response: bytes | None
+
+
+def booking_of(row: asyncpg.Record) -> Booking:
+    """Return the booking in a row."""
+    return Booking(session_of(row), row["booking_response"])
+
+
+def session_of(row: asyncpg.Record) -> Session:
+    """Return the session in a row."""
+    return Session(
+        session_id=row["session_id"],
+        order=Order(row["user_id"], row["gym_id"], period_of(row["period"]), Means(row["paid_in"])),
+        quote=Quote(
+            currency=row["currency"],
+            minor_units=row["minor_units"],
+            credits=row["credits"],
+            noise_policy=row["noise_policy"],
+            requires_approval=row["requires_approval"],
+        ),
+        status=Status(row["status"]),
+        cancel_reason=row["cancel_reason"],
+        create_time=row["create_time"],
+        update_time=row["update_time"],
+        correlation_id=row["correlation_id"],
+        refund_due=row["refund_due"],
+        mails_due=tuple(map(Mail, row["mails_due"])),
+    )
+
+
+def period_of(value: asyncpg.Range[datetime]) -> Period:
+    """Return a range of time as a period."""
+    if value.lower is None or value.upper is None:
+        raise LookupError("the table of sessions takes no period without both ends")
+    return Period(value.lower, value.upper)

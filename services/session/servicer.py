@@ -1,0 +1,143 @@
+"""The session service's RPCs: convert, call, convert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from contracts.errors import SessionNotFound
+from mesh.request_rules import require, text_storable
+from services.session.messages import (
+    call_of,
+    order_of,
+    page_token_after,
+    period_message,
+    period_of,
+    session_id_of_token,
+    session_message,
+    status_of,
+    unknown_page_token,
+)
+from services.session.reconciler import FIRST_PAUSE
+from solo60.session.v1.session_pb2 import (
+    CancelSessionResponse,
+    CheckConflictsResponse,
+    ListUserSessionsResponse,
+    WatchAvailabilityResponse,
+)
+from solo60.session.v1.session_pb2_grpc import SessionServiceServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
+
+    from grpc.aio import ServicerContext
+
+    from services.session.availability import Availability
+    from services.session.booking import BookingDesk
+    from services.session.domain import Session
+    from services.session.reconciler import Reconciler
+    from services.session.relations import Relations
+    from services.session.store import SessionStore
+    from solo60.session.v1.session_pb2 import (
+        BookSessionRequest,
+        BookSessionResponse,
+        CancelSessionRequest,
+        CheckConflictsRequest,
+        GetSessionRequest,
+        GetSessionResponse,
+        ListUserSessionsRequest,
+        WatchAvailabilityRequest,
+    )
+
+DEFAULT_PAGE_SIZE = 50
+
+
+class SessionServicer(SessionServiceServicer):
+    """Answers for sessions; `now` is the current time in UTC."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        booking_desk: BookingDesk,
+        reconciler: Reconciler,
+        relations: Relations,
+        availability: Availability,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._booking_desk = booking_desk
+        self._reconciler = reconciler
+        self._relations = relations
+        self._availability = availability
+        self._now = now
+
+    async def GetSession(
+        self, request: GetSessionRequest, context: ServicerContext[GetSessionRequest, GetSessionResponse]
+    ) -> GetSessionResponse:
+        session = await self._store.find(UUID(request.session_id))
+        if session is None:
+            raise SessionNotFound
+        return await self._relations.of(session_message(session), request.include)
+
+    async def ListUserSessions(
+        self,
+        request: ListUserSessionsRequest,
+        context: ServicerContext[ListUserSessionsRequest, ListUserSessionsResponse],
+    ) -> ListUserSessionsResponse:
+        page_size = request.page_size or DEFAULT_PAGE_SIZE
+        after = await self._start_of_page(request)
+        # One more than asked for tells whether there is another page.
+        sessions = await self._store.list_of_user(
+            UUID(request.user_id), status_of(request.status), page_size + 1, after=after
+        )
+        page = sessions[:page_size]
+        return ListUserSessionsResponse(
+            sessions=map(session_message, page),
+            next_page_token=page_token_after(page[-1]) if len(sessions) > page_size else "",
+        )
+
+    async def CheckConflicts(
+        self, request: CheckConflictsRequest, context: ServicerContext[CheckConflictsRequest, CheckConflictsResponse]
+    ) -> CheckConflictsResponse:
+        busy = await self._store.busy_periods(UUID(request.gym_id), period_of(request.period))
+        return CheckConflictsResponse(conflicting_periods=map(period_message, busy))
+
+    async def BookSession(
+        self, request: BookSessionRequest, context: ServicerContext[BookSessionRequest, BookSessionResponse]
+    ) -> BookSessionResponse:
+        return await self._booking_desk.book(order_of(request), call_of(request), request.payment_method)
+
+    async def CancelSession(
+        self, request: CancelSessionRequest, context: ServicerContext[CancelSessionRequest, CancelSessionResponse]
+    ) -> CancelSessionResponse:
+        require(text_storable("reason", request.reason))
+        now = self._now()
+        session = await self._store.cancel(
+            UUID(request.session_id), request.reason, now=now, due_time=now + FIRST_PAUSE
+        )
+        await self._reconciler.settle_now(session)
+        return CancelSessionResponse(session=session_message(session))
+
+    async def WatchAvailability(
+        self,
+        request: WatchAvailabilityRequest,
+        context: ServicerContext[WatchAvailabilityRequest, WatchAvailabilityResponse],
+    ) -> AsyncIterator[WatchAvailabilityResponse]:
+        gym_id, window = UUID(request.gym_id), period_of(request.period)
+        told = None
+        with self._availability.watching(gym_id) as watcher:
+            while True:
+                busy = await self._store.busy_periods(gym_id, window)
+                if busy != told:
+                    yield WatchAvailabilityResponse(busy_periods=map(period_message, busy))
+                    told = busy
+                await watcher.change()
+
+    async def _start_of_page(self, request: ListUserSessionsRequest) -> Session | None:
+        if not request.page_token:
+            return None
+        session = await self._store.find(session_id_of_token(request.page_token))
+        if session is None or session.order.user_id != UUID(request.user_id):
+            raise unknown_page_token()
+        return session
