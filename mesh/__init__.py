@@ -1,0 +1,1 @@
+"""The mesh runtime: what makes a servicer a process."""

