@@ -1,0 +1,304 @@
+"""The database lends connections whose statements do not outlive the call, and says when it is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import asyncpg
+import psutil
+import pytest
+
+from mesh.database import Connection, Database, DatabaseUnavailable
+from mesh.postgres import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+LIMITS = "select current_setting('statement_timeout'), current_setting('lock_timeout')"
+
+
+class Remaining:
+    """The time that the current call has left, as a test sets it."""
+
+    seconds: float | None = None
+
+    def __call__(self) -> float | None:
+        """Answer as the runtime does."""
+        return self.seconds
+
+
+@pytest.fixture
+def remaining() -> Remaining:
+    """Let calls have no limit at first."""
+    return Remaining()
+
+
+@pytest.fixture
+async def database(empty_database_url: str, remaining: Remaining) -> AsyncIterator[Database]:
+    """Connect to a database with one table of two numbers."""
+    database = await Database.connect(
+        empty_database_url,
+        max_connections=4,
+        remaining_s=remaining,
+        rng=random.Random(60),  # noqa: S311  (spreads, guards nothing)
+    )
+    async with database.connection() as connection:
+        await connection.execute("create table number (id int primary key, value int not null)")
+        await connection.execute("insert into number values (1, 0), (2, 0)")
+    yield database
+    await database.close()
+
+
+async def value(database: Database, number: int = 1) -> object:
+    """Read one of the two numbers."""
+    async with database.connection() as connection:
+        return await connection.fetchval("select value from number where id = $1", number)
+
+
+async def test_a_transaction_is_all_or_nothing(database: Database) -> None:
+    """What is raised inside rolls back; a transaction that ends is committed."""
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012  (it is raised inside the transaction)
+        async with database.transaction() as connection:
+            await connection.execute("update number set value = 1")
+            raise ZeroDivisionError
+    assert await value(database) == 0
+
+    async with database.transaction() as connection:
+        await connection.execute("update number set value = 2")
+    assert await value(database) == 2
+
+
+async def test_a_transaction_is_read_committed_in_utc(database: Database) -> None:
+    """The isolation is ours, not the server's default; times are aware and in UTC, also in ranges."""
+    async with database.transaction() as connection:
+        assert await connection.fetchval("show transaction_isolation") == "read committed"
+        assert await connection.fetchval("show timezone") == "UTC"
+        period = asyncpg.Range(datetime(2030, 1, 1, 9, tzinfo=UTC), datetime(2030, 1, 1, 10, tzinfo=UTC))
+        assert await connection.fetchval("select $1::tstzrange", period) == period
+        assert await connection.fetchval("select '2030-01-01 09:00'::timestamptz") == period.lower
+
+
+@pytest.mark.parametrize("name", ["transaction", "connection"])
+async def test_statements_are_bounded_by_the_time_the_call_has_left(
+    database: Database, remaining: Remaining, name: str
+) -> None:
+    """T-b6: statement_timeout is what remains, lock_timeout half of it, and the next borrower has neither."""
+    lend = database.transaction if name == "transaction" else database.connection
+    for _ in range(4):
+        remaining.seconds = 1.5
+        async with lend() as connection:
+            assert tuple(await connection.fetchrow(LIMITS) or ()) == ("1500ms", "750ms")
+        remaining.seconds = None
+        async with lend() as connection:
+            assert tuple(await connection.fetchrow(LIMITS) or ()) == ("0", "0")
+
+
+async def test_a_call_without_time_is_not_one_without_limit(database: Database, remaining: Remaining) -> None:
+    """Zero would switch the limit off in PostgreSQL: an expired call gets a millisecond."""
+    async with database._borrowed() as connection:
+        remaining.seconds = -1.0
+        await database._limit(connection, for_transaction=False)
+        remaining.seconds = None
+        # Lifting the limit first: reading it might well take longer than a millisecond.
+        limit = "select current_setting('statement_timeout'), set_config('statement_timeout', '0', false)"
+        assert (await connection.fetchrow(limit) or (None,))[0] == "1ms"
+
+
+async def test_a_slow_statement_ends_when_the_call_does(database: Database, remaining: Remaining) -> None:
+    """The server itself ends the statement, and the connection serves the next call."""
+    remaining.seconds = 0.1
+    with pytest.raises(asyncpg.QueryCanceledError):
+        async with database.transaction() as connection:
+            await connection.execute("select pg_sleep(60)")
+    remaining.seconds = None
+    assert await value(database) == 0
+
+
+async def test_a_wait_for_a_lock_ends_at_half_of_the_time(database: Database, remaining: Remaining) -> None:
+    """A call that queues for a row leaves itself time to say so."""
+    async with database.transaction() as holder:
+        await holder.execute("update number set value = 1 where id = 1")
+        remaining.seconds = 1.0
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            async with database.transaction() as connection:
+                await connection.execute("update number set value = 2 where id = 1")
+
+
+@pytest.mark.parametrize("name", ["transaction", "connection"])
+async def test_a_cancelled_call_leaves_no_statement_behind(database: Database, name: str) -> None:
+    """T-b3, T-b4: the statement is gone from the server, a change is rolled back, no connection is lost.
+
+    The cancellation comes while the statement is on its way: a request to cancel can overtake it.
+    """
+    started = asyncio.Event()
+    lend = database.transaction if name == "transaction" else database.connection
+
+    async def work() -> None:
+        async with lend() as connection:
+            if name == "transaction":
+                await connection.execute("update number set value = 1")
+            started.set()
+            await connection.execute("select pg_sleep(60)")
+
+    for _ in range(24):  # several times the size of the pool
+        started.clear()
+        task = asyncio.create_task(work())
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    sleepers = "select 1 from pg_stat_activity where query like '%pg_sleep(60)' and state = 'active'"
+    async with asyncio.timeout(10), database.connection() as connection:
+        while await connection.fetch(sleepers):
+            pass
+    assert await value(database) == 0
+
+
+async def test_deadlock_victims_try_again(database: Database) -> None:
+    """Two transactions lock two rows in opposite order: both commit, as the victim (40P01) is repeated."""
+    locked = [asyncio.Event(), asyncio.Event()]
+
+    async def add(first: int, second: int) -> None:
+        async def work(connection: Connection) -> None:
+            await connection.execute("set local deadlock_timeout = '10ms'")
+            await connection.execute("update number set value = value + 1 where id = $1", first)
+            locked[first - 1].set()
+            await locked[second - 1].wait()
+            await connection.execute("update number set value = value + 1 where id = $1", second)
+
+        await database.run(work)
+
+    await asyncio.gather(add(1, 2), add(2, 1))
+    assert (await value(database, 1), await value(database, 2)) == (2, 2)
+
+
+async def test_serialization_failures_try_again(database: Database) -> None:
+    """A repeatable read that lost to a concurrent write (40001) is repeated on what the other one wrote."""
+    attempts = 0
+
+    async def work(connection: Connection) -> str:
+        nonlocal attempts
+        attempts += 1
+        await connection.execute("set transaction isolation level repeatable read")
+        await connection.fetch("select * from number")
+        if attempts == 1:
+            async with database.transaction() as other:
+                await other.execute("update number set value = 10 where id = 1")
+        await connection.execute("update number set value = value + 1 where id = 1")
+        return "done"
+
+    assert await database.run(work) == "done"
+    assert attempts == 2
+    assert await value(database) == 11
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+async def test_a_conflict_that_never_ends_is_raised(database: Database, state: str) -> None:
+    """T-h4: five repeats, then the conflict is the caller's."""
+    attempts = 0
+
+    async def work(connection: Connection) -> None:
+        nonlocal attempts
+        attempts += 1
+        await connection.execute(f"do $$ begin raise sqlstate '{state}'; end $$")
+
+    with pytest.raises(asyncpg.PostgresError) as lost:
+        await database.run(work)
+    assert (lost.value.sqlstate, attempts) == (state, 6)
+
+
+async def test_other_errors_are_raised_at_once(database: Database) -> None:
+    """What is no conflict is not repeated, and an OSError of the work's own is not taken for an outage."""
+    for error in (OSError("disk"), TimeoutError("late"), ValueError("no")):
+        attempts = 0
+
+        async def work(_connection: Connection, error: Exception = error) -> None:
+            nonlocal attempts
+            attempts += 1
+            raise error
+
+        with pytest.raises(type(error), match=str(error)):
+            await database.run(work)
+        assert attempts == 1
+
+
+async def test_a_server_that_is_not_there_is_unavailable() -> None:
+    """Nobody listens: the error is ours and shows no password."""
+    with pytest.raises(DatabaseUnavailable, match="cannot be reached") as refused:
+        await Database.connect("postgresql://postgres:s3cret@127.0.0.1:1/postgres")
+    assert "s3cret" not in str(refused.value)
+
+
+async def test_a_database_that_does_not_exist_is_unavailable(empty_database_url: str) -> None:
+    """The server's own sentence says which."""
+    with pytest.raises(DatabaseUnavailable, match='"nowhere" does not exist'):
+        await Database.connect(urlsplit(empty_database_url)._replace(path="/nowhere").geturl())
+
+
+async def test_an_exhausted_pool_is_unavailable_but_reachable(database: Database, remaining: Remaining) -> None:
+    """A call waits for a connection no longer than it has; health does not mistake a busy pool for an outage."""
+    async with database.connection(), database.connection(), database.connection(), database.connection():
+        remaining.seconds = 0.05
+        with pytest.raises(DatabaseUnavailable, match=r"no connection .* was free for 0\.05 s"):
+            async with database.transaction():
+                pass
+        assert await database.is_reachable(5)
+
+
+async def test_an_outage_is_unavailable_and_passes(reachable_folder: Path) -> None:
+    """A server that stops under a transaction is unavailable, then and afterwards; back again, the same pool serves."""
+    data_dir = reachable_folder / "data"
+    server = EmbeddedPostgres(data_dir, durable=False)
+    await server.start()
+    port = urlsplit(server.url).port or 0
+    database = await Database.connect(server.url, max_connections=2)
+    assert await database.is_reachable(5)
+
+    async def slow() -> None:
+        async with database.transaction() as connection:
+            await connection.execute("select pg_sleep(60)")
+
+    async def idle() -> None:
+        async with database.transaction() as connection:
+            await server.stop()
+            await connection.execute("select 1")
+
+    outcomes = await asyncio.gather(slow(), idle(), return_exceptions=True)
+    assert [str(outcome).partition(":")[0] for outcome in outcomes] == ["the connection to the database is lost"] * 2
+    assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailable}
+    with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
+        async with database.transaction():
+            pass
+    assert not await database.is_reachable(5)
+
+    async with EmbeddedPostgres(data_dir, port=port, durable=False):
+        assert await database.is_reachable(5)
+        async with database.transaction() as connection:
+            assert await connection.fetchval("select 1") == 1
+        await database.close()
+
+
+async def test_a_frozen_server_is_not_reachable(reachable_folder: Path) -> None:
+    """A server that accepts and never answers: the probe ends in its time and leaves nothing behind."""
+    data_dir = reachable_folder / "data"
+    async with EmbeddedPostgres(data_dir, durable=False) as server:
+        database = await Database.connect(server.url, max_connections=2)
+        assert await database.is_reachable(5)
+        postmaster = psutil.Process(int((data_dir / "cluster" / "postmaster.pid").read_text().splitlines()[0]))
+        processes = [postmaster, *postmaster.children()]
+        for process in processes:
+            process.suspend()
+        try:
+            for _ in range(2):
+                async with asyncio.timeout(10):
+                    assert not await database.is_reachable(0.1)
+        finally:
+            for process in processes:
+                process.resume()
+        assert await database.is_reachable(5)
+        await database.close()
