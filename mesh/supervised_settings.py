@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from mesh.config import SERVICE_NAMES, SettingsError, child_environment
+from mesh.inbox import HOST as INBOX_HOST
 
 if TYPE_CHECKING:
     from mesh.config import Settings
 
 SMTP_PORT = 25
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = (INBOX_HOST, "localhost")
 OF_ONE_PROCESS = ("listen_address", "service_api_key", "service_api_key_file")
 # A mesh on one machine is for development, so it shows more than it would elsewhere, unless its owner says otherwise.
 SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True}
@@ -35,15 +36,15 @@ def refuse_ports_in_use(settings: Settings) -> None:
     for name in SERVICE_NAMES:
         host, _, port = settings.listen_address_of(name).rpartition(":")
         _refuse_port_in_use(f"{name.upper()}_SERVICE_URL", host, int(port))
-    inbox = inbox_address(settings)
-    if inbox is not None:
-        _refuse_port_in_use("SMTP_URL", *inbox)
+    mail_port = inbox_port(settings)
+    if mail_port is not None:
+        _refuse_port_in_use("SMTP_URL", INBOX_HOST, mail_port)
 
 
-def inbox_address(settings: Settings) -> tuple[str, int] | None:
-    """Return host and port of the inbox that a local mesh runs, or None where SMTP_URL leads elsewhere."""
+def inbox_port(settings: Settings) -> int | None:
+    """Return the port of the inbox that a local mesh runs, or None where SMTP_URL leads elsewhere."""
     url = urlsplit(settings.smtp_url.get_secret_value())
-    return (url.hostname, url.port or SMTP_PORT) if url.hostname in LOOPBACK else None
+    return (url.port or SMTP_PORT) if url.hostname in LOOPBACK else None
 
 
 def environment_of_service(settings: Settings, name: str, database_url: str) -> dict[str, str]:

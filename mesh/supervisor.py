@@ -14,10 +14,16 @@ from mesh.child import POLL_INTERVAL_S, Child
 from mesh.config import SERVICE_NAMES
 from mesh.folder_lock import folder_locked
 from mesh.health_probe import SERVING, probe_of
+from mesh.inbox import Inbox
 from mesh.local_keys import OPERATOR, ensure_local_keys
 from mesh.migrations import MigrationError, migrate
 from mesh.postgres import EmbeddedPostgres
-from mesh.supervised_settings import environment_of_service, refuse_ports_in_use, refuse_settings_of_one_process
+from mesh.supervised_settings import (
+    environment_of_service,
+    inbox_port,
+    refuse_ports_in_use,
+    refuse_settings_of_one_process,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +73,8 @@ class Mesh:
     async def start(self) -> None:
         """Return once every service is SERVING; otherwise stop what has started and raise.
 
-        Raises SettingsError, FolderInUse, PostgresError, MigrationError, or MeshError with a service's own last words.
+        Raises SettingsError, FolderInUse, PostgresError, InboxError, MigrationError, or MeshError with the last words
+        of a service.
         """
         try:
             await self._start()
@@ -121,19 +128,21 @@ class Mesh:
             lock.publish(database_url=postgres.url)
         else:
             self._server_url = settings.database_url.get_secret_value()
+        await self._start_inbox()
         self._parts.push_async_callback(self._stop_services)
         async with asyncio.TaskGroup() as group:
             for name in SERVICE_NAMES:
                 group.create_task(self._bring_up(name))
 
+    async def _start_inbox(self) -> None:
+        port = inbox_port(self.settings)
+        if port is not None:
+            await self._parts.enter_async_context(Inbox(self.settings.data_dir / "inbox", port=port))
+            self._report(INBOX, SERVING)
+
     async def _bring_up(self, name: str) -> None:
         self._report(name, "migrating")
-        try:
-            await migrate(self.database_url_of(name), SERVICES_FOLDER / name / "migrations")
-        except MigrationError as error:
-            if self.settings.database_url is None:
-                raise
-            raise MigrationError(f"DATABASE_URL: {error}") from None
+        await migrate_service(self.settings, self._server_url, name)
         await self._run(name)
 
     async def _run(self, name: str) -> None:
@@ -176,6 +185,23 @@ class Mesh:
 def database_url_of(server_url: str, name: str) -> str:
     """Return the URL of a service's own database on a server."""
     return urlunsplit(urlsplit(server_url)._replace(path=f"/solo60_{name}"))
+
+
+async def migrate_all(settings: Settings, server_url: str) -> dict[str, list[str]]:
+    """Bring the databases of all services on a server to what their migrations say; return what was applied to each."""
+    names = SERVICE_NAMES
+    applied = await asyncio.gather(*(migrate_service(settings, server_url, name) for name in names))
+    return dict(zip(names, applied, strict=True))
+
+
+async def migrate_service(settings: Settings, server_url: str, name: str) -> list[str]:
+    """Bring one service's database to what its migrations say; return the versions applied, raise MigrationError."""
+    try:
+        return await migrate(database_url_of(server_url, name), SERVICES_FOLDER / name / "migrations")
+    except MigrationError as error:
+        if settings.database_url is None:
+            raise
+        raise MigrationError(f"DATABASE_URL: {error}") from None
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

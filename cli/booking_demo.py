@@ -1,0 +1,215 @@
+"""The booking demo: a member books an hour in a gym with neighbours, pays, gets mail, and nobody gets the same hour."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc.aio
+from opentelemetry import trace
+
+from cli.screen import CommandError
+from cli.trace import is_whole
+from contracts.errors import GymNameTaken, ServiceError, SlotTaken, Unauthenticated
+from interceptors.errors import error_of_call
+from mesh.inbox import Mail, read_inbox
+from mesh.spans import StoredSpan, read_trace
+from mesh.supervised_settings import inbox_port
+from solo60.common.v1.money_pb2 import Money
+from solo60.common.v1.period_pb2 import Period
+from solo60.gym.v1.gym_pb2 import CreateGymRequest, Gym, ListGymsRequest
+from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
+from solo60.payment.v1.payment_pb2 import CreditsMethod, GrantCreditsRequest, PaymentMethod
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from solo60.session.v1.session_pb2 import (
+    BookSessionRequest,
+    CheckConflictsRequest,
+    GetSessionRequest,
+    GetSessionResponse,
+    Session,
+    SessionStatus,
+)
+from solo60.session.v1.session_pb2_grpc import SessionServiceStub
+from solo60.user.v1.user_pb2 import CreateUserRequest, User
+from solo60.user.v1.user_pb2_grpc import UserServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from mesh.channel import Channels
+    from mesh.config import Settings
+
+GYM_NAME = "Field Street Gym"
+NOISE_POLICY = "No dropped weights, no music without headphones, and quiet on the stairs after 20:00."
+CREDITS = 20
+HOUR = timedelta(hours=1)
+# As far ahead as CheckConflicts looks at once.
+WINDOW = timedelta(days=31)
+# The confirmation, and a word about the neighbours.
+MAILS = 2
+PATIENCE_S = 15.0
+POLL_INTERVAL_S = 0.05
+GET_SESSION = "/solo60.session.v1.SessionService/GetSession"
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class BookingShown:
+    """What the demo did: the booking, its mails and its trace, and how two calls that must fail were refused."""
+
+    member: User
+    gym: Gym
+    session: Session
+    mails: tuple[Mail, ...]
+    spans: tuple[StoredSpan, ...]
+    same_slot_again: ServiceError
+    without_a_key: ServiceError
+
+
+class BookingDemo:
+    """Shows a booking against a running mesh, as often as one likes."""
+
+    def __init__(self, settings: Settings, channels: Channels) -> None:
+        self._settings = settings
+        self._gyms = channels.stub(GymServiceStub)
+        self._users = channels.stub(UserServiceStub)
+        self._payments = channels.stub(PaymentServiceStub)
+        self._sessions = channels.stub(SessionServiceStub)
+
+    async def run(self) -> BookingShown:
+        """Return what was shown; raise ServiceError or CommandError where it was not as it must be."""
+        member = await self._member_with_credits()
+        gym = await self._gym()
+        request = BookSessionRequest(
+            user_id=member.user_id,
+            gym_id=gym.gym_id,
+            period=await self._free_hour(gym),
+            payment_method=PaymentMethod(credits=CreditsMethod()),
+        )
+        with trace.get_tracer("solo60.cli").start_as_current_span("demo booking") as span:
+            session = (await self._sessions.BookSession(request)).session
+        if session.status != SessionStatus.SESSION_STATUS_CONFIRMED:
+            raise CommandError(f"The session is {SessionStatus.Name(session.status)}, not confirmed.")
+        return BookingShown(
+            member,
+            gym,
+            session,
+            tuple(await self._mails_to(member.email)),
+            tuple(await self._whole_trace(f"{span.get_span_context().trace_id:032x}")),
+            await self._refusal_of_the_same_slot(request),
+            await self._refusal_without_a_key(session),
+        )
+
+    async def _member_with_credits(self) -> User:
+        email = f"demo-{uuid.uuid4().hex[:12]}@solo60.example"
+        request = CreateUserRequest(email=email, display_name="Dana Demo", time_zone="Europe/London")
+        member = (await self._users.CreateUser(request)).user
+        await self._payments.GrantCredits(
+            GrantCreditsRequest(user_id=member.user_id, credits=CREDITS, reason="Welcome to the demo.")
+        )
+        return member
+
+    async def _gym(self) -> Gym:
+        async for gym in self._all_gyms():
+            if gym.name == GYM_NAME:
+                return gym
+        request = CreateGymRequest(
+            name=GYM_NAME,
+            time_zone="Europe/London",
+            price_per_hour=Money(currency_code="GBP", minor_units=1250),
+            credits_per_hour=10,
+            noise_policy=NOISE_POLICY,
+        )
+        try:
+            return (await self._gyms.CreateGym(request)).gym
+        except GymNameTaken:  # by another demo, a moment ago
+            return await self._gym()
+
+    async def _all_gyms(self) -> AsyncIterator[Gym]:
+        token = ""
+        while True:
+            page = await self._gyms.ListGyms(ListGymsRequest(page_size=100, page_token=token))
+            for gym in page.gyms:
+                yield gym
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def _free_hour(self, gym: Gym) -> Period:
+        """Return the first hour that nobody has booked, from the hour after next on."""
+        first = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + 2 * HOUR
+        window = CheckConflictsRequest(gym_id=gym.gym_id, period=period(first, first + WINDOW))
+        booked = (await self._sessions.CheckConflicts(window)).conflicting_periods
+        start = first
+        while start + HOUR <= first + WINDOW:
+            if not any(_overlap(each, start, start + HOUR) for each in booked):
+                return period(start, start + HOUR)
+            start += HOUR
+        raise CommandError(f"{gym.name} is booked for {WINDOW.days} days; `make reset` empties it.")
+
+    async def _mails_to(self, email: str) -> list[Mail]:
+        if inbox_port(self._settings) is None:
+            return []  # they went to a mail server that is not ours to look into
+        folder = self._settings.data_dir / "inbox"
+        return await _when(
+            lambda: [mail for mail in read_inbox(folder) if mail.recipient == email],
+            lambda mails: len(mails) >= MAILS,
+            f"{MAILS} mails to the member",
+        )
+
+    async def _whole_trace(self, trace_id: str) -> list[StoredSpan]:
+        folder = self._settings.span_dir or self._settings.data_dir / "spans"
+        expected = {"solo60", "session", "user", "gym", "payment", "communication"}
+        return await _when(
+            lambda: read_trace(folder, trace_id),
+            lambda spans: {span.service for span in spans} >= expected and is_whole(spans),
+            f"the trace {trace_id} over {', '.join(sorted(expected))}",
+        )
+
+    async def _refusal_of_the_same_slot(self, request: BookSessionRequest) -> ServiceError:
+        try:
+            await self._sessions.BookSession(request)
+        except SlotTaken as refusal:
+            return refusal
+        raise CommandError("The same slot was booked twice.")
+
+    async def _refusal_without_a_key(self, session: Session) -> ServiceError:
+        async with grpc.aio.insecure_channel(self._settings.url_of("session")) as channel:
+            get_session = channel.unary_unary(
+                GET_SESSION, GetSessionRequest.SerializeToString, GetSessionResponse.FromString
+            )
+            try:
+                await get_session(GetSessionRequest(session_id=session.session_id), timeout=PATIENCE_S)
+            except grpc.aio.AioRpcError as error:
+                refusal = error_of_call(error, GET_SESSION[1:])
+                if isinstance(refusal, Unauthenticated):
+                    return refusal
+                raise refusal from error
+        raise CommandError("A call without a key was answered.")
+
+
+def period(start: datetime, end: datetime) -> Period:
+    """Return the time from `start` to `end` as a message."""
+    message = Period()
+    message.start_time.FromDatetime(start)
+    message.end_time.FromDatetime(end)
+    return message
+
+
+def _overlap(booked: Period, start: datetime, end: datetime) -> bool:
+    return booked.start_time.ToDatetime(UTC) < end and start < booked.end_time.ToDatetime(UTC)
+
+
+async def _when(look: Callable[[], list[Found]], is_it: Callable[[Sequence[Found]], bool], what: str) -> list[Found]:
+    """Return what `look` returns as soon as `is_it` says that it is complete; raise CommandError when it never is."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not is_it(found := look()):
+        if time.monotonic() > give_up_at:
+            raise CommandError(f"After {PATIENCE_S:.0f} s there is still not {what}, only {len(found)} parts of it.")
+        await asyncio.sleep(POLL_INTERVAL_S)
+    return found

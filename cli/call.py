@@ -1,0 +1,112 @@
+"""`solo60 call`: one call of any method, with JSON in and JSON out."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from google.protobuf import json_format
+from opentelemetry import trace
+
+from cli.method_names import find_by_name
+from cli.operator import operator_channels, operator_settings
+from cli.screen import CommandError, print_service_error, remarks, service_error_as_json
+from contracts.errors import ServiceError
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from contracts.method import Method
+    from mesh.channel import Channels
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+def call(
+    method: Annotated[str, typer.Argument(help='Such as "gym.GetGym" or "GymService/GetGym".')],
+    request: Annotated[str, typer.Argument(metavar="JSON", help='The request; "-" reads it, "@file" too.')] = "{}",
+    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds; default: the contract's deadline.")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="A header, name=value; several times if need be.")] = None,
+    caller: Annotated[str | None, typer.Option("--as", help="Whose key in DATA_DIR/keys to call with.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON, errors too.")] = False,
+) -> None:
+    """Call a method and print its answer; a stream prints one JSON object a line."""
+    found = find_by_name(method)
+    message = _parse(found, request)
+    headers = tuple(map(_header, metadata or ()))
+    try:
+        asyncio.run(_call(found, message, headers, timeout, caller, indent=None if as_json else 2))
+    except ServiceError as error:
+        if as_json:
+            sys.stdout.write(json.dumps({"error": service_error_as_json(error)}) + "\n")
+        else:
+            print_service_error(error)
+        raise typer.Exit(1) from None
+
+
+async def _call(
+    method: Method,
+    request: Message,
+    metadata: Metadata,
+    timeout_s: float | None,
+    caller: str | None,
+    *,
+    indent: int | None,
+) -> None:
+    settings = operator_settings(caller)
+    async with operator_channels(settings) as channels:
+        invoke = getattr(_stub(channels, method), method.name)
+        with trace.get_tracer("solo60.cli").start_as_current_span("call") as span:
+            try:
+                if method.response_streaming:
+                    async for response in invoke(request, timeout=timeout_s, metadata=metadata):
+                        _print(response, None)
+                else:
+                    _print(await invoke(request, timeout=timeout_s, metadata=metadata), indent)
+            finally:
+                if sys.stderr.isatty():
+                    remarks.print(f"trace {span.get_span_context().trace_id:032x}", style="dim")
+
+
+def _stub(channels: Channels, method: Method) -> Any:  # noqa: ANN401 - a stub of whichever service it is
+    package, _, service = method.service.rpartition(".")
+    name = package.split(".")[1]
+    module = importlib.import_module(f"{package}.{name}_pb2_grpc")
+    return channels.stub(getattr(module, f"{service}Stub"))
+
+
+def _parse(method: Method, text: str) -> Message:
+    try:
+        return json_format.Parse(_read(text), method.request_type())
+    except json_format.ParseError as error:
+        raise CommandError(f"The request is not a {method.request_type.DESCRIPTOR.name}: {error}") from None
+
+
+def _read(text: str) -> str:
+    if text == "-":
+        return sys.stdin.read()
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{text[1:]} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise CommandError(f'--metadata: "{text}" is not name=value.')
+    return name.lower(), value
+
+
+def _print(message: Message, indent: int | None) -> None:
+    options: dict[str, Any] = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
+    sys.stdout.write(json_format.MessageToJson(message, indent=indent, ensure_ascii=False, **options) + "\n")
+    sys.stdout.flush()

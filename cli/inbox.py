@@ -1,0 +1,32 @@
+"""`solo60 inbox`: the mail that the local mesh sent, the newest last."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.panel import Panel
+
+from cli.screen import JsonFlag, out, print_json, remarks
+from mesh.config import load_settings
+from mesh.inbox import read_inbox
+
+
+def inbox(
+    to: Annotated[str | None, typer.Option(help="Only mail to this address.")] = None,
+    number: Annotated[int, typer.Option("-n", min=1, help="How many of the newest to show.")] = 10,
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the mail in the local inbox."""
+    mails = [mail for mail in read_inbox(load_settings().data_dir / "inbox") if to is None or to in mail.recipient]
+    shown = mails[-number:]
+    if as_json:
+        print_json([{**asdict(mail), "received": mail.received.isoformat()} for mail in shown])
+        return
+    for mail in shown:
+        head = f"To: {mail.recipient}\nFrom: {mail.sender}\nReceived: {mail.received:%Y-%m-%d %H:%M:%S} UTC\n\n"
+        out.print(Panel(head + mail.body.strip(), title=mail.subject, title_align="left", width=100), markup=False)
+    if not mails:
+        remarks.print("There is no mail yet." if to is None else f"There is no mail to {to}.", markup=False)

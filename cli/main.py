@@ -1,0 +1,56 @@
+"""The command line: every verb in one app, and every failure as a sentence and an exit code."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import typer
+
+from cli.call import call
+from cli.demo import demo
+from cli.health import health
+from cli.inbox import inbox
+from cli.keys import keys
+from cli.migrate import migrate
+from cli.screen import CommandError, print_service_error, remarks
+from cli.trace import trace
+from cli.up import up
+from contracts.errors import ServiceError
+from mesh.config import SettingsError
+from mesh.folder_lock import FolderInUse
+from mesh.inbox import InboxError
+from mesh.migrations import MigrationError
+from mesh.postgres import PostgresError
+from mesh.supervisor import MeshError
+
+EXIT_FAILED = 1
+EXIT_BAD_SETTINGS = 2
+
+app = typer.Typer(
+    help="Runs the Solo60 mesh and talks to it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for verb in (up, health, call, inbox, trace, migrate):
+    app.command()(verb)
+app.add_typer(demo, name="demo")
+app.add_typer(keys, name="keys")
+
+
+def main() -> NoReturn:
+    """Run one verb; exit with 0 when it did what was asked, with 2 for a bad setting, with 1 otherwise."""
+    try:
+        app()
+    except ServiceError as error:
+        print_service_error(error)
+    except (SettingsError, FolderInUse) as error:
+        _say(error)
+        raise SystemExit(EXIT_BAD_SETTINGS) from None
+    except (CommandError, InboxError, MeshError, MigrationError, PostgresError) as error:
+        _say(error)
+    raise SystemExit(EXIT_FAILED)
+
+
+def _say(error: Exception) -> None:
+    remarks.print(str(error), style="red", markup=False)

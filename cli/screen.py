@@ -1,0 +1,56 @@
+"""The screen: results go to standard output, remarks and errors to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from contracts.errors import ServiceError
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+
+# A table or a tree in a file or a pipe has no edge to break at.
+WIDTH_OF_FILES = 140
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+remarks = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class CommandError(Exception):
+    """The command cannot do what was asked; the sentence says why."""
+
+
+def print_json(value: object) -> None:
+    """Print what a script reads."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_service_error(error: ServiceError) -> None:
+    """Print everything that a service said when it refused a call."""
+    remarks.print(f"{error.code.name} {error.reason_name()}: {error.message}", markup=False, style="red")
+    for violation in error.violations:
+        remarks.print(f"  {violation.field}: {violation.description}", markup=False)
+    for name, fact in error.metadata.items():
+        remarks.print(f"  {name}: {fact}", markup=False)
+    if error.callee:
+        remarks.print(f"  answered by: {error.callee}", markup=False)
+    if error.correlation_id:
+        remarks.print(f"  correlation id: {error.correlation_id}", markup=False)
+
+
+def service_error_as_json(error: ServiceError) -> dict[str, object]:
+    """Return everything that a service said when it refused a call."""
+    return {
+        "code": error.code.name,
+        "reason": error.reason_name(),
+        "message": error.message,
+        "violations": [{"field": each.field, "description": each.description} for each in error.violations],
+        "metadata": error.metadata,
+        "callee": error.callee,
+        "correlation_id": error.correlation_id,
+    }

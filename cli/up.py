@@ -1,0 +1,144 @@
+"""`solo60 up`: the whole mesh on this machine, from the first process to the last, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from cli.booking_demo import BookingDemo
+from cli.demo import show_booking
+from cli.health import health_of_all, health_table
+from cli.operator import operator_channels, operator_settings
+from cli.screen import CommandError, out, print_service_error, remarks
+from contracts.errors import ServiceError
+from mesh.config import load_settings
+from mesh.health_probe import SERVING
+from mesh.supervisor import Mesh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mesh.config import Settings
+
+WATCH_INTERVAL_S = 0.5
+NEXT = """
+Try in another shell, after `. .venv/bin/activate`:
+  solo60 health
+  solo60 demo booking
+  solo60 call gym.ListGyms '{"page_size": 3}'
+  solo60 inbox
+Logs of each service lie in %s. Ctrl-C stops everything."""
+
+
+def up(*, demo: Annotated[bool, typer.Option("--demo", help="Book a session once all is up.")] = False) -> None:
+    """Start PostgreSQL, an inbox and the seven services; stay until Ctrl-C, then stop them in order."""
+    raise typer.Exit(asyncio.run(_until_told(load_settings(), demo=demo)))
+
+
+async def _until_told(settings: Settings, *, demo: bool) -> int:
+    """Run the mesh until SIGINT, SIGTERM or SIGHUP; return the exit code."""
+    run = _Run(settings, demo=demo)
+    running = asyncio.create_task(run.stay())
+    told: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        # Only the first interrupts: what follows must not cut the stopping short.
+        if not told:
+            running.cancel()
+        told.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not told:
+            raise
+    return run.exit_code
+
+
+class _Run:
+    """One run of the mesh and what it means for the exit code: 0 once it was up, and nothing failed."""
+
+    def __init__(self, settings: Settings, *, demo: bool) -> None:
+        self.exit_code = 1
+        self._settings = settings
+        self._demo = demo
+        self._mesh = Mesh(settings, self._report)
+        self._show: Callable[[str, str], None] = lambda _part, _state: None
+
+    def _report(self, part: str, state: str) -> None:
+        self._show(part, state)
+
+    async def stay(self) -> None:
+        try:
+            with _progress() as self._show:
+                await self._mesh.start()
+            out.print(health_table(await health_of_all(self._settings)))
+            self.exit_code = await self._show_demo() if self._demo else 0
+            out.print(NEXT % (self._settings.data_dir / "logs"), markup=False)
+            await self._watch()
+        except asyncio.CancelledError:
+            remarks.print("stopping")
+            raise
+        finally:
+            await self._stop()
+
+    async def _show_demo(self) -> int:
+        settings = operator_settings()
+        try:
+            async with operator_channels(settings) as channels:
+                show_booking(await BookingDemo(settings, channels).run())
+        except ServiceError as error:
+            print_service_error(error)
+            return 1
+        except CommandError as error:
+            remarks.print(str(error), style="red", markup=False)
+            return 1
+        return 0
+
+    async def _watch(self) -> None:
+        """Tell of each service that ends by itself."""
+        told: set[str] = set()
+        while True:
+            for name, code in self._mesh.ended().items():
+                if name not in told:
+                    remarks.print(f"{name} ended by itself with exit code {code}.", style="red")
+                    told.add(name)
+            await asyncio.sleep(WATCH_INTERVAL_S)
+
+    async def _stop(self) -> None:
+        was_up = self.exit_code == 0
+        await self._mesh.stop()
+        for name, code in self._mesh.exit_codes.items():
+            if was_up and code != 0:
+                remarks.print(f"{name} ended with exit code {code}.", style="red")
+                self.exit_code = 1
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, str], None]]:
+    """Show each part and its state: live on a terminal, as lines elsewhere."""
+    began = time.monotonic()
+    if not out.is_terminal:
+        yield lambda part, state: out.print(f"{time.monotonic() - began:5.2f} s  {part}: {state}", markup=False)
+        return
+    states: dict[str, str] = {}
+    with Live(console=out, transient=True) as live:
+
+        def show(part: str, state: str) -> None:
+            states[part] = state if state != SERVING else f"[green]{SERVING}[/]"
+            table = Table(box=None, show_header=False, pad_edge=False)
+            for each in states.items():
+                table.add_row(*each)
+            live.update(table)
+
+        yield show
+    out.print(f"All {len(states)} parts are up after {time.monotonic() - began:.1f} s.\n", markup=False)
