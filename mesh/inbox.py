@@ -1,0 +1,143 @@
+"""The inbox: a mail server of our own that keeps what it gets in a Maildir and delivers nothing to anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
+
+from aiosmtpd.smtp import SMTP
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aiosmtpd.smtp import Envelope, Session
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 50025
+# What a Maildir consists of: mail is written in the first, and appears in the second when it is complete.
+FOLDERS = ("tmp", "new", "cur")
+SENDER_HEADER = "Return-Path"
+RECIPIENT_HEADER = "X-Original-To"
+
+
+class InboxError(Exception):
+    """The inbox cannot listen; the sentence says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One mail as it arrived; `sender` and `recipient` are those of the envelope, several joined by commas."""
+
+    sender: str
+    recipient: str
+    subject: str
+    body: str
+    message_id: str
+    received: datetime
+
+
+class Inbox:
+    """Takes mail at 127.0.0.1 and `port` for the time of an async context, and keeps it in `folder`.
+
+    Port 0 takes a free one; `url` says where it listens. A mail is answered with 250 once it lies in the folder.
+    """
+
+    def __init__(self, folder: Path, *, port: int = DEFAULT_PORT) -> None:
+        self._folder = folder
+        self._wanted_port = port
+        self._server: asyncio.Server | None = None
+        self._sessions: WeakSet[SMTP] = WeakSet()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; raises InboxError while it does not."""
+        if self._server is None:
+            raise InboxError("The inbox is not open.")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """The inbox as SMTP_URL names it."""
+        return f"smtp://{HOST}:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        """Listen; raise InboxError when the port is in use or the folder cannot be made."""
+        # At INFO, aiosmtpd logs every command with its addresses.
+        logging.getLogger("mail.log").setLevel(logging.WARNING)
+        loop = asyncio.get_running_loop()
+        try:
+            for name in FOLDERS:
+                (self._folder / name).mkdir(parents=True, exist_ok=True)
+            self._server = await loop.create_server(self._begin_session, HOST, self._wanted_port)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise InboxError(f"The inbox cannot listen on {HOST}:{self._wanted_port}: {reason}.") from None
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._server is not None:
+            self._server.close()
+            for session in self._sessions:
+                if session.transport is not None:
+                    session.transport.close()
+            await self._server.wait_closed()
+            self._server = None
+
+    def _begin_session(self) -> SMTP:
+        session = SMTP(_Keeper(self._folder), hostname="localhost", ident="solo60 inbox", enable_SMTPUTF8=True)
+        self._sessions.add(session)
+        return session
+
+
+class _Keeper:
+    """What aiosmtpd calls when a mail has arrived."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+        await asyncio.to_thread(self._keep, envelope)
+        return "250 OK"
+
+    def _keep(self, envelope: Envelope) -> None:
+        content = envelope.original_content or b""
+        head = f"{SENDER_HEADER}: <{envelope.mail_from}>\n{RECIPIENT_HEADER}: {', '.join(envelope.rcpt_tos)}\n"
+        # Names sort in the order of arrival.
+        name = f"{time.time_ns()}.{os.getpid()}_{next(self._numbers):06}.localhost"
+        unfinished = self._folder / "tmp" / name
+        unfinished.write_bytes(head.encode() + content.replace(b"\r\n", b"\n"))
+        unfinished.rename(self._folder / "new" / name)
+
+
+def read_inbox(folder: Path) -> list[Mail]:
+    """Return the mail that an inbox keeps in `folder`, the newest last."""
+    paths = [path for name in ("cur", "new") for path in (folder / name).glob("*")]
+    mails = []
+    for path in sorted(paths, key=lambda path: path.name):
+        with suppress(FileNotFoundError):  # a mail reader has just moved it
+            mails.append(_read(path))
+    return mails
+
+
+def _read(path: Path) -> Mail:
+    mail = message_from_bytes(path.read_bytes(), policy=policy.default)
+    body = mail.get_body(("plain", "html"))
+    return Mail(
+        sender=mail[SENDER_HEADER].strip("<>"),
+        recipient=mail[RECIPIENT_HEADER],
+        subject=mail["Subject"] or "",
+        body=body.get_content() if body is not None else "",
+        message_id=mail["Message-ID"] or "",
+        received=datetime.fromtimestamp(int(path.name.partition(".")[0]) / 1e9, UTC),
+    )
