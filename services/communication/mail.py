@@ -1,13 +1,19 @@
-"""Mail: a filled template as the bytes that go over the wire, the same in every attempt."""
+"""Mail: a filled template as the bytes that go over the wire, the same in every attempt.
+
+The headers are written in the older of Python's two styles: the newer one decodes what looks like an encoded word
+(RFC 2047) in a name or subject, and line breaks hidden in it come out as new headers.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from email.charset import QP, Charset
 from email.errors import MessageError
+from email.header import Header
 from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime, getaddresses
+from email.mime.text import MIMEText
+from email.policy import compat32
+from email.utils import format_datetime, getaddresses, quote
 from typing import TYPE_CHECKING, Self
 
 from services.communication.mail_template import one_line
@@ -18,30 +24,38 @@ if TYPE_CHECKING:
 
     from services.communication.mail_template import Text
 
+_WIRE = compat32.clone(linesep="\r\n")
+_UTF8 = Charset("utf-8")
+_UTF8.body_encoding = QP
+ENCODED_WORD = "=?"
+
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """An address with the name that is shown beside it; both are free of line breaks."""
+    """An address in the form local@domain, with the name that is shown beside it; both are free of line breaks."""
 
-    address: Address
+    email: str
+    name: str = ""
 
     @classmethod
-    def of(cls, email: str, display_name: str = "") -> Self:
+    def of(cls, email: str, name: str = "") -> Self:
         """Make a mailbox; raise ValueError when `email` is not in the form local@domain."""
         try:
-            return cls(Address(one_line(display_name), addr_spec=email))
+            address = Address(addr_spec=email)
         except (MessageError, ValueError, IndexError):
             raise ValueError("is not in the form local@domain") from None
-
-    @property
-    def email(self) -> str:
-        """The bare address."""
-        return self.address.addr_spec
+        return cls(address.addr_spec, one_line(name))
 
     @property
     def domain(self) -> str:
         """What follows the @."""
-        return self.address.domain
+        return self.email.rpartition("@")[2]
+
+    def __str__(self) -> str:
+        if not self.name:
+            return self.email
+        name = _encoded(self.name)
+        return f"{name} <{self.email}>" if name != self.name else f'"{quote(name)}" <{self.email}>'
 
 
 def parse_mailboxes(text: str) -> tuple[Mailbox, ...]:
@@ -61,12 +75,16 @@ def compose(
     text: Text, *, sender: Mailbox, recipients: tuple[Mailbox, ...], email_message_id: str, create_time: datetime
 ) -> bytes:
     """Return the mail with all its headers, in ASCII with CRLF line ends."""
-    mail = EmailMessage(SMTP)
+    mail = MIMEText(text.body, "plain", _UTF8)  # type: ignore[arg-type] # it takes a Charset, as its documentation says
     mail["Message-ID"] = email_message_id
     mail["Date"] = format_datetime(create_time)
-    mail["From"] = sender.address
-    mail["To"] = [each.address for each in recipients]
-    mail["Subject"] = text.subject
+    mail["From"] = str(sender)
+    mail["To"] = ",\n ".join(map(str, recipients))
+    mail["Subject"] = _encoded(text.subject)
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notices in return
-    mail.set_content(text.body, cte="quoted-printable")
-    return mail.as_bytes()
+    return mail.as_bytes(policy=_WIRE)
+
+
+def _encoded(text: str) -> str:
+    """Write one line as encoded words where it is not ASCII, or could be taken for them."""
+    return text if text.isascii() and ENCODED_WORD not in text else Header(text, "utf-8").encode()

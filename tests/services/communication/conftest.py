@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from mesh.inbox import Inbox
+from services.communication.app import SERVICE
+from tests.services.communication.moody_mail_server import MoodyMailServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from tests.support.serving import MeshForTests, Serve
+
+
+@pytest.fixture
+def mail_folder(tmp_path: Path) -> Path:
+    """Name the folder in which the inbox keeps mail."""
+    return tmp_path / "mail"
+
+
+@pytest.fixture
+async def inbox(mail_folder: Path) -> AsyncIterator[Inbox]:
+    """Run a mail server that accepts everything."""
+    async with Inbox(mail_folder, port=0) as inbox:
+        yield inbox
+
+
+@pytest.fixture
+async def moody() -> AsyncIterator[MoodyMailServer]:
+    """Run a mail server that does as it is told."""
+    async with MoodyMailServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def mesh(serve: Serve, inbox: Inbox) -> MeshForTests:
+    """Run the communication service, sending to the inbox."""
+    return await serve(SERVICE, smtp_url=inbox.url, admins_email="Ann <ann@solo60.example>, bob@solo60.example")
+
+
+@pytest.fixture
+async def moody_mesh(serve: Serve, moody: MoodyMailServer) -> MeshForTests:
+    """Run the communication service, sending to the moody mail server."""
+    return await serve(SERVICE, smtp_url=moody.url)
+
+
+@pytest.fixture(scope="session")
+def tracers() -> TracerProvider:
+    """Return the tracer provider of this process, which can be set only once."""
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
+    provider = trace.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
+    return provider
+
+
+@pytest.fixture
+def spans(tracers: TracerProvider) -> Iterator[InMemorySpanExporter]:
+    """All spans that end during the test."""
+    exporter = InMemorySpanExporter()
+    processor = SimpleSpanProcessor(exporter)
+    tracers.add_span_processor(processor)
+    yield exporter
+    processor.shutdown()
