@@ -60,8 +60,9 @@ reset: setup ## forget everything that a local mesh keeps: database, keys, logs,
 	@echo "setting up .venv"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements/lock.txt
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements/lock.txt
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@python -m contracts.codegen.third_party
 	@python -m grpc_tools.protoc -I third_party/protovalidate --python_out=gen --mypy_out=quiet:gen buf/validate/validate.proto
+	@python -m compileall -q cli contracts gen interceptors mesh services
 	@touch $@
