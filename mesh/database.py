@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import asyncpg
 
+from contracts.errors import DeadlineExceeded, Unavailable
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -33,21 +35,36 @@ _UNAVAILABLE = (
 )
 # All that can go wrong with a connection.
 _TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_TOO_SLOW = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
 _CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _LIMIT_STATEMENTS = "select set_config('statement_timeout', $1, $3), set_config('lock_timeout', $2, $3)"
 
 
-class DatabaseUnavailable(Exception):
-    """The database cannot be reached now; whether work that was under way is committed is then unknown."""
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached now; whether work that was under way is committed is then unknown.
+
+    Callers learn that the service is unavailable; the reason is for the log.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The service's database is not reachable now.")
+        self.reason_for_log = reason
+
+    def __str__(self) -> str:
+        return self.reason_for_log
+
+
+class DatabaseTooSlow(DeadlineExceeded):
+    """The database did not finish, or did not grant a lock, in the time that the call had left."""
 
 
 class Database:
     """A pool of connections to one PostgreSQL database, in UTC.
 
     `remaining_s` says how much time the current call has left, None for no limit: no statement runs longer than that,
-    and none waits for a lock longer than half of it. What a statement over its time raises is asyncpg's
-    QueryCanceledError (57014) or LockNotAvailableError (55P03). `rng` spreads the repeats of `run`. `timestamptz` comes
-    as an aware datetime and `tstzrange` as an asyncpg.Range of two.
+    and none waits for a lock longer than half of it; what takes longer raises DatabaseTooSlow once it leaves the
+    connection's context, inside of which it is asyncpg's QueryCanceledError or LockNotAvailableError. `rng` spreads the
+    repeats of `run`. `timestamptz` comes as an aware datetime and `tstzrange` as an asyncpg.Range of two.
     """
 
     def __init__(self, pool: Pool, probes: Pool, remaining_s: Callable[[], float | None], rng: random.Random) -> None:
@@ -173,6 +190,8 @@ class Database:
         connection = await self._acquire()
         try:
             yield connection
+        except _TOO_SLOW as error:
+            raise DatabaseTooSlow from error
         except _UNAVAILABLE as error:
             raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}") from error
         except (OSError, asyncpg.InterfaceError) as error:

@@ -12,7 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
-from mesh.database import Connection, Database, DatabaseUnavailable
+from mesh.database import Connection, Database, DatabaseTooSlow, DatabaseUnavailable
 from mesh.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ async def test_a_call_without_time_is_not_one_without_limit(database: Database, 
 async def test_a_slow_statement_ends_when_the_call_does(database: Database, remaining: Remaining) -> None:
     """The server itself ends the statement, and the connection serves the next call."""
     remaining.seconds = 0.1
-    with pytest.raises(asyncpg.QueryCanceledError):
+    with pytest.raises(DatabaseTooSlow):
         async with database.transaction() as connection:
             await connection.execute("select pg_sleep(60)")
     remaining.seconds = None
@@ -124,7 +124,7 @@ async def test_a_wait_for_a_lock_ends_at_half_of_the_time(database: Database, re
     async with database.transaction() as holder:
         await holder.execute("update number set value = 1 where id = 1")
         remaining.seconds = 1.0
-        with pytest.raises(asyncpg.LockNotAvailableError):
+        with pytest.raises(DatabaseTooSlow):
             async with database.transaction() as connection:
                 await connection.execute("update number set value = 2 where id = 1")
 
