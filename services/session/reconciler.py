@@ -15,7 +15,6 @@ import structlog
 
 from contracts.errors import ServiceError
 from interceptors.context import detached_work
-from mesh.database import DatabaseUnavailable
 from solo60.payment.v1.payment_pb2 import RefundSessionRequest
 
 if TYPE_CHECKING:
@@ -128,5 +127,5 @@ async def _attempt(what: str, session: Session, work: Awaitable[None]) -> None:
         async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
             await work
     except Exception as error:  # noqa: BLE001 - whatever failed stays due in the database, and is tried again
-        fault = None if isinstance(error, (ServiceError, DatabaseUnavailable)) else error
+        fault = None if isinstance(error, ServiceError) else error
         _log.warning("left due", what=what, session_id=str(session.session_id), error=repr(error), exc_info=fault)

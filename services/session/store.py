@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from contracts.errors import IdempotencyKeyReused, SessionNotFound, SlotTaken, Unavailable
+from mesh.database import DatabaseTooSlow
 from services.session.domain import Mail, Status
 from services.session.rows import booking_of, period_of, session_of
 
@@ -120,7 +121,7 @@ class SessionStore:
                 return await _insert(connection, order, quote, call, now, expire_time)
         except asyncpg.ExclusionViolationError as error:
             raise SlotTaken from error
-        except asyncpg.LockNotAvailableError as error:
+        except DatabaseTooSlow as error:
             raise Unavailable("Too many bookings wait for this gym now.") from error
 
     async def confirm(
