@@ -158,10 +158,13 @@ class PageMark:
         """Read a page token; raise InvalidRequest when it is none of ours."""
         create_time, _, message_id = token.partition("_")
         try:
-            return cls(datetime.fromisoformat(create_time).astimezone(), UUID(message_id))
+            mark = cls(datetime.fromisoformat(create_time), UUID(message_id))
+            if mark.create_time.utcoffset() != timedelta(0):
+                raise ValueError("not in UTC")
         except ValueError:
             violation = Violation("page_token", "must be the next_page_token of an earlier answer")
             raise InvalidRequest("The page token is malformed.", violations=[violation]) from None
+        return mark
 
     def to_token(self) -> str:
         """Return the mark as callers pass it on."""

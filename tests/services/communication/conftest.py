@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.serving import MeshForTests, Serve
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """Return chance that is the same in every run."""
+    return random.Random(60)  # noqa: S311 - nothing secret
 
 
 @pytest.fixture

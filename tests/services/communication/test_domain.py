@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from contracts.errors import InvalidRequest, MessageNotRetryable, MessageRefused, Unavailable
+from services.communication.domain import (
+    LEASE,
+    MAX_ATTEMPTS,
+    MAX_BACKOFF_S,
+    Attempt,
+    Message,
+    Outcome,
+    PageMark,
+    Status,
+    backoff_s,
+    judge,
+)
+from services.communication.mail_server import FAREWELL_S, PATIENCE_S
+
+if TYPE_CHECKING:
+    import random
+
+NOW = datetime(2026, 3, 3, 18, 0, 0, 123456, tzinfo=UTC)
+BUSY = Outcome("The mail server is busy.", remaining=("ada@example.org",))
+MESSAGE = Message(
+    message_id=UUID(int=1),
+    template_key="SESSION_BOOKED",
+    status=Status.QUEUED,
+    attempts=0,
+    due_time=NOW,
+    last_error="",
+    is_refused=False,
+    email_message_id="<1@solo60.example>",
+    create_time=NOW,
+    send_time=None,
+)
+FAILED = replace(MESSAGE, status=Status.FAILED, attempts=2, last_error="Busy.", due_time=NOW + timedelta(seconds=5))
+
+
+def attempt(round_number: int) -> Attempt:
+    """Make an attempt to send one mail to one address."""
+    return Attempt(UUID(int=1), "SESSION_BOOKED", round_number + 40, round_number, ("ada@example.org",), b"", "", "")
+
+
+def test_pauses_double_up_to_an_hour_with_full_jitter(rng: random.Random) -> None:
+    """A1: the pause before an attempt is anything up to a limit that doubles; no two senders march in step."""
+    for attempts in range(1, 30):
+        limit_s = min(MAX_BACKOFF_S, 2.0**attempts)
+        pauses_s = [backoff_s(attempts, rng) for _ in range(500)]
+        assert 0 <= min(pauses_s) < 0.1 * limit_s
+        assert 0.9 * limit_s < max(pauses_s) <= limit_s
+
+
+def test_a_mail_server_may_be_down_for_an_hour(rng: random.Random) -> None:
+    """A1: attempts last long enough that an outage ends no mail."""
+    for _ in range(200):
+        assert sum(backoff_s(number, rng) for number in range(1, MAX_ATTEMPTS)) > 3600
+
+
+def test_a_failed_attempt_is_followed_by_another_until_they_are_used_up(rng: random.Random) -> None:
+    """A1: a message is tried again up to the limit and then ends in the list of the dead, where it can be seen."""
+    for number in range(1, MAX_ATTEMPTS):
+        verdict = judge(attempt(number), BUSY, NOW, rng)
+        assert verdict.status is Status.FAILED
+        assert verdict.due_time is not None
+        assert verdict.due_time >= NOW
+
+    last = judge(attempt(MAX_ATTEMPTS), BUSY, NOW, rng)
+    assert (last.status, last.due_time, last.is_refused) == (Status.DEAD, None, False)
+    assert last.remaining == ("ada@example.org",)
+
+
+def test_a_refusal_is_final_and_keeps_the_recipients(rng: random.Random) -> None:
+    """A message that is refused for good is dead after one attempt, and an operator can still retry it."""
+    verdict = judge(attempt(1), Outcome("Refused.", is_refused=True), NOW, rng)
+
+    assert (verdict.status, verdict.is_refused, verdict.remaining) == (Status.DEAD, True, ("ada@example.org",))
+
+
+def test_a_lease_outlives_the_longest_attempt() -> None:
+    """No message is taken from a sender that is still at work on it."""
+    assert LEASE.total_seconds() > PATIENCE_S + FAREWELL_S + 5
+
+
+def test_who_waits_is_told_of_new_failures_only() -> None:
+    """SendEmail: a repetition is not answered with the failure that it repeats, but waits for the next attempt."""
+    soon = NOW + timedelta(seconds=10)
+    with pytest.raises(Unavailable, match=r"Busy\. The message is stored"):
+        FAILED.is_sent(known_attempts=1, until=soon)
+    assert not FAILED.is_sent(known_attempts=2, until=soon)
+    with pytest.raises(Unavailable):
+        FAILED.is_sent(known_attempts=2, until=NOW + timedelta(seconds=4))
+
+
+def test_who_waits_is_told_the_end() -> None:
+    """SendEmail: sent, refused for good, and given up are three different answers."""
+    dead = replace(FAILED, status=Status.DEAD, due_time=None)
+    sent = replace(MESSAGE, status=Status.SENT, due_time=None, send_time=NOW)
+
+    assert sent.is_sent(known_attempts=0, until=NOW)
+    with pytest.raises(Unavailable, match="used up"):
+        dead.is_sent(known_attempts=9, until=NOW)
+    with pytest.raises(MessageRefused):
+        replace(dead, is_refused=True).is_sent(known_attempts=9, until=NOW)
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.SENDING, Status.SENT])
+def test_only_what_failed_can_be_retried(status: Status) -> None:
+    """RetryMessage: a message that is on its way or has arrived is not sent a second time."""
+    FAILED.ensure_retryable()
+    with pytest.raises(MessageNotRetryable, match=status):
+        replace(MESSAGE, status=status).ensure_retryable()
+
+
+def test_a_page_token_comes_back_as_it_went() -> None:
+    """The mark is exact to the microsecond, as PostgreSQL's clock is."""
+    mark = PageMark.of(MESSAGE)
+
+    assert PageMark.from_token(mark.to_token()) == mark
+
+
+@pytest.mark.parametrize(
+    "token", ["x", "_", "2026-03-03_x", f"x_{UUID(int=1)}", f"0001-01-01T00:00:00+14:00_{UUID(int=1)}"]
+)
+def test_a_page_token_that_is_none_of_ours_is_refused(token: str) -> None:
+    """A malformed token is the caller's mistake, and the field is named."""
+    with pytest.raises(InvalidRequest) as caught:
+        PageMark.from_token(token)
+
+    assert [violation.field for violation in caught.value.violations] == ["page_token"]

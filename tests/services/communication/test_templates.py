@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from contracts.errors import TemplateNotFound, TemplateVariableMissing
+from contracts.services import SERVICES
+from services.communication.app import TEMPLATES
+from services.communication.mail_template import Templates
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SESSION = {"member_name", "gym_name", "start_time", "end_time"}
+# What callers fill in: a name that is added here must be sent by every caller first.
+VARIABLES = {
+    "SESSION_BOOKED": SESSION | {"price"},
+    "SESSION_CANCELLED": SESSION | {"refund"},
+    "NOISE_WARNING": {"member_name", "gym_name", "start_time", "noise_policy"},
+    "APPROVAL_REQUESTED": SESSION | {"session_id"},
+    "SESSION_APPROVED": SESSION,
+    "SESSION_REJECTED": SESSION | {"reason"},
+    "GUEST_INVITED": SESSION | {"guest_name"},
+    "GUEST_SESSION_CANCELLED": SESSION | {"guest_name"},
+    "SPOT_AVAILABLE": SESSION,
+    "SUBSCRIPTION_ACTIVATED": {"member_name", "plan_name", "price", "credits_per_month"},
+    "SUBSCRIPTION_EXPIRED": {"member_name", "plan_name", "end_time"},
+    "PAYMENT_SUCCESS": {"member_name", "plan_name", "credits"},
+    "PAYMENT_FAILED": {"member_name", "plan_name", "retry_time"},
+    "RENEWAL_REMINDER": {"member_name", "plan_name", "price", "renewal_time"},
+    "TRIAL_ENDING": {"member_name", "plan_name", "price", "trial_end_time"},
+    "EMAIL_CONFIRMATION": {"member_name", "code"},
+    "PASSWORD_RESET": {"member_name", "code"},
+    "PASSWORD_CHANGED": {"member_name"},
+    "ACCOUNT_VERIFICATION": {"member_name"},
+}
+
+
+@pytest.fixture(scope="module")
+def templates() -> Templates:
+    """Read the templates of the service."""
+    return Templates(TEMPLATES)
+
+
+def test_every_template_of_the_contract_exists_and_no_other(templates: Templates) -> None:
+    """The contract's list of known templates is complete."""
+    assert set(templates.keys) == set(VARIABLES)
+    proto = TEMPLATES.parents[2] / "proto" / SERVICES["communication"].file.name
+    text = proto.read_text().partition("Known templates, by key:")[2].partition(".\n")[0]
+    assert {key.strip("/ \n") for key in text.split(",")} == set(VARIABLES)
+
+
+@pytest.mark.parametrize("key", sorted(VARIABLES))
+def test_a_template_asks_for_what_callers_know_of_and_uses_all_of_it(templates: Templates, key: str) -> None:
+    """Each variable reaches the reader, and nothing of the template's own language does."""
+    template = templates.find(key)
+    assert template.variables == VARIABLES[key]
+
+    text = template.fill({name: f"«{name}»" for name in VARIABLES[key]} | {"unused": "«unused»"})
+
+    shown = text.subject + text.body
+    assert all(f"«{name}»" in shown for name in VARIABLES[key])
+    assert not any(mark in shown for mark in ("{", "}", "unused"))
+    assert text.subject
+    assert "\n" not in text.subject
+    assert text.body.endswith("\nSolo60\n")
+
+
+def test_missing_variables_are_named_all_at_once(templates: Templates) -> None:
+    """A caller learns in one answer what its request lacks, and reads nothing of what it holds."""
+    with pytest.raises(TemplateVariableMissing) as caught:
+        templates.find("SESSION_APPROVED").fill({"gym_name": "Field Street", "start_time": "18:00"})
+
+    assert caught.value.message == "Template SESSION_APPROVED also needs: end_time, member_name."
+    assert caught.value.metadata == {"variables": "end_time, member_name"}
+
+
+def test_an_unknown_template_is_refused(templates: Templates) -> None:
+    """A key is looked up among those that were read, never in the file system."""
+    for key in ("SESSION", "../templates/SESSION_BOOKED"):
+        with pytest.raises(TemplateNotFound):
+            templates.find(key)
+
+
+def test_a_value_is_text_and_never_a_template(templates: Templates) -> None:
+    """What looks like Jinja or HTML in a name is written as it stands."""
+    name = "{{ 7 * 7 }} {% raw %} <b>&amp;"
+
+    assert name in templates.find("PASSWORD_CHANGED").fill({"member_name": name}).body
+
+
+def test_a_variable_asked_for_in_one_branch_is_needed_always(tmp_path: Path) -> None:
+    """What a template may need is known before it is filled, so no mail fails on a rare branch."""
+    folder = tmp_path / "BRANCHING"
+    folder.mkdir()
+    (folder / "subject.txt").write_text("Hello")
+    (folder / "body.txt").write_text("{% if name == 'x' %}{{ rare }}{% endif %}")
+
+    assert Templates(tmp_path).find("BRANCHING").variables == {"name", "rare"}
