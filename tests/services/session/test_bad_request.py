@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from contracts.errors import IdempotencyKeyMissing, InvalidRequest
+from services.session.app import SERVICE
+from solo60.common.v1.period_pb2 import Period
+from solo60.payment.v1.payment_pb2 import CardMethod, PaymentMethod
+from solo60.session.v1.session_pb2 import (
+    SESSION_RELATION_GYM,
+    SESSION_RELATION_UNSPECIFIED,
+    BookSessionRequest,
+    CancelSessionRequest,
+    CheckConflictsRequest,
+    GetSessionRequest,
+    ListUserSessionsRequest,
+    WatchAvailabilityRequest,
+)
+from solo60.session.v1.session_pb2_grpc import SessionServiceStub
+from tests.services.session.town import HOUR, TOMORROW, keyed, order, period
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
+    from tests.support.serving import Serve
+
+SOME_ID = str(uuid4())
+
+
+@pytest.fixture
+async def sessions(serve: Serve) -> SessionServiceAsyncStub:
+    """Serve sessions alone: what is wrong with a request is found out before anybody else is asked."""
+    mesh = await serve(SERVICE)
+    return mesh.stub(SessionServiceStub)
+
+
+def booking(**changes: object) -> BookSessionRequest:
+    """Ask for a booking with one field changed."""
+    good = {descriptor.name: value for descriptor, value in order(SOME_ID, SOME_ID).ListFields()}
+    return BookSessionRequest(**{**good, **changes})
+
+
+@pytest.mark.parametrize(
+    ("rpc", "field", "request_"),
+    [
+        ("GetSession", "session_id", GetSessionRequest(session_id="1")),
+        ("GetSession", "include[0]", GetSessionRequest(session_id=SOME_ID, include=[SESSION_RELATION_UNSPECIFIED])),
+        ("GetSession", "include", GetSessionRequest(session_id=SOME_ID, include=[SESSION_RELATION_GYM] * 2)),
+        ("ListUserSessions", "user_id", ListUserSessionsRequest(user_id="ada")),
+        ("ListUserSessions", "status", ListUserSessionsRequest(user_id=SOME_ID, status=99)),  # type: ignore[arg-type]  # no such status
+        ("ListUserSessions", "page_size", ListUserSessionsRequest(user_id=SOME_ID, page_size=101)),
+        ("ListUserSessions", "page_token", ListUserSessionsRequest(user_id=SOME_ID, page_token="next")),  # noqa: S106 - no secret
+        ("ListUserSessions", "page_token", ListUserSessionsRequest(user_id=SOME_ID, page_token=uuid4().hex)),
+        ("CheckConflicts", "gym_id", CheckConflictsRequest(gym_id="", period=period())),
+        ("CheckConflicts", "period", CheckConflictsRequest(gym_id=SOME_ID)),
+        (
+            "CheckConflicts",
+            "period.end_time",
+            CheckConflictsRequest(gym_id=SOME_ID, period=Period(start_time=period().start_time)),
+        ),
+        (
+            "CheckConflicts",
+            "period",
+            CheckConflictsRequest(gym_id=SOME_ID, period=period(length=31 * 24 * HOUR + HOUR)),
+        ),
+        ("BookSession", "user_id", booking(user_id="ada")),
+        ("BookSession", "gym_id", booking(gym_id="")),
+        ("BookSession", "period", booking(period=period(TOMORROW + timedelta(minutes=7)))),
+        ("BookSession", "period", booking(period=period(length=13 * HOUR))),
+        ("BookSession", "period", booking(period=period(length=-HOUR))),
+        ("BookSession", "period.end_time", booking(period=period(datetime(9999, 12, 31, 12, tzinfo=UTC)))),
+        ("BookSession", "payment_method", booking(payment_method=None)),
+        ("BookSession", "payment_method.method", booking(payment_method=PaymentMethod())),
+        ("BookSession", "payment_method.card.card_token", booking(payment_method=PaymentMethod(card=CardMethod()))),
+        ("CancelSession", "session_id", CancelSessionRequest(session_id="1")),
+        ("CancelSession", "reason", CancelSessionRequest(session_id=SOME_ID, reason="x" * 501)),
+        ("CancelSession", "reason", CancelSessionRequest(session_id=SOME_ID, reason="flu\x00")),
+    ],
+)
+async def test_a_bad_request_is_refused_with_its_field(
+    sessions: SessionServiceAsyncStub, rpc: str, field: str, request_: Message
+) -> None:
+    """C3: INVALID_ARGUMENT with one violation for the field."""
+    with pytest.raises(InvalidRequest) as refusal:
+        await getattr(sessions, rpc)(request_)
+
+    assert [violation.field for violation in refusal.value.violations] == [field]
+
+
+async def test_a_bad_window_is_not_watched(sessions: SessionServiceAsyncStub) -> None:
+    """C3: a stream is refused like a single answer."""
+    request = WatchAvailabilityRequest(gym_id="field-street", period=period(length=32 * 24 * HOUR))
+
+    with pytest.raises(InvalidRequest) as refusal:
+        async for _ in sessions.WatchAvailability(request):
+            pass
+
+    assert {violation.field for violation in refusal.value.violations} == {"gym_id", "period"}
+
+
+async def test_a_booking_without_a_well_formed_key_is_refused(sessions: SessionServiceAsyncStub) -> None:
+    """S6: without a key, a repetition could not be told from another booking."""
+    with pytest.raises(IdempotencyKeyMissing):
+        await sessions.BookSession(booking(), metadata=keyed(""))

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from tests.services.session.town import CREDITS_PER_HOUR, HOUR, TOMORROW, order, period
+
+if TYPE_CHECKING:
+    from tests.services.session.town import Town
+
+MEMBERS = 100
+
+# A booking made by hand, as a fault in the service would make it.
+INSERT = """
+    insert into sessions (user_id, gym_id, period, status, currency, minor_units, credits, noise_policy,
+        requires_approval, paid_in, create_time, update_time, due_time, caller, request_sha256, correlation_id)
+    select user_id, gym_id, tstzrange(lower(period) + $1::interval, upper(period) + $1), status, currency, minor_units,
+        credits, noise_policy, requires_approval, paid_in, create_time, update_time, due_time, caller, request_sha256,
+        correlation_id
+    from sessions
+"""
+
+
+async def test_the_last_slot_goes_to_one_member(town: Town) -> None:
+    """Issue 2: a hundred members want one slot: one has it and pays, ninety-nine are told why not, one mail is sent."""
+    gym = await town.a_gym()
+    members = await asyncio.gather(*[town.a_member(credits_granted=CREDITS_PER_HOUR) for _ in range(MEMBERS)])
+
+    answers = await asyncio.gather(
+        *[town.sessions.BookSession(order(member, gym)) for member in members], return_exceptions=True
+    )
+
+    outcomes = Counter(type(answer).__name__ for answer in answers)
+    assert outcomes == {"BookSessionResponse": 1, "SlotTaken": MEMBERS - 1}
+    balances = Counter(await asyncio.gather(*[town.balance(member) for member in members]))
+    assert balances == {0: 1, CREDITS_PER_HOUR: MEMBERS - 1}
+    assert await town.busy(gym) == [period()]
+    assert len(await town.mails(1)) == 1
+
+
+async def test_as_many_members_as_slots_all_get_one(town: Town) -> None:
+    """Issue 2: nobody is turned away who wants what nobody else does."""
+    gym = await town.a_gym()
+    members = await asyncio.gather(*[town.a_member() for _ in range(20)])
+
+    answers = await asyncio.gather(
+        *[town.booked(order(member, gym, start=TOMORROW + number * HOUR)) for number, member in enumerate(members)]
+    )
+
+    assert len({session.session_id for session in answers}) == len(members)
+    assert len(await town.mails(len(members))) == len(members)
+
+
+async def test_overlapping_wishes_are_met_without_overlap(town: Town) -> None:
+    """Whoever gets a slot, and however the wishes overlap: the sessions that stand do not."""
+    gym = await town.a_gym()
+    member = await town.a_member(credits_granted=1000)
+    wishes = [order(member, gym, start=TOMORROW + number * HOUR / 4, length=HOUR) for number in range(16)] * 3
+
+    await asyncio.gather(*[town.sessions.BookSession(wish) for wish in wishes], return_exceptions=True)
+
+    busy = await town.busy(gym, TOMORROW, 10 * HOUR)
+    ends = [each.end_time.ToDatetime() for each in busy]
+    starts = [each.start_time.ToDatetime() for each in busy]
+    assert busy
+    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+
+
+@pytest.mark.parametrize("status", ["pending_payment", "pending_approval", "confirmed"])
+async def test_the_database_lets_nothing_overlap_whoever_writes_to_it(town: Town, status: str) -> None:
+    """Trap 0.4: beneath the lock stands a constraint: what holds a slot cannot overlap, even by hand in SQL."""
+    await town.booked(order(await town.a_member(), await town.a_gym()))
+    await town.settled()
+
+    with pytest.raises(asyncpg.ExclusionViolationError, match="sessions_never_overlap"):
+        await insert_another(town, status)
+
+
+async def insert_another(town: Town, status: str) -> None:
+    """Give the only session this status, and insert another like it, half an hour later."""
+    async with town.mesh.database("session").transaction() as connection:
+        await connection.execute(
+            "update sessions set status = $1, due_time = case when $1 = 'pending_payment' then now() end", status
+        )
+        await connection.execute(INSERT, HOUR / 2)
+
+
+async def test_the_database_lets_periods_touch_and_cancelled_ones_overlap(town: Town) -> None:
+    """The constraint is no stricter than the promise."""
+    await town.booked(order(await town.a_member(), await town.a_gym()))
+    await town.settled()
+
+    async with town.mesh.database("session").transaction() as connection:
+        await connection.execute(INSERT, HOUR)
+        await connection.execute("update sessions set status = 'cancelled'")
+        await connection.execute(INSERT, HOUR / 2)
+
+
+async def test_the_constraint_is_in_the_catalog(town: Town) -> None:
+    """Issue 2: the backstop against double booking is an exclusion constraint over gym and period."""
+    async with town.mesh.database("session").connection() as connection:
+        definition = await connection.fetchval(
+            "select pg_get_constraintdef(oid) from pg_constraint where conname = 'sessions_never_overlap'"
+        )
+
+    assert definition.startswith("EXCLUDE USING gist (gym_id WITH =, period WITH &&) WHERE")
+    assert all(status in definition for status in ("pending_payment", "pending_approval", "confirmed"))

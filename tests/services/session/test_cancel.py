@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from contracts.errors import SessionNotCancellable, SessionNotFound
+from solo60.session.v1.session_pb2 import (
+    SESSION_STATUS_CANCELLED,
+    SESSION_STATUS_CONFIRMED,
+    CancelSessionRequest,
+    Session,
+)
+from tests.services.session.town import BY_CARD, BY_CREDITS, order
+
+if TYPE_CHECKING:
+    from solo60.payment.v1.payment_pb2 import PaymentMethod
+    from tests.services.session.town import Town
+
+
+async def cancel(town: Town, session: Session, reason: str = "") -> Session:
+    """Cancel a session and return it."""
+    request = CancelSessionRequest(session_id=session.session_id, reason=reason)
+    return (await town.sessions.CancelSession(request)).session
+
+
+@pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
+async def test_a_cancelled_session_is_given_back_the_way_it_was_paid(town: Town, method: PaymentMethod) -> None:
+    """J2: when the call is answered, the price is back and the slot is free; the reason is kept."""
+    member, gym = await town.a_member(), await town.a_gym()
+    session = await town.booked(order(member, gym, by=method))
+
+    cancelled = await cancel(town, session, "Caught a cold")
+
+    assert (cancelled.status, cancelled.cancel_reason) == (SESSION_STATUS_CANCELLED, "Caught a cold")
+    assert cancelled.update_time.ToDatetime() > session.update_time.ToDatetime()
+    assert cancelled == await town.session(session.session_id)
+    assert await town.balance(member) == 100
+    assert await town.payment_statuses(session.session_id) == ["REFUNDED"]
+    assert await town.busy(gym) == []
+    assert (await town.booked(order(member, gym))).status == SESSION_STATUS_CONFIRMED
+
+
+async def test_a_cancellation_is_mailed_after_the_booking(town: Town) -> None:
+    """J2: the member is told what comes back."""
+    member, gym = await town.a_member(), await town.a_gym(name="Field Street Gym")
+
+    await cancel(town, await town.booked(order(member, gym)))
+
+    subjects = {mail.subject.strip().partition(",")[0]: mail.body for mail in await town.mails(2)}
+    assert set(subjects) == {"Booked: Field Street Gym", "Cancelled: Field Street Gym"}
+    assert "3 credits" in subjects["Cancelled: Field Street Gym"]
+
+
+async def test_a_session_that_waits_for_approval_can_be_cancelled(town: Town) -> None:
+    """J3: nobody is held to what was not yet granted."""
+    member, gym = await town.a_member(), await town.a_gym(requires_approval=True)
+
+    cancelled = await cancel(town, await town.booked(order(member, gym)))
+
+    assert cancelled.status == SESSION_STATUS_CANCELLED
+    assert await town.balance(member) == 100
+
+
+async def test_cancelling_again_does_nothing_more(town: Town) -> None:
+    """The call is idempotent: one refund, one mail, and the first reason stands, also when all come at once."""
+    member, gym = await town.a_member(), await town.a_gym()
+    session = await town.booked(order(member, gym))
+
+    at_once = await asyncio.gather(*[cancel(town, session, "first") for _ in range(10)])
+    later = await cancel(town, session, "second")
+
+    assert {each.cancel_reason for each in [*at_once, later]} == {"first"}
+    assert await town.balance(member) == 100
+    assert len(await town.mails(2)) == 2
+
+
+async def test_an_unknown_session_is_not_cancelled(town: Town) -> None:
+    """The reason names what is missing."""
+    with pytest.raises(SessionNotFound):
+        await cancel(town, Session(session_id=str(uuid4())))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "period = tstzrange(now() - interval '1 minute', now() + interval '1 hour')",
+        "status = 'completed'",
+        "status = 'rejected'",
+        "status = 'pending_payment', due_time = now() + interval '1 hour'",
+    ],
+)
+async def test_a_session_that_has_begun_or_is_not_the_members_is_not_cancelled(town: Town, change: str) -> None:
+    """A session that runs, is over, was turned down or is still being paid stays what it is."""
+    member, gym = await town.a_member(), await town.a_gym()
+    session = await town.booked(order(member, gym))
+    await town.settled()
+    async with town.mesh.database("session").transaction() as connection:
+        await connection.execute(f"update sessions set {change}")  # noqa: S608 - the changes above
+    before = await town.session(session.session_id)
+
+    with pytest.raises(SessionNotCancellable):
+        await cancel(town, session)
+
+    assert await town.session(session.session_id) == before
+    assert await town.payment_statuses(session.session_id) == ["CAPTURED"]
+
+
+async def test_a_session_cancelled_in_time_is_cancelled_for_ever(town: Town) -> None:
+    """Repeating the call after the period has begun still answers with the cancelled session."""
+    session = await town.booked(order(await town.a_member(), await town.a_gym()))
+    await cancel(town, session)
+    async with town.mesh.database("session").transaction() as connection:
+        await connection.execute("update sessions set period = tstzrange(now() - interval '2 hours', now())")
+
+    assert (await cancel(town, session)).status == SESSION_STATUS_CANCELLED
+
+
+async def test_a_cancellation_stands_while_payment_and_mail_are_gone_and_is_settled_later(town: Town) -> None:
+    """J6: the slot is free at once; the price comes back and the mail goes out as soon as that is possible."""
+    member, gym = await town.a_member(), await town.a_gym()
+    session = await town.booked(order(member, gym))
+    await town.mails(1)
+    await town.stop("payment")
+    await town.stop("communication")
+
+    assert (await cancel(town, session)).status == SESSION_STATUS_CANCELLED
+    assert await town.busy(gym) == []
+    assert await town.left_undone() == 1
+
+    await town.start("payment")
+    await town.start("communication")
+    assert len(await town.mails(2)) == 2
+    assert await town.balance(member) == 100
+    assert await town.payment_statuses(session.session_id) == ["REFUNDED"]

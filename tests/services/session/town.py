@@ -1,0 +1,199 @@
+"""A town for one test: the real services that a booking passes through, their inbox, and members and gyms in them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from mesh.inbox import read_inbox
+from services.communication import app as communication
+from services.gym import app as gym
+from services.payment import app as payment
+from services.session import app as session
+from services.user import app as user
+from solo60.common.v1.money_pb2 import Money
+from solo60.common.v1.period_pb2 import Period
+from solo60.gym.v1.gym_pb2 import CreateGymRequest
+from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
+from solo60.payment.v1.payment_pb2 import (
+    CardMethod,
+    CreditsMethod,
+    GetBalanceRequest,
+    GrantCreditsRequest,
+    ListSessionPaymentsRequest,
+    PaymentMethod,
+    PaymentStatus,
+)
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from solo60.session.v1.session_pb2 import (
+    BookSessionRequest,
+    CheckConflictsRequest,
+    GetSessionRequest,
+    ListUserSessionsRequest,
+    Session,
+)
+from solo60.session.v1.session_pb2_grpc import SessionServiceStub
+from solo60.user.v1.user_pb2 import CreateUserRequest
+from solo60.user.v1.user_pb2_grpc import UserServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from mesh.inbox import Mail
+    from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
+    from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
+    from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
+    from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
+    from tests.support.serving import MeshForTests
+
+SERVICES = {each.SERVICE.name: each.SERVICE for each in (user, gym, payment, communication, session)}
+BY_CREDITS = PaymentMethod(credits=CreditsMethod())
+BY_CARD = PaymentMethod(card=CardMethod(card_token="tok_visa"))  # noqa: S106 - a test card
+BY_DECLINED_CARD = PaymentMethod(card=CardMethod(card_token="tok_declined"))  # noqa: S106 - a test card
+TOMORROW = datetime.now(UTC).replace(hour=18, minute=0, second=0, microsecond=0) + timedelta(days=1)
+HOUR = timedelta(hours=1)
+# An hour costs £12.50 or 3 credits.
+CREDITS_PER_HOUR = 3
+PATIENCE_S = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Town:
+    """The mesh, stubs with every scope, and what a test asks of them again and again."""
+
+    mesh: MeshForTests
+    urls: dict[str, str]
+    inbox_folder: Path
+
+    @property
+    def sessions(self) -> SessionServiceAsyncStub:
+        """The service that is tested."""
+        return self.mesh.stub(SessionServiceStub)
+
+    @property
+    def users(self) -> UserServiceAsyncStub:
+        """Who may book."""
+        return self.mesh.stub(UserServiceStub)
+
+    @property
+    def gyms(self) -> GymServiceAsyncStub:
+        """What may be booked."""
+        return self.mesh.stub(GymServiceStub)
+
+    @property
+    def payments(self) -> PaymentServiceAsyncStub:
+        """What is paid."""
+        return self.mesh.stub(PaymentServiceStub)
+
+    async def stop(self, name: str) -> None:
+        """Take a service away."""
+        await self.mesh.stop(name)
+
+    async def start(self, name: str) -> None:
+        """Bring a service back that was taken away, with the database it had."""
+        await self.mesh.start(SERVICES[name], self.urls[name])
+
+    async def a_member(self, *, credits_granted: int = 100, **fields: Any) -> str:  # noqa: ANN401 - any field
+        """Add a member and return the id."""
+        given = {"email": f"{uuid4().hex}@members.example", "display_name": "Ada Byron", **fields}
+        user_id = (await self.users.CreateUser(CreateUserRequest(**given))).user.user_id
+        if credits_granted:
+            request = GrantCreditsRequest(user_id=user_id, credits=credits_granted, reason="goodwill")
+            await self.payments.GrantCredits(request)
+        return user_id
+
+    async def a_gym(self, **fields: Any) -> str:  # noqa: ANN401 - any field
+        """Add a gym and return the id."""
+        given = {
+            "name": f"Gym {uuid4().hex}",
+            "time_zone": "Europe/London",
+            "price_per_hour": Money(currency_code="GBP", minor_units=1250),
+            "credits_per_hour": CREDITS_PER_HOUR,
+            **fields,
+        }
+        return (await self.gyms.CreateGym(CreateGymRequest(**given))).gym.gym_id
+
+    async def booked(self, request: BookSessionRequest) -> Session:
+        """Book and return the session."""
+        return (await self.sessions.BookSession(request)).session
+
+    async def session(self, session_id: str) -> Session:
+        """Return the session as it is now."""
+        return (await self.sessions.GetSession(GetSessionRequest(session_id=session_id))).session
+
+    async def sessions_of(self, user_id: str) -> list[Session]:
+        """Return all sessions of a member, cancelled ones included."""
+        return list((await self.sessions.ListUserSessions(ListUserSessionsRequest(user_id=user_id))).sessions)
+
+    async def busy(self, gym_id: str, start: datetime = TOMORROW, length: timedelta = HOUR) -> list[Period]:
+        """Return the booked periods that overlap one."""
+        request = CheckConflictsRequest(gym_id=gym_id, period=period(start, length))
+        return list((await self.sessions.CheckConflicts(request)).conflicting_periods)
+
+    async def balance(self, user_id: str) -> int:
+        """Return a member's credits."""
+        return (await self.payments.GetBalance(GetBalanceRequest(user_id=user_id))).credits
+
+    async def payment_statuses(self, session_id: str) -> list[str]:
+        """Return how the payments of a session stand: "CAPTURED"."""
+        found = await self.payments.ListSessionPayments(ListSessionPaymentsRequest(session_id=session_id))
+        return [PaymentStatus.Name(each.status).removeprefix("PAYMENT_STATUS_") for each in found.payments]
+
+    async def left_undone(self) -> int:
+        """Count the sessions about which something is left to be done."""
+        async with self.mesh.database("session").connection() as connection:
+            return int(await connection.fetchval("select count(*) from sessions where due_time is not null"))
+
+    async def settled(self) -> None:
+        """Wait until nothing is left to be done about any session."""
+
+        async def is_settled() -> bool:
+            return await self.left_undone() == 0
+
+        await eventually(is_settled)
+
+    async def mails(self, count: int) -> list[Mail]:
+        """Wait until everything is done and `count` mails have come, and return all that have."""
+        await self.settled()
+
+        async def have_come() -> bool:
+            return len(read_inbox(self.inbox_folder)) >= count
+
+        await eventually(have_come)
+        return read_inbox(self.inbox_folder)
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until `condition` holds; fail when it still does not after 20 s."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await condition():  # noqa: ASYNC110 - what is waited for happens in databases and folders
+            await asyncio.sleep(0.02)
+
+
+def period(start: datetime = TOMORROW, length: timedelta = HOUR) -> Period:
+    """Make a period."""
+    message = Period()
+    message.start_time.FromDatetime(start)
+    message.end_time.FromDatetime(start + length)
+    return message
+
+
+def order(
+    user_id: str,
+    gym_id: str,
+    *,
+    start: datetime = TOMORROW,
+    length: timedelta = HOUR,
+    by: PaymentMethod = BY_CREDITS,
+) -> BookSessionRequest:
+    """Ask for an hour tomorrow, paid in credits, unless told otherwise."""
+    return BookSessionRequest(user_id=user_id, gym_id=gym_id, period=period(start, length), payment_method=by)
+
+
+def keyed(key: str) -> tuple[tuple[str, str]]:
+    """Return the metadata of a call with an idempotency key of its caller's choice."""
+    return (("idempotency-key", key),)
