@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
@@ -13,9 +13,9 @@ from contracts.errors import InvalidRequest, MessageNotRetryable, MessageRefused
 if TYPE_CHECKING:
     import random
 
-# With the pauses below, a mail server may be down for two hours before a message is given up.
+# With the pauses below, a mail server may be down for about two hours before a message is given up.
 MAX_ATTEMPTS = 16
-FIRST_BACKOFF_S = 2.0
+FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 3600.0
 # An attempt is over long before: see PATIENCE_S of the mail server.
 LEASE = timedelta(seconds=30)
@@ -158,13 +158,10 @@ class PageMark:
         """Read a page token; raise InvalidRequest when it is none of ours."""
         create_time, _, message_id = token.partition("_")
         try:
-            mark = cls(datetime.fromisoformat(create_time), UUID(message_id))
-            if mark.create_time.utcoffset() != timedelta(0):
-                raise ValueError("not in UTC")
+            return cls(datetime.fromisoformat(create_time).replace(tzinfo=UTC), UUID(message_id))
         except ValueError:
             violation = Violation("page_token", "must be the next_page_token of an earlier answer")
             raise InvalidRequest("The page token is malformed.", violations=[violation]) from None
-        return mark
 
     def to_token(self) -> str:
         """Return the mark as callers pass it on."""
