@@ -78,7 +78,7 @@ class ServiceError(Exception):
 
     @classmethod
     def reason_name(cls) -> str:
-        """Return the reason as it stands on the wire: "SLOT_TAKEN"."""
+        """Return the reason as it stands on the wire: "SLOT_TAKEN"; empty where there is none."""
         return ErrorReason.Name(cls.reason).removeprefix(PREFIX)
 
 
@@ -90,3 +90,7 @@ class UnknownError(ServiceError):
     def __init__(self, code: grpc.StatusCode, message: str = "") -> None:
         super().__init__(message)
         self.code = code
+
+    @classmethod
+    def reason_name(cls) -> str:
+        return ""

@@ -45,7 +45,7 @@ class ServerDeadline(ServerInterceptor):
         return math.isfinite(method.policy.deadline_s)
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        budget_s = min(call.context.time_remaining(), call.method.policy.deadline_s)
+        budget_s = min(call.remaining_s, call.method.policy.deadline_s)
         if budget_s < LEAST_TIME_S:
             raise DeadlineExceeded("The call arrived with no time left to serve it.")
         context = current_context()
@@ -73,6 +73,7 @@ class ClientDeadline(ClientInterceptor):
         left_s = remaining_s()
         if left_s is not None:
             limits_s.append(time_for_callee(left_s))
-        call.timeout_s = min(limits_s)
-        if call.timeout_s <= 0:
+        limit_s = min(limits_s)
+        if limit_s <= 0:
             raise DeadlineExceeded(f"No time is left to call {call.method.full_name}.")
+        call.timeout_s = limit_s if math.isfinite(limit_s) else None

@@ -14,6 +14,7 @@ import structlog
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
+from grpc_interceptor.exceptions import GrpcException
 
 from contracts.errors import (
     Cancelled,
@@ -92,8 +93,10 @@ def answer_to(error: BaseException, call: Call) -> ServiceError:
     """Return what the caller is told of `error`: nothing that the method's contract does not promise."""
     if isinstance(error, grpc.aio.AbortError):
         return UnknownError(_code_of(call), call.context.details())
+    if isinstance(error, GrpcException):  # of an application's own interceptor
+        return UnknownError(error.status_code, error.details)
     if isinstance(error, asyncio.CancelledError) and _task_is_cancelled():
-        return DeadlineExceeded() if _is_overdue(call) else Cancelled()
+        return DeadlineExceeded() if call.remaining_s <= 0 else Cancelled()
     if not isinstance(error, ServiceError) or isinstance(error, Internal):
         return Internal(_INTERNAL_SENTENCE)
     if error.callee and error.reason in PLATFORM_REASONS:
@@ -115,10 +118,6 @@ def _code_of(call: Call) -> grpc.StatusCode:
 def _task_is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _is_overdue(call: Call) -> bool:
-    return call.context.time_remaining() <= 0
 
 
 def status_of_error(error: ServiceError, correlation_id: str) -> status_pb2.Status:

@@ -10,21 +10,22 @@ context, never a generator, so each interceptor begins and ends in the same task
 
 from __future__ import annotations
 
-import inspect
-from contextlib import aclosing
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError, Message
 
-from contracts.errors import Internal, InvalidRequest, Unimplemented
 from contracts.method import Method, find_method
+from interceptors.handlers import Messages, behaviour_of, innermost, is_generated_default
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from google.protobuf.message import Message
+    from grpc_interceptor.server import AsyncServerInterceptor
 
     Context = grpc.aio.ServicerContext[Any, Any]
     Proceed = Callable[["Call"], Awaitable[bytes | None]]
@@ -41,6 +42,13 @@ class Call:
     correlation_id: str = ""
     caller: str = ""
     notes: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def remaining_s(self) -> float:
+        """The seconds left until the caller's deadline; infinite where it set none."""
+        # grpc.aio gives None where its types promise a number.
+        remaining_s = cast("float | None", self.context.time_remaining())
+        return math.inf if remaining_s is None else remaining_s
 
 
 class ServerInterceptor:
@@ -65,10 +73,17 @@ class ServerInterceptor:
 
 
 class ServerChain(grpc.aio.ServerInterceptor):
-    """The interceptors of a server, outermost first, as the single interceptor that grpc.aio knows of."""
+    """The interceptors of a server, outermost first, as the single interceptor that grpc.aio knows of.
 
-    def __init__(self, interceptors: Sequence[ServerInterceptor]) -> None:
+    `application` are an application's own, written for the grpc-interceptor package. They stand innermost: they see
+    messages that have passed every check, and what they raise is answered as if the handler had raised it.
+    """
+
+    def __init__(
+        self, interceptors: Sequence[ServerInterceptor], application: Sequence[AsyncServerInterceptor] = ()
+    ) -> None:
         self._interceptors = tuple(interceptors)
+        self._application = tuple(application)
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -82,13 +97,27 @@ class ServerChain(grpc.aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
+            if not is_generated_default(behaviour_of(handler)):
+                handler = await self._inside_application(handler, handler_call_details)
             composed = self._handlers[path] = self._compose(find_method(path), handler)
         return composed
 
+    async def _inside_application(
+        self, handler: grpc.RpcMethodHandler[Any, Any], details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        # Such an interceptor looks at nothing but the method's name, so it too is asked once for each method.
+        for interceptor in reversed(self._application):
+            handler = await interceptor.intercept_service(partial(_give, handler), details)
+        return handler
+
     def _compose(self, method: Method, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         applicable = [each for each in self._interceptors if each.applies_to(method)]
-        messages = Messages(method, applicable)
-        proceed: Proceed = _innermost(method, handler, messages)
+        messages = Messages(
+            method,
+            on_request=[each.on_request for each in applicable if _overrides(each, "on_request")],
+            on_response=[each.on_response for each in applicable if _overrides(each, "on_response")],
+        )
+        proceed: Proceed = innermost(method, behaviour_of(handler), messages)
         for interceptor in reversed(applicable):
             proceed = partial(interceptor.intercept, proceed=proceed)
 
@@ -99,114 +128,15 @@ class ServerChain(grpc.aio.ServerInterceptor):
         return _AS_HANDLER[method.request_streaming, method.response_streaming](serve)
 
 
-class Messages:
-    """Turns bytes into messages and back for one method, and shows each message to the interceptors that look at it."""
-
-    def __init__(self, method: Method, interceptors: Sequence[ServerInterceptor]) -> None:
-        self._request_type = method.request_type
-        self._response_type = method.response_type
-        self._on_request = [i.on_request for i in interceptors if _overrides(i, "on_request")]
-        self._on_response = [i.on_response for i in interceptors if _overrides(i, "on_response")]
-
-    def parse_one(self, call: Call) -> Message:
-        """Return the request of a call that has one; raise as `parse` does."""
-        return self.parse(call, cast("bytes", call.incoming))
-
-    def parse(self, call: Call, raw: bytes) -> Message:
-        """Return the request in `raw`; raise InvalidRequest where the bytes are none, or an interceptor refuses it."""
-        try:
-            message = self._request_type.FromString(raw)
-        except DecodeError:
-            raise InvalidRequest("The request is not a well-formed message of its type.") from None
-        for look_at in self._on_request:
-            look_at(call, message)
-        return message
-
-    async def parse_each(self, call: Call) -> AsyncIterator[Message]:
-        """Yield the requests of a stream."""
-        async for raw in cast("AsyncIterator[bytes]", call.incoming):
-            yield self.parse(call, raw)
-
-    def serialize(self, call: Call, message: object) -> bytes:
-        """Return an answer as bytes; raise Internal where the handler answers with another type."""
-        if not isinstance(message, self._response_type):
-            raise Internal(f"the handler answered with {type(message).__name__}, not {self._response_type.__name__}")
-        for look_at in self._on_response:
-            look_at(call, message)
-        return message.SerializeToString()
-
-
-class StreamContext:
-    """A streaming call's context for its handler: `read` and `write` speak messages, all else is the call's own."""
-
-    def __init__(self, call: Call, messages: Messages) -> None:
-        self._call = call
-        self._messages = messages
-
-    async def read(self) -> object:
-        raw = await self._call.context.read()
-        return self._messages.parse(self._call, raw) if isinstance(raw, bytes) else raw
-
-    async def write(self, message: object) -> None:
-        await self._call.context.write(self._messages.serialize(self._call, message))
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the context has
-        return getattr(self._call.context, name)
-
-
-def _innermost(method: Method, handler: grpc.RpcMethodHandler[Any, Any], messages: Messages) -> Proceed:
-    behaviour: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    if _is_generated_default(behaviour):
-        return _refuse_unimplemented
-    streaming = method.request_streaming or method.response_streaming
-    answer = _ANSWER[method.response_streaming, inspect.isasyncgenfunction(behaviour)]
-
-    async def handle(call: Call) -> bytes | None:
-        requests: Any = (
-            messages.parse_each(call)
-            if method.request_streaming
-            else messages.parse(call, cast("bytes", call.incoming))
-        )
-        context = StreamContext(call, messages) if streaming else call.context
-        return await answer(behaviour(requests, context), call, messages)
-
-    return handle
-
-
-def _is_generated_default(behaviour: object) -> bool:
-    return str(getattr(behaviour, "__module__", "")).endswith("_pb2_grpc")
-
-
-async def _refuse_unimplemented(call: Call) -> bytes | None:
-    raise Unimplemented(f"{call.method.full_name} is in the contract, but no service answers it yet.")
-
-
-async def _answer_one(answering: Awaitable[object], call: Call, messages: Messages) -> bytes | None:
-    return messages.serialize(call, await answering)
-
-
-async def _answer_written(writing: Awaitable[None], _call: Call, _messages: Messages) -> bytes | None:
-    await writing
-    return None
-
-
-async def _answer_yielded(answers: Any, call: Call, messages: Messages) -> bytes | None:  # noqa: ANN401 - an async generator
-    async with aclosing(answers):
-        async for message in answers:
-            await call.context.write(messages.serialize(call, message))
-    return None
+async def _give(
+    handler: grpc.RpcMethodHandler[Any, Any], _details: grpc.HandlerCallDetails
+) -> grpc.RpcMethodHandler[Any, Any]:
+    return handler
 
 
 def _overrides(interceptor: ServerInterceptor, name: str) -> bool:
     return getattr(type(interceptor), name) is not getattr(ServerInterceptor, name)
 
-
-# By (answers are streamed, the handler is an async generator).
-_ANSWER: dict[tuple[bool, bool], Callable[[Any, Call, Messages], Awaitable[bytes | None]]] = {
-    (False, False): _answer_one,
-    (True, False): _answer_written,
-    (True, True): _answer_yielded,
-}
 
 # By (requests are streamed, answers are streamed). Without (de)serializers the core hands bytes through.
 _AS_HANDLER: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {

@@ -1,0 +1,149 @@
+"""Echo servers for one test: the whole chain on a real socket, and stubs with the whole client chain.
+
+    async def test_it_echoes(echo: EchoServer) -> None:
+        answer = await echo.stub().Echo(EchoRequest(text="hi"))
+
+Everything is closed after the test.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import grpc.aio
+import pytest
+from grpc_health.v1.health import aio as health
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from interceptors.client import client_chain
+from interceptors.keyring import Keyring, mint_key, record_of_key
+from interceptors.server import ServerChain
+from interceptors.tracing import ClientTracing, ServerTracing
+from mesh.channel import client_interceptors
+from mesh.config import Settings
+from mesh.server import HEALTH_SERVICE, REFLECTION_SERVICE, server_interceptors
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
+from tests.support.echo import SCOPES, EchoServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from grpc_interceptor.server import AsyncServerInterceptor
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from interceptors.client import ClientInterceptor
+    from interceptors.server import ServerInterceptor
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+
+CALLER = "tester"
+
+
+class EchoServer:
+    """A running echo server. Replace `keyring` to change what it accepts; `spans` are those of both sides."""
+
+    def __init__(
+        self, servicer: EchoServicer, application: Sequence[AsyncServerInterceptor], settings: Settings
+    ) -> None:
+        self.servicer = servicer
+        self.key = mint_key("test")
+        self.keyring = Keyring([record_of_key(self.key, CALLER, SCOPES)])
+        self.address = ""
+        self._exporter = InMemorySpanExporter()
+        self.tracers = TracerProvider(shutdown_on_exit=False)
+        self.tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
+        chain = ServerChain(self._server_interceptors(settings), application)
+        self._server = grpc.aio.server(interceptors=[chain])
+        self._channels: list[grpc.aio.Channel] = []
+
+    async def start(self) -> None:
+        """Listen on a free port."""
+        add_EchoServiceServicer_to_server(self.servicer, self._server)
+        add_HealthServicer_to_server(health.HealthServicer(), self._server)
+        reflection.enable_server_reflection([HEALTH_SERVICE], self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Close every channel and the server."""
+        for channel in self._channels:
+            await channel.close()
+        await self.shut_down()
+
+    async def shut_down(self) -> None:
+        """Close the server alone."""
+        await self._server.stop(0)
+
+    def channel(self, key: str | None = None) -> grpc.aio.Channel:
+        """Open a channel with the whole client chain, with this server's good key or another one."""
+        return self._open(client_chain(self._client_interceptors(self.key if key is None else key)))
+
+    def bare_channel(self) -> grpc.aio.Channel:
+        """Open a channel that adds nothing to a call."""
+        return self._open([])
+
+    def stub(self, key: str | None = None) -> EchoServiceAsyncStub:
+        """Return a stub over a channel with the whole client chain."""
+        return EchoServiceStub(self.channel(key))
+
+    def _open(self, interceptors: Sequence[grpc.aio.ClientInterceptor]) -> grpc.aio.Channel:
+        self._channels.append(grpc.aio.insecure_channel(self.address, interceptors=interceptors))
+        return self._channels[-1]
+
+    def spans(self) -> list[ReadableSpan]:
+        """Return the finished spans of both sides, in the order of their start."""
+        return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
+
+    def _server_interceptors(self, settings: Settings) -> list[ServerInterceptor]:
+        tracing = ServerTracing(self.tracers, frozenset({HEALTH_SERVICE, REFLECTION_SERVICE}))
+        return [
+            tracing if isinstance(each, ServerTracing) else each
+            for each in server_interceptors(settings, lambda: self.keyring)
+        ]
+
+    def _client_interceptors(self, key: str) -> list[ClientInterceptor]:
+        tracing = ClientTracing(self.tracers)
+        return [tracing if isinstance(each, ClientTracing) else each for each in client_interceptors(lambda: key)]
+
+
+class ServeEcho(Protocol):
+    """Starts echo servers; settings by field name override the defaults."""
+
+    async def __call__(
+        self,
+        servicer: EchoServicer | None = None,
+        *,
+        application: Sequence[AsyncServerInterceptor] = (),
+        **settings: object,
+    ) -> EchoServer:
+        """Serve `servicer` and return its server."""
+
+
+@pytest.fixture
+async def serve_echo() -> AsyncIterator[ServeEcho]:
+    """Start echo servers for one test."""
+    servers: list[EchoServer] = []
+
+    async def start(
+        servicer: EchoServicer | None = None,
+        *,
+        application: Sequence[AsyncServerInterceptor] = (),
+        **settings: object,
+    ) -> EchoServer:
+        server = EchoServer(servicer or EchoServicer(), application, Settings(_env_file=None, **settings))  # type: ignore[abstract, arg-type, call-arg]  # Promise is but promised; any setting; pydantic-settings' own argument
+        servers.append(server)
+        await server.start()
+        return server
+
+    yield start
+    for server in servers:
+        await server.stop()
+
+
+@pytest.fixture
+async def echo(serve_echo: ServeEcho) -> EchoServer:
+    """Start one echo server with the defaults."""
+    return await serve_echo()
