@@ -85,7 +85,8 @@ def _parse(method: Method, text: str) -> Message:
     try:
         return json_format.Parse(_read(text), method.request_type())
     except json_format.ParseError as error:
-        raise CommandError(f"The request is not a {method.request_type.DESCRIPTOR.name}: {error}") from None
+        reason = str(error).partition("\n")[0]
+        raise CommandError(f"The request is not a {method.request_type.DESCRIPTOR.name}: {reason}") from None
 
 
 def _read(text: str) -> str:

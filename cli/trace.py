@@ -25,7 +25,7 @@ def trace(
     """Show a trace as a tree."""
     settings = load_settings()
     folder = settings.span_dir or settings.data_dir / "spans"
-    spans = read_trace(folder, trace_id)
+    spans = [span for span in read_trace(folder, trace_id) if span.trace_id == trace_id]
     if not spans:
         raise CommandError(f"There is no trace {trace_id} in {folder}.")
     out.print(trace_tree(spans))

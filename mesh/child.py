@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ POLL_INTERVAL_S = 0.02
 
 
 class Child:
-    """The process of one service, from its start on."""
+    """The process of one service, from its start on: it loads its code at once, and serves when told to begin."""
 
     def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -30,11 +31,18 @@ class Child:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
                 [sys.executable, "-m", f"services.{name}"],
                 env=dict(environment),
-                stdin=subprocess.PIPE,  # held open: when it closes, because we are gone, the service stops
+                stdin=subprocess.PIPE,  # brings the database; when it closes, because we are gone, the service stops
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in a terminal is ours to handle
             )
+
+    def begin(self, database_url: str) -> None:
+        """Let the service serve, with the database that is ready for it."""
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):  # it has ended; whoever waits for it to serve will see that
+                self._process.stdin.write(f"{database_url}\n".encode())
+                self._process.stdin.flush()
 
     @property
     def pid(self) -> int:

@@ -66,7 +66,8 @@ class Settings(BaseSettings):
     drain_wait_s: float = Field(default=0.5, ge=0, le=60)
     drain_grace_s: float = Field(default=10.0, ge=0, le=300)
 
-    # Set by whoever starts this process and holds its standard input: when that closes, the process stops.
+    # Set by whoever starts this process and holds its standard input: a line from there brings the DATABASE_URL as soon
+    # as the database is ready, and when it closes, the process stops.
     stop_with_parent: bool = False
 
     smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:50025")

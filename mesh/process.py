@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
+from pydantic import SecretStr
 
 from interceptors.deadline import remaining_s
 from mesh.channel import Channels
@@ -40,11 +41,21 @@ def main(service: Service) -> None:
         settings = load_settings()
         set_up_logging(settings, service.name)
         tracers = set_up_tracing(settings, service.name)
+        if settings.stop_with_parent:
+            settings = settings.model_copy(update={"database_url": SecretStr(_database_url_from_parent())})
         asyncio.run(_run_until_told_to_stop(service, settings))
         tracers.shutdown()
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - to the person who starts the process
         raise SystemExit(EXIT_BAD_SETTINGS) from None
+
+
+def _database_url_from_parent() -> str:
+    """Wait for the database: until then there is nothing to do but to have loaded the code."""
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise SettingsError("STOP_WITH_PARENT: standard input closed before it brought the DATABASE_URL.")
+    return line
 
 
 async def _run_until_told_to_stop(service: Service, settings: Settings) -> None:
@@ -53,10 +64,16 @@ async def _run_until_told_to_stop(service: Service, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     if settings.stop_with_parent:
-        loop.add_reader(sys.stdin, stopping.set)
+        loop.add_reader(sys.stdin, _stop_without_parent, stopping)
     async with serving(service, settings, settings.listen_address_of(service.name)):
         await stopping.wait()
         _log.info("stopping")
+
+
+def _stop_without_parent(stopping: asyncio.Event) -> None:
+    # A closed pipe stays readable: once is enough.
+    asyncio.get_running_loop().remove_reader(sys.stdin)
+    stopping.set()
 
 
 @asynccontextmanager

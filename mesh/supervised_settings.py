@@ -47,11 +47,13 @@ def inbox_port(settings: Settings) -> int | None:
     return (url.port or SMTP_PORT) if url.hostname in LOOPBACK else None
 
 
-def environment_of_service(settings: Settings, name: str, database_url: str) -> dict[str, str]:
-    """Return the environment of a service's process: the settings of this one, and what is the service's own."""
+def environment_of_service(settings: Settings, name: str) -> dict[str, str]:
+    """Return the environment of a service's process: the settings of this one, and what is the service's own.
+
+    Its DATABASE_URL comes later, when the database is ready.
+    """
     given = {field: _plain(getattr(settings, field)) for field in settings.model_fields_set}
     own = {
-        "database_url": database_url,
         "keyring_file": settings.keyring_path,
         "service_api_key_file": settings.key_path_of(name),
         "span_dir": settings.span_dir or settings.data_dir / "spans",

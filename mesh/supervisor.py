@@ -99,7 +99,7 @@ class Mesh:
         if child.exit_code is None:
             child.terminate()
         await child.ended()
-        await self._run(name)
+        await self._begin(self._launch(name))
 
     def pids(self) -> dict[str, int]:
         """Return the process id of each service that was started."""
@@ -120,16 +120,19 @@ class Mesh:
         lock = self._parts.enter_context(folder_locked(settings.data_dir))
         refuse_ports_in_use(settings)
         ensure_local_keys(settings)
-        if settings.database_url is None:
-            self._report(POSTGRES, "starting")
-            postgres = await self._parts.enter_async_context(EmbeddedPostgres(settings.data_dir / "postgres"))
-            self._report(POSTGRES, SERVING)
-            self._server_url = postgres.url
-            lock.publish(database_url=postgres.url)
-        else:
-            self._server_url = settings.database_url.get_secret_value()
+        postgres = EmbeddedPostgres(settings.data_dir / "postgres")
+        self._parts.push_async_callback(postgres.stop)
         await self._start_inbox()
         self._parts.push_async_callback(self._stop_services)
+        # They load their code while PostgreSQL starts.
+        for name in SERVICE_NAMES:
+            self._launch(name)
+        if settings.database_url is None:
+            self._report(POSTGRES, "starting")
+            await postgres.start()
+            self._report(POSTGRES, SERVING)
+            lock.publish(database_url=postgres.url)
+        self._server_url = settings.database_url.get_secret_value() if settings.database_url else postgres.url
         async with asyncio.TaskGroup() as group:
             for name in SERVICE_NAMES:
                 group.create_task(self._bring_up(name))
@@ -143,14 +146,20 @@ class Mesh:
     async def _bring_up(self, name: str) -> None:
         self._report(name, "migrating")
         await migrate_service(self.settings, self._server_url, name)
-        await self._run(name)
+        await self._begin(self._children[name])
 
-    async def _run(self, name: str) -> None:
-        self._report(name, "starting")
-        environment = environment_of_service(self.settings, name, self.database_url_of(name))
-        child = self._children[name] = Child(name, environment, self.settings.data_dir / "logs" / f"{name}.jsonl")
+    def _launch(self, name: str) -> Child:
+        self._report(name, "loading")
+        environment = environment_of_service(self.settings, name)
+        child = Child(name, environment, self.settings.data_dir / "logs" / f"{name}.jsonl")
+        self._children[name] = child
+        return child
+
+    async def _begin(self, child: Child) -> None:
+        self._report(child.name, "starting")
+        child.begin(self.database_url_of(child.name))
         await self._until_serving(child)
-        self._report(name, SERVING)
+        self._report(child.name, SERVING)
 
     async def _until_serving(self, child: Child) -> None:
         give_up_at = time.monotonic() + START_PATIENCE_S
