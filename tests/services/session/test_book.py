@@ -228,6 +228,19 @@ async def test_a_repetition_after_a_lost_answer_gets_the_same_session(town: Town
     assert len(await town.mails(1)) == 1
 
 
+async def test_a_repetition_needs_nobody_else(town: Town) -> None:
+    """S6: what was answered once is answered again from what is kept, whoever is gone by now."""
+    request = order(await town.a_member(), await town.a_gym())
+    first = await town.sessions.BookSession(request, metadata=keyed("kept"))
+    for name in ("user", "gym", "payment"):
+        await town.stop(name)
+
+    assert await town.sessions.BookSession(request, metadata=keyed("kept")) == first
+
+    for name in ("user", "gym", "payment"):
+        await town.start(name)
+
+
 async def test_a_repetition_is_answered_as_the_first_call_even_when_the_session_has_changed(town: Town) -> None:
     """S6: the answer of a call stays what it was; what became of the session is GetSession's to tell."""
     member, gym = await town.a_member(), await town.a_gym()

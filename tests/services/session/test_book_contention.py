@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import asyncpg
 import pytest
 
+from contracts.errors import Unavailable
 from tests.services.session.town import CREDITS_PER_HOUR, HOUR, TOMORROW, order, period
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ INSERT = """
 async def test_the_last_slot_goes_to_one_member(town: Town) -> None:
     """Issue 2: a hundred members want one slot: one has it and pays, ninety-nine are told why not, one mail is sent."""
     gym = await town.a_gym()
+    await make_calendar(town, gym)
     members = await asyncio.gather(*[town.a_member(credits_granted=CREDITS_PER_HOUR) for _ in range(MEMBERS)])
 
     answers = await asyncio.gather(
@@ -58,6 +61,7 @@ async def test_as_many_members_as_slots_all_get_one(town: Town) -> None:
 async def test_overlapping_wishes_are_met_without_overlap(town: Town) -> None:
     """Whoever gets a slot, and however the wishes overlap: the sessions that stand do not."""
     gym = await town.a_gym()
+    await make_calendar(town, gym)
     member = await town.a_member(credits_granted=1000)
     wishes = [order(member, gym, start=TOMORROW + number * HOUR / 4, length=HOUR) for number in range(16)] * 3
 
@@ -68,6 +72,26 @@ async def test_overlapping_wishes_are_met_without_overlap(town: Town) -> None:
     starts = [each.start_time.ToDatetime() for each in busy]
     assert busy
     assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+
+
+async def test_bookings_of_one_gym_wait_for_each_other_but_not_for_ever(town: Town) -> None:
+    """Trap 0.4: contention queues at one row; who has waited for half of the call's time is told to come back."""
+    member, gym, elsewhere = await town.a_member(), await town.a_gym(), await town.a_gym()
+    await make_calendar(town, gym)
+
+    async with town.mesh.database("session").transaction() as connection:
+        await connection.execute("select from calendars where gym_id = $1 for update", UUID(gym))
+        with pytest.raises(Unavailable, match="Too many bookings"):
+            await town.sessions.BookSession(order(member, gym), timeout=2)
+        await town.booked(order(member, elsewhere))
+
+    await town.booked(order(member, gym))
+
+
+async def make_calendar(town: Town, gym: str) -> None:
+    """Make the row for which bookings wait; the first of a new gym would also wait for each other by making it."""
+    async with town.mesh.database("session").transaction() as connection:
+        await connection.execute("insert into calendars (gym_id) values ($1)", UUID(gym))
 
 
 @pytest.mark.parametrize("status", ["pending_payment", "pending_approval", "confirmed"])

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from mesh.notifications import listening
+
+PATIENCE_S = 10
+
+
+async def execute(url: str, statement: str) -> None:
+    """Do something in the database, on a connection of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def next_of(heard: asyncio.Queue[str]) -> str:
+    """Return what is heard next."""
+    async with asyncio.timeout(PATIENCE_S):
+        return await heard.get()
+
+
+@pytest.fixture
+def heard() -> asyncio.Queue[str]:
+    """Hold what is heard, and "missed?" whenever something may have gone unheard."""
+    return asyncio.Queue()
+
+
+async def test_a_notification_is_heard_when_its_transaction_is_committed(
+    empty_database_url: str, heard: asyncio.Queue[str]
+) -> None:
+    """What is rolled back was never said."""
+    async with listening(empty_database_url, "news", heard.put_nowait, lambda: heard.put_nowait("missed?")):
+        assert await next_of(heard) == "missed?"
+        await execute(empty_database_url, "begin; notify news, 'rolled back'; rollback")
+        await execute(empty_database_url, "notify news, 'committed'")
+        assert await next_of(heard) == "committed"
+
+    await execute(empty_database_url, "notify news, 'too late'")
+    assert heard.empty()
+
+
+async def test_a_lost_connection_is_replaced_and_the_gap_is_told(
+    empty_database_url: str, heard: asyncio.Queue[str]
+) -> None:
+    """After a gap the listener knows that there was one, and hears again."""
+    async with listening(empty_database_url, "news", heard.put_nowait, lambda: heard.put_nowait("missed?")):
+        for _ in range(3):
+            assert await next_of(heard) == "missed?"
+            await execute(empty_database_url, "notify news, 'heard'")
+            assert await next_of(heard) == "heard"
+            await execute(
+                empty_database_url,
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and application_name = 'solo60 notifications'",
+            )
+        assert await next_of(heard) == "missed?"
+
+
+async def test_a_database_that_lets_nobody_in_yet_is_waited_for(
+    empty_database_url: str, heard: asyncio.Queue[str]
+) -> None:
+    """A service may start before its database is ready for it."""
+    await execute(empty_database_url, "create role late_listener login connection limit 0")
+    late = empty_database_url.replace("//postgres@", "//late_listener@")
+    try:
+        with capture_logs() as log:
+            async with listening(late, "news", heard.put_nowait, lambda: heard.put_nowait("missed?")):
+                async with asyncio.timeout(PATIENCE_S):
+                    while not log:  # noqa: ASYNC110 - a log tells nobody that it has grown
+                        await asyncio.sleep(0.01)
+                await execute(empty_database_url, "alter role late_listener connection limit 1")
+                assert await next_of(heard) == "missed?"
+    finally:
+        await execute(empty_database_url, "drop role late_listener")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from services.communication.app import TEMPLATES
+from services.communication.mail_template import Templates
+from services.session.domain import Mail, Means, Order, Period, Quote, Session, Status
+from services.session.mails import price_in_words, time_in_words, variables_of
+from solo60.gym.v1.gym_pb2 import Gym
+from solo60.user.v1.user_pb2 import User
+
+EVENING = datetime(2026, 8, 3, 18, tzinfo=UTC)
+
+
+def session(means: Means, amount: int, currency: str = "GBP") -> Session:
+    """Make a session at a price."""
+    quote = Quote(currency=currency, minor_units=amount, credits=amount, noise_policy="Quiet", requires_approval=False)
+    order = Order(UUID(int=1), UUID(int=2), Period(EVENING, EVENING + timedelta(hours=1)), means)
+    return Session(
+        UUID(int=3), order, quote, Status.CONFIRMED, "", EVENING, EVENING, "", refund_due=False, mails_due=()
+    )
+
+
+@pytest.mark.parametrize("mail", Mail)
+def test_every_mail_about_a_session_fills_its_template(mail: Mail) -> None:
+    """What the templates ask for is what the session service says."""
+    variables = variables_of(session(Means.CARD, 1250), User(display_name="Ada"), Gym(name="Field Street Gym"))
+
+    text = Templates(Path(TEMPLATES)).find(mail).fill(variables)
+
+    assert "Field Street Gym" in text.subject
+    assert "Ada" in text.body
+
+
+@pytest.mark.parametrize(
+    ("means", "amount", "currency", "words"),
+    [
+        (Means.CREDITS, 1, "GBP", "1 credit"),
+        (Means.CREDITS, 3, "GBP", "3 credits"),
+        (Means.CARD, 1250, "GBP", "12.50 GBP"),
+        (Means.CARD, 5, "EUR", "0.05 EUR"),
+        (Means.CARD, 1250, "JPY", "1250 JPY"),
+        (Means.CARD, 1250, "KWD", "1.250 KWD"),
+    ],
+)
+def test_a_price_is_told_as_it_was_paid(means: Means, amount: int, currency: str, words: str) -> None:
+    """ISO 4217: each currency has the digits that it has."""
+    assert price_in_words(session(means, amount, currency)) == words
+
+
+@pytest.mark.parametrize(
+    ("zone", "words"),
+    [
+        ("UTC", "Monday 3 August 2026, 18:00 (UTC)"),
+        ("Europe/London", "Monday 3 August 2026, 19:00 (Europe/London)"),
+        ("Pacific/Auckland", "Tuesday 4 August 2026, 06:00 (Pacific/Auckland)"),
+    ],
+)
+def test_a_time_is_told_by_the_members_clock(zone: str, words: str) -> None:
+    """Nobody has to reckon, and nobody has to guess by which clock."""
+    assert time_in_words(EVENING, zone) == words
