@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from grpc_interceptor import AsyncServerInterceptor
+from grpc_interceptor.exceptions import GrpcException, NotFound
+
+from contracts.errors import Internal, InvalidRequest, SlotTaken, Unauthenticated, Unimplemented, UnknownError
+from interceptors.context import current_context
+from solo60.example.v1 import echo_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+HI = echo_pb2.EchoRequest(text="hi")
+MANY = echo_pb2.EchoManyRequest(text="hi", repeat=2)
+
+
+class Recording(AsyncServerInterceptor):
+    """An unchanged interceptor of the grpc-interceptor package: notes what it sees and passes everything on."""
+
+    def __init__(self, name: str = "", seen: list[tuple[Any, ...]] | None = None) -> None:
+        self.name = name
+        self.seen = seen if seen is not None else []
+
+    async def intercept(
+        self,
+        method: Callable[..., Any],
+        request_or_iterator: object,
+        context: object,
+        method_name: str,
+    ) -> Any:  # noqa: ANN401 - as in its base class
+        """Pass the call on, as the base class documents."""
+        call = current_context()
+        self.seen.append((self.name, method_name, type(request_or_iterator).__name__, call.caller if call else ""))
+        answer = method(request_or_iterator, context)
+        return answer if hasattr(answer, "__aiter__") else await answer
+
+
+class Shouting(AsyncServerInterceptor):
+    """Changes each answer of a stream, as an async generator."""
+
+    async def intercept(
+        self,
+        method: Callable[..., Any],
+        request_or_iterator: object,
+        context: object,
+        method_name: str,  # noqa: ARG002 - as in its base class
+    ) -> Any:  # noqa: ANN401 - as in its base class
+        """Answer louder."""
+        async for answer in method(request_or_iterator, context):
+            answer.text = answer.text.upper()
+            yield answer
+
+
+class Refusing(AsyncServerInterceptor):
+    """Refuses every call with an error of the package, or with one of ours."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def intercept(self, *_arguments: object) -> Any:  # noqa: ANN401 - as in its base class
+        """Refuse."""
+        raise self.error
+
+
+async def texts(*all_texts: str) -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
+    """Send a message for each text."""
+    for text in all_texts:
+        yield echo_pb2.EchoJoinedRequest(text=text)
+
+
+async def refused(echo: EchoServer) -> Exception:
+    """Return the error of a call that is refused."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - the tests look at it
+        await echo.stub().Echo(HI)
+    return caught.value
+
+
+async def test_an_applications_interceptor_wraps_every_shape(serve_echo: ServeEcho) -> None:
+    """It sees parsed messages, the method's name and the authenticated caller."""
+    recording = Recording()
+    stub = (await serve_echo(application=[recording])).stub()
+
+    assert (await stub.Echo(HI)).text == "hi"
+    assert [answer.text async for answer in stub.EchoMany(MANY)] == ["hi", "hi"]
+    assert (await stub.EchoJoined(texts("a", "b"))).text == "a b"
+    each = stub.EchoEach(echo_pb2.EchoEachRequest(text=request.text) async for request in texts("a", "b"))
+    assert [answer.text async for answer in each] == ["a", "b"]
+
+    service = "/solo60.example.v1.EchoService"
+    assert recording.seen == [
+        ("", f"{service}/Echo", "EchoRequest", "tester"),
+        ("", f"{service}/EchoMany", "EchoManyRequest", "tester"),
+        ("", f"{service}/EchoJoined", "async_generator", "tester"),
+        ("", f"{service}/EchoEach", "async_generator", "tester"),
+    ]
+
+
+async def test_interceptors_of_an_application_run_in_their_order(serve_echo: ServeEcho) -> None:
+    """The first is the outermost, on every call and not only on the first."""
+    seen: list[tuple[Any, ...]] = []
+    stub = (await serve_echo(application=[Recording("outer", seen), Recording("inner", seen)])).stub()
+
+    await stub.Echo(HI)
+    await stub.Echo(HI)
+
+    assert [name for name, *_ in seen] == ["outer", "inner", "outer", "inner"]
+
+
+async def test_an_interceptor_may_change_a_stream(serve_echo: ServeEcho) -> None:
+    """Also one that is an async generator itself."""
+    stub = (await serve_echo(application=[Shouting()])).stub()
+
+    assert [answer.text async for answer in stub.EchoMany(MANY)] == ["HI", "HI"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "details"),
+    [
+        (NotFound("No such thing."), grpc.StatusCode.NOT_FOUND, "No such thing."),
+        (GrpcException("Lost.", grpc.StatusCode.DATA_LOSS), grpc.StatusCode.DATA_LOSS, "Lost."),
+    ],
+)
+async def test_its_own_errors_are_answered_with_their_status(
+    serve_echo: ServeEcho, error: Exception, code: grpc.StatusCode, details: str
+) -> None:
+    """A GrpcException says itself what the caller may know."""
+    caught = await refused(await serve_echo(application=[Refusing(error)]))
+
+    assert type(caught) is UnknownError
+    assert (caught.code, caught.message) == (code, details)
+    assert len(caught.correlation_id) == 32
+
+
+async def test_all_else_it_raises_is_answered_as_if_the_handler_had_raised_it(serve_echo: ServeEcho) -> None:
+    """Errors of ours keep their class; any other exception stays in the log."""
+    assert type(await refused(await serve_echo(application=[Refusing(SlotTaken())]))) is SlotTaken
+    assert type(await refused(await serve_echo(application=[Refusing(ValueError("secret"))]))) is Internal
+
+
+async def test_it_never_sees_what_the_mesh_refuses(serve_echo: ServeEcho) -> None:
+    """A call without a key, with a bad request, or to a method nobody serves ends before it."""
+    recording = Recording()
+    echo = await serve_echo(application=[recording])
+
+    with pytest.raises(Unauthenticated):
+        await echo.stub(key="none").Echo(HI)
+    with pytest.raises(InvalidRequest):
+        await echo.stub().Echo(echo_pb2.EchoRequest())
+    with pytest.raises(Unimplemented):
+        await echo.stub().Promise(echo_pb2.PromiseRequest())
+
+    assert recording.seen == []
