@@ -1,0 +1,151 @@
+"""A mesh of real processes: `solo60 up` on free ports and in a folder of its own, and the command line beside it.
+
+    def test_x(local_mesh: LocalMesh) -> None:          # one mesh for the whole session
+        done = local_mesh.solo60("health", "--json")
+
+A test that stops or kills its mesh makes one: `with LocalMesh.in_new_folder() as mesh: mesh.up()`.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from mesh.config import SERVICE_NAMES, Settings, child_environment
+from mesh.postgres import erase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE_S = 60.0
+SOLO60 = Path(sys.executable).with_name("solo60")
+IS_UP = "Ctrl-C stops everything."
+
+
+class LocalMesh:
+    """A data folder, ports, and the processes that were started on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data_dir = folder / "data"
+        *ports, smtp_port = free_ports(len(SERVICE_NAMES) + 1)
+        self.settings_by_name: dict[str, object] = {
+            "data_dir": self.data_dir,
+            "smtp_url": f"smtp://127.0.0.1:{smtp_port}",
+            "drain_wait_s": 0.1,
+            **{f"{name}_service_url": f"127.0.0.1:{port}" for name, port in zip(SERVICE_NAMES, ports, strict=True)},
+        }
+        self.settings = Settings(_env_file=None, **self.settings_by_name)  # type: ignore[call-arg,arg-type]  # any settings
+        self._output = folder / "up.out"
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    @classmethod
+    @contextmanager
+    def in_new_folder(cls) -> Iterator[LocalMesh]:
+        """Make a mesh that may be started, in a folder that user nobody can enter; nothing of it is left behind."""
+        with tempfile.TemporaryDirectory(prefix="solo60-test-") as name:
+            Path(name).chmod(0o755)
+            mesh = cls(Path(name))
+            try:
+                yield mesh
+            finally:
+                mesh.close()
+                erase(mesh.data_dir / "postgres")
+
+    def start(self, *options: str, **settings: object) -> subprocess.Popen[bytes]:
+        """Start `solo60 up` and do not wait for it; what it writes is in `output`."""
+        with self._output.open("wb") as output:
+            process = subprocess.Popen(
+                [SOLO60, "up", *options], env=self._environment(settings), stdout=output, stderr=subprocess.STDOUT
+            )
+        self._processes.append(process)
+        return process
+
+    def up(self, *options: str, **settings: object) -> subprocess.Popen[bytes]:
+        """Start `solo60 up` and return once it says that all is up."""
+        process = self.start(*options, **settings)
+        wait_for(lambda: IS_UP in self.output or process.poll() is not None)
+        assert IS_UP in self.output, self.output
+        return process
+
+    @property
+    def output(self) -> str:
+        """What the last `solo60 up` has written so far."""
+        return self._output.read_text()
+
+    def solo60(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+        """Run the command line to its end; settings by field name override those of the mesh."""
+        return subprocess.run(
+            [SOLO60, *arguments],
+            check=False,
+            env=self._environment(settings),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+
+    def close(self) -> None:
+        """Stop what still runs."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()
+        for process in self._processes:
+            process.wait(PATIENCE_S)
+
+    def _environment(self, settings: dict[str, object]) -> dict[str, str]:
+        return child_environment(**{**self.settings_by_name, **settings})
+
+
+@pytest.fixture(scope="session")
+def local_mesh() -> Iterator[LocalMesh]:
+    """One running mesh for the whole session: for tests that leave it running."""
+    with LocalMesh.in_new_folder() as mesh:
+        mesh.up()
+        yield mesh
+
+
+@pytest.fixture
+def stopped_mesh() -> Iterator[LocalMesh]:
+    """Make a mesh that the test starts and stops itself."""
+    with LocalMesh.in_new_folder() as mesh:
+        yield mesh
+
+
+def family_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return a process and all that it has started, and those in turn."""
+    parent = psutil.Process(process.pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    """Whether none of these processes runs any more."""
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+def wait_for(condition: object) -> None:
+    """Wait until a condition holds; fail when that takes a minute."""
+    assert callable(condition)
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_at, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def free_ports(number: int) -> list[int]:
+    """Find different ports of 127.0.0.1 that nobody uses at the moment."""
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from contracts.errors import SlotTaken
+from mesh.channel import Channels
+from mesh.folder_lock import read_published
+from mesh.inbox import Mail, read_inbox
+from mesh.local_keys import OPERATOR
+from mesh.supervisor import database_url_of
+from solo60.common.v1.money_pb2 import Money
+from solo60.common.v1.period_pb2 import Period
+from solo60.gym.v1.gym_pb2 import CreateGymRequest
+from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
+from solo60.payment.v1.payment_pb2 import CreditsMethod, GrantCreditsRequest, PaymentMethod
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from solo60.session.v1.session_pb2 import BookSessionRequest, BookSessionResponse, SessionStatus
+from solo60.session.v1.session_pb2_grpc import SessionServiceStub
+from solo60.user.v1.user_pb2 import CreateUserRequest, User
+from solo60.user.v1.user_pb2_grpc import UserServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from tests.support.local_mesh import LocalMesh
+
+pytestmark = pytest.mark.system
+
+PRICE_IN_CREDITS = 2
+MEMBERS_AT_ONCE = 20
+PATIENCE_S = 30.0
+FIRST_HOUR = (datetime.now(UTC) + timedelta(days=2)).replace(minute=0, second=0, microsecond=0)
+
+
+class Members:
+    """Members of a gym of their own, with the stubs of a running mesh."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._gyms = channels.stub(GymServiceStub)
+        self._users = channels.stub(UserServiceStub)
+        self._payments = channels.stub(PaymentServiceStub)
+        self._sessions = channels.stub(SessionServiceStub)
+
+    async def gym(self) -> str:
+        """Add a gym that is always open and has no neighbours; return its id."""
+        price = Money(currency_code="GBP", minor_units=500)
+        request = CreateGymRequest(
+            name=f"Gym {uuid4()}", time_zone="UTC", price_per_hour=price, credits_per_hour=PRICE_IN_CREDITS
+        )
+        return (await self._gyms.CreateGym(request)).gym.gym_id
+
+    async def join(self, number: int) -> list[User]:
+        """Add so many members, each with credits for one hour."""
+        turns = asyncio.Semaphore(MEMBERS_AT_ONCE)
+
+        async def add() -> User:
+            async with turns:
+                request = CreateUserRequest(email=f"{uuid4()}@solo60.example", display_name="Member")
+                user = (await self._users.CreateUser(request)).user
+                grant = GrantCreditsRequest(user_id=user.user_id, credits=PRICE_IN_CREDITS, reason="For a test.")
+                await self._payments.GrantCredits(grant)
+                return user
+
+        return await asyncio.gather(*(add() for _ in range(number)))
+
+    async def book(self, user: User, gym_id: str, start: datetime) -> BookSessionResponse:
+        """Book the hour that begins at `start`, paid with credits."""
+        period = Period()
+        period.start_time.FromDatetime(start)
+        period.end_time.FromDatetime(start + timedelta(hours=1))
+        method = PaymentMethod(credits=CreditsMethod())
+        request = BookSessionRequest(user_id=user.user_id, gym_id=gym_id, period=period, payment_method=method)
+        return await self._sessions.BookSession(request)
+
+
+@asynccontextmanager
+async def members_of(mesh: LocalMesh) -> AsyncIterator[Members]:
+    """Connect to a running mesh as its operator."""
+    key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
+    channels = Channels(mesh.settings, lambda: key)
+    try:
+        yield Members(channels)
+    finally:
+        await channels.close()
+
+
+async def broken_invariants(mesh: LocalMesh) -> dict[str, int]:
+    """Return the views of the ledger that list something: each lists what breaks one invariant."""
+    published = read_published(mesh.data_dir)
+    assert published is not None
+    connection = await asyncpg.connect(database_url_of(str(published["database_url"]), "payment"))
+    try:
+        names = await connection.fetch("select viewname from pg_views where viewname like 'violation%'")
+        assert "violation_sum_not_zero" in {row["viewname"] for row in names}
+        counts = {
+            row["viewname"]: await connection.fetchval(f"select count(*) from {row['viewname']}")  # noqa: S608 - the database's own names
+            for row in names
+        }
+    finally:
+        await connection.close()
+    return {name: count for name, count in counts.items() if count}
+
+
+async def mails_to(mesh: LocalMesh, users: Sequence[User], number: int) -> list[Mail]:
+    """Return the mails to these users, once there are so many."""
+    addresses = {user.email for user in users}
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            mails = [mail for mail in read_inbox(mesh.data_dir / "inbox") if mail.recipient in addresses]
+            if len(mails) >= number:
+                return mails
+            await asyncio.sleep(0.05)
+
+
+async def test_of_two_hundred_bookings_of_one_slot_one_succeeds(local_mesh: LocalMesh) -> None:
+    """J1: 199 are told SLOT_TAKEN, the ledger sums to zero, and one member gets one mail."""
+    async with members_of(local_mesh) as members:
+        gym_id, users = await members.gym(), await members.join(200)
+
+        answers = await asyncio.gather(
+            *(members.book(user, gym_id, FIRST_HOUR) for user in users), return_exceptions=True
+        )
+
+    booked = [answer for answer in answers if isinstance(answer, BookSessionResponse)]
+    others = {type(answer) for answer in answers if not isinstance(answer, BookSessionResponse)}
+    assert (len(booked), others) == (1, {SlotTaken})
+    assert await broken_invariants(local_mesh) == {}
+    winner = next(user for user in users if user.user_id == booked[0].session.user_id)
+    mails = await mails_to(local_mesh, users, 1)
+    assert [mail.recipient for mail in mails] == [winner.email]
+
+
+async def test_fifty_members_book_fifty_slots_at_once(local_mesh: LocalMesh) -> None:
+    """J1: nobody loses a slot that nobody else wants; each pays once and gets one mail."""
+    async with members_of(local_mesh) as members:
+        gym_id, users = await members.gym(), await members.join(50)
+
+        answers = await asyncio.gather(
+            *(members.book(user, gym_id, FIRST_HOUR + timedelta(hours=n)) for n, user in enumerate(users))
+        )
+
+    assert {answer.session.status for answer in answers} == {SessionStatus.SESSION_STATUS_CONFIRMED}
+    assert await broken_invariants(local_mesh) == {}
+    mails = await mails_to(local_mesh, users, len(users))
+    assert sorted(mail.recipient for mail in mails) == sorted(user.email for user in users)

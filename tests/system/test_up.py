@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mesh.config import SERVICE_NAMES
+from mesh.folder_lock import LOCK_NAME
+from tests.support.local_mesh import all_gone, family_of, wait_for
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from tests.support.local_mesh import LocalMesh
+
+pytestmark = pytest.mark.system
+SERVING = dict.fromkeys(SERVICE_NAMES, "SERVING")
+
+
+def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
+    """Send a signal and return the exit code."""
+    process.send_signal(number)
+    return process.wait(60)
+
+
+def statuses(mesh: LocalMesh) -> dict[str, str]:
+    """Return the status of each service, as `solo60 health --json` tells it."""
+    report = json.loads(mesh.solo60("health", "--json").stdout)
+    return {name: entry["status"] for name, entry in report.items()}
+
+
+def gym_names(mesh: LocalMesh) -> list[str]:
+    """Return the names of all gyms."""
+    answer = json.loads(mesh.solo60("call", "gym.ListGyms", "--json").stdout)
+    return [gym["name"] for gym in answer["gyms"]]
+
+
+def test_a_mesh_starts_books_stops_and_remembers(stopped_mesh: LocalMesh) -> None:
+    """J1, S5: all seven are SERVING, the demo ends well twice, Ctrl-C leaves no process and no lock, data stays."""
+    process = stopped_mesh.up("--demo")
+    family = family_of(process)
+    assert statuses(stopped_mesh) == SERVING
+    assert len(family) > len(SERVICE_NAMES) + 1
+
+    assert stop(process, signal.SIGINT) == 0
+    assert all_gone(family)
+    assert not (stopped_mesh.data_dir / LOCK_NAME).exists()
+
+    again = stopped_mesh.up()
+    assert gym_names(stopped_mesh) == ["Field Street Gym"]
+    demo = stopped_mesh.solo60("demo", "booking", "--json")
+    assert demo.returncode == 0, demo.stderr
+    assert stop(again, signal.SIGINT) == 0
+
+
+def test_a_killed_supervisor_leaves_no_process_and_can_be_started_again(stopped_mesh: LocalMesh) -> None:
+    """J6: whatever ends the supervisor ends what it started, and the data folder is as good as before."""
+    process = stopped_mesh.up()
+    family = family_of(process)
+
+    process.kill()
+    process.wait()
+
+    wait_for(lambda: all_gone(family))
+    stopped_mesh.up()
+    assert statuses(stopped_mesh) == SERVING
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGINT, "loading"),
+        (signal.SIGINT, "postgresql: SERVING"),
+        (signal.SIGINT, "gym: starting"),
+        (signal.SIGTERM, "gym: migrating"),
+        (signal.SIGHUP, "gym: starting"),
+    ],
+)
+def test_a_start_that_is_interrupted_leaves_nothing(
+    stopped_mesh: LocalMesh, number: signal.Signals, moment: str
+) -> None:
+    """Ctrl-C, SIGTERM and a closed terminal stop what has started so far, at any moment."""
+    process = stopped_mesh.start()
+    wait_for(lambda: moment in stopped_mesh.output)
+    family = family_of(process)
+
+    assert stop(process, number) == 1
+    assert all_gone(family)
+    assert not (stopped_mesh.data_dir / LOCK_NAME).exists()
+
+
+def test_a_second_mesh_in_the_same_folder_is_refused(local_mesh: LocalMesh) -> None:
+    """Two meshes never share a data folder; the sentence names the setting and the process."""
+    second = local_mesh.solo60("up")
+
+    assert second.returncode == 2
+    assert second.stderr.startswith("DATA_DIR: process ")
+    assert second.stderr.count("\n") == 1
+    assert statuses(local_mesh) == SERVING
+
+
+@pytest.mark.parametrize(("field", "setting"), [("gym_service_url", "GYM_SERVICE_URL"), ("smtp_url", "SMTP_URL")])
+def test_a_port_in_use_is_refused_with_the_name_of_its_setting(
+    stopped_mesh: LocalMesh, field: str, setting: str
+) -> None:
+    """One clear sentence, and nothing is started."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        value = f"smtp://{address}" if field == "smtp_url" else address
+        refused = stopped_mesh.solo60("up", **{field: value})
+
+    assert refused.returncode == 2
+    assert refused.stderr == f"{setting}: {address} is in use or is not an address of this machine.\n"
+
+
+@pytest.mark.parametrize("url", ["postgresql://app:secret@127.0.0.1:1/app", "nonsense"])
+def test_a_broken_database_url_is_refused_without_its_password(stopped_mesh: LocalMesh, url: str) -> None:
+    """One clear sentence that names DATABASE_URL, whatever is wrong with it."""
+    refused = stopped_mesh.solo60("up", database_url=url)
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("DATABASE_URL: ")
+    assert refused.stderr.count("\n") == 1
+    assert "secret" not in refused.stderr
+
+
+@pytest.mark.parametrize("field", ["service_api_key", "listen_address"])
+def test_a_setting_of_one_process_is_refused_for_all(stopped_mesh: LocalMesh, field: str) -> None:
+    """S1: the services of a mesh never share a key, nor an address."""
+    refused = stopped_mesh.solo60("up", **{field: "127.0.0.1:1"})
+
+    assert refused.returncode == 2
+    assert refused.stderr == f"{field.upper()}: unset it, each service of a mesh has its own.\n"
+
+
+def test_a_service_that_cannot_start_is_quoted(stopped_mesh: LocalMesh) -> None:
+    """The sentence is the service's own, and says where its log is."""
+    refused = stopped_mesh.solo60("up", smtp_url="http://mail.example:80")
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("communication did not start: SMTP_URL: ")
+    assert str(stopped_mesh.data_dir / "logs" / "communication.jsonl") in refused.stderr
