@@ -170,8 +170,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendAccountVerification(self, request, context):
-        """Mails a user what the verification of the account asks for (template ACCOUNT_VERIFICATION). Limited to one call in
-        five minutes for each user, after a burst of three.
+        """Mails a user that the account is verified (template ACCOUNT_VERIFICATION). Limited to one call in five minutes for
+        each user, after a burst of three.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

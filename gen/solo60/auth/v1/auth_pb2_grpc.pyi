@@ -73,8 +73,8 @@ class AuthServiceStub:
     PASSWORD_CHANGED). A code works once; a password that is refused does not use it up.
     """
     SendAccountVerification: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SendAccountVerificationRequest, _auth_pb2.SendAccountVerificationResponse]
-    """Mails a user what the verification of the account asks for (template ACCOUNT_VERIFICATION). Limited to one call in
-    five minutes for each user, after a burst of three.
+    """Mails a user that the account is verified (template ACCOUNT_VERIFICATION). Limited to one call in five minutes for
+    each user, after a burst of three.
     """
 
 @_typing.type_check_only
@@ -122,8 +122,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     PASSWORD_CHANGED). A code works once; a password that is refused does not use it up.
     """
     SendAccountVerification: _aio.UnaryUnaryMultiCallable[_auth_pb2.SendAccountVerificationRequest, _auth_pb2.SendAccountVerificationResponse]  # type: ignore[assignment]
-    """Mails a user what the verification of the account asks for (template ACCOUNT_VERIFICATION). Limited to one call in
-    five minutes for each user, after a burst of three.
+    """Mails a user that the account is verified (template ACCOUNT_VERIFICATION). Limited to one call in five minutes for
+    each user, after a burst of three.
     """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -228,8 +228,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.SendAccountVerificationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.SendAccountVerificationResponse, _abc.Awaitable[_auth_pb2.SendAccountVerificationResponse]]:
-        """Mails a user what the verification of the account asks for (template ACCOUNT_VERIFICATION). Limited to one call in
-        five minutes for each user, after a burst of three.
+        """Mails a user that the account is verified (template ACCOUNT_VERIFICATION). Limited to one call in five minutes for
+        each user, after a burst of three.
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
