@@ -54,13 +54,17 @@ class ServerTracing(ServerInterceptor):
         with spans._set_remote_context(call.context), spans._start_span(details, call.context) as span:  # noqa: SLF001 - the package offers no public way to begin a span and leave its end to the caller
             try:
                 return await proceed(call)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - raised again below, where the span cannot record its text
+                failure = error
                 refusal = answer_to(error, call)
                 _mark(span, refusal)
                 span.set_status(_server_status(refusal.code, refusal.message))
-                raise
             finally:
                 span.set_attributes({CORRELATION_ID: call.correlation_id, CALLER: call.caller})
+        try:
+            raise failure
+        finally:
+            del failure  # or the traceback and this frame would keep each other alive
 
 
 class ClientTracing(ClientInterceptor):

@@ -8,6 +8,7 @@ Everything is closed after the test.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 import grpc.aio
@@ -40,6 +41,23 @@ if TYPE_CHECKING:
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
 
 CALLER = "tester"
+
+
+class Endless:
+    """A hook that waits until its call is cancelled, or until `is_open`."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.is_open = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.entered.set()
+        try:
+            await self.is_open.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
 
 
 class EchoServer:

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from contracts.errors import DeadlineExceeded, ServiceError, SlotTaken, Unauthenticated
+from solo60.example.v1 import echo_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from structlog.typing import EventDict
+
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+SECRET = "jane.doe@example.com"  # noqa: S105 - what must not leak
+HI = echo_pb2.EchoRequest(text="hi", email=SECRET)
+
+
+def calls(logs: list[EventDict]) -> list[EventDict]:
+    """Return the lines of the access log."""
+    return [line for line in logs if line["event"] == "call"]
+
+
+async def test_each_call_is_one_line(echo: EchoServer, logs: list[EventDict]) -> None:
+    """S4: caller, method, outcome, duration and correlation id, and nothing of the request."""
+    answer = await echo.stub().Echo(HI)
+
+    [line] = calls(logs)
+    assert line.pop("duration_ms") >= 0
+    assert line == {
+        "event": "call",
+        "log_level": "info",
+        "method": "solo60.example.v1.EchoService/Echo",
+        "caller": "tester",
+        "code": "OK",
+        "correlation_id": answer.correlation_id,
+    }
+
+
+async def test_a_stream_is_one_line_whatever_its_length(echo: EchoServer, logs: list[EventDict]) -> None:
+    """S4: in each shape."""
+
+    async def texts() -> AsyncIterator[echo_pb2.EchoEachRequest]:
+        for text in "abc":
+            yield echo_pb2.EchoEachRequest(text=text)
+
+    stub = echo.stub()
+    _ = [answer async for answer in stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=5))]
+    await stub.EchoJoined(echo_pb2.EchoJoinedRequest(text=each.text) async for each in texts())
+    _ = [answer async for answer in stub.EchoEach(texts())]
+
+    names = [line["method"].rpartition("/")[2] for line in calls(logs)]
+    assert names == ["EchoMany", "EchoJoined", "EchoEach"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (SlotTaken(), "ALREADY_EXISTS", "SLOT_TAKEN"),
+        (ValueError(SECRET), "INTERNAL", "INTERNAL"),
+        (asyncio.CancelledError(), "INTERNAL", "INTERNAL"),
+    ],
+)
+async def test_a_failed_call_is_logged_with_what_the_caller_was_told(
+    echo: EchoServer, logs: list[EventDict], error: BaseException, code: str, reason: str
+) -> None:
+    """S4: code and reason are those of the answer, and the exception's text stays out of the access log."""
+
+    async def hook() -> None:
+        raise error
+
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    with pytest.raises(ServiceError):
+        await echo.stub().Echo(HI)
+
+    [line] = calls(logs)
+    assert (line["code"], line["reason"]) == (code, reason)
+    assert SECRET not in str(line)
+
+
+async def test_a_stranger_is_logged_too(echo: EchoServer, logs: list[EventDict]) -> None:
+    """S4: with no name, for none was proven."""
+    with pytest.raises(Unauthenticated):
+        await echo.stub("sk_test_wrong").Echo(HI)
+
+    [line] = calls(logs)
+    assert (line["caller"], line["code"]) == ("", "UNAUTHENTICATED")
+    assert "sk_test" not in str(line)
+
+
+async def test_a_call_that_ran_out_of_time_is_logged_as_such(echo: EchoServer, logs: list[EventDict]) -> None:
+    """S4: the caller's deadline ended it."""
+    ended = asyncio.Event()
+
+    async def hook() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    with pytest.raises(DeadlineExceeded):
+        await echo.stub().Echo(HI, timeout=0.1)
+    await ended.wait()
+    await echo.shut_down()
+
+    assert [line["code"] for line in calls(logs)] == ["DEADLINE_EXCEEDED"]
+
+
+async def test_requests_are_logged_where_settings_say_so_and_masked(
+    serve_echo: ServeEcho, logs: list[EventDict]
+) -> None:
+    """S4: no personal data, not even then."""
+    echo = await serve_echo(log_requests=True)
+
+    await echo.stub().Echo(HI)
+
+    [line] = calls(logs)
+    assert line["request"] == {"text": "hi", "email": "***"}
+    assert SECRET not in str(logs)
+
+
+async def test_health_checks_are_not_logged(echo: EchoServer, logs: list[EventDict]) -> None:
+    """They come every second and would drown all else."""
+    stub: Any = HealthStub(echo.bare_channel())
+
+    await stub.Check(health_pb2.HealthCheckRequest())
+
+    assert calls(logs) == []

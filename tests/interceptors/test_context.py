@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from interceptors.context import CallContext, current_context, detached_work
+from solo60.example.v1 import echo_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+HI = echo_pb2.EchoRequest(text="hi")
+
+
+def remembering(echo: EchoServer) -> list[CallContext]:
+    """Let every handler of `echo` note its call context."""
+    seen: list[CallContext] = []
+
+    async def hook() -> None:
+        context = current_context()
+        assert context is not None
+        seen.append(context)
+
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    return seen
+
+
+def calling(front: EchoServer, back: EchoServer) -> None:
+    """Let every handler of `front` call `back`."""
+    stub = back.stub()
+
+    async def hook() -> None:
+        await stub.Echo(HI)
+
+    front.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+
+
+async def test_the_correlation_id_goes_along_with_every_hop(serve_echo: ServeEcho) -> None:
+    """L2: all calls of one request carry one id, from the first service to the last."""
+    front, middle, back = await serve_echo(), await serve_echo(), await serve_echo()
+    calling(front, middle)
+    calling(middle, back)
+    seen = remembering(back)
+
+    answer = await front.stub().Echo(HI)
+
+    assert [context.correlation_id for context in seen] == [answer.correlation_id]
+
+
+async def test_two_requests_have_two_correlation_ids(echo: EchoServer) -> None:
+    """An id leads to one request alone."""
+    stub = echo.stub()
+
+    assert (await stub.Echo(HI)).correlation_id != (await stub.Echo(HI)).correlation_id
+
+
+@pytest.mark.parametrize("sent", ["", "short", "x" * 65, "with blank in it", "new{line}: {1}", 'quote"quote"'])
+async def test_a_hostile_correlation_id_is_replaced(echo: EchoServer, sent: str) -> None:
+    """It goes into log lines: what is not 8 to 64 plain characters never gets there."""
+    used = await correlation_id_of(echo, sent)
+
+    assert used != sent
+    assert len(used) == 32
+
+
+async def test_a_good_correlation_id_is_kept_and_answered(echo: EchoServer) -> None:
+    """Whoever calls from outside the mesh may bring its own."""
+    assert await correlation_id_of(echo, "order-2026_17") == "order-2026_17"
+
+
+async def test_the_user_goes_along_with_every_hop(serve_echo: ServeEcho) -> None:
+    """On whose behalf a call is made is known all along the way, unless it has no form of an id."""
+    front, back = await serve_echo(), await serve_echo()
+    calling(front, back)
+    seen = remembering(back)
+
+    await front.stub().Echo(HI, metadata=(("x-user-id", "user-7"),))
+    await front.stub().Echo(HI, metadata=(("x-user-id", "user 7; drop table"),))
+
+    assert [context.user_id for context in seen] == ["user-7", ""]
+
+
+async def test_each_stream_has_its_context_to_its_end(echo: EchoServer) -> None:
+    """Two streams served at once never see each other's context."""
+    seen = remembering(echo)
+
+    async def texts() -> AsyncIterator[echo_pb2.EchoEachRequest]:
+        yield echo_pb2.EchoEachRequest(text="hi")
+
+    async def one(number: int) -> None:
+        stub = echo.stub()
+        metadata = (("x-user-id", f"user-{number}"),)
+        assert [each.text async for each in stub.EchoEach(texts(), metadata=metadata)] == ["hi"]
+        many = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=2), metadata=metadata)
+        assert [each.text async for each in many] == ["hi", "hi"]
+
+    await asyncio.gather(*(one(number) for number in range(10)))
+
+    assert sorted(context.user_id for context in seen) == sorted(f"user-{n}" for n in range(10) for _ in range(3))
+
+
+async def test_detached_work_has_a_context_of_its_own(echo: EchoServer) -> None:
+    """L3: what goes on after a call keeps its correlation id if told to, and has neither its deadline nor its user."""
+    seen = remembering(echo)
+    stub = echo.stub()
+
+    with detached_work("order-2026_17") as context:
+        context.user_id = "user-7"
+        with detached_work("order-2026_18"):
+            await stub.Echo(HI)
+        await stub.Echo(HI)
+
+    assert current_context() is None
+    assert [(each.correlation_id, each.user_id) for each in seen] == [
+        ("order-2026_18", ""),
+        ("order-2026_17", "user-7"),
+    ]
+
+
+def test_work_without_a_call_has_a_new_correlation_id() -> None:
+    """So that its log lines can be told from all others'."""
+    with detached_work() as first, detached_work() as second:
+        assert len({first.correlation_id, second.correlation_id}) == 2
+        assert first.deadline is None
+
+
+async def correlation_id_of(echo: EchoServer, sent: str) -> str:
+    """Call with this correlation id past the client chain; return the one that was used and answered."""
+    call = echo.bare_channel().unary_unary(
+        "/solo60.example.v1.EchoService/Echo",
+        request_serializer=echo_pb2.EchoRequest.SerializeToString,
+        response_deserializer=echo_pb2.EchoResponse.FromString,
+    )(HI, metadata=(("x-api-key", echo.key), ("x-correlation-id", sent)))
+    answer = await call
+    trailing = await call.trailing_metadata()
+    assert trailing["x-correlation-id"] == answer.correlation_id
+    return answer.correlation_id

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.errors import DeadlineExceeded, Internal
+from contracts.method import find_method
+from interceptors.client import ClientCall
+from interceptors.context import current_context, detached_work
+from interceptors.deadline import ClientDeadline, remaining_s, time_for_callee
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
+
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+HI = echo_pb2.EchoRequest(text="hi")
+ECHO = "/solo60.example.v1.EchoService/Echo"
+CONTRACT_S = 2.0
+# gRPC's core rounds a deadline up when it sends it.
+ROUNDING = 1.01
+
+
+def budgets(echo: EchoServer) -> list[float]:
+    """Let every handler note how many seconds it has."""
+    seen: list[float] = []
+
+    async def hook() -> None:
+        seen.append(remaining_s() or 0)
+
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    return seen
+
+
+async def call_with(echo: EchoServer, timeout_s: float | None) -> None:
+    """Call past the client chain with this timeout."""
+    stub = EchoServiceStub(echo.bare_channel())
+    await stub.Echo(HI, timeout=timeout_s, metadata=(("x-api-key", echo.key),))
+
+
+@pytest.mark.parametrize(("asked_s", "sent_s"), [(None, CONTRACT_S), (0.5, 0.5), (60, CONTRACT_S)])
+async def test_every_outgoing_call_carries_a_deadline(asked_s: float | None, sent_s: float) -> None:
+    """T-b1: the contract's, or the caller's if that is shorter."""
+    call = ClientCall(find_method(ECHO), [], asked_s)
+
+    ClientDeadline().start(call)
+
+    assert call.timeout_s == sent_s
+
+
+@pytest.mark.parametrize(("asked_s", "ceiling_s"), [(None, CONTRACT_S), (60, CONTRACT_S), (0.5, 0.5 * ROUNDING)])
+async def test_the_server_allows_no_more_than_the_contract(
+    echo: EchoServer, asked_s: float | None, ceiling_s: float
+) -> None:
+    """T-b1: a caller that asks for more, or sets no deadline at all, gets the contract's."""
+    seen = budgets(echo)
+
+    await call_with(echo, asked_s)
+
+    assert 0 < seen[0] <= ceiling_s
+
+
+async def test_a_call_without_a_deadline_ends_at_the_contracts(echo: EchoServer) -> None:
+    """T-b1: the server itself ends it, and the handler is cancelled."""
+    ended = asyncio.Event()
+
+    async def hook() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call_with(echo, None)
+
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert caught.value.details() == "solo60.example.v1.EchoService/Echo did not finish in 2 s."
+    await ended.wait()
+
+
+async def test_a_sub_call_has_less_time_than_the_call_it_serves(serve_echo: ServeEcho) -> None:
+    """T-b2: what is left, minus a reserve to answer in."""
+    front, back = await serve_echo(), await serve_echo()
+    seen, stub, left = budgets(back), back.stub(), []
+
+    async def hook() -> None:
+        left.append(remaining_s() or 0)
+        await stub.Echo(HI)
+
+    front.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    await front.stub().Echo(HI, timeout=1)
+
+    assert 0 < seen[0] <= time_for_callee(left[0]) * ROUNDING < left[0]
+
+
+async def test_a_sub_call_without_time_is_not_sent(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """T-b2: where nothing is left, there is no call on the wire, and the caller hears DEADLINE_EXCEEDED."""
+    front, back = await serve_echo(), await serve_echo()
+    stub, errors = back.stub(), []
+
+    async def hook() -> None:
+        context = current_context()
+        assert context is not None
+        context.deadline = asyncio.get_running_loop().time() + 0.009
+        try:
+            await stub.Echo(HI)
+        except DeadlineExceeded as error:
+            errors.append(error)
+            raise
+
+    front.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    with pytest.raises(DeadlineExceeded):
+        await front.stub().Echo(HI)
+
+    assert [error.message for error in errors] == ["No time is left to call solo60.example.v1.EchoService/Echo."]
+    assert back.servicer.entered == 0
+    assert len([line for line in logs if line["event"] == "call"]) == 1
+
+
+async def test_a_call_that_arrives_too_late_enters_no_handler(echo: EchoServer) -> None:
+    """T-b5: after a stall of the server, what nobody waits for any more is not worked on."""
+
+    def call() -> None:
+        with grpc.insecure_channel(echo.address) as channel:
+            stub: Any = EchoServiceStub(channel)
+            with pytest.raises(grpc.RpcError):
+                stub.Echo(HI, timeout=0.1, metadata=(("x-api-key", echo.key),))
+
+    callers = [threading.Thread(target=call) for _ in range(20)]
+    for caller in callers:
+        caller.start()
+    time.sleep(0.3)  # noqa: ASYNC251 - the stall
+    for caller in callers:
+        await asyncio.to_thread(caller.join)
+
+    assert echo.servicer.entered == 0
+
+
+async def test_a_timeout_of_the_handlers_own_is_its_fault(echo: EchoServer) -> None:
+    """TimeoutError says nothing about whose time is up: only the call's own deadline is told as one."""
+
+    async def hook() -> None:
+        raise TimeoutError
+
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+
+    with pytest.raises(Internal):
+        await echo.stub().Echo(HI)
+
+
+async def test_work_that_no_call_waits_for_has_all_the_contracts_time() -> None:
+    """L3: background work is bounded by its own calls' contracts alone."""
+    call = ClientCall(find_method(ECHO), [], None)
+
+    with detached_work():
+        ClientDeadline().start(call)
+
+    assert call.timeout_s == CONTRACT_S
+
+
+async def test_a_call_to_grpcs_own_services_may_last_for_ever() -> None:
+    """Health is watched without end; an infinite deadline would be an expired one on the wire."""
+    call = ClientCall(find_method("/grpc.health.v1.Health/Watch"), [], None)
+
+    ClientDeadline().start(call)
+
+    assert call.timeout_s is None
+
+
+@given(st.floats(0.001, 60), st.integers(1, 4))
+def test_the_time_shrinks_with_every_hop(budget_s: float, hops: int) -> None:
+    """T-b2: over any chain each hop has less than the one before, by at least 10 ms and at least 5 %."""
+    for _ in range(hops):
+        left_s = time_for_callee(budget_s)
+        assert left_s <= budget_s - 0.010
+        assert left_s <= budget_s * 0.95 + 1e-9
+        budget_s = left_s
+        if budget_s <= 0:
+            break
+
+
+@given(st.floats(0, 3600), st.floats(0, 3600))
+def test_more_time_is_never_less_for_the_callee(one_s: float, other_s: float) -> None:
+    """T-b2: the reserve grows with what is left, and never faster."""
+    shorter, longer = sorted([one_s, other_s])
+
+    assert time_for_callee(shorter) <= time_for_callee(longer)
+    assert math.isfinite(time_for_callee(longer))

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+import pytest
+
+from contracts.errors import Internal, SlotTaken, Unimplemented
+from solo60.example.v1 import echo_pb2
+from tests.support.echo import EchoServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from structlog.typing import EventDict
+
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+HI = echo_pb2.EchoRequest(text="hi")
+MANY = echo_pb2.EchoManyRequest(text="hi", repeat=3)
+
+
+async def each(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:
+    """Send a message for each text."""
+    for text in texts:
+        yield echo_pb2.EchoEachRequest(text=text)
+
+
+class OtherStyles(EchoServicer):
+    """Each streaming handler in the style that EchoServicer does not use."""
+
+    async def EchoMany(self, request: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ANN401, N802 - as generated, which knows one style
+        """Write answers instead of yielding them."""
+        for _ in range(request.repeat):
+            await context.write(echo_pb2.EchoManyResponse(text=request.text))
+
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ANN401, ARG002, N802 - as generated
+        """Read requests instead of iterating."""
+        texts = []
+        while (request := await context.read()) is not grpc.aio.EOF:
+            texts.append(request.text)
+        return echo_pb2.EchoJoinedResponse(text=" ".join(texts))
+
+    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as generated
+        """Iterate and yield."""
+        async for request in request_iterator:
+            yield echo_pb2.EchoEachResponse(text=request.text)
+
+
+@pytest.mark.parametrize("servicer", [EchoServicer, OtherStyles])
+async def test_every_style_of_handler_is_served(serve_echo: ServeEcho, servicer: type[EchoServicer]) -> None:
+    """Coroutine or async generator, iterating or reading, yielding or writing: as grpc.aio has them all."""
+    stub = (await serve_echo(servicer())).stub()
+
+    assert (await stub.Echo(HI)).text == "hi"
+    assert [answer.text async for answer in stub.EchoMany(MANY)] == ["hi", "hi", "hi"]
+    assert (await stub.EchoJoined(echo_pb2.EchoJoinedRequest(text=e.text) async for e in each("a", "b"))).text == "a b"
+    assert [answer.text async for answer in stub.EchoEach(each("a", "b"))] == ["a", "b"]
+    assert [answer.text async for answer in stub.EchoMany(echo_pb2.EchoManyRequest(text="hi"))] == []
+    assert [answer.text async for answer in stub.EchoEach(each())] == []
+
+
+@pytest.mark.parametrize("servicer", [EchoServicer, OtherStyles])
+async def test_a_conversation_goes_back_and_forth(serve_echo: ServeEcho, servicer: type[EchoServicer]) -> None:
+    """A caller may write and read by turns: each answer comes before the next request is written."""
+    call: Any = (await serve_echo(servicer())).stub().EchoEach()
+
+    for text in ("a", "b", "c"):
+        await call.write(echo_pb2.EchoEachRequest(text=text))
+        assert (await call.read()).text == text
+    await call.done_writing()
+
+    assert await call.read() is grpc.aio.EOF
+    assert await call.code() is grpc.StatusCode.OK
+
+
+class Blocking(EchoServicer):
+    """Handlers that are plain functions."""
+
+    thread: int = 0
+
+    def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as generated, which knows coroutines only
+        """Block, or fail."""
+        self.thread = threading.get_ident()
+        if request.text == "taken":
+            raise SlotTaken
+        return echo_pb2.EchoResponse(text=request.text)
+
+    def EchoMany(self, request: Any, context: Any) -> Iterator[echo_pb2.EchoManyResponse]:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as above
+        """Yield without an event loop."""
+        yield echo_pb2.EchoManyResponse(text=request.text)
+
+
+async def test_a_plain_function_runs_in_a_thread(serve_echo: ServeEcho) -> None:
+    """It may block without holding up other calls, and its errors are answered as any."""
+    servicer = Blocking()  # type: ignore[abstract]  # Promise is but promised
+    stub = (await serve_echo(servicer)).stub()
+
+    assert (await stub.Echo(HI)).text == "hi"
+    assert servicer.thread != threading.get_ident()
+    with pytest.raises(SlotTaken):
+        await stub.Echo(echo_pb2.EchoRequest(text="taken"))
+
+
+async def test_a_stream_asks_for_an_async_handler(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """A plain function cannot serve one, and the log says so in a sentence."""
+    stub = (await serve_echo(Blocking())).stub()  # type: ignore[abstract]  # Promise is but promised
+
+    with pytest.raises(Internal):
+        _ = [answer async for answer in stub.EchoMany(MANY)]
+
+    assert "EchoMany serves a stream and must be async" in str([line.get("exc_info") for line in logs])
+
+
+async def test_a_method_that_nobody_has_written_yet_says_so(echo: EchoServer) -> None:
+    """The contract is agreed upon before it is served: its caller gets UNIMPLEMENTED and the method's name."""
+    with pytest.raises(Unimplemented) as caught:
+        await echo.stub().Promise(echo_pb2.PromiseRequest())
+
+    assert "solo60.example.v1.EchoService/Promise" in caught.value.message
+
+
+async def test_a_handler_still_has_its_context(serve_echo: ServeEcho) -> None:
+    """Beside read and write, a stream's handler finds everything that grpc.aio gives it."""
+
+    class Telling(EchoServicer):
+        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
+            """Answer with the peer's address and header metadata."""
+            await context.send_initial_metadata((("greeting", "hello"),))
+            yield echo_pb2.EchoManyResponse(text=context.peer())
+
+    call: Any = (await serve_echo(Telling())).stub().EchoMany(MANY)  # type: ignore[abstract]  # Promise is but promised
+
+    assert [answer.text.startswith("ipv4:127.0.0.1") async for answer in call] == [True]
+    assert (await call.initial_metadata())["greeting"] == "hello"

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from contracts.errors import IdempotencyKeyMissing, ServiceError
+from interceptors.context import current_context
+from interceptors.errors import error_of_call
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+
+if TYPE_CHECKING:
+    from tests.support.echo_server import EchoServer
+
+KEEP = echo_pb2.KeepRequest(text="hi")
+
+
+async def test_each_logical_call_has_a_key_of_its_own(echo: EchoServer) -> None:
+    """S6: the client mints it, so nobody forgets it."""
+    stub = echo.stub()
+
+    keys = {(await stub.Keep(KEEP)).idempotency_key for _ in range(3)}
+
+    assert len(keys) == 3
+    assert all(len(key) == 36 for key in keys)
+
+
+async def test_a_caller_may_bring_its_own_key(echo: EchoServer) -> None:
+    """S6: whoever repeats a call later says that it is the same one."""
+    answer = await echo.stub().Keep(KEEP, metadata=(("idempotency-key", "charge-session-7"),))
+
+    assert answer.idempotency_key == "charge-session-7"
+
+
+@pytest.mark.parametrize("key", [None, "", "with blank", "x" * 256])
+async def test_a_call_without_a_well_formed_key_is_refused(echo: EchoServer, key: str | None) -> None:
+    """T-f1, T-f6: INVALID_ARGUMENT, before the handler."""
+    stub = EchoServiceStub(echo.bare_channel())
+    own = () if key is None else (("idempotency-key", key),)
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - what it is, is asked below
+        await stub.Keep(KEEP, metadata=(("x-api-key", echo.key), *own))
+
+    assert type(_typed(caught.value)) is IdempotencyKeyMissing
+    assert echo.servicer.entered == 0
+
+
+async def test_a_key_of_the_greatest_length_passes(echo: EchoServer) -> None:
+    """T-f6: 255 visible characters."""
+    key = "~" * 255
+
+    assert (await echo.stub().Keep(KEEP, metadata=(("idempotency-key", key),))).idempotency_key == key
+
+
+async def test_no_key_is_read_where_the_contract_asks_for_none(echo: EchoServer) -> None:
+    """S6: a handler never acts on a key that its contract does not know."""
+    seen: list[str] = []
+
+    async def hook() -> None:
+        context = current_context()
+        seen.append(context.idempotency_key if context else "no context")
+
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    await echo.stub().Echo(echo_pb2.EchoRequest(text="hi"), metadata=(("idempotency-key", "x"),))
+
+    assert seen == [""]
+
+
+def _typed(error: Any) -> ServiceError:  # noqa: ANN401 - of a bare stub
+    return error_of_call(error, "")

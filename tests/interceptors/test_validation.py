@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.errors import Internal, InvalidRequest
+from solo60.common.v1.period_pb2 import Period
+from solo60.example.v1 import echo_pb2
+from tests.support.echo import EchoServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from structlog.typing import EventDict
+
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+NOON = Timestamp(seconds=1_767_268_800)
+SECRET = "not-an-address-of-anyone"  # noqa: S105 - what must not leak
+
+
+@pytest.mark.parametrize(
+    ("request_", "fields"),
+    [
+        (echo_pb2.EchoRequest(), ["text"]),
+        (echo_pb2.EchoRequest(text="x" * 1001), ["text"]),
+        (echo_pb2.EchoRequest(text="hi", email=SECRET), ["email"]),
+        (echo_pb2.EchoRequest(email=SECRET), ["text", "email"]),
+        (echo_pb2.EchoRequest(text="hi", period=Period(end_time=NOON)), ["period.start_time"]),
+    ],
+)
+async def test_a_bad_request_is_refused_field_by_field(
+    echo: EchoServer, request_: echo_pb2.EchoRequest, fields: list[str]
+) -> None:
+    """C3: one violation for each field, with its path and the rule, and never with the value."""
+    with pytest.raises(InvalidRequest) as caught:
+        await echo.stub().Echo(request_)
+
+    assert [violation.field for violation in caught.value.violations] == fields
+    assert all(violation.description for violation in caught.value.violations)
+    assert len(caught.value.correlation_id) == 32
+    assert SECRET not in f"{caught.value} {caught.value.violations} {caught.value.__cause__}"
+    assert echo.servicer.entered == 0
+
+
+async def test_a_rule_over_several_fields_names_their_message(echo: EchoServer) -> None:
+    """C3: a period that ends before it begins."""
+    period = Period(start_time=NOON, end_time=Timestamp(seconds=NOON.seconds - 3600))
+
+    with pytest.raises(InvalidRequest) as caught:
+        await echo.stub().Echo(echo_pb2.EchoRequest(text="hi", period=period))
+
+    assert [violation.field for violation in caught.value.violations] == ["period"]
+
+
+async def test_a_value_to_which_no_rule_applies_is_a_bad_request(echo: EchoServer) -> None:
+    """C3: a time beyond the year 9999 is the caller's fault."""
+    period = Period(start_time=Timestamp(seconds=2**62), end_time=NOON)
+
+    with pytest.raises(InvalidRequest):
+        await echo.stub().Echo(echo_pb2.EchoRequest(text="hi", period=period))
+
+
+async def test_each_message_of_a_stream_is_validated(echo: EchoServer) -> None:
+    """C3: the first bad one ends the call; those before it are answered."""
+    answers: list[str] = []
+
+    with pytest.raises(InvalidRequest) as caught:
+        await collect(echo.stub().EchoEach(each("a", "b", "", "c")), answers)
+
+    assert answers == ["a", "b"]
+    assert [violation.field for violation in caught.value.violations] == ["text"]
+
+
+async def test_a_bad_message_ends_a_stream_that_is_joined(echo: EchoServer) -> None:
+    """C3: also where the handler iterates over its requests."""
+
+    async def joined() -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
+        yield echo_pb2.EchoJoinedRequest(text="a")
+        yield echo_pb2.EchoJoinedRequest()
+
+    with pytest.raises(InvalidRequest):
+        await echo.stub().EchoJoined(joined())
+
+
+class Breaking(EchoServicer):
+    """Answers with messages that break the contract."""
+
+    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
+        """Answer without a text."""
+        return echo_pb2.EchoResponse(caller=SECRET)
+
+    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
+        """Answer without a text at the second time."""
+        yield echo_pb2.EchoManyResponse(text="good")
+        yield echo_pb2.EchoManyResponse()
+
+
+async def test_a_bad_answer_is_our_fault(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """C3: the caller gets INTERNAL and not one word of the answer; the log says which field breaks which rule."""
+    stub = (await serve_echo(Breaking())).stub()  # type: ignore[abstract]  # Promise is but promised
+
+    with pytest.raises(Internal) as caught:
+        await stub.Echo(echo_pb2.EchoRequest(text="hi"))
+
+    assert caught.value.violations == ()
+    assert SECRET not in f"{caught.value} {caught.value.__cause__}"
+    [line] = [line for line in logs if line["event"] == "internal error"]
+    assert "text must be at least 1 characters" in str(line["exc_info"])
+
+
+async def test_a_bad_answer_ends_a_stream(serve_echo: ServeEcho) -> None:
+    """C3: what was good has been sent, and the bad one is not."""
+    stub = (await serve_echo(Breaking())).stub()  # type: ignore[abstract]  # Promise is but promised
+    answers: list[str] = []
+
+    with pytest.raises(Internal):
+        await collect(stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=2)), answers)
+
+    assert answers == ["good"]
+
+
+async def collect(call: Any, into: list[str]) -> None:  # noqa: ANN401 - a call that answers with a stream of texts
+    """Keep the texts of the answers, also of those before an error."""
+    async for answer in call:
+        into += [answer.text]
+
+
+async def each(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:
+    """Send a message for each text."""
+    for text in texts:
+        yield echo_pb2.EchoEachRequest(text=text)
