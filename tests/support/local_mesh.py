@@ -43,9 +43,13 @@ class LocalMesh:
             "drain_wait_s": 0.1,
             **{f"{name}_service_url": f"127.0.0.1:{port}" for name, port in zip(SERVICE_NAMES, ports, strict=True)},
         }
-        self.settings = Settings(_env_file=None, **self.settings_by_name)  # type: ignore[call-arg,arg-type]  # any settings
+        self.settings = self.settings_with()
         self._output = folder / "up.out"
         self._processes: list[subprocess.Popen[bytes]] = []
+
+    def settings_with(self, **changes: object) -> Settings:
+        """Return the settings of this mesh with some of them changed."""
+        return Settings(_env_file=None, **{**self.settings_by_name, **changes})  # type: ignore[call-arg,arg-type]  # any settings
 
     @classmethod
     @contextmanager

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from cli.main import main
+from mesh.config import SERVICE_NAMES
+from tests.support.local_mesh import free_ports, local_mesh
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["local_mesh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended, and what it wrote."""
+
+    exit_code: int | str | None
+    out: str
+    err: str
+
+
+class Solo60(Protocol):
+    """Runs a command in this process, with an empty data folder and no service running."""
+
+    def __call__(self, *arguments: str) -> Done:
+        """Run `solo60` with these arguments."""
+
+
+@pytest.fixture
+def solo60(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Solo60:
+    """Run commands where nothing runs: DATA_DIR is tmp_path, and nobody listens."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    for name, port in zip(SERVICE_NAMES, free_ports(len(SERVICE_NAMES)), strict=True):
+        monkeypatch.setenv(f"{name.upper()}_SERVICE_URL", f"127.0.0.1:{port}")
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["solo60", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        written = capfd.readouterr()
+        return Done(exit_.value.code, written.out, written.err)
+
+    return run

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from contracts.scopes import all_scopes, scopes_of_caller
+from mesh.keyring import parse_keyring
+from mesh.local_keys import write_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from interceptors.keyring import Keyring
+    from tests.cli.conftest import Solo60
+
+
+def keyring_in(folder: Path) -> Keyring:
+    """Read the keyring of a data folder."""
+    return parse_keyring((folder / "keyring.json").read_text())
+
+
+def test_a_key_for_a_service_has_the_scopes_of_its_contract(solo60: Solo60, tmp_path: Path) -> None:
+    """S1: least privilege without anybody having to think of it; the key alone is on standard output, once."""
+    done = solo60("keys", "issue", "session")
+
+    record = keyring_in(tmp_path).find(done.out.strip(), datetime.now(UTC))
+    assert done.exit_code == 0
+    assert record is not None
+    assert (record.caller, record.scopes) == ("session", scopes_of_caller("session"))
+    assert done.out.strip() not in done.err
+    assert done.out.strip() not in (tmp_path / "keyring.json").read_text()
+
+
+def test_the_operator_may_do_everything(solo60: Solo60, tmp_path: Path) -> None:
+    """The default scopes of "operator" are all there are."""
+    key = solo60("keys", "issue", "operator").out.strip()
+
+    record = keyring_in(tmp_path).find(key, datetime.now(UTC))
+    assert record is not None
+    assert record.scopes == all_scopes()
+
+
+def test_a_key_for_anybody_else_has_the_scopes_that_are_given(solo60: Solo60, tmp_path: Path) -> None:
+    """A caller that no contract knows gets what it is given, and nothing where nothing is."""
+    assert solo60("keys", "issue", "billing").exit_code == 1
+    key = solo60("keys", "issue", "billing", "--scope", "payment.read", "--scope", "gym.read").out.strip()
+
+    record = keyring_in(tmp_path).find(key, datetime.now(UTC))
+    assert record is not None
+    assert record.scopes == {"payment.read", "gym.read"}
+
+
+def test_a_scope_that_no_method_asks_for_is_refused(solo60: Solo60, tmp_path: Path) -> None:
+    """A typo in a scope would be a key that opens nothing."""
+    done = solo60("keys", "issue", "billing", "--scope", "payment.raed")
+
+    assert done.exit_code == 1
+    assert (
+        done.err
+        == '--scope: no method asks for "payment.raed". There is payment.read, payment.refund, payment.grant.\n'
+    )
+    assert not (tmp_path / "keyring.json").exists()
+
+
+def test_keys_are_listed_without_their_secrets(solo60: Solo60) -> None:
+    """S2: the list tells whose key it is and what it opens."""
+    key = solo60("keys", "issue", "gym").out.strip()
+
+    listed = solo60("keys", "list", "--json")
+
+    assert [(entry["caller"], entry["state"]) for entry in json.loads(listed.out)] == [("gym", "valid")]
+    assert key not in listed.out
+    assert key not in solo60("keys", "list").out
+
+
+def test_after_rotation_both_keys_are_valid_until_the_overlap_is_over(solo60: Solo60, tmp_path: Path) -> None:
+    """S2: a caller that still holds the old key fails no call."""
+    old = solo60("keys", "issue", "gym").out.strip()
+
+    new = solo60("keys", "rotate", "gym", "--overlap", "30m").out.strip()
+
+    now, keyring = datetime.now(UTC), keyring_in(tmp_path)
+    assert keyring.find(old, now) is not None
+    assert keyring.find(old, now + timedelta(minutes=31)) is None
+    assert keyring.find(new, now + timedelta(minutes=31)) is not None
+
+
+def test_rotation_replaces_the_key_file_that_a_service_reads(solo60: Solo60, tmp_path: Path) -> None:
+    """S2: a service of the local mesh takes its new key by itself; nobody has to see it."""
+    path = tmp_path / "keys" / "gym"
+    write_key(path, solo60("keys", "issue", "gym").out.strip())
+    old = path.read_text()
+
+    done = solo60("keys", "rotate", "gym")
+
+    assert path.read_text() != old
+    assert keyring_in(tmp_path).find(path.read_text().strip(), datetime.now(UTC)) is not None
+    assert path.read_text().strip() not in done.out + done.err
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_revoked_key_opens_nothing_any_more(solo60: Solo60, tmp_path: Path) -> None:
+    """S2: at once, by its id."""
+    key = solo60("keys", "issue", "gym").out.strip()
+    (entry,) = json.loads(solo60("keys", "list", "--json").out)
+
+    assert solo60("keys", "revoke", entry["key_id"]).exit_code == 0
+
+    assert keyring_in(tmp_path).find(key, datetime.now(UTC)) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("revoke", "nothing"), 'There is no key with the id "nothing"; `solo60 keys list` shows them.\n'),
+        (("rotate", "gym"), '"gym" has no valid key; `solo60 keys issue gym` makes one.\n'),
+        (
+            ("rotate", "gym", "--overlap", "soon"),
+            '--overlap: "soon" is not a length of time, such as 30m, 24h or 7d.\n',
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(solo60: Solo60, arguments: tuple[str, ...], sentence: str) -> None:
+    """Exit code 1, and the sentence says what to do instead."""
+    done = solo60("keys", *arguments)
+
+    assert (done.exit_code, done.out, done.err) == (1, "", sentence)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mesh.config import SERVICE_NAMES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Solo60
+
+
+def test_health_of_a_mesh_that_does_not_run_is_unreachable(solo60: Solo60) -> None:
+    """S5: an answer for every service, and an exit code that a script can trust."""
+    done = solo60("health", "--json")
+
+    report = json.loads(done.out)
+    assert done.exit_code == 1
+    assert {name: entry["status"] for name, entry in report.items()} == dict.fromkeys(SERVICE_NAMES, "UNREACHABLE")
+    assert [name for name, entry in report.items() if entry.get("implemented") is False] == ["auth", "subscription"]
+
+
+def test_health_says_which_services_are_contracts_only(solo60: Solo60) -> None:
+    """C1: nobody takes a healthy process for a finished service."""
+    lines = solo60("health").out.splitlines()
+
+    noted = [line.split()[0] for line in lines if "contract only: calls answer UNIMPLEMENTED" in line]
+    assert noted == ["auth", "subscription"]
+
+
+@pytest.mark.parametrize("command", [("call", "gym.ListGyms"), ("demo", "booking")])
+def test_without_a_key_nothing_is_called(solo60: Solo60, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """S1: one sentence that names the setting and how to get a key."""
+    done = solo60(*command)
+
+    assert done.exit_code == 2
+    assert done.err == (
+        f"SERVICE_API_KEY: not set, and there is no file {tmp_path}/keys/operator; "
+        "`solo60 up` makes it, or `solo60 keys issue`.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_json", "words"),
+    [
+        ("{", "Failed to load JSON"),
+        ('{"gymid": "1"}', 'no field named "gymid"'),
+        ('{"gym_id": 1}', "Failed to parse gym_id field"),
+        ("@/nowhere/request.json", "/nowhere/request.json cannot be read: No such file or directory."),
+    ],
+)
+def test_a_request_that_does_not_fit_is_refused_before_it_is_sent(
+    solo60: Solo60, request_json: str, words: str
+) -> None:
+    """C3: the sentence names the field."""
+    done = solo60("call", "gym.GetGym", request_json)
+
+    assert (done.exit_code, done.out) == (1, "")
+    assert words in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_an_unknown_method_is_refused_with_near_ones(solo60: Solo60) -> None:
+    """C1: only what a contract has can be called."""
+    done = solo60("call", "gym.GetGmy")
+
+    assert done.exit_code == 1
+    assert "Did you mean gym.GetGym" in done.err
+
+
+def test_a_setting_that_does_not_exist_is_named(solo60: Solo60, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt setting stops every command."""
+    monkeypatch.setenv("GMY_SERVICE_URL", "127.0.0.1:1")
+
+    done = solo60("health")
+
+    assert done.exit_code == 2
+    assert done.err.startswith("GMY_SERVICE_URL: there is no such service")
+
+
+def test_an_empty_inbox_says_so(solo60: Solo60) -> None:
+    """The words are a remark: a script that reads JSON gets an empty list."""
+    assert solo60("inbox").err == "There is no mail yet.\n"
+    assert json.loads(solo60("inbox", "--json").out) == []
+
+
+def test_a_trace_that_nobody_has_is_refused(solo60: Solo60, tmp_path: Path) -> None:
+    """The sentence says where it was looked for."""
+    done = solo60("trace", "0" * 32)
+
+    assert (done.exit_code, done.err) == (1, f"There is no trace {'0' * 32} in {tmp_path}/spans.\n")
+
+
+def test_a_database_that_cannot_be_reached_is_named(solo60: Solo60, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`solo60 migrate` says that it is DATABASE_URL, and never its password."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://app:secret@127.0.0.1:1/app")
+
+    done = solo60("migrate")
+
+    assert done.exit_code == 1
+    assert done.err.startswith("DATABASE_URL: ")
+    assert "secret" not in done.err

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from contracts.scopes import all_scopes, scopes_of_caller
+from interceptors.keyring import Keyring
+from mesh.config import SERVICE_NAMES, Settings, SettingsError
+from mesh.keyring import KeyringFile
+from mesh.local_keys import OPERATOR, ensure_local_keys, write_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from interceptors.keyring import KeyRecord
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Name a data folder in which there are no keys yet."""
+    return Settings(_env_file=None, data_dir=tmp_path)  # type: ignore[call-arg]  # pydantic-settings' own argument
+
+
+def key_of(settings: Settings, caller: str) -> str:
+    """Return the key that a caller of the local mesh holds."""
+    return settings.key_path_of(caller).read_text().strip()
+
+
+def record_of(settings: Settings, key: str) -> KeyRecord | None:
+    """Return what the keyring says of a key, if it is valid."""
+    return Keyring(KeyringFile(settings.keyring_path).records()).find(key, datetime.now(UTC))
+
+
+def test_each_service_and_the_operator_get_a_key_with_the_scopes_of_the_contract(settings: Settings) -> None:
+    """S1: each has its own, and no more than it needs."""
+    ensure_local_keys(settings)
+
+    for caller in (*SERVICE_NAMES, OPERATOR):
+        record = record_of(settings, key_of(settings, caller))
+        assert record is not None
+        expected = all_scopes() if caller == OPERATOR else scopes_of_caller(caller)
+        assert (record.caller, record.scopes) == (caller, expected)
+        assert settings.key_path_of(caller).stat().st_mode & 0o777 == 0o600
+
+
+def test_keys_that_fit_are_kept(settings: Settings) -> None:
+    """A restart changes no key, also not one that was rotated in between."""
+    ensure_local_keys(settings)
+    before = {caller: key_of(settings, caller) for caller in SERVICE_NAMES}
+    records = KeyringFile(settings.keyring_path).records()
+
+    ensure_local_keys(settings)
+
+    assert {caller: key_of(settings, caller) for caller in SERVICE_NAMES} == before
+    assert KeyringFile(settings.keyring_path).records() == records
+
+
+def test_a_key_whose_scopes_are_not_those_of_the_contract_is_replaced(settings: Settings) -> None:
+    """S1: a contract that asks for less takes it away from the key that has it."""
+    old = KeyringFile(settings.keyring_path).issue("gym", ["user.write"])
+    write_key(settings.key_path_of("gym"), old)
+
+    ensure_local_keys(settings)
+
+    new = record_of(settings, key_of(settings, "gym"))
+    assert record_of(settings, old) is None
+    assert new is not None
+    assert new.scopes == scopes_of_caller("gym")
+
+
+def test_a_key_of_somebody_else_is_replaced_and_stays_valid_for_its_owner(settings: Settings) -> None:
+    """A file that was put in the wrong place takes no key away from anybody."""
+    ensure_local_keys(settings)
+    operators = key_of(settings, OPERATOR)
+    write_key(settings.key_path_of("gym"), operators)
+
+    ensure_local_keys(settings)
+
+    assert key_of(settings, "gym") != operators
+    assert record_of(settings, operators) is not None
+
+
+def test_a_file_that_is_no_keyring_is_refused_and_left_alone(settings: Settings) -> None:
+    """The sentence names the setting."""
+    settings.keyring_path.write_text("not a keyring")
+
+    with pytest.raises(SettingsError, match=r"KEYRING_FILE: .* is not a keyring\."):
+        ensure_local_keys(settings)
+
+    assert settings.keyring_path.read_text() == "not a keyring"

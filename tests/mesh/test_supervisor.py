@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from contracts.services import SERVICES
+from mesh.config import SERVICE_NAMES, SettingsError
+from mesh.health_probe import SERVING, UNREACHABLE, probe_of
+from mesh.supervised_settings import environment_of_service, inbox_port, refuse_ports_in_use
+from mesh.supervisor import Mesh, MeshError
+from tests.support.local_mesh import LocalMesh, free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def stopped() -> Iterator[LocalMesh]:
+    """Make a folder and ports for a mesh."""
+    with LocalMesh.in_new_folder() as mesh:
+        yield mesh
+
+
+async def status_of(mesh: Mesh, name: str) -> str:
+    """Return what a service says of itself now."""
+    async with probe_of(mesh.settings.url_of(name), SERVICES[name].full_name) as probe:
+        return await probe()
+
+
+@pytest.mark.system
+async def test_a_service_is_killed_and_started_again_beside_the_others(stopped: LocalMesh) -> None:
+    """J6: one service goes and comes back; the others keep their processes."""
+    reports: list[tuple[str, str]] = []
+    async with Mesh(stopped.settings, lambda part, state: reports.append((part, state))) as mesh:
+        before = mesh.pids()
+        assert {part for part, state in reports if state == SERVING} == {*SERVICE_NAMES, "postgresql", "inbox"}
+
+        await mesh.kill("gym")
+        assert mesh.ended() == {"gym": -9}
+        assert await status_of(mesh, "gym") == UNREACHABLE
+        assert await status_of(mesh, "session") == SERVING
+
+        await mesh.restart("gym")
+        assert mesh.ended() == {}
+        assert await status_of(mesh, "gym") == SERVING
+        after = mesh.pids()
+
+    assert {name for name in SERVICE_NAMES if before[name] != after[name]} == {"gym"}
+    assert mesh.exit_codes == dict.fromkeys(SERVICE_NAMES, 0)
+    assert not any(psutil.pid_exists(pid) for pid in after.values())
+
+
+@pytest.mark.system
+async def test_a_mesh_that_cannot_start_says_why_and_leaves_nothing(stopped: LocalMesh) -> None:
+    """One service's last words are the sentence; the others, PostgreSQL and the lock are gone."""
+    mesh = Mesh(stopped.settings_with(smtp_url="http://mail.example:80"))
+
+    with pytest.raises(MeshError, match=r"communication did not start: SMTP_URL: .*communication\.jsonl"):
+        await mesh.start()
+
+    assert not any(psutil.pid_exists(pid) for pid in mesh.pids().values())
+    async with Mesh(stopped.settings):
+        pass
+
+
+def test_a_service_is_told_what_was_set_here_and_its_own_key(stopped: LocalMesh) -> None:
+    """S1: services share settings, and never a key; development shows more unless its owner says otherwise."""
+    settings = stopped.settings_with(log_requests=False)
+
+    environment = environment_of_service(settings, "gym")
+
+    assert environment["GYM_SERVICE_URL"] == settings.gym_service_url
+    assert environment["SERVICE_API_KEY_FILE"] == str(stopped.data_dir / "keys" / "gym")
+    assert (environment["LOG_REQUESTS"], environment["REFLECTION_OPEN"]) == ("False", "True")
+
+
+def test_an_address_of_another_machine_is_refused(stopped: LocalMesh) -> None:
+    """A local mesh listens where its settings say, or says that it cannot."""
+    settings = stopped.settings_with(user_service_url="dns:///192.0.2.1:50052")
+
+    with pytest.raises(SettingsError, match=r"USER_SERVICE_URL: 192\.0\.2\.1:50052 is in use or is not an address"):
+        refuse_ports_in_use(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("smtp://127.0.0.1:50025", 50025),
+        ("smtp://localhost:1025", 1025),
+        ("smtp://127.0.0.1", 25),
+        ("smtps://user:password@mail.example:465", None),
+    ],
+)
+def test_the_inbox_runs_where_mail_goes_if_that_is_here(stopped: LocalMesh, url: str, port: int | None) -> None:
+    """Mail that goes to another host is not taken by an inbox of ours."""
+    assert inbox_port(stopped.settings_with(smtp_url=url)) == port
+
+
+async def test_a_probe_of_a_port_where_nobody_listens_says_so() -> None:
+    """S5: unreachable is an answer, not an error."""
+    (port,) = free_ports(1)
+
+    async with probe_of(f"127.0.0.1:{port}", "solo60.gym.v1.GymService") as probe:
+        assert await probe() == UNREACHABLE

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from interceptors.keyring import mint_key
+
+if TYPE_CHECKING:
+    from tests.support.local_mesh import LocalMesh
+
+pytestmark = pytest.mark.system
+
+
+def test_the_demo_shows_everything_it_promises(local_mesh: LocalMesh) -> None:
+    """J1, S5: a booking, its mails, one trace over six processes, and two refusals; then again on what that left."""
+    first = json.loads(local_mesh.solo60("demo", "booking", "--json").stdout)
+    done = local_mesh.solo60("demo", "booking", "--json")
+    second = json.loads(done.stdout)
+
+    assert done.returncode == 0
+    assert second["status"] == "SESSION_STATUS_CONFIRMED"
+    assert len(second["mails"]) == 2
+    assert {hop["service"] for hop in second["hops"]} == {"session", "user", "gym", "payment", "communication"}
+    assert second["same_slot_again"]["reason"] == "SLOT_TAKEN"
+    assert second["without_a_key"]["reason"] == "UNAUTHENTICATED"
+    assert second["start_time"] != first["start_time"]
+
+
+def test_the_demo_is_readable_by_people(local_mesh: LocalMesh) -> None:
+    """The mail as the member reads it, the trace as a tree, the refusals by their reasons."""
+    shown = local_mesh.solo60("demo", "booking").stdout
+
+    assert "Hello Dana Demo," in shown
+    assert "session → payment  PaymentService/ChargeSession" in shown
+    assert "ms inside)" in shown
+    assert "SLOT_TAKEN" in shown
+    assert "UNAUTHENTICATED" in shown
+
+
+def test_a_trace_and_a_mail_can_be_looked_at_later(local_mesh: LocalMesh) -> None:
+    """S5: `solo60 trace` prints the tree again, `solo60 inbox` the mail."""
+    demo = json.loads(local_mesh.solo60("demo", "booking", "--json").stdout)
+
+    assert "BookSession" in local_mesh.solo60("trace", demo["trace_id"]).stdout
+    member = demo["mails"][0]["to"]
+    mails = json.loads(local_mesh.solo60("inbox", "--to", member, "--json").stdout)
+    assert [mail["recipient"] for mail in mails] == [member, member]
+    assert len(json.loads(local_mesh.solo60("inbox", "--to", member, "-n", "1", "--json").stdout)) == 1
+
+
+def test_an_answer_is_printed_as_json(local_mesh: LocalMesh) -> None:
+    """C2: names as the contract has them, defaults included; the request may come by a pipe or a file."""
+    email = f"{uuid4()}@solo60.example"
+    request = json.dumps({"email": email, "display_name": "Call Test"})
+
+    answer = json.loads(local_mesh.solo60("call", "user.CreateUser", request).stdout)
+
+    assert answer["user"]["display_name"] == "Call Test"
+    assert answer["user"]["email_confirmed"] is False
+
+
+def test_a_repeated_call_with_one_idempotency_key_acts_once(local_mesh: LocalMesh) -> None:
+    """S6: `--metadata` sends the caller's own key."""
+    request = json.dumps({"email": f"{uuid4()}@solo60.example", "display_name": "Once"})
+    options = ("--metadata", f"idempotency-key={uuid4()}", "--json")
+
+    first, second = (local_mesh.solo60("call", "user.CreateUser", request, *options).stdout for _ in range(2))
+
+    assert json.loads(first) == json.loads(second)
+
+
+def test_a_bad_request_is_answered_with_its_fields(local_mesh: LocalMesh) -> None:
+    """C3: one violation for each field, and the correlation id; exit code 1."""
+    done = local_mesh.solo60("call", "gym.GetGym", '{"gym_id": "nope"}')
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "INVALID_ARGUMENT INVALID_REQUEST" in done.stderr
+    assert "  gym_id: must be a valid UUID" in done.stderr
+    assert "correlation id: " in done.stderr
+
+
+def test_an_error_can_be_read_by_a_script(local_mesh: LocalMesh) -> None:
+    """L2: with --json the error is an object on standard output."""
+    done = local_mesh.solo60("call", "gym.GetGym", json.dumps({"gym_id": str(uuid4())}), "--json")
+
+    error = json.loads(done.stdout)["error"]
+    assert done.returncode == 1
+    assert (error["code"], error["reason"]) == ("NOT_FOUND", "GYM_NOT_FOUND")
+    assert error["correlation_id"]
+
+
+def test_a_contract_only_method_says_so(local_mesh: LocalMesh) -> None:
+    """C1: UNIMPLEMENTED, by name."""
+    done = local_mesh.solo60("call", "auth.LogIn")
+
+    assert done.returncode == 1
+    assert "solo60.auth.v1.AuthService/LogIn is in the contract, but no service answers it yet." in done.stderr
+
+
+def test_a_stream_prints_one_object_a_line_until_its_time_is_up(local_mesh: LocalMesh) -> None:
+    """C2: what has arrived is printed at once; the deadline ends the call."""
+    period = {"start_time": "2030-01-01T10:00:00Z", "end_time": "2030-01-02T10:00:00Z"}
+    request = json.dumps({"gym_id": str(uuid4()), "period": period})
+
+    done = local_mesh.solo60("call", "session.WatchAvailability", request, "--timeout", "1")
+
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [{"busy_periods": []}]
+    assert "DEADLINE_EXCEEDED" in done.stderr
+
+
+def test_a_key_of_a_service_opens_what_its_contract_says_and_no_more(local_mesh: LocalMesh) -> None:
+    """S1: `--as` calls with a service's own key."""
+    allowed = local_mesh.solo60("call", "gym.ListGyms", "--as", "session")
+    refused = local_mesh.solo60("call", "gym.ListGyms", "--as", "gym")
+
+    assert allowed.returncode == 0
+    assert refused.returncode == 1
+    assert "PERMISSION_DENIED SCOPE_MISSING" in refused.stderr
+
+
+def test_a_wrong_key_opens_nothing(local_mesh: LocalMesh) -> None:
+    """S1: a well-formed key that nobody issued is no key."""
+    done = local_mesh.solo60("call", "gym.ListGyms", service_api_key=mint_key("dev"))
+
+    assert done.returncode == 1
+    assert "UNAUTHENTICATED" in done.stderr
+
+
+def test_keys_rotate_without_a_failed_call(local_mesh: LocalMesh) -> None:
+    """S2: the session service changes its key while it books, and every booking succeeds."""
+    over = threading.Event()
+    failed: list[str] = []
+    booked = 0
+
+    def book_on() -> None:
+        nonlocal booked
+        while not over.is_set():
+            done = local_mesh.solo60("demo", "booking", "--json")
+            booked += done.returncode == 0
+            if done.returncode != 0:
+                failed.append(done.stderr)
+
+    booking = threading.Thread(target=book_on)
+    booking.start()
+    rotated = [local_mesh.solo60("keys", "rotate", "session", "--overlap", "1h").returncode for _ in range(3)]
+    over.set()
+    booking.join()
+
+    assert rotated == [0, 0, 0]
+    assert (failed, booked > 0) == ([], True)
+
+
+def test_the_databases_of_a_running_mesh_are_up_to_date(local_mesh: LocalMesh) -> None:
+    """`solo60 migrate` finds the running mesh's PostgreSQL, and has nothing left to do."""
+    done = local_mesh.solo60("migrate", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)) == {
+        "auth", "user", "gym", "session", "payment", "subscription", "communication",
+    }  # fmt: skip
+    assert not any(json.loads(done.stdout).values())
