@@ -136,7 +136,7 @@ def _read(path: Path) -> Mail:
     return Mail(
         sender=mail[SENDER_HEADER].strip("<>"),
         recipient=mail[RECIPIENT_HEADER],
-        subject=mail["Subject"] or "",
+        subject=(mail["Subject"] or "").strip(),  # a long one is folded before its first word
         body=body.get_content() if body is not None else "",
         message_id=mail["Message-ID"] or "",
         received=datetime.fromtimestamp(int(path.name.partition(".")[0]) / 1e9, UTC),
