@@ -30,7 +30,7 @@ def accepted_keys(settings: Settings) -> Callable[[], Keyring]:
         return WatchedFile(path, parse_keyring)
     except FileNotFoundError:
         raise SettingsError(f"KEYRING_FILE: there is no file {path}; `solo60 keys issue` makes it.") from None
-    except ValueError:
+    except (OSError, ValueError):
         raise SettingsError(f"KEYRING_FILE: {path} is not a keyring.") from None
 
 
@@ -118,10 +118,17 @@ def _record(entry: dict[str, Any]) -> KeyRecord:
         caller=entry["caller"],
         sha256=entry["sha256"],
         scopes=frozenset(entry["scopes"]),
-        not_before=datetime.fromisoformat(entry["not_before"]),
-        not_after=datetime.fromisoformat(not_after) if not_after else None,
+        not_before=_instant(entry["not_before"]),
+        not_after=_instant(not_after) if not_after else None,
         revoked=entry["revoked"],
     )
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError("a time without a time zone")
+    return instant
 
 
 def format_keyring(records: Iterable[KeyRecord]) -> str:

@@ -65,7 +65,8 @@ class MeshServer:
         self, service: Service, servicer: object, health: Health, interceptors: Iterable[ServerInterceptor]
     ) -> None:
         self._service = service
-        self._server = grpc.aio.server(interceptors=[ServerChain(list(interceptors))], options=SERVER_OPTIONS)
+        chain = ServerChain(list(interceptors), service.interceptors)
+        self._server = grpc.aio.server(interceptors=[chain], options=SERVER_OPTIONS)
         service.add_to_server(servicer, self._server)
         add_HealthServicer_to_server(health.servicer, self._server)
         names = (service.descriptor.full_name, HEALTH_SERVICE, reflection.SERVICE_NAME)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import grpc.aio
     from google.protobuf.descriptor import ServiceDescriptor
+    from grpc_interceptor import AsyncServerInterceptor
 
     from mesh.channel import Channels
     from mesh.config import Settings
@@ -39,7 +40,8 @@ class Runtime:
 class Service:
     """One service: its contract, how its servicer is made, and its migrations.
 
-    `open` yields the servicer; what it starts beside it (background work) ends when its context ends.
+    `open` yields the servicer; what it starts beside it (background work) ends when its context ends. `interceptors`
+    are the service's own, written for the grpc-interceptor package; they run within the mesh's, the first outermost.
     """
 
     name: str
@@ -47,3 +49,4 @@ class Service:
     add_to_server: Callable[[Any, grpc.aio.Server], None]
     open: Callable[[Runtime], AbstractAsyncContextManager[Any]]
     migrations: Path
+    interceptors: tuple[AsyncServerInterceptor, ...] = ()

@@ -54,6 +54,6 @@ class WatchedFile(Generic[Content]):
     def _version_on_disk(self) -> tuple[int, ...] | None:
         try:
             stat = self._path.stat()
-        except FileNotFoundError:
+        except OSError:
             return None
         return stat.st_mtime_ns, stat.st_size, stat.st_ino

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import aio as health
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from pydantic import SecretStr
+
+from contracts.errors import Unavailable
+from mesh.channel import Channels, connect
+from mesh.config import Settings
+from solo60.gym.v1 import gym_pb2
+from solo60.gym.v1.gym_pb2_grpc import GymServiceServicer, GymServiceStub, add_GymServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+GET = gym_pb2.GetGymRequest(gym_id="0190a6b0-0000-7000-8000-000000000000")
+GYMS = "solo60.gym.v1.GymService"
+
+
+class FailingGyms(GymServiceServicer):
+    """A gym service without a mesh, whose first answers are refusals."""
+
+    def __init__(self) -> None:
+        self.refusals = 0
+        self.code = grpc.StatusCode.UNAVAILABLE
+        self.attempts: list[dict[str, str | bytes]] = []
+
+    async def GetGym(self, request: Any, context: Any) -> gym_pb2.GetGymResponse:  # noqa: ANN401, N802 - as generated
+        """Refuse as often as told to, then answer."""
+        await self._refuse_or_not(context)
+        return gym_pb2.GetGymResponse(gym=gym_pb2.Gym(gym_id=request.gym_id))
+
+    async def CreateGym(self, request: Any, context: Any) -> gym_pb2.CreateGymResponse:  # noqa: ANN401, ARG002, N802 - as generated
+        """Refuse as often as told to, then answer."""
+        await self._refuse_or_not(context)
+        return gym_pb2.CreateGymResponse()
+
+    async def _refuse_or_not(self, context: Any) -> None:  # noqa: ANN401 - as generated
+        self.attempts.append(dict(context.invocation_metadata()))
+        if len(self.attempts) <= self.refusals:
+            await context.abort(self.code, "Not now.")
+
+
+class GymServer:
+    """Such a service at a port of its own, with health."""
+
+    def __init__(self, gyms: FailingGyms) -> None:
+        self.health = health.HealthServicer()
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        servicer: Any = gyms
+        add_GymServiceServicer_to_server(servicer, self._server)
+        add_HealthServicer_to_server(self.health, self._server)
+
+    async def start(self, port: int = 0) -> int:
+        """Serve, and return the port."""
+        await self.health.set(GYMS, health_pb2.HealthCheckResponse.SERVING)
+        port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        await self._server.start()
+        return port
+
+    async def stop(self) -> None:
+        """Stop at once."""
+        await self._server.stop(0)
+
+
+@pytest.fixture
+def gyms() -> FailingGyms:
+    """Make the servicer of the test's server."""
+    return FailingGyms()  # type: ignore[abstract]  # two methods will do
+
+
+@pytest.fixture
+async def server(gyms: FailingGyms) -> AsyncIterator[GymServer]:
+    """Make the test's server; it is not started."""
+    server = GymServer(gyms)
+    yield server
+    await server.stop()
+
+
+def settings_for(port: int) -> Settings:
+    """Make settings for a caller that finds the gym service at this port."""
+    return Settings(
+        _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
+        gym_service_url=f"127.0.0.1:{port}",
+        service_api_key=SecretStr("sk_of_this_test"),
+    )
+
+
+@pytest.fixture
+async def channels(server: GymServer) -> AsyncIterator[Channels]:
+    """Start the test's server and make channels to it."""
+    channels = Channels(settings_for(await server.start()), lambda: "sk_of_this_test")
+    yield channels
+    await channels.close()
+
+
+async def test_a_stub_calls_the_service_at_its_address(channels: Channels, gyms: FailingGyms) -> None:
+    """L1: <NAME>_SERVICE_URL alone says where; key, correlation id and trace go along."""
+    answer = await channels.stub(GymServiceStub).GetGym(GET)
+
+    assert answer.gym.gym_id == GET.gym_id
+    assert gyms.attempts[0]["x-api-key"] == "sk_of_this_test"
+    assert len(gyms.attempts[0]["x-correlation-id"]) == 32
+
+
+async def test_the_contracts_retries_are_carried_out(channels: Channels, gyms: FailingGyms) -> None:
+    """L1, T-a1: gRPC's core sends the call again, and says which attempt it is; the caller notices nothing."""
+    gyms.refusals = 2
+
+    await channels.stub(GymServiceStub).GetGym(GET)
+
+    assert [each.get("grpc-previous-rpc-attempts") for each in gyms.attempts] == [None, "1", "2"]
+    assert len({each["x-correlation-id"] for each in gyms.attempts}) == 1
+
+
+async def test_after_the_last_attempt_the_caller_hears_of_it(channels: Channels, gyms: FailingGyms) -> None:
+    """L2: as the class that says so."""
+    gyms.refusals = 100
+
+    with pytest.raises(Unavailable):
+        await channels.stub(GymServiceStub).GetGym(GET)
+
+    assert len(gyms.attempts) == 3
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS])
+async def test_other_codes_are_not_retried(channels: Channels, gyms: FailingGyms, code: grpc.StatusCode) -> None:
+    """AIP-194: a repetition would not help, or might act twice."""
+    gyms.refusals, gyms.code = 1, code
+
+    with pytest.raises(Exception):  # noqa: B017, PT011 - which, is tested elsewhere
+        await channels.stub(GymServiceStub).GetGym(GET)
+
+    assert len(gyms.attempts) == 1
+
+
+async def test_all_attempts_of_a_call_have_one_idempotency_key(channels: Channels, gyms: FailingGyms) -> None:
+    """S6: so that the service can tell a repetition from another call."""
+    gyms.refusals = 1
+
+    await channels.stub(GymServiceStub).CreateGym(gym_pb2.CreateGymRequest(name="Field Street Gym"))
+
+    assert len(gyms.attempts) == 2
+    assert len({each["idempotency-key"] for each in gyms.attempts}) == 1
+
+
+async def test_an_address_that_says_not_serving_gets_no_calls(
+    channels: Channels, gyms: FailingGyms, server: GymServer
+) -> None:
+    """S5: a service that drains, or has lost its database, is left alone."""
+    stub = channels.stub(GymServiceStub)
+    await stub.GetGym(GET)
+
+    await server.health.set(GYMS, health_pb2.HealthCheckResponse.NOT_SERVING)
+    channel: Any = channels._channels["gym"]
+    while channel.get_state() is grpc.ChannelConnectivity.READY:
+        await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+
+    with pytest.raises(Unavailable):
+        await stub.GetGym(GET)
+    assert len(gyms.attempts) == 1
+
+
+async def test_a_service_that_comes_back_is_found_again(gyms: FailingGyms, server: GymServer) -> None:
+    """L1: the same stub goes on when the service was restarted."""
+    port = await server.start()
+    async with connect(GymServiceStub, settings_for(port)) as stub:
+        await stub.GetGym(GET)
+        await server.stop()
+        with pytest.raises(Unavailable):
+            await stub.GetGym(GET)
+
+        again = GymServer(gyms)
+        await again.start(port)
+
+        await stub.GetGym(GET, wait_for_ready=True)
+        await again.stop()
+
+
+async def test_one_channel_serves_all_stubs_of_a_service(channels: Channels) -> None:
+    """L1: opened when first asked for, and closed with all others."""
+    for _ in range(3):
+        await channels.stub(GymServiceStub).GetGym(GET)
+
+    assert list(channels._channels) == ["gym"]
+    await channels.close()
+    assert channels._channels == {}

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_interceptor import AsyncServerInterceptor
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+from pydantic import SecretStr
+
+from interceptors.keyring import mint_key, record_of_key
+from mesh.config import Settings, SettingsError
+from mesh.keyring import format_keyring
+from mesh.process import serving
+from mesh.service import Service
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
+from tests.support.echo import SCOPES, EchoServicer
+from tests.support.echo_server import Endless
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from mesh.server import MeshServer
+    from mesh.service import Runtime
+
+HI = echo_pb2.EchoRequest(text="hi")
+CHECK = health_pb2.HealthCheckRequest(service="solo60.example.v1.EchoService")
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+KEY = mint_key("test")
+METADATA = (("x-api-key", KEY),)
+
+
+def echo_service(servicer: EchoServicer, *interceptors: AsyncServerInterceptor) -> Service:
+    """Make a service of the echo servicer."""
+
+    @asynccontextmanager
+    async def open_echo(_runtime: Runtime) -> AsyncIterator[EchoServicer]:
+        yield servicer
+
+    descriptor = echo_pb2.DESCRIPTOR.services_by_name["EchoService"]
+    return Service("echo", descriptor, add_EchoServiceServicer_to_server, open_echo, Path(), interceptors)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, empty_database_url: str) -> Settings:
+    """Make settings with a database and a keyring that knows one key."""
+    keyring = tmp_path / "keyring.json"
+    keyring.write_text(format_keyring([record_of_key(KEY, "tester", [*SCOPES, "mesh.inspect"])]))
+    return Settings(
+        _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
+        keyring_file=keyring,
+        service_api_key=SecretStr(KEY),
+        database_url=SecretStr(empty_database_url),
+        drain_wait_s=0.3,
+        drain_grace_s=5,
+    )
+
+
+@pytest.fixture
+def servicer() -> EchoServicer:
+    """Make the servicer of the test's server."""
+    return EchoServicer()  # type: ignore[abstract]  # Promise is but promised
+
+
+@asynccontextmanager
+async def connected(server: MeshServer) -> AsyncIterator[grpc.aio.Channel]:
+    """Open a channel that adds nothing to a call."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel
+
+
+def health_of(channel: grpc.aio.Channel) -> Any:  # noqa: ANN401 - a stub without types
+    """Return a stub of grpc.health.v1."""
+    return HealthStub(channel)
+
+
+async def test_a_service_is_served_with_health_and_reflection(settings: Settings, servicer: EchoServicer) -> None:
+    """S5: health by the service's name and overall, reflection for whoever holds a key."""
+    async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
+        answer = await EchoServiceStub(channel).Echo(HI, metadata=METADATA)
+        overall = await health_of(channel).Check(health_pb2.HealthCheckRequest())
+        own = await health_of(channel).Check(CHECK)
+        bare: Any = channel
+        reflection: Any = ServerReflectionStub(bare)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        [listed] = [each async for each in reflection.ServerReflectionInfo(iter([request]), metadata=METADATA)]
+
+    assert (answer.text, overall.status, own.status) == ("hi", SERVING, SERVING)
+    assert sorted(each.name for each in listed.list_services_response.service) == [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "solo60.example.v1.EchoService",
+    ]
+
+
+async def test_a_stop_is_announced_before_the_port_closes(settings: Settings, servicer: EchoServicer) -> None:
+    """S2, S5: NOT_SERVING comes first, and while it is being seen new calls are still served; then the port closes."""
+    async with AsyncExitStack() as stack:
+        stopping = AsyncExitStack()
+        server = await stopping.enter_async_context(serving(echo_service(servicer), settings, "127.0.0.1:0"))
+        channel = await stack.enter_async_context(connected(server))
+        watching = health_of(channel).Watch(CHECK)
+        assert (await watching.read()).status == SERVING
+
+        stop = asyncio.create_task(stopping.aclose())
+
+        assert (await watching.read()).status == NOT_SERVING
+        assert (await EchoServiceStub(channel).Echo(HI, metadata=METADATA)).text == "hi"
+        assert (await health_of(channel).Check(CHECK)).status == NOT_SERVING
+        watching.cancel()
+        await stop
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", server.port)
+
+
+async def test_a_call_under_way_is_finished_before_the_server_ends(settings: Settings, servicer: EchoServicer) -> None:
+    """S2: a stop loses no call, though the port is closed already."""
+    hook = servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    stopping = AsyncExitStack()
+    quick = settings.model_copy(update={"drain_wait_s": 0.0})
+    server = await stopping.enter_async_context(serving(echo_service(servicer), quick, "127.0.0.1:0"))
+    async with connected(server) as channel:
+        call = asyncio.ensure_future(_echo(channel))
+        await hook.entered.wait()
+        stop = asyncio.create_task(stopping.aclose())
+        await _until_closed(server.port)
+
+        hook.is_open.set()
+
+        assert (await call).text == "hi"
+        await stop
+
+
+async def test_a_call_that_outlasts_the_grace_is_cancelled(settings: Settings, servicer: EchoServicer) -> None:
+    """S2: a stop ends, whatever is under way."""
+    hook = servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    quick = settings.model_copy(update={"drain_wait_s": 0.0, "drain_grace_s": 0.1})
+    stopping = AsyncExitStack()
+    server = await stopping.enter_async_context(serving(echo_service(servicer), quick, "127.0.0.1:0"))
+    async with connected(server) as channel:
+        call = asyncio.ensure_future(_echo(channel))
+        await hook.entered.wait()
+
+        await stopping.aclose()
+
+        await hook.cancelled.wait()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+
+
+async def test_a_port_in_use_is_refused_in_one_sentence(settings: Settings, servicer: EchoServicer) -> None:
+    """Without that, gRPC would share the port, and each of two services would get half of the other's calls."""
+    service = echo_service(servicer)
+    async with serving(service, settings, "127.0.0.1:0") as server:
+        address = f"127.0.0.1:{server.port}"
+
+        with pytest.raises(SettingsError) as caught:
+            await serving(service, settings, address).__aenter__()
+
+        async with connected(server) as channel:
+            assert (await _echo(channel)).text == "hi"
+
+    assert str(caught.value) == f"ECHO_SERVICE_URL: {address} is in use or is not an address of this machine."
+
+
+async def test_a_service_without_its_database_does_not_start(settings: Settings, servicer: EchoServicer) -> None:
+    """One sentence names the setting, and keeps the password."""
+    for url in (None, SecretStr("postgres://user:hunter2@127.0.0.1:1/none")):
+        with pytest.raises(SettingsError, match=r"^DATABASE_URL: ") as caught:
+            await serving(
+                echo_service(servicer), settings.model_copy(update={"database_url": url}), "127.0.0.1:0"
+            ).__aenter__()
+        assert "hunter2" not in str(caught.value)
+
+
+class Counting(AsyncServerInterceptor):
+    """Counts calls."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def intercept(
+        self,
+        method: Callable[..., Any],
+        request_or_iterator: object,
+        context: object,
+        method_name: str,  # noqa: ARG002 - as in its base class
+    ) -> Any:  # noqa: ANN401 - as in its base class
+        """Count, and pass the call on."""
+        self.count += 1
+        return await method(request_or_iterator, context)
+
+
+async def test_a_service_may_bring_interceptors_of_its_own(settings: Settings, servicer: EchoServicer) -> None:
+    """Written for the grpc-interceptor package, and unchanged."""
+    counting = Counting()
+    service = echo_service(servicer, counting)
+
+    async with serving(service, settings, "127.0.0.1:0") as server, connected(server) as channel:
+        await _echo(channel)
+
+    assert counting.count == 1
+
+
+async def _echo(channel: grpc.aio.Channel) -> echo_pb2.EchoResponse:
+    return await EchoServiceStub(channel).Echo(HI, metadata=METADATA)
+
+
+async def _until_closed(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return
+        writer.close()
+        await writer.wait_closed()

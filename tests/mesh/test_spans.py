@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+import mesh.spans
+from mesh.spans import FolderSpanExporter, children_of, read_trace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from opentelemetry.trace import Tracer
+
+
+def tracer_of(folder: Path, service: str) -> Tracer:
+    """Return a tracer whose spans go to the folder at once."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(FolderSpanExporter(folder, service)))
+    return provider.get_tracer("test")
+
+
+def one_trace(folder: Path) -> str:
+    """Make a trace over two services; return its id."""
+    session, gym = tracer_of(folder, "session"), tracer_of(folder, "gym")
+    with session.start_as_current_span("book", kind=SpanKind.SERVER) as root:
+        with session.start_as_current_span("quote", kind=SpanKind.CLIENT), gym.start_as_current_span("serve quote"):
+            pass
+        with session.start_as_current_span("charge") as failed:
+            failed.set_status(Status(StatusCode.ERROR, "Declined."))
+    return f"{root.get_span_context().trace_id:032x}"
+
+
+def test_a_trace_is_read_back_from_all_processes(tmp_path: Path) -> None:
+    """S5: in the order in which its spans began, each with its service, and no span of another trace."""
+    trace_id = one_trace(tmp_path / "spans")
+    one_trace(tmp_path / "spans")
+
+    spans = read_trace(tmp_path / "spans", trace_id)
+
+    assert [(span.service, span.name) for span in spans] == [
+        ("session", "book"),
+        ("session", "quote"),
+        ("gym", "serve quote"),
+        ("session", "charge"),
+    ]
+    assert {span.trace_id for span in spans} == {trace_id}
+    assert [span.error for span in spans] == [None, None, None, "Declined."]
+    assert (spans[0].kind, spans[0].parent_id) == ("SERVER", None)
+    assert spans[0].duration_ms >= spans[1].duration_ms >= 0
+
+
+def test_the_spans_make_a_tree(tmp_path: Path) -> None:
+    """S5: across services."""
+    spans = read_trace(tmp_path, one_trace(tmp_path))
+
+    [root] = children_of(spans, None)
+
+    assert [span.name for span in children_of(spans, root)] == ["quote", "charge"]
+    assert [span.name for span in children_of(spans, spans[1])] == ["serve quote"]
+    assert children_of(spans, spans[2]) == []
+
+
+def test_a_span_whose_parent_is_elsewhere_is_a_root(tmp_path: Path) -> None:
+    """S5: a caller outside of the mesh keeps its own spans."""
+    spans = read_trace(tmp_path, one_trace(tmp_path))[1:]
+
+    assert [span.name for span in children_of(spans, None)] == ["quote", "charge"]
+
+
+def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
+    """S5: a trace can be read while services run."""
+    trace_id = one_trace(tmp_path)
+    with (tmp_path / "gym.jsonl").open("a") as file:
+        file.write(f'{{"trace_id": "{trace_id}", "span')
+
+    assert len(read_trace(tmp_path, trace_id)) == 4
+
+
+def test_a_file_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S5: one older file is kept, and still read."""
+    trace_id = one_trace(tmp_path)
+    size = (tmp_path / "session.jsonl").stat().st_size
+    monkeypatch.setattr(mesh.spans, "LARGEST_FILE_BYTES", size - 1)
+
+    for _ in range(3):
+        later = one_trace(tmp_path)
+
+    assert read_trace(tmp_path, trace_id) != read_trace(tmp_path, later)
+    assert len(read_trace(tmp_path, later)) == 4
+    assert {path.name for path in tmp_path.glob("session*")} == {"session.jsonl", "session.old.jsonl"}
+    assert (tmp_path / "session.jsonl").stat().st_size <= 2 * size
+
+
+@pytest.mark.parametrize("trace_id", ["", "0" * 32])
+def test_an_unknown_trace_has_no_spans(tmp_path: Path, trace_id: str) -> None:
+    """S5: also before anything was traced."""
+    assert read_trace(tmp_path, trace_id) == []

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+import mesh.watched_file
+from mesh.watched_file import WatchedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a file with a number in it, and let every change be seen at once."""
+    monkeypatch.setattr(mesh.watched_file, "RELOAD_INTERVAL_S", 0.0)
+    path = tmp_path / "number"
+    path.write_text("1")
+    return path
+
+
+def spoil(path: Path) -> None:
+    """Write what cannot be parsed."""
+    path.write_text("no number")
+
+
+def test_a_change_is_seen(path: Path) -> None:
+    """S2: whoever uses the content uses the new one, whether the file was written to or replaced."""
+    number = WatchedFile(path, int)
+    assert number() == 1
+
+    path.write_text("22")
+    assert number() == 22
+
+    (path.parent / "new").write_text("33")
+    (path.parent / "new").replace(path)
+    assert number() == 33
+
+
+def test_the_file_is_not_looked_at_on_every_use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S1: a keyring is asked on every call, and a call costs no look at the disk."""
+    number = WatchedFile(path, int)
+    monkeypatch.setattr(mesh.watched_file, "RELOAD_INTERVAL_S", 3600.0)
+
+    path.write_text("22")
+
+    assert number() == 1
+
+
+@pytest.mark.parametrize("ruin", [spoil, Path.unlink])
+def test_a_ruined_file_leaves_the_last_good_content(path: Path, ruin: Callable[[Path], None]) -> None:
+    """S2: a mistake in an editor does not take a service down; it is logged once, without the content."""
+    number = WatchedFile(path, int)
+    ruin(path)
+
+    with capture_logs() as logs:
+        assert [number() for _ in range(3)] == [1, 1, 1]
+
+    assert [line["log_level"] for line in logs] == ["error"]
+    assert logs[0]["file"] == str(path)
+    assert "no number" not in str(logs)
+
+    path.write_text("4")
+    assert number() == 4
+
+
+def test_a_file_must_be_good_at_the_start(path: Path) -> None:
+    """There is no last good content then."""
+    spoil(path)
+
+    with pytest.raises(ValueError, match="no number"):
+        WatchedFile(path, int)
+    with pytest.raises(FileNotFoundError):
+        WatchedFile(path.parent / "missing", int)
