@@ -92,6 +92,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
         assert not processes_of(folder)
+        # Root's database lies outside of the clone.
+        subprocess.run(["make", "reset"], cwd=folder, env=environment, check=True)
 
 
 def test_make_run_reaches_the_end_of_the_demo(clone: Clone) -> None:
