@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -12,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import interceptors.deadline
 from contracts.errors import DeadlineExceeded, Internal
 from contracts.method import find_method
 from interceptors.client import ClientCall
@@ -130,23 +129,19 @@ async def test_a_sub_call_without_time_is_not_sent(serve_echo: ServeEcho, logs: 
     assert len([line for line in logs if line["event"] == "call"]) == 1
 
 
-async def test_a_call_that_arrives_too_late_enters_no_handler(echo: EchoServer) -> None:
-    """T-b5: after a stall of the server, what nobody waits for any more is not worked on."""
+async def test_a_call_that_arrives_too_late_enters_no_handler(
+    echo: EchoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-b5: with less than what is worth beginning with, nothing is begun."""
+    stub = echo.stub()
+    await stub.Echo(HI)
+    monkeypatch.setattr(interceptors.deadline, "LEAST_TIME_S", 2 * CONTRACT_S)
 
-    def call() -> None:
-        with grpc.insecure_channel(echo.address) as channel:
-            stub: Any = EchoServiceStub(channel)
-            with pytest.raises(grpc.RpcError):
-                stub.Echo(HI, timeout=0.1, metadata=(("x-api-key", echo.key),))
+    with pytest.raises(DeadlineExceeded) as caught:
+        await stub.Echo(HI)
 
-    callers = [threading.Thread(target=call) for _ in range(20)]
-    for caller in callers:
-        caller.start()
-    time.sleep(0.3)  # noqa: ASYNC251 - the stall
-    for caller in callers:
-        await asyncio.to_thread(caller.join)
-
-    assert echo.servicer.entered == 0
+    assert caught.value.message == "The call arrived with no time left to serve it."
+    assert echo.servicer.entered == 1
 
 
 async def test_a_timeout_of_the_handlers_own_is_its_fault(echo: EchoServer) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,30 @@ async def test_a_conversation_goes_back_and_forth(serve_echo: ServeEcho, service
 
     assert await call.read() is grpc.aio.EOF
     assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_a_generator_is_closed_by_the_task_that_ran_it(serve_echo: ServeEcho) -> None:
+    """What it holds (a transaction, a context variable) is given back before the caller is answered, by its owner."""
+
+    class Holding(EchoServicer):
+        tasks: tuple[object, ...] = ()
+
+        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
+            """Answer with what breaks the contract."""
+            began = asyncio.current_task()
+            try:
+                yield echo_pb2.EchoManyResponse()
+            finally:
+                self.tasks = (began, asyncio.current_task())
+
+    servicer = Holding()  # type: ignore[abstract]  # Promise is but promised
+    stub = (await serve_echo(servicer)).stub()
+
+    with pytest.raises(Internal):
+        _ = [answer async for answer in stub.EchoMany(MANY)]
+
+    began, ended = servicer.tasks
+    assert began is ended
 
 
 class Blocking(EchoServicer):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -159,7 +160,7 @@ async def test_an_address_that_says_not_serving_gets_no_calls(
 
     await server.health.set(GYMS, health_pb2.HealthCheckResponse.NOT_SERVING)
     channel: Any = channels._channels["gym"]
-    while channel.get_state() is grpc.ChannelConnectivity.READY:
+    async with asyncio.timeout(10):
         await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
 
     with pytest.raises(Unavailable):

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -104,20 +105,20 @@ def test_a_revoked_key_opens_nothing(path: Path) -> None:
         file.revoke("unknown")
 
 
-def _issue(path: Path) -> None:
-    for _ in range(5):
-        KeyringFile(path).issue("session", SCOPES)
-
-
 def test_writers_do_not_overwrite_each_other(path: Path) -> None:
     """S2: several operators at once lose no key."""
-    processes = [multiprocessing.get_context("spawn").Process(target=_issue, args=(path,)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
+    gate = threading.Barrier(8)
 
-    assert len(KeyringFile(path).records()) == 15
+    def issue(_: int) -> None:
+        gate.wait()
+        for _ in range(5):
+            KeyringFile(path).issue("session", SCOPES)
+
+    # The lock belongs to an open file, so threads wait for each other as processes do.
+    with ThreadPoolExecutor(8) as operators:
+        list(operators.map(issue, range(8)))
+
+    assert len(KeyringFile(path).records()) == 40
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from pydantic import SecretStr
 
+import mesh.watched_file
 from interceptors.keyring import mint_key, record_of_key
 from mesh.config import Settings, SettingsError
 from mesh.keyring import format_keyring
@@ -180,6 +181,24 @@ async def test_a_service_without_its_database_does_not_start(settings: Settings,
                 echo_service(servicer), settings.model_copy(update={"database_url": url}), "127.0.0.1:0"
             ).__aenter__()
         assert "hunter2" not in str(caught.value)
+
+
+async def test_keys_come_and_go_while_a_server_runs(
+    settings: Settings, servicer: EchoServicer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S2: the keyring file is read again when it has changed; a broken one changes nothing."""
+    monkeypatch.setattr(mesh.watched_file, "RELOAD_INTERVAL_S", 0.0)
+    async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
+        settings.keyring_path.write_text("broken")
+        assert (await _echo(channel)).text == "hi"
+
+        settings.keyring_path.write_text(format_keyring([]))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _echo(channel)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+        settings.keyring_path.write_text(format_keyring([record_of_key(KEY, "tester again", SCOPES)]))
+        assert (await _echo(channel)).caller == "tester again"
 
 
 class Counting(AsyncServerInterceptor):
