@@ -158,10 +158,13 @@ class PageMark:
         """Read a page token; raise InvalidRequest when it is none of ours."""
         create_time, _, message_id = token.partition("_")
         try:
-            return cls(datetime.fromisoformat(create_time).replace(tzinfo=UTC), UUID(message_id))
+            mark = cls(datetime.fromisoformat(create_time), UUID(message_id))
         except ValueError:
+            mark = None
+        if mark is None or mark.to_token() != token or mark.create_time.tzinfo is not UTC:
             violation = Violation("page_token", "must be the next_page_token of an earlier answer")
-            raise InvalidRequest("The page token is malformed.", violations=[violation]) from None
+            raise InvalidRequest("The page token is malformed.", violations=[violation])
+        return mark
 
     def to_token(self) -> str:
         """Return the mark as callers pass it on."""
