@@ -1,30 +1,20 @@
-"""The echo service of the examples, served for one test behind the whole chain, and a stub with the whole client chain."""
+"""The echo service of the examples, with a place for tests to raise or wait in."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 
-from contracts.service_config import service_config
-from interceptors.client import client_chain
 from interceptors.context import current_context
 from interceptors.deadline import remaining_s
-from interceptors.keyring import Keyring, mint_key, record_of_key
-from interceptors.server import ServerChain, ServerInterceptor
-from mesh.channel import channel_options, client_interceptors
-from mesh.config import Settings
-from mesh.server import server_interceptors
 from solo60.example.v1 import echo_pb2
-from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer, EchoServiceStub, add_EchoServiceServicer_to_server
+from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
 
 SCOPES = ("example.echo", "example.keep")
 
@@ -42,7 +32,7 @@ class EchoServicer(EchoServiceServicer):
         self.entered += 1
         await self.hook()
 
-    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002 - as generated
+    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
         await self._enter()
         call = current_context()
         assert call is not None
@@ -50,25 +40,33 @@ class EchoServicer(EchoServiceServicer):
         response.deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=remaining_s() or 0))
         return response
 
-    async def EchoMany(self, request: echo_pb2.EchoManyRequest, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002 - as generated
+    async def EchoMany(  # noqa: N802 - as generated
+        self,
+        request: echo_pb2.EchoManyRequest,
+        context: Any,  # noqa: ANN401, ARG002 - as generated
+    ) -> AsyncIterator[echo_pb2.EchoManyResponse]:
         for _ in range(request.repeat):
             await self._enter()
             yield echo_pb2.EchoManyResponse(text=request.text)
 
-    async def EchoJoined(
-        self, request_iterator: AsyncIterator[echo_pb2.EchoJoinedRequest], context: Any  # noqa: ANN401, ARG002 - as generated
+    async def EchoJoined(  # noqa: N802 - as generated
+        self,
+        request_iterator: AsyncIterator[echo_pb2.EchoJoinedRequest],
+        context: Any,  # noqa: ANN401, ARG002 - as generated
     ) -> echo_pb2.EchoJoinedResponse:
         await self._enter()
         return echo_pb2.EchoJoinedResponse(text=" ".join([request.text async for request in request_iterator]))
 
-    async def EchoEach(
-        self, request_iterator: AsyncIterator[echo_pb2.EchoEachRequest], context: Any  # noqa: ANN401 - as generated
+    async def EchoEach(  # type: ignore[override]  # noqa: N802 - as generated, which does not know handlers that write
+        self,
+        request_iterator: AsyncIterator[echo_pb2.EchoEachRequest],  # noqa: ARG002 - as generated
+        context: Any,  # noqa: ANN401 - as generated
     ) -> None:
         await self._enter()
         while (request := await context.read()) is not grpc.aio.EOF:
             await context.write(echo_pb2.EchoEachResponse(text=request.text))
 
-    async def Keep(self, request: echo_pb2.KeepRequest, context: Any) -> echo_pb2.KeepResponse:  # noqa: ANN401, ARG002 - as generated
+    async def Keep(self, request: echo_pb2.KeepRequest, context: Any) -> echo_pb2.KeepResponse:  # noqa: ANN401, ARG002, N802 - as generated
         await self._enter()
         call = current_context()
         assert call is not None
