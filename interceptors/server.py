@@ -119,7 +119,8 @@ class ServerChain(grpc.aio.ServerInterceptor):
         )
         proceed: Proceed = innermost(method, behaviour_of(handler), messages)
         for interceptor in reversed(applicable):
-            proceed = partial(interceptor.intercept, proceed=proceed)
+            if _overrides(interceptor, "intercept"):
+                proceed = partial(interceptor.intercept, proceed=proceed)
 
         async def serve(incoming: bytes | AsyncIterator[bytes], context: Context) -> bytes | None:
             metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
