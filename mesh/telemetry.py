@@ -15,9 +15,10 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from interceptors.context import current_context
 from mesh.spans import FolderSpanExporter
+from mesh.tracebacks import traceback_text
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict
+    from structlog.typing import EventDict, ExcInfo, Processor
 
     from mesh.config import Settings
 
@@ -26,14 +27,16 @@ EXPORT_INTERVAL_MS = 200
 
 
 def set_up_logging(settings: Settings, service: str) -> None:
-    """Write every log line of this process, also those of libraries, as one JSON object on standard output."""
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    shared: list[structlog.typing.Processor] = [
+    """Write every log line of this process, also those of libraries, as one JSON object on standard output.
+
+    Exceptions are written as mesh.tracebacks has them.
+    """
+    shared: list[Processor] = [
         add_call_context,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(_exception_text),
     ]
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -42,17 +45,24 @@ def set_up_logging(settings: Settings, service: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                lambda _logger, _name, event: {"service": service, **event},
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
+    handler.setFormatter(_json_of(service, shared))
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def _json_of(service: str, shared: list[Processor]) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            lambda _logger, _name, event: {"service": service, **event},
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+
+
+def _exception_text(exc_info: ExcInfo) -> str:
+    return traceback_text(exc_info[1])
 
 
 def add_call_context(_logger: object, _name: str, event: EventDict) -> EventDict:

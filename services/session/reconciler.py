@@ -87,7 +87,7 @@ class Reconciler:
             try:
                 await self._look_once()
             except Exception as error:  # noqa: BLE001 - an outage must not end the looking
-                _log.warning("cannot look for what is due", error=repr(error))
+                _log.warning("cannot look for what is due", error=type(error).__name__)
             await asyncio.sleep(INTERVAL_S)
 
     async def _look_once(self) -> None:
@@ -127,5 +127,12 @@ async def _attempt(what: str, session: Session, work: Awaitable[None]) -> None:
         async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
             await work
     except Exception as error:  # noqa: BLE001 - whatever failed stays due in the database, and is tried again
-        fault = None if isinstance(error, ServiceError) else error
-        _log.warning("left due", what=what, session_id=str(session.session_id), error=repr(error), exc_info=fault)
+        is_refusal = isinstance(error, ServiceError)
+        _log.warning(
+            "left due",
+            what=what,
+            session_id=str(session.session_id),
+            # Any other exception's text may hold what is personal; its traceback is written without that.
+            error=repr(error) if is_refusal else type(error).__name__,
+            exc_info=None if is_refusal else error,
+        )

@@ -1,0 +1,51 @@
+"""Tracebacks: an exception in the log tells its kind and its way, but no value that a database error quotes."""
+
+from __future__ import annotations
+
+import textwrap
+import traceback
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BECAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
+_MEANWHILE = "\nDuring handling of the above exception, another exception occurred:\n\n"
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return the traceback of `error`, of what led to it and of what it groups, the first cause first.
+
+    A PostgreSQL error is told without its DETAIL, which holds the row. A data error of the driver or the server (class
+    22) quotes the refused value in its very sentence, so its kind alone is told, and that of its causes.
+    """
+    return "".join(_paragraphs(error, set(), quotes_values=False)).rstrip("\n")
+
+
+def _paragraphs(error: BaseException, told: set[int], *, quotes_values: bool) -> Iterator[str]:
+    told.add(id(error))
+    quotes_values = quotes_values or isinstance(error, asyncpg.DataError)
+    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if earlier is not None and id(earlier) not in told:
+        yield from _paragraphs(earlier, told, quotes_values=quotes_values)
+        yield _BECAUSE if error.__cause__ else _MEANWHILE
+    yield "Traceback (most recent call last):\n"
+    yield from traceback.format_tb(error.__traceback__)
+    text = "" if quotes_values else _text(error)
+    yield f"{_name(type(error))}: {text}\n" if text else f"{_name(type(error))}\n"
+    if isinstance(error, BaseExceptionGroup):
+        for number, each in enumerate(error.exceptions, 1):
+            grouped = "".join(_paragraphs(each, told, quotes_values=quotes_values))
+            yield textwrap.indent(f"{number} of {len(error.exceptions)}: {grouped}", "  ")
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.args[0]) if error.args else ""
+    return str(error)
+
+
+def _name(kind: type[BaseException]) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,90 @@
+"""Logs: every line is JSON, and what a database error quotes of a row stays out of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import asyncpg
+import pytest
+
+from mesh.tracebacks import traceback_text
+
+EMAIL = "dana@example.com"
+LOG_A_CONFLICT = """
+import asyncio, logging, sys
+import asyncpg, structlog
+from mesh.config import Settings
+from mesh.telemetry import set_up_logging
+
+async def main():
+    connection = await asyncpg.connect(sys.argv[1])
+    await connection.execute("create table users (email text constraint one_user unique)")
+    await connection.execute("insert into users values ($1)", sys.argv[2])
+    try:
+        await connection.execute("insert into users values ($1)", sys.argv[2])
+    except asyncpg.PostgresError as error:
+        assert sys.argv[2] in str(error)
+        structlog.stdlib.get_logger("ours").error("ours", exc_info=error)
+        logging.getLogger("theirs").exception("theirs")
+    await connection.close()
+
+set_up_logging(Settings(_env_file=None), "user")
+asyncio.run(main())
+"""
+
+
+def test_no_log_line_holds_the_row_of_a_database_error(empty_database_url: str) -> None:
+    """A traceback names the violated constraint and leaves out the DETAIL with the row, for libraries' lines too."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOG_A_CONFLICT, empty_database_url, EMAIL], check=True, capture_output=True, text=True
+    )
+
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert [(line["service"], line["event"]) for line in lines] == [("user", "ours"), ("user", "theirs")]
+    assert all(line["exception"].endswith('violates unique constraint "one_user"') for line in lines)
+    assert EMAIL not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("statement", ["select $1::uuid", "select $1::text::uuid"])
+async def test_a_refused_value_is_not_told(empty_database_url: str, statement: str) -> None:
+    """A data error, of the driver as of the server, quotes the value in its sentence: only its kind is told."""
+    connection = await asyncpg.connect(empty_database_url)
+    with pytest.raises(asyncpg.DataError, match=EMAIL) as caught:
+        await connection.fetchval(statement, EMAIL)
+    await connection.close()
+
+    text = traceback_text(caught.value)
+
+    assert EMAIL not in text
+    assert type(caught.value).__qualname__ in text.splitlines()[-1]
+
+
+def test_causes_and_groups_are_told() -> None:
+    """A traceback tells what led to an error, in the order of events, and each error of a group."""
+    error = RuntimeError("the last")
+    error.__cause__ = ValueError("the first")
+    error.__cause__.__context__ = error  # a circle ends
+
+    text = traceback_text(ExceptionGroup("several", [error, KeyError("another")]))
+
+    words = ["several (2 sub-exceptions)", "1 of 2", "ValueError: the first", "RuntimeError: the last", "'another'"]
+    places = [text.index(word) for word in words]
+    assert places == sorted(places)
+
+
+def test_a_context_that_was_cut_off_is_not_told() -> None:
+    """`raise ... from None` hides what came before."""
+    with pytest.raises(LookupError) as caught:
+        _raise_from_none()
+
+    assert EMAIL not in traceback_text(caught.value)
+
+
+def _raise_from_none() -> None:
+    try:
+        int(EMAIL)
+    except ValueError:
+        raise LookupError("nobody") from None
