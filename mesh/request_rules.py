@@ -27,11 +27,6 @@ def time_zone_known(field: str, name: str) -> Violation | None:
     return None if name in _zone_names() else Violation(field, "must be the IANA name of a time zone")
 
 
-def text_storable(field: str, text: str) -> Violation | None:
-    """No text holds U+0000, which PostgreSQL cannot store."""
-    return Violation(field, "must not contain the character U+0000") if "\x00" in text else None
-
-
 @functools.cache
 def _zone_names() -> frozenset[str]:
     # Reads some 600 files.

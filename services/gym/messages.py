@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import InvalidRequest, Violation
-from mesh.request_rules import require, text_storable, time_zone_known
+from mesh.request_rules import require, time_zone_known
 from services.gym import domain
 from solo60.common.v1.money_pb2 import Money
 from solo60.gym.v1.gym_pb2 import Gym, OpeningHours, Quote
@@ -22,8 +22,6 @@ _INVALID_PAGE_TOKEN = Violation("page_token", "must be the next_page_token of an
 def terms_of(request: CreateGymRequest) -> domain.GymTerms:
     """Return what a request says about a new gym; raise InvalidRequest where no gym can be like that."""
     require(
-        text_storable("name", request.name),
-        text_storable("noise_policy", request.noise_policy),
         time_zone_known("time_zone", request.time_zone),
         _affordable("price_per_hour.minor_units", request.price_per_hour.minor_units),
         _affordable("credits_per_hour", request.credits_per_hour),

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from contracts.errors import PaymentNotFound
 from mesh.idempotency import once
-from mesh.request_rules import require, text_storable
 from services.payment.domain import Status
 from services.payment.messages import order_of, payment_message
 from solo60.payment.v1.payment_pb2 import (
@@ -69,7 +68,6 @@ class PaymentServicer(PaymentServiceServicer):
     async def RefundSession(
         self, request: RefundSessionRequest, context: ServicerContext[RefundSessionRequest, RefundSessionResponse]
     ) -> RefundSessionResponse:
-        require(text_storable("reason", request.reason))
         payment = await self._cashier.refund(UUID(request.session_id), request.reason)
         if payment is None:
             return RefundSessionResponse(outcome=REFUND_OUTCOME_VOIDED)
@@ -84,7 +82,6 @@ class PaymentServicer(PaymentServiceServicer):
         request: CreditBackSessionRequest,
         context: ServicerContext[CreditBackSessionRequest, CreditBackSessionResponse],
     ) -> CreditBackSessionResponse:
-        require(text_storable("reason", request.reason))
         payment = await self._cashier.credit_back(UUID(request.session_id), request.reason)
         return CreditBackSessionResponse(payment=payment_message(payment))
 
@@ -96,8 +93,6 @@ class PaymentServicer(PaymentServiceServicer):
     async def GrantCredits(
         self, request: GrantCreditsRequest, context: ServicerContext[GrantCreditsRequest, GrantCreditsResponse]
     ) -> GrantCreditsResponse:
-        require(text_storable("reason", request.reason))
-
         async def grant_once(books: Books) -> GrantCreditsResponse:
             async def grant() -> GrantCreditsResponse:
                 balance = await self._cashier.grant(books, UUID(request.user_id), request.credits, request.reason)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import SessionNotFound
-from mesh.request_rules import require, text_storable
 from services.session.messages import (
     call_of,
     order_of,
@@ -111,7 +110,6 @@ class SessionServicer(SessionServiceServicer):
     async def CancelSession(
         self, request: CancelSessionRequest, context: ServicerContext[CancelSessionRequest, CancelSessionResponse]
     ) -> CancelSessionResponse:
-        require(text_storable("reason", request.reason))
         now = self._now()
         session = await self._store.cancel(
             UUID(request.session_id), request.reason, now=now, due_time=now + FIRST_PAUSE

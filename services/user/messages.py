@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesh.request_rules import require, text_storable, time_zone_known
+from mesh.request_rules import require, time_zone_known
 from services.user import domain
 from solo60.user.v1 import user_pb2
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def profile_of(request: CreateUserRequest) -> domain.Profile:
     """Return what a request says about a new user; raise InvalidRequest where no user can be like that."""
     time_zone = request.time_zone or domain.DEFAULT_TIME_ZONE
-    require(text_storable("display_name", request.display_name), time_zone_known("time_zone", time_zone))
+    require(time_zone_known("time_zone", time_zone))
     return domain.Profile(
         email=request.email,
         display_name=request.display_name,
@@ -29,10 +29,7 @@ def profile_of(request: CreateUserRequest) -> domain.Profile:
 def changes_of(request: UpdateUserRequest) -> domain.Changes:
     """Return the new values of the fields that the mask names; raise InvalidRequest where no user can have them."""
     user, named = request.user, set(request.update_mask.paths)
-    require(
-        text_storable("user.display_name", user.display_name) if "display_name" in named else None,
-        time_zone_known("user.time_zone", user.time_zone) if "time_zone" in named else None,
-    )
+    require(time_zone_known("user.time_zone", user.time_zone) if "time_zone" in named else None)
     return domain.Changes(
         email=user.email if "email" in named else None,
         display_name=user.display_name if "display_name" in named else None,

@@ -6,13 +6,17 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.errors import Internal, InvalidRequest
+from interceptors.validation import unstorable_texts
 from solo60.common.v1.period_pb2 import Period
+from solo60.communication.v1.communication_pb2 import SendEmailRequest
 from solo60.example.v1 import echo_pb2
+from solo60.user.v1.user_pb2 import BatchGetUsersRequest, UpdateUserRequest, User
 from tests.support.echo import EchoServicer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from google.protobuf.message import Message
     from structlog.typing import EventDict
 
     from tests.support.echo_server import EchoServer, ServeEcho
@@ -29,6 +33,8 @@ SECRET = "not-an-address-of-anyone"  # noqa: S105 - what must not leak
         (echo_pb2.EchoRequest(text="hi", email=SECRET), ["email"]),
         (echo_pb2.EchoRequest(email=SECRET), ["text", "email"]),
         (echo_pb2.EchoRequest(text="hi", period=Period(end_time=NOON)), ["period.start_time"]),
+        (echo_pb2.EchoRequest(text="h\x00i"), ["text"]),
+        (echo_pb2.EchoRequest(text="h\x00i", email=SECRET), ["email", "text"]),
     ],
 )
 async def test_a_bad_request_is_refused_field_by_field(
@@ -61,6 +67,31 @@ async def test_a_value_to_which_no_rule_applies_is_a_bad_request(echo: EchoServe
 
     with pytest.raises(InvalidRequest):
         await echo.stub().Echo(echo_pb2.EchoRequest(text="hi", period=period))
+
+
+@pytest.mark.parametrize(
+    ("request_", "fields"),
+    [
+        (UpdateUserRequest(user=User(time_zone="\x00")), ["user.time_zone"]),
+        (BatchGetUsersRequest(user_ids=["1", "\x00", "3\x00"]), ["user_ids[1]", "user_ids[2]"]),
+        (SendEmailRequest(variables={"name": "A\x00da", "price": "1"}), ["variables[]"]),
+        (SendEmailRequest(variables={"na\x00me": "Ada"}), ["variables[]"]),
+    ],
+)
+def test_no_text_at_any_depth_holds_what_no_database_can_store(request_: Message, fields: list[str]) -> None:
+    """C3: PostgreSQL cannot store U+0000, and that is the caller's mistake, not a fault of the service."""
+    violations = unstorable_texts(request_)
+
+    assert [violation.field for violation in violations] == fields
+    assert {violation.description for violation in violations} == {"must not contain the character U+0000"}
+
+
+def test_zeros_that_are_no_text_may_be_stored() -> None:
+    """A zero byte on the wire may as well be the length of an empty message."""
+    request = echo_pb2.EchoRequest(text="hi", period=Period(start_time=Timestamp(), end_time=NOON))
+
+    assert b"\x00" in request.SerializeToString()
+    assert unstorable_texts(request) == []
 
 
 async def test_each_message_of_a_stream_is_validated(echo: EchoServer) -> None:

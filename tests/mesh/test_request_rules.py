@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from contracts.errors import InvalidRequest, Violation
-from mesh.request_rules import require, text_storable, time_zone_known
+from mesh.request_rules import require, time_zone_known
 
 
 @pytest.mark.parametrize("name", ["UTC", "Europe/London", "America/Argentina/Buenos_Aires", "Etc/GMT+5"])
@@ -22,12 +22,6 @@ def test_anything_else_is_a_violation_of_its_field(name: str) -> None:
     assert violation is not None
     assert violation.field == "user.time_zone"
     assert violation.description == "must be the IANA name of a time zone"
-
-
-def test_text_with_a_zero_character_is_a_violation() -> None:
-    """C3: what PostgreSQL cannot store is the caller's mistake, not a fault of the service."""
-    assert text_storable("name", "Field Street \N{SNOWMAN}\n") is None
-    assert text_storable("name", "Field\x00Street") == Violation("name", "must not contain the character U+0000")
 
 
 def test_all_violations_are_told_at_once() -> None:

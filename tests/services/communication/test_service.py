@@ -169,6 +169,7 @@ async def test_a_missing_variable_is_named(post: Post, method: str) -> None:
         *((method, {"template_key": "session"}, "template_key") for method in SENDINGS),
         *((method, {"variables": {"x": "y" * 2001}}, "variables[]") for method in SENDINGS),
         *((method, {"variables": {"X": "y"}}, "variables[]") for method in SENDINGS),
+        *((method, {"variables": {**VARIABLES, "gym_name": "Field\x00Street"}}, "variables[]") for method in SENDINGS),
         *((method, {"recipient": None}, "recipient") for method in SENDINGS[:2]),
         *((method, {"recipient": pb.Recipient(email="ada")}, "recipient.email") for method in SENDINGS[:2]),
         *((method, {"recipient": pb.Recipient(email="a..b@x.org")}, "recipient.email") for method in SENDINGS[:2]),
