@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
-from contracts.errors import InvalidRequest, MessageNotRetryable, MessageRefused, Unavailable, Violation
+from contracts.errors import MessageNotRetryable, MessageRefused, Unavailable
+from mesh.pages import unknown_page_token
 
 if TYPE_CHECKING:
     import random
@@ -162,8 +163,7 @@ class PageMark:
         except ValueError:
             mark = None
         if mark is None or mark.to_token() != token or mark.create_time.tzinfo is not UTC:
-            violation = Violation("page_token", "must be the next_page_token of an earlier answer")
-            raise InvalidRequest("The page token is malformed.", violations=[violation])
+            raise unknown_page_token()
         return mark
 
     def to_token(self) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from interceptors.context import current_context
 from interceptors.deadline import remaining_s
 from mesh.idempotency import once
+from mesh.pages import DEFAULT_PAGE_SIZE, cut_page
 from services.communication.domain import NewMessage, PageMark, Status
 from services.communication.mail import compose, message_id_header
-from services.communication.messages import mailbox_of, message_of
+from services.communication.messages import mailbox_of, message_of, page_token_after
 from services.communication.sender import POLL_S
 from services.communication.sending_span import current_traceparent
 from solo60.communication.v1 import communication_pb2 as pb
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     Sending: TypeAlias = pb.SendEmailRequest | pb.SendEmailAsyncRequest | pb.SendSystemNotificationRequest
 
 Answer = TypeVar("Answer", pb.SendEmailResponse, pb.SendEmailAsyncResponse, pb.SendSystemNotificationResponse)
-DEFAULT_PAGE_SIZE = 50
 
 
 class CommunicationServicer(CommunicationServiceServicer):
@@ -98,13 +98,9 @@ class CommunicationServicer(CommunicationServiceServicer):
     ) -> pb.ListFailedMessagesResponse:
         page_size = request.page_size or DEFAULT_PAGE_SIZE
         before = PageMark.from_token(request.page_token) if request.page_token else None
-        # One more than asked for tells whether there is another page.
-        messages = await self._store.list_failed(page_size + 1, before=before)
-        page = messages[:page_size]
-        return pb.ListFailedMessagesResponse(
-            messages=map(message_of, page),
-            next_page_token=PageMark.of(page[-1]).to_token() if len(messages) > page_size else "",
-        )
+        found = await self._store.list_failed(page_size + 1, before=before)
+        messages, next_page_token = cut_page(found, page_size, page_token_after)
+        return pb.ListFailedMessagesResponse(messages=map(message_of, messages), next_page_token=next_page_token)
 
     async def RetryMessage(
         self,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from contracts.errors import InvalidRequest, Violation
+from contracts.errors import Violation
 from mesh.request_rules import require, time_zone_known
 from services.gym import domain
 from solo60.common.v1.money_pb2 import Money
@@ -15,8 +14,6 @@ from solo60.gym.v1.gym_pb2 import Gym, OpeningHours, Quote
 if TYPE_CHECKING:
     from solo60.common.v1.period_pb2 import Period
     from solo60.gym.v1.gym_pb2 import CreateGymRequest
-
-_INVALID_PAGE_TOKEN = Violation("page_token", "must be the next_page_token of an earlier answer")
 
 
 def terms_of(request: CreateGymRequest) -> domain.GymTerms:
@@ -81,19 +78,6 @@ def quote_message(gym: domain.Gym, quote: domain.Quote) -> Quote:
 def page_token_after(gym: domain.Gym) -> str:
     """Return the token of the page that begins after a gym."""
     return gym.gym_id.hex
-
-
-def gym_id_of_token(page_token: str) -> UUID:
-    """Return the gym after which a page begins; raise InvalidRequest when the token has another form than ours."""
-    try:
-        return UUID(hex=page_token)
-    except ValueError:
-        raise unknown_page_token() from None
-
-
-def unknown_page_token() -> InvalidRequest:
-    """Return the refusal of a token that no page was ever followed by."""
-    return InvalidRequest("The page token is not one of ours.", violations=[_INVALID_PAGE_TOKEN])
 
 
 def _affordable(field: str, per_hour: int) -> Violation | None:

@@ -7,14 +7,13 @@ from uuid import UUID
 
 from contracts.errors import GymNotFound
 from mesh.idempotency import once
+from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token, unknown_page_token
 from services.gym.messages import (
-    gym_id_of_token,
     gym_message,
     page_token_after,
     period_of,
     quote_message,
     terms_of,
-    unknown_page_token,
 )
 from solo60.gym.v1.gym_pb2 import CreateGymResponse, GetGymResponse, ListGymsResponse, QuotePriceResponse
 from solo60.gym.v1.gym_pb2_grpc import GymServiceServicer
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from services.gym.domain import Gym
     from services.gym.store import GymStore
     from solo60.gym.v1.gym_pb2 import CreateGymRequest, GetGymRequest, ListGymsRequest, QuotePriceRequest
-
-DEFAULT_PAGE_SIZE = 50
 
 
 class GymServicer(GymServiceServicer):
@@ -49,13 +46,9 @@ class GymServicer(GymServiceServicer):
     ) -> ListGymsResponse:
         page_size = request.page_size or DEFAULT_PAGE_SIZE
         after = await self._start_of_page(request.page_token)
-        # One more than asked for tells whether there is another page.
-        gyms = await self._store.list_by_name(page_size + 1, after=after)
-        page = gyms[:page_size]
-        return ListGymsResponse(
-            gyms=map(gym_message, page),
-            next_page_token=page_token_after(page[-1]) if len(gyms) > page_size else "",
-        )
+        found = await self._store.list_by_name(page_size + 1, after=after)
+        gyms, next_page_token = cut_page(found, page_size, page_token_after)
+        return ListGymsResponse(gyms=map(gym_message, gyms), next_page_token=next_page_token)
 
     async def CreateGym(
         self, request: CreateGymRequest, context: grpc.aio.ServicerContext[CreateGymRequest, CreateGymResponse]
@@ -85,7 +78,7 @@ class GymServicer(GymServiceServicer):
     async def _start_of_page(self, page_token: str) -> UUID | None:
         if not page_token:
             return None
-        gym = await self._store.find(gym_id_of_token(page_token))
+        gym = await self._store.find(id_of_page_token(page_token))
         if gym is None:
             raise unknown_page_token()
         return gym.gym_id

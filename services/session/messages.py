@@ -7,7 +7,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from contracts.errors import IdempotencyKeyMissing, InvalidRequest, Violation
+from contracts.errors import IdempotencyKeyMissing, Violation
 from interceptors.context import current_context
 from mesh.request_rules import require
 from services.session import domain
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from solo60.session.v1.session_pb2 import BookSessionRequest
 
 LAST_BOOKABLE_YEAR = 9998
-_INVALID_PAGE_TOKEN = Violation("page_token", "must be the next_page_token of an earlier answer")
 
 
 def order_of(request: BookSessionRequest) -> domain.Order:
@@ -104,19 +103,6 @@ def status_of(value: SessionStatus.ValueType) -> Status | None:
 def page_token_after(session: domain.Session) -> str:
     """Return the token of the page that begins after a session."""
     return session.session_id.hex
-
-
-def session_id_of_token(page_token: str) -> UUID:
-    """Return the session after which a page begins; raise InvalidRequest when the token has another form than ours."""
-    try:
-        return UUID(hex=page_token)
-    except ValueError:
-        raise unknown_page_token() from None
-
-
-def unknown_page_token() -> InvalidRequest:
-    """Return the refusal of a token that no page was ever followed by."""
-    return InvalidRequest("The page token is not one of ours.", violations=[_INVALID_PAGE_TOKEN])
 
 
 def _money(quote: domain.Quote) -> Money:

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import SessionNotFound
+from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token, unknown_page_token
 from services.session.messages import (
     call_of,
     order_of,
     page_token_after,
     period_message,
     period_of,
-    session_id_of_token,
     session_message,
     status_of,
-    unknown_page_token,
 )
 from services.session.reconciler import FIRST_PAUSE
 from solo60.session.v1.session_pb2 import (
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
         ListUserSessionsRequest,
         WatchAvailabilityRequest,
     )
-
-DEFAULT_PAGE_SIZE = 50
 
 
 class SessionServicer(SessionServiceServicer):
@@ -86,15 +83,11 @@ class SessionServicer(SessionServiceServicer):
     ) -> ListUserSessionsResponse:
         page_size = request.page_size or DEFAULT_PAGE_SIZE
         after = await self._start_of_page(request)
-        # One more than asked for tells whether there is another page.
-        sessions = await self._store.list_of_user(
+        found = await self._store.list_of_user(
             UUID(request.user_id), status_of(request.status), page_size + 1, after=after
         )
-        page = sessions[:page_size]
-        return ListUserSessionsResponse(
-            sessions=map(session_message, page),
-            next_page_token=page_token_after(page[-1]) if len(sessions) > page_size else "",
-        )
+        sessions, next_page_token = cut_page(found, page_size, page_token_after)
+        return ListUserSessionsResponse(sessions=map(session_message, sessions), next_page_token=next_page_token)
 
     async def CheckConflicts(
         self, request: CheckConflictsRequest, context: ServicerContext[CheckConflictsRequest, CheckConflictsResponse]
@@ -135,7 +128,7 @@ class SessionServicer(SessionServiceServicer):
     async def _start_of_page(self, request: ListUserSessionsRequest) -> Session | None:
         if not request.page_token:
             return None
-        session = await self._store.find(session_id_of_token(request.page_token))
+        session = await self._store.find(id_of_page_token(request.page_token))
         if session is None or session.order.user_id != UUID(request.user_id):
             raise unknown_page_token()
         return session
