@@ -155,7 +155,7 @@ class BookingDemo:
     async def _mails_to(self, email: str) -> list[Mail]:
         if inbox_port(self._settings) is None:
             return []  # they went to a mail server that is not ours to look into
-        folder = self._settings.data_dir / "inbox"
+        folder = self._settings.inbox_folder
         return await _when(
             lambda: [mail for mail in read_inbox(folder) if mail.recipient == email],
             lambda mails: len(mails) >= MAILS,
@@ -163,7 +163,7 @@ class BookingDemo:
         )
 
     async def _whole_trace(self, trace_id: str) -> list[StoredSpan]:
-        folder = self._settings.span_dir or self._settings.data_dir / "spans"
+        folder = self._settings.local_span_dir
         expected = {"solo60", "session", "user", "gym", "payment", "communication"}
         return await _when(
             lambda: read_trace(folder, trace_id),

@@ -20,7 +20,7 @@ def inbox(
     as_json: JsonFlag = False,
 ) -> None:
     """Show the mail in the local inbox."""
-    mails = [mail for mail in read_inbox(load_settings().data_dir / "inbox") if to is None or to in mail.recipient]
+    mails = [mail for mail in read_inbox(load_settings().inbox_folder) if to is None or to in mail.recipient]
     shown = mails[-number:]
     if as_json:
         print_json([{**asdict(mail), "received": mail.received.isoformat()} for mail in shown])

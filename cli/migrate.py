@@ -43,5 +43,5 @@ async def _server(settings: Settings) -> AsyncIterator[str]:
         yield str(running["database_url"])
         return
     with folder_locked(settings.data_dir):
-        async with EmbeddedPostgres(settings.data_dir / "postgres") as postgres:
+        async with EmbeddedPostgres(settings.postgres_folder) as postgres:
             yield postgres.url

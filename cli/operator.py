@@ -28,7 +28,7 @@ def operator_settings(caller: str | None = None) -> Settings:
     settings = load_settings()
     changes: dict[str, object] = {
         "trace_sample_ratio": 1.0,
-        "span_dir": settings.span_dir or settings.data_dir / "spans",
+        "span_dir": settings.local_span_dir,
     }
     if caller is not None or (settings.service_api_key is None and settings.service_api_key_file is None):
         path = settings.key_path_of(caller or OPERATOR)

@@ -23,9 +23,8 @@ def trace(
     trace_id: Annotated[str, typer.Argument(help="As the booking demo prints it.")],
 ) -> None:
     """Show a trace as a tree."""
-    settings = load_settings()
-    folder = settings.span_dir or settings.data_dir / "spans"
-    spans = [span for span in read_trace(folder, trace_id) if span.trace_id == trace_id]
+    folder = load_settings().local_span_dir
+    spans = read_trace(folder, trace_id)
     if not spans:
         raise CommandError(f"There is no trace {trace_id} in {folder}.")
     out.print(trace_tree(spans))

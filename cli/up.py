@@ -83,7 +83,7 @@ class _Run:
                 await self._mesh.start()
             out.print(health_table(await health_of_all(self._settings)))
             self.exit_code = await self._show_demo() if self._demo else 0
-            out.print(NEXT % (self._settings.data_dir / "logs"), markup=False)
+            out.print(NEXT % self._settings.log_folder, markup=False)
             await self._watch()
         except asyncio.CancelledError:
             remarks.print("stopping")

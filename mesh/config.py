@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".data")
     # The PostgreSQL to use; without one, `solo60 up` starts its own.
     database_url: SecretStr | None = None
+    # The most connections that one process holds open.
     database_connections: int = Field(default=10, ge=1, le=100)
 
     # Hashes of every key that is accepted here; default: keyring.json in DATA_DIR.
@@ -70,6 +71,8 @@ class Settings(BaseSettings):
     # as the database is ready, and when it closes, the process stops.
     stop_with_parent: bool = False
 
+    # The server that takes mail, with user and password in the URL where it asks for them; whom mail is from; and where
+    # system notifications go, addresses separated by commas.
     smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:50025")
     mail_from: str = "Solo60 <no-reply@solo60.example>"
     admins_email: str = "admins@solo60.example"
@@ -96,6 +99,26 @@ class Settings(BaseSettings):
     def keyring_path(self) -> Path:
         """The keyring file that servers read and `solo60 keys` writes."""
         return self.keyring_file or self.data_dir / "keyring.json"
+
+    @property
+    def postgres_folder(self) -> Path:
+        """Where a local mesh keeps the data of its own PostgreSQL."""
+        return self.data_dir / "postgres"
+
+    @property
+    def inbox_folder(self) -> Path:
+        """Where the inbox of a local mesh keeps mail."""
+        return self.data_dir / "inbox"
+
+    @property
+    def log_folder(self) -> Path:
+        """Where the services of a local mesh write their logs."""
+        return self.data_dir / "logs"
+
+    @property
+    def local_span_dir(self) -> Path:
+        """Where the services of a local mesh, and the command line, keep spans."""
+        return self.span_dir or self.data_dir / "spans"
 
     def key_path_of(self, caller: str) -> Path:
         """Return the file in which a local mesh keeps the key of `caller`."""

@@ -13,9 +13,10 @@ from mesh.postgres import PostgresError, erase
 def main() -> None:
     """Erase DATA_DIR; exit with one sentence where that is not possible."""
     try:
-        data_dir = load_settings().data_dir
+        settings = load_settings()
+        data_dir = settings.data_dir
         with folder_locked(data_dir):
-            erase(data_dir / "postgres")
+            erase(settings.postgres_folder)
             for entry in data_dir.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     except (SettingsError, FolderInUse, PostgresError) as error:

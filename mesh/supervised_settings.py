@@ -56,7 +56,7 @@ def environment_of_service(settings: Settings, name: str) -> dict[str, str]:
     own = {
         "keyring_file": settings.keyring_path,
         "service_api_key_file": settings.key_path_of(name),
-        "span_dir": settings.span_dir or settings.data_dir / "spans",
+        "span_dir": settings.local_span_dir,
         "stop_with_parent": True,
     }
     return child_environment(**{**SHOWN_IN_DEVELOPMENT, **given, **own})

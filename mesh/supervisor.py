@@ -120,7 +120,7 @@ class Mesh:
         lock = self._parts.enter_context(folder_locked(settings.data_dir))
         refuse_ports_in_use(settings)
         ensure_local_keys(settings)
-        postgres = EmbeddedPostgres(settings.data_dir / "postgres")
+        postgres = EmbeddedPostgres(settings.postgres_folder)
         self._parts.push_async_callback(postgres.stop)
         await self._start_inbox()
         self._parts.push_async_callback(self._stop_services)
@@ -140,7 +140,7 @@ class Mesh:
     async def _start_inbox(self) -> None:
         port = inbox_port(self.settings)
         if port is not None:
-            await self._parts.enter_async_context(Inbox(self.settings.data_dir / "inbox", port=port))
+            await self._parts.enter_async_context(Inbox(self.settings.inbox_folder, port=port))
             self._report(INBOX, SERVING)
 
     async def _bring_up(self, name: str) -> None:
@@ -151,7 +151,7 @@ class Mesh:
     def _launch(self, name: str) -> Child:
         self._report(name, "loading")
         environment = environment_of_service(self.settings, name)
-        child = Child(name, environment, self.settings.data_dir / "logs" / f"{name}.jsonl")
+        child = Child(name, environment, self.settings.log_folder / f"{name}.jsonl")
         self._children[name] = child
         return child
 

@@ -99,3 +99,8 @@ def test_a_file_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_unknown_trace_has_no_spans(tmp_path: Path, trace_id: str) -> None:
     """S5: also before anything was traced."""
     assert read_trace(tmp_path, trace_id) == []
+
+    known = one_trace(tmp_path)
+
+    assert read_trace(tmp_path, trace_id) == []
+    assert read_trace(tmp_path, known[:8]) == []
