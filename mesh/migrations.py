@@ -63,7 +63,9 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
             finally:
                 await _record(connection, migrations)
             return pending
-    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except ValueError:  # its text quotes what it cannot read, which may be a part of the password
+        raise MigrationError(f"the migrations in {folder} cannot be applied: the database URL is not valid") from None
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         reason = _without_password(str(error) or type(error).__name__, database_url)
         # The cause would print the password with the traceback.
         raise MigrationError(f"the migrations in {folder} cannot be applied: {reason}") from None

@@ -109,8 +109,10 @@ async def _open_database(settings: Settings) -> Database:
         return await Database.connect(
             url.get_secret_value(), max_connections=settings.database_connections, remaining_s=remaining_s
         )
-    except (DatabaseUnavailable, ValueError) as error:
+    except DatabaseUnavailable as error:
         raise SettingsError(f"DATABASE_URL: {error}.") from None
+    except ValueError:  # its text quotes what it cannot read, which may be a part of the password
+        raise SettingsError("DATABASE_URL: is not the URL of a PostgreSQL database.") from None
 
 
 async def _announce_stop(health: Health, wait_s: float, stopping: asyncio.Event) -> None:

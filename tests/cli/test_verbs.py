@@ -94,9 +94,12 @@ def test_a_trace_that_nobody_has_is_refused(solo60: Solo60, tmp_path: Path) -> N
     assert (done.exit_code, done.err) == (1, f"There is no trace {'0' * 32} in {tmp_path}/spans.\n")
 
 
-def test_a_database_that_cannot_be_reached_is_named(solo60: Solo60, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`solo60 migrate` says that it is DATABASE_URL, and never its password."""
-    monkeypatch.setenv("DATABASE_URL", "postgresql://app:secret@127.0.0.1:1/app")
+@pytest.mark.parametrize("password", ["secret", "secret/", "secret/word"])
+def test_a_database_that_cannot_be_reached_is_named(
+    solo60: Solo60, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    """`solo60 migrate` says that it is DATABASE_URL, and never its password, not even one that spoils the URL."""
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://app:{password}@127.0.0.1:1/app")
 
     done = solo60("migrate")
 

@@ -175,7 +175,9 @@ async def test_a_port_in_use_is_refused_in_one_sentence(settings: Settings, serv
 
 async def test_a_service_without_its_database_does_not_start(settings: Settings, servicer: EchoServicer) -> None:
     """One sentence names the setting, and keeps the password."""
-    for url in (None, SecretStr("postgres://user:hunter2@127.0.0.1:1/none")):
+    # A slash ends what is before the host, so that the password is taken for a port.
+    urls = ("postgres://user:hunter2@127.0.0.1:1/none", "postgres://user:hunter2/@127.0.0.1:1/none")
+    for url in (None, *map(SecretStr, urls)):
         with pytest.raises(SettingsError, match=r"^DATABASE_URL: ") as caught:
             await serving(
                 echo_service(servicer), settings.model_copy(update={"database_url": url}), "127.0.0.1:0"
