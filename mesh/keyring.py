@@ -31,7 +31,7 @@ def accepted_keys(settings: Settings) -> Callable[[], Keyring]:
     except FileNotFoundError:
         raise SettingsError(f"KEYRING_FILE: there is no file {path}; `solo60 keys issue` makes it.") from None
     except (OSError, ValueError):
-        raise SettingsError(f"KEYRING_FILE: {path} is not a keyring.") from None
+        raise _no_keyring(path) from None
 
 
 def own_key(settings: Settings) -> Callable[[], str]:
@@ -49,14 +49,22 @@ def own_key(settings: Settings) -> Callable[[], str]:
 
 
 class KeyringFile:
-    """The keyring on disk, changed by one writer at a time and replaced in one step."""
+    """The keyring on disk, changed by one writer at a time and replaced in one step.
+
+    What changes it raises SettingsError, and leaves the file as it is, where that is no keyring.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def records(self) -> list[KeyRecord]:
-        """Return every key's record; none where there is no file."""
-        return list(parse_keyring(self._path.read_text(encoding="utf-8"))) if self._path.exists() else []
+        """Return every key's record; none where there is no file. Raises SettingsError where it is no keyring."""
+        try:
+            return list(parse_keyring(self._path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError):
+            raise _no_keyring(self._path) from None
 
     def issue(self, caller: str, scopes: Iterable[str], environment: str = "dev") -> str:
         """Return a new key for `caller` and record its hash; keys it has stay valid."""
@@ -101,6 +109,10 @@ class KeyringFile:
             written = self._path.with_suffix(".new")
             written.write_text(format_keyring(records), encoding="utf-8")
             written.replace(self._path)
+
+
+def _no_keyring(path: Path) -> SettingsError:
+    return SettingsError(f"KEYRING_FILE: {path} is not a keyring.")
 
 
 def parse_keyring(text: str) -> Keyring:

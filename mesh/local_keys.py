@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from contracts.scopes import all_scopes, scopes_of_caller
 from interceptors.keyring import Keyring
-from mesh.config import SERVICE_NAMES, SettingsError
+from mesh.config import SERVICE_NAMES
 from mesh.keyring import KeyringFile
 
 if TYPE_CHECKING:
@@ -33,10 +33,7 @@ def ensure_local_keys(settings: Settings) -> None:
     keyring cannot be read.
     """
     keyring = KeyringFile(settings.keyring_path)
-    try:
-        known = Keyring(keyring.records())
-    except (OSError, ValueError):
-        raise SettingsError(f"KEYRING_FILE: {settings.keyring_path} is not a keyring.") from None
+    known = Keyring(keyring.records())
     for caller in (*SERVICE_NAMES, OPERATOR):
         scopes = default_scopes(caller) or frozenset()
         path = settings.key_path_of(caller)

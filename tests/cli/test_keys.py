@@ -112,6 +112,20 @@ def test_a_revoked_key_opens_nothing_any_more(solo60: Solo60, tmp_path: Path) ->
     assert keyring_in(tmp_path).find(key, datetime.now(UTC)) is None
 
 
+@pytest.mark.parametrize("arguments", [("list",), ("issue", "gym"), ("rotate", "gym"), ("revoke", "nothing")])
+def test_a_file_that_is_no_keyring_is_named_and_left_alone(
+    solo60: Solo60, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """A setting that leads to the wrong file: exit code 2, one sentence, and the file is whole."""
+    path = tmp_path / "keyring.json"
+    path.write_text("a diary")
+
+    done = solo60("keys", *arguments)
+
+    assert (done.exit_code, done.out, done.err) == (2, "", f"KEYRING_FILE: {path} is not a keyring.\n")
+    assert path.read_text() == "a diary"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
