@@ -17,6 +17,7 @@ from interceptors.context import current_context
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from interceptors.context import CallContext
     from mesh.database import Connection
 
 Response = TypeVar("Response", bound=Message)
@@ -42,6 +43,19 @@ _FIND = "select request_sha256, response from idempotency_keys where caller = $1
 _KEEP = "update idempotency_keys set response = $4 where caller = $1 and request_type = $2 and key = $3"
 
 
+def keyed_call() -> CallContext:
+    """Return the context of the call being served; raise IdempotencyKeyMissing outside of a call with a key."""
+    context = current_context()
+    if context is None or not context.idempotency_key:
+        raise IdempotencyKeyMissing
+    return context
+
+
+def fingerprint_of(request: Message) -> bytes:
+    """Return what tells a request from another one that comes with the same key: the SHA-256 of its content."""
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+
+
 async def once(
     connection: Connection,
     request: Message,
@@ -57,11 +71,9 @@ async def once(
     Raises IdempotencyKeyReused when the key came with another request before, RequestInProgress when an earlier call
     with it takes too long to wait for, IdempotencyKeyMissing outside of a call with a key.
     """
-    context = current_context()
-    if context is None or not context.idempotency_key:
-        raise IdempotencyKeyMissing
-    claim = (context.caller, request.DESCRIPTOR.full_name, context.idempotency_key)
-    fingerprint = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+    call = keyed_call()
+    claim = (call.caller, request.DESCRIPTOR.full_name, call.idempotency_key)
+    fingerprint = fingerprint_of(request)
     try:
         is_first = await connection.fetchval(_CLAIM, *claim, fingerprint)
     except asyncpg.LockNotAvailableError as error:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from contracts.errors import IdempotencyKeyMissing, Violation
-from interceptors.context import current_context
+from contracts.errors import Violation
+from mesh.idempotency import fingerprint_of, keyed_call
 from mesh.request_rules import require
 from services.session import domain
 from services.session.domain import Means, Status
@@ -36,11 +35,8 @@ def order_of(request: BookSessionRequest) -> domain.Order:
 
 def call_of(request: BookSessionRequest) -> domain.BookingCall:
     """Return what tells the call being served from others; raise IdempotencyKeyMissing outside of a call with a key."""
-    context = current_context()
-    if context is None or not context.idempotency_key:
-        raise IdempotencyKeyMissing
-    fingerprint = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
-    return domain.BookingCall(context.caller, context.idempotency_key, fingerprint, context.correlation_id)
+    call = keyed_call()
+    return domain.BookingCall(call.caller, call.idempotency_key, fingerprint_of(request), call.correlation_id)
 
 
 def period_of(message: Period) -> domain.Period:
