@@ -21,7 +21,7 @@ from google.rpc import code_pb2
 import solo60
 from contracts.call_graph import problems_of_calls
 from contracts.method import methods_of
-from contracts.policy import REPEATABLE_LEVELS, read_retry, seconds
+from contracts.policy import read_retry, seconds
 from contracts.service_error import FIRST_DOMAIN_REASON
 from solo60.common.v1.errors_pb2 import ErrorReason
 from solo60.mesh.v1 import policy_pb2
@@ -37,6 +37,7 @@ Value = TypeVar("Value")
 
 LONGEST_DEADLINE_S = 3600
 MOST_ATTEMPTS = 5
+REPEATABLE_LEVELS = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 # AIP-194: after any other code a repetition is futile, or the call may have had its effect.
 RETRYABLE_CODES = frozenset({code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED, code_pb2.ABORTED})
 _SCOPE_FORM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")

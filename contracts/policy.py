@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
-from google.protobuf.descriptor_pb2 import MethodOptions
 
 from contracts.service_error import PLATFORM_REASONS, status_of_number
 from solo60.mesh.v1 import policy_pb2
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
 
     from solo60.common.v1.errors_pb2 import ErrorReason
-
-REPEATABLE_LEVELS = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 
 
 class ContractError(Exception):
@@ -43,7 +40,6 @@ class Policy:
     scopes: frozenset[str]
     retry: Retry | None = None
     idempotency_key_required: bool = False
-    repeatable: bool = False
     calls: tuple[str, ...] = ()
     errors: frozenset[ErrorReason.ValueType] = PLATFORM_REASONS
     contract_only: bool = False
@@ -60,7 +56,6 @@ def read_policy(method: MethodDescriptor) -> Policy:
         scopes=frozenset(declared.scopes),
         retry=read_retry(declared.retry) if declared.HasField("retry") else None,
         idempotency_key_required=declared.idempotency == policy_pb2.IDEMPOTENCY_REQUIRED,
-        repeatable=options.idempotency_level in REPEATABLE_LEVELS,
         calls=tuple(declared.calls),
         errors=PLATFORM_REASONS | frozenset(declared.errors),
         contract_only=declared.contract_only,
