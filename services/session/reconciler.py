@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from contracts.errors import ServiceError
+from contracts.errors import InvalidRequest, ServiceError
 from interceptors.context import detached_work
 from solo60.payment.v1.payment_pb2 import RefundSessionRequest
 
@@ -113,7 +113,11 @@ class Reconciler:
         await self._due_work.note_refunded(session.session_id)
 
     async def _mail(self, session: Session, mail: Mail) -> None:
-        await self._mailer.send(session, mail)
+        try:
+            await self._mailer.send(session, mail)
+        except InvalidRequest:
+            # The address is one that no mail can go to: no repetition mends that.
+            _log.exception("mail given up", mail=mail, session_id=str(session.session_id))
         await self._due_work.note_mailed(session.session_id, mail)
 
 

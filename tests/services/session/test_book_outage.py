@@ -231,3 +231,14 @@ async def let_expire(town: Town, session_id: str) -> None:
     """Let the time pass that a booking has."""
     async with town.mesh.database("session").transaction() as connection:
         await connection.execute("update sessions set due_time = now() where session_id = $1", UUID(session_id))
+
+
+async def test_an_address_that_takes_no_mail_leaves_nothing_due_for_ever(town: Town) -> None:
+    """The booking stands, and a mail that communication refuses for good is given up."""
+    member = await town.a_member(email="two..dots@members.example")
+
+    session = await town.booked(order(member, await town.a_gym()))
+
+    await town.settled()
+    assert (await town.session(session.session_id)).status == session.status
+    assert await town.mails(0) == []
