@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mesh.config import SERVICE_NAMES, child_environment
+from tests.support.folders import folder_for_all
 from tests.support.ports import free_ports
 
 RUNS = 3
@@ -32,10 +32,9 @@ def main() -> None:
     kept_s: list[float] = []
     memory_mib: dict[str, float] = {}
     for _ in range(RUNS):
-        with tempfile.TemporaryDirectory(prefix="solo60-bench-") as folder:
-            Path(folder).chmod(0o755)
-            empty_s.append(measure_start(Path(folder))[0])
-            seconds, memory_mib = measure_start(Path(folder))
+        with folder_for_all() as folder:
+            empty_s.append(measure_start(folder)[0])
+            seconds, memory_mib = measure_start(folder)
             kept_s.append(seconds)
     figures = {"empty_database_s": empty_s, "kept_database_s": kept_s, "resident_mib": memory_mib}
     OUTPUT.parent.mkdir(exist_ok=True)

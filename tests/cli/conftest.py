@@ -8,7 +8,8 @@ import pytest
 
 from cli.main import main
 from mesh.config import SERVICE_NAMES
-from tests.support.local_mesh import free_ports, local_mesh
+from tests.support.local_mesh import local_mesh
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from pathlib import Path

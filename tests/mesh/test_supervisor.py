@@ -10,7 +10,8 @@ from mesh.config import SERVICE_NAMES, SettingsError
 from mesh.health_probe import SERVING, UNREACHABLE, probe_of
 from mesh.supervised_settings import environment_of_service, inbox_port, refuse_ports_in_use
 from mesh.supervisor import Mesh, MeshError
-from tests.support.local_mesh import LocalMesh, free_ports
+from tests.support.local_mesh import LocalMesh
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,10 +8,8 @@ A test that stops or kills its mesh makes one: `with LocalMesh.in_new_folder() a
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +20,11 @@ import pytest
 
 from mesh.config import SERVICE_NAMES, Settings, child_environment
 from mesh.postgres import erase
+from tests.support.folders import folder_for_all
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PATIENCE_S = 60.0
 SOLO60 = Path(sys.executable).with_name("solo60")
@@ -55,14 +55,13 @@ class LocalMesh:
     @contextmanager
     def in_new_folder(cls) -> Iterator[LocalMesh]:
         """Make a mesh that may be started, in a folder that user nobody can enter; nothing of it is left behind."""
-        with tempfile.TemporaryDirectory(prefix="solo60-test-") as name:
-            Path(name).chmod(0o755)
-            mesh = cls(Path(name))
+        with folder_for_all() as folder:
+            mesh = cls(folder)
             try:
                 yield mesh
             finally:
                 mesh.close()
-                erase(mesh.data_dir / "postgres")
+                erase(mesh.settings.postgres_folder)
 
     def start(self, *options: str, **settings: object) -> subprocess.Popen[bytes]:
         """Start `solo60 up` and do not wait for it; what it writes is in `output`."""
@@ -134,22 +133,9 @@ def all_gone(processes: list[psutil.Process]) -> bool:
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
-def wait_for(condition: object) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     """Wait until a condition holds; fail when that takes a minute."""
-    assert callable(condition)
     give_up_at = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < give_up_at, "it did not come true in time"
         time.sleep(0.02)
-
-
-def free_ports(number: int) -> list[int]:
-    """Find different ports of 127.0.0.1 that nobody uses at the moment."""
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

@@ -17,9 +17,7 @@ Do not stop it: a test that kills a server starts its own `EmbeddedPostgres` in 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TypeAlias
@@ -30,6 +28,7 @@ import pytest
 
 from mesh.migrations import migrate
 from mesh.postgres import EmbeddedPostgres
+from tests.support.folders import folder_for_all
 
 DatabaseFactory: TypeAlias = Callable[[str], Awaitable[str]]
 
@@ -75,15 +74,15 @@ class PostgresForTests:
 
 @pytest.fixture
 def reachable_folder() -> Iterator[Path]:
-    """Make a temporary folder that user nobody can enter, unlike pytest's own: root's PostgreSQL stays in it."""
-    with _reachable_folder() as folder:
+    """Make a temporary folder in which root's PostgreSQL stays."""
+    with folder_for_all() as folder:
         yield folder
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresForTests]:
     """Start the session's server; stop and erase it at its end."""
-    with _reachable_folder() as folder:
+    with folder_for_all() as folder:
         server = EmbeddedPostgres(folder / "data", durable=False)
         asyncio.run(server.start())
         try:
@@ -112,11 +111,3 @@ async def empty_database_url(postgres: PostgresForTests) -> AsyncIterator[str]:
     url = await postgres.create()
     yield url
     await postgres.drop(url)
-
-
-@contextmanager
-def _reachable_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="solo60-test-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from pydantic import SecretStr
 
-from contracts.scopes import all_scopes, scopes_of_caller
 from interceptors.keyring import mint_key, record_of_key
 from mesh.channel import Channels, Stub
 from mesh.config import SERVICE_NAMES, Settings
 from mesh.database import Database
 from mesh.keyring import format_keyring
+from mesh.local_keys import OPERATOR, default_scopes
 from mesh.process import serving
 from tests.support.ports import free_ports
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from mesh.channel import StubClass
     from mesh.service import Service
     from tests.support.postgres import DatabaseFactory
-
-OPERATOR = "operator"
 
 
 class Serve(Protocol):
@@ -97,10 +95,7 @@ class MeshForTests:
             await self.stop(name)
 
     def _records(self) -> list[KeyRecord]:
-        return [
-            record_of_key(key, caller, all_scopes() if caller == OPERATOR else scopes_of_caller(caller))
-            for caller, key in self.keys.items()
-        ]
+        return [record_of_key(key, caller, default_scopes(caller) or ()) for caller, key in self.keys.items()]
 
 
 @pytest.fixture
