@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interceptors.client import ClientCall, ClientInterceptor
+from interceptors.errors import CORRELATION_ID as CORRELATION_ID
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from interceptors.server import Proceed
 
-CORRELATION_ID = "x-correlation-id"
 USER_ID = "x-user-id"
 _CORRELATION_ID_FORM = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _USER_ID_FORM = re.compile(r"[A-Za-z0-9_-]{1,64}")
