@@ -21,6 +21,7 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 ACQUIRE_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 10.0
 FAREWELL_TIMEOUT_S = 0.1
+CLOSE_TIMEOUT_S = 10.0
 MAX_REPEATS = 5
 BACKOFF_S = 0.01
 MAX_BACKOFF_S = 0.5
@@ -96,7 +97,7 @@ class Database:
         """Close the pool once its connections are given back, after 10 s at the latest."""
         for pool in (self._pool, self._probes):
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await pool.close()
             except TimeoutError:
                 pool.terminate()

@@ -1,4 +1,4 @@
-"""A service as the mesh runs it, and what it is given to run with."""
+"""Service: what the mesh needs to know of one in order to run it, and what it gives it to run with."""
 
 from __future__ import annotations
 

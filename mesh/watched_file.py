@@ -1,4 +1,4 @@
-"""A file whose content is used all the time and changes now and then."""
+"""Watched files: the content of a file as it is now, without reading it at every use."""
 
 from __future__ import annotations
 

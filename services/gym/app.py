@@ -1,4 +1,4 @@
-"""The gym service as the mesh runs it."""
+"""App: the gym service as the mesh runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The payment service, ready for the mesh to run."""
+"""App: the payment service as the mesh runs it, with the card company of test mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session service as the mesh runs it."""
+"""App: the session service as the mesh runs it, with its due work and its watchers beside it."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ async def _availability(runtime: Runtime) -> AsyncIterator[Availability]:
             yield availability
     finally:
         ending.cancel()
+        await asyncio.wait([ending])
 
 
 SERVICE = Service(

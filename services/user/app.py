@@ -1,4 +1,4 @@
-"""The user service as the mesh runs it."""
+"""App: the user service as the mesh runs it."""
 
 from __future__ import annotations
 
