@@ -40,6 +40,8 @@ SETTINGS = {
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    # Otherwise the DETAIL of a violated constraint shows the row.
+    "log_error_verbosity": "terse",
 }
 # Nothing of the owner's environment may steer the server (PGDATA, PGPORT, LC_*).
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}

@@ -18,6 +18,7 @@ import pytest
 
 from mesh import postgres_place
 from mesh.postgres import EmbeddedPostgres, PostgresError, erase
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -73,13 +74,6 @@ def _as(account: postgres_place.Account | None) -> dict[str, Any]:
     return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
-def free_port() -> int:
-    """Find a port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @asynccontextmanager
 async def another_owner(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """Let another process own the server, in a process group of its own."""
@@ -113,6 +107,21 @@ async def test_the_server_is_tuned_for_many_small_services(reachable_folder: Pat
             "('{fsync,jit,listen_addresses,max_connections,TimeZone,unix_socket_directories}')",
         )
     assert settings == ["on", "off", "127.0.0.1", "200", "UTC", ""]
+
+
+async def test_the_servers_log_holds_no_row(reachable_folder: Path) -> None:
+    """A violated constraint is logged by its name, without the values that violate it."""
+    async with EmbeddedPostgres(reachable_folder / "data", durable=False) as server:
+        await query(server.url, "create table users (email text constraint one_user unique)")
+        connection = await asyncpg.connect(server.url)
+        with pytest.raises(asyncpg.UniqueViolationError, match=r"dana@example\.com"):
+            await connection.executemany("insert into users values ($1)", [("dana@example.com",)] * 2)
+        await connection.close()
+
+    log = (reachable_folder / "data" / "server.log").read_text()
+
+    assert "one_user" in log
+    assert "dana" not in log
 
 
 async def test_no_server_survives_its_stop(reachable_folder: Path) -> None:
@@ -183,7 +192,7 @@ async def test_a_server_without_a_guardian_is_stopped_before_a_new_one_starts(re
         pass
     place = postgres_place.prepare_place(data_dir)
     orphan = await asyncio.create_subprocess_exec(
-        place.binaries / "postgres", "-D", place.folder / "cluster", "-p", str(free_port()), "-h", "127.0.0.1",
+        place.binaries / "postgres", "-D", place.folder / "cluster", "-p", str(free_ports(1)[0]), "-h", "127.0.0.1",
         "-k", "", cwd="/", stderr=asyncio.subprocess.PIPE, **_as(place.account),
     )  # fmt: skip
     assert orphan.stderr is not None
