@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # The key of the advisory lock, the same in every process: "solo60" in ASCII.
 LOCK_KEY = int.from_bytes(b"solo60")
+# The first that has uuidv7().
+OLDEST_SERVER = 18
 CHECKSUMS = """
     create table if not exists mesh_migration_checksums (
         version text primary key,
@@ -48,8 +50,8 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
     """Apply what `folder` holds and the database lacks; return the versions applied now, in order.
 
     A database that is missing is created. When several processes call it at once, one applies and the others wait.
-    Raises MigrationError when the database cannot be reached, when an applied file was changed or removed, or when a
-    file fails: its transaction is rolled back and the ones before it stay applied.
+    Raises MigrationError when the server cannot be reached or is too old, when an applied file was changed or removed,
+    or when a file fails: its transaction is rolled back and the ones before it stay applied.
     """
     migrations = _read(folder)
     try:
@@ -101,15 +103,32 @@ async def _locked(database_url: str) -> AsyncIterator[Connection]:
 async def _connect(database_url: str) -> Connection:
     """Connect to the database, which is created where it is missing."""
     try:
-        return await asyncpg.connect(database_url)
+        connection = await _open(database_url)
     except asyncpg.InvalidCatalogNameError:
         await _create_database(database_url)
-        return await asyncpg.connect(database_url)
+        connection = await _open(database_url)
+    return connection
+
+
+async def _open(database_url: str, database: str | None = None) -> Connection:
+    """Connect to `database`, else to the URL's own, on a server that is new enough; raise MigrationError otherwise."""
+    try:
+        connection = await asyncpg.connect(database_url, database=database)
+    except (OSError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise MigrationError(f"the server cannot be reached: {_without_password(reason, database_url)}.") from None
+    except (ValueError, OverflowError):  # the text quotes what it cannot read, which may be a part of the password
+        raise MigrationError("this is not a valid database URL.") from None
+    version = connection.get_server_version().major
+    if version < OLDEST_SERVER:
+        await connection.close()
+        raise MigrationError(f"the server is PostgreSQL {version}; {OLDEST_SERVER} or newer is needed.")
+    return connection
 
 
 async def _create_database(database_url: str) -> None:
     name = unquote(urlsplit(database_url).path.removeprefix("/"))
-    maintenance = await asyncpg.connect(database_url, database="postgres")
+    maintenance = await _open(database_url, "postgres")
     try:
         quoted = '"' + name.replace('"', '""') + '"'
         await maintenance.execute(f"create database {quoted}")

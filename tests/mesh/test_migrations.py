@@ -148,6 +148,23 @@ async def test_a_missing_folder_is_refused(empty_database_url: str, tmp_path: Pa
         await migrate(empty_database_url, tmp_path / "nowhere")
 
 
+async def test_a_server_that_is_too_old_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, postgres: PostgresForTests, tmp_path: Path, write: Write
+) -> None:
+    """One sentence says which version it is and which is needed."""
+    write("0001_first.sql", "create table first ()")
+    monkeypatch.setattr("mesh.migrations.OLDEST_SERVER", 1000)
+
+    with pytest.raises(MigrationError, match=r"^the server is PostgreSQL 18; 1000 or newer is needed\.$"):
+        await migrate(postgres.url.replace("/postgres?", "/too_old?"), tmp_path)
+
+    connection = await asyncpg.connect(postgres.url)
+    try:
+        assert not await connection.fetchval("select count(*) from pg_database where datname = 'too_old'")
+    finally:
+        await connection.close()
+
+
 @pytest.mark.parametrize("statement", ["select 1 / 0", "do $$ begin raise 's3cr%t!'; end $$"])
 async def test_no_error_shows_the_password(
     postgres: PostgresForTests, empty_database_url: str, tmp_path: Path, write: Write, statement: str
@@ -159,6 +176,7 @@ async def test_no_error_shows_the_password(
         empty_database_url.replace("postgres@127.0.0.1", secret),
         f"postgresql://{secret}:1/database",
         f"postgresql://{secret}:port/database",
+        f"postgresql://{secret}:99999/database",
         f"mysql://{secret}/database",
     ):
         with pytest.raises(MigrationError) as failed:
