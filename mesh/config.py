@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import re
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dotenv.parser import parse_stream
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SERVICE_NAMES = ("auth", "user", "gym", "session", "payment", "subscription", "communication")
 URL_SUFFIX = "_SERVICE_URL"
+ENV_FILE = Path(".env")
+LARGEST_PORT = 65_535
 
 
 class SettingsError(Exception):
@@ -23,7 +27,8 @@ class SettingsError(Exception):
 
 
 def _address(value: str) -> str:
-    if not re.fullmatch(r"([a-z]+:///?)?[^/\s]+:[0-9]{1,5}", value):
+    match = re.fullmatch(r"(?!https?:)([a-z]+:///?)?[^/\s]+:([0-9]{1,5})", value)
+    if match is None or not 0 < int(match[2]) <= LARGEST_PORT:
         raise ValueError('must be "host:port", or a gRPC target such as "dns:///host:port"')
     return value
 
@@ -34,7 +39,7 @@ Address = Annotated[str, AfterValidator(_address)]
 class Settings(BaseSettings):
     """The settings of one process; each field's name in capitals is the environment variable."""
 
-    model_config = SettingsConfigDict(frozen=True, env_file=".env", extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, env_file=ENV_FILE, extra="forbid", env_ignore_empty=True)
 
     # Where each service is found, and by default listens.
     auth_service_url: Address = "127.0.0.1:50051"
@@ -131,6 +136,7 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting
         if name.endswith(URL_SUFFIX) and name.removesuffix(URL_SUFFIX).lower() not in SERVICE_NAMES:
             known = ", ".join(service.upper() + URL_SUFFIX for service in SERVICE_NAMES)
             raise SettingsError(f"{name}: there is no such service; known are {known}.")
+    _refuse_unreadable_lines()
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -139,10 +145,21 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting
         raise SettingsError(f"{name}: {_sentence(first['type'], first['msg'])}.") from None
 
 
+def _refuse_unreadable_lines() -> None:
+    """Raise SettingsError for a line of `.env` that would be passed over in silence."""
+    try:
+        text = ENV_FILE.read_text(encoding="utf-8") if ENV_FILE.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{ENV_FILE}: it cannot be read: {getattr(error, 'strerror', 'not text')}.") from None
+    for binding in parse_stream(StringIO(text)):
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise SettingsError(f"{ENV_FILE}: line {binding.original.line} is not NAME=value.")
+
+
 def _sentence(kind: str, message: str) -> str:
     if kind == "extra_forbidden":
-        return "there is no such setting"
-    return message.removeprefix("Value error, ")
+        return f"there is no such setting, but it stands in {ENV_FILE}"
+    return message.removeprefix("Value error, ").replace("Input should be", "must be").partition(", unable to")[0]
 
 
 def child_environment(**settings: object) -> dict[str, str]:

@@ -42,9 +42,15 @@ def refuse_ports_in_use(settings: Settings) -> None:
 
 
 def inbox_port(settings: Settings) -> int | None:
-    """Return the port of the inbox that a local mesh runs, or None where SMTP_URL leads elsewhere."""
+    """Return the port of the inbox that a local mesh runs, or None where SMTP_URL leads elsewhere.
+
+    Raises SettingsError when its port is none.
+    """
     url = urlsplit(settings.smtp_url.get_secret_value())
-    return (url.port or SMTP_PORT) if url.hostname in LOOPBACK else None
+    try:
+        return (url.port or SMTP_PORT) if url.hostname in LOOPBACK else None
+    except ValueError:
+        raise SettingsError("SMTP_URL: its port is not a number up to 65535.") from None
 
 
 def environment_of_service(settings: Settings, name: str) -> dict[str, str]:

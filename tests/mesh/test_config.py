@@ -63,6 +63,9 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
     [
         ("GYM_SERVICE_URL", "hunter2"),
         ("GYM_SERVICE_URL", "http://hunter2:50051/path"),
+        ("GYM_SERVICE_URL", "http://hunter2:50051"),
+        ("GYM_SERVICE_URL", "hunter2:65536"),
+        ("GYM_SERVICE_URL", "hunter2:0"),
         ("LISTEN_ADDRESS", "hunter2:"),
         ("DATABASE_CONNECTIONS", "hunter2"),
         ("DATABASE_CONNECTIONS", "0"),
@@ -90,7 +93,16 @@ def test_an_unknown_setting_in_the_file_is_refused_by_its_name(folder: Path) -> 
     """A typo is noticed at the start, not in production."""
     (folder / ".env").write_text("DATABSE_URL=postgres://hunter2@db\n")
 
-    with pytest.raises(SettingsError, match=r"^DATABSE_URL: there is no such setting\.$"):
+    with pytest.raises(SettingsError, match=r"^DATABSE_URL: there is no such setting, but it stands in \.env\.$"):
+        load_settings()
+
+
+@pytest.mark.parametrize("line", [b"DRAIN_WAIT_S 1", b"DRAIN_WAIT_S", b"MAIL_FROM='open", b"\xff\xfe"])
+def test_a_line_that_would_be_passed_over_is_refused(folder: Path, line: bytes) -> None:
+    """What stands in the file is in force, or the start stops."""
+    (folder / ".env").write_bytes(b"LOG_LEVEL=info\n" + line + b"\n")
+
+    with pytest.raises(SettingsError, match=r"^\.env: (line 2 is not NAME=value|it cannot be read: not text)\.$"):
         load_settings()
 
 
