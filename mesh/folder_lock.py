@@ -9,6 +9,8 @@ import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from mesh.config import SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -38,13 +40,18 @@ class FolderLock:
 
 @contextmanager
 def folder_locked(folder: Path) -> Iterator[FolderLock]:
-    """Hold the lock of `folder`, which is made where it is missing; raise FolderInUse when another process has it.
+    """Hold the lock of `folder`, which is made where it is missing.
 
-    The lock ends with the process that holds it, however that ends. Its file is removed with it.
+    The lock ends with the process that holds it, however that ends. Its file is removed with it. Raises FolderInUse when
+    another process has it, SettingsError when nothing can be kept in the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_NAME
-    with _locked_file(path) as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = _locked_file(path)
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: nothing can be kept in {folder.absolute()}: {error.strerror}.") from None
+    with held as file:
         lock = FolderLock(file)
         lock.publish()
         try:
@@ -58,7 +65,7 @@ def read_published(folder: Path) -> dict[str, object] | None:
     try:
         with (folder / LOCK_NAME).open(encoding="utf-8") as file:
             return None if _try_lock(file) else _facts(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

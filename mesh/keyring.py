@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -38,14 +39,28 @@ def own_key(settings: Settings) -> Callable[[], str]:
     """Return this process's own key, always as its file says now; raise SettingsError where there is none."""
     literal = settings.service_api_key
     if literal is not None:
+        try:
+            _key_in(literal.get_secret_value())
+        except ValueError:
+            raise SettingsError("SERVICE_API_KEY: this is not a key.") from None
         return literal.get_secret_value
     path = settings.service_api_key_file
     if path is None:
         raise SettingsError("SERVICE_API_KEY: not set, nor is SERVICE_API_KEY_FILE; `solo60 keys issue` makes a key.")
     try:
-        return WatchedFile(path, str.strip)
+        return WatchedFile(path, _key_in)
     except OSError as error:
         raise SettingsError(f"SERVICE_API_KEY_FILE: {path} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise SettingsError(f"SERVICE_API_KEY_FILE: {path} does not hold a key.") from None
+
+
+def _key_in(text: str) -> str:
+    """Return the key in `text`; raise ValueError where it cannot be one, as no header could carry it."""
+    key = text.strip()
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ValueError("not a key")
+    return key
 
 
 class KeyringFile:
@@ -101,8 +116,12 @@ class KeyringFile:
 
     @contextmanager
     def _changing(self) -> Iterator[list[KeyRecord]]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("w") as lock:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self._path.with_suffix(".lock").open("w")
+        except OSError as error:
+            raise SettingsError(f"KEYRING_FILE: {self._path} cannot be written: {error.strerror}.") from None
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             records = self.records()
             yield records

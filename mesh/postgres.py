@@ -102,7 +102,7 @@ class EmbeddedPostgres:
         if word == "ready":
             return int(port)
         reason = (answer + answers.read()).strip().rpartition("\n")[2] or "its guardian process was killed"
-        raise PostgresError(f"PostgreSQL in {self._data_dir} did not start: {reason}")
+        raise PostgresError(f"PostgreSQL in {self._data_dir} did not start: {reason} (`make reset` empties DATA_DIR)")
 
 
 def _release(guardian: subprocess.Popen[str]) -> None:

@@ -111,7 +111,9 @@ def _hand_over(folder: Path, account: Account) -> None:
 def _refuse_foreign(folder: Path) -> None:
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {folder.name}
     if "cluster" not in names and not names <= OURS:
-        raise PostgresError(f"{folder} holds something that is not the embedded PostgreSQL's: choose another folder")
+        raise PostgresError(
+            f"{folder} holds something that is not the embedded PostgreSQL's: choose another folder with DATA_DIR"
+        )
 
 
 def _refuse_running(folder: Path) -> None:

@@ -21,6 +21,8 @@ def main() -> None:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     except (SettingsError, FolderInUse, PostgresError) as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"DATA_DIR: {error.filename} cannot be removed: {error.strerror}.")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mesh.config import SettingsError
 from mesh.folder_lock import LOCK_NAME, FolderInUse, folder_locked, read_published
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ def test_what_the_holder_publishes_is_read_while_it_holds_the_folder(tmp_path: P
     assert read_published(tmp_path) is None
     with folder_locked(tmp_path):
         pass
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """One sentence names the setting."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SettingsError, match=r"^DATA_DIR: .*/file/data: Not a directory\.$"):
+        folder_locked(tmp_path / "file" / "data").__enter__()
 
 
 def test_nobody_else_may_read_where_the_database_is(tmp_path: Path) -> None:

@@ -185,3 +185,23 @@ def test_a_process_finds_its_own_key(path: Path, tmp_path: Path) -> None:
         own_key(settings(path))
     with pytest.raises(SettingsError, match=r"^SERVICE_API_KEY_FILE: .* cannot be read: No such file or directory\.$"):
         own_key(settings(path, service_api_key_file=tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("text", ["", "two lines\nof text", "schlüssel"])
+def test_what_no_header_can_carry_is_not_taken_for_a_key(path: Path, tmp_path: Path, text: str) -> None:
+    """S1: said at the start in one sentence that does not repeat it, not by each call that fails."""
+    file = tmp_path / "key"
+    file.write_text(text)
+
+    with pytest.raises(SettingsError, match=r"^SERVICE_API_KEY: this is not a key\.$"):
+        own_key(settings(path, service_api_key=SecretStr(text)))
+    with pytest.raises(SettingsError, match=r"^SERVICE_API_KEY_FILE: .*/key does not hold a key\.$"):
+        own_key(settings(path, service_api_key_file=file))
+
+
+def test_a_keyring_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """One sentence names the setting, whatever the folder is."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SettingsError, match=r"^KEYRING_FILE: .* cannot be written: "):
+        KeyringFile(tmp_path / "file" / "folder" / "keyring.json").issue("session", SCOPES)
