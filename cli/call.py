@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,28 +83,34 @@ def _stub(channels: Channels, method: Method) -> Any:  # noqa: ANN401 - a stub o
 
 
 def _parse(method: Method, text: str) -> Message:
+    text = _read(text)
+    if not text.lstrip().startswith("{"):
+        raise CommandError(f"The request is not a {method.request_type.DESCRIPTOR.name}: it must be a JSON object.")
     try:
-        return json_format.Parse(_read(text), method.request_type())
+        return json_format.Parse(text, method.request_type())
     except json_format.ParseError as error:
         reason = str(error).partition("\n")[0]
         raise CommandError(f"The request is not a {method.request_type.DESCRIPTOR.name}: {reason}") from None
 
 
 def _read(text: str) -> str:
-    if text == "-":
-        return sys.stdin.read()
-    if not text.startswith("@"):
+    if text != "-" and not text.startswith("@"):
         return text
     try:
-        return Path(text[1:]).read_text(encoding="utf-8")
+        return sys.stdin.read() if text == "-" else Path(text[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{text[1:]} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        name = "Standard input" if text == "-" else text[1:]
+        raise CommandError(f"{name} cannot be read: {getattr(error, 'strerror', 'it is not text')}.") from None
 
 
 def _header(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise CommandError(f'--metadata: "{text}" is not name=value.')
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+(?<!-bin)", name) or not re.fullmatch(r"[ -~]*", value):
+        raise CommandError(
+            f'--metadata: "{name}" cannot be sent: a header is of letters, digits and -_., all in ASCII.'
+        )
     return name.lower(), value
 
 

@@ -7,15 +7,15 @@ import asyncio
 import typer
 from rich.table import Table
 
-from cli.screen import JsonFlag, out, print_json
+from cli.screen import JsonFlag, out, print_json, remarks
 from contracts.method import methods_of
 from contracts.services import SERVICES
 from mesh.config import SERVICE_NAMES, Settings, load_settings
-from mesh.health_probe import SERVING, probe_of
+from mesh.health_probe import SERVING, UNREACHABLE, probe_of
 from mesh.local_keys import OPERATOR
 
 Report = dict[str, dict[str, object]]
-CONTRACT_ONLY_NOTE = "contract only: calls answer UNIMPLEMENTED"
+CONTRACT_ONLY_NOTE = "contract only, not implemented"
 
 
 def health(*, as_json: JsonFlag = False) -> None:
@@ -25,6 +25,8 @@ def health(*, as_json: JsonFlag = False) -> None:
         print_json(report)
     else:
         out.print(health_table(report))
+        if all(entry["status"] == UNREACHABLE for entry in report.values()):
+            remarks.print("Nobody answers: `make run` starts the mesh.")
     if any(entry["status"] != SERVING for entry in report.values()):
         raise typer.Exit(1)
 

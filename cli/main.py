@@ -49,8 +49,10 @@ def main() -> NoReturn:
         raise SystemExit(EXIT_BAD_SETTINGS) from None
     except (CommandError, InboxError, MeshError, MigrationError, PostgresError) as error:
         _say(error)
+    except OSError as error:
+        _say(f"{error.filename or 'The system says'}: {error.strerror}.")
     raise SystemExit(EXIT_FAILED)
 
 
-def _say(error: Exception) -> None:
+def _say(error: Exception | str) -> None:
     remarks.print(str(error), style="red", markup=False)

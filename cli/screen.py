@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from contracts.errors import Unavailable
+
 if TYPE_CHECKING:
     from contracts.errors import ServiceError
 
@@ -38,9 +40,11 @@ def print_service_error(error: ServiceError) -> None:
     for name, fact in error.metadata.items():
         remarks.print(f"  {name}: {fact}", markup=False)
     if error.callee:
-        remarks.print(f"  answered by: {error.callee}", markup=False)
+        remarks.print(f"  method: {error.callee}", markup=False)
     if error.correlation_id:
         remarks.print(f"  correlation id: {error.correlation_id}", markup=False)
+    elif isinstance(error, Unavailable):
+        remarks.print("Nobody answered: `solo60 health` tells which services run, `make run` starts them.")
 
 
 def service_error_as_json(error: ServiceError) -> dict[str, object]:

@@ -48,7 +48,9 @@ def _add(tree: Tree, span: StoredSpan, spans: Sequence[StoredSpan]) -> None:
 
 def _line(span: StoredSpan, served: StoredSpan | None) -> Text:
     hop = f"{span.service} → {served.service}" if served else span.service
-    line = Text.assemble((hop, "bold"), f"  {short_name(span)}  ", (f"{span.duration_ms:.1f} ms", "cyan"))
+    # Who serves it says of which service the method is.
+    name = short_name(span).rpartition("/")[2] if served else short_name(span)
+    line = Text.assemble((hop, "bold"), f"  {name}  ", (f"{span.duration_ms:.1f} ms", "cyan"))
     if served:
         line.append(f"  ({served.duration_ms:.1f} ms inside)", "dim")
     error = span.error or (served.error if served else None)

@@ -81,7 +81,7 @@ class _Run:
         try:
             with _progress() as self._show:
                 await self._mesh.start()
-            out.print(health_table(await health_of_all(self._settings)))
+            out.print(health_table(await health_of_all(self._settings)), "", sep="\n")
             self.exit_code = await self._show_demo() if self._demo else 0
             out.print(NEXT % self._settings.log_folder, markup=False)
             await self._watch()
@@ -110,7 +110,13 @@ class _Run:
         while True:
             for name, code in self._mesh.ended().items():
                 if name not in told:
-                    remarks.print(f"{name} ended by itself with exit code {code}.", style="red")
+                    log = self._settings.log_folder / f"{name}.jsonl"
+                    how = f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
+                    remarks.print(
+                        f"{name} {how}; the others stay up. Its log is {log}; Ctrl-C and a new start bring it back.",
+                        style="red",
+                        markup=False,
+                    )
                     told.add(name)
             await asyncio.sleep(WATCH_INTERVAL_S)
 

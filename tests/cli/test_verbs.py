@@ -27,7 +27,7 @@ def test_health_says_which_services_are_contracts_only(solo60: Solo60) -> None:
     """C1: nobody takes a healthy process for a finished service."""
     lines = solo60("health").out.splitlines()
 
-    noted = [line.split()[0] for line in lines if "contract only: calls answer UNIMPLEMENTED" in line]
+    noted = [line.split()[0] for line in lines if "contract only, not implemented" in line]
     assert noted == ["auth", "subscription"]
 
 
@@ -47,6 +47,8 @@ def test_without_a_key_nothing_is_called(solo60: Solo60, tmp_path: Path, command
     ("request_json", "words"),
     [
         ("{", "Failed to load JSON"),
+        ("[]", "it must be a JSON object"),
+        ("5", "it must be a JSON object"),
         ('{"gymid": "1"}', 'no field named "gymid"'),
         ('{"gym_id": 1}', "Failed to parse gym_id field"),
         ("@/nowhere/request.json", "/nowhere/request.json cannot be read: No such file or directory."),
@@ -60,6 +62,31 @@ def test_a_request_that_does_not_fit_is_refused_before_it_is_sent(
 
     assert (done.exit_code, done.out) == (1, "")
     assert words in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("header", ["two words=1", "größe=1", "x-size=größe", "x-bytes-bin=1", "=1", "x-size"])
+def test_a_header_that_cannot_be_sent_is_refused(solo60: Solo60, header: str) -> None:
+    """Before anything is sent, in one sentence that names the option."""
+    done = solo60("call", "gym.ListGyms", "--metadata", header)
+
+    assert (done.exit_code, done.out) == (1, "")
+    assert done.err.startswith("--metadata: ")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [("up",), ("migrate",), ("keys", "issue", "gym"), ("call", "gym.ListGyms")])
+def test_a_folder_where_nothing_can_be_kept_is_named(
+    solo60: Solo60, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """One sentence, no traceback."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "file" / "data"))
+
+    done = solo60(*command)
+
+    assert done.exit_code != 0
+    assert str(tmp_path / "file") in done.err
     assert done.err.count("\n") == 1
 
 
