@@ -42,8 +42,8 @@ class FolderLock:
 def folder_locked(folder: Path) -> Iterator[FolderLock]:
     """Hold the lock of `folder`, which is made where it is missing.
 
-    The lock ends with the process that holds it, however that ends. Its file is removed with it. Raises FolderInUse when
-    another process has it, SettingsError when nothing can be kept in the folder.
+    The lock ends with the process that holds it, however that ends. Its file is removed with it. Raises FolderInUse
+    when another process has it, SettingsError when nothing can be kept in the folder.
     """
     path = folder / LOCK_NAME
     try:
