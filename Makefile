@@ -29,14 +29,14 @@ lint: setup ## format, style, types, layers, contracts
 	@ruff check --quiet
 	@mypy
 	@lint-imports --no-logo
-	@buf format --exit-code >/dev/null || { echo "contracts are not formatted: run make fmt" >&2; exit 1; }
+	@buf format proto --exit-code >/dev/null || { echo "contracts are not formatted: run make fmt" >&2; exit 1; }
 	@buf lint
 	@python -m contracts.linter
 
 fmt: setup ## format the code and the contracts
 	@ruff check --fix --quiet
 	@ruff format --quiet
-	@buf format --write
+	@buf format proto --write
 
 gen: setup ## rebuild gen/ from proto/
 	@buf generate
