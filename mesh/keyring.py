@@ -31,8 +31,8 @@ def accepted_keys(settings: Settings) -> Callable[[], Keyring]:
         return WatchedFile(path, parse_keyring)
     except FileNotFoundError:
         raise SettingsError(f"KEYRING_FILE: there is no file {path}; `solo60 keys issue` makes it.") from None
-    except (OSError, ValueError):
-        raise _no_keyring(path) from None
+    except (OSError, ValueError) as error:
+        raise _no_keyring(path, error) from None
 
 
 def own_key(settings: Settings) -> Callable[[], str]:
@@ -78,8 +78,8 @@ class KeyringFile:
             return list(parse_keyring(self._path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return []
-        except (OSError, ValueError):
-            raise _no_keyring(self._path) from None
+        except (OSError, ValueError) as error:
+            raise _no_keyring(self._path, error) from None
 
     def issue(self, caller: str, scopes: Iterable[str], environment: str = "dev") -> str:
         """Return a new key for `caller` and record its hash; keys it has stay valid."""
@@ -130,7 +130,9 @@ class KeyringFile:
             written.replace(self._path)
 
 
-def _no_keyring(path: Path) -> SettingsError:
+def _no_keyring(path: Path, error: Exception) -> SettingsError:
+    if isinstance(error, PermissionError):
+        return SettingsError(f"KEYRING_FILE: {path} cannot be read: {error.strerror}.")
     return SettingsError(f"KEYRING_FILE: {path} is not a keyring.")
 
 
