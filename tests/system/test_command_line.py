@@ -35,7 +35,7 @@ def test_the_demo_is_readable_by_people(local_mesh: LocalMesh) -> None:
     shown = local_mesh.solo60("demo", "booking").stdout
 
     assert "Hello Dana Demo," in shown
-    assert "session → payment  PaymentService/ChargeSession" in shown
+    assert "session → payment  ChargeSession" in shown
     assert "ms inside)" in shown
     assert "SLOT_TAKEN" in shown
     assert "UNAUTHENTICATED" in shown
