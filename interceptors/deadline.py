@@ -39,13 +39,19 @@ def remaining_s() -> float | None:
 
 
 class ServerDeadline(ServerInterceptor):
-    """Ends a call at the caller's deadline or the contract's ceiling, whichever is sooner, and refuses what is late."""
+    """Ends a call at the caller's deadline or the contract's ceiling, whichever is sooner, and refuses what is late.
+
+    The ceiling is `factor` times what the contract says.
+    """
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self._factor = factor
 
     def applies_to(self, method: Method) -> bool:
         return math.isfinite(method.policy.deadline_s)
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        budget_s = min(call.remaining_s, call.method.policy.deadline_s)
+        budget_s = min(call.remaining_s, call.method.policy.deadline_s * self._factor)
         if budget_s < LEAST_TIME_S:
             raise DeadlineExceeded("The call arrived with no time left to serve it.")
         context = current_context()
@@ -63,11 +69,15 @@ class ServerDeadline(ServerInterceptor):
 class ClientDeadline(ClientInterceptor):
     """Gives every call the contract's deadline, or less: what the caller asks for, or what the call it serves has left.
 
-    A call for which nothing is left raises DeadlineExceeded and is not sent.
+    The contract's deadline counts `factor` times. A call for which nothing is left raises DeadlineExceeded and is not
+    sent.
     """
 
+    def __init__(self, factor: float = 1.0) -> None:
+        self._factor = factor
+
     def start(self, call: ClientCall) -> None:
-        limits_s = [call.method.policy.deadline_s]
+        limits_s = [call.method.policy.deadline_s * self._factor]
         if call.timeout_s is not None:
             limits_s.append(call.timeout_s)
         left_s = remaining_s()

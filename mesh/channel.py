@@ -39,7 +39,7 @@ class Channels:
 
     def __init__(self, settings: Settings, key: Callable[[], str]) -> None:
         self._settings = settings
-        self._interceptors = client_chain(client_interceptors(key))
+        self._interceptors = client_chain(client_interceptors(settings, key))
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     def stub(self, stub_type: StubClass[Stub]) -> Stub:
@@ -61,10 +61,10 @@ class Channels:
         self._channels.clear()
 
 
-def client_interceptors(key: Callable[[], str]) -> list[ClientInterceptor]:
+def client_interceptors(settings: Settings, key: Callable[[], str]) -> list[ClientInterceptor]:
     """Return the interceptors of every client, outermost first: the one place where their order stands."""
     return [
-        ClientDeadline(),
+        ClientDeadline(settings.deadline_factor),
         ClientContext(),
         ClientApiKey(key),
         ClientIdempotencyKey(),

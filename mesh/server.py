@@ -46,7 +46,7 @@ def server_interceptors(settings: Settings, keyring: Callable[[], Keyring]) -> l
         ServerTracing(trace.get_tracer_provider(), frozenset({HEALTH_SERVICE, REFLECTION_SERVICE})),
         ServerAccessLog(log_requests=settings.log_requests, quiet_services=frozenset({HEALTH_SERVICE})),
         ServerApiKey(keyring, open_services(settings)),
-        ServerDeadline(),
+        ServerDeadline(settings.deadline_factor),
         ServerIdempotencyKey(),
         ServerValidation(),
     ]

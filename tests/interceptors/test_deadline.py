@@ -70,8 +70,25 @@ async def test_the_server_allows_no_more_than_the_contract(
     assert 0 < seen[0] <= ceiling_s
 
 
-async def test_a_call_without_a_deadline_ends_at_the_contracts(echo: EchoServer) -> None:
+@pytest.mark.parametrize("factor", [0.5, 3.0])
+async def test_a_setting_stretches_or_shortens_the_deadline_of_the_contract(
+    serve_echo: ServeEcho, factor: float
+) -> None:
+    """DEADLINE_FACTOR counts at the client and at the server, so that one can sit in a debugger."""
+    echo = await serve_echo(deadline_factor=factor)
+    seen = budgets(echo)
+
+    await echo.stub().Echo(HI)
+    await call_with(echo, None)
+
+    sent_s, ceiling_s = seen
+    assert factor * CONTRACT_S / 2 < sent_s <= factor * CONTRACT_S * ROUNDING
+    assert factor * CONTRACT_S / 2 < ceiling_s <= factor * CONTRACT_S
+
+
+async def test_a_call_without_a_deadline_ends_at_the_contracts(serve_echo: ServeEcho) -> None:
     """T-b1: the server itself ends it, and the handler is cancelled."""
+    echo = await serve_echo(deadline_factor=0.1)
     ended = asyncio.Event()
 
     async def hook() -> None:
@@ -86,7 +103,7 @@ async def test_a_call_without_a_deadline_ends_at_the_contracts(echo: EchoServer)
         await call_with(echo, None)
 
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert caught.value.details() == "solo60.example.v1.EchoService/Echo did not finish in 2 s."
+    assert caught.value.details() == "solo60.example.v1.EchoService/Echo did not finish in 0.2 s."
     await ended.wait()
 
 

@@ -67,13 +67,14 @@ class EchoServer:
         self, servicer: EchoServicer, application: Sequence[AsyncServerInterceptor], settings: Settings
     ) -> None:
         self.servicer = servicer
+        self._settings = settings
         self.key = mint_key("test")
         self.keyring = Keyring([record_of_key(self.key, CALLER, SCOPES)])
         self.address = ""
         self._exporter = InMemorySpanExporter()
         self.tracers = TracerProvider(shutdown_on_exit=False)
         self.tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
-        chain = ServerChain(self._server_interceptors(settings), application)
+        chain = ServerChain(self._server_interceptors(), application)
         self._server = grpc.aio.server(interceptors=[chain])
         self._channels: list[grpc.aio.Channel] = []
 
@@ -115,16 +116,19 @@ class EchoServer:
         """Return the finished spans of both sides, in the order of their start."""
         return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
 
-    def _server_interceptors(self, settings: Settings) -> list[ServerInterceptor]:
+    def _server_interceptors(self) -> list[ServerInterceptor]:
         tracing = ServerTracing(self.tracers, frozenset({HEALTH_SERVICE, REFLECTION_SERVICE}))
         return [
             tracing if isinstance(each, ServerTracing) else each
-            for each in server_interceptors(settings, lambda: self.keyring)
+            for each in server_interceptors(self._settings, lambda: self.keyring)
         ]
 
     def _client_interceptors(self, key: str) -> list[ClientInterceptor]:
         tracing = ClientTracing(self.tracers)
-        return [tracing if isinstance(each, ClientTracing) else each for each in client_interceptors(lambda: key)]
+        return [
+            tracing if isinstance(each, ClientTracing) else each
+            for each in client_interceptors(self._settings, lambda: key)
+        ]
 
 
 class ServeEcho(Protocol):

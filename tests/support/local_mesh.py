@@ -41,6 +41,8 @@ class LocalMesh:
             "data_dir": self.data_dir,
             "smtp_url": f"smtp://127.0.0.1:{smtp_port}",
             "drain_wait_s": 0.1,
+            # A busy machine is no reason for a call to end before its time.
+            "deadline_factor": 10.0,
             **{f"{name}_service_url": f"127.0.0.1:{port}" for name, port in zip(SERVICE_NAMES, ports, strict=True)},
         }
         self.settings = self.settings_with()
