@@ -8,6 +8,7 @@ from opentelemetry.trace import StatusCode
 
 from interceptors.context import current_context
 from solo60.example.v1 import echo_pb2
+from tests.support.echo import EchoServicer
 from tests.support.echo_server import Endless
 
 if TYPE_CHECKING:
@@ -153,6 +154,33 @@ async def test_a_thousand_cancelled_calls_leave_no_task(echo: EchoServer) -> Non
     assert current_context() is None
     await echo.stop()
     await until_ended(asyncio.all_tasks() - before)
+
+
+class Impatient(EchoServicer):
+    """Answers the first request and reads no further."""
+
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ANN401, ARG002, N802 - as generated
+        """Answer with the first text alone."""
+        return echo_pb2.EchoJoinedResponse(text=(await anext(request_iterator)).text)
+
+    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as generated
+        """Answer the first text alone."""
+        yield echo_pb2.EchoEachResponse(text=(await anext(request_iterator)).text)
+
+
+async def test_an_answer_before_the_last_request_is_a_good_one(serve_echo: ServeEcho) -> None:
+    """The server may end a call well while its client still writes; grpc.aio alone would tell of an INTERNAL error."""
+    before = asyncio.all_tasks()
+    echo = await serve_echo(Impatient())  # type: ignore[abstract]  # Promise is but promised
+    stub = echo.stub()
+
+    answers = [answer.text async for answer in stub.EchoEach(echo_pb2.EchoEachRequest(text="hi") for _ in range(2000))]
+    joined = await stub.EchoJoined(echo_pb2.EchoJoinedRequest(text="hi") for _ in range(2000))
+    await echo.stop()
+    await until_ended(asyncio.all_tasks() - before)
+
+    assert (answers, joined.text) == (["hi"], "hi")
+    assert [span.status.is_ok for span in echo.spans()] == [True] * 4
 
 
 async def until_ended(tasks: set[asyncio.Task[Any]]) -> None:
