@@ -21,6 +21,7 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 ACQUIRE_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 10.0
 FAREWELL_TIMEOUT_S = 0.1
+RELEASE_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 10.0
 MAX_REPEATS = 5
 BACKOFF_S = 0.01
@@ -201,7 +202,9 @@ class Database:
                 raise
             raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}") from error
         finally:
-            await self._pool.release(connection)
+            # Whatever becomes of the connection, what the call did with it stands: asyncpg closes one that fails here.
+            with suppress(*_TROUBLE):
+                await self._pool.release(connection, timeout=RELEASE_TIMEOUT_S)
 
     async def _acquire(self) -> Connection:
         remaining_s = self._remaining_s()

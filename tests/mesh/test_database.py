@@ -12,6 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
+import mesh.database
 from mesh.database import Connection, Database, DatabaseTooSlow, DatabaseUnavailable
 from mesh.postgres import EmbeddedPostgres
 
@@ -105,6 +106,35 @@ async def test_a_call_without_time_is_not_one_without_limit(database: Database, 
     with pytest.raises(DatabaseTooSlow):
         async with database.connection() as connection:
             await connection.execute("select pg_sleep(60)")
+
+
+async def test_a_connection_is_given_back_in_time_of_its_own(database: Database, remaining: Remaining) -> None:
+    """What a call did stands, and its connection serves the next one, also where little of its time was left."""
+    remaining.seconds = 0.1
+    async with database.connection() as connection:
+        pid = connection.get_server_pid()
+        psutil.Process(pid).suspend()
+        asyncio.get_running_loop().call_later(0.3, psutil.Process(pid).resume)
+    remaining.seconds = None
+
+    async with database.connection() as connection:
+        assert connection.get_server_pid() == pid
+
+
+async def test_a_connection_that_is_lost_on_its_way_back_takes_nothing_with_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a call did stands, and the next one gets another connection."""
+    monkeypatch.setattr(mesh.database, "RELEASE_TIMEOUT_S", 0.1)
+    async with database.connection() as connection:
+        pid = connection.get_server_pid()
+        await connection.execute("update number set value = 1")
+        psutil.Process(pid).suspend()
+        asyncio.get_running_loop().call_later(0.3, psutil.Process(pid).resume)
+
+    async with database.connection() as connection:
+        assert connection.get_server_pid() != pid
+    assert await value(database) == 1
 
 
 async def test_a_slow_statement_ends_when_the_call_does(database: Database, remaining: Remaining) -> None:
