@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 CHECK_INTERVAL_S = 1.0
+# One check may fail because the process is busy, which is no reason for all its callers to leave it.
+FAILURES_TO_STOP = 2
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -43,7 +45,10 @@ class Health:
 
     @asynccontextmanager
     async def following(self, is_ready: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-        """Ask `is_ready` now and every second, and say what it says, until the context ends."""
+        """Ask `is_ready` now and every second, and say what it says, until the context ends.
+
+        Only when it has said no twice in a row does SERVING end.
+        """
         await self.say(serving=await is_ready())
         following = asyncio.create_task(self._follow(is_ready))
         try:
@@ -53,6 +58,9 @@ class Health:
             await asyncio.wait([following])
 
     async def _follow(self, is_ready: Callable[[], Awaitable[bool]]) -> None:
+        failures = 0
         while True:
             await asyncio.sleep(CHECK_INTERVAL_S)
-            await self.say(serving=await is_ready())
+            failures = 0 if await is_ready() else failures + 1
+            if failures in (0, FAILURES_TO_STOP):
+                await self.say(serving=failures == 0)

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import grpc
 import grpc.aio
@@ -15,10 +16,12 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from pydantic import SecretStr
 
+import mesh.health
 import mesh.watched_file
 from interceptors.keyring import mint_key, record_of_key
 from mesh.config import Settings, SettingsError
 from mesh.keyring import format_keyring
+from mesh.postgres import EmbeddedPostgres
 from mesh.process import serving
 from mesh.service import Service
 from solo60.example.v1 import echo_pb2
@@ -101,6 +104,27 @@ async def test_a_service_is_served_with_health_and_reflection(settings: Settings
         "grpc.reflection.v1alpha.ServerReflection",
         "solo60.example.v1.EchoService",
     ]
+
+
+async def test_health_follows_the_database(
+    settings: Settings, servicer: EchoServicer, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S5: who cannot reach its database says NOT_SERVING, and SERVING again once it can."""
+    monkeypatch.setattr(mesh.health, "CHECK_INTERVAL_S", 0.01)
+    postgres = EmbeddedPostgres(reachable_folder / "data", durable=False)
+    await postgres.start()
+    own = settings.model_copy(update={"database_url": SecretStr(postgres.url)})
+    port = urlsplit(postgres.url).port or 0
+    async with serving(echo_service(servicer), own, "127.0.0.1:0") as server, connected(server) as channel:
+        watching = health_of(channel).Watch(CHECK)
+        assert (await watching.read()).status == SERVING
+
+        await postgres.stop()
+
+        assert (await watching.read()).status == NOT_SERVING
+        async with EmbeddedPostgres(reachable_folder / "data", port=port, durable=False):
+            assert (await watching.read()).status == SERVING
+            watching.cancel()
 
 
 async def test_a_stop_is_announced_before_the_port_closes(settings: Settings, servicer: EchoServicer) -> None:
