@@ -45,11 +45,11 @@ class Health:
 
     @asynccontextmanager
     async def following(self, is_ready: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-        """Ask `is_ready` now and every second, and say what it says, until the context ends.
+        """Say SERVING, ask `is_ready` every second, and say what it says, until the context ends.
 
         Only when it has said no twice in a row does SERVING end.
         """
-        await self.say(serving=await is_ready())
+        await self.say(serving=True)
         following = asyncio.create_task(self._follow(is_ready))
         try:
             yield
