@@ -63,10 +63,11 @@ class DatabaseTooSlow(DeadlineExceeded):
 class Database:
     """A pool of connections to one PostgreSQL database, in UTC.
 
-    `remaining_s` says how much time the current call has left, None for no limit: no statement runs longer than that,
-    and none waits for a lock longer than half of it; what takes longer raises DatabaseTooSlow once it leaves the
-    connection's context, inside of which it is asyncpg's QueryCanceledError or LockNotAvailableError. `rng` spreads the
-    repeats of `run`. `timestamptz` comes as an aware datetime and `tstzrange` as an asyncpg.Range of two.
+    `remaining_s` says how much time the current call has left, None for no limit. A call waits for a free connection no
+    longer than half of that (5 s without a limit); no statement runs longer than what then is left, and none waits for
+    a lock longer than half of it; what takes longer raises DatabaseTooSlow once it leaves the connection's context,
+    inside of which it is asyncpg's QueryCanceledError or LockNotAvailableError. `rng` spreads the repeats of `run`.
+    `timestamptz` comes as an aware datetime and `tstzrange` as an asyncpg.Range of two.
     """
 
     def __init__(self, pool: Pool, probes: Pool, remaining_s: Callable[[], float | None], rng: random.Random) -> None:
@@ -208,7 +209,7 @@ class Database:
 
     async def _acquire(self) -> Connection:
         remaining_s = self._remaining_s()
-        patience_s = ACQUIRE_TIMEOUT_S if remaining_s is None else min(ACQUIRE_TIMEOUT_S, max(remaining_s, 0.001))
+        patience_s = ACQUIRE_TIMEOUT_S if remaining_s is None else max(remaining_s / 2, 0.001)
         try:
             return await self._pool.acquire(timeout=patience_s)
         except TimeoutError as error:

@@ -269,9 +269,9 @@ async def test_a_database_that_does_not_exist_is_unavailable(empty_database_url:
 
 
 async def test_an_exhausted_pool_is_unavailable_but_reachable(database: Database, remaining: Remaining) -> None:
-    """A call waits for a connection no longer than it has; health does not mistake a busy pool for an outage."""
+    """A call waits for a connection for half of what it has; health does not mistake a busy pool for an outage."""
     async with database.connection(), database.connection(), database.connection(), database.connection():
-        remaining.seconds = 0.05
+        remaining.seconds = 0.1
         with pytest.raises(DatabaseUnavailable, match=r"no connection .* was free for 0\.05 s"):
             async with database.transaction():
                 pass

@@ -64,7 +64,7 @@ def settings(tmp_path: Path, empty_database_url: str) -> Settings:
         keyring_file=keyring,
         service_api_key=SecretStr(KEY),
         database_url=SecretStr(empty_database_url),
-        drain_wait_s=0.3,
+        drain_wait_s=0,
         drain_grace_s=5,
     )
 
@@ -129,9 +129,10 @@ async def test_health_follows_the_database(
 
 async def test_a_stop_is_announced_before_the_port_closes(settings: Settings, servicer: EchoServicer) -> None:
     """S2, S5: NOT_SERVING comes first, and while it is being seen new calls are still served; then the port closes."""
+    patient = settings.model_copy(update={"drain_wait_s": 2.0})
     async with AsyncExitStack() as stack:
         stopping = AsyncExitStack()
-        server = await stopping.enter_async_context(serving(echo_service(servicer), settings, "127.0.0.1:0"))
+        server = await stopping.enter_async_context(serving(echo_service(servicer), patient, "127.0.0.1:0"))
         channel = await stack.enter_async_context(connected(server))
         watching = health_of(channel).Watch(CHECK)
         assert (await watching.read()).status == SERVING
@@ -151,8 +152,7 @@ async def test_a_call_under_way_is_finished_before_the_server_ends(settings: Set
     """S2: a stop loses no call, though the port is closed already."""
     hook = servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
     stopping = AsyncExitStack()
-    quick = settings.model_copy(update={"drain_wait_s": 0.0})
-    server = await stopping.enter_async_context(serving(echo_service(servicer), quick, "127.0.0.1:0"))
+    server = await stopping.enter_async_context(serving(echo_service(servicer), settings, "127.0.0.1:0"))
     async with connected(server) as channel:
         call = asyncio.ensure_future(_echo(channel))
         await hook.entered.wait()
@@ -168,7 +168,7 @@ async def test_a_call_under_way_is_finished_before_the_server_ends(settings: Set
 async def test_a_call_that_outlasts_the_grace_is_cancelled(settings: Settings, servicer: EchoServicer) -> None:
     """S2: a stop ends, whatever is under way."""
     hook = servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
-    quick = settings.model_copy(update={"drain_wait_s": 0.0, "drain_grace_s": 0.1})
+    quick = settings.model_copy(update={"drain_grace_s": 0.1})
     stopping = AsyncExitStack()
     server = await stopping.enter_async_context(serving(echo_service(servicer), quick, "127.0.0.1:0"))
     async with connected(server) as channel:
