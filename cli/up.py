@@ -110,7 +110,7 @@ class _Run:
         while True:
             for name, code in self._mesh.ended().items():
                 if name not in told:
-                    log = self._settings.log_folder / f"{name}.jsonl"
+                    log = self._settings.log_path_of(name)
                     how = f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
                     remarks.print(
                         f"{name} {how}; the others stay up. Its log is {log}; Ctrl-C and a new start bring it back.",

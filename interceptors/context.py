@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interceptors.client import ClientCall, ClientInterceptor
-from interceptors.errors import CORRELATION_ID as CORRELATION_ID
+from interceptors.errors import CORRELATION_ID
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:

@@ -123,6 +123,10 @@ class Settings(BaseSettings):
         """Where the services of a local mesh write their logs."""
         return self.data_dir / "logs"
 
+    def log_path_of(self, service: str) -> Path:
+        """Return the file in which a local mesh keeps the log of `service`."""
+        return self.log_folder / f"{service}.jsonl"
+
     @property
     def local_span_dir(self) -> Path:
         """Where the services of a local mesh, and the command line, keep spans."""

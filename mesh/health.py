@@ -62,5 +62,4 @@ class Health:
         while True:
             await asyncio.sleep(CHECK_INTERVAL_S)
             failures = 0 if await is_ready() else failures + 1
-            if failures in (0, FAILURES_TO_STOP):
-                await self.say(serving=failures == 0)
+            await self.say(serving=failures < FAILURES_TO_STOP)

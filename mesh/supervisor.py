@@ -151,7 +151,7 @@ class Mesh:
     def _launch(self, name: str) -> Child:
         self._report(name, "loading")
         environment = environment_of_service(self.settings, name)
-        child = Child(name, environment, self.settings.log_folder / f"{name}.jsonl")
+        child = Child(name, environment, self.settings.log_path_of(name))
         self._children[name] = child
         return child
 
