@@ -9,6 +9,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contracts.errors import DeadlineExceeded, ServiceError, SlotTaken, Unauthenticated
 from solo60.example.v1 import echo_pb2
+from tests.support.echo_server import Endless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -95,18 +96,10 @@ async def test_a_stranger_is_logged_too(echo: EchoServer, logs: list[EventDict])
 
 async def test_a_call_that_ran_out_of_time_is_logged_as_such(echo: EchoServer, logs: list[EventDict]) -> None:
     """S4: the caller's deadline ended it."""
-    ended = asyncio.Event()
-
-    async def hook() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
     with pytest.raises(DeadlineExceeded):
         await echo.stub().Echo(HI, timeout=0.1)
-    await ended.wait()
+    await hook.cancelled.wait()
     await echo.shut_down()
 
     assert [line["code"] for line in calls(logs)] == ["DEADLINE_EXCEEDED"]

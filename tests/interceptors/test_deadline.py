@@ -18,6 +18,7 @@ from interceptors.context import current_context, detached_work
 from interceptors.deadline import ClientDeadline, remaining_s, time_for_callee
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+from tests.support.echo_server import Endless
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict
@@ -89,22 +90,14 @@ async def test_a_setting_stretches_or_shortens_the_deadline_of_the_contract(
 async def test_a_call_without_a_deadline_ends_at_the_contracts(serve_echo: ServeEcho) -> None:
     """T-b1: the server itself ends it, and the handler is cancelled."""
     echo = await serve_echo(deadline_factor=0.1)
-    ended = asyncio.Event()
-
-    async def hook() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call_with(echo, None)
 
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert caught.value.details() == "solo60.example.v1.EchoService/Echo did not finish in 0.2 s."
-    await ended.wait()
+    await hook.cancelled.wait()
 
 
 async def test_a_sub_call_has_less_time_than_the_call_it_serves(serve_echo: ServeEcho) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
 from mesh.migrations import MigrationError, migrate
+from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
     from tests.support.postgres import PostgresForTests
@@ -33,9 +33,8 @@ def write(tmp_path: Path) -> Write:
 
 async def tables(url: str) -> set[str]:
     """Name the tables of a database, without those that keep the books."""
-    connection = await asyncpg.connect(url)
-    rows = await connection.fetch("select tablename from pg_tables where schemaname = 'public'")
-    await connection.close()
+    async with connection_to(url) as connection:
+        rows = await connection.fetch("select tablename from pg_tables where schemaname = 'public'")
     return {row["tablename"] for row in rows} - {"schema_migrations", "mesh_migration_checksums"}
 
 
@@ -75,9 +74,8 @@ async def test_a_missing_database_is_created(postgres: PostgresForTests, tmp_pat
         assert sorted(answers) == [[], ["0001"]]
         assert await tables(url) == {"first"}
     finally:
-        connection = await asyncpg.connect(postgres.url)
-        await connection.execute('drop database "made-by migrate"')
-        await connection.close()
+        async with connection_to(postgres.url) as connection:
+            await connection.execute('drop database "made-by migrate"')
 
 
 async def test_of_many_at_once_one_applies(empty_database_url: str, tmp_path: Path, write: Write) -> None:
@@ -158,11 +156,8 @@ async def test_a_server_that_is_too_old_is_refused_before_anything_is_made(
     with pytest.raises(MigrationError, match=r"^the server is PostgreSQL 18; 1000 or newer is needed\.$"):
         await migrate(postgres.url.replace("/postgres?", "/too_old?"), tmp_path)
 
-    connection = await asyncpg.connect(postgres.url)
-    try:
+    async with connection_to(postgres.url) as connection:
         assert not await connection.fetchval("select count(*) from pg_database where datname = 'too_old'")
-    finally:
-        await connection.close()
 
 
 @pytest.mark.parametrize("statement", ["select 1 / 0", "do $$ begin raise 's3cr%t!'; end $$"])

@@ -2,22 +2,19 @@ from __future__ import annotations
 
 import asyncio
 
-import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
 from mesh.notifications import listening
+from tests.support.postgres import connection_to
 
 PATIENCE_S = 10
 
 
 async def execute(url: str, statement: str) -> None:
     """Do something in the database, on a connection of its own."""
-    connection = await asyncpg.connect(url)
-    try:
+    async with connection_to(url) as connection:
         await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 async def next_of(heard: asyncio.Queue[str]) -> str:

@@ -19,6 +19,7 @@ import pytest
 from mesh import postgres_place
 from mesh.postgres import EmbeddedPostgres, PostgresError, erase
 from tests.support.ports import free_ports
+from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -50,11 +51,8 @@ def private_folder(reachable_folder: Path) -> Iterator[Path]:
 
 async def query(url: str, statement: str) -> object:
     """Run one statement on a connection of its own."""
-    connection = await asyncpg.connect(url)
-    try:
+    async with connection_to(url) as connection:
         return await connection.fetchval(statement)
-    finally:
-        await connection.close()
 
 
 def postmaster(data_dir: Path) -> psutil.Process:
@@ -113,10 +111,9 @@ async def test_the_servers_log_holds_no_row(reachable_folder: Path) -> None:
     """A violated constraint is logged by its name, without the values that violate it."""
     async with EmbeddedPostgres(reachable_folder / "data", durable=False) as server:
         await query(server.url, "create table users (email text constraint one_user unique)")
-        connection = await asyncpg.connect(server.url)
-        with pytest.raises(asyncpg.UniqueViolationError, match=r"dana@example\.com"):
-            await connection.executemany("insert into users values ($1)", [("dana@example.com",)] * 2)
-        await connection.close()
+        async with connection_to(server.url) as connection:
+            with pytest.raises(asyncpg.UniqueViolationError, match=r"dana@example\.com"):
+                await connection.executemany("insert into users values ($1)", [("dana@example.com",)] * 2)
 
     log = (reachable_folder / "data" / "server.log").read_text()
 

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from mesh.tracebacks import traceback_text
+from tests.support.postgres import connection_to
 
 EMAIL = "dana@example.com"
 LOG_A_CONFLICT = """
@@ -51,10 +52,9 @@ def test_no_log_line_holds_the_row_of_a_database_error(empty_database_url: str) 
 @pytest.mark.parametrize("statement", ["select $1::uuid", "select $1::text::uuid"])
 async def test_a_refused_value_is_not_told(empty_database_url: str, statement: str) -> None:
     """A data error, of the driver as of the server, quotes the value in its sentence: only its kind is told."""
-    connection = await asyncpg.connect(empty_database_url)
-    with pytest.raises(asyncpg.DataError, match=EMAIL) as caught:
-        await connection.fetchval(statement, EMAIL)
-    await connection.close()
+    async with connection_to(empty_database_url) as connection:
+        with pytest.raises(asyncpg.DataError, match=EMAIL) as caught:
+            await connection.fetchval(statement, EMAIL)
 
     text = traceback_text(caught.value)
 

@@ -2,17 +2,14 @@
 
 How to use it, in any async test or fixture below `tests/`:
 
-    async def test_a_member_is_kept(database_url: DatabaseFactory) -> None:
-        url = await database_url("user")              # migrated from services/user/migrations
-        database = await Database.connect(url)
-        ...
-        await database.close()
+    async def test_a_member_is_kept(open_database: DatabaseOpener) -> None:
+        database = await open_database("user")        # migrated from services/user/migrations
 
-Two calls of `database_url` give two databases. After the test both are given back, whoever is still connected, and lent
-again with the rows that the migrations made and no others: to delete rows takes 10 ms, to make a database 200. So
-a test that changes tables changes them back. `empty_database_url` is one database without any table. `postgres` is the
-server itself, for what needs its maintenance database (`postgres.url`). Do not stop it: a test that kills a server
-starts its own `EmbeddedPostgres` in `reachable_folder`.
+`database_url` gives the URL alone; two calls give two databases. After the test both are given back, whoever is still
+connected, and lent again with the rows that the migrations made and no others: to delete rows takes 10 ms, to make a
+database 200. So a test that changes tables changes them back. `empty_database_url` is one database without any table.
+`postgres` is the server itself, for what needs its maintenance database (`postgres.url`). Do not stop it: a test that
+kills a server starts its own `EmbeddedPostgres` in `reachable_folder`.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import count
@@ -31,11 +28,13 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from mesh.database import Database
 from mesh.migrations import migrate
 from mesh.postgres import EmbeddedPostgres
 from tests.support.folders import folder_for_all
 
 DatabaseFactory: TypeAlias = Callable[[str], Awaitable[str]]
+DatabaseOpener: TypeAlias = Callable[[str], Awaitable[Database]]
 
 SERVICES = Path(__file__).parents[2] / "services"
 TABLES = "select tablename from pg_tables where schemaname = 'public'"
@@ -57,7 +56,7 @@ class Contents:
     @classmethod
     async def of(cls, url: str) -> Contents:
         """Read them."""
-        async with _connection(url) as connection:
+        async with connection_to(url) as connection:
             tables = [name for (name,) in await connection.fetch(TABLES)]
             return cls(
                 {table: await _copy_of(connection, table) for table in tables},
@@ -66,7 +65,7 @@ class Contents:
 
     async def restore(self, url: str) -> None:
         """Give a database that has the same tables these rows and no others; end all other connections to it."""
-        async with _connection(url) as connection:
+        async with connection_to(url) as connection:
             await connection.execute(END_OTHERS)
             # The ledger's own guards forbid this to everyone else.
             await connection.execute("set session_replication_role = replica")
@@ -117,7 +116,7 @@ class PostgresForTests:
         return self._templates[migrations]
 
     async def _execute(self, statement: str) -> None:
-        async with _connection(self.url) as connection:
+        async with connection_to(self.url) as connection:
             await connection.execute(statement)
 
     def _url_of(self, name: str) -> str:
@@ -125,7 +124,8 @@ class PostgresForTests:
 
 
 @asynccontextmanager
-async def _connection(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+async def connection_to(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """Open a connection for the time of the context, with nothing between it and the server."""
     connection = await asyncpg.connect(url)
     try:
         yield connection
@@ -171,6 +171,19 @@ async def database_url(postgres: PostgresForTests) -> AsyncIterator[DatabaseFact
     yield lend
     for migrations, url in lent:
         postgres.give_back(migrations, url)
+
+
+@pytest.fixture
+async def open_database(database_url: DatabaseFactory) -> AsyncIterator[DatabaseOpener]:
+    """Connect to databases of services by name, that no service runs on; close them after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def connect(service: str) -> Database:
+            database = await Database.connect(await database_url(service))
+            stack.push_async_callback(database.close)
+            return database
+
+        yield connect
 
 
 @pytest.fixture

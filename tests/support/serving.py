@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from tests.support.postgres import DatabaseFactory
 
 # A busy machine is no reason for a call to end before its time.
-FOR_TESTS = {"deadline_factor": 10.0, "drain_wait_s": 0.0}
+DEADLINE_FACTOR = 10.0
+FOR_TESTS = {"deadline_factor": DEADLINE_FACTOR, "drain_wait_s": 0.0}
 
 
 class Serve(Protocol):

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from contracts.errors import SlotTaken
@@ -25,9 +24,12 @@ from solo60.session.v1.session_pb2 import BookSessionRequest, BookSessionRespons
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from solo60.user.v1.user_pb2 import CreateUserRequest, User
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
+from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    import asyncpg
 
     from tests.support.local_mesh import LocalMesh
 
@@ -91,16 +93,11 @@ async def members_of(mesh: LocalMesh) -> AsyncIterator[Members]:
         await channels.close()
 
 
-@asynccontextmanager
-async def database_of(mesh: LocalMesh, name: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+def database_of(mesh: LocalMesh, name: str) -> AbstractAsyncContextManager[asyncpg.Connection[asyncpg.Record]]:
     """Look into the database of a service."""
     published = read_published(mesh.data_dir)
     assert published is not None
-    connection = await asyncpg.connect(database_url_of(str(published["database_url"]), name))
-    try:
-        yield connection
-    finally:
-        await connection.close()
+    return connection_to(database_url_of(str(published["database_url"]), name))
 
 
 async def broken_invariants(mesh: LocalMesh) -> dict[str, int]:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.support.ports import free_ports
+from tests.support.serving import DEADLINE_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,8 +73,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     environment = {
         **{name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"},
         "PATH": os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if ".venv" not in part),
-        # A busy machine is no reason for a call to end before its time.
-        "DEADLINE_FACTOR": "10",
+        "DEADLINE_FACTOR": str(DEADLINE_FACTOR),
         "SMTP_URL": f"smtp://127.0.0.1:{ports[INBOX_PORT]}",
         **{f"{name}_SERVICE_URL": f"127.0.0.1:{ports[FIRST_PORT + n]}" for n, name in enumerate(SERVICES)},
     }

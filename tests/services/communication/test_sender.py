@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from mesh.database import Database
 from services.communication.domain import (
     LEASE,
     MAX_ATTEMPTS,
@@ -33,10 +32,10 @@ from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator
 
+    from mesh.database import Database
     from tests.services.communication.moody_mail_server import MoodyMailServer
-    from tests.support.postgres import DatabaseFactory
+    from tests.support.postgres import DatabaseOpener
 
 ADA, BOB = "ada@example.org", "bob@example.org"
 SENDER = Mailbox.of("no-reply@solo60.example")
@@ -94,11 +93,10 @@ class Post:
 
 
 @pytest.fixture
-async def post(database_url: DatabaseFactory, rng: random.Random) -> AsyncIterator[Post]:
+async def post(open_database: DatabaseOpener, rng: random.Random) -> Post:
     """Open a database for messages."""
-    database = await Database.connect(await database_url("communication"))
-    yield Post(MessageStore(database), database, rng, Clock())
-    await database.close()
+    database = await open_database("communication")
+    return Post(MessageStore(database), database, rng, Clock())
 
 
 async def test_a_message_is_sent_once_and_its_text_is_forgotten(post: Post, moody: MoodyMailServer) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
-    from tests.support.postgres import DatabaseFactory
+    from tests.support.postgres import DatabaseFactory, DatabaseOpener
     from tests.support.serving import MeshForTests, Serve
 
 
@@ -38,11 +38,9 @@ async def database_url(database_url: DatabaseFactory) -> AsyncIterator[DatabaseF
 
 
 @pytest.fixture
-async def database(database_url: DatabaseFactory) -> AsyncIterator[Database]:
+async def database(open_database: DatabaseOpener) -> Database:
     """Connect to a database of payment that no service runs on."""
-    database = await Database.connect(await database_url("payment"))
-    yield database
-    await database.close()
+    return await open_database("payment")
 
 
 @pytest.fixture

@@ -7,15 +7,13 @@ from uuid import uuid4
 
 import pytest
 
-from mesh.database import Database
 from services.session.domain import BookingCall, Mail, Means, Order, Period, Quote, Session
 from services.session.due_work import DueWork
 from services.session.store import SessionStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.support.postgres import DatabaseFactory
+    from mesh.database import Database
+    from tests.support.postgres import DatabaseOpener
 
 NOW = datetime(2026, 8, 3, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -24,11 +22,9 @@ QUOTE = Quote(currency="GBP", minor_units=1250, credits=3, noise_policy="Quiet, 
 
 
 @pytest.fixture
-async def database(database_url: DatabaseFactory) -> AsyncIterator[Database]:
+async def database(open_database: DatabaseOpener) -> Database:
     """Connect to a database of sessions that no service runs on."""
-    database = await Database.connect(await database_url("session"))
-    yield database
-    await database.close()
+    return await open_database("session")
 
 
 @pytest.fixture

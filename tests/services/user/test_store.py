@@ -8,25 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.errors import EmailTaken
-from mesh.database import Database
 from services.user.domain import DEFAULT_ROLES, Profile, User
 from services.user.store import UserStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.support.postgres import DatabaseFactory
+    from mesh.database import Database
+    from tests.support.postgres import DatabaseOpener
 
 NOW = datetime(2026, 1, 14, 12, tzinfo=UTC)
 WAITING = "select exists (select from pg_locks where not granted)"
 
 
 @pytest.fixture
-async def database(database_url: DatabaseFactory) -> AsyncIterator[Database]:
+async def database(open_database: DatabaseOpener) -> Database:
     """Connect to a database of users that no service runs on."""
-    database = await Database.connect(await database_url("user"))
-    yield database
-    await database.close()
+    return await open_database("user")
 
 
 async def added(store: UserStore, email: str) -> User:
