@@ -69,6 +69,15 @@ def _deadline(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> I
         yield f"deadline must be above 0 s and at most {LONGEST_DEADLINE_S} s"
 
 
+def _idle_timeout(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    if not declared.HasField("idle_timeout"):
+        return
+    if not (method.client_streaming or method.server_streaming):
+        yield "idle_timeout is for streams"
+    elif not 0 < seconds(declared.idle_timeout) <= seconds(declared.deadline):
+        yield "idle_timeout must be above 0 s and at most the deadline"
+
+
 def _scopes(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
     if not declared.scopes:
         yield "scopes must name at least one"
@@ -142,6 +151,7 @@ def _deprecation(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -
 
 RULES: tuple[Rule, ...] = (
     _deadline,
+    _idle_timeout,
     _scopes,
     _retry,
     _backoff,

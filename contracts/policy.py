@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import grpc
+from google.protobuf.descriptor_pb2 import MethodOptions
 
 from contracts.service_error import PLATFORM_REASONS, status_of_number
 from solo60.mesh.v1 import policy_pb2
@@ -33,13 +37,56 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Hedge:
+    """When a slow call is sent once more before the first attempt has failed."""
+
+    delay_s: float
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How often one caller may call, or, with `per_field`, how often for one value of that field of the request."""
+
+    calls_per_second: float
+    burst: int
+    per_field: str
+
+
+class Criticality(IntEnum):
+    """What is given up first under load, from the least to the most important."""
+
+    SHEDDABLE = policy_pb2.CRITICALITY_SHEDDABLE
+    NORMAL = policy_pb2.CRITICALITY_NORMAL
+    CRITICAL = policy_pb2.CRITICALITY_CRITICAL
+
+
+@dataclass(frozen=True, slots=True)
+class Deprecation:
+    """How a method leaves: from `sunset` (UTC) on it may be gone; `replaced_by` is what to call instead, or empty."""
+
+    sunset: datetime
+    replaced_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """What `option (solo60.mesh.v1.policy)` of one method says, with its defaults filled in."""
+    """What `option (solo60.mesh.v1.policy)` of one method says, with its defaults filled in.
+
+    `idle_s` is the longest pause between two messages of a stream. `has_side_effects` is protobuf's own
+    `idempotency_level`: false for NO_SIDE_EFFECTS.
+    """
 
     deadline_s: float
     scopes: frozenset[str]
+    idle_s: float = math.inf
     retry: Retry | None = None
+    hedge: Hedge | None = None
+    rate_limit: RateLimit | None = None
+    criticality: Criticality = Criticality.NORMAL
+    has_side_effects: bool = True
     idempotency_key_required: bool = False
+    deprecation: Deprecation | None = None
     calls: tuple[str, ...] = ()
     errors: frozenset[ErrorReason.ValueType] = PLATFORM_REASONS
     contract_only: bool = False
@@ -54,8 +101,14 @@ def read_policy(method: MethodDescriptor) -> Policy:
     return Policy(
         deadline_s=seconds(declared.deadline),
         scopes=frozenset(declared.scopes),
+        idle_s=seconds(declared.idle_timeout) or math.inf,
         retry=read_retry(declared.retry) if declared.HasField("retry") else None,
+        hedge=_read_hedge(declared.hedge) if declared.HasField("hedge") else None,
+        rate_limit=_read_rate_limit(declared.rate_limit) if declared.HasField("rate_limit") else None,
+        criticality=Criticality(declared.criticality or policy_pb2.CRITICALITY_NORMAL),
+        has_side_effects=options.idempotency_level != MethodOptions.NO_SIDE_EFFECTS,
         idempotency_key_required=declared.idempotency == policy_pb2.IDEMPOTENCY_REQUIRED,
+        deprecation=_read_deprecation(declared.deprecation) if declared.HasField("deprecation") else None,
         calls=tuple(declared.calls),
         errors=PLATFORM_REASONS | frozenset(declared.errors),
         contract_only=declared.contract_only,
@@ -71,6 +124,18 @@ def read_retry(declared: policy_pb2.Retry) -> Retry:
         backoff_multiplier=declared.backoff_multiplier or 2.0,
         codes=tuple(map(status_of_number, declared.codes)) or (grpc.StatusCode.UNAVAILABLE,),
     )
+
+
+def _read_hedge(declared: policy_pb2.Hedge) -> Hedge:
+    return Hedge(delay_s=seconds(declared.delay), max_attempts=declared.max_attempts or 2)
+
+
+def _read_rate_limit(declared: policy_pb2.RateLimit) -> RateLimit:
+    return RateLimit(declared.calls_per_second, declared.burst or 1, declared.per_field)
+
+
+def _read_deprecation(declared: policy_pb2.Deprecation) -> Deprecation:
+    return Deprecation(declared.sunset.ToDatetime(UTC), declared.replaced_by)
 
 
 def seconds(duration: Duration) -> float:

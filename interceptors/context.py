@@ -75,7 +75,7 @@ class ServerContext(ServerInterceptor):
             correlation_id = new_correlation_id()
         user_id = call.metadata.get(USER_ID, "")
         call.correlation_id = correlation_id
-        call.context.set_trailing_metadata(((CORRELATION_ID, correlation_id),))
+        call.trailing.append((CORRELATION_ID, correlation_id))
         _current.set(CallContext(correlation_id, user_id if _USER_ID_FORM.fullmatch(user_id) else ""))
         return await proceed(call)
 

@@ -82,11 +82,8 @@ class ServerErrors(ServerInterceptor):
         answer = answer_to(error, call)
         if isinstance(answer, Internal):
             _log.error("internal error", method=call.method.full_name, exc_info=error)
-        trailing = (
-            (CORRELATION_ID, call.correlation_id),
-            (STATUS_DETAILS, status_of_error(answer, call.correlation_id).SerializeToString()),
-        )
-        await call.context.abort(answer.code, answer.message, trailing)
+        call.trailing.append((STATUS_DETAILS, status_of_error(answer, call.correlation_id).SerializeToString()))
+        await call.context.abort(answer.code, answer.message, call.whole_trailing())
 
 
 def answer_to(error: BaseException, call: Call) -> ServiceError:

@@ -3,6 +3,9 @@
 grpc.aio asks each server interceptor for a handler again on every RPC. So the server gets one interceptor,
 `ServerChain`, which nests the interceptors of a method once and is a dictionary look-up from then on.
 
+An interceptor may also stand alone in any server, or beside those of other libraries, as in
+`grpc.aio.server(interceptors=[ServerDeadline()])`. Several of ours in one server become one chain.
+
 The chain takes requests as bytes and gives answers as bytes: what is refused is refused before it is parsed, and a
 malformed message is an error like any other. Around a stream the chain is one coroutine that writes to the call's
 context, never a generator, so each interceptor begins and ends in the same task.
@@ -12,8 +15,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import grpc
 import grpc.aio
@@ -22,18 +25,22 @@ from contracts.method import Method, find_method
 from interceptors.handlers import Messages, behaviour_of, innermost, is_generated_default
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from google.protobuf.message import Message
     from grpc_interceptor.server import AsyncServerInterceptor
 
     Context = grpc.aio.ServicerContext[Any, Any]
+    Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]
     Proceed = Callable[["Call"], Awaitable[bytes | None]]
 
 
 @dataclass(slots=True)
 class Call:
-    """One call, as the interceptors of the server see it; each fills in what it finds out."""
+    """One call, as the interceptors of the server see it; each fills in what it finds out.
+
+    `trailing` is the metadata that goes out with the call's end, however it ends; `notes` are facts for the access log.
+    """
 
     method: Method
     context: Context
@@ -41,6 +48,7 @@ class Call:
     incoming: bytes | AsyncIterator[bytes]
     correlation_id: str = ""
     caller: str = ""
+    trailing: list[tuple[str, str | bytes]] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)
 
     @property
@@ -50,9 +58,23 @@ class Call:
         remaining_s = cast("float | None", self.context.time_remaining())
         return math.inf if remaining_s is None else remaining_s
 
+    def whole_trailing(self) -> tuple[tuple[str, str | bytes], ...]:
+        """Return the metadata of the call's end: what the handler has set, and `trailing`."""
+        return (*(self.context.trailing_metadata() or ()), *self.trailing)
 
-class ServerInterceptor:
+
+class ServerInterceptor(grpc.aio.ServerInterceptor):
     """Does one thing around every call of the methods that it applies to."""
+
+    @cached_property
+    def _alone(self) -> ServerChain:
+        return ServerChain([self])
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Serve as the only interceptor of a chain: what grpc.aio asks of a server's interceptors."""
+        return await self._alone.intercept_service(continuation, handler_call_details)
 
     def applies_to(self, method: Method) -> bool:  # noqa: ARG002 - for subclasses
         """Tell, once per method, whether calls of `method` pass through this interceptor."""
@@ -75,8 +97,9 @@ class ServerInterceptor:
 class ServerChain(grpc.aio.ServerInterceptor):
     """The interceptors of a server, outermost first, as the single interceptor that grpc.aio knows of.
 
-    `application` are an application's own, written for the grpc-interceptor package. They stand innermost: they see
-    messages that have passed every check, and what they raise is answered as if the handler had raised it.
+    Errors are always answered by `ServerErrors`, outermost, whether it is named or not. `application` are an
+    application's own interceptors, written for the grpc-interceptor package. They stand innermost: they see messages
+    that have passed every check, and what they raise is answered as if the handler had raised it.
     """
 
     def __init__(
@@ -87,9 +110,7 @@ class ServerChain(grpc.aio.ServerInterceptor):
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
-        handler_call_details: grpc.HandlerCallDetails,
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         path = handler_call_details.method
         composed = self._handlers.get(path)
@@ -97,10 +118,22 @@ class ServerChain(grpc.aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            if not is_generated_default(behaviour_of(handler)):
-                handler = await self._inside_application(handler, handler_call_details)
-            composed = self._handlers[path] = self._compose(find_method(path), handler)
+            composed = self._handlers[path] = await self._compose(handler, handler_call_details)
         return composed
+
+    async def _compose(
+        self, handler: grpc.RpcMethodHandler[Any, Any], details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        inner: _Composed | None = getattr(behaviour_of(handler), _COMPOSED, None)
+        interceptors = self._interceptors
+        if inner is not None:  # by another chain on the same server: both become one
+            interceptors, handler = (*interceptors, *inner.interceptors), inner.handler
+        if not is_generated_default(behaviour_of(handler)):
+            handler = await self._inside_application(handler, details)
+        method = find_method(details.method)
+        serve = _nested(method, handler, _with_errors_outermost(interceptors))
+        setattr(serve, _COMPOSED, _Composed(interceptors, handler))
+        return _AS_HANDLER[method.request_streaming, method.response_streaming](serve)
 
     async def _inside_application(
         self, handler: grpc.RpcMethodHandler[Any, Any], details: grpc.HandlerCallDetails
@@ -110,23 +143,45 @@ class ServerChain(grpc.aio.ServerInterceptor):
             handler = await interceptor.intercept_service(partial(_give, handler), details)
         return handler
 
-    def _compose(self, method: Method, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        applicable = [each for each in self._interceptors if each.applies_to(method)]
-        messages = Messages(
-            method,
-            on_request=[each.on_request for each in applicable if _overrides(each, "on_request")],
-            on_response=[each.on_response for each in applicable if _overrides(each, "on_response")],
-        )
-        proceed: Proceed = innermost(method, behaviour_of(handler), messages)
-        for interceptor in reversed(applicable):
-            if _overrides(interceptor, "intercept"):
-                proceed = partial(interceptor.intercept, proceed=proceed)
 
-        async def serve(incoming: bytes | AsyncIterator[bytes], context: Context) -> bytes | None:
-            metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-            return await proceed(Call(method, context, metadata, incoming))
+class _Composed(NamedTuple):
+    interceptors: tuple[ServerInterceptor, ...]
+    handler: grpc.RpcMethodHandler[Any, Any]
 
-        return _AS_HANDLER[method.request_streaming, method.response_streaming](serve)
+
+_COMPOSED = "composed"
+
+
+def _with_errors_outermost(interceptors: Iterable[ServerInterceptor]) -> list[ServerInterceptor]:
+    from interceptors.errors import ServerErrors  # noqa: PLC0415 - it is an interceptor itself, and imports this module
+
+    errors = [each for each in interceptors if isinstance(each, ServerErrors)] or [ServerErrors()]
+    return [errors[0], *(each for each in interceptors if not isinstance(each, ServerErrors))]
+
+
+def _nested(
+    method: Method, handler: grpc.RpcMethodHandler[Any, Any], interceptors: Sequence[ServerInterceptor]
+) -> Callable[[Any, Context], Awaitable[bytes | None]]:
+    applicable = [each for each in interceptors if each.applies_to(method)]
+    messages = Messages(
+        method,
+        on_request=[each.on_request for each in applicable if _overrides(each, "on_request")],
+        on_response=[each.on_response for each in applicable if _overrides(each, "on_response")],
+    )
+    proceed: Proceed = innermost(method, behaviour_of(handler), messages)
+    for interceptor in reversed(applicable):
+        if _overrides(interceptor, "intercept"):
+            proceed = partial(interceptor.intercept, proceed=proceed)
+
+    async def serve(incoming: bytes | AsyncIterator[bytes], context: Context) -> bytes | None:
+        # grpc.aio gives pairs where its types promise more.
+        metadata = cast("Iterable[tuple[str, str]]", context.invocation_metadata() or ())
+        call = Call(method, context, dict(metadata), incoming)
+        reply = await proceed(call)
+        context.set_trailing_metadata(call.whole_trailing())
+        return reply
+
+    return serve
 
 
 async def _give(

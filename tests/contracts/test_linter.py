@@ -57,6 +57,7 @@ BROKEN = [
     ('scopes: "test.read"', "deadline must be above 0 s and at most 3600 s"),
     ('deadline {seconds: -1} scopes: "test.read"', "deadline must be above 0 s and at most 3600 s"),
     ('deadline {seconds: 3601} scopes: "test.read"', "deadline must be above 0 s and at most 3600 s"),
+    (f"{GOOD} idle_timeout {{seconds: 1}}", "idle_timeout is for streams"),
     ("deadline {seconds: 1}", "scopes must name at least one"),
     ('deadline {seconds: 1} scopes: "read"', 'scopes: "read" is not of the form "service.verb"'),
     ('deadline {seconds: 1} scopes: "Test.*"', 'scopes: "Test.*" is not of the form "service.verb"'),

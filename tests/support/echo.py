@@ -40,6 +40,46 @@ class EchoServicer(EchoServiceServicer):
         response.deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=remaining_s() or 0))
         return response
 
+    async def EchoLimited(  # noqa: N802 - as generated
+        self,
+        request: echo_pb2.EchoLimitedRequest,
+        context: Any,  # noqa: ANN401, ARG002 - as generated
+    ) -> echo_pb2.EchoLimitedResponse:
+        await self._enter()
+        return echo_pb2.EchoLimitedResponse(text=request.text)
+
+    async def EchoLimitedByText(  # noqa: N802 - as generated
+        self,
+        request: echo_pb2.EchoLimitedByTextRequest,
+        context: Any,  # noqa: ANN401, ARG002 - as generated
+    ) -> echo_pb2.EchoLimitedByTextResponse:
+        await self._enter()
+        return echo_pb2.EchoLimitedByTextResponse(text=request.text)
+
+    async def EchoHedged(  # noqa: N802 - as generated
+        self,
+        request: echo_pb2.EchoHedgedRequest,
+        context: Any,  # noqa: ANN401, ARG002 - as generated
+    ) -> echo_pb2.EchoHedgedResponse:
+        await self._enter()
+        return echo_pb2.EchoHedgedResponse(text=request.text)
+
+    async def EchoSheddable(  # noqa: N802 - as generated
+        self,
+        request: echo_pb2.EchoSheddableRequest,
+        context: Any,  # noqa: ANN401, ARG002 - as generated
+    ) -> echo_pb2.EchoSheddableResponse:
+        await self._enter()
+        return echo_pb2.EchoSheddableResponse(text=request.text)
+
+    async def EchoCritical(  # noqa: N802 - as generated
+        self,
+        request: echo_pb2.EchoCriticalRequest,
+        context: Any,  # noqa: ANN401, ARG002 - as generated
+    ) -> echo_pb2.EchoCriticalResponse:
+        await self._enter()
+        return echo_pb2.EchoCriticalResponse(text=request.text)
+
     async def EchoMany(  # noqa: N802 - as generated
         self,
         request: echo_pb2.EchoManyRequest,

@@ -40,6 +40,31 @@ class EchoServiceStub:
                 request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoRequest.SerializeToString,
                 response_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoResponse.FromString,
                 _registered_method=True)
+        self.EchoLimited = channel.unary_unary(
+                '/solo60.example.v1.EchoService/EchoLimited',
+                request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoLimitedRequest.SerializeToString,
+                response_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoLimitedResponse.FromString,
+                _registered_method=True)
+        self.EchoLimitedByText = channel.unary_unary(
+                '/solo60.example.v1.EchoService/EchoLimitedByText',
+                request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoLimitedByTextRequest.SerializeToString,
+                response_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoLimitedByTextResponse.FromString,
+                _registered_method=True)
+        self.EchoHedged = channel.unary_unary(
+                '/solo60.example.v1.EchoService/EchoHedged',
+                request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoHedgedRequest.SerializeToString,
+                response_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoHedgedResponse.FromString,
+                _registered_method=True)
+        self.EchoSheddable = channel.unary_unary(
+                '/solo60.example.v1.EchoService/EchoSheddable',
+                request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoSheddableRequest.SerializeToString,
+                response_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoSheddableResponse.FromString,
+                _registered_method=True)
+        self.EchoCritical = channel.unary_unary(
+                '/solo60.example.v1.EchoService/EchoCritical',
+                request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoCriticalRequest.SerializeToString,
+                response_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoCriticalResponse.FromString,
+                _registered_method=True)
         self.EchoMany = channel.unary_stream(
                 '/solo60.example.v1.EchoService/EchoMany',
                 request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoManyRequest.SerializeToString,
@@ -73,6 +98,41 @@ class EchoServiceServicer:
 
     def Echo(self, request, context):
         """One message in, the same message out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EchoLimited(self, request, context):
+        """As Echo, at most ten times at once and five times a second by one caller.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EchoLimitedByText(self, request, context):
+        """As EchoLimited, but each text has a limit of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EchoHedged(self, request, context):
+        """As Echo, sent a second time when the first attempt stays unanswered for 50 ms.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EchoSheddable(self, request, context):
+        """As Echo, given up first under load.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EchoCritical(self, request, context):
+        """As Echo, given up last under load.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +180,31 @@ def add_EchoServiceServicer_to_server(servicer, server):
                     servicer.Echo,
                     request_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoRequest.FromString,
                     response_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoResponse.SerializeToString,
+            ),
+            'EchoLimited': grpc.unary_unary_rpc_method_handler(
+                    servicer.EchoLimited,
+                    request_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoLimitedRequest.FromString,
+                    response_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoLimitedResponse.SerializeToString,
+            ),
+            'EchoLimitedByText': grpc.unary_unary_rpc_method_handler(
+                    servicer.EchoLimitedByText,
+                    request_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoLimitedByTextRequest.FromString,
+                    response_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoLimitedByTextResponse.SerializeToString,
+            ),
+            'EchoHedged': grpc.unary_unary_rpc_method_handler(
+                    servicer.EchoHedged,
+                    request_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoHedgedRequest.FromString,
+                    response_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoHedgedResponse.SerializeToString,
+            ),
+            'EchoSheddable': grpc.unary_unary_rpc_method_handler(
+                    servicer.EchoSheddable,
+                    request_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoSheddableRequest.FromString,
+                    response_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoSheddableResponse.SerializeToString,
+            ),
+            'EchoCritical': grpc.unary_unary_rpc_method_handler(
+                    servicer.EchoCritical,
+                    request_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoCriticalRequest.FromString,
+                    response_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoCriticalResponse.SerializeToString,
             ),
             'EchoMany': grpc.unary_stream_rpc_method_handler(
                     servicer.EchoMany,
@@ -175,6 +260,141 @@ class EchoService:
             '/solo60.example.v1.EchoService/Echo',
             solo60_dot_example_dot_v1_dot_echo__pb2.EchoRequest.SerializeToString,
             solo60_dot_example_dot_v1_dot_echo__pb2.EchoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EchoLimited(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.example.v1.EchoService/EchoLimited',
+            solo60_dot_example_dot_v1_dot_echo__pb2.EchoLimitedRequest.SerializeToString,
+            solo60_dot_example_dot_v1_dot_echo__pb2.EchoLimitedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EchoLimitedByText(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.example.v1.EchoService/EchoLimitedByText',
+            solo60_dot_example_dot_v1_dot_echo__pb2.EchoLimitedByTextRequest.SerializeToString,
+            solo60_dot_example_dot_v1_dot_echo__pb2.EchoLimitedByTextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EchoHedged(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.example.v1.EchoService/EchoHedged',
+            solo60_dot_example_dot_v1_dot_echo__pb2.EchoHedgedRequest.SerializeToString,
+            solo60_dot_example_dot_v1_dot_echo__pb2.EchoHedgedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EchoSheddable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.example.v1.EchoService/EchoSheddable',
+            solo60_dot_example_dot_v1_dot_echo__pb2.EchoSheddableRequest.SerializeToString,
+            solo60_dot_example_dot_v1_dot_echo__pb2.EchoSheddableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EchoCritical(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.example.v1.EchoService/EchoCritical',
+            solo60_dot_example_dot_v1_dot_echo__pb2.EchoCriticalRequest.SerializeToString,
+            solo60_dot_example_dot_v1_dot_echo__pb2.EchoCriticalResponse.FromString,
             options,
             channel_credentials,
             insecure,

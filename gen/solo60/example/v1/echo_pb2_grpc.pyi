@@ -37,6 +37,16 @@ class EchoServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EchoServiceAsyncStub: ...
     Echo: _grpc.UnaryUnaryMultiCallable[_echo_pb2.EchoRequest, _echo_pb2.EchoResponse]
     """One message in, the same message out."""
+    EchoLimited: _grpc.UnaryUnaryMultiCallable[_echo_pb2.EchoLimitedRequest, _echo_pb2.EchoLimitedResponse]
+    """As Echo, at most ten times at once and five times a second by one caller."""
+    EchoLimitedByText: _grpc.UnaryUnaryMultiCallable[_echo_pb2.EchoLimitedByTextRequest, _echo_pb2.EchoLimitedByTextResponse]
+    """As EchoLimited, but each text has a limit of its own."""
+    EchoHedged: _grpc.UnaryUnaryMultiCallable[_echo_pb2.EchoHedgedRequest, _echo_pb2.EchoHedgedResponse]
+    """As Echo, sent a second time when the first attempt stays unanswered for 50 ms."""
+    EchoSheddable: _grpc.UnaryUnaryMultiCallable[_echo_pb2.EchoSheddableRequest, _echo_pb2.EchoSheddableResponse]
+    """As Echo, given up first under load."""
+    EchoCritical: _grpc.UnaryUnaryMultiCallable[_echo_pb2.EchoCriticalRequest, _echo_pb2.EchoCriticalResponse]
+    """As Echo, given up last under load."""
     EchoMany: _grpc.UnaryStreamMultiCallable[_echo_pb2.EchoManyRequest, _echo_pb2.EchoManyResponse]
     """One message in, `repeat` messages out."""
     EchoJoined: _grpc.StreamUnaryMultiCallable[_echo_pb2.EchoJoinedRequest, _echo_pb2.EchoJoinedResponse]
@@ -55,6 +65,16 @@ class EchoServiceAsyncStub(EchoServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Echo: _aio.UnaryUnaryMultiCallable[_echo_pb2.EchoRequest, _echo_pb2.EchoResponse]  # type: ignore[assignment]
     """One message in, the same message out."""
+    EchoLimited: _aio.UnaryUnaryMultiCallable[_echo_pb2.EchoLimitedRequest, _echo_pb2.EchoLimitedResponse]  # type: ignore[assignment]
+    """As Echo, at most ten times at once and five times a second by one caller."""
+    EchoLimitedByText: _aio.UnaryUnaryMultiCallable[_echo_pb2.EchoLimitedByTextRequest, _echo_pb2.EchoLimitedByTextResponse]  # type: ignore[assignment]
+    """As EchoLimited, but each text has a limit of its own."""
+    EchoHedged: _aio.UnaryUnaryMultiCallable[_echo_pb2.EchoHedgedRequest, _echo_pb2.EchoHedgedResponse]  # type: ignore[assignment]
+    """As Echo, sent a second time when the first attempt stays unanswered for 50 ms."""
+    EchoSheddable: _aio.UnaryUnaryMultiCallable[_echo_pb2.EchoSheddableRequest, _echo_pb2.EchoSheddableResponse]  # type: ignore[assignment]
+    """As Echo, given up first under load."""
+    EchoCritical: _aio.UnaryUnaryMultiCallable[_echo_pb2.EchoCriticalRequest, _echo_pb2.EchoCriticalResponse]  # type: ignore[assignment]
+    """As Echo, given up last under load."""
     EchoMany: _aio.UnaryStreamMultiCallable[_echo_pb2.EchoManyRequest, _echo_pb2.EchoManyResponse]  # type: ignore[assignment]
     """One message in, `repeat` messages out."""
     EchoJoined: _aio.StreamUnaryMultiCallable[_echo_pb2.EchoJoinedRequest, _echo_pb2.EchoJoinedResponse]  # type: ignore[assignment]
@@ -76,6 +96,46 @@ class EchoServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_echo_pb2.EchoResponse, _abc.Awaitable[_echo_pb2.EchoResponse]]:
         """One message in, the same message out."""
+
+    @_abc_1.abstractmethod
+    def EchoLimited(
+        self,
+        request: _echo_pb2.EchoLimitedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_echo_pb2.EchoLimitedResponse, _abc.Awaitable[_echo_pb2.EchoLimitedResponse]]:
+        """As Echo, at most ten times at once and five times a second by one caller."""
+
+    @_abc_1.abstractmethod
+    def EchoLimitedByText(
+        self,
+        request: _echo_pb2.EchoLimitedByTextRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_echo_pb2.EchoLimitedByTextResponse, _abc.Awaitable[_echo_pb2.EchoLimitedByTextResponse]]:
+        """As EchoLimited, but each text has a limit of its own."""
+
+    @_abc_1.abstractmethod
+    def EchoHedged(
+        self,
+        request: _echo_pb2.EchoHedgedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_echo_pb2.EchoHedgedResponse, _abc.Awaitable[_echo_pb2.EchoHedgedResponse]]:
+        """As Echo, sent a second time when the first attempt stays unanswered for 50 ms."""
+
+    @_abc_1.abstractmethod
+    def EchoSheddable(
+        self,
+        request: _echo_pb2.EchoSheddableRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_echo_pb2.EchoSheddableResponse, _abc.Awaitable[_echo_pb2.EchoSheddableResponse]]:
+        """As Echo, given up first under load."""
+
+    @_abc_1.abstractmethod
+    def EchoCritical(
+        self,
+        request: _echo_pb2.EchoCriticalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_echo_pb2.EchoCriticalResponse, _abc.Awaitable[_echo_pb2.EchoCriticalResponse]]:
+        """As Echo, given up last under load."""
 
     @_abc_1.abstractmethod
     def EchoMany(

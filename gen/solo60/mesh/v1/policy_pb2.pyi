@@ -99,6 +99,7 @@ class MethodPolicy(_message.Message):
     ERRORS_FIELD_NUMBER: _builtins.int
     DEPRECATION_FIELD_NUMBER: _builtins.int
     CONTRACT_ONLY_FIELD_NUMBER: _builtins.int
+    IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
     criticality: Global___Criticality.ValueType
     """What is given up first when the server has more work than it can finish. Default: CRITICALITY_NORMAL."""
     idempotency: Global___Idempotency.ValueType
@@ -146,6 +147,12 @@ class MethodPolicy(_message.Message):
     def deprecation(self) -> Global___Deprecation:
         """The method is on its way out. Absent: it is not."""
 
+    @_builtins.property
+    def idle_timeout(self) -> _duration_pb2.Duration:
+        """The longest pause between two messages of a stream, in either direction; a stream that is idle for longer ends with
+        DEADLINE_EXCEEDED. Allowed for streams alone, above 0 s and at most the deadline. Absent: the deadline alone.
+        """
+
     def __init__(
         self,
         *,
@@ -160,10 +167,11 @@ class MethodPolicy(_message.Message):
         errors: _abc.Iterable[_errors_pb2.ErrorReason.ValueType] | None = ...,
         deprecation: Global___Deprecation | None = ...,
         contract_only: _builtins.bool = ...,
+        idle_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "deprecation", b"deprecation", "hedge", b"hedge", "rate_limit", b"rate_limit", "retry", b"retry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "deprecation", b"deprecation", "hedge", b"hedge", "idle_timeout", b"idle_timeout", "rate_limit", b"rate_limit", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "contract_only", b"contract_only", "criticality", b"criticality", "deadline", b"deadline", "deprecation", b"deprecation", "errors", b"errors", "hedge", b"hedge", "idempotency", b"idempotency", "rate_limit", b"rate_limit", "retry", b"retry", "scopes", b"scopes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "contract_only", b"contract_only", "criticality", b"criticality", "deadline", b"deadline", "deprecation", b"deprecation", "errors", b"errors", "hedge", b"hedge", "idempotency", b"idempotency", "idle_timeout", b"idle_timeout", "rate_limit", b"rate_limit", "retry", b"retry", "scopes", b"scopes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from interceptors.access_log import ServerAccessLog
+from interceptors.context import ServerContext
+from interceptors.deadline import ServerDeadline
+from interceptors.server import Call, ServerInterceptor
+from interceptors.validation import ServerValidation
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
+from tests.support.echo import EchoServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from structlog.typing import EventDict
+
+    from interceptors.server import Proceed
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+
+HI = echo_pb2.EchoRequest(text="hi")
+BAD = echo_pb2.EchoRequest(text="")
+
+
+@asynccontextmanager
+async def serving(*interceptors: grpc.aio.ServerInterceptor) -> AsyncIterator[EchoServiceAsyncStub]:
+    """Serve echoes as anybody would who takes no more from this project than these interceptors."""
+    server = grpc.aio.server(interceptors=interceptors)
+    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is but promised
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield EchoServiceStub(channel)
+    await server.stop(0)
+
+
+async def test_one_interceptor_stands_alone() -> None:
+    """Without a chain, and without ServerErrors: a refusal is a status all the same."""
+    async with serving(ServerValidation(), ServerContext()) as stub:
+        assert (await stub.Echo(HI)).text == "hi"
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.Echo(BAD)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_several_of_ours_in_one_server_become_one_chain(logs: list[EventDict]) -> None:
+    """Outermost first, in every shape, with one answer to an error and one set of trailing metadata."""
+    ours = (ServerContext(), ServerAccessLog(), ServerDeadline(), ServerValidation())
+    async with serving(*ours) as stub:
+        call: Any = stub.Echo(HI)
+        assert (await call).text == "hi"
+        assert [key for key, _ in await call.trailing_metadata()] == ["x-correlation-id"]
+        many = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=2))
+        assert [answer.text async for answer in many] == ["hi", "hi"]
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.Echo(BAD)
+    assert [line["code"] for line in logs if line["event"] == "call"] == ["OK", "OK", "INVALID_ARGUMENT"]
+
+
+class Foreign(grpc.aio.ServerInterceptor):
+    """Somebody else's, which counts."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
+        """Count, and pass on."""
+        self.asked += 1
+        return await continuation(handler_call_details)
+
+
+async def test_others_may_stand_beside_ours() -> None:
+    """An interceptor of another library keeps its place."""
+    foreign = Foreign()
+    async with serving(foreign, ServerContext(), ServerValidation()) as stub:
+        await stub.Echo(HI)
+        await stub.Echo(HI)
+    assert foreign.asked == 2
+
+
+class Trailing(ServerInterceptor):
+    """Says something at the end of each call."""
+
+    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+        """Say it."""
+        call.trailing.append(("x-ours", "1"))
+        return await proceed(call)
+
+
+class Telling(EchoServicer):
+    """A servicer that sends trailing metadata of its own."""
+
+    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, N802 - as generated
+        """Send it, and fail if asked to."""
+        context.set_trailing_metadata((("x-theirs", "2"),))
+        if request.text == "fail":
+            raise ValueError
+        return echo_pb2.EchoResponse(text=request.text)
+
+
+@pytest.mark.parametrize("text", ["hi", "fail"])
+async def test_a_handlers_trailing_metadata_goes_out_with_ours(text: str) -> None:
+    """What a servicer promises its callers survives the chain, also when the call fails."""
+    server = grpc.aio.server(interceptors=[Trailing()])
+    add_EchoServiceServicer_to_server(Telling(), server)  # type: ignore[abstract]  # Promise is but promised
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call: Any = EchoServiceStub(channel).Echo(echo_pb2.EchoRequest(text=text))
+        trailing = dict(await call.trailing_metadata())
+        assert (await call.code() is grpc.StatusCode.OK) is (text == "hi")
+    await server.stop(0)
+    assert {"x-ours": "1", "x-theirs": "2"}.items() <= trailing.items()
