@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from contracts.method import Method
     from interceptors.server import Proceed
 
+# The milliseconds that the caller gives a call as it sends it: less remains on arrival where the call has waited.
+# Where gRPC's core sends a call again (grpc-previous-rpc-attempts), the attempts before are in the difference too.
+TIMEOUT_MS = "x-timeout-ms"
 # Less than this is not worth beginning with.
 LEAST_TIME_S = 0.005
 # What a service keeps of its own time to answer in, when it calls another.
@@ -86,4 +89,8 @@ class ClientDeadline(ClientInterceptor):
         limit_s = min(limits_s)
         if limit_s <= 0:
             raise DeadlineExceeded(f"No time is left to call {call.method.full_name}.")
-        call.timeout_s = limit_s if math.isfinite(limit_s) else None
+        if math.isfinite(limit_s):
+            call.timeout_s = limit_s
+            call.metadata.append((TIMEOUT_MS, str(math.ceil(limit_s * 1000))))
+        else:
+            call.timeout_s = None

@@ -57,6 +57,7 @@ async def test_every_outgoing_call_carries_a_deadline(asked_s: float | None, sen
     ClientDeadline().start(call)
 
     assert call.timeout_s == sent_s
+    assert call.metadata == [("x-timeout-ms", str(int(sent_s * 1000)))]
 
 
 @pytest.mark.parametrize(("asked_s", "ceiling_s"), [(None, CONTRACT_S), (60, CONTRACT_S), (0.5, 0.5 * ROUNDING)])
@@ -183,6 +184,7 @@ async def test_a_call_to_grpcs_own_services_may_last_for_ever() -> None:
     ClientDeadline().start(call)
 
     assert call.timeout_s is None
+    assert call.metadata == []
 
 
 @given(st.floats(0.001, 60), st.integers(1, 4))
