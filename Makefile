@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast check gen gen-check breaking fmt lint lock bench reset
+.PHONY: help setup run test test-fast check attack soak gen gen-check breaking fmt lint lock bench reset
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,12 @@ test: setup ## run every test
 
 test-fast: setup ## run the tests that start no service processes
 	@pytest -m 'not system'
+
+attack: setup ## attack servers of both engines and fuzz every method, at full length; takes minutes
+	@pytest -m 'soak or not soak' tests/attack
+
+soak: setup ## call servers of both engines for SOAK_MINUTES (default: 2): memory, files and tasks stay flat
+	@SOAK_MINUTES=$(or $(SOAK_MINUTES),2) pytest -m soak tests/soak
 
 check: setup lint gen-check breaking test ## everything that must hold before a change lands
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypothesis import settings
 
 from tests.support.postgres import database_url, empty_database_url, open_database, postgres, reachable_folder
 from tests.support.serving import serve
+
+if TYPE_CHECKING:
+    import pytest
 
 __all__ = ["database_url", "empty_database_url", "open_database", "postgres", "reachable_folder", "serve"]
 
 # No example is timed: a busy machine is not a failure.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the long forms, unless `-m` speaks of them."""
+    if "soak" in config.option.markexpr:
+        return
+    long_forms = [item for item in items if item.get_closest_marker("soak")]
+    config.hook.pytest_deselected(items=long_forms)
+    items[:] = [item for item in items if item not in long_forms]
