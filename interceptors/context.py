@@ -28,13 +28,15 @@ class CallContext:
     """What the work being done now belongs to.
 
     `caller` is the service whose key the call carries, `user_id` the member on whose behalf it was made (never a proof
-    of identity), `deadline` the instant, on the event loop's clock in seconds, at which it must be over.
+    of identity), `deadline` the instant, on the event loop's clock in seconds, at which it must be over. `replayed` is
+    set by a handler that answers with what it answered before to the same idempotency key.
     """
 
     correlation_id: str
     user_id: str = ""
     caller: str = ""
     idempotency_key: str = ""
+    replayed: bool = False
     deadline: float | None = None
 
 

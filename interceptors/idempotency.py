@@ -20,11 +20,21 @@ if TYPE_CHECKING:
     from interceptors.server import Proceed
 
 IDEMPOTENCY_KEY = "idempotency-key"
+REPLAYED = "idempotent-replayed"
 _FORM = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class ServerIdempotencyKey(ServerInterceptor):
-    """Refuses a call that has no well-formed key where the contract asks for one: 1 to 255 visible ASCII characters."""
+    """Refuses a call that has no well-formed key where the contract asks for one: 1 to 255 visible ASCII characters.
+
+    A handler that answers with what it answered before says so with `current_context().replayed = True`, and the caller
+    finds `idempotent-replayed: true` in the trailing metadata.
+
+    >>> ask(ServerIdempotencyKey(), method="Keep", metadata={"idempotency-key": "4d8f"})
+    ''
+    >>> ask(ServerIdempotencyKey(), method="Keep")
+    'IDEMPOTENCY_KEY_MISSING'
+    """
 
     def applies_to(self, method: Method) -> bool:
         return method.policy.idempotency_key_required
@@ -34,9 +44,13 @@ class ServerIdempotencyKey(ServerInterceptor):
         if not _FORM.fullmatch(key):
             raise IdempotencyKeyMissing(f"{call.method.full_name} needs metadata {IDEMPOTENCY_KEY}.")
         context = current_context()
-        if context is not None:
-            context.idempotency_key = key
-        return await proceed(call)
+        if context is None:
+            return await proceed(call)
+        context.idempotency_key = key
+        reply = await proceed(call)
+        if context.replayed:
+            call.trailing.append((REPLAYED, "true"))
+        return reply
 
 
 class ClientIdempotencyKey(ClientInterceptor):

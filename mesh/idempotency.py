@@ -1,26 +1,38 @@
 """Idempotency: an effect happens once for each key of each caller, and its answer is kept beside it (S6).
 
-Every service that uses `once` makes the table in its first migration, word for word as in IDEMPOTENCY_KEYS.
+Every service that uses `once` makes the table and its index in its migrations, word for word as in IDEMPOTENCY_KEYS and
+IDEMPOTENCY_KEYS_BY_AGE. Keys are forgotten after KEPT_FOR: a repetition that comes later acts again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
+import structlog
 from google.protobuf.message import Message
 
 from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, RequestInProgress
 from interceptors.context import current_context
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from interceptors.context import CallContext
-    from mesh.database import Connection
+    from mesh.database import Connection, Database
 
 Response = TypeVar("Response", bound=Message)
+
+# A week, as money moves under these keys; the IETF's draft and Stripe keep them for a day at least.
+KEPT_FOR = timedelta(days=7)
+FORGET_INTERVAL_S = 3600.0
+FORGOTTEN_AT_ONCE = 1000
+# When the one who works on the same request may have finished.
+IN_PROGRESS_RETRY_S = 0.5
 
 IDEMPOTENCY_KEYS = """\
 create table idempotency_keys (
@@ -34,13 +46,26 @@ create table idempotency_keys (
 );
 """
 
+IDEMPOTENCY_KEYS_BY_AGE = """\
+create index idempotency_keys_by_age on idempotency_keys (create_time);
+"""
+
 # Of two calls with one key, the later waits here for the transaction of the earlier.
 _CLAIM = """
     insert into idempotency_keys (caller, request_type, key, request_sha256) values ($1, $2, $3, $4)
     on conflict do nothing returning true
 """
 _FIND = "select request_sha256, response from idempotency_keys where caller = $1 and request_type = $2 and key = $3"
+_FORGET = """
+    delete from idempotency_keys where ctid in (
+        select ctid from idempotency_keys where create_time < now() - $1::interval order by create_time limit $2
+        for update skip locked
+    )
+"""
 _KEEP = "update idempotency_keys set response = $4 where caller = $1 and request_type = $2 and key = $3"
+
+
+_log = structlog.stdlib.get_logger("solo60.idempotency")
 
 
 def keyed_call() -> CallContext:
@@ -49,6 +74,11 @@ def keyed_call() -> CallContext:
     if context is None or not context.idempotency_key:
         raise IdempotencyKeyMissing
     return context
+
+
+def mark_replayed() -> None:
+    """Say in the answer to the call being served that it is the answer of an earlier call with its key."""
+    keyed_call().replayed = True
 
 
 def fingerprint_of(request: Message) -> bytes:
@@ -77,14 +107,54 @@ async def once(
     try:
         is_first = await connection.fetchval(_CLAIM, *claim, fingerprint)
     except asyncpg.LockNotAvailableError as error:
-        raise RequestInProgress from error
+        raise RequestInProgress(retry_after_s=IN_PROGRESS_RETRY_S) from error
     if is_first:
         response = await respond()
         await connection.execute(_KEEP, *claim, response.SerializeToString(deterministic=True))
         return response
     earlier = await connection.fetchrow(_FIND, *claim)
     if earlier is None:  # forgotten since the claim, for its age: the next attempt is a first one
-        raise RequestInProgress
+        raise RequestInProgress(retry_after_s=IN_PROGRESS_RETRY_S)
     if earlier["request_sha256"] != fingerprint:
         raise IdempotencyKeyReused
+    mark_replayed()
     return response_type.FromString(earlier["response"])
+
+
+async def forget_old_keys(database: Database, older_than: timedelta = KEPT_FOR) -> int:
+    """Delete the keys of calls before that time, and return how many; those being worked on stay."""
+    forgotten = 0
+    while True:
+        async with database.transaction() as connection:
+            status = await connection.execute(_FORGET, older_than, FORGOTTEN_AT_ONCE)
+        count = int(status.removeprefix("DELETE "))
+        forgotten += count
+        if count < FORGOTTEN_AT_ONCE:
+            return forgotten
+
+
+@asynccontextmanager
+async def forgetting_old_keys(database: Database) -> AsyncIterator[None]:
+    """Forget old keys at once and every hour, for the time of the context, if the database keeps any."""
+    async with database.connection() as connection:
+        keeps_keys = await connection.fetchval("select to_regclass('idempotency_keys') is not null")
+    if not keeps_keys:
+        yield
+        return
+    forgetting = asyncio.create_task(_forget_for_ever(database))
+    try:
+        yield
+    finally:
+        forgetting.cancel()
+        await asyncio.wait([forgetting])
+
+
+async def _forget_for_ever(database: Database) -> None:
+    while True:
+        try:
+            forgotten = await forget_old_keys(database)
+        except Exception:  # noqa: BLE001 - whatever it is, the next hour is another chance
+            _log.exception("old idempotency keys were not forgotten")
+        else:
+            _log.info("old idempotency keys forgotten", count=forgotten)
+        await asyncio.sleep(FORGET_INTERVAL_S)

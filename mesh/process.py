@@ -18,6 +18,7 @@ from mesh.channel import Channels
 from mesh.config import SettingsError, load_settings
 from mesh.database import Database, DatabaseUnavailable
 from mesh.health import Health
+from mesh.idempotency import forgetting_old_keys
 from mesh.keyring import accepted_keys, own_key
 from mesh.server import MeshServer, server_interceptors
 from mesh.service import Runtime
@@ -88,6 +89,7 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         stack.push_async_callback(channels.close)
         database = await _open_database(settings)
         stack.push_async_callback(database.close)
+        await stack.enter_async_context(forgetting_old_keys(database))
         stopping = asyncio.Event()
         runtime = Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=stopping)
         servicer = await stack.enter_async_context(service.open(runtime))

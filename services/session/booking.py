@@ -20,6 +20,7 @@ from contracts.errors import (
     UserNotActive,
     UserNotFound,
 )
+from mesh.idempotency import mark_replayed
 from services.session.messages import charge_request, period_message, quote_of, session_message
 from services.session.reconciler import FIRST_PAUSE
 from solo60.gym.v1.gym_pb2 import QuotePriceRequest
@@ -73,6 +74,7 @@ class BookingDesk:
         """
         booking = await self._store.find_booking(call) or await self._hold(order, call)
         if booking.response is not None:
+            mark_replayed()
             return BookSessionResponse.FromString(booking.response)
         try:
             return await self._charge_and_confirm(booking.session, payment_method)

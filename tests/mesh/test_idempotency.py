@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,15 @@ import pytest
 from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, RequestInProgress
 from interceptors.context import detached_work
 from mesh.database import Database
-from mesh.idempotency import IDEMPOTENCY_KEYS, once
+from mesh.idempotency import (
+    FORGOTTEN_AT_ONCE,
+    IDEMPOTENCY_KEYS,
+    IDEMPOTENCY_KEYS_BY_AGE,
+    KEPT_FOR,
+    forget_old_keys,
+    forgetting_old_keys,
+    once,
+)
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
 
 if TYPE_CHECKING:
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 
     from mesh.database import Connection
 
-MIGRATIONS = sorted((Path(__file__).parents[2] / "services").glob("*/migrations/*.sql"))
+MIGRATION_FOLDERS = sorted((Path(__file__).parents[2] / "services").glob("*/migrations"))
 REQUEST = CreateGymRequest(name="Field Street Gym")
 
 
@@ -165,9 +174,61 @@ async def test_what_is_kept_of_a_request_is_its_fingerprint(database: Database) 
     assert REQUEST.name.encode() not in row["request_sha256"] + row["response"]
 
 
-@pytest.mark.parametrize("migration", MIGRATIONS, ids=lambda path: "/".join(path.parts[-3:]))
-def test_every_service_makes_the_table_alike(migration: Path) -> None:
-    """A migration that makes the table makes it as `once` expects it."""
-    sql = migration.read_text()
+@pytest.mark.parametrize("folder", MIGRATION_FOLDERS, ids=lambda folder: folder.parent.name)
+def test_every_service_makes_the_table_alike(folder: Path) -> None:
+    """Migrations that make the table make it, and its index, as this module expects them."""
+    sql = "".join(path.read_text() for path in sorted(folder.glob("*.sql")))
 
-    assert ("create table idempotency_keys" in sql) == (IDEMPOTENCY_KEYS in sql)
+    has_table = "create table idempotency_keys" in sql
+    assert (IDEMPOTENCY_KEYS in sql, IDEMPOTENCY_KEYS_BY_AGE in sql) == (has_table, has_table)
+
+
+async def keep_keys(database: Database, *, age: timedelta, count: int) -> None:
+    """Keep as many keys as of calls that were made so long ago."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            insert into idempotency_keys (caller, request_type, key, request_sha256, response, create_time)
+            select 'session', 'test', $1 || n::text, '', '', now() - $2::interval from generate_series(1, $3) n
+            """,
+            str(age),
+            age,
+            count,
+        )
+
+
+async def test_keys_are_forgotten_after_a_week_and_not_before(database: Database) -> None:
+    """T-f6: also when more have grown old than are forgotten at once."""
+    await keep_keys(database, age=KEPT_FOR + timedelta(minutes=1), count=2 * FORGOTTEN_AT_ONCE + 1)
+    await keep_keys(database, age=KEPT_FOR - timedelta(minutes=1), count=3)
+
+    assert await forget_old_keys(database) == 2 * FORGOTTEN_AT_ONCE + 1
+
+    async with database.connection() as connection:
+        assert await connection.fetchval("select count(*) from idempotency_keys") == 3
+
+
+async def test_a_key_that_is_being_worked_on_is_not_waited_for(database: Database) -> None:
+    """T-f6: forgetting leaves alone what somebody holds, however old it is."""
+    await keep_keys(database, age=2 * KEPT_FOR, count=2)
+
+    async with database.transaction() as connection:
+        await connection.execute("select from idempotency_keys where key like '%1' for update")
+        assert await forget_old_keys(database) == 1
+
+
+async def test_a_process_forgets_while_it_runs(database: Database) -> None:
+    """T-f6: old keys are gone soon after a service has started."""
+    await keep_keys(database, age=2 * KEPT_FOR, count=1)
+
+    async with forgetting_old_keys(database), asyncio.timeout(30), database.connection() as connection:
+        while await connection.fetchval("select count(*) from idempotency_keys"):  # noqa: ASYNC110 - a row that goes says nothing
+            await asyncio.sleep(0.01)
+
+
+async def test_a_database_without_keys_has_nothing_to_forget(empty_database_url: str) -> None:
+    """The session service keeps its keys with its bookings."""
+    database = await Database.connect(empty_database_url)
+    async with forgetting_old_keys(database):
+        pass
+    await database.close()

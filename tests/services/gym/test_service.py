@@ -16,6 +16,7 @@ from contracts.errors import (
     ScopeMissing,
     ServiceError,
 )
+from interceptors.idempotency import REPLAYED
 from services.gym.app import SERVICE
 from services.gym.domain import MAX_HOURLY_PRICE
 from solo60.common.v1.money_pb2 import Money
@@ -139,6 +140,17 @@ async def test_a_repeated_creation_gets_the_first_answer(gyms: Gyms) -> None:
 
     assert len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1
     assert len((await gyms.ListGyms(ListGymsRequest())).gyms) == 1
+
+
+async def test_a_caller_is_told_that_an_answer_is_an_earlier_one(gyms: Gyms) -> None:
+    """T-f1: a replay says `idempotent-replayed: true` at its end; the first answer says no such thing."""
+    replayed = []
+    for _ in range(2):
+        call: Any = gyms.CreateGym(a_gym(), metadata=(("idempotency-key", "gym-of-field-street"),))
+        await call
+        replayed.append(dict(await call.trailing_metadata()).get(REPLAYED))
+
+    assert replayed == [None, "true"]
 
 
 async def test_a_key_does_not_add_two_different_gyms(gyms: Gyms) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -20,6 +20,7 @@ from contracts.errors import (
     UserNotActive,
     UserNotFound,
 )
+from interceptors.idempotency import REPLAYED
 from solo60.gym.v1.gym_pb2 import OpeningHours
 from solo60.session.v1.session_pb2 import (
     SESSION_STATUS_CANCELLED,
@@ -265,6 +266,18 @@ async def test_twenty_repetitions_at_once_book_once(town: Town) -> None:
     assert len({answer.session.session_id for answer in answers}) == 1
     assert await town.balance(member) == 100 - CREDITS_PER_HOUR
     assert len(await town.mails(1)) == 1
+
+
+async def test_a_repeated_booking_says_that_its_answer_is_an_earlier_one(town: Town) -> None:
+    """T-f1: with `idempotent-replayed: true` at its end."""
+    member, gym = await town.a_member(), await town.a_gym()
+    replayed = []
+    for _ in range(2):
+        call: Any = town.sessions.BookSession(order(member, gym), metadata=keyed("again"))
+        await call
+        replayed.append(dict(await call.trailing_metadata()).get(REPLAYED))
+
+    assert replayed == [None, "true"]
 
 
 async def test_a_key_that_comes_with_another_request_is_refused(town: Town) -> None:

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+import interceptors
+from interceptors.server import ServerInterceptor
+from tests.support.asking import ask
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+MODULES = [
+    importlib.import_module(f"interceptors.{found.name}") for found in pkgutil.iter_modules(interceptors.__path__)
+]
+CLASSES = [
+    value
+    for module in MODULES
+    for value in vars(module).values()
+    if inspect.isclass(value) and issubclass(value, ServerInterceptor) and value.__module__ == module.__name__
+]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_the_examples_of_a_module_hold(module: ModuleType) -> None:
+    """What a docstring shows is what happens, on a real socket."""
+    outcome = doctest.testmod(module, extraglobs={"ask": ask}, report=True)
+    assert outcome.failed == 0
+
+
+@pytest.mark.parametrize(
+    "interceptor", [each for each in CLASSES if each is not ServerInterceptor], ids=lambda each: each.__name__
+)
+def test_every_server_interceptor_is_shown_alone(interceptor: type[ServerInterceptor]) -> None:
+    """Each has an example that serves with it, and with no other of ours that it does not need."""
+    assert ">>> ask(" in (interceptor.__doc__ or "")

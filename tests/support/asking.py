@@ -1,0 +1,75 @@
+"""Asking: what the docstrings of the interceptors call, so that each of their examples is a test.
+
+>>> ask(ServerValidation(), text="")
+'INVALID_REQUEST'
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from contracts.method import find_method
+from interceptors.errors import error_of_call
+from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer, add_EchoServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SERVICE = "/solo60.example.v1.EchoService/"
+
+
+class Plain(EchoServiceServicer):
+    """Says back what it hears, and knows nothing of a mesh. A text of "crash" makes it fail."""
+
+    async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+        """Say it back."""
+        if request.text == "crash":
+            raise ValueError("postgres://user:secret@host")
+        return find_method(SERVICE + "Echo").response_type(text=request.text)
+
+    async def EchoLimited(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+        """Say it back."""
+        return find_method(SERVICE + "EchoLimited").response_type(text=request.text)
+
+    async def Keep(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+        """Keep nothing."""
+        return find_method(SERVICE + "Keep").response_type()
+
+
+def ask(
+    *interceptors: grpc.aio.ServerInterceptor,
+    method: str = "Echo",
+    text: str = "hi",
+    metadata: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+    clients: Sequence[grpc.aio.ClientInterceptor] = (),
+) -> str:
+    """Serve an echo in `grpc.aio.server(interceptors=interceptors)`, call it once, return the text or the reason."""
+    return asyncio.run(_ask(interceptors, find_method(SERVICE + method), text, metadata or {}, timeout_s, clients))
+
+
+async def _ask(
+    interceptors: Sequence[grpc.aio.ServerInterceptor],
+    method: Any,  # noqa: ANN401 - a method of the echo service
+    text: str,
+    metadata: Mapping[str, str],
+    timeout_s: float | None,
+    clients: Sequence[grpc.aio.ClientInterceptor],
+) -> str:
+    server = grpc.aio.server(interceptors=interceptors)
+    add_EchoServiceServicer_to_server(Plain(), server)  # type: ignore[abstract]  # what examples need
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", interceptors=clients) as channel:
+        call = channel.unary_unary(method.path, method.request_type.SerializeToString, method.response_type.FromString)
+        try:
+            answer = await call(method.request_type(text=text), metadata=tuple(metadata.items()), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            return error_of_call(error, method.full_name).reason_name() or error.code().name
+        finally:
+            await server.stop(0)
+    return getattr(answer, "text", "")
