@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import random
+import tracemalloc
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interceptors.gcra import ROUNDING_S, Gcra
+
+RATES = st.floats(0.1, 1_000)
+BURSTS = st.integers(1, 50)
+# Pauses in units of the interval between two calls at the steady rate.
+PAUSES = st.lists(st.one_of(st.just(0.0), st.floats(0, 3)), min_size=1, max_size=300)
+
+
+def worst_excess(admitted_s: list[float], rate: float, burst: int) -> float:
+    """Return by how much the fullest of all windows exceeds `rate * window + burst`, in one pass."""
+    worst, least = float("-inf"), float("inf")
+    for number, at_s in enumerate(admitted_s):
+        least = min(least, number - rate * at_s)
+        worst = max(worst, number + 1 - rate * at_s - least - burst)
+    return worst
+
+
+@given(RATES, BURSTS, PAUSES)
+def test_no_window_holds_more_than_rate_and_burst(rate: float, burst: int, pauses: list[float]) -> None:
+    """T-e1: for every window, whatever the arrivals."""
+    limit = Gcra(rate, burst)
+    arrivals_s = [1_000 + pause / rate for pause in accumulate(pauses)]
+
+    admitted_s = [at_s for at_s in arrivals_s if limit.admit("key", at_s) == 0.0]
+
+    assert worst_excess(admitted_s, rate, burst) <= rate * ROUNDING_S + 1e-6
+
+
+@pytest.mark.parametrize("load", [0.5, 1.0, 10.0])
+def test_the_limit_holds_over_a_long_run_and_is_used_up(load: float) -> None:
+    """T-e1: 100,000 arrivals, and no call is refused that the limit has room for."""
+    chance, limit, now_s, admitted_s = random.Random(1), Gcra(100, 10), 0.0, []  # noqa: S311 - a simulation
+    for _ in range(100_000):
+        now_s += chance.expovariate(100 * load)
+        if limit.admit("key", now_s) == 0.0:
+            admitted_s.append(now_s)
+
+    assert worst_excess(admitted_s, 100, 10) <= 1e-3
+    assert len(admitted_s) >= 0.9 * min(1, load) * 100 * now_s
+
+
+@given(RATES, BURSTS, PAUSES)
+def test_whoever_comes_back_when_told_is_admitted(rate: float, burst: int, pauses: list[float]) -> None:
+    """T-e2: at the time named admitted, at half of it refused."""
+    limit = Gcra(rate, burst)
+    for at_s in [1_000 + pause / rate for pause in accumulate(pauses)]:
+        wait_s = limit.admit("key", at_s)
+        if wait_s > 4 * ROUNDING_S:
+            assert limit.admit("key", at_s + wait_s / 2) > 0
+            assert limit.admit("key", at_s + wait_s) == 0.0
+            break
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.floats(0, 0.5)), max_size=300),
+    st.integers(1, 6),
+    st.integers(1, 4),
+)
+def test_to_be_forgotten_grants_no_burst(calls: list[tuple[int, float]], burst: int, keys_max: int) -> None:
+    """T-e4: with fewer places than keys in use, the limit of each key holds all the same."""
+    limit, now_s = Gcra(1, burst, keys_max=keys_max), 0.0
+    admitted_s: dict[int, list[float]] = {}
+    for key, pause_s in calls:
+        now_s += pause_s
+        if limit.admit(key, now_s) == 0.0:
+            admitted_s.setdefault(key, []).append(now_s)
+
+    assert len(limit) <= keys_max
+    assert all(worst_excess(times, 1, burst) <= 1e-3 for times in admitted_s.values())
+
+
+def test_a_key_that_has_rested_is_forgotten_for_free() -> None:
+    """T-e4: only keys that are in use at once compete for the places."""
+    limit = Gcra(1, 2, keys_max=1)
+
+    waits_s = [limit.admit(key, at_s) for at_s, key in [(0, "a"), (0, "a"), (2, "b"), (2, "b"), (4, "a"), (4, "a")]]
+
+    assert waits_s == [0.0] * 6
+
+
+def test_a_key_that_is_in_use_keeps_its_place() -> None:
+    """T-e4: the key that was not used for longest goes first, and a flood of new ones does not free a hot one."""
+    limit, hot, new = Gcra(1, 10, keys_max=100), 0, 0
+    for number in range(1_000):
+        hot += limit.admit("hot", number / 1_000) == 0.0
+        new += limit.admit(number, number / 1_000) == 0.0
+
+    assert hot <= 11
+    assert new == 1_000
+
+
+def test_a_million_keys_take_a_bounded_memory() -> None:
+    """T-e4: 1e6 distinct keys in at most 100 MB."""
+    limit = Gcra(1_000_000, 10)
+    tracemalloc.start()
+    for number in range(1_000_000):
+        limit.admit(f"caller-{number:032}", number / 1_000)
+    bytes_used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert bytes_used <= 100 * 2**20
+
+
+def test_one_key_does_not_change_another() -> None:
+    """T-e3: whoever is far over its limit takes nothing from others."""
+    limit = Gcra(5, 10)
+    refused = sum(limit.admit("greedy", 0.001 * number) > 0 for number in range(1_000))
+
+    assert refused > 900
+    assert [limit.admit("modest", 1.0 + number / 5) for number in range(20)] == [0.0] * 20
+
+
+@pytest.mark.parametrize(("rate", "burst", "keys_max"), [(0, 1, 1), (-1, 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_a_limit_that_admits_nothing_is_refused(rate: float, burst: int, keys_max: int) -> None:
+    """Such a limit would be a mistake of whoever wrote it."""
+    with pytest.raises(ValueError, match="calls_per_second"):
+        Gcra(rate, burst, keys_max=keys_max)
