@@ -98,6 +98,8 @@ def innermost(method: Method, behaviour: Any, messages: Messages) -> Proceed:  #
         if streaming:
             return _refuse_blocking_stream
         behaviour = partial(asyncio.to_thread, behaviour)
+    if not streaming:
+        return _unary(behaviour, messages)
     answer = _ANSWER[method.response_streaming, inspect.isasyncgenfunction(behaviour)]
 
     async def handle(call: Call) -> bytes | None:
@@ -106,8 +108,16 @@ def innermost(method: Method, behaviour: Any, messages: Messages) -> Proceed:  #
             if method.request_streaming
             else messages.parse(call, cast("bytes", call.incoming))
         )
-        context = StreamContext(call, messages) if streaming else call.context
-        return await answer(behaviour(requests, context), call, messages)
+        return await answer(behaviour(requests, StreamContext(call, messages)), call, messages)
+
+    return handle
+
+
+def _unary(behaviour: Any, messages: Messages) -> Proceed:  # noqa: ANN401 - a handler of one request and one answer
+    parse, serialize = messages.parse, messages.serialize
+
+    async def handle(call: Call) -> bytes:
+        return serialize(call, await behaviour(parse(call, call.incoming), call.context))  # type: ignore[arg-type]  # bytes, as nothing is streamed
 
     return handle
 

@@ -36,9 +36,13 @@ class ServerValidation(ServerInterceptor):
         violations_of(method.response_type())
         return True
 
-    def on_request(self, call: Call, message: Message) -> None:  # noqa: ARG002 - every call alike
+    def on_request(self, call: Call, message: Message) -> None:
+        raw = call.incoming if isinstance(call.incoming, bytes) else message.SerializeToString()
         try:
-            violations = [*violations_of(message), *unstorable_texts(message)]
+            violations = violations_of(message)
+            # Looking for the byte is next to nothing beside looking at each field, and it is hardly ever there.
+            if b"\x00" in raw:
+                violations += unstorable_texts(message)
         except protovalidate.EvaluationError:  # a timestamp beyond the year 9999, say
             raise InvalidRequest("The request holds values to which no rule can be applied.") from None
         if violations:
@@ -52,9 +56,12 @@ class ServerValidation(ServerInterceptor):
             raise Internal(f"the answer of {call.method.full_name} breaks the contract: {broken}")
 
 
+_collect_violations = protovalidate.Validator().collect_violations
+
+
 def violations_of(message: Message) -> list[Violation]:
     """Return what in `message` breaks the rules of its contract; descriptions name the rule, never the value."""
-    found = protovalidate.collect_violations(message)
+    found = _collect_violations(message)
     return [
         Violation(_path(each.field.elements), each.message)
         for each in (validate_pb2.Violation.FromString(violation.proto.to_binary()) for violation in found)
@@ -63,9 +70,6 @@ def violations_of(message: Message) -> list[Violation]:
 
 def unstorable_texts(message: Message) -> list[Violation]:
     """Return a violation for each text in `message`, at any depth, that PostgreSQL cannot store."""
-    # Looking for the byte takes a tenth of the time of looking at each field, and it is hardly ever there.
-    if b"\x00" not in message.SerializeToString():
-        return []
     texts = ((path, value) for path, value in _values(message) if isinstance(value, str))
     return [Violation(path, "must not contain the character U+0000") for path, text in texts if "\x00" in text]
 
