@@ -1,0 +1,119 @@
+"""Rate limits: each caller of a method, or each value of a request field, as often as the contract allows (T-e).
+
+A limit is kept by each server process on its own: a service that runs as N processes admits up to N times as much.
+"""
+
+from __future__ import annotations
+
+import operator
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from contracts.errors import RateLimited
+from contracts.policy import ContractError
+from interceptors.gcra import Gcra
+from interceptors.server import Call, ServerInterceptor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from google.protobuf.descriptor import Descriptor
+    from google.protobuf.message import Message
+
+    from contracts.method import Method
+    from contracts.policy import RateLimit
+    from interceptors.server import Proceed
+
+    ReadField = Callable[[Message], Hashable]
+
+
+class ServerRateLimit(ServerInterceptor):
+    """Refuses a call with RateLimited, which says when to come back, where its method's `rate_limit` is used up.
+
+    The limit counts the calls of one caller and is checked before the request is parsed; where the contract names
+    `per_field`, it counts the calls, of any caller, whose request has one value there. A stream counts once, by its
+    first message. The rates of all contracts count `factor` times. The memory is bounded (`interceptors.gcra`), and
+    of a field's values only their hashes are kept: they may be personal.
+
+    >>> ask(ServerRateLimit(), method="EchoLimited")
+    'hi'
+    """
+
+    def __init__(self, factor: float = 1.0, now: Callable[[], float] = time.monotonic) -> None:
+        self._factor = factor
+        self._now = now
+        self._by_caller: dict[str, Gcra] = {}
+        self._by_field: dict[str, tuple[Gcra, ReadField]] = {}
+        self._unread_streams: set[int] = set()
+
+    def applies_to(self, method: Method) -> bool:
+        """Tell whether `method` has a limit; raise ContractError where the limit's field is not in the request."""
+        declared = method.policy.rate_limit
+        if declared is None:
+            return False
+        if method.path in self._by_caller or method.path in self._by_field:
+            return True
+        limit = Gcra(declared.calls_per_second * self._factor, declared.burst)
+        if declared.per_field:
+            self._by_field[method.path] = limit, _reader(method, declared)
+        else:
+            self._by_caller[method.path] = limit
+        return True
+
+    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+        limit = self._by_caller.get(call.method.path)
+        if limit is not None:
+            wait_s = limit.admit(call.caller, self._now())
+            if wait_s:
+                self._refuse(call.method, wait_s)
+        elif call.method.request_streaming:
+            return await self._stream(call, proceed)
+        return await proceed(call)
+
+    async def _stream(self, call: Call, proceed: Proceed) -> bytes | None:
+        self._unread_streams.add(id(call))
+        try:
+            return await proceed(call)
+        finally:
+            self._unread_streams.discard(id(call))
+
+    def on_request(self, call: Call, message: Message) -> None:
+        limited = self._by_field.get(call.method.path)
+        if limited is None:
+            return
+        if call.method.request_streaming:
+            if id(call) not in self._unread_streams:
+                return
+            self._unread_streams.remove(id(call))
+        limit, read = limited
+        wait_s = limit.admit(hash(read(message)), self._now())
+        if wait_s:
+            self._refuse(call.method, wait_s)
+
+    def _refuse(self, method: Method, wait_s: float) -> NoReturn:
+        declared = method.policy.rate_limit
+        if declared is None:
+            raise AssertionError("what is refused has a limit")
+        rate = f"{declared.calls_per_second * self._factor:g}"
+        metadata = {"calls_per_second": rate, "burst": str(declared.burst)}
+        if declared.per_field:
+            metadata["per_field"] = declared.per_field
+        whose = declared.per_field or "caller"
+        sentence = f"{method.full_name} may be called {rate} times a second for one {whose}."
+        raise RateLimited(sentence, metadata=metadata, retry_after_s=wait_s)
+
+
+def _reader(method: Method, declared: RateLimit) -> ReadField:
+    """Return what reads the field that `declared` names; raise ContractError where the request has no such field."""
+    message: Descriptor | None = method.request_type.DESCRIPTOR
+    for name in declared.per_field.split("."):
+        field = message.fields_by_name.get(name) if message is not None else None
+        if field is None or field.is_repeated:
+            break
+        message = field.message_type
+    else:
+        if message is None:
+            return operator.attrgetter(declared.per_field)
+    raise ContractError(
+        f"{method.full_name}: rate_limit.per_field: the request has no single-valued field {declared.per_field}"
+    )

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+import pytest
+
+from contracts.errors import RateLimited
+from contracts.method import find_method
+from contracts.policy import ContractError, RateLimit
+from interceptors.keyring import Keyring, mint_key, record_of_key
+from interceptors.rate_limit import ServerRateLimit
+from interceptors.server import Call
+from solo60.example.v1.echo_pb2 import (
+    EchoEachRequest,
+    EchoLimitedByTextRequest,
+    EchoLimitedRequest,
+    EchoRequest,
+)
+from tests.support.echo import SCOPES
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
+
+    from contracts.method import Method
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+ECHO = "/solo60.example.v1.EchoService/"
+LIMITED = EchoLimitedRequest(text="hi")
+BURST = 10
+# So slow that no call is admitted again while a test runs.
+FROZEN = 0.001
+SECRET = "jo@example.com"  # noqa: S105 - personal data
+
+
+async def use_up(echo: EchoServer) -> None:
+    """Make all the calls that the limit admits at once."""
+    for _ in range(BURST):
+        await echo.stub().EchoLimited(LIMITED)
+
+
+async def test_a_caller_that_is_over_its_rate_is_refused(serve_echo: ServeEcho) -> None:
+    """It hears when to come back and which limit it was, and the handler is not entered."""
+    echo = await serve_echo(rate_limit_factor=FROZEN)
+    await use_up(echo)
+
+    with pytest.raises(RateLimited) as caught:
+        await echo.stub().EchoLimited(LIMITED)
+
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert 100 < (caught.value.retry_after_s or 0) <= 200
+    assert caught.value.metadata.items() >= {"calls_per_second": "0.005", "burst": "10"}.items()
+    assert echo.servicer.entered == BURST
+
+
+async def test_it_is_refused_before_its_request_is_parsed(serve_echo: ServeEcho) -> None:
+    """What is refused costs no parsing: bytes that are no message make no difference."""
+    echo = await serve_echo(rate_limit_factor=FROZEN)
+    await use_up(echo)
+
+    with pytest.raises(RateLimited):
+        await echo.channel().unary_unary(f"{ECHO}EchoLimited")(cast("Any", b"\xff\xff"))
+
+
+async def test_one_callers_flood_leaves_another_alone(serve_echo: ServeEcho) -> None:
+    """T-e3: each caller has its own limit for each method."""
+    echo = await serve_echo(rate_limit_factor=FROZEN)
+    other = mint_key("test")
+    echo.keyring = Keyring(
+        [
+            record_of_key(echo.key, "tester", SCOPES),
+            record_of_key(other, "other", SCOPES),
+        ]
+    )
+    await use_up(echo)
+    with pytest.raises(RateLimited):
+        await echo.stub().EchoLimited(LIMITED)
+
+    for _ in range(BURST):
+        await echo.stub(other).EchoLimited(LIMITED)
+
+    assert (await echo.stub().Echo(EchoRequest(text="hi"))).text == "hi"
+
+
+async def test_each_value_of_a_field_has_its_own_limit(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """The error and the log name the field, never its value."""
+    echo = await serve_echo(rate_limit_factor=FROZEN)
+    stub = echo.stub()
+    for _ in range(BURST):
+        await stub.EchoLimitedByText(EchoLimitedByTextRequest(text=SECRET))
+
+    with pytest.raises(RateLimited) as caught:
+        await stub.EchoLimitedByText(EchoLimitedByTextRequest(text=SECRET))
+    await stub.EchoLimitedByText(EchoLimitedByTextRequest(text="another"))
+
+    assert caught.value.metadata["per_field"] == "text"
+    assert SECRET not in f"{caught.value.message} {caught.value.metadata} {logs}"
+
+
+async def test_a_method_without_a_limit_does_not_pass_through() -> None:
+    """What the contract does not limit pays nothing."""
+    assert not ServerRateLimit().applies_to(find_method(f"{ECHO}EchoMany"))
+
+
+def with_limit(name: str, per_field: str, burst: int = 1) -> Method:
+    """Return a method of the echo service with a limit of one call a second."""
+    method = find_method(f"{ECHO}{name}")
+    return replace(method, policy=replace(method.policy, rate_limit=RateLimit(1, burst, per_field)))
+
+
+def call_of(method: Method, caller: str = "tester") -> Call:
+    """Return a call that no server has received."""
+    return Call(method, cast("Any", None), {}, b"", caller=caller)
+
+
+async def proceed(_call: Call) -> bytes | None:
+    """Stand for the rest of the chain."""
+    return b""
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 50.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.mark.parametrize("path", ["no", "text.no", "period", "period.start_time.seconds.x", "text."])
+def test_a_field_that_the_request_does_not_have_stops_the_start(path: str) -> None:
+    """A limit that cannot be kept is a mistake in the contract, found before the first call."""
+    with pytest.raises(ContractError, match=r"rate_limit\.per_field"):
+        ServerRateLimit().applies_to(with_limit("Echo", path))
+
+
+def test_a_field_may_lie_within_another_message() -> None:
+    """A dotted path leads there, also where the message is not set."""
+    method, limiter = with_limit("Echo", "period.start_time.seconds"), ServerRateLimit(now=Clock())
+    limiter.applies_to(method)
+    at_one, at_zero = EchoRequest(), EchoRequest()
+    at_one.period.start_time.seconds = 1
+
+    limiter.on_request(call_of(method), at_one)
+    limiter.on_request(call_of(method), at_zero)
+
+    with pytest.raises(RateLimited):
+        limiter.on_request(call_of(method), at_one)
+
+
+async def test_a_limit_by_field_counts_a_call_once_whoever_calls() -> None:
+    """It is the value that is limited: neither the caller nor a second look at the call counts."""
+    method, clock = with_limit("EchoLimitedByText", "text", burst=2), Clock()
+    limiter, message = ServerRateLimit(now=clock), EchoLimitedByTextRequest(text="hi")
+    assert limiter.applies_to(method)
+    assert limiter.applies_to(method)
+
+    for caller in ("a", "b"):
+        await limiter.intercept(call_of(method, caller), proceed)
+        limiter.on_request(call_of(method, caller), message)
+
+    with pytest.raises(RateLimited) as caught:
+        limiter.on_request(call_of(method, "c"), message)
+    clock.now_s += caught.value.retry_after_s or 0
+    limiter.on_request(call_of(method, "c"), message)
+
+
+async def test_a_stream_counts_once() -> None:
+    """T-e1: by its first message, however many follow."""
+    method, limiter = with_limit("EchoEach", "text"), ServerRateLimit(now=Clock())
+    limiter.applies_to(method)
+
+    async def read_three(call: Call) -> bytes | None:
+        for _ in range(3):
+            limiter.on_request(call, EchoEachRequest(text="hi"))
+        return None
+
+    await limiter.intercept(call_of(method), read_three)
+
+    with pytest.raises(RateLimited):
+        await limiter.intercept(call_of(method), read_three)
+    assert not limiter._unread_streams
+
+
+async def test_a_setting_loosens_every_limit() -> None:
+    """RATE_LIMIT_FACTOR counts for the rate; a caller waits half as long where it is 2."""
+    method, limiter = with_limit("EchoLimited", ""), ServerRateLimit(2.0, now=Clock())
+    limiter.applies_to(method)
+    await limiter.intercept(call_of(method), proceed)
+
+    with pytest.raises(RateLimited) as caught:
+        await limiter.intercept(call_of(method), proceed)
+
+    assert caught.value.retry_after_s == pytest.approx(0.5)
