@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import grpc.aio
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from opentelemetry import trace
 
+from contracts.method import methods_of
 from interceptors.access_log import ServerAccessLog
 from interceptors.api_key import ServerApiKey
 from interceptors.context import ServerContext
 from interceptors.deadline import ServerDeadline
+from interceptors.deprecation import ServerDeprecation
 from interceptors.errors import ServerErrors
 from interceptors.idempotency import ServerIdempotencyKey
+from interceptors.idle import ServerIdle
+from interceptors.rate_limit import ServerRateLimit
 from interceptors.server import ServerChain, ServerInterceptor
 from interceptors.tracing import ServerTracing
 from interceptors.validation import ServerValidation
 from mesh.config import SettingsError
+from mesh.engine import new_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from interceptors.keyring import Keyring
     from mesh.config import Settings
+    from mesh.engine import Engine
     from mesh.health import Health
     from mesh.service import Service
 
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION_SERVICE = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
-
-SERVER_OPTIONS: list[tuple[str, Any]] = [
-    # Without this a second process would share the port of the first and take half of its calls.
-    ("grpc.so_reuseport", 0),
-]
 
 
 def server_interceptors(settings: Settings, keyring: Callable[[], Keyring]) -> list[ServerInterceptor]:
@@ -47,6 +47,9 @@ def server_interceptors(settings: Settings, keyring: Callable[[], Keyring]) -> l
         ServerAccessLog(log_requests=settings.log_requests, quiet_services=frozenset({HEALTH_SERVICE})),
         ServerApiKey(keyring, open_services(settings)),
         ServerDeadline(settings.deadline_factor),
+        ServerIdle(settings.deadline_factor),
+        ServerRateLimit(settings.rate_limit_factor),
+        ServerDeprecation(),
         ServerIdempotencyKey(),
         ServerValidation(),
     ]
@@ -62,11 +65,20 @@ class MeshServer:
     """A service's gRPC server; `port` is the one it listens on."""
 
     def __init__(
-        self, service: Service, servicer: object, health: Health, interceptors: Iterable[ServerInterceptor]
+        self,
+        service: Service,
+        servicer: object,
+        health: Health,
+        interceptors: Iterable[ServerInterceptor],
+        engine: Engine = "grpcio",
     ) -> None:
         self._service = service
-        chain = ServerChain(list(interceptors), service.interceptors)
-        self._server = grpc.aio.server(interceptors=[chain], options=SERVER_OPTIONS)
+        interceptors = list(interceptors)
+        for method in methods_of(service.descriptor):  # what a contract asks for in vain stops the start
+            for interceptor in interceptors:
+                interceptor.applies_to(method)
+        chain = ServerChain(interceptors, service.interceptors)
+        self._server = new_server(engine, [chain])
         service.add_to_server(servicer, self._server)
         add_HealthServicer_to_server(health.servicer, self._server)
         names = (service.descriptor.full_name, HEALTH_SERVICE, reflection.SERVICE_NAME)

@@ -35,6 +35,10 @@ class Plain(EchoServiceServicer):
         """Say it back."""
         return find_method(SERVICE + "EchoLimited").response_type(text=request.text)
 
+    async def EchoDeprecated(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+        """Say it back."""
+        return find_method(SERVICE + "EchoDeprecated").response_type(text=request.text)
+
     async def Keep(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
         """Keep nothing."""
         return find_method(SERVICE + "Keep").response_type()

@@ -80,6 +80,14 @@ class EchoServicer(EchoServiceServicer):
         await self._enter()
         return echo_pb2.EchoCriticalResponse(text=request.text)
 
+    async def EchoDeprecated(  # noqa: N802 - as generated
+        self,
+        request: echo_pb2.EchoDeprecatedRequest,
+        context: Any,  # noqa: ANN401, ARG002 - as generated
+    ) -> echo_pb2.EchoDeprecatedResponse:
+        await self._enter()
+        return echo_pb2.EchoDeprecatedResponse(text=request.text)
+
     async def EchoMany(  # noqa: N802 - as generated
         self,
         request: echo_pb2.EchoManyRequest,

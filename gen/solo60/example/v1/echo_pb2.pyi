@@ -309,6 +309,50 @@ class EchoCriticalResponse(_message.Message):
 Global___EchoCriticalResponse: _TypeAlias = EchoCriticalResponse  # noqa: Y015
 
 @_typing.final
+class EchoDeprecatedRequest(_message.Message):
+    """What to say back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The text to say back."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EchoDeprecatedRequest: _TypeAlias = EchoDeprecatedRequest  # noqa: Y015
+
+@_typing.final
+class EchoDeprecatedResponse(_message.Message):
+    """What was said."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The text of the request."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EchoDeprecatedResponse: _TypeAlias = EchoDeprecatedResponse  # noqa: Y015
+
+@_typing.final
 class EchoManyRequest(_message.Message):
     """What to say back, and how often."""
 

@@ -60,6 +60,11 @@ class EchoServiceStub:
                 request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoSheddableRequest.SerializeToString,
                 response_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoSheddableResponse.FromString,
                 _registered_method=True)
+        self.EchoDeprecated = channel.unary_unary(
+                '/solo60.example.v1.EchoService/EchoDeprecated',
+                request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoDeprecatedRequest.SerializeToString,
+                response_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoDeprecatedResponse.FromString,
+                _registered_method=True)
         self.EchoCritical = channel.unary_unary(
                 '/solo60.example.v1.EchoService/EchoCritical',
                 request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoCriticalRequest.SerializeToString,
@@ -126,6 +131,13 @@ class EchoServiceServicer:
 
     def EchoSheddable(self, request, context):
         """As Echo, given up first under load.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EchoDeprecated(self, request, context):
+        """As Echo, on its way out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,6 +212,11 @@ def add_EchoServiceServicer_to_server(servicer, server):
                     servicer.EchoSheddable,
                     request_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoSheddableRequest.FromString,
                     response_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoSheddableResponse.SerializeToString,
+            ),
+            'EchoDeprecated': grpc.unary_unary_rpc_method_handler(
+                    servicer.EchoDeprecated,
+                    request_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoDeprecatedRequest.FromString,
+                    response_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.EchoDeprecatedResponse.SerializeToString,
             ),
             'EchoCritical': grpc.unary_unary_rpc_method_handler(
                     servicer.EchoCritical,
@@ -368,6 +385,33 @@ class EchoService:
             '/solo60.example.v1.EchoService/EchoSheddable',
             solo60_dot_example_dot_v1_dot_echo__pb2.EchoSheddableRequest.SerializeToString,
             solo60_dot_example_dot_v1_dot_echo__pb2.EchoSheddableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EchoDeprecated(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.example.v1.EchoService/EchoDeprecated',
+            solo60_dot_example_dot_v1_dot_echo__pb2.EchoDeprecatedRequest.SerializeToString,
+            solo60_dot_example_dot_v1_dot_echo__pb2.EchoDeprecatedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -9,6 +9,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from solo60.example.v1 import echo_pb2 as _echo_pb2
 import abc as _abc_1
+import builtins as _builtins
 import grpc as _grpc
 import sys
 import typing as _typing
@@ -17,6 +18,11 @@ if sys.version_info >= (3, 11):
     from typing import Self as _Self
 else:
     from typing_extensions import Self as _Self
+
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
 
 _T = _typing.TypeVar("_T")
 
@@ -45,6 +51,10 @@ class EchoServiceStub:
     """As Echo, sent a second time when the first attempt stays unanswered for 50 ms."""
     EchoSheddable: _grpc.UnaryUnaryMultiCallable[_echo_pb2.EchoSheddableRequest, _echo_pb2.EchoSheddableResponse]
     """As Echo, given up first under load."""
+    @_builtins.property
+    @_deprecated("""This method has been marked as deprecated using proto method options.""")
+    def EchoDeprecated(self) -> _grpc.UnaryUnaryMultiCallable[_echo_pb2.EchoDeprecatedRequest, _echo_pb2.EchoDeprecatedResponse]:
+        """As Echo, on its way out."""
     EchoCritical: _grpc.UnaryUnaryMultiCallable[_echo_pb2.EchoCriticalRequest, _echo_pb2.EchoCriticalResponse]
     """As Echo, given up last under load."""
     EchoMany: _grpc.UnaryStreamMultiCallable[_echo_pb2.EchoManyRequest, _echo_pb2.EchoManyResponse]
@@ -73,6 +83,10 @@ class EchoServiceAsyncStub(EchoServiceStub):
     """As Echo, sent a second time when the first attempt stays unanswered for 50 ms."""
     EchoSheddable: _aio.UnaryUnaryMultiCallable[_echo_pb2.EchoSheddableRequest, _echo_pb2.EchoSheddableResponse]  # type: ignore[assignment]
     """As Echo, given up first under load."""
+    @_builtins.property
+    @_deprecated("""This method has been marked as deprecated using proto method options.""")
+    def EchoDeprecated(self) -> _aio.UnaryUnaryMultiCallable[_echo_pb2.EchoDeprecatedRequest, _echo_pb2.EchoDeprecatedResponse]:  # type: ignore[override]
+        """As Echo, on its way out."""
     EchoCritical: _aio.UnaryUnaryMultiCallable[_echo_pb2.EchoCriticalRequest, _echo_pb2.EchoCriticalResponse]  # type: ignore[assignment]
     """As Echo, given up last under load."""
     EchoMany: _aio.UnaryStreamMultiCallable[_echo_pb2.EchoManyRequest, _echo_pb2.EchoManyResponse]  # type: ignore[assignment]
@@ -128,6 +142,15 @@ class EchoServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_echo_pb2.EchoSheddableResponse, _abc.Awaitable[_echo_pb2.EchoSheddableResponse]]:
         """As Echo, given up first under load."""
+
+    @_deprecated("""As Echo, on its way out.""")
+    @_abc_1.abstractmethod
+    def EchoDeprecated(
+        self,
+        request: _echo_pb2.EchoDeprecatedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_echo_pb2.EchoDeprecatedResponse, _abc.Awaitable[_echo_pb2.EchoDeprecatedResponse]]:
+        """As Echo, on its way out."""
 
     @_abc_1.abstractmethod
     def EchoCritical(

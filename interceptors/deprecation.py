@@ -1,0 +1,43 @@
+"""Deprecation: whoever calls a method that is on its way out is told so with every answer."""
+
+from __future__ import annotations
+
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+from interceptors.server import Call, ServerInterceptor
+
+if TYPE_CHECKING:
+    from contracts.method import Method
+    from contracts.policy import Deprecation
+    from interceptors.server import Proceed
+
+# RFC 8594: from this date on the method may be gone.
+SUNSET = "sunset"
+REPLACED_BY = "x-replaced-by"
+
+
+class ServerDeprecation(ServerInterceptor):
+    """Sends `sunset` (RFC 8594), and in `x-replaced-by` what to call instead, with every answer of a deprecated method.
+
+    Who still calls it, the metrics say: they count calls by method and caller.
+
+    >>> ask(ServerDeprecation(), method="EchoDeprecated")
+    'hi'
+    """
+
+    def applies_to(self, method: Method) -> bool:
+        return method.policy.deprecation is not None
+
+    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+        deprecation = call.method.policy.deprecation
+        if deprecation is not None:
+            call.trailing.extend(_notice(deprecation))
+        return await proceed(call)
+
+
+def _notice(deprecation: Deprecation) -> list[tuple[str, str]]:
+    notice = [(SUNSET, format_datetime(deprecation.sunset, usegmt=True))]
+    if deprecation.replaced_by:
+        notice.append((REPLACED_BY, deprecation.replaced_by))
+    return notice
