@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from interceptors.server import Proceed
 
 USER_ID = "x-user-id"
+DETACHED_BUDGET_S = 30.0
 _CORRELATION_ID_FORM = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _USER_ID_FORM = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -28,8 +30,9 @@ class CallContext:
     """What the work being done now belongs to.
 
     `caller` is the service whose key the call carries, `user_id` the member on whose behalf it was made (never a proof
-    of identity), `deadline` the instant, on the event loop's clock in seconds, at which it must be over. `replayed` is
-    set by a handler that answers with what it answered before to the same idempotency key.
+    of identity), `deadline` the instant, on the clock of `time.monotonic`, at which it must be over. `replayed` is set
+    by a handler that answers with what it answered before to the same idempotency key. `ledger` collects what callees
+    say of their deadlines, where a call is being served, and `has_run_out` that one of them used up all of its time.
     """
 
     correlation_id: str
@@ -38,6 +41,8 @@ class CallContext:
     idempotency_key: str = ""
     replayed: bool = False
     deadline: float | None = None
+    ledger: list[str] | None = None
+    has_run_out: bool = False
 
 
 _current: ContextVar[CallContext | None] = ContextVar("solo60_call_context", default=None)
@@ -54,9 +59,13 @@ def new_correlation_id() -> str:
 
 
 @contextmanager
-def detached_work(correlation_id: str = "") -> Iterator[CallContext]:
-    """Do work that no call waits for, under a context of its own: it has no deadline but those of its own calls."""
-    context = CallContext(correlation_id or new_correlation_id())
+def detached_work(correlation_id: str = "", budget_s: float = DETACHED_BUDGET_S) -> Iterator[CallContext]:
+    """Do work that no call waits for, under a context of its own, in `budget_s` seconds.
+
+    The calls and the database statements of the work are bounded by what is left of that, as those of a handler are by
+    its deadline. It is not cancelled when the time is up: then its next call raises DeadlineExceeded.
+    """
+    context = CallContext(correlation_id or new_correlation_id(), deadline=time.monotonic() + budget_s)
     token = _current.set(context)
     try:
         yield context

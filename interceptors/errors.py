@@ -97,7 +97,7 @@ def answer_to(error: BaseException, call: Call) -> ServiceError:
     if isinstance(error, GrpcException):  # of an application's own interceptor
         return UnknownError(error.status_code, error.details)
     if isinstance(error, asyncio.CancelledError) and _task_is_cancelled():
-        return DeadlineExceeded() if call.remaining_s <= 0 else Cancelled()
+        return DeadlineExceeded() if call.is_out_of_time() else Cancelled()
     if not isinstance(error, ServiceError) or isinstance(error, Internal):
         return Internal(_INTERNAL_SENTENCE)
     if error.callee and error.reason in PLATFORM_REASONS:
@@ -112,8 +112,9 @@ def _answer_to_lost_callee(error: ServiceError) -> ServiceError:
 
 
 def _code_of(call: Call) -> grpc.StatusCode:
-    # grpc.aio keeps the number where its types promise the enum.
-    return status_of_number(cast("int", call.context.code()))
+    # grpc.aio keeps the number where its types promise the enum, other servers the enum.
+    code = cast("int | grpc.StatusCode", call.context.code())
+    return status_of_number(code) if isinstance(code, int) else code
 
 
 def _task_is_cancelled() -> bool:
@@ -139,6 +140,13 @@ def status_of_error(error: ServiceError, correlation_id: str) -> status_pb2.Stat
     for detail in details:
         status.details.add().Pack(detail)
     return status
+
+
+def error_of_outcome(error: BaseException) -> ServiceError:
+    """Return what a call's end means to its caller, also where it is no answer: a cancellation, a fault on this side."""
+    if isinstance(error, ServiceError):
+        return error
+    return Internal("The call failed before it was answered.") if isinstance(error, Exception) else Cancelled()
 
 
 def error_of_call(rpc_error: grpc.aio.AioRpcError, callee: str) -> ServiceError:

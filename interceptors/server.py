@@ -34,12 +34,22 @@ if TYPE_CHECKING:
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]
     Proceed = Callable[["Call"], Awaitable[bytes | None]]
 
+_DELIVERY_S = 0.005
+_ROUNDING = 0.01
+
+
+# gRPC's core says with it how often it has tried the call before (gRFC A6).
+PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
+_MOST_DIGITS = 3
+
 
 @dataclass(slots=True)
 class Call:
     """One call, as the interceptors of the server see it; each fills in what it finds out.
 
     `trailing` is the metadata that goes out with the call's end, however it ends; `notes` are facts for the access log.
+    `allowed_s` is the time that the call was given when it arrived, 0 where nothing limits it. `last_message_at` is
+    when a message of a stream that may not be idle has passed, on the clock of `time.monotonic`.
     """
 
     method: Method
@@ -48,6 +58,8 @@ class Call:
     incoming: bytes | AsyncIterator[bytes]
     correlation_id: str = ""
     caller: str = ""
+    allowed_s: float = 0.0
+    last_message_at: float = 0.0
     trailing: list[tuple[str, str | bytes]] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)
 
@@ -57,6 +69,20 @@ class Call:
         # grpc.aio gives None where its types promise a number.
         remaining_s = cast("float | None", self.context.time_remaining())
         return math.inf if remaining_s is None else remaining_s
+
+    def is_out_of_time(self) -> bool:
+        """Tell whether it is the caller's deadline that ends the call now.
+
+        The deadline that the server knows is a little later than the caller's: it came with the call, and gRPC's core
+        rounds it up by as much as 1 %.
+        """
+        return self.remaining_s <= max(_DELIVERY_S, _ROUNDING * self.allowed_s)
+
+    @property
+    def previous_attempts(self) -> int:
+        """How often the caller's gRPC core has sent this call before (gRFC A6)."""
+        attempts = self.metadata.get(PREVIOUS_ATTEMPTS)
+        return int(attempts) if attempts and len(attempts) <= _MOST_DIGITS and attempts.isdecimal() else 0
 
     def whole_trailing(self) -> tuple[tuple[str, str | bytes], ...]:
         """Return the metadata of the call's end: what the handler has set, and `trailing`."""

@@ -55,7 +55,7 @@ async def test_several_of_ours_in_one_server_become_one_chain(logs: list[EventDi
     async with serving(*ours) as stub:
         call: Any = stub.Echo(HI)
         assert (await call).text == "hi"
-        assert [key for key, _ in await call.trailing_metadata()] == ["x-correlation-id"]
+        assert [key for key, _ in await call.trailing_metadata()] == ["x-correlation-id", "x-deadline-ledger"]
         many = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=2))
         assert [answer.text async for answer in many] == ["hi", "hi"]
         with pytest.raises(grpc.aio.AioRpcError):

@@ -1,0 +1,92 @@
+"""Deadline ledger: each call's answer says how long it took of what it had, and so does each call made for it.
+
+It travels as trailing metadata, `x-deadline-ledger`: the call itself, then its callees, one ">" deeper for each hop, in
+milliseconds spent and allowed. "?" marks what the caller measured, where the callee answered without a ledger.
+
+    solo60.session.v1.SessionService/BookSession 312/10000, >solo60.payment.v1.PaymentService/Charge 120/9300
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DEADLINE_LEDGER = "x-deadline-ledger"
+MOST_HOPS = 20
+MOST_BYTES = 2048
+# Stands where more hops were than a ledger holds.
+MORE = "..."
+
+_SEPARATOR = ", "
+_DEEPER = ">"
+_UNANSWERED = "?"
+# Bounded in every part: a ledger comes from another process and goes into log lines.
+_HOP = re.compile(r"(>{0,15})([A-Za-z][\w.]{0,199}/[A-Za-z]\w{0,99}) (\d{1,9})/(\d{1,9})(\??)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One call of a ledger: its method's full name, how long it took of what it had, and how deep it stands.
+
+    `depth` is 0 for the call itself. Where `answered` is false, the callee sent no ledger: it had no time to, or is not
+    of this mesh; then the times are its caller's.
+    """
+
+    method: str
+    spent_ms: int
+    allowed_ms: int
+    depth: int = 0
+    answered: bool = True
+
+
+def hop_entry(method: str, spent_s: float, allowed_s: float) -> str:
+    """Return what a ledger says of one call."""
+    return f"{method} {int(spent_s * 1000)}/{int(allowed_s * 1000)}"
+
+
+def whole_ledger(own: str, callees: Iterable[str]) -> str:
+    """Return the ledger of a call from its own entry and those of its callees: at most 20 hops and 2 KiB."""
+    kept, room = [own], MOST_BYTES - len(own) - len(_SEPARATOR + MORE)
+    for entry in callees:
+        room -= len(_SEPARATOR) + len(entry)
+        if room < 0 or len(kept) == MOST_HOPS:
+            kept.append(MORE)
+            break
+        kept.append(entry)
+    return _SEPARATOR.join(kept)
+
+
+def add_callee(ledger: list[str], measured: str, received: object) -> None:
+    """Add to a call's `ledger` what a callee's answer said, or, where that is no ledger, the entry `measured`.
+
+    Once the ledger is full, nothing is added but the mark of that.
+    """
+    if len(ledger) > MOST_HOPS:
+        return
+    entries = _valid_entries(received) or [measured + _UNANSWERED]
+    ledger.extend(entry if entry == MORE else _DEEPER + entry for entry in entries)
+
+
+def read_ledger(trailing: Iterable[tuple[str, str | bytes]] | None) -> list[Hop]:
+    """Return the hops in a call's trailing metadata, the call itself first; none where it carries no valid ledger."""
+    received = next((value for key, value in trailing or () if key == DEADLINE_LEDGER), None)
+    found = [_HOP.fullmatch(entry) for entry in _valid_entries(received)]
+    return [
+        Hop(each[2], int(each[3]), int(each[4]), depth=len(each[1]), answered=not each[5]) for each in found if each
+    ]
+
+
+def _valid_entries(received: object) -> list[str]:
+    """Return the entries of a ledger as received, up to the first that is none."""
+    if not isinstance(received, str) or len(received) > MOST_BYTES:
+        return []
+    valid = []
+    for entry in received.split(_SEPARATOR, MOST_HOPS + 1)[: MOST_HOPS + 1]:
+        if entry != MORE and not _HOP.fullmatch(entry):
+            break
+        valid.append(entry)
+    return valid
