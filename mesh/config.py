@@ -68,8 +68,13 @@ class Settings(BaseSettings):
     health_open: bool = True
     reflection_open: bool = False
 
+    # What carries a server's calls: gRPC's own core, or the one in Rust, several times as fast, which cannot do all.
+    engine: Literal["grpcio", "native"] = "grpcio"
+
     # Multiplies the deadlines of all contracts, at client and server: more than 1 for a debugger or a slow machine.
     deadline_factor: float = Field(default=1.0, ge=0.1, le=1_000)
+    # Multiplies the rate limits of all contracts.
+    rate_limit_factor: float = Field(default=1.0, ge=0.001, le=1_000)
 
     # How long a stopping service says NOT_SERVING before it closes its port, and then lets calls finish.
     drain_wait_s: float = Field(default=0.5, ge=0, le=60)

@@ -1,51 +1,113 @@
-"""Health: grpc.health.v1 for the process and for its service, tied to what the service cannot work without (S5)."""
+"""Health: grpc.health.v1 for the process, and for its service, which is ready once it can reach its database (S5).
+
+Overall health ("") is liveness: SERVING until the process begins to stop, whatever its database does, so that nobody
+restarts a process because of a database. Readiness stands under the full name of the service; callers go by that one.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import grpc
 import structlog
 from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import OVERALL_HEALTH, aio
+from grpc_health.v1.health_pb2_grpc import HealthServicer
+
+from contracts.errors import RateLimited, Unavailable
+from interceptors.gcra import Gcra
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-CHECK_INTERVAL_S = 1.0
+LIVENESS = ""
+# gRFC A90: a list longer than this is refused.
+LIST_MAX = 100
+CHECK_INTERVAL_S = 0.5
 # One check may fail because the process is busy, which is no reason for all its callers to leave it.
 FAILURES_TO_STOP = 2
+# Health checks need no key and are never shed. So each host gets enough for all its probes and callers, and no more.
+PROBES_PER_SECOND = 100.0
+PROBES_AT_ONCE = 200
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_UNKNOWN = health_pb2.HealthCheckResponse.UNKNOWN
+# The types of the package do not know it yet.
+_List = health_pb2.HealthListResponse  # type: ignore[attr-defined]
+# A breaker's state, as the health of what is called through it.
+_OF_BREAKER = {"open": _NOT_SERVING, "half-open": _UNKNOWN}
 
 _log = structlog.stdlib.get_logger("solo60.health")
 
 
-class Health:
-    """What this process says about itself, overall ("") and under the full name of its service."""
+def _no_breakers() -> dict[str, str]:
+    return {}
 
-    def __init__(self, service: str) -> None:
-        self.servicer = aio.HealthServicer()
-        self._names = (OVERALL_HEALTH, service)
+
+class Health:
+    """What this process says about itself, overall ("") and under the full name of its service.
+
+    `breakers` tells the state of each circuit breaker by name; those that are not closed are listed as
+    "breaker/<name>".
+    """
+
+    def __init__(self, service: str, breakers: Callable[[], Mapping[str, str]] = _no_breakers) -> None:
+        self.servicer = _Servicer(self)
+        self._service = service
+        self._breakers = breakers
+        self._statuses = {LIVENESS: _SERVING, service: _NOT_SERVING}
         self._serving: bool | None = None
+        self._is_stopping = False
+        self._watches_are_over = False
+        self._changed = asyncio.Event()
 
     async def say(self, *, serving: bool) -> None:
-        """Answer SERVING or NOT_SERVING from now on, and tell those who watch."""
-        if serving is self._serving:
+        """Say from now on whether the service is ready, and tell those who watch."""
+        if serving is self._serving or self._is_stopping:
             return
         self._serving = serving
         _log.info("health changed", serving=serving)
-        for name in self._names:
-            await self.servicer.set(name, _SERVING if serving else _NOT_SERVING)
+        self._statuses[self._service] = _SERVING if serving else _NOT_SERVING
+        self._tell()
 
     async def stop_serving(self) -> None:
-        """Answer NOT_SERVING for good."""
-        await self.servicer.enter_graceful_shutdown()
+        """Answer NOT_SERVING for good, overall too."""
+        self._is_stopping = True
+        self._statuses = dict.fromkeys(self._statuses, _NOT_SERVING)
+        self._tell()
+
+    def end_watches(self) -> None:
+        """End every watch, which has no end of its own: a server that stops waits for its calls."""
+        self._watches_are_over = True
+        self._tell()
+
+    def status_of(self, name: str) -> int | None:
+        """Return what is said of `name`, or None where nothing is known by it."""
+        return self._statuses.get(name)
+
+    def all_statuses(self) -> dict[str, int]:
+        """Return all that is said, and the breakers that are not closed."""
+        states = self._breakers()
+        troubled = {f"breaker/{name}": _OF_BREAKER[state] for name, state in states.items() if state in _OF_BREAKER}
+        return {**self._statuses, **troubled}
+
+    async def watch(self, name: str) -> AsyncIterator[int]:
+        """Yield what is said of `name`, now and at every change; raise Unavailable when watches are over."""
+        last = None
+        while not self._watches_are_over:
+            changed = self._changed
+            status = self._statuses.get(name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+            if status != last:
+                last = status
+                yield status
+            await changed.wait()
+        raise Unavailable("This instance of the service stops.")
 
     @asynccontextmanager
     async def following(self, is_ready: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-        """Say SERVING, ask `is_ready` every second, and say what it says, until the context ends.
+        """Say SERVING, ask `is_ready` twice a second, and say what it says, until the context ends.
 
         Only when it has said no twice in a row does SERVING end.
         """
@@ -63,3 +125,52 @@ class Health:
             await asyncio.sleep(CHECK_INTERVAL_S)
             failures = 0 if await is_ready() else failures + 1
             await self.say(serving=failures < FAILURES_TO_STOP)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class _Servicer(HealthServicer):
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._limit = Gcra(PROBES_PER_SECOND, PROBES_AT_ONCE)
+
+    async def Check(  # noqa: N802 - as generated
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: Any,  # noqa: ANN401 - as generated
+    ) -> health_pb2.HealthCheckResponse:
+        self._admit(context)
+        status = self._health.status_of(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "Nothing is known by that name.")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def List(  # noqa: N802 - as generated
+        self,
+        request: object,  # noqa: ARG002 - as generated
+        context: Any,  # noqa: ANN401 - as generated
+    ) -> object:
+        self._admit(context)
+        statuses = self._health.all_statuses()
+        if len(statuses) > LIST_MAX:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"The list is longer than {LIST_MAX}.")
+        answers = {name: health_pb2.HealthCheckResponse(status=status) for name, status in statuses.items()}
+        return _List(statuses=answers)
+
+    async def Watch(  # noqa: N802 - as generated
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: Any,  # noqa: ANN401 - as generated
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        self._admit(context)
+        async for status in self._health.watch(request.service):
+            yield health_pb2.HealthCheckResponse(status=status)
+
+    def _admit(self, context: Any) -> None:  # noqa: ANN401 - as generated
+        # "ipv4:10.0.0.7:50514", of which the port is new with every connection.
+        host = str(context.peer()).rpartition(":")[0]
+        wait_s = self._limit.admit(host, time.monotonic())
+        if wait_s > 0:
+            raise RateLimited("Too many health checks from one host.", retry_after_s=wait_s)

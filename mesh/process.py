@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 EXIT_BAD_SETTINGS = 2
 HEALTH_TIMEOUT_S = 1.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.stdlib.get_logger("solo60.process")
 
@@ -44,11 +45,23 @@ def main(service: Service) -> None:
         tracers = set_up_tracing(settings, service.name)
         if settings.stop_with_parent:
             settings = settings.model_copy(update={"database_url": SecretStr(_database_url_from_parent())})
-        asyncio.run(_run_until_told_to_stop(service, settings))
-        tracers.shutdown()
+        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+            runner.run(_run_until_told_to_stop(service, settings))
+            tracers.shutdown()
+        # The loop has taken its handlers along; who says it once more now must not turn a clean end into a kill.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - to the person who starts the process
         raise SystemExit(EXIT_BAD_SETTINGS) from None
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415 - not installed everywhere
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def _database_url_from_parent() -> str:
@@ -62,7 +75,7 @@ def _database_url_from_parent() -> str:
 async def _run_until_told_to_stop(service: Service, settings: Settings) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stopping.set)
     if settings.stop_with_parent:
         loop.add_reader(sys.stdin, _stop_without_parent, stopping)
@@ -94,7 +107,8 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         runtime = Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=stopping)
         servicer = await stack.enter_async_context(service.open(runtime))
         health = Health(service.descriptor.full_name)
-        server = MeshServer(service, servicer, health, server_interceptors(settings, accepted_keys(settings)))
+        interceptors = server_interceptors(settings, accepted_keys(settings))
+        server = MeshServer(service, servicer, health, interceptors, settings.engine)
         await server.start(address)
         stack.push_async_callback(server.stop, settings.drain_grace_s)
         stack.push_async_callback(_announce_stop, health, settings.drain_wait_s, stopping)
@@ -121,3 +135,4 @@ async def _announce_stop(health: Health, wait_s: float, stopping: asyncio.Event)
     await health.stop_serving()
     await asyncio.sleep(wait_s)
     stopping.set()
+    health.end_watches()

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
 
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 import mesh.health
+from contracts.errors import Unavailable
 from mesh.health import Health
 
-if TYPE_CHECKING:
-    import pytest
-
 GYMS = "solo60.gym.v1.GymService"
-UNUSED: Any = None
 
 
 async def test_one_failed_check_is_no_reason_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +21,7 @@ async def test_one_failed_check_is_no_reason_to_leave(monkeypatch: pytest.Monkey
     all_asked = asyncio.Event()
 
     async def is_ready() -> bool:
-        said.append(await status_of(health))
+        said.append(status_of(health, GYMS))
         answer = next(answers, None)
         if answer is None:
             all_asked.set()
@@ -36,7 +33,57 @@ async def test_one_failed_check_is_no_reason_to_leave(monkeypatch: pytest.Monkey
     assert said[:7] == [*["SERVING"] * 4, *["NOT_SERVING"] * 2, "SERVING"]
 
 
-async def status_of(health: Health) -> str:
+async def test_liveness_is_not_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-j4: without its database a process is alive and not ready; when it stops it is neither."""
+    monkeypatch.setattr(mesh.health, "CHECK_INTERVAL_S", 0)
+    health = Health(GYMS)
+    unready = asyncio.Event()
+
+    async def is_ready() -> bool:
+        if status_of(health, GYMS) == "NOT_SERVING":
+            unready.set()
+        return False
+
+    async with health.following(is_ready):
+        await unready.wait()
+        assert status_of(health, "") == "SERVING"
+
+        await health.stop_serving()
+        await health.say(serving=True)
+
+        assert (status_of(health, ""), status_of(health, GYMS)) == ("NOT_SERVING", "NOT_SERVING")
+
+
+async def test_breakers_that_are_not_closed_are_listed() -> None:
+    """T-j4: whoever asks for the list learns what this process cannot reach."""
+    health = Health(GYMS, lambda: {"user": "open", "auth": "half-open", "payment": "closed"})
+    await health.say(serving=True)
+
+    listed = {name: HealthCheckResponse.ServingStatus.Name(status) for name, status in health.all_statuses().items()}
+
+    assert listed == {"": "SERVING", GYMS: "SERVING", "breaker/user": "NOT_SERVING", "breaker/auth": "UNKNOWN"}
+
+
+async def test_a_watch_sees_every_change_and_ends_with_the_process() -> None:
+    """S5: without an end a server that stops would wait for it all of its grace."""
+    health = Health(GYMS)
+    watch = health.watch(GYMS)
+    assert await anext(watch) == HealthCheckResponse.NOT_SERVING
+    await health.say(serving=True)
+    assert await anext(watch) == HealthCheckResponse.SERVING
+    await health.stop_serving()
+    assert await anext(watch) == HealthCheckResponse.NOT_SERVING
+
+    health.end_watches()
+
+    with pytest.raises(Unavailable):
+        await anext(watch)
+    with pytest.raises(Unavailable):
+        await anext(health.watch(GYMS))
+
+
+def status_of(health: Health, name: str) -> str:
     """Return what the process answers to whoever asks how it is."""
-    response = await health.servicer.Check(HealthCheckRequest(), UNUSED)
-    return HealthCheckResponse.ServingStatus.Name(response.status)
+    status = health.status_of(name)
+    assert status is not None
+    return HealthCheckResponse.ServingStatus.Name(status)

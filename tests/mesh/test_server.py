@@ -30,7 +30,7 @@ from tests.support.echo import SCOPES, EchoServicer
 from tests.support.echo_server import Endless
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from mesh.server import MeshServer
     from mesh.service import Runtime
@@ -41,6 +41,8 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 KEY = mint_key("test")
 METADATA = (("x-api-key", KEY),)
+# Otherwise channels to one address share their connection.
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 
 def echo_service(servicer: EchoServicer, *interceptors: AsyncServerInterceptor) -> Service:
@@ -157,7 +159,7 @@ async def test_a_call_under_way_is_finished_before_the_server_ends(settings: Set
         call = asyncio.ensure_future(_echo(channel))
         await hook.entered.wait()
         stop = asyncio.create_task(stopping.aclose())
-        await _until_closed(server.port)
+        await _until_refused(server.port)
 
         hook.is_open.set()
 
@@ -260,11 +262,18 @@ async def _echo(channel: grpc.aio.Channel) -> echo_pb2.EchoResponse:
     return await EchoServiceStub(channel).Echo(HI, metadata=METADATA)
 
 
-async def _until_closed(port: int) -> None:
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            return
-        writer.close()
-        await writer.wait_closed()
+async def _until_refused(port: int) -> None:
+    # The native engine keeps the port until the end, and refuses what comes in.
+    refusal = None
+    while refusal is None:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", OWN_CONNECTION) as channel:
+            refusal = await _refusal(health_of(channel).Check(CHECK))
+    assert refusal.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def _refusal(call: Awaitable[object]) -> grpc.aio.AioRpcError | None:
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return error
+    return None

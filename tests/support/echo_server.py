@@ -26,6 +26,7 @@ from interceptors.server import ServerChain
 from interceptors.tracing import ClientTracing, ServerTracing
 from mesh.channel import client_interceptors
 from mesh.config import Settings
+from mesh.engine import new_server
 from mesh.server import HEALTH_SERVICE, REFLECTION_SERVICE, server_interceptors
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
@@ -75,7 +76,7 @@ class EchoServer:
         self.tracers = TracerProvider(shutdown_on_exit=False)
         self.tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
         chain = ServerChain(self._server_interceptors(), application)
-        self._server = grpc.aio.server(interceptors=[chain])
+        self._server = new_server(settings.engine, [chain])
         self._channels: list[grpc.aio.Channel] = []
 
     async def start(self) -> None:

@@ -1,0 +1,102 @@
+"""Engine: what carries a server's calls, gRPC's own core or one in Rust; services and interceptors do not know which.
+
+`native` (the package pygrpc-native) answers several times as many calls on a core. It is young and cannot do all that
+`grpcio` can: what it is asked for and cannot do is refused, in one sentence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import grpc.aio
+
+from mesh.config import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Options = Sequence[tuple[str, Any]]
+
+Engine: TypeAlias = Literal["grpcio", "native"]
+
+MEBIBYTE = 1024 * 1024
+# What a caller may send and hold open. Both engines keep to these.
+STREAMS_PER_CONNECTION = 100
+REQUEST_BYTES = 1 * MEBIBYTE
+METADATA_BYTES = 8 * 1024
+# A connection is begun anew after half an hour, so that new replicas get their share. The calls on it are not cut: the
+# longest deadline of any contract is an hour.
+CONNECTION_AGE_S = 30 * 60
+CONNECTION_AGE_GRACE_S = 60 * 60
+CONNECTION_IDLE_S = 5 * 60
+# Who has connected and says nothing.
+HANDSHAKE_TIMEOUT_S = 5
+# A client may ask no more often whether the connection still lives, and is warned twice. Ours asks every 90 s.
+PING_INTERVAL_S = 60
+PING_STRIKES = 2
+
+_COMMON: Options = (
+    # Without this a second process would share the port of the first and take half of its calls.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+    ("grpc.max_receive_message_length", REQUEST_BYTES),
+    # Between two different limits the core refuses at random.
+    ("grpc.max_metadata_size", METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES),
+)
+_GRPCIO_ONLY: Options = (
+    ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_S * 1000),
+    ("grpc.max_connection_idle_ms", CONNECTION_IDLE_S * 1000),
+    ("grpc.max_connection_age_ms", CONNECTION_AGE_S * 1000),
+    ("grpc.max_connection_age_grace_ms", CONNECTION_AGE_GRACE_S * 1000),
+    ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_S * 1000),
+    ("grpc.http2.max_ping_strikes", PING_STRIKES),
+)
+# What each engine is told where nobody asks for something else.
+SERVER_OPTIONS: dict[Engine, Options] = {"grpcio": (*_COMMON, *_GRPCIO_ONLY), "native": _COMMON}
+
+
+def new_server(
+    engine: Engine, interceptors: Sequence[grpc.aio.ServerInterceptor], options: Options = ()
+) -> grpc.aio.Server:
+    """Make a server that is not started yet; `options` count more than those of the mesh.
+
+    Raises SettingsError where the engine is not installed here or cannot do what an option asks for.
+    """
+    wanted = [*({**dict(SERVER_OPTIONS[engine]), **dict(options)}).items()]
+    if engine == "grpcio":
+        return grpc.aio.server(interceptors=interceptors, options=wanted)
+    return _native_server(interceptors, wanted)
+
+
+def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+    """Listen at `address` ("host:port"), with TLS where there are `credentials`, and return the port.
+
+    Raises SettingsError where the engine cannot do that, and RuntimeError where the address cannot be had.
+    """
+    if credentials is None:
+        return server.add_insecure_port(address)
+    try:
+        return server.add_secure_port(address, credentials)
+    except NotImplementedError:
+        raise _cannot("serve TLS") from None
+
+
+def _native_server(interceptors: Sequence[grpc.aio.ServerInterceptor], options: Options) -> grpc.aio.Server:
+    for name, value in options:
+        if value and name in dict(_GRPCIO_ONLY):
+            raise _cannot(f"do {name}")
+    try:
+        import pygrpc_native.aio  # noqa: PLC0415 - not installed everywhere, and needed for this engine alone
+    except ImportError:
+        raise SettingsError(
+            "ENGINE: native needs the package pygrpc-native, which is not installed here; grpcio works everywhere."
+        ) from None
+    try:
+        return pygrpc_native.aio.server(interceptors=interceptors, options=options)
+    except ValueError as error:  # it names the option
+        raise _cannot(f"do that: {error}") from None
+
+
+def _cannot(what: str) -> SettingsError:
+    return SettingsError(f"ENGINE: native cannot {what}; with ENGINE=grpcio a service can.")
