@@ -8,6 +8,7 @@ import typer
 
 from cli.call import call
 from cli.demo import demo
+from cli.explain import explain_method
 from cli.health import health
 from cli.inbox import inbox
 from cli.keys import keys
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 for verb in (up, health, call, inbox, trace, migrate):
     app.command()(verb)
+app.command("explain")(explain_method)
 app.add_typer(demo, name="demo")
 app.add_typer(keys, name="keys")
 

@@ -1,4 +1,4 @@
-"""The call graph: no method waits for itself over others, and none waits for longer than it has (C6)."""
+"""The call graph: nobody waits for itself, or for longer than it has, and retries do not pile up over hops (C6)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
 
+# Google's SRE book counts 64 attempts where three hops make four each; three hops of two or three stay below this.
+MOST_ATTEMPTS = 18
+
 
 def problems_of_calls(methods: Mapping[str, Method]) -> list[str]:
-    """Return one sentence for a cycle, and one for each call that may take longer than the call it serves.
+    """Return one sentence for each problem.
 
-    `methods` are all methods by full name; each call that a policy lists is among them.
+    These are a cycle, a call that may take longer than the call it serves, and a chain of calls over which retries
+    multiply to more than MOST_ATTEMPTS. `methods` are all methods by full name; each call that a policy lists is among them.
     """
-    return [*_cycle(methods), *_overlong_calls(methods)]
+    return _cycle(methods) or [*_overlong_calls(methods), *_piled_up_retries(methods)]
 
 
 def _cycle(methods: Mapping[str, Method]) -> list[str]:
@@ -37,3 +41,20 @@ def _overlong_calls(methods: Mapping[str, Method]) -> list[str]:
         for call in method.policy.calls
         if (limit_s := methods[call].policy.deadline_s) > method.policy.deadline_s
     ]
+
+
+def _piled_up_retries(methods: Mapping[str, Method]) -> list[str]:
+    called = {call for method in methods.values() for call in method.policy.calls}
+    found = []
+    for first in methods.keys() - called:
+        attempts, chain = _most_attempts(methods, first)
+        if attempts > MOST_ATTEMPTS:
+            found.append(f"{' calls '.join(chain)}: with all retries up to {attempts} attempts, above {MOST_ATTEMPTS}.")
+    return sorted(found)
+
+
+def _most_attempts(methods: Mapping[str, Method], name: str) -> tuple[int, list[str]]:
+    policy = methods[name].policy
+    own = policy.retry.max_attempts if policy.retry else 1
+    further = max((_most_attempts(methods, call) for call in policy.calls), default=(1, []))
+    return own * further[0], [name, *further[1]]

@@ -65,6 +65,24 @@ def test_a_request_that_does_not_fit_is_refused_before_it_is_sent(
     assert done.err.count("\n") == 1
 
 
+def test_explain_shows_a_methods_policy_and_where_each_value_comes_from(
+    solo60: Solo60, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting that changes what the contract says is named; nothing needs to run."""
+    monkeypatch.setenv("DEADLINE_FACTOR", "2")
+
+    lines = solo60("explain", "gym.GetGym").out.splitlines()
+    report = json.loads(solo60("explain", "gym.GetGym", "--json").out)
+
+    assert lines[0] == "solo60.gym.v1.GymService/GetGym"
+    assert lines[2].split() == ["deadline", "2", "s", "contract:", "1", "s,", "times", "DEADLINE_FACTOR:", "2"]
+    assert report["policy"][0] == {
+        "name": "deadline",
+        "value": "2 s",
+        "source": "contract: 1 s, times DEADLINE_FACTOR: 2",
+    }
+
+
 @pytest.mark.parametrize("header", ["two words=1", "größe=1", "x-size=größe", "x-bytes-bin=1", "=1", "x-size"])
 def test_a_header_that_cannot_be_sent_is_refused(solo60: Solo60, header: str) -> None:
     """Before anything is sent, in one sentence that names the option."""

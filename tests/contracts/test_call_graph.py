@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from contracts.call_graph import problems_of_calls
 from contracts.method import Method
-from contracts.policy import Policy
+from contracts.policy import Policy, Retry
 from contracts.services import all_methods
 from solo60.example.v1.echo_pb2 import EchoRequest, EchoResponse
 
 
-def graph(**calls: tuple[float, tuple[str, ...]]) -> dict[str, Method]:
-    """Make methods by name, each with its deadline in seconds and what it calls."""
+def graph(attempts: int = 1, **calls: tuple[float, tuple[str, ...]]) -> dict[str, Method]:
+    """Make methods by name, each with its deadline in seconds and what it calls; all are tried so often."""
+    retry = Retry(attempts, 0.05, 1.0, 2.0, ()) if attempts > 1 else None
     return {
         name: Method(
             path=f"/{name}",
@@ -18,7 +19,7 @@ def graph(**calls: tuple[float, tuple[str, ...]]) -> dict[str, Method]:
             response_type=EchoResponse,
             request_streaming=False,
             response_streaming=False,
-            policy=Policy(deadline_s=deadline_s, scopes=frozenset(), calls=called),
+            policy=Policy(deadline_s=deadline_s, scopes=frozenset(), calls=called, retry=retry),
         )
         for name, (deadline_s, called) in calls.items()
     }
@@ -47,3 +48,11 @@ def test_two_ways_to_one_method_are_no_cycle() -> None:
 def test_a_callee_has_no_more_time_than_its_caller() -> None:
     """A wait that outlasts the call it serves is pointless from the start."""
     assert problems_of_calls(graph(a=(1, ("b",)), b=(1.5, ()))) == ["a has 1 s and calls b, which may take 1.5 s."]
+
+
+def test_retries_that_multiply_over_a_chain_are_named() -> None:
+    """Each hop repeats what the hop above repeats: four hops of three attempts are 81 at the last."""
+    chain = graph(3, a=(1, ("b",)), b=(1, ("c",)), c=(1, ("d",)), d=(1, ()))
+
+    assert problems_of_calls(chain) == ["a calls b calls c calls d: with all retries up to 81 attempts, above 18."]
+    assert problems_of_calls(graph(2, a=(1, ("b",)), b=(1, ("c",)), c=(1, ("d",)), d=(1, ()))) == []

@@ -1,0 +1,36 @@
+"""`solo60 explain`: how calls of a method are treated, value by value, and where each value comes from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cli.method_names import find_by_name
+from cli.screen import JsonFlag, out, print_json
+from mesh.config import load_settings
+from mesh.explanation import Fact, explain
+
+
+def explain_method(
+    method: Annotated[str, typer.Argument(help='Such as "gym.GetGym" or "GymService/GetGym".')],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show each value in effect for a method, and whether contract, default or a setting gives it."""
+    found = find_by_name(method)
+    facts = explain(found, load_settings())
+    if as_json:
+        print_json({"method": found.full_name, "policy": [asdict(fact) for fact in facts]})
+    else:
+        out.print(found.full_name, style="bold")
+        out.print(_table(facts))
+
+
+def _table(facts: list[Fact]) -> Table:
+    table = Table("what", "value", "from", box=None, pad_edge=False)
+    for fact in facts:
+        table.add_row(fact.name, fact.value, f"[dim]{fact.source}[/]")
+    return table

@@ -1,0 +1,136 @@
+"""Explanation: every value by which a method's calls are treated, and where each comes from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import MethodOptions
+
+from contracts.service_error import FIRST_DOMAIN_REASON, PREFIX
+from solo60.common.v1.errors_pb2 import ErrorReason
+from solo60.mesh.v1 import policy_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.message import Message
+
+    from contracts.method import Method
+    from contracts.policy import Hedge, RateLimit, Retry
+    from mesh.config import Settings
+
+CONTRACT = "contract"
+DEFAULT = "default"
+NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One value in effect.
+
+    `name` is the contract's own ("retry.max_attempts"). `source` is "contract", "default" where the contract says
+    nothing, or names the setting that changes what the contract says: "contract: 10 s, times DEADLINE_FACTOR: 2".
+    """
+
+    name: str
+    value: str
+    source: str
+
+
+def explain(method: Method, settings: Settings) -> list[Fact]:
+    """Return what is in effect for calls of `method` in a process with `settings`."""
+    return list(_Explanation(method, settings).facts())
+
+
+class _Explanation:
+    def __init__(self, method: Method, settings: Settings) -> None:
+        descriptor = descriptor_pool.Default().FindMethodByName(f"{method.service}.{method.name}")
+        self._options: MethodOptions = descriptor.GetOptions()
+        self._declared = self._options.Extensions[policy_pb2.policy]
+        self._method = method
+        self._settings = settings
+
+    def facts(self) -> Iterator[Fact]:
+        yield from self._time()
+        yield from self._access()
+        yield from self._repetition()
+        yield from self._load()
+        yield from self._answers()
+
+    def _time(self) -> Iterator[Fact]:
+        factor = self._settings.deadline_factor
+        deadline_s = self._method.policy.deadline_s
+        source = _scaled(CONTRACT, _duration(deadline_s), "DEADLINE_FACTOR", factor)
+        yield Fact("deadline", _duration(deadline_s * factor), source)
+        if self._method.request_streaming or self._method.response_streaming:
+            yield Fact("idle_timeout", _duration(self._method.policy.idle_s), _source(self._declared, "idle_timeout"))
+
+    def _access(self) -> Iterator[Fact]:
+        yield Fact("scopes", ", ".join(sorted(self._method.policy.scopes)), CONTRACT)
+
+    def _repetition(self) -> Iterator[Fact]:
+        level = MethodOptions.IdempotencyLevel.Name(self._options.idempotency_level)
+        yield Fact("idempotency_level", level, _source(self._options, "idempotency_level"))
+        required = "required" if self._method.policy.idempotency_key_required else "not read"
+        yield Fact("idempotency", f"key {required}", _source(self._declared, "idempotency"))
+        retry, hedge = self._method.policy.retry, self._method.policy.hedge
+        yield from _retry(retry, self._declared.retry) if retry else (Fact("retry", NONE, DEFAULT),)
+        yield from _hedge(hedge, self._declared.hedge) if hedge else (Fact("hedge", NONE, DEFAULT),)
+
+    def _load(self) -> Iterator[Fact]:
+        policy = self._method.policy
+        yield Fact("criticality", policy.criticality.name, _source(self._declared, "criticality"))
+        if policy.rate_limit is None:
+            yield Fact("rate_limit", NONE, DEFAULT)
+        else:
+            yield from self._rate_limit(policy.rate_limit, self._declared.rate_limit)
+
+    def _rate_limit(self, limit: RateLimit, declared: policy_pb2.RateLimit) -> Iterator[Fact]:
+        factor = self._settings.rate_limit_factor
+        rate = f"{limit.calls_per_second:g}"
+        source = _scaled(CONTRACT, rate, "RATE_LIMIT_FACTOR", factor)
+        yield Fact("rate_limit.calls_per_second", f"{limit.calls_per_second * factor:g}", source)
+        yield Fact("rate_limit.burst", str(limit.burst), _source(declared, "burst"))
+        yield Fact("rate_limit.per_field", limit.per_field or "the caller", _source(declared, "per_field"))
+
+    def _answers(self) -> Iterator[Fact]:
+        policy = self._method.policy
+        yield Fact("calls", ", ".join(policy.calls) or NONE, _source(self._declared, "calls"))
+        own = sorted(reason for reason in policy.errors if reason >= FIRST_DOMAIN_REASON)
+        names = ", ".join(ErrorReason.Name(reason).removeprefix(PREFIX) for reason in own)
+        yield Fact("errors", names or NONE, _source(self._declared, "errors"))
+        if policy.deprecation is not None:
+            yield Fact("deprecation.sunset", policy.deprecation.sunset.isoformat(), CONTRACT)
+            yield Fact("deprecation.replaced_by", policy.deprecation.replaced_by or NONE, CONTRACT)
+        if policy.contract_only:
+            yield Fact("contract_only", "no service answers it yet", CONTRACT)
+
+
+def _retry(retry: Retry, declared: policy_pb2.Retry) -> Iterator[Fact]:
+    yield Fact("retry.max_attempts", str(retry.max_attempts), _source(declared, "max_attempts"))
+    yield Fact("retry.initial_backoff", _duration(retry.initial_backoff_s), _source(declared, "initial_backoff"))
+    yield Fact("retry.max_backoff", _duration(retry.max_backoff_s), _source(declared, "max_backoff"))
+    yield Fact("retry.backoff_multiplier", f"{retry.backoff_multiplier:g}", _source(declared, "backoff_multiplier"))
+    yield Fact("retry.codes", ", ".join(code.name for code in retry.codes), _source(declared, "codes"))
+
+
+def _hedge(hedge: Hedge, declared: policy_pb2.Hedge) -> Iterator[Fact]:
+    yield Fact("hedge.delay", _duration(hedge.delay_s), CONTRACT)
+    yield Fact("hedge.max_attempts", str(hedge.max_attempts), _source(declared, "max_attempts"))
+
+
+def _source(declared: Message, field: str) -> str:
+    return CONTRACT if field in {descriptor.name for descriptor, _ in declared.ListFields()} else DEFAULT
+
+
+def _scaled(source: str, declared: str, setting: str, factor: float) -> str:
+    return source if factor == 1 else f"{source}: {declared}, times {setting}: {factor:g}"
+
+
+def _duration(seconds: float) -> str:
+    if math.isinf(seconds):
+        return NONE
+    return f"{seconds * 1000:g} ms" if seconds < 1 else f"{seconds:g} s"

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+from google.protobuf import descriptor_pool
+
+from contracts.method import find_method
+from contracts.services import all_methods
+from mesh.config import Settings
+from mesh.explanation import Fact, explain
+from solo60.mesh.v1 import policy_pb2
+
+
+def facts(method: str, **settings: object) -> dict[str, Fact]:
+    """Explain a method by its full name, by the names of the values."""
+    found = explain(find_method(f"/{method}"), Settings(_env_file=None, **settings))  # type: ignore[arg-type, call-arg]  # any setting; pydantic-settings' own argument
+    return {fact.name: fact for fact in found}
+
+
+def test_each_value_says_whether_the_contract_or_a_default_gives_it() -> None:
+    """A reader sees what was decided for this method and what for none in particular."""
+    found = facts("solo60.gym.v1.GymService/GetGym")
+
+    assert found["deadline"] == Fact("deadline", "1 s", "contract")
+    assert found["retry.max_attempts"] == Fact("retry.max_attempts", "3", "contract")
+    assert found["retry.initial_backoff"] == Fact("retry.initial_backoff", "50 ms", "default")
+    assert found["criticality"] == Fact("criticality", "NORMAL", "default")
+    assert found["errors"] == Fact("errors", "GYM_NOT_FOUND", "contract")
+
+
+def test_a_setting_that_changes_a_contracts_value_is_named() -> None:
+    """Settings tighten and loosen by name, and both factors are shown."""
+    deadline = facts("solo60.gym.v1.GymService/GetGym", deadline_factor=2)["deadline"]
+    rate = facts("solo60.session.v1.SessionService/InviteGuest", rate_limit_factor=10)["rate_limit.calls_per_second"]
+
+    assert deadline == Fact("deadline", "2 s", "contract: 1 s, times DEADLINE_FACTOR: 2")
+    assert rate == Fact("rate_limit.calls_per_second", "2", "contract: 0.2, times RATE_LIMIT_FACTOR: 10")
+
+
+@pytest.mark.parametrize("method", all_methods())
+def test_nothing_that_a_contract_says_is_left_out(method: str) -> None:
+    """Each field that the policy of any method sets is among its facts, as one of its own or by its parts."""
+    descriptor = descriptor_pool.Default().FindMethodByName(method.replace("/", "."))
+    declared = descriptor.GetOptions().Extensions[policy_pb2.policy]
+
+    explained = {fact.partition(".")[0] for fact in facts(method)}
+
+    assert {field.name for field, _ in declared.ListFields()} <= explained
