@@ -18,7 +18,8 @@ def problems_of_calls(methods: Mapping[str, Method]) -> list[str]:
     """Return one sentence for each problem.
 
     These are a cycle, a call that may take longer than the call it serves, and a chain of calls over which retries
-    multiply to more than MOST_ATTEMPTS. `methods` are all methods by full name; each call that a policy lists is among them.
+    multiply to more than MOST_ATTEMPTS. `methods` are all methods by full name; each call that a policy lists is among
+    them.
     """
     return _cycle(methods) or [*_overlong_calls(methods), *_piled_up_retries(methods)]
 
