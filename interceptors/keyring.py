@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 import secrets
 import string
 import zlib
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 ID_LENGTH = 12
 SECRET_LENGTH = 32
 CHECKSUM_LENGTH = 6
+_ID_IN_KEY = slice(-(ID_LENGTH + 1 + SECRET_LENGTH + CHECKSUM_LENGTH), -(1 + SECRET_LENGTH + CHECKSUM_LENGTH))
 _FORM = re.compile(rf"sk_[a-z]{{1,16}}_([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]{{{SECRET_LENGTH + CHECKSUM_LENGTH}}}")
 
 
@@ -44,39 +47,102 @@ class KeyRecord:
         return not self.revoked and self.not_before <= now and (self.not_after is None or now < self.not_after)
 
 
+@dataclass(frozen=True, slots=True)
+class HeldKey:
+    """A record within its keyring, with its times as seconds since 1970, as `time.time()` gives them.
+
+    `newer` are the times of the same caller's later keys. A revoked key ends before it begins.
+    """
+
+    record: KeyRecord
+    begins_s: float
+    ends_s: float
+    newer: tuple[HeldKey, ...] = ()
+
+    def is_valid(self, now_s: float) -> bool:
+        """Tell whether the key opens anything at `now_s`; that takes as long for every key."""
+        return (self.begins_s <= now_s) & (now_s < self.ends_s)
+
+    def is_superseded(self, now_s: float) -> bool:
+        """Tell whether its caller has a later key that is valid at `now_s`."""
+        return any(later.is_valid(now_s) for later in self.newer)
+
+
 class Keyring:
-    """All keys that a server accepts; a caller may hold several at once, which is how keys are rotated."""
+    """All keys that a server accepts; a caller may hold several at once, which is how keys are rotated.
+
+    A key that was found is remembered, so that its next call costs no hash; its times count on every call. A keyring
+    never changes: when keys change there is a new one, which remembers nothing that it has not found itself.
+    """
 
     def __init__(self, records: Iterable[KeyRecord] = ()) -> None:
-        self._by_id = {record.key_id: record for record in records}
+        self._by_id = _held({record.key_id: record for record in records}.values())
+        # By the key itself. Looking there tells by its time no more than the answer does, as Python's dictionaries
+        # compare a keyed hash first. Only what was found gets in, so it is never larger than the keyring.
+        self._found: dict[str, HeldKey] = {}
 
     def __iter__(self) -> Iterator[KeyRecord]:
-        return iter(self._by_id.values())
+        return (held.record for held in self._by_id.values())
 
     def find(self, key: str, now: datetime) -> KeyRecord | None:
         """Return the record of a valid key, or None; how long that takes does not depend on the secret."""
-        key_id = id_of_key(key)
-        record = self._by_id.get(key_id) if key_id else None
-        expected = record.sha256 if record else _NO_HASH
-        if not hmac.compare_digest(hash_of_key(key), expected) or record is None:
+        held = self.look_up(key, now.timestamp())
+        return held.record if held else None
+
+    def look_up(self, key: str, now_s: float) -> HeldKey | None:
+        """Return what is held of a valid key, or None; as long takes one unknown, revoked or with a wrong secret."""
+        held = self._by_id.get(id_of_key(key) or "", _NOBODY)
+        is_known = hmac.compare_digest(hash_of_key(key), held.record.sha256)
+        if not is_known & held.is_valid(now_s):
             return None
-        return record if record.is_valid(now) else None
+        self._found[key] = held
+        return held
+
+    def recall(self, key: str, now_s: float) -> HeldKey | None:
+        """Return what is held of a key that was found before and is valid at `now_s`, or None; hashes nothing."""
+        held = self._found.get(key)
+        return held if held is not None and held.is_valid(now_s) else None
+
+    def id_claimed_by(self, key: str) -> str:
+        """Return the id in `key` where the keyring has it, or the empty string; hashes nothing, proves nothing."""
+        claimed = key[_ID_IN_KEY]
+        return claimed if claimed in self._by_id else ""
+
+    def find_again(self, earlier: Keyring, now_s: float) -> None:
+        """Look up every key that `earlier` remembers, so that those still valid are remembered here too."""
+        for key in earlier._found:
+            self.look_up(key, now_s)
 
 
-_NO_HASH = "0" * 64
+def _held(records: Iterable[KeyRecord]) -> dict[str, HeldKey]:
+    held: dict[str, HeldKey] = {}
+    of_caller: defaultdict[str, list[HeldKey]] = defaultdict(list)
+    for record in records:
+        ends_s = record.not_after.timestamp() if record.not_after else math.inf
+        one = HeldKey(record, record.not_before.timestamp(), -math.inf if record.revoked else ends_s)
+        held[record.key_id] = one
+        if not record.revoked:
+            of_caller[record.caller].append(one)
+    for key_id, one in held.items():
+        newer = tuple(other for other in of_caller[one.record.caller] if other.begins_s > one.begins_s)
+        held[key_id] = replace(one, newer=newer)
+    return held
+
+
+_NOBODY = HeldKey(KeyRecord("", "", "0" * 64, frozenset(), datetime.max.replace(tzinfo=UTC)), math.inf, -math.inf)
 
 
 def mint_key(environment: str) -> str:
     """Return a new key for an environment such as "dev" or "live"."""
     key_id = _random_text(ID_LENGTH)
     body = f"sk_{environment}_{key_id}_{_random_text(SECRET_LENGTH)}"
-    return body + _checksum(body)
+    return body + checksum(body)
 
 
 def id_of_key(key: str) -> str | None:
     """Return the id within a well-formed key, or None where form or checksum is wrong."""
     match = _FORM.fullmatch(key)
-    if match is None or _checksum(key[:-CHECKSUM_LENGTH]) != key[-CHECKSUM_LENGTH:]:
+    if match is None or checksum(key[:-CHECKSUM_LENGTH]) != key[-CHECKSUM_LENGTH:]:
         return None
     return match[1]
 
@@ -98,7 +164,8 @@ def _random_text(length: int) -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
-def _checksum(body: str) -> str:
+def checksum(body: str) -> str:
+    """Return the six digits with which a key ends that begins with `body`."""
     number, digits = zlib.crc32(body.encode()), []
     for _ in range(CHECKSUM_LENGTH):
         number, digit = divmod(number, len(ALPHABET))

@@ -140,12 +140,14 @@ def parse_keyring(text: str) -> Keyring:
     """Return the keyring in `text`; raise ValueError where it is none."""
     try:
         return Keyring(_record(entry) for entry in json.loads(text)["keys"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("not a keyring") from error
 
 
 def _record(entry: dict[str, Any]) -> KeyRecord:
     not_after = entry["not_after"]
+    if not re.fullmatch(r"[0-9a-f]{64}", entry["sha256"]):
+        raise ValueError("not a SHA-256 in hexadecimal")
     return KeyRecord(
         key_id=entry["key_id"],
         caller=entry["caller"],

@@ -22,18 +22,21 @@ class WatchedFile(Generic[Content]):
     """The content of a file, parsed again when the file has changed.
 
     Raises what reading and `parse` raise when it is made. Later on, a file that is gone or malformed is logged once,
-    and the last good content stays.
+    and the last good content stays. `clock` gives seconds and never goes back.
     """
 
-    def __init__(self, path: Path, parse: Callable[[str], Content]) -> None:
+    def __init__(
+        self, path: Path, parse: Callable[[str], Content], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._path = path
         self._parse = parse
+        self._clock = clock
         self._version = self._version_on_disk()
         self._content = parse(path.read_text(encoding="utf-8"))
-        self._looked_at = time.monotonic()
+        self._looked_at = clock()
 
     def __call__(self) -> Content:
-        now = time.monotonic()
+        now = self._clock()
         if now - self._looked_at >= RELOAD_INTERVAL_S:
             self._looked_at = now
             self._reload()

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import random
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from interceptors.keyring import ALPHABET, Keyring, hash_of_key, id_of_key, mint_key, record_of_key
+from tests.support.strange_keys import StrangeKeys
+
+if TYPE_CHECKING:
+    from interceptors.keyring import KeyRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = mint_key("test")
@@ -75,3 +84,96 @@ def test_only_a_well_formed_key_gets_a_record() -> None:
     """A typo is noticed where the record is made, not by a failing call."""
     with pytest.raises(ValueError, match="not a well-formed key"):
         record_of_key("sk_test_typo", "session", [])
+
+
+instants = st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 2), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
+
+
+@given(instants, st.none() | instants, st.booleans(), st.lists(instants, min_size=1))
+def test_a_remembered_key_opens_exactly_when_it_would_be_found(
+    not_before: datetime,
+    not_after: datetime | None,
+    revoked: bool,  # noqa: FBT001 - a test's parameter
+    times: list[datetime],
+) -> None:
+    """T-i2: what saves the hash on the next call never saves the look at the key's times."""
+    record = replace(record_of_key(KEY, "session", [], now=not_before), not_after=not_after, revoked=revoked)
+    keyring = Keyring([record])
+
+    for now in times:
+        remembered = keyring.recall(KEY, now.timestamp())
+        found = keyring.look_up(KEY, now.timestamp())
+        assert remembered in (None, found)
+        assert (found is not None) == record.is_valid(now)
+        assert keyring.recall(KEY, now.timestamp()) is found
+
+
+def test_only_what_was_found_is_remembered() -> None:
+    """T-e5: no flood of bad keys makes a keyring larger."""
+    keyring = Keyring([record_of_key(KEY, "session", [], now=NOW)])
+    now_s = NOW.timestamp()
+
+    assert keyring.recall(KEY, now_s) is None
+    assert all(keyring.look_up(mint_key("test"), now_s) is None for _ in range(100))
+    assert keyring.look_up(KEY, now_s) is keyring.recall(KEY, now_s)
+    assert len(keyring._found) == 1
+
+
+def test_a_new_keyring_remembers_of_the_old_what_it_finds_itself() -> None:
+    """T-i2: a revoked key is forgotten with the keyring in which it was good."""
+    kept = mint_key("test")
+    records = [record_of_key(KEY, "session", [], now=NOW), record_of_key(kept, "gym", ["gym.read"], now=NOW)]
+    old, now_s = Keyring(records), NOW.timestamp()
+    for key in (KEY, kept):
+        assert old.look_up(key, now_s)
+
+    new = Keyring([replace(records[0], revoked=True), replace(records[1], scopes=frozenset())])
+    new.find_again(old, now_s)
+
+    assert new.recall(KEY, now_s) is None
+    held = new.recall(kept, now_s)
+    assert held is not None
+    assert held.record.scopes == frozenset()
+
+
+def test_a_key_is_superseded_by_a_later_one_of_its_caller_that_is_valid() -> None:
+    """T-i2: neither by another's key, nor by one that is revoked, over, or yet to come."""
+    later = NOW + timedelta(hours=1)
+    new = record_of_key(mint_key("test"), "session", [], now=later)
+
+    def superseded(*others: KeyRecord, at: datetime = later) -> bool:
+        held = Keyring([record_of_key(KEY, "session", [], now=NOW), *others]).look_up(KEY, at.timestamp())
+        assert held is not None
+        return held.is_superseded(at.timestamp())
+
+    assert superseded(new)
+    assert not superseded(new, at=NOW)
+    assert not superseded()
+    assert not superseded(replace(new, caller="gym"))
+    assert not superseded(replace(new, revoked=True))
+    assert not superseded(replace(new, not_after=later))
+    assert not superseded(replace(new, not_before=NOW))
+
+
+def test_the_id_that_a_key_claims_is_told_where_the_keyring_has_it() -> None:
+    """T-e5: known without a hash, for any text."""
+    keyring = Keyring([record_of_key(KEY, "session", [], now=NOW)])
+
+    assert keyring.id_claimed_by(KEY) == id_of_key(KEY)
+    for text in ("", "x" * 100, KEY[1:-1], mint_key("test")):
+        assert keyring.id_claimed_by(text) == ""
+
+
+def test_no_kind_of_bad_key_is_refused_faster_than_another() -> None:
+    """T-i3, roughly and in a blink; tests/soak measures what a caller sees, 20,000 times."""
+    strange = StrangeKeys(per_kind=1_000)
+    samples = strange.samples()
+    random.Random(7).shuffle(samples)  # noqa: S311 - an order, no secret
+    taken_ns: dict[str, list[int]] = {kind: [] for kind, _ in samples}
+    for kind, key in samples:
+        began_ns = time.perf_counter_ns()
+        assert strange.keyring.look_up(key, strange.now_s) is None
+        taken_ns[kind].append(time.perf_counter_ns() - began_ns)
+
+    medians = [median(each) for each in taken_ns.values()]
+    assert max(medians) < 1.1 * min(medians)

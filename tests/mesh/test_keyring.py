@@ -131,12 +131,24 @@ def test_writers_do_not_overwrite_each_other(path: Path) -> None:
         '{"keys": 1}',
         '{"keys": [1]}',
         '{"keys": [{}]}',
+        '{"keys": ' + "[" * 100_000 + "]" * 100_000 + "}",
     ],
 )
 def test_what_is_no_keyring_is_refused(text: str) -> None:
     """A file by mistake, or half a file."""
     with pytest.raises(ValueError):  # noqa: PT011 - any sentence will do
         parse_keyring(text)
+
+
+@pytest.mark.parametrize("sha256", ["", "0" * 63, "é" * 64, "0" * 64 + "\n", None])
+def test_a_hash_that_is_none_is_refused(path: Path, sha256: str | None) -> None:
+    """T-i5: it would be no error until a call is compared with it."""
+    KeyringFile(path).issue("session", SCOPES)
+    keyring = json.loads(path.read_text())
+    keyring["keys"][0]["sha256"] = sha256
+
+    with pytest.raises(ValueError):  # noqa: PT011 - any sentence will do
+        parse_keyring(json.dumps(keyring))
 
 
 @pytest.mark.parametrize("field", ["not_before", "not_after"])

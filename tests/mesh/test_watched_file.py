@@ -50,6 +50,20 @@ def test_the_file_is_not_looked_at_on_every_use(path: Path, monkeypatch: pytest.
     assert number() == 1
 
 
+def test_a_change_is_seen_within_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-i2: a revoked key opens nothing any more from then on, though the file is looked at only now and then."""
+    monkeypatch.undo()
+    now_s = 100.0
+    number = WatchedFile(path, int, lambda: now_s)
+    path.write_text("22")
+
+    now_s += 0.01
+    assert number() == 1
+    now_s += 0.98
+
+    assert number() == 22
+
+
 @pytest.mark.parametrize("ruin", [spoil, Path.unlink])
 def test_a_ruined_file_leaves_the_last_good_content(path: Path, ruin: Callable[[Path], None]) -> None:
     """S2: a mistake in an editor does not take a service down; it is logged once, without the content."""

@@ -1,0 +1,191 @@
+"""Keys under attack and under change: floods, a keyring that fails, and keys that should have been changed."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import grpc.aio
+import pytest
+
+from contracts.errors import RateLimited, Unauthenticated, Unavailable
+from interceptors.access_log import ServerAccessLog
+from interceptors.api_key import UNKNOWN_KEYS_AT_ONCE, WARNING_INTERVAL_S, ServerApiKey
+from interceptors.client import client_chain
+from interceptors.context import ServerContext
+from interceptors.keyring import Keyring, mint_key, record_of_key
+from interceptors.server import ServerChain
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
+from tests.support.echo import SCOPES, EchoServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from structlog.typing import EventDict
+
+    from interceptors.keyring import HeldKey, KeyRecord
+
+HI = echo_pb2.EchoRequest(text="hi")
+NOW = datetime.now(UTC)
+HOUR = timedelta(hours=1)
+
+
+class Clock:
+    """Time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class CountingKeyring(Keyring):
+    """Counts how often a key is hashed."""
+
+    looked_up = 0
+
+    def look_up(self, key: str, now_s: float) -> HeldKey | None:
+        """Count, and look it up."""
+        self.looked_up += 1
+        return super().look_up(key, now_s)
+
+
+class Door:
+    """An echo server whose callers must show a key."""
+
+    def __init__(self, keyring: Callable[[], Keyring], clock: Clock) -> None:
+        self.servicer = EchoServicer()  # type: ignore[abstract]  # Promise is but promised
+        chain = ServerChain([ServerContext(), ServerAccessLog(), ServerApiKey(keyring, clock=clock)])
+        self.server = grpc.aio.server(interceptors=[chain])
+        add_EchoServiceServicer_to_server(self.servicer, self.server)
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    async def knock(self, key: str) -> str:
+        """Call with `key`; return the answer."""
+        interceptors = client_chain([])
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", interceptors=interceptors) as channel:
+            return (await EchoServiceStub(channel).Echo(HI, metadata=(("x-api-key", key),))).text
+
+
+@asynccontextmanager
+async def door(keyring: Callable[[], Keyring], clock: Clock | None = None) -> AsyncIterator[Door]:
+    """Serve for the time of the context."""
+    opened = Door(keyring, clock or Clock())
+    await opened.server.start()
+    try:
+        yield opened
+    finally:
+        await opened.server.stop(0)
+
+
+async def flood(opened: Door, keys: list[str]) -> list[type[BaseException]]:
+    """Knock with each key, one after another, each time from a new connection; return how each was refused."""
+    answers = [(await asyncio.gather(opened.knock(key), return_exceptions=True))[0] for key in keys]
+    return [type(answer) for answer in answers if isinstance(answer, BaseException)]
+
+
+def record(key: str, now: datetime = NOW) -> KeyRecord:
+    """Return the record of a key that opens every method of the echo service."""
+    return record_of_key(key, "tester", SCOPES, now=now)
+
+
+async def test_of_a_flood_of_unknown_keys_only_some_are_looked_at() -> None:
+    """T-e5: once a host has used up its looks, unknown keys are refused without a hash, whatever the connection."""
+    keyring, clock = CountingKeyring([record(mint_key("test"))]), Clock()
+    async with door(lambda: keyring, clock) as opened:
+        refusals = await flood(opened, [mint_key("test") for _ in range(3 * UNKNOWN_KEYS_AT_ONCE)])
+
+        assert refusals == [Unauthenticated] * UNKNOWN_KEYS_AT_ONCE + [RateLimited] * 2 * UNKNOWN_KEYS_AT_ONCE
+        assert keyring.looked_up == UNKNOWN_KEYS_AT_ONCE
+        with pytest.raises(RateLimited) as caught:
+            await opened.knock(mint_key("test"))
+        assert caught.value.retry_after_s
+        assert opened.servicer.entered == 0
+
+        clock.now_s += caught.value.retry_after_s
+        assert await flood(opened, [mint_key("test")] * 2) == [Unauthenticated, RateLimited]
+
+
+async def test_a_flood_from_a_host_leaves_its_good_keys_alone() -> None:
+    """T-e5: keys that opened before, and those that have yet to; also when the keyring changes meanwhile."""
+    known, new, broken = mint_key("test"), mint_key("test"), mint_key("test")
+    records = [record(known), record(new), replace(record(broken), not_after=NOW - HOUR)]
+    keyring = CountingKeyring(records)
+    async with door(lambda: keyring) as opened:
+        assert await opened.knock(known) == "hi"
+        await flood(opened, [mint_key("test") for _ in range(UNKNOWN_KEYS_AT_ONCE)])
+        assert await flood(opened, [broken] * UNKNOWN_KEYS_AT_ONCE) == [Unauthenticated] * UNKNOWN_KEYS_AT_ONCE
+        assert await flood(opened, [mint_key("test"), broken]) == [RateLimited] * 2
+
+        assert [await opened.knock(key) for key in (known, new)] == ["hi", "hi"]
+        for _ in range(2 * UNKNOWN_KEYS_AT_ONCE):
+            keyring = CountingKeyring(records)
+            assert await opened.knock(known) == "hi"
+
+
+async def test_a_key_that_opened_costs_no_further_hash() -> None:
+    """T-i2: until the keyring changes; then what it says now counts."""
+    key = mint_key("test")
+    keyring = CountingKeyring([record(key)])
+    async with door(lambda: keyring) as opened:
+        assert [await opened.knock(key) for _ in range(3)] == ["hi"] * 3
+        assert keyring.looked_up == 1
+
+        keyring = CountingKeyring([record(mint_key("test"))])
+        with pytest.raises(Unauthenticated):
+            await opened.knock(key)
+
+
+@pytest.mark.parametrize("error", [OSError(), ValueError(), RecursionError(), KeyError("keys")], ids=repr)
+async def test_a_keyring_that_fails_lets_nobody_in(error: Exception, logs: list[EventDict]) -> None:
+    """T-i5: neither a good key nor a bad one; said once a minute, and all is well again when the keyring is."""
+    key, clock = mint_key("test"), Clock()
+    keyring, fails = Keyring([record(key)]), False
+
+    def ask_keyring() -> Keyring:
+        if fails:
+            raise error
+        return keyring
+
+    async with door(ask_keyring, clock) as opened:
+        assert await opened.knock(key) == "hi"
+        fails = True
+        assert await flood(opened, [key, mint_key("test"), ""]) == [Unavailable] * 3
+        clock.now_s += WARNING_INTERVAL_S
+        assert await flood(opened, [key]) == [Unavailable]
+        assert opened.servicer.entered == 1
+        fails = False
+        assert await opened.knock(key) == "hi"
+
+    warnings = [line for line in logs if line["log_level"] == "warning"]
+    assert [line["error"] for line in warnings] == [type(error).__name__] * 2
+
+
+async def test_a_record_that_cannot_be_compared_lets_nobody_in() -> None:
+    """T-i5: likewise."""
+    key = mint_key("test")
+    keyring = Keyring([replace(record(key), sha256="é" * 64)])
+    async with door(lambda: keyring) as opened:
+        assert await flood(opened, [key]) == [Unavailable]
+
+
+async def test_a_key_with_a_successor_is_named(logs: list[EventDict]) -> None:
+    """T-i2: in the line of each call, for who is late to be seen, and in a warning once a minute."""
+    old, new, clock = mint_key("test"), mint_key("test"), Clock()
+    keyring = Keyring([record(old, now=NOW - HOUR), record(new, now=NOW - HOUR / 2)])
+    async with door(lambda: keyring, clock) as opened:
+        for key in (old, new, old):
+            await opened.knock(key)
+        clock.now_s += WARNING_INTERVAL_S
+        await opened.knock(old)
+
+    key_id = old.split("_")[2]
+    calls = [line.get("superseded_key") for line in logs if line["event"] == "call"]
+    assert calls == [key_id, None, key_id, key_id]
+    warnings = [line for line in logs if line["log_level"] == "warning"]
+    assert [(line["caller"], line["key_id"]) for line in warnings] == [("tester", key_id)] * 2
