@@ -1,0 +1,113 @@
+"""Who may call what: each pair of a caller and a method, asked of servers that run the whole chain."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import grpc.aio
+import pytest
+from grpc_health.v1.health import aio as health
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+from contracts.method import find_method, methods_of
+from contracts.services import SERVICES, all_methods
+from interceptors.api_key import API_KEY
+from interceptors.errors import error_of_call
+from interceptors.idempotency import IDEMPOTENCY_KEY
+from interceptors.keyring import Keyring, mint_key, record_of_key
+from interceptors.server import ServerChain
+from mesh.config import Settings
+from mesh.local_keys import OPERATOR, default_scopes
+from mesh.server import HEALTH_SERVICE, REFLECTION_SERVICE, server_interceptors
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+STRANGER = "stranger"
+KEYS = {caller: mint_key("test") for caller in (*SERVICES, OPERATOR, STRANGER)}
+KEYRING = Keyring(record_of_key(key, caller, default_scopes(caller) or ()) for caller, key in KEYS.items())
+ALLOWED = "UNIMPLEMENTED"  # nobody has written the handlers: who gets so far may call
+INSPECTION = [
+    f"{HEALTH_SERVICE}/Check",
+    f"{HEALTH_SERVICE}/Watch",
+    f"{REFLECTION_SERVICE}/ServerReflectionInfo",
+]
+
+
+@pytest.fixture
+async def channel() -> AsyncIterator[grpc.aio.Channel]:
+    """Serve every contract, without a handler, and what gRPC itself serves; open a channel that adds nothing."""
+    settings = Settings(_env_file=None, health_open=False)  # type: ignore[call-arg]  # pydantic-settings' own argument
+    server = grpc.aio.server(interceptors=[ServerChain(server_interceptors(settings, lambda: KEYRING))])
+    for name, service in SERVICES.items():
+        generated = importlib.import_module(f"solo60.{name}.v1.{name}_pb2_grpc")
+        servicer = getattr(generated, f"{service.name}Servicer")()
+        getattr(generated, f"add_{service.name}Servicer_to_server")(servicer, server)
+    add_HealthServicer_to_server(health.HealthServicer(), server)
+    reflection.enable_server_reflection([HEALTH_SERVICE], server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+        yield opened
+    await server.stop(0)
+
+
+async def answer(channel: grpc.aio.Channel, caller: str, method: str) -> str:
+    """Call `method` with the key of `caller`; return the reason of its refusal, or "OK"."""
+    metadata = ((API_KEY, KEYS[caller]), (IDEMPOTENCY_KEY, str(uuid4())))
+    call: Any = channel.stream_stream(f"/{method}")(iter([b""]), metadata=metadata)
+    try:
+        async for _ in call:
+            call.cancel()
+            return "OK"
+    except grpc.aio.AioRpcError as error:
+        return error_of_call(error, method).reason_name()
+    return "OK"
+
+
+def scopes_that_calls_need(caller: str) -> frozenset[str]:
+    """Return what the calls need that the caller's own contract declares."""
+    called = [call for method in methods_of(SERVICES[caller]) for call in method.policy.calls]
+    return frozenset[str]().union(*(find_method(f"/{call}").policy.scopes for call in called))
+
+
+@pytest.mark.parametrize("caller", SERVICES)
+async def test_a_service_may_call_what_its_contract_declares_and_nothing_else(
+    channel: grpc.aio.Channel, caller: str
+) -> None:
+    """T-i4: each method of the seven contracts; what is not declared is denied."""
+    scopes = scopes_that_calls_need(caller)
+    expected = {
+        name: ALLOWED if method.policy.scopes <= scopes else "SCOPE_MISSING" for name, method in all_methods().items()
+    }
+
+    answers = await asyncio.gather(*(answer(channel, caller, method) for method in expected))
+
+    assert dict(zip(expected, answers, strict=True)) == expected
+    assert "SCOPE_MISSING" in answers
+
+
+@pytest.mark.parametrize(("caller", "expected"), [(STRANGER, "SCOPE_MISSING"), (OPERATOR, ALLOWED)])
+async def test_a_key_without_scopes_opens_nothing_and_the_operators_everything(
+    channel: grpc.aio.Channel, caller: str, expected: str
+) -> None:
+    """T-i4: no method is open to every key."""
+    assert {await answer(channel, caller, method) for method in all_methods()} == {expected}
+
+
+@pytest.mark.parametrize("method", INSPECTION)
+async def test_what_grpc_itself_serves_is_denied_to_services(channel: grpc.aio.Channel, method: str) -> None:
+    """T-i4: an operator alone holds the scope to look inside, also where health is not open."""
+    assert {await answer(channel, caller, method) for caller in (*SERVICES, STRANGER)} == {"SCOPE_MISSING"}
+    assert await answer(channel, OPERATOR, method) == "OK"
+
+
+async def test_a_method_of_no_contract_is_served_to_nobody(channel: grpc.aio.Channel) -> None:
+    """T-i4: nothing is there that the matrix does not know, such as grpc.channelz."""
+    for method in ("grpc.channelz.v1.Channelz/GetServers", "solo60.gym.v1.GymService/Nothing"):
+        call: Any = channel.unary_unary(f"/{method}")(b"", metadata=((API_KEY, KEYS[OPERATOR]),))
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
