@@ -5,50 +5,111 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.descriptor import FieldDescriptor
+
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import FieldDescriptor
+    from collections.abc import Callable
+
+    from google.protobuf.any_pb2 import Any as AnyMessage
+    from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
+
+    Show = Callable[[Any], Any]
 
 MASK = "***"
 LONGEST_TEXT = 200
 
 
 def redacted(message: Message) -> dict[str, Any]:
-    """Return the set fields of `message` by name, without personal data, and long texts and bytes shortened."""
-    return {field.name: _field(field, value) for field, value in message.ListFields()}
+    """Return the set fields of `message` by name, without personal data, and long texts and bytes shortened.
 
-
-def _field(field: FieldDescriptor, value: Any) -> Any:  # noqa: ANN401 - any protobuf field value
-    if is_personal(field):
-        return MASK
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        value_field = field.message_type.fields_by_name["value"]
-        return {str(key): _value(value_field, each) for key, each in value.items()}
-    if field.is_repeated:
-        return [_value(field, each) for each in value]
-    return _value(field, value)
-
-
-def _value(field: FieldDescriptor, value: Any) -> Any:  # noqa: ANN401 - any protobuf field value
-    if field.message_type is not None:
-        is_well_known = field.message_type.full_name in _PLAIN_TYPES
-        return value.ToJsonString() if is_well_known else redacted(value)
-    if field.enum_type is not None:
-        known = field.enum_type.values_by_number.get(value)
-        return known.name if known else value
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes"
-    if isinstance(value, str) and len(value) > LONGEST_TEXT:
-        return value[:LONGEST_TEXT] + "…"
-    return value
-
-
-_PLAIN_TYPES = frozenset({"google.protobuf.Timestamp", "google.protobuf.Duration", "google.protobuf.FieldMask"})
+    What there is to mask is read from the contract once for each type. Of a google.protobuf.Any no more is shown than
+    its type, where that is known here; fields that the contract does not have are left out. It raises nothing, whatever
+    the message holds.
+    """
+    shows = _shows_of(message.DESCRIPTOR)
+    return {field.name: shows.get(field.number, _mask)(value) for field, value in message.ListFields()}
 
 
 @cache
 def is_personal(field: FieldDescriptor) -> bool:
     """Tell whether the contract marks the field as personal data or a secret."""
     return bool(field.GetOptions().Extensions[policy_pb2.pii])
+
+
+@cache
+def _shows_of(descriptor: Descriptor) -> dict[int, Show]:
+    """Return how the value of each field is shown, by the field's number."""
+    return {field.number: _show_of(field) for field in descriptor.fields}
+
+
+def _show_of(field: FieldDescriptor) -> Show:
+    if is_personal(field):
+        return _mask
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return _each_value(_show_of(field.message_type.fields_by_name["value"]))
+    show = _show_of_one(field)
+    return _each(show) if field.is_repeated else show
+
+
+def _show_of_one(field: FieldDescriptor) -> Show:
+    if field.message_type is not None:
+        return _WELL_KNOWN.get(field.message_type.full_name, redacted)
+    if field.enum_type is not None:
+        return _name_in({number: value.name for number, value in field.enum_type.values_by_number.items()})
+    return _SHOW_BY_TYPE.get(field.type, _same)
+
+
+def _mask(_value: object) -> str:
+    return MASK
+
+
+def _same(value: object) -> object:
+    return value
+
+
+def _each(show: Show) -> Show:
+    return lambda values: [show(value) for value in values]
+
+
+def _each_value(show: Show) -> Show:
+    return lambda values: {str(key): show(value) for key, value in values.items()}
+
+
+def _name_in(names: dict[int, str]) -> Show:
+    return lambda number: names.get(number, number)
+
+
+def _short_text(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
+
+
+def _length(data: bytes) -> str:
+    return f"{len(data)} bytes"
+
+
+def _json_text(value: Any) -> Any:  # noqa: ANN401 - a time, a duration or a field mask
+    try:
+        return value.ToJsonString()
+    except ValueError:  # out of the range that has a text
+        return redacted(value)
+
+
+def _packed(packed: AnyMessage) -> dict[str, str] | str:
+    # Its content may be packed again, and again: what is deeper than this is nobody's business in a log.
+    try:
+        policy_pb2.DESCRIPTOR.pool.FindMessageTypeByName(packed.TypeName())
+    except KeyError:
+        return MASK
+    return {"@type": packed.TypeName(), "value": MASK}
+
+
+_WELL_KNOWN: dict[str, Show] = {
+    "google.protobuf.Timestamp": _json_text,
+    "google.protobuf.Duration": _json_text,
+    "google.protobuf.FieldMask": _json_text,
+    "google.protobuf.Any": _packed,
+}
+_SHOW_BY_TYPE: dict[int, Show] = {FieldDescriptor.TYPE_STRING: _short_text, FieldDescriptor.TYPE_BYTES: _length}

@@ -13,13 +13,18 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
+from interceptors.access_log import LOGGER, log_call
 from interceptors.context import current_context
+from mesh.log_lines import LogLines, json_line
 from mesh.spans import FolderSpanExporter
 from mesh.tracebacks import traceback_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from structlog.typing import EventDict, ExcInfo, Processor
 
+    from interceptors.access_log import Write
     from mesh.config import Settings
 
 # Short, so that a trace can be looked at as soon as its call has ended.
@@ -44,10 +49,25 @@ def set_up_logging(settings: Settings, service: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_json_of(service, shared))
+    lines = LogLines(sys.stdout.buffer, service)
+    lines.setFormatter(_json_of(service, shared))
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=level, handlers=[lines], force=True)
+
+
+def access_log_writer() -> Write:
+    """Return what writes the access log of this process: where `set_up_logging` was called, past all loggers.
+
+    That takes a fifth of the time. It writes nothing where the log level is above "info".
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogLines):
+            return handler.write_call if logging.getLogger(LOGGER).isEnabledFor(logging.INFO) else _discard
+    return log_call
+
+
+def _discard(_facts: Mapping[str, object]) -> None:
+    pass
 
 
 def _json_of(service: str, shared: list[Processor]) -> logging.Formatter:
@@ -56,7 +76,7 @@ def _json_of(service: str, shared: list[Processor]) -> logging.Formatter:
         processors=[
             lambda _logger, _name, event: {"service": service, **event},
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.JSONRenderer(),
+            lambda _logger, _name, event: json_line(event).decode().rstrip("\n"),
         ],
     )
 

@@ -7,8 +7,12 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from contracts.errors import DeadlineExceeded, ServiceError, SlotTaken, Unauthenticated
+from contracts.errors import DeadlineExceeded, InvalidRequest, ServiceError, SlotTaken, Unauthenticated
+from interceptors.access_log import ServerAccessLog
+from interceptors.context import ServerContext
+from interceptors.server import Call, ServerInterceptor
 from solo60.example.v1 import echo_pb2
+from tests.interceptors.test_server import serving
 from tests.support.echo_server import Endless
 
 if TYPE_CHECKING:
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
+    from interceptors.server import Proceed
     from tests.support.echo_server import EchoServer, ServeEcho
 
 SECRET = "jane.doe@example.com"  # noqa: S105 - what must not leak
@@ -28,11 +33,12 @@ def calls(logs: list[EventDict]) -> list[EventDict]:
 
 
 async def test_each_call_is_one_line(echo: EchoServer, logs: list[EventDict]) -> None:
-    """S4: caller, method, outcome, duration and correlation id, and nothing of the request."""
+    """S4: caller, method, outcome, duration, correlation id and trace id, and nothing of the request."""
     answer = await echo.stub().Echo(HI)
 
     [line] = calls(logs)
     assert line.pop("duration_ms") >= 0
+    assert line.pop("trace_id") in {f"{span.context.trace_id:032x}" for span in echo.spans() if span.context}
     assert line == {
         "event": "call",
         "log_level": "info",
@@ -125,3 +131,58 @@ async def test_health_checks_are_not_logged(echo: EchoServer, logs: list[EventDi
     await stub.Check(health_pb2.HealthCheckRequest())
 
     assert calls(logs) == []
+
+
+async def test_a_trace_id_is_told_where_the_trace_is_recorded(logs: list[EventDict]) -> None:
+    """S4: a trace that nobody can look at has no id to look for."""
+    async with serving(ServerContext(), ServerAccessLog()) as stub:
+        await stub.Echo(HI)
+
+    [line] = calls(logs)
+    assert "trace_id" not in line
+
+
+class Noting(ServerInterceptor):
+    """Notes a fact of every call."""
+
+    def __init__(self, **notes: object) -> None:
+        self._notes = notes
+
+    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+        """Note it."""
+        call.notes.update(self._notes)
+        return await proceed(call)
+
+
+async def test_notes_are_in_the_line(logs: list[EventDict]) -> None:
+    """S4: what an interceptor finds out about a call, beside and never instead of what every line has."""
+    async with serving(ServerContext(), ServerAccessLog(), Noting(limit="tight", code="made up")) as stub:
+        await stub.Echo(HI)
+
+    [line] = calls(logs)
+    assert (line["limit"], line["code"]) == ("tight", "OK")
+
+
+def refuse(_facts: object) -> None:
+    """Take no line."""
+    raise OSError(SECRET)
+
+
+@pytest.mark.parametrize("log", [ServerAccessLog(write=refuse), ServerAccessLog()], ids=["full", "odd note"])
+async def test_a_line_that_cannot_be_written_fails_no_call(log: ServerAccessLog, logs: list[EventDict]) -> None:
+    """S4: the call has its answer; that its line is missing is told."""
+    async with serving(ServerContext(), log, Noting(event="takes a name that is taken")) as stub:
+        assert (await stub.Echo(HI)).text == "hi"
+
+    assert [(line["event"], line["log_level"]) for line in logs] == [("a call could not be logged", "error")]
+    assert SECRET not in str(logs)
+
+
+async def test_a_request_with_a_time_out_of_range_is_refused_as_such(serve_echo: ServeEcho) -> None:
+    """S4: that requests are logged changes no answer."""
+    echo = await serve_echo(log_requests=True)
+    request = echo_pb2.EchoRequest(text="hi")
+    request.period.start_time.seconds = 2**62
+
+    with pytest.raises(InvalidRequest):
+        await echo.stub().Echo(request)
