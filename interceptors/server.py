@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _DELIVERY_S = 0.005
 _ROUNDING = 0.01
-
+_FOR_EVER_S = 1e9
 
 # gRPC's core says with it how often it has tried the call before (gRFC A6).
 PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
@@ -66,9 +66,9 @@ class Call:
     @property
     def remaining_s(self) -> float:
         """The seconds left until the caller's deadline; infinite where it set none."""
-        # grpc.aio gives None where its types promise a number.
+        # Where its types promise a number, grpc.aio gives None, and other servers give one of 19 digits.
         remaining_s = cast("float | None", self.context.time_remaining())
-        return math.inf if remaining_s is None else remaining_s
+        return math.inf if remaining_s is None or remaining_s > _FOR_EVER_S else remaining_s
 
     def is_out_of_time(self) -> bool:
         """Tell whether it is the caller's deadline that ends the call now.

@@ -221,10 +221,9 @@ class Database:
         """Bound the statements to come; outside a transaction the pool takes the bound back with the connection."""
         remaining_s = self._remaining_s()
         if remaining_s is not None:
-            # 0 would mean no limit at all.
-            remaining_ms = max(1, int(remaining_s * 1000))
-            lock_ms = max(1, remaining_ms // 2)
-            await connection.execute(_LIMIT_STATEMENTS, str(remaining_ms), str(lock_ms), for_transaction)
+            # 0 would mean no limit at all, also for half of it.
+            remaining_ms = max(2, int(remaining_s * 1000))
+            await connection.execute(_LIMIT_STATEMENTS, str(remaining_ms), str(remaining_ms // 2), for_transaction)
 
 
 def _pool(url: str, *, min_size: int, max_size: int) -> Pool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from interceptors.context import detached_work
-from services.communication.domain import judge
+from services.communication.domain import LEASE, judge
 from services.communication.sending_span import mark, sending_span
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ CONCURRENCY = 4
 # How late an attempt may be for which nobody wakes the sender: a second one, or the first of another process.
 POLL_S = 0.5
 STOP_PATIENCE_S = 5.0
+# After that the message may be another sender's.
+ATTEMPT_BUDGET_S = LEASE.total_seconds()
 
 _log = structlog.stdlib.get_logger("solo60.communication")
 
@@ -129,7 +131,7 @@ class Sender:
             "correlation_id": attempt.correlation_id,
         }
         try:
-            with detached_work(attempt.correlation_id), sending_span(attempt, self._server) as span:
+            with detached_work(attempt.correlation_id, ATTEMPT_BUDGET_S), sending_span(attempt, self._server) as span:
                 outcome = await self._server.hand_over(
                     attempt.mail, sender=self._envelope_sender, recipients=attempt.recipients
                 )

@@ -31,7 +31,7 @@ BATCH_SIZE = 50
 # Whoever makes something due tries it at once; only then is it the reconciler's.
 FIRST_PAUSE = timedelta(seconds=2)
 LONGEST_PAUSE = timedelta(minutes=1)
-# More than the deadlines of all calls about one session together.
+# More than the deadlines of all calls about one session together, and the budget of these calls.
 ATTEMPT_TIMEOUT_S = 30.0
 
 _log = structlog.stdlib.get_logger("solo60.session.reconciler")
@@ -122,7 +122,7 @@ class Reconciler:
 
 
 async def _detached(session: Session, work: Coroutine[None, None, None]) -> None:
-    with detached_work(session.correlation_id):
+    with detached_work(session.correlation_id, ATTEMPT_TIMEOUT_S):
         await _attempt("work", session, work)
 
 

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.trace import SpanKind, StatusCode
+
+from contracts.errors import DeadlineExceeded
+from interceptors.deadline import CORE_ROUNDING, time_for_callee
+from solo60.example.v1 import echo_pb2
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+HI = echo_pb2.EchoRequest(text="hi")
+SERVICES = 4
+ALLOWED_S = 0.3
+# On a machine that stands still now and then, an end is seen late; ten times the deadline would be no accident.
+TOLERANCE_S = 10 * ALLOWED_S
+# A machine may be too slow for all four to be reached in time: then the call proves nothing, and another is made.
+TRIES = 20
+
+
+class Chain:
+    """Four services, each of which calls the next one; the last one never answers. They note what they do."""
+
+    def __init__(self, servers: list[EchoServer]) -> None:
+        self.servers = servers
+        self.events: list[tuple[str, int]] = []
+        self.is_at_rest = asyncio.Event()
+        for number, server in enumerate(servers):
+            following = servers[number + 1].stub() if number + 1 < len(servers) else None
+            server.servicer.hook = self._work(number, following)  # type: ignore[method-assign]  # what the hook is for
+
+    def _work(self, number: int, following: EchoServiceAsyncStub | None) -> Any:  # noqa: ANN401 - a hook
+        async def hook() -> None:
+            self._note("entered", number)
+            try:
+                await (following.Echo(HI) if following else asyncio.Event().wait())
+            finally:
+                self._note("left", number)
+            self._note("went on", number)
+
+        return hook
+
+    def _note(self, event: str, number: int) -> None:
+        self.events.append((event, number))
+        if self.numbers("entered") == self.numbers("left"):
+            self.is_at_rest.set()
+        else:
+            self.is_at_rest.clear()
+
+    def numbers(self, event: str) -> list[int]:
+        """Return which services did this, in their order."""
+        return sorted(number for what, number in self.events if what == event)
+
+    def served(self) -> list[ReadableSpan]:
+        """Return the spans of all services' work, as far as it has ended."""
+        return [span for server in self.servers for span in server.spans() if span.kind is SpanKind.SERVER]
+
+
+async def test_a_chain_of_four_services_does_no_work_after_its_deadline(serve_echo: ServeEcho) -> None:
+    """T-b2, T-b3: the caller allows 300 ms; the spans prove that after that nothing is done for it, anywhere."""
+    chain = Chain([await serve_echo() for _ in range(SERVICES)])
+    caller = chain.servers[0].stub()
+    for _ in range(TRIES):
+        chain.events.clear()
+        before = len(chain.served())
+        deadline_ns = time.time_ns() + int(ALLOWED_S * 1e9)
+        with pytest.raises(DeadlineExceeded):
+            await caller.Echo(HI, timeout=ALLOWED_S)
+        await chain.is_at_rest.wait()
+        if len(chain.numbers("entered")) == SERVICES:
+            break
+
+    for server in chain.servers:
+        await server.shut_down()
+
+    assert chain.numbers("entered") == chain.numbers("left") == list(range(SERVICES))
+    assert chain.numbers("went on") == []
+    spans = chain.served()[before:]
+    ends_ns = [span.end_time or 0 for server in chain.servers for span in server.spans()[-1:]]
+    assert len(spans) >= SERVICES
+    assert max(ends_ns) <= deadline_ns + TOLERANCE_S * 1e9
+    assert {span.status.status_code for span in spans} == {StatusCode.ERROR}
+
+
+async def test_a_chain_that_runs_out_of_time_is_no_outage(serve_echo: ServeEcho) -> None:
+    """Whoever waits for a callee that had all that was left has run out of time itself: nobody is to call again."""
+    chain = Chain([await serve_echo() for _ in range(SERVICES)])
+
+    errors = []
+    for _ in range(3):
+        with pytest.raises(DeadlineExceeded) as caught:
+            await chain.servers[0].stub().Echo(HI, timeout=ALLOWED_S)
+        errors.append(caught.value)
+    await chain.is_at_rest.wait()
+    for server in chain.servers:
+        await server.shut_down()
+
+    told = {(span.attributes or {}).get("error.type") for server in chain.servers for span in server.spans()}
+    assert told == {"DEADLINE_EXCEEDED"}
+    assert {error.callee for error in errors} == {"solo60.example.v1.EchoService/Echo"}
+
+
+@settings(max_examples=5_000)
+@given(budget_s=st.floats(0.001, 60), hops=st.integers(1, 4), seed=st.integers(0, 2**32))
+def test_the_time_shrinks_with_every_hop(budget_s: float, hops: int, seed: int) -> None:
+    """T-b2: over any chain no hop's deadline is later than the one before, and each has a reserve to answer in.
+
+    Each hop does work of its own first, then calls under a contract of its own, and the core rounds up what it sends.
+    """
+    rng = random.Random(seed)  # noqa: S311 - it spreads, and guards nothing
+    for _ in range(hops):
+        left_s = budget_s * rng.random()
+        given_s = min(time_for_callee(left_s), rng.uniform(0.001, 60))
+        assert given_s <= left_s - 0.010
+        assert given_s <= left_s * 0.95 + 1e-9
+        if given_s <= 0:
+            break  # nothing is sent
+        arrived_s = given_s * rng.uniform(1, CORE_ROUNDING)
+        assert arrived_s < left_s
+        budget_s = arrived_s

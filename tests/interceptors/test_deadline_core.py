@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import grpc
+import grpc.aio
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+
+import interceptors.deadline
+from interceptors.context import ServerContext
+from interceptors.deadline import ServerDeadline
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
+from tests.support.echo import EchoServicer
+from tests.support.echo_server import Endless
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
+
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+HI = echo_pb2.EchoRequest(text="hi")
+ECHO = "/solo60.example.v1.EchoService/Echo"
+
+
+class SilentPeer:
+    """A client of HTTP/2 alone: it sends one call, and then nothing, neither at its deadline nor after."""
+
+    def __init__(self, echo: EchoServer) -> None:
+        self._echo = echo
+        self._connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+
+    async def call(self, grpc_timeout: str) -> dict[str, str]:
+        """Call with a `grpc-timeout`, or none where it is empty, and return the headers of the answer's end."""
+        host, _, port = self._echo.address.partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        self._connection.initiate_connection()
+        headers = {
+            ":method": "POST",
+            ":scheme": "http",
+            ":path": ECHO,
+            ":authority": self._echo.address,
+            "content-type": "application/grpc",
+            "te": "trailers",
+            "x-api-key": self._echo.key,
+        }
+        self._connection.send_headers(
+            1, [*headers.items(), *([("grpc-timeout", grpc_timeout)] if grpc_timeout else [])]
+        )
+        body = HI.SerializeToString()
+        self._connection.send_data(1, b"\0" + len(body).to_bytes(4) + body, end_stream=True)
+        try:
+            return await self._until_end(reader, writer)
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    async def _until_end(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, str]:
+        ending: dict[str, str] = {}
+        while True:
+            writer.write(self._connection.data_to_send())
+            for event in self._connection.receive_data(await reader.read(65_536)):
+                if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
+                    ending.update((str(name), str(value)) for name, value in event.headers)
+                if isinstance(event, h2.events.StreamEnded | h2.events.StreamReset | h2.events.ConnectionTerminated):
+                    return ending
+
+
+@pytest.fixture
+def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Note every timer of the server's own, in seconds."""
+    begun: list[float] = []
+    within = interceptors.deadline._within
+
+    async def noting(budget_s: float, *rest: Any) -> Any:  # noqa: ANN401 - as it is
+        begun.append(budget_s)
+        return await within(budget_s, *rest)
+
+    monkeypatch.setattr(interceptors.deadline, "_within", noting)
+    return begun
+
+
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
+async def test_a_handler_ends_at_the_deadline_of_a_caller_that_says_no_more(
+    serve_echo: ServeEcho, logs: list[EventDict], timers: list[float], engine: str
+) -> None:
+    """T-b1: no reset comes from the caller and no timer runs in the chain: it is the core that cancels."""
+    echo = await serve_echo(engine=engine)
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+
+    ending = await SilentPeer(echo).call("200m")
+    await hook.cancelled.wait()
+    await echo.shut_down()
+
+    assert ending["grpc-status"] == str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
+    assert timers == []
+    [line] = [line for line in logs if line["event"] == "call"]
+    assert line["code"] == "DEADLINE_EXCEEDED"
+    assert line["ledger"].startswith("solo60.example.v1.EchoService/Echo ")
+
+
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
+async def test_a_caller_without_a_deadline_gets_the_contracts_and_is_logged(
+    serve_echo: ServeEcho, logs: list[EventDict], timers: list[float], engine: str
+) -> None:
+    """T-b1: here the server's own timer runs, and the answer says whose time it was."""
+    echo = await serve_echo(engine=engine, deadline_factor=0.1)
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+
+    ending = await SilentPeer(echo).call("")
+    await hook.cancelled.wait()
+
+    assert unquote(ending["grpc-message"]) == "solo60.example.v1.EchoService/Echo did not finish in 0.2 s."
+    assert timers == [0.2]
+    [line] = [line for line in logs if line["event"] == "call"]
+    assert line["without_deadline"] is True
+
+
+async def test_a_caller_with_the_contracts_deadline_costs_no_timer(echo: EchoServer, timers: list[float]) -> None:
+    """Though the core rounds it up on its way, by as much as 1 %; a caller that asks for more does cost one."""
+    await echo.stub().Echo(HI)
+    assert timers == []
+
+    await EchoServiceStub(echo.bare_channel()).Echo(HI, timeout=60, metadata=(("x-api-key", echo.key),))
+    assert timers == [2.0]
+
+
+def test_a_call_that_has_expired_on_arrival_enters_no_handler() -> None:
+    """T-b5: a server that did nothing for 300 ms begins none of the calls that had 250 ms."""
+    asyncio.run(_stall())
+
+
+async def _stall() -> None:
+    servicer = EchoServicer()  # type: ignore[abstract]  # Promise is but promised
+    server = grpc.aio.server(interceptors=[ServerContext(), ServerDeadline()])
+    add_EchoServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:  # its threads send while the loop stands still
+        echo: Any = channel.unary_unary(ECHO, echo_pb2.EchoRequest.SerializeToString, echo_pb2.EchoResponse.FromString)
+        await asyncio.to_thread(echo, HI)
+        burst = [echo.future(HI, timeout=0.25) for _ in range(50)]
+        time.sleep(0.3)  # noqa: ASYNC251 - the stall
+
+        codes = [await asyncio.to_thread(each.code) for each in burst]
+        await asyncio.to_thread(echo, HI)
+
+    await server.stop(None)
+    assert set(codes) == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert servicer.entered == 2

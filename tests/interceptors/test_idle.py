@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+import pytest
+
+from contracts.errors import DeadlineExceeded
+from contracts.method import find_method
+from interceptors.idle import ServerIdle
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
+from tests.interceptors.test_cancellation import both_streams, client_stream, server_stream, written
+from tests.support.echo import EchoServicer
+from tests.support.echo_server import Endless
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from structlog.typing import EventDict
+
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+ECHO = "/solo60.example.v1.EchoService/"
+BIG = echo_pb2.EchoManyRequest(text="x" * 100_000, repeat=1000)
+
+
+async def read_all(answers: AsyncIterator[object]) -> None:
+    """Read a stream to its end."""
+    async for _ in answers:
+        pass
+
+
+async def end_of(call: Any) -> DeadlineExceeded:  # noqa: ANN401 - a call of any shape
+    """Wait until a call has run out of time."""
+    with pytest.raises(DeadlineExceeded) as caught:
+        await (read_all(call) if hasattr(call, "__aiter__") else call)
+    return caught.value
+
+
+async def test_a_stream_in_which_nothing_passes_ends(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """Long before its deadline, in every shape: whether the caller is silent, or the handler, or nobody reads."""
+    echo, silent = await serve_echo(), await serve_echo()
+    stub, hook = echo.stub(), Endless()
+    silent.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    calls: list[Any] = [client_stream(stub), both_streams(stub), written(stub), server_stream(silent.stub())]
+    unread = aiter(stub.EchoMany(BIG))
+    await anext(unread)
+
+    errors = await asyncio.gather(*map(end_of, calls))
+    while len([line for line in logs if line["event"] == "call"]) < len(calls) + 1:  # noqa: ASYNC110 - a log tells nobody
+        await asyncio.sleep(0.01)  # the caller, who does not read, cannot tell
+    errors.append(await end_of(unread))
+
+    names = ["EchoJoined", "EchoEach", "EchoEach", "EchoMany", "EchoMany"]
+    assert [error.message for error in errors] == [f"{ECHO[1:]}{name} was idle for 1 s." for name in names]
+    await hook.cancelled.wait()
+
+
+class StandingClock:
+    """A clock that a test moves; it counts how often it is looked at."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.looks = 0
+        self.looked = asyncio.Event()
+
+    def __call__(self) -> float:
+        """Return the time, which is the same as before."""
+        self.looks += 1
+        self.looked.set()
+        return self.now
+
+    async def looked_at(self, times: int) -> None:
+        """Wait until it has been looked at so many times more."""
+        until = self.looks + times
+        while self.looks < until:
+            self.looked.clear()
+            await self.looked.wait()
+
+
+async def test_one_timer_follows_the_messages_of_a_stream() -> None:
+    """It asks when the last message was: as long as that is not long ago, it waits on, and then ends the stream."""
+    clock = StandingClock()
+    server = grpc.aio.server(interceptors=[ServerIdle(factor=0.01, now=clock)])
+    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is but promised
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call: Any = EchoServiceStub(channel).EchoEach()
+        for _ in range(3):
+            await call.write(echo_pb2.EchoEachRequest(text="hi"))
+            assert (await call.read()).text == "hi"
+            clock.now += 0.009
+            await clock.looked_at(2)
+        assert not call.done()
+
+        clock.now += 0.002
+
+        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert await call.details() == "solo60.example.v1.EchoService/EchoEach was idle for 0.01 s."
+    await server.stop(None)
+
+
+async def test_what_a_finished_stream_has_left_to_read_is_not_idle(echo: EchoServer) -> None:
+    """The handler is done: however late the caller reads, it gets every answer."""
+    call: Any = echo.stub().EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=3))
+    await echo.stub().Echo(echo_pb2.EchoRequest(text="hi"))
+    await asyncio.sleep(1.2)
+
+    assert [answer.text async for answer in call] == ["hi"] * 3
+
+
+@pytest.mark.parametrize(
+    ("path", "is_watched"),
+    [
+        (ECHO + "EchoMany", True),
+        (ECHO + "EchoJoined", True),
+        (ECHO + "EchoEach", True),
+        (ECHO + "Echo", False),
+        ("/grpc.health.v1.Health/Watch", False),
+        ("/solo60.session.v1.SessionService/WatchAvailability", False),
+    ],
+)
+def test_only_streams_whose_contract_says_so_can_be_idle(path: str, is_watched: bool) -> None:  # noqa: FBT001 - of a table
+    """A watch may be silent for as long as nothing changes."""
+    assert ServerIdle().applies_to(find_method(path)) is is_watched
+
+
+async def test_a_timeout_of_the_handlers_own_is_not_taken_for_idleness() -> None:
+    """TimeoutError says nothing about whose time is up."""
+    method = find_method(ECHO + "EchoMany")
+
+    async def proceed(_call: Any) -> None:  # noqa: ANN401 - a call
+        raise TimeoutError
+
+    class Call:
+        last_message_at = 0.0
+
+    Call.method = method  # type: ignore[attr-defined]  # all that is looked at
+    with pytest.raises(TimeoutError):
+        await ServerIdle().intercept(Call(), proceed)  # type: ignore[arg-type]  # likewise

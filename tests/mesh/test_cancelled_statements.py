@@ -1,0 +1,123 @@
+"""A cancelled call takes its statement with it, and leaves the pool as it was."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from interceptors.deadline import remaining_s
+from mesh.database import Database
+from solo60.example.v1.echo_pb2 import EchoRequest
+from tests.interceptors.test_cancellation import until_ended
+from tests.support.echo_server import EchoServer, serve_echo
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.echo_server import ServeEcho
+
+__all__ = ["serve_echo"]
+
+CONNECTIONS = 4
+HI = EchoRequest(text="hi")
+# Far above what it takes, far below the statement's own end.
+PATIENCE_S = 30
+ASLEEP = "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active'"
+
+
+@pytest.fixture
+async def database(empty_database_url: str) -> AsyncIterator[Database]:
+    """Open a small pool whose statements are bounded by the call being served."""
+    database = await Database.connect(empty_database_url, max_connections=CONNECTIONS, remaining_s=remaining_s)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def watching(empty_database_url: str) -> AsyncIterator[Database]:
+    """Look at the same server from outside of that pool."""
+    watching = await Database.connect(empty_database_url, max_connections=1)
+    yield watching
+    await watching.close()
+
+
+@pytest.fixture
+async def sleeper(serve_echo: ServeEcho, database: Database) -> EchoServer:
+    """Serve an echo whose handler waits for a statement of a minute."""
+    echo = await serve_echo(deadline_factor=50.0)
+
+    async def hook() -> None:
+        async with database.transaction() as connection:
+            await connection.execute("select pg_sleep(60)")
+
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    return echo
+
+
+async def until(watching: Database, question: str, expected: int) -> None:
+    """Wait until the server answers a question so."""
+    async with asyncio.timeout(PATIENCE_S), watching.connection() as connection:
+        while await connection.fetchval(question) != expected:
+            pass
+
+
+async def cancel_all(calls: list[Any]) -> None:
+    """Cancel calls and wait for their end."""
+    for call in calls:
+        call.cancel()
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(each) for each in ended} == {asyncio.CancelledError}
+
+
+async def test_a_cancelled_call_takes_its_statement_with_it(sleeper: EchoServer, watching: Database) -> None:
+    """T-b3: from the caller through the handler to PostgreSQL, long before the statement would have ended."""
+    stub = sleeper.stub()
+    calls: list[Any] = [asyncio.ensure_future(_answer(stub.Echo(HI))) for _ in range(CONNECTIONS)]
+    await until(watching, ASLEEP, CONNECTIONS)
+
+    await cancel_all(calls)
+
+    await until(watching, ASLEEP, 0)
+
+
+async def test_a_deadline_takes_the_statement_with_it(sleeper: EchoServer, watching: Database) -> None:
+    """T-b6: whichever is first, the core's cancellation or the server's own statement_timeout."""
+    call = asyncio.ensure_future(_answer(sleeper.stub().Echo(HI, timeout=0.5)))
+
+    outcome = await asyncio.gather(call, return_exceptions=True)
+
+    assert [type(each).__name__ for each in outcome] == ["DeadlineExceeded"]
+    await until(watching, ASLEEP, 0)
+
+
+@pytest.mark.parametrize("rounds", [25, pytest.param(250, marks=pytest.mark.soak)])
+async def test_many_cancelled_calls_cost_no_connection_and_leave_no_task(
+    sleeper: EchoServer, database: Database, watching: Database, rounds: int
+) -> None:
+    """T-b3: a hundred cancellations, in the long form a thousand, at every point from the first byte to the answer."""
+    stub = sleeper.stub()
+    before = asyncio.all_tasks()
+    for number in range(rounds):
+        calls: list[Any] = [asyncio.ensure_future(_answer(stub.Echo(HI))) for _ in range(CONNECTIONS)]
+        await asyncio.sleep(number % 25 / 1000)
+        await cancel_all(calls)
+
+    await until(watching, ASLEEP, 0)
+    all_in_use = asyncio.Barrier(CONNECTIONS)
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(*[_use(database, all_in_use) for _ in range(CONNECTIONS)])
+    await sleeper.stop()
+    await until_ended(asyncio.all_tasks() - before)
+
+
+async def _answer(call: Any) -> Any:  # noqa: ANN401 - a call of grpc.aio
+    return await call
+
+
+async def _use(database: Database, all_in_use: asyncio.Barrier) -> None:
+    """Hold a connection until all of the pool are held."""
+    async with database.transaction() as connection:
+        assert await connection.fetchval("select 1") == 1
+        await all_in_use.wait()
