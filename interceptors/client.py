@@ -17,7 +17,7 @@ from contracts.method import Method, find_method
 from interceptors.errors import error_of_call, error_of_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 
     from contracts.errors import ServiceError
 
@@ -29,13 +29,25 @@ LONGEST_WAIT_FOR_STATUS_S = 1.0
 
 @dataclass(slots=True)
 class ClientCall:
-    """One outgoing call, as the interceptors of the client see it before it is sent."""
+    """One outgoing call, as the interceptors of the client see it: before it is sent, and once it has ended."""
 
     method: Method
     metadata: list[tuple[str, str | bytes]]
     timeout_s: float | None
     correlation_id: str = ""
+    # Where the call's trace is recorded; empty where it is not.
+    trace_id: str = ""
     finishing: list[Finish] = field(default_factory=list)
+    # grpc.aio's call, or its error; None where nothing was sent.
+    answer: Any = None
+
+    @property
+    def trailing(self) -> Mapping[str, str | bytes]:
+        """The trailing metadata of a call that has ended; empty where none came. It is read when asked for."""
+        answer = self.answer
+        if isinstance(answer, grpc.aio.AioRpcError):
+            return dict(answer.trailing_metadata())
+        return dict(_at_once(answer.trailing_metadata())) if answer is not None and answer.done() else {}
 
     def finish(self, error: BaseException | None) -> None:
         """Tell every interceptor how the call ended, innermost first."""
@@ -87,9 +99,10 @@ class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor, _Core):
         call, details = self.start(client_call_details)
         error: BaseException | None = None
         try:
-            rpc = await continuation(details, request)
+            rpc = call.answer = await continuation(details, request)
             await rpc
         except grpc.aio.AioRpcError as rpc_error:
+            call.answer = rpc_error
             error = error_of_call(rpc_error, call.method.full_name)
             raise error from rpc_error
         except BaseException as other:
@@ -128,7 +141,7 @@ def client_chain(interceptors: Sequence[ClientInterceptor]) -> list[grpc.aio.Cli
 
 async def _begin(call: ClientCall, beginning: Awaitable[Any]) -> tuple[Any, _Outcome]:
     try:
-        rpc = await beginning
+        rpc = call.answer = await beginning
     except BaseException as error:
         call.finish(error)
         raise
