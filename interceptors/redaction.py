@@ -29,8 +29,12 @@ def redacted(message: Message) -> dict[str, Any]:
     its type, where that is known here; fields that the contract does not have are left out. It raises nothing, whatever
     the message holds.
     """
-    shows = _shows_of(message.DESCRIPTOR)
-    return {field.name: shows.get(field.number, _mask)(value) for field, value in message.ListFields()}
+    plan = _plan_of(message.DESCRIPTOR)
+    shown = {}
+    for field, value in message.ListFields():
+        name, show = plan.get(field) or (field.name, _mask)
+        shown[name] = show(value)
+    return shown
 
 
 @cache
@@ -40,9 +44,9 @@ def is_personal(field: FieldDescriptor) -> bool:
 
 
 @cache
-def _shows_of(descriptor: Descriptor) -> dict[int, Show]:
-    """Return how the value of each field is shown, by the field's number."""
-    return {field.number: _show_of(field) for field in descriptor.fields}
+def _plan_of(descriptor: Descriptor) -> dict[FieldDescriptor, tuple[str, Show]]:
+    """Return the name of each field and how its value is shown."""
+    return {field: (field.name, _show_of(field)) for field in descriptor.fields}
 
 
 def _show_of(field: FieldDescriptor) -> Show:

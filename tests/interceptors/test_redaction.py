@@ -2,6 +2,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from google.protobuf import (
+    any_pb2,
+    descriptor_pb2,
+    descriptor_pool,
+    field_mask_pb2,
+    message_factory,
+    text_format,
+    timestamp_pb2,
+)
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,10 +21,14 @@ from contracts.method import methods_of
 from interceptors.redaction import MASK, is_personal, redacted
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailRequest
 from solo60.example.v1.echo_pb2 import EchoRequest
+from solo60.mesh.v1 import policy_pb2
 from solo60.payment.v1.payment_pb2 import CardMethod, CreditsMethod, PaymentMethod
 from solo60.user.v1.user_pb2 import BatchGetUsersResponse, User
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from google.protobuf.descriptor import FieldDescriptor
     from google.protobuf.message import Message
 
 MARKER = "jane.doe@example.com"
@@ -22,6 +36,77 @@ MESSAGES = sorted(
     {each for service in our_services() for m in methods_of(service) for each in (m.request_type, m.response_type)},
     key=lambda message: message.DESCRIPTOR.full_name,
 )
+
+
+def with_inner(types: Iterable[type[Message]]) -> Iterator[type[Message]]:
+    """Yield `types` and every type of ours that is used within them, once each."""
+    seen, waiting = set(), list(types)
+    while waiting:
+        each = waiting.pop()
+        if each.DESCRIPTOR.full_name in seen or not each.DESCRIPTOR.full_name.startswith("solo60."):
+            continue
+        seen.add(each.DESCRIPTOR.full_name)
+        yield each
+        inner: Iterator[Any] = (
+            field.message_type for field in each.DESCRIPTOR.fields if field.message_type is not None
+        )
+        waiting += [message_factory.GetMessageClass(one) for one in inner if not one.GetOptions().map_entry]
+
+
+TYPES = sorted(with_inner(MESSAGES), key=lambda message: message.DESCRIPTOR.full_name)
+MADE_UP = """
+name: "made_up.proto" package: "made.up" syntax: "proto3"
+dependency: ["google/protobuf/any.proto", "google/protobuf/timestamp.proto", "google/protobuf/field_mask.proto"]
+enum_type {name: "Kind" value {name: "KIND_UNSPECIFIED" number: 0}}
+message_type {
+  name: "Inner"
+  field {name: "plain" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL}
+  field {name: "hidden" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL options {[solo60.mesh.v1.pii]: true}}
+  field {name: "hidden_data" number: 3 type: TYPE_BYTES label: LABEL_REPEATED options {[solo60.mesh.v1.pii]: true}}
+}
+message_type {
+  name: "Outer"
+  nested_type {
+    name: "ByKeyEntry" options {map_entry: true}
+    field {name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL}
+    field {name: "value" number: 2 type: TYPE_MESSAGE type_name: ".made.up.Inner" label: LABEL_OPTIONAL}
+  }
+  nested_type {
+    name: "HiddenByKeyEntry" options {map_entry: true}
+    field {name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL}
+    field {name: "value" number: 2 type: TYPE_MESSAGE type_name: ".made.up.Inner" label: LABEL_OPTIONAL}
+  }
+  field {name: "hidden" number: 1 type: TYPE_MESSAGE type_name: ".made.up.Inner" label: LABEL_OPTIONAL
+         options {[solo60.mesh.v1.pii]: true}}
+  field {name: "hidden_list" number: 2 type: TYPE_MESSAGE type_name: ".made.up.Inner" label: LABEL_REPEATED
+         options {[solo60.mesh.v1.pii]: true}}
+  field {name: "by_key" number: 3 type: TYPE_MESSAGE type_name: ".made.up.Outer.ByKeyEntry" label: LABEL_REPEATED}
+  field {name: "hidden_by_key" number: 4 type: TYPE_MESSAGE type_name: ".made.up.Outer.HiddenByKeyEntry"
+         label: LABEL_REPEATED options {[solo60.mesh.v1.pii]: true}}
+  field {name: "list" number: 5 type: TYPE_MESSAGE type_name: ".made.up.Inner" label: LABEL_REPEATED}
+  field {name: "one" number: 6 type: TYPE_MESSAGE type_name: ".made.up.Inner" label: LABEL_OPTIONAL oneof_index: 0}
+  field {name: "hidden_one" number: 7 type: TYPE_STRING label: LABEL_OPTIONAL oneof_index: 0
+         options {[solo60.mesh.v1.pii]: true}}
+  field {name: "self" number: 8 type: TYPE_MESSAGE type_name: ".made.up.Outer" label: LABEL_OPTIONAL}
+  field {name: "packed" number: 9 type: TYPE_MESSAGE type_name: ".google.protobuf.Any" label: LABEL_OPTIONAL}
+  field {name: "time" number: 10 type: TYPE_MESSAGE type_name: ".google.protobuf.Timestamp" label: LABEL_OPTIONAL}
+  field {name: "mask" number: 11 type: TYPE_MESSAGE type_name: ".google.protobuf.FieldMask" label: LABEL_OPTIONAL}
+  field {name: "kind" number: 12 type: TYPE_ENUM type_name: ".made.up.Kind" label: LABEL_OPTIONAL}
+  field {name: "data" number: 13 type: TYPE_BYTES label: LABEL_OPTIONAL}
+  oneof_decl {name: "choice"}
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def made_up() -> type[Any]:
+    """Make a message type with a mark in every place where one can stand."""
+    for known in (any_pb2, timestamp_pb2, field_mask_pb2, policy_pb2):
+        assert known.DESCRIPTOR  # its contract is loaded
+    file = text_format.Parse(MADE_UP, descriptor_pb2.FileDescriptorProto())
+    pool = descriptor_pool.Default()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("made.up.Outer"))
 
 
 def fill(message: Message, data: st.DataObject, *, personal: bool, depth: int = 0) -> None:
@@ -89,6 +174,96 @@ def test_the_chosen_one_of_several_fields_is_masked() -> None:
     """A card's token is a secret; paying with credits has none."""
     assert redacted(PaymentMethod(card=CardMethod(card_token=MARKER))) == {"card": {"card_token": MASK}}
     assert redacted(PaymentMethod(credits=CreditsMethod())) == {"credits": {}}
+
+
+@pytest.mark.parametrize("message_type", TYPES, ids=lambda each: each.DESCRIPTOR.full_name)
+def test_every_marked_field_of_every_message_is_masked(message_type: type[Message]) -> None:
+    """T-i11: each way from a message of ours down to a marked field ends in the mask."""
+    for path in ways_to_personal_fields(message_type.DESCRIPTOR):
+        message = message_type()
+        plant(message, path)
+        assert MARKER.encode() in message.SerializeToString(), "it is there to be masked"
+
+        shown = repr(redacted(message))
+
+        assert MARKER not in shown
+        assert MASK in shown
+
+
+def ways_to_personal_fields(
+    descriptor: Any,  # noqa: ANN401 - of any message, in Python or in C
+    above: tuple[FieldDescriptor, ...] = (),
+) -> Iterator[list[FieldDescriptor]]:
+    """Yield the fields on each way down to a marked one; a message within itself is entered once."""
+    for field in descriptor.fields:
+        if is_personal(field):
+            yield [*above, field]
+        elif field.message_type is not None and all(field.message_type is not each.message_type for each in above):
+            yield from ways_to_personal_fields(field.message_type, (*above, field))
+
+
+def plant(message: Any, path: list[FieldDescriptor]) -> None:  # noqa: ANN401 - any message
+    """Put the marker at the end of the way `path`, in every text that the field there holds."""
+    field, *rest = path
+    inner = getattr(message, field.name)
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        if rest:
+            plant(inner["key"], rest[1:])
+        elif field.message_type.fields_by_name["value"].message_type is None:
+            inner[MARKER] = MARKER
+        else:
+            plant_everywhere(inner[MARKER])
+    elif field.message_type is not None:
+        inner = inner.add() if field.is_repeated else inner
+        plant(inner, rest) if rest else plant_everywhere(inner)
+    else:
+        value: Any = MARKER if field.type == field.TYPE_STRING else MARKER.encode()
+        inner.append(value) if field.is_repeated else setattr(message, field.name, value)
+
+
+def plant_everywhere(message: Message) -> None:
+    """Put the marker into every text of `message` itself."""
+    field: Any
+    for field in message.DESCRIPTOR.fields:
+        if field.type in {field.TYPE_STRING, field.TYPE_BYTES}:
+            plant(message, [field])
+
+
+def test_what_no_contract_of_ours_has_yet_is_masked_too(made_up: type[Any]) -> None:
+    """T-i11: marks on a message, on a map of messages, on bytes, and below a map, a list and a choice."""
+    ways = list(ways_to_personal_fields(made_up.DESCRIPTOR))
+    assert len(ways) == 2 * (4 + 3 * 2)  # marked themselves, within three that are not, and both within itself
+    for path in ways:
+        message = made_up()
+        plant(message, path)
+
+        shown = repr(redacted(message))
+
+        assert MARKER not in shown
+        assert MASK in shown
+
+
+def test_of_a_packed_message_only_the_type_is_shown(made_up: type[Any]) -> None:
+    """T-i11: and not even that where nobody here knows it."""
+    message = made_up()
+    message.packed.Pack(EchoRequest(text="hi", email=MARKER))
+    assert redacted(message) == {"packed": {"@type": "solo60.example.v1.EchoRequest", "value": MASK}}
+
+    message.packed.type_url = f"type.googleapis.com/{MARKER}"
+    assert redacted(message) == {"packed": MASK}
+
+
+def test_what_has_no_text_is_shown_all_the_same(made_up: type[Any]) -> None:
+    """A log that cannot show a request must not be the reason to refuse it."""
+    message = made_up()
+    message.time.seconds = 2**62
+    message.mask.paths.append("a_B")
+    message.kind = 7
+    message.data = b"123"
+
+    shown = redacted(message)
+
+    assert shown == {"time": {"seconds": 2**62}, "mask": {"paths": ["a_B"]}, "kind": 7, "data": "3 bytes"}
 
 
 def test_times_can_be_read_and_long_texts_are_cut() -> None:

@@ -103,10 +103,11 @@ async def test_no_metadata_makes_a_second_line() -> None:
     log = ServerAccessLog(log_requests=True, write=LogLines(stream, "echo").write_call)
     header = HOSTILE.encode("ascii", "ignore").decode().translate(dict.fromkeys(range(32), "\\"))
     names = (API_KEY, CORRELATION_ID, USER_ID, "x-other", "traceparent", "grpc-previous-rpc-attempts")
-    metadata = (*((name, header) for name in names), ("x-other-bin", HOSTILE.encode("utf-8", "ignore")))
+    binary = ("x-other-bin", HOSTILE.encode("utf-8", "ignore"))
+    metadata: list[tuple[str, str | bytes]] = [*((name, header) for name in names), binary]
 
     async with serving(ServerContext(), log) as stub:
-        await stub.Echo(echo_pb2.EchoRequest(text=HOSTILE[:-1]), metadata=metadata)
+        await stub.Echo(echo_pb2.EchoRequest(text=HOSTILE[:-1]), metadata=tuple(metadata))
 
     [line] = stream.getvalue().decode("ascii").splitlines()
     assert json.loads(line)["request"] == {"text": HOSTILE[:-1]}
