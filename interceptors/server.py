@@ -58,6 +58,8 @@ class Call:
     incoming: bytes | AsyncIterator[bytes]
     correlation_id: str = ""
     caller: str = ""
+    # Where the call's trace is recorded; empty where it is not.
+    trace_id: str = ""
     allowed_s: float = 0.0
     last_message_at: float = 0.0
     trailing: list[tuple[str, str | bytes]] = field(default_factory=list)

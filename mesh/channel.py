@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc.aio
 from opentelemetry import trace
+from prometheus_client import REGISTRY
 
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
@@ -15,12 +16,15 @@ from interceptors.client import client_chain
 from interceptors.context import ClientContext
 from interceptors.deadline import ClientDeadline
 from interceptors.idempotency import ClientIdempotencyKey
+from interceptors.metrics import ClientMetrics
 from interceptors.tracing import ClientTracing
-from mesh.config import load_settings
+from mesh.config import SERVICE_NAMES, load_settings
 from mesh.keyring import own_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from prometheus_client import CollectorRegistry
 
     from interceptors.client import ClientInterceptor
     from mesh.config import Settings
@@ -61,14 +65,22 @@ class Channels:
         self._channels.clear()
 
 
-def client_interceptors(settings: Settings, key: Callable[[], str]) -> list[ClientInterceptor]:
+def client_interceptors(
+    settings: Settings, key: Callable[[], str], registry: CollectorRegistry = REGISTRY
+) -> list[ClientInterceptor]:
     """Return the interceptors of every client, outermost first: the one place where their order stands."""
+
+    def address_of(service: str) -> str:
+        name = service.split(".")[1]
+        return settings.url_of(name) if name in SERVICE_NAMES else ""
+
     return [
+        ClientTracing(trace.get_tracer_provider(), address_of),
+        ClientMetrics(registry),
         ClientDeadline(settings.deadline_factor),
         ClientContext(),
         ClientApiKey(key),
         ClientIdempotencyKey(),
-        ClientTracing(trace.get_tracer_provider()),
     ]
 
 

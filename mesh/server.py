@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from opentelemetry import trace
+from prometheus_client import REGISTRY
 
 from contracts.method import methods_of
 from interceptors.access_log import ServerAccessLog
@@ -18,6 +19,7 @@ from interceptors.deprecation import ServerDeprecation
 from interceptors.errors import ServerErrors
 from interceptors.idempotency import ServerIdempotencyKey
 from interceptors.idle import ServerIdle
+from interceptors.metrics import ServerMetrics
 from interceptors.rate_limit import ServerRateLimit
 from interceptors.server import ServerChain, ServerInterceptor
 from interceptors.tracing import ServerTracing
@@ -28,6 +30,8 @@ from mesh.engine import new_server
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from prometheus_client import CollectorRegistry
+
     from interceptors.keyring import Keyring
     from mesh.config import Settings
     from mesh.engine import Engine
@@ -36,14 +40,18 @@ if TYPE_CHECKING:
 
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION_SERVICE = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+GRPC_SERVICES = frozenset({HEALTH_SERVICE, REFLECTION_SERVICE})
 
 
-def server_interceptors(settings: Settings, keyring: Callable[[], Keyring]) -> list[ServerInterceptor]:
+def server_interceptors(
+    settings: Settings, keyring: Callable[[], Keyring], registry: CollectorRegistry = REGISTRY
+) -> list[ServerInterceptor]:
     """Return the interceptors of every server, outermost first: the one place where their order stands."""
     return [
         ServerErrors(),
         ServerContext(),
-        ServerTracing(trace.get_tracer_provider(), frozenset({HEALTH_SERVICE, REFLECTION_SERVICE})),
+        ServerMetrics(registry, GRPC_SERVICES),
+        ServerTracing(trace.get_tracer_provider(), GRPC_SERVICES),
         ServerAccessLog(log_requests=settings.log_requests, quiet_services=frozenset({HEALTH_SERVICE})),
         ServerApiKey(keyring, open_services(settings)),
         ServerDeadline(settings.deadline_factor),

@@ -2,21 +2,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import grpc.aio
+import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from opentelemetry.instrumentation.grpc import aio_client_interceptors, aio_server_interceptor
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from contracts.errors import DeadlineExceeded, Internal, SlotTaken, Unauthenticated
+from contracts.method import find_method
+from interceptors.client import ClientCall
+from interceptors.tracing import ClientTracing
 from solo60.example.v1 import echo_pb2
-from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer, EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.interceptors.test_errors import each_shape, raising
 from tests.support.echo_server import Endless
+from tests.support.retries import retried_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 HI = echo_pb2.EchoRequest(text="hi")
 SECRET = "postgres://user:hunter2@db"  # noqa: S105 - what must not leak
-# What only the one connection has.
-EPHEMERAL = {"net.peer.port"}
 
 
 def id_of(span: ReadableSpan) -> int:
@@ -97,6 +94,7 @@ async def test_a_refused_call_is_an_error_on_both_sides(echo: EchoServer, call: 
     for span in await ended_spans(echo):
         assert span.status.status_code is StatusCode.ERROR
         assert _attributes(span)["rpc.grpc.status_code"] == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+        assert _attributes(span)["rpc.response.status_code"] == "DEADLINE_EXCEEDED"
         assert _attributes(span)["error.type"] == "DEADLINE_EXCEEDED"
 
 
@@ -158,48 +156,28 @@ async def test_health_checks_leave_no_span(echo: EchoServer) -> None:
     assert echo.spans() == []
 
 
-class Plain(EchoServiceServicer):
-    """A servicer without a mesh."""
+async def test_a_retried_call_says_which_attempt_it_is(echo: EchoServer) -> None:
+    """What gRPC's core sends again is a span of its own at the server, with the number of tries before it (gRFC A6)."""
+    await retried_once(echo)
 
-    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
-        """Say it back."""
-        return echo_pb2.EchoResponse(text=request.text)
-
-    async def Promise(self, request: Any, context: Any) -> echo_pb2.PromiseResponse:  # noqa: ANN401, N802 - as generated
-        """Refuse it."""
-        raise NotImplementedError
-
-
-async def spans_of_the_package() -> list[ReadableSpan]:
-    """Call Echo over a server and a channel with the interceptors of opentelemetry-instrumentation-grpc alone."""
-    exporter = InMemorySpanExporter()
-    tracers = TracerProvider(shutdown_on_exit=False)
-    tracers.add_span_processor(SimpleSpanProcessor(exporter))
-    server = grpc.aio.server(interceptors=[aio_server_interceptor(tracer_provider=tracers)])
-    servicer: Any = Plain()  # type: ignore[abstract]  # one method will do
-    add_EchoServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    interceptors = aio_client_interceptors(tracer_provider=tracers)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", interceptors=interceptors) as channel:
-        await EchoServiceStub(channel).Echo(HI)
-    await server.stop(0)
-    return sorted(exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
+    server = sorted(
+        (span for span in echo.spans() if span.kind is SpanKind.SERVER), key=lambda span: span.end_time or 0
+    )
+    attempts = [_attributes(span).get("rpc.request.metadata.grpc-previous-rpc-attempts") for span in server]
+    assert attempts == [None, ("1",)]
 
 
-async def test_spans_are_those_that_users_of_the_package_know(echo: EchoServer) -> None:
-    """S5: name, kind, parent and attributes of a call that goes well are the same; ours say more, never less."""
-    await echo.stub().Echo(HI)
+async def test_a_span_tells_where_its_call_went(echo: EchoServer) -> None:
+    """The address of the service that is called, where it is known, under its present name."""
+    tracing = ClientTracing(echo.tracers, lambda service: f"dns:///{service.split('.')[1]}:50051")
+    call = ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None)
 
-    ours, theirs = await ended_spans(echo), await spans_of_the_package()
+    finish = tracing.start(call)
 
-    assert len(theirs) == 2
-    for our, their in zip(ours, theirs, strict=True):
-        assert (our.name, our.kind, our.status.status_code) == (their.name, their.kind, their.status.status_code)
-        known = {key: value for key, value in _attributes(our).items() if not key.startswith("solo60.")}
-        assert known.keys() == _attributes(their).keys()
-        assert {key for key in known if known[key] != _attributes(their)[key]} <= EPHEMERAL
-    assert [span.parent is None for span in ours] == [span.parent is None for span in theirs] == [True, False]
+    assert finish is not None
+    finish(None)
+    [span] = echo.spans()
+    assert (_attributes(span)["server.address"], _attributes(span)["server.port"]) == ("example", 50051)
 
 
 def _attributes(span: ReadableSpan) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 
 from interceptors.client import client_chain
 from interceptors.keyring import Keyring, mint_key, record_of_key
@@ -62,7 +63,7 @@ class Endless:
 
 
 class EchoServer:
-    """A running echo server. Replace `keyring` to change what it accepts; `spans` are those of both sides."""
+    """A running echo server. Replace `keyring` to change what it accepts; `spans` and `registry` are of both sides."""
 
     def __init__(
         self, servicer: EchoServicer, application: Sequence[AsyncServerInterceptor], settings: Settings
@@ -73,6 +74,7 @@ class EchoServer:
         self.keyring = Keyring([record_of_key(self.key, CALLER, SCOPES)])
         self.address = ""
         self._exporter = InMemorySpanExporter()
+        self.registry = CollectorRegistry()
         self.tracers = TracerProvider(shutdown_on_exit=False)
         self.tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
         chain = ServerChain(self._server_interceptors(), application)
@@ -121,14 +123,14 @@ class EchoServer:
         tracing = ServerTracing(self.tracers, frozenset({HEALTH_SERVICE, REFLECTION_SERVICE}))
         return [
             tracing if isinstance(each, ServerTracing) else each
-            for each in server_interceptors(self._settings, lambda: self.keyring)
+            for each in server_interceptors(self._settings, lambda: self.keyring, self.registry)
         ]
 
     def _client_interceptors(self, key: str) -> list[ClientInterceptor]:
         tracing = ClientTracing(self.tracers)
         return [
             tracing if isinstance(each, ClientTracing) else each
-            for each in client_interceptors(self._settings, lambda: key)
+            for each in client_interceptors(self._settings, lambda: key, self.registry)
         ]
 
 

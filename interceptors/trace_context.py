@@ -1,0 +1,64 @@
+"""Trace context: which trace a call belongs to, and its baggage, read from its metadata and written there.
+
+What OpenTelemetry is set up with decides the headers. By default those are `traceparent`, `tracestate` and `baggage` of
+W3C Trace Context and W3C Baggage, and then the usual call, with nothing but a `traceparent`, takes a short way that
+costs a third. Everything else goes through OpenTelemetry's own propagators.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from opentelemetry import baggage, propagate
+from opentelemetry.context import Context
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.propagators.textmap import TextMapPropagator
+    from opentelemetry.trace import Span
+
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+BAGGAGE = "baggage"
+_W3C = {TRACEPARENT, TRACESTATE, BAGGAGE}
+# What version 00 allows, without the white space that nobody sends.
+_TRACEPARENT_FORM = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_NO_TRACE = Context()
+
+
+def extract(metadata: Mapping[str, str]) -> Context:
+    """Return the trace and the baggage that came with a call; an empty context where none did."""
+    if not _is_w3c(propagate.get_global_textmap()) or TRACESTATE in metadata or BAGGAGE in metadata:
+        return propagate.extract(metadata)
+    header = metadata.get(TRACEPARENT)
+    if header is None:
+        return _NO_TRACE
+    match = _TRACEPARENT_FORM.fullmatch(header)
+    if match is None:
+        return propagate.extract(metadata)
+    trace_id, span_id, flags = match.groups()
+    remote = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+    return set_span_in_context(NonRecordingSpan(remote), _NO_TRACE) if remote.is_valid else _NO_TRACE
+
+
+def inject(span: Span, metadata: list[tuple[str, str | bytes]]) -> None:
+    """Add the trace of `span` and the current baggage to the metadata of a call, also where nothing is recorded."""
+    context = span.get_span_context()
+    if not _is_w3c(propagate.get_global_textmap()) or context.trace_state or baggage.get_all():
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier, set_span_in_context(span))
+        metadata.extend(carrier.items())
+    elif context.is_valid:
+        # By index, because SpanContext's properties cost more than the rest.
+        trace_id, span_id, _, flags, *_ = context
+        metadata.append((TRACEPARENT, f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"))
+
+
+@lru_cache(maxsize=1)
+def _is_w3c(propagator: TextMapPropagator) -> bool:
+    return type(propagator) is CompositePropagator and propagator.fields == _W3C

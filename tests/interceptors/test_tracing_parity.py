@@ -1,0 +1,221 @@
+"""Our spans beside those of opentelemetry-instrumentation-grpc: the same where it is right, and where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+import pytest
+from opentelemetry.instrumentation.grpc import aio_client_interceptors, aio_server_interceptor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from interceptors.client import client_chain
+from interceptors.server import ServerChain
+from interceptors.tracing import ClientTracing, ServerTracing
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer, EchoServiceStub, add_EchoServiceServicer_to_server
+from tests.interceptors.test_errors import each_shape
+from tests.support.span_count import SpanCount
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+    from tests.interceptors.test_errors import Shape
+
+HI = echo_pb2.EchoRequest(text="hi")
+SECRET = "postgres://user:hunter2@db"  # noqa: S105 - what must not leak
+# What only the one connection has.
+OF_ONE_CONNECTION = {"net.peer.port"}
+# What we say more: the present names of what they say, and what is ours.
+OURS = (
+    "rpc.system.name",
+    "rpc.response.status_code",
+    "network.peer.address",
+    "network.peer.port",
+    "user_agent.original",
+    "solo60.correlation_id",
+    "solo60.caller",
+)
+
+
+class Plain(EchoServiceServicer):
+    """A servicer without a mesh. A text of "crash" makes it fail, one of "wait" keeps it until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
+        """Say it back."""
+        if request.text == "crash":
+            raise ValueError(SECRET)
+        if request.text == "wait":
+            self.entered.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.cancelled.set()
+        return echo_pb2.EchoResponse(text=request.text)
+
+    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
+        """Say it twice."""
+        for _ in range(2):
+            yield echo_pb2.EchoManyResponse(text=request.text)
+
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ANN401, ARG002, N802 - as generated
+        """Say all at once."""
+        return echo_pb2.EchoJoinedResponse(text=" ".join([each.text async for each in request_iterator]))
+
+    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as generated
+        """Say each back."""
+        async for each in request_iterator:
+            yield echo_pb2.EchoEachResponse(text=each.text)
+
+
+class Writing(Plain):
+    """Says back by writing, as grpc.aio allows."""
+
+    async def EchoEach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ANN401, N802 - as generated
+        """Say each back."""
+        async for each in request_iterator:
+            await context.write(echo_pb2.EchoEachResponse(text=each.text))
+
+
+class Traced:
+    """One server and one channel with the interceptors of one of the two, and the spans of both."""
+
+    def __init__(self, server: Callable[[TracerProvider], Any], client: Callable[[TracerProvider], Any]) -> None:
+        self.servicer: Any = Plain()  # type: ignore[abstract]  # what these tests call
+        self.count = SpanCount()
+        self._exporter = InMemorySpanExporter()
+        tracers = TracerProvider(shutdown_on_exit=False)
+        tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
+        tracers.add_span_processor(self.count)
+        self._server, self._client = server(tracers), client(tracers)
+
+    @asynccontextmanager
+    async def stub(self) -> AsyncIterator[EchoServiceAsyncStub]:
+        """Serve, and connect; at the end no call is under way."""
+        server = grpc.aio.server(interceptors=[self._server])
+        add_EchoServiceServicer_to_server(self.servicer, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", interceptors=self._client) as channel:
+            yield EchoServiceStub(channel)
+        await server.stop(0)
+
+    def spans(self) -> Sequence[ReadableSpan]:
+        """Return the spans that have ended: the client's, then the server's."""
+        return sorted(self._exporter.get_finished_spans(), key=lambda span: span.kind is SpanKind.SERVER)
+
+
+def our_tracing() -> Traced:
+    """Trace with ours alone."""
+    return Traced(
+        lambda tracers: ServerChain([ServerTracing(tracers)]), lambda tracers: client_chain([ClientTracing(tracers)])
+    )
+
+
+def their_tracing() -> Traced:
+    """Trace with the package's."""
+    return Traced(
+        lambda tracers: aio_server_interceptor(tracer_provider=tracers),
+        lambda tracers: aio_client_interceptors(tracer_provider=tracers),
+    )
+
+
+@each_shape
+async def test_a_good_call_has_the_spans_that_users_of_the_package_know(call: Shape) -> None:
+    """S5: name, kind, status, parent and attributes are the same in every shape; ours say more, never less."""
+    ours, theirs = our_tracing(), their_tracing()
+    for traced in (ours, theirs):
+        async with traced.stub() as stub:
+            await call(stub)
+
+    assert len(ours.spans()) == len(theirs.spans()) == 2
+    for our, their in zip(ours.spans(), theirs.spans(), strict=True):
+        assert (our.name, our.kind, our.status.status_code) == (their.name, their.kind, their.status.status_code)
+        assert {key: value for key, value in facts(our).items() if key not in OURS} == facts(their)
+        assert set(facts(our)) - set(facts(their)) <= set(OURS)
+    for client, server in (ours.spans(), theirs.spans()):
+        assert client.parent is None
+        assert (server.parent and server.parent.span_id) == (client.context and client.context.span_id)
+
+
+async def test_theirs_tells_nobody_that_a_handler_has_failed_but_why() -> None:
+    """An exception of the handler: theirs is status unset and code 0, with the exception's text; ours an error."""
+    ours, theirs = our_tracing(), their_tracing()
+    for traced in (ours, theirs):
+        async with traced.stub() as stub:
+            with suppress(Exception):
+                await stub.Echo(echo_pb2.EchoRequest(text="crash"))
+
+    (_, our), (_, their) = ours.spans(), theirs.spans()
+    assert (their.status.status_code, facts(their)["rpc.grpc.status_code"]) == (StatusCode.UNSET, 0)
+    assert SECRET in their.to_json()
+    assert (our.status.status_code, facts(our)["rpc.grpc.status_code"]) == (StatusCode.ERROR, 13)
+    assert SECRET not in "".join(span.to_json() for span in ours.spans())
+
+
+async def test_theirs_does_not_know_that_the_time_is_up() -> None:
+    """A call that its caller's deadline ends: theirs is status unset and code 0 at the server; ours an error."""
+    ours, theirs = our_tracing(), their_tracing()
+    for traced in (ours, theirs):
+        async with traced.stub() as stub:
+            with suppress(Exception):
+                await stub.Echo(echo_pb2.EchoRequest(text="wait"), timeout=0.5)
+            await traced.servicer.cancelled.wait()
+
+    our, their = ours.spans()[-1], theirs.spans()[-1]
+    assert (our.kind, their.kind) == (SpanKind.SERVER, SpanKind.SERVER)
+    assert (their.status.status_code, facts(their)["rpc.grpc.status_code"]) == (StatusCode.UNSET, 0)
+    assert (our.status.status_code, facts(our)["rpc.grpc.status_code"]) == (StatusCode.ERROR, 4)
+
+
+async def test_theirs_never_ends_the_span_of_a_cancelled_call() -> None:
+    """A call that is given up: the client's span of theirs stays open for ever; ours ends, as an error."""
+    ours, theirs = our_tracing(), their_tracing()
+    for traced in (ours, theirs):
+        async with traced.stub() as stub:
+            call: Any = stub.Echo(echo_pb2.EchoRequest(text="wait"))
+            await traced.servicer.entered.wait()
+            call.cancel()
+            with suppress(asyncio.CancelledError):
+                await call
+            if traced is ours:  # theirs does not even tell the server
+                await traced.servicer.cancelled.wait()
+
+    assert SpanKind.CLIENT not in [span.kind for span in theirs.spans()]
+    assert theirs.count.unfinished >= 1
+    assert [span.kind for span in ours.spans()] == [SpanKind.CLIENT, SpanKind.SERVER]
+    assert (ours.count.unfinished, ours.spans()[0].status.status_code) == (0, StatusCode.ERROR)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # theirs does not await the handler
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+async def test_theirs_breaks_a_stream_that_is_written() -> None:
+    """A handler that writes its answers: theirs makes the call fail; ours serves it."""
+    ours, theirs = our_tracing(), their_tracing()
+    ours.servicer, theirs.servicer = Writing(), Writing()  # type: ignore[abstract]  # what this test calls
+
+    async with theirs.stub() as stub:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await anext(aiter(stub.EchoEach(iter([echo_pb2.EchoEachRequest(text="hi")]))))
+    async with ours.stub() as stub:
+        answers = [answer.text async for answer in stub.EchoEach(iter([echo_pb2.EchoEachRequest(text="hi")]))]
+
+    assert answers == ["hi"]
+    assert [span.status.status_code for span in ours.spans()] == [StatusCode.UNSET, StatusCode.UNSET]
+
+
+def facts(span: ReadableSpan) -> Mapping[str, Any]:
+    """Return the attributes of a span but those that no two connections share."""
+    return {key: value for key, value in (span.attributes or {}).items() if key not in OF_ONE_CONNECTION}

@@ -1,0 +1,30 @@
+"""Span count: how many spans have begun and not ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.trace import SpanProcessor
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+
+
+class SpanCount(SpanProcessor):
+    """Counts spans, for `TracerProvider.add_span_processor`."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.ended = 0
+
+    @property
+    def unfinished(self) -> int:
+        """How many spans have not ended."""
+        return self.begun - self.ended
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - as OpenTelemetry has it
+        self.begun += 1
+
+    def on_end(self, span: ReadableSpan) -> None:  # noqa: ARG002 - as OpenTelemetry has it
+        self.ended += 1
