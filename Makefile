@@ -6,10 +6,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast check attack soak gen gen-check breaking fmt lint lock bench reset
+.PHONY: help setup run test test-fast check attack soak gen gen-check breaking fmt lint lock bench bench-quick bench-startup reset
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## make the virtual environment; does nothing when it is up to date
 
@@ -53,11 +53,18 @@ gen-check: setup ## fail when gen/ is not what proto/ generates
 breaking: setup ## fail when a contract breaks its callers, compared with BASE (default: main)
 	@contracts/codegen/breaking.sh $(or $(BASE),main)
 
-bench: setup ## measure start-up time and memory
+bench: .venv-bench/.ready ## compare with bare gRPC and other stacks on this machine, and write docs/performance.md; takes minutes
+	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench
+
+bench-quick: .venv-bench/.ready ## the same figures, less exact, in under 50 s; docs/performance.md stays as it is
+	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench --quick
+
+bench-startup: setup ## measure start-up time and memory
 	@python -m bench.startup
 
 lock: setup ## pin what pyproject.toml asks for, with hashes, in requirements/
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -o requirements/lock.txt pyproject.toml
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra bench -c requirements/lock.txt -o requirements/bench.txt pyproject.toml
 	@grep -E '^uv==' requirements/lock.txt | cut -d' ' -f1 | uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/uv.txt -
 
 reset: setup ## forget everything that a local mesh keeps: database, keys, logs, mail
@@ -73,4 +80,11 @@ reset: setup ## forget everything that a local mesh keeps: database, keys, logs,
 	@python -m contracts.codegen.third_party
 	@python -m grpc_tools.protoc -I third_party/protovalidate --python_out=gen --mypy_out=quiet:gen buf/validate/validate.proto
 	@python -m compileall -q cli contracts gen interceptors mesh services
+	@touch $@
+
+# Beside .venv: what is compared needs packages that nothing else here needs.
+.venv-bench/.ready: .venv/.ready requirements/bench.txt
+	@echo "setting up .venv-bench"
+	@uv venv --quiet --clear --python .venv/bin/python .venv-bench
+	@VIRTUAL_ENV=.venv-bench uv pip sync --quiet --compile-bytecode --require-hashes requirements/bench.txt
 	@touch $@

@@ -1,0 +1,88 @@
+"""Client: calls per second of the plain generated stub and of one with the whole client chain, in turn, in one process.
+
+10 % of the traces are recorded. Both have as many calls under way, all to the fastest server there is here, which runs
+on the other core. `python -m bench.client PORT ROUNDS SECONDS` prints JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from statistics import median
+from typing import TYPE_CHECKING
+
+import grpc.aio
+import uvloop
+
+from bench.place import TEXT, own_key
+from bench.spans import count_spans
+from contracts.method import service_of_stub
+from contracts.service_config import service_config
+from interceptors.client import client_chain
+from mesh.channel import channel_options, client_interceptors
+from mesh.config import load_settings
+from mesh.telemetry import set_up_logging, set_up_tracing
+from solo60.example.v1.echo_pb2 import EchoRequest
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+
+if TYPE_CHECKING:
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+
+SAMPLED = 0.1
+CALLS_AT_ONCE = 20
+TIMEOUT_S = 2.0
+MICROSECONDS = 1e6
+
+
+async def measure(port: int, rounds: int, seconds: float) -> dict[str, float]:
+    """Return the medians over the rounds: calls per second and processor time a call, of both stubs."""
+    address = f"127.0.0.1:{port}"
+    taken: dict[str, list[tuple[float, float]]] = {"stub": [], "chain": []}
+    async with grpc.aio.insecure_channel(address) as bare, chain_channel(address) as chained:
+        stubs = {"stub": EchoServiceStub(bare), "chain": EchoServiceStub(chained)}
+        for stub in stubs.values():
+            await drive(stub, seconds / 4)
+        for _ in range(rounds):
+            for name, stub in stubs.items():
+                taken[name].append(await drive(stub, seconds))
+    figures = {}
+    for name, windows in taken.items():
+        figures[f"{name}_rps"] = median(rps for rps, _ in windows)
+        figures[f"{name}_cpu_us"] = median(cpu_us for _, cpu_us in windows)
+    return figures
+
+
+def chain_channel(address: str) -> grpc.aio.Channel:
+    """Open a channel as mesh.channel opens one for a service of the mesh."""
+    settings = load_settings(trace_sample_ratio=SAMPLED)
+    set_up_logging(settings, "bench-client")
+    count_spans(set_up_tracing(settings, "bench-client"))
+    key = own_key()
+    return grpc.aio.insecure_channel(
+        address,
+        options=channel_options(service_config(service_of_stub(EchoServiceStub))),
+        interceptors=client_chain(client_interceptors(settings, lambda: key)),
+    )
+
+
+async def drive(stub: EchoServiceAsyncStub, seconds: float) -> tuple[float, float]:
+    """Call for some seconds; return the calls per second and the microseconds of processor time for each."""
+    began, cpu_s = time.perf_counter(), time.process_time()
+    ends = began + seconds
+    calls = sum(await asyncio.gather(*[_call_until(stub, ends) for _ in range(CALLS_AT_ONCE)]))
+    return calls / (time.perf_counter() - began), (time.process_time() - cpu_s) / calls * MICROSECONDS
+
+
+async def _call_until(stub: EchoServiceAsyncStub, ends: float) -> int:
+    request, calls = EchoRequest(text=TEXT), 0
+    while time.perf_counter() < ends:
+        answer = await stub.Echo(request, timeout=TIMEOUT_S)
+        assert answer.text == TEXT  # noqa: S101 - a wrong answer would make the figures worthless
+        calls += 1
+    return calls
+
+
+if __name__ == "__main__":
+    print(json.dumps(uvloop.run(measure(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))))

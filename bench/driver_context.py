@@ -1,0 +1,62 @@
+"""Driver context: gRPC's context of one call, as far as a call that ends well asks for it; no network behind it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from bench.place import own_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Metadata = Sequence[tuple[str, str | bytes]]
+
+TIMEOUT_S = 2.0
+METADATA = (
+    ("user-agent", "h2load"),
+    ("x-timeout-ms", "2000"),
+    ("x-correlation-id", "0123456789abcdef0123456789abcdef"),
+    ("x-api-key", own_key()),
+)
+
+
+class DriverContext:
+    """The context of a call from a client on this machine, with two seconds to go."""
+
+    def __init__(self) -> None:
+        self._ends = time.monotonic() + TIMEOUT_S
+        self._trailing: Metadata = ()
+
+    def invocation_metadata(self) -> Metadata:
+        return METADATA
+
+    def time_remaining(self) -> float:
+        return self._ends - time.monotonic()
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:50000"
+
+    def code(self) -> None:
+        return None
+
+    def details(self) -> str:
+        return ""
+
+    def trailing_metadata(self) -> Metadata:
+        return self._trailing
+
+    def set_trailing_metadata(self, metadata: Metadata) -> None:
+        self._trailing = metadata
+
+    async def send_initial_metadata(self, metadata: Metadata) -> None:
+        """Send nothing."""
+
+    def add_done_callback(self, callback: object) -> None:
+        """Tell nobody: a call that ends well tells nothing."""
+
+    def cancelled(self) -> bool:
+        return False
+
+    def done(self) -> bool:
+        return False

@@ -1,0 +1,47 @@
+"""Effort: how long a run measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """The rounds that go through all rows, and the seconds that each window takes; no profile where it takes 0."""
+
+    rounds: int
+    warm_up_s: float
+    window_s: float
+    latency_rounds: int
+    latency_window_s: float
+    client_rounds: int
+    client_window_s: float
+    policy_rounds: int
+    policy_calls: int
+    profile_s: float
+
+
+FULL = Effort(
+    rounds=7,
+    warm_up_s=0.3,
+    window_s=1.5,
+    latency_rounds=3,
+    latency_window_s=1.0,
+    client_rounds=9,
+    client_window_s=1.0,
+    policy_rounds=15,
+    policy_calls=2000,
+    profile_s=6.0,
+)
+QUICK = Effort(
+    rounds=2,
+    warm_up_s=0.1,
+    window_s=0.3,
+    latency_rounds=1,
+    latency_window_s=0.4,
+    client_rounds=3,
+    client_window_s=0.4,
+    policy_rounds=5,
+    policy_calls=400,
+    profile_s=0,
+)

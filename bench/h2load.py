@@ -1,0 +1,95 @@
+"""h2load: nghttp2's load generator, the only one at hand that is far faster than the servers it drives.
+
+It does not read gRPC's status, which stands in the trailers: what counts as answered is counted at the server.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bench.cores import load_core, on_core
+from bench.place import FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bench.server_process import ServerProcess
+
+# As many calls at once for every row. HTTP/1.1 carries one call at a time on a connection, HTTP/2 many.
+CONNECTIONS = 4
+STREAMS = 10
+CALLS_AT_ONCE = CONNECTIONS * STREAMS
+END_TIMEOUT_S = 10.0
+HTTP_OK = "200"
+
+
+def program_path() -> str:
+    """Return the path of h2load; end the program with one sentence where it is missing."""
+    path = shutil.which("h2load")
+    if path is None:
+        sys.exit(
+            "The benchmarks need h2load: `apt-get install nghttp2-client` on Debian, `brew install nghttp2` on macOS."
+        )
+    return path
+
+
+@contextmanager
+def load(server: ServerProcess, duration_s: float) -> Iterator[None]:
+    """Call `server` as fast as it answers, for `duration_s` at most, from the load's core."""
+    with on_core(load_core()), _output(server) as output:
+        process = subprocess.Popen(_command(server, [f"--duration={_time(duration_s)}"]), stdout=output, stderr=output)
+    try:
+        yield
+        process.wait(duration_s + END_TIMEOUT_S)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def call_times_ms(server: ServerProcess, duration_s: float, calls_per_s: float) -> list[float]:
+    """Call `server` at the given rate and return how long each call took, in milliseconds."""
+    log = FOLDER / f"{server.row.name}.times"
+    log.unlink(missing_ok=True)
+    rate = calls_per_s / _connections(server)
+    options = [f"--duration={_time(duration_s)}", f"--rps={rate:.2f}", f"--log-file={log}"]
+    with on_core(load_core()), _output(server) as output:
+        subprocess.run(
+            _command(server, options), stdout=output, stderr=output, timeout=duration_s + END_TIMEOUT_S, check=True
+        )
+    lines = (line.split("\t") for line in log.read_text(encoding="ascii").splitlines())
+    return [int(microseconds) / 1000 for _began, status, microseconds in lines if status == HTTP_OK]
+
+
+def call_some(server: ServerProcess, count: int) -> None:
+    """Call `server` `count` times and return when all are answered, well or not."""
+    with _output(server) as output:
+        command = _command(server, [f"--requests={count}"])
+        subprocess.run(command, stdout=output, stderr=output, timeout=END_TIMEOUT_S, check=True)
+
+
+def _command(server: ServerProcess, options: Sequence[str]) -> list[str]:
+    row = server.row
+    streams = 1 if row.http1 else STREAMS
+    protocol = ["--h1"] if row.http1 else []
+    headers = [f"--header={header}" for header in row.headers]
+    how = [f"--clients={_connections(server)}", f"--max-concurrent-streams={streams}", f"--data={row.body}"]
+    return [program_path(), *protocol, *how, *headers, *options, server.url]
+
+
+def _connections(server: ServerProcess) -> int:
+    return CALLS_AT_ONCE if server.row.http1 else CONNECTIONS
+
+
+def _time(duration_s: float) -> str:
+    # h2load knows no fractions.
+    return f"{round(duration_s * 1000)}ms"
+
+
+@contextmanager
+def _output(server: ServerProcess) -> Iterator[int]:
+    with (FOLDER / f"{server.row.name}.h2load").open("wb") as file:
+        yield file.fileno()

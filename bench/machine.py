@@ -1,0 +1,47 @@
+"""Machine: what the figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.h2load import program_path
+
+PACKAGES = (
+    "grpcio",
+    "pygrpc-native",
+    "protobuf",
+    "protovalidate",
+    "opentelemetry-sdk",
+    "uvloop",
+    "fastapi",
+    "uvicorn",
+    "httptools",
+    "connectrpc",
+    "pyvoy",
+    "granian",
+)
+GIBIBYTE = 1024**3
+
+
+def describe_machine() -> dict[str, str]:
+    """Return the machine's description, from what there is to what it is."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    h2load = subprocess.run([program_path(), "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    return {
+        "processor": f"{_processor()}, {os.cpu_count()} cores, {memory_bytes / GIBIBYTE:.0f} GiB of memory",
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": ", ".join(f"{package} {version(package)}" for package in PACKAGES),
+        "load": h2load,
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

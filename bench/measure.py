@@ -1,0 +1,132 @@
+"""Measure: what each server answers per second, what a call costs it, and how long calls take at half load.
+
+All servers run at once, and the rounds go through them in turn, so that a machine that drifts does so for every row.
+Each round takes from every server one short window; a row's figure is the median of its windows.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import TYPE_CHECKING
+
+from bench.h2load import CALLS_AT_ONCE, call_some, call_times_ms, load
+from bench.server_process import RowUnavailable, log_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bench.effort import Effort
+    from bench.server_process import ServerProcess
+
+MICROSECONDS = 1e6
+FIRST_CALLS = 2 * CALLS_AT_ONCE
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What was counted at one server for some time: calls answered per second, processor time for each."""
+
+    rps: float
+    cpu_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One row of the table.
+
+    Calls answered with OK per second, how long calls take at half of that, and the processor time that all of the
+    server's threads take for one. `refused` is the share of calls that the chain answered with an error.
+    """
+
+    name: str
+    label: str
+    rps: float
+    p50_ms: float
+    p99_ms: float
+    server_cpu_us: float
+    refused: float
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The measured rows, and for each row that could not be measured the reason."""
+
+    rows: list[Figures]
+    left_out: dict[str, str]
+
+
+def ready_servers(servers: Iterable[ServerProcess]) -> tuple[list[ServerProcess], dict[str, str]]:
+    """Wait for the servers; return those that answer well, and for each other row the reason why it is left out."""
+    ready: list[ServerProcess] = []
+    left_out: dict[str, str] = {}
+    for server in servers:
+        try:
+            server.wait_until_listening()
+            _check_answers(server)
+        except RowUnavailable as error:
+            left_out[server.row.name] = str(error)
+        else:
+            ready.append(server)
+    return ready, left_out
+
+
+def _check_answers(server: ServerProcess) -> None:
+    """Raise RowUnavailable unless each of the first calls is answered by the handler."""
+    call_some(server, FIRST_CALLS)
+    if server.calls != FIRST_CALLS:
+        raise RowUnavailable(f"{server.row.label} answered {server.calls} of its first {FIRST_CALLS} calls")
+
+
+def measure(servers: Sequence[ServerProcess], effort: Effort) -> list[Figures]:
+    """Return the figures of each server, measured side by side."""
+    windows: dict[str, list[Window]] = {server.row.name: [] for server in servers}
+    for _ in range(effort.rounds):
+        for server in servers:
+            windows[server.row.name].append(take_window(server, effort))
+    rates = {name: median(window.rps for window in taken) for name, taken in windows.items()}
+    times_ms: dict[str, list[float]] = {server.row.name: [] for server in servers}
+    for _ in range(effort.latency_rounds):
+        for server in servers:
+            name = server.row.name
+            times_ms[name] += call_times_ms(server, effort.latency_window_s, rates[name] / 2)
+    return [_figures(server, windows[server.row.name], times_ms[server.row.name]) for server in servers]
+
+
+def _figures(server: ServerProcess, windows: Sequence[Window], times_ms: Sequence[float]) -> Figures:
+    percentiles = quantiles(times_ms, n=100)
+    return Figures(
+        name=server.row.name,
+        label=server.row.label,
+        rps=median(window.rps for window in windows),
+        p50_ms=percentiles[49],
+        p99_ms=percentiles[98],
+        server_cpu_us=median(window.cpu_us for window in windows),
+        refused=_share_refused(server),
+    )
+
+
+def take_window(server: ServerProcess, effort: Effort) -> Window:
+    """Load `server` and count at it for one window, after it has warmed up and before the load ends."""
+    with load(server, effort.warm_up_s + effort.window_s + effort.warm_up_s / 2):
+        time.sleep(effort.warm_up_s)
+        began, cpu_s, calls = time.perf_counter(), server.cpu_s(), server.calls
+        time.sleep(effort.window_s)
+        took_s, cpu_s, calls = time.perf_counter() - began, server.cpu_s() - cpu_s, server.calls - calls
+    if calls == 0:
+        sys.exit(f"{server.row.label} answered no call within {effort.window_s} s")
+    return Window(calls / took_s, cpu_s / calls * MICROSECONDS)
+
+
+def _share_refused(server: ServerProcess) -> float:
+    """Return the share of calls that our chain refused, by its access log.
+
+    Calls that are under way when a window's load ends are cancelled, and no fault.
+    """
+    if not server.row.logs_calls:
+        return 0
+    with log_path(server.row).open(encoding="utf-8") as log:
+        refused = sum('"call"' in line and '"OK"' not in line and '"CANCELLED"' not in line for line in log)
+    return refused / (refused + server.calls)

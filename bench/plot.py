@@ -1,0 +1,46 @@
+"""Plot: calls per second of every row, as bars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bench.measure import Figures
+
+OURS, BARE, OTHERS = "#1f6feb", "#8b949e", "#d29922"
+BASE = "bare_aio"
+SIZE_INCHES = (10, 6)
+DOTS_PER_INCH = 130
+
+
+def draw(rows: Sequence[Figures], path: Path) -> None:
+    """Write the bars of `rows` to `path` as a PNG, each with its figure and how it compares with bare grpc.aio."""
+    base_rps = next(row.rps for row in rows if row.name == BASE)
+    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    bars = axes.barh([row.label for row in rows], [row.rps for row in rows], color=[_colour(row) for row in rows])
+    axes.bar_label(bars, [f" {row.rps:,.0f}  ({row.rps / base_rps:.2f} times)" for row in rows], fontsize=9)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("calls answered per second on one core, and how many times those of bare grpc.aio")
+    axes.legend(
+        handles=[Patch(color=colour) for colour in (OURS, BARE, OTHERS)],
+        labels=["this mesh, whole chain", "no policy at all", "other stacks"],
+        frameon=False,
+    )
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def _colour(row: Figures) -> str:
+    if row.name.startswith("bare"):
+        return BARE
+    return OURS if row.name.startswith(("grpcio", "native")) else OTHERS

@@ -1,0 +1,128 @@
+"""Policies: what each interceptor of the server adds to a call, in microseconds of processor time.
+
+Measured without a network, in a process of its own: a chain of one interceptor serves the bytes of a request to a
+stand-in for gRPC's context, each call in a task as in a server, and a chain of none is measured in turn with it. What
+is left after subtracting is the interceptor's own. `python -m bench.policies ROUNDS CALLS PERCENT` prints JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import time
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from bench.driver_context import DriverContext
+from bench.place import FOLDER, KEYRING, PATH, TEXT
+from bench.servers.echo import echo
+from bench.spans import count_spans
+from bench.tally import Tally, reset_tally
+from interceptors.server import ServerChain
+from mesh.config import load_settings
+from mesh.keyring import accepted_keys
+from mesh.server import server_interceptors
+from mesh.telemetry import set_up_logging, set_up_tracing
+from solo60.example.v1.echo_pb2 import EchoRequest
+from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    import grpc
+
+    from interceptors.server import ServerInterceptor
+
+    Serve = Callable[[bytes, DriverContext], Awaitable[bytes]]
+
+NAME = "policies"
+NONE = "none"
+ALL = "all"
+
+
+def main(rounds: int, calls: int, percent: float) -> None:
+    reset_tally(NAME)
+    settings = load_settings(keyring_file=KEYRING, trace_sample_ratio=percent / 100)
+    figures = sys.stdout
+    with (FOLDER / f"{NAME}.log").open("w", encoding="utf-8") as log:
+        sys.stdout = log  # the access log goes where a service's goes
+        set_up_logging(settings, NAME)
+        tracers = set_up_tracing(settings, NAME)
+        count_spans(tracers)
+        interceptors = server_interceptors(settings, accepted_keys(settings))
+        costs = uvloop.run(measure(interceptors, rounds, calls))
+        tracers.shutdown()
+        sys.stdout = figures
+    print(json.dumps(costs))
+
+
+async def measure(interceptors: Sequence[ServerInterceptor], rounds: int, calls: int) -> dict[str, float]:
+    """Return the microseconds a call for a chain of none, and what each interceptor, and all of them, add to it."""
+    chains = {NONE: [], **{type(each).__name__: [each] for each in interceptors}, ALL: list(interceptors)}
+    serving = {name: await compose(chain) for name, chain in chains.items()}
+    taken: dict[str, list[float]] = {name: [] for name in serving}
+    gc.collect()
+    for _ in range(rounds):
+        for name, serve in serving.items():
+            taken[name].append(await time_of(serve, calls))
+    none_us = median(taken[NONE])
+    # A round is compared with the chain of none of the same round: both saw the same machine.
+    added = {
+        name: median(own - none for own, none in zip(times, taken[NONE], strict=True))
+        for name, times in taken.items()
+        if name != NONE
+    }
+    return {NONE: none_us, **added}
+
+
+async def compose(chain: Sequence[ServerInterceptor]) -> Serve:
+    """Return what serves the calls of the Echo method through a chain of `chain`."""
+    registered = _Registered()
+    add_EchoServiceServicer_to_server(echo(Tally(NAME)), registered)  # type: ignore[arg-type]  # it needs but this
+    details: Any = _Details()
+    handler = await ServerChain(chain).intercept_service(registered.find, details)
+    assert handler is not None  # noqa: S101 - it is registered above
+    return handler.unary_unary  # type: ignore[return-value]  # it is a coroutine function
+
+
+async def time_of(serve: Serve, calls: int) -> float:
+    """Return the processor time of one call in microseconds."""
+    request = EchoRequest(text=TEXT).SerializeToString()
+    loop = asyncio.get_running_loop()
+    began = time.thread_time_ns()
+    for _ in range(calls):
+        await loop.create_task(serve(request, DriverContext()))  # type: ignore[arg-type]  # it is a coroutine
+    return (time.thread_time_ns() - began) / calls / 1000
+
+
+class _Details:
+    method = PATH
+    invocation_metadata = ()
+
+
+class _Registered:
+    """What generated code registers handlers with."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Pass over what the next one brings too."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Keep the handlers of a service."""
+        self._handlers.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
+
+    async def find(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return the handler of a method."""
+        return self._handlers[details.method]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

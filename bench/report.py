@@ -1,0 +1,158 @@
+"""Report: what one run has measured, as JSON, as a table on the screen, and in the page that people read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as ScreenTable
+
+from bench.targets import TARGETS, ratios_of, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from bench.measure import Table
+
+    Cells = Sequence[str]
+
+BASE = "bare_aio"
+HEADINGS = ("", "calls/s", "to bare", "p50 ms", "p99 ms", "server CPU µs/call", "refused")
+# What takes less than this share of the time is not worth a line.
+LEAST_SHARE = 0.01
+SCREEN_WIDTH = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything that one run has measured.
+
+    `policies` are microseconds by interceptor for each share of traced calls in per cent, `client` the figures of
+    bench.client, and `shares` what each profiled server's time goes to.
+    """
+
+    machine: Mapping[str, str]
+    table: Table
+    policies: Mapping[int, Mapping[str, float]]
+    client: Mapping[str, float]
+    shares: Mapping[str, Mapping[str, float]]
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """The ratios that the targets speak of."""
+        return ratios_of(self.table.rows, self.client)
+
+
+def write_json(run: Run, path: Path) -> None:
+    """Write the figures to `path`."""
+    figures = {
+        "rows": [asdict(row) for row in run.table.rows],
+        "ratios": run.ratios,
+        "policies_us": run.policies,
+        "client": run.client,
+        "cpu_shares": run.shares,
+        "left_out": run.table.left_out,
+        "machine": run.machine,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_page(run: Run, path: Path) -> None:
+    """Replace, in the page at `path`, what stands between `<!-- bench NAME -->` and `<!-- end -->`, by this run's."""
+    sections = {
+        "machine": "\n".join(f"- {what}: {value}" for what, value in run.machine.items()),
+        "rows": _markdown(HEADINGS, _row_cells(run)) + _left_out(run),
+        "targets": _markdown(("calls per second of", "at least", "measured", ""), _target_cells(run)),
+        "policies": _markdown(("", *(f"{percent} % traced" for percent in run.policies)), _policy_cells(run)),
+        "client": _markdown(("", "calls/s", "client CPU µs/call"), _client_cells(run)),
+        "shares": _markdown(("", *run.shares), _share_cells(run)),
+    }
+    page = path.read_text(encoding="utf-8")
+    for name, text in sections.items():
+        before, begin, rest = page.partition(f"<!-- bench {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        page = f"{before}{begin}{text}\n{end}{after}"
+    path.write_text(page, encoding="utf-8")
+
+
+def show(run: Run) -> None:
+    """Print the rows and the targets."""
+    console = Console(width=SCREEN_WIDTH)
+    for title, headings, rows in (
+        ("Servers, each on one core", HEADINGS, _row_cells(run)),
+        ("Client", ("", "calls/s", "client CPU µs/call"), _client_cells(run)),
+        ("Targets", ("calls per second of", "at least", "measured", ""), _target_cells(run)),
+    ):
+        table = ScreenTable(title=title)
+        for number, heading in enumerate(headings):
+            table.add_column(heading, justify="left" if number == 0 else "right")
+        for cells in rows:
+            table.add_row(*map(escape, cells))
+        console.print(table)
+    for reason in run.table.left_out.values():
+        console.print(f"left out: {reason}", markup=False)
+
+
+def _row_cells(run: Run) -> list[Cells]:
+    base_rps = next(row.rps for row in run.table.rows if row.name == BASE)
+    return [
+        (
+            row.label,
+            f"{row.rps:,.0f}",
+            f"{row.rps / base_rps:.2f}",
+            f"{row.p50_ms:.2f}",
+            f"{row.p99_ms:.2f}",
+            f"{row.server_cpu_us:.0f}",
+            f"{row.refused:.2%}" if row.refused else "",
+        )
+        for row in run.table.rows
+    ]
+
+
+def _left_out(run: Run) -> str:
+    return "".join(f"\n\nLeft out: {reason}." for reason in run.table.left_out.values())
+
+
+def _target_cells(run: Run) -> list[Cells]:
+    ratios = run.ratios
+    return [
+        (target.promise, f"{target.least:.2f}", f"{ratios[target.name]:.2f}", verdict(target, ratios[target.name]))
+        for target in TARGETS
+    ]
+
+
+def _policy_cells(run: Run) -> list[Cells]:
+    costs = list(run.policies.values())
+    return [(_policy_label(name), *(f"{each[name]:.1f}" for each in costs)) for name in costs[0]]
+
+
+def _policy_label(name: str) -> str:
+    words = {"none": "no interceptor: parse, handler, serialize", "all": "the whole chain, beyond that"}
+    return words.get(name, f"`{name}`")
+
+
+def _client_cells(run: Run) -> list[Cells]:
+    labels = {"stub": "plain stub", "chain": "whole client chain, 10 % traced"}
+    return [
+        (label, f"{run.client[f'{name}_rps']:,.0f}", f"{run.client[f'{name}_cpu_us']:.0f}")
+        for name, label in labels.items()
+    ]
+
+
+def _share_cells(run: Run) -> list[Cells]:
+    largest: dict[str, float] = {}
+    for shares in run.shares.values():
+        for part, share in shares.items():
+            largest[part] = max(share, largest.get(part, 0))
+    parts = sorted((part for part in largest if largest[part] >= LEAST_SHARE), key=lambda part: -largest[part])
+    return [(part, *(f"{shares.get(part, 0):.1%}" for shares in run.shares.values())) for part in parts]
+
+
+def _markdown(headings: Cells, rows: Iterable[Cells]) -> str:
+    ruler = ["---", *("---:" for _ in headings[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, ruler, *rows))

@@ -1,0 +1,113 @@
+"""Rows: every server that is measured side by side, how it is started and how it is called."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.place import GRPC_BODY, JSON_BODY, PATH, PROTO_BODY, own_key
+
+SAMPLED_PERCENT = (0, 10, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One server of the table: its `label` there, its program, and how h2load is to call it.
+
+    `command` lacks the port, which stands where it says PORT. `logs_calls` says that its access log is ours.
+    """
+
+    name: str
+    label: str
+    command: tuple[str, ...]
+    path: str
+    body: Path
+    headers: tuple[str, ...]
+    http1: bool = False
+    logs_calls: bool = False
+
+
+def all_rows() -> list[Row]:
+    """Return the rows in the order of the table; the request must have been prepared."""
+    return [*_bare_rows(), *_other_stacks(), *_our_rows()]
+
+
+def bare_native() -> Row:
+    """Return the fastest server there is here, for measuring clients."""
+    return _grpc("bare_native", "bare native engine, uvloop", "bench.servers.bare", "native")
+
+
+def _bare_rows() -> list[Row]:
+    return [
+        _grpc("bare_aio", "bare grpc.aio", "bench.servers.bare", "aio"),
+        _grpc("bare_aio_uvloop", "bare grpc.aio, uvloop", "bench.servers.bare", "uvloop"),
+        _grpc("bare_sync", "bare grpcio, threads", "bench.servers.bare", "sync"),
+        bare_native(),
+    ]
+
+
+def _other_stacks() -> list[Row]:
+    bin_folder = Path(sys.executable).parent
+    key = f"x-api-key: {own_key()}"
+    pyvoy = (str(bin_folder / "pyvoy"), "--port=PORT", "bench.servers.connect_pyvoy:app")
+    granian = ("--interface=asgi", "--http=2", "--no-ws", "--loop=uvloop", "--port=PORT")
+    return [
+        _grpc("naive", "naive stack on grpc.aio, 100 % traced", "bench.servers.naive"),
+        _fastapi("fastapi", "FastAPI on uvicorn[standard], JSON", "--http=httptools", "--loop=uvloop"),
+        _fastapi("fastapi_plain", "FastAPI on plain uvicorn, JSON", "--http=h11", "--loop=asyncio"),
+        Row("connect_pyvoy", "connectrpc on pyvoy, gRPC", pyvoy, PATH, GRPC_BODY, _grpc_headers()),
+        Row(
+            name="connect_granian",
+            label="connectrpc on granian, Connect over HTTP/2",
+            command=(str(bin_folder / "granian"), *granian, "bench.servers.connect_granian:app"),
+            path=PATH,
+            body=PROTO_BODY,
+            headers=("content-type: application/proto", "connect-protocol-version: 1", key),
+        ),
+    ]
+
+
+def _fastapi(name: str, label: str, *options: str) -> Row:
+    uvicorn = (sys.executable, "-m", "uvicorn", "--log-level=warning", "--no-access-log", "--port=PORT", *options)
+    return Row(
+        name=name,
+        label=label,
+        command=(*uvicorn, f"bench.servers.{name}:app"),
+        path="/echo",
+        body=JSON_BODY,
+        headers=("content-type: application/json", f"x-api-key: {own_key()}"),
+        http1=True,
+    )
+
+
+def _our_rows() -> list[Row]:
+    rows = [
+        _ours(f"{engine}_{percent}", f"full chain on {engine}, {percent} % traced", engine, str(percent))
+        for engine in ("grpcio", "native")
+        for percent in SAMPLED_PERCENT
+    ]
+    encoded = "full chain on native, 100 % traced and encoded as OTLP"
+    return [*rows, _ours("native_100_otlp", encoded, "native", "100", "PORT", "otlp")]
+
+
+def _ours(name: str, label: str, *arguments: str) -> Row:
+    return _grpc(name, label, "bench.servers.ours", *arguments, logs_calls=True)
+
+
+def _grpc(name: str, label: str, module: str, *arguments: str, logs_calls: bool = False) -> Row:
+    port = () if "PORT" in arguments else ("PORT",)
+    command = (sys.executable, "-m", module, name, *arguments, *port)
+    return Row(name, label, command, PATH, GRPC_BODY, _grpc_headers(), logs_calls=logs_calls)
+
+
+def _grpc_headers() -> tuple[str, ...]:
+    """Return what our own client sends with each call; the bare rows get it too."""
+    return (
+        "content-type: application/grpc",
+        "te: trailers",
+        "grpc-timeout: 2S",
+        "x-timeout-ms: 2000",
+        "x-correlation-id: 0123456789abcdef0123456789abcdef",
+        f"x-api-key: {own_key()}",
+    )

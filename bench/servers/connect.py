@@ -1,0 +1,54 @@
+"""Connect: the echo by the connectrpc package, with Google's protobuf messages, as an ASGI application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from connectrpc.compat import google_protobuf_codecs
+from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
+from connectrpc.server import ConnectASGIApplication, Endpoint
+
+from bench.place import PATH
+from bench.tally import Tally
+from solo60.example.v1.echo_pb2 import EchoRequest, EchoResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SERVICE, _METHOD = PATH.strip("/").split("/")
+_ECHO = MethodInfo(
+    name=_METHOD,
+    service_name=_SERVICE,
+    input=EchoRequest,
+    output=EchoResponse,
+    idempotency_level=IdempotencyLevel.UNKNOWN,
+    stream_type=StreamType.UNARY,
+)
+
+
+class Echo:
+    """The handler."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    async def echo(self, request: EchoRequest, _context: object) -> EchoResponse:
+        """Say back what is heard."""
+        self._tally.add()
+        return EchoResponse(text=request.text)
+
+
+class Application(ConnectASGIApplication):  # type: ignore[misc]  # its types are not installed where types are checked
+    """What connectrpc's plugin generates for the service, written down."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(service=Echo(Tally(name)), endpoints=_endpoints, codecs=google_protobuf_codecs())
+
+    @property
+    def path(self) -> str:
+        """Where the service is found."""
+        return f"/{_SERVICE}"
+
+
+def _endpoints(service: Echo) -> Mapping[str, Any]:
+    return {PATH: Endpoint.unary(_ECHO, service.echo)}

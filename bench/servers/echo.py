@@ -1,0 +1,49 @@
+"""The handler that every gRPC row serves: it says back what it hears and counts the call."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from solo60.example.v1.echo_pb2 import EchoRequest, EchoResponse
+from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from bench.tally import Tally
+
+
+class _Echo(EchoServiceServicer):
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    async def Echo(self, request: EchoRequest, context: Any) -> EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
+        self._tally.add()
+        return EchoResponse(text=request.text)
+
+
+class _BlockingEcho(EchoServiceServicer):
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def Echo(self, request: EchoRequest, context: Any) -> EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
+        self._tally.add()
+        return EchoResponse(text=request.text)
+
+
+def echo(tally: Tally) -> EchoServiceServicer:
+    """Return the handler for servers with an event loop; the other methods stay unanswered."""
+    return _Echo(tally)  # type: ignore[abstract]
+
+
+def blocking_echo(tally: Tally) -> EchoServiceServicer:
+    """Return the handler for servers with threads; the other methods stay unanswered."""
+    return _BlockingEcho(tally)  # type: ignore[abstract]
+
+
+async def serve_forever(server: grpc.aio.Server, port: int) -> None:
+    """Serve at `port` of 127.0.0.1 until the process is ended."""
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    await asyncio.Event().wait()

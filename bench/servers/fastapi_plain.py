@@ -1,0 +1,7 @@
+"""The FastAPI application that plain uvicorn serves as `app`."""
+
+from __future__ import annotations
+
+from bench.servers.json_app import json_app
+
+app = json_app("fastapi_plain")

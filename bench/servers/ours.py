@@ -1,0 +1,45 @@
+"""Our server: the whole chain, as a service has it. `python -m bench.servers.ours NAME grpcio|native PERCENT PORT`.
+
+PERCENT is the share of traces that are recorded. The access log goes to standard output, as a service's does. A fifth
+argument, "otlp", has the spans encoded.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from bench.place import KEYRING
+from bench.servers.echo import echo, serve_forever
+from bench.spans import count_spans
+from bench.tally import Tally
+from interceptors.server import ServerChain
+from mesh.config import load_settings
+from mesh.engine import new_server
+from mesh.keyring import accepted_keys
+from mesh.server import server_interceptors
+from mesh.telemetry import set_up_logging, set_up_tracing
+from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from mesh.config import Settings
+
+
+def main(name: str, engine: str, percent: float, port: int, *, encode: bool) -> None:
+    settings = load_settings(keyring_file=KEYRING, engine=engine, trace_sample_ratio=percent / 100)
+    set_up_logging(settings, name)
+    count_spans(set_up_tracing(settings, name), encode=encode)
+    uvloop.run(serve(name, settings, port))
+
+
+async def serve(name: str, settings: Settings, port: int) -> None:
+    chain = ServerChain(server_interceptors(settings, accepted_keys(settings)))
+    server = new_server(settings.engine, [chain])
+    add_EchoServiceServicer_to_server(echo(Tally(name)), server)
+    await serve_forever(server, port)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), encode="otlp" in sys.argv[5:])

@@ -1,0 +1,52 @@
+"""Targets: the ratios that the mesh promises, each of two rows of one run, and whether this run reached them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bench.measure import Figures
+
+CLIENT = "client_chain_vs_stub"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A promise: calls per second of row `of` are at least `least` times those of row `to`."""
+
+    name: str
+    of: str
+    to: str
+    least: float
+    promise: str
+
+
+TARGETS = (
+    Target("grpcio_full_100_vs_bare", "grpcio_100", "bare_aio", 0.75, "grpcio, 100 % traced, to bare grpc.aio"),
+    Target("grpcio_full_10_vs_bare", "grpcio_10", "bare_aio", 0.85, "grpcio, 10 % traced, to bare grpc.aio"),
+    Target("grpcio_full_100_vs_naive", "grpcio_100", "naive", 1.4, "grpcio, 100 % traced, to the naive stack"),
+    Target("native_full_100_vs_bare", "native_100", "bare_aio", 2.2, "native, 100 % traced, to bare grpc.aio"),
+    Target("native_full_10_vs_bare", "native_10", "bare_aio", 4.0, "native, 10 % traced, to bare grpc.aio"),
+    Target(
+        "native_full_10_vs_fastapi", "native_10", "fastapi", 4.0, "native, 10 % traced, to FastAPI on uvicorn[standard]"
+    ),
+    Target(CLIENT, "chain", "stub", 0.75, "client chain, 10 % traced, to the plain stub"),
+)
+
+
+def ratios_of(rows: Sequence[Figures], client: Mapping[str, float]) -> dict[str, float]:
+    """Return each target's ratio in this run; end the program where a row that one needs was not measured."""
+    rps = {row.name: row.rps for row in rows} | {name: client[f"{name}_rps"] for name in ("chain", "stub")}
+    missing = {row for target in TARGETS for row in (target.of, target.to)} - rps.keys()
+    if missing:
+        sys.exit(f"not measured, though a target needs it: {', '.join(sorted(missing))}")
+    return {target.name: rps[target.of] / rps[target.to] for target in TARGETS}
+
+
+def verdict(target: Target, ratio: float) -> str:
+    """Return whether the promise is kept, in words."""
+    return "reached" if ratio >= target.least else f"not reached: {ratio:.2f}"
