@@ -1,0 +1,151 @@
+"""What a refused request is told of its faults: planted values, for every rule that our contracts use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import protovalidate
+import pytest
+
+from buf.validate import validate_pb2
+from contracts.errors import InvalidRequest
+from interceptors.errors import status_of_error
+from interceptors.validation import unstorable_texts, violations_of
+from tests.interceptors.test_redaction import TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.message import Message
+
+CANARY = "canary7391"
+NUMBER = 1_739_173_917
+# Whatever rule a text, a number or a length has, one of these breaks it.
+TEXTS = (CANARY, CANARY + "\x00", CANARY * 2_000, "")
+NUMBERS = (NUMBER, -NUMBER, 0)
+LONG_LIST = 2_000
+
+
+def spoilt(message_type: type[Message]) -> Iterator[Message]:
+    """Yield messages of a type, each with one field that holds what is planted, in many ways."""
+    yield message_type()
+    field: Any
+    for field in message_type.DESCRIPTOR.fields:
+        for value in _values_of(field):
+            message: Any = message_type()
+            _put(message, field, value)
+            yield message
+
+
+def _values_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
+    is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+    if is_map:
+        yield {CANARY: CANARY * 2_000, CANARY + " ": CANARY}
+        yield {f"{CANARY}_{number}": CANARY for number in range(LONG_LIST)}
+    elif field.is_repeated:
+        for one in _ones_of(field):
+            yield [one]
+            yield [one, one]
+            yield [one] * LONG_LIST
+    else:
+        yield from _ones_of(field)
+
+
+def _ones_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
+    if field.message_type is not None:
+        yield from _messages_of(field.message_type)
+    elif field.enum_type is not None:
+        yield from (0, NUMBER)
+    elif field.type == field.TYPE_STRING:
+        yield from TEXTS
+    elif field.type == field.TYPE_BYTES:
+        yield from (CANARY.encode() * 500_000, b"")
+    elif field.type == field.TYPE_BOOL:
+        yield True
+    else:
+        yield from NUMBERS
+
+
+def _messages_of(descriptor: Any) -> Iterator[Message]:  # noqa: ANN401 - of a message
+    """Yield a message with two fields set at once, for rules that compare them, and with what a mask can hold."""
+    message_type = descriptor._concrete_class
+    if descriptor.full_name == "google.protobuf.FieldMask":
+        yield from (message_type(paths=paths) for paths in ([CANARY], [f"{CANARY}.{CANARY}"], ["email"], []))
+    elif descriptor.full_name == "solo60.common.v1.Period":
+        for start_s, end_s in ((NUMBER, NUMBER - 1), (NUMBER, NUMBER + 7), (NUMBER, NUMBER + 10_000_000)):
+            yield message_type(start_time={"seconds": start_s}, end_time={"seconds": end_s})
+    elif descriptor.full_name == "solo60.gym.v1.OpeningHours":
+        yield message_type(opens_minute=739, closes_minute=731)
+    elif descriptor.full_name == "solo60.common.v1.Money":
+        yield from (message_type(minor_units=-NUMBER, currency_code=code) for code in ("GBP", CANARY))
+    else:
+        yield message_type()
+
+
+def _put(message: Any, field: Any, value: Any) -> None:  # noqa: ANN401 - any of them
+    if isinstance(value, dict):
+        getattr(message, field.name).update(value)
+    elif isinstance(value, list):
+        getattr(message, field.name).extend(value)
+    elif field.message_type is not None:
+        getattr(message, field.name).CopyFrom(value)
+    else:
+        setattr(message, field.name, value)
+
+
+def rule_ids(message: Message) -> set[str]:
+    """Return the ids of the rules that `message` breaks."""
+    return {violation.proto.rule_id for violation in protovalidate.collect_violations(message)}
+
+
+def rules_in_use() -> set[str]:
+    """Return the ids of all rules that our contracts use, as a violation names them."""
+    ids: set[str] = set()
+    for message_type in TYPES:
+        descriptor: Any = message_type.DESCRIPTOR
+        ids |= _ids_of(descriptor.GetOptions().Extensions[validate_pb2.message])
+        for field in descriptor.fields:
+            ids |= _ids_of(field.GetOptions().Extensions[validate_pb2.field])
+    return ids
+
+
+def _ids_of(rules: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 - rules of any kind
+    ids: set[str] = set()
+    for field, value in rules.ListFields():
+        if field.name == "cel":
+            ids |= {rule.id for rule in value}
+        elif field.message_type is not None and field.message_type.full_name.startswith("buf.validate."):
+            inner = "" if field.name in {"items", "keys", "values"} else f"{field.name}."
+            ids |= _ids_of(value, inner)
+        elif field.name != "ignore":
+            ids.add(prefix + field.name)
+    return ids
+
+
+def broken_rules() -> set[str]:
+    """Return the ids of all rules that the spoilt messages break."""
+    return {rule_id for message_type in TYPES for message in spoilt(message_type) for rule_id in rule_ids(message)}
+
+
+def test_each_rule_in_use_is_broken_by_what_is_planted() -> None:
+    """Or else the next test would prove nothing of it. Two rules about one number have one name: int32.gte_lte."""
+    broken = broken_rules()
+    both = {
+        f"{kind}.{one}"
+        for kind, ones in (each.split(".", 1) for each in broken if "." in each)
+        for one in ones.split("_")
+    }
+
+    assert rules_in_use() - broken - both == set()
+
+
+@pytest.mark.parametrize("message_type", TYPES, ids=lambda each: each.DESCRIPTOR.full_name)
+def test_no_violation_tells_what_was_sent(message_type: type[Message]) -> None:
+    """T-i11: neither description nor path, nor the status that goes to the caller."""
+    for message in spoilt(message_type):
+        violations = [*violations_of(message), *unstorable_texts(message)]
+        error = InvalidRequest("The request breaks the contract.", violations=violations)
+
+        for text in (str(violations), str(status_of_error(error, "0" * 32))):
+            assert CANARY not in text
+            assert str(NUMBER)[:6] not in text
