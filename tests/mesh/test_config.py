@@ -40,6 +40,13 @@ def test_the_environment_says_where_a_service_is(monkeypatch: pytest.MonkeyPatch
     assert load_settings().listen_address_of("gym") == "0.0.0.0:50051"
 
 
+def test_a_service_may_have_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-j5: replicas, between which calls take turns."""
+    monkeypatch.setenv("GYM_SERVICE_URL", "ipv4:10.0.0.7:50053,10.0.0.8:50053")
+
+    assert load_settings().url_of("gym") == "ipv4:10.0.0.7:50053,10.0.0.8:50053"
+
+
 def test_the_environment_goes_before_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set for one start is stronger than what is written down; an argument is stronger than both."""
     (folder / ".env").write_text("LOG_LEVEL=warning\nDRAIN_WAIT_S=1\nDATABASE_CONNECTIONS=3\n")
@@ -66,6 +73,7 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
         ("GYM_SERVICE_URL", "http://hunter2:50051"),
         ("GYM_SERVICE_URL", "hunter2:65536"),
         ("GYM_SERVICE_URL", "hunter2:0"),
+        ("GYM_SERVICE_URL", "ipv4:hunter2:65536,hunter2:50051"),
         ("LISTEN_ADDRESS", "hunter2:"),
         ("DATABASE_CONNECTIONS", "hunter2"),
         ("DATABASE_CONNECTIONS", "0"),

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from contracts.errors import ServiceError
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+from tests.support.replicas import PATIENCE_S, Replicas
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    import grpc.aio
+
+ENGINES = ("grpcio", "native")
+pytestmark = pytest.mark.system
+both_engines = pytest.mark.parametrize("engine", ENGINES)
+CALLERS_OF_EACH_SHAPE = 8
+MESSAGES = 10
+
+
+class Load:
+    """Calls of two shapes without a pause, until the context ends."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = EchoServiceStub(channel)
+        self._is_over = False
+        self._answered_by: set[int] = set()
+        self.answered = 0
+        self.failed: list[ServiceError] = []
+
+    async def __aenter__(self) -> Self:
+        shapes = (self._echo, self._echo_many)
+        self._callers = [asyncio.create_task(self._call(shape)) for shape in shapes * CALLERS_OF_EACH_SHAPE]
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._is_over = True
+        await asyncio.gather(*self._callers)
+
+    async def until_answered_by(self, pid: int) -> None:
+        """Wait until callers have found a process."""
+        async with asyncio.timeout(PATIENCE_S):
+            while pid not in self._answered_by:  # noqa: ASYNC110 - several callers tell
+                await asyncio.sleep(0.02)
+
+    async def _call(self, shape: Callable[[], Awaitable[None]]) -> None:
+        while not self._is_over:
+            try:
+                await shape()
+            except ServiceError as error:
+                self.failed.append(error)
+            else:
+                self.answered += 1
+
+    async def _echo(self) -> None:
+        answer = await self._stub.Echo(echo_pb2.EchoRequest(text="who"))
+        self._answered_by.add(int(answer.text))
+
+    async def _echo_many(self) -> None:
+        answers = [each async for each in self._stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=MESSAGES))]
+        assert len(answers) == MESSAGES
+
+
+@both_engines
+async def test_a_rolling_restart_loses_no_call(engine: str, tmp_path: Path, empty_database_url: str) -> None:
+    """T-j5: each replica once, streams included, and nothing is sent twice."""
+    await restart_under_load(tmp_path, empty_database_url, engine, restarts=2, drain_wait_s=1.0, retries=False)
+
+
+@both_engines
+@pytest.mark.soak
+@pytest.mark.parametrize("retries", [True, False])
+@pytest.mark.parametrize("drain_wait_s", [0.1, 0.5])
+async def test_twenty_rolling_restarts_lose_no_call(
+    engine: str, tmp_path: Path, empty_database_url: str, drain_wait_s: float, *, retries: bool
+) -> None:
+    """T-j5: with the shortest wait that is enough, and with the usual one."""
+    await restart_under_load(
+        tmp_path, empty_database_url, engine, restarts=20, drain_wait_s=drain_wait_s, retries=retries
+    )
+
+
+async def restart_under_load(
+    folder: Path, database_url: str, engine: str, *, restarts: int, drain_wait_s: float, retries: bool
+) -> None:
+    """Restart the replicas in turn while they are called, and expect that nobody notices."""
+    codes = []
+    async with (
+        Replicas.started(folder, database_url, engine=engine, drain_wait_s=drain_wait_s) as replicas,
+        replicas.channel(retries=retries) as channel,
+        Load(channel) as load,
+    ):
+        for number in range(restarts):
+            await load.until_answered_by(replicas.pid(1 - number % 2))
+            codes.append(await replicas.restart(number % 2))
+
+    assert (load.failed, set(codes)) == ([], {0}), replicas.log
+    assert load.answered > restarts
+
+
+async def test_a_service_runs_on_uvloop(tmp_path: Path, empty_database_url: str) -> None:
+    """Where it is installed: a process answers more calls on it."""
+    async with Replicas.started(tmp_path, empty_database_url) as replicas:
+        pass
+
+    lines = map(json.loads, replicas.log.splitlines())
+    assert [line["of"] for line in lines if line["event"] == "loop"] == ["uvloop", "uvloop"]
+
+
+@both_engines
+async def test_who_is_told_twice_to_stop_stops_once(engine: str, tmp_path: Path, empty_database_url: str) -> None:
+    """T-j5: a second SIGTERM, or Ctrl-C, cuts nothing short."""
+    async with Replicas.started(tmp_path, empty_database_url, engine=engine) as replicas:
+        assert await replicas.stop(0, signal.SIGTERM, signal.SIGTERM, signal.SIGINT) == 0
