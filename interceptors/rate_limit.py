@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from contracts.errors import RateLimited
 from contracts.policy import ContractError
@@ -17,7 +17,6 @@ from interceptors.server import Call, ServerInterceptor
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
     from contracts.method import Method
@@ -105,7 +104,7 @@ class ServerRateLimit(ServerInterceptor):
 
 def _reader(method: Method, declared: RateLimit) -> ReadField:
     """Return what reads the field that `declared` names; raise ContractError where the request has no such field."""
-    message: Descriptor | None = method.request_type.DESCRIPTOR
+    message: Any = method.request_type.DESCRIPTOR
     for name in declared.per_field.split("."):
         field = message.fields_by_name.get(name) if message is not None else None
         if field is None or field.is_repeated:

@@ -1,0 +1,74 @@
+"""Adaptive concurrency: as many calls at once as are answered about as fast as usual.
+
+After Gradient2 of Netflix's concurrency-limits: the limit shrinks by the ratio of the usual latency to the present one,
+and grows while it is used and latency stays as usual. More lenient than there: latency counts as the mean over half a
+second, may double, and the limit begins far above what a healthy method needs.
+"""
+
+from __future__ import annotations
+
+import math
+
+INITIAL = 400
+LEAST = 20
+MOST = 1_000
+WINDOW_S = 0.5
+LEAST_SAMPLES = 10
+# The usual latency is the mean over about this many windows.
+USUAL_WINDOWS = 600
+TOLERANCE = 2.0
+STEEPEST = 0.5
+SMOOTHING = 0.5
+
+
+class Gradient:
+    """How many calls of one kind may be under way at once: `limit`, kept between 20 and 1,000.
+
+    `in_flight` is how many are. Each call is told by `enter` and `leave`.
+    """
+
+    def __init__(self, initial: float = INITIAL) -> None:
+        self.limit = float(initial)
+        self.in_flight = 0
+        self._usual_s = 0.0
+        self._windows = 0
+        self._ends_s = -math.inf
+        self._begin_window(-math.inf)
+
+    def _begin_window(self, now_s: float) -> None:
+        self._ends_s = now_s + WINDOW_S
+        self._sum_s = 0.0
+        self._samples = 0
+        self._busiest = 0
+
+    def enter(self) -> None:
+        """Count a call that begins."""
+        self.in_flight += 1
+        self._busiest = max(self._busiest, self.in_flight)
+
+    def leave(self, latency_s: float | None, now_s: float) -> None:
+        """Count a call that has ended, `latency_s` after it began, or None where that says nothing of the service."""
+        self.in_flight -= 1
+        if latency_s is None:
+            return
+        self._sum_s += latency_s
+        self._samples += 1
+        if now_s >= self._ends_s and self._samples >= LEAST_SAMPLES:
+            self._adjust(self._sum_s / self._samples, self._busiest)
+            self._begin_window(now_s)
+
+    def if_given_up(self, latency_s: float) -> float | None:
+        """Return the latency to count for a call given up after `latency_s`: it would have taken longer."""
+        return latency_s if latency_s > self._usual_s else None
+
+    def _adjust(self, latency_s: float, busiest: int) -> None:
+        latency_s = max(latency_s, 1e-6)
+        self._windows = min(self._windows + 1, USUAL_WINDOWS)
+        self._usual_s += (latency_s - self._usual_s) / self._windows
+        if self._usual_s > 2 * latency_s:  # an overload is over: it must not count as usual
+            self._usual_s *= 0.95
+        if busiest < self.limit / 2:  # what is not used cannot be judged
+            return
+        gradient = min(1.0, max(STEEPEST, TOLERANCE * self._usual_s / latency_s))
+        aim = self.limit * gradient + math.sqrt(self.limit)
+        self.limit = min(MOST, max(LEAST, self.limit + SMOOTHING * (aim - self.limit)))

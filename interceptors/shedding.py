@@ -1,0 +1,152 @@
+"""Load shedding: what cannot be finished in time is refused while refusing is cheap, the least critical first.
+
+Three signals, for the three places where calls wait. Queue delay: the time the caller gave the call when it sent it
+(`x-timeout-ms`) less what remained on arrival; where the event loop has time to rest, it is not this server's. Lag of
+the event loop: what a call waits for within the process. Concurrency: calls that wait within a handler, for a database
+or another service; there the latency of each method tells how many at once are too many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from contextvars import Context
+from typing import TYPE_CHECKING, NoReturn
+
+import structlog
+
+from contracts.errors import DeadlineExceeded, Overloaded
+from contracts.policy import Criticality
+from interceptors.criticality import criticality_of
+from interceptors.deadline import TIMEOUT_MS
+from interceptors.gradient import Gradient
+from interceptors.loop_lag import LoopLag
+from interceptors.queue_delay import INTERVAL_S, StandingDelay
+from interceptors.server import Call, ServerInterceptor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from contracts.method import Method
+    from interceptors.server import Proceed
+
+PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
+QUEUE_DELAY_S = 0.02
+# gRPC's core rounds longer deadlines up by more than the delays that matter here.
+LONGEST_EXACT_TIMEOUT_S = 10.0
+# Of the standing queue delay at which NORMAL calls are refused, and of the calls of one method under way at once.
+DELAY_SHARE = {Criticality.SHEDDABLE: 0.5, Criticality.NORMAL: 1.0, Criticality.CRITICAL: 5.0}
+CONCURRENCY_SHARE = {Criticality.SHEDDABLE: 0.8, Criticality.NORMAL: 1.0, Criticality.CRITICAL: 2.0}
+LOG_PERIOD_S = 1.0
+
+_log = structlog.stdlib.get_logger("solo60.shedding")
+
+
+class ServerShedding(ServerInterceptor):
+    """Refuses a call with Overloaded where all calls have waited for longer than `queue_delay_s` for 100 ms.
+
+    SHEDDABLE calls are refused at half of that delay, CRITICAL ones at five times. Calls of one method that are under
+    way at once are limited too (`interceptors.gradient`). The error says when to come back: not sooner than things
+    can have changed, and not all at once. Services named in `never_shed`, such as health, are always served.
+
+    It stands near the outer end, so it writes one log line a second at most, with the number of calls refused.
+
+    >>> ask(ServerShedding())
+    'hi'
+    """
+
+    def __init__(
+        self,
+        never_shed: Collection[str] = (),
+        queue_delay_s: float = QUEUE_DELAY_S,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._never_shed = frozenset(never_shed)
+        self._targets_s = {level: share * queue_delay_s for level, share in DELAY_SHARE.items()}
+        self._now = now
+        self._rng = rng or random.Random()  # noqa: S311 - it spreads retries, no secret
+        self._queue = StandingDelay()
+        self._loop = LoopLag()
+        self._gradients: dict[str, Gradient] = {}
+        self._shed: Counter[str] = Counter()
+        self._is_logging = False
+
+    def applies_to(self, method: Method) -> bool:
+        if method.service in self._never_shed:
+            return False
+        if not (method.request_streaming or method.response_streaming):  # a stream is as long as its caller likes
+            self._gradients.setdefault(method.path, Gradient())
+        return True
+
+    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+        began_s, level = self._now(), criticality_of(call)
+        delay_s = self._standing_delay_of(call, began_s)
+        if delay_s > self._targets_s[level]:
+            self._refuse(level, delay_s)
+        gradient = self._gradients.get(call.method.path)
+        if gradient is None:
+            return await proceed(call)
+        if gradient.in_flight >= gradient.limit * CONCURRENCY_SHARE[level]:
+            self._refuse(level, 0.0)
+        return await self._measured(gradient, call, proceed, began_s)
+
+    def _standing_delay_of(self, call: Call, now_s: float) -> float:
+        """Return for how long calls have to wait now, whatever they are, and this one has waited too."""
+        loop = self._loop
+        loop.keep_sampling()
+        waited_s = waited_before_arrival_s(call)
+        if waited_s is None:
+            return max(self._queue.at(now_s), loop.standing_s)
+        if not loop.is_busy:  # it waited elsewhere: for its connection, or in a busy caller
+            waited_s = 0.0
+        return max(min(self._queue.observe(waited_s, now_s), waited_s), loop.standing_s)
+
+    async def _measured(self, gradient: Gradient, call: Call, proceed: Proceed, began_s: float) -> bytes | None:
+        latency_s: float | None = None
+        gradient.enter()
+        try:
+            reply = await proceed(call)
+            latency_s = self._now() - began_s
+        except (DeadlineExceeded, asyncio.CancelledError):
+            latency_s = gradient.if_given_up(self._now() - began_s)
+            raise
+        finally:
+            gradient.leave(latency_s, self._now())
+        return reply
+
+    def _refuse(self, level: Criticality, delay_s: float) -> NoReturn:
+        self._shed[level.name.lower()] += 1
+        if not self._is_logging:
+            self._is_logging = True
+            # The line is about many calls: it carries no correlation id.
+            asyncio.get_running_loop().call_soon(self._log_shed, context=Context())
+        retry_after_s = max(INTERVAL_S, delay_s) * self._rng.uniform(1, 2)
+        raise Overloaded(retry_after_s=retry_after_s)
+
+    def _log_shed(self) -> None:
+        self._is_logging = bool(self._shed)
+        if self._shed:
+            _log.warning("shedding", **self._shed)
+            self._shed.clear()
+            asyncio.get_running_loop().call_later(LOG_PERIOD_S, self._log_shed, context=Context())
+
+
+def waited_before_arrival_s(call: Call) -> float | None:
+    """Return how long a call has waited since its caller sent it, or None where that is not known.
+
+    It is not where the caller does not tell, where gRPC's core has sent the call before, or rounds too much.
+    """
+    sent_ms = call.metadata.get(TIMEOUT_MS)
+    if sent_ms is None or PREVIOUS_ATTEMPTS in call.metadata:
+        return None
+    try:
+        timeout_s = int(sent_ms) / 1000
+    except ValueError:
+        return None
+    if timeout_s > LONGEST_EXACT_TIMEOUT_S:
+        return None
+    return max(0.0, timeout_s - call.remaining_s)
