@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 # After a restart a service is found again within this time.
 LONGEST_RECONNECT_PAUSE_MS = 2_000
+# A host that is gone without a word is noticed after these two, also by a call that waits for its next message. Servers
+# count a client that asks more often than once a minute as an attacker.
+KEEPALIVE_INTERVAL_MS = 90_000
+KEEPALIVE_TIMEOUT_MS = 20_000
+# An answer may carry more than a request: one violation for each field that is wrong.
+RESPONSE_METADATA_BYTES = 16 * 1024
 
 
 Stub = TypeVar("Stub")
@@ -51,9 +57,10 @@ class Channels:
         service = service_of_stub(stub_type)
         name = service.full_name.split(".")[1]
         if name not in self._channels:
+            url = self._settings.url_of(name)
             self._channels[name] = grpc.aio.insecure_channel(
-                self._settings.url_of(name),
-                options=channel_options(service_config(service)),
+                url,
+                options=channel_options(service_config(service), url),
                 interceptors=self._interceptors,
             )
         return stub_type(self._channels[name])
@@ -84,13 +91,22 @@ def client_interceptors(
     ]
 
 
-def channel_options(config: str) -> list[tuple[str, Any]]:
-    """Return the options of a channel with the given service config."""
+def channel_options(config: str, target: str = "") -> list[tuple[str, Any]]:
+    """Return the options of a channel to `target` with the given service config."""
+    # The core would send a whole list of addresses as the name of the host, which no strict server takes for one.
+    last = target.rpartition(",")[2]
+    authority = [("grpc.default_authority", last)] if last != target else []
     return [
+        *authority,
         ("grpc.service_config", config),
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", LONGEST_RECONNECT_PAUSE_MS),
+        ("grpc.keepalive_time_ms", KEEPALIVE_INTERVAL_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        # Between two different limits the core refuses at random.
+        ("grpc.max_metadata_size", RESPONSE_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", RESPONSE_METADATA_BYTES),
     ]
 
 

@@ -27,9 +27,10 @@ class SettingsError(Exception):
 
 
 def _address(value: str) -> str:
-    match = re.fullmatch(r"(?!https?:)([a-z]+:///?)?[^/\s]+:([0-9]{1,5})", value)
-    if match is None or not 0 < int(match[2]) <= LARGEST_PORT:
-        raise ValueError('must be "host:port", or a gRPC target such as "dns:///host:port"')
+    for each in value.split(","):
+        match = re.fullmatch(r"(?!https?:)([a-z]+:///?)?[^/\s]+:([0-9]{1,5})", each)
+        if match is None or not 0 < int(match[2]) <= LARGEST_PORT:
+            raise ValueError('must be "host:port", or a gRPC target: "dns:///host:port", "ipv4:host:port,host:port"')
     return value
 
 
