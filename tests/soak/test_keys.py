@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import time
+from statistics import fmean, variance
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+import pytest
+
+from interceptors.api_key import API_KEY, ServerApiKey
+from interceptors.server import ServerChain
+from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
+from tests.support.echo import EchoServicer
+from tests.support.rotation import rotate_under_load
+from tests.support.strange_keys import StrangeKeys
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SAMPLES = 20_000
+# Beyond this a machine that did something else was measured.
+KEPT_SHARE = 0.9
+# That of dudect, "dude, is my code constant time?" (Reparaz, Balasch and Verbauwhede, 2017).
+LARGEST_T = 4.5
+
+
+@pytest.mark.soak
+async def test_rotations_fail_no_call(tmp_path: Path) -> None:
+    """T-i2: at 200 calls a second, ten rotations in some fifteen seconds."""
+    answers = await rotate_under_load(tmp_path, rotations=10)
+
+    assert set(answers) == {"hi"}
+    assert len(answers) > 1_000
+
+
+@pytest.mark.soak
+async def test_the_time_of_a_refusal_does_not_tell_its_reason() -> None:
+    """T-i3: unknown id, wrong secret and revoked, as a caller on the same machine sees them, in random order."""
+    strange = StrangeKeys(SAMPLES)
+    samples = strange.samples()
+    random.shuffle(samples)
+    taken_s: dict[str, list[float]] = {kind: [] for kind, _ in samples}
+    ever_later = itertools.count()  # so that no flood is seen
+    server = grpc.aio.server(
+        interceptors=[ServerChain([ServerApiKey(lambda: strange.keyring, clock=lambda: float(next(ever_later)))])]
+    )
+    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is but promised
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        echo: Any = channel.unary_unary("/solo60.example.v1.EchoService/Echo")
+        for kind, key in samples:
+            began_s = time.perf_counter()
+            call = echo(b"", metadata=((API_KEY, key),))
+            code = await call.code()
+            taken_s[kind].append(time.perf_counter() - began_s)
+            assert code is grpc.StatusCode.UNAUTHENTICATED
+    await server.stop(0)
+
+    for one, other in itertools.combinations(taken_s, 2):
+        assert abs(welch_t(taken_s[one], taken_s[other])) < LARGEST_T, f"{one} and {other}"
+
+
+def welch_t(one: list[float], other: list[float]) -> float:
+    """Return Welch's t of the quickest nine tenths of both."""
+    one, other = ((sorted(each)[: int(KEPT_SHARE * len(each))]) for each in (one, other))
+    return (fmean(one) - fmean(other)) / math.sqrt(variance(one) / len(one) + variance(other) / len(other))

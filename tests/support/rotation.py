@@ -1,0 +1,120 @@
+"""Rotation under load: a caller's keys are replaced again and again while it calls, as `solo60 keys` does it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import grpc.aio
+
+from contracts.errors import ServiceError
+from interceptors.api_key import ClientApiKey, ServerApiKey
+from interceptors.client import client_chain
+from interceptors.context import ClientContext, ServerContext
+from interceptors.keyring import id_of_key
+from interceptors.server import ServerChain
+from mesh.config import Settings
+from mesh.keyring import KeyringFile, accepted_keys, own_key
+from mesh.local_keys import write_key
+from mesh.watched_file import RELOAD_INTERVAL_S
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
+from tests.support.echo import SCOPES, EchoServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+
+CALLER = "session"
+INTERVAL_S = 1 / 200
+HI = echo_pb2.EchoRequest(text="hi")
+
+
+class Rotation:
+    """A server, a caller that calls it 200 times a second, and the files in which their keys are."""
+
+    def __init__(self, folder: Path) -> None:
+        self.keyring = KeyringFile(folder / "keyring.json")
+        self.key_path = folder / "key"
+        self.key = self.keyring.issue(CALLER, SCOPES)
+        write_key(self.key_path, self.key)
+        self.settings = Settings(
+            _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
+            keyring_file=folder / "keyring.json",
+            service_api_key_file=self.key_path,
+        )
+        self.port = 0
+        self.calls: list[asyncio.Task[str]] = []
+
+    async def rotate(self) -> None:
+        """Replace the key: the server learns of the new one, then the caller; the old one ends when nobody shows it."""
+        old, self.key = self.key, self.keyring.rotate(CALLER, timedelta(hours=1))
+        await asyncio.sleep(2 * RELOAD_INTERVAL_S)
+        write_key(self.key_path, self.key)
+        await asyncio.sleep(2 * RELOAD_INTERVAL_S)
+        await asyncio.wait(list(self.calls))
+        self.keyring.revoke(id_of_key(old) or "")
+
+    async def answer_to(self, key: str) -> str:
+        """Call once with `key`; return the answer or the reason."""
+        async with self._connected(ClientApiKey(lambda: key)) as stub:
+            return await _answer(stub)
+
+    async def call_on(self) -> None:
+        """Call until cancelled, one call after another begun, whether or not earlier ones are answered."""
+        async with self._connected(ClientApiKey(own_key(self.settings))) as stub:
+            try:
+                while True:
+                    self.calls.append(asyncio.create_task(_answer(stub)))
+                    await asyncio.sleep(INTERVAL_S)
+            finally:
+                await asyncio.wait(self.calls)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Serve for the time of the context."""
+        chain = ServerChain([ServerContext(), ServerApiKey(accepted_keys(self.settings))])
+        server = grpc.aio.server(interceptors=[chain])
+        add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is but promised
+        self.port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop(0)
+
+    @asynccontextmanager
+    async def _connected(self, key: ClientApiKey) -> AsyncIterator[EchoServiceAsyncStub]:
+        chain = client_chain([ClientContext(), key])
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", interceptors=chain) as channel:
+            yield EchoServiceStub(channel)
+
+
+async def _answer(stub: EchoServiceAsyncStub) -> str:
+    try:
+        return (await stub.Echo(HI)).text
+    except ServiceError as error:
+        return error.reason_name()
+
+
+async def rotate_under_load(folder: Path, rotations: int) -> list[str]:
+    """Rotate so many times, each about a second; return the answers to all calls meanwhile.
+
+    Each old key must open nothing within a second of its end.
+    """
+    rotation = Rotation(folder)
+    async with rotation.serving():
+        calling = asyncio.create_task(rotation.call_on())
+        await asyncio.sleep(INTERVAL_S)
+        for _ in range(rotations):
+            old = rotation.key
+            await rotation.rotate()
+            await asyncio.sleep(2 * RELOAD_INTERVAL_S)
+            assert await rotation.answer_to(old) == "UNAUTHENTICATED"
+        calling.cancel()
+        await asyncio.wait([calling])
+    return [call.result() for call in rotation.calls]
