@@ -74,7 +74,7 @@ class Plain(EchoServiceServicer):
         """Say all at once."""
         return echo_pb2.EchoJoinedResponse(text=" ".join([each.text async for each in request_iterator]))
 
-    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # noqa: ANN401, ARG002, N802 - as generated
         """Say each back."""
         async for each in request_iterator:
             yield echo_pb2.EchoEachResponse(text=each.text)
