@@ -26,6 +26,7 @@ from interceptors.tracing import ServerTracing
 from interceptors.validation import ServerValidation
 from mesh.config import SettingsError
 from mesh.engine import new_server
+from mesh.telemetry import access_log_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,7 +53,11 @@ def server_interceptors(
         ServerContext(),
         ServerMetrics(registry, GRPC_SERVICES),
         ServerTracing(trace.get_tracer_provider(), GRPC_SERVICES),
-        ServerAccessLog(log_requests=settings.log_requests, quiet_services=frozenset({HEALTH_SERVICE})),
+        ServerAccessLog(
+            log_requests=settings.log_requests,
+            quiet_services=frozenset({HEALTH_SERVICE}),
+            write=access_log_writer(),
+        ),
         ServerApiKey(keyring, open_services(settings)),
         ServerDeadline(settings.deadline_factor),
         ServerIdle(settings.deadline_factor),
