@@ -145,6 +145,8 @@ class ClientDeadline(ClientInterceptor):
             left_s = time_for_callee(context.deadline - now)
             takes_all = left_s <= limit_s
             limit_s = min(left_s, limit_s)
+            if left_s <= 0:
+                context.has_run_out = True
             if context.ledger is not None:
                 finish = partial(_note_end, call, context, context.ledger, now, takes_all)
         if limit_s <= 0:
@@ -168,4 +170,4 @@ def _note_end(
     if takes_all and isinstance(error, DeadlineExceeded):
         context.has_run_out = True
     measured = hop_entry(call.method.full_name, time.monotonic() - began, call.timeout_s or 0)
-    add_callee(ledger, measured, getattr(call, "trailing", {}).get(DEADLINE_LEDGER))
+    add_callee(ledger, measured, call.trailing.get(DEADLINE_LEDGER))

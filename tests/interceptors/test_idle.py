@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -18,8 +19,11 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from google.protobuf.message import Message
     from structlog.typing import EventDict
 
+    from interceptors.server import Call
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
 
 ECHO = "/solo60.example.v1.EchoService/"
@@ -80,18 +84,41 @@ class StandingClock:
             await self.looked.wait()
 
 
-async def test_one_timer_follows_the_messages_of_a_stream() -> None:
-    """It asks when the last message was: as long as that is not long ago, it waits on, and then ends the stream."""
-    clock = StandingClock()
-    server = grpc.aio.server(interceptors=[ServerIdle(factor=0.01, now=clock)])
-    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is but promised
+class Noting(ServerIdle):
+    """Tells the test when a request has been taken."""
+
+    def __init__(self, clock: StandingClock) -> None:
+        super().__init__(factor=0.01, now=clock)
+        self.taken = asyncio.Event()
+
+    def on_request(self, call: Call, message: Message) -> None:
+        """Look at it as ever, and tell."""
+        super().on_request(call, message)
+        self.taken.set()
+
+
+@asynccontextmanager
+async def serving(idle: ServerIdle, servicer: EchoServicer) -> AsyncIterator[EchoServiceAsyncStub]:
+    """Serve an echo with nothing but this interceptor."""
+    server = grpc.aio.server(interceptors=[idle])
+    add_EchoServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call: Any = EchoServiceStub(channel).EchoEach()
+        yield EchoServiceStub(channel)
+    await server.stop(None)
+
+
+async def test_the_requests_of_a_stream_keep_it_alive() -> None:
+    """One timer asks when the last message was: if that is not long ago, it waits on, and else it ends the stream."""
+    clock = StandingClock()
+    idle = Noting(clock)
+    async with serving(idle, EchoServicer()) as stub:  # type: ignore[abstract]  # Promise is but promised
+        call: Any = stub.EchoJoined()
         for _ in range(3):
-            await call.write(echo_pb2.EchoEachRequest(text="hi"))
-            assert (await call.read()).text == "hi"
+            idle.taken.clear()
+            await call.write(echo_pb2.EchoJoinedRequest(text="hi"))
+            await idle.taken.wait()
             clock.now += 0.009
             await clock.looked_at(2)
         assert not call.done()
@@ -99,8 +126,28 @@ async def test_one_timer_follows_the_messages_of_a_stream() -> None:
         clock.now += 0.002
 
         assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert await call.details() == "solo60.example.v1.EchoService/EchoEach was idle for 0.01 s."
-    await server.stop(None)
+        assert await call.details() == "solo60.example.v1.EchoService/EchoJoined was idle for 0.01 s."
+
+
+async def test_the_answers_of_a_stream_keep_it_alive() -> None:
+    """As its requests do; and once the stream has ended, nothing looks at the clock any more."""
+    clock = StandingClock()
+    servicer = EchoServicer()  # type: ignore[abstract]  # Promise is but promised
+    answers = iter(range(3))
+
+    async def hook() -> None:
+        if next(answers) > 0:
+            clock.now += 0.009
+            await clock.looked_at(2)
+
+    servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    async with serving(ServerIdle(factor=0.01, now=clock), servicer) as stub:
+        call: Any = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=3))
+        assert [answer.text async for answer in call] == ["hi"] * 3
+
+        looks = clock.looks
+        await asyncio.sleep(0.1)
+        assert clock.looks == looks
 
 
 async def test_what_a_finished_stream_has_left_to_read_is_not_idle(echo: EchoServer) -> None:

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.errors import DeadlineExceeded, ServiceError, SlotTaken
+from interceptors.context import current_context
+from interceptors.deadline_ledger import (
+    DEADLINE_LEDGER,
+    MORE,
+    MOST_BYTES,
+    MOST_HOPS,
+    Hop,
+    add_callee,
+    hop_entry,
+    read_ledger,
+    whole_ledger,
+)
+from solo60.example.v1 import echo_pb2
+from tests.support.echo_server import Endless
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from structlog.typing import EventDict
+
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+HI = echo_pb2.EchoRequest(text="hi")
+ECHO = "solo60.example.v1.EchoService/Echo"
+CHARGE = "solo60.payment.v1.PaymentService/Charge"
+
+
+def of(ledger: str) -> list[Hop]:
+    """Read a ledger as it comes in trailing metadata."""
+    return read_ledger([("x-correlation-id", "abc"), (DEADLINE_LEDGER, ledger)])
+
+
+async def hops_of(call: Any) -> list[Hop]:  # noqa: ANN401 - a call of grpc.aio
+    """Read the ledger of a call that has ended."""
+    return read_ledger(await call.trailing_metadata())
+
+
+def calling(front: EchoServer, *steps: Callable[[], Awaitable[object]]) -> None:
+    """Let the handler of `front` take these steps, and go on where one of them fails with an error of the contract."""
+
+    async def hook() -> None:
+        for step in steps:
+            with suppress(ServiceError):
+                await step()
+
+    front.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+
+
+async def test_an_answer_says_what_it_took_of_what_it_had(echo: EchoServer) -> None:
+    """A leaf has one hop: itself."""
+    call: Any = echo.stub().Echo(HI)
+    await call
+
+    [hop] = await hops_of(call)
+
+    assert (hop.method, hop.depth, hop.answered) == (ECHO, 0, True)
+    assert 0 <= hop.spent_ms <= hop.allowed_ms <= 2000
+
+
+async def test_the_calls_made_for_a_call_follow_one_deeper(serve_echo: ServeEcho) -> None:
+    """In the order in which they ended, in every shape, each with less time than the call that it was made for."""
+    front, middle, back = await serve_echo(), await serve_echo(), await serve_echo()
+    stub, deepest = middle.stub(), back.stub()
+
+    async def stream() -> None:
+        async for _ in deepest.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=2)):
+            pass
+
+    calling(middle, lambda: deepest.Echo(HI), stream)
+    calling(front, lambda: stub.Echo(HI))
+    call: Any = front.stub().Echo(HI)
+    await call
+
+    hops = await hops_of(call)
+
+    assert [(hop.depth, hop.method) for hop in hops] == [
+        (0, ECHO),
+        (1, ECHO),
+        (2, ECHO),
+        (2, "solo60.example.v1.EchoService/EchoMany"),
+    ]
+    assert all(hop.answered for hop in hops)
+    assert hops[0].allowed_ms > hops[1].allowed_ms > hops[2].allowed_ms
+
+
+async def test_a_refusal_has_a_ledger_too(serve_echo: ServeEcho) -> None:
+    """What a callee took before it refused is part of what the call took."""
+    front, back = await serve_echo(), await serve_echo()
+
+    async def refuse() -> None:
+        raise SlotTaken
+
+    back.servicer.hook = refuse  # type: ignore[method-assign]  # what the hook is for
+    stub = back.stub()
+    calling(front, lambda: stub.Echo(HI))
+    call: Any = front.stub().Echo(HI)
+    await call
+
+    assert [(hop.depth, hop.answered) for hop in await hops_of(call)] == [(0, True), (1, True)]
+
+
+async def test_a_callee_that_never_answers_is_in_the_ledger_and_in_the_log(
+    serve_echo: ServeEcho, logs: list[EventDict]
+) -> None:
+    """The caller measures it itself, and the line of the call that ran out of time says where the time went."""
+    front, back = await serve_echo(), await serve_echo()
+    hook = back.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    stub = back.stub()
+
+    async def call_back() -> None:
+        await stub.Echo(HI)
+
+    front.servicer.hook = call_back  # type: ignore[method-assign]  # what the hook is for
+    with pytest.raises(DeadlineExceeded):
+        await front.stub().Echo(HI, timeout=0.3)
+    await hook.cancelled.wait()
+    await front.shut_down()
+    await back.shut_down()
+
+    ledgers = [of(line["ledger"]) for line in logs if line["event"] == "call"]
+    assert sorted([(hop.depth, hop.answered) for hop in ledger] for ledger in ledgers) == [
+        [(0, True)],
+        [(0, True), (1, False)],
+    ]
+
+
+async def test_nobody_reads_what_nobody_serves(echo: EchoServer) -> None:
+    """Outside of a call there is no ledger to add to."""
+    await echo.stub().Echo(HI)
+    assert current_context() is None
+
+
+def test_a_ledger_is_read_as_it_was_written() -> None:
+    """Milliseconds spent and allowed, and how deep."""
+    callees: list[str] = []
+    add_callee(callees, "unused 0/0", whole_ledger(hop_entry(CHARGE, 0.12, 9.3), []))
+    add_callee(callees, hop_entry(ECHO, 0.5, 0.5), None)
+
+    written = whole_ledger(hop_entry("a.B/C", 0.312, 10), callees)
+
+    assert written == f"a.B/C 312/10000, >{CHARGE} 120/9300, >{ECHO} 500/500?"
+    assert of(written) == [
+        Hop("a.B/C", 312, 10_000),
+        Hop(CHARGE, 120, 9300, depth=1),
+        Hop(ECHO, 500, 500, depth=1, answered=False),
+    ]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"a.B/C 1/2",
+        "",
+        "a.B/C 1/2\n",
+        "a.B/C 1/2 level=error",
+        "a.B/C 1234567890/2",
+        "a.B/C -1/2",
+        "a.B/Ç 1/2",
+        "a.B/C ¹/2",
+        ">" * 16 + "a.B/C 1/2",
+        "a" * 300 + "/C 1/2",
+        "a.B/C 1/2, " * 1000,
+    ],
+)
+def test_what_is_no_ledger_is_not_passed_on(hostile: object) -> None:
+    """It comes from another process and goes into log lines: then the caller's own measure stands there."""
+    ledger: list[str] = []
+
+    add_callee(ledger, "a.B/C 3/4", hostile)
+
+    assert ledger == [">a.B/C 3/4?"]
+
+
+def test_a_ledger_is_good_up_to_its_first_bad_hop() -> None:
+    """What follows is dropped."""
+    assert [hop.method for hop in of("a.B/C 1/2, >d.E/F 1/2, level=error, >g.H/I 1/2")] == ["a.B/C", "d.E/F"]
+
+
+@given(st.lists(st.lists(st.text("aB.", min_size=1, max_size=190), min_size=1, max_size=30), max_size=40))
+def test_a_ledger_is_bounded_and_always_readable(callees: list[list[str]]) -> None:
+    """However many calls a call makes: 20 hops and 2 KiB, and then the mark that there were more."""
+    ledger: list[str] = []
+    for methods in callees:
+        entries = [f"a{method}/C 1/2" for method in methods]
+        add_callee(ledger, "a.B/C 3/4", whole_ledger(entries[0], entries[1:]))
+
+    written = whole_ledger("a.B/C 1/2", ledger)
+
+    assert len(written) <= MOST_BYTES
+    assert written.isascii()
+    assert len(ledger) <= 2 * MOST_HOPS + 1
+    hops = of(written)
+    assert len(hops) <= MOST_HOPS
+    assert len(hops) == len(written.split(", ")) - written.split(", ").count(MORE)
+    if sum(map(len, callees)) >= MOST_HOPS:
+        assert written.endswith(MORE)
+
+
+@given(st.text(max_size=3000) | st.from_regex(r"(>*a\.B/C \d+/\d+\??(, )?)+", fullmatch=True))
+def test_nothing_a_callee_sends_can_break_the_ledger(received: str) -> None:
+    """Whatever comes in, what goes out is a ledger."""
+    ledger: list[str] = []
+
+    add_callee(ledger, "a.B/C 3/4", received)
+
+    assert of(whole_ledger("a.B/C 1/2", ledger))[0] == Hop("a.B/C", 1, 2)
+    assert all(entry == MORE or entry.startswith(">") for entry in ledger)
