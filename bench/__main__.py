@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench.cores import load_core, on_core
+from bench.cores import load_core, on_core, require_two_cores
 from bench.effort import FULL, QUICK, Effort
 from bench.h2load import program_path
 from bench.machine import describe_machine
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="measure less exactly, in under 50 seconds")
     quick = parser.parse_args().quick
     program_path()
-    load_core()
+    require_two_cores()
     prepare()
     run = measure_everything(QUICK if quick else FULL)
     write_json(run, FIGURES)
@@ -48,6 +48,7 @@ def main() -> None:
 
 def measure_everything(effort: Effort) -> Run:
     """Measure servers, policies and the client."""
+    machine = describe_machine()
     with ExitStack() as stack:
         servers = [stack.enter_context(started(row)) for row in all_rows()]
         # The servers need their own core alone while they start.
@@ -58,7 +59,7 @@ def measure_everything(effort: Effort) -> Run:
         for server in ready:
             if effort.profile_s and server.row.name in PROFILED:
                 shares[server.row.label] = shares_of(server, effort.profile_s) or {}
-    return Run(describe_machine(), table, policies, client_figures(effort), shares)
+    return Run(machine, table, policies, client_figures(effort), shares)
 
 
 def policy_costs(percent: int, effort: Effort) -> dict[str, float]:

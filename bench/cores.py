@@ -19,10 +19,14 @@ def server_core() -> int:
 
 
 def load_core() -> int:
-    """Return the core for what loads them; end the program where there is but one."""
+    """Return the core for what loads them: the farthest, as neighbours may be two halves of one."""
+    return _CORES[-1]
+
+
+def require_two_cores() -> None:
+    """End the program with one sentence where servers and load cannot be kept apart."""
     if len(_CORES) < LEAST_CORES:
-        sys.exit("the benchmarks need two cores: one for the server, one for the load")
-    return _CORES[1]
+        sys.exit("The benchmarks need Linux and two cores: one for the server, one for the load.")
 
 
 @contextmanager
@@ -36,4 +40,4 @@ def on_core(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-_CORES = sorted(os.sched_getaffinity(0))
+_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

@@ -38,10 +38,10 @@ QUICK = Effort(
     warm_up_s=0.1,
     window_s=0.3,
     latency_rounds=1,
-    latency_window_s=0.4,
+    latency_window_s=0.3,
     client_rounds=3,
     client_window_s=0.4,
     policy_rounds=5,
-    policy_calls=400,
+    policy_calls=300,
     profile_s=0,
 )

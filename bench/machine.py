@@ -37,6 +37,7 @@ def describe_machine() -> dict[str, str]:
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": ", ".join(f"{package} {version(package)}" for package in PACKAGES),
         "load": h2load,
+        "other work before the run": f"load average {os.getloadavg()[0]:.2f}",
     }
 
 

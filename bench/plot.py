@@ -29,12 +29,13 @@ def draw(rows: Sequence[Figures], path: Path) -> None:
     bars = axes.barh([row.label for row in rows], [row.rps for row in rows], color=[_colour(row) for row in rows])
     axes.bar_label(bars, [f" {row.rps:,.0f}  ({row.rps / base_rps:.2f} times)" for row in rows], fontsize=9)
     axes.invert_yaxis()
-    axes.margins(x=0.15)
+    axes.margins(x=0.22)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("calls answered per second on one core, and how many times those of bare grpc.aio")
     axes.legend(
         handles=[Patch(color=colour) for colour in (OURS, BARE, OTHERS)],
         labels=["this mesh, whole chain", "no policy at all", "other stacks"],
+        loc="lower right",
         frameon=False,
     )
     figure.savefig(path, dpi=DOTS_PER_INCH)

@@ -67,7 +67,7 @@ class ServerProcess:
         ends = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < ends:
             if self._process.poll() is not None:
-                raise RowUnavailable(f"{self.row.label} ended at once; see {error_path(self.row)}")
+                raise RowUnavailable(f"{self.row.label} ended at once: {_last_line(error_path(self.row))}")
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
             except OSError:
@@ -109,3 +109,8 @@ def log_path(row: Row) -> Path:
 def error_path(row: Row) -> Path:
     """Return the file that takes what the row's server complains of."""
     return FOLDER / f"{row.name}.err"
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return lines[-1] if lines else "it gave no reason"
