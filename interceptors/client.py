@@ -14,12 +14,11 @@ import grpc
 import grpc.aio
 
 from contracts.method import Method, find_method
+from contracts.service_error import ServiceError
 from interceptors.errors import error_of_call, error_of_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
-
-    from contracts.errors import ServiceError
 
     Finish = Callable[[BaseException | None], None]
 
@@ -59,7 +58,7 @@ class ClientInterceptor:
     """Does one thing before every outgoing call and, if it says so, one when the call has ended."""
 
     def start(self, call: ClientCall) -> Finish | None:
-        """Prepare `call`, or refuse it by raising a ServiceError: then nothing is sent.
+        """Prepare `call`, or refuse it by raising a ServiceError: then nothing is sent, and the error is the callee's.
 
         What is returned is called once when the call has ended, with its error or None.
         """
@@ -83,6 +82,8 @@ class _Core:
             try:
                 finish = interceptor.start(call)
             except BaseException as error:
+                if isinstance(error, ServiceError) and not error.callee:
+                    error.callee = method.full_name
                 call.finish(error)
                 raise
             if finish is not None:

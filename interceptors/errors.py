@@ -7,6 +7,7 @@ with the correlation id. So does a reason that the method's contract does not li
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -28,7 +29,8 @@ from contracts.errors import (
     UnknownError,
     Violation,
 )
-from contracts.policy import seconds
+from contracts.method import find_method
+from contracts.policy import ContractError, seconds
 from contracts.service_error import DOMAIN, PLATFORM_REASONS, status_of_number
 from interceptors.server import Call, ServerInterceptor
 
@@ -39,6 +41,11 @@ if TYPE_CHECKING:
 
 STATUS_DETAILS = "grpc-status-details-bin"
 CORRELATION_ID = "x-correlation-id"
+# When a client may send a refused call again; below 0, never (gRFC A6).
+PUSHBACK_MS = "grpc-retry-pushback-ms"
+NEVER_AGAIN = -1
+# Which attempt of a hedged call this one is, beside the first, which carries none.
+HEDGE_ATTEMPT = "x-hedge-attempt"
 # What of a service that we depend on is no fault of ours: the same call may succeed later.
 TRANSIENT = frozenset(
     {
@@ -64,6 +71,8 @@ _log = structlog.stdlib.get_logger("solo60.errors")
 class ServerErrors(ServerInterceptor):
     """Answers every error of the chain and the handler with a rich status; the outermost interceptor of a server.
 
+    An answer that says when to come back says it twice: to people as RetryInfo, to gRPC's core as pushback.
+
     >>> ask(ServerErrors(), text="crash")  # the handler raises ValueError("postgres://user:secret@host")
     'INTERNAL'
     """
@@ -87,7 +96,32 @@ class ServerErrors(ServerInterceptor):
         if isinstance(answer, Internal):
             _log.error("internal error", method=call.method.full_name, exc_info=error)
         call.trailing.append((STATUS_DETAILS, status_of_error(answer, call.correlation_id).SerializeToString()))
+        pushback = _pushback(error, answer, call)
+        if pushback is not None:
+            call.trailing.append((PUSHBACK_MS, str(pushback)))
         await call.context.abort(answer.code, answer.message, call.whole_trailing())
+
+
+def _pushback(error: BaseException, answer: ServiceError, call: Call) -> int | None:
+    """Return after how many milliseconds gRPC's core may send the call again (gRFC A6); below 0, never; None, its own.
+
+    Never, where that is later than the call's deadline, until which the core would only sleep; where a hop nearer the
+    fault has tried again already; and where another attempt of the same call is under way.
+    """
+    if _was_retried(error) or HEDGE_ATTEMPT in call.metadata:
+        return NEVER_AGAIN
+    if answer.retry_after_s is None:
+        return None
+    return math.ceil(answer.retry_after_s * 1000) if answer.retry_after_s < call.remaining_s else NEVER_AGAIN
+
+
+def _was_retried(error: BaseException) -> bool:
+    if not isinstance(error, ServiceError) or not error.callee or error.reason not in PLATFORM_REASONS:
+        return False
+    try:
+        return find_method(f"/{error.callee}").policy.retry is not None
+    except ContractError:
+        return False
 
 
 def answer_to(error: BaseException, call: Call) -> ServiceError:
@@ -143,7 +177,7 @@ def status_of_error(error: ServiceError, correlation_id: str) -> status_pb2.Stat
 
 
 def error_of_outcome(error: BaseException) -> ServiceError:
-    """Return what a call's end means to its caller, also where it is no answer: a cancellation, a fault on this side."""
+    """Return what a call's end means to its caller, also where it is no answer but a cancellation or an own fault."""
     if isinstance(error, ServiceError):
         return error
     return Internal("The call failed before it was answered.") if isinstance(error, Exception) else Cancelled()

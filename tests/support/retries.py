@@ -1,23 +1,42 @@
-"""Retries: a call of the echo service that gRPC's own core sends twice."""
+"""Retries: calls of the echo service that gRPC's own core sends again, as the contract says."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
 from contracts.errors import Unavailable
 from contracts.service_config import service_config
-from interceptors.api_key import API_KEY
+from interceptors.api_key import API_KEY, ClientApiKey
+from interceptors.client import client_chain
 from mesh.channel import channel_options
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer
 
 SERVICE = echo_pb2.DESCRIPTOR.services_by_name["EchoService"]
+
+
+def retry_options() -> list[tuple[str, Any]]:
+    """Return the options of a channel to an echo server, which has no health of its own to be asked for."""
+    config = {name: value for name, value in json.loads(service_config(SERVICE)).items() if name != "healthCheckConfig"}
+    return channel_options(json.dumps(config))
+
+
+@asynccontextmanager
+async def retrying_stub(echo: EchoServer) -> AsyncIterator[EchoServiceAsyncStub]:
+    """Call `echo` with its good key and the contract's retries, and with nothing else."""
+    interceptors = client_chain([ClientApiKey(lambda: echo.key)])
+    async with grpc.aio.insecure_channel(echo.address, options=retry_options(), interceptors=interceptors) as channel:
+        yield EchoServiceStub(channel)
 
 
 async def retried_once(echo: EchoServer) -> None:
@@ -29,9 +48,6 @@ async def retried_once(echo: EchoServer) -> None:
             raise refusal
 
     echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
-    # Its health is not asked: the tests' server sets none.
-    config = {name: value for name, value in json.loads(service_config(SERVICE)).items() if name != "healthCheckConfig"}
-    options = channel_options(json.dumps(config))
-    async with grpc.aio.insecure_channel(echo.address, options=options) as channel:
+    async with grpc.aio.insecure_channel(echo.address, options=retry_options()) as channel:
         await EchoServiceStub(channel).Echo(echo_pb2.EchoRequest(text="hi"), metadata=((API_KEY, echo.key),))
     await echo.stop()
