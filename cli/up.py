@@ -34,7 +34,7 @@ Try in another shell, after `. .venv/bin/activate`:
   solo60 demo booking
   solo60 call gym.ListGyms '{"page_size": 3}'
   solo60 inbox
-Logs of each service lie in %s. Ctrl-C stops everything."""
+Logs of each service lie in %s; its metrics are at its port plus 1000. Ctrl-C stops everything."""
 
 
 def up(*, demo: Annotated[bool, typer.Option("--demo", help="Book a session once all is up.")] = False) -> None:

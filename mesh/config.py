@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     admins_email: str = "admins@solo60.example"
     operators_email: str = "operators@solo60.example"
 
+    # Where Prometheus finds the metrics of this process, over HTTP without a key: an address that only it can reach.
+    metrics_address: Address | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     # Puts each call's request, personal data masked, into the access log.
     log_requests: bool = False

@@ -20,6 +20,7 @@ from mesh.database import Database, DatabaseUnavailable
 from mesh.health import Health
 from mesh.idempotency import forgetting_old_keys
 from mesh.keyring import accepted_keys, own_key
+from mesh.metrics import metrics_served
 from mesh.server import MeshServer, server_interceptors
 from mesh.service import Runtime
 from mesh.telemetry import set_up_logging, set_up_tracing
@@ -98,6 +99,7 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
     under way finish, stop background work, close channels and database.
     """
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(metrics_served(settings.metrics_address))
         channels = Channels(settings, own_key(settings))
         stack.push_async_callback(channels.close)
         database = await _open_database(settings)

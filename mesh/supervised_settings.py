@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from mesh.config import SERVICE_NAMES, SettingsError, child_environment
+from mesh.config import LARGEST_PORT, SERVICE_NAMES, SettingsError, child_environment
 from mesh.inbox import HOST as INBOX_HOST
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 SMTP_PORT = 25
 LOOPBACK = (INBOX_HOST, "localhost")
-OF_ONE_PROCESS = ("listen_address", "service_api_key", "service_api_key_file")
+OF_ONE_PROCESS = ("listen_address", "metrics_address", "service_api_key", "service_api_key_file")
+# A service's metrics are found at its own port plus this.
+METRICS_PORT_DISTANCE = 1_000
 # A mesh on one machine is for development, so it shows more than it would elsewhere, unless its owner says otherwise.
 SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True}
 
@@ -63,9 +65,24 @@ def environment_of_service(settings: Settings, name: str) -> dict[str, str]:
         "keyring_file": settings.keyring_path,
         "service_api_key_file": settings.key_path_of(name),
         "span_dir": settings.local_span_dir,
+        "metrics_address": metrics_address_of(settings, name),
         "stop_with_parent": True,
     }
     return child_environment(**{**SHOWN_IN_DEVELOPMENT, **given, **own})
+
+
+def metrics_address_of(settings: Settings, name: str) -> str | None:
+    """Return where a service of a local mesh shows its metrics: at its port plus 1,000, or None where that is taken."""
+    host, _, port = settings.listen_address_of(name).rpartition(":")
+    number = int(port) + METRICS_PORT_DISTANCE
+    address = f"{host}:{number}"
+    if number > LARGEST_PORT or address in map(settings.listen_address_of, SERVICE_NAMES):
+        return None
+    try:
+        _refuse_port_in_use("METRICS_ADDRESS", host, number)
+    except SettingsError:
+        return None
+    return address
 
 
 def _plain(value: object) -> object:
