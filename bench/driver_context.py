@@ -1,9 +1,11 @@
-"""Driver context: gRPC's context of one call, as far as a call that ends well asks for it; no network behind it."""
+"""Driver context: gRPC's context of one call, as far as a call of one message each way asks for it; no network."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+import grpc.aio
 
 from bench.place import own_key
 
@@ -51,6 +53,9 @@ class DriverContext:
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:
         """Send nothing."""
+
+    async def abort(self, code: object, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:  # noqa: ARG002 - as in gRPC
+        raise grpc.aio.AbortError(f"{code}: {details}")
 
     def add_done_callback(self, callback: object) -> None:
         """Tell nobody: a call that ends well tells nothing."""
