@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ class Chain:
         self.servers = servers
         self.events: list[tuple[str, int]] = []
         self.is_at_rest = asyncio.Event()
+        self.is_at_rest.set()
         for number, server in enumerate(servers):
             following = servers[number + 1].stub() if number + 1 < len(servers) else None
             server.servicer.hook = self._work(number, following)  # type: ignore[method-assign]  # what the hook is for
@@ -62,9 +64,12 @@ class Chain:
         """Return which services did this, in their order."""
         return sorted(number for what, number in self.events if what == event)
 
-    def served(self) -> list[ReadableSpan]:
-        """Return the spans of all services' work, as far as it has ended."""
-        return [span for server in self.servers for span in server.spans() if span.kind is SpanKind.SERVER]
+    async def served_since(self, began_ns: int) -> list[ReadableSpan]:
+        """Shut all services down, and return the spans of what they have worked on since then."""
+        for server in self.servers:
+            await server.shut_down()
+        spans = [span for server in self.servers for span in server.spans()]
+        return [span for span in spans if span.kind is SpanKind.SERVER and (span.start_time or 0) >= began_ns]
 
 
 async def test_a_chain_of_four_services_does_no_work_after_its_deadline(serve_echo: ServeEcho) -> None:
@@ -73,55 +78,46 @@ async def test_a_chain_of_four_services_does_no_work_after_its_deadline(serve_ec
     caller = chain.servers[0].stub()
     for _ in range(TRIES):
         chain.events.clear()
-        before = len(chain.served())
-        deadline_ns = time.time_ns() + int(ALLOWED_S * 1e9)
+        began_ns = time.time_ns()
         with pytest.raises(DeadlineExceeded):
             await caller.Echo(HI, timeout=ALLOWED_S)
         await chain.is_at_rest.wait()
         if len(chain.numbers("entered")) == SERVICES:
             break
 
-    for server in chain.servers:
-        await server.shut_down()
+    spans = await chain.served_since(began_ns)
 
     assert chain.numbers("entered") == chain.numbers("left") == list(range(SERVICES))
     assert chain.numbers("went on") == []
-    spans = chain.served()[before:]
-    ends_ns = [span.end_time or 0 for server in chain.servers for span in server.spans()[-1:]]
-    assert len(spans) >= SERVICES
-    assert max(ends_ns) <= deadline_ns + TOLERANCE_S * 1e9
-    assert {span.status.status_code for span in spans} == {StatusCode.ERROR}
+    assert [span.status.status_code for span in spans] == [StatusCode.ERROR] * SERVICES
+    assert max(span.end_time or 0 for span in spans) <= began_ns + (ALLOWED_S + TOLERANCE_S) * 1e9
 
 
 async def test_a_chain_that_runs_out_of_time_is_no_outage(serve_echo: ServeEcho) -> None:
     """Whoever waits for a callee that had all that was left has run out of time itself: nobody is to call again."""
     chain = Chain([await serve_echo() for _ in range(SERVICES)])
 
-    errors = []
     for _ in range(3):
-        with pytest.raises(DeadlineExceeded) as caught:
+        with pytest.raises(DeadlineExceeded):
             await chain.servers[0].stub().Echo(HI, timeout=ALLOWED_S)
-        errors.append(caught.value)
     await chain.is_at_rest.wait()
-    for server in chain.servers:
-        await server.shut_down()
+    spans = await chain.served_since(0)
 
-    told = {(span.attributes or {}).get("error.type") for server in chain.servers for span in server.spans()}
-    assert told == {"DEADLINE_EXCEEDED"}
-    assert {error.callee for error in errors} == {"solo60.example.v1.EchoService/Echo"}
+    assert {(span.attributes or {}).get("error.type") for span in spans} == {"DEADLINE_EXCEEDED"}
 
 
 @settings(max_examples=5_000)
-@given(budget_s=st.floats(0.001, 60), hops=st.integers(1, 4), seed=st.integers(0, 2**32))
-def test_the_time_shrinks_with_every_hop(budget_s: float, hops: int, seed: int) -> None:
+@given(seed=st.integers(0, 2**32))
+def test_the_time_shrinks_with_every_hop(seed: int) -> None:
     """T-b2: over any chain no hop's deadline is later than the one before, and each has a reserve to answer in.
 
     Each hop does work of its own first, then calls under a contract of its own, and the core rounds up what it sends.
     """
     rng = random.Random(seed)  # noqa: S311 - it spreads, and guards nothing
+    budget_s, hops = 10 ** rng.uniform(-3, math.log10(60)), rng.randint(1, 4)
     for _ in range(hops):
         left_s = budget_s * rng.random()
-        given_s = min(time_for_callee(left_s), rng.uniform(0.001, 60))
+        given_s = min(time_for_callee(left_s), 10 ** rng.uniform(-3, math.log10(60)))
         assert given_s <= left_s - 0.010
         assert given_s <= left_s * 0.95 + 1e-9
         if given_s <= 0:
