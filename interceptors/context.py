@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from contracts.policy import Criticality
 from interceptors.client import ClientCall, ClientInterceptor
 from interceptors.errors import CORRELATION_ID
 from interceptors.server import Call, ServerInterceptor
@@ -33,6 +34,7 @@ class CallContext:
     of identity), `deadline` the instant, on the clock of `time.monotonic`, at which it must be over. `replayed` is set
     by a handler that answers with what it answered before to the same idempotency key. `ledger` collects what callees
     say of their deadlines, where a call is being served, and `has_run_out` that one of them used up all of its time.
+    `criticality` is what its own calls inherit, if that is higher than theirs.
     """
 
     correlation_id: str
@@ -43,6 +45,7 @@ class CallContext:
     deadline: float | None = None
     ledger: list[str] | None = None
     has_run_out: bool = False
+    criticality: Criticality = Criticality.SHEDDABLE
 
 
 _current: ContextVar[CallContext | None] = ContextVar("solo60_call_context", default=None)

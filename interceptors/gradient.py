@@ -14,8 +14,9 @@ LEAST = 20
 MOST = 1_000
 WINDOW_S = 0.5
 LEAST_SAMPLES = 10
-# The usual latency is the mean over about this many windows.
+# The usual latency is a mean over about so many windows, and begins as that of the first few.
 USUAL_WINDOWS = 600
+FIRST_WINDOWS = 10
 TOLERANCE = 2.0
 STEEPEST = 0.5
 SMOOTHING = 0.5
@@ -63,8 +64,9 @@ class Gradient:
 
     def _adjust(self, latency_s: float, busiest: int) -> None:
         latency_s = max(latency_s, 1e-6)
-        self._windows = min(self._windows + 1, USUAL_WINDOWS)
-        self._usual_s += (latency_s - self._usual_s) / self._windows
+        self._windows += 1
+        weight = 1 / (self._windows if self._windows <= FIRST_WINDOWS else USUAL_WINDOWS)
+        self._usual_s += (latency_s - self._usual_s) * weight
         if self._usual_s > 2 * latency_s:  # an overload is over: it must not count as usual
             self._usual_s *= 0.95
         if busiest < self.limit / 2:  # what is not used cannot be judged

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PERIOD_S = 0.02
-# As many samples as make an interval of `interceptors.queue_delay`.
-SAMPLES = 5
 # Of a period, the share of processor time from which on the loop is taken to have had no rest; or else a lag, where the
 # machine gives the processor to others.
 BUSY_SHARE = 0.5
@@ -22,18 +19,17 @@ BUSY_LAG_S = 0.005
 class LoopLag:
     """Samples the event loop every 20 ms, for as long as it is asked to; without calls, an idle process stays asleep.
 
-    `standing_s` is the least lag of the last five samples, `is_busy` whether the loop had hardly any rest in the last.
+    Of the last period, `lag_s` is how late its end came, and `is_busy` whether the loop had hardly any rest in it.
     """
 
     def __init__(
         self, now: Callable[[], float] = time.monotonic, processor_s: Callable[[], float] = time.thread_time
     ) -> None:
-        self.standing_s = 0.0
+        self.lag_s = 0.0
         self.is_busy = False
         self.is_sampling = False
         self._now = now
         self._processor_s = processor_s
-        self._samples_s: deque[float] = deque(maxlen=SAMPLES)
         self._is_wanted = False
         self._began_s = 0.0
         self._processor_began_s = 0.0
@@ -57,12 +53,9 @@ class LoopLag:
             self._begin()
         else:
             self.is_sampling = self.is_busy = False
-            self.standing_s = 0.0
-            self._samples_s.clear()
+            self.lag_s = 0.0
 
     def take(self, elapsed_s: float, processor_s: float) -> None:
         """Take in one sample: how long a period lasted, and for how much of it the loop's thread was running."""
-        lag_s = max(0.0, elapsed_s - PERIOD_S)
-        self._samples_s.append(lag_s)
-        self.standing_s = min(self._samples_s) if len(self._samples_s) == SAMPLES else 0.0
-        self.is_busy = processor_s > BUSY_SHARE * elapsed_s or lag_s > BUSY_LAG_S
+        self.lag_s = max(0.0, elapsed_s - PERIOD_S)
+        self.is_busy = processor_s > BUSY_SHARE * elapsed_s or self.lag_s > BUSY_LAG_S

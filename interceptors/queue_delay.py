@@ -1,39 +1,60 @@
 """Queue delay: tells a queue that stands from one that comes and goes.
 
-CoDel (RFC 8289) sees that a burst makes some wait, but a standing queue makes all wait: the least delay within an
-interval is what the queue costs without being of use. This is its estimator; what to refuse is decided elsewhere.
+CoDel (RFC 8289) sees that a burst makes some wait, but a standing queue makes all wait: a queue stands once even the
+least delay of a whole interval is above its target. Here it stands until the mean delay of an interval is below half of
+the target: where the delay is held at the target by refusing calls, it must not be taken for healed.
 
-    >>> delay = StandingDelay(interval_s=0.1)
-    >>> [delay.observe(0.030, now_s=now_s) for now_s in (1.00, 1.05, 1.11)]
-    [0.0, 0.0, 0.03]
+    >>> delay = QueueDelay(targets_s=[0.02], interval_s=0.1)
+    >>> [delay.observe(0.030, now_s=now_s)[0] for now_s in (1.00, 1.05, 1.11)]
+    [False, False, True]
 """
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 INTERVAL_S = 0.1
+HEALED = 0.5
 
 
-class StandingDelay:
-    """The least delay of the last whole interval, in seconds; 0.0 while there is none, or where calls are too few."""
+class QueueDelay:
+    """Tells for each of `targets_s` whether the queue stands above it; after a pause of the calls it stands no more.
 
-    def __init__(self, interval_s: float = INTERVAL_S) -> None:
+    Times are of a clock that never goes back.
+    """
+
+    def __init__(self, targets_s: Sequence[float], interval_s: float = INTERVAL_S) -> None:
+        self.stands = [False] * len(targets_s)
+        self._targets_s = tuple(targets_s)
         self._interval_s = interval_s
-        self._ends_s = float("-inf")
-        self._least_s = 0.0
-        self._standing_s = 0.0
+        self._begin(-math.inf)
 
-    def observe(self, delay_s: float, now_s: float) -> float:
-        """Take in how long a call has waited and return the standing delay."""
-        standing_s = self.at(now_s)
-        self._least_s = min(self._least_s, delay_s)
-        return standing_s
+    def _begin(self, now_s: float) -> None:
+        self._ends_s = now_s + self._interval_s
+        self._least_s = math.inf
+        self._sum_s = 0.0
+        self._calls = 0
 
-    def at(self, now_s: float) -> float:
-        """Return the standing delay at `now_s`, which comes from a clock that never goes back."""
+    def observe(self, delay_s: float, now_s: float) -> list[bool]:
+        """Take in how long a call has waited; return `stands`, in the order of the targets."""
         if now_s >= self._ends_s:
-            # After a pause, of the calls or of the machine, the delays before it say nothing.
-            follows = now_s < self._ends_s + self._interval_s and self._least_s < float("inf")
-            self._standing_s = self._least_s if follows else 0.0
-            self._least_s = float("inf")
-            self._ends_s = now_s + self._interval_s
-        return self._standing_s
+            self._judge(is_pause=now_s >= self._ends_s + self._interval_s)
+            self._begin(now_s)
+        self._least_s = min(self._least_s, delay_s)
+        self._sum_s += delay_s
+        self._calls += 1
+        return self.stands
+
+    def _judge(self, *, is_pause: bool) -> None:
+        if is_pause:  # of the calls or of the machine: what was before it says nothing
+            self.stands = [False] * len(self._targets_s)
+            return
+        mean_s = self._sum_s / self._calls
+        self.stands = [
+            self._least_s > target_s or (stands and mean_s > HEALED * target_s)
+            for stands, target_s in zip(self.stands, self._targets_s, strict=True)
+        ]

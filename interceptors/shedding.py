@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from contracts.errors import DeadlineExceeded, Overloaded
-from contracts.policy import Criticality
 from interceptors.criticality import criticality_of
 from interceptors.deadline import TIMEOUT_MS
 from interceptors.gradient import Gradient
 from interceptors.loop_lag import LoopLag
-from interceptors.queue_delay import INTERVAL_S, StandingDelay
+from interceptors.queue_delay import INTERVAL_S, QueueDelay
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from contracts.method import Method
+    from contracts.policy import Criticality
     from interceptors.server import Proceed
 
 PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
@@ -37,8 +37,9 @@ QUEUE_DELAY_S = 0.02
 # gRPC's core rounds longer deadlines up by more than the delays that matter here.
 LONGEST_EXACT_TIMEOUT_S = 10.0
 # Of the standing queue delay at which NORMAL calls are refused, and of the calls of one method under way at once.
-DELAY_SHARE = {Criticality.SHEDDABLE: 0.5, Criticality.NORMAL: 1.0, Criticality.CRITICAL: 5.0}
-CONCURRENCY_SHARE = {Criticality.SHEDDABLE: 0.8, Criticality.NORMAL: 1.0, Criticality.CRITICAL: 2.0}
+# Each for SHEDDABLE, NORMAL, CRITICAL: the levels' numbers are 1, 2, 3.
+DELAY_SHARES = (0.5, 1.0, 5.0)
+CONCURRENCY_SHARES = (0.8, 1.0, 2.0)
 LOG_PERIOD_S = 1.0
 
 _log = structlog.stdlib.get_logger("solo60.shedding")
@@ -66,10 +67,10 @@ class ServerShedding(ServerInterceptor):
         rng: random.Random | None = None,
     ) -> None:
         self._never_shed = frozenset(never_shed)
-        self._targets_s = {level: share * queue_delay_s for level, share in DELAY_SHARE.items()}
+        self._targets_s = [share * queue_delay_s for share in DELAY_SHARES]
         self._now = now
         self._rng = rng or random.Random()  # noqa: S311 - it spreads retries, no secret
-        self._queue = StandingDelay()
+        self._queue = QueueDelay(self._targets_s)
         self._loop = LoopLag()
         self._gradients: dict[str, Gradient] = {}
         self._shed: Counter[str] = Counter()
@@ -84,26 +85,25 @@ class ServerShedding(ServerInterceptor):
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         began_s, level = self._now(), criticality_of(call)
-        delay_s = self._standing_delay_of(call, began_s)
-        if delay_s > self._targets_s[level]:
-            self._refuse(level, delay_s)
+        if self._has_waited_too_long(call, level, began_s):
+            self._refuse(level)
         gradient = self._gradients.get(call.method.path)
         if gradient is None:
             return await proceed(call)
-        if gradient.in_flight >= gradient.limit * CONCURRENCY_SHARE[level]:
-            self._refuse(level, 0.0)
+        if gradient.in_flight >= gradient.limit * CONCURRENCY_SHARES[level - 1]:
+            self._refuse(level)
         return await self._measured(gradient, call, proceed, began_s)
 
-    def _standing_delay_of(self, call: Call, now_s: float) -> float:
-        """Return for how long calls have to wait now, whatever they are, and this one has waited too."""
-        loop = self._loop
+    def _has_waited_too_long(self, call: Call, level: Criticality, now_s: float) -> bool:
+        loop, queue = self._loop, self._queue
         loop.keep_sampling()
         waited_s = waited_before_arrival_s(call)
-        if waited_s is None:
-            return max(self._queue.at(now_s), loop.standing_s)
-        if not loop.is_busy:  # it waited elsewhere: for its connection, or in a busy caller
+        if waited_s is None and loop.lag_s < self._targets_s[0]:
+            return queue.stands[level - 1]
+        if waited_s is None or not loop.is_busy:  # it waited elsewhere: for its connection, or in a busy caller
             waited_s = 0.0
-        return max(min(self._queue.observe(waited_s, now_s), waited_s), loop.standing_s)
+        delay_s = max(waited_s, loop.lag_s)
+        return queue.observe(delay_s, now_s)[level - 1] and delay_s > self._targets_s[level - 1]
 
     async def _measured(self, gradient: Gradient, call: Call, proceed: Proceed, began_s: float) -> bytes | None:
         latency_s: float | None = None
@@ -118,14 +118,13 @@ class ServerShedding(ServerInterceptor):
             gradient.leave(latency_s, self._now())
         return reply
 
-    def _refuse(self, level: Criticality, delay_s: float) -> NoReturn:
+    def _refuse(self, level: Criticality) -> NoReturn:
         self._shed[level.name.lower()] += 1
         if not self._is_logging:
             self._is_logging = True
             # The line is about many calls: it carries no correlation id.
             asyncio.get_running_loop().call_soon(self._log_shed, context=Context())
-        retry_after_s = max(INTERVAL_S, delay_s) * self._rng.uniform(1, 2)
-        raise Overloaded(retry_after_s=retry_after_s)
+        raise Overloaded(retry_after_s=INTERVAL_S * self._rng.uniform(1, 3))
 
     def _log_shed(self) -> None:
         self._is_logging = bool(self._shed)

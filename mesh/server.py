@@ -14,6 +14,7 @@ from contracts.method import methods_of
 from interceptors.access_log import ServerAccessLog
 from interceptors.api_key import ServerApiKey
 from interceptors.context import ServerContext
+from interceptors.criticality import ServerCriticality
 from interceptors.deadline import ServerDeadline
 from interceptors.deprecation import ServerDeprecation
 from interceptors.errors import ServerErrors
@@ -22,6 +23,7 @@ from interceptors.idle import ServerIdle
 from interceptors.metrics import ServerMetrics
 from interceptors.rate_limit import ServerRateLimit
 from interceptors.server import ServerChain, ServerInterceptor
+from interceptors.shedding import ServerShedding
 from interceptors.tracing import ServerTracing
 from interceptors.validation import ServerValidation
 from mesh.config import SettingsError
@@ -52,6 +54,8 @@ def server_interceptors(
         ServerErrors(),
         ServerContext(),
         ServerMetrics(registry, GRPC_SERVICES),
+        ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s),
+        ServerCriticality(),
         ServerTracing(trace.get_tracer_provider(), GRPC_SERVICES),
         ServerAccessLog(
             log_requests=settings.log_requests,
