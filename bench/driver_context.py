@@ -7,31 +7,24 @@ from typing import TYPE_CHECKING, NoReturn
 
 import grpc.aio
 
-from bench.place import own_key
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     Metadata = Sequence[tuple[str, str | bytes]]
 
 TIMEOUT_S = 2.0
-METADATA = (
-    ("user-agent", "h2load"),
-    ("x-timeout-ms", "2000"),
-    ("x-correlation-id", "0123456789abcdef0123456789abcdef"),
-    ("x-api-key", own_key()),
-)
 
 
 class DriverContext:
-    """The context of a call from a client on this machine, with two seconds to go."""
+    """The context of a call that came with `metadata` from a client on this machine, with two seconds to go."""
 
-    def __init__(self) -> None:
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
         self._ends = time.monotonic() + TIMEOUT_S
         self._trailing: Metadata = ()
 
     def invocation_metadata(self) -> Metadata:
-        return METADATA
+        return self._metadata
 
     def time_remaining(self) -> float:
         return self._ends - time.monotonic()

@@ -39,3 +39,12 @@ def prepare() -> None:
 def own_key() -> str:
     """Return the key that the callers of this run send."""
     return KEY.read_text(encoding="utf-8")
+
+
+def request_metadata() -> tuple[tuple[str, str], ...]:
+    """Return what our own client sends with each call, but for the trace: so the server chooses what is traced."""
+    return (
+        ("x-timeout-ms", "2000"),
+        ("x-correlation-id", "0123456789abcdef0123456789abcdef"),
+        ("x-api-key", own_key()),
+    )

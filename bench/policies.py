@@ -20,7 +20,7 @@ import grpc.aio
 import uvloop
 
 from bench.driver_context import DriverContext
-from bench.place import FOLDER, KEYRING, PATH, TEXT
+from bench.place import FOLDER, KEYRING, PATH, TEXT, request_metadata
 from bench.servers.echo import echo
 from bench.spans import count_spans
 from bench.tally import Tally, reset_tally
@@ -92,11 +92,11 @@ async def compose(chain: Sequence[ServerInterceptor]) -> Serve:
 
 async def time_of(serve: Serve, calls: int) -> float:
     """Return the processor time of one call in microseconds."""
-    request = EchoRequest(text=TEXT).SerializeToString()
+    request, metadata = EchoRequest(text=TEXT).SerializeToString(), request_metadata()
     loop = asyncio.get_running_loop()
     began = time.thread_time_ns()
     for _ in range(calls):
-        await loop.create_task(serve(request, DriverContext()))  # type: ignore[arg-type]  # it is a coroutine
+        await loop.create_task(serve(request, DriverContext(metadata)))  # type: ignore[arg-type]  # it is a coroutine
     return (time.thread_time_ns() - began) / calls / 1000
 
 

@@ -64,7 +64,16 @@ def write_json(run: Run, path: Path) -> None:
 
 def write_page(run: Run, path: Path) -> None:
     """Replace, in the page at `path`, what stands between `<!-- bench NAME -->` and `<!-- end -->`, by this run's."""
-    sections = {
+    page = path.read_text(encoding="utf-8")
+    for name, text in _sections(run).items():
+        before, begin, rest = page.partition(f"<!-- bench {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        page = f"{before}{begin}{text}\n{end}{after}"
+    path.write_text(page, encoding="utf-8")
+
+
+def _sections(run: Run) -> dict[str, str]:
+    return {
         "machine": "\n".join(f"- {what}: {value}" for what, value in run.machine.items()),
         "rows": _markdown(HEADINGS, _row_cells(run)) + _left_out(run),
         "targets": _markdown(("calls per second of", "at least", "measured", ""), _target_cells(run)),
@@ -72,12 +81,6 @@ def write_page(run: Run, path: Path) -> None:
         "client": _markdown(("", "calls/s", "client CPU µs/call"), _client_cells(run)),
         "shares": _markdown(("", *run.shares), _share_cells(run)),
     }
-    page = path.read_text(encoding="utf-8")
-    for name, text in sections.items():
-        before, begin, rest = page.partition(f"<!-- bench {name} -->\n")
-        _, end, after = rest.partition("<!-- end -->")
-        page = f"{before}{begin}{text}\n{end}{after}"
-    path.write_text(page, encoding="utf-8")
 
 
 def show(run: Run) -> None:

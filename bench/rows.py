@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.place import GRPC_BODY, JSON_BODY, PATH, PROTO_BODY, own_key
+from bench.place import GRPC_BODY, JSON_BODY, PATH, PROTO_BODY, own_key, request_metadata
 
 SAMPLED_PERCENT = (0, 10, 100)
 
@@ -102,12 +102,6 @@ def _grpc(name: str, label: str, module: str, *arguments: str, logs_calls: bool 
 
 
 def _grpc_headers() -> tuple[str, ...]:
-    """Return what our own client sends with each call; the bare rows get it too."""
-    return (
-        "content-type: application/grpc",
-        "te: trailers",
-        "grpc-timeout: 2S",
-        "x-timeout-ms: 2000",
-        "x-correlation-id: 0123456789abcdef0123456789abcdef",
-        f"x-api-key: {own_key()}",
-    )
+    """Return the headers of a call; the bare rows get the same."""
+    metadata = (f"{name}: {value}" for name, value in request_metadata())
+    return ("content-type: application/grpc", "te: trailers", "grpc-timeout: 2S", *metadata)

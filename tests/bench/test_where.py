@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from bench.where import ENGINE, count_parts
+
+
+def test_a_sample_counts_for_the_innermost_of_our_modules() -> None:
+    """What a module has others do is its own; the handler and the engine have a line each, other threads none here."""
+    ours = "main (a.py:1);serve (interceptors/server.py:2);intercept (interceptors/access_log.py:3)"
+    counts = count_parts(
+        [
+            f"{ours};dumps (json/__init__.py:4) 5",
+            f"{ours} 2",
+            f"{ours};Echo (bench/servers/echo.py:4) 1",
+            "main (a.py:1);run (uvloop/__init__.py:2) 3",
+            "Thread._bootstrap (threading.py:1);worker (export.py:2) 9",
+        ]
+    )
+
+    assert counts == {"`access_log`": 7, "handler": 1, ENGINE: 3}
