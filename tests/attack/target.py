@@ -1,0 +1,222 @@
+"""A target: the echo service behind the whole chain in a process of its own, and what it says about itself.
+
+    python -m tests.attack.target FOLDER          # serves until its standard input closes
+
+`Target` starts one and connects to it. What the process keeps (handlers at once, tasks, spans, calls) it tells whoever
+connects to the socket in its folder; its log is there too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import socket
+import subprocess
+import sys
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc.aio
+import psutil
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+
+from contracts.service_config import service_config
+from interceptors.client import ClientCall as OutgoingCall
+from interceptors.client import client_chain
+from interceptors.keyring import Keyring, mint_key, record_of_key
+from interceptors.server import Call
+from mesh.channel import channel_options, client_interceptors
+from mesh.config import Settings, child_environment, load_settings
+from mesh.health import Health
+from mesh.process import _new_event_loop
+from mesh.server import MeshServer, server_interceptors
+from mesh.service import Service
+from mesh.telemetry import set_up_logging
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
+from tests.support.echo import SCOPES, EchoServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+
+    from interceptors.client import ClientInterceptor
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+
+ECHO_SERVICE = echo_pb2.DESCRIPTOR.services_by_name["EchoService"]
+CALLER = "tester"
+HANDLER_TAKES_S = 0.002
+START_S = 60.0
+
+
+class OpenSpans(SpanProcessor):
+    """Counts the spans that have begun and not ended."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - as the SDK calls it
+        self.now += 1
+
+    def on_end(self, span: ReadableSpan) -> None:  # noqa: ARG002 - as the SDK calls it
+        self.now -= 1
+
+
+class CountingServicer(EchoServicer):
+    """The echo service, which knows how many of its handlers are at work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_work = 0
+        self.most_at_work = 0
+
+    async def hook(self) -> None:
+        """Take a moment, as real work does."""
+        self.at_work += 1
+        self.most_at_work = max(self.most_at_work, self.at_work)
+        try:
+            await asyncio.sleep(HANDLER_TAKES_S)
+        finally:
+            self.at_work -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a target holds at one moment, and the most handlers it ever had at work at once."""
+
+    at_work: int
+    most_at_work: int
+    tasks: int
+    open_spans: int
+    calls: int
+
+
+class Target:
+    """A running target; `memory` and `files` are its process's."""
+
+    def __init__(self, folder: Path, key: str, process: subprocess.Popen[bytes], port: int) -> None:
+        self.log = folder / "log.jsonl"
+        self.key = key
+        self.port = port
+        self.address = f"127.0.0.1:{port}"
+        self._status_socket = folder / "status"
+        self._process = process
+        self._measured = psutil.Process(process.pid)
+
+    @classmethod
+    @contextmanager
+    def started(cls, folder: Path, **settings: object) -> Iterator[Target]:
+        """Start a target for the time of the context; its memory and log stand in `folder` alone."""
+        key = mint_key("test")
+        (folder / "key").write_text(key)
+        with (
+            (folder / "log.jsonl").open("wb") as log,
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.attack.target", str(folder)],
+                env=child_environment(data_dir=folder, **settings),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            ) as process,
+        ):
+            try:
+                yield cls(folder, key, process, _port_of(folder, process))
+            finally:
+                process.kill()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process still runs."""
+        return self._process.poll() is None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Its resident memory now."""
+        return int(self._measured.memory_info().rss)
+
+    @property
+    def files(self) -> int:
+        """Its open file descriptors now."""
+        return int(self._measured.num_fds())
+
+    def kept(self) -> Kept:
+        """Ask the process what it holds, once it has collected its garbage."""
+        with socket.socket(socket.AF_UNIX) as status:
+            status.settimeout(START_S)
+            status.connect(str(self._status_socket))
+            with status.makefile("rb") as answer:
+                return Kept(**json.loads(answer.read()))
+
+    @asynccontextmanager
+    async def stub(self) -> AsyncIterator[EchoServiceAsyncStub]:
+        """Connect as a service does, with the whole client chain and the policy of the contract."""
+        interceptors: list[ClientInterceptor] = client_interceptors(load_settings(), lambda: self.key)
+        async with grpc.aio.insecure_channel(
+            self.address,
+            interceptors=client_chain(interceptors),
+            options=channel_options(service_config(ECHO_SERVICE)),
+        ) as channel:
+            yield EchoServiceStub(channel)
+
+
+def _port_of(folder: Path, process: subprocess.Popen[bytes]) -> int:
+    port = folder / "port"
+    while not port.exists():
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError((folder / "log.jsonl").read_text())
+    return int(port.read_text())
+
+
+async def serve(folder: Path) -> None:
+    """Serve until standard input closes."""
+    settings = load_settings()
+    set_up_logging(settings, "echo")
+    spans = OpenSpans()
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(spans)
+    trace.set_tracer_provider(tracers)
+    servicer = CountingServicer()  # type: ignore[abstract]  # Promise is but promised
+    health = Health(ECHO_SERVICE.full_name)
+    server = _server(servicer, settings, health, (folder / "key").read_text())
+    await health.say(serving=True)
+    await server.start("127.0.0.1:0")
+
+    async def tell(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        gc.collect()
+        calls = sum(isinstance(each, Call | OutgoingCall) for each in gc.get_objects())
+        kept = {"tasks": len(asyncio.all_tasks()), "open_spans": spans.now, "calls": calls}
+        writer.write(json.dumps({"at_work": servicer.at_work, "most_at_work": servicer.most_at_work, **kept}).encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_unix_server(tell, folder / "status"):
+        unfinished = folder / "port.new"
+        unfinished.write_text(str(server.port))
+        unfinished.rename(folder / "port")
+        await asyncio.to_thread(sys.stdin.buffer.read)
+    await server.stop(0)
+
+
+def _server(servicer: CountingServicer, settings: Settings, health: Health, key: str) -> MeshServer:
+    keyring = Keyring([record_of_key(key, CALLER, SCOPES)])
+
+    @asynccontextmanager
+    async def unused(_runtime: object) -> AsyncIterator[object]:
+        yield servicer
+
+    service = Service("echo", ECHO_SERVICE, add_EchoServiceServicer_to_server, unused, Path())
+    return MeshServer(service, servicer, health, server_interceptors(settings, lambda: keyring), settings.engine)
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        runner.run(serve(Path(sys.argv[1])))

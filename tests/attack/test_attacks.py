@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from solo60.example.v1.echo_pb2 import EchoRequest
+from tests.attack.attacks import ATTACKS, Attack
+from tests.attack.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+
+pytestmark = pytest.mark.system
+
+ENGINES = ("grpcio", "native")
+LARGEST_GROWTH_BYTES = 64 * 1024 * 1024
+# The most streams of one connection; each attack that calls does so on one connection at a time.
+MOST_STREAMS = 100
+PAUSE_S = 0.01
+PATIENCE_S = 30.0
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """One target for each engine, attacked by every test in turn."""
+    with Target.started(tmp_path_factory.mktemp("target"), engine=request.param) as target:
+        yield target
+
+
+class Neighbour:
+    """A well-behaved client, and the memory of the target that it has seen."""
+
+    def __init__(self, target: Target, stub: EchoServiceAsyncStub) -> None:
+        self._target = target
+        self._stub = stub
+        self.times_s: list[float] = []
+        self.most_memory_bytes = 0
+
+    async def call(self) -> None:
+        """Make one call, which must succeed."""
+        began = time.perf_counter()
+        answer = await self._stub.Echo(EchoRequest(text="hi"))
+        assert answer.text == "hi"
+        self.times_s.append(time.perf_counter() - began)
+        self.most_memory_bytes = max(self.most_memory_bytes, self._target.memory_bytes)
+
+    async def call_on(self) -> None:
+        """Call until cancelled."""
+        while True:
+            await self.call()
+            await asyncio.sleep(PAUSE_S)
+
+
+@asynccontextmanager
+async def neighbour_of(target: Target) -> AsyncIterator[Neighbour]:
+    """Let a neighbour call for the time of the context; raise what its calls have raised."""
+    async with target.stub() as stub:
+        neighbour = Neighbour(target, stub)
+        await neighbour.call()
+        calling = asyncio.create_task(neighbour.call_on())
+        try:
+            yield neighbour
+        finally:
+            calling.cancel()
+            await asyncio.wait([calling])
+        if not calling.cancelled():
+            calling.result()
+
+
+async def all_over(target: Target) -> None:
+    """Wait until no handler of an attack is at work and its connections are gone."""
+    async with asyncio.timeout(PATIENCE_S):
+        while target.kept().at_work:  # noqa: ASYNC110 - the target is another process
+            await asyncio.sleep(PAUSE_S)
+
+
+async def assault(target: Target, attack: Attack, times: int) -> Neighbour:
+    """Attack, and assert that nobody is worse off."""
+    memory_bytes = target.memory_bytes
+    async with neighbour_of(target) as neighbour:
+        await asyncio.to_thread(attack.run, target, times)
+        await neighbour.call()
+    await all_over(target)
+
+    assert target.is_alive
+    assert max(neighbour.most_memory_bytes, target.memory_bytes) - memory_bytes <= LARGEST_GROWTH_BYTES
+    assert target.kept().most_at_work <= MOST_STREAMS + 1
+    return neighbour
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_an_attack_harms_nobody(target: Target, name: str) -> None:
+    """T-j2, short: the process lives, its memory and its handlers stay bounded, and a neighbour's calls all succeed."""
+    await assault(target, ATTACKS[name], ATTACKS[name].short)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_a_long_attack_harms_nobody(target: Target, name: str) -> None:
+    """T-j2, long: 50,000 resets, 2,000 idle connections, 216 MB of headers; each is over within a minute."""
+    neighbour = await assault(target, ATTACKS[name], ATTACKS[name].long)
+
+    times_s = sorted(neighbour.times_s)
+    print(f"{name}: {len(times_s)} calls beside it, p99 {times_s[len(times_s) * 99 // 100] * 1000:.0f} ms")  # noqa: T201 - for who runs it with -s

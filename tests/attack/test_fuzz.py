@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+import psutil
+import pytest
+
+from contracts.method import Method, methods_of
+from contracts.services import SERVICES
+from mesh.local_keys import OPERATOR
+from tests.attack.fuzz import ALLOWED_CODES, FOREIGN_TEXT, LARGEST_MESSAGE_BYTES, Request, requests
+from tests.attack.target import ECHO_SERVICE, Target
+from tests.support.local_mesh import LocalMesh, family_of
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.system
+
+SHORT, LONG = 1_000, 10_000
+CALLS_AT_ONCE = 8
+LARGEST_GROWTH_BYTES = 64 * 1024 * 1024
+SHAPES: dict[tuple[bool, bool], Callable[..., Any]] = {
+    (False, False): grpc.aio.Channel.unary_unary,
+    (False, True): grpc.aio.Channel.unary_stream,
+    (True, False): grpc.aio.Channel.stream_unary,
+    (True, True): grpc.aio.Channel.stream_stream,
+}
+
+
+class Outcomes:
+    """How the calls of one run ended, and what was wrong with that."""
+
+    def __init__(self) -> None:
+        self.codes: Counter[str] = Counter()
+        self.faults: list[str] = []
+
+    def add(self, request: Request, code: grpc.StatusCode, message: str) -> None:
+        """Note how one call ended."""
+        self.codes[code.name] += 1
+        if code not in ALLOWED_CODES or FOREIGN_TEXT.search(message) or len(message.encode()) > LARGEST_MESSAGE_BYTES:
+            self.faults.append(
+                f"{request.path} {code.name} {message!r} for {request.message[:80]!r} {request.metadata}"
+            )
+
+
+async def send(channel: grpc.aio.Channel, request: Request, method: Method | None, outcomes: Outcomes) -> None:
+    """Call with raw bytes, in the shape that the method has."""
+    shape = (method.request_streaming, method.response_streaming) if method else (False, False)
+    call: Any = SHAPES[shape](channel, request.path)
+    content = iter([request.message] * 2) if shape[0] else request.message
+    try:
+        answer = call(content, metadata=request.metadata, timeout=request.timeout_s)
+        if shape[1]:
+            async for _ in answer:
+                pass
+        else:
+            await answer
+    except grpc.aio.AioRpcError as error:
+        outcomes.add(request, error.code(), error.details() or "")
+    else:
+        outcomes.add(request, grpc.StatusCode.OK, "")
+
+
+async def send_all(addresses: dict[str, str], to_send: list[Request], methods: dict[str, Method]) -> Outcomes:
+    """Send every request to the address of its service, a few at a time."""
+    outcomes = Outcomes()
+    turns = asyncio.Semaphore(CALLS_AT_ONCE)
+    channels = {name: grpc.aio.insecure_channel(address) for name, address in addresses.items()}
+    some = next(iter(channels.values()))
+
+    async def take_turn(request: Request) -> None:
+        async with turns:
+            service = request.path.strip("/").partition("/")[0]
+            await send(channels.get(service, some), request, methods.get(request.path), outcomes)
+
+    await asyncio.gather(*map(take_turn, to_send))
+    for channel in channels.values():
+        await channel.close()
+    return outcomes
+
+
+@pytest.fixture(scope="module")
+def seed() -> int:
+    """Choose a seed; a failing test prints it."""
+    seed = time.time_ns() % 2**32
+    print(f"seed {seed}")  # noqa: T201 - to repeat a failure
+    return seed
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[tuple[LocalMesh, subprocess.Popen[bytes]]]:
+    """All services as processes of their own, for this module's junk."""
+    with LocalMesh.in_new_folder() as mesh:
+        yield mesh, mesh.up(log_requests=True, rate_limit_factor=1000)
+
+
+def seeded(seed: int) -> Random:
+    """Return chance that repeats itself."""
+    return Random(seed)  # noqa: S311 - nothing is kept secret with it
+
+
+def malformed_lines(log: Path) -> list[str]:
+    """Return the lines of a log that are not one JSON object written by the mesh."""
+    return [line for line in log.read_text("utf-8").splitlines() if not _is_whole(line)]
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        return "service" in json.loads(line)
+    except (ValueError, TypeError):
+        return False
+
+
+async def fuzz_mesh(mesh: LocalMesh, process: subprocess.Popen[bytes], seed: int, number: int) -> None:
+    """Send so many requests to the seven services and assert that none came to harm or told more than it may."""
+    methods = {method.path: method for service in SERVICES.values() for method in methods_of(service)}
+    addresses = {service.full_name: mesh.settings.url_of(name) for name, service in SERVICES.items()}
+    key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
+    services = family_of(process)
+    await send_all(addresses, requests(seeded(seed), key, 200), methods)  # warms up
+    memory_bytes = {each.pid: each.memory_info().rss for each in services if "services." in " ".join(each.cmdline())}
+    assert len(memory_bytes) == len(SERVICES)
+
+    outcomes = await send_all(addresses, requests(seeded(seed + 1), key, number), methods)
+
+    assert outcomes.faults == []
+    assert outcomes.codes["INVALID_ARGUMENT"] > number / 10
+    grown = {pid: psutil.Process(pid).memory_info().rss - before for pid, before in memory_bytes.items()}
+    assert max(grown.values()) <= LARGEST_GROWTH_BYTES
+    for log in mesh.settings.log_folder.glob("*.jsonl"):
+        assert malformed_lines(log) == []
+        assert "internal error" not in log.read_text()
+
+
+async def test_no_request_shakes_a_service(mesh: tuple[LocalMesh, subprocess.Popen[bytes]], seed: int) -> None:
+    """T-i10, short: 1,000 hostile requests get allowed codes and short texts of ours, and each log line is our own."""
+    await fuzz_mesh(*mesh, seed, SHORT)
+
+
+@pytest.mark.soak
+async def test_no_request_of_very_many_shakes_a_service(
+    mesh: tuple[LocalMesh, subprocess.Popen[bytes]], seed: int
+) -> None:
+    """T-i10, long: 10,000 requests, more than 200 for every method."""
+    await fuzz_mesh(*mesh, seed, LONG)
+
+
+async def fuzz_echo(folder: Path, seed: int, number: int, engine: str) -> None:
+    """Do the same to every shape of call, on one engine."""
+    methods = {method.path: method for method in methods_of(ECHO_SERVICE)}
+    with Target.started(folder, engine=engine, log_requests=True) as target:
+        addresses = {ECHO_SERVICE.full_name: target.address}
+        to_send = requests(seeded(seed), target.key, number, list(methods.values()))
+
+        outcomes = await send_all(addresses, to_send, methods)
+
+        assert target.is_alive
+        assert outcomes.faults == []
+        assert malformed_lines(target.log) == []
+        assert target.kept().at_work == 0
+
+
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
+async def test_no_request_shakes_any_shape(tmp_path: Path, seed: int, engine: str) -> None:
+    """T-i10: unary and streams alike, on both engines."""
+    await fuzz_echo(tmp_path, seed, SHORT // 2, engine)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
+async def test_no_request_of_very_many_shakes_any_shape(tmp_path: Path, seed: int, engine: str) -> None:
+    """T-i10, long."""
+    await fuzz_echo(tmp_path, seed, LONG, engine)
