@@ -34,6 +34,9 @@ HANDSHAKE_TIMEOUT_S = 5
 # A client may ask no more often whether the connection still lives, and is warned twice. Ours asks every 90 s.
 PING_INTERVAL_S = 60
 PING_STRIKES = 2
+# So many calls may wait until Python takes them, also those that their callers have reset meanwhile. Beyond it the core
+# cancels calls at random, of any connection: at its own limit of 1,000 a few peers that reset calls harm all others.
+PENDING_CALLS = 20_000
 
 _COMMON: Options = (
     # Without this a second process would share the port of the first and take half of its calls.
@@ -51,6 +54,8 @@ _GRPCIO_ONLY: Options = (
     ("grpc.max_connection_age_grace_ms", CONNECTION_AGE_GRACE_S * 1000),
     ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_S * 1000),
     ("grpc.http2.max_ping_strikes", PING_STRIKES),
+    ("grpc.server.max_pending_requests", PENDING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
 )
 # What each engine is told where nobody asks for something else.
 SERVER_OPTIONS: dict[Engine, Options] = {"grpcio": (*_COMMON, *_GRPCIO_ONLY), "native": _COMMON}
