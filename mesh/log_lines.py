@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ class LogLines(logging.Handler):
         super().__init__()
         self._stream = stream
         self._service = service
+        self._writing = threading.Lock()
 
     def write_call(self, facts: Mapping[str, object]) -> None:
         """Write the facts of one call, as the access log gives them, with the keys of all other lines."""
@@ -49,8 +51,10 @@ class LogLines(logging.Handler):
 
     def _write(self, line: bytes) -> None:
         try:
-            self._stream.write(line)
-            self._stream.flush()
+            with self._writing:
+                while line:  # standard output without a buffer may take a part, and lets others write between two
+                    line = line[self._stream.write(line) or len(line) :]
+                self._stream.flush()
         except (OSError, ValueError):  # nothing is left to say it to
             pass
 

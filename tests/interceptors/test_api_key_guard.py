@@ -67,8 +67,10 @@ class Door:
 
     async def knock(self, key: str) -> str:
         """Call with `key`; return the answer."""
-        interceptors = client_chain([])
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", interceptors=interceptors) as channel:
+        own_connection = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(
+            f"127.0.0.1:{self.port}", own_connection, interceptors=client_chain([])
+        ) as channel:
             return (await EchoServiceStub(channel).Echo(HI, metadata=(("x-api-key", key),))).text
 
 

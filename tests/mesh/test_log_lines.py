@@ -6,9 +6,9 @@ import logging
 import os
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,9 +21,6 @@ from interceptors.errors import CORRELATION_ID
 from mesh.log_lines import LogLines, json_line
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.test_server import serving
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HOSTILE = 'a\r\nb\x1b[2J\x0b\x1c\x85\x9b31m\u2028\u2029\u202e"}\n{"event": "call"}\ud800'
 LEVELS_AND_A_CRASH = """
@@ -114,26 +111,25 @@ async def test_no_metadata_makes_a_second_line() -> None:
     assert header not in line
 
 
-def test_lines_of_all_threads_stay_whole(tmp_path: Path) -> None:
-    """T-i11: those of the access log and those of loggers, however long, in one file."""
-    with (tmp_path / "log").open("wb") as stream:
-        lines = LogLines(stream, "gym")
-        logger = logging.Logger("ours")  # noqa: LOG001 - one that has no part in this process's own logging
-        logger.addHandler(lines)
-        lines.setFormatter(logging.Formatter('{"event": "%(message)s"}'))
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_lines_of_all_threads_stay_whole(buffering: int) -> None:
+    """T-i11: those of the access log and those of loggers, however long, in one pipe, with and without a buffer."""
+    reader, writer = os.pipe()
+    with ThreadPoolExecutor(5) as threads, os.fdopen(reader, "rb") as output:
+        reading = threads.submit(output.read)
+        with os.fdopen(writer, "wb", buffering=buffering) as stream:
+            lines = LogLines(stream, "gym")
+            lines.setFormatter(logging.Formatter('{"event": "%(message)s"}'))
+            logger = logging.Logger("ours")  # noqa: LOG001 - one that has no part in this process's own logging
+            logger.addHandler(lines)
 
-        def write(number: int) -> None:
-            for size in range(0, 20_000, 200):
-                lines.write_call({"note": str(number) * size})
-                logger.warning(str(number) * size)
+            def write(number: int) -> None:
+                for size in range(0, 20_000, 200):
+                    lines.write_call({"note": str(number) * size})
+                    logger.warning(str(number) * size)
 
-        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    written = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+            list(threads.map(write, range(4)))
+        written = [json.loads(line) for line in reading.result().splitlines()]
     assert len(written) == 4 * 100 * 2
 
 
@@ -154,7 +150,11 @@ def test_a_stream_that_takes_no_more_stops_nobody() -> None:
 def test_a_crash_loses_no_line_of_its_level(level: str, expected: list[str]) -> None:
     """S4: each line is out before its call returns, in order, with the same keys whoever wrote it."""
     done = subprocess.run(
-        [sys.executable, "-c", LEVELS_AND_A_CRASH, level], check=False, capture_output=True, text=True
+        [sys.executable, "-c", LEVELS_AND_A_CRASH, level],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
     )
 
     lines = [json.loads(line) for line in done.stdout.splitlines()]
