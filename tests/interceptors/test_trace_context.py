@@ -35,6 +35,7 @@ headers = st.one_of(
             PARENT,
             PARENT[:-2] + "00",
             PARENT[:-2] + "ff",
+            PARENT[:-2] + "0A",
             f" {PARENT}\t",
             f"{PARENT}-more",
             PARENT.upper(),
