@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from structlog.testing import capture_logs
+
+from contracts.errors import Cancelled, DeadlineExceeded
+from interceptors.client import ClientCall
+from interceptors.context import current_context
+from interceptors.server import Call
+from solo60.example.v1 import echo_pb2 as pb
+from tests.attack.target import OpenSpans
+from tests.support.echo import EchoServicer
+from tests.support.echo_server import Endless
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from structlog.typing import EventDict
+
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+SHORT, LONG = 50, 1_000
+AT_ONCE = 25
+PATIENCE_S = 30.0
+# Sockets and timers of grpc's own threads come and go.
+SPARE_FILES = 10
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[EventDict]]:
+    """Collect what is logged; nothing is printed."""
+    with capture_logs() as lines:
+        yield lines
+
+
+async def endless_requests(message: object) -> AsyncIterator[object]:
+    """Send one message and never end."""
+    yield message
+    await asyncio.Event().wait()
+
+
+async def unary(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - a stub or what its channel makes of it
+    """Wait for one answer."""
+    await stub.Echo(pb.EchoRequest(text="hi"), timeout=timeout_s)
+
+
+async def answers(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - likewise
+    """Wait for a stream of answers."""
+    async for _ in stub.EchoMany(pb.EchoManyRequest(text="hi", repeat=2), timeout=timeout_s):
+        pass
+
+
+async def joined(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - likewise
+    """Send a stream that does not end."""
+    await stub.EchoJoined(endless_requests(pb.EchoJoinedRequest(text="hi")), timeout=timeout_s)
+
+
+async def each(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - likewise
+    """Send a stream that does not end and wait for its answers."""
+    async for _ in stub.EchoEach(endless_requests(pb.EchoEachRequest(text="hi")), timeout=timeout_s):
+        pass
+
+
+SHAPES = {"unary": unary, "answers": answers, "joined": joined, "each": each}
+
+
+class Held:
+    """What this process holds: tasks, open spans, calls of ours, and files."""
+
+    def __init__(self, spans: OpenSpans) -> None:
+        gc.collect()
+        self.spans = spans.now
+        self.tasks = len(asyncio.all_tasks())
+        self.calls = sum(isinstance(each, Call | ClientCall) for each in gc.get_objects())
+        self.files = psutil.Process(os.getpid()).num_fds()
+
+    def __le__(self, other: Held) -> bool:
+        return (
+            self.spans <= other.spans
+            and self.tasks <= other.tasks
+            and self.calls <= other.calls
+            and self.files <= other.files + SPARE_FILES
+        )
+
+    def __repr__(self) -> str:
+        return str(vars(self))
+
+
+async def comes_back_to(before: Held, spans: OpenSpans) -> None:
+    """Wait until no more is held than before."""
+    for _ in range(int(PATIENCE_S / 0.05)):
+        if Held(spans) <= before:
+            return
+        await asyncio.sleep(0.05)
+    assert Held(spans) <= before
+
+
+async def cancel_many(server: EchoServer, shape: Callable[..., Any], number: int) -> None:
+    """Begin calls that wait in their handlers, cancel them there, and see that each was told."""
+    stub, hook = server.stub(), Endless()
+    server.servicer.hook = hook  # type: ignore[method-assign]  # this is what it is there for
+    for _ in range(number // AT_ONCE):
+        entered = server.servicer.entered + AT_ONCE
+        calls = [asyncio.create_task(shape(stub, None)) for _ in range(AT_ONCE)]
+        while server.servicer.entered < entered:  # noqa: ASYNC110 - it is counted, not announced
+            await asyncio.sleep(0.001)
+        for call in calls:
+            call.cancel()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} <= {asyncio.CancelledError, Cancelled}
+
+
+async def let_expire(server: EchoServer, shape: Callable[..., Any], number: int) -> None:
+    """Begin calls that wait in their handlers until their time is over."""
+    stub = server.stub()
+    server.servicer.hook = Endless()  # type: ignore[method-assign]  # this is what it is there for
+    for _ in range(number // AT_ONCE):
+        calls = [shape(stub, 0.05) for _ in range(AT_ONCE)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {DeadlineExceeded}
+
+
+async def nothing_leaks(serve_echo: ServeEcho, end: Callable[..., Any], shape: str, number: int) -> None:
+    """Make calls of one shape end early, and assert that nothing of them is left."""
+    server = await serve_echo(EchoServicer())  # type: ignore[abstract]  # Promise is but promised
+    spans = OpenSpans()
+    server.tracers.add_span_processor(spans)
+    await end(server, SHAPES[shape], AT_ONCE)  # connects, and warms up
+    await asyncio.sleep(0.1)
+    before = Held(spans)
+
+    await end(server, SHAPES[shape], number)
+
+    # The channel of the first calls is idle, that of the last has one connection more.
+    await comes_back_to(before, spans)
+    assert Held(spans).spans == 0
+    assert current_context() is None
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("end", [cancel_many, let_expire])
+async def test_a_call_that_ends_early_leaves_nothing(
+    serve_echo: ServeEcho, end: Callable[..., Any], shape: str
+) -> None:
+    """T-b3: 50 cancelled or expired calls of each shape leave no task, span, context, call or file."""
+    await nothing_leaks(serve_echo, end, shape, SHORT)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("end", [cancel_many, let_expire])
+async def test_very_many_calls_that_end_early_leave_nothing(
+    serve_echo: ServeEcho, end: Callable[..., Any], shape: str
+) -> None:
+    """T-b3: so do 1,000 of each shape."""
+    await nothing_leaks(serve_echo, end, shape, LONG)
