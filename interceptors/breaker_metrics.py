@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-NUMBERS = {"closed": 0, "half_open": 1, "open": 2}
+NUMBERS = {"closed": 0, "half-open": 1, "open": 2}
 
 
 class HasStates(Protocol):
     """What knows the state of each breaker, by the method's full name ("solo60.gym.v1.GymService/GetGym")."""
 
     def states(self) -> Mapping[str, str]:
-        """Return "closed", "half_open" or "open" for each method."""
+        """Return "closed", "half-open" or "open" for each method."""
 
 
 class BreakerStates(Collector):
@@ -51,7 +51,7 @@ class BreakerStates(Collector):
         numbers: dict[str, int] = {}
         for breakers in list(self._shown):
             for name, state in breakers.states().items():
-                number = NUMBERS[state.lower().replace("-", "_")]
+                number = NUMBERS[state]
                 numbers[name] = max(number, numbers.get(name, 0))
         return numbers
 

@@ -323,13 +323,13 @@ class Breakers:
 def test_the_states_of_breakers_are_read_when_asked_for() -> None:
     """S5: 0 closed, 1 half open, 2 open; of two clients' breakers for one method the worse counts."""
     registry = CollectorRegistry()
-    ours, others = Breakers(Echo="closed", Keep="half_open"), Breakers(Echo="open")
+    ours, others = Breakers(Echo="closed", Keep="half-open"), Breakers(Echo="open")
     show_breakers(ours, registry)
     show_breakers(others, registry)
     assert samples_of_breakers(registry) == {"Echo": 2, "Keep": 1}
 
     ours.set(Keep="closed")
-    others.set(Echo="half_open")
+    others.set(Echo="half-open")
     assert samples_of_breakers(registry) == {"Echo": 1, "Keep": 0}
 
     del others
