@@ -12,16 +12,25 @@ from contracts.errors import Internal, InvalidRequest, Violation
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from google.protobuf.descriptor import FieldDescriptor
 
     from contracts.method import Method
 
+# They travel in metadata, and gRPC drops an answer with more than 8 KiB of it: the caller would learn nothing.
+MOST_TOLD = 15
+MOST_NAMED = 5
+
+# A status travels in metadata, of which there may be 8 KiB: a request may break a rule more often than that can tell.
+MOST_VIOLATIONS = 20
+MOST_FIELDS_NAMED = 4
+
 
 class ServerValidation(ServerInterceptor):
     """Refuses a bad request with one violation for each field; a bad answer is our own fault and becomes INTERNAL.
 
+    Of a request with more than 15 violations the first 15 are told.
     Beyond the rules of its contract, no text of a request holds U+0000: PostgreSQL cannot store it.
 
     >>> ask(ServerValidation(), text="hi")
@@ -46,8 +55,9 @@ class ServerValidation(ServerInterceptor):
         except protovalidate.EvaluationError:  # a timestamp beyond the year 9999, say
             raise InvalidRequest("The request holds values to which no rule can be applied.") from None
         if violations:
-            fields = ", ".join(violation.field or "the request" for violation in violations)
-            raise InvalidRequest(f"The request breaks the contract: {fields}.", violations=violations)
+            raise InvalidRequest(
+                f"The request breaks the contract: {_names(violations)}.", violations=violations[:MOST_TOLD]
+            )
 
     def on_response(self, call: Call, message: Message) -> None:
         violations = violations_of(message)
@@ -57,6 +67,18 @@ class ServerValidation(ServerInterceptor):
 
 
 _collect_violations = protovalidate.Validator().collect_violations
+
+
+def _names(violations: list[Violation]) -> str:
+    names = [violation.field or "the request" for violation in violations[:MOST_NAMED]]
+    left_out = len(violations) - len(names)
+    return ", ".join(names) + (f" and {left_out} more" if left_out else "")
+
+
+def _sentence_about(violations: Sequence[Violation]) -> str:
+    fields = list(dict.fromkeys(violation.field or "the request" for violation in violations[:MOST_VIOLATIONS]))
+    more = ", …" if len(violations) > MOST_FIELDS_NAMED else ""
+    return f"The request breaks the contract: {', '.join(fields[:MOST_FIELDS_NAMED])}{more}."
 
 
 def violations_of(message: Message) -> list[Violation]:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import protovalidate
 import pytest
 
 from buf.validate import validate_pb2
 from contracts.errors import InvalidRequest
+from contracts.method import find_method
 from interceptors.errors import status_of_error
-from interceptors.validation import unstorable_texts, violations_of
+from interceptors.server import Call
+from interceptors.validation import MOST_TOLD, ServerValidation, unstorable_texts, violations_of
+from solo60.example.v1.echo_pb2 import EchoRequest
+from solo60.user.v1.user_pb2 import BatchGetUsersRequest
 from tests.interceptors.test_redaction import TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from google.protobuf.message import Message
+
+    from tests.support.echo_server import EchoServer
 
 CANARY = "canary7391"
 NUMBER = 1_739_173_917
@@ -149,3 +155,22 @@ def test_no_violation_tells_what_was_sent(message_type: type[Message]) -> None:
         for text in (str(violations), str(status_of_error(error, "0" * 32))):
             assert CANARY not in text
             assert str(NUMBER)[:6] not in text
+
+
+async def test_of_very_many_violations_the_first_are_told(echo: EchoServer) -> None:
+    """T-i10: metadata has its limit, and an answer beyond it would reach the caller as another error altogether."""
+    request = BatchGetUsersRequest(user_ids=[f"{CANARY}{number}" for number in range(LONG_LIST)])
+    call = Call(find_method("/solo60.user.v1.UserService/BatchGetUsers"), cast("Any", None), {}, b"")
+
+    with pytest.raises(InvalidRequest) as refused:
+        ServerValidation().on_request(call, request)
+
+    async def hook() -> None:
+        raise refused.value
+
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    with pytest.raises(InvalidRequest) as caught:
+        await echo.stub().Echo(EchoRequest(text="hi"))
+    assert len(caught.value.violations) == MOST_TOLD
+    assert caught.value.message.endswith(f"user_ids[3] and {LONG_LIST + 1 - 5} more.")
+    assert len(caught.value.message) <= 256
