@@ -10,16 +10,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PERIOD_S = 0.02
-# Of a period, the share of processor time from which on the loop is taken to have had no rest; or else a lag, where the
-# machine gives the processor to others.
+# The loop is taken to have had no rest from this share of processor time on, or where so many turns of it take so long:
+# a turn of a loop at rest takes microseconds, and one that blocks without need of the processor is not at rest.
 BUSY_SHARE = 0.5
-BUSY_LAG_S = 0.005
+TURNS = 5
+BUSY_TURNS_S = 0.005
+# One sample may fall between two handlers.
+SAMPLES = 5
 
 
 class LoopLag:
     """Samples the event loop every 20 ms, for as long as it is asked to; without calls, an idle process stays asleep.
 
-    Of the last period, `lag_s` is how late its end came, and `is_busy` whether the loop had hardly any rest in it.
+    Of the last period, `lag_s` is how late its end came, and `is_busy` whether the loop had hardly any rest in that or
+    one of the four before.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class LoopLag:
         self._now = now
         self._processor_s = processor_s
         self._is_wanted = False
+        self._busy_samples = 0
         self._began_s = 0.0
         self._processor_began_s = 0.0
 
@@ -48,14 +53,23 @@ class LoopLag:
         asyncio.get_running_loop().call_later(PERIOD_S, self._end)
 
     def _end(self) -> None:
-        self.take(self._now() - self._began_s, self._processor_s() - self._processor_began_s)
+        ended_s = self._now()
+        self._turn(ended_s, ended_s - self._began_s, self._processor_s() - self._processor_began_s, TURNS)
+
+    def _turn(self, ended_s: float, elapsed_s: float, processor_s: float, turns: int) -> None:
+        if turns > 0:
+            asyncio.get_running_loop().call_soon(self._turn, ended_s, elapsed_s, processor_s, turns - 1)
+            return
+        self.take(elapsed_s, processor_s, self._now() - ended_s)
         if self._is_wanted:
             self._begin()
         else:
             self.is_sampling = self.is_busy = False
-            self.lag_s = 0.0
+            self._busy_samples, self.lag_s = 0, 0.0
 
-    def take(self, elapsed_s: float, processor_s: float) -> None:
-        """Take in one sample: how long a period lasted, and for how much of it the loop's thread was running."""
+    def take(self, elapsed_s: float, processor_s: float, turns_s: float) -> None:
+        """Take in one sample: how long a period lasted, for how much of it the thread ran, and how long turns took."""
         self.lag_s = max(0.0, elapsed_s - PERIOD_S)
-        self.is_busy = processor_s > BUSY_SHARE * elapsed_s or self.lag_s > BUSY_LAG_S
+        had_no_rest = processor_s > BUSY_SHARE * elapsed_s or max(self.lag_s, turns_s) > BUSY_TURNS_S
+        self._busy_samples = SAMPLES if had_no_rest else max(0, self._busy_samples - 1)
+        self.is_busy = self._busy_samples > 0

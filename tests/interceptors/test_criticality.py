@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from contracts.method import find_method
+from contracts.policy import Criticality
+from interceptors.client import ClientCall
+from interceptors.context import current_context, detached_work
+from interceptors.criticality import CRITICALITY, ClientCriticality, criticality_of
+from interceptors.server import Call
+from solo60.example.v1.echo_pb2 import EchoCriticalRequest, EchoRequest, EchoSheddableRequest
+
+if TYPE_CHECKING:
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+ECHO = "/solo60.example.v1.EchoService/"
+SHEDDABLE, NORMAL, CRITICAL = Criticality.SHEDDABLE, Criticality.NORMAL, Criticality.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("name", "claimed", "level"),
+    [
+        ("Echo", None, NORMAL),
+        ("Echo", "critical", CRITICAL),
+        ("Echo", "sheddable", NORMAL),
+        ("Echo", "CRITICAL", NORMAL),
+        ("Echo", "", NORMAL),
+        ("EchoSheddable", None, SHEDDABLE),
+        ("EchoSheddable", "normal", NORMAL),
+        ("EchoCritical", "normal", CRITICAL),
+    ],
+)
+def test_the_higher_of_contract_and_metadata_counts(name: str, claimed: str | None, level: Criticality) -> None:
+    """T-d3: a claim raises and never lowers, and one that is no level is none."""
+    metadata = {} if claimed is None else {CRITICALITY: claimed}
+    call = Call(find_method(f"{ECHO}{name}"), cast("Any", None), metadata, b"")
+
+    assert criticality_of(call) is level
+
+
+@pytest.mark.parametrize(
+    ("serving", "name", "sent"),
+    [
+        (CRITICAL, "Echo", ["critical"]),
+        (CRITICAL, "EchoCritical", []),
+        (NORMAL, "Echo", []),
+        (NORMAL, "EchoSheddable", ["normal"]),
+        (SHEDDABLE, "EchoSheddable", []),
+    ],
+)
+def test_it_is_sent_where_the_callees_contract_says_less(serving: Criticality, name: str, sent: list[str]) -> None:
+    """T-d3: usually nothing is."""
+    call = ClientCall(find_method(f"{ECHO}{name}"), [], None)
+    with detached_work() as context:
+        context.criticality = serving
+        ClientCriticality().start(call)
+
+    assert call.metadata == [(CRITICALITY, level) for level in sent]
+
+
+async def test_a_call_inherits_the_criticality_of_the_call_it_serves(serve_echo: ServeEcho) -> None:
+    """T-d3: over two hops, through a method that is less critical by itself."""
+    servers = [await serve_echo() for _ in range(3)]
+    seen: list[Criticality] = []
+    stubs = [server.stub() for server in servers]
+
+    def note() -> None:
+        context = current_context()
+        assert context is not None
+        seen.append(context.criticality)
+
+    async def to_second() -> None:
+        note()
+        await stubs[1].EchoSheddable(EchoSheddableRequest(text="hi"))
+
+    async def to_third() -> None:
+        note()
+        await stubs[2].Echo(EchoRequest(text="hi"))
+
+    async def at_last() -> None:
+        note()
+
+    for server, hook in zip(servers, (to_second, to_third, at_last), strict=True):
+        server.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    await stubs[0].EchoCritical(EchoCriticalRequest(text="hi"))
+
+    assert seen == [CRITICAL] * 3
+
+
+async def test_a_call_of_no_other_has_the_criticality_of_its_contract(echo: EchoServer) -> None:
+    """Nothing is inherited where nothing is served."""
+    seen: list[Criticality] = []
+
+    async def hook() -> None:
+        context = current_context()
+        assert context is not None
+        seen.append(context.criticality)
+
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    await echo.stub().EchoSheddable(EchoSheddableRequest(text="hi"))
+
+    assert seen == [SHEDDABLE]

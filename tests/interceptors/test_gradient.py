@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interceptors.gradient import INITIAL, LEAST, LEAST_SAMPLES, MOST, WINDOW_S, Gradient
+
+
+def load(gradient: Gradient, latency_s: float, concurrency: int, windows: int, began_s: float = 0.0) -> float:
+    """Have `concurrency` calls at once under way for some windows; return when that ended."""
+    now_s = began_s
+    for _ in range(windows):
+        now_s += 1.01 * WINDOW_S
+        for _ in range(concurrency):
+            gradient.enter()
+        for _ in range(concurrency):
+            gradient.leave(latency_s, now_s)
+    return now_s
+
+
+def test_the_limit_holds_while_latency_is_as_usual() -> None:
+    """T-d1: use alone does not shrink it."""
+    gradient = Gradient()
+
+    load(gradient, 0.01, int(gradient.limit), windows=100)
+
+    assert gradient.limit >= INITIAL
+
+
+def test_it_shrinks_while_latency_stays_far_above_usual() -> None:
+    """T-d1: a queue within the handlers is cut to a size that is served in time."""
+    gradient = Gradient()
+    now_s = load(gradient, 0.01, INITIAL, windows=20)
+    for _ in range(30):
+        now_s = load(gradient, 0.2, int(gradient.limit), 1, now_s)
+
+    assert gradient.limit < INITIAL / 4
+
+
+def test_it_grows_again_when_latency_is_back() -> None:
+    """T-d2: what was slow once does not stay refused."""
+    gradient = Gradient()
+    now_s = load(gradient, 0.01, INITIAL, windows=20)
+    now_s = load(gradient, 0.2, INITIAL, 20, now_s)
+    shrunk = gradient.limit
+    for _ in range(100):
+        now_s = load(gradient, 0.01, int(gradient.limit), 1, now_s)
+
+    assert shrunk < INITIAL / 4
+    assert gradient.limit > INITIAL
+
+
+def test_one_slow_window_refuses_nothing_that_was_admitted_before() -> None:
+    """200 bookings that wait for one slot are no overload."""
+    gradient = Gradient()
+    now_s = load(gradient, 0.01, 20, windows=20)
+
+    load(gradient, 1.5, 200, 2, now_s)
+
+    assert gradient.limit > 200
+
+
+def test_what_is_not_used_is_not_judged() -> None:
+    """A slow night does not make the limit small for the morning."""
+    gradient = Gradient()
+    now_s = load(gradient, 0.01, 20, windows=20)
+
+    load(gradient, 5.0, 20, 100, now_s)
+
+    assert gradient.limit == INITIAL
+
+
+def test_a_call_that_was_given_up_early_says_nothing() -> None:
+    """Known is only that it would have taken longer, so it counts where that is longer than usual."""
+    gradient = Gradient()
+    load(gradient, 0.1, INITIAL, windows=5)
+
+    assert gradient.if_given_up(0.05) is None
+    assert gradient.if_given_up(0.5) == pytest.approx(0.5)
+    gradient.enter()
+    gradient.leave(None, 1_000.0)
+    assert gradient.in_flight == 0
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.integers(LEAST_SAMPLES, 300)), max_size=60))
+def test_the_limit_stays_within_its_bounds(phases: list[tuple[float, int]]) -> None:
+    """Whatever the latencies, also none at all."""
+    gradient, now_s = Gradient(), 0.0
+    for latency_s, concurrency in phases:
+        now_s = load(gradient, latency_s, concurrency, 1, now_s)
+        assert LEAST <= gradient.limit <= MOST
+        assert gradient.in_flight == 0
