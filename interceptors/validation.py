@@ -12,7 +12,7 @@ from contracts.errors import Internal, InvalidRequest, Violation
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from google.protobuf.descriptor import FieldDescriptor
 
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 # They travel in metadata, and gRPC drops an answer with more than 8 KiB of it: the caller would learn nothing.
 MOST_TOLD = 15
 MOST_NAMED = 5
-
-# A status travels in metadata, of which there may be 8 KiB: a request may break a rule more often than that can tell.
-MOST_VIOLATIONS = 20
-MOST_FIELDS_NAMED = 4
 
 
 class ServerValidation(ServerInterceptor):
@@ -73,12 +69,6 @@ def _names(violations: list[Violation]) -> str:
     names = [violation.field or "the request" for violation in violations[:MOST_NAMED]]
     left_out = len(violations) - len(names)
     return ", ".join(names) + (f" and {left_out} more" if left_out else "")
-
-
-def _sentence_about(violations: Sequence[Violation]) -> str:
-    fields = list(dict.fromkeys(violation.field or "the request" for violation in violations[:MOST_VIOLATIONS]))
-    more = ", …" if len(violations) > MOST_FIELDS_NAMED else ""
-    return f"The request breaks the contract: {', '.join(fields[:MOST_FIELDS_NAMED])}{more}."
 
 
 def violations_of(message: Message) -> list[Violation]:
