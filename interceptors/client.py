@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 
     Finish = Callable[[BaseException | None], None]
+    # Sends a unary call with these details and waits for its end; to be called any number of times.
+    Attempt = Callable[[grpc.aio.ClientCallDetails], Coroutine[Any, Any, Any]]
+    Send = Callable[["ClientCall", grpc.aio.ClientCallDetails, Attempt], Awaitable[Any]]
 
 POLL_INTERVAL_S = 0.001
 LONGEST_WAIT_FOR_STATUS_S = 1.0
@@ -37,6 +41,9 @@ class ClientCall:
     # Where the call's trace is recorded; empty where it is not.
     trace_id: str = ""
     finishing: list[Finish] = field(default_factory=list)
+    # How a unary call is sent, where it is not simply sent once; `attempts` counts what is sent from here.
+    send: Send | None = None
+    attempts: int = 1
     # grpc.aio's call, or its error; None where nothing was sent.
     answer: Any = None
 
@@ -100,8 +107,11 @@ class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor, _Core):
         call, details = self.start(client_call_details)
         error: BaseException | None = None
         try:
-            rpc = call.answer = await continuation(details, request)
-            await rpc
+            if call.send is None:
+                rpc = call.answer = await continuation(details, request)
+                await rpc
+            else:
+                rpc = call.answer = await call.send(call, details, partial(_attempt, continuation, request))
         except grpc.aio.AioRpcError as rpc_error:
             call.answer = rpc_error
             error = error_of_call(rpc_error, call.method.full_name)
@@ -113,6 +123,12 @@ class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor, _Core):
             return rpc
         finally:
             call.finish(error)
+
+
+async def _attempt(continuation: Any, request: Any, details: grpc.aio.ClientCallDetails) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
+    rpc = await continuation(details, request)
+    await rpc
+    return rpc
 
 
 class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor, _Core):

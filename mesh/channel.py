@@ -12,11 +12,16 @@ from prometheus_client import REGISTRY
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
 from interceptors.api_key import ClientApiKey
+from interceptors.breaker import Breakers, ClientBreaker
+from interceptors.breaker_metrics import show_breakers
 from interceptors.client import client_chain
 from interceptors.context import ClientContext
+from interceptors.criticality import ClientCriticality
 from interceptors.deadline import ClientDeadline
+from interceptors.hedging import ClientHedging
 from interceptors.idempotency import ClientIdempotencyKey
 from interceptors.metrics import ClientMetrics
+from interceptors.retry_budget import RetryBudgets
 from interceptors.tracing import ClientTracing
 from mesh.config import SERVICE_NAMES, load_settings
 from mesh.keyring import own_key
@@ -45,11 +50,23 @@ StubClass: TypeAlias = "Callable[[grpc.aio.Channel], Stub]"
 
 
 class Channels:
-    """The channels of one process, one for each service it calls, opened when first asked for."""
+    """The channels of one process, one for each service it calls, opened when first asked for.
 
-    def __init__(self, settings: Settings, key: Callable[[], str]) -> None:
+    They share the circuit breakers and the retry budgets. Processes that have more than one of these give each the
+    same `breakers` and `budgets`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        key: Callable[[], str],
+        breakers: Breakers | None = None,
+        budgets: RetryBudgets | None = None,
+    ) -> None:
         self._settings = settings
-        self._interceptors = client_chain(client_interceptors(settings, key))
+        self.breakers = breakers or Breakers()
+        show_breakers(self.breakers, REGISTRY)
+        self._interceptors = client_chain(client_interceptors(settings, key, breakers=self.breakers, budgets=budgets))
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     def stub(self, stub_type: StubClass[Stub]) -> Stub:
@@ -73,7 +90,11 @@ class Channels:
 
 
 def client_interceptors(
-    settings: Settings, key: Callable[[], str], registry: CollectorRegistry = REGISTRY
+    settings: Settings,
+    key: Callable[[], str],
+    registry: CollectorRegistry = REGISTRY,
+    breakers: Breakers | None = None,
+    budgets: RetryBudgets | None = None,
 ) -> list[ClientInterceptor]:
     """Return the interceptors of every client, outermost first: the one place where their order stands."""
 
@@ -86,8 +107,11 @@ def client_interceptors(
         ClientMetrics(registry),
         ClientDeadline(settings.deadline_factor),
         ClientContext(),
+        ClientCriticality(),
         ClientApiKey(key),
         ClientIdempotencyKey(),
+        ClientHedging(budgets or RetryBudgets()),
+        ClientBreaker(breakers or Breakers()),
     ]
 
 

@@ -1,0 +1,210 @@
+"""Circuit: decides from how calls end whether the next one is worth sending, without any I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class State(StrEnum):
+    """What a circuit does: lets calls through, lets a few probes through, or refuses."""
+
+    CLOSED = "closed"
+    HALF_OPEN = "half-open"
+    OPEN = "open"
+
+
+class Outcome(Enum):
+    """How a call ended, for the circuit: UNREACHABLE is a failure without an answer; UNCOUNTED says nothing."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    UNREACHABLE = "unreachable"
+    UNCOUNTED = "uncounted"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a circuit opens and closes.
+
+    It opens once `failure_ratio` of at least `least_calls` in the window have failed and that has lasted for
+    `patience_s`, in which gRPC's core gives up a single bad address; at once where `hopeless_ratio` have failed; and
+    after `unreachable_in_a_row`. It stays open for `open_s`, twice as long each time up to `longest_open_s`, or, where
+    the service is not reachable, which the core itself tries every few seconds, for `unreachable_open_s` to
+    `longest_unreachable_open_s`: each drawn from 1 - `jitter` to 1 + `jitter` times that. It closes after `probes`
+    successes. (Numbers: Envoy, gobreaker, resilience4j.)
+    """
+
+    window_s: float = 10.0
+    buckets: int = 10
+    least_calls: int = 20
+    failure_ratio: float = 0.5
+    hopeless_ratio: float = 0.9
+    patience_s: float = 1.0
+    unreachable_in_a_row: int = 5
+    open_s: float = 5.0
+    longest_open_s: float = 60.0
+    unreachable_open_s: float = 1.0
+    longest_unreachable_open_s: float = 5.0
+    jitter: float = 0.2
+    probes: int = 3
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Circuit:
+    """The calls of one method: open after too many failures, tried again with a few probes, closed when they succeed.
+
+    Each call asks `admit` and, if it was let through, says with `record` how it ended. Times are in seconds on one
+    clock that never goes back.
+    """
+
+    __slots__ = (
+        "_bucket",
+        "_bucket_s",
+        "_calls",
+        "_closed_at",
+        "_failed",
+        "_failing_since",
+        "_generation",
+        "_limits",
+        "_open_until",
+        "_openings",
+        "_probes",
+        "_rng",
+        "_state",
+        "_successes",
+        "_total_calls",
+        "_total_failed",
+        "_unreachable",
+    )
+
+    _bucket: int
+    _calls: list[int]
+    _failed: list[int]
+    _total_calls: int
+    _total_failed: int
+    _unreachable: int
+    _probes: int
+    _successes: int
+    _failing_since: float | None
+
+    def __init__(self, rng: Random, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._rng = rng
+        self._limits = limits
+        self._bucket_s = limits.window_s / limits.buckets
+        self._state = State.CLOSED
+        self._generation = 0
+        self._openings = 0
+        self._open_until = 0.0
+        self._closed_at = float("-inf")
+        self._begin_counting()
+
+    def admit(self, now: float) -> int | None:
+        """Let a call through, or return None: the number returned goes with its outcome into `record`."""
+        if self._state is State.CLOSED:
+            return self._generation
+        if self.state(now) is State.OPEN:
+            return None
+        if self._state is State.OPEN:
+            self._change(State.HALF_OPEN)
+        if self._probes == self._limits.probes:
+            return None
+        self._probes += 1
+        return self._generation
+
+    def record(self, admitted: int, outcome: Outcome, now: float) -> None:
+        """Note how a call ended that `admit` let through; what was let through before the last change is ignored."""
+        if admitted != self._generation:
+            return
+        if self._state is State.HALF_OPEN:
+            self._record_probe(outcome, now)
+        elif outcome is not Outcome.UNCOUNTED:
+            self._count(outcome, now)
+
+    def state(self, now: float) -> State:
+        """Return the state; one that has been open for long enough is half open."""
+        return State.HALF_OPEN if self._state is State.OPEN and now >= self._open_until else self._state
+
+    def retry_after_s(self, now: float) -> float:
+        """Return after how long a refused call may come again."""
+        # While probes are out, the answer of each may be the last that is waited for.
+        return max(self._open_until - now, 0.0) if self._state is State.OPEN else self._limits.unreachable_open_s
+
+    def _count(self, outcome: Outcome, now: float) -> None:
+        bucket = int(now / self._bucket_s)
+        if bucket != self._bucket:
+            self._turn_to(bucket)
+        at = bucket % self._limits.buckets
+        self._calls[at] += 1
+        self._total_calls += 1
+        if outcome is Outcome.SUCCESS:
+            self._unreachable = 0
+            return
+        self._failed[at] += 1
+        self._total_failed += 1
+        self._unreachable = self._unreachable + 1 if outcome is Outcome.UNREACHABLE else 0
+        if self._unreachable >= self._limits.unreachable_in_a_row or self._fails_for_long(now):
+            self._open(now, unreachable=self._unreachable >= self._limits.unreachable_in_a_row)
+
+    def _fails_for_long(self, now: float) -> bool:
+        limits, failed, calls = self._limits, self._total_failed, self._total_calls
+        if calls < limits.least_calls or failed < limits.failure_ratio * calls:
+            self._failing_since = None
+            return False
+        if self._failing_since is None:
+            self._failing_since = now
+        return failed >= limits.hopeless_ratio * calls or now - self._failing_since >= limits.patience_s
+
+    def _turn_to(self, bucket: int) -> None:
+        """Forget what lies further back than the window."""
+        buckets = self._limits.buckets
+        for passed in range(max(self._bucket + 1, bucket - buckets + 1), bucket + 1):
+            at = passed % buckets
+            self._total_calls -= self._calls[at]
+            self._total_failed -= self._failed[at]
+            self._calls[at] = self._failed[at] = 0
+        self._bucket = bucket
+
+    def _record_probe(self, outcome: Outcome, now: float) -> None:
+        if outcome is Outcome.UNCOUNTED:
+            self._probes -= 1
+        elif outcome is Outcome.SUCCESS:
+            self._successes += 1
+            if self._successes == self._limits.probes:
+                self._closed_at = now
+                self._change(State.CLOSED)
+        else:
+            self._open(now, unreachable=outcome is Outcome.UNREACHABLE)
+
+    def _open(self, now: float, *, unreachable: bool) -> None:
+        limits = self._limits
+        if self._state is State.CLOSED and now - self._closed_at >= limits.window_s:
+            self._openings = 0
+        first_s, longest_s = (
+            (limits.unreachable_open_s, limits.longest_unreachable_open_s)
+            if unreachable
+            else (limits.open_s, limits.longest_open_s)
+        )
+        mean_s = min(first_s * 2.0 ** min(self._openings, 32), longest_s)
+        self._openings += 1
+        self._open_until = now + mean_s * self._rng.uniform(1 - limits.jitter, 1 + limits.jitter)
+        self._change(State.OPEN)
+
+    def _change(self, state: State) -> None:
+        self._state = state
+        self._generation += 1
+        self._begin_counting()
+
+    def _begin_counting(self) -> None:
+        self._calls = [0] * self._limits.buckets
+        self._failed = [0] * self._limits.buckets
+        self._total_calls = self._total_failed = self._unreachable = 0
+        self._bucket = 0
+        self._failing_since = None
+        self._probes = self._successes = 0

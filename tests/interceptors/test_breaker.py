@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import grpc.aio
+import pytest
+
+from contracts.errors import (
+    Cancelled,
+    CircuitOpen,
+    DeadlineExceeded,
+    Internal,
+    InvalidRequest,
+    Overloaded,
+    RateLimited,
+    ServiceError,
+    SlotTaken,
+    Unavailable,
+    UnknownError,
+)
+from contracts.method import find_method
+from interceptors.api_key import ClientApiKey
+from interceptors.breaker import Breakers, ClientBreaker, outcome_of
+from interceptors.circuit import Outcome
+from interceptors.client import ClientCall, client_chain
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+from tests.support.echo_server import Endless
+from tests.support.ports import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+HI = echo_pb2.EchoRequest(text="hi")
+ECHO = "solo60.example.v1.EchoService/Echo"
+KEEP = "solo60.example.v1.EchoService/Keep"
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Make the clock of the breakers."""
+    return Clock()
+
+
+@pytest.fixture
+def breakers(clock: Clock) -> Breakers:
+    """Make the breakers of the test's caller."""
+    return Breakers(now=clock)
+
+
+@pytest.fixture
+async def stub(echo: EchoServer, breakers: Breakers) -> AsyncIterator[EchoServiceAsyncStub]:
+    """Call through the breakers."""
+    chain = client_chain([ClientApiKey(lambda: echo.key), ClientBreaker(breakers)])
+    async with grpc.aio.insecure_channel(echo.address, interceptors=chain) as channel:
+        yield EchoServiceStub(channel)
+
+
+def refuse(echo: EchoServer, error: BaseException | None) -> None:
+    """Let every handler raise `error`, or none."""
+
+    async def hook() -> None:
+        if error is not None:
+            raise error
+
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+
+
+async def fail(stub: EchoServiceAsyncStub, times: int, error: type[ServiceError] = ServiceError) -> None:
+    """Call, and expect to be refused, this often."""
+    for _ in range(times):
+        with pytest.raises(error):
+            await stub.Echo(HI)
+
+
+@pytest.mark.parametrize("error", [Unavailable(), ValueError("a bug")])
+async def test_a_method_that_keeps_failing_is_left_alone(
+    echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
+) -> None:
+    """T-c2: with the twentieth failure; from then on nothing is sent, and the caller hears why and until when."""
+    refuse(echo, error)
+    await fail(stub, 20)
+
+    with pytest.raises(CircuitOpen) as caught:
+        await stub.Echo(HI)
+
+    assert caught.value.callee == ECHO
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert caught.value.retry_after_s is not None
+    assert 4 <= caught.value.retry_after_s <= 6
+    assert echo.servicer.entered == 20
+    assert breakers.states() == {ECHO: "open"}
+
+
+@pytest.mark.parametrize("error", [SlotTaken(), RateLimited(), Overloaded(), InvalidRequest(), Cancelled()])
+async def test_refusals_are_no_failures(
+    echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
+) -> None:
+    """T-c1, T-d6: neither the caller's own faults, nor the callee's limits, nor what somebody has cancelled."""
+    refuse(echo, error)
+
+    await fail(stub, 30)
+
+    assert echo.servicer.entered == 30
+    assert breakers.states() == {ECHO: "closed"}
+
+
+async def test_other_methods_go_on(echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers) -> None:
+    """T-c5: a method that fails takes no other with it, not even of the same service."""
+    refuse(echo, Unavailable())
+    await fail(stub, 21)
+    refuse(echo, None)
+
+    assert (await stub.EchoSheddable(echo_pb2.EchoSheddableRequest(text="hi"))).text == "hi"
+
+    assert breakers.states() == {ECHO: "open", "solo60.example.v1.EchoService/EchoSheddable": "closed"}
+
+
+async def test_it_recovers_after_three_good_probes(
+    echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, clock: Clock
+) -> None:
+    """T-c4: as soon as the time is over for which it was open."""
+    refuse(echo, Unavailable())
+    await fail(stub, 20)
+    refuse(echo, None)
+    await fail(stub, 1, CircuitOpen)
+
+    clock.now += 6
+    assert breakers.states() == {ECHO: "half-open"}
+    for _ in range(3):
+        await stub.Echo(HI)
+
+    assert breakers.states() == {ECHO: "closed"}
+
+
+async def test_three_of_two_hundred_callers_probe(echo: EchoServer, stub: EchoServiceAsyncStub, clock: Clock) -> None:
+    """T-c3: the others are refused here, and a probe that is cancelled lets another one go."""
+    refuse(echo, Unavailable())
+    await fail(stub, 20)
+    echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.entered = 0
+    clock.now += 6
+
+    async def ask() -> str:
+        return (await stub.Echo(HI)).text
+
+    callers = [asyncio.create_task(ask()) for _ in range(200)]
+    for caller in islice(asyncio.as_completed(callers), 197):
+        with pytest.raises(CircuitOpen):
+            await caller
+    probes = [each for each in callers if not each.done()]
+    probes[0].cancel()
+    await asyncio.wait([probes[0]])
+    another = asyncio.create_task(ask())
+    endless.is_open.set()
+
+    assert await asyncio.gather(*probes[1:], another) == ["hi"] * 3
+    assert echo.servicer.entered <= 4  # the cancelled one may not have arrived
+
+
+async def test_what_another_interceptor_refuses_is_not_counted(echo: EchoServer, breakers: Breakers) -> None:
+    """T-c1: a call that has no time left was never sent."""
+    for _ in range(30):
+        with pytest.raises(DeadlineExceeded):
+            await echo.stub().Echo(HI, timeout=0)
+
+    assert echo.servicer.entered == 0
+    await echo.stub().Echo(HI)
+    assert breakers.states() == {}
+
+
+async def test_a_service_that_is_not_there_is_given_up_after_five_calls(breakers: Breakers) -> None:
+    """T-c1: five in a row that reach nobody."""
+    [port] = free_ports(1)
+    chain = client_chain([ClientBreaker(breakers)])
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", interceptors=chain) as channel:
+        stub = EchoServiceStub(channel)
+        await fail(stub, 5, Unavailable)
+        await fail(stub, 1, CircuitOpen)
+
+    assert breakers.states() == {ECHO: "open"}
+
+
+async def test_streams_of_answers_pass(echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers) -> None:
+    """An endless stream ends with an error each time; that says nothing of the next one."""
+    refuse(echo, Unavailable())
+    for _ in range(30):
+        with pytest.raises(Unavailable):
+            [each async for each in stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=1))]
+
+    assert echo.servicer.entered == 30
+    assert breakers.states() == {}
+
+
+async def test_all_channels_of_a_process_share_their_breakers(serve_echo: ServeEcho, breakers: Breakers) -> None:
+    """What one channel has learnt, the others need not learn."""
+    servers = [await serve_echo(), await serve_echo()]
+    for server in servers:
+        refuse(server, Unavailable())
+        chain = client_chain([ClientApiKey(lambda key=server.key: key), ClientBreaker(breakers)])  # type: ignore[misc]
+        async with grpc.aio.insecure_channel(server.address, interceptors=chain) as channel:
+            await fail(EchoServiceStub(channel), 10, Unavailable)
+
+    assert breakers.states() == {ECHO: "open"}
+
+
+@pytest.mark.parametrize(
+    ("given_s", "outcome"), [(None, Outcome.FAILURE), (0.2, Outcome.FAILURE), (0.1, Outcome.UNCOUNTED)]
+)
+def test_who_gives_hardly_any_time_has_itself_to_blame(given_s: float | None, outcome: Outcome) -> None:
+    """T-c1: less than a tenth of the contract's 2 s is a caller's own fault."""
+    call = ClientCall(find_method("/" + ECHO), [], given_s)
+
+    assert outcome_of(DeadlineExceeded(), call) is outcome
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (Internal(), Outcome.FAILURE),
+        (UnknownError(grpc.StatusCode.UNKNOWN), Outcome.FAILURE),
+        (Unavailable(), Outcome.UNREACHABLE),
+        (UnknownError(grpc.StatusCode.NOT_FOUND), Outcome.SUCCESS),
+        (UnknownError(grpc.StatusCode.INVALID_ARGUMENT), Outcome.UNCOUNTED),
+        (Cancelled(), Outcome.UNCOUNTED),
+        (asyncio.CancelledError(), Outcome.UNCOUNTED),
+        (TypeError("not a message"), Outcome.UNCOUNTED),
+    ],
+)
+def test_what_an_end_says_of_the_method(error: BaseException, outcome: Outcome) -> None:
+    """T-c1: failures are UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL and UNKNOWN."""
+    assert outcome_of(error, ClientCall(find_method("/" + ECHO), [], None)) is outcome
