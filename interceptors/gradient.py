@@ -36,8 +36,8 @@ class Gradient:
         self._ends_s = -math.inf
         self._begin_window(-math.inf)
 
-    def _begin_window(self, now_s: float) -> None:
-        self._ends_s = now_s + WINDOW_S
+    def _begin_window(self, began_s: float) -> None:
+        self._ends_s = began_s + WINDOW_S
         self._sum_s = 0.0
         self._samples = 0
         self._busiest = 0
@@ -47,16 +47,16 @@ class Gradient:
         self.in_flight += 1
         self._busiest = max(self._busiest, self.in_flight)
 
-    def leave(self, latency_s: float | None, now_s: float) -> None:
-        """Count a call that has ended, `latency_s` after it began, or None where that says nothing of the service."""
+    def leave(self, latency_s: float | None, began_s: float) -> None:
+        """Count a call that began at `began_s` and has ended, `latency_s` later, or None where that says nothing."""
         self.in_flight -= 1
         if latency_s is None:
             return
         self._sum_s += latency_s
         self._samples += 1
-        if now_s >= self._ends_s and self._samples >= LEAST_SAMPLES:
+        if began_s >= self._ends_s and self._samples >= LEAST_SAMPLES:
             self._adjust(self._sum_s / self._samples, self._busiest)
-            self._begin_window(now_s)
+            self._begin_window(began_s)
 
     def if_given_up(self, latency_s: float) -> float | None:
         """Return the latency to count for a call given up after `latency_s`: it would have taken longer."""

@@ -42,11 +42,18 @@ class QueueDelay:
     def observe(self, delay_s: float, now_s: float) -> list[bool]:
         """Take in how long a call has waited; return `stands`, in the order of the targets."""
         if now_s >= self._ends_s:
-            self._judge(is_pause=now_s >= self._ends_s + self._interval_s)
-            self._begin(now_s)
-        self._least_s = min(self._least_s, delay_s)
+            self.at(now_s)
+        if delay_s < self._least_s:  # noqa: PLR1730 - on every call, and a call of min costs as much as all else here
+            self._least_s = delay_s
         self._sum_s += delay_s
         self._calls += 1
+        return self.stands
+
+    def at(self, now_s: float) -> list[bool]:
+        """Return `stands` for a call of which it is not known how long it has waited."""
+        if now_s >= self._ends_s:
+            self._judge(is_pause=self._calls == 0 or now_s >= self._ends_s + self._interval_s)
+            self._begin(now_s)
         return self.stands
 
     def _judge(self, *, is_pause: bool) -> None:

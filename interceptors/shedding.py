@@ -92,20 +92,6 @@ class ServerShedding(ServerInterceptor):
             return await proceed(call)
         if gradient.in_flight >= gradient.limit * CONCURRENCY_SHARES[level - 1]:
             self._refuse(level)
-        return await self._measured(gradient, call, proceed, began_s)
-
-    def _has_waited_too_long(self, call: Call, level: Criticality, now_s: float) -> bool:
-        loop, queue = self._loop, self._queue
-        loop.keep_sampling()
-        waited_s = waited_before_arrival_s(call)
-        if waited_s is None and loop.lag_s < self._targets_s[0]:
-            return queue.stands[level - 1]
-        if waited_s is None or not loop.is_busy:  # it waited elsewhere: for its connection, or in a busy caller
-            waited_s = 0.0
-        delay_s = max(waited_s, loop.lag_s)
-        return queue.observe(delay_s, now_s)[level - 1] and delay_s > self._targets_s[level - 1]
-
-    async def _measured(self, gradient: Gradient, call: Call, proceed: Proceed, began_s: float) -> bytes | None:
         latency_s: float | None = None
         gradient.enter()
         try:
@@ -115,8 +101,19 @@ class ServerShedding(ServerInterceptor):
             latency_s = gradient.if_given_up(self._now() - began_s)
             raise
         finally:
-            gradient.leave(latency_s, self._now())
+            gradient.leave(latency_s, began_s)
         return reply
+
+    def _has_waited_too_long(self, call: Call, level: Criticality, now_s: float) -> bool:
+        loop, queue = self._loop, self._queue
+        loop.keep_sampling()
+        waited_s = waited_before_arrival_s(call)
+        if waited_s is None and loop.lag_s < self._targets_s[0]:
+            return queue.at(now_s)[level - 1]
+        if waited_s is None or not loop.is_busy:  # it waited elsewhere: for its connection, or in a busy caller
+            waited_s = 0.0
+        delay_s = max(waited_s, loop.lag_s)
+        return queue.observe(delay_s, now_s)[level - 1] and delay_s > self._targets_s[level - 1]
 
     def _refuse(self, level: Criticality) -> NoReturn:
         self._shed[level.name.lower()] += 1

@@ -52,6 +52,17 @@ def test_after_a_pause_nothing_stands() -> None:
     assert delay.observe(1.4, 12.05) == [False]
 
 
+def test_calls_of_unknown_wait_do_not_keep_it_standing() -> None:
+    """Where no caller says any more how long its call has waited, nothing is known to stand."""
+    delay = QueueDelay([TARGET_S])
+    for number in range(20):
+        delay.observe(0.05, 10 + number / 100)
+    stands = [delay.at(10.2 + number / 100)[0] for number in range(40)]
+
+    assert stands[0]
+    assert not any(stands[30:])
+
+
 def test_each_target_stands_for_itself() -> None:
     """T-d3: the least critical is given up at less delay."""
     delay = QueueDelay([0.01, 0.02, 0.1])
