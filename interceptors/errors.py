@@ -71,11 +71,15 @@ _log = structlog.stdlib.get_logger("solo60.errors")
 class ServerErrors(ServerInterceptor):
     """Answers every error of the chain and the handler with a rich status; the outermost interceptor of a server.
 
-    An answer that says when to come back says it twice: to people as RetryInfo, to gRPC's core as pushback.
+    An answer that says when to come back says it twice: to people as RetryInfo, to gRPC's core as pushback; the latter
+    is left out without `pushback`, for servers that cannot send it.
 
     >>> ask(ServerErrors(), text="crash")  # the handler raises ValueError("postgres://user:secret@host")
     'INTERNAL'
     """
+
+    def __init__(self, *, pushback: bool = True) -> None:
+        self._says_pushback = pushback
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         try:
@@ -96,7 +100,7 @@ class ServerErrors(ServerInterceptor):
         if isinstance(answer, Internal):
             _log.error("internal error", method=call.method.full_name, exc_info=error)
         call.trailing.append((STATUS_DETAILS, status_of_error(answer, call.correlation_id).SerializeToString()))
-        pushback = _pushback(error, answer, call)
+        pushback = _pushback(error, answer, call) if self._says_pushback else None
         if pushback is not None:
             call.trailing.append((PUSHBACK_MS, str(pushback)))
         await call.context.abort(answer.code, answer.message, call.whole_trailing())

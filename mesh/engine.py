@@ -6,14 +6,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import grpc.aio
 
+from contracts.errors import Unavailable
+from interceptors.server import ServerInterceptor
 from mesh.config import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from interceptors.server import Call, Proceed
 
     Options = Sequence[tuple[str, Any]]
 
@@ -59,6 +66,44 @@ _GRPCIO_ONLY: Options = (
 )
 # What each engine is told where nobody asks for something else.
 SERVER_OPTIONS: dict[Engine, Options] = {"grpcio": (*_COMMON, *_GRPCIO_ONLY), "native": _COMMON}
+# Native takes no metadata that begins with "grpc-", so it cannot tell a caller's core when to try again.
+CAN_PUSH_BACK: frozenset[Engine] = frozenset({"grpcio"})
+# Native closes its connections at the end of the last call, and what is not yet written to them is lost.
+ANSWERS_BEFORE_IT_CLOSES: frozenset[Engine] = frozenset({"grpcio"})
+TIME_TO_WRITE_S = 0.05
+
+
+class CallsUnderWay(ServerInterceptor):
+    """The calls of a server whose engine does not itself wait until their answers are on their way."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._are_over = False
+        self._none_left = asyncio.Event()
+        self._last_ended = 0.0
+
+    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+        if self._are_over:
+            raise Unavailable("This instance of the service stops.")
+        self._count += 1
+        try:
+            return await proceed(call)
+        finally:
+            self._count -= 1
+            self._last_ended = time.monotonic()
+            if self._are_over and not self._count:
+                self._none_left.set()
+
+    async def end(self, grace_s: float) -> float:
+        """Take no more, and wait until those under way are answered; return what is then left of `grace_s` seconds."""
+        self._are_over = True
+        began = time.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                if self._count:
+                    await self._none_left.wait()
+                await asyncio.sleep(self._last_ended + TIME_TO_WRITE_S - time.monotonic())
+        return max(0.0, grace_s - (time.monotonic() - began))
 
 
 def new_server(

@@ -27,7 +27,7 @@ from interceptors.shedding import ServerShedding
 from interceptors.tracing import ServerTracing
 from interceptors.validation import ServerValidation
 from mesh.config import SettingsError
-from mesh.engine import new_server
+from mesh.engine import ANSWERS_BEFORE_IT_CLOSES, CAN_PUSH_BACK, CallsUnderWay, new_server
 from mesh.telemetry import access_log_writer
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def server_interceptors(
 ) -> list[ServerInterceptor]:
     """Return the interceptors of every server, outermost first: the one place where their order stands."""
     return [
-        ServerErrors(),
+        ServerErrors(pushback=settings.engine in CAN_PUSH_BACK),
         ServerContext(),
         ServerMetrics(registry, GRPC_SERVICES),
         ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s),
@@ -94,8 +94,9 @@ class MeshServer:
         for method in methods_of(service.descriptor):  # what a contract asks for in vain stops the start
             for interceptor in interceptors:
                 interceptor.applies_to(method)
-        chain = ServerChain(interceptors, service.interceptors)
-        self._server = new_server(engine, [chain])
+        self._calls = None if engine in ANSWERS_BEFORE_IT_CLOSES else CallsUnderWay()
+        own = interceptors if self._calls is None else [self._calls, *interceptors]
+        self._server = new_server(engine, [ServerChain(own, service.interceptors)])
         service.add_to_server(servicer, self._server)
         add_HealthServicer_to_server(health.servicer, self._server)
         names = (service.descriptor.full_name, HEALTH_SERVICE, reflection.SERVICE_NAME)
@@ -115,4 +116,6 @@ class MeshServer:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, let those under way finish for `grace_s` seconds, then cancel what is left."""
+        if self._calls is not None:
+            grace_s = await self._calls.end(grace_s)
         await self._server.stop(grace_s)

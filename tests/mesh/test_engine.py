@@ -16,7 +16,7 @@ from interceptors.errors import ServerErrors
 from mesh import engine
 from mesh.channel import KEEPALIVE_INTERVAL_MS
 from mesh.config import SettingsError, load_settings
-from mesh.engine import listen, new_server
+from mesh.engine import CallsUnderWay, listen, new_server
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.asking import Plain
@@ -172,6 +172,29 @@ async def test_a_connection_has_at_most_a_hundred_calls_under_way(name: Engine) 
 
         servicer.hook.is_open.set()
         assert {await outcome_of(call) for call in calls} == {grpc.StatusCode.OK}
+
+
+async def test_native_is_given_time_to_write_its_last_answers() -> None:
+    """T-j5: it closes its connections when the last call has ended, written or not."""
+    calls = CallsUnderWay()
+    servicer = Holding()  # type: ignore[abstract]  # what these tests call
+    server = new_server("native", [calls])
+    add_EchoServiceServicer_to_server(servicer, server)
+    servicer.address = f"127.0.0.1:{listen(server, '127.0.0.1:0')}"
+    await server.start()
+    async with servicer.channel() as channel:
+        under_way = EchoServiceStub(channel).Echo(HI)
+        await servicer.hook.entered.wait()
+        ending = asyncio.create_task(calls.end(60))
+        late = await outcome_of(EchoServiceStub(channel).Echo(HI))
+        assert not ending.done()
+
+        servicer.hook.is_open.set()
+
+        assert await outcome_of(under_way) is grpc.StatusCode.OK
+        assert 0 < await ending < 60
+        assert late is grpc.StatusCode.UNAVAILABLE
+    await server.stop(0)
 
 
 async def test_no_call_is_lost_when_connections_grow_old() -> None:

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 import mesh.health
 import mesh.watched_file
+from interceptors.errors import error_of_call
 from interceptors.keyring import mint_key, record_of_key
 from mesh.config import Settings, SettingsError
 from mesh.keyring import format_keyring
@@ -108,10 +109,48 @@ async def test_a_service_is_served_with_health_and_reflection(settings: Settings
     ]
 
 
+async def test_health_is_told_by_name_and_listed(settings: Settings, servicer: EchoServicer) -> None:
+    """T-j4: without a key; a name that is not known is NOT_FOUND when checked, and SERVICE_UNKNOWN when watched."""
+    stranger = health_pb2.HealthCheckRequest(service="solo60.example.v1.NoService")
+    async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
+        health = health_of(channel)
+        listed = await health.List(health_pb2.HealthListRequest())  # type: ignore[attr-defined]  # not in its types yet
+        refusal = await _refusal(health.Check(stranger))
+        watching = health.Watch(stranger)
+        unknown = (await watching.read()).status
+        watching.cancel()
+
+    assert {name: answer.status for name, answer in listed.statuses.items()} == {"": SERVING, CHECK.service: SERVING}
+    assert refusal is not None
+    assert refusal.code() is grpc.StatusCode.NOT_FOUND
+    assert unknown == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+async def test_health_checks_of_one_host_are_limited(
+    settings: Settings, servicer: EchoServicer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-j4: they need no key and are never shed, so they must not be a way to keep a server busy."""
+    monkeypatch.setattr(mesh.health, "PROBES_PER_SECOND", 0.001)
+    monkeypatch.setattr(mesh.health, "PROBES_AT_ONCE", 3)
+    async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
+        watching = health_of(channel).Watch(CHECK)
+        assert (await watching.read()).status == SERVING
+        refusals = [await _refusal(health_of(channel).Check(CHECK)) for _ in range(3)]
+        watching.cancel()
+        answer = await _echo(channel)
+
+    assert [refusal and error_of_call(refusal, "").reason_name() for refusal in refusals] == [
+        None,
+        None,
+        "RATE_LIMITED",
+    ]
+    assert answer.text == "hi"
+
+
 async def test_health_follows_the_database(
     settings: Settings, servicer: EchoServicer, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S5: who cannot reach its database says NOT_SERVING, and SERVING again once it can."""
+    """S5, T-j4: who cannot reach its database is alive and NOT_SERVING, and SERVING again once it can."""
     monkeypatch.setattr(mesh.health, "CHECK_INTERVAL_S", 0.01)
     postgres = EmbeddedPostgres(reachable_folder / "data", durable=False)
     await postgres.start()
@@ -124,9 +163,21 @@ async def test_health_follows_the_database(
         await postgres.stop()
 
         assert (await watching.read()).status == NOT_SERVING
+        assert (await health_of(channel).Check(health_pb2.HealthCheckRequest())).status == SERVING
         async with EmbeddedPostgres(reachable_folder / "data", port=port, durable=False):
             assert (await watching.read()).status == SERVING
             watching.cancel()
+
+
+@pytest.mark.parametrize(("engine", "package"), [("grpcio", "grpc"), ("native", "pygrpc_native")])
+async def test_a_setting_says_what_carries_the_calls(
+    settings: Settings, servicer: EchoServicer, engine: str, package: str
+) -> None:
+    """L1: and an application's own streams and unary calls do not notice."""
+    own = settings.model_copy(update={"engine": engine})
+    async with serving(echo_service(servicer), own, "127.0.0.1:0") as server, connected(server) as channel:
+        assert type(server._server).__module__.partition(".")[0] == package
+        assert (await _echo(channel)).text == "hi"
 
 
 async def test_a_stop_is_announced_before_the_port_closes(settings: Settings, servicer: EchoServicer) -> None:
@@ -164,6 +215,28 @@ async def test_a_call_under_way_is_finished_before_the_server_ends(settings: Set
         hook.is_open.set()
 
         assert (await call).text == "hi"
+        await stop
+
+
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
+async def test_the_last_answers_are_written_before_the_end(
+    settings: Settings, servicer: EchoServicer, engine: str
+) -> None:
+    """T-j5: calls that all end at once, as the last ones of a server that stops."""
+    hook = servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    stopping = AsyncExitStack()
+    own = settings.model_copy(update={"engine": engine})
+    server = await stopping.enter_async_context(serving(echo_service(servicer), own, "127.0.0.1:0"))
+    async with connected(server) as channel:
+        calls = [asyncio.ensure_future(_echo(channel)) for _ in range(20)]
+        while servicer.entered < len(calls):  # noqa: ASYNC110 - a count, which nobody announces
+            await asyncio.sleep(0.005)
+        stop = asyncio.create_task(stopping.aclose())
+        await _until_refused(server.port)
+
+        hook.is_open.set()
+
+        assert [answer.text for answer in await asyncio.gather(*calls)] == ["hi"] * len(calls)
         await stop
 
 
