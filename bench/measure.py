@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from bench.server_process import ServerProcess
 
 MICROSECONDS = 1e6
-ATTEMPTS = 3
+ATTEMPTS = 5
+# Longer than stalls of a busy machine last.
+PAUSE_AFTER_STALL_S = 2.0
 FIRST_CALLS = 2 * CALLS_AT_ONCE
 
 
@@ -123,6 +125,7 @@ def take_window(server: ServerProcess, effort: Effort) -> Window:
         took_s, cpu_s, calls = _count(server, effort)
         if calls > 0:
             return Window(calls / took_s, cpu_s / calls * MICROSECONDS)
+        time.sleep(PAUSE_AFTER_STALL_S)
     sys.exit(f"{server.row.label} answered no call within {effort.window_s} s, {ATTEMPTS} times")
 
 
