@@ -108,7 +108,7 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         stopping = asyncio.Event()
         runtime = Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=stopping)
         servicer = await stack.enter_async_context(service.open(runtime))
-        health = Health(service.descriptor.full_name)
+        health = Health(service.descriptor.full_name, channels.breakers.states)
         interceptors = server_interceptors(settings, accepted_keys(settings))
         server = MeshServer(service, servicer, health, interceptors, settings.engine)
         await server.start(address)
