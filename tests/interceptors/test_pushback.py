@@ -13,6 +13,7 @@ from interceptors.client import ClientCall, ClientInterceptor, client_chain
 from interceptors.errors import HEDGE_ATTEMPT, PUSHBACK_MS
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+from tests.support.engines import needs_pushback
 from tests.support.retries import SERVICE, retry_options, retrying_stub
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ async def pushback_of(
     return trailing.get(PUSHBACK_MS)
 
 
+@needs_pushback
 @pytest.mark.parametrize(("retry_after_s", "pushback"), [(1.5, "1500"), (0.0001, "1"), (0.0, "0"), (None, None)])
 async def test_the_core_is_told_when_to_come_back_as_people_are(
     echo: EchoServer, retry_after_s: float | None, pushback: str | None
@@ -55,6 +57,7 @@ async def test_the_core_is_told_when_to_come_back_as_people_are(
     assert await pushback_of(echo) == pushback
 
 
+@needs_pushback
 async def test_a_time_to_come_back_beyond_the_deadline_is_never(echo: EchoServer) -> None:
     """T-a6: the core itself would sleep until the deadline."""
     raising(echo, Unavailable(retry_after_s=20))
@@ -63,6 +66,7 @@ async def test_a_time_to_come_back_beyond_the_deadline_is_never(echo: EchoServer
     assert await pushback_of(echo, timeout_s=100) == "20000"
 
 
+@needs_pushback
 @pytest.mark.parametrize(
     ("error", "callee", "pushback"),
     [
@@ -85,6 +89,7 @@ async def test_where_a_nearer_hop_has_retried_nobody_else_does(
     assert await pushback_of(echo) == pushback
 
 
+@needs_pushback
 async def test_a_second_attempt_of_a_hedged_call_is_not_retried(echo: EchoServer) -> None:
     """T-a2: retries do not multiply hedges."""
     raising(echo, Unavailable())
@@ -106,6 +111,7 @@ async def test_what_an_interceptor_refuses_counts_as_the_callees_refusal() -> No
     assert caught.value.callee == RETRIED
 
 
+@needs_pushback
 async def test_the_core_waits_as_long_as_it_is_told(echo: EchoServer) -> None:
     """T-a6: not for its own pause of some 50 ms."""
     arrivals: list[float] = []
@@ -122,6 +128,7 @@ async def test_the_core_waits_as_long_as_it_is_told(echo: EchoServer) -> None:
     assert arrivals[1] - arrivals[0] >= 0.4
 
 
+@needs_pushback
 async def test_a_pushback_beyond_the_deadline_fails_at_once(echo: EchoServer) -> None:
     """T-a6: with the refusal that it was, and not with DEADLINE_EXCEEDED after a sleep."""
     raising(echo, Unavailable("Not now.", retry_after_s=100))
