@@ -18,6 +18,7 @@ from interceptors.queue_delay import INTERVAL_S
 from interceptors.server import Call
 from interceptors.shedding import PREVIOUS_ATTEMPTS, ServerShedding, waited_before_arrival_s
 from solo60.example.v1.echo_pb2 import EchoRequest
+from tests.support.engines import needs_queue_delay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -250,6 +251,7 @@ def test_health_and_streams() -> None:
     assert not shedding._gradients
 
 
+@needs_queue_delay
 async def test_a_server_under_load_sheds_and_stays_healthy(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """T-d5, T-d6: of 80 calls at once some are answered, some told when to come back; health knows nothing of it."""
     echo = await serve_echo(shed_queue_delay_s=0.02, deadline_factor=4)
