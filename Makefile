@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast check attack soak gen gen-check breaking fmt lint lock bench bench-quick bench-startup reset
+.PHONY: help setup run test test-native test-fast check attack soak gen gen-check breaking fmt lint lock bench bench-quick bench-startup reset
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ run: setup ## start the mesh, show a booking, stay up until Ctrl-C
 
 test: setup ## run every test
 	@pytest
+
+test-native: setup ## run the tests that start servers once more, on the native engine
+	@ENGINE=native pytest tests/interceptors tests/mesh tests/services -m 'not system'
 
 test-fast: setup ## run the tests that start no service processes
 	@pytest -m 'not system'
