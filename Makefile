@@ -26,10 +26,10 @@ test-fast: setup ## run the tests that start no service processes
 	@pytest -m 'not system'
 
 attack: setup ## attack servers of both engines and fuzz every method, at full length; takes minutes
-	@pytest -m 'soak or not soak' tests/attack
+	@pytest -s -n0 -m "soak or not soak" tests/attack
 
 soak: setup ## call servers of both engines for SOAK_MINUTES (default: 2): memory, files and tasks stay flat
-	@SOAK_MINUTES=$(or $(SOAK_MINUTES),2) pytest -m soak tests/soak
+	@SOAK_MINUTES=$(or $(SOAK_MINUTES),2) pytest -s -n0 -m soak tests/soak
 
 check: setup lint gen-check breaking test ## everything that must hold before a change lands
 

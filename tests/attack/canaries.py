@@ -1,0 +1,67 @@
+"""Canaries: values that stand nowhere else, planted in whatever a contract marks as personal, and looked for later."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from interceptors.redaction import is_personal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from google.protobuf.message import Message
+
+
+class Canaries:
+    """Values planted by one test; each is found by the mark that all of them share, and by its own number."""
+
+    def __init__(self) -> None:
+        self.mark = f"canary{uuid4().hex[:12]}"
+        self._numbers = count(1)
+
+    def text(self) -> str:
+        """Return one that may be a name, a code or a token."""
+        return f"{self.mark}-{next(self._numbers)}-tweet"
+
+    def email(self) -> str:
+        """Return one that is an address."""
+        return f"{self.text()}@solo60.example"
+
+    def plant(self, message: Message) -> None:
+        """Fill every personal field of `message`, at any depth, with a canary of its own."""
+        for field in message.DESCRIPTOR.fields:
+            if is_personal(field):
+                self._fill(message, field)
+            elif field.message_type is not None and not field.is_repeated and _holds_personal(field.message_type):
+                self.plant(getattr(message, field.name))
+
+    def _fill(self, message: Message, field: Any) -> None:  # noqa: ANN401 - a descriptor of either implementation
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            getattr(message, field.name)["member_name"] = self.text()
+        elif field.is_repeated:
+            getattr(message, field.name).append(self.text())
+        elif field.type == field.TYPE_BYTES:
+            setattr(message, field.name, self.text().encode())
+        elif field.type == field.TYPE_STRING:
+            setattr(message, field.name, self.email() if "email" in field.name else self.text())
+
+
+def _holds_personal(message: Any) -> bool:  # noqa: ANN401 - a descriptor of either implementation
+    nested = [field.message_type for field in message.fields if field.message_type not in (None, message)]
+    return any(map(is_personal, message.fields)) or any(map(_holds_personal, nested))
+
+
+def files_telling(folder: Path, secrets: list[str], *, rightly: frozenset[str]) -> dict[str, list[str]]:
+    """Return the files below `folder` in which one of `secrets` stands, but not those below the folders `rightly`."""
+    found: dict[str, list[str]] = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if name.split("/")[0] in rightly or not path.is_file():
+            continue
+        content = path.read_bytes()
+        told = [secret for secret in secrets if secret.encode() in content]
+        if told:
+            found[name] = told
+    return found

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc.aio
+import pytest
+
+from contracts.errors import ServiceError
+from contracts.method import Method, methods_of
+from contracts.services import SERVICES
+from interceptors.redaction import redacted
+from interceptors.validation import violations_of
+from mesh.channel import Channels
+from mesh.config import SERVICE_NAMES
+from mesh.local_keys import OPERATOR
+from solo60.communication.v1 import communication_pb2
+from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
+from solo60.user.v1.user_pb2 import CreateUserRequest, GetUserByEmailRequest
+from solo60.user.v1.user_pb2_grpc import UserServiceStub
+from tests.attack.canaries import Canaries, files_telling
+from tests.support.local_mesh import LocalMesh
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The database holds what members have said; a mail in the inbox names its reader; the keys are each its holder's own.
+RIGHTLY = frozenset({"postgres", "inbox", "keys"})
+ALL_METHODS = [method for service in SERVICES.values() for method in methods_of(service)]
+
+
+@pytest.mark.parametrize("method", ALL_METHODS, ids=lambda method: method.full_name)
+def test_no_personal_value_of_a_request_is_logged_or_told(method: Method) -> None:
+    """S4, T-i11: neither the logged form of a request nor what breaks its rules holds what its contract marks."""
+    canaries = Canaries()
+    request, answer = method.request_type(), method.response_type()
+    canaries.plant(request)
+    canaries.plant(answer)
+
+    assert canaries.mark not in str(redacted(request)) + str(redacted(answer))
+    assert canaries.mark not in str(violations_of(request))
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[LocalMesh]:
+    """All services as processes of their own, whose files are looked through."""
+    with LocalMesh.in_new_folder() as mesh:
+        mesh.up(log_requests=True)
+        yield mesh
+
+
+async def told_to_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list[str]:
+    """Call every method with canaries in its request; return what the errors say and carry."""
+    told = []
+    for name, service in SERVICES.items():
+        async with grpc.aio.insecure_channel(mesh.settings.url_of(name)) as channel:
+            for method in methods_of(service):
+                for whole in (True, False):
+                    request = method.request_type()
+                    canaries.plant(request)
+                    raw = request.SerializeToString() if whole else request.SerializeToString()[:-1]
+                    metadata = (("x-api-key", key), ("idempotency-key", f"canaries-{method.name}-{whole}"))
+                    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method.path)
+                    try:
+                        await call(raw, metadata=metadata, timeout=30)
+                    except grpc.aio.AioRpcError as error:
+                        told.append(f"{error.details()} {error.trailing_metadata()} {error.initial_metadata()}")
+    return told
+
+
+@pytest.mark.system
+async def test_no_canary_leaves_its_cage(mesh: LocalMesh) -> None:
+    """S4, T-i11: after a journey and a call of every method, no log, span, metric or error has any planted value."""
+    canaries = Canaries()
+    key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
+    keys = [mesh.settings.key_path_of(name).read_text().strip() for name in (*SERVICE_NAMES, OPERATOR)]
+    channels = Channels(mesh.settings, lambda: key)
+    users, post = channels.stub(UserServiceStub), channels.stub(CommunicationServiceStub)
+    email, name = canaries.email(), canaries.text()
+    await users.CreateUser(CreateUserRequest(email=email, display_name=name))
+    with pytest.raises(ServiceError) as taken:
+        await users.CreateUser(CreateUserRequest(email=email, display_name=name))
+    await users.GetUserByEmail(GetUserByEmailRequest(email=email))
+    await post.SendEmail(
+        communication_pb2.SendEmailRequest(
+            recipient=communication_pb2.Recipient(email=email, display_name=name),
+            template_key="PASSWORD_RESET",
+            variables={"member_name": name, "code": canaries.text()},
+        )
+    )
+    await channels.close()
+
+    told = await told_to_callers(mesh, key, canaries)
+
+    await asyncio.sleep(1)  # spans are written a moment after their calls
+    assert len(told) > len(ALL_METHODS)
+    secrets = [canaries.mark, *keys, *(each.split("_")[-1] for each in keys)]
+    assert [each for each in (str(taken.value), *told) if any(secret in each for secret in secrets)] == []
+    assert files_telling(mesh.data_dir, secrets, rightly=RIGHTLY) == {}
+    for name in SERVICE_NAMES:
+        assert mesh.settings.log_path_of(name).stat().st_size > 0
+        assert any(mesh.settings.local_span_dir.glob(f"{name}*")) or name in {"auth", "subscription"}
+
+
+def test_a_canary_that_flies_is_seen(mesh: LocalMesh) -> None:
+    """The search finds what is there: the keys in the folder of keys."""
+    key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
+
+    assert files_telling(mesh.data_dir, [key], rightly=RIGHTLY - {"keys"}) == {f"keys/{OPERATOR}": [key]}
