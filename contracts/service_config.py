@@ -16,20 +16,40 @@ if TYPE_CHECKING:
 
     from contracts.policy import Retry
 
-# gRFC A6: at most every tenth call on top of the first attempts once a server keeps failing.
-RETRY_THROTTLING = {"maxTokens": 10, "tokenRatio": 0.1}
+# gRFC A6: calls are sent again while more than half of the tokens are there. A failure takes one, a success gives a
+# tenth. So while 5 % of all calls fail, hardly one in 50,000 is denied its retry (with 10 tokens, one in 200), and once
+# all fail, ten are sent again and no more.
+MAX_TOKENS = 20
+TOKEN_RATIO = 0.1
+# gRFC A50: an address of several is given no calls for a while once nine of ten have failed there, which the core
+# counts every half second, and whatever went wrong, refusals too. Of two or three addresses one may be ejected, of more
+# never more than half: where all fail, the addresses are not what is wrong.
+OUTLIER_DETECTION = {
+    "interval": "0.5s",
+    "baseEjectionTime": "5s",
+    "maxEjectionTime": "60s",
+    # Another address is ejected while fewer than these are: at 50, it would be two of three.
+    "maxEjectionPercent": 33,
+    "failurePercentageEjection": {
+        "threshold": 90,
+        "enforcementPercentage": 100,
+        "minimumHosts": 2,
+        "requestVolume": 5,
+    },
+    "childPolicy": [{"round_robin": {}}],
+}
 
 
 def service_config(service: ServiceDescriptor) -> str:
     """Return the service config for a channel to `service`, as JSON.
 
-    Methods are sent again only as their policy says; addresses take turns; an address whose health check for this
-    service says NOT_SERVING gets no calls (gRFC A17).
+    Methods are sent again only as their policy says; addresses take turns; one that fails while others do not gets no
+    calls for a while (gRFC A50), and neither does one whose health check for this service says NOT_SERVING (gRFC A17).
     """
     config = {
-        "loadBalancingConfig": [{"round_robin": {}}],
+        "loadBalancingConfig": [{"outlier_detection_experimental": OUTLIER_DETECTION}],
         "healthCheckConfig": {"serviceName": service.full_name},
-        "retryThrottling": RETRY_THROTTLING,
+        "retryThrottling": {"maxTokens": MAX_TOKENS, "tokenRatio": TOKEN_RATIO},
         "methodConfig": [
             {
                 "name": [{"service": method.service, "method": method.name}],

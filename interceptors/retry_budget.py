@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-MAX_TOKENS = 10.0
-TOKEN_RATIO = 0.1
+from contracts.service_config import MAX_TOKENS, TOKEN_RATIO
 
 
 class RetryBudget:
     """The tokens of one callee: full at first, less with each failure and each further attempt, more with each success.
 
     Further attempts are in order while more than half of the tokens are there, and each costs one. So they are at most
-    5 at once, and in the long run at most a tenth of the calls that succeed: gRFC A6's throttle, and also where the
+    10 at once, and in the long run at most a tenth of the calls that succeed: gRFC A6's throttle, and also where the
     callee is not failing but slow.
     """
 

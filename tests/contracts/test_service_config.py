@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.descriptor_pb2 import MethodOptions
 
 from contracts.method import methods_of
 from contracts.service_config import service_config
@@ -13,6 +14,7 @@ from contracts.services import SERVICES
 from mesh.channel import channel_options
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -76,6 +78,18 @@ def test_exactly_the_methods_that_say_so_are_retried(service: ServiceDescriptor)
 
 
 @each_service
+def test_what_may_not_be_repeated_is_not_retried(service: ServiceDescriptor) -> None:
+    """T-a1: a method gets no retry without an idempotency_level that allows it, or an idempotency key."""
+    retried = {n["method"] for each in json.loads(service_config(service))["methodConfig"] for n in each["name"]}
+    for method in service.methods:
+        options = method.GetOptions()
+        is_safe = options.idempotency_level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
+        needs_key = options.Extensions[policy_pb2.policy].idempotency == policy_pb2.IDEMPOTENCY_REQUIRED
+        if not is_safe and not needs_key:
+            assert method.name not in retried
+
+
+@each_service
 def test_no_config_carries_a_timeout(service: ServiceDescriptor) -> None:
     """T-b7: the core ends calls early by it and tells the server nothing."""
     assert "timeout" not in set(_keys(json.loads(service_config(service))))
@@ -83,12 +97,14 @@ def test_no_config_carries_a_timeout(service: ServiceDescriptor) -> None:
 
 @each_service
 def test_every_channel_throttles_retries_and_heeds_health(service: ServiceDescriptor) -> None:
-    """T-a1: retries stop when a server keeps failing; an address that says NOT_SERVING gets no calls."""
+    """T-a1, T-c6: retries stop when a server keeps failing; an address that fails or says NOT_SERVING gets no calls."""
     config = json.loads(service_config(service))
 
-    assert config["retryThrottling"] == {"maxTokens": 10, "tokenRatio": 0.1}
+    assert config["retryThrottling"] == {"maxTokens": 20, "tokenRatio": 0.1}
     assert config["healthCheckConfig"] == {"serviceName": service.full_name}
-    assert config["loadBalancingConfig"] == [{"round_robin": {}}]
+    [(policy, outliers)] = config["loadBalancingConfig"][0].items()
+    assert policy == "outlier_detection_experimental"
+    assert outliers["childPolicy"] == [{"round_robin": {}}]
 
 
 def _keys(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON

@@ -43,7 +43,7 @@ class Attempts:
 
     async def _meet(self) -> None:
         number, self.count = self.count, self.count + 1
-        if self.count == 2:  # noqa: PLR2004 - as its name says
+        if self.count == 2:
             self.two_came.set()
         met = self.plan[number] if number < len(self.plan) else None
         if isinstance(met, BaseException):
@@ -183,12 +183,12 @@ async def test_nothing_is_hedged_while_the_budget_is_used_up(
     stub: EchoServiceAsyncStub, attempts: Attempts, budgets: RetryBudgets
 ) -> None:
     """T-a9: the failures of all methods of the service count."""
-    attempts.plan = [Unavailable()] * 5
-    for _ in range(5):
+    attempts.plan = [Unavailable()] * 10
+    for _ in range(10):
         with pytest.raises(Unavailable):
             await stub.Echo(echo_pb2.EchoRequest(text="hi"))
     attempts.plan, attempts.count = [slow := Endless()], 0
-    assert budgets.of(SERVICE).tokens == 5
+    assert budgets.of(SERVICE).tokens == 10
 
     calling = asyncio.ensure_future(stub.EchoHedged(HEDGED))
     await slow.entered.wait()
