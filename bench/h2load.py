@@ -5,6 +5,7 @@ It does not read gRPC's status, which stands in the trailers: what counts as ans
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -16,12 +17,14 @@ from bench.place import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from bench.server_process import ServerProcess
 
-# As many calls at once for every row. HTTP/1.1 carries one call at a time on a connection, HTTP/2 many.
+# As many calls at once for every row, enough to keep a server busy and too few for ours to find itself overloaded: it
+# sheds what has to wait for 20 ms. HTTP/1.1 carries one call at a time on a connection, HTTP/2 many.
 CONNECTIONS = 4
-STREAMS = 10
+STREAMS = 5
 CALLS_AT_ONCE = CONNECTIONS * STREAMS
 END_TIMEOUT_S = 30.0
 HTTP_OK = "200"
@@ -62,6 +65,12 @@ def call_times_ms(server: ServerProcess, duration_s: float, calls_per_s: float) 
     return [int(microseconds) / 1000 for _began, status, microseconds in lines if status == HTTP_OK]
 
 
+def completed_calls(server: ServerProcess) -> int:
+    """Return how many calls of the last load got an answer, well or not."""
+    found = re.search(r"(\d+) succeeded", _output_path(server).read_text(encoding="utf-8"))
+    return int(found[1]) if found else 0
+
+
 def call_some(server: ServerProcess, count: int) -> None:
     """Call `server` `count` times and return when all are answered, well or not."""
     with _output(server) as output:
@@ -89,5 +98,9 @@ def _time(duration_s: float) -> str:
 
 @contextmanager
 def _output(server: ServerProcess) -> Iterator[int]:
-    with (FOLDER / f"{server.row.name}.h2load").open("wb") as file:
+    with _output_path(server).open("wb") as file:
         yield file.fileno()
+
+
+def _output_path(server: ServerProcess) -> Path:
+    return FOLDER / f"{server.row.name}.h2load"

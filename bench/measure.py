@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles
 from typing import TYPE_CHECKING
 
-from bench.h2load import CALLS_AT_ONCE, call_some, call_times_ms, load
-from bench.server_process import RowUnavailable, log_path
+from bench.h2load import CALLS_AT_ONCE, call_some, call_times_ms, completed_calls, load
+from bench.server_process import RowUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,10 +30,14 @@ FIRST_CALLS = 2 * CALLS_AT_ONCE
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was counted at one server for some time: calls answered per second, processor time for each."""
+    """What was counted at one server for some time.
+
+    Calls answered with OK per second, the processor time for each, and the share of all calls that were refused.
+    """
 
     rps: float
     cpu_us: float
+    refused: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Figures:
     """One row of the table.
 
     Calls answered with OK per second, how long calls take at half of that, and the processor time that all of the
-    server's threads take for one. `refused` is the share of calls that the chain answered with an error.
+    server's threads take for one. `refused` is the share of calls that were answered with an error.
     """
 
     name: str
@@ -112,7 +116,7 @@ def _figures(server: ServerProcess, windows: Sequence[Window], times_ms: Sequenc
         p50_ms=percentiles[49],
         p99_ms=percentiles[98],
         server_cpu_us=median(window.cpu_us for window in windows),
-        refused=_share_refused(server),
+        refused=fmean(window.refused for window in windows),
     )
 
 
@@ -122,29 +126,21 @@ def take_window(server: ServerProcess, effort: Effort) -> Window:
     A machine with other work may leave the server no time at all: then the window is taken again.
     """
     for _ in range(ATTEMPTS):
-        took_s, cpu_s, calls = _count(server, effort)
-        if calls > 0:
-            return Window(calls / took_s, cpu_s / calls * MICROSECONDS)
+        window = _window(server, effort)
+        if window is not None:
+            return window
         time.sleep(PAUSE_AFTER_STALL_S)
     sys.exit(f"{server.row.label} answered no call within {effort.window_s} s, {ATTEMPTS} times")
 
 
-def _count(server: ServerProcess, effort: Effort) -> tuple[float, float, int]:
-    """Return the seconds that a window took, the processor seconds of the server, and the calls it answered."""
+def _window(server: ServerProcess, effort: Effort) -> Window | None:
+    """Take one window; return None where the server answered no call."""
+    before = server.calls
     with load(server, effort.warm_up_s + effort.window_s + effort.warm_up_s / 2):
         time.sleep(effort.warm_up_s)
         began, cpu_s, calls = time.perf_counter(), server.cpu_s(), server.calls
         time.sleep(effort.window_s)
-        return time.perf_counter() - began, server.cpu_s() - cpu_s, server.calls - calls
-
-
-def _share_refused(server: ServerProcess) -> float:
-    """Return the share of calls that our chain refused, by its access log.
-
-    Calls that are under way when a window's load ends are cancelled, and no fault.
-    """
-    if not server.row.logs_calls:
-        return 0
-    with log_path(server.row).open(encoding="utf-8") as log:
-        refused = sum('"call"' in line and '"OK"' not in line and '"CANCELLED"' not in line for line in log)
-    return refused / (refused + server.calls)
+        took_s, cpu_s, calls = time.perf_counter() - began, server.cpu_s() - cpu_s, server.calls - calls
+    completed = completed_calls(server)
+    refused = max(0, completed - (server.calls - before))
+    return Window(calls / took_s, cpu_s / calls * MICROSECONDS, refused / max(1, completed)) if calls else None

@@ -25,6 +25,7 @@ HEADINGS = ("", "calls/s", "to bare", "p50 ms", "p99 ms", "server CPU µs/call",
 # What takes less than this share of the time is not worth a line.
 LEAST_SHARE = 0.01
 SCREEN_WIDTH = 120
+MOST_REFUSED = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ def show(run: Run) -> None:
         for cells in rows:
             table.add_row(*map(escape, cells))
         console.print(table)
+    if any(row.refused > MOST_REFUSED for row in run.table.rows):
+        console.print("Calls were refused: the machine has other work, and the figures mean little.")
     for reason in run.table.left_out.values():
         console.print(f"left out: {reason}", markup=False)
 

@@ -15,7 +15,7 @@ SAMPLED_PERCENT = (0, 10, 100)
 class Row:
     """One server of the table: its `label` there, its program, and how h2load is to call it.
 
-    `command` lacks the port, which stands where it says PORT. `logs_calls` says that its access log is ours.
+    `command` lacks the port, which stands where it says PORT.
     """
 
     name: str
@@ -25,7 +25,6 @@ class Row:
     body: Path
     headers: tuple[str, ...]
     http1: bool = False
-    logs_calls: bool = False
 
 
 def all_rows() -> list[Row]:
@@ -92,13 +91,13 @@ def _our_rows() -> list[Row]:
 
 
 def _ours(name: str, label: str, *arguments: str) -> Row:
-    return _grpc(name, label, "bench.servers.ours", *arguments, logs_calls=True)
+    return _grpc(name, label, "bench.servers.ours", *arguments)
 
 
-def _grpc(name: str, label: str, module: str, *arguments: str, logs_calls: bool = False) -> Row:
+def _grpc(name: str, label: str, module: str, *arguments: str) -> Row:
     port = () if "PORT" in arguments else ("PORT",)
     command = (sys.executable, "-m", module, name, *arguments, *port)
-    return Row(name, label, command, PATH, GRPC_BODY, _grpc_headers(), logs_calls=logs_calls)
+    return Row(name, label, command, PATH, GRPC_BODY, _grpc_headers())
 
 
 def _grpc_headers() -> tuple[str, ...]:
