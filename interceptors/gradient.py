@@ -23,13 +23,14 @@ SMOOTHING = 0.5
 
 
 class Gradient:
-    """How many calls of one kind may be under way at once: `limit`, kept between 20 and 1,000.
+    """How many calls of one kind may be under way at once: `limit`, kept between `least` and 1,000.
 
     `in_flight` is how many are. Each call is told by `enter` and `leave`.
     """
 
-    def __init__(self, initial: float = INITIAL) -> None:
-        self.limit = float(initial)
+    def __init__(self, least: int = LEAST) -> None:
+        self.limit = float(max(INITIAL, least))
+        self._least = least
         self.in_flight = 0
         self._usual_s = 0.0
         self._windows = 0
@@ -69,8 +70,11 @@ class Gradient:
         self._usual_s += (latency_s - self._usual_s) * weight
         if self._usual_s > 2 * latency_s:  # an overload is over: it must not count as usual
             self._usual_s *= 0.95
-        if busiest < self.limit / 2:  # what is not used cannot be judged
-            return
         gradient = min(1.0, max(STEEPEST, TOLERANCE * self._usual_s / latency_s))
-        aim = self.limit * gradient + math.sqrt(self.limit)
-        self.limit = min(MOST, max(LEAST, self.limit + SMOOTHING * (aim - self.limit)))
+        if busiest >= self.limit / 2:
+            aim = self.limit * gradient + math.sqrt(self.limit)
+        elif gradient < 1:  # at first, only the room that nobody uses goes
+            aim = busiest
+        else:
+            return
+        self.limit = min(MOST, max(self._least, self.limit + SMOOTHING * (aim - self.limit)))

@@ -20,7 +20,7 @@ import structlog
 from contracts.errors import DeadlineExceeded, Overloaded
 from interceptors.criticality import criticality_of
 from interceptors.deadline import TIMEOUT_MS
-from interceptors.gradient import Gradient
+from interceptors.gradient import LEAST, Gradient
 from interceptors.loop_lag import LoopLag
 from interceptors.queue_delay import INTERVAL_S, QueueDelay
 from interceptors.server import Call, ServerInterceptor
@@ -49,8 +49,9 @@ class ServerShedding(ServerInterceptor):
     """Refuses a call with Overloaded where all calls have waited for longer than `queue_delay_s` for 100 ms.
 
     SHEDDABLE calls are refused at half of that delay, CRITICAL ones at five times. Calls of one method that are under
-    way at once are limited too (`interceptors.gradient`). The error says when to come back: not sooner than things
-    can have changed, and not all at once. Services named in `never_shed`, such as health, are always served.
+    way at once are limited too (`interceptors.gradient`), never to less than `least_concurrency`. The error says
+    when to come back: not sooner than things can have changed, and not all at once. Services named in `never_shed`,
+    such as health, are always served.
 
     It stands near the outer end, so it writes one log line a second at most, with the number of calls refused.
 
@@ -62,11 +63,13 @@ class ServerShedding(ServerInterceptor):
         self,
         never_shed: Collection[str] = (),
         queue_delay_s: float = QUEUE_DELAY_S,
+        least_concurrency: int = LEAST,
         *,
         now: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
         self._never_shed = frozenset(never_shed)
+        self._least_concurrency = least_concurrency
         self._targets_s = [share * queue_delay_s for share in DELAY_SHARES]
         self._now = now
         self._rng = rng or random.Random()  # noqa: S311 - it spreads retries, no secret
@@ -80,7 +83,7 @@ class ServerShedding(ServerInterceptor):
         if method.service in self._never_shed:
             return False
         if not (method.request_streaming or method.response_streaming):  # a stream is as long as its caller likes
-            self._gradients.setdefault(method.path, Gradient())
+            self._gradients.setdefault(method.path, Gradient(self._least_concurrency))
         return True
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:

@@ -54,7 +54,7 @@ def server_interceptors(
         ServerErrors(pushback=settings.engine in CAN_PUSH_BACK),
         ServerContext(),
         ServerMetrics(registry, GRPC_SERVICES),
-        ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s),
+        ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s, settings.shed_least_concurrency),
         ServerCriticality(),
         ServerTracing(trace.get_tracer_provider(), GRPC_SERVICES),
         ServerAccessLog(

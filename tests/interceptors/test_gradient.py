@@ -61,14 +61,36 @@ def test_one_slow_window_refuses_nothing_that_was_admitted_before() -> None:
     assert gradient.limit > 200
 
 
-def test_what_is_not_used_is_not_judged() -> None:
-    """A slow night does not make the limit small for the morning."""
+def test_it_does_not_grow_while_it_is_not_used() -> None:
+    """A quiet night does not make the limit large for the morning, nor small."""
     gradient = Gradient()
-    now_s = load(gradient, 0.01, 20, windows=20)
 
-    load(gradient, 5.0, 20, 100, now_s)
+    load(gradient, 0.01, 20, windows=100)
 
     assert gradient.limit == INITIAL
+
+
+def test_a_queue_below_the_limit_is_cut_too() -> None:
+    """T-d1: first goes the room that nobody uses, so that what is under way is not refused at once."""
+    gradient = Gradient()
+    now_s = load(gradient, 0.01, 20, windows=20)
+    limits = []
+    for _ in range(20):
+        now_s = load(gradient, 0.25, min(100, int(gradient.limit)), 1, now_s)
+        limits.append(gradient.limit)
+
+    assert all(limit > 100 for limit in limits[:3])
+    assert limits[-1] < 60
+
+
+def test_a_setting_keeps_it_from_shrinking() -> None:
+    """SHED_LEAST_CONCURRENCY: so many are served however slow they are."""
+    gradient = Gradient(least=MOST)
+    now_s = load(gradient, 0.01, 20, windows=20)
+
+    load(gradient, 5.0, 500, 20, now_s)
+
+    assert gradient.limit == MOST
 
 
 def test_a_call_that_was_given_up_early_says_nothing() -> None:

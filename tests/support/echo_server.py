@@ -31,6 +31,7 @@ from mesh.engine import new_server
 from mesh.server import HEALTH_SERVICE, REFLECTION_SERVICE, server_interceptors
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
+from tests.support.serving import NO_SHEDDING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -158,6 +159,7 @@ async def serve_echo() -> AsyncIterator[ServeEcho]:
         application: Sequence[AsyncServerInterceptor] = (),
         **settings: object,
     ) -> EchoServer:
+        settings = {**NO_SHEDDING, **settings}
         server = EchoServer(servicer or EchoServicer(), application, Settings(_env_file=None, **settings))  # type: ignore[abstract, arg-type, call-arg]  # Promise is but promised; any setting; pydantic-settings' own argument
         servers.append(server)
         await server.start()

@@ -22,7 +22,7 @@ from mesh.config import SERVICE_NAMES, Settings, child_environment
 from mesh.postgres import erase
 from tests.support.folders import folder_for_all
 from tests.support.ports import free_ports
-from tests.support.serving import DEADLINE_FACTOR
+from tests.support.serving import DEADLINE_FACTOR, NO_SHEDDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +43,7 @@ class LocalMesh:
             "smtp_url": f"smtp://127.0.0.1:{smtp_port}",
             "drain_wait_s": 0.1,
             "deadline_factor": DEADLINE_FACTOR,
+            **NO_SHEDDING,
             **{f"{name}_service_url": f"127.0.0.1:{port}" for name, port in zip(SERVICE_NAMES, ports, strict=True)},
         }
         self.settings = self.settings_with()
