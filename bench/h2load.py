@@ -72,9 +72,10 @@ def completed_calls(server: ServerProcess) -> int:
 
 
 def call_some(server: ServerProcess, count: int) -> None:
-    """Call `server` `count` times and return when all are answered, well or not."""
+    """Call `server` `count` times, one after the other, and return when all are answered, well or not."""
     with _output(server) as output:
-        command = _command(server, [f"--requests={count}"])
+        one_by_one = ["--clients=1", "--max-concurrent-streams=1"]  # h2load goes by what stands last
+        command = _command(server, [f"--requests={count}", *one_by_one])
         subprocess.run(command, stdout=output, stderr=output, timeout=END_TIMEOUT_S, check=True)
 
 

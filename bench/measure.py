@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, quantiles
 from typing import TYPE_CHECKING
 
-from bench.h2load import CALLS_AT_ONCE, call_some, call_times_ms, completed_calls, load
+from bench.h2load import call_some, call_times_ms, completed_calls, load
 from bench.server_process import RowUnavailable
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 MICROSECONDS = 1e6
 ATTEMPTS = 5
 # Longer than stalls of a busy machine last.
-PAUSE_AFTER_STALL_S = 2.0
-FIRST_CALLS = 2 * CALLS_AT_ONCE
+PAUSE_AFTER_STALL_S = 1.0
+FIRST_CALLS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,7 @@ def _check_answers(server: ServerProcess) -> None:
         answered += server.calls
         if answered == FIRST_CALLS:
             return
+        time.sleep(PAUSE_AFTER_STALL_S)
     raise RowUnavailable(f"{server.row.label} answered {answered} of {FIRST_CALLS} calls")
 
 
