@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from contracts.policy import Retry
 
 # gRFC A6: calls are sent again while more than half of the tokens are there. A failure takes one, a success gives a
-# tenth. So while 5 % of all calls fail, hardly one in 50,000 is denied its retry (with 10 tokens, one in 200), and once
-# all fail, ten are sent again and no more.
+# tenth. So where 5 % of all attempts fail, one failure of 17,000 is not followed by a retry for want of tokens (with 10
+# tokens, one of 115), and once all fail, less than ten are.
 MAX_TOKENS = 20
 TOKEN_RATIO = 0.1
 # gRFC A50: an address of several is given no calls for a while once nine of ten have failed there, which the core

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import grpc.aio
+import pytest
+
+from contracts.errors import Internal
+from interceptors.api_key import ClientApiKey
+from interceptors.breaker import Breakers, ClientBreaker
+from interceptors.client import client_chain
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+from tests.support.retries import retry_options
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from interceptors.client import ClientInterceptor
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+HI = echo_pb2.EchoRequest(text="hi")
+LONGEST_STEP_S = 0.02
+DETECTED = 50
+PATIENCE_S = 20
+
+
+class RunningClock:
+    """A clock that stops while nobody looks at it: no time passes while the machine stands still."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        self._seen = time.monotonic()
+
+    def __call__(self) -> float:
+        seen = time.monotonic()
+        self._now += min(seen - self._seen, LONGEST_STEP_S)
+        self._seen = seen
+        return self._now
+
+
+@pytest.fixture
+async def replicas(serve_echo: ServeEcho) -> list[EchoServer]:
+    """Start two servers that accept the same key."""
+    servers = [await serve_echo(), await serve_echo()]
+    servers[1].keyring = servers[0].keyring
+    return servers
+
+
+@pytest.fixture
+def breakers() -> Breakers:
+    """Make the breakers of the caller."""
+    return Breakers(now=RunningClock())
+
+
+@asynccontextmanager
+async def calling(
+    replicas: list[EchoServer], interceptors: list[ClientInterceptor]
+) -> AsyncIterator[EchoServiceAsyncStub]:
+    """Call the replicas in turn, as the service config says."""
+    target = f"ipv4:{','.join(each.address for each in replicas)}"
+    chain = client_chain(interceptors)
+    async with grpc.aio.insecure_channel(target, options=retry_options(), interceptors=chain) as channel:
+        yield EchoServiceStub(channel)
+
+
+@pytest.fixture
+async def stub(replicas: list[EchoServer], breakers: Breakers) -> AsyncIterator[EchoServiceAsyncStub]:
+    """Call both through the breakers."""
+    chain: list[ClientInterceptor] = [ClientApiKey(lambda: replicas[0].key), ClientBreaker(breakers)]
+    async with calling(replicas, chain) as stub:
+        yield stub
+
+
+async def crash() -> None:
+    """Fail as a bug does."""
+    raise ValueError("a bug")
+
+
+async def is_good(stub: EchoServiceAsyncStub) -> bool:
+    """Call once, and tell whether it was answered."""
+    try:
+        await stub.Echo(HI)
+    except Internal:
+        return False
+    return True
+
+
+async def test_a_bad_address_is_given_up_while_the_other_works(
+    replicas: list[EchoServer], stub: EchoServiceAsyncStub, breakers: Breakers
+) -> None:
+    """T-c6: at most 2 % of the calls fail after that, and the method's breaker never opens."""
+    replicas[0].servicer.hook = crash  # type: ignore[method-assign]  # what the hook is for
+    good_in_a_row, give_up_at = 0, time.monotonic() + PATIENCE_S
+    while good_in_a_row < DETECTED:
+        good_in_a_row = good_in_a_row + 1 if await is_good(stub) else 0
+        assert time.monotonic() < give_up_at
+
+    good = sum([await is_good(stub) for _ in range(300)])
+
+    assert good >= 0.98 * 300
+    assert replicas[0].servicer.entered > 0
+    assert set(breakers.states().values()) == {"closed"}
+
+
+async def test_where_all_addresses_fail_one_is_still_asked(replicas: list[EchoServer]) -> None:
+    """T-c6: never more than half are given up; it is the breaker that keeps calls from what fails everywhere."""
+    for each in replicas:
+        each.servicer.hook = crash  # type: ignore[method-assign]  # what the hook is for
+    async with calling(replicas, [ClientApiKey(lambda: replicas[0].key)]) as stub:
+        give_up_at = time.monotonic() + PATIENCE_S
+        while True:
+            entered = [each.servicer.entered for each in replicas]
+            for _ in range(DETECTED):
+                assert not await is_good(stub)
+            if 0 in (each.servicer.entered - before for each, before in zip(replicas, entered, strict=True)):
+                break
+            assert time.monotonic() < give_up_at
+
+    assert min(entered) > 0
