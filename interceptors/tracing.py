@@ -7,6 +7,7 @@ an exception goes into a span. A call that is not sampled costs almost nothing a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from interceptors.server import Proceed
 
     Attributes = dict[str, str | int]
+    Filter = Callable[[grpc.HandlerCallDetails], bool]
 
 INSTRUMENTATION = "solo60.mesh"
 CORRELATION_ID = "solo60.correlation_id"
@@ -57,20 +59,33 @@ FAULTS = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class _CallDetails(grpc.HandlerCallDetails):
+    method: str
+    invocation_metadata: None = None
+
+
+def _always(_details: object) -> bool:
+    return True
+
+
 class ServerTracing(ServerInterceptor):
     """Serves each call inside a span that continues the caller's trace and ends with the call's true outcome.
 
-    >>> ask(ServerTracing(trace.get_tracer_provider(), untraced_services=frozenset({"grpc.health.v1.Health"})))
+    Which methods are traced says a filter of opentelemetry-instrumentation-grpc, which is asked once for each method.
+
+    >>> from opentelemetry.instrumentation.grpc import filters
+    >>> ask(ServerTracing(trace.get_tracer_provider(), filters.negate(filters.health_check())))
     'hi'
     """
 
-    def __init__(self, tracers: TracerProvider, untraced_services: frozenset[str] = frozenset()) -> None:
+    def __init__(self, tracers: TracerProvider, is_traced: Filter = _always) -> None:
         self._tracer = tracers.get_tracer(INSTRUMENTATION)
-        self._untraced_services = untraced_services
+        self._is_traced = is_traced
         self._attributes: dict[str, Attributes] = {}
 
     def applies_to(self, method: Method) -> bool:
-        return method.service not in self._untraced_services
+        return self._is_traced(_CallDetails(method.path))
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         method, parent = call.method, extract(call.metadata)

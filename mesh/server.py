@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from opentelemetry import trace
+from opentelemetry.instrumentation.grpc import filters
 from prometheus_client import REGISTRY
 
 from contracts.method import methods_of
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION_SERVICE = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 GRPC_SERVICES = frozenset({HEALTH_SERVICE, REFLECTION_SERVICE})
+OF_GRPC = filters.any_of(filters.service_name(HEALTH_SERVICE), filters.service_name(REFLECTION_SERVICE))
 
 
 def server_interceptors(
@@ -56,7 +58,7 @@ def server_interceptors(
         ServerMetrics(registry, GRPC_SERVICES),
         ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s, settings.shed_least_concurrency),
         ServerCriticality(),
-        ServerTracing(trace.get_tracer_provider(), GRPC_SERVICES),
+        ServerTracing(trace.get_tracer_provider(), filters.negate(OF_GRPC)),
         ServerAccessLog(
             log_requests=settings.log_requests,
             quiet_services=frozenset({HEALTH_SERVICE}),

@@ -16,6 +16,7 @@ import pytest
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
+from opentelemetry.instrumentation.grpc import filters
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -28,7 +29,7 @@ from interceptors.tracing import ClientTracing, ServerTracing
 from mesh.channel import client_interceptors
 from mesh.config import Settings
 from mesh.engine import new_server
-from mesh.server import HEALTH_SERVICE, REFLECTION_SERVICE, server_interceptors
+from mesh.server import HEALTH_SERVICE, OF_GRPC, server_interceptors
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
 from tests.support.serving import NO_SHEDDING
@@ -121,7 +122,7 @@ class EchoServer:
         return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
 
     def _server_interceptors(self) -> list[ServerInterceptor]:
-        tracing = ServerTracing(self.tracers, frozenset({HEALTH_SERVICE, REFLECTION_SERVICE}))
+        tracing = ServerTracing(self.tracers, filters.negate(OF_GRPC))
         return [
             tracing if isinstance(each, ServerTracing) else each
             for each in server_interceptors(self._settings, lambda: self.keyring, self.registry)
