@@ -62,7 +62,7 @@ FAULTS = frozenset(
 @dataclass(frozen=True)
 class _CallDetails(grpc.HandlerCallDetails):
     method: str
-    invocation_metadata: None = None
+    invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
 
 
 def _always(_details: object) -> bool:
