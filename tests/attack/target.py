@@ -100,7 +100,8 @@ class Kept:
 class Target:
     """A running target; `memory` and `files` are its process's."""
 
-    def __init__(self, folder: Path, key: str, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, folder: Path, key: str, process: subprocess.Popen[bytes], port: int, engine: str) -> None:
+        self.engine = engine
         self.log = folder / "log.jsonl"
         self.key = key
         self.port = port
@@ -111,7 +112,7 @@ class Target:
 
     @classmethod
     @contextmanager
-    def started(cls, folder: Path, **settings: object) -> Iterator[Target]:
+    def started(cls, folder: Path, *, engine: str = "grpcio", **settings: object) -> Iterator[Target]:
         """Start a target for the time of the context; its memory and log stand in `folder` alone."""
         key = mint_key("test")
         (folder / "key").write_text(key)
@@ -119,14 +120,14 @@ class Target:
             (folder / "log.jsonl").open("wb") as log,
             subprocess.Popen(
                 [sys.executable, "-m", "tests.attack.target", str(folder)],
-                env=child_environment(data_dir=folder, **settings),
+                env=child_environment(data_dir=folder, engine=engine, **settings),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             ) as process,
         ):
             try:
-                yield cls(folder, key, process, _port_of(folder, process))
+                yield cls(folder, key, process, _port_of(folder, process), engine)
             finally:
                 process.kill()
 
