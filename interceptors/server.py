@@ -47,7 +47,8 @@ _MOST_DIGITS = 3
 class Call:
     """One call, as the interceptors of the server see it; each fills in what it finds out.
 
-    `trailing` is the metadata that goes out with the call's end, however it ends; `notes` are facts for the access log.
+    `metadata` is by name, the last of each name; `fields` is all of it. `trailing` is the
+    metadata that goes out with the call's end, however it ends; `notes` are facts for the access log.
     `allowed_s` is the time that the call was given when it arrived, 0 where nothing limits it. `last_message_at` is
     when a message of a stream that may not be idle has passed, on the clock of `time.monotonic`.
     """
@@ -56,6 +57,7 @@ class Call:
     context: Context
     metadata: Mapping[str, str]
     incoming: bytes | AsyncIterator[bytes]
+    fields: Sequence[tuple[str, str]] = ()
     correlation_id: str = ""
     caller: str = ""
     # Where the call's trace is recorded; empty where it is not.
@@ -203,8 +205,8 @@ def _nested(
 
     async def serve(incoming: bytes | AsyncIterator[bytes], context: Context) -> bytes | None:
         # grpc.aio gives pairs where its types promise more.
-        metadata = cast("Iterable[tuple[str, str]]", context.invocation_metadata() or ())
-        call = Call(method, context, dict(metadata), incoming)
+        fields = cast("Sequence[tuple[str, str]]", context.invocation_metadata() or ())
+        call = Call(method, context, dict(fields), incoming, fields)
         reply = await proceed(call)
         context.set_trailing_metadata(call.whole_trailing())
         return reply

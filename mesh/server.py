@@ -21,6 +21,7 @@ from interceptors.deprecation import ServerDeprecation
 from interceptors.errors import ServerErrors
 from interceptors.idempotency import ServerIdempotencyKey
 from interceptors.idle import ServerIdle
+from interceptors.metadata_limit import ServerMetadataLimit
 from interceptors.metrics import ServerMetrics
 from interceptors.rate_limit import ServerRateLimit
 from interceptors.server import ServerChain, ServerInterceptor
@@ -28,7 +29,7 @@ from interceptors.shedding import ServerShedding
 from interceptors.tracing import ServerTracing
 from interceptors.validation import ServerValidation
 from mesh.config import SettingsError
-from mesh.engine import ANSWERS_BEFORE_IT_CLOSES, CAN_PUSH_BACK, CallsUnderWay, new_server
+from mesh.engine import ANSWERS_BEFORE_IT_CLOSES, CAN_PUSH_BACK, METADATA_BYTES, CallsUnderWay, new_server
 from mesh.telemetry import access_log_writer
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def server_interceptors(
         ServerErrors(pushback=settings.engine in CAN_PUSH_BACK),
         ServerContext(),
         ServerMetrics(registry, GRPC_SERVICES),
+        ServerMetadataLimit(METADATA_BYTES),
         ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s, settings.shed_least_concurrency),
         ServerCriticality(),
         ServerTracing(trace.get_tracer_provider(), filters.negate(OF_GRPC)),
