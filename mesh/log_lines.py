@@ -1,7 +1,8 @@
-"""Log lines: whatever is logged becomes one line of JSON, written whole and at once, and never fails who logs it."""
+"""Log lines: whatever is logged becomes one line of JSON, written whole and in order, and never fails who logs it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
@@ -23,8 +24,10 @@ _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH
 class LogLines(logging.Handler):
     """Writes the lines of the access log and those of every logger to one stream.
 
-    A line is written in one piece and is out when the call returns, so a crash loses none. A stream that takes no more
-    (a full disk, a closed pipe) stops no work.
+    A line is written in one piece. Those of loggers are out when the call returns. Those of the access log are written
+    together, once in a turn of the event loop, and before any line that comes after them: to write each by itself costs
+    more than all else about it, as other threads take over meanwhile. A stream that takes no more (a full disk, a
+    closed pipe) stops no work.
     """
 
     def __init__(self, stream: BinaryIO, service: str) -> None:
@@ -32,15 +35,24 @@ class LogLines(logging.Handler):
         self._stream = stream
         self._service = service
         self._writing = threading.Lock()
+        self._waiting: list[bytes] = []
 
     def write_call(self, facts: Mapping[str, object]) -> None:
         """Write the facts of one call, as the access log gives them, with the keys of all other lines."""
         now = datetime.now(UTC)
-        self._write(
-            json_line(
-                {"service": self._service, **facts, "event": EVENT, "level": "info", "logger": LOGGER, "timestamp": now}
-            )
+        line = json_line(
+            {"service": self._service, **facts, "event": EVENT, "level": "info", "logger": LOGGER, "timestamp": now}
         )
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._write(line)
+            return
+        with self._writing:
+            self._waiting.append(line)
+            is_first = len(self._waiting) == 1
+        if is_first:
+            loop.call_soon(self.flush)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write what the formatter makes of `record`."""
@@ -49,11 +61,18 @@ class LogLines(logging.Handler):
         except Exception:  # noqa: BLE001 - as logging.Handler asks for: what cannot be logged is told on standard error
             self.handleError(record)
 
+    def flush(self) -> None:
+        """Write the lines that wait: what logging asks for when the process ends."""
+        self._write(b"")
+
     def _write(self, line: bytes) -> None:
+        """Write the lines that wait, and then this one."""
         try:
             with self._writing:
-                while line:  # standard output without a buffer may take a part, and lets others write between two
-                    line = line[self._stream.write(line) or len(line) :]
+                text = b"".join((*self._waiting, line))
+                self._waiting.clear()
+                while text:  # standard output without a buffer may take a part, and lets others write between two
+                    text = text[self._stream.write(text) or len(text) :]
                 self._stream.flush()
         except (OSError, ValueError):  # nothing is left to say it to
             pass

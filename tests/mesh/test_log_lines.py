@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -131,6 +132,21 @@ def test_lines_of_all_threads_stay_whole(buffering: int) -> None:
             list(threads.map(write, range(4)))
         written = [json.loads(line) for line in reading.result().splitlines()]
     assert len(written) == 4 * 100 * 2
+
+
+async def test_the_lines_of_one_turn_of_the_loop_are_written_together_and_in_order() -> None:
+    """S4: a line of a logger does not overtake those of calls that ended before it."""
+    stream = io.BytesIO()
+    lines = LogLines(stream, "gym")
+    lines.write_call({"number": 1})
+    lines.write_call({"number": 2})
+    assert stream.getvalue() == b""
+
+    await asyncio.sleep(0)
+    lines.write_call({"number": 3})
+    lines.emit(logging.LogRecord("ours", logging.INFO, "", 0, '{"number": 4}', None, None))
+
+    assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == [1, 2, 3, 4]
 
 
 def test_a_stream_that_takes_no_more_stops_nobody() -> None:
