@@ -27,6 +27,11 @@ class Outcome(Enum):
     UNCOUNTED = "uncounted"
 
 
+# Looked up once: they are on the path of every call.
+CLOSED, HALF_OPEN, OPEN = State
+SUCCESS, FAILURE, UNREACHABLE, UNCOUNTED = Outcome
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """When a circuit opens and closes.
@@ -98,7 +103,7 @@ class Circuit:
         self._rng = rng
         self._limits = limits
         self._bucket_s = limits.window_s / limits.buckets
-        self._state = State.CLOSED
+        self._state = CLOSED
         self._generation = 0
         self._openings = 0
         self._open_until = 0.0
@@ -107,12 +112,12 @@ class Circuit:
 
     def admit(self, now: float) -> int | None:
         """Let a call through, or return None: the number returned goes with its outcome into `record`."""
-        if self._state is State.CLOSED:
+        if self._state is CLOSED:
             return self._generation
-        if self.state(now) is State.OPEN:
+        if self.state(now) is OPEN:
             return None
-        if self._state is State.OPEN:
-            self._change(State.HALF_OPEN)
+        if self._state is OPEN:
+            self._change(HALF_OPEN)
         if self._probes == self._limits.probes:
             return None
         self._probes += 1
@@ -122,19 +127,19 @@ class Circuit:
         """Note how a call ended that `admit` let through; what was let through before the last change is ignored."""
         if admitted != self._generation:
             return
-        if self._state is State.HALF_OPEN:
+        if self._state is HALF_OPEN:
             self._record_probe(outcome, now)
-        elif outcome is not Outcome.UNCOUNTED:
+        elif outcome is not UNCOUNTED:
             self._count(outcome, now)
 
     def state(self, now: float) -> State:
         """Return the state; one that has been open for long enough is half open."""
-        return State.HALF_OPEN if self._state is State.OPEN and now >= self._open_until else self._state
+        return HALF_OPEN if self._state is OPEN and now >= self._open_until else self._state
 
     def retry_after_s(self, now: float) -> float:
         """Return after how long a refused call may come again."""
         # While probes are out, the answer of each may be the last that is waited for.
-        return max(self._open_until - now, 0.0) if self._state is State.OPEN else self._limits.unreachable_open_s
+        return max(self._open_until - now, 0.0) if self._state is OPEN else self._limits.unreachable_open_s
 
     def _count(self, outcome: Outcome, now: float) -> None:
         bucket = int(now / self._bucket_s)
@@ -143,12 +148,12 @@ class Circuit:
         at = bucket % self._limits.buckets
         self._calls[at] += 1
         self._total_calls += 1
-        if outcome is Outcome.SUCCESS:
+        if outcome is SUCCESS:
             self._unreachable = 0
             return
         self._failed[at] += 1
         self._total_failed += 1
-        self._unreachable = self._unreachable + 1 if outcome is Outcome.UNREACHABLE else 0
+        self._unreachable = self._unreachable + 1 if outcome is UNREACHABLE else 0
         if self._unreachable >= self._limits.unreachable_in_a_row or self._fails_for_long(now):
             self._open(now, unreachable=self._unreachable >= self._limits.unreachable_in_a_row)
 
@@ -172,19 +177,19 @@ class Circuit:
         self._bucket = bucket
 
     def _record_probe(self, outcome: Outcome, now: float) -> None:
-        if outcome is Outcome.UNCOUNTED:
+        if outcome is UNCOUNTED:
             self._probes -= 1
-        elif outcome is Outcome.SUCCESS:
+        elif outcome is SUCCESS:
             self._successes += 1
             if self._successes == self._limits.probes:
                 self._closed_at = now
-                self._change(State.CLOSED)
+                self._change(CLOSED)
         else:
-            self._open(now, unreachable=outcome is Outcome.UNREACHABLE)
+            self._open(now, unreachable=outcome is UNREACHABLE)
 
     def _open(self, now: float, *, unreachable: bool) -> None:
         limits = self._limits
-        if self._state is State.CLOSED and now - self._closed_at >= limits.window_s:
+        if self._state is CLOSED and now - self._closed_at >= limits.window_s:
             self._openings = 0
         first_s, longest_s = (
             (limits.unreachable_open_s, limits.longest_unreachable_open_s)
@@ -194,7 +199,7 @@ class Circuit:
         mean_s = min(first_s * 2.0 ** min(self._openings, 32), longest_s)
         self._openings += 1
         self._open_until = now + mean_s * self._rng.uniform(1 - limits.jitter, 1 + limits.jitter)
-        self._change(State.OPEN)
+        self._change(OPEN)
 
     def _change(self, state: State) -> None:
         self._state = state

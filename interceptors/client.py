@@ -44,21 +44,22 @@ class ClientCall:
     # How a unary call is sent, where it is not simply sent once; `attempts` counts what is sent from here.
     send: Send | None = None
     attempts: int = 1
-    # grpc.aio's call, or its error; None where nothing was sent.
+    # grpc.aio's call, or the trailing metadata of its error; None where nothing was sent.
     answer: Any = None
 
     @property
     def trailing(self) -> Mapping[str, str | bytes]:
         """The trailing metadata of a call that has ended; empty where none came. It is read when asked for."""
         answer = self.answer
-        if isinstance(answer, grpc.aio.AioRpcError):
-            return dict(answer.trailing_metadata())
+        if isinstance(answer, grpc.aio.Metadata):
+            return dict(answer)
         return dict(_at_once(answer.trailing_metadata())) if answer is not None and answer.done() else {}
 
     def finish(self, error: BaseException | None) -> None:
         """Tell every interceptor how the call ended, innermost first."""
-        for finish in reversed(self.finishing):
-            finish(error)
+        # Emptied, because they hold the call that holds them: it would stay until it is collected.
+        while self.finishing:
+            self.finishing.pop()(error)
 
 
 class ClientInterceptor:
@@ -105,7 +106,6 @@ class _Core:
 class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor, _Core):
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
         call, details = self.start(client_call_details)
-        error: BaseException | None = None
         try:
             if call.send is None:
                 rpc = call.answer = await continuation(details, request)
@@ -113,16 +113,20 @@ class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor, _Core):
             else:
                 rpc = call.answer = await call.send(call, details, partial(_attempt, continuation, request))
         except grpc.aio.AioRpcError as rpc_error:
-            call.answer = rpc_error
-            error = error_of_call(rpc_error, call.method.full_name)
-            raise error from rpc_error
-        except BaseException as other:
-            error = other
-            raise
-        else:
-            return rpc
-        finally:
+            raise _ended(call, rpc_error) from rpc_error
+        except BaseException as error:
             call.finish(error)
+            raise
+        call.finish(None)
+        return rpc
+
+
+def _ended(call: ClientCall, rpc_error: grpc.aio.AioRpcError) -> ServiceError:
+    # An error that its own frame holds stays until it is collected: so not here, and of the other its metadata alone.
+    call.answer = rpc_error.trailing_metadata()
+    error = error_of_call(rpc_error, call.method.full_name)
+    call.finish(error)
+    return error
 
 
 async def _attempt(continuation: Any, request: Any, details: grpc.aio.ClientCallDetails) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -108,3 +109,18 @@ async def test_a_call_that_got_no_answer_has_no_trailing_metadata(
         await call
     await listener.ended.wait()
     assert listener.heard == [{}]
+
+
+async def test_a_call_that_was_answered_leaves_nothing_to_collect(echo: EchoServer) -> None:
+    """What holds itself would hold the answer and gRPC's call too, until the collector comes by."""
+    stub = echo.stub()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            await stub.Echo(echo_pb2.EchoRequest(text="hi"))
+        left = sum(isinstance(each, ClientCall) for each in gc.get_objects())
+    finally:
+        gc.enable()
+
+    assert left <= 1  # the last one may not have been let go yet
