@@ -67,7 +67,8 @@ class Breakers:
     def states(self) -> dict[str, str]:
         """Return "closed", "half-open" or "open" for each method that has been called, by its full name."""
         now = self.now()
-        return {method: circuit.state(now).value for method, circuit in self._circuits.items()}
+        # Copied first: metrics ask from a thread of their own.
+        return {method: circuit.state(now).value for method, circuit in list(self._circuits.items())}
 
 
 class ClientBreaker(ClientInterceptor):

@@ -119,11 +119,18 @@ def _pushback(error: BaseException, answer: ServiceError, call: Call) -> int | N
     return math.ceil(answer.retry_after_s * 1000) if answer.retry_after_s < call.remaining_s else NEVER_AGAIN
 
 
-def _was_retried(error: BaseException) -> bool:
-    if not isinstance(error, ServiceError) or not error.callee or error.reason not in PLATFORM_REASONS:
-        return False
+def _was_retried(error: BaseException | None) -> bool:
+    """Tell whether `error`, or one that it was raised from, is that of a callee whose caller tries again by itself."""
+    while error is not None:
+        if isinstance(error, ServiceError) and error.callee and error.reason in PLATFORM_REASONS:
+            return _is_retried(error.callee)
+        error = error.__cause__
+    return False
+
+
+def _is_retried(callee: str) -> bool:
     try:
-        return find_method(f"/{error.callee}").policy.retry is not None
+        return find_method(f"/{callee}").policy.retry is not None
     except ContractError:
         return False
 

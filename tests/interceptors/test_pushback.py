@@ -90,6 +90,19 @@ async def test_where_a_nearer_hop_has_retried_nobody_else_does(
 
 
 @needs_pushback
+async def test_a_service_may_say_it_in_its_own_words(echo: EchoServer) -> None:
+    """T-a4: what is raised from a callee's error is that fault still."""
+    lost = Unavailable()
+    lost.callee = RETRIED
+
+    async def hook() -> None:
+        raise Unavailable("Nothing was booked.") from lost
+
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+
+    assert await pushback_of(echo) == "-1"
+
+
 async def test_a_second_attempt_of_a_hedged_call_is_not_retried(echo: EchoServer) -> None:
     """T-a2: retries do not multiply hedges."""
     raising(echo, Unavailable())
