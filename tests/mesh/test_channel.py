@@ -9,13 +9,15 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
-from contracts.errors import Unavailable
+from contracts.errors import CircuitOpen, Unavailable
 from mesh.channel import Channels, connect
 from mesh.config import Settings
 from solo60.gym.v1 import gym_pb2
 from solo60.gym.v1.gym_pb2_grpc import GymServiceServicer, GymServiceStub, add_GymServiceServicer_to_server
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -194,3 +196,22 @@ async def test_one_channel_serves_all_stubs_of_a_service(channels: Channels) -> 
     assert list(channels._channels) == ["gym"]
     await channels.close()
     assert channels._channels == {}
+
+
+async def test_all_channels_of_a_process_share_its_breakers() -> None:
+    """T-c2: what one has learnt keeps the calls of the others back, and whoever asks for metrics sees it."""
+    [port] = free_ports(1)
+    first = Channels(settings_for(port), lambda: "sk_of_this_test")
+    second = Channels(settings_for(port), lambda: "sk_of_this_test", first.breakers)
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            await first.stub(GymServiceStub).CreateGym(CREATE)
+
+    with pytest.raises(CircuitOpen):
+        await second.stub(GymServiceStub).CreateGym(CREATE)
+
+    assert first.breakers.states() == {f"{GYMS}/CreateGym": "open"}
+    labels = {"grpc_service": GYMS, "grpc_method": "CreateGym"}
+    assert REGISTRY.get_sample_value("grpc_client_breaker_state", labels) == 2
+    await first.close()
+    await second.close()
