@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
+import grpc
 import grpc.aio
 import pytest
 
 from contracts.errors import Overloaded, ServiceError, SlotTaken, Unavailable
+from contracts.method import find_method
+from contracts.policy import Hedge
 from interceptors.api_key import ClientApiKey
 from interceptors.client import ClientCall, ClientInterceptor, client_chain
 from interceptors.context import ClientContext
@@ -26,8 +30,10 @@ if TYPE_CHECKING:
     from interceptors.client import Finish
     from interceptors.server import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
-    from tests.support.echo_server import EchoServer
+    from tests.support.echo_server import EchoServer, ServeEcho
 
+# Whatever ends before that is cancelled by its caller, and not for want of time.
+PATIENCE_S = 20.0
 HEDGED = echo_pb2.EchoHedgedRequest(text="hi")
 SERVICE = "solo60.example.v1.EchoService"
 
@@ -63,6 +69,18 @@ class Counted(ClientInterceptor):
 
 
 @pytest.fixture
+async def echo(serve_echo: ServeEcho) -> EchoServer:
+    """Start a server that gives calls all the time they want."""
+    return await serve_echo(deadline_factor=1000.0)
+
+
+async def cancelled(attempt: Endless) -> None:
+    """Wait until the attempt is cancelled at the server; fail when it is not."""
+    async with asyncio.timeout(PATIENCE_S):
+        await attempt.cancelled.wait()
+
+
+@pytest.fixture
 def attempts(echo: EchoServer) -> Attempts:
     """Plan what the attempts meet."""
     return Attempts(echo)
@@ -83,7 +101,7 @@ def counted() -> Counted:
 @pytest.fixture
 async def stub(echo: EchoServer, budgets: RetryBudgets, counted: Counted) -> AsyncIterator[EchoServiceAsyncStub]:
     """Call with hedging."""
-    chain = [counted, ClientDeadline(5.0), ClientContext(), ClientApiKey(lambda: echo.key), ClientHedging(budgets)]
+    chain = [counted, ClientDeadline(1000.0), ClientContext(), ClientApiKey(lambda: echo.key), ClientHedging(budgets)]
     async with grpc.aio.insecure_channel(echo.address, interceptors=client_chain(chain)) as channel:
         yield EchoServiceStub(channel)
 
@@ -96,7 +114,7 @@ async def test_the_second_attempt_answers_where_the_first_is_slow(
 
     assert (await stub.EchoHedged(HEDGED)).text == "hi"
 
-    await slow.cancelled.wait()
+    await cancelled(slow)
     assert attempts.count == 2
     assert counted.attempts == [2]
 
@@ -110,7 +128,7 @@ async def test_the_first_attempt_may_still_answer(stub: EchoServiceAsyncStub, at
     first.is_open.set()
 
     assert (await calling).text == "hi"
-    await second.cancelled.wait()
+    await cancelled(second)
 
 
 async def test_a_quick_call_is_sent_once(stub: EchoServiceAsyncStub, counted: Counted) -> None:
@@ -128,10 +146,11 @@ async def test_an_error_that_another_attempt_would_meet_too_counts_at_once(
     """The attempt under way is cancelled."""
     attempts.plan = [slow := Endless(), error]
 
-    with pytest.raises(expected):
-        await stub.EchoHedged(HEDGED)
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(expected):
+            await stub.EchoHedged(HEDGED)
 
-    await slow.cancelled.wait()
+    await cancelled(slow)
 
 
 async def test_a_passing_error_of_one_attempt_leaves_the_other_its_chance(
@@ -199,6 +218,36 @@ async def test_nothing_is_hedged_while_the_budget_is_used_up(
     assert attempts.count == 1
 
 
+@pytest.mark.parametrize(("trailing", "sent"), [((("grpc-retry-pushback-ms", "100"),), 2), ((), 3)])
+async def test_an_attempt_that_is_pushed_back_is_the_last(trailing: tuple[tuple[str, str], ...], sent: int) -> None:
+    """What is under way may still answer."""
+    call = ClientCall(find_method(f"/{SERVICE}/EchoHedged"), [], None)
+    all_sent, answers = asyncio.Event(), 0
+
+    async def attempt(_details: object) -> str:
+        nonlocal answers
+        answers += 1
+        if answers == 2:
+            raise grpc.aio.AioRpcError(
+                grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), "Not now."
+            )
+        if answers == 3:
+            all_sent.set()
+        await all_sent.wait()
+        return "hi"
+
+    details = grpc.aio.ClientCallDetails(call.method.path, None, grpc.aio.Metadata(), None, None)
+    ClientHedging(RetryBudgets()).start(call)
+    assert isinstance(call.send, partial)
+    calling = asyncio.ensure_future(call.send.func(Hedge(0.01, 3), *call.send.args[1:], call, details, attempt))
+    if trailing:
+        await asyncio.sleep(0.3)  # nothing to wait for: nothing is to happen
+        all_sent.set()
+
+    assert await calling == "hi"
+    assert call.attempts == sent
+
+
 async def test_a_caller_that_gives_up_cancels_every_attempt(stub: EchoServiceAsyncStub, attempts: Attempts) -> None:
     """Nobody works for a caller that is gone."""
     attempts.plan = [first := Endless(), second := Endless()]
@@ -207,8 +256,8 @@ async def test_a_caller_that_gives_up_cancels_every_attempt(stub: EchoServiceAsy
 
     calling.cancel()
 
-    await first.cancelled.wait()
-    await second.cancelled.wait()
+    await cancelled(first)
+    await cancelled(second)
 
 
 class Seen(ServerInterceptor):
@@ -218,6 +267,8 @@ class Seen(ServerInterceptor):
         self.metadata: list[Mapping[str, str]] = []
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+        sent = call.context.invocation_metadata() or ()
+        assert [key for key, _ in sent].count(TIMEOUT_MS) == 1
         self.metadata.append(dict(call.metadata))
         return await proceed(call)
 
