@@ -25,7 +25,7 @@ from contracts.method import Method, find_method
 from interceptors.handlers import Messages, behaviour_of, innermost, is_generated_default
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 
     from google.protobuf.message import Message
     from grpc_interceptor.server import AsyncServerInterceptor
@@ -148,30 +148,74 @@ class ServerChain(grpc.aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            composed = self._handlers[path] = await self._compose(handler, handler_call_details)
+            composed = self._handlers[path] = self.compose(path, handler)
         return composed
 
-    async def _compose(
-        self, handler: grpc.RpcMethodHandler[Any, Any], details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def compose(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return a handler that serves the method called by `path` with `handler` inside this chain."""
         inner: _Composed | None = getattr(behaviour_of(handler), _COMPOSED, None)
         interceptors = self._interceptors
         if inner is not None:  # by another chain on the same server: both become one
             interceptors, handler = (*interceptors, *inner.interceptors), inner.handler
         if not is_generated_default(behaviour_of(handler)):
-            handler = await self._inside_application(handler, details)
-        method = find_method(details.method)
+            handler = self._inside_application(path, handler)
+        method = find_method(path)
         serve = _nested(method, handler, _with_errors_outermost(interceptors))
         setattr(serve, _COMPOSED, _Composed(interceptors, handler))
         return _AS_HANDLER[method.request_streaming, method.response_streaming](serve)
 
-    async def _inside_application(
-        self, handler: grpc.RpcMethodHandler[Any, Any], details: grpc.HandlerCallDetails
+    def _inside_application(
+        self, path: str, handler: grpc.RpcMethodHandler[Any, Any]
     ) -> grpc.RpcMethodHandler[Any, Any]:
         # Such an interceptor looks at nothing but the method's name, so it too is asked once for each method.
         for interceptor in reversed(self._application):
-            handler = await interceptor.intercept_service(partial(_give, handler), details)
+            handler = _at_once(interceptor.intercept_service(partial(_give, handler), _CallDetails(path)))
         return handler
+
+
+class ChainedServer(grpc.aio.Server):
+    """A server whose handlers stand inside a chain from the moment they are registered.
+
+    Nothing is looked up or asked on a call, which `grpc.aio.server(interceptors=[chain])` does. It takes the services
+    that generated code adds; handlers added in another way would escape the chain and are refused with TypeError.
+    """
+
+    def __init__(self, server: grpc.aio.Server, chain: ServerChain) -> None:
+        self._server = server
+        self._chain = chain
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        composed = {
+            name: self._chain.compose(f"/{service_name}/{name}", handler) for name, handler in method_handlers.items()
+        }
+        self._server.add_registered_method_handlers(service_name, composed)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        # Generated code adds each service in both ways.
+        if not all(isinstance(each, grpc.ServiceRpcHandler) for each in generic_rpc_handlers):
+            raise TypeError("this server takes services that generated code adds, not generic handlers")
+
+    def add_insecure_port(self, address: str) -> int:
+        return self._server.add_insecure_port(address)
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
+        return self._server.add_secure_port(address, server_credentials)
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self, grace: float | None) -> None:
+        await self._server.stop(grace)
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as grpc.aio has it
+        return await self._server.wait_for_termination(timeout)
+
+
+class _CallDetails(NamedTuple):
+    method: str
+    invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
 
 
 class _Composed(NamedTuple):
@@ -212,6 +256,16 @@ def _nested(
         return reply
 
     return serve
+
+
+def _at_once(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a handler of any shape
+    """Return what a coroutine that waits for nothing returns."""
+    try:
+        asking.send(None)
+    except StopIteration as answer:
+        return answer.value
+    asking.close()
+    raise TypeError("an application's interceptor must not wait for anything before there is a call")
 
 
 async def _give(

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import grpc.aio
 
 from contracts.errors import Unavailable
-from interceptors.server import ServerInterceptor
+from interceptors.server import ChainedServer, ServerChain, ServerInterceptor
 from mesh.config import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from grpc_interceptor.server import AsyncServerInterceptor
 
     from interceptors.server import Call, Proceed
 
@@ -107,16 +109,20 @@ class CallsUnderWay(ServerInterceptor):
 
 
 def new_server(
-    engine: Engine, interceptors: Sequence[grpc.aio.ServerInterceptor], options: Options = ()
+    engine: Engine,
+    interceptors: Sequence[ServerInterceptor] = (),
+    application: Sequence[AsyncServerInterceptor] = (),
+    *,
+    options: Options = (),
 ) -> grpc.aio.Server:
     """Make a server that is not started yet; `options` count more than those of the mesh.
 
-    Raises SettingsError where the engine is not installed here or cannot do what an option asks for.
+    `interceptors` and `application` are those of `ServerChain`. Raises SettingsError where the engine is not installed
+    here or cannot do what an option asks for.
     """
     wanted = [*({**dict(SERVER_OPTIONS[engine]), **dict(options)}).items()]
-    if engine == "grpcio":
-        return grpc.aio.server(interceptors=interceptors, options=wanted)
-    return _native_server(interceptors, wanted)
+    server = grpc.aio.server(options=wanted) if engine == "grpcio" else _native_server(wanted)
+    return ChainedServer(server, ServerChain(interceptors, application))
 
 
 def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
@@ -132,7 +138,7 @@ def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCreden
         raise _cannot("serve TLS") from None
 
 
-def _native_server(interceptors: Sequence[grpc.aio.ServerInterceptor], options: Options) -> grpc.aio.Server:
+def _native_server(options: Options) -> grpc.aio.Server:
     for name, value in options:
         if value and name in dict(_GRPCIO_ONLY):
             raise _cannot(f"do {name}")
@@ -143,7 +149,7 @@ def _native_server(interceptors: Sequence[grpc.aio.ServerInterceptor], options: 
             "ENGINE: native needs the package pygrpc-native, which is not installed here; grpcio works everywhere."
         ) from None
     try:
-        return pygrpc_native.aio.server(interceptors=interceptors, options=options)
+        return pygrpc_native.aio.server(options=options)
     except ValueError as error:  # it names the option
         raise _cannot(f"do that: {error}") from None
 

@@ -11,7 +11,6 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.grpc import filters
 from prometheus_client import REGISTRY
 
-from contracts.method import methods_of
 from interceptors.access_log import ServerAccessLog
 from interceptors.api_key import ServerApiKey
 from interceptors.context import ServerContext
@@ -24,7 +23,6 @@ from interceptors.idle import ServerIdle
 from interceptors.metadata_limit import ServerMetadataLimit
 from interceptors.metrics import ServerMetrics
 from interceptors.rate_limit import ServerRateLimit
-from interceptors.server import ServerChain, ServerInterceptor
 from interceptors.shedding import ServerShedding
 from interceptors.tracing import ServerTracing
 from interceptors.validation import ServerValidation
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from interceptors.keyring import Keyring
+    from interceptors.server import ServerInterceptor
     from mesh.config import Settings
     from mesh.engine import Engine
     from mesh.health import Health
@@ -95,12 +94,9 @@ class MeshServer:
     ) -> None:
         self._service = service
         interceptors = list(interceptors)
-        for method in methods_of(service.descriptor):  # what a contract asks for in vain stops the start
-            for interceptor in interceptors:
-                interceptor.applies_to(method)
         self._calls = None if engine in ANSWERS_BEFORE_IT_CLOSES else CallsUnderWay()
         own = interceptors if self._calls is None else [self._calls, *interceptors]
-        self._server = new_server(engine, [ServerChain(own, service.interceptors)])
+        self._server = new_server(engine, own, service.interceptors)
         service.add_to_server(servicer, self._server)
         add_HealthServicer_to_server(health.servicer, self._server)
         names = (service.descriptor.full_name, HEALTH_SERVICE, reflection.SERVICE_NAME)

@@ -15,7 +15,6 @@ from bench.place import KEYRING
 from bench.servers.echo import echo, serve_forever
 from bench.spans import count_spans
 from bench.tally import Tally
-from interceptors.server import ServerChain
 from mesh.config import load_settings
 from mesh.engine import new_server
 from mesh.keyring import accepted_keys
@@ -35,8 +34,7 @@ def main(name: str, engine: str, percent: float, port: int, *, encode: bool) -> 
 
 
 async def serve(name: str, settings: Settings, port: int) -> None:
-    chain = ServerChain(server_interceptors(settings, accepted_keys(settings)))
-    server = new_server(settings.engine, [chain])
+    server = new_server(settings.engine, server_interceptors(settings, accepted_keys(settings)))
     add_EchoServiceServicer_to_server(echo(Tally(name)), server)
     await serve_forever(server, port)
 

@@ -10,7 +10,7 @@ import pytest
 from interceptors.access_log import ServerAccessLog
 from interceptors.context import ServerContext
 from interceptors.deadline import ServerDeadline
-from interceptors.server import Call, ServerInterceptor
+from interceptors.server import Call, ChainedServer, ServerChain, ServerInterceptor
 from interceptors.validation import ServerValidation
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
@@ -117,3 +117,17 @@ async def test_a_handlers_trailing_metadata_goes_out_with_ours(text: str) -> Non
         assert (await call.code() is grpc.StatusCode.OK) is (text == "hi")
     await server.stop(0)
     assert {"x-ours": "1", "x-theirs": "2"}.items() <= trailing.items()
+
+
+async def test_a_server_of_composed_handlers_takes_none_that_would_escape_the_chain() -> None:
+    """S1: a handler that is added in another way would be served without a key."""
+    server = ChainedServer(grpc.aio.server(), ServerChain([ServerContext()]))
+    with pytest.raises(TypeError, match="not generic handlers"):
+        server.add_generic_rpc_handlers([Escaping()])
+
+
+class Escaping(grpc.GenericRpcHandler):
+    """Serves whatever is called."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> None:
+        """Serve nothing."""

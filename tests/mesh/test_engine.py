@@ -68,7 +68,7 @@ async def served(name: Engine, options: Options = (), *, held: bool = False) -> 
     servicer = Holding()  # type: ignore[abstract]  # what these tests call
     if not held:
         servicer.hook.is_open.set()
-    server = new_server(name, [ServerErrors()], options)
+    server = new_server(name, [ServerErrors()], options=options)
     add_EchoServiceServicer_to_server(servicer, server)
     servicer.address = f"127.0.0.1:{listen(server, '127.0.0.1:0')}"
     await server.start()
@@ -106,7 +106,7 @@ def test_an_engine_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_what_native_cannot_do_is_refused(option: str, sentence: str) -> None:
     """Whoever asks for a limit must not believe that it holds."""
     with pytest.raises(SettingsError) as caught:
-        new_server("native", [], [(option, 2)])
+        new_server("native", options=[(option, 2)])
 
     assert str(caught.value) == f"{sentence}; with ENGINE=grpcio a service can."
 
@@ -116,7 +116,7 @@ async def test_native_refuses_tls() -> None:
     credentials = grpc.ssl_server_credentials([(b"key", b"certificate")])
 
     with pytest.raises(SettingsError) as caught:
-        listen(new_server("native", []), "127.0.0.1:0", credentials)
+        listen(new_server("native"), "127.0.0.1:0", credentials)
 
     assert str(caught.value) == "ENGINE: native cannot serve TLS; with ENGINE=grpcio a service can."
 
@@ -126,7 +126,7 @@ def test_without_its_package_native_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "pygrpc_native.aio", None)
 
     with pytest.raises(SettingsError, match=r"^ENGINE: native needs the package pygrpc-native, which is not inst"):
-        new_server("native", [])
+        new_server("native")
 
 
 @both_engines

@@ -20,6 +20,7 @@ import mesh.health
 import mesh.watched_file
 from interceptors.errors import error_of_call
 from interceptors.keyring import mint_key, record_of_key
+from interceptors.server import ChainedServer
 from mesh.config import Settings, SettingsError
 from mesh.keyring import format_keyring
 from mesh.postgres import EmbeddedPostgres
@@ -176,7 +177,8 @@ async def test_a_setting_says_what_carries_the_calls(
     """L1: and an application's own streams and unary calls do not notice."""
     own = settings.model_copy(update={"engine": engine})
     async with serving(echo_service(servicer), own, "127.0.0.1:0") as server, connected(server) as channel:
-        assert type(server._server).__module__.partition(".")[0] == package
+        assert isinstance(server._server, ChainedServer)
+        assert type(server._server._server).__module__.partition(".")[0] == package
         assert (await _echo(channel)).text == "hi"
 
 

@@ -24,7 +24,6 @@ from prometheus_client import CollectorRegistry
 
 from interceptors.client import client_chain
 from interceptors.keyring import Keyring, mint_key, record_of_key
-from interceptors.server import ServerChain
 from interceptors.tracing import ClientTracing, ServerTracing
 from mesh.channel import client_interceptors
 from mesh.config import Settings
@@ -79,8 +78,7 @@ class EchoServer:
         self.registry = CollectorRegistry()
         self.tracers = TracerProvider(shutdown_on_exit=False)
         self.tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
-        chain = ServerChain(self._server_interceptors(), application)
-        self._server = new_server(settings.engine, [chain])
+        self._server = new_server(settings.engine, self._server_interceptors(), application)
         self._channels: list[grpc.aio.Channel] = []
 
     async def start(self) -> None:
