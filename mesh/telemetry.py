@@ -11,11 +11,11 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from interceptors.access_log import LOGGER, log_call
 from interceptors.context import current_context
 from mesh.log_lines import LogLines, json_line
+from mesh.sampling import RatioSampler
 from mesh.spans import FolderSpanExporter
 from mesh.tracebacks import traceback_text
 
@@ -97,7 +97,7 @@ def set_up_tracing(settings: Settings, service: str) -> TracerProvider:
     """Make this process's spans go where the settings say; `shutdown()` of the result sends those that wait."""
     provider = TracerProvider(
         resource=Resource.create({SERVICE_NAME: service}),
-        sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)),
+        sampler=RatioSampler(settings.trace_sample_ratio),
         shutdown_on_exit=False,
     )
     if settings.span_dir is not None:
