@@ -14,7 +14,6 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import grpc.aio
-import uvloop
 
 from bench.place import TEXT, own_key
 from bench.spans import count_spans
@@ -23,6 +22,7 @@ from contracts.service_config import service_config
 from interceptors.client import client_chain
 from mesh.channel import channel_options, client_interceptors
 from mesh.config import load_settings
+from mesh.event_loop import service_loop
 from mesh.telemetry import set_up_logging, set_up_tracing
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
@@ -85,4 +85,5 @@ async def _call_until(stub: EchoServiceAsyncStub, ends: float) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(measure(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))))
+    with service_loop() as runner:
+        print(json.dumps(runner.run(measure(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))))

@@ -31,9 +31,7 @@ TARGETS = (
     Target("grpcio_full_100_vs_naive", "grpcio_100", "naive", 1.4, "grpcio, 100 % traced, to the naive stack"),
     Target("native_full_100_vs_bare", "native_100", "bare_aio", 2.2, "native, 100 % traced, to bare grpc.aio"),
     Target("native_full_10_vs_bare", "native_10", "bare_aio", 4.0, "native, 10 % traced, to bare grpc.aio"),
-    Target(
-        "native_full_10_vs_fastapi", "native_10", "fastapi", 4.0, "native, 10 % traced, to FastAPI on uvicorn[standard]"
-    ),
+    Target("native_full_10_vs_fastapi", "native_10", "fastapi_plain", 4.0, "native, 10 % traced, to plain FastAPI"),
     Target(CLIENT, "chain", "stub", 0.75, "client chain, 10 % traced, to the plain stub"),
 )
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import BinaryIO
 
+# What a process that is killed may lose of its access log.
+LONGEST_WAIT_S = 0.02
 # A dataclass may hide some of its fields from its repr: that is what is logged of it.
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 
@@ -52,7 +54,7 @@ class LogLines(logging.Handler):
             self._waiting.append(line)
             is_first = len(self._waiting) == 1
         if is_first:
-            loop.call_soon(self.flush)
+            loop.call_later(LONGEST_WAIT_S, self.flush)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write what the formatter makes of `record`."""

@@ -17,6 +17,7 @@ from interceptors.deadline import remaining_s
 from mesh.channel import Channels
 from mesh.config import SettingsError, load_settings
 from mesh.database import Database, DatabaseUnavailable
+from mesh.event_loop import service_loop
 from mesh.health import Health
 from mesh.idempotency import forgetting_old_keys
 from mesh.keyring import accepted_keys, own_key
@@ -46,7 +47,7 @@ def main(service: Service) -> None:
         tracers = set_up_tracing(settings, service.name)
         if settings.stop_with_parent:
             settings = settings.model_copy(update={"database_url": SecretStr(_database_url_from_parent())})
-        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        with service_loop() as runner:
             runner.run(_run_until_told_to_stop(service, settings))
             tracers.shutdown()
         # The loop has taken its handlers along; who says it once more now must not turn a clean end into a kill.
@@ -55,14 +56,6 @@ def main(service: Service) -> None:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - to the person who starts the process
         raise SystemExit(EXIT_BAD_SETTINGS) from None
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop  # noqa: PLC0415 - not installed everywhere
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 def _database_url_from_parent() -> str:

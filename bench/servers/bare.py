@@ -1,4 +1,7 @@
-"""Bare servers: the handler, and nothing around it. `python -m bench.servers.bare NAME aio|uvloop|sync|native PORT`."""
+"""Bare servers: the handler, and nothing around it.
+
+`python -m bench.servers.bare NAME aio|service_loop|sync|native PORT`
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import grpc.aio
 import pygrpc_native.aio
-import uvloop
 
 from bench.servers.echo import blocking_echo, echo, serve_forever
 from bench.tally import Tally
+from mesh.event_loop import service_loop
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 
 # As in gRPC's own examples.
@@ -26,7 +29,8 @@ def main(name: str, kind: str, port: int) -> None:
     elif kind == "aio":
         asyncio.run(serve(tally, port, native=False))
     else:
-        uvloop.run(serve(tally, port, native=kind == "native"))
+        with service_loop() as runner:
+            runner.run(serve(tally, port, native=kind == "native"))
 
 
 def serve_with_threads(tally: Tally, port: int) -> None:

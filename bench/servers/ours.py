@@ -9,14 +9,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import uvloop
-
 from bench.place import KEYRING
 from bench.servers.echo import echo, serve_forever
 from bench.spans import count_spans
 from bench.tally import Tally
 from mesh.config import load_settings
 from mesh.engine import new_server
+from mesh.event_loop import service_loop
 from mesh.keyring import accepted_keys
 from mesh.server import server_interceptors
 from mesh.telemetry import set_up_logging, set_up_tracing
@@ -30,7 +29,8 @@ def main(name: str, engine: str, percent: float, port: int, *, encode: bool) -> 
     settings = load_settings(keyring_file=KEYRING, engine=engine, trace_sample_ratio=percent / 100)
     set_up_logging(settings, name)
     count_spans(set_up_tracing(settings, name), encode=encode)
-    uvloop.run(serve(name, settings, port))
+    with service_loop() as runner:
+        runner.run(serve(name, settings, port))
 
 
 async def serve(name: str, settings: Settings, port: int) -> None:

@@ -31,8 +31,8 @@ from interceptors.keyring import Keyring, mint_key, record_of_key
 from interceptors.server import Call
 from mesh.channel import channel_options, client_interceptors
 from mesh.config import Settings, child_environment, load_settings
+from mesh.event_loop import service_loop
 from mesh.health import Health
-from mesh.process import _new_event_loop
 from mesh.server import MeshServer, server_interceptors
 from mesh.service import Service
 from mesh.telemetry import set_up_logging
@@ -219,5 +219,5 @@ def _server(servicer: CountingServicer, settings: Settings, health: Health, key:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+    with service_loop() as runner:
         runner.run(serve(Path(sys.argv[1])))
