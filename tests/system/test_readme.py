@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from mesh.supervised_settings import METRICS_PORT_DISTANCE
 from tests.support.ports import free_ports
 from tests.support.serving import DEADLINE_FACTOR
 
@@ -26,11 +27,12 @@ pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# The first is what the fixture does; the second is what runs this very test.
-RUN_ELSEWHERE = {"make run", "make test"}
+PAGES = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))))
+# The first is what the fixture does, the second is what runs this very test, the third takes minutes.
+RUN_ELSEWHERE = {"make run", "make test", "make bench"}
 COMMANDS = [
     block
-    for block in (re.sub(r"(?m)^ +", "", found).strip() for found in re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+    for block in (re.sub(r"(?m)^ +", "", found).strip() for found in re.findall(r"```sh\n(.*?)```", PAGES, re.DOTALL))
     if block not in RUN_ELSEWHERE
 ]
 SERVICES = ("AUTH", "USER", "GYM", "SESSION", "PAYMENT", "SUBSCRIPTION", "COMMUNICATION")
@@ -70,6 +72,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     copy_sources(folder)
     documented = [INBOX_PORT, *range(FIRST_PORT, FIRST_PORT + len(SERVICES))]
     ports = dict(zip(documented, free_ports(len(documented)), strict=True))
+    metrics_ports = {port + METRICS_PORT_DISTANCE: ports[port] + METRICS_PORT_DISTANCE for port in documented[1:]}
     environment = {
         **{name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"},
         "PATH": os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if ".venv" not in part),
@@ -87,7 +90,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
         start_new_session=True,
     )
     try:
-        yield Clone(folder, environment, ports, read_until(running, "Ctrl-C"))
+        yield Clone(folder, environment, ports | metrics_ports, read_until(running, "Ctrl-C"))
         os.killpg(running.pid, signal.SIGINT)
         running.communicate(timeout=60)
     finally:
@@ -106,7 +109,7 @@ def test_make_run_reaches_the_end_of_the_demo(clone: Clone) -> None:
 
 @pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.splitlines()[-1][:60])
 def test_every_command_works_as_written(clone: Clone, block: str) -> None:
-    """Every command in README succeeds in a shell beside the running mesh."""
+    """Every command in README and docs succeeds in a shell beside the running mesh."""
     done = clone.run(block)
 
     assert done.returncode == 0, done.stdout + done.stderr
