@@ -20,7 +20,7 @@ environments = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=16)
 
 @given(environments)
 def test_every_key_that_is_minted_is_well_formed(environment: str) -> None:
-    """A key names its environment, and its owner finds it again by its id."""
+    """T-i1: a key names its environment, and its owner finds it again by its id."""
     key = mint_key(environment)
 
     assert key.startswith(f"sk_{environment}_")
@@ -29,7 +29,7 @@ def test_every_key_that_is_minted_is_well_formed(environment: str) -> None:
 
 @given(st.data())
 def test_no_single_typo_is_a_well_formed_key(data: st.DataObject) -> None:
-    """The checksum refuses every slip of one character, without a look-up."""
+    """T-i1: the checksum refuses every slip of one character, without a look-up."""
     index = data.draw(st.integers(0, len(KEY) - 1))
     typo = data.draw(st.sampled_from(ALPHABET + "_- ").filter(lambda character: character != KEY[index]))
 
