@@ -39,6 +39,7 @@ from mesh.telemetry import set_up_logging
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
+from tests.support.serving import NO_SHEDDING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -179,7 +180,8 @@ def _port_of(folder: Path, process: subprocess.Popen[bytes]) -> int:
 
 async def serve(folder: Path) -> None:
     """Serve until standard input closes."""
-    settings = load_settings()
+    # What an attack does to the others is seen better where nothing of it is shed.
+    settings = load_settings(**NO_SHEDDING)
     set_up_logging(settings, "echo")
     spans = OpenSpans()
     tracers = TracerProvider(shutdown_on_exit=False)

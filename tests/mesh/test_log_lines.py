@@ -19,7 +19,7 @@ from interceptors.access_log import ServerAccessLog
 from interceptors.api_key import API_KEY
 from interceptors.context import USER_ID, ServerContext
 from interceptors.errors import CORRELATION_ID
-from mesh.log_lines import LogLines, json_line
+from mesh.log_lines import LONGEST_WAIT_S, LogLines, json_line
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.test_server import serving
 
@@ -98,7 +98,8 @@ def test_what_an_object_hides_from_its_repr_is_not_logged() -> None:
 async def test_no_metadata_makes_a_second_line() -> None:
     """T-i11: neither what a caller sends as metadata, as far as gRPC lets it, nor what its request says."""
     stream = io.BytesIO()
-    log = ServerAccessLog(log_requests=True, write=LogLines(stream, "echo").write_call)
+    lines = LogLines(stream, "echo")
+    log = ServerAccessLog(log_requests=True, write=lines.write_call)
     header = HOSTILE.encode("ascii", "ignore").decode().translate(dict.fromkeys(range(32), "\\"))
     names = (API_KEY, CORRELATION_ID, USER_ID, "x-other", "traceparent", "grpc-previous-rpc-attempts")
     binary = ("x-other-bin", HOSTILE.encode("utf-8", "ignore"))
@@ -107,6 +108,7 @@ async def test_no_metadata_makes_a_second_line() -> None:
     async with serving(ServerContext(), log) as stub:
         await stub.Echo(echo_pb2.EchoRequest(text=HOSTILE[:-1]), metadata=tuple(metadata))
 
+    lines.flush()
     [line] = stream.getvalue().decode("ascii").splitlines()
     assert json.loads(line)["request"] == {"text": HOSTILE[:-1]}
     assert header not in line
@@ -134,7 +136,7 @@ def test_lines_of_all_threads_stay_whole(buffering: int) -> None:
     assert len(written) == 4 * 100 * 2
 
 
-async def test_the_lines_of_one_turn_of_the_loop_are_written_together_and_in_order() -> None:
+async def test_the_lines_of_calls_are_written_together_and_in_order() -> None:
     """S4: a line of a logger does not overtake those of calls that ended before it."""
     stream = io.BytesIO()
     lines = LogLines(stream, "gym")
@@ -142,11 +144,20 @@ async def test_the_lines_of_one_turn_of_the_loop_are_written_together_and_in_ord
     lines.write_call({"number": 2})
     assert stream.getvalue() == b""
 
-    await asyncio.sleep(0)
     lines.write_call({"number": 3})
     lines.emit(logging.LogRecord("ours", logging.INFO, "", 0, '{"number": 4}', None, None))
 
     assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == [1, 2, 3, 4]
+
+
+async def test_the_line_of_a_call_waits_only_for_a_moment() -> None:
+    """S4: it is out although nothing else is logged."""
+    stream = io.BytesIO()
+    LogLines(stream, "gym").write_call({})
+
+    async with asyncio.timeout(30):
+        while not stream.getvalue():  # noqa: ASYNC110 - a buffer says nothing
+            await asyncio.sleep(LONGEST_WAIT_S)
 
 
 def test_a_stream_that_takes_no_more_stops_nobody() -> None:
