@@ -20,7 +20,8 @@ test: setup ## run every test
 	@pytest
 
 test-native: setup ## run the tests that start servers once more, on the native engine
-	@ENGINE=native pytest tests/interceptors tests/mesh tests/services -m 'not system'
+	@ENGINE=native pytest -m 'not system' tests/interceptors tests/services \
+		$(addprefix tests/mesh/test_,$(addsuffix .py,authorization channel key_rotation metrics server))
 
 test-fast: setup ## run the tests that start no service processes
 	@pytest -m 'not system'
@@ -31,7 +32,7 @@ attack: setup ## attack servers of both engines and fuzz every method, at full l
 soak: setup ## call servers of both engines for SOAK_MINUTES (default: 2): memory, files and tasks stay flat
 	@SOAK_MINUTES=$(or $(SOAK_MINUTES),2) pytest -s -n0 -m soak tests/soak
 
-check: setup lint gen-check breaking test ## everything that must hold before a change lands
+check: setup lint gen-check breaking test test-native ## everything that must hold before a change lands
 
 lint: setup ## format, style, types, layers, contracts
 	@ruff format --check --quiet

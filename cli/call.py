@@ -7,9 +7,11 @@ import importlib
 import json
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import grpc.aio
 import typer
 from google.protobuf import json_format
 from opentelemetry import trace
@@ -17,7 +19,8 @@ from opentelemetry import trace
 from cli.method_names import find_by_name
 from cli.operator import operator_channels, operator_settings
 from cli.screen import CommandError, print_service_error, remarks, service_error_as_json
-from contracts.errors import ServiceError
+from contracts.errors import DeadlineExceeded, ServiceError
+from interceptors.deadline_ledger import read_ledger
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -25,7 +28,16 @@ if TYPE_CHECKING:
     from contracts.method import Method
     from mesh.channel import Channels
 
-Metadata = tuple[tuple[str, str], ...]
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """How to call, and what to print."""
+
+    metadata: tuple[tuple[str, str], ...]
+    timeout_s: float | None
+    caller: str | None
+    as_json: bool
+    ledger: bool
 
 
 def call(
@@ -36,13 +48,14 @@ def call(
     caller: Annotated[str | None, typer.Option("--as", help="Whose key in DATA_DIR/keys to call with.")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON, errors too.")] = False,
+    ledger: Annotated[bool, typer.Option("--ledger", help="Say where the time went, on standard error.")] = False,
 ) -> None:
     """Call a method and print its answer; a stream prints one JSON object a line."""
     found = find_by_name(method)
     message = _parse(found, request)
-    headers = tuple(map(_header, metadata or ()))
+    options = _Options(tuple(map(_header, metadata or ())), timeout, caller, as_json, ledger)
     try:
-        asyncio.run(_call(found, message, headers, timeout, caller, indent=None if as_json else 2))
+        asyncio.run(_call(found, message, options))
     except ServiceError as error:
         if as_json:
             sys.stdout.write(json.dumps({"error": service_error_as_json(error)}) + "\n")
@@ -51,28 +64,41 @@ def call(
         raise typer.Exit(1) from None
 
 
-async def _call(
-    method: Method,
-    request: Message,
-    metadata: Metadata,
-    timeout_s: float | None,
-    caller: str | None,
-    *,
-    indent: int | None,
-) -> None:
-    settings = operator_settings(caller)
+async def _call(method: Method, request: Message, options: _Options) -> None:
+    settings = operator_settings(options.caller)
     async with operator_channels(settings) as channels:
         invoke = getattr(_stub(channels, method), method.name)
         with trace.get_tracer("solo60.cli").start_as_current_span("call") as span:
+            rpc = invoke(request, timeout=options.timeout_s, metadata=options.metadata)
+            show_ledger = options.ledger
             try:
                 if method.response_streaming:
-                    async for response in invoke(request, timeout=timeout_s, metadata=metadata):
+                    async for response in rpc:
                         _print(response, None)
                 else:
-                    _print(await invoke(request, timeout=timeout_s, metadata=metadata), indent)
+                    _print(await rpc, None if options.as_json else 2)
+            except DeadlineExceeded:
+                show_ledger = show_ledger or not options.as_json
+                raise
             finally:
+                if show_ledger:
+                    await _print_ledger(rpc)
                 if sys.stderr.isatty():
                     remarks.print(f"trace {span.get_span_context().trace_id:032x}", style="dim")
+
+
+async def _print_ledger(rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
+    """Print where the time of a call that has ended went, as far as its answer says."""
+    try:
+        trailing = await rpc.trailing_metadata()
+    except ServiceError as error:
+        cause = error.__cause__
+        trailing = cause.trailing_metadata() if isinstance(cause, grpc.aio.AioRpcError) else None
+    for hop in read_ledger(trailing):
+        measured = "" if hop.answered else ", as its caller saw it: it did not answer"
+        remarks.print(
+            f"{'  ' * hop.depth}{hop.method} took {hop.spent_ms} of {hop.allowed_ms} ms{measured}", markup=False
+        )
 
 
 def _stub(channels: Channels, method: Method) -> Any:  # noqa: ANN401 - a stub of whichever service it is

@@ -1,8 +1,9 @@
-"""`solo60 health`: what every service says of itself, and which of them are contracts only so far."""
+"""`solo60 health`: what every service says of itself and of those it calls, and which are contracts only so far."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import typer
 from rich.table import Table
@@ -11,7 +12,7 @@ from cli.screen import JsonFlag, out, print_json, remarks
 from contracts.method import methods_of
 from contracts.services import SERVICES
 from mesh.config import SERVICE_NAMES, Settings, load_settings
-from mesh.health_probe import SERVING, UNREACHABLE, probe_of
+from mesh.health_probe import SERVING, UNREACHABLE, probe_of, troubled_breakers
 from mesh.local_keys import OPERATOR
 
 Report = dict[str, dict[str, object]]
@@ -25,6 +26,8 @@ def health(*, as_json: JsonFlag = False) -> None:
         print_json(report)
     else:
         out.print(health_table(report))
+        for line in breaker_lines(report):
+            out.print(line, style="yellow", markup=False)
         if all(entry["status"] == UNREACHABLE for entry in report.values()):
             remarks.print("Nobody answers: `make run` starts the mesh.")
     if any(entry["status"] != SERVING for entry in report.values()):
@@ -32,14 +35,12 @@ def health(*, as_json: JsonFlag = False) -> None:
 
 
 async def health_of_all(settings: Settings) -> Report:
-    """Return status and address of each service, and where it is so, that it is not implemented."""
-    statuses = await asyncio.gather(*(_status_of(settings, name) for name in SERVICE_NAMES))
-    report: Report = {}
-    for name, status in zip(SERVICE_NAMES, statuses, strict=True):
-        report[name] = {"status": status, "address": settings.listen_address_of(name)}
-        if is_contract_only(name):
-            report[name]["implemented"] = False
-    return report
+    """Return status and address of each service, and where it is so, that it is not implemented, and its "breakers".
+
+    These are the circuit breakers of its calls that are not closed: "open" or "half-open" by the method's full name.
+    """
+    entries = await asyncio.gather(*(_entry_of(settings, name) for name in SERVICE_NAMES))
+    return dict(zip(SERVICE_NAMES, entries, strict=True))
 
 
 def is_contract_only(name: str) -> bool:
@@ -57,8 +58,23 @@ def health_table(report: Report) -> Table:
     return table
 
 
-async def _status_of(settings: Settings, name: str) -> str:
+def breaker_lines(report: Report) -> list[str]:
+    """Return a line for each circuit breaker that is not closed."""
+    return [
+        f"{name}: breaker {state}: {method}"
+        for name, entry in report.items()
+        for method, state in cast("dict[str, str]", entry.get("breakers", {})).items()
+    ]
+
+
+async def _entry_of(settings: Settings, name: str) -> dict[str, object]:
     key_file = settings.key_path_of(OPERATOR)
     key = key_file.read_text(encoding="utf-8").strip() if key_file.exists() else ""
     async with probe_of(settings.url_of(name), SERVICES[name].full_name, key=key) as probe:
-        return await probe()
+        status = await probe()
+    entry: dict[str, object] = {"status": status, "address": settings.listen_address_of(name)}
+    if is_contract_only(name):
+        entry["implemented"] = False
+    if status != UNREACHABLE and (breakers := await troubled_breakers(settings.url_of(name), key=key)):
+        entry["breakers"] = breakers
+    return entry

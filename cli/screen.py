@@ -34,11 +34,15 @@ def print_json(value: object) -> None:
 
 def print_service_error(error: ServiceError) -> None:
     """Print everything that a service said when it refused a call."""
-    remarks.print(f"{error.code.name} {error.reason_name()}: {error.message}", markup=False, style="red")
+    # Many reasons are called as their code is; what no service of the mesh said has none.
+    names = dict.fromkeys(name for name in (error.code.name, error.reason_name()) if name)
+    remarks.print(f"{' '.join(names)}: {error.message}", markup=False, style="red")
     for violation in error.violations:
         remarks.print(f"  {violation.field}: {violation.description}", markup=False)
     for name, fact in error.metadata.items():
         remarks.print(f"  {name}: {fact}", markup=False)
+    if error.retry_after_s is not None:
+        remarks.print(f"  retry after: {error.retry_after_s:.3f} s", markup=False)
     if error.callee:
         remarks.print(f"  method: {error.callee}", markup=False)
     if error.correlation_id:
@@ -55,6 +59,7 @@ def service_error_as_json(error: ServiceError) -> dict[str, object]:
         "message": error.message,
         "violations": [{"field": each.field, "description": each.description} for each in error.violations],
         "metadata": error.metadata,
+        "retry_after_s": error.retry_after_s,
         "callee": error.callee,
         "correlation_id": error.correlation_id,
     }

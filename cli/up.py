@@ -20,6 +20,7 @@ from cli.screen import CommandError, out, print_service_error, remarks
 from contracts.errors import ServiceError
 from mesh.config import load_settings
 from mesh.health_probe import SERVING
+from mesh.supervised_settings import METRICS_PORT_DISTANCE
 from mesh.supervisor import Mesh
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ Try in another shell, after `. .venv/bin/activate`:
   solo60 demo booking
   solo60 call gym.ListGyms '{"page_size": 3}'
   solo60 inbox
-Logs of each service lie in %s; its metrics are at its port plus 1000. Ctrl-C stops everything."""
+Logs of each service lie in %s; its metrics are at /metrics of its port plus 1000. Ctrl-C stops everything."""
 
 
 def up(*, demo: Annotated[bool, typer.Option("--demo", help="Book a session once all is up.")] = False) -> None:
@@ -82,6 +83,10 @@ class _Run:
             with _progress() as self._show:
                 await self._mesh.start()
             out.print(health_table(await health_of_all(self._settings)), "", sep="\n")
+            for name in self._mesh.without_metrics():
+                remarks.print(
+                    f"{name} shows no metrics: its port plus {METRICS_PORT_DISTANCE} is taken.", style="yellow"
+                )
             self.exit_code = await self._show_demo() if self._demo else 0
             out.print(NEXT % self._settings.log_folder, markup=False)
             await self._watch()

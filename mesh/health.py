@@ -37,7 +37,8 @@ _UNKNOWN = health_pb2.HealthCheckResponse.UNKNOWN
 # The types of the package do not know it yet.
 _List = health_pb2.HealthListResponse  # type: ignore[attr-defined]
 # A breaker's state, as the health of what is called through it.
-_OF_BREAKER = {"open": _NOT_SERVING, "half-open": _UNKNOWN}
+BREAKER_PREFIX = "breaker/"
+STATUS_OF_BREAKER = {"open": _NOT_SERVING, "half-open": _UNKNOWN}
 
 _log = structlog.stdlib.get_logger("solo60.health")
 
@@ -90,7 +91,11 @@ class Health:
     def all_statuses(self) -> dict[str, int]:
         """Return all that is said, and the breakers that are not closed."""
         states = self._breakers()
-        troubled = {f"breaker/{name}": _OF_BREAKER[state] for name, state in states.items() if state in _OF_BREAKER}
+        troubled = {
+            BREAKER_PREFIX + name: STATUS_OF_BREAKER[state]
+            for name, state in states.items()
+            if state in STATUS_OF_BREAKER
+        }
         return {**self._statuses, **troubled}
 
     async def watch(self, name: str) -> AsyncIterator[int]:

@@ -9,6 +9,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from interceptors.api_key import API_KEY
+from mesh.health import BREAKER_PREFIX, STATUS_OF_BREAKER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 SERVING = "SERVING"
 UNREACHABLE = "UNREACHABLE"
 CHECK_PATH = "/grpc.health.v1.Health/Check"
+LIST_PATH = "/grpc.health.v1.Health/List"
 PATIENCE_S = 2.0
+# The types of the package do not know these two yet.
+_ListRequest = health_pb2.HealthListRequest  # type: ignore[attr-defined]
+_ListResponse = health_pb2.HealthListResponse  # type: ignore[attr-defined]
 _OPTIONS = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
 
 
@@ -49,6 +54,26 @@ async def probe_of(address: str, service: str, *, key: str = "") -> AsyncIterato
             return SERVING
 
         yield probe
+
+
+async def troubled_breakers(address: str, *, key: str = "") -> dict[str, str]:
+    """Return "open" or "half-open" for each method whose circuit breaker is not closed in the server at `address`.
+
+    The methods are those it calls, by their full names. Of a server that does not answer there is none.
+    """
+    metadata = ((API_KEY, key),) if key else ()
+    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+        ask = channel.unary_unary(LIST_PATH, _ListRequest.SerializeToString, _ListResponse.FromString)
+        try:
+            answer = await ask(_ListRequest(), timeout=PATIENCE_S, metadata=metadata)
+        except grpc.aio.AioRpcError:
+            return {}
+    state_of = {status: state for state, status in STATUS_OF_BREAKER.items()}
+    return {
+        name.removeprefix(BREAKER_PREFIX): state_of[entry.status]
+        for name, entry in sorted(answer.statuses.items())
+        if name.startswith(BREAKER_PREFIX) and entry.status in state_of
+    }
 
 
 def _meaning_of(code: grpc.StatusCode) -> str:

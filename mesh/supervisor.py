@@ -61,6 +61,7 @@ class Mesh:
         self._report = report
         self._parts = AsyncExitStack()
         self._children: dict[str, Child] = {}
+        self._shows_metrics: dict[str, bool] = {}
         self._server_url = ""
 
     async def __aenter__(self) -> Self:
@@ -110,6 +111,10 @@ class Mesh:
         codes = {name: child.exit_code for name, child in self._children.items()}
         return {name: code for name, code in codes.items() if code is not None}
 
+    def without_metrics(self) -> list[str]:
+        """Return the services that show no metrics, because the port for them is taken."""
+        return [name for name, shows in self._shows_metrics.items() if not shows]
+
     def database_url_of(self, name: str) -> str:
         """Return the URL of a service's own database."""
         return database_url_of(self._server_url, name)
@@ -151,6 +156,7 @@ class Mesh:
     def _launch(self, name: str) -> Child:
         self._report(name, "loading")
         environment = environment_of_service(self.settings, name)
+        self._shows_metrics[name] = bool(environment.get("METRICS_ADDRESS"))
         child = Child(name, environment, self.settings.log_path_of(name))
         self._children[name] = child
         return child

@@ -27,7 +27,9 @@ pytestmark = pytest.mark.system
 
 SHORT, LONG = 1_000, 10_000
 CALLS_AT_ONCE = 8
-LARGEST_GROWTH_BYTES = 64 * 1024 * 1024
+MEBIBYTE = 1024 * 1024
+# A few requests of several MiB at once leave that much with the allocator; a leak shows in the long form.
+LARGEST_GROWTH_BYTES = {SHORT: 256 * MEBIBYTE, SHORT // 2: 256 * MEBIBYTE, LONG: 64 * MEBIBYTE}
 # What grpc.aio makes up at the client where a server has ended a call that was still being written to.
 FAILED_WRITE = "Internal error from Core"
 SHAPES = {
@@ -143,7 +145,7 @@ async def fuzz_mesh(mesh: LocalMesh, process: subprocess.Popen[bytes], seed: int
     assert outcomes.faults == []
     assert outcomes.codes["INVALID_ARGUMENT"] > number / 10
     grown = {pid: psutil.Process(pid).memory_info().rss - before for pid, before in memory_bytes.items()}
-    assert max(grown.values()) <= LARGEST_GROWTH_BYTES
+    assert max(grown.values()) <= LARGEST_GROWTH_BYTES[number]
     for log in mesh.settings.log_folder.glob("*.jsonl"):
         assert malformed_lines(log) == []
         assert "internal error" not in log.read_text()

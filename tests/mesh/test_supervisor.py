@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from contracts.services import SERVICES
-from mesh.config import SERVICE_NAMES, SettingsError
+from mesh.config import SERVICE_NAMES, Settings, SettingsError
 from mesh.health_probe import SERVING, UNREACHABLE, probe_of
 from mesh.supervised_settings import environment_of_service, inbox_port, refuse_ports_in_use
 from mesh.supervisor import Mesh, MeshError
@@ -75,6 +75,18 @@ def test_a_service_is_told_what_was_set_here_and_its_own_key(stopped: LocalMesh)
     assert environment["GYM_SERVICE_URL"] == settings.gym_service_url
     assert environment["SERVICE_API_KEY_FILE"] == str(stopped.data_dir / "keys" / "gym")
     assert (environment["LOG_REQUESTS"], environment["REFLECTION_OPEN"]) == ("False", "True")
+
+
+def test_a_local_mesh_lets_calls_wait_longer_unless_its_owner_says_otherwise(
+    stopped: LocalMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven services and their callers share one machine, which is busy before any of them is overloaded."""
+    monkeypatch.delenv("SHED_QUEUE_DELAY_S", raising=False)
+    unset = Settings(_env_file=None, data_dir=stopped.data_dir)  # type: ignore[call-arg]  # of pydantic-settings
+    told = stopped.settings_with(shed_queue_delay_s=0.02)
+
+    assert environment_of_service(unset, "gym")["SHED_QUEUE_DELAY_S"] == "0.5"
+    assert environment_of_service(told, "gym")["SHED_QUEUE_DELAY_S"] == "0.02"
 
 
 def test_an_address_of_another_machine_is_refused(stopped: LocalMesh) -> None:

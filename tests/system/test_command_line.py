@@ -93,6 +93,22 @@ def test_an_error_can_be_read_by_a_script(local_mesh: LocalMesh) -> None:
     assert error["correlation_id"]
 
 
+def test_a_call_tells_where_its_time_went(local_mesh: LocalMesh) -> None:
+    """`--ledger` prints every hop on standard error, a callee below its caller."""
+    request = {
+        "user_id": str(uuid4()),
+        "gym_id": str(uuid4()),
+        "period": {"start_time": "2100-01-01T10:00:00Z", "end_time": "2100-01-01T11:00:00Z"},
+        "payment_method": {"credits": {}},
+    }
+
+    done = local_mesh.solo60("call", "session.BookSession", json.dumps(request), "--ledger")
+
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("solo60.session.v1.SessionService/BookSession took ")
+    assert any(line.startswith("  solo60.") and " took " in line for line in lines)
+
+
 def test_a_contract_only_method_says_so(local_mesh: LocalMesh) -> None:
     """C1: UNIMPLEMENTED, by name."""
     done = local_mesh.solo60("call", "auth.LogIn")

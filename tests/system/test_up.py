@@ -9,6 +9,7 @@ import pytest
 
 from mesh.config import SERVICE_NAMES
 from mesh.folder_lock import LOCK_NAME
+from mesh.supervised_settings import METRICS_PORT_DISTANCE
 from tests.support.local_mesh import all_gone, family_of, wait_for
 
 if TYPE_CHECKING:
@@ -116,6 +117,19 @@ def test_a_port_in_use_is_refused_with_the_name_of_its_setting(
 
     assert refused.returncode == 2
     assert refused.stderr == f"{setting}: {address} is in use or is not an address of this machine.\n"
+
+
+def test_a_mesh_runs_without_the_metrics_whose_port_is_taken(stopped_mesh: LocalMesh) -> None:
+    """It says so: whoever scrapes that port would take another's metrics for the service's."""
+    port = int(stopped_mesh.settings.gym_service_url.rpartition(":")[2]) + METRICS_PORT_DISTANCE
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        stopped_mesh.up()
+
+    told = [line for line in stopped_mesh.output.splitlines() if "metrics: " in line]
+    assert told == [f"gym shows no metrics: its port plus {METRICS_PORT_DISTANCE} is taken."]
+    assert statuses(stopped_mesh) == SERVING
 
 
 @pytest.mark.parametrize("url", ["postgresql://app:secret@127.0.0.1:1/app", "nonsense"])

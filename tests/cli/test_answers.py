@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from cli.screen import print_service_error, service_error_as_json
+from contracts.errors import RateLimited
+from interceptors.deadline_ledger import DEADLINE_LEDGER
+from mesh.health import Health
+from solo60.gym.v1.gym_pb2 import ListGymsResponse
+from tests.support.answers import Answer, answering
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.cli.conftest import Done, Solo60
+
+LIST_GYMS = "/solo60.gym.v1.GymService/ListGyms"
+QUOTE_PRICE = "solo60.gym.v1.GymService/QuotePrice"
+LEDGER = "solo60.gym.v1.GymService/ListGyms 3/2000, >solo60.user.v1.UserService/GetUser 2/1000?"
+# Server and client share this process, and gRPC's core tells of both.
+CORES_OWN = re.compile(r"^[EIW]\d{4} .*\n", re.MULTILINE)
+LEDGER_LINES = """\
+solo60.gym.v1.GymService/ListGyms took 3 of 2000 ms
+  solo60.user.v1.UserService/GetUser took 2 of 1000 ms, as its caller saw it: it did not answer
+"""
+
+
+@pytest.fixture
+def with_key(tmp_path: Path) -> None:
+    """Put the operator's key where the command line finds it."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")
+
+
+def answered(solo60: Solo60, name: str, answers: Mapping[str, Answer], *arguments: str) -> Done:
+    """Run a command beside a service that gives these answers."""
+    with answering(os.environ[f"{name.upper()}_SERVICE_URL"], answers):
+        done = solo60(*arguments)
+    return replace(done, err=CORES_OWN.sub("", done.err))
+
+
+@pytest.mark.usefixtures("with_key")
+def test_a_call_says_where_its_time_went_when_asked(solo60: Solo60) -> None:
+    """The ledger of the answer, one line for each hop, on standard error: a script reads the answer alone."""
+    answers = {LIST_GYMS: Answer(ListGymsResponse(), ((DEADLINE_LEDGER, LEDGER),))}
+
+    asked = answered(solo60, "gym", answers, "call", "gym.ListGyms", "--json", "--ledger")
+    unasked = answered(solo60, "gym", answers, "call", "gym.ListGyms", "--json")
+
+    assert (asked.exit_code, asked.err) == (0, LEDGER_LINES)
+    assert json.loads(asked.out) == json.loads(unasked.out) == {"gyms": [], "next_page_token": ""}
+    assert unasked.err == ""
+
+
+@pytest.mark.usefixtures("with_key")
+def test_a_call_that_ran_out_of_time_says_where_it_went(solo60: Solo60) -> None:
+    """Nobody has to ask for it then, and a call that got no ledger says nothing of it."""
+    late = grpc.StatusCode.DEADLINE_EXCEEDED
+    with_ledger = {LIST_GYMS: Answer(ListGymsResponse(), ((DEADLINE_LEDGER, LEDGER),), late)}
+    without = {LIST_GYMS: Answer(ListGymsResponse(), (), late)}
+
+    told = answered(solo60, "gym", with_ledger, "call", "gym.ListGyms")
+    untold = answered(solo60, "gym", without, "call", "gym.ListGyms", "--ledger")
+
+    assert told.exit_code == untold.exit_code == 1
+    assert told.err.startswith(LEDGER_LINES + "DEADLINE_EXCEEDED: ")
+    assert untold.err.startswith("DEADLINE_EXCEEDED: ")
+
+
+@pytest.mark.usefixtures("with_key")
+def test_a_call_that_nobody_answered_has_no_ledger(solo60: Solo60) -> None:
+    """The refusal is all there is to say."""
+    done = solo60("call", "gym.ListGyms", "--ledger", "--timeout", "5")
+
+    assert done.exit_code == 1
+    assert done.err.startswith("UNAVAILABLE: ")
+    assert "Nobody answered" in done.err
+
+
+def test_health_names_the_breakers_that_are_not_closed(solo60: Solo60) -> None:
+    """T-j4: a service may be SERVING and yet not reach what it calls; the exit code is of the services alone."""
+    listed = Health("", lambda: {QUOTE_PRICE: "open", "b/B": "half-open", "c/C": "closed"}).all_statuses()
+    entry = health_pb2.HealthCheckResponse
+    answers = {
+        "/grpc.health.v1.Health/Check": Answer(entry(status=entry.SERVING)),
+        "/grpc.health.v1.Health/List": Answer(
+            health_pb2.HealthListResponse(statuses={name: entry(status=status) for name, status in listed.items()})  # type: ignore[attr-defined]  # the types of the package do not know it yet
+        ),
+    }
+
+    shown = answered(solo60, "session", answers, "health")
+    report = json.loads(answered(solo60, "session", answers, "health", "--json").out)
+
+    assert shown.out.splitlines()[-2:] == [
+        "session: breaker half-open: b/B",
+        f"session: breaker open: {QUOTE_PRICE}",
+    ]
+    assert report["session"]["status"] == "SERVING"
+    assert report["session"]["breakers"] == {QUOTE_PRICE: "open", "b/B": "half-open"}
+    assert "breakers" not in report["gym"]
+
+
+def test_health_of_a_server_that_has_no_list_is_told_without(solo60: Solo60) -> None:
+    """An older server knows no Health.List: it is as healthy as it says."""
+    entry = health_pb2.HealthCheckResponse
+    answers = {"/grpc.health.v1.Health/Check": Answer(entry(status=entry.SERVING))}
+
+    report = json.loads(answered(solo60, "session", answers, "health", "--json").out)
+
+    assert report["session"]["status"] == "SERVING"
+    assert "breakers" not in report["session"]
+
+
+def test_a_refusal_says_when_to_come_back(capfd: pytest.CaptureFixture[str]) -> None:
+    """People and scripts read the same RetryInfo; a name that says all is said once."""
+    error = RateLimited("Too many calls.", retry_after_s=0.25)
+
+    print_service_error(error)
+
+    assert capfd.readouterr().err == "RESOURCE_EXHAUSTED RATE_LIMITED: Too many calls.\n  retry after: 0.250 s\n"
+    assert service_error_as_json(error)["retry_after_s"] == 0.25
