@@ -63,7 +63,7 @@ async def calling(
     """Call the replicas in turn, as the service config says."""
     target = f"ipv4:{','.join(each.address for each in replicas)}"
     chain = client_chain(interceptors)
-    async with grpc.aio.insecure_channel(target, options=retry_options(), interceptors=chain) as channel:
+    async with grpc.aio.insecure_channel(target, options=retry_options(target), interceptors=chain) as channel:
         yield EchoServiceStub(channel)
 
 

@@ -103,6 +103,7 @@ async def test_a_service_may_say_it_in_its_own_words(echo: EchoServer) -> None:
     assert await pushback_of(echo) == "-1"
 
 
+@needs_pushback
 async def test_a_second_attempt_of_a_hedged_call_is_not_retried(echo: EchoServer) -> None:
     """T-a2: retries do not multiply hedges."""
     raising(echo, Unavailable())

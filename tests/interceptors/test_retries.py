@@ -10,6 +10,7 @@ import pytest
 
 from contracts.errors import ServiceError, Unavailable
 from solo60.example.v1 import echo_pb2
+from tests.support.engines import needs_pushback
 from tests.support.retries import retrying_stub
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ async def succeeded(stub: EchoServiceAsyncStub, calls: int) -> int:
     return sum(await asyncio.gather(*[caller() for _ in range(AT_ONCE)]))
 
 
+@needs_pushback
 @pytest.mark.parametrize("calls", [300, pytest.param(3000, marks=LONG)])
 async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeEcho, calls: int) -> None:
     """T-a2, T-a4: three hops away, at most 1.10 attempts arrive for each call at a hop, and 1.35 over all."""
