@@ -26,7 +26,7 @@ SERVICE = echo_pb2.DESCRIPTOR.services_by_name["EchoService"]
 
 
 def retry_options(target: str = "") -> list[tuple[str, Any]]:
-    """Return the options of a channel to echo servers at `target`, which have no health of their own to be asked for."""
+    """Return the options of a channel to echo servers, which have no health of their own to be asked for."""
     config = {name: value for name, value in json.loads(service_config(SERVICE)).items() if name != "healthCheckConfig"}
     return channel_options(json.dumps(config), target)
 
