@@ -23,7 +23,7 @@ from interceptors.deadline import TIMEOUT_MS
 from interceptors.gradient import LEAST, Gradient
 from interceptors.loop_lag import LoopLag
 from interceptors.queue_delay import INTERVAL_S, QueueDelay
-from interceptors.server import Call, ServerInterceptor
+from interceptors.server import PREVIOUS_ATTEMPTS, Call, ServerInterceptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from contracts.policy import Criticality
     from interceptors.server import Proceed
 
-PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
 QUEUE_DELAY_S = 0.02
 # gRPC's core rounds longer deadlines up by more than the delays that matter here.
 LONGEST_EXACT_TIMEOUT_S = 10.0
@@ -144,7 +143,7 @@ def waited_before_arrival_s(call: Call) -> float | None:
         return None
     try:
         timeout_s = int(sent_ms) / 1000
-    except ValueError:
+    except (ValueError, OverflowError):  # of a caller who may not even have a key
         return None
     if timeout_s > LONGEST_EXACT_TIMEOUT_S:
         return None

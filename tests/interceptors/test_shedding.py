@@ -15,8 +15,8 @@ from contracts.errors import Overloaded, ServiceError
 from contracts.method import find_method
 from interceptors.deadline import TIMEOUT_MS
 from interceptors.queue_delay import INTERVAL_S
-from interceptors.server import Call
-from interceptors.shedding import PREVIOUS_ATTEMPTS, ServerShedding, waited_before_arrival_s
+from interceptors.server import PREVIOUS_ATTEMPTS, Call
+from interceptors.shedding import ServerShedding, waited_before_arrival_s
 from solo60.example.v1.echo_pb2 import EchoRequest
 from tests.support.engines import needs_queue_delay
 
@@ -209,8 +209,13 @@ async def test_what_has_not_waited_is_served_although_the_queue_stands() -> None
 
 @pytest.mark.parametrize(
     "metadata",
-    [{TIMEOUT_MS: "x"}, {TIMEOUT_MS: "60000"}, {TIMEOUT_MS: "250", PREVIOUS_ATTEMPTS: "1"}],
-    ids=["malformed", "rounded too much", "sent again"],
+    [
+        {TIMEOUT_MS: "x"},
+        {TIMEOUT_MS: "9" * 400},
+        {TIMEOUT_MS: "60000"},
+        {TIMEOUT_MS: "250", PREVIOUS_ATTEMPTS: "1"},
+    ],
+    ids=["malformed", "no float is so large", "rounded too much", "sent again"],
 )
 def test_a_wait_that_cannot_be_known_is_not_guessed(metadata: dict[str, str]) -> None:
     """A retry has its first attempt in the difference, a long deadline what the core rounds up."""
