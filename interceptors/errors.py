@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import grpc
 import structlog
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_interceptor.exceptions import GrpcException
 
@@ -35,9 +35,11 @@ from contracts.service_error import DOMAIN, PLATFORM_REASONS, status_of_number
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
+    from collections.abc import Mapping
 
     from interceptors.server import Proceed
+
+Detail = TypeVar("Detail", bound=Message)
 
 STATUS_DETAILS = "grpc-status-details-bin"
 CORRELATION_ID = "x-correlation-id"
@@ -204,16 +206,16 @@ def error_of_status(
 ) -> ServiceError:
     """Return the exception for a status received from `callee`; UnknownError where its reason means nothing here."""
     details = _details_by_type(trailing)
-    info = error_details_pb2.ErrorInfo.FromString(details.get("google.rpc.ErrorInfo", b""))
-    bad_request = error_details_pb2.BadRequest.FromString(details.get("google.rpc.BadRequest", b""))
-    retry_info = details.get("google.rpc.RetryInfo")
+    info = _parsed(error_details_pb2.ErrorInfo, details) or error_details_pb2.ErrorInfo()
+    bad_request = _parsed(error_details_pb2.BadRequest, details) or error_details_pb2.BadRequest()
+    retry_info = _parsed(error_details_pb2.RetryInfo, details)
     known = ServiceError.by_reason.get(info.reason) if info.domain == DOMAIN else _BY_CODE.get(code)
     error = known(message or "") if known else UnknownError(code, message or "")
     error.metadata = dict(info.metadata)
     error.correlation_id = error.metadata.pop("correlation_id", "")
     error.violations = tuple(Violation(each.field, each.description) for each in bad_request.field_violations)
     if retry_info is not None:
-        error.retry_after_s = seconds(error_details_pb2.RetryInfo.FromString(retry_info).retry_delay)
+        error.retry_after_s = seconds(retry_info.retry_delay)
     error.callee = callee
     return error
 
@@ -227,3 +229,13 @@ def _details_by_type(trailing: grpc.aio.Metadata | None) -> dict[str, bytes]:
     except DecodeError:
         _log.warning("a status came with malformed details")
         return {}
+
+
+def _parsed(kind: type[Detail], details: Mapping[str, bytes]) -> Detail | None:
+    raw = details.get(kind.DESCRIPTOR.full_name)
+    try:
+        return None if raw is None else kind.FromString(raw)
+    except DecodeError:
+        # The caller waits for this error: it must not get another one instead.
+        _log.warning("a status came with malformed details")
+        return None

@@ -274,6 +274,18 @@ def test_a_status_without_details_is_the_transports_own(
     assert received.code is code
 
 
+@pytest.mark.parametrize("kind", ["ErrorInfo", "BadRequest", "RetryInfo"])
+def test_a_malformed_detail_is_as_good_as_none(kind: str) -> None:
+    """A callee that writes nonsense into its status gets its call ended like any other."""
+    status = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0])
+    status.details.add(type_url=f"type.googleapis.com/google.rpc.{kind}", value=b"\xff\xff")
+    trailing = grpc.aio.Metadata((STATUS_DETAILS, status.SerializeToString()))
+
+    received = error_of_status(grpc.StatusCode.UNAVAILABLE, "Gone.", trailing, "a/B")
+
+    assert (type(received), received.message, received.retry_after_s) == (Unavailable, "Gone.", None)
+
+
 async def test_a_service_that_is_not_there_is_unavailable(echo: EchoServer) -> None:
     """The same class whether a service says so or nobody answers."""
     stub = echo.stub()
