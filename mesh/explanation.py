@@ -61,12 +61,16 @@ class _Explanation:
         yield from self._answers()
 
     def _time(self) -> Iterator[Fact]:
-        factor = self._settings.deadline_factor
-        deadline_s = self._method.policy.deadline_s
-        source = _scaled(CONTRACT, _duration(deadline_s), "DEADLINE_FACTOR", factor)
-        yield Fact("deadline", _duration(deadline_s * factor), source)
+        policy = self._method.policy
+        yield self._scaled_time("deadline", policy.deadline_s)
         if self._method.request_streaming or self._method.response_streaming:
-            yield Fact("idle_timeout", _duration(self._method.policy.idle_s), _source(self._declared, "idle_timeout"))
+            yield self._scaled_time("idle_timeout", policy.idle_s)
+
+    def _scaled_time(self, name: str, declared_s: float) -> Fact:
+        factor, source = self._settings.deadline_factor, _source(self._declared, name)
+        if source == CONTRACT:
+            source = _scaled(source, _duration(declared_s), "DEADLINE_FACTOR", factor)
+        return Fact(name, _duration(declared_s * factor), source)
 
     def _access(self) -> Iterator[Fact]:
         yield Fact("scopes", ", ".join(sorted(self._method.policy.scopes)), CONTRACT)

@@ -7,6 +7,7 @@ from contracts.method import find_method
 from contracts.services import all_methods
 from mesh.config import Settings
 from mesh.explanation import Fact, explain
+from solo60.example.v1 import echo_pb2
 from solo60.mesh.v1 import policy_pb2
 
 
@@ -31,7 +32,9 @@ def test_a_setting_that_changes_a_contracts_value_is_named() -> None:
     """Settings tighten and loosen by name, and both factors are shown."""
     deadline = facts("solo60.gym.v1.GymService/GetGym", deadline_factor=2)["deadline"]
     rate = facts("solo60.session.v1.SessionService/InviteGuest", rate_limit_factor=10)["rate_limit.calls_per_second"]
+    idle = facts(f"{echo_pb2.DESCRIPTOR.package}.EchoService/EchoMany", deadline_factor=2)["idle_timeout"]
 
+    assert idle == Fact("idle_timeout", "2 s", "contract: 1 s, times DEADLINE_FACTOR: 2")
     assert deadline == Fact("deadline", "2 s", "contract: 1 s, times DEADLINE_FACTOR: 2")
     assert rate == Fact("rate_limit.calls_per_second", "2", "contract: 0.2, times RATE_LIMIT_FACTOR: 10")
 
