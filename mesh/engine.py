@@ -30,7 +30,10 @@ Engine: TypeAlias = Literal["grpcio", "native"]
 
 MEBIBYTE = 1024 * 1024
 # What a caller may send and hold open. Both engines keep to these.
-STREAMS_PER_CONNECTION = 100
+# A caller's calls share one connection, and where as many are under way as this, the core refuses some beyond it with
+# REFUSED_STREAM instead of letting them wait: the two ends do not count alike when a call ends. With 1,000, a flood of
+# reset calls on twenty connections takes too much memory.
+STREAMS_PER_CONNECTION = 256
 REQUEST_BYTES = 1 * MEBIBYTE
 METADATA_BYTES = 8 * 1024
 # A connection is begun anew after half an hour, so that new replicas get their share. The calls on it are not cut: the

@@ -158,7 +158,7 @@ async def test_metadata_above_the_limit_is_always_refused(name: Engine, size: in
 
 
 @both_engines
-async def test_a_connection_has_at_most_a_hundred_calls_under_way(name: Engine) -> None:
+async def test_a_connection_has_a_limit_of_calls_under_way(name: Engine) -> None:
     """T-j1: a further one waits, and only on its own connection."""
     limit = engine.STREAMS_PER_CONNECTION
     async with served(name, held=True) as servicer, servicer.channel() as crowded, servicer.channel() as other:
