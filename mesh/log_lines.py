@@ -36,8 +36,10 @@ class LogLines(logging.Handler):
         super().__init__()
         self._stream = stream
         self._service = service
-        self._writing = threading.Lock()
+        # A finalizer that runs in the midst of a line may log one of its own.
+        self._writing = threading.RLock()
         self._waiting: list[bytes] = []
+        self._flushed_by: asyncio.AbstractEventLoop | None = None
 
     def write_call(self, facts: Mapping[str, object]) -> None:
         """Write the facts of one call, as the access log gives them, with the keys of all other lines."""
@@ -52,8 +54,9 @@ class LogLines(logging.Handler):
             return
         with self._writing:
             self._waiting.append(line)
-            is_first = len(self._waiting) == 1
-        if is_first:
+            # Another loop may have been closed before it came to flush.
+            is_due, self._flushed_by = self._flushed_by is loop, loop
+        if not is_due:
             loop.call_later(LONGEST_WAIT_S, self.flush)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -71,8 +74,9 @@ class LogLines(logging.Handler):
         """Write the lines that wait, and then this one."""
         try:
             with self._writing:
-                text = b"".join((*self._waiting, line))
-                self._waiting.clear()
+                fresh: list[bytes] = []
+                waiting, self._waiting, self._flushed_by = self._waiting, fresh, None
+                text = b"".join((*waiting, line))
                 while text:  # standard output without a buffer may take a part, and lets others write between two
                     text = text[self._stream.write(text) or len(text) :]
                 self._stream.flush()

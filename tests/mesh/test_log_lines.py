@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -158,6 +159,47 @@ async def test_the_line_of_a_call_waits_only_for_a_moment() -> None:
     async with asyncio.timeout(30):
         while not stream.getvalue():  # noqa: ASYNC110 - a buffer says nothing
             await asyncio.sleep(LONGEST_WAIT_S)
+
+
+def test_a_loop_that_closes_keeps_no_line_back() -> None:
+    """S4: what it has not written is written by the next one."""
+    stream = io.BytesIO()
+    lines = LogLines(stream, "gym")
+
+    async def write(number: int) -> None:
+        lines.write_call({"number": number})
+
+    async def write_and_wait(number: int) -> None:
+        lines.write_call({"number": number})
+        async with asyncio.timeout(30):
+            while not stream.getvalue():  # noqa: ASYNC110 - a buffer says nothing
+                await asyncio.sleep(LONGEST_WAIT_S)
+
+    asyncio.run(write(1))
+    asyncio.run(write_and_wait(2))
+
+    assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == [1, 2]
+
+
+def test_what_is_logged_while_a_line_is_written_waits_for_nobody() -> None:
+    """A finalizer may run in the midst of it, and may have something to say: a task that was never awaited, say."""
+    logger = logging.Logger("theirs")  # noqa: LOG001 - one that has no part in this process's own logging
+
+    class Interrupted(io.BytesIO):
+        def write(self, data: Any) -> int:  # noqa: ANN401 - as BytesIO has it
+            if b"finalizer" not in data:
+                logger.warning("finalizer")
+            return super().write(data)
+
+    stream = Interrupted()
+    lines = LogLines(stream, "gym")
+    logger.addHandler(lines)
+    thread = threading.Thread(target=logger.warning, args=("line",), daemon=True)
+    thread.start()
+    thread.join(30)
+
+    assert not thread.is_alive()
+    assert sorted(stream.getvalue().split()) == [b"finalizer", b"line"]
 
 
 def test_a_stream_that_takes_no_more_stops_nobody() -> None:
