@@ -12,6 +12,7 @@ from interceptors.client import ClientCall, ClientInterceptor
 from interceptors.context import current_context
 from interceptors.gcra import Gcra
 from interceptors.keyring import Keyring
+from interceptors.peer import host_of
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from interceptors.server import Proceed
 
 API_KEY = "x-api-key"
+# The note of a call whose key has a successor.
+SUPERSEDED_KEY = "superseded_key"
 # Of one key that one host shows and that is not known to be good, so many are looked at; all others are refused unseen.
 UNKNOWN_KEYS_PER_S = 20.0
 UNKNOWN_KEYS_AT_ONCE = 20
@@ -86,7 +89,7 @@ class ServerApiKey(ServerInterceptor):
         record = held.record
         call.caller = record.caller
         if held.newer and held.is_superseded(now_s):
-            call.notes["superseded_key"] = record.key_id
+            call.notes[SUPERSEDED_KEY] = record.key_id
             self._warn(record.key_id, "a key is used that has a successor", key_id=record.key_id, caller=record.caller)
         scopes = call.method.policy.scopes
         if not scopes <= record.scopes:
@@ -107,7 +110,7 @@ class ServerApiKey(ServerInterceptor):
         return keyring.recall(key, now_s) or self._look_up(call, keyring, key, now_s)
 
     def _look_up(self, call: Call, keyring: Keyring, key: str, now_s: float) -> HeldKey:
-        source = (_host(call.context.peer()), keyring.id_claimed_by(key))
+        source = (host_of(call.context.peer()), keyring.id_claimed_by(key))
         retry_after_s = self._unknown_keys.admit(source, self._clock())
         if retry_after_s > 0:
             raise RateLimited("Too many unknown keys come from this host.", retry_after_s=retry_after_s)
@@ -119,11 +122,6 @@ class ServerApiKey(ServerInterceptor):
     def _warn(self, subject: str, event: str, **facts: str) -> None:
         if self._warnings.admit(subject, self._clock()) == 0:
             _log.warning(event, **facts)
-
-
-def _host(peer: str) -> str:
-    """Return the part of gRPC's "ipv4:10.0.0.7:51234" that stays the same for each connection of a host."""
-    return peer.rpartition(":")[0]
 
 
 class ClientApiKey(ClientInterceptor):

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import Counter
 
+from interceptors.api_key import SUPERSEDED_KEY
 from interceptors.call_counts import METHOD_LABELS, CallCounts, labels_of
 from interceptors.client import ClientCall, ClientInterceptor
 from interceptors.errors import answer_to, error_of_outcome
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 CLIENT_OUTCOME_LABELS = ("grpc_code", "reason")
 SERVER_OUTCOME_LABELS = (*CLIENT_OUTCOME_LABELS, "caller")
 OK = "OK"
-# What the API key's interceptor notes of a call whose key has a successor.
-SUPERSEDED_KEY = "superseded_key"
 
 
 class ServerMetrics(ServerInterceptor):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from collections import Counter
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -18,9 +19,10 @@ from grpc_health.v1.health_pb2_grpc import HealthServicer
 
 from contracts.errors import RateLimited, Unavailable
 from interceptors.gcra import Gcra
+from interceptors.peer import host_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
 LIVENESS = ""
 # gRFC A90: a list longer than this is refused.
@@ -31,6 +33,9 @@ FAILURES_TO_STOP = 2
 # Health checks need no key and are never shed. So each host gets enough for all its probes and callers, and no more.
 PROBES_PER_SECOND = 100.0
 PROBES_AT_ONCE = 200
+# A watch lasts for as long as its connection, and costs memory: so many of one host, each caller there needs one.
+WATCHES_AT_ONCE = 1_000
+WATCH_RETRY_S = 10.0
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.UNKNOWN
@@ -140,6 +145,7 @@ class _Servicer(HealthServicer):
     def __init__(self, health: Health) -> None:
         self._health = health
         self._limit = Gcra(PROBES_PER_SECOND, PROBES_AT_ONCE)
+        self._watches: Counter[str] = Counter()
 
     async def Check(  # noqa: N802 - as generated
         self,
@@ -169,13 +175,25 @@ class _Servicer(HealthServicer):
         request: health_pb2.HealthCheckRequest,
         context: Any,  # noqa: ANN401 - as generated
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        self._admit(context)
-        async for status in self._health.watch(request.service):
-            yield health_pb2.HealthCheckResponse(status=status)
+        with self._watching(self._admit(context)):
+            async for status in self._health.watch(request.service):
+                yield health_pb2.HealthCheckResponse(status=status)
 
-    def _admit(self, context: Any) -> None:  # noqa: ANN401 - as generated
-        # "ipv4:10.0.0.7:50514", of which the port is new with every connection.
-        host = str(context.peer()).rpartition(":")[0]
+    @contextmanager
+    def _watching(self, host: str) -> Iterator[None]:
+        if self._watches[host] >= WATCHES_AT_ONCE:
+            raise RateLimited("Too many watches of one host are open.", retry_after_s=WATCH_RETRY_S)
+        self._watches[host] += 1
+        try:
+            yield
+        finally:
+            self._watches[host] -= 1
+            if not self._watches[host]:
+                del self._watches[host]
+
+    def _admit(self, context: Any) -> str:  # noqa: ANN401 - as generated
+        host = host_of(context.peer())
         wait_s = self._limit.admit(host, time.monotonic())
         if wait_s > 0:
             raise RateLimited("Too many health checks from one host.", retry_after_s=wait_s)
+        return host

@@ -148,6 +148,24 @@ async def test_health_checks_of_one_host_are_limited(
     assert answer.text == "hi"
 
 
+async def test_watches_of_one_host_are_limited(
+    settings: Settings, servicer: EchoServicer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-j4: a watch lasts and needs no key, so a stranger must not open any number; one that ends makes room."""
+    monkeypatch.setattr(mesh.health, "WATCHES_AT_ONCE", 2)
+    async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
+        watches = [health_of(channel).Watch(CHECK) for _ in range(2)]
+        assert [(await watch.read()).status for watch in watches] == [SERVING, SERVING]
+        refusal = await _refusal(health_of(channel).Watch(CHECK).read())
+        assert refusal is not None
+        assert error_of_call(refusal, "").reason_name() == "RATE_LIMITED"
+
+        watches[0].cancel()
+        async with asyncio.timeout(30):
+            while await _refusal(health_of(channel).Watch(CHECK).read()) is not None:
+                pass
+
+
 async def test_health_follows_the_database(
     settings: Settings, servicer: EchoServicer, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
