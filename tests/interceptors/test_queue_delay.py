@@ -42,6 +42,18 @@ def test_it_heals_when_calls_wait_for_less_than_half_of_the_target() -> None:
     assert not any(stands[36:])
 
 
+def test_a_call_that_lies_of_its_wait_keeps_no_queue_standing() -> None:
+    """T-d2: a stranger can say that a call has waited for ten seconds; among a hundred others it counts for little."""
+    delay = QueueDelay([0.01, 0.02, 0.1])
+    for number in range(200):
+        assert delay.observe(0.15, 10 + number / 1000) == [number >= 100] * 3
+
+    for number in range(300):
+        stands = delay.observe(10.0 if number % 100 == 0 else 0.0, 10.2 + number / 1000)
+
+    assert stands == [False] * 3
+
+
 def test_after_a_pause_nothing_stands() -> None:
     """A machine that stood still for a while has late calls, and no queue."""
     delay = QueueDelay([TARGET_S])
