@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from contracts.method import Method
 
 # Google's SRE book counts 64 attempts where three hops make four each; three hops of two or three stay below this.
-MOST_ATTEMPTS = 18
+MOST_ATTEMPTS_OF_A_CHAIN = 18
 
 
 def problems_of_calls(methods: Mapping[str, Method]) -> list[str]:
     """Return one sentence for each problem.
 
     These are a cycle, a call that may take longer than the call it serves, and a chain of calls over which retries
-    multiply to more than MOST_ATTEMPTS. `methods` are all methods by full name; each call that a policy lists is among
-    them.
+    multiply to more than MOST_ATTEMPTS_OF_A_CHAIN. `methods` are all methods by full name; each call that a policy
+    lists is among them.
     """
     return _cycle(methods) or [*_overlong_calls(methods), *_piled_up_retries(methods)]
 
@@ -49,8 +49,9 @@ def _piled_up_retries(methods: Mapping[str, Method]) -> list[str]:
     found = []
     for first in methods.keys() - called:
         attempts, chain = _most_attempts(methods, first)
-        if attempts > MOST_ATTEMPTS:
-            found.append(f"{' calls '.join(chain)}: with all retries up to {attempts} attempts, above {MOST_ATTEMPTS}.")
+        if attempts > MOST_ATTEMPTS_OF_A_CHAIN:
+            path = " calls ".join(chain)
+            found.append(f"{path}: with all retries up to {attempts} attempts, above {MOST_ATTEMPTS_OF_A_CHAIN}.")
     return sorted(found)
 
 

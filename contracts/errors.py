@@ -56,7 +56,7 @@ class CircuitOpen(ServiceError, reason=ErrorReason.ERROR_REASON_CIRCUIT_OPEN):
 
 
 class MessageTooLarge(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE):
-    """The request or the answer is larger than the receiver accepts."""
+    """The request, its metadata or the answer is larger than the receiver accepts."""
 
 
 class IdempotencyKeyMissing(ServiceError, reason=ErrorReason.ERROR_REASON_IDEMPOTENCY_KEY_MISSING):

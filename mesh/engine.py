@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import grpc.aio
 
 from contracts.errors import Unavailable
+from interceptors.metadata_limit import LARGEST_METADATA_BYTES
 from interceptors.server import ChainedServer, ServerChain, ServerInterceptor
 from mesh.config import SettingsError
 
@@ -35,7 +36,6 @@ MEBIBYTE = 1024 * 1024
 # reset calls on twenty connections takes too much memory.
 STREAMS_PER_CONNECTION = 256
 REQUEST_BYTES = 1 * MEBIBYTE
-METADATA_BYTES = 8 * 1024
 # A connection is begun anew after half an hour, so that new replicas get their share. The calls on it are not cut: the
 # longest deadline of any contract is an hour.
 CONNECTION_AGE_S = 30 * 60
@@ -56,8 +56,8 @@ _COMMON: Options = (
     ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
     ("grpc.max_receive_message_length", REQUEST_BYTES),
     # Between two different limits the core refuses at random.
-    ("grpc.max_metadata_size", METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", METADATA_BYTES),
+    ("grpc.max_metadata_size", LARGEST_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", LARGEST_METADATA_BYTES),
 )
 _GRPCIO_ONLY: Options = (
     ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_S * 1000),

@@ -27,7 +27,7 @@ from interceptors.shedding import ServerShedding
 from interceptors.tracing import ServerTracing
 from interceptors.validation import ServerValidation
 from mesh.config import SettingsError
-from mesh.engine import ANSWERS_BEFORE_IT_CLOSES, CAN_PUSH_BACK, METADATA_BYTES, CallsUnderWay, new_server
+from mesh.engine import ANSWERS_BEFORE_IT_CLOSES, CAN_PUSH_BACK, CallsUnderWay, new_server
 from mesh.telemetry import access_log_writer
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def server_interceptors(
         ServerErrors(pushback=settings.engine in CAN_PUSH_BACK),
         ServerContext(),
         ServerMetrics(registry, GRPC_SERVICES),
-        ServerMetadataLimit(METADATA_BYTES),
+        ServerMetadataLimit(),
         ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s, settings.shed_least_concurrency),
         ServerCriticality(),
         ServerTracing(trace.get_tracer_provider(), filters.negate(OF_GRPC)),

@@ -54,7 +54,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CIRCUIT_OPEN: _ErrorReason.ValueType  # 10
     """The caller's own circuit breaker is open: nothing was sent."""
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 11
-    """The request or the answer is larger than the receiver accepts."""
+    """The request, its metadata or the answer is larger than the receiver accepts."""
     ERROR_REASON_IDEMPOTENCY_KEY_MISSING: _ErrorReason.ValueType  # 12
     """The method asks for an idempotency key, and the call has none or a malformed one."""
     ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 13
@@ -186,7 +186,7 @@ ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 9
 ERROR_REASON_CIRCUIT_OPEN: ErrorReason.ValueType  # 10
 """The caller's own circuit breaker is open: nothing was sent."""
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 11
-"""The request or the answer is larger than the receiver accepts."""
+"""The request, its metadata or the answer is larger than the receiver accepts."""
 ERROR_REASON_IDEMPOTENCY_KEY_MISSING: ErrorReason.ValueType  # 12
 """The method asks for an idempotency key, and the call has none or a malformed one."""
 ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 13
