@@ -173,46 +173,6 @@ class ServerChain(grpc.aio.ServerInterceptor):
         return handler
 
 
-class ChainedServer(grpc.aio.Server):
-    """A server whose handlers stand inside a chain from the moment they are registered.
-
-    Nothing is looked up or asked on a call, which `grpc.aio.server(interceptors=[chain])` does. It takes the services
-    that generated code adds; handlers added in another way would escape the chain and are refused with TypeError.
-    """
-
-    def __init__(self, server: grpc.aio.Server, chain: ServerChain) -> None:
-        self._server = server
-        self._chain = chain
-
-    def add_registered_method_handlers(
-        self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
-    ) -> None:
-        composed = {
-            name: self._chain.compose(f"/{service_name}/{name}", handler) for name, handler in method_handlers.items()
-        }
-        self._server.add_registered_method_handlers(service_name, composed)
-
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        # Generated code adds each service in both ways.
-        if not all(isinstance(each, grpc.ServiceRpcHandler) for each in generic_rpc_handlers):
-            raise TypeError("this server takes services that generated code adds, not generic handlers")
-
-    def add_insecure_port(self, address: str) -> int:
-        return self._server.add_insecure_port(address)
-
-    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
-        return self._server.add_secure_port(address, server_credentials)
-
-    async def start(self) -> None:
-        await self._server.start()
-
-    async def stop(self, grace: float | None) -> None:
-        await self._server.stop(grace)
-
-    async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as grpc.aio has it
-        return await self._server.wait_for_termination(timeout)
-
-
 class _CallDetails(NamedTuple):
     method: str
     invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import grpc.aio
 
 from contracts.errors import Unavailable
+from interceptors.chained_server import ChainedServer
 from interceptors.metadata_limit import LARGEST_METADATA_BYTES
-from interceptors.server import ChainedServer, ServerChain, ServerInterceptor
+from interceptors.server import ServerChain, ServerInterceptor
 from mesh.config import SettingsError
 
 if TYPE_CHECKING:

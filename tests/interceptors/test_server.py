@@ -8,9 +8,10 @@ import grpc.aio
 import pytest
 
 from interceptors.access_log import ServerAccessLog
+from interceptors.chained_server import ChainedServer
 from interceptors.context import ServerContext
 from interceptors.deadline import ServerDeadline
-from interceptors.server import Call, ChainedServer, ServerChain, ServerInterceptor
+from interceptors.server import Call, ServerChain, ServerInterceptor
 from interceptors.validation import ServerValidation
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
@@ -124,6 +125,11 @@ async def test_a_server_of_composed_handlers_takes_none_that_would_escape_the_ch
     server = ChainedServer(grpc.aio.server(), ServerChain([ServerContext()]))
     with pytest.raises(TypeError, match="not generic handlers"):
         server.add_generic_rpc_handlers([Escaping()])
+
+    echo = echo_pb2.DESCRIPTOR.services_by_name["EchoService"].full_name
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(echo, {})])
+    with pytest.raises(TypeError, match=echo):
+        await server.start()
 
 
 class Escaping(grpc.GenericRpcHandler):

@@ -18,9 +18,9 @@ from pydantic import SecretStr
 
 import mesh.health
 import mesh.watched_file
+from interceptors.chained_server import ChainedServer
 from interceptors.errors import error_of_call
 from interceptors.keyring import mint_key, record_of_key
-from interceptors.server import ChainedServer
 from mesh.config import Settings, SettingsError
 from mesh.keyring import format_keyring
 from mesh.postgres import EmbeddedPostgres
