@@ -51,8 +51,8 @@ class ServerDeadline(ServerInterceptor):
     """Ends a call at the caller's deadline or the contract's ceiling, whichever is sooner, and refuses what is late.
 
     The ceiling is `factor` times what the contract says; a call without a deadline gets it, and is logged with
-    `without_deadline`. At the caller's own deadline it is gRPC's core that cancels the handler. Every answer carries
-    the ledger of its deadline, and the log line of a call that ran out of time does so too.
+    `without_deadline`. At the caller's own deadline it is gRPC's core that cancels the handler. The answer of
+    every call that was begun carries the ledger of its deadline, and so does the log line of one that ran out of time.
 
     >>> ask(ServerDeadline(), timeout_s=1.0)
     'hi'
@@ -67,28 +67,25 @@ class ServerDeadline(ServerInterceptor):
         return math.isfinite(method.policy.deadline_s)
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        remaining_s = call.remaining_s
-        ceiling_s = call.method.policy.deadline_s * self._factor
+        began, context = time.monotonic(), current_context()
+        remaining_s, ceiling_s = call.remaining_s, call.method.policy.deadline_s * self._factor
         if remaining_s == math.inf:
             call.notes["without_deadline"] = True
         budget_s = call.allowed_s = min(remaining_s, ceiling_s)
         if budget_s < LEAST_TIME_S:
             raise DeadlineExceeded("The call arrived with no time left to serve it.")
-        began = time.monotonic()
-        context = current_context()
         if context is not None:
-            context.deadline = began + budget_s
-            context.ledger = []
+            context.deadline, context.ledger = began + budget_s, []
         try:
-            if remaining_s <= ceiling_s * CORE_ROUNDING:
+            if remaining_s <= ceiling_s * CORE_ROUNDING:  # gRPC's core ends the call
                 reply = await proceed(call)
             else:
                 reply = await _within(budget_s, call, proceed)
         except BaseException as error:
             ledger = _close_ledger(call, context, began)
-            if isinstance(error, DeadlineExceeded) or _is_cancelled_by_core(error, call):
+            if _is_out_of_time(error, call):
                 call.notes["ledger"] = ledger
-            if isinstance(error, DeadlineExceeded) and error.callee and context and context.has_run_out:
+            if _is_overrun_of_callee(error, context):
                 raise _overrun(call, budget_s) from error
             raise
         _close_ledger(call, context, began)
@@ -109,8 +106,16 @@ def _overrun(call: Call, budget_s: float) -> DeadlineExceeded:
     return DeadlineExceeded(f"{call.method.full_name} did not finish in {budget_s:.3g} s.")
 
 
-def _is_cancelled_by_core(error: BaseException, call: Call) -> bool:
-    return isinstance(error, asyncio.CancelledError) and call.is_out_of_time()
+def _is_out_of_time(error: BaseException, call: Call) -> bool:
+    return isinstance(error, DeadlineExceeded) or (
+        isinstance(error, asyncio.CancelledError) and call.is_out_of_time()  # by gRPC's core
+    )
+
+
+def _is_overrun_of_callee(error: BaseException, context: CallContext | None) -> bool:
+    """Tell whether a callee has used up all the time that the call itself had."""
+    has_run_out = context is not None and context.has_run_out
+    return has_run_out and isinstance(error, DeadlineExceeded) and bool(error.callee)
 
 
 def _close_ledger(call: Call, context: CallContext | None, began: float) -> str:
