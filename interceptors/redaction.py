@@ -79,7 +79,7 @@ def _each(show: Show) -> Show:
 
 
 def _each_value(show: Show) -> Show:
-    return lambda values: {str(key): show(value) for key, value in values.items()}
+    return lambda values: {_short_text(str(key)): show(value) for key, value in values.items()}
 
 
 def _name_in(names: dict[int, str]) -> Show:
@@ -96,7 +96,7 @@ def _length(data: bytes) -> str:
 
 def _json_text(value: Any) -> Any:  # noqa: ANN401 - a time, a duration or a field mask
     try:
-        return value.ToJsonString()
+        return _short_text(value.ToJsonString())
     except ValueError:  # out of the range that has a text
         return redacted(value)
 

@@ -272,3 +272,10 @@ def test_times_can_be_read_and_long_texts_are_cut() -> None:
 
     assert shown["create_time"] == "2026-01-01T12:00:00Z"
     assert shown["user_id"] == "x" * 200 + "…"
+
+
+def test_what_a_caller_names_is_cut_too(made_up: type[Any]) -> None:
+    """A log line stays a line, also where the paths of a mask or the keys of a map are long."""
+    message = made_up(mask={"paths": ["x" * 1000]}, by_key={"y" * 1000: {"plain": "z"}})
+
+    assert redacted(message) == {"mask": "x" * 200 + "…", "by_key": {"y" * 200 + "…": {"plain": "z"}}}
