@@ -19,6 +19,7 @@ from interceptors.deadline import ClientDeadline, remaining_s, time_for_callee
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.echo_server import Endless
+from tests.support.serving import DEADLINE_FACTOR
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 HI = echo_pb2.EchoRequest(text="hi")
 ECHO = "/solo60.example.v1.EchoService/Echo"
 CONTRACT_S = 2.0
+# What it becomes for the servers of most tests, so that none of them depends on speed.
+STRETCHED_S = CONTRACT_S * DEADLINE_FACTOR
 # gRPC's core rounds a deadline up when it sends it.
 ROUNDING = 1.01
 
@@ -60,7 +63,7 @@ async def test_every_outgoing_call_carries_a_deadline(asked_s: float | None, sen
     assert call.metadata == [("x-timeout-ms", str(int(sent_s * 1000)))]
 
 
-@pytest.mark.parametrize(("asked_s", "ceiling_s"), [(None, CONTRACT_S), (60, CONTRACT_S), (0.5, 0.5 * ROUNDING)])
+@pytest.mark.parametrize(("asked_s", "ceiling_s"), [(None, STRETCHED_S), (60, STRETCHED_S), (5, 5 * ROUNDING)])
 async def test_the_server_allows_no_more_than_the_contract(
     echo: EchoServer, asked_s: float | None, ceiling_s: float
 ) -> None:
@@ -72,10 +75,8 @@ async def test_the_server_allows_no_more_than_the_contract(
     assert 0 < seen[0] <= ceiling_s
 
 
-@pytest.mark.parametrize("factor", [0.5, 3.0])
-async def test_a_setting_stretches_or_shortens_the_deadline_of_the_contract(
-    serve_echo: ServeEcho, factor: float
-) -> None:
+@pytest.mark.parametrize("factor", [5.0, 30.0])
+async def test_a_setting_stretches_the_deadline_of_the_contract(serve_echo: ServeEcho, factor: float) -> None:
     """DEADLINE_FACTOR counts at the client and at the server, so that one can sit in a debugger."""
     echo = await serve_echo(deadline_factor=factor)
     seen = budgets(echo)
@@ -111,7 +112,7 @@ async def test_a_sub_call_has_less_time_than_the_call_it_serves(serve_echo: Serv
         await stub.Echo(HI)
 
     front.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
-    await front.stub().Echo(HI, timeout=1)
+    await front.stub().Echo(HI, timeout=STRETCHED_S / 2)
 
     assert 0 < seen[0] <= time_for_callee(left[0]) * ROUNDING < left[0]
 
@@ -146,7 +147,7 @@ async def test_a_call_that_arrives_too_late_enters_no_handler(
     """T-b5: with less than what is worth beginning with, nothing is begun."""
     stub = echo.stub()
     await stub.Echo(HI)
-    monkeypatch.setattr(interceptors.deadline, "LEAST_TIME_S", 2 * CONTRACT_S)
+    monkeypatch.setattr(interceptors.deadline, "LEAST_TIME_S", 2 * STRETCHED_S)
 
     with pytest.raises(DeadlineExceeded) as caught:
         await stub.Echo(HI)
@@ -202,7 +203,7 @@ async def test_the_work_of_a_call_is_not_bounded_by_it_once_it_is_detached(echo:
     echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
     await echo.stub().Echo(HI)
 
-    assert seen[0] > CONTRACT_S > seen[1] > 0
+    assert seen[0] > STRETCHED_S > seen[1] > 0
 
 
 async def test_a_call_to_grpcs_own_services_may_last_for_ever() -> None:

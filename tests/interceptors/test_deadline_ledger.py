@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.errors import DeadlineExceeded, ServiceError, SlotTaken
+from contracts.errors import ServiceError, SlotTaken
 from interceptors.context import current_context
 from interceptors.deadline_ledger import (
     DEADLINE_LEDGER,
@@ -22,6 +22,7 @@ from interceptors.deadline_ledger import (
 )
 from solo60.example.v1 import echo_pb2
 from tests.support.echo_server import Endless
+from tests.support.serving import DEADLINE_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,7 +65,7 @@ async def test_an_answer_says_what_it_took_of_what_it_had(echo: EchoServer) -> N
     [hop] = await hops_of(call)
 
     assert (hop.method, hop.depth, hop.answered) == (ECHO, 0, True)
-    assert 0 <= hop.spent_ms <= hop.allowed_ms <= 2000
+    assert 0 <= hop.spent_ms <= hop.allowed_ms <= 2000 * DEADLINE_FACTOR
 
 
 async def test_the_calls_made_for_a_call_follow_one_deeper(serve_echo: ServeEcho) -> None:
@@ -121,17 +122,16 @@ async def test_a_callee_that_never_answers_is_in_the_ledger_and_in_the_log(
         await stub.Echo(HI)
 
     front.servicer.hook = call_back  # type: ignore[method-assign]  # what the hook is for
-    with pytest.raises(DeadlineExceeded):
-        await front.stub().Echo(HI, timeout=0.3)
-    await hook.cancelled.wait()
+    caller = front.stub()
+    await hook.until_out_of_time(lambda: caller.Echo(HI, timeout=0.3))
     await front.shut_down()
     await back.shut_down()
 
     ledgers = [of(line["ledger"]) for line in logs if line["event"] == "call"]
-    assert sorted([(hop.depth, hop.answered) for hop in ledger] for ledger in ledgers) == [
-        [(0, True)],
-        [(0, True), (1, False)],
-    ]
+    assert {tuple((hop.depth, hop.answered) for hop in ledger) for ledger in ledgers} == {
+        ((0, True),),
+        ((0, True), (1, False)),
+    }
 
 
 async def test_nobody_reads_what_nobody_serves(echo: EchoServer) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.support.echo_server import EchoServer, ServeEcho
 
 # Whatever ends before that is cancelled by its caller, and not for want of time.
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 HEDGED = echo_pb2.EchoHedgedRequest(text="hi")
 SERVICE = "solo60.example.v1.EchoService"
 

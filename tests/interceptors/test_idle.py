@@ -45,7 +45,7 @@ async def end_of(call: Any) -> DeadlineExceeded:  # noqa: ANN401 - a call of any
 
 async def test_a_stream_in_which_nothing_passes_ends(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """Long before its deadline, in every shape: whether the caller is silent, or the handler, or nobody reads."""
-    echo, silent = await serve_echo(), await serve_echo()
+    echo, silent = await serve_echo(deadline_factor=1), await serve_echo(deadline_factor=1)
     stub, hook = echo.stub(), Endless()
     silent.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
     calls: list[Any] = [client_stream(stub), both_streams(stub), written(stub), server_stream(silent.stub())]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HI = echo_pb2.EchoRequest(text="hi")
 LONGEST_STEP_S = 0.02
 DETECTED = 50
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 class RunningClock:

@@ -170,8 +170,9 @@ async def test_theirs_does_not_know_that_the_time_is_up() -> None:
     ours, theirs = our_tracing(), their_tracing()
     for traced in (ours, theirs):
         async with traced.stub() as stub:
-            with suppress(Exception):
-                await stub.Echo(echo_pb2.EchoRequest(text="wait"), timeout=0.5)
+            while not traced.servicer.entered.is_set():
+                with suppress(Exception):
+                    await stub.Echo(echo_pb2.EchoRequest(text="wait"), timeout=0.5)
             await traced.servicer.cancelled.wait()
 
     our, their = ours.spans()[-1], theirs.spans()[-1]

@@ -23,7 +23,7 @@ __all__ = ["serve_echo"]
 CONNECTIONS = 4
 HI = EchoRequest(text="hi")
 # Far above what it takes, far below the statement's own end.
-PATIENCE_S = 30
+PATIENCE_S = 60
 ASLEEP = "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active'"
 
 

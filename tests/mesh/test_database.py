@@ -181,7 +181,7 @@ async def test_a_cancelled_call_leaves_no_statement_behind(database: Database, n
         with pytest.raises(asyncio.CancelledError):
             await task
     sleepers = "select 1 from pg_stat_activity where query like '%pg_sleep(60)' and state = 'active'"
-    async with asyncio.timeout(10), database.connection() as connection:
+    async with asyncio.timeout(60), database.connection() as connection:
         while await connection.fetch(sleepers):
             pass
     assert await value(database) == 0

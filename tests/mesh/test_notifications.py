@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from mesh.notifications import listening
 from tests.support.postgres import connection_to
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 async def execute(url: str, statement: str) -> None:

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
+from contracts.errors import DeadlineExceeded
 from interceptors.client import client_chain
 from interceptors.keyring import Keyring, mint_key, record_of_key
 from interceptors.tracing import ClientTracing, ServerTracing
@@ -31,10 +32,10 @@ from mesh.engine import new_server
 from mesh.server import HEALTH_SERVICE, OF_GRPC, server_interceptors
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
-from tests.support.serving import NO_SHEDDING
+from tests.support.serving import DEADLINE_FACTOR, NO_SHEDDING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from grpc_interceptor.server import AsyncServerInterceptor
     from opentelemetry.sdk.trace import ReadableSpan
@@ -61,6 +62,13 @@ class Endless:
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+
+    async def until_out_of_time(self, call: Callable[[], Awaitable[object]]) -> None:
+        """Make a call that runs out of time in this hook: again, where a slow machine did not let it come so far."""
+        while not self.entered.is_set():
+            with pytest.raises(DeadlineExceeded):
+                await call()
+        await self.cancelled.wait()
 
 
 class EchoServer:
@@ -158,7 +166,7 @@ async def serve_echo() -> AsyncIterator[ServeEcho]:
         application: Sequence[AsyncServerInterceptor] = (),
         **settings: object,
     ) -> EchoServer:
-        settings = {**NO_SHEDDING, **settings}
+        settings = {"deadline_factor": DEADLINE_FACTOR, **NO_SHEDDING, **settings}
         server = EchoServer(servicer or EchoServicer(), application, Settings(_env_file=None, **settings))  # type: ignore[abstract, arg-type, call-arg]  # Promise is but promised; any setting; pydantic-settings' own argument
         servers.append(server)
         await server.start()

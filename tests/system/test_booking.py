@@ -37,7 +37,7 @@ pytestmark = pytest.mark.system
 
 PRICE_IN_CREDITS = 2
 MEMBERS_AT_ONCE = 20
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 FIRST_HOUR = (datetime.now(UTC) + timedelta(days=2)).replace(minute=0, second=0, microsecond=0)
 
 

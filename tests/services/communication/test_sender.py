@@ -324,7 +324,7 @@ async def test_a_running_sender_sends_what_it_is_woken_for(post: Post, moody: Mo
         message_id = await post.add()
         with sender.watching(message_id) as attempted:
             sender.wake()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await attempted.wait()
 
     assert (await post.store.find(message_id)).status is Status.SENT
@@ -356,7 +356,7 @@ async def test_a_lost_database_does_not_end_the_sender(post: Post, moody: MoodyM
         message_id = await post.add()
         with sender.watching(message_id) as attempted:
             sender.wake()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await attempted.wait()
 
     assert (await post.store.find(message_id)).status is Status.SENT

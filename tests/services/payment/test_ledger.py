@@ -282,7 +282,7 @@ async def test_the_account_of_a_member_is_locked_before_it_is_looked_at(
 
 
 async def _someone_waits_for_a_lock(database: Database) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             async with database.connection() as connection:
                 if await connection.fetchval("select count(*) from pg_locks where not granted"):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
     from tests.services.session.town import Town
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 class Watch:

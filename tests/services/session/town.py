@@ -58,7 +58,7 @@ TOMORROW = datetime.now(UTC).replace(hour=18, minute=0, second=0, microsecond=0)
 HOUR = timedelta(hours=1)
 # An hour costs £12.50 or 3 credits.
 CREDITS_PER_HOUR = 3
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
