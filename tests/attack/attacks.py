@@ -243,7 +243,7 @@ ATTACKS = {
     "priorities": Attack(priorities, 2_000, 200_000),
     "dribble": Attack(dribble, 3, 100),
     "idle connections": Attack(idle_connections, 100, 2_000),
-    "zip bomb": Attack(zip_bomb, 2, 20),
+    "zip bomb": Attack(zip_bomb, 1, 20),
     "deep nesting": Attack(deep_nesting, 2, 50),
     "repeated fields": Attack(repeated_fields, 1, 20),
     "huge Any": Attack(huge_any, 1, 20),

@@ -31,7 +31,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 LARGEST_FRAME = 16_384
 DEFAULT_WINDOW = 65_535
 # A peer that can neither send nor be answered for so long gives up.
-PATIENCE_S = 3.0
+PATIENCE_S = 20.0
 
 
 class RawPeer:
@@ -83,7 +83,7 @@ class RawPeer:
                 (":authority", "localhost"),
                 ("te", "trailers"),
                 ("content-type", "application/grpc"),
-                ("grpc-timeout", "2S"),
+                ("grpc-timeout", "20S"),
                 ("x-api-key", self._target.key),
                 *extra,
             ],

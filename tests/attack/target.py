@@ -39,7 +39,7 @@ from mesh.telemetry import set_up_logging
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
-from tests.support.serving import NO_SHEDDING
+from tests.support.serving import DEADLINE_FACTOR, NO_SHEDDING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -158,7 +158,9 @@ class Target:
     @asynccontextmanager
     async def stub(self) -> AsyncIterator[EchoServiceAsyncStub]:
         """Connect as a service does, with the whole client chain and the policy of the contract."""
-        interceptors: list[ClientInterceptor] = client_interceptors(load_settings(), lambda: self.key)
+        interceptors: list[ClientInterceptor] = client_interceptors(
+            load_settings(deadline_factor=DEADLINE_FACTOR), lambda: self.key
+        )
         async with grpc.aio.insecure_channel(
             self.address,
             interceptors=client_chain(interceptors),
@@ -181,7 +183,7 @@ def _port_of(folder: Path, process: subprocess.Popen[bytes]) -> int:
 async def serve(folder: Path) -> None:
     """Serve until standard input closes."""
     # What an attack does to the others is seen better where nothing of it is shed.
-    settings = load_settings(**NO_SHEDDING)
+    settings = load_settings(deadline_factor=DEADLINE_FACTOR, **NO_SHEDDING)
     set_up_logging(settings, "echo")
     spans = OpenSpans()
     tracers = TracerProvider(shutdown_on_exit=False)

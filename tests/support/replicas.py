@@ -1,4 +1,4 @@
-"""Replicas: two processes of one service behind one target, as callers find them, to be restarted under load.
+"""Replicas: processes of one service behind one target, as callers find them, to be restarted under load.
 
     async with Replicas.started(folder, database_url, engine="grpcio") as replicas:
         stub = EchoServiceStub(replicas.channel())
@@ -48,23 +48,25 @@ PAUSE_S = 0.02
 
 
 class Replicas:
-    """Two running processes, and how to call them."""
+    """Running processes, and how to call them."""
 
-    def __init__(self, folder: Path, database_url: str, **settings: object) -> None:
+    def __init__(self, folder: Path, database_url: str, number: int, **settings: object) -> None:
         self.key = mint_key("test")
         keyring = folder / "keyring.json"
         keyring.write_text(format_keyring([record_of_key(self.key, "tester", SCOPES)]))
         self._log = folder / "replicas.log"
-        self._addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+        self._addresses = [f"127.0.0.1:{port}" for port in free_ports(number)]
         self._settings = {**FOR_TESTS, "keyring_file": keyring, "service_api_key": self.key, **settings}
         self._settings |= {"database_url": database_url, "trace_sample_ratio": 0}
         self._processes: list[asyncio.subprocess.Process] = []
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, folder: Path, database_url: str, **settings: object) -> AsyncIterator[Self]:
-        """Start both; whatever still runs when the context ends is stopped."""
-        replicas = cls(folder, database_url, **settings)
+    async def started(
+        cls, folder: Path, database_url: str, *, number: int = 2, **settings: object
+    ) -> AsyncIterator[Self]:
+        """Start so many; whatever still runs when the context ends is stopped."""
+        replicas = cls(folder, database_url, number, **settings)
         try:
             for address in replicas._addresses:
                 replicas._processes.append(await replicas._start(address))
@@ -77,11 +79,11 @@ class Replicas:
 
     @property
     def log(self) -> str:
-        """What both have logged."""
+        """What all have logged."""
         return self._log.read_text()
 
     def channel(self, *, retries: bool = True) -> grpc.aio.Channel:
-        """Connect to both as a service does, with the whole client chain and the policy of the contract."""
+        """Connect to all as a service does, with the whole client chain and the policy of the contract."""
         settings = Settings(_env_file=None, **FOR_TESTS)  # type: ignore[call-arg,arg-type]  # pydantic-settings' own argument
         target = f"ipv4:{','.join(self._addresses)}"
         return grpc.aio.insecure_channel(
