@@ -23,6 +23,7 @@ from interceptors.server import ServerChain
 from mesh.config import Settings
 from mesh.local_keys import OPERATOR, default_scopes
 from mesh.server import HEALTH_SERVICE, REFLECTION_SERVICE, server_interceptors
+from tests.support.serving import NO_SHEDDING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,7 +42,7 @@ INSPECTION = [
 @pytest.fixture
 async def channel() -> AsyncIterator[grpc.aio.Channel]:
     """Serve every contract, without a handler, and what gRPC itself serves; open a channel that adds nothing."""
-    settings = Settings(_env_file=None, health_open=False)  # type: ignore[call-arg]  # pydantic-settings' own argument
+    settings = Settings(_env_file=None, health_open=False, **NO_SHEDDING)  # type: ignore[call-arg,arg-type]  # any settings
     server = grpc.aio.server(interceptors=[ServerChain(server_interceptors(settings, lambda: KEYRING))])
     for name, service in SERVICES.items():
         generated = importlib.import_module(f"solo60.{name}.v1.{name}_pb2_grpc")
