@@ -19,7 +19,7 @@ from bench.place import TEXT, own_key
 from bench.spans import count_spans
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
-from interceptors.client import client_chain
+from interceptors.chained_channel import ChainedChannel
 from mesh.channel import channel_options, client_interceptors
 from mesh.config import load_settings
 from mesh.event_loop import service_loop
@@ -60,10 +60,9 @@ def chain_channel(address: str) -> grpc.aio.Channel:
     set_up_logging(settings, "bench-client")
     count_spans(set_up_tracing(settings, "bench-client"))
     key = own_key()
-    return grpc.aio.insecure_channel(
-        address,
-        options=channel_options(service_config(service_of_stub(EchoServiceStub))),
-        interceptors=client_chain(client_interceptors(settings, lambda: key)),
+    options = channel_options(service_config(service_of_stub(EchoServiceStub)))
+    return ChainedChannel(
+        grpc.aio.insecure_channel(address, options=options), client_interceptors(settings, lambda: key)
     )
 
 

@@ -78,8 +78,7 @@ class ClientBreaker(ClientInterceptor):
     hardly any time is not. It stands innermost: what another interceptor refuses is none of its calls. Endless
     streams, which tell how they did only when they end, pass it.
 
-    >>> from interceptors.client import client_chain
-    >>> ask(clients=client_chain([ClientBreaker(Breakers())]))
+    >>> ask(clients=[ClientBreaker(Breakers())])
     'hi'
     """
 

@@ -20,6 +20,8 @@ from interceptors.deadline import TIMEOUT_MS
 from interceptors.errors import HEDGE_ATTEMPT, PUSHBACK_MS, TRANSIENT, error_of_outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+
     from contracts.policy import Hedge
     from interceptors.client import Attempt, Finish, Send
     from interceptors.retry_budget import RetryBudget, RetryBudgets
@@ -33,9 +35,8 @@ class ClientHedging(ClientInterceptor):
     `x-hedge-attempt`, and is not retried. An attempt that is pushed back is the last to be sent. Where all fail, the
     first error is raised.
 
-    >>> from interceptors.client import client_chain
     >>> from interceptors.retry_budget import RetryBudgets
-    >>> ask(clients=client_chain([ClientHedging(RetryBudgets())]))
+    >>> ask(clients=[ClientHedging(RetryBudgets())])
     'hi'
     """
 
@@ -69,54 +70,105 @@ def _feed(budget: RetryBudget, error: BaseException | None) -> None:
     budget.record(failed=error is not None and error_of_outcome(error).code in TRANSIENT)
 
 
-async def _send_hedged(
-    hedge: Hedge, budget: RetryBudget, call: ClientCall, details: grpc.aio.ClientCallDetails, attempt: Attempt
-) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
+class HedgedCall:
+    """Several attempts of one call, as a call of grpc.aio: it ends as the attempt does that decides."""
+
+    def __init__(self, racing: Coroutine[Any, Any, Any]) -> None:
+        self._race = asyncio.get_running_loop().create_task(racing)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        rpc = yield from self._race
+        return (yield from rpc.__await__())
+
+    def add_done_callback(self, callback: Callable[[HedgedCall], None]) -> None:
+        self._race.add_done_callback(lambda _: callback(self))
+
+    def cancel(self) -> bool:
+        return self._race.cancel()
+
+    def cancelled(self) -> bool:
+        return self._race.cancelled()
+
+    def done(self) -> bool:
+        return self._race.done()
+
+    async def code(self) -> grpc.StatusCode:
+        rpc = await self._deciding()
+        code: grpc.StatusCode = await rpc.code() if rpc else grpc.StatusCode.CANCELLED
+        return code
+
+    async def details(self) -> str | None:
+        rpc = await self._deciding()
+        details: str | None = await rpc.details() if rpc else None
+        return details
+
+    async def initial_metadata(self) -> grpc.aio.Metadata:
+        rpc = await self._deciding()
+        return await rpc.initial_metadata() if rpc else grpc.aio.Metadata()
+
+    async def trailing_metadata(self) -> grpc.aio.Metadata:
+        rpc = await self._deciding()
+        return await rpc.trailing_metadata() if rpc else grpc.aio.Metadata()
+
+    async def _deciding(self) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
+        """Wait for the end, and return the attempt that decides; None where the call was cancelled."""
+        if not self._race.done():
+            await asyncio.wait([self._race])
+        return None if self._race.cancelled() else self._race.result()
+
+
+def _send_hedged(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: Attempt) -> HedgedCall:
+    first = attempt(timeout=call.timeout_s, metadata=grpc.aio.Metadata(*call.metadata))
+    return HedgedCall(_race(hedge, budget, call, attempt, first))
+
+
+async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: Attempt, first: Any) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
     began = time.monotonic()
     may_send = True
-    errors: list[grpc.aio.AioRpcError] = []
-    pending = {_start(attempt(details))}
+    failed: list[Any] = []
+    pending = {_start(first): first}
     try:
         while pending:
             wait_s = hedge.delay_s if may_send and call.attempts < hedge.max_attempts else None
-            done, pending = await asyncio.wait(pending, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(pending, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 may_send = budget.spend()
                 if may_send:
-                    pending.add(_start(attempt(_again(call, details, time.monotonic() - began))))
+                    again = _again(call, attempt, time.monotonic() - began)
+                    pending[_start(again)] = again
                     call.attempts += 1
             for task in sorted(done, key=_has_failed):
-                error = task.exception()
-                if error is None:
-                    return task.result()
+                rpc, error = pending.pop(task), task.exception()
                 if not isinstance(error, grpc.aio.AioRpcError) or error.code() not in TRANSIENT:
-                    raise error
+                    return rpc
                 may_send = may_send and PUSHBACK_MS not in dict(error.trailing_metadata())
-                errors.append(error)
-        raise errors[0]
+                failed.append(rpc)
+        return failed[0]
     finally:
         for task in pending:
             task.cancel()
 
 
-def _start(attempt: Any) -> asyncio.Task[Any]:  # noqa: ANN401 - grpc.aio's own types are open here
-    task = asyncio.get_running_loop().create_task(attempt)
+def _start(rpc: Any) -> asyncio.Task[Any]:  # noqa: ANN401 - grpc.aio's own types are open here
+    task = asyncio.get_running_loop().create_task(_ended(rpc))
     task.add_done_callback(_has_failed)  # asking counts as having heard of it: nobody asks a loser
     return task
+
+
+async def _ended(rpc: Any) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+    await rpc
 
 
 def _has_failed(task: asyncio.Task[Any]) -> bool:
     return not task.cancelled() and task.exception() is not None
 
 
-def _again(call: ClientCall, details: grpc.aio.ClientCallDetails, passed_s: float) -> grpc.aio.ClientCallDetails:
-    """Return the details of a further attempt, which has the time that is left."""
+def _again(call: ClientCall, attempt: Attempt, passed_s: float) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
+    """Send a further attempt, which has the time that is left."""
     metadata = [each for each in call.metadata if each[0] != TIMEOUT_MS]
     metadata.append((HEDGE_ATTEMPT, str(call.attempts)))
     left_s = None
     if call.timeout_s is not None:
         left_s = max(call.timeout_s - passed_s, 0.0)
         metadata.append((TIMEOUT_MS, str(math.ceil(left_s * 1000))))
-    return grpc.aio.ClientCallDetails(
-        details.method, left_s, grpc.aio.Metadata(*metadata), details.credentials, details.wait_for_ready
-    )
+    return attempt(timeout=left_s, metadata=grpc.aio.Metadata(*metadata))

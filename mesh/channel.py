@@ -14,7 +14,7 @@ from contracts.service_config import service_config
 from interceptors.api_key import ClientApiKey
 from interceptors.breaker import Breakers, ClientBreaker
 from interceptors.breaker_metrics import show_breakers
-from interceptors.client import client_chain
+from interceptors.chained_channel import ChainedChannel
 from interceptors.context import ClientContext
 from interceptors.criticality import ClientCriticality
 from interceptors.deadline import ClientDeadline
@@ -66,7 +66,7 @@ class Channels:
         self._settings = settings
         self.breakers = breakers or Breakers()
         show_breakers(self.breakers, REGISTRY)
-        self._interceptors = client_chain(client_interceptors(settings, key, breakers=self.breakers, budgets=budgets))
+        self._interceptors = client_interceptors(settings, key, breakers=self.breakers, budgets=budgets)
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     def stub(self, stub_type: StubClass[Stub]) -> Stub:
@@ -75,11 +75,8 @@ class Channels:
         name = service.full_name.split(".")[1]
         if name not in self._channels:
             url = self._settings.url_of(name)
-            self._channels[name] = grpc.aio.insecure_channel(
-                url,
-                options=channel_options(service_config(service), url),
-                interceptors=self._interceptors,
-            )
+            channel = grpc.aio.insecure_channel(url, options=channel_options(service_config(service), url))
+            self._channels[name] = ChainedChannel(channel, self._interceptors)
         return stub_type(self._channels[name])
 
     async def close(self) -> None:

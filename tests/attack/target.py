@@ -25,8 +25,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from contracts.service_config import service_config
+from interceptors.chained_channel import ChainedChannel
 from interceptors.client import ClientCall as OutgoingCall
-from interceptors.client import client_chain
 from interceptors.keyring import Keyring, mint_key, record_of_key
 from interceptors.server import Call
 from mesh.channel import channel_options, client_interceptors
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
-    from interceptors.client import ClientInterceptor
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
 
 ECHO_SERVICE = echo_pb2.DESCRIPTOR.services_by_name["EchoService"]
@@ -158,14 +157,9 @@ class Target:
     @asynccontextmanager
     async def stub(self) -> AsyncIterator[EchoServiceAsyncStub]:
         """Connect as a service does, with the whole client chain and the policy of the contract."""
-        interceptors: list[ClientInterceptor] = client_interceptors(
-            load_settings(deadline_factor=DEADLINE_FACTOR), lambda: self.key
-        )
-        async with grpc.aio.insecure_channel(
-            self.address,
-            interceptors=client_chain(interceptors),
-            options=channel_options(service_config(ECHO_SERVICE)),
-        ) as channel:
+        channel = grpc.aio.insecure_channel(self.address, options=channel_options(service_config(ECHO_SERVICE)))
+        interceptors = client_interceptors(load_settings(deadline_factor=DEADLINE_FACTOR), lambda: self.key)
+        async with ChainedChannel(channel, interceptors) as channel:
             yield EchoServiceStub(channel)
 
 

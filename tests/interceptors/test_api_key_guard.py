@@ -14,7 +14,7 @@ import pytest
 from contracts.errors import RateLimited, Unauthenticated, Unavailable
 from interceptors.access_log import ServerAccessLog
 from interceptors.api_key import UNKNOWN_KEYS_AT_ONCE, WARNING_INTERVAL_S, ServerApiKey
-from interceptors.client import client_chain
+from interceptors.chained_channel import ChainedChannel
 from interceptors.context import ServerContext
 from interceptors.keyring import Keyring, mint_key, record_of_key
 from interceptors.server import ServerChain
@@ -68,9 +68,8 @@ class Door:
     async def knock(self, key: str) -> str:
         """Call with `key`; return the answer."""
         own_connection = [("grpc.use_local_subchannel_pool", 1)]
-        async with grpc.aio.insecure_channel(
-            f"127.0.0.1:{self.port}", own_connection, interceptors=client_chain([])
-        ) as channel:
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", own_connection)
+        async with ChainedChannel(channel, []) as channel:
             return (await EchoServiceStub(channel).Echo(HI, metadata=(("x-api-key", key),))).text
 
 

@@ -23,8 +23,9 @@ from contracts.errors import (
 from contracts.method import find_method
 from interceptors.api_key import ClientApiKey
 from interceptors.breaker import Breakers, ClientBreaker, outcome_of
+from interceptors.chained_channel import ChainedChannel
 from interceptors.circuit import Outcome
-from interceptors.client import ClientCall, client_chain
+from interceptors.client import ClientCall
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.echo_server import Endless
@@ -66,8 +67,8 @@ def breakers(clock: Clock) -> Breakers:
 @pytest.fixture
 async def stub(echo: EchoServer, breakers: Breakers) -> AsyncIterator[EchoServiceAsyncStub]:
     """Call through the breakers."""
-    chain = client_chain([ClientApiKey(lambda: echo.key), ClientBreaker(breakers)])
-    async with grpc.aio.insecure_channel(echo.address, interceptors=chain) as channel:
+    chain = [ClientApiKey(lambda: echo.key), ClientBreaker(breakers)]
+    async with ChainedChannel(grpc.aio.insecure_channel(echo.address), chain) as channel:
         yield EchoServiceStub(channel)
 
 
@@ -187,8 +188,8 @@ async def test_what_another_interceptor_refuses_is_not_counted(echo: EchoServer,
 async def test_a_service_that_is_not_there_is_given_up_after_five_calls(breakers: Breakers) -> None:
     """T-c1: five in a row that reach nobody."""
     [port] = free_ports(1)
-    chain = client_chain([ClientBreaker(breakers)])
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", interceptors=chain) as channel:
+    chain = [ClientBreaker(breakers)]
+    async with ChainedChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), chain) as channel:
         stub = EchoServiceStub(channel)
         await fail(stub, 5, Unavailable)
         await fail(stub, 1, CircuitOpen)
@@ -212,8 +213,8 @@ async def test_all_channels_of_a_process_share_their_breakers(serve_echo: ServeE
     servers = [await serve_echo(), await serve_echo()]
     for server in servers:
         refuse(server, Unavailable())
-        chain = client_chain([ClientApiKey(lambda key=server.key: key), ClientBreaker(breakers)])  # type: ignore[misc]
-        async with grpc.aio.insecure_channel(server.address, interceptors=chain) as channel:
+        chain = [ClientApiKey(lambda key=server.key: key), ClientBreaker(breakers)]  # type: ignore[misc]
+        async with ChainedChannel(grpc.aio.insecure_channel(server.address), chain) as channel:
             await fail(EchoServiceStub(channel), 10, Unavailable)
 
     assert breakers.states() == {ECHO: "open"}

@@ -8,7 +8,8 @@ import grpc.aio
 import pytest
 
 from contracts.errors import Cancelled, ServiceError, SlotTaken
-from interceptors.client import ClientCall, ClientInterceptor, client_chain
+from interceptors.chained_channel import ChainedChannel
+from interceptors.client import ClientCall, ClientInterceptor
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.echo_server import Endless
@@ -48,7 +49,7 @@ def listener(echo: EchoServer) -> Listener:
 @pytest.fixture
 async def stub(echo: EchoServer, listener: Listener) -> AsyncIterator[EchoServiceAsyncStub]:
     """Call through `listener` alone."""
-    async with grpc.aio.insecure_channel(echo.address, interceptors=client_chain([listener])) as channel:
+    async with ChainedChannel(grpc.aio.insecure_channel(echo.address), [listener]) as channel:
         yield EchoServiceStub(channel)
 
 

@@ -12,7 +12,8 @@ from contracts.errors import Overloaded, ServiceError, SlotTaken, Unavailable
 from contracts.method import find_method
 from contracts.policy import Hedge
 from interceptors.api_key import ClientApiKey
-from interceptors.client import ClientCall, ClientInterceptor, client_chain
+from interceptors.chained_channel import ChainedChannel
+from interceptors.client import ClientCall, ClientInterceptor
 from interceptors.context import ClientContext
 from interceptors.deadline import TIMEOUT_MS, ClientDeadline
 from interceptors.errors import HEDGE_ATTEMPT
@@ -102,7 +103,7 @@ def counted() -> Counted:
 async def stub(echo: EchoServer, budgets: RetryBudgets, counted: Counted) -> AsyncIterator[EchoServiceAsyncStub]:
     """Call with hedging."""
     chain = [counted, ClientDeadline(1000.0), ClientContext(), ClientApiKey(lambda: echo.key), ClientHedging(budgets)]
-    async with grpc.aio.insecure_channel(echo.address, interceptors=client_chain(chain)) as channel:
+    async with ChainedChannel(grpc.aio.insecure_channel(echo.address), chain) as channel:
         yield EchoServiceStub(channel)
 
 
@@ -224,7 +225,7 @@ async def test_an_attempt_that_is_pushed_back_is_the_last(trailing: tuple[tuple[
     call = ClientCall(find_method(f"/{SERVICE}/EchoHedged"), [], None)
     all_sent, answers = asyncio.Event(), 0
 
-    async def attempt(_details: object) -> str:
+    async def answer() -> str:
         nonlocal answers
         answers += 1
         if answers == 2:
@@ -236,10 +237,12 @@ async def test_an_attempt_that_is_pushed_back_is_the_last(trailing: tuple[tuple[
         await all_sent.wait()
         return "hi"
 
-    details = grpc.aio.ClientCallDetails(call.method.path, None, grpc.aio.Metadata(), None, None)
+    def attempt(**_details: object) -> asyncio.Task[str]:
+        return asyncio.create_task(answer())
+
     ClientHedging(RetryBudgets()).start(call)
     assert isinstance(call.send, partial)
-    calling = asyncio.ensure_future(call.send.func(Hedge(0.01, 3), *call.send.args[1:], call, details, attempt))
+    calling = asyncio.ensure_future(call.send.func(Hedge(0.01, 3), *call.send.args[1:], call, attempt))
     if trailing:
         await asyncio.sleep(0.3)  # nothing to wait for: nothing is to happen
         all_sent.set()
@@ -302,7 +305,7 @@ async def attempts_seen() -> AsyncIterator[tuple[EchoServiceAsyncStub, Seen]]:
     add_EchoServiceServicer_to_server(Servicer(), server)  # type: ignore[abstract]  # Promise is but promised
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    chain = client_chain([ClientDeadline(5.0), ClientContext(), ClientHedging(RetryBudgets())])
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", interceptors=chain) as channel:
+    chain = [ClientDeadline(5.0), ClientContext(), ClientHedging(RetryBudgets())]
+    async with ChainedChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), chain) as channel:
         yield EchoServiceStub(channel), seen
     await server.stop(0)

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from contracts.errors import CircuitOpen, Internal, Overloaded, SlotTaken, Unauthenticated
 from contracts.method import find_method
 from interceptors.breaker_metrics import show_breakers
-from interceptors.client import ClientCall, ClientInterceptor, client_chain
+from interceptors.client import ClientCall, ClientInterceptor
 from interceptors.metrics import ClientMetrics, ServerMetrics
 from interceptors.server import Call, ServerChain, ServerInterceptor
 from interceptors.tracing import ClientTracing
@@ -163,7 +163,7 @@ class Refusing(ClientInterceptor):
 async def test_what_is_refused_at_the_client_is_counted_there(echo: EchoServer) -> None:
     """S5: a call that an open breaker keeps back has a reason of its own, and no server saw it."""
     registry = CollectorRegistry()
-    stub: Any = EchoServiceStub(echo._open(client_chain([ClientMetrics(registry), Refusing()])))
+    stub: Any = EchoServiceStub(echo._open([ClientMetrics(registry), Refusing()]))
 
     with pytest.raises(CircuitOpen):
         await stub.Echo(HI)
@@ -199,7 +199,7 @@ async def test_a_trace_that_nobody_recorded_is_no_exemplar(echo: EchoServer) -> 
     """S5: an exemplar that leads nowhere would be worse than none."""
     registry, off = CollectorRegistry(), TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
     clients = [ClientTracing(off), ClientMetrics(registry), *echo._client_interceptors(echo.key)[2:]]
-    await EchoServiceStub(echo._open(client_chain(clients))).Echo(HI)
+    await EchoServiceStub(echo._open(clients)).Echo(HI)
     await echo.stop()
 
     assert total(echo.registry, "grpc_server_started_total") == 1

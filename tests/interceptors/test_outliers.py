@@ -10,7 +10,7 @@ import pytest
 from contracts.errors import Internal
 from interceptors.api_key import ClientApiKey
 from interceptors.breaker import Breakers, ClientBreaker
-from interceptors.client import client_chain
+from interceptors.chained_channel import ChainedChannel
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.retries import retry_options
@@ -62,8 +62,8 @@ async def calling(
 ) -> AsyncIterator[EchoServiceAsyncStub]:
     """Call the replicas in turn, as the service config says."""
     target = f"ipv4:{','.join(each.address for each in replicas)}"
-    chain = client_chain(interceptors)
-    async with grpc.aio.insecure_channel(target, options=retry_options(target), interceptors=chain) as channel:
+    channel = grpc.aio.insecure_channel(target, options=retry_options(target))
+    async with ChainedChannel(channel, interceptors) as channel:
         yield EchoServiceStub(channel)
 
 

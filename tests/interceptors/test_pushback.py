@@ -9,7 +9,8 @@ import pytest
 
 from contracts.errors import CircuitOpen, DeadlineExceeded, RateLimited, ServiceError, SlotTaken, Unavailable
 from interceptors.api_key import API_KEY
-from interceptors.client import ClientCall, ClientInterceptor, client_chain
+from interceptors.chained_channel import ChainedChannel
+from interceptors.client import ClientCall, ClientInterceptor
 from interceptors.errors import HEDGE_ATTEMPT, PUSHBACK_MS
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
@@ -118,7 +119,7 @@ async def test_what_an_interceptor_refuses_counts_as_the_callees_refusal() -> No
         def start(self, call: ClientCall) -> None:
             raise CircuitOpen(f"{call.method.name} is resting.")
 
-    async with grpc.aio.insecure_channel("127.0.0.1:1", interceptors=client_chain([Refuses()])) as channel:
+    async with ChainedChannel(grpc.aio.insecure_channel("127.0.0.1:1"), [Refuses()]) as channel:
         with pytest.raises(CircuitOpen) as caught:
             await EchoServiceStub(channel).Echo(HI)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -14,7 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from interceptors.client import client_chain
+from interceptors.chained_channel import ChainedChannel
 from interceptors.server import ServerChain
 from interceptors.tracing import ClientTracing, ServerTracing
 from solo60.example.v1 import echo_pb2
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.interceptors.test_errors import Shape
+
+    Connect = Callable[[TracerProvider, str], grpc.aio.Channel]
 
 HI = echo_pb2.EchoRequest(text="hi")
 SECRET = "postgres://user:hunter2@db"  # noqa: S105 - what must not leak
@@ -92,14 +95,15 @@ class Writing(Plain):
 class Traced:
     """One server and one channel with the interceptors of one of the two, and the spans of both."""
 
-    def __init__(self, server: Callable[[TracerProvider], Any], client: Callable[[TracerProvider], Any]) -> None:
+    def __init__(self, server: Callable[[TracerProvider], Any], connect: Connect) -> None:
         self.servicer: Any = Plain()  # type: ignore[abstract]  # what these tests call
         self.count = SpanCount()
         self._exporter = InMemorySpanExporter()
         tracers = TracerProvider(shutdown_on_exit=False)
         tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
         tracers.add_span_processor(self.count)
-        self._server, self._client = server(tracers), client(tracers)
+        self._server = server(tracers)
+        self._connect = partial(connect, tracers)
 
     @asynccontextmanager
     async def stub(self) -> AsyncIterator[EchoServiceAsyncStub]:
@@ -108,7 +112,7 @@ class Traced:
         add_EchoServiceServicer_to_server(self.servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", interceptors=self._client) as channel:
+        async with self._connect(f"127.0.0.1:{port}") as channel:
             yield EchoServiceStub(channel)
         await server.stop(0)
 
@@ -120,7 +124,8 @@ class Traced:
 def our_tracing() -> Traced:
     """Trace with ours alone."""
     return Traced(
-        lambda tracers: ServerChain([ServerTracing(tracers)]), lambda tracers: client_chain([ClientTracing(tracers)])
+        lambda tracers: ServerChain([ServerTracing(tracers)]),
+        lambda tracers, address: ChainedChannel(grpc.aio.insecure_channel(address), [ClientTracing(tracers)]),
     )
 
 
@@ -128,7 +133,9 @@ def their_tracing() -> Traced:
     """Trace with the package's."""
     return Traced(
         lambda tracers: aio_server_interceptor(tracer_provider=tracers),
-        lambda tracers: aio_client_interceptors(tracer_provider=tracers),
+        lambda tracers, address: grpc.aio.insecure_channel(
+            address, interceptors=aio_client_interceptors(tracer_provider=tracers)
+        ),
     )
 
 

@@ -13,11 +13,14 @@ import grpc
 import grpc.aio
 
 from contracts.method import find_method
+from interceptors.chained_channel import ChainedChannel
 from interceptors.errors import error_of_call
 from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer, add_EchoServiceServicer_to_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from interceptors.client import ClientInterceptor
 
 SERVICE = "/solo60.example.v1.EchoService/"
 
@@ -50,7 +53,7 @@ def ask(
     text: str = "hi",
     metadata: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
-    clients: Sequence[grpc.aio.ClientInterceptor] = (),
+    clients: Sequence[ClientInterceptor] = (),
 ) -> str:
     """Serve an echo in `grpc.aio.server(interceptors=interceptors)`, call it once, return the text or the reason."""
     return asyncio.run(_ask(interceptors, find_method(SERVICE + method), text, metadata or {}, timeout_s, clients))
@@ -62,13 +65,14 @@ async def _ask(
     text: str,
     metadata: Mapping[str, str],
     timeout_s: float | None,
-    clients: Sequence[grpc.aio.ClientInterceptor],
+    clients: Sequence[ClientInterceptor],
 ) -> str:
     server = grpc.aio.server(interceptors=interceptors)
     add_EchoServiceServicer_to_server(Plain(), server)  # type: ignore[abstract]  # what examples need
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", interceptors=clients) as channel:
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    async with ChainedChannel(channel, clients) if clients else channel as channel:
         call = channel.unary_unary(method.path, method.request_type.SerializeToString, method.response_type.FromString)
         try:
             answer = await call(method.request_type(text=text), metadata=tuple(metadata.items()), timeout=timeout_s)

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from contracts.errors import DeadlineExceeded
-from interceptors.client import client_chain
+from interceptors.chained_channel import ChainedChannel
 from interceptors.keyring import Keyring, mint_key, record_of_key
 from interceptors.tracing import ClientTracing, ServerTracing
 from mesh.channel import client_interceptors
@@ -109,18 +109,19 @@ class EchoServer:
 
     def channel(self, key: str | None = None) -> grpc.aio.Channel:
         """Open a channel with the whole client chain, with this server's good key or another one."""
-        return self._open(client_chain(self._client_interceptors(self.key if key is None else key)))
+        return self._open(self._client_interceptors(self.key if key is None else key))
 
     def bare_channel(self) -> grpc.aio.Channel:
         """Open a channel that adds nothing to a call."""
-        return self._open([])
+        return self._open()
 
     def stub(self, key: str | None = None) -> EchoServiceAsyncStub:
         """Return a stub over a channel with the whole client chain."""
         return EchoServiceStub(self.channel(key))
 
-    def _open(self, interceptors: Sequence[grpc.aio.ClientInterceptor]) -> grpc.aio.Channel:
-        self._channels.append(grpc.aio.insecure_channel(self.address, interceptors=interceptors))
+    def _open(self, interceptors: Sequence[ClientInterceptor] | None = None) -> grpc.aio.Channel:
+        channel = grpc.aio.insecure_channel(self.address)
+        self._channels.append(channel if interceptors is None else ChainedChannel(channel, interceptors))
         return self._channels[-1]
 
     def spans(self) -> list[ReadableSpan]:

@@ -22,7 +22,7 @@ import grpc.aio
 import structlog
 
 from contracts.service_config import service_config
-from interceptors.client import client_chain
+from interceptors.chained_channel import ChainedChannel
 from interceptors.keyring import mint_key, record_of_key
 from mesh.channel import channel_options, client_interceptors
 from mesh.config import Settings, child_environment
@@ -86,11 +86,9 @@ class Replicas:
         """Connect to all as a service does, with the whole client chain and the policy of the contract."""
         settings = Settings(_env_file=None, **FOR_TESTS)  # type: ignore[call-arg,arg-type]  # pydantic-settings' own argument
         target = f"ipv4:{','.join(self._addresses)}"
-        return grpc.aio.insecure_channel(
-            target,
-            options=[*channel_options(service_config(ECHO), target), ("grpc.enable_retries", int(retries))],
-            interceptors=client_chain(client_interceptors(settings, lambda: self.key)),
-        )
+        options = [*channel_options(service_config(ECHO), target), ("grpc.enable_retries", int(retries))]
+        channel = grpc.aio.insecure_channel(target, options=options)
+        return ChainedChannel(channel, client_interceptors(settings, lambda: self.key))
 
     def pid(self, number: int) -> int:
         """Return the process id of one of them."""

@@ -11,7 +11,7 @@ import grpc.aio
 from contracts.errors import Unavailable
 from contracts.service_config import service_config
 from interceptors.api_key import API_KEY, ClientApiKey
-from interceptors.client import client_chain
+from interceptors.chained_channel import ChainedChannel
 from mesh.channel import channel_options
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
@@ -34,8 +34,8 @@ def retry_options(target: str = "") -> list[tuple[str, Any]]:
 @asynccontextmanager
 async def retrying_stub(echo: EchoServer) -> AsyncIterator[EchoServiceAsyncStub]:
     """Call `echo` with its good key and the contract's retries, and with nothing else."""
-    interceptors = client_chain([ClientApiKey(lambda: echo.key)])
-    async with grpc.aio.insecure_channel(echo.address, options=retry_options(), interceptors=interceptors) as channel:
+    channel = grpc.aio.insecure_channel(echo.address, options=retry_options())
+    async with ChainedChannel(channel, [ClientApiKey(lambda: echo.key)]) as channel:
         yield EchoServiceStub(channel)
 
 

@@ -11,7 +11,7 @@ import grpc.aio
 
 from contracts.errors import ServiceError
 from interceptors.api_key import ClientApiKey, ServerApiKey
-from interceptors.client import client_chain
+from interceptors.chained_channel import ChainedChannel
 from interceptors.context import ClientContext, ServerContext
 from interceptors.keyring import id_of_key
 from interceptors.server import ServerChain
@@ -89,8 +89,8 @@ class Rotation:
 
     @asynccontextmanager
     async def _connected(self, key: ClientApiKey) -> AsyncIterator[EchoServiceAsyncStub]:
-        chain = client_chain([ClientContext(), key])
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", interceptors=chain) as channel:
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}")
+        async with ChainedChannel(channel, [ClientContext(), key]) as channel:
             yield EchoServiceStub(channel)
 
 

@@ -1,0 +1,127 @@
+"""Chained channel: a channel whose calls pass a chain of interceptors, whatever their shape.
+
+grpc.aio runs the interceptors of a channel in a task of their own for each call and knows four kinds of them, one for
+each RPC shape. This stands around a channel instead, and costs a call a fraction of that.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+import grpc.aio
+
+from contracts.method import Method, find_method
+from contracts.service_error import ServiceError
+from interceptors.client import ClientCall
+from interceptors.client_call import (
+    ChainedCall,
+    Outcome,
+    RefusedCall,
+    StreamStream,
+    StreamUnary,
+    UnaryStream,
+    UnaryUnary,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from interceptors.client import ClientInterceptor
+
+
+class ChainedChannel(grpc.aio.Channel):
+    """Around `channel`, whose calls it sends through `interceptors`, outermost first.
+
+    A call's errors come out as the exceptions of `contracts.errors`, also where an interceptor refused it and nothing
+    was sent.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, interceptors: Sequence[ClientInterceptor]) -> None:
+        self._channel = channel
+        self._interceptors = tuple(interceptors)
+
+    def unary_unary(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
+        return self._calls(UnaryUnary, method, self._channel.unary_unary(method, *transport, **options))
+
+    def unary_stream(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
+        return self._calls(UnaryStream, method, self._channel.unary_stream(method, *transport, **options))
+
+    def stream_unary(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
+        return self._calls(StreamUnary, method, self._channel.stream_unary(method, *transport, **options))
+
+    def stream_stream(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
+        return self._calls(StreamStream, method, self._channel.stream_stream(method, *transport, **options))
+
+    def _calls(self, shape: type[ChainedCall], path: str, send: Callable[..., Any]) -> Any:  # noqa: ANN401 - one of grpc.aio's multi-callables
+        return _Calls(shape, find_method(path), send, self._interceptors)
+
+    async def __aenter__(self) -> Self:
+        await self._channel.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._channel.__aexit__(kind, error, traceback)
+
+    async def close(self, grace: float | None = None) -> None:
+        await self._channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - as grpc.aio has it
+        return self._channel.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self._channel.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        await self._channel.channel_ready()
+
+
+class _Calls:
+    """Makes the calls of one method: what a stub's attribute is."""
+
+    def __init__(
+        self,
+        shape: type[ChainedCall],
+        method: Method,
+        send: Callable[..., Any],
+        interceptors: Sequence[ClientInterceptor],
+    ) -> None:
+        self._shape = shape
+        self._method = method
+        self._send = send
+        self._interceptors = interceptors
+
+    def __call__(
+        self,
+        request: Any = None,  # noqa: ANN401 - a message, or an iterator of them
+        *,
+        timeout: float | None = None,
+        metadata: Any = None,  # noqa: ANN401 - as grpc.aio has it
+        **options: Any,  # noqa: ANN401 - as grpc.aio has it
+    ) -> Any:  # noqa: ANN401 - a call of the method's shape
+        call = ClientCall(self._method, list(metadata or ()), timeout)
+        try:
+            self._start(call)
+            if call.send is None:
+                sent = grpc.aio.Metadata(*call.metadata)
+                rpc = self._send(request, timeout=call.timeout_s, metadata=sent, **options)
+            else:
+                rpc = call.send(call, partial(self._send, request, **options))
+        except Exception as error:  # noqa: BLE001 - raised where the call's answer is asked for
+            call.finish(error)
+            return RefusedCall(error)
+        return self._shape(rpc, Outcome(call, rpc))
+
+    def _start(self, call: ClientCall) -> None:
+        for interceptor in self._interceptors:
+            try:
+                finish = interceptor.start(call)
+            except ServiceError as error:
+                error.callee = error.callee or self._method.full_name
+                raise
+            if finish is not None:
+                call.finishing.append(finish)

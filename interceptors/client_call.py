@@ -1,0 +1,201 @@
+"""Client calls: what a caller holds of a call that passes the chain, whose errors are those of the contracts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from interceptors.errors import error_of_status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Generator
+
+    from contracts.service_error import ServiceError
+    from interceptors.client import ClientCall
+
+POLL_INTERVAL_S = 0.001
+LONGEST_WAIT_FOR_STATUS_S = 1.0
+
+_waiting: set[asyncio.Task[None]] = set()
+
+
+class Outcome:
+    """How a call ends: every interceptor is told once, and so is whoever waits for its error."""
+
+    __slots__ = ("_call", "_callee", "_error", "_known")
+
+    def __init__(self, call: ClientCall, rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
+        self._call: ClientCall | None = call
+        self._callee = call.method.full_name
+        self._error: ServiceError | None = None
+        self._known: asyncio.Event | None = None
+        call.answer = rpc
+        rpc.add_done_callback(self._on_status)
+
+    async def error(self) -> ServiceError | None:
+        """Wait for the end of the call and return its error."""
+        if self._call is not None:
+            self._known = self._known or asyncio.Event()
+            await self._known.wait()
+        return self._error
+
+    def end(self, error: BaseException | None) -> None:
+        """Tell every interceptor that the call has ended, unless they know."""
+        # Let go, because the call holds what holds this.
+        call, self._call = self._call, None
+        if call is not None:
+            call.finish(error)
+        if self._known is not None:
+            self._known.set()
+
+    def _on_status(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
+        code = at_once(rpc.code())
+        if code is grpc.StatusCode.OK:
+            self.end(None)
+        elif _is_failed_write(rpc):
+            task = asyncio.get_running_loop().create_task(self._await_status(rpc))
+            _waiting.add(task)
+            task.add_done_callback(_waiting.discard)
+        else:
+            self._fail(rpc)
+
+    async def _await_status(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any streaming shape
+        # The server's own status replaces that of the failed write, and nobody tells.
+        for _ in range(int(LONGEST_WAIT_FOR_STATUS_S / POLL_INTERVAL_S)):
+            await asyncio.sleep(POLL_INTERVAL_S)
+            if not _is_failed_write(rpc):
+                break
+        self._fail(rpc)
+
+    def _fail(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
+        code, message, trailing = at_once(rpc.code()), at_once(rpc.details()), at_once(rpc.trailing_metadata())
+        if code is not grpc.StatusCode.OK:
+            self._error = error_of_status(code, message, trailing, self._callee)
+        self.end(self._error)
+
+
+class ChainedCall:
+    """A call that raises the errors of the contracts; all else is gRPC's own call. Each RPC shape has a class."""
+
+    __slots__ = ("_outcome", "_rpc")
+
+    def __init__(self, rpc: Any, outcome: Outcome) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+        self._rpc = rpc
+        self._outcome = outcome
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the call has
+        return getattr(self._rpc, name)
+
+    async def _typed(self, rpc_error: Exception) -> Exception:
+        return await self._outcome.error() or rpc_error
+
+
+class _Requests(ChainedCall):
+    __slots__ = ()
+
+    async def write(self, message: Any) -> None:  # noqa: ANN401 - a message of any type
+        try:
+            await self._rpc.write(message)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as rpc_error:  # the latter where the call has ended
+            raise await self._typed(rpc_error) from rpc_error
+
+
+class UnaryUnary(ChainedCall):
+    """One request, one answer: `await` it."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        try:
+            return (yield from self._rpc.__await__())
+        except grpc.aio.AioRpcError as rpc_error:
+            raise (yield from self._typed(rpc_error).__await__()) from rpc_error
+        except BaseException as error:
+            self._outcome.end(error)
+            raise
+
+
+class UnaryStream(ChainedCall):
+    """One request, many answers: iterate over it, or `read` them."""
+
+    __slots__ = ()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for message in self._rpc:
+                yield message
+        except grpc.aio.AioRpcError as rpc_error:
+            raise await self._typed(rpc_error) from rpc_error
+
+    async def read(self) -> Any:  # noqa: ANN401 - a message of any type
+        try:
+            return await self._rpc.read()
+        except grpc.aio.AioRpcError as rpc_error:
+            raise await self._typed(rpc_error) from rpc_error
+
+
+class StreamUnary(UnaryUnary, _Requests):
+    """Many requests, which may be written, and one answer."""
+
+    __slots__ = ()
+
+
+class StreamStream(UnaryStream, _Requests):
+    """Many requests, which may be written, and many answers."""
+
+    __slots__ = ()
+
+
+class RefusedCall:
+    """A call that was never sent: whoever waits for anything of it gets the error that refused it."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._raise().__await__()
+
+    def __aiter__(self) -> RefusedCall:
+        return self
+
+    async def __anext__(self) -> Any:  # noqa: ANN401 - a message of any type
+        raise self._error
+
+    def add_done_callback(self, callback: Any) -> None:  # noqa: ANN401 - as grpc.aio has it
+        callback(self)
+
+    def cancel(self) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return False
+
+    def done(self) -> bool:
+        return True
+
+    def time_remaining(self) -> None:
+        return None
+
+    def __getattr__(self, _name: str) -> Any:  # noqa: ANN401 - one of the coroutines that a call has
+        return self._raise
+
+    async def _raise(self, *_arguments: object) -> Any:  # noqa: ANN401 - never returns
+        raise self._error
+
+
+def at_once(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a part of a status
+    """Return what a call that has ended says of its end."""
+    # Only a coroutine may ask for a call's status, and a callback cannot wait; but once it is known, none waits.
+    try:
+        asking.send(None)
+    except StopIteration as answer:
+        return answer.value
+    raise AssertionError("the status of a finished call is known")
+
+
+def _is_failed_write(rpc: Any) -> bool:  # noqa: ANN401 - a call of any shape
+    """Tell whether grpc.aio made the status up, because the server ended a call that was being written to."""
+    return at_once(rpc.code()) is grpc.StatusCode.INTERNAL and at_once(rpc.details()) == "Internal error from Core"
