@@ -128,13 +128,20 @@ class UnaryStream(ChainedCall):
             async for message in self._rpc:
                 yield message
         except grpc.aio.AioRpcError as rpc_error:
-            raise await self._typed(rpc_error) from rpc_error
+            await self._raise_unless_ended_well(rpc_error)
 
     async def read(self) -> Any:  # noqa: ANN401 - a message of any type
         try:
             return await self._rpc.read()
         except grpc.aio.AioRpcError as rpc_error:
-            raise await self._typed(rpc_error) from rpc_error
+            await self._raise_unless_ended_well(rpc_error)
+            return grpc.aio.EOF
+
+    async def _raise_unless_ended_well(self, rpc_error: grpc.aio.AioRpcError) -> None:
+        # The server may end a call while it is being written to: for grpc.aio that is an error, whatever the status.
+        error = await self._outcome.error()
+        if error is not None:
+            raise error from rpc_error
 
 
 class StreamUnary(UnaryUnary, _Requests):
