@@ -73,11 +73,12 @@ def _names(violations: list[Violation]) -> str:
 
 def violations_of(message: Message) -> list[Violation]:
     """Return what in `message` breaks the rules of its contract; descriptions name the rule, never the value."""
-    found = _collect_violations(message)
-    return [
-        Violation(_path(each.field.elements), each.message)
-        for each in (validate_pb2.Violation.FromString(violation.proto.to_binary()) for violation in found)
-    ]
+    return [_of_ours(violation) for violation in _collect_violations(message)]
+
+
+def _of_ours(violation: protovalidate.Violation) -> Violation:
+    found = validate_pb2.Violation.FromString(violation.proto.to_binary())
+    return Violation(_path(found.field.elements), found.message)
 
 
 def unstorable_texts(message: Message) -> list[Violation]:
