@@ -21,7 +21,7 @@ from google.rpc import code_pb2
 import solo60
 from contracts.call_graph import problems_of_calls
 from contracts.method import methods_of
-from contracts.policy import read_retry, seconds
+from contracts.policy import has_single_value, read_retry, seconds
 from contracts.service_error import FIRST_DOMAIN_REASON
 from solo60.common.v1.errors_pb2 import ErrorReason
 from solo60.mesh.v1 import policy_pb2
@@ -29,7 +29,7 @@ from solo60.mesh.v1 import policy_pb2
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
+    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
     Rule = Callable[[MethodDescriptor, policy_pb2.MethodPolicy], Iterator[str]]
 
@@ -127,7 +127,7 @@ def _rate_limit(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> 
     if declared.rate_limit.calls_per_second <= 0:
         yield "rate_limit.calls_per_second must be above 0"
     path = declared.rate_limit.per_field
-    if path and not _has_field(method.input_type, path):
+    if path and not has_single_value(method.input_type, path):
         yield f'rate_limit.per_field: the request has no single-valued field "{path}"'
 
 
@@ -185,15 +185,6 @@ def _is_attempts(number: int) -> bool:
 
 def _repeated(values: Iterable[Value]) -> list[Value]:
     return [value for value, count in Counter(values).items() if count > 1]
-
-
-def _has_field(message: Descriptor | None, path: str) -> bool:
-    for name in path.split("."):
-        field = message.fields_by_name.get(name) if message else None
-        if field is None or field.is_repeated:
-            return False
-        message = field.message_type
-    return True
 
 
 def our_services() -> list[ServiceDescriptor]:

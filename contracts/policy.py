@@ -15,7 +15,7 @@ from contracts.service_error import PLATFORM_REASONS, status_of_number
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import MethodDescriptor
+    from google.protobuf.descriptor import Descriptor, MethodDescriptor
     from google.protobuf.duration_pb2 import Duration
 
     from solo60.common.v1.errors_pb2 import ErrorReason
@@ -141,3 +141,13 @@ def _read_deprecation(declared: policy_pb2.Deprecation) -> Deprecation:
 def seconds(duration: Duration) -> float:
     """Return a protobuf duration in seconds."""
     return duration.seconds + duration.nanos / 1e9
+
+
+def has_single_value(message: Descriptor | None, path: str) -> bool:
+    """Tell whether `path` ("user.id") leads from a message of this type to one value, which is no message itself."""
+    for name in path.split("."):
+        field = message.fields_by_name.get(name) if message else None
+        if field is None or field.is_repeated:
+            return False
+        message = field.message_type
+    return message is None

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from contracts.errors import RateLimited
-from contracts.policy import ContractError
+from contracts.policy import ContractError, has_single_value
 from interceptors.gcra import Gcra
 from interceptors.server import Call, ServerInterceptor
 
@@ -104,15 +104,9 @@ class ServerRateLimit(ServerInterceptor):
 
 def _reader(method: Method, declared: RateLimit) -> ReadField:
     """Return what reads the field that `declared` names; raise ContractError where the request has no such field."""
-    message: Any = method.request_type.DESCRIPTOR
-    for name in declared.per_field.split("."):
-        field = message.fields_by_name.get(name) if message is not None else None
-        if field is None or field.is_repeated:
-            break
-        message = field.message_type
-    else:
-        if message is None:
-            return operator.attrgetter(declared.per_field)
-    raise ContractError(
-        f"{method.full_name}: rate_limit.per_field: the request has no single-valued field {declared.per_field}"
-    )
+    request: Any = method.request_type.DESCRIPTOR
+    if not has_single_value(request, declared.per_field):
+        raise ContractError(
+            f"{method.full_name}: rate_limit.per_field: the request has no single-valued field {declared.per_field}"
+        )
+    return operator.attrgetter(declared.per_field)

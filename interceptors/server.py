@@ -169,11 +169,14 @@ class ServerChain(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any]:
         # Such an interceptor looks at nothing but the method's name, so it too is asked once for each method.
         for interceptor in reversed(self._application):
-            handler = _at_once(interceptor.intercept_service(partial(_give, handler), _CallDetails(path)))
+            handler = _at_once(interceptor.intercept_service(partial(_give, handler), MethodDetails(path)))
         return handler
 
 
-class _CallDetails(NamedTuple):
+@dataclass(frozen=True)
+class MethodDetails(grpc.HandlerCallDetails):
+    """What grpc.aio tells of a call, for whoever is asked about a method before there is one."""
+
     method: str
     invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
 

@@ -7,7 +7,6 @@ an exception goes into a span. A call that is not sampled costs almost nothing a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -24,7 +23,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from interceptors.client import ClientCall, ClientInterceptor
 from interceptors.errors import answer_to, error_of_outcome
-from interceptors.server import PREVIOUS_ATTEMPTS, Call, ServerInterceptor
+from interceptors.server import PREVIOUS_ATTEMPTS, Call, MethodDetails, ServerInterceptor
 from interceptors.trace_context import extract, inject
 
 if TYPE_CHECKING:
@@ -59,12 +58,6 @@ FAULTS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class _CallDetails(grpc.HandlerCallDetails):
-    method: str
-    invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
-
-
 def _always(_details: object) -> bool:
     return True
 
@@ -85,7 +78,7 @@ class ServerTracing(ServerInterceptor):
         self._attributes: dict[str, Attributes] = {}
 
     def applies_to(self, method: Method) -> bool:
-        return self._is_traced(_CallDetails(method.path))
+        return self._is_traced(MethodDetails(method.path))
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         method, parent = call.method, extract(call.metadata)

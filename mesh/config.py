@@ -34,7 +34,15 @@ def _address(value: str) -> str:
     return value
 
 
+def _collector(value: str) -> str:
+    match = re.fullmatch(r"https?://[^/\s]+:([0-9]{1,5})/?", value)
+    if match is None or not 0 < int(match[1]) <= LARGEST_PORT:
+        raise ValueError('must be "http://host:port" or "https://host:port"')
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
+Collector = Annotated[str, AfterValidator(_collector)]
 
 
 class Settings(BaseSettings):
@@ -104,7 +112,7 @@ class Settings(BaseSettings):
     # Of new traces, the share that is recorded; a trace that comes with a call keeps its caller's choice.
     trace_sample_ratio: float = Field(default=1.0, ge=0, le=1)
     # Where spans go: an OTLP/gRPC collector ("http://host:4317"), a folder that `solo60` reads, both, or neither.
-    otel_exporter_otlp_endpoint: str | None = None
+    otel_exporter_otlp_endpoint: Collector | None = None
     span_dir: Path | None = None
 
     def url_of(self, service: str) -> str:

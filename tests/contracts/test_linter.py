@@ -73,6 +73,7 @@ BROKEN = [
     (f"{HEDGE} {{delay {{seconds: 1}} max_attempts: 9}}", "hedge.max_attempts must be 2 to 5"),
     (f"{GOOD} rate_limit {{}}", "rate_limit.calls_per_second must be above 0"),
     (f'{GOOD} rate_limit {{calls_per_second: 1 per_field: "user"}}', 'no single-valued field "user"'),
+    (f'{GOOD} rate_limit {{calls_per_second: 1 per_field: "inner"}}', 'no single-valued field "inner"'),
     (f'{GOOD} rate_limit {{calls_per_second: 1 per_field: "inner.no"}}', 'no single-valued field "inner.no"'),
     (f'{GOOD} rate_limit {{calls_per_second: 1 per_field: "inners.id"}}', 'no single-valued field "inners.id"'),
     (f'{GOOD} rate_limit {{calls_per_second: 1 per_field: "inner.id.x"}}', 'no single-valued field "inner.id.x"'),

@@ -82,6 +82,10 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
         ("HEALTH_OPEN", "hunter2"),
         ("LOG_LEVEL", "hunter2"),
         ("TRACE_SAMPLE_RATIO", "1.1"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "hunter2:4317"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://hunter2"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://hunter2:65536"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://hunter2:4317"),
     ],
 )
 def test_a_malformed_value_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
