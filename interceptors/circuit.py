@@ -54,7 +54,7 @@ class Limits:
     open_s: float = 5.0
     longest_open_s: float = 60.0
     unreachable_open_s: float = 1.0
-    longest_unreachable_open_s: float = 4.0
+    longest_unreachable_open_s: float = 2.0
     jitter: float = 0.2
     probes: int = 3
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from interceptors.circuit import Circuit, Limits, Outcome, State
+from mesh.channel import LONGEST_RECONNECT_PAUSE_MS
 
 OK, FAILED, LOST, UNCOUNTED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNREACHABLE, Outcome.UNCOUNTED
 # Without chance, times are exact.
@@ -191,7 +192,21 @@ def test_a_service_that_is_not_there_is_looked_for_every_few_seconds() -> None:
         calls.pass_s(lengths[-1])
         calls.make(LOST)
 
-    assert lengths == [1, 2, 4, 4, 4]
+    assert lengths == [1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_service_that_is_there_again_is_found_within_five_seconds(seed: int) -> None:
+    """T-a5: though the core may pause for 2 s, and a fifth, before it connects, while the breaker lets nobody try."""
+    chance = dice(seed)
+    calls = Calls(Limits(), chance)
+    back_at = calls.now + 10 + chance.random()
+    connected_at = back_at + chance.uniform(0, 1.2 * LONGEST_RECONNECT_PAUSE_MS / 1000)
+    calls.make(LOST, 5)
+    while calls.state() is not State.CLOSED:
+        calls.make(OK if calls.now >= connected_at else LOST, every_s=0.01)
+
+    assert calls.now - back_at < 5
 
 
 def test_a_circuit_that_has_closed_only_just_does_not_begin_with_short_times_again() -> None:
