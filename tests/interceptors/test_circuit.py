@@ -407,7 +407,7 @@ class Model:
     def open(self, now: float, why: Outcome) -> None:
         if self.state == "closed" and now - self.closed_at >= 10:
             self.openings = 0
-        first_s, longest_s = (1, 4) if why is LOST else (5, 60)
+        first_s, longest_s = (1, 2) if why is LOST else (5, 60)
         self.until = now + min(first_s * 2**self.openings, longest_s)
         self.openings += 1
         self.change("open")
