@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from interceptors.access_log import LOGGER, log_call
 from interceptors.context import current_context
 from mesh.log_lines import LogLines, json_line
-from mesh.sampling import RatioSampler
+from mesh.sampling import SamplingProvider
 from mesh.spans import FolderSpanExporter
 from mesh.tracebacks import traceback_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from opentelemetry.sdk.trace import TracerProvider
     from structlog.typing import EventDict, ExcInfo, Processor
 
     from interceptors.access_log import Write
@@ -95,11 +95,8 @@ def add_call_context(_logger: object, _name: str, event: EventDict) -> EventDict
 
 def set_up_tracing(settings: Settings, service: str) -> TracerProvider:
     """Make this process's spans go where the settings say; `shutdown()` of the result sends those that wait."""
-    provider = TracerProvider(
-        resource=Resource.create({SERVICE_NAME: service}),
-        sampler=RatioSampler(settings.trace_sample_ratio),
-        shutdown_on_exit=False,
-    )
+    resource = Resource.create({SERVICE_NAME: service})
+    provider = SamplingProvider(settings.trace_sample_ratio, resource=resource, shutdown_on_exit=False)
     if settings.span_dir is not None:
         store = FolderSpanExporter(settings.span_dir, service)
         provider.add_span_processor(BatchSpanProcessor(store, schedule_delay_millis=EXPORT_INTERVAL_MS))

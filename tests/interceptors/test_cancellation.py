@@ -197,8 +197,9 @@ async def test_an_answer_before_the_last_request_is_a_good_one(serve_echo: Serve
 
 async def until_both_sides_ended(echo: EchoServer) -> None:
     """Wait until the caller's span has ended too: gRPC's core tells of a stream's end when it has reset it."""
-    while len(echo.spans()) < 2:  # noqa: ASYNC110 - an exporter says nothing
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(30):
+        while len(echo.spans()) < 2:  # noqa: ASYNC110 - an exporter says nothing
+            await asyncio.sleep(0.001)
 
 
 async def until_ended(tasks: set[asyncio.Task[Any]]) -> None:

@@ -1,33 +1,110 @@
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
 
-from mesh.sampling import RatioSampler
+from mesh.sampling import SamplingProvider
 
 RATIOS = (0.0, 0.1, 0.5, 1.0)
 
 
-def under(parent: tuple[int, int, int] | None) -> Context:
+def under(parent: tuple[int, int, int]) -> Context:
     """Make a context with a remote parent: its trace, its span and its flags."""
-    if parent is None:
-        return Context()
     trace_id, span_id, flags = parent
-    span = NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags)))
-    return set_span_in_context(span, Context())
+    remote = SpanContext(trace_id, span_id, True, TraceFlags(flags), TraceState([("vendor", "1")]))  # noqa: FBT003 - is_remote
+    return set_span_in_context(NonRecordingSpan(remote), Context())
 
 
-parents = st.none() | st.tuples(st.integers(0, 2**128 - 1), st.integers(0, 2**64 - 1), st.sampled_from([0, 1]))
+def theirs(ratio: float) -> TracerProvider:
+    """Make the SDK's own provider."""
+    return TracerProvider(ParentBased(TraceIdRatioBased(ratio)), shutdown_on_exit=False)
 
 
-@given(st.sampled_from(RATIOS), st.integers(1, 2**128 - 1), parents)
-def test_it_decides_as_opentelemetrys_own_does(
-    ratio: float, trace_id: int, parent: tuple[int, int, int] | None
-) -> None:
-    """S5: a caller's choice is kept; a new trace is recorded by its id."""
-    theirs = ParentBased(TraceIdRatioBased(ratio)).should_sample(under(parent), trace_id, "name")
+def facts(span: Span) -> tuple[bool, int, int, object, bool]:
+    """Return what goes on to callees, but for the span's own id."""
+    context = span.get_span_context()
+    assert context.is_valid
+    return span.is_recording(), context.trace_id, context.trace_flags, context.trace_state, context.is_remote
 
-    assert RatioSampler(ratio).should_sample(under(parent), trace_id, "name").decision is theirs.decision
+
+@given(
+    st.sampled_from(RATIOS),
+    st.tuples(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 3)),
+)
+def test_the_callers_choice_is_kept(ratio: float, parent: tuple[int, int, int]) -> None:
+    """S5: as OpenTelemetry's own provider does, with all that goes on to callees."""
+    ours = SamplingProvider(ratio, shutdown_on_exit=False).get_tracer("test").start_span("name", under(parent))
+    their = theirs(ratio).get_tracer("test").start_span("name", under(parent))
+
+    assert facts(ours) == facts(their)
+
+
+def test_a_new_trace_is_recorded_by_its_id() -> None:
+    """S5: so that whoever else goes by the id comes to the same choice."""
+    for ratio in RATIOS:
+        by_id, tracer = TraceIdRatioBased(ratio), SamplingProvider(ratio, shutdown_on_exit=False).get_tracer("test")
+        begun = [tracer.start_span("name", Context()) for _ in range(2000)]
+
+        for span in begun:
+            context = span.get_span_context()
+            decision: Any = by_id.should_sample(None, context.trace_id, "name").decision
+            is_recorded = decision.is_recording()
+            assert (span.is_recording(), context.trace_flags.sampled, context.is_valid) == (
+                is_recorded,
+                is_recorded,
+                True,
+            )
+            assert context.trace_flags.random_trace_id
+        assert abs(sum(span.is_recording() for span in begun) / 2000 - ratio) < 0.06
+        assert len({span.get_span_context().trace_id for span in begun}) == 2000
+
+
+def test_the_current_span_is_the_parent_and_ends_with_its_block() -> None:
+    """As with the SDK's own tracer: what a handler traces by itself belongs to its call."""
+    tracer = SamplingProvider(1.0, shutdown_on_exit=False).get_tracer("test")
+
+    with tracer.start_as_current_span("outer", kind=trace.SpanKind.SERVER) as outer:
+        assert trace.get_current_span() is outer
+        inner = tracer.start_span("inner")
+    with tracer.start_as_current_span("open", end_on_exit=False) as left_open:
+        pass
+
+    assert isinstance(outer, ReadableSpan)
+    assert isinstance(inner, ReadableSpan)
+    assert inner.parent == outer.get_span_context()
+    assert (outer.kind, outer.is_recording(), left_open.is_recording()) == (trace.SpanKind.SERVER, False, True)
+
+
+def test_an_error_is_on_the_span_unless_it_is_not_to_be() -> None:
+    """As with the SDK's own tracer."""
+    tracer = SamplingProvider(1.0, shutdown_on_exit=False).get_tracer("test")
+    spans = []
+    for is_told in (True, False):
+        with (
+            suppress(ValueError),
+            tracer.start_as_current_span("s", record_exception=is_told, set_status_on_exception=is_told) as span,
+        ):
+            spans.append(span)
+            int("no number")
+
+    told, untold = spans
+    assert isinstance(told, ReadableSpan)
+    assert isinstance(untold, ReadableSpan)
+    assert (told.status.status_code, len(told.events)) == (StatusCode.ERROR, 1)
+    assert (untold.status.status_code, len(untold.events)) == (StatusCode.UNSET, 0)
