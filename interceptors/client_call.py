@@ -46,10 +46,12 @@ class Outcome:
         """Tell every interceptor that the call has ended, unless they know."""
         # Let go, because the call holds what holds this.
         call, self._call = self._call, None
-        if call is not None:
-            call.finish(error)
-        if self._known is not None:
-            self._known.set()
+        try:
+            if call is not None:
+                call.finish(error)
+        finally:
+            if self._known is not None:
+                self._known.set()
 
     def _on_status(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
         code = at_once(rpc.code())

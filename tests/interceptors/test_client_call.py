@@ -193,6 +193,31 @@ async def test_a_refused_call_raises_where_its_answer_is_asked_for(
             pass
 
 
+class Stumbles(ClientInterceptor):
+    """Fails when a call has ended."""
+
+    def start(self, call: ClientCall) -> Finish:  # noqa: ARG002 - what the base class promises
+        def finish(_error: BaseException | None) -> None:
+            raise ValueError("a bug")
+
+        return finish
+
+
+@each_shape
+async def test_a_bug_in_an_interceptor_keeps_no_caller_waiting(
+    echo: EchoServer, begin: Callable[[EchoServiceAsyncStub], Any]
+) -> None:
+    """It is told, to the caller or to the loop, and the call is over."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+    failing(echo)
+    async with ChainedChannel(grpc.aio.insecure_channel(echo.address), [Stumbles(), Ends(echo.key)]) as channel:
+        with pytest.raises((ServiceError, ValueError)) as caught:
+            await outcome(begin(EchoServiceStub(channel)))
+
+    assert any(isinstance(each, ValueError) for each in (caught.value, *told))
+
+
 async def test_calls_that_are_gathered_fail_one_by_one(
     stub: EchoServiceAsyncStub, refused: EchoServiceAsyncStub
 ) -> None:
