@@ -21,7 +21,7 @@ test: setup ## run every test
 
 test-native: setup ## run the tests that start servers once more, on the native engine
 	@ENGINE=native pytest -m 'not system' tests/interceptors tests/services \
-		$(addprefix tests/mesh/test_,$(addsuffix .py,authorization channel key_rotation metrics server))
+		$(addprefix tests/mesh/test_,$(addsuffix .py,authorization cancelled_statements channel key_rotation metrics server))
 
 test-fast: setup ## run the tests that start no service processes
 	@pytest -m 'not system'
