@@ -52,7 +52,8 @@ class MethodCounts:
         self.ended = 0
         self.seconds = 0.0
         self.by_bucket = [0] * len(_BOUNDS)
-        self.exemplars: list[Exemplar | None] = [None] * len(_BOUNDS)
+        # The last recorded trace of each bucket, the seconds of its call, and when it ended.
+        self.exemplars: list[tuple[str, float, float] | None] = [None] * len(_BOUNDS)
         self.by_outcome: Counter[tuple[str, ...]] = Counter()
 
     def begin(self) -> float:
@@ -69,7 +70,7 @@ class MethodCounts:
         bucket = bisect_left(BUCKETS_S, seconds)
         self.by_bucket[bucket] += 1
         if trace_id:
-            self.exemplars[bucket] = Exemplar({"trace_id": trace_id}, seconds, time.time())
+            self.exemplars[bucket] = trace_id, seconds, time.time()
 
 
 class CallCounts(Collector):
@@ -110,6 +111,10 @@ class CallCounts(Collector):
 def _cumulative(counts: MethodCounts) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
     totals = map(float, accumulate(counts.by_bucket))
     return [
-        (bound, total, exemplar) if exemplar else (bound, total)
-        for bound, total, exemplar in zip(_BOUNDS, totals, counts.exemplars, strict=True)
+        (bound, total, _exemplar(*last)) if last else (bound, total)
+        for bound, total, last in zip(_BOUNDS, totals, counts.exemplars, strict=True)
     ]
+
+
+def _exemplar(trace_id: str, seconds: float, ended: float) -> Exemplar:
+    return Exemplar({"trace_id": trace_id}, seconds, ended)
