@@ -35,10 +35,9 @@ if TYPE_CHECKING:
 QUEUE_DELAY_S = 0.02
 # gRPC's core rounds longer deadlines up by more than the delays that matter here.
 LONGEST_EXACT_TIMEOUT_S = 10.0
-# Of the standing queue delay at which NORMAL calls are refused, and of the calls of one method under way at once.
-# Each for SHEDDABLE, NORMAL, CRITICAL: the levels' numbers are 1, 2, 3.
-DELAY_SHARES = (0.5, 1.0, 5.0)
-CONCURRENCY_SHARES = (0.8, 1.0, 2.0)
+# Of the standing queue delay at which NORMAL calls are refused, and of the calls of one method under way at once, for
+# SHEDDABLE, NORMAL, CRITICAL: the levels' numbers are 1, 2, 3.
+SHARES = (0.5, 1.0, 5.0)
 LOG_PERIOD_S = 1.0
 
 _log = structlog.stdlib.get_logger("solo60.shedding")
@@ -47,10 +46,10 @@ _log = structlog.stdlib.get_logger("solo60.shedding")
 class ServerShedding(ServerInterceptor):
     """Refuses a call with Overloaded where all calls have waited for longer than `queue_delay_s` for 100 ms.
 
-    SHEDDABLE calls are refused at half of that delay, CRITICAL ones at five times. Calls of one method that are under
-    way at once are limited too (`interceptors.gradient`), never to less than `least_concurrency`. The error says
-    when to come back: not sooner than things can have changed, and not all at once. Services named in `never_shed`,
-    such as health, are always served.
+    Calls of one method that are under way at once are limited too (`interceptors.gradient`), never to less than
+    `least_concurrency`, or, where they run out of time, a quarter of it. SHEDDABLE calls are refused at half of that
+    delay and of that limit, CRITICAL ones at five times. The error says when to come back: not sooner than things can
+    have changed, and not all at once. Services named in `never_shed`, such as health, are always served.
 
     It stands near the outer end, so it writes one log line a second at most, with the number of calls refused.
 
@@ -69,7 +68,7 @@ class ServerShedding(ServerInterceptor):
     ) -> None:
         self._never_shed = frozenset(never_shed)
         self._least_concurrency = least_concurrency
-        self._targets_s = [share * queue_delay_s for share in DELAY_SHARES]
+        self._targets_s = [share * queue_delay_s for share in SHARES]
         self._now = now
         self._rng = rng or random.Random()  # noqa: S311 - it spreads retries, no secret
         self._queue = QueueDelay(self._targets_s)
@@ -92,18 +91,20 @@ class ServerShedding(ServerInterceptor):
         gradient = self._gradients.get(call.method.path)
         if gradient is None:
             return await proceed(call)
-        if gradient.in_flight >= gradient.limit * CONCURRENCY_SHARES[level - 1]:
+        if gradient.in_flight >= gradient.limit * SHARES[level - 1]:
             self._refuse(level)
         latency_s: float | None = None
+        late = False
         gradient.enter()
         try:
             reply = await proceed(call)
             latency_s = self._now() - began_s
         except (DeadlineExceeded, asyncio.CancelledError):
             latency_s = gradient.if_given_up(self._now() - began_s)
+            late = call.is_out_of_time()
             raise
         finally:
-            gradient.leave(latency_s, began_s)
+            gradient.leave(latency_s, began_s, late=late)
         return reply
 
     def _has_waited_too_long(self, call: Call, level: Criticality, now_s: float) -> bool:

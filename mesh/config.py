@@ -86,7 +86,8 @@ class Settings(BaseSettings):
     rate_limit_factor: float = Field(default=1.0, ge=0.001, le=1_000)
     # How long all calls may wait before they are served; above it a server sheds load. 60 is as good as never.
     shed_queue_delay_s: float = Field(default=0.02, ge=0.001, le=60)
-    # So many calls of one method may be under way at once, however slow they are; 1000 is as good as no limit.
+    # So many calls of one method may be under way at once, however slow they are, as long as they end in time; a
+    # quarter of that where they do not. 1000 is as good as no limit.
     shed_least_concurrency: int = Field(default=20, ge=1, le=1_000)
 
     # How long a stopping service says NOT_SERVING before it closes its port, and then lets calls finish.

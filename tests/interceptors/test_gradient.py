@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from interceptors.gradient import INITIAL, LEAST, LEAST_SAMPLES, MOST, WINDOW_S, Gradient
 
 
-def load(gradient: Gradient, latency_s: float, concurrency: int, windows: int, began_s: float = 0.0) -> float:
+def load(
+    gradient: Gradient, latency_s: float, concurrency: int, windows: int, began_s: float = 0.0, *, late: bool = False
+) -> float:
     """Have `concurrency` calls at once under way for some windows; return when that ended."""
     now_s = began_s
     for _ in range(windows):
@@ -15,7 +17,7 @@ def load(gradient: Gradient, latency_s: float, concurrency: int, windows: int, b
         for _ in range(concurrency):
             gradient.enter()
         for _ in range(concurrency):
-            gradient.leave(latency_s, now_s)
+            gradient.leave(latency_s, now_s, late=late)
     return now_s
 
 
@@ -84,13 +86,38 @@ def test_a_queue_below_the_limit_is_cut_too() -> None:
 
 
 def test_a_setting_keeps_it_from_shrinking() -> None:
-    """SHED_LEAST_CONCURRENCY: so many are served however slow they are."""
+    """SHED_LEAST_CONCURRENCY: so many are served however slow they are, as long as they end in time."""
     gradient = Gradient(least=MOST)
     now_s = load(gradient, 0.01, 20, windows=20)
 
     load(gradient, 5.0, 500, 20, now_s)
 
     assert gradient.limit == MOST
+
+
+def test_the_least_counts_for_a_quarter_while_calls_run_out_of_time() -> None:
+    """T-d1: calls of other methods may wait for the same thing, and each method's least be too much for it."""
+    gradient = Gradient()
+    now_s = load(gradient, 0.25, 40, 20, late=True)
+    lowest = gradient.limit
+
+    load(gradient, 0.25, int(lowest), 200, now_s)
+
+    assert lowest == LEAST / 4
+    assert gradient.limit >= LEAST
+
+
+def test_a_call_in_twenty_may_run_out_of_time() -> None:
+    """T-d1: a slow one among many is no overload."""
+    gradient = Gradient()
+    now_s = load(gradient, 0.01, 40, 20)
+    for _ in range(20):
+        for number in range(40):
+            gradient.enter()
+            gradient.leave(0.01, now_s, late=number < 2)
+        now_s += WINDOW_S
+
+    assert gradient.limit == INITIAL
 
 
 def test_a_call_that_was_given_up_early_says_nothing() -> None:
@@ -105,11 +132,11 @@ def test_a_call_that_was_given_up_early_says_nothing() -> None:
     assert gradient.in_flight == 0
 
 
-@given(st.lists(st.tuples(st.floats(0, 100), st.integers(LEAST_SAMPLES, 300)), max_size=60))
-def test_the_limit_stays_within_its_bounds(phases: list[tuple[float, int]]) -> None:
-    """Whatever the latencies, also none at all."""
+@given(st.lists(st.tuples(st.floats(0, 100), st.integers(LEAST_SAMPLES, 300), st.booleans()), max_size=60))
+def test_the_limit_stays_within_its_bounds(phases: list[tuple[float, int, bool]]) -> None:
+    """Whatever the latencies, also none at all, and whether calls end in time."""
     gradient, now_s = Gradient(), 0.0
-    for latency_s, concurrency in phases:
-        now_s = load(gradient, latency_s, concurrency, 1, now_s)
-        assert LEAST <= gradient.limit <= MOST
+    for latency_s, concurrency, late in phases:
+        now_s = load(gradient, latency_s, concurrency, 1, now_s, late=late)
+        assert LEAST / 4 <= gradient.limit <= MOST
         assert gradient.in_flight == 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from contracts.errors import Overloaded, ServiceError
 from contracts.method import find_method
 from interceptors.deadline import TIMEOUT_MS
+from interceptors.gradient import LEAST
 from interceptors.queue_delay import INTERVAL_S
 from interceptors.server import PREVIOUS_ATTEMPTS, Call
 from interceptors.shedding import ServerShedding, waited_before_arrival_s
@@ -225,7 +227,7 @@ def test_a_wait_that_cannot_be_known_is_not_guessed(metadata: dict[str, str]) ->
 
 
 async def test_more_calls_at_once_than_the_limit_are_refused() -> None:
-    """T-d1: where calls wait within handlers; a critical call has twice the room."""
+    """T-d1: where calls wait within handlers; a critical call has five times the room."""
     shedding, is_open = ServerShedding(), asyncio.Event()
 
     async def wait(_call: Call) -> bytes | None:
@@ -245,6 +247,25 @@ async def test_more_calls_at_once_than_the_limit_are_refused() -> None:
     is_open.set()
     await asyncio.wait(waiting)
     assert shedding._gradients[f"{ECHO}Echo"].in_flight == 0
+
+
+@pytest.mark.parametrize(("remaining_s", "is_cut"), [(0.0, True), (0.2, False)])
+async def test_only_calls_that_run_out_of_time_cut_the_least(remaining_s: float, *, is_cut: bool) -> None:
+    """T-d1: a caller that changes its mind, such as one that hedges, says nothing of how many are too many."""
+    now_s = 100.0
+    shedding = ServerShedding(now=lambda: now_s)
+
+    async def cancelled(_call: Call) -> bytes | None:
+        nonlocal now_s
+        now_s += 0.05
+        raise asyncio.CancelledError
+
+    shedding.applies_to(call_of("Echo").method)
+    for _ in range(500):
+        with suppress(asyncio.CancelledError):
+            await shedding.intercept(call_of("Echo", DEADLINE_S - remaining_s, {TIMEOUT_MS: "x"}), cancelled)
+
+    assert (shedding._gradients[f"{ECHO}Echo"].limit < LEAST) == is_cut
 
 
 def test_health_and_streams() -> None:

@@ -1,0 +1,140 @@
+"""Methods whose handlers wait for one place, such as a database with one connection: what their limits leave of it."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from interceptors.gradient import Gradient
+from interceptors.shedding import SHARES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DEADLINE_S = 0.25
+COST_S = 0.004
+CAPACITY = 1 / COST_S
+SHEDDABLE, NORMAL, CRITICAL = LEVELS = range(3)
+
+
+@dataclass
+class Waiting:
+    """A call of one level that waits for the place, or is there."""
+
+    level: int
+    began_s: float
+    is_under_way: bool = True
+
+
+@dataclass
+class Place:
+    """Serves one call at a time, in order; each level is a method of its own with the real limit."""
+
+    now_s: float = 100.0
+    limits: list[Gradient] = field(default_factory=lambda: [Gradient() for _ in LEVELS])
+    sent: Counter[int] = field(default_factory=Counter)
+    answered: Counter[int] = field(default_factory=Counter)
+    _queue: deque[Waiting] = field(default_factory=deque)
+    _serving: Waiting | None = None
+    _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _chance: random.Random = field(default_factory=lambda: random.Random(2))  # noqa: S311 - a simulation
+
+    def offer(self, load: float, seconds: float) -> None:
+        """Send `load` times what the place can serve, each level as often, until all has ended."""
+        self.sent.clear()
+        self.answered.clear()
+        ends_s = self.now_s + seconds
+
+        def arrive() -> None:
+            if self.now_s < ends_s:
+                self._after(self._chance.expovariate(load * CAPACITY), arrive)
+                self._admit(self._chance.choice(LEVELS))
+
+        arrive()
+        while self._events:
+            self.now_s, _, happen = heapq.heappop(self._events)
+            happen()
+
+    def _after(self, pause_s: float, happen: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (self.now_s + pause_s, next(self._numbers), happen))
+
+    def _admit(self, level: int) -> None:
+        self.sent[level] += 1
+        limit = self.limits[level]
+        if limit.in_flight >= limit.limit * SHARES[level]:
+            return
+        limit.enter()
+        call = Waiting(level, self.now_s)
+        self._queue.append(call)
+        self._after(DEADLINE_S, lambda: self._run_out(call))
+        self._serve_next()
+
+    def _serve_next(self) -> None:
+        if self._serving is None and self._queue:
+            self._serving = self._queue.popleft()
+            self._after(COST_S * self._chance.uniform(0.5, 1.5), self._answer)
+
+    def _answer(self) -> None:
+        call, self._serving = self._serving, None
+        assert call is not None
+        if call.is_under_way:
+            call.is_under_way = False
+            self.answered[call.level] += 1
+            self.limits[call.level].leave(self.now_s - call.began_s, call.began_s)
+        self._serve_next()
+
+    def _run_out(self, call: Waiting) -> None:
+        if not call.is_under_way:
+            return
+        call.is_under_way = False
+        if call is not self._serving:
+            self._queue.remove(call)
+        limit = self.limits[call.level]
+        limit.leave(limit.if_given_up(DEADLINE_S), call.began_s, late=True)
+
+    def goodput(self, seconds: float) -> float:
+        """Return the share of the capacity that was used for answers in time."""
+        return self.answered.total() / seconds / CAPACITY
+
+    def share_answered(self, level: int) -> float:
+        """Return the share of the calls of a level that were answered in time."""
+        return self.answered[level] / self.sent[level]
+
+
+def test_a_place_that_is_known_serves_on_under_overload() -> None:
+    """T-d1, T-d3: at twice and four times the capacity, the critical first."""
+    for load in (2.0, 4.0):
+        place = Place()
+        place.offer(0.5, 30)
+
+        place.offer(load, 60)
+
+        assert place.goodput(60) >= 0.95
+        assert place.share_answered(SHEDDABLE) < place.share_answered(NORMAL) < place.share_answered(CRITICAL)
+        assert place.answered[CRITICAL] / 60 >= 0.6 * min(CAPACITY, place.sent[CRITICAL] / 60)
+
+
+def test_a_service_that_starts_under_overload_finds_out() -> None:
+    """T-a5, T-d1: it knows no usual latency and would keep all waiting until they run out of time, for ever."""
+    for load in (2.0, 4.0):
+        place = Place()
+
+        place.offer(load, 60)
+
+        assert place.goodput(60) >= 0.9
+
+
+def test_the_load_is_let_in_again_when_it_is_bearable() -> None:
+    """T-d2: nothing is refused soon after the overload."""
+    place = Place()
+    place.offer(4.0, 30)
+    place.offer(0.5, 1)
+
+    place.offer(0.5, 30)
+
+    assert place.answered.total() >= 0.99 * place.sent.total()
