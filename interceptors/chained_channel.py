@@ -14,8 +14,7 @@ import grpc.aio
 
 from contracts.method import Method, find_method
 from contracts.service_error import ServiceError
-from interceptors.client import ClientCall
-from interceptors.client_call import (
+from interceptors.chained_call import (
     ChainedCall,
     Outcome,
     RefusedCall,
@@ -24,6 +23,7 @@ from interceptors.client_call import (
     UnaryStream,
     UnaryUnary,
 )
+from interceptors.client import ClientCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Client calls: what a caller holds of a call that passes the chain, whose errors are those of the contracts."""
+"""Chained calls: what a caller holds of a call that passes a chain, whose errors are those of the contracts."""
 
 from __future__ import annotations
 
