@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
-_NOT_RECORDED = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
+_RANDOM = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
 _BITS_THAT_DECIDE = TraceIdRatioBased.TRACE_ID_LIMIT
 
 
@@ -54,13 +54,13 @@ class _SamplingTracer(Tracer):
     def start_span(self, name: str, context: Context | None = None, *rest: Any, **named: Any) -> Span:  # noqa: ANN401 - handed on as they are
         parent = trace.get_current_span(context).get_span_context()
         if parent.is_valid:
-            if parent.trace_flags.sampled:
-                return self._tracer.start_span(name, context, *rest, **named)
-            trace_id, flags, state = parent.trace_id, parent.trace_flags, parent.trace_state
+            trace_id, state, is_recorded = parent.trace_id, parent.trace_state, parent.trace_flags.sampled
+            flags = TraceFlags(parent.trace_flags & TraceFlags.RANDOM_TRACE_ID)
         else:
-            trace_id, flags, state = random.getrandbits(128), _NOT_RECORDED, None
-            if trace_id & _BITS_THAT_DECIDE < self._bound:
-                return self._tracer.start_span(name, context, *rest, **named)
+            trace_id, state, flags = random.getrandbits(128), None, _RANDOM
+            is_recorded = trace_id & _BITS_THAT_DECIDE < self._bound
+        if is_recorded:
+            return self._tracer.start_span(name, context, *rest, **named)
         span_id = random.getrandbits(64)
         return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=state))
 

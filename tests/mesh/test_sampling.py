@@ -45,7 +45,7 @@ def facts(span: Span) -> tuple[bool, int, int, object, bool]:
 
 @given(
     st.sampled_from(RATIOS),
-    st.tuples(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 3)),
+    st.tuples(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 255)),
 )
 def test_the_callers_choice_is_kept(ratio: float, parent: tuple[int, int, int]) -> None:
     """S5: as OpenTelemetry's own provider does, with all that goes on to callees."""
