@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
@@ -19,9 +20,11 @@ LARGEST_MESSAGE_BYTES = 256
 # What the platform may say to a caller who is at fault; a valid request that was hit upon by chance may succeed, and
 # one about something that does not exist is told so.
 ALLOWED_CODES = frozenset(grpc.StatusCode) - {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+ROOT = Path(__file__).parents[2]
 # Tracebacks, SQL, paths, addresses of databases, and names of classes.
 FOREIGN_TEXT = re.compile(
-    r"Traceback|File \"|\.py\b|/home/|/usr/|/work/|/tmp/|postgres|asyncpg|\bselect\b.*\bfrom\b|\binsert into\b"
+    rf"Traceback|File \"|\.py\b|/home/|/usr/|/tmp/|{re.escape(f'/{ROOT.parts[1]}/')}"
+    r"|postgres|asyncpg|\bselect\b.*\bfrom\b|\binsert into\b"
     r"|<class|object at 0x|\w+Error\b|\w+Exception\b|\bdef \w+\(|\x1b|[\r\n]",
     re.IGNORECASE,
 )
