@@ -92,29 +92,23 @@ class HedgedCall:
     def done(self) -> bool:
         return self._race.done()
 
-    async def code(self) -> grpc.StatusCode:
-        rpc = await self._deciding()
-        code: grpc.StatusCode = await rpc.code() if rpc else grpc.StatusCode.CANCELLED
-        return code
+    async def code(self) -> Any:  # noqa: ANN401 - what the attempt says
+        return await self._said("code", grpc.StatusCode.CANCELLED)
 
-    async def details(self) -> str | None:
-        rpc = await self._deciding()
-        details: str | None = await rpc.details() if rpc else None
-        return details
+    async def details(self) -> Any:  # noqa: ANN401 - what the attempt says
+        return await self._said("details", None)
 
-    async def initial_metadata(self) -> grpc.aio.Metadata:
-        rpc = await self._deciding()
-        return await rpc.initial_metadata() if rpc else grpc.aio.Metadata()
+    async def initial_metadata(self) -> Any:  # noqa: ANN401 - what the attempt says
+        return await self._said("initial_metadata", grpc.aio.Metadata())
 
-    async def trailing_metadata(self) -> grpc.aio.Metadata:
-        rpc = await self._deciding()
-        return await rpc.trailing_metadata() if rpc else grpc.aio.Metadata()
+    async def trailing_metadata(self) -> Any:  # noqa: ANN401 - what the attempt says
+        return await self._said("trailing_metadata", grpc.aio.Metadata())
 
-    async def _deciding(self) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
-        """Wait for the end, and return the attempt that decides; None where the call was cancelled."""
+    async def _said(self, what: str, of_none: object) -> Any:  # noqa: ANN401 - what the attempt says
+        """Wait for the end, and return what the deciding attempt says of it; `of_none` where the call was cancelled."""
         if not self._race.done():
             await asyncio.wait([self._race])
-        return None if self._race.cancelled() else self._race.result()
+        return of_none if self._race.cancelled() else await getattr(self._race.result(), what)()
 
 
 def _send_hedged(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: Attempt) -> HedgedCall:

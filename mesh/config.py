@@ -26,17 +26,21 @@ class SettingsError(Exception):
     """A setting is unknown, missing or malformed; the sentence names it."""
 
 
+def _is_port(digits: str) -> bool:
+    return 0 < int(digits) <= LARGEST_PORT
+
+
 def _address(value: str) -> str:
     for each in value.split(","):
         match = re.fullmatch(r"(?!https?:)([a-z]+:///?)?[^/\s]+:([0-9]{1,5})", each)
-        if match is None or not 0 < int(match[2]) <= LARGEST_PORT:
+        if match is None or not _is_port(match[2]):
             raise ValueError('must be "host:port", or a gRPC target: "dns:///host:port", "ipv4:host:port,host:port"')
     return value
 
 
 def _collector(value: str) -> str:
     match = re.fullmatch(r"https?://[^/\s]+:([0-9]{1,5})/?", value)
-    if match is None or not 0 < int(match[1]) <= LARGEST_PORT:
+    if match is None or not _is_port(match[1]):
         raise ValueError('must be "http://host:port" or "https://host:port"')
     return value
 

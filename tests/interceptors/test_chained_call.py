@@ -15,6 +15,7 @@ from interceptors.hedging import ClientHedging
 from interceptors.retry_budget import RetryBudgets
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+from tests.interceptors.test_breaker import refuse
 from tests.interceptors.test_cancellation import (
     HI,
     both_streams,
@@ -79,15 +80,6 @@ async def refused() -> AsyncIterator[EchoServiceAsyncStub]:
         yield EchoServiceStub(chained)
 
 
-def failing(echo: EchoServer) -> None:
-    """Have every handler refuse."""
-
-    async def hook() -> None:
-        raise SlotTaken
-
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
-
-
 @pytest.mark.parametrize("begin", [unary, lambda stub: stub.EchoHedged(HEDGED)], ids=["unary", "hedged"])
 async def test_a_call_tells_of_its_end_as_grpcs_own_does(
     stub: EchoServiceAsyncStub, begin: Callable[[EchoServiceAsyncStub], Any]
@@ -111,7 +103,7 @@ async def test_the_attempt_that_fails_for_good_is_the_hedged_calls_end(
     echo: EchoServer, stub: EchoServiceAsyncStub, ends: Ends
 ) -> None:
     """With its status, also for who does not wait for the answer."""
-    failing(echo)
+    refuse(echo, SlotTaken())
     call: Any = stub.EchoHedged(HEDGED)
 
     assert await call.code() is grpc.StatusCode.INTERNAL
@@ -142,7 +134,7 @@ async def test_a_call_for_which_nobody_waits_ends_all_the_same(
     echo: EchoServer, stub: EchoServiceAsyncStub, ends: Ends, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
     """Its span ends and it is not counted as under way for ever: the interceptors hear of it."""
-    failing(echo)
+    refuse(echo, SlotTaken())
     call = begin(stub)
 
     await ends.one.wait()
@@ -163,7 +155,7 @@ async def test_a_call_that_cannot_be_sent_is_the_callers_own_fault(stub: EchoSer
 
 async def test_writing_to_a_call_that_has_ended_raises_its_error(echo: EchoServer, stub: EchoServiceAsyncStub) -> None:
     """The contract's, not gRPC's."""
-    failing(echo)
+    refuse(echo, SlotTaken())
     call: Any = stub.EchoEach()
     with pytest.raises(ServiceError):
         await call.read()
@@ -208,7 +200,7 @@ async def test_a_bug_in_an_interceptor_keeps_no_caller_waiting(
 ) -> None:
     """The call is over; the bug is told to its caller or to the loop, whoever was there."""
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-    failing(echo)
+    refuse(echo, SlotTaken())
     async with ChainedChannel(grpc.aio.insecure_channel(echo.address), [Stumbles(), Ends(echo.key)]) as channel:
         with pytest.raises((ServiceError, ValueError)):
             await outcome(begin(EchoServiceStub(channel)))

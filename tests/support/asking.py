@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
+from contracts.errors import ServiceError
 from contracts.method import find_method
 from interceptors.chained_channel import ChainedChannel
-from interceptors.errors import error_of_call
 from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer, add_EchoServiceServicer_to_server
 
 if TYPE_CHECKING:
@@ -71,13 +71,12 @@ async def _ask(
     add_EchoServiceServicer_to_server(Plain(), server)  # type: ignore[abstract]  # what examples need
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-    async with ChainedChannel(channel, clients) if clients else channel as channel:
+    async with ChainedChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), clients) as channel:
         call = channel.unary_unary(method.path, method.request_type.SerializeToString, method.response_type.FromString)
         try:
             answer = await call(method.request_type(text=text), metadata=tuple(metadata.items()), timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            return error_of_call(error, method.full_name).reason_name() or error.code().name
+        except ServiceError as error:
+            return error.reason_name() or error.code.name
         finally:
             await server.stop(0)
     return getattr(answer, "text", "")
