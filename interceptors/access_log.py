@@ -37,8 +37,8 @@ class ServerAccessLog(ServerInterceptor):
     """Logs every call when it has ended; with `log_requests`, its first request too, personal data masked.
 
     `write` gets the facts of each call: `method`, `caller`, `code`, `duration_ms` and `correlation_id`, for a failed
-    call the `reason`, the `trace_id` where its span is recorded, and its notes. What it raises is logged and fails no
-    call. `quiet_services` are not logged: health checks would drown everything else.
+    call the `reason`, the `trace_id` where `ServerTracing` records it, and its notes. What it raises is logged and
+    fails no call. `quiet_services` are not logged: health checks would drown everything else.
 
     >>> ask(ServerAccessLog(write=lambda facts: print(facts["method"], facts["code"])))
     solo60.example.v1.EchoService/Echo OK
