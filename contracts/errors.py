@@ -217,3 +217,15 @@ class CodeInvalid(ServiceError, reason=ErrorReason.ERROR_REASON_CODE_INVALID):
 
 class PasswordTooCommon(ServiceError, reason=ErrorReason.ERROR_REASON_PASSWORD_TOO_COMMON):
     """The password is among those that are guessed first."""
+
+
+class OutboxMessageNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND):
+    """There is no message with this id in this service's outbox, or not any more."""
+
+
+class OutboxMessageSettled(ServiceError, reason=ErrorReason.ERROR_REASON_OUTBOX_MESSAGE_SETTLED):
+    """The message is delivered, or being delivered: nothing of it can be changed."""
+
+
+class OutboxMessagePending(ServiceError, reason=ErrorReason.ERROR_REASON_OUTBOX_MESSAGE_PENDING):
+    """The message is still to be delivered, or given up: retry it instead."""

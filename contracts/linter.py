@@ -20,16 +20,17 @@ from google.rpc import code_pb2
 
 import solo60
 from contracts.call_graph import problems_of_calls
+from contracts.events import EVENT_FIELD, is_event, problems_of_events
 from contracts.method import methods_of
-from contracts.policy import has_single_value, read_retry, seconds
+from contracts.policy import has_single_value, is_repeatable, read_retry, seconds
 from contracts.service_error import FIRST_DOMAIN_REASON
 from solo60.common.v1.errors_pb2 import ErrorReason
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+    from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
 
     Rule = Callable[[MethodDescriptor, policy_pb2.MethodPolicy], Iterator[str]]
 
@@ -37,7 +38,6 @@ Value = TypeVar("Value")
 
 LONGEST_DEADLINE_S = 3600
 MOST_ATTEMPTS = 5
-REPEATABLE_LEVELS = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 # AIP-194: after any other code a repetition is futile, or the call may have had its effect.
 RETRYABLE_CODES = frozenset({code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED, code_pb2.ABORTED})
 _SCOPE_FORM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
@@ -46,7 +46,7 @@ _SCOPE_FORM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 def lint(methods: Iterable[MethodDescriptor]) -> list[str]:
     """Return one sentence for each rule that a policy of `methods` breaks; calls may go to these methods only."""
     methods = list(methods)
-    known = {_name_of(method) for method in methods}
+    known = {_name_of(method): method for method in methods}
     return [
         f"{_name_of(method)}: {problem}."
         for method in methods
@@ -90,8 +90,7 @@ def _retry(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Itera
     if not declared.HasField("retry"):
         return
     retry = declared.retry
-    has_key = declared.idempotency == policy_pb2.IDEMPOTENCY_REQUIRED
-    if not has_key and method.GetOptions().idempotency_level not in REPEATABLE_LEVELS:
+    if not is_repeatable(method.GetOptions()):
         yield "retry needs an idempotency_level or IDEMPOTENCY_REQUIRED, or a repetition may act twice"
     if not _is_attempts(retry.max_attempts):
         yield f"retry.max_attempts must be 2 to {MOST_ATTEMPTS}"
@@ -144,6 +143,32 @@ def _calls(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iter
         yield f"calls: {call} stands there twice"
 
 
+def _calls_later(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    for call in _repeated(declared.calls_later):
+        yield f"calls_later: {call} stands there twice"
+
+
+def _subscription(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    if not declared.subscribes_to:
+        return
+    field = method.input_type.fields_by_name.get(EVENT_FIELD)
+    event = field.message_type if field is not None and not field.is_repeated else None
+    if event is None or event.full_name != declared.subscribes_to:
+        yield f'subscribes_to: the request has no field "{EVENT_FIELD}" of type {declared.subscribes_to}'
+    elif not is_event(event):
+        yield f"subscribes_to: {event.full_name} is not declared to be an event"
+    yield from _not_for_the_outbox(method, "subscribes_to")
+
+
+def _not_for_the_outbox(method: MethodDescriptor, option: str) -> Iterator[str]:
+    """Say why a method cannot be called from an outbox, which knows one message and repeats it."""
+    name = _name_of(method)
+    if method.client_streaming or method.server_streaming:
+        yield f"{option}: {name} is a stream"
+    if not is_repeatable(method.GetOptions()):
+        yield f"{option}: {name} needs an idempotency_level or IDEMPOTENCY_REQUIRED, or a repetition may act twice"
+
+
 def _deprecation(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
     if declared.HasField("deprecation") and not declared.deprecation.HasField("sunset"):
         yield "deprecation needs a sunset"
@@ -159,17 +184,24 @@ RULES: tuple[Rule, ...] = (
     _rate_limit,
     _errors,
     _calls,
+    _calls_later,
+    _subscription,
     _deprecation,
 )
 
 
-def _problems_of_references(method: MethodDescriptor, known: Collection[str]) -> Iterator[str]:
+def _problems_of_references(method: MethodDescriptor, known: Mapping[str, MethodDescriptor]) -> Iterator[str]:
     declared = method.GetOptions().Extensions[policy_pb2.policy]
     for call in declared.calls:
         if call not in known:
             yield f"calls: there is no method {call}"
         elif call.partition("/")[0] == method.containing_service.full_name:
             yield f"calls: {call} is of the same service, which needs no call"
+    for call in declared.calls_later:
+        if call not in known:
+            yield f"calls_later: there is no method {call}"
+        else:
+            yield from _not_for_the_outbox(known[call], "calls_later")
     replacement = declared.deprecation.replaced_by
     if replacement and replacement not in known:
         yield f"deprecation.replaced_by: there is no method {replacement}"
@@ -187,20 +219,26 @@ def _repeated(values: Iterable[Value]) -> list[Value]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
+def our_files() -> list[FileDescriptor]:
+    """Return every contract under gen/solo60, also those that nobody has registered."""
+    names = [
+        ".".join(("solo60", *path.relative_to(root).with_suffix("").parts))
+        for root in solo60.__path__
+        for path in sorted(Path(root).rglob("*_pb2.py"))
+    ]
+    return [importlib.import_module(name).DESCRIPTOR for name in names]
+
+
 def our_services() -> list[ServiceDescriptor]:
-    """Return every service under gen/solo60, also those that nobody has registered."""
-    found: list[ServiceDescriptor] = []
-    for root in solo60.__path__:
-        for path in sorted(Path(root).rglob("*_pb2.py")):
-            name = ".".join(("solo60", *path.relative_to(root).with_suffix("").parts))
-            found += importlib.import_module(name).DESCRIPTOR.services_by_name.values()
-    return found
+    """Return every service of our contracts."""
+    return [service for file in our_files() for service in file.services_by_name.values()]
 
 
 def lint_all() -> list[str]:
     """Return what is wrong with our contracts; with their call graph only once each policy can be read."""
     services = our_services()
     problems = lint(method for service in services for method in service.methods)
+    problems += problems_of_events(message for file in our_files() for message in file.message_types_by_name.values())
     return problems or problems_of_calls({m.full_name: m for service in services for m in methods_of(service)})
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from solo60.common.v1.errors_pb2 import ErrorReason
 
+REPEATABLE_LEVELS = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT})
+
 
 class ContractError(Exception):
     """A contract that cannot be served: the sentence names the method and what is wrong with it."""
@@ -74,7 +76,8 @@ class Policy:
     """What `option (solo60.mesh.v1.policy)` of one method says, with its defaults filled in.
 
     `idle_s` is the longest pause between two messages of a stream. `has_side_effects` is protobuf's own
-    `idempotency_level`: false for NO_SIDE_EFFECTS.
+    `idempotency_level`: false for NO_SIDE_EFFECTS. `is_repeatable` tells whether a call that may have had its effect
+    can be sent again: by that level, or by an idempotency key. `subscribes_to` is an event's full name, or empty.
     """
 
     deadline_s: float
@@ -86,8 +89,11 @@ class Policy:
     criticality: Criticality = Criticality.NORMAL
     has_side_effects: bool = True
     idempotency_key_required: bool = False
+    is_repeatable: bool = False
     deprecation: Deprecation | None = None
     calls: tuple[str, ...] = ()
+    calls_later: tuple[str, ...] = ()
+    subscribes_to: str = ""
     errors: frozenset[ErrorReason.ValueType] = PLATFORM_REASONS
     contract_only: bool = False
 
@@ -108,11 +114,20 @@ def read_policy(method: MethodDescriptor) -> Policy:
         criticality=Criticality(declared.criticality or policy_pb2.CRITICALITY_NORMAL),
         has_side_effects=options.idempotency_level != MethodOptions.NO_SIDE_EFFECTS,
         idempotency_key_required=declared.idempotency == policy_pb2.IDEMPOTENCY_REQUIRED,
+        is_repeatable=is_repeatable(options),
         deprecation=_read_deprecation(declared.deprecation) if declared.HasField("deprecation") else None,
         calls=tuple(declared.calls),
+        calls_later=tuple(declared.calls_later),
+        subscribes_to=declared.subscribes_to,
         errors=PLATFORM_REASONS | frozenset(declared.errors),
         contract_only=declared.contract_only,
     )
+
+
+def is_repeatable(options: MethodOptions) -> bool:
+    """Tell whether a method with these options, a policy among them, acts once however often one call is sent."""
+    has_key = options.Extensions[policy_pb2.policy].idempotency == policy_pb2.IDEMPOTENCY_REQUIRED
+    return has_key or options.idempotency_level in REPEATABLE_LEVELS
 
 
 def read_retry(declared: policy_pb2.Retry) -> Retry:

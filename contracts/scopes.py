@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from contracts.method import FOREIGN_POLICY, methods_of
-from contracts.services import SERVICES, all_methods
+from contracts.services import MESH_SERVICES, SERVICES, all_methods
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def all_scopes() -> frozenset[str]:
     """Return every scope that any method asks for."""
-    return FOREIGN_POLICY.scopes.union(*(method.policy.scopes for method in all_methods().values()))
+    mesh_methods = (method for service in MESH_SERVICES for method in methods_of(service))
+    return FOREIGN_POLICY.scopes.union(*(method.policy.scopes for method in (*all_methods().values(), *mesh_methods)))
 
 
 def scopes_of_caller(name: str) -> frozenset[str]:
     """Return the scopes that the service called `name` needs to serve its methods, and no more."""
     methods = all_methods()
-    calls = {call for method in methods_of(SERVICES[name]) for call in method.policy.calls}
-    return frozenset[str]().union(*(methods[call].policy.scopes for call in calls))
+    return frozenset[str]().union(*(methods[call].policy.scopes for call in calls_of(name)))
+
+
+def calls_of(name: str) -> frozenset[str]:
+    """Return the methods, by full name, that the service called `name` may call.
+
+    They are those that its methods call, at once or later, and the subscribers of its events. What others leave to
+    their outboxes for it may reach it over a message broker, and then it calls itself.
+    """
+    own = SERVICES[name]
+    package = own.file.package
+    calls = {call for method in methods_of(own) for call in (*method.policy.calls, *method.policy.calls_later)}
+    subscribers = {
+        method.full_name
+        for method in all_methods().values()
+        if method.policy.subscribes_to.rpartition(".")[0] == package
+    }
+    received = {call for call in _left_to_outboxes() if call.partition("/")[0] == own.full_name}
+    return frozenset(calls | subscribers | received)
+
+
+def _left_to_outboxes() -> Iterator[str]:
+    for method in all_methods().values():
+        yield from method.policy.calls_later
+        if method.policy.subscribes_to:
+            yield method.full_name

@@ -8,6 +8,7 @@ from contracts.method import Method, methods_of
 from solo60.auth.v1 import auth_pb2
 from solo60.communication.v1 import communication_pb2
 from solo60.gym.v1 import gym_pb2
+from solo60.mesh.v1 import outbox_pb2
 from solo60.payment.v1 import payment_pb2
 from solo60.session.v1 import session_pb2
 from solo60.subscription.v1 import subscription_pb2
@@ -25,6 +26,13 @@ SERVICES: dict[str, ServiceDescriptor] = {
     "subscription": subscription_pb2.DESCRIPTOR.services_by_name["SubscriptionService"],
     "communication": communication_pb2.DESCRIPTOR.services_by_name["CommunicationService"],
 }
+# Served beside its own by every service that has what they are about.
+MESH_SERVICES: tuple[ServiceDescriptor, ...] = (outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"],)
+
+
+def short_name(service: str) -> str:
+    """Return what a service is called in short: "gym" of "solo60.gym.v1.GymService"."""
+    return service.split(".")[1]
 
 
 def all_methods() -> dict[str, Method]:

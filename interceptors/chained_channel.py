@@ -81,7 +81,7 @@ class ChainedChannel(grpc.aio.Channel):
 
 
 class _Calls:
-    """Makes the calls of one method: what a stub's attribute is."""
+    """Makes the calls of `method`: what a stub's attribute is."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class _Calls:
         interceptors: Sequence[ClientInterceptor],
     ) -> None:
         self._shape = shape
-        self._method = method
+        self.method = method
         self._send = send
         self._interceptors = interceptors
 
@@ -103,7 +103,7 @@ class _Calls:
         metadata: Any = None,  # noqa: ANN401 - as grpc.aio has it
         **options: Any,  # noqa: ANN401 - as grpc.aio has it
     ) -> Any:  # noqa: ANN401 - a call of the method's shape
-        call = ClientCall(self._method, list(metadata or ()), timeout)
+        call = ClientCall(self.method, list(metadata or ()), timeout)
         try:
             self._start(call)
             if call.send is None:
@@ -121,7 +121,7 @@ class _Calls:
             try:
                 finish = interceptor.start(call)
             except ServiceError as error:
-                error.callee = error.callee or self._method.full_name
+                error.callee = error.callee or self.method.full_name
                 raise
             if finish is not None:
                 call.finishing.append(finish)

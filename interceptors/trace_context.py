@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import baggage, propagate
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, get_current_span, set_span_in_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +57,12 @@ def inject(span: Span, metadata: list[tuple[str, str | bytes]]) -> None:
         # By index, because SpanContext's properties cost more than the rest.
         trace_id, span_id, _, flags, *_ = context
         metadata.append((TRACEPARENT, f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"))
+
+
+def current_traceparent() -> str:
+    """Return the current span as a W3C traceparent, to be kept with what is done later; empty where there is none."""
+    trace_id, span_id, _, flags, *_ = context = get_current_span().get_span_context()
+    return f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}" if context.is_valid else ""
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
+from contracts.services import SERVICES, short_name
 from interceptors.api_key import ClientApiKey
 from interceptors.breaker import Breakers, ClientBreaker
 from interceptors.breaker_metrics import show_breakers
@@ -69,15 +70,20 @@ class Channels:
         self._interceptors = client_interceptors(settings, key, breakers=self.breakers, budgets=budgets)
         self._channels: dict[str, grpc.aio.Channel] = {}
 
-    def stub(self, stub_type: StubClass[Stub]) -> Stub:
-        """Return a stub of the given class, connected to the address in `<NAME>_SERVICE_URL`."""
-        service = service_of_stub(stub_type)
-        name = service.full_name.split(".")[1]
+    def stub(self, stub_type: StubClass[Stub], at: str = "") -> Stub:
+        """Return a stub of the given class, connected to the address in `<NAME>_SERVICE_URL`.
+
+        `at` names the service to ask where each serves the contract: `stub(OutboxServiceStub, at="session")`.
+        """
+        return stub_type(self.channel(at or short_name(service_of_stub(stub_type).full_name)))
+
+    def channel(self, name: str) -> grpc.aio.Channel:
+        """Return the channel to the service with this short name."""
         if name not in self._channels:
             url = self._settings.url_of(name)
-            channel = grpc.aio.insecure_channel(url, options=channel_options(service_config(service), url))
+            channel = grpc.aio.insecure_channel(url, options=channel_options(service_config(SERVICES[name]), url))
             self._channels[name] = ChainedChannel(channel, self._interceptors)
-        return stub_type(self._channels[name])
+        return self._channels[name]
 
     async def close(self) -> None:
         """Close every channel; calls under way are cancelled."""

@@ -22,6 +22,7 @@ from mesh.health import Health
 from mesh.idempotency import forgetting_old_keys
 from mesh.keyring import accepted_keys, own_key
 from mesh.metrics import metrics_served
+from mesh.outbox.relaying import outbox_served
 from mesh.server import MeshServer, server_interceptors
 from mesh.service import Runtime
 from mesh.telemetry import set_up_logging, set_up_tracing
@@ -101,9 +102,10 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         stopping = asyncio.Event()
         runtime = Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=stopping)
         servicer = await stack.enter_async_context(service.open(runtime))
+        outbox = await stack.enter_async_context(outbox_served(runtime))
         health = Health(service.descriptor.full_name, channels.breakers.states)
         interceptors = server_interceptors(settings, accepted_keys(settings))
-        server = MeshServer(service, servicer, health, interceptors, settings.engine)
+        server = MeshServer(service, servicer, health, interceptors, settings.engine, outbox)
         await server.start(address)
         stack.push_async_callback(server.stop, settings.drain_grace_s)
         stack.push_async_callback(_announce_stop, health, settings.drain_wait_s, stopping)

@@ -29,6 +29,8 @@ from interceptors.validation import ServerValidation
 from mesh.config import SettingsError
 from mesh.engine import ANSWERS_BEFORE_IT_CLOSES, CAN_PUSH_BACK, CallsUnderWay, new_server
 from mesh.telemetry import access_log_writer
+from solo60.mesh.v1 import outbox_pb2
+from solo60.mesh.v1.outbox_pb2_grpc import add_OutboxServiceServicer_to_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,9 +42,11 @@ if TYPE_CHECKING:
     from mesh.config import Settings
     from mesh.engine import Engine
     from mesh.health import Health
+    from mesh.outbox.servicer import OutboxServicer
     from mesh.service import Service
 
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+OUTBOX_SERVICE = outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"].full_name
 REFLECTION_SERVICE = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 GRPC_SERVICES = frozenset({HEALTH_SERVICE, REFLECTION_SERVICE})
 OF_GRPC = filters.any_of(filters.service_name(HEALTH_SERVICE), filters.service_name(REFLECTION_SERVICE))
@@ -91,6 +95,7 @@ class MeshServer:
         health: Health,
         interceptors: Iterable[ServerInterceptor],
         engine: Engine = "grpcio",
+        outbox: OutboxServicer | None = None,
     ) -> None:
         self._service = service
         interceptors = list(interceptors)
@@ -99,7 +104,10 @@ class MeshServer:
         self._server = new_server(engine, own, service.interceptors)
         service.add_to_server(servicer, self._server)
         add_HealthServicer_to_server(health.servicer, self._server)
-        names = (service.descriptor.full_name, HEALTH_SERVICE, reflection.SERVICE_NAME)
+        if outbox is not None:
+            add_OutboxServiceServicer_to_server(outbox, self._server)
+        own_names = [service.descriptor.full_name, *([OUTBOX_SERVICE] if outbox is not None else [])]
+        names = (*own_names, HEALTH_SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self.port = 0
 

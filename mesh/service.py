@@ -35,6 +35,13 @@ class Runtime:
     now: Callable[[], datetime]
     stopping: asyncio.Event
 
+    @property
+    def database_url(self) -> str:
+        """The URL of the database, for a connection apart from its pool."""
+        url = self.settings.database_url
+        assert url is not None  # noqa: S101 - there is a database
+        return url.get_secret_value()
+
 
 @dataclass(frozen=True, slots=True)
 class Service:

@@ -51,10 +51,8 @@ async def _availability(runtime: Runtime) -> AsyncIterator[Availability]:
     """Yield what wakes watchers, and let them go when the process stops."""
     availability = Availability()
     ending = asyncio.create_task(availability.end_with(runtime.stopping))
-    url = runtime.settings.database_url
-    assert url is not None  # noqa: S101 - there is a database in the runtime
     try:
-        async with listening(url.get_secret_value(), CHANNEL, availability.hear, availability.wake_all):
+        async with listening(runtime.database_url, CHANNEL, availability.hear, availability.wake_all):
             yield availability
     finally:
         ending.cancel()

@@ -20,10 +20,14 @@ SCOPES = ("example.echo", "example.keep")
 
 
 class EchoServicer(EchoServiceServicer):
-    """Says back what it hears. `hook` is awaited first in every handler, for tests to raise or wait in."""
+    """Says back what it hears. `hook` is awaited first in every handler, for tests to raise or wait in.
+
+    `heard` are place, text and idempotency key of each event that it was told of, repetitions too.
+    """
 
     def __init__(self) -> None:
         self.entered = 0
+        self.heard: list[tuple[str, str, str]] = []
 
     async def hook(self) -> None:
         """Do nothing; tests put in something else."""
@@ -119,3 +123,10 @@ class EchoServicer(EchoServiceServicer):
         call = current_context()
         assert call is not None
         return echo_pb2.KeepResponse(idempotency_key=call.idempotency_key)
+
+    async def OnHeard(self, request: echo_pb2.OnHeardRequest, context: Any) -> echo_pb2.OnHeardResponse:  # noqa: ANN401, ARG002, N802 - as generated
+        call = current_context()
+        assert call is not None
+        self.heard.append((request.event.place, request.event.text, call.idempotency_key))
+        await self._enter()
+        return echo_pb2.OnHeardResponse()

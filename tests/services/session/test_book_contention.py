@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 
 from contracts.errors import Unavailable
-from tests.services.session.town import CREDITS_PER_HOUR, HOUR, TOMORROW, eventually, order, period
+from tests.services.session.town import CREDITS_PER_HOUR, HOUR, TOMORROW, order, period
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

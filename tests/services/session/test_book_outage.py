@@ -13,7 +13,8 @@ from solo60.common.v1.money_pb2 import Money
 from solo60.payment.v1.payment_pb2 import ChargeSessionRequest
 from solo60.session.v1.session_pb2 import SESSION_STATUS_CANCELLED, SESSION_STATUS_CONFIRMED
 from tests.services.payment.card_line import DistantProcessor, Gate, Line, lose_the_call
-from tests.services.session.town import BY_CARD, BY_CREDITS, TOMORROW, eventually, keyed, order, period
+from tests.services.session.town import BY_CARD, BY_CREDITS, TOMORROW, keyed, order, period
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from solo60.payment.v1.payment_pb2 import PaymentMethod

@@ -18,7 +18,8 @@ from solo60.session.v1.session_pb2 import (
     GetSessionRequest,
     ListUserSessionsRequest,
 )
-from tests.services.session.town import BY_CARD, HOUR, TOMORROW, eventually, order, period
+from tests.services.session.town import BY_CARD, HOUR, TOMORROW, order, period
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from solo60.common.v1.period_pb2 import Period

@@ -15,7 +15,8 @@ from mesh.process import serving
 from services.session.app import SERVICE
 from solo60.session.v1.session_pb2 import CancelSessionRequest, WatchAvailabilityRequest
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
-from tests.services.session.town import BY_DECLINED_CARD, HOUR, TOMORROW, eventually, order, period
+from tests.services.session.town import BY_DECLINED_CARD, HOUR, TOMORROW, order, period
+from tests.support.eventually import eventually
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:

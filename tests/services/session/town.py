@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -38,9 +37,9 @@ from solo60.session.v1.session_pb2 import (
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from solo60.user.v1.user_pb2 import CreateUserRequest
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from mesh.inbox import Mail
@@ -58,7 +57,6 @@ TOMORROW = datetime.now(UTC).replace(hour=18, minute=0, second=0, microsecond=0)
 HOUR = timedelta(hours=1)
 # An hour costs £12.50 or 3 credits.
 CREDITS_PER_HOUR = 3
-PATIENCE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +165,6 @@ class Town:
 
         await eventually(have_come)
         return read_inbox(self.inbox_folder)
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until `condition` holds; fail when it still does not after 20 s."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await condition():  # noqa: ASYNC110 - what is waited for happens in databases and folders
-            await asyncio.sleep(0.02)
 
 
 def period(start: datetime = TOMORROW, length: timedelta = HOUR) -> Period:

@@ -156,6 +156,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The confirmation or reset code is wrong, used or expired."""
     ERROR_REASON_PASSWORD_TOO_COMMON: _ErrorReason.ValueType  # 704
     """The password is among those that are guessed first."""
+    ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 800
+    """Outboxes.
+
+    There is no message with this id in this service's outbox, or not any more.
+    """
+    ERROR_REASON_OUTBOX_MESSAGE_SETTLED: _ErrorReason.ValueType  # 801
+    """The message is delivered, or being delivered: nothing of it can be changed."""
+    ERROR_REASON_OUTBOX_MESSAGE_PENDING: _ErrorReason.ValueType  # 802
+    """The message is still to be delivered, or given up: retry it instead."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason that a Solo60 service may give for refusing a call."""
@@ -288,6 +297,15 @@ ERROR_REASON_CODE_INVALID: ErrorReason.ValueType  # 703
 """The confirmation or reset code is wrong, used or expired."""
 ERROR_REASON_PASSWORD_TOO_COMMON: ErrorReason.ValueType  # 704
 """The password is among those that are guessed first."""
+ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 800
+"""Outboxes.
+
+There is no message with this id in this service's outbox, or not any more.
+"""
+ERROR_REASON_OUTBOX_MESSAGE_SETTLED: ErrorReason.ValueType  # 801
+"""The message is delivered, or being delivered: nothing of it can be changed."""
+ERROR_REASON_OUTBOX_MESSAGE_PENDING: ErrorReason.ValueType  # 802
+"""The message is still to be delivered, or given up: retry it instead."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 CODE_FIELD_NUMBER: _builtins.int

@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from solo60.common.v1 import period_pb2 as solo60_dot_common_dot_v1_dot_period__pb2
+from solo60.example.v1 import events_pb2 as solo60_dot_example_dot_v1_dot_events__pb2
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csolo60/example/v1/echo.proto\x12\x11solo60.example.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\x85\x01\n\x0b\x45\x63hoRequest\x12\x1e\n\x04text\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xe8\x07R\x04text\x12$\n\x05\x65mail\x18\x02 \x01(\tB\x0e\xbaH\x07r\x02`\x01\xd8\x01\x01\xe8\xa9\x1d\x01R\x05\x65mail\x12\x30\n\x06period\x18\x03 \x01(\x0b\x32\x18.solo60.common.v1.PeriodR\x06period\"\xa2\x01\n\x0c\x45\x63hoResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\x12\x16\n\x06\x63\x61ller\x18\x02 \x01(\tR\x06\x63\x61ller\x12%\n\x0e\x63orrelation_id\x18\x03 \x01(\tR\rcorrelationId\x12\x36\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x64\x65\x61\x64line\"1\n\x12\x45\x63hoLimitedRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"2\n\x13\x45\x63hoLimitedResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"7\n\x18\x45\x63hoLimitedByTextRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"8\n\x19\x45\x63hoLimitedByTextResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"0\n\x11\x45\x63hoHedgedRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"1\n\x12\x45\x63hoHedgedResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"3\n\x14\x45\x63hoSheddableRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"4\n\x15\x45\x63hoSheddableResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"2\n\x13\x45\x63hoCriticalRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"3\n\x14\x45\x63hoCriticalResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"4\n\x15\x45\x63hoDeprecatedRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"5\n\x16\x45\x63hoDeprecatedResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"R\n\x0f\x45\x63hoManyRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\x12\"\n\x06repeat\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x06repeat\"/\n\x10\x45\x63hoManyResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"0\n\x11\x45\x63hoJoinedRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"(\n\x12\x45\x63hoJoinedResponse\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\".\n\x0f\x45\x63hoEachRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"/\n\x10\x45\x63hoEachResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"*\n\x0bKeepRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"7\n\x0cKeepResponse\x12\'\n\x0fidempotency_key\x18\x01 \x01(\tR\x0eidempotencyKey\"\x10\n\x0ePromiseRequest\"\x11\n\x0fPromiseResponse2\x99\x0c\n\x0b\x45\x63hoService\x12y\n\x04\x45\x63ho\x12\x1e.solo60.example.v1.EchoRequest\x1a\x1f.solo60.example.v1.EchoResponse\"0\x90\x02\x01\xe2\xa9\x1d)\n\x02\x08\x02\x12\x02\x08\x03\"\x0c\x65xample.echo*\r\t\x00\x00\x00\x00\x80\x84.A\x10\xc0\x84=J\x02\xad\x02\x12\x84\x01\n\x0b\x45\x63hoLimited\x12%.solo60.example.v1.EchoLimitedRequest\x1a&.solo60.example.v1.EchoLimitedResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x02\"\x0c\x65xample.echo*\x0b\t\x00\x00\x00\x00\x00\x00\x14@\x10\n\x12\x9c\x01\n\x11\x45\x63hoLimitedByText\x12+.solo60.example.v1.EchoLimitedByTextRequest\x1a,.solo60.example.v1.EchoLimitedByTextResponse\",\x90\x02\x01\xe2\xa9\x1d%\n\x02\x08\x02\"\x0c\x65xample.echo*\x11\t\x00\x00\x00\x00\x00\x00\x14@\x10\n\x1a\x04text\x12}\n\nEchoHedged\x12$.solo60.example.v1.EchoHedgedRequest\x1a%.solo60.example.v1.EchoHedgedResponse\"\"\x90\x02\x01\xe2\xa9\x1d\x1b\n\x02\x08\x02\x1a\x07\n\x05\x10\x80\xe1\xeb\x17\"\x0c\x65xample.echo\x12\x7f\n\rEchoSheddable\x12\'.solo60.example.v1.EchoSheddableRequest\x1a(.solo60.example.v1.EchoSheddableResponse\"\x1b\x90\x02\x01\xe2\xa9\x1d\x14\n\x02\x08\x02\"\x0c\x65xample.echo0\x01\x12\xb1\x01\n\x0e\x45\x63hoDeprecated\x12(.solo60.example.v1.EchoDeprecatedRequest\x1a).solo60.example.v1.EchoDeprecatedResponse\"J\x88\x02\x01\x90\x02\x01\xe2\xa9\x1d@\n\x02\x08\x02\"\x0c\x65xample.echoR,\n\x06\x08\x80\xb1\xef\x86\x07\x12\"solo60.example.v1.EchoService/Echo\x12|\n\x0c\x45\x63hoCritical\x12&.solo60.example.v1.EchoCriticalRequest\x1a\'.solo60.example.v1.EchoCriticalResponse\"\x1b\x90\x02\x01\xe2\xa9\x1d\x14\n\x02\x08\x02\"\x0c\x65xample.echo0\x03\x12t\n\x08\x45\x63hoMany\x12\".solo60.example.v1.EchoManyRequest\x1a#.solo60.example.v1.EchoManyResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x05\"\x0c\x65xample.echob\x02\x08\x01\x30\x01\x12z\n\nEchoJoined\x12$.solo60.example.v1.EchoJoinedRequest\x1a%.solo60.example.v1.EchoJoinedResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x05\"\x0c\x65xample.echob\x02\x08\x01(\x01\x12v\n\x08\x45\x63hoEach\x12\".solo60.example.v1.EchoEachRequest\x1a#.solo60.example.v1.EchoEachResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x05\"\x0c\x65xample.echob\x02\x08\x01(\x01\x30\x01\x12\x61\n\x04Keep\x12\x1e.solo60.example.v1.KeepRequest\x1a\x1f.solo60.example.v1.KeepResponse\"\x18\xe2\xa9\x1d\x14\n\x02\x08\x02\"\x0c\x65xample.keep8\x01\x12j\n\x07Promise\x12!.solo60.example.v1.PromiseRequest\x1a\".solo60.example.v1.PromiseResponse\"\x18\xe2\xa9\x1d\x14\n\x02\x08\x02\"\x0c\x65xample.echoX\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csolo60/example/v1/echo.proto\x12\x11solo60.example.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1esolo60/example/v1/events.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\x85\x01\n\x0b\x45\x63hoRequest\x12\x1e\n\x04text\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xe8\x07R\x04text\x12$\n\x05\x65mail\x18\x02 \x01(\tB\x0e\xbaH\x07r\x02`\x01\xd8\x01\x01\xe8\xa9\x1d\x01R\x05\x65mail\x12\x30\n\x06period\x18\x03 \x01(\x0b\x32\x18.solo60.common.v1.PeriodR\x06period\"\xa2\x01\n\x0c\x45\x63hoResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\x12\x16\n\x06\x63\x61ller\x18\x02 \x01(\tR\x06\x63\x61ller\x12%\n\x0e\x63orrelation_id\x18\x03 \x01(\tR\rcorrelationId\x12\x36\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x64\x65\x61\x64line\"1\n\x12\x45\x63hoLimitedRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"2\n\x13\x45\x63hoLimitedResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"7\n\x18\x45\x63hoLimitedByTextRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"8\n\x19\x45\x63hoLimitedByTextResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"0\n\x11\x45\x63hoHedgedRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"1\n\x12\x45\x63hoHedgedResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"3\n\x14\x45\x63hoSheddableRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"4\n\x15\x45\x63hoSheddableResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"2\n\x13\x45\x63hoCriticalRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"3\n\x14\x45\x63hoCriticalResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"4\n\x15\x45\x63hoDeprecatedRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"5\n\x16\x45\x63hoDeprecatedResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"R\n\x0f\x45\x63hoManyRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\x12\"\n\x06repeat\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x06repeat\"/\n\x10\x45\x63hoManyResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"0\n\x11\x45\x63hoJoinedRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"(\n\x12\x45\x63hoJoinedResponse\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\".\n\x0f\x45\x63hoEachRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"/\n\x10\x45\x63hoEachResponse\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"*\n\x0bKeepRequest\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\"7\n\x0cKeepResponse\x12\'\n\x0fidempotency_key\x18\x01 \x01(\tR\x0eidempotencyKey\"H\n\x0eOnHeardRequest\x12\x36\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x18.solo60.example.v1.HeardB\x06\xbaH\x03\xc8\x01\x01R\x05\x65vent\"\x11\n\x0fOnHeardResponse\"\x10\n\x0ePromiseRequest\"\x11\n\x0fPromiseResponse2\x9f\r\n\x0b\x45\x63hoService\x12y\n\x04\x45\x63ho\x12\x1e.solo60.example.v1.EchoRequest\x1a\x1f.solo60.example.v1.EchoResponse\"0\x90\x02\x01\xe2\xa9\x1d)\n\x02\x08\x02\x12\x02\x08\x03\"\x0c\x65xample.echo*\r\t\x00\x00\x00\x00\x80\x84.A\x10\xc0\x84=J\x02\xad\x02\x12\x84\x01\n\x0b\x45\x63hoLimited\x12%.solo60.example.v1.EchoLimitedRequest\x1a&.solo60.example.v1.EchoLimitedResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x02\"\x0c\x65xample.echo*\x0b\t\x00\x00\x00\x00\x00\x00\x14@\x10\n\x12\x9c\x01\n\x11\x45\x63hoLimitedByText\x12+.solo60.example.v1.EchoLimitedByTextRequest\x1a,.solo60.example.v1.EchoLimitedByTextResponse\",\x90\x02\x01\xe2\xa9\x1d%\n\x02\x08\x02\"\x0c\x65xample.echo*\x11\t\x00\x00\x00\x00\x00\x00\x14@\x10\n\x1a\x04text\x12}\n\nEchoHedged\x12$.solo60.example.v1.EchoHedgedRequest\x1a%.solo60.example.v1.EchoHedgedResponse\"\"\x90\x02\x01\xe2\xa9\x1d\x1b\n\x02\x08\x02\x1a\x07\n\x05\x10\x80\xe1\xeb\x17\"\x0c\x65xample.echo\x12\x7f\n\rEchoSheddable\x12\'.solo60.example.v1.EchoSheddableRequest\x1a(.solo60.example.v1.EchoSheddableResponse\"\x1b\x90\x02\x01\xe2\xa9\x1d\x14\n\x02\x08\x02\"\x0c\x65xample.echo0\x01\x12\xb1\x01\n\x0e\x45\x63hoDeprecated\x12(.solo60.example.v1.EchoDeprecatedRequest\x1a).solo60.example.v1.EchoDeprecatedResponse\"J\x88\x02\x01\x90\x02\x01\xe2\xa9\x1d@\n\x02\x08\x02\"\x0c\x65xample.echoR,\n\x06\x08\x80\xb1\xef\x86\x07\x12\"solo60.example.v1.EchoService/Echo\x12|\n\x0c\x45\x63hoCritical\x12&.solo60.example.v1.EchoCriticalRequest\x1a\'.solo60.example.v1.EchoCriticalResponse\"\x1b\x90\x02\x01\xe2\xa9\x1d\x14\n\x02\x08\x02\"\x0c\x65xample.echo0\x03\x12t\n\x08\x45\x63hoMany\x12\".solo60.example.v1.EchoManyRequest\x1a#.solo60.example.v1.EchoManyResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x05\"\x0c\x65xample.echob\x02\x08\x01\x30\x01\x12z\n\nEchoJoined\x12$.solo60.example.v1.EchoJoinedRequest\x1a%.solo60.example.v1.EchoJoinedResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x05\"\x0c\x65xample.echob\x02\x08\x01(\x01\x12v\n\x08\x45\x63hoEach\x12\".solo60.example.v1.EchoEachRequest\x1a#.solo60.example.v1.EchoEachResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x05\"\x0c\x65xample.echob\x02\x08\x01(\x01\x30\x01\x12\x61\n\x04Keep\x12\x1e.solo60.example.v1.KeepRequest\x1a\x1f.solo60.example.v1.KeepResponse\"\x18\xe2\xa9\x1d\x14\n\x02\x08\x02\"\x0c\x65xample.keep8\x01\x12\x83\x01\n\x07OnHeard\x12!.solo60.example.v1.OnHeardRequest\x1a\".solo60.example.v1.OnHeardResponse\"1\xe2\xa9\x1d-\n\x02\x08\x02\"\x0c\x65xample.keep8\x01j\x17solo60.example.v1.Heard\x12j\n\x07Promise\x12!.solo60.example.v1.PromiseRequest\x1a\".solo60.example.v1.PromiseResponse\"\x18\xe2\xa9\x1d\x14\n\x02\x08\x02\"\x0c\x65xample.echoX\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -79,6 +80,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ECHOEACHRESPONSE'].fields_by_name['text']._serialized_options = b'\272H\004r\002\020\001'
   _globals['_KEEPREQUEST'].fields_by_name['text']._loaded_options = None
   _globals['_KEEPREQUEST'].fields_by_name['text']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_ONHEARDREQUEST'].fields_by_name['event']._loaded_options = None
+  _globals['_ONHEARDREQUEST'].fields_by_name['event']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ECHOSERVICE'].methods_by_name['Echo']._loaded_options = None
   _globals['_ECHOSERVICE'].methods_by_name['Echo']._serialized_options = b'\220\002\001\342\251\035)\n\002\010\002\022\002\010\003\"\014example.echo*\r\t\000\000\000\000\200\204.A\020\300\204=J\002\255\002'
   _globals['_ECHOSERVICE'].methods_by_name['EchoLimited']._loaded_options = None
@@ -101,56 +104,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ECHOSERVICE'].methods_by_name['EchoEach']._serialized_options = b'\220\002\001\342\251\035\026\n\002\010\005\"\014example.echob\002\010\001'
   _globals['_ECHOSERVICE'].methods_by_name['Keep']._loaded_options = None
   _globals['_ECHOSERVICE'].methods_by_name['Keep']._serialized_options = b'\342\251\035\024\n\002\010\002\"\014example.keep8\001'
+  _globals['_ECHOSERVICE'].methods_by_name['OnHeard']._loaded_options = None
+  _globals['_ECHOSERVICE'].methods_by_name['OnHeard']._serialized_options = b'\342\251\035-\n\002\010\002\"\014example.keep8\001j\027solo60.example.v1.Heard'
   _globals['_ECHOSERVICE'].methods_by_name['Promise']._loaded_options = None
   _globals['_ECHOSERVICE'].methods_by_name['Promise']._serialized_options = b'\342\251\035\024\n\002\010\002\"\014example.echoX\001'
-  _globals['_ECHOREQUEST']._serialized_start=174
-  _globals['_ECHOREQUEST']._serialized_end=307
-  _globals['_ECHORESPONSE']._serialized_start=310
-  _globals['_ECHORESPONSE']._serialized_end=472
-  _globals['_ECHOLIMITEDREQUEST']._serialized_start=474
-  _globals['_ECHOLIMITEDREQUEST']._serialized_end=523
-  _globals['_ECHOLIMITEDRESPONSE']._serialized_start=525
-  _globals['_ECHOLIMITEDRESPONSE']._serialized_end=575
-  _globals['_ECHOLIMITEDBYTEXTREQUEST']._serialized_start=577
-  _globals['_ECHOLIMITEDBYTEXTREQUEST']._serialized_end=632
-  _globals['_ECHOLIMITEDBYTEXTRESPONSE']._serialized_start=634
-  _globals['_ECHOLIMITEDBYTEXTRESPONSE']._serialized_end=690
-  _globals['_ECHOHEDGEDREQUEST']._serialized_start=692
-  _globals['_ECHOHEDGEDREQUEST']._serialized_end=740
-  _globals['_ECHOHEDGEDRESPONSE']._serialized_start=742
-  _globals['_ECHOHEDGEDRESPONSE']._serialized_end=791
-  _globals['_ECHOSHEDDABLEREQUEST']._serialized_start=793
-  _globals['_ECHOSHEDDABLEREQUEST']._serialized_end=844
-  _globals['_ECHOSHEDDABLERESPONSE']._serialized_start=846
-  _globals['_ECHOSHEDDABLERESPONSE']._serialized_end=898
-  _globals['_ECHOCRITICALREQUEST']._serialized_start=900
-  _globals['_ECHOCRITICALREQUEST']._serialized_end=950
-  _globals['_ECHOCRITICALRESPONSE']._serialized_start=952
-  _globals['_ECHOCRITICALRESPONSE']._serialized_end=1003
-  _globals['_ECHODEPRECATEDREQUEST']._serialized_start=1005
-  _globals['_ECHODEPRECATEDREQUEST']._serialized_end=1057
-  _globals['_ECHODEPRECATEDRESPONSE']._serialized_start=1059
-  _globals['_ECHODEPRECATEDRESPONSE']._serialized_end=1112
-  _globals['_ECHOMANYREQUEST']._serialized_start=1114
-  _globals['_ECHOMANYREQUEST']._serialized_end=1196
-  _globals['_ECHOMANYRESPONSE']._serialized_start=1198
-  _globals['_ECHOMANYRESPONSE']._serialized_end=1245
-  _globals['_ECHOJOINEDREQUEST']._serialized_start=1247
-  _globals['_ECHOJOINEDREQUEST']._serialized_end=1295
-  _globals['_ECHOJOINEDRESPONSE']._serialized_start=1297
-  _globals['_ECHOJOINEDRESPONSE']._serialized_end=1337
-  _globals['_ECHOEACHREQUEST']._serialized_start=1339
-  _globals['_ECHOEACHREQUEST']._serialized_end=1385
-  _globals['_ECHOEACHRESPONSE']._serialized_start=1387
-  _globals['_ECHOEACHRESPONSE']._serialized_end=1434
-  _globals['_KEEPREQUEST']._serialized_start=1436
-  _globals['_KEEPREQUEST']._serialized_end=1478
-  _globals['_KEEPRESPONSE']._serialized_start=1480
-  _globals['_KEEPRESPONSE']._serialized_end=1535
-  _globals['_PROMISEREQUEST']._serialized_start=1537
-  _globals['_PROMISEREQUEST']._serialized_end=1553
-  _globals['_PROMISERESPONSE']._serialized_start=1555
-  _globals['_PROMISERESPONSE']._serialized_end=1572
-  _globals['_ECHOSERVICE']._serialized_start=1575
-  _globals['_ECHOSERVICE']._serialized_end=3136
+  _globals['_ECHOREQUEST']._serialized_start=206
+  _globals['_ECHOREQUEST']._serialized_end=339
+  _globals['_ECHORESPONSE']._serialized_start=342
+  _globals['_ECHORESPONSE']._serialized_end=504
+  _globals['_ECHOLIMITEDREQUEST']._serialized_start=506
+  _globals['_ECHOLIMITEDREQUEST']._serialized_end=555
+  _globals['_ECHOLIMITEDRESPONSE']._serialized_start=557
+  _globals['_ECHOLIMITEDRESPONSE']._serialized_end=607
+  _globals['_ECHOLIMITEDBYTEXTREQUEST']._serialized_start=609
+  _globals['_ECHOLIMITEDBYTEXTREQUEST']._serialized_end=664
+  _globals['_ECHOLIMITEDBYTEXTRESPONSE']._serialized_start=666
+  _globals['_ECHOLIMITEDBYTEXTRESPONSE']._serialized_end=722
+  _globals['_ECHOHEDGEDREQUEST']._serialized_start=724
+  _globals['_ECHOHEDGEDREQUEST']._serialized_end=772
+  _globals['_ECHOHEDGEDRESPONSE']._serialized_start=774
+  _globals['_ECHOHEDGEDRESPONSE']._serialized_end=823
+  _globals['_ECHOSHEDDABLEREQUEST']._serialized_start=825
+  _globals['_ECHOSHEDDABLEREQUEST']._serialized_end=876
+  _globals['_ECHOSHEDDABLERESPONSE']._serialized_start=878
+  _globals['_ECHOSHEDDABLERESPONSE']._serialized_end=930
+  _globals['_ECHOCRITICALREQUEST']._serialized_start=932
+  _globals['_ECHOCRITICALREQUEST']._serialized_end=982
+  _globals['_ECHOCRITICALRESPONSE']._serialized_start=984
+  _globals['_ECHOCRITICALRESPONSE']._serialized_end=1035
+  _globals['_ECHODEPRECATEDREQUEST']._serialized_start=1037
+  _globals['_ECHODEPRECATEDREQUEST']._serialized_end=1089
+  _globals['_ECHODEPRECATEDRESPONSE']._serialized_start=1091
+  _globals['_ECHODEPRECATEDRESPONSE']._serialized_end=1144
+  _globals['_ECHOMANYREQUEST']._serialized_start=1146
+  _globals['_ECHOMANYREQUEST']._serialized_end=1228
+  _globals['_ECHOMANYRESPONSE']._serialized_start=1230
+  _globals['_ECHOMANYRESPONSE']._serialized_end=1277
+  _globals['_ECHOJOINEDREQUEST']._serialized_start=1279
+  _globals['_ECHOJOINEDREQUEST']._serialized_end=1327
+  _globals['_ECHOJOINEDRESPONSE']._serialized_start=1329
+  _globals['_ECHOJOINEDRESPONSE']._serialized_end=1369
+  _globals['_ECHOEACHREQUEST']._serialized_start=1371
+  _globals['_ECHOEACHREQUEST']._serialized_end=1417
+  _globals['_ECHOEACHRESPONSE']._serialized_start=1419
+  _globals['_ECHOEACHRESPONSE']._serialized_end=1466
+  _globals['_KEEPREQUEST']._serialized_start=1468
+  _globals['_KEEPREQUEST']._serialized_end=1510
+  _globals['_KEEPRESPONSE']._serialized_start=1512
+  _globals['_KEEPRESPONSE']._serialized_end=1567
+  _globals['_ONHEARDREQUEST']._serialized_start=1569
+  _globals['_ONHEARDREQUEST']._serialized_end=1641
+  _globals['_ONHEARDRESPONSE']._serialized_start=1643
+  _globals['_ONHEARDRESPONSE']._serialized_end=1660
+  _globals['_PROMISEREQUEST']._serialized_start=1662
+  _globals['_PROMISEREQUEST']._serialized_end=1678
+  _globals['_PROMISERESPONSE']._serialized_start=1680
+  _globals['_PROMISERESPONSE']._serialized_end=1697
+  _globals['_ECHOSERVICE']._serialized_start=1700
+  _globals['_ECHOSERVICE']._serialized_end=3395
 # @@protoc_insertion_point(module_scope)

@@ -90,6 +90,11 @@ class EchoServiceStub:
                 request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.KeepRequest.SerializeToString,
                 response_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.KeepResponse.FromString,
                 _registered_method=True)
+        self.OnHeard = channel.unary_unary(
+                '/solo60.example.v1.EchoService/OnHeard',
+                request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.OnHeardRequest.SerializeToString,
+                response_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.OnHeardResponse.FromString,
+                _registered_method=True)
         self.Promise = channel.unary_unary(
                 '/solo60.example.v1.EchoService/Promise',
                 request_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.PromiseRequest.SerializeToString,
@@ -178,6 +183,13 @@ class EchoServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OnHeard(self, request, context):
+        """Is told of all that is heard.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Promise(self, request, context):
         """Promised, not built.
         """
@@ -242,6 +254,11 @@ def add_EchoServiceServicer_to_server(servicer, server):
                     servicer.Keep,
                     request_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.KeepRequest.FromString,
                     response_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.KeepResponse.SerializeToString,
+            ),
+            'OnHeard': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnHeard,
+                    request_deserializer=solo60_dot_example_dot_v1_dot_echo__pb2.OnHeardRequest.FromString,
+                    response_serializer=solo60_dot_example_dot_v1_dot_echo__pb2.OnHeardResponse.SerializeToString,
             ),
             'Promise': grpc.unary_unary_rpc_method_handler(
                     servicer.Promise,
@@ -547,6 +564,33 @@ class EchoService:
             '/solo60.example.v1.EchoService/Keep',
             solo60_dot_example_dot_v1_dot_echo__pb2.KeepRequest.SerializeToString,
             solo60_dot_example_dot_v1_dot_echo__pb2.KeepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnHeard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.example.v1.EchoService/OnHeard',
+            solo60_dot_example_dot_v1_dot_echo__pb2.OnHeardRequest.SerializeToString,
+            solo60_dot_example_dot_v1_dot_echo__pb2.OnHeardResponse.FromString,
             options,
             channel_credentials,
             insecure,

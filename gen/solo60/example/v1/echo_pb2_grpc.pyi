@@ -65,6 +65,8 @@ class EchoServiceStub:
     """Many messages in, each said back at once."""
     Keep: _grpc.UnaryUnaryMultiCallable[_echo_pb2.KeepRequest, _echo_pb2.KeepResponse]
     """Keeps a message, once for each idempotency key."""
+    OnHeard: _grpc.UnaryUnaryMultiCallable[_echo_pb2.OnHeardRequest, _echo_pb2.OnHeardResponse]
+    """Is told of all that is heard."""
     Promise: _grpc.UnaryUnaryMultiCallable[_echo_pb2.PromiseRequest, _echo_pb2.PromiseResponse]
     """Promised, not built."""
 
@@ -97,6 +99,8 @@ class EchoServiceAsyncStub(EchoServiceStub):
     """Many messages in, each said back at once."""
     Keep: _aio.UnaryUnaryMultiCallable[_echo_pb2.KeepRequest, _echo_pb2.KeepResponse]  # type: ignore[assignment]
     """Keeps a message, once for each idempotency key."""
+    OnHeard: _aio.UnaryUnaryMultiCallable[_echo_pb2.OnHeardRequest, _echo_pb2.OnHeardResponse]  # type: ignore[assignment]
+    """Is told of all that is heard."""
     Promise: _aio.UnaryUnaryMultiCallable[_echo_pb2.PromiseRequest, _echo_pb2.PromiseResponse]  # type: ignore[assignment]
     """Promised, not built."""
 
@@ -191,6 +195,14 @@ class EchoServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_echo_pb2.KeepResponse, _abc.Awaitable[_echo_pb2.KeepResponse]]:
         """Keeps a message, once for each idempotency key."""
+
+    @_abc_1.abstractmethod
+    def OnHeard(
+        self,
+        request: _echo_pb2.OnHeardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_echo_pb2.OnHeardResponse, _abc.Awaitable[_echo_pb2.OnHeardResponse]]:
+        """Is told of all that is heard."""
 
     @_abc_1.abstractmethod
     def Promise(

@@ -100,12 +100,19 @@ class MethodPolicy(_message.Message):
     DEPRECATION_FIELD_NUMBER: _builtins.int
     CONTRACT_ONLY_FIELD_NUMBER: _builtins.int
     IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    SUBSCRIBES_TO_FIELD_NUMBER: _builtins.int
+    CALLS_LATER_FIELD_NUMBER: _builtins.int
     criticality: Global___Criticality.ValueType
     """What is given up first when the server has more work than it can finish. Default: CRITICALITY_NORMAL."""
     idempotency: Global___Idempotency.ValueType
     """Whether the call needs an idempotency key. Default: none is read."""
     contract_only: _builtins.bool
     """The contract is agreed upon, but no service answers it yet: calls get UNIMPLEMENTED, and docs and health say so."""
+    subscribes_to: _builtins.str
+    """The event, as "package.Message", with each of which this method is called: its request has a field `event` of that
+    type. Events come at least once, those of one aggregate in the order of their publication, with an idempotency key
+    that is the same in every repetition. Allowed only where repeating is safe. Empty: it is no subscription.
+    """
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
         """The longest a call may take, over all its attempts. The client sends it as the call's deadline unless less time is
@@ -153,6 +160,13 @@ class MethodPolicy(_message.Message):
         DEADLINE_EXCEEDED. Allowed for streams alone, above 0 s and at most the deadline. Absent: the deadline alone.
         """
 
+    @_builtins.property
+    def calls_later(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Every method that serving this one may leave to the outbox, as "package.Service/Method". Nobody waits for such a
+        call, so no deadline has to fit into another; the scopes of the service's own API key follow from these too. Allowed
+        only for unary methods that are safe to repeat.
+        """
+
     def __init__(
         self,
         *,
@@ -168,10 +182,12 @@ class MethodPolicy(_message.Message):
         deprecation: Global___Deprecation | None = ...,
         contract_only: _builtins.bool = ...,
         idle_timeout: _duration_pb2.Duration | None = ...,
+        subscribes_to: _builtins.str = ...,
+        calls_later: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "deprecation", b"deprecation", "hedge", b"hedge", "idle_timeout", b"idle_timeout", "rate_limit", b"rate_limit", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "contract_only", b"contract_only", "criticality", b"criticality", "deadline", b"deadline", "deprecation", b"deprecation", "errors", b"errors", "hedge", b"hedge", "idempotency", b"idempotency", "idle_timeout", b"idle_timeout", "rate_limit", b"rate_limit", "retry", b"retry", "scopes", b"scopes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "calls_later", b"calls_later", "contract_only", b"contract_only", "criticality", b"criticality", "deadline", b"deadline", "deprecation", b"deprecation", "errors", b"errors", "hedge", b"hedge", "idempotency", b"idempotency", "idle_timeout", b"idle_timeout", "rate_limit", b"rate_limit", "retry", b"retry", "scopes", b"scopes", "subscribes_to", b"subscribes_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -282,6 +298,30 @@ class RateLimit(_message.Message):
 Global___RateLimit: _TypeAlias = RateLimit  # noqa: Y015
 
 @_typing.final
+class EventPolicy(_message.Message):
+    """How an event is published."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGGREGATE_KEY_FIELD_NUMBER: _builtins.int
+    aggregate_key: _builtins.str
+    """The field, a string, that names what the event happened to, such as "session_id": events of one value reach each
+    subscriber in the order of their publication. Empty: in any order.
+    """
+    def __init__(
+        self,
+        *,
+        aggregate_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_key", b"aggregate_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventPolicy: _TypeAlias = EventPolicy  # noqa: Y015
+
+@_typing.final
 class Deprecation(_message.Message):
     """How a method leaves."""
 
@@ -311,7 +351,12 @@ Global___Deprecation: _TypeAlias = Deprecation  # noqa: Y015
 
 POLICY_FIELD_NUMBER: _builtins.int
 PII_FIELD_NUMBER: _builtins.int
+EVENT_FIELD_NUMBER: _builtins.int
 policy: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___MethodPolicy]
 """How the mesh treats every call of this method. Required on each method of each Solo60 service."""
 pii: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """The field holds personal data or a secret: logs, spans, error details, recordings and examples never show its value."""
+event: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___EventPolicy]
+"""The message is an event: it says what has happened in the service whose package it is in, and is published by that
+service through its outbox to every method that subscribes to it.
+"""

@@ -1,0 +1,68 @@
+"""Outbox metrics: how much waits and for how long, what is given up, and what became of every delivery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from mesh.outbox.message import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client import CollectorRegistry
+
+_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+
+
+class OutboxMetrics:
+    """The metrics of the outboxes of one process, by destination."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        by = ("destination",)
+        self._pending = Gauge("outbox_pending", "Messages to be delivered.", by, registry=registry)
+        self._dead = Gauge("outbox_dead_letters", "Messages given up.", by, registry=registry)
+        self._oldest = Gauge(
+            "outbox_oldest_pending_seconds", "How long the oldest message has been due.", by, registry=registry
+        )
+        self._attempts = Counter(
+            "outbox_deliveries",
+            "Attempts to deliver, by what became of the message.",
+            (*by, "status"),
+            registry=registry,
+        )
+        self._delay = Histogram(
+            "outbox_delivery_delay_seconds",
+            "From the moment a message was due until its receiver had answered.",
+            by,
+            registry=registry,
+            buckets=_BUCKETS_S,
+        )
+
+    def attempted(self, destination: str, status: Status, delay_s: float) -> None:
+        """Count an attempt: the message is then delivered, dead, or pending still."""
+        self._attempts.labels(destination, status).inc()
+        if status is Status.DELIVERED:
+            self._delay.labels(destination).observe(delay_s)
+
+    def show_backlog(self, backlog: Iterable[tuple[str, Status, int, float]]) -> None:
+        """Show what waits and what is given up, by destination, status, number and age of the oldest."""
+        for gauge in (self._pending, self._dead, self._oldest):
+            gauge.clear()
+        for destination, status, depth, oldest_s in backlog:
+            (self._pending if status is Status.PENDING else self._dead).labels(destination).set(depth)
+            if status is Status.PENDING:
+                self._oldest.labels(destination).set(oldest_s)
+
+
+_by_registry: WeakKeyDictionary[CollectorRegistry, OutboxMetrics] = WeakKeyDictionary()
+
+
+def outbox_metrics(registry: CollectorRegistry) -> OutboxMetrics:
+    """Return the metrics that `registry` shows."""
+    metrics = _by_registry.get(registry)
+    if metrics is None:
+        metrics = _by_registry[registry] = OutboxMetrics(registry)
+    return metrics

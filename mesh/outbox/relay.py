@@ -1,0 +1,249 @@
+"""The relay: takes what is due from an outbox and delivers it, many at once, in order within an aggregate.
+
+It dies of nothing: what it leaves undone, by whatever accident, another relay or its own next turn takes up when the
+lease is over. Any number of relays may serve one outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from mesh.outbox.message import Status, Verdict
+from mesh.outbox.retry import Rests, is_not_now, judge
+from mesh.outbox.store import LEASE
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+
+    from mesh.outbox.message import Message
+    from mesh.outbox.metrics import OutboxMetrics
+    from mesh.outbox.store import OutboxStore
+    from mesh.outbox.transport import Transport
+
+# Deliveries under way at once, and runs that are leased: enough that none of the two waits for the other.
+CONCURRENCY = 32
+MOST_RUNS = 128
+# How late a message may be of which nobody was notified.
+POLL_S = 1.0
+RENEW_INTERVAL_S = LEASE.total_seconds() / 3
+FORGET_INTERVAL_S = 60.0
+BACKLOG_INTERVAL_S = 5.0
+PAUSE_AFTER_TROUBLE_S = 0.2
+STOP_PATIENCE_S = 5.0
+
+_log = structlog.stdlib.get_logger("solo60.outbox")
+
+
+class Relay:
+    """Delivers what lies in `store` over `transport`; `rng` spreads the pauses, `clock` is monotonic, in seconds."""
+
+    def __init__(
+        self,
+        store: OutboxStore,
+        transport: Transport,
+        metrics: OutboxMetrics,
+        rng: random.Random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._transport = transport
+        self._metrics = metrics
+        self._rng = rng
+        self._clock = clock
+        self._holder = uuid.uuid4()
+        self._rests = Rests(rng)
+        self._runs: set[asyncio.Task[None]] = set()
+        self._free = asyncio.Semaphore(CONCURRENCY)
+        self._woken = asyncio.Event()
+        self._verdicts: list[tuple[Message, Verdict]] = []
+        self._has_verdicts = asyncio.Event()
+        # Settling and renewing touch the same rows, and must not wait for each other within the database.
+        self._writing = asyncio.Lock()
+        self._renewed_at = clock()
+        self._is_stopping = False
+        self.dead_letters: dict[str, int] = {}
+
+    def wake(self) -> None:
+        """Look for due messages now: some have been written."""
+        self._woken.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Deliver for the time of the context; then let deliveries under way finish, for 5 s at most."""
+        taking = asyncio.create_task(self._take_for_ever())
+        others = [
+            asyncio.create_task(self._settle_for_ever()),
+            asyncio.create_task(self._repeat(self._renew, RENEW_INTERVAL_S)),
+            asyncio.create_task(self._repeat(self._forget, FORGET_INTERVAL_S)),
+            asyncio.create_task(self._repeat(self._show_backlog, BACKLOG_INTERVAL_S)),
+        ]
+        try:
+            yield
+        finally:
+            self._is_stopping = True
+            self.wake()
+            await taking
+            await self._finish_runs()
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others)
+            await self._settle()
+
+    async def _finish_runs(self) -> None:
+        if self._runs:
+            _, late = await asyncio.wait(self._runs, timeout=STOP_PATIENCE_S)
+            for run in late:
+                run.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    async def _take_for_ever(self) -> None:
+        while not self._is_stopping:
+            self._woken.clear()
+            if len(self._runs) > MOST_RUNS // 2 or not await self._take():
+                await self._wait_for_work()
+
+    async def _take(self) -> bool:
+        """Claim what is due, and begin to deliver it; False where nothing was."""
+        claimed_at = self._clock()
+        try:
+            runs = await self._store.claim(
+                self._holder, MOST_RUNS - len(self._runs), resting=self._rests.resting(claimed_at)
+            )
+        except Exception as error:  # noqa: BLE001 - the database may be back at the next look
+            _log.warning("cannot look for due messages", error=type(error).__name__)
+            return False
+        for run in runs:
+            task = asyncio.create_task(self._deliver_run(run, claimed_at))
+            self._runs.add(task)
+            task.add_done_callback(self._end_run)
+        return bool(runs)
+
+    def _end_run(self, run: asyncio.Task[None]) -> None:
+        self._runs.discard(run)
+        if len(self._runs) == MOST_RUNS // 2:
+            self.wake()
+
+    async def _wait_for_work(self) -> None:
+        waits_s = [POLL_S]
+        rest_s = self._rests.next_end_s(self._clock())
+        if rest_s is not None:
+            waits_s.append(rest_s)
+        if not self._woken.is_set() and len(self._runs) <= MOST_RUNS // 2:
+            with suppress(Exception):  # the next look says what is wrong
+                due_s = await self._store.next_due_s()
+                if due_s is not None and due_s > 0:
+                    waits_s.append(due_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(waits_s)):
+                await self._woken.wait()
+
+    async def _deliver_run(self, run: Sequence[Message], claimed_at: float) -> None:
+        """Deliver one message after another; what follows one that failed waits for it."""
+        for position, message in enumerate(run):
+            verdict = None
+            async with self._free:
+                if self._may_deliver(message, claimed_at):
+                    verdict = await self._attempt(message)
+            if verdict is None or verdict.status is Status.PENDING:
+                pause_s = verdict.pause_s if verdict else 0.0
+                given_back = run[position + 1 :] if verdict else run[position:]
+                self._note([(message, verdict)] if verdict else [])
+                self._note([(each, Verdict(Status.PENDING, each.attempts, pause_s=pause_s)) for each in given_back])
+                return
+            self._note([(message, verdict)])
+
+    def _may_deliver(self, message: Message, claimed_at: float) -> bool:
+        now = self._clock()
+        is_leased = now < max(claimed_at, self._renewed_at) + LEASE.total_seconds()
+        return is_leased and not self._is_stopping and not self._rests.is_resting(message.destination, now)
+
+    async def _attempt(self, message: Message) -> Verdict:
+        began = self._clock()
+        try:
+            await self._transport.deliver(message)
+        except asyncio.CancelledError:
+            return Verdict(Status.PENDING, message.attempts)  # only when the relay stops: somebody else delivers it
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is judged
+            verdict = judge(message, error, self._rng)
+            if is_not_now(error):
+                self._rests.failed(message.destination, error, self._clock())
+            else:
+                self._rests.answered(message.destination)
+                self._tell_of_failure(message, verdict)
+        else:
+            verdict = Verdict(Status.DELIVERED, message.attempts)
+            self._rests.answered(message.destination)
+        self._metrics.attempted(message.destination, verdict.status, message.age_s + self._clock() - began)
+        return verdict
+
+    def _tell_of_failure(self, message: Message, verdict: Verdict) -> None:
+        tell = _log.error if verdict.status is Status.DEAD else _log.warning
+        tell(
+            "message given up" if verdict.status is Status.DEAD else "message not delivered",
+            message_id=str(message.message_id),
+            destination=message.destination,
+            attempts=verdict.attempts,
+            error=verdict.error,
+            correlation_id=message.correlation_id,
+        )
+
+    def _note(self, verdicts: list[tuple[Message, Verdict]]) -> None:
+        if verdicts:
+            self._verdicts += verdicts
+            self._has_verdicts.set()
+
+    async def _settle_for_ever(self) -> None:
+        while True:
+            await self._has_verdicts.wait()
+            self._has_verdicts.clear()
+            if not await self._settle():
+                await asyncio.sleep(PAUSE_AFTER_TROUBLE_S)
+
+    async def _settle(self) -> bool:
+        """Record all verdicts since the last time in one statement; keep them where that fails."""
+        verdicts, self._verdicts = self._verdicts, []
+        if not verdicts:
+            return True
+        try:
+            async with self._writing:
+                await self._store.settle(self._holder, verdicts)
+        except asyncio.CancelledError:
+            self._verdicts = verdicts + self._verdicts
+            raise
+        except Exception as error:  # noqa: BLE001 - until it succeeds, or the leases run out
+            _log.warning("deliveries not recorded yet", count=len(verdicts), error=type(error).__name__)
+            self._verdicts = verdicts + self._verdicts
+            self._has_verdicts.set()
+            return False
+        self.wake()  # what follows in an order may be due now
+        return True
+
+    async def _renew(self) -> None:
+        began = self._clock()
+        async with self._writing:
+            await self._store.renew(self._holder)
+        self._renewed_at = began
+
+    async def _forget(self) -> None:
+        await self._store.forget_delivered()
+
+    async def _show_backlog(self) -> None:
+        backlog = await self._store.backlog()
+        self._metrics.show_backlog(backlog)
+        self.dead_letters = {destination: depth for destination, status, depth, _ in backlog if status is Status.DEAD}
+
+    async def _repeat(self, work: Callable[[], Coroutine[None, None, None]], interval_s: float) -> None:
+        while True:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - the next time is another chance
+                _log.warning("outbox not tended", error=type(error).__name__)
+            await asyncio.sleep(interval_s)

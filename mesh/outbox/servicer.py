@@ -1,0 +1,121 @@
+"""The outbox's own RPCs, which every service with an outbox serves: to look at its messages and to mend them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import orjson
+
+from contracts.method import find_method
+from contracts.policy import ContractError
+from interceptors.redaction import redacted
+from mesh.idempotency import keyed_call
+from mesh.outbox.message import Status
+from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, unknown_page_token
+from solo60.mesh.v1 import outbox_pb2 as pb
+from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceServicer
+
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+    from mesh.outbox.message import StoredMessage
+    from mesh.outbox.relay import Relay
+    from mesh.outbox.store import OutboxStore
+
+
+class OutboxServicer(OutboxServiceServicer):
+    """Answers for the outbox in `store`, and wakes `relay` where something is due again."""
+
+    def __init__(self, store: OutboxStore, relay: Relay) -> None:
+        self._store = store
+        self._relay = relay
+
+    async def ListMessages(
+        self,
+        request: pb.ListMessagesRequest,
+        context: ServicerContext[pb.ListMessagesRequest, pb.ListMessagesResponse],
+    ) -> pb.ListMessagesResponse:
+        page_size = request.page_size or DEFAULT_PAGE_SIZE
+        found = await self._store.list(
+            _status_of(request.status), request.destination or None, page_size + 1, before=_mark(request.page_token)
+        )
+        messages, next_page_token = cut_page(found, page_size, lambda last: str(last.message.sequence))
+        return pb.ListMessagesResponse(messages=map(_shown, messages), next_page_token=next_page_token)
+
+    async def GetMessage(
+        self,
+        request: pb.GetMessageRequest,
+        context: ServicerContext[pb.GetMessageRequest, pb.GetMessageResponse],
+    ) -> pb.GetMessageResponse:
+        stored = await self._store.find(UUID(request.message_id))
+        return pb.GetMessageResponse(message=_shown(stored), payload_json=_payload_of(stored))
+
+    async def RetryMessage(
+        self,
+        request: pb.RetryMessageRequest,
+        context: ServicerContext[pb.RetryMessageRequest, pb.RetryMessageResponse],
+    ) -> pb.RetryMessageResponse:
+        stored = await self._store.retry(UUID(request.message_id))
+        self._relay.wake()
+        return pb.RetryMessageResponse(message=_shown(stored))
+
+    async def DropMessage(
+        self,
+        request: pb.DropMessageRequest,
+        context: ServicerContext[pb.DropMessageRequest, pb.DropMessageResponse],
+    ) -> pb.DropMessageResponse:
+        return pb.DropMessageResponse(message=_shown(await self._store.drop(UUID(request.message_id))))
+
+    async def ReplayMessage(
+        self,
+        request: pb.ReplayMessageRequest,
+        context: ServicerContext[pb.ReplayMessageRequest, pb.ReplayMessageResponse],
+    ) -> pb.ReplayMessageResponse:
+        message_id = UUID(request.message_id)
+        # The same call with the same key finds the message that it made before.
+        new_id = uuid.uuid5(message_id, f"{keyed_call().caller}/{keyed_call().idempotency_key}")
+        return pb.ReplayMessageResponse(message=_shown(await self._store.replay(message_id, new_id)))
+
+
+def _status_of(value: pb.OutboxStatus.ValueType) -> Status | None:
+    return Status[pb.OutboxStatus.Name(value).removeprefix("OUTBOX_STATUS_")] if value else None
+
+
+def _mark(page_token: str) -> int | None:
+    if not page_token:
+        return None
+    if not (page_token.isascii() and page_token.isdecimal()):
+        raise unknown_page_token()
+    return int(page_token)
+
+
+def _payload_of(stored: StoredMessage) -> str:
+    """Return the request as JSON; of one whose contract is not known here any more, nothing."""
+    try:
+        request_type = find_method(f"/{stored.message.destination}").request_type
+    except ContractError:
+        return ""
+    return orjson.dumps(redacted(request_type.FromString(stored.message.payload))).decode()
+
+
+def _shown(stored: StoredMessage) -> pb.OutboxMessage:
+    message = stored.message
+    shown = pb.OutboxMessage(
+        message_id=str(message.message_id),
+        destination=message.destination,
+        event=message.event,
+        aggregate_key=message.aggregate_key or "",
+        status=pb.OutboxStatus.Value(f"OUTBOX_STATUS_{stored.status.name}"),
+        attempts=message.attempts,
+        last_error=stored.last_error,
+        correlation_id=message.correlation_id,
+        trace_id=message.traceparent.partition("-")[2].partition("-")[0],
+    )
+    shown.create_time.FromDatetime(stored.create_time)
+    if stored.due_time is not None:
+        shown.due_time.FromDatetime(stored.due_time)
+    if stored.settle_time is not None:
+        shown.settle_time.FromDatetime(stored.settle_time)
+    return shown

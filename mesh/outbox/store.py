@@ -1,0 +1,263 @@
+"""The outbox in PostgreSQL: messages are claimed by one relay at a time, under a lease, and settled by who holds it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from contracts.errors import OutboxMessageNotFound, OutboxMessagePending, OutboxMessageSettled
+from mesh.outbox.message import Message, Status, StoredMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from uuid import UUID
+
+    import asyncpg
+
+    from mesh.database import Database
+    from mesh.outbox.message import Verdict
+
+# A lease is renewed three times before it runs out.
+LEASE = timedelta(seconds=30)
+# What is delivered can be looked at and replayed for so long; its payload may hold what is personal.
+KEPT_FOR = timedelta(days=1)
+FORGOTTEN_AT_ONCE = 1_000
+# Messages of one aggregate that one relay takes at a time.
+LONGEST_RUN = 20
+
+# A message heads its lane when nothing pending of its aggregate was written before it. Who has locked the head may take
+# those that follow: nobody else can, as long as the head is pending.
+_CLAIM = """
+    with heads as materialized (
+        select message_id, destination, aggregate_key, sequence
+        from outbox as m
+        where status = 'pending' and due_time <= now() and destination <> all($3::text[])
+            and (aggregate_key is null or not exists (
+                select from outbox as earlier
+                where earlier.status = 'pending' and earlier.destination = m.destination
+                    and earlier.aggregate_key = m.aggregate_key and earlier.sequence < m.sequence
+            ))
+        order by due_time limit $2 for update skip locked
+    ), claimed as (
+        select message_id from heads
+        union all
+        select follower.message_id from heads cross join lateral (
+            select message_id from outbox as later
+            where later.status = 'pending' and later.destination = heads.destination
+                and later.aggregate_key = heads.aggregate_key and later.sequence > heads.sequence
+            order by later.sequence limit $4
+        ) as follower
+        where heads.aggregate_key is not null
+    )
+    update outbox as m set lease_holder = $1, due_time = now() + $5::interval
+    from claimed where m.message_id = claimed.message_id and m.status = 'pending'
+    returning m.message_id, destination, payload, event, aggregate_key, correlation_id, traceparent, attempts,
+        m.sequence, extract(epoch from now() - deliver_time)::float8 as age_s
+"""
+_SETTLE = """
+    update outbox as m set
+        status = line.status,
+        attempts = line.attempts,
+        last_error = coalesce(nullif(line.error, ''), m.last_error),
+        due_time = case line.status when 'pending' then now() + line.pause_s * interval '1 second' end,
+        settle_time = case when line.status <> 'pending' then now() end,
+        lease_holder = null
+    from unnest($2::uuid[], $3::text[], $4::int[], $5::text[], $6::float8[])
+        as line (message_id, status, attempts, error, pause_s)
+    where m.message_id = line.message_id and m.lease_holder = $1
+"""
+_RENEW = "update outbox set due_time = now() + $2::interval where status = 'pending' and lease_holder = $1"
+_FORGET = """
+    delete from outbox where message_id in (
+        select message_id from outbox where status = 'delivered' and settle_time < now() - $1::interval
+        order by settle_time limit $2 for update skip locked
+    )
+"""
+_NEXT_DUE = "select extract(epoch from min(due_time) - now())::float8 from outbox where status = 'pending'"
+_RECEIVE = """
+    insert into outbox
+        (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent)
+    select * from unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[])
+    on conflict do nothing
+"""
+_LIST = """
+    select * from outbox
+    where ($1::text is null or status = $1) and ($2::text is null or destination = $2)
+        and ($3::bigint is null or sequence < $3)
+    order by sequence desc limit $4
+"""
+_FIND = "select * from outbox where message_id = $1"
+_LOCK = "select * from outbox where message_id = $1 for update"
+_RETRY = """
+    update outbox set status = 'pending', attempts = 0, due_time = now(), settle_time = null, lease_holder = null,
+        deliver_time = now(), sequence = nextval(pg_get_serial_sequence('outbox', 'sequence'))
+    where message_id = $1 returning *
+"""
+_REPLAY = """
+    insert into outbox (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent)
+    select $2, destination, payload, event, aggregate_key, correlation_id, traceparent
+    from outbox where message_id = $1
+    on conflict (message_id) do nothing
+"""
+_BACKLOG = """
+    select destination, status, count(*) as depth,
+        greatest(extract(epoch from now() - min(deliver_time)), 0)::float8 as oldest_s
+    from outbox where status in ('pending', 'dead') group by destination, status
+"""
+
+
+class OutboxStore:
+    """The outbox of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def exists(self) -> bool:
+        """Whether this database has an outbox."""
+        async with self._database.connection() as connection:
+            return bool(await connection.fetchval("select to_regclass('outbox') is not null"))
+
+    async def claim(self, holder: UUID, limit: int, *, resting: Collection[str] = ()) -> list[list[Message]]:
+        """Lease what is due to `holder`, and return it in runs whose messages are to be delivered one after another.
+
+        A run is one message, or the next ones of an aggregate; there are at most `limit` runs. `resting` are
+        destinations that are left alone now.
+        """
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_CLAIM, holder, limit, list(resting), LONGEST_RUN - 1, LEASE)
+        return _runs(map(_message, rows))
+
+    async def settle(self, holder: UUID, verdicts: Iterable[tuple[Message, Verdict]]) -> None:
+        """Record what became of messages; of those whose lease `holder` has lost, nothing is recorded."""
+        pairs = list(verdicts)
+        async with self._database.connection() as connection:
+            await connection.execute(
+                _SETTLE,
+                holder,
+                [message.message_id for message, _ in pairs],
+                [verdict.status for _, verdict in pairs],
+                [verdict.attempts for _, verdict in pairs],
+                [verdict.error[:500] for _, verdict in pairs],
+                [verdict.pause_s for _, verdict in pairs],
+            )
+
+    async def renew(self, holder: UUID) -> None:
+        """Begin anew the leases that `holder` has."""
+        async with self._database.connection() as connection:
+            await connection.execute(_RENEW, holder, LEASE)
+
+    async def next_due_s(self) -> float | None:
+        """Return in how many seconds the next message is due, below 0 where one is already; None where none will be."""
+        async with self._database.connection() as connection:
+            due_s: float | None = await connection.fetchval(_NEXT_DUE)
+        return due_s
+
+    async def forget_delivered(self, older_than: timedelta = KEPT_FOR) -> int:
+        """Delete what was delivered before that time, and return how much that was."""
+        forgotten = 0
+        while True:
+            async with self._database.transaction() as connection:
+                status = await connection.execute(_FORGET, older_than, FORGOTTEN_AT_ONCE)
+            count = int(status.removeprefix("DELETE "))
+            forgotten += count
+            if count < FORGOTTEN_AT_ONCE:
+                return forgotten
+
+    async def receive(self, messages: Sequence[Message]) -> None:
+        """Store messages that came from other outboxes, in their order; those that came before are not stored again."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                _RECEIVE,
+                [each.message_id for each in messages],
+                [each.destination for each in messages],
+                [each.payload for each in messages],
+                [each.event for each in messages],
+                [each.aggregate_key for each in messages],
+                [each.correlation_id for each in messages],
+                [each.traceparent for each in messages],
+            )
+
+    async def backlog(self) -> list[tuple[str, Status, int, float]]:
+        """Return destination, status, number and age of the oldest in seconds of what is pending and what is dead."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_BACKLOG)
+        return [(row["destination"], Status(row["status"]), row["depth"], row["oldest_s"]) for row in rows]
+
+    async def list(
+        self, status: Status | None, destination: str | None, limit: int, *, before: int | None
+    ) -> list[StoredMessage]:
+        """Return messages, the newest first: the first ones, or those before that sequence."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_LIST, status, destination, before, limit)
+        return [_stored(row) for row in rows]
+
+    async def find(self, message_id: UUID) -> StoredMessage:
+        """Return one message; raise OutboxMessageNotFound."""
+        async with self._database.connection() as connection:
+            return _stored(await connection.fetchrow(_FIND, message_id))
+
+    async def retry(self, message_id: UUID) -> StoredMessage:
+        """Make a message due at once, its attempts forgotten; raise OutboxMessageNotFound or OutboxMessageSettled."""
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(_LOCK, message_id)
+            _refuse_settled(row)
+            return _stored(await connection.fetchrow(_RETRY, message_id))
+
+    async def drop(self, message_id: UUID) -> StoredMessage:
+        """Delete a message that is not delivered; raise OutboxMessageNotFound or OutboxMessageSettled."""
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(_LOCK, message_id)
+            _refuse_settled(row)
+            await connection.execute("delete from outbox where message_id = $1", message_id)
+            return _stored(row)
+
+    async def replay(self, message_id: UUID, new_id: UUID) -> StoredMessage:
+        """Add a delivered message once more under another id, once; raise OutboxMessageNotFound or -Pending."""
+        async with self._database.transaction() as connection:
+            if _stored(await connection.fetchrow(_FIND, message_id)).status is not Status.DELIVERED:
+                raise OutboxMessagePending
+            await connection.execute(_REPLAY, message_id, new_id)
+            return _stored(await connection.fetchrow(_FIND, new_id))
+
+
+def _runs(messages: Iterable[Message]) -> list[list[Message]]:
+    """Put the messages of one lane together, in their order."""
+    in_order = sorted(messages, key=lambda each: each.sequence)
+    alone = [[each] for each in in_order if each.lane is None]
+    lanes: dict[tuple[str, str], list[Message]] = {}
+    for each in in_order:
+        if each.lane is not None:
+            lanes.setdefault(each.lane, []).append(each)
+    return [*alone, *lanes.values()]
+
+
+def _refuse_settled(row: asyncpg.Record | None) -> None:
+    if row is not None and (row["status"] == Status.DELIVERED or row["lease_holder"] is not None):
+        raise OutboxMessageSettled
+
+
+def _message(row: asyncpg.Record) -> Message:
+    return Message(**dict(row))
+
+
+def _stored(row: asyncpg.Record | None) -> StoredMessage:
+    if row is None:
+        raise OutboxMessageNotFound
+    return StoredMessage(
+        message=Message(
+            message_id=row["message_id"],
+            destination=row["destination"],
+            payload=row["payload"],
+            event=row["event"],
+            aggregate_key=row["aggregate_key"],
+            correlation_id=row["correlation_id"],
+            traceparent=row["traceparent"],
+            attempts=row["attempts"],
+            sequence=row["sequence"],
+        ),
+        status=Status(row["status"]),
+        last_error=row["last_error"],
+        create_time=row["create_time"],
+        due_time=row["due_time"],
+        settle_time=row["settle_time"],
+    )

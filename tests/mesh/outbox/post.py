@@ -1,0 +1,84 @@
+"""A post for one test: an outbox in a database of its own, relays on it, and an echo server that they deliver to."""
+
+from __future__ import annotations
+
+import random
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from mesh.database import Database
+from mesh.idempotency import IDEMPOTENCY_KEYS
+from mesh.outbox import publish
+from mesh.outbox.metrics import OutboxMetrics
+from mesh.outbox.relay import Relay
+from mesh.outbox.schema import OUTBOX
+from mesh.outbox.store import OutboxStore
+from mesh.outbox.transport import DirectTransport
+from solo60.example.v1.events_pb2 import Heard
+from tests.support.eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.outbox.transport import Transport
+    from tests.support.echo_server import EchoServer
+
+MAKE_LEDGER = "create table ledger (number int primary key)"
+
+
+class Post:
+    """An outbox, and an echo server at the other end."""
+
+    def __init__(self, url: str, database: Database, echo: EchoServer) -> None:
+        self.url = url
+        self.database = database
+        self.store = OutboxStore(database)
+        self.echo = echo
+        self.registry = CollectorRegistry()
+        self.metrics = OutboxMetrics(self.registry)
+        channel = echo.channel()
+        self.transport: Transport = DirectTransport(lambda _service: channel)
+
+    @classmethod
+    @asynccontextmanager
+    async def on(cls, url: str, echo: EchoServer) -> AsyncIterator[Post]:
+        """Make the tables in an empty database."""
+        async with AsyncExitStack() as stack:
+            database = await Database.connect(url)
+            stack.push_async_callback(database.close)
+            async with database.transaction() as connection:
+                await connection.execute(OUTBOX + IDEMPOTENCY_KEYS + MAKE_LEDGER)
+            yield cls(url, database, echo)
+
+    def relay(self, transport: Transport | None = None, seed: int = 1) -> Relay:
+        """Make a relay, which nobody notifies: whoever writes wakes it, or it looks by itself."""
+        rng = random.Random(seed)  # noqa: S311 - it spreads pauses
+        return Relay(self.store, transport or self.transport, self.metrics, rng)
+
+    async def say(self, text: str, place: str = "here") -> None:
+        """Publish an event in a transaction of its own."""
+        async with self.database.transaction() as connection:
+            await publish(connection, Heard(text=text, place=place))
+
+    async def count(self, status: str) -> int:
+        """Count the messages that have come so far."""
+        async with self.database.connection() as connection:
+            return int(await connection.fetchval("select count(*) from outbox where status = $1", status))
+
+    async def until_nothing_pends(self) -> None:
+        """Wait until every message is delivered or dead."""
+
+        async def is_empty() -> bool:
+            return await self.count("pending") == 0
+
+        await eventually(is_empty)
+
+    def heard(self, place: str = "here") -> list[str]:
+        """Return what was heard in a place, without the repetitions that a receiver drops."""
+        seen: dict[str, str] = {}
+        for at, text, key in self.echo.servicer.heard:
+            if at == place:
+                seen.setdefault(key, text)
+        return list(seen.values())
