@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[Any]
 
-APPLICATION_NAME = "solo60 notifications"
 CONNECT_TIMEOUT_S = 10.0
 # A connection whose other end vanished without a word is found out when it is asked something.
 ASK_INTERVAL_S = 10.0
@@ -57,7 +56,7 @@ async def _listen_for_ever(url: str, channel: str, hear: Callable[[str], None], 
 async def _listen(url: str, channel: str, hear: Callable[[str], None], missed: Callable[[], None]) -> None:
     """Listen until the connection is lost."""
     connection: Connection = await asyncpg.connect(
-        url, timeout=CONNECT_TIMEOUT_S, server_settings={"application_name": APPLICATION_NAME}
+        url, timeout=CONNECT_TIMEOUT_S, server_settings={"application_name": f"solo60 listening to {channel}"}
     )
     lost = asyncio.Event()
     try:

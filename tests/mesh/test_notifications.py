@@ -55,7 +55,7 @@ async def test_a_lost_connection_is_replaced_and_the_gap_is_told(
             await execute(
                 empty_database_url,
                 "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where datname = current_database() and application_name = 'solo60 notifications'",
+                " where datname = current_database() and application_name = 'solo60 listening to news'",
             )
         assert await next_of(heard) == "missed?"
 

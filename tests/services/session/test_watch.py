@@ -144,7 +144,7 @@ async def test_a_change_made_while_nobody_listened_is_told_later(town: Town) -> 
         await connection.execute("lock table sessions in exclusive mode")
         killed = await connection.fetchval(
             "select count(pg_terminate_backend(pid)) from pg_stat_activity"
-            " where datname = current_database() and application_name = 'solo60 notifications'"
+            " where datname = current_database() and application_name = 'solo60 listening to availability'"
         )
     await town.booked(order(member, gym))
 
@@ -192,6 +192,6 @@ async def listeners(town: Town) -> int:
         return int(
             await connection.fetchval(
                 "select count(*) from pg_stat_activity"
-                " where datname = current_database() and application_name = 'solo60 notifications'"
+                " where datname = current_database() and application_name = 'solo60 listening to availability'"
             )
         )
