@@ -29,7 +29,7 @@ MAX_BACKOFF_S = 900.0
 GIVE_UP_AFTER_S = KEPT_FOR.total_seconds() - 86_400.0
 
 FIRST_REST_S = 0.1
-MAX_REST_S = 10.0
+MAX_REST_S = 5.0
 
 # The receiver, or the way to it, is not there now.
 NOT_NOW = frozenset(
@@ -104,7 +104,7 @@ class Rests:
         self._rests: dict[str, _Rest] = {}
 
     def failed(self, destination: str, error: Exception, now: float) -> None:
-        """Leave a destination alone for as long as it says, and else twice as long each time, up to 10 s."""
+        """Leave a destination alone for as long as it says, and else twice as long each time, up to 5 s."""
         if isinstance(error, RequestInProgress) or self.is_resting(destination, now):
             return  # about one message alone; or a call that was under way when the rest began
         rest = self._rests.setdefault(destination, _Rest(now, 0))

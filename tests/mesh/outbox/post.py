@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from solo60.example.v1.events_pb2 import Heard
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from mesh.outbox.transport import Transport
     from tests.support.echo_server import EchoServer
@@ -52,25 +53,37 @@ class Post:
                 await connection.execute(OUTBOX + IDEMPOTENCY_KEYS + MAKE_LEDGER)
             yield cls(url, database, echo)
 
-    def relay(self, transport: Transport | None = None, seed: int = 1) -> Relay:
+    def relay(
+        self, transport: Transport | None = None, seed: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> Relay:
         """Make a relay, which nobody notifies: whoever writes wakes it, or it looks by itself."""
         rng = random.Random(seed)  # noqa: S311 - it spreads pauses
-        return Relay(self.store, transport or self.transport, self.metrics, rng)
+        return Relay(self.store, transport or self.transport, self.metrics, rng, clock)
 
     async def say(self, text: str, place: str = "here") -> None:
         """Publish an event in a transaction of its own."""
         async with self.database.transaction() as connection:
             await publish(connection, Heard(text=text, place=place))
 
+    async def hurry(self, relay: Relay) -> None:
+        """Make all that waits for another attempt due now."""
+        async with self.database.connection() as connection:
+            await connection.execute(
+                "update outbox set due_time = now() where status = 'pending' and lease_holder is null"
+            )
+        relay.wake()
+
     async def count(self, status: str) -> int:
         """Count the messages that have come so far."""
         async with self.database.connection() as connection:
             return int(await connection.fetchval("select count(*) from outbox where status = $1", status))
 
-    async def until_nothing_pends(self) -> None:
-        """Wait until every message is delivered or dead."""
+    async def until_nothing_pends(self, *, hurrying: Relay | None = None) -> None:
+        """Wait until every message is delivered or dead; `hurrying` makes no pauses between its attempts."""
 
         async def is_empty() -> bool:
+            if hurrying is not None:
+                await self.hurry(hurrying)
             return await self.count("pending") == 0
 
         await eventually(is_empty)
