@@ -90,7 +90,7 @@ _FIND = "select * from outbox where message_id = $1"
 _LOCK = "select * from outbox where message_id = $1 for update"
 _RETRY = """
     update outbox set status = 'pending', attempts = 0, due_time = now(), settle_time = null, lease_holder = null,
-        deliver_time = now(), sequence = nextval(pg_get_serial_sequence('outbox', 'sequence'))
+        deliver_time = now(), sequence = default
     where message_id = $1 returning *
 """
 _REPLAY = """

@@ -19,6 +19,7 @@ from mesh.outbox.store import OutboxStore
 from mesh.outbox.transport import DirectTransport
 from solo60.example.v1.events_pb2 import Heard
 from tests.support.eventually import eventually
+from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -67,7 +68,7 @@ class Post:
 
     async def hurry(self, relay: Relay) -> None:
         """Make all that waits for another attempt due now."""
-        async with self.database.connection() as connection:
+        async with connection_to(self.url) as connection:
             await connection.execute(
                 "update outbox set due_time = now() where status = 'pending' and lease_holder is null"
             )
@@ -75,7 +76,7 @@ class Post:
 
     async def count(self, status: str) -> int:
         """Count the messages that have come so far."""
-        async with self.database.connection() as connection:
+        async with connection_to(self.url) as connection:
             return int(await connection.fetchval("select count(*) from outbox where status = $1", status))
 
     async def until_nothing_pends(self, *, hurrying: Relay | None = None) -> None:
