@@ -12,7 +12,7 @@ from cli.screen import JsonFlag, out, print_json, remarks
 from contracts.method import methods_of
 from contracts.services import SERVICES
 from mesh.config import SERVICE_NAMES, Settings, load_settings
-from mesh.health_probe import SERVING, UNREACHABLE, probe_of, troubled_breakers
+from mesh.health_probe import SERVING, UNREACHABLE, probe_of, troubles_of
 from mesh.local_keys import OPERATOR
 
 Report = dict[str, dict[str, object]]
@@ -26,7 +26,7 @@ def health(*, as_json: JsonFlag = False) -> None:
         print_json(report)
     else:
         out.print(health_table(report))
-        for line in breaker_lines(report):
+        for line in trouble_lines(report):
             out.print(line, style="yellow", markup=False)
         if all(entry["status"] == UNREACHABLE for entry in report.values()):
             remarks.print("Nobody answers: `make run` starts the mesh.")
@@ -35,9 +35,10 @@ def health(*, as_json: JsonFlag = False) -> None:
 
 
 async def health_of_all(settings: Settings) -> Report:
-    """Return status and address of each service, and where it is so, that it is not implemented, and its "breakers".
+    """Return status and address of each service, and where it is so, that it is not implemented, and what troubles it.
 
-    These are the circuit breakers of its calls that are not closed: "open" or "half-open" by the method's full name.
+    "breakers" are the circuit breakers of its calls that are not closed, "open" or "half-open" by the method's full
+    name; "dead_letters" are the methods for which messages of its outbox were given up.
     """
     entries = await asyncio.gather(*(_entry_of(settings, name) for name in SERVICE_NAMES))
     return dict(zip(SERVICE_NAMES, entries, strict=True))
@@ -58,13 +59,19 @@ def health_table(report: Report) -> Table:
     return table
 
 
-def breaker_lines(report: Report) -> list[str]:
-    """Return a line for each circuit breaker that is not closed."""
-    return [
+def trouble_lines(report: Report) -> list[str]:
+    """Return a line for each circuit breaker that is not closed, and for each method with dead letters."""
+    breakers = [
         f"{name}: breaker {state}: {method}"
         for name, entry in report.items()
         for method, state in cast("dict[str, str]", entry.get("breakers", {})).items()
     ]
+    dead_letters = [
+        f"{name}: dead letters: {method} (solo60 outbox list {name} --dead)"
+        for name, entry in report.items()
+        for method in cast("list[str]", entry.get("dead_letters", []))
+    ]
+    return breakers + dead_letters
 
 
 async def _entry_of(settings: Settings, name: str) -> dict[str, object]:
@@ -75,6 +82,8 @@ async def _entry_of(settings: Settings, name: str) -> dict[str, object]:
     entry: dict[str, object] = {"status": status, "address": settings.listen_address_of(name)}
     if is_contract_only(name):
         entry["implemented"] = False
-    if status != UNREACHABLE and (breakers := await troubled_breakers(settings.url_of(name), key=key)):
-        entry["breakers"] = breakers
+    if status != UNREACHABLE:
+        troubles = await troubles_of(settings.url_of(name), key=key)
+        found = {"breakers": dict(troubles.breakers), "dead_letters": list(troubles.dead_letters)}
+        entry |= {trouble: methods for trouble, methods in found.items() if methods}
     return entry

@@ -13,6 +13,7 @@ from cli.health import health
 from cli.inbox import inbox
 from cli.keys import keys
 from cli.migrate import migrate
+from cli.outbox import outbox
 from cli.screen import CommandError, print_service_error, remarks
 from cli.trace import trace
 from cli.up import up
@@ -38,6 +39,7 @@ for verb in (up, health, call, inbox, trace, migrate):
 app.command("explain")(explain_method)
 app.add_typer(demo, name="demo")
 app.add_typer(keys, name="keys")
+app.add_typer(outbox, name="outbox")
 
 
 def main() -> NoReturn:

@@ -44,11 +44,13 @@ _List = health_pb2.HealthListResponse  # type: ignore[attr-defined]
 # A breaker's state, as the health of what is called through it.
 BREAKER_PREFIX = "breaker/"
 STATUS_OF_BREAKER = {"open": _NOT_SERVING, "half-open": _UNKNOWN}
+# That messages for a destination were given up, as the health of that destination's deliveries.
+DEAD_LETTERS_PREFIX = "dead-letters/"
 
 _log = structlog.stdlib.get_logger("solo60.health")
 
 
-def _no_breakers() -> dict[str, str]:
+def _none() -> dict[str, Any]:
     return {}
 
 
@@ -56,13 +58,20 @@ class Health:
     """What this process says about itself, overall ("") and under the full name of its service.
 
     `breakers` tells the state of each circuit breaker by name; those that are not closed are listed as
-    "breaker/<name>".
+    "breaker/<name>". `dead_letters` tells how many messages were given up by their destination, which is listed as
+    "dead-letters/<destination>".
     """
 
-    def __init__(self, service: str, breakers: Callable[[], Mapping[str, str]] = _no_breakers) -> None:
+    def __init__(
+        self,
+        service: str,
+        breakers: Callable[[], Mapping[str, str]] = _none,
+        dead_letters: Callable[[], Mapping[str, int]] = _none,
+    ) -> None:
         self.servicer = _Servicer(self)
         self._service = service
         self._breakers = breakers
+        self._dead_letters = dead_letters
         self._statuses = {LIVENESS: _SERVING, service: _NOT_SERVING}
         self._serving: bool | None = None
         self._is_stopping = False
@@ -94,14 +103,15 @@ class Health:
         return self._statuses.get(name)
 
     def all_statuses(self) -> dict[str, int]:
-        """Return all that is said, and the breakers that are not closed."""
+        """Return all that is said, the breakers that are not closed, and where messages were given up."""
         states = self._breakers()
         troubled = {
             BREAKER_PREFIX + name: STATUS_OF_BREAKER[state]
             for name, state in states.items()
             if state in STATUS_OF_BREAKER
         }
-        return {**self._statuses, **troubled}
+        given_up = {DEAD_LETTERS_PREFIX + destination: _NOT_SERVING for destination in self._dead_letters()}
+        return {**self._statuses, **troubled, **given_up}
 
     async def watch(self, name: str) -> AsyncIterator[int]:
         """Yield what is said of `name`, now and at every change; raise Unavailable when watches are over."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from interceptors.api_key import API_KEY
-from mesh.health import BREAKER_PREFIX, STATUS_OF_BREAKER
+from mesh.health import BREAKER_PREFIX, DEAD_LETTERS_PREFIX, STATUS_OF_BREAKER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     Probe = Callable[[], Awaitable[str]]
 
@@ -56,24 +57,39 @@ async def probe_of(address: str, service: str, *, key: str = "") -> AsyncIterato
         yield probe
 
 
-async def troubled_breakers(address: str, *, key: str = "") -> dict[str, str]:
-    """Return "open" or "half-open" for each method whose circuit breaker is not closed in the server at `address`.
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """What troubles a server that may be SERVING all the same; methods are those that it calls, by their full names.
 
-    The methods are those it calls, by their full names. Of a server that does not answer there is none.
+    `breakers` is "open" or "half-open" for each method whose circuit breaker is not closed; `dead_letters` are the
+    methods for which messages of its outbox were given up.
     """
+
+    breakers: Mapping[str, str] = field(default_factory=dict)
+    dead_letters: Sequence[str] = ()
+
+
+async def troubles_of(address: str, *, key: str = "") -> Troubles:
+    """Return what troubles the server at `address`; of one that does not answer, nothing is known."""
     metadata = ((API_KEY, key),) if key else ()
     async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
         ask = channel.unary_unary(LIST_PATH, _ListRequest.SerializeToString, _ListResponse.FromString)
         try:
             answer = await ask(_ListRequest(), timeout=PATIENCE_S, metadata=metadata)
         except grpc.aio.AioRpcError:
-            return {}
+            return Troubles()
     state_of = {status: state for state, status in STATUS_OF_BREAKER.items()}
-    return {
-        name.removeprefix(BREAKER_PREFIX): state_of[entry.status]
-        for name, entry in sorted(answer.statuses.items())
-        if name.startswith(BREAKER_PREFIX) and entry.status in state_of
-    }
+    listed = sorted(answer.statuses.items())
+    return Troubles(
+        breakers={
+            name.removeprefix(BREAKER_PREFIX): state_of[entry.status]
+            for name, entry in listed
+            if name.startswith(BREAKER_PREFIX) and entry.status in state_of
+        },
+        dead_letters=[
+            name.removeprefix(DEAD_LETTERS_PREFIX) for name, _ in listed if name.startswith(DEAD_LETTERS_PREFIX)
+        ],
+    )
 
 
 def _meaning_of(code: grpc.StatusCode) -> str:

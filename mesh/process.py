@@ -103,7 +103,7 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         runtime = Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=stopping)
         servicer = await stack.enter_async_context(service.open(runtime))
         outbox = await stack.enter_async_context(outbox_served(runtime))
-        health = Health(service.descriptor.full_name, channels.breakers.states)
+        health = Health(service.descriptor.full_name, channels.breakers.states, outbox.dead_letters if outbox else dict)
         interceptors = server_interceptors(settings, accepted_keys(settings))
         server = MeshServer(service, servicer, health, interceptors, settings.engine, outbox)
         await server.start(address)

@@ -18,6 +18,8 @@ from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceServicer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from grpc.aio import ServicerContext
 
     from mesh.outbox.message import StoredMessage
@@ -31,6 +33,10 @@ class OutboxServicer(OutboxServiceServicer):
     def __init__(self, store: OutboxStore, relay: Relay) -> None:
         self._store = store
         self._relay = relay
+
+    def dead_letters(self) -> Mapping[str, int]:
+        """Return how many messages were given up, by their destination, as they were counted last."""
+        return self._relay.dead_letters
 
     async def ListMessages(
         self,

@@ -64,6 +64,15 @@ async def test_breakers_that_are_not_closed_are_listed() -> None:
     assert listed == {"": "SERVING", GYMS: "SERVING", "breaker/user": "NOT_SERVING", "breaker/auth": "UNKNOWN"}
 
 
+async def test_given_up_messages_are_listed_by_their_destination() -> None:
+    """Part 7: dead letters show in health, and do not make a service unready."""
+    health = Health(GYMS, dead_letters=lambda: {"a.B/C": 2})
+    await health.say(serving=True)
+
+    listed = {name: HealthCheckResponse.ServingStatus.Name(status) for name, status in health.all_statuses().items()}
+    assert listed == {"": "SERVING", GYMS: "SERVING", "dead-letters/a.B/C": "NOT_SERVING"}
+
+
 async def test_a_watch_sees_every_change_and_ends_with_the_process() -> None:
     """S5: without an end a server that stops would wait for it all of its grace."""
     health = Health(GYMS)

@@ -25,7 +25,7 @@ from mesh.process import serving
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
     from interceptors.keyring import KeyRecord
@@ -41,7 +41,10 @@ FOR_TESTS = {"deadline_factor": DEADLINE_FACTOR, "drain_wait_s": 0.0, **NO_SHEDD
 
 
 class Serve(Protocol):
-    """Starts services for one test; settings by field name override the defaults."""
+    """Starts services for one test; settings by field name override the defaults.
+
+    `extra_scopes` are what the key of a service may do beyond what its contract says.
+    """
 
     async def __call__(self, *services: Service, **settings: Any) -> MeshForTests:  # noqa: ANN401 - any setting
         """Start `services` and return the mesh they make."""
@@ -50,7 +53,8 @@ class Serve(Protocol):
 class MeshForTests:
     """Running services, the keys to call them with, and their databases."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:  # noqa: ANN401 - any setting
+    def __init__(self, folder: Path, extra_scopes: Mapping[str, Iterable[str]] | None = None, **settings: Any) -> None:  # noqa: ANN401 - any setting
+        self._extra_scopes = extra_scopes or {}
         self.keys = {caller: mint_key("test") for caller in (*SERVICE_NAMES, OPERATOR)}
         self.keyring_path = folder / "keyring.json"
         self.write_keyring(self._records())
@@ -66,11 +70,14 @@ class MeshForTests:
         self._running: dict[str, AsyncExitStack] = {}
         self._databases: dict[str, Database] = {}
 
-    def stub(self, stub_type: StubClass[Stub], caller: str = OPERATOR) -> Stub:
-        """Return a stub with the key of `caller`: a service has the scopes its calls need, "operator" has all."""
+    def stub(self, stub_type: StubClass[Stub], caller: str = OPERATOR, at: str = "") -> Stub:
+        """Return a stub with the key of `caller`: a service has the scopes its calls need, "operator" has all.
+
+        `at` names the service to ask, where each serves the contract.
+        """
         if caller not in self._channels:
             self._channels[caller] = Channels(self.settings, lambda: self.keys[caller])
-        return self._channels[caller].stub(stub_type)
+        return self._channels[caller].stub(stub_type, at)
 
     def database(self, name: str) -> Database:
         """Return the database of a service, to look into it."""
@@ -101,7 +108,10 @@ class MeshForTests:
             await self.stop(name)
 
     def _records(self) -> list[KeyRecord]:
-        return [record_of_key(key, caller, default_scopes(caller) or ()) for caller, key in self.keys.items()]
+        return [
+            record_of_key(key, caller, {*(default_scopes(caller) or ()), *self._extra_scopes.get(caller, ())})
+            for caller, key in self.keys.items()
+        ]
 
 
 @pytest.fixture

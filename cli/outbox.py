@@ -1,0 +1,184 @@
+"""`solo60 outbox`: what services have left to be delivered, and what to do about what could not be."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from rich.table import Table
+
+from cli.operator import operator_channels, operator_settings
+from cli.screen import CommandError, JsonFlag, out, print_json, remarks
+from contracts.errors import Unimplemented
+from mesh.config import SERVICE_NAMES
+from mesh.outbox.message import Status
+from solo60.mesh.v1 import outbox_pb2 as pb
+from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceAsyncStub
+
+Answer = TypeVar("Answer")
+
+ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="Whose outbox, such as session.")]
+MessageId = Annotated[str, typer.Argument(metavar="ID", help="As `solo60 outbox list` shows it.")]
+
+outbox = typer.Typer(help="Show, retry, drop and replay what services have left to be delivered.", no_args_is_help=True)
+
+
+@outbox.command(name="list")
+def list_messages(
+    service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", help="Default: all.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only those that have come so far.")] = None,
+    destination: Annotated[str, typer.Option(help='Only those for one method, "package.Service/Method".')] = "",
+    number: Annotated[int, typer.Option("-n", min=1, help="At most so many of each outbox, the newest.")] = 20,
+    *,
+    dead: Annotated[bool, typer.Option("--dead", help="Only dead letters: the same as --status dead.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """List messages, the newest first."""
+    wanted = pb.ListMessagesRequest(destination=destination)
+    if dead or status:
+        wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{(Status.DEAD if dead else status or '').upper()}")
+    names = SERVICE_NAMES if service is None else (_known(service),)
+    found = asyncio.run(_list_of_all(names, wanted, number, may_have_none=service is None))
+    if as_json:
+        print_json([{"service": name, **_as_dict(message)} for name, message in found])
+    elif found:
+        out.print(_table(found))
+    else:
+        remarks.print("There is nothing in it." if service else "There is nothing in any outbox.")
+
+
+@outbox.command()
+def show(service: ServiceName, message_id: MessageId, *, as_json: JsonFlag = False) -> None:
+    """Show one message with its request, personal data masked."""
+    answer = _ask(service, lambda stub: stub.GetMessage(pb.GetMessageRequest(message_id=message_id)))
+    facts = {**_as_dict(answer.message), "payload": answer.payload_json}
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        out.print(f"{name}: {value}", markup=False)
+
+
+@outbox.command()
+def retry(
+    service: ServiceName,
+    message_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Which one.")] = None,
+    *,
+    all_dead: Annotated[bool, typer.Option("--all", help="Every dead letter of this outbox.")] = False,
+) -> None:
+    """Deliver a dead letter again, now; its receiver does not repeat what it did before."""
+    if (message_id is None) is not all_dead:
+        raise CommandError("Name a message or say --all.")
+
+    async def retry_them(stub: OutboxServiceAsyncStub) -> int:
+        wanted = pb.ListMessagesRequest(status=pb.OUTBOX_STATUS_DEAD)
+        ids = [message_id] if message_id else [each.message_id async for each in _all(stub, wanted)]
+        for each in ids:
+            await stub.RetryMessage(pb.RetryMessageRequest(message_id=each))
+        return len(ids)
+
+    count = _ask(service, retry_them)
+    remarks.print(f"{count} message{'' if count == 1 else 's'} of {service} due now.")
+
+
+@outbox.command()
+def drop(service: ServiceName, message_id: MessageId) -> None:
+    """Delete a message that is not delivered, for good."""
+    _ask(service, lambda stub: stub.DropMessage(pb.DropMessageRequest(message_id=message_id)))
+    remarks.print(f"{message_id} is gone: it will never be delivered.", markup=False)
+
+
+@outbox.command()
+def replay(service: ServiceName, message_id: MessageId) -> None:
+    """Deliver a delivered message once more, as a new one: its receiver acts on it again. Print the new id."""
+    answer = _ask(service, lambda stub: stub.ReplayMessage(pb.ReplayMessageRequest(message_id=message_id)))
+    out.print(answer.message.message_id, markup=False)
+
+
+def _known(service: str) -> str:
+    if service not in SERVICE_NAMES:
+        raise CommandError(f'"{service}" is not a service; they are {", ".join(SERVICE_NAMES)}.')
+    return service
+
+
+def _ask(service: str, question: Callable[[OutboxServiceAsyncStub], Awaitable[Answer]]) -> Answer:
+    """Ask one service something about its outbox; raise CommandError where it has none."""
+
+    async def ask() -> Answer:
+        async with operator_channels(operator_settings()) as channels:
+            return await question(channels.stub(OutboxServiceStub, at=_known(service)))
+
+    try:
+        return asyncio.run(ask())
+    except Unimplemented:
+        raise CommandError(f"{service} has no outbox.") from None
+
+
+async def _list_of_all(
+    names: tuple[str, ...], wanted: pb.ListMessagesRequest, number: int, *, may_have_none: bool
+) -> list[tuple[str, pb.OutboxMessage]]:
+    """Return the newest messages of each outbox with the names of their services."""
+    found: list[tuple[str, pb.OutboxMessage]] = []
+    async with operator_channels(operator_settings()) as channels:
+        for name in names:
+            messages = _all(channels.stub(OutboxServiceStub, at=name), wanted)
+            try:
+                found += [(name, each) async for each in _first(messages, number)]
+            except Unimplemented:
+                if not may_have_none:
+                    raise CommandError(f"{name} has no outbox.") from None
+    return found
+
+
+async def _all(stub: OutboxServiceAsyncStub, wanted: pb.ListMessagesRequest) -> AsyncIterator[pb.OutboxMessage]:
+    """Yield every message of an outbox, page by page."""
+    request = pb.ListMessagesRequest()
+    request.CopyFrom(wanted)
+    while True:
+        page = await stub.ListMessages(request)
+        for message in page.messages:
+            yield message
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+async def _first(messages: AsyncIterator[pb.OutboxMessage], number: int) -> AsyncIterator[pb.OutboxMessage]:
+    async for message in messages:
+        yield message
+        number -= 1
+        if not number:
+            return
+
+
+def _as_dict(message: pb.OutboxMessage) -> dict[str, object]:
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def _table(found: list[tuple[str, pb.OutboxMessage]]) -> Table:
+    table = Table("service", "id", "to", "status", "attempts", "due or settled", "last error", box=None, pad_edge=False)
+    for name, message in found:
+        table.add_row(
+            name,
+            message.message_id,
+            message.destination.rpartition(".")[2],
+            pb.OutboxStatus.Name(message.status).removeprefix("OUTBOX_STATUS_"),
+            str(message.attempts),
+            _moment(message.due_time if message.HasField("due_time") else message.settle_time),
+            message.last_error,
+        )
+    return table
+
+
+def _moment(time: Timestamp) -> str:
+    return f"{time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,151 @@
+"""The admin RPC over a real service: session's outbox, with calls to a payment service that is there or not."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import REGISTRY
+
+from contracts.errors import InvalidRequest, OutboxMessageNotFound, OutboxMessageSettled, ScopeMissing
+from mesh.outbox import call_later
+from services.communication import app as communication
+from services.user import app as user
+from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
+from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
+from solo60.mesh.v1 import outbox_pb2 as pb
+from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
+from tests.support.eventually import eventually
+
+if TYPE_CHECKING:
+    from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceAsyncStub
+    from tests.support.serving import MeshForTests, Serve
+
+SEND = "solo60.communication.v1.CommunicationService/SendEmailAsync"
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
+
+
+class Office:
+    """The user service with an outbox to look into, from which mails go to the communication service."""
+
+    def __init__(self, mesh: MeshForTests) -> None:
+        self.mesh = mesh
+
+    @property
+    def outbox(self) -> OutboxServiceAsyncStub:
+        """What is tested."""
+        return self.mesh.stub(OutboxServiceStub, at="user")
+
+    async def write(self, template_key: str = "PASSWORD_CHANGED") -> None:
+        """Leave a mail to the user service's outbox."""
+        request = SendEmailAsyncRequest(
+            recipient=Recipient(email="ada@members.example"),
+            template_key=template_key,
+            variables={"member_name": "Ada Byron"},
+        )
+        send = self.mesh.stub(CommunicationServiceStub).SendEmailAsync
+        async with self.mesh.database("user").transaction() as connection:
+            await call_later(connection, send, request)
+
+    async def list(self, **wanted: object) -> list[pb.OutboxMessage]:
+        """Return what the outbox lists."""
+        return list((await self.outbox.ListMessages(pb.ListMessagesRequest(**wanted))).messages)  # type: ignore[arg-type]
+
+    async def settled(self, status: pb.OutboxStatus.ValueType) -> pb.OutboxMessage:
+        """Wait until the newest message has come so far, and return it."""
+
+        async def has_come_so_far() -> bool:
+            return (await self.list())[0].status == status
+
+        await eventually(has_come_so_far)
+        return (await self.list())[0]
+
+    async def mails(self) -> int:
+        """Count the mails that the communication service has taken."""
+        async with self.mesh.database("communication").connection() as connection:
+            return int(await connection.fetchval("select count(*) from messages"))
+
+
+@pytest.fixture
+async def office(serve: Serve) -> Office:
+    """Start both services; the user service's own key is entitled to send mail here."""
+    return Office(await serve(communication.SERVICE, user.SERVICE, extra_scopes={"user": ["communication.send"]}))
+
+
+async def test_a_message_is_shown_without_what_is_personal(office: Office) -> None:
+    """Part 7, S4: an operator sees what became of it, not to whom it goes."""
+    await office.write()
+    message = await office.settled(pb.OUTBOX_STATUS_DELIVERED)
+
+    answer = await office.outbox.GetMessage(pb.GetMessageRequest(message_id=message.message_id))
+
+    assert answer.message.destination == SEND
+    assert json.loads(answer.payload_json)["recipient"] == {"email": "***"}
+    assert json.loads(answer.payload_json)["template_key"] == "PASSWORD_CHANGED"
+    assert "ada@" not in str(answer)
+
+
+async def test_a_dead_letter_is_listed_seen_in_metrics_and_retried(office: Office) -> None:
+    """T-g6, part 7: what was given up stays to be seen and mended."""
+    await office.write(template_key="NO_SUCH_TEMPLATE")
+    message = await office.settled(pb.OUTBOX_STATUS_DEAD)
+    assert message.last_error.startswith("NOT_FOUND TEMPLATE_NOT_FOUND")
+    assert [each.message_id for each in await office.list(status=pb.OUTBOX_STATUS_DEAD)] == [message.message_id]
+    assert await office.list(status=pb.OUTBOX_STATUS_DEAD, destination="solo60.gym.v1.GymService/GetGym") == []
+
+    async def is_in_metrics() -> bool:
+        return REGISTRY.get_sample_value("outbox_dead_letters", {"destination": SEND}) == 1
+
+    await eventually(is_in_metrics)
+    retried = await office.outbox.RetryMessage(pb.RetryMessageRequest(message_id=message.message_id))
+    assert (retried.message.status, retried.message.attempts) == (pb.OUTBOX_STATUS_PENDING, 0)
+    await office.settled(pb.OUTBOX_STATUS_DEAD)
+
+
+async def test_a_replayed_message_is_acted_upon_again_once_for_each_call(office: Office) -> None:
+    """Part 7: a replay has an id of its own, so its receiver does not take it for a repetition."""
+    await office.write()
+    message = await office.settled(pb.OUTBOX_STATUS_DELIVERED)
+
+    request = pb.ReplayMessageRequest(message_id=message.message_id)
+    first, again = [
+        await office.outbox.ReplayMessage(request, metadata=(("idempotency-key", "replay-1"),)) for _ in range(2)
+    ]
+
+    assert first.message.message_id == again.message.message_id != message.message_id
+
+    async def has_come() -> bool:
+        return await office.mails() == 2
+
+    await eventually(has_come)
+
+
+async def test_what_is_delivered_cannot_be_dropped(office: Office) -> None:
+    """What has happened cannot be taken back."""
+    await office.write()
+    message = await office.settled(pb.OUTBOX_STATUS_DELIVERED)
+
+    with pytest.raises(OutboxMessageSettled):
+        await office.outbox.DropMessage(pb.DropMessageRequest(message_id=message.message_id))
+    with pytest.raises(OutboxMessageNotFound):
+        await office.outbox.DropMessage(pb.DropMessageRequest(message_id=UNKNOWN_ID))
+
+
+async def test_a_list_has_pages(office: Office) -> None:
+    """AIP-158: the newest first, and each message once."""
+    for _ in range(3):
+        await office.write(template_key="NO_SUCH_TEMPLATE")
+    first = await office.outbox.ListMessages(pb.ListMessagesRequest(page_size=2))
+    second = await office.outbox.ListMessages(pb.ListMessagesRequest(page_size=2, page_token=first.next_page_token))
+
+    assert (len(first.messages), len(second.messages), second.next_page_token) == (2, 1, "")
+    assert len({each.message_id for each in (*first.messages, *second.messages)}) == 3
+    with pytest.raises(InvalidRequest):
+        await office.outbox.ListMessages(pb.ListMessagesRequest(page_token="newest"))  # noqa: S106 - no secret
+
+
+async def test_only_who_may_operate_outboxes_sees_them(office: Office) -> None:
+    """Part 7: its own scope, which no service's key has."""
+    with pytest.raises(ScopeMissing):
+        await office.mesh.stub(OutboxServiceStub, caller="session", at="user").ListMessages(pb.ListMessagesRequest())
