@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-native test-fast check attack soak gen gen-check breaking fmt lint lock bench bench-quick bench-startup reset
+.PHONY: help setup run test test-native test-fast check attack soak gen gen-check breaking fmt lint lock bench bench-outbox bench-quick bench-startup reset
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ breaking: setup ## fail when a contract breaks its callers, compared with BASE (
 
 bench: .venv-bench/.ready ## compare with bare gRPC and other stacks on this machine, and write docs/performance.md; takes minutes
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench
+	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench.outbox
+
+bench-outbox: .venv-bench/.ready ## measure the outbox alone, beside Procrastinate, quickly; docs/performance.md stays as it is
+	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench.outbox --quick
 
 bench-quick: .venv-bench/.ready ## the same figures, less exact, in under 50 s; docs/performance.md stays as it is
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench --quick

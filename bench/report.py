@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ScreenTable
 
+from bench.page import fill_section, markdown_table
 from bench.targets import TARGETS, ratios_of, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from bench.measure import Table
-
-    Cells = Sequence[str]
+    from bench.page import Cells
 
 BASE = "bare_aio"
 HEADINGS = ("", "calls/s", "to bare", "p50 ms", "p99 ms", "server CPU µs/call", "refused")
@@ -64,23 +64,19 @@ def write_json(run: Run, path: Path) -> None:
 
 
 def write_page(run: Run, path: Path) -> None:
-    """Replace, in the page at `path`, what stands between `<!-- bench NAME -->` and `<!-- end -->`, by this run's."""
-    page = path.read_text(encoding="utf-8")
+    """Replace the sections of the page at `path` by this run's."""
     for name, text in _sections(run).items():
-        before, begin, rest = page.partition(f"<!-- bench {name} -->\n")
-        _, end, after = rest.partition("<!-- end -->")
-        page = f"{before}{begin}{text}\n{end}{after}"
-    path.write_text(page, encoding="utf-8")
+        fill_section(path, name, text)
 
 
 def _sections(run: Run) -> dict[str, str]:
     return {
         "machine": "\n".join(f"- {what}: {value}" for what, value in run.machine.items()),
-        "rows": _markdown(HEADINGS, _row_cells(run)) + _left_out(run),
-        "targets": _markdown(("calls per second of", "at least", "measured", ""), _target_cells(run)),
-        "policies": _markdown(("", *(f"{percent} % traced" for percent in run.policies)), _policy_cells(run)),
-        "client": _markdown(("", "calls/s", "client CPU µs/call"), _client_cells(run)),
-        "shares": _markdown(("", *run.shares), _share_cells(run)),
+        "rows": markdown_table(HEADINGS, _row_cells(run)) + _left_out(run),
+        "targets": markdown_table(("calls per second of", "at least", "measured", ""), _target_cells(run)),
+        "policies": markdown_table(("", *(f"{percent} % traced" for percent in run.policies)), _policy_cells(run)),
+        "client": markdown_table(("", "calls/s", "client CPU µs/call"), _client_cells(run)),
+        "shares": markdown_table(("", *run.shares), _share_cells(run)),
     }
 
 
@@ -157,8 +153,3 @@ def _share_cells(run: Run) -> list[Cells]:
             largest[part] = max(share, largest.get(part, 0))
     parts = sorted((part for part in largest if largest[part] >= LEAST_SHARE), key=lambda part: -largest[part])
     return [(part, *(f"{shares.get(part, 0):.1%}" for shares in run.shares.values())) for part in parts]
-
-
-def _markdown(headings: Cells, rows: Iterable[Cells]) -> str:
-    ruler = ["---", *("---:" for _ in headings[1:])]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, ruler, *rows))

@@ -80,12 +80,13 @@ def _fastapi(name: str, label: str, *options: str) -> Row:
     )
 
 
+def our_row(engine: str, percent: int) -> Row:
+    """Return our whole chain on an engine, with so many of 100 traces recorded."""
+    return _ours(f"{engine}_{percent}", f"full chain on {engine}, {percent} % traced", engine, str(percent))
+
+
 def _our_rows() -> list[Row]:
-    rows = [
-        _ours(f"{engine}_{percent}", f"full chain on {engine}, {percent} % traced", engine, str(percent))
-        for engine in ("grpcio", "native")
-        for percent in SAMPLED_PERCENT
-    ]
+    rows = [our_row(engine, percent) for engine in ("grpcio", "native") for percent in SAMPLED_PERCENT]
     encoded = "full chain on native, 100 % traced and encoded as OTLP"
     return [*rows, _ours("native_100_otlp", encoded, "native", "100", "PORT", "otlp")]
 
