@@ -103,6 +103,10 @@ class _Explanation:
     def _answers(self) -> Iterator[Fact]:
         policy = self._method.policy
         yield Fact("calls", ", ".join(policy.calls) or NONE, _source(self._declared, "calls"))
+        if policy.calls_later:
+            yield Fact("calls_later", ", ".join(policy.calls_later), CONTRACT)
+        if policy.subscribes_to:
+            yield Fact("subscribes_to", policy.subscribes_to, CONTRACT)
         own = sorted(reason for reason in policy.errors if reason >= FIRST_DOMAIN_REASON)
         names = ", ".join(ErrorReason.Name(reason).removeprefix(PREFIX) for reason in own)
         yield Fact("errors", names or NONE, _source(self._declared, "errors"))

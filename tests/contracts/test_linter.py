@@ -80,6 +80,10 @@ BROKEN = [
     (f'{GOOD} calls: "solo60.test.v1.OtherService/No"', "calls: there is no method solo60.test.v1.OtherService/No"),
     (f'{GOOD} calls: "{METHOD}"', f"calls: {METHOD} is of the same service"),
     (f'{GOOD} calls: ["{OTHER}", "{OTHER}"]', f"calls: {OTHER} stands there twice"),
+    (f'{GOOD} calls_later: "a/B"', "calls_later: there is no method a/B"),
+    (f'{GOOD} calls_later: "{OTHER}"', f"calls_later: {OTHER} needs an idempotency_level or IDEMPOTENCY_REQUIRED"),
+    (f'{GOOD} calls_later: ["{METHOD}", "{METHOD}"]', f"calls_later: {METHOD} stands there twice"),
+    (f'{GOOD} subscribes_to: "a.B"', 'subscribes_to: the request has no field "event" of type a.B'),
     (f"{GOOD} errors: ERROR_REASON_INTERNAL", "errors: ERROR_REASON_INTERNAL is the mesh's own"),
     (f"{GOOD} errors: ERROR_REASON_UNSPECIFIED", "errors: ERROR_REASON_UNSPECIFIED is the mesh's own"),
     (
@@ -113,6 +117,7 @@ def test_a_broken_rule_is_named_with_its_method(policy: str | None, rule: str) -
         (f"{RETRY} {{}} idempotency: IDEMPOTENCY_REQUIRED", MethodOptions.IDEMPOTENCY_UNKNOWN),
         (f"{HEDGE} {{delay {{nanos: 1}}}}", NO_EFFECT),
         (f'{GOOD} rate_limit {{calls_per_second: 0.1 per_field: "inner.id"}}', MethodOptions.IDEMPOTENCY_UNKNOWN),
+        (f'{GOOD} calls_later: "{METHOD}"', MethodOptions.IDEMPOTENT),
         (f'{GOOD} calls: "{OTHER}" errors: ERROR_REASON_SLOT_TAKEN', MethodOptions.IDEMPOTENCY_UNKNOWN),
         (f'{GOOD} deprecation {{sunset {{seconds: 1}} replaced_by: "{OTHER}"}}', MethodOptions.IDEMPOTENCY_UNKNOWN),
     ],
