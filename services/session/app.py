@@ -1,4 +1,4 @@
-"""App: the session service as the mesh runs it, with its due work and its watchers beside it."""
+"""App: the session service as the mesh runs it, with its reconciler and its watchers beside it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mesh.notifications import listening
 from mesh.service import Service
 from services.session.availability import CHANNEL, Availability
 from services.session.booking import BookingDesk
-from services.session.due_work import DueWork
+from services.session.follow_ups import FollowUps
 from services.session.mails import Mailer
-from services.session.reconciler import Reconciler
+from services.session.reconciler import reconciling
 from services.session.relations import Relations
 from services.session.servicer import SessionServicer
 from services.session.store import SessionStore
@@ -21,7 +21,7 @@ from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceS
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.session.v1.session_pb2 import DESCRIPTOR
-from solo60.session.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
+from solo60.session.v1.session_pb2_grpc import SessionServiceStub, add_SessionServiceServicer_to_server
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
 
 if TYPE_CHECKING:
@@ -32,17 +32,16 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_session(runtime: Runtime) -> AsyncIterator[SessionServicer]:
-    """Yield the servicer; beside it, due work is done and changes of availability are listened to."""
+    """Yield the servicer; beside it, what is over is ended and changes of availability are listened to."""
     users, gyms = runtime.channels.stub(UserServiceStub), runtime.channels.stub(GymServiceStub)
     payments = runtime.channels.stub(PaymentServiceStub)
     mailer = Mailer(users, gyms, runtime.channels.stub(CommunicationServiceStub))
-    store = SessionStore(runtime.database)
-    reconciler = Reconciler(DueWork(runtime.database), payments, mailer, runtime.now)
-    booking_desk = BookingDesk(store, reconciler, users, gyms, payments, runtime.now)
+    store = SessionStore(runtime.database, FollowUps(payments, runtime.channels.stub(SessionServiceStub)))
+    booking_desk = BookingDesk(store, users, gyms, payments, runtime.now)
     relations = Relations(users, gyms, payments)
-    async with reconciler.running(), _availability(runtime) as availability:
+    async with reconciling(store, runtime.now), _availability(runtime) as availability:
         yield SessionServicer(  # type: ignore[abstract]  # the contract_only methods are answered by the chain
-            store, booking_desk, reconciler, relations, availability, runtime.now
+            store, booking_desk, mailer, relations, availability, runtime.now
         )
 
 

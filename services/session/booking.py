@@ -20,9 +20,9 @@ from contracts.errors import (
     UserNotActive,
     UserNotFound,
 )
+from interceptors.context import detached_work
 from mesh.idempotency import mark_replayed
 from services.session.messages import charge_request, period_message, quote_of, session_message
-from services.session.reconciler import FIRST_PAUSE
 from solo60.gym.v1.gym_pb2 import QuotePriceRequest
 from solo60.session.v1.session_pb2 import BookSessionResponse
 from solo60.user.v1.user_pb2 import UserState, ValidateUserRequest
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from services.session.domain import BookingCall, Order, Quote, Session
-    from services.session.reconciler import Reconciler
     from services.session.rows import Booking
     from services.session.store import SessionStore
     from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
@@ -53,18 +52,17 @@ class BookingDesk:
     def __init__(
         self,
         store: SessionStore,
-        reconciler: Reconciler,
         users: UserServiceAsyncStub,
         gyms: GymServiceAsyncStub,
         payments: PaymentServiceAsyncStub,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._reconciler = reconciler
         self._users = users
         self._gyms = gyms
         self._payments = payments
         self._now = now
+        self._abandoning: set[asyncio.Task[None]] = set()
 
     async def book(self, order: Order, call: BookingCall, payment_method: PaymentMethod) -> BookSessionResponse:
         """Book what is ordered, or return what the same call was answered before.
@@ -79,7 +77,7 @@ class BookingDesk:
         try:
             return await self._charge_and_confirm(booking.session, payment_method)
         except BaseException as error:
-            abandoning = self._reconciler.start(booking.session, self._abandon(booking.session))
+            abandoning = self._start_to_abandon(booking.session)
             if not isinstance(error, Exception):
                 raise  # nobody waits for an answer any more
             await asyncio.wait([abandoning])
@@ -110,19 +108,24 @@ class BookingDesk:
 
     async def _charge_and_confirm(self, session: Session, payment_method: PaymentMethod) -> BookSessionResponse:
         await self._payments.ChargeSession(charge_request(session, payment_method))
-        now = self._now()
-        booking = await self._store.confirm(session.session_id, _response, now=now, due_time=now + FIRST_PAUSE)
+        booking = await self._store.confirm(session.session_id, _response, now=self._now())
         if booking is None or booking.response is None:
             raise Unavailable("The slot was released while the session was paid for.")
-        if booking.session.mails_due:
-            self._reconciler.settle_soon(booking.session)
         return BookSessionResponse.FromString(booking.response)
 
+    def _start_to_abandon(self, session: Session) -> asyncio.Task[None]:
+        """Release the slot in a task of its own: the call may be over, and the time it had."""
+        task = asyncio.create_task(self._abandon(session))
+        self._abandoning.add(task)
+        task.add_done_callback(self._abandoning.discard)
+        return task
+
     async def _abandon(self, session: Session) -> None:
-        now = self._now()
-        released = await self._store.release(session.session_id, now=now, due_time=now + FIRST_PAUSE)
-        if released is not None:
-            self._reconciler.settle_soon(released)
+        with detached_work(session.correlation_id):
+            try:
+                await self._store.release(session.session_id, now=self._now())
+            except Unavailable as error:  # the hold expires by itself
+                _log.warning("slot not released yet", session_id=str(session.session_id), error=repr(error))
 
 
 def _response(session: Session) -> bytes:

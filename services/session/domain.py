@@ -88,7 +88,7 @@ class BookingCall:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A gym for one member for one period, and what is left to be done about it."""
+    """A gym for one member for one period."""
 
     session_id: UUID
     order: Order
@@ -98,8 +98,6 @@ class Session:
     create_time: datetime
     update_time: datetime
     correlation_id: str
-    refund_due: bool
-    mails_due: tuple[Mail, ...]
 
     @property
     def status_when_paid(self) -> Status:

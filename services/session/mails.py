@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from contracts.errors import IdempotencyKeyReused, UserNotFound
+from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from services.session.domain import Means
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
@@ -46,7 +46,7 @@ class Mailer:
         self._communication = communication
 
     async def send(self, session: Session, mail: Mail) -> None:
-        """Hand a mail over; repeating it sends nothing more. A member without an address is not written to.
+        """Hand a mail over; repeating it sends nothing more. A member whom no mail can reach is not written to.
 
         Raises a ServiceError when one of the other services does not answer.
         """
@@ -67,6 +67,9 @@ class Mailer:
         except IdempotencyKeyReused:
             # Handed over before, in other words: the member has since changed the name, or the gym has.
             _log.info("mail is on its way already", mail=mail, session_id=str(session.session_id))
+        except InvalidRequest:
+            # The address is one that no mail can go to: no repetition mends that.
+            _log.exception("mail given up", mail=mail, session_id=str(session.session_id))
 
     async def _user(self, session: Session) -> User:
         response = await self._users.GetUser(GetUserRequest(user_id=str(session.order.user_id)))

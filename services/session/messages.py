@@ -6,14 +6,15 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from contracts.errors import Violation
+from contracts.errors import InvalidRequest, Violation
 from mesh.idempotency import fingerprint_of, keyed_call
 from mesh.request_rules import require
 from services.session import domain
-from services.session.domain import Means, Status
+from services.session.domain import Mail, Means, Status
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.payment.v1.payment_pb2 import ChargeSessionRequest, PaymentMethod
+from solo60.session.v1.events_pb2 import SessionBooked, SessionCancelled
 from solo60.session.v1.session_pb2 import Session, SessionStatus
 
 if TYPE_CHECKING:
@@ -89,6 +90,37 @@ def session_message(session: domain.Session) -> Session:
     message.create_time.FromDatetime(session.create_time)
     message.update_time.FromDatetime(session.update_time)
     return message
+
+
+def mail_of(template_key: str) -> Mail:
+    """Return the mail with this template; raise InvalidRequest when it is not about a session."""
+    try:
+        return Mail(template_key)
+    except ValueError:
+        violation = Violation("template_key", "must be the template of a mail about a session")
+        raise InvalidRequest(violations=[violation]) from None
+
+
+def booked_event(session: domain.Session) -> SessionBooked:
+    """Return what the world is told of a session that is paid."""
+    order = session.order
+    return SessionBooked(
+        session_id=str(session.session_id),
+        user_id=str(order.user_id),
+        gym_id=str(order.gym_id),
+        period=period_message(order.period),
+    )
+
+
+def cancelled_event(session: domain.Session) -> SessionCancelled:
+    """Return what the world is told of a session that is cancelled."""
+    order = session.order
+    return SessionCancelled(
+        session_id=str(session.session_id),
+        user_id=str(order.user_id),
+        gym_id=str(order.gym_id),
+        period=period_message(order.period),
+    )
 
 
 def status_of(value: SessionStatus.ValueType) -> Status | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.session.domain import Mail, Means, Order, Period, Quote, Session, Status
+from services.session.domain import Means, Order, Period, Quote, Session, Status
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,8 +43,6 @@ def session_of(row: asyncpg.Record) -> Session:
         create_time=row["create_time"],
         update_time=row["update_time"],
         correlation_id=row["correlation_id"],
-        refund_due=row["refund_due"],
-        mails_due=tuple(map(Mail, row["mails_due"])),
     )
 
 

@@ -9,6 +9,7 @@ from contracts.errors import SessionNotFound
 from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token, unknown_page_token
 from services.session.messages import (
     call_of,
+    mail_of,
     order_of,
     page_token_after,
     period_message,
@@ -16,11 +17,13 @@ from services.session.messages import (
     session_message,
     status_of,
 )
-from services.session.reconciler import FIRST_PAUSE
 from solo60.session.v1.session_pb2 import (
     CancelSessionResponse,
     CheckConflictsResponse,
     ListUserSessionsResponse,
+    OnUserLeftResponse,
+    RefundMeans,
+    SendSessionMailResponse,
     WatchAvailabilityResponse,
 )
 from solo60.session.v1.session_pb2_grpc import SessionServiceServicer
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from services.session.availability import Availability
     from services.session.booking import BookingDesk
     from services.session.domain import Session
-    from services.session.reconciler import Reconciler
+    from services.session.mails import Mailer
     from services.session.relations import Relations
     from services.session.store import SessionStore
     from solo60.session.v1.session_pb2 import (
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
         GetSessionRequest,
         GetSessionResponse,
         ListUserSessionsRequest,
+        OnUserLeftRequest,
+        SendSessionMailRequest,
         WatchAvailabilityRequest,
     )
 
@@ -56,14 +61,14 @@ class SessionServicer(SessionServiceServicer):
         self,
         store: SessionStore,
         booking_desk: BookingDesk,
-        reconciler: Reconciler,
+        mailer: Mailer,
         relations: Relations,
         availability: Availability,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._booking_desk = booking_desk
-        self._reconciler = reconciler
+        self._mailer = mailer
         self._relations = relations
         self._availability = availability
         self._now = now
@@ -71,9 +76,7 @@ class SessionServicer(SessionServiceServicer):
     async def GetSession(
         self, request: GetSessionRequest, context: ServicerContext[GetSessionRequest, GetSessionResponse]
     ) -> GetSessionResponse:
-        session = await self._store.find(UUID(request.session_id))
-        if session is None:
-            raise SessionNotFound
+        session = await self._found(request.session_id)
         return await self._relations.of(session_message(session), request.include)
 
     async def ListUserSessions(
@@ -103,12 +106,25 @@ class SessionServicer(SessionServiceServicer):
     async def CancelSession(
         self, request: CancelSessionRequest, context: ServicerContext[CancelSessionRequest, CancelSessionResponse]
     ) -> CancelSessionResponse:
-        now = self._now()
         session = await self._store.cancel(
-            UUID(request.session_id), request.reason, now=now, due_time=now + FIRST_PAUSE
+            UUID(request.session_id),
+            request.reason,
+            now=self._now(),
+            in_credits=request.refund_in == RefundMeans.REFUND_MEANS_CREDITS,
         )
-        await self._reconciler.settle_now(session)
         return CancelSessionResponse(session=session_message(session))
+
+    async def SendSessionMail(
+        self, request: SendSessionMailRequest, context: ServicerContext[SendSessionMailRequest, SendSessionMailResponse]
+    ) -> SendSessionMailResponse:
+        await self._mailer.send(await self._found(request.session_id), mail_of(request.template_key))
+        return SendSessionMailResponse()
+
+    async def OnUserLeft(
+        self, request: OnUserLeftRequest, context: ServicerContext[OnUserLeftRequest, OnUserLeftResponse]
+    ) -> OnUserLeftResponse:
+        await self._store.cancel_coming_of(UUID(request.event.user_id), "member left", now=self._now())
+        return OnUserLeftResponse()
 
     async def WatchAvailability(
         self,
@@ -124,6 +140,12 @@ class SessionServicer(SessionServiceServicer):
                     yield WatchAvailabilityResponse(busy_periods=map(period_message, busy))
                     told = busy
                 await watcher.change()
+
+    async def _found(self, session_id: str) -> Session:
+        session = await self._store.find(UUID(session_id))
+        if session is None:
+            raise SessionNotFound
+        return session
 
     async def _start_of_page(self, request: ListUserSessionsRequest) -> Session | None:
         if not request.page_token:

@@ -8,7 +8,7 @@ import asyncpg
 
 from contracts.errors import IdempotencyKeyReused, SessionNotFound, SlotTaken, Unavailable
 from mesh.database import DatabaseTooSlow
-from services.session.domain import Mail, Status
+from services.session.domain import Status
 from services.session.rows import booking_of, period_of, session_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mesh.database import Connection, Database
     from services.session.domain import BookingCall, Order, Period, Quote, Session
+    from services.session.follow_ups import FollowUps
     from services.session.rows import Booking
 
 _FIND = "select * from sessions where session_id = $1"
@@ -47,32 +48,46 @@ _HOLD = """
     insert into sessions (user_id, gym_id, period, paid_in,
                           currency, minor_units, credits, noise_policy, requires_approval,
                           caller, idempotency_key, request_sha256, correlation_id,
-                          status, create_time, update_time, due_time)
+                          status, create_time, update_time, expire_time)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'pending_payment', $14, $14, $15)
     on conflict (caller, idempotency_key) do nothing returning *
 """
-_CONFIRM = """
-    update sessions set status = $2, mails_due = $3, update_time = $4,
-        due_time = case when $3::text[] <> '{}' then $5::timestamptz end
-    where session_id = $1 returning *
-"""
+_CONFIRM = "update sessions set status = $2, update_time = $3, expire_time = null where session_id = $1 returning *"
 _KEEP_RESPONSE = "update sessions set booking_response = $2 where session_id = $1 returning *"
+# A booking that came to nothing gives its key back.
 _RELEASE = """
-    update sessions set status = 'cancelled', idempotency_key = null, refund_due = true, update_time = $2, due_time = $3
-    where session_id = $1 and status = 'pending_payment' returning *
+    update sessions set status = 'cancelled', idempotency_key = null, update_time = $2, expire_time = null
+    where session_id = $1 and status = 'pending_payment' returning session_id
+"""
+_RELEASE_EXPIRED = """
+    update sessions set status = 'cancelled', idempotency_key = null, update_time = $1, expire_time = null
+    where session_id in (
+        select session_id from sessions where status = 'pending_payment' and expire_time <= $1 for update skip locked
+    )
+    returning session_id
+"""
+_COMPLETE_PAST = """
+    update sessions set status = 'completed', update_time = upper(period)
+    where session_id in (
+        select session_id from sessions where status = 'confirmed' and upper(period) <= $1 for update skip locked
+    )
 """
 _CANCEL = """
-    update sessions set status = 'cancelled', cancel_reason = $2, refund_due = true,
-        mails_due = array_append(mails_due, $3), update_time = $4, due_time = $5, due_attempts = 0
-    where session_id = $1 returning *
+    update sessions set status = 'cancelled', cancel_reason = $2, update_time = $3 where session_id = $1 returning *
+"""
+_LOCK_COMING_OF_USER = """
+    select * from sessions
+    where user_id = $1 and status in ('pending_approval', 'confirmed') and lower(period) > $2
+    order by session_id for update
 """
 
 
 class SessionStore:
-    """The sessions of one database."""
+    """The sessions of one database; what follows from a change is written with it by `follow_ups`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, follow_ups: FollowUps) -> None:
         self._database = database
+        self._follow_ups = follow_ups
 
     async def find(self, session_id: UUID) -> Session | None:
         """Return the session with this id, if there is one."""
@@ -124,10 +139,8 @@ class SessionStore:
         except DatabaseTooSlow as error:
             raise Unavailable("Too many bookings wait for this gym now.") from error
 
-    async def confirm(
-        self, session_id: UUID, respond: Callable[[Session], bytes], *, now: datetime, due_time: datetime
-    ) -> Booking | None:
-        """Confirm a held session, keep what `respond` makes of it, and leave its mails due.
+    async def confirm(self, session_id: UUID, respond: Callable[[Session], bytes], *, now: datetime) -> Booking | None:
+        """Confirm a held session, and keep what `respond` makes of it.
 
         Return None when the slot was released meanwhile; a session that is confirmed already is returned as it is.
         """
@@ -136,20 +149,39 @@ class SessionStore:
             held = booking.session
             if held.status is not Status.PENDING_PAYMENT:
                 return booking if booking.response else None
-            row = await connection.fetchrow(
-                _CONFIRM, session_id, held.status_when_paid, list(held.mails_when_paid), now, due_time
-            )
-            response = respond(session_of(_known(row)))
+            row = await connection.fetchrow(_CONFIRM, session_id, held.status_when_paid, now)
+            session = session_of(_known(row))
+            await self._follow_ups.of_booking(connection, session)
+            response = respond(session)
             return booking_of(_known(await connection.fetchrow(_KEEP_RESPONSE, session_id, response)))
 
-    async def release(self, session_id: UUID, *, now: datetime, due_time: datetime) -> Session | None:
-        """Release a slot that is held and leave the refund due; return None when it is not held any more."""
+    async def release(self, session_id: UUID, *, now: datetime) -> bool:
+        """Release a slot that is held; return False when it is not held any more."""
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_RELEASE, session_id, now, due_time)
-        return session_of(row) if row else None
+            is_released = await connection.fetchval(_RELEASE, session_id, now) is not None
+            if is_released:
+                await self._follow_ups.of_release(connection, session_id)
+        return is_released
 
-    async def cancel(self, session_id: UUID, reason: str, *, now: datetime, due_time: datetime) -> Session:
-        """Cancel a session, leaving refund and mail due; one that is cancelled already is returned as it is.
+    async def release_expired(self, now: datetime) -> None:
+        """Release the slots of holds that nobody confirmed in time."""
+        async with self._database.transaction() as connection:
+            for row in await connection.fetch(_RELEASE_EXPIRED, now):
+                await self._follow_ups.of_release(connection, row["session_id"])
+
+    async def complete_past(self, now: datetime) -> None:
+        """Complete the confirmed sessions whose period is over."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_COMPLETE_PAST, now)
+
+    async def cancel_coming_of(self, user_id: UUID, reason: str, *, now: datetime) -> None:
+        """Cancel every session of a user that has not begun."""
+        async with self._database.transaction() as connection:
+            for row in await connection.fetch(_LOCK_COMING_OF_USER, user_id, now):
+                await self._cancel(connection, row["session_id"], reason, now, in_credits=False)
+
+    async def cancel(self, session_id: UUID, reason: str, *, now: datetime, in_credits: bool) -> Session:
+        """Cancel a session; one that is cancelled already is returned as it is.
 
         Raises SessionNotFound or SessionNotCancellable.
         """
@@ -161,8 +193,14 @@ class SessionStore:
             if session.status is Status.CANCELLED:
                 return session
             session.refuse_cancellation(now)
-            row = await connection.fetchrow(_CANCEL, session_id, reason, Mail.CANCELLED, now, due_time)
-            return session_of(_known(row))
+            return await self._cancel(connection, session_id, reason, now, in_credits=in_credits)
+
+    async def _cancel(
+        self, connection: Connection, session_id: UUID, reason: str, now: datetime, *, in_credits: bool
+    ) -> Session:
+        session = session_of(_known(await connection.fetchrow(_CANCEL, session_id, reason, now)))
+        await self._follow_ups.of_cancellation(connection, session, in_credits=in_credits)
+        return session
 
 
 async def _insert(

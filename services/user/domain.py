@@ -83,6 +83,11 @@ class User:
         """Whether the user is active."""
         return self.profile.state is State.ACTIVE
 
+    @property
+    def has_left(self) -> bool:
+        """Whether the user is gone for good."""
+        return self.profile.state is State.DELETED
+
     def with_changes(self, changes: Changes, now: datetime) -> User:
         """Return the user after `changes`; `update_time` becomes `now` only if a field then differs."""
         profile = self.profile.with_changes(changes)

@@ -7,7 +7,9 @@ from uuid import UUID
 
 from contracts.errors import UserNotFound
 from mesh.idempotency import once
+from mesh.outbox import publish
 from services.user.messages import changes_of, profile_of, role_values, roles_of, state_value, user_message
+from solo60.user.v1.events_pb2 import UserLeft
 from solo60.user.v1.user_pb2 import (
     ROLE_MATCH_ANY,
     BatchGetUsersResponse,
@@ -109,6 +111,8 @@ class UserServicer(UserServiceServicer):
             user = _found(await self._store.lock(transaction, UUID(request.user.user_id)))
             changed = user.with_changes(changes, self._now())
             await self._store.save(transaction, changed)
+            if changed.has_left and not user.has_left:
+                await publish(transaction, UserLeft(user_id=str(user.user_id)))
         return UpdateUserResponse(user=user_message(changed))
 
 

@@ -23,10 +23,10 @@ MEMBERS = 50
 # A booking made by hand, as a fault in the service would make it.
 INSERT = """
     insert into sessions (user_id, gym_id, period, status, currency, minor_units, credits, noise_policy,
-        requires_approval, paid_in, create_time, update_time, due_time, caller, request_sha256, correlation_id)
+        requires_approval, paid_in, create_time, update_time, expire_time, caller, request_sha256, correlation_id)
     select user_id, gym_id, tstzrange(lower(period) + $1::interval, upper(period) + $1), status, currency, minor_units,
-        credits, noise_policy, requires_approval, paid_in, create_time, update_time, due_time, caller, request_sha256,
-        correlation_id
+        credits, noise_policy, requires_approval, paid_in, create_time, update_time, expire_time, caller,
+        request_sha256, correlation_id
     from sessions
 """
 
@@ -133,7 +133,7 @@ async def insert_another(town: Town, status: str) -> None:
     """Give the only session this status, and insert another like it, half an hour later."""
     async with town.mesh.database("session").transaction() as connection:
         await connection.execute(
-            "update sessions set status = $1, due_time = case when $1 = 'pending_payment' then now() end", status
+            "update sessions set status = $1, expire_time = case when $1 = 'pending_payment' then now() end", status
         )
         await connection.execute(INSERT, HOUR / 2)
 

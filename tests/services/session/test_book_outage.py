@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LEAVE_PENDING = """
     insert into sessions (session_id, user_id, gym_id, period, status, currency, minor_units, credits, noise_policy,
         requires_approval, paid_in, create_time, update_time, caller, idempotency_key, request_sha256, correlation_id,
-        due_time)
+        expire_time)
     values ($1, $2, $3, tstzrange($4, $4::timestamptz + interval '1 hour'), 'pending_payment', 'GBP', 1250, 3, '',
         false, 'credits', now() - interval '1 minute', now() - interval '1 minute', 'operator', 'crashed', '\\x00',
         'crashed-request', $5)
@@ -188,7 +188,7 @@ async def test_a_booking_stands_while_mail_is_gone_and_the_mail_comes_later(town
     session = await town.booked(order(member, gym))
 
     assert session.status == SESSION_STATUS_CONFIRMED
-    assert await town.left_undone() == 1
+    assert await town.left_undone() == 2
     await town.start("communication")
     assert len(await town.mails(2)) == 2
 
@@ -215,7 +215,7 @@ async def test_a_mail_that_was_handed_over_in_other_words_is_not_owed_any_more(t
     async with town.mesh.database("user").transaction() as connection:
         await connection.execute("update users set display_name = 'Ada Lovelace'")
     async with town.mesh.database("session").transaction() as connection:
-        await connection.execute("update sessions set mails_due = '{SESSION_BOOKED}', due_time = now()")
+        await connection.execute("update outbox set status = 'pending', due_time = now(), settle_time = null")
 
     assert len(await town.mails(1)) == 1
 
@@ -231,7 +231,7 @@ async def leave_pending(town: Town, session_id: str, member: str, gym: str) -> N
 async def let_expire(town: Town, session_id: str) -> None:
     """Let the time pass that a booking has."""
     async with town.mesh.database("session").transaction() as connection:
-        await connection.execute("update sessions set due_time = now() where session_id = $1", UUID(session_id))
+        await connection.execute("update sessions set expire_time = now() where session_id = $1", UUID(session_id))
 
 
 async def test_an_address_that_takes_no_mail_leaves_nothing_due_for_ever(town: Town) -> None:

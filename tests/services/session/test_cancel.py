@@ -5,15 +5,19 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from contracts.errors import SessionNotCancellable, SessionNotFound
 from solo60.session.v1.session_pb2 import (
     SESSION_STATUS_CANCELLED,
     SESSION_STATUS_CONFIRMED,
     CancelSessionRequest,
+    RefundMeans,
     Session,
 )
-from tests.services.session.town import BY_CARD, BY_CREDITS, order
+from solo60.user.v1.user_pb2 import UpdateUserRequest, User, UserState
+from tests.services.session.town import BY_CARD, BY_CREDITS, HOUR, TOMORROW, order
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from solo60.payment.v1.payment_pb2 import PaymentMethod
@@ -28,7 +32,7 @@ async def cancel(town: Town, session: Session, reason: str = "") -> Session:
 
 @pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
 async def test_a_cancelled_session_is_given_back_the_way_it_was_paid(town: Town, method: PaymentMethod) -> None:
-    """J2: when the call is answered, the price is back and the slot is free; the reason is kept."""
+    """J2: when the call is answered the slot is free, and the price comes back; the reason is kept."""
     member, gym = await town.a_member(), await town.a_gym()
     session = await town.booked(order(member, gym, by=method))
 
@@ -37,10 +41,44 @@ async def test_a_cancelled_session_is_given_back_the_way_it_was_paid(town: Town,
     assert (cancelled.status, cancelled.cancel_reason) == (SESSION_STATUS_CANCELLED, "Caught a cold")
     assert cancelled.update_time.ToDatetime() > session.update_time.ToDatetime()
     assert cancelled == await town.session(session.session_id)
+    await town.settled()
     assert await town.balance(member) == 100
     assert await town.payment_statuses(session.session_id) == ["REFUNDED"]
     assert await town.busy(gym) == []
     assert (await town.booked(order(member, gym))).status == SESSION_STATUS_CONFIRMED
+
+
+@pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
+async def test_a_price_can_be_given_back_in_credits_whatever_paid_it(town: Town, method: PaymentMethod) -> None:
+    """J2: refund or credit back: who cancels may ask for credits instead of money."""
+    member, gym = await town.a_member(), await town.a_gym()
+    session = await town.booked(order(member, gym, by=method))
+
+    request = CancelSessionRequest(session_id=session.session_id, refund_in=RefundMeans.REFUND_MEANS_CREDITS)
+    await town.sessions.CancelSession(request)
+
+    await town.settled()
+    assert await town.balance(member) == (100 if method is BY_CREDITS else 103)
+    assert await town.payment_statuses(session.session_id) == ["REFUNDED"]
+
+
+async def test_the_sessions_of_a_member_who_leaves_are_cancelled(town: Town) -> None:
+    """A3: the session service hears of it from the user service, once that is committed there; other members stay."""
+    member, other, gym = await town.a_member(), await town.a_member(), await town.a_gym()
+    await town.booked(order(member, gym))
+    await town.booked(order(member, gym, start=TOMORROW + HOUR))
+    kept = await town.booked(order(other, gym, start=TOMORROW + 2 * HOUR))
+
+    leaving = User(user_id=member, state=UserState.USER_STATE_DELETED)
+    await town.users.UpdateUser(UpdateUserRequest(user=leaving, update_mask=FieldMask(paths=["state"])))
+
+    async def all_are_cancelled() -> bool:
+        return {each.status for each in await town.sessions_of(member)} == {SESSION_STATUS_CANCELLED}
+
+    await eventually(all_are_cancelled)
+    await town.settled()
+    assert await town.balance(member) == 100
+    assert await town.busy(gym, TOMORROW, 3 * HOUR) == [kept.period]
 
 
 async def test_a_cancellation_is_mailed_after_the_booking(town: Town) -> None:
@@ -61,6 +99,7 @@ async def test_a_session_that_waits_for_approval_can_be_cancelled(town: Town) ->
     cancelled = await cancel(town, await town.booked(order(member, gym)))
 
     assert cancelled.status == SESSION_STATUS_CANCELLED
+    await town.settled()
     assert await town.balance(member) == 100
 
 
@@ -73,6 +112,7 @@ async def test_cancelling_again_does_nothing_more(town: Town) -> None:
     later = await cancel(town, session, "second")
 
     assert {each.cancel_reason for each in [*at_once, later]} == {"first"}
+    await town.settled()
     assert await town.balance(member) == 100
     assert len(await town.mails(2)) == 2
 
@@ -89,7 +129,7 @@ async def test_an_unknown_session_is_not_cancelled(town: Town) -> None:
         "period = tstzrange(now() - interval '1 minute', now() + interval '1 hour')",
         "status = 'completed'",
         "status = 'rejected'",
-        "status = 'pending_payment', due_time = now() + interval '1 hour'",
+        "status = 'pending_payment', expire_time = now() + interval '1 hour'",
     ],
 )
 async def test_a_session_that_has_begun_or_is_not_the_members_is_not_cancelled(town: Town, change: str) -> None:
@@ -128,7 +168,7 @@ async def test_a_cancellation_stands_while_payment_and_mail_are_gone_and_is_sett
 
     assert (await cancel(town, session)).status == SESSION_STATUS_CANCELLED
     assert await town.busy(gym) == []
-    assert await town.left_undone() == 1
+    assert await town.left_undone() == 2
 
     await town.start("payment")
     await town.start("communication")

@@ -20,9 +20,7 @@ def session(means: Means, amount: int, currency: str = "GBP") -> Session:
     """Make a session at a price."""
     quote = Quote(currency=currency, minor_units=amount, credits=amount, noise_policy="Quiet", requires_approval=False)
     order = Order(UUID(int=1), UUID(int=2), Period(EVENING, EVENING + timedelta(hours=1)), means)
-    return Session(
-        UUID(int=3), order, quote, Status.CONFIRMED, "", EVENING, EVENING, "", refund_due=False, mails_due=()
-    )
+    return Session(UUID(int=3), order, quote, Status.CONFIRMED, "", EVENING, EVENING, "")
 
 
 @pytest.mark.parametrize("mail", Mail)

@@ -57,6 +57,10 @@ TOMORROW = datetime.now(UTC).replace(hour=18, minute=0, second=0, microsecond=0)
 HOUR = timedelta(hours=1)
 # An hour costs £12.50 or 3 credits.
 CREDITS_PER_HOUR = 3
+LEFT_UNDONE = """
+    select (select count(*) from outbox where status = 'pending')
+        + (select count(*) from sessions where expire_time <= now())
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +146,9 @@ class Town:
         return [PaymentStatus.Name(each.status).removeprefix("PAYMENT_STATUS_") for each in found.payments]
 
     async def left_undone(self) -> int:
-        """Count the sessions about which something is left to be done."""
+        """Count what is left to be done about sessions, elsewhere and by time."""
         async with self.mesh.database("session").connection() as connection:
-            return int(await connection.fetchval("select count(*) from sessions where due_time is not null"))
+            return int(await connection.fetchval(LEFT_UNDONE))
 
     async def settled(self) -> None:
         """Wait until nothing is left to be done about any session."""

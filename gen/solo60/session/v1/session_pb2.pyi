@@ -16,6 +16,7 @@ from solo60.common.v1 import money_pb2 as _money_pb2
 from solo60.common.v1 import period_pb2 as _period_pb2
 from solo60.gym.v1 import gym_pb2 as _gym_pb2
 from solo60.payment.v1 import payment_pb2 as _payment_pb2
+from solo60.user.v1 import events_pb2 as _events_pb2
 from solo60.user.v1 import user_pb2 as _user_pb2
 import builtins as _builtins
 import sys
@@ -95,6 +96,26 @@ SESSION_RELATION_GYM: SessionRelation.ValueType  # 2
 SESSION_RELATION_PAYMENTS: SessionRelation.ValueType  # 3
 """What was paid and given back."""
 Global___SessionRelation: _TypeAlias = SessionRelation  # noqa: Y015
+
+class _RefundMeans:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RefundMeansEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefundMeans.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REFUND_MEANS_UNSPECIFIED: _RefundMeans.ValueType  # 0
+    """The way it was paid."""
+    REFUND_MEANS_CREDITS: _RefundMeans.ValueType  # 1
+    """In credits, even if a card paid."""
+
+class RefundMeans(_RefundMeans, metaclass=_RefundMeansEnumTypeWrapper):
+    """How the price of a cancelled session is given back."""
+
+REFUND_MEANS_UNSPECIFIED: RefundMeans.ValueType  # 0
+"""The way it was paid."""
+REFUND_MEANS_CREDITS: RefundMeans.ValueType  # 1
+"""In credits, even if a card paid."""
+Global___RefundMeans: _TypeAlias = RefundMeans  # noqa: Y015
 
 @_typing.final
 class Session(_message.Message):
@@ -498,19 +519,23 @@ class CancelSessionRequest(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    REFUND_IN_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Which session."""
     reason: _builtins.str
     """Why, in the member's own words. May be empty."""
+    refund_in: Global___RefundMeans.ValueType
+    """How the price is given back. Default: the way it was paid."""
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        refund_in: Global___RefundMeans.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "refund_in", b"refund_in", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -539,6 +564,90 @@ class CancelSessionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelSessionResponse: _TypeAlias = CancelSessionResponse  # noqa: Y015
+
+@_typing.final
+class SendSessionMailRequest(_message.Message):
+    """A mail to be sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    TEMPLATE_KEY_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """About which session."""
+    template_key: _builtins.str
+    """Which template of the communication service to fill, such as "SESSION_BOOKED"."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        template_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "template_key", b"template_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendSessionMailRequest: _TypeAlias = SendSessionMailRequest  # noqa: Y015
+
+@_typing.final
+class SendSessionMailResponse(_message.Message):
+    """The mail is on its way, or there is nobody to write to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendSessionMailResponse: _TypeAlias = SendSessionMailResponse  # noqa: Y015
+
+@_typing.final
+class OnUserLeftRequest(_message.Message):
+    """A member has left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _events_pb2.UserLeft:
+        """Who."""
+
+    def __init__(
+        self,
+        *,
+        event: _events_pb2.UserLeft | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserLeftRequest: _TypeAlias = OnUserLeftRequest  # noqa: Y015
+
+@_typing.final
+class OnUserLeftResponse(_message.Message):
+    """The member's sessions are cancelled. There is nothing more to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserLeftResponse: _TypeAlias = OnUserLeftResponse  # noqa: Y015
 
 @_typing.final
 class WatchAvailabilityRequest(_message.Message):

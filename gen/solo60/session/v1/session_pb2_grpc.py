@@ -60,6 +60,16 @@ class SessionServiceStub:
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.CancelSessionRequest.SerializeToString,
                 response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.CancelSessionResponse.FromString,
                 _registered_method=True)
+        self.SendSessionMail = channel.unary_unary(
+                '/solo60.session.v1.SessionService/SendSessionMail',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.SendSessionMailRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.SendSessionMailResponse.FromString,
+                _registered_method=True)
+        self.OnUserLeft = channel.unary_unary(
+                '/solo60.session.v1.SessionService/OnUserLeft',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserLeftRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserLeftResponse.FromString,
+                _registered_method=True)
         self.WatchAvailability = channel.unary_stream(
                 '/solo60.session.v1.SessionService/WatchAvailability',
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.WatchAvailabilityRequest.SerializeToString,
@@ -145,8 +155,24 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelSession(self, request, context):
-        """Cancels a session that has not begun, gives the price back the way it was paid, frees the slot and mails the member.
-        Cancelling a cancelled session does nothing more and answers with it.
+        """Cancels a session that has not begun and frees the slot. The price is given back, and the member is mailed, as soon
+        as that is possible: moments later, or when the services that do it are back. Cancelling a cancelled session does
+        nothing more and answers with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendSessionMail(self, request, context):
+        """Mails the member what there is to say about a session, once for each session and template: what this service leaves
+        to its outbox. A member without an address is not written to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OnUserLeft(self, request, context):
+        """Cancels the sessions to come of a member who has left, and gives their prices back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -245,6 +271,16 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.CancelSession,
                     request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.CancelSessionRequest.FromString,
                     response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.CancelSessionResponse.SerializeToString,
+            ),
+            'SendSessionMail': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendSessionMail,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.SendSessionMailRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.SendSessionMailResponse.SerializeToString,
+            ),
+            'OnUserLeft': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnUserLeft,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserLeftRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserLeftResponse.SerializeToString,
             ),
             'WatchAvailability': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchAvailability,
@@ -428,6 +464,60 @@ class SessionService:
             '/solo60.session.v1.SessionService/CancelSession',
             solo60_dot_session_dot_v1_dot_session__pb2.CancelSessionRequest.SerializeToString,
             solo60_dot_session_dot_v1_dot_session__pb2.CancelSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendSessionMail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/SendSessionMail',
+            solo60_dot_session_dot_v1_dot_session__pb2.SendSessionMailRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.SendSessionMailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnUserLeft(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/OnUserLeft',
+            solo60_dot_session_dot_v1_dot_session__pb2.OnUserLeftRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.OnUserLeftResponse.FromString,
             options,
             channel_credentials,
             insecure,

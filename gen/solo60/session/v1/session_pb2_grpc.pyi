@@ -54,9 +54,16 @@ class SessionServiceStub:
     session is paid and then waits for an admin.
     """
     CancelSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.CancelSessionRequest, _session_pb2.CancelSessionResponse]
-    """Cancels a session that has not begun, gives the price back the way it was paid, frees the slot and mails the member.
-    Cancelling a cancelled session does nothing more and answers with it.
+    """Cancels a session that has not begun and frees the slot. The price is given back, and the member is mailed, as soon
+    as that is possible: moments later, or when the services that do it are back. Cancelling a cancelled session does
+    nothing more and answers with it.
     """
+    SendSessionMail: _grpc.UnaryUnaryMultiCallable[_session_pb2.SendSessionMailRequest, _session_pb2.SendSessionMailResponse]
+    """Mails the member what there is to say about a session, once for each session and template: what this service leaves
+    to its outbox. A member without an address is not written to.
+    """
+    OnUserLeft: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnUserLeftRequest, _session_pb2.OnUserLeftResponse]
+    """Cancels the sessions to come of a member who has left, and gives their prices back."""
     WatchAvailability: _grpc.UnaryStreamMultiCallable[_session_pb2.WatchAvailabilityRequest, _session_pb2.WatchAvailabilityResponse]
     """Tells which periods of a window are booked, at once and then whenever that changes, for an hour at most: then open
     it again. Gyms are not looked up: an unknown one has nothing booked.
@@ -105,9 +112,16 @@ class SessionServiceAsyncStub(SessionServiceStub):
     session is paid and then waits for an admin.
     """
     CancelSession: _aio.UnaryUnaryMultiCallable[_session_pb2.CancelSessionRequest, _session_pb2.CancelSessionResponse]  # type: ignore[assignment]
-    """Cancels a session that has not begun, gives the price back the way it was paid, frees the slot and mails the member.
-    Cancelling a cancelled session does nothing more and answers with it.
+    """Cancels a session that has not begun and frees the slot. The price is given back, and the member is mailed, as soon
+    as that is possible: moments later, or when the services that do it are back. Cancelling a cancelled session does
+    nothing more and answers with it.
     """
+    SendSessionMail: _aio.UnaryUnaryMultiCallable[_session_pb2.SendSessionMailRequest, _session_pb2.SendSessionMailResponse]  # type: ignore[assignment]
+    """Mails the member what there is to say about a session, once for each session and template: what this service leaves
+    to its outbox. A member without an address is not written to.
+    """
+    OnUserLeft: _aio.UnaryUnaryMultiCallable[_session_pb2.OnUserLeftRequest, _session_pb2.OnUserLeftResponse]  # type: ignore[assignment]
+    """Cancels the sessions to come of a member who has left, and gives their prices back."""
     WatchAvailability: _aio.UnaryStreamMultiCallable[_session_pb2.WatchAvailabilityRequest, _session_pb2.WatchAvailabilityResponse]  # type: ignore[assignment]
     """Tells which periods of a window are booked, at once and then whenever that changes, for an hour at most: then open
     it again. Gyms are not looked up: an unknown one has nothing booked.
@@ -183,9 +197,28 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.CancelSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.CancelSessionResponse, _abc.Awaitable[_session_pb2.CancelSessionResponse]]:
-        """Cancels a session that has not begun, gives the price back the way it was paid, frees the slot and mails the member.
-        Cancelling a cancelled session does nothing more and answers with it.
+        """Cancels a session that has not begun and frees the slot. The price is given back, and the member is mailed, as soon
+        as that is possible: moments later, or when the services that do it are back. Cancelling a cancelled session does
+        nothing more and answers with it.
         """
+
+    @_abc_1.abstractmethod
+    def SendSessionMail(
+        self,
+        request: _session_pb2.SendSessionMailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.SendSessionMailResponse, _abc.Awaitable[_session_pb2.SendSessionMailResponse]]:
+        """Mails the member what there is to say about a session, once for each session and template: what this service leaves
+        to its outbox. A member without an address is not written to.
+        """
+
+    @_abc_1.abstractmethod
+    def OnUserLeft(
+        self,
+        request: _session_pb2.OnUserLeftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.OnUserLeftResponse, _abc.Awaitable[_session_pb2.OnUserLeftResponse]]:
+        """Cancels the sessions to come of a member who has left, and gives their prices back."""
 
     @_abc_1.abstractmethod
     def WatchAvailability(

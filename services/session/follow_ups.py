@@ -1,0 +1,55 @@
+"""Follow-ups: what a change of a session entails elsewhere, written with the change and done once, however late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesh.outbox import call_later, publish
+from services.session.domain import Mail
+from services.session.messages import booked_event, cancelled_event
+from solo60.payment.v1.payment_pb2 import CreditBackSessionRequest, RefundSessionRequest
+from solo60.session.v1.session_pb2 import SendSessionMailRequest
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from mesh.database import Connection
+    from services.session.domain import Session
+    from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
+    from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
+
+REASON = "session cancelled"
+
+
+class FollowUps:
+    """Leaves to the outbox what follows; each method writes in the transaction of the connection that it is given."""
+
+    def __init__(self, payments: PaymentServiceAsyncStub, sessions: SessionServiceAsyncStub) -> None:
+        self._payments = payments
+        self._sessions = sessions
+
+    async def of_booking(self, connection: Connection, session: Session) -> None:
+        """Tell the world that a session is paid, and its member what there is to know."""
+        await publish(connection, booked_event(session))
+        for mail in session.mails_when_paid:
+            await self._mail(connection, session.session_id, mail)
+
+    async def of_release(self, connection: Connection, session_id: UUID) -> None:
+        """See to it that a slot that was held costs nothing: also where its charge is yet to arrive."""
+        request = RefundSessionRequest(session_id=str(session_id), reason=REASON)
+        await call_later(connection, self._payments.RefundSession, request)
+
+    async def of_cancellation(self, connection: Connection, session: Session, *, in_credits: bool) -> None:
+        """Give the price of a session back, the way it was paid or `in_credits`, and tell world and member."""
+        if in_credits:
+            request = CreditBackSessionRequest(session_id=str(session.session_id), reason=REASON)
+            await call_later(connection, self._payments.CreditBackSession, request)
+        else:
+            await self.of_release(connection, session.session_id)
+        await publish(connection, cancelled_event(session))
+        await self._mail(connection, session.session_id, Mail.CANCELLED)
+
+    async def _mail(self, connection: Connection, session_id: UUID, mail: Mail) -> None:
+        request = SendSessionMailRequest(session_id=str(session_id), template_key=mail)
+        # In the order of what happened: nobody reads first that a session is cancelled, and then that it is booked.
+        await call_later(connection, self._sessions.SendSessionMail, request, aggregate_key=str(session_id))

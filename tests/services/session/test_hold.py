@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import pytest
+
+from mesh.channel import Channels
+from mesh.config import Settings
+from services.session.domain import BookingCall, Means, Order, Period, Quote, Session
+from services.session.follow_ups import FollowUps
+from services.session.store import SessionStore
+from solo60.payment.v1.payment_pb2 import RefundSessionRequest
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from solo60.session.v1.session_pb2 import SendSessionMailRequest
+from solo60.session.v1.session_pb2_grpc import SessionServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.database import Database
+    from tests.support.postgres import DatabaseOpener
+
+NOW = datetime(2026, 8, 3, 12, tzinfo=UTC)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+QUOTE = Quote(currency="GBP", minor_units=1250, credits=3, noise_policy="Quiet, please", requires_approval=False)
+REFUND = "solo60.payment.v1.PaymentService/RefundSession"
+MAIL = "solo60.session.v1.SessionService/SendSessionMail"
+
+
+@pytest.fixture
+async def database(open_database: DatabaseOpener) -> Database:
+    """Connect to a database of sessions that no service runs on."""
+    return await open_database("session")
+
+
+@pytest.fixture
+async def store(database: Database) -> AsyncIterator[SessionStore]:
+    """Hold, confirm and release sessions; what follows stays in the outbox."""
+    channels = Channels(Settings(_env_file=None), lambda: "no key")  # type: ignore[call-arg]  # pydantic-settings' own argument
+    yield SessionStore(database, FollowUps(channels.stub(PaymentServiceStub), channels.stub(SessionServiceStub)))
+    await channels.close()
+
+
+async def held(store: SessionStore) -> Session:
+    """Hold a slot in a gym of its own, for a minute."""
+    order = Order(uuid4(), uuid4(), Period(NOW + HOUR, NOW + 2 * HOUR), Means.CREDITS)
+    call = BookingCall("operator", uuid4().hex, b"request", "correlation")
+    booking = await store.hold(order, QUOTE, call, now=NOW, expire_time=NOW + MINUTE)
+    return booking.session
+
+
+async def left_to_do(database: Database, destination: str) -> list[bytes]:
+    """Return the requests that wait in the outbox for a method, in their order."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "select payload from outbox where destination = $1 order by sequence", destination
+        )
+    return [row["payload"] for row in rows]
+
+
+async def refunds(database: Database) -> list[UUID]:
+    """Return the sessions whose prices are to be given back."""
+    return [UUID(RefundSessionRequest.FromString(each).session_id) for each in await left_to_do(database, REFUND)]
+
+
+async def mails(database: Database) -> list[str]:
+    """Return the mails that are to be sent, in their order."""
+    return [SendSessionMailRequest.FromString(each).template_key for each in await left_to_do(database, MAIL)]
+
+
+async def test_what_follows_is_written_with_the_change(store: SessionStore, database: Database) -> None:
+    """A1: a booking owes its mails from the moment that it stands, and a cancellation the refund too."""
+    session = await held(store)
+    assert await mails(database) == []
+
+    await store.confirm(session.session_id, lambda _: b"answer", now=NOW)
+    assert await mails(database) == ["SESSION_BOOKED", "NOISE_WARNING"]
+    assert await refunds(database) == []
+
+    await store.cancel(session.session_id, "", now=NOW, in_credits=False)
+    assert await mails(database) == ["SESSION_BOOKED", "NOISE_WARNING", "SESSION_CANCELLED"]
+    assert await refunds(database) == [session.session_id]
+
+
+async def test_a_held_slot_is_released_when_its_time_is_over_and_not_before(
+    store: SessionStore, database: Database
+) -> None:
+    """J6: a booking that died in the middle holds the slot for seconds, and is then refunded."""
+    session = await held(store)
+
+    await store.release_expired(NOW + MINUTE - timedelta(seconds=1))
+    assert await refunds(database) == []
+    assert await store.busy_periods(session.order.gym_id, session.order.period) == [session.order.period]
+
+    await store.release_expired(NOW + MINUTE)
+    assert await refunds(database) == [session.session_id]
+    assert await mails(database) == []
+    assert await store.busy_periods(session.order.gym_id, session.order.period) == []
+
+
+async def test_whoever_comes_second_finds_the_session_as_the_first_left_it(
+    store: SessionStore, database: Database
+) -> None:
+    """T-b4: confirming and releasing exclude each other, so a session is charged and kept, or neither."""
+    released_first, confirmed_first = await held(store), await held(store)
+    await store.release(released_first.session_id, now=NOW)
+    await store.confirm(confirmed_first.session_id, lambda _: b"answer", now=NOW)
+
+    assert await store.confirm(released_first.session_id, lambda _: b"late", now=NOW) is None
+    assert await store.release(confirmed_first.session_id, now=NOW) is False
+    again = await store.confirm(confirmed_first.session_id, lambda _: b"late", now=NOW)
+    assert again is not None
+    assert again.response == b"answer"
+    assert await refunds(database) == [released_first.session_id]
+
+
+@pytest.mark.parametrize("rounds", [50, pytest.param(1_000, marks=pytest.mark.soak)])
+async def test_a_hold_that_expires_as_it_is_confirmed_ends_in_one_way(
+    store: SessionStore, database: Database, rounds: int
+) -> None:
+    """T-h9: at the same instant exactly one of the two wins, and what follows is what the winner wrote."""
+    kept: set[UUID] = set()
+    given_up: set[UUID] = set()
+    for _ in range(rounds):
+        session = await held(store)
+        _, booking, _ = await asyncio.gather(
+            store.release_expired(NOW + MINUTE),
+            store.confirm(session.session_id, lambda _: b"answer", now=NOW),
+            store.release_expired(NOW + MINUTE),
+        )
+        (kept if booking else given_up).add(session.session_id)
+
+    booked = [SendSessionMailRequest.FromString(each) for each in await left_to_do(database, MAIL)]
+    assert {UUID(each.session_id) for each in booked} == kept
+    assert sorted(await refunds(database)) == sorted(given_up)
