@@ -152,7 +152,7 @@ async def test_steps_one_after_the_other_do_what_the_model_says(database: Databa
         assert (type(answer) if isinstance(answer, ServiceError) else None) is expected
 
     assert [await club.store.balance(user) for user in club.users] == [model.credits[0], model.credits[1]]
-    assert await violations(database) == {}
+    assert await violations(database) == set()
 
 
 @BOUNDED
@@ -163,7 +163,7 @@ async def test_steps_all_at_once_leave_a_ledger_without_a_flaw(database: Databas
 
     await asyncio.gather(*map(club.take, steps))
 
-    assert await violations(database) == {}
+    assert await violations(database) == set()
     assert await held_by_cards(database) == -await house_sum(database, "cards", "GBP")
     for session_id in club.sessions:
         payments = await club.store.payments_of_session(session_id)
