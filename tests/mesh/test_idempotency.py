@@ -16,6 +16,7 @@ from mesh.idempotency import (
     IDEMPOTENCY_KEYS,
     IDEMPOTENCY_KEYS_BY_AGE,
     KEPT_FOR,
+    KEYS_HAVE_ANSWERS,
     forget_old_keys,
     forgetting_old_keys,
     once,
@@ -176,11 +177,11 @@ async def test_what_is_kept_of_a_request_is_its_fingerprint(database: Database) 
 
 @pytest.mark.parametrize("folder", MIGRATION_FOLDERS, ids=lambda folder: folder.parent.name)
 def test_every_service_makes_the_table_alike(folder: Path) -> None:
-    """Migrations that make the table make it, and its index, as this module expects them."""
+    """Migrations that make the table make it, its index and its invariant as this module expects them."""
     sql = "".join(path.read_text() for path in sorted(folder.glob("*.sql")))
 
     has_table = "create table idempotency_keys" in sql
-    assert (IDEMPOTENCY_KEYS in sql, IDEMPOTENCY_KEYS_BY_AGE in sql) == (has_table, has_table)
+    assert {part in sql for part in (IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE, KEYS_HAVE_ANSWERS)} == {has_table}
 
 
 async def keep_keys(database: Database, *, age: timedelta, count: int) -> None:

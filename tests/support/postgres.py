@@ -190,7 +190,8 @@ async def database_url(postgres: PostgresForTests, request: pytest.FixtureReques
     for migrations, url in lent:
         postgres.give_back(migrations, url)
     on_purpose = {view for mark in request.node.iter_markers("breaks_invariants") for view in mark.args}
-    assert set().union(*broken) == on_purpose
+    found = set().union(*broken)
+    assert found == on_purpose, f"invariants that do not hold: {sorted(found)}; broken on purpose: {sorted(on_purpose)}"
 
 
 @pytest.fixture
