@@ -42,10 +42,22 @@ async def new_store(postgres: PostgresForTests, connections: int) -> AsyncIterat
     await migrate(url, MIGRATIONS)
     database = await Database.connect(url, max_connections=connections, remaining_s=lambda: 300.0)
     try:
+        await _open_all(database, connections)
         yield SessionStore(database), url
     finally:
         await database.close()
         await postgres.drop(url)
+
+
+async def _open_all(database: Database, connections: int) -> None:
+    """Open every connection of the pool: what is timed is the crowd, not its way to the server."""
+    all_are_open = asyncio.Barrier(connections)
+
+    async def open_one() -> None:
+        async with database.connection():
+            await all_are_open.wait()
+
+    await asyncio.gather(*[open_one() for _ in range(connections)])
 
 
 async def hold(store: SessionStore, gym_id: UUID, seconds: list[float] | None = None) -> str:
