@@ -16,7 +16,7 @@ from mesh.database import Database
 from mesh.migrations import migrate
 from services.session.domain import BookingCall, Means, Order, Period, Quote
 from services.session.store import SessionStore
-from tests.services.session.town import eventually
+from tests.support.eventually import eventually
 from tests.support.postgres import SERVICES, connection_to, superuser_url_of
 
 if TYPE_CHECKING:
