@@ -8,6 +8,7 @@ import typer
 
 from cli.call import call
 from cli.demo import demo
+from cli.doctor import doctor
 from cli.explain import explain_method
 from cli.health import health
 from cli.inbox import inbox
@@ -34,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (up, health, call, inbox, trace, migrate):
+for verb in (up, health, call, inbox, trace, migrate, doctor):
     app.command()(verb)
 app.command("explain")(explain_method)
 app.add_typer(demo, name="demo")

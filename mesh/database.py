@@ -23,6 +23,8 @@ CONNECT_TIMEOUT_S = 10.0
 FAREWELL_TIMEOUT_S = 0.1
 RELEASE_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 10.0
+# The lease of whoever holds locks and says nothing: a process that hangs, or a host that is gone without a word.
+SILENCE_TIMEOUT_S = 30.0
 MAX_REPEATS = 5
 BACKOFF_S = 0.01
 MAX_BACKOFF_S = 0.5
@@ -66,7 +68,8 @@ class Database:
     `remaining_s` says how much time the current call has left, None for no limit. A call waits for a free connection no
     longer than half of that (5 s without a limit); no statement runs longer than what then is left, and none waits for
     a lock longer than half of it; what takes longer raises DatabaseTooSlow once it leaves the connection's context,
-    inside of which it is asyncpg's QueryCanceledError or LockNotAvailableError. `rng` spreads the repeats of `run`.
+    inside of which it is asyncpg's QueryCanceledError or LockNotAvailableError. A transaction in which nothing is said
+    for 30 s is rolled back by the server, and its connection is lost. `rng` spreads the repeats of `run`.
     `timestamptz` comes as an aware datetime and `tstzrange` as an asyncpg.Range of two.
     """
 
@@ -232,7 +235,11 @@ def _pool(url: str, *, min_size: int, max_size: int) -> Pool:
         min_size=min_size,
         max_size=max_size,
         timeout=CONNECT_TIMEOUT_S,
-        server_settings={"timezone": "UTC", "application_name": "solo60"},
+        server_settings={
+            "timezone": "UTC",
+            "application_name": "solo60",
+            "idle_in_transaction_session_timeout": f"{SILENCE_TIMEOUT_S:.0f}s",
+        },
     )
 
 

@@ -1,7 +1,8 @@
 """Idempotency: an effect happens once for each key of each caller, and its answer is kept beside it (S6).
 
-Every service that uses `once` makes the table and its index in its migrations, word for word as in IDEMPOTENCY_KEYS and
-IDEMPOTENCY_KEYS_BY_AGE. Keys are forgotten after KEPT_FOR: a repetition that comes later acts again.
+Every service that uses `once` makes the table, its index and its invariant in its migrations, word for word as in
+IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE and KEYS_HAVE_ANSWERS. Keys are forgotten after KEPT_FOR: a repetition that
+comes later acts again.
 """
 
 from __future__ import annotations
@@ -48,6 +49,12 @@ create table idempotency_keys (
 
 IDEMPOTENCY_KEYS_BY_AGE = """\
 create index idempotency_keys_by_age on idempotency_keys (create_time);
+"""
+
+# A key is committed with its answer, or not at all.
+KEYS_HAVE_ANSWERS = """\
+create view violation_key_without_answer as
+    select caller, request_type, key from idempotency_keys where response is null;
 """
 
 # Of two calls with one key, the later waits here for the transaction of the earlier.

@@ -57,8 +57,7 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
     try:
         async with _locked(database_url) as connection:
             await _refuse_rewritten_history(connection, migrations)
-            applied = await _applied(connection)
-            pending = [version for version in migrations if version not in applied]
+            pending = await _pending(connection, migrations)
             try:
                 if pending:
                     await _run_dbmate(await _url_for_dbmate(connection, database_url), folder)
@@ -71,6 +70,16 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
         reason = _without_password(str(error) or type(error).__name__, database_url)
         # The cause would print the password with the traceback.
         raise MigrationError(f"the migrations in {folder} cannot be applied: {reason}") from None
+
+
+async def pending_versions(connection: Connection, folder: Path) -> list[str]:
+    """Return what `folder` holds and the database lacks, in order; raise MigrationError where it cannot be told."""
+    return await _pending(connection, _read(folder))
+
+
+async def _pending(connection: Connection, migrations: Mapping[str, Migration]) -> list[str]:
+    applied = await _applied(connection)
+    return [version for version in migrations if version not in applied]
 
 
 def _read(folder: Path) -> dict[str, Migration]:

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from mesh import postgres_guardian
 from mesh.postgres_place import Place, PostgresError, erase, prepare_place
+from mesh.postgres_role import SERVICE_ROLE, SUPERUSER, ensure_service_role
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +28,8 @@ class EmbeddedPostgres:
     be served again afterwards, also after everything was killed; two owners at once are refused. `port` 0 takes a free
     one. Without `durable` a power cut loses data: for tests.
 
-    Every local account may connect, as superuser and without a password: it is a database for development and tests.
-    In production, `DATABASE_URL` names a server of its own. As root it runs as `nobody`, and where that account cannot
+    Every local account may connect, as any role and without a password: it is a database for development and tests. In
+    production, `DATABASE_URL` names a server of its own. As root it runs as `nobody`, and where that account cannot
     reach `data_dir`, the data lies in /var/tmp and `data_dir` is a symbolic link to it; `erase` removes both.
 
     It is bound to no event loop: it may be started in one and stopped in another.
@@ -43,10 +44,16 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The URL of the maintenance database; raises PostgresError while the server is not running."""
-        if self._port is None:
-            raise PostgresError(f"PostgreSQL in {self._data_dir} is not started")
-        return f"postgresql://postgres@127.0.0.1:{self._port}/postgres?sslmode=disable"
+        """The URL of the maintenance database, for the role that services have: it makes databases and owns them.
+
+        Raises PostgresError while the server is not running.
+        """
+        return self._url_for(SERVICE_ROLE)
+
+    @property
+    def superuser_url(self) -> str:
+        """The same for the superuser, whom nothing is denied to."""
+        return self._url_for(SUPERUSER)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -64,6 +71,7 @@ class EmbeddedPostgres:
         try:
             async with asyncio.timeout(START_PATIENCE_S):
                 self._port = await asyncio.to_thread(self._read_answer, guardian.stdout)
+                await ensure_service_role(self.superuser_url)
         except BaseException as error:
             await self.stop()
             if isinstance(error, TimeoutError):
@@ -76,6 +84,11 @@ class EmbeddedPostgres:
         guardian, self._guardian, self._port = self._guardian, None, None
         if guardian is not None:
             await asyncio.to_thread(_release, guardian)
+
+    def _url_for(self, role: str) -> str:
+        if self._port is None:
+            raise PostgresError(f"PostgreSQL in {self._data_dir} is not started")
+        return f"postgresql://{role}@127.0.0.1:{self._port}/postgres?sslmode=disable"
 
     def _launch(self, place: Place) -> subprocess.Popen[str]:
         command = [sys.executable, "-I", "-S", postgres_guardian.__file__]

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from contracts.services import SERVICES
 from mesh.child import POLL_INTERVAL_S, Child
 from mesh.config import SERVICE_NAMES
+from mesh.examination import Examination, examine
 from mesh.folder_lock import folder_locked
 from mesh.health_probe import SERVING, probe_of
 from mesh.inbox import Inbox
@@ -217,6 +218,14 @@ async def migrate_service(settings: Settings, server_url: str, name: str) -> lis
         if settings.database_url is None:
             raise
         raise MigrationError(f"DATABASE_URL: {error}") from None
+
+
+async def examine_all(server_url: str) -> dict[str, Examination]:
+    """Look into the databases of all services on a server, and change nothing."""
+    found = (
+        examine(database_url_of(server_url, name), SERVICES_FOLDER / name / "migrations") for name in SERVICE_NAMES
+    )
+    return dict(zip(SERVICE_NAMES, await asyncio.gather(*found), strict=True))
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

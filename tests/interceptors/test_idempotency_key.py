@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from contracts.errors import IdempotencyKeyMissing, ServiceError
+from contracts.method import find_method
 from interceptors.context import current_context
 from interceptors.errors import error_of_call
+from interceptors.idempotency import IDEMPOTENCY_KEY, ServerIdempotencyKey
+from interceptors.server import Call
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 
@@ -31,6 +34,18 @@ async def test_a_caller_may_bring_its_own_key(echo: EchoServer) -> None:
     answer = await echo.stub().Keep(KEEP, metadata=(("idempotency-key", "charge-session-7"),))
 
     assert answer.idempotency_key == "charge-session-7"
+
+
+@pytest.mark.parametrize("key", ["nul\x00", "line\nbreak", "line\n", "\x7f", "clé", "😀", "x" * 254 + "😀"])
+async def test_what_no_client_of_grpc_can_send_is_no_key_either(key: str) -> None:
+    """T-f6: gRPC's core lets no such metadata through; another engine might, so the form is asked for here as well."""
+    call = Call(find_method("/solo60.example.v1.EchoService/Keep"), cast("Any", None), {IDEMPOTENCY_KEY: key}, b"")
+
+    async def proceed(_call: Call) -> bytes:
+        raise AssertionError("the handler is reached")
+
+    with pytest.raises(IdempotencyKeyMissing):
+        await ServerIdempotencyKey().intercept(call, proceed)
 
 
 @pytest.mark.parametrize("key", [None, "", "with blank", "x" * 256])

@@ -15,6 +15,7 @@ import pytest
 import mesh.database
 from mesh.database import Connection, Database, DatabaseTooSlow, DatabaseUnavailable
 from mesh.postgres import EmbeddedPostgres
+from tests.support.postgres import superuser_url_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -187,8 +188,9 @@ async def test_a_cancelled_call_leaves_no_statement_behind(database: Database, n
     assert await value(database) == 0
 
 
-async def test_deadlock_victims_try_again(database: Database) -> None:
+async def test_deadlock_victims_try_again(database: Database, empty_database_url: str) -> None:
     """Two transactions lock two rows in opposite order: both commit, as the victim (40P01) is repeated."""
+    impatient = await Database.connect(superuser_url_of(empty_database_url))  # who may set the deadlock_timeout
     locked = [asyncio.Event(), asyncio.Event()]
 
     async def add(first: int, second: int) -> None:
@@ -199,9 +201,10 @@ async def test_deadlock_victims_try_again(database: Database) -> None:
             await locked[second - 1].wait()
             await connection.execute("update number set value = value + 1 where id = $1", second)
 
-        await database.run(work)
+        await impatient.run(work)
 
     await asyncio.gather(add(1, 2), add(2, 1))
+    await impatient.close()
     assert (await value(database, 1), await value(database, 2)) == (2, 2)
 
 

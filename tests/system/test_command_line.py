@@ -179,3 +179,11 @@ def test_the_databases_of_a_running_mesh_are_up_to_date(local_mesh: LocalMesh) -
         "auth", "user", "gym", "session", "payment", "subscription", "communication",
     }  # fmt: skip
     assert not any(json.loads(done.stdout).values())
+
+
+def test_doctor_finds_nothing_wrong_with_a_running_mesh(local_mesh: LocalMesh) -> None:
+    """T-h1: every invariant holds in every database, migrations are applied, and no service is a superuser."""
+    done = local_mesh.solo60("doctor", "--json")
+
+    assert done.returncode == 0, done.stdout
+    assert all(entry["sound"] for entry in json.loads(done.stdout).values())

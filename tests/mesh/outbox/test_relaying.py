@@ -69,7 +69,7 @@ async def test_a_relay_outlives_its_connections(post: Post) -> None:
             async with connection_to(post.url) as connection:
                 await connection.execute(
                     "select pg_terminate_backend(pid) from pg_stat_activity"
-                    " where datname = current_database() and pid <> pg_backend_pid()"
+                    " where datname = current_database() and usename = current_user and pid <> pg_backend_pid()"
                 )
         async with connection_to(post.url) as connection:
             # What was leased over a connection that broke before it answered waits for the end of the lease.

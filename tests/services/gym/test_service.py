@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID, uuid4
 
+import grpc
 import pytest
 
 from contracts.errors import (
@@ -13,10 +14,13 @@ from contracts.errors import (
     GymNotFound,
     IdempotencyKeyReused,
     InvalidRequest,
+    RequestInProgress,
     ScopeMissing,
     ServiceError,
 )
 from interceptors.idempotency import REPLAYED
+from mesh.idempotency import IN_PROGRESS_RETRY_S
+from mesh.local_keys import OPERATOR
 from services.gym.app import SERVICE
 from services.gym.domain import MAX_HOURLY_PRICE
 from solo60.common.v1.money_pb2 import Money
@@ -160,6 +164,37 @@ async def test_a_key_does_not_add_two_different_gyms(gyms: Gyms) -> None:
 
     with pytest.raises(IdempotencyKeyReused):
         await gyms.CreateGym(a_gym("Another Gym"), metadata=key)
+
+
+async def test_a_refused_request_does_not_use_up_the_key(gyms: Gyms, mesh: MeshForTests) -> None:
+    """T-f7: what is not valid is refused before anything is done, and nothing of it is kept."""
+    key = (("idempotency-key", "gym-of-field-street"),)
+    with pytest.raises(InvalidRequest):
+        await gyms.CreateGym(a_gym(""), metadata=key)
+
+    async with mesh.database("gym").connection() as connection:
+        assert await connection.fetchval("select count(*) from idempotency_keys") == 0
+    assert (await gyms.CreateGym(a_gym(), metadata=key)).gym.name == "Field Street Gym"
+
+
+async def test_a_key_that_is_being_worked_on_is_answered_with_when_to_come_back(gyms: Gyms, mesh: MeshForTests) -> None:
+    """T-f1: ABORTED with RetryInfo, while an earlier call with the key is under way; then it can be repeated."""
+    key = (("idempotency-key", "gym-of-field-street"),)
+    async with mesh.database("gym").connection() as connection:
+        earlier = connection.transaction()
+        await earlier.start()
+        await connection.execute(
+            "insert into idempotency_keys (caller, request_type, key, request_sha256) values ($1, $2, $3, '')",
+            OPERATOR,
+            CreateGymRequest.DESCRIPTOR.full_name,
+            "gym-of-field-street",
+        )
+        with pytest.raises(RequestInProgress) as refusal:
+            await gyms.CreateGym(a_gym(), metadata=key, timeout=1)
+        await earlier.rollback()
+
+    assert (refusal.value.code, refusal.value.retry_after_s) == (grpc.StatusCode.ABORTED, IN_PROGRESS_RETRY_S)
+    await gyms.CreateGym(a_gym(), metadata=key)
 
 
 async def test_a_refused_name_does_not_use_up_the_key(gyms: Gyms) -> None:

@@ -1,4 +1,4 @@
-"""Payment served for one test; every ledger that a test makes is looked over when the test ends (T-h1)."""
+"""Payment served for one test, or its database alone."""
 
 from __future__ import annotations
 
@@ -9,38 +9,36 @@ import pytest
 from mesh.database import Database
 from services.payment.app import SERVICE
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
-from tests.services.payment.ledger import violations
+from tests.support.postgres import superuser_url_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
-    from tests.support.postgres import DatabaseFactory, DatabaseOpener
+    from tests.support.postgres import DatabaseFactory
     from tests.support.serving import MeshForTests, Serve
 
 
-@pytest.fixture(autouse=True)
-async def database_url(database_url: DatabaseFactory) -> AsyncIterator[DatabaseFactory]:
-    """Make databases as everywhere, and find no broken invariant in them at the end."""
-    urls: list[str] = []
-
-    async def create(service: str) -> str:
-        urls.append(await database_url(service))
-        return urls[-1]
-
-    yield create
-    for url in urls:
-        database = await Database.connect(url, max_connections=1)
-        try:
-            assert await violations(database) == {}
-        finally:
-            await database.close()
+@pytest.fixture
+async def payment_url(database_url: DatabaseFactory) -> str:
+    """Make a database of payment that no service runs on."""
+    return await database_url("payment")
 
 
 @pytest.fixture
-async def database(open_database: DatabaseOpener) -> Database:
-    """Connect to a database of payment that no service runs on."""
-    return await open_database("payment")
+async def database(payment_url: str) -> AsyncIterator[Database]:
+    """Connect to it as the service would."""
+    database = await Database.connect(payment_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def superuser(payment_url: str) -> AsyncIterator[Database]:
+    """Connect to it as one to whom nothing is denied."""
+    database = await Database.connect(superuser_url_of(payment_url), max_connections=1)
+    yield database
+    await database.close()
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ async def test_an_unknown_session_is_not_cancelled(town: Town) -> None:
         "period = tstzrange(now() - interval '1 minute', now() + interval '1 hour')",
         "status = 'completed'",
         "status = 'rejected'",
-        "status = 'pending_payment', expire_time = now() + interval '1 hour'",
+        "status = 'pending_payment', booking_response = null, expire_time = now() + interval '1 hour'",
     ],
 )
 async def test_a_session_that_has_begun_or_is_not_the_members_is_not_cancelled(town: Town, change: str) -> None:

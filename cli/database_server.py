@@ -1,0 +1,32 @@
+"""The database server that commands about databases mean: DATABASE_URL's, else the mesh's that runs or is kept."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from mesh.folder_lock import folder_locked, read_published
+from mesh.postgres import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.config import Settings
+
+
+@asynccontextmanager
+async def database_server(settings: Settings) -> AsyncIterator[str]:
+    """Yield the URL of the server; one that DATA_DIR keeps and that does not run is run for the time of the context.
+
+    Raises FolderInUse or PostgresError where it cannot be.
+    """
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    running = read_published(settings.data_dir)
+    if running is not None and "database_url" in running:
+        yield str(running["database_url"])
+        return
+    with folder_locked(settings.data_dir):
+        async with EmbeddedPostgres(settings.postgres_folder) as postgres:
+            yield postgres.url

@@ -1,0 +1,76 @@
+"""`solo60 doctor`: what is wrong with the databases of the services, as they say themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+from cli.database_server import database_server
+from cli.screen import CommandError, JsonFlag, out, print_json
+from mesh.config import load_settings
+from mesh.supervisor import examine_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mesh.config import Settings
+    from mesh.examination import Examination, Violation
+
+SUPERUSER_NOTE = "the service's role is a superuser: what its migrations deny to it, it may do"
+
+
+def doctor(*, as_json: JsonFlag = False) -> None:
+    """Look for broken invariants, missing migrations and a role that may do all; exit with 0 only when none is found.
+
+    It looks at DATABASE_URL, else into the running mesh, else into the one that DATA_DIR keeps, and changes nothing.
+    """
+    report = asyncio.run(_examine(load_settings()))
+    if as_json:
+        print_json({name: _as_json(found) for name, found in report.items()})
+    else:
+        for name, found in report.items():
+            for line in _lines(found):
+                out.print(f"{name}: {line}", markup=False)
+    if not all(found.is_sound for found in report.values()):
+        raise typer.Exit(1)
+
+
+async def _examine(settings: Settings) -> dict[str, Examination]:
+    if settings.database_url is None and not settings.postgres_folder.exists():
+        raise CommandError(f"There is no database in {settings.data_dir.absolute()}: `make run` makes it.")
+    async with database_server(settings) as url:
+        return await examine_all(url)
+
+
+def _lines(found: Examination) -> Iterator[str]:
+    if found.is_sound:
+        yield "sound"
+    if found.trouble:
+        yield found.trouble
+    if found.pending:
+        yield f"migrations are missing: {', '.join(found.pending)} (`solo60 migrate` applies them)"
+    if found.is_superuser:
+        yield SUPERUSER_NOTE
+    for violation in found.violations:
+        yield f"{violation.view} has {violation.count} {'row' if violation.count == 1 else 'rows'}:"
+        yield from (f"  {example}" for example in violation.examples)
+        if violation.count > len(violation.examples):
+            yield "  ..."
+
+
+def _as_json(found: Examination) -> dict[str, object]:
+    return {
+        "sound": found.is_sound,
+        "trouble": found.trouble,
+        "pending_migrations": list(found.pending),
+        "superuser": found.is_superuser,
+        "violations": [_violation_as_json(violation) for violation in found.violations],
+    }
+
+
+def _violation_as_json(violation: Violation) -> dict[str, object]:
+    examples = [json.loads(example) for example in violation.examples]
+    return {"view": violation.view, "count": violation.count, "examples": examples}

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mesh.config import SERVICE_NAMES
+from mesh.supervisor import database_url_of
+from tests.support.postgres import connection_to, superuser_url_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cli.conftest import Solo60
+    from tests.support.postgres import PostgresForTests
+
+BREAK_THE_LEDGER = """
+    set session_replication_role = replica;
+    insert into entries
+        select uuidv7(), account_id, 'CREDIT', 1 from accounts, generate_series(1, 4) where kind = 'income'
+"""
+
+
+@pytest.fixture
+def server_url(postgres: PostgresForTests, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Make the tests' server the one of DATABASE_URL; drop what commands make there."""
+    monkeypatch.setenv("DATABASE_URL", postgres.url)
+    yield postgres.url
+    for name in SERVICE_NAMES:
+        asyncio.run(execute(postgres.url, f"drop database if exists solo60_{name}"))
+
+
+async def execute(url: str, statement: str) -> None:
+    """Execute a statement on a connection of its own."""
+    async with connection_to(url) as connection:
+        await connection.execute(statement)
+
+
+def test_without_a_database_there_is_nothing_to_look_into(solo60: Solo60, tmp_path: Path) -> None:
+    """And looking makes none."""
+    done = solo60("doctor")
+
+    assert (done.exit_code, done.out) == (1, "")
+    assert done.err == f"There is no database in {tmp_path}: `make run` makes it.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_finds_what_is_wrong_and_nothing_else(solo60: Solo60, server_url: str) -> None:
+    """T-h1: databases that are missing, broken invariants with their rows, and migrations that are not applied."""
+    before = json.loads(solo60("doctor", "--json").out)
+    solo60("migrate")
+    sound = solo60("doctor")
+    payment_url = database_url_of(server_url, "payment")
+    asyncio.run(execute(superuser_url_of(payment_url), BREAK_THE_LEDGER))
+    asyncio.run(execute(database_url_of(server_url, "user"), "delete from schema_migrations where version = '0009'"))
+    broken = solo60("doctor", "--json")
+    lines = solo60("doctor").out.splitlines()
+
+    assert {entry["trouble"] for entry in before.values()} == {"It cannot be reached (InvalidCatalogNameError)."}
+    assert (sound.exit_code, sound.out) == (0, "".join(f"{name}: sound\n" for name in SERVICE_NAMES))
+    assert broken.exit_code == 1
+    report = json.loads(broken.out)
+    assert [name for name in SERVICE_NAMES if not report[name]["sound"]] == ["user", "payment"]
+    assert report["user"]["pending_migrations"] == ["0009"]
+    (violation,) = report["payment"]["violations"]
+    assert (violation["view"], violation["count"], len(violation["examples"])) == ("violation_sum_not_zero", 4, 4)
+    assert violation["examples"][0].keys() == {"transaction_id", "currency", "excess"}
+    assert "user: migrations are missing: 0009 (`solo60 migrate` applies them)" in lines
+    assert "payment: violation_sum_not_zero has 4 rows:" in lines
+
+
+def test_doctor_says_where_permissions_do_not_hold(
+    solo60: Solo60, server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-h2: a service that connects as a superuser may change its ledger, whatever was denied to it."""
+    solo60("migrate")
+    monkeypatch.setenv("DATABASE_URL", superuser_url_of(server_url))
+
+    done = solo60("doctor", "--json")
+
+    assert done.exit_code == 1
+    assert all(entry["superuser"] for entry in json.loads(done.out).values())

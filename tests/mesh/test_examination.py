@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mesh.database import Database
+from mesh.examination import Violation, examine, find_violations
+from tests.support.postgres import SERVICES, connection_to
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.postgres import DatabaseFactory, DatabaseOpener
+
+A_SESSION = """
+    insert into calendars (gym_id) values ('0198c1a2-0000-7000-8000-000000000001');
+    insert into sessions (user_id, gym_id, period, status, currency, minor_units, credits, noise_policy,
+        requires_approval, paid_in, create_time, update_time, caller, idempotency_key, request_sha256, correlation_id,
+        booking_response)
+    values (uuidv7(), '0198c1a2-0000-7000-8000-000000000001', '[2026-06-01 10:00Z, 2026-06-01 11:00Z)', 'confirmed',
+        'GBP', 1250, 3, '', false, 'credits', now(), now(), 'operator', 'one', '', 'test', '')
+"""
+ANOTHER_ONE = """
+    alter table sessions drop constraint sessions_never_overlap;
+    insert into sessions (user_id, gym_id, period, status, currency, minor_units, credits, noise_policy,
+        requires_approval, paid_in, create_time, update_time, caller, idempotency_key, request_sha256, correlation_id,
+        booking_response)
+    select user_id, gym_id, period, status, currency, minor_units, credits, noise_policy, requires_approval, paid_in,
+        create_time, update_time, caller, 'another', request_sha256, correlation_id, booking_response
+    from sessions
+"""
+KEY_WITHOUT_ANSWER = "insert into idempotency_keys values ('operator', 'a.Request', 'key', '', null)"
+
+
+async def test_each_view_that_is_not_empty_is_told_with_its_first_rows(empty_database_url: str) -> None:
+    """T-h1: by its name alone a view is known to be an invariant; others are none."""
+    async with connection_to(empty_database_url) as connection:
+        assert await find_violations(connection) == ()
+        await connection.execute("create view violation_none as select 1 as id where false")
+        await connection.execute("create view violation_many as select n as id from generate_series(1, 7) as n")
+        await connection.execute("create view violationless as select 1 as id; create table violation_table (id int)")
+
+        found = await find_violations(connection)
+
+    assert found == (Violation("violation_many", 7, tuple(f'{{"id":{n}}}' for n in range(1, 6))),)
+
+
+@pytest.mark.parametrize(
+    ("breakage", "view"),
+    [
+        (ANOTHER_ONE, "violation_sessions_overlap"),
+        ("update sessions set booking_response = null", "violation_session_without_answer"),
+        ("update sessions set status = 'pending_payment', due_time = now()", "violation_session_answered_too_soon"),
+        ("update sessions set idempotency_key = null", "violation_session_without_key"),
+    ],
+)
+async def test_each_view_of_sessions_finds_what_breaks_it(
+    open_database: DatabaseOpener, breakage: str, view: str
+) -> None:
+    """T-h1: an empty view means something."""
+    database = await open_database("session")
+    async with database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(A_SESSION)
+        before = await find_violations(connection)
+        await connection.execute(breakage)
+        after = await find_violations(connection)
+        await transaction.rollback()
+
+    assert before == ()
+    assert [violation.view for violation in after] == [view]
+
+
+@pytest.mark.breaks_invariants("violation_key_without_answer")
+async def test_tests_are_told_of_the_invariants_that_they_break(open_database: DatabaseOpener) -> None:
+    """T-h1: looked at after every test; this one would fail without its mark, and, with it, did it break nothing."""
+    database = await open_database("gym")
+
+    async with database.transaction() as connection:
+        await connection.execute(KEY_WITHOUT_ANSWER)
+
+
+@pytest.fixture
+async def lent(database_url: DatabaseFactory) -> str:
+    """Lend a database of user."""
+    return await database_url("user")
+
+
+async def test_a_sound_database_is_told_to_be_sound(lent: str) -> None:
+    """Nothing is found where nothing is wrong."""
+    found = await examine(lent, SERVICES / "user" / "migrations")
+
+    assert found.is_sound
+
+
+async def test_what_cannot_be_looked_into_is_not_sound(
+    empty_database_url: str, reachable_folder: Path, lent: str
+) -> None:
+    """A database that is missing, not reachable, or one whose migrations cannot be read; no URL is repeated."""
+    missing = empty_database_url.replace("/test_", "/no_test_")
+
+    for url, folder in (
+        (missing, SERVICES),
+        ("postgresql://solo60:s3cret@127.0.0.1:1/x", SERVICES),
+        ("junk", SERVICES),
+    ):
+        found = await examine(url, folder)
+        assert found.trouble.startswith("It cannot be reached (")
+        assert not found.is_sound
+        assert "s3cret" not in found.trouble
+    assert "does not exist" in (await examine(lent, reachable_folder / "nowhere")).trouble
+
+
+async def test_migrations_that_are_missing_are_named(empty_database_url: str) -> None:
+    """In their order; and they are not applied by looking."""
+    for _ in range(2):
+        found = await examine(empty_database_url, SERVICES / "gym" / "migrations")
+        assert found.pending[:2] == ("0001", "0002")
+
+    database = await Database.connect(empty_database_url)
+    async with database.connection() as connection:
+        assert await connection.fetchval("select count(*) from pg_tables where schemaname = 'public'") == 0
+    await database.close()

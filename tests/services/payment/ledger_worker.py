@@ -1,0 +1,74 @@
+"""A process that asks of payment's ledger whatever comes to its mind, for as long as it lives.
+
+Its sessions move on with the number of its operations, as those of its colleagues do, so that each session is asked for
+by several of them within a short time. It says how many operations it has done, a few at a time; a fault that is no
+refusal, it says by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid5
+
+from contracts.errors import ServiceError
+from mesh.database import Database
+from services.payment.cards import TestModeProcessor
+from services.payment.cashier import Cashier
+from services.payment.domain import Means, Order, Price
+from services.payment.store import PaymentStore
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection as Pipe
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+NAMESPACE = UUID("6f1c1f5e-8a50-4c57-9c6e-0a3a0c5b1d11")
+USERS = 20
+SAID_AT_ONCE = 10
+VERBS = ["grant", "credits", "card", "card", "refund", "credit_back"]
+
+
+def run(url: str, seed: int, first_operation: int, pipe: Pipe[Any, Any]) -> None:
+    """Work on the ledger at `url` until the process is killed."""
+    try:
+        asyncio.run(_work(url, random.Random(seed), first_operation, pipe))  # noqa: S311 - a test's choices
+    except Exception as error:  # noqa: BLE001 - whatever it is, the test is told
+        pipe.send(repr(error))
+
+
+def cashier_of(database: Database) -> Cashier:
+    """Return what takes and gives back."""
+    return Cashier(PaymentStore(database), TestModeProcessor(database), lambda: NOON)
+
+
+async def _work(url: str, rng: random.Random, operation: int, pipe: Pipe[Any, Any]) -> None:
+    database = await Database.connect(url, max_connections=2)
+    store, cashier = PaymentStore(database), cashier_of(database)
+    while True:
+        for _ in range(SAID_AT_ONCE):
+            try:
+                await _ask(store, cashier, rng, operation)
+            except ServiceError as error:
+                if error.code.name == "UNAVAILABLE":
+                    raise
+            operation += 1
+        pipe.send(SAID_AT_ONCE)
+
+
+async def _ask(store: PaymentStore, cashier: Cashier, rng: random.Random, operation: int) -> object:
+    number = operation * 8 + rng.randrange(64)
+    session_id, user_id = uuid5(NAMESPACE, f"session {number}"), uuid5(NAMESPACE, f"user {number % USERS}")
+    verb = rng.choice(VERBS)
+    match verb:
+        case "grant":
+            return await store.run(lambda books: cashier.grant(books, user_id, rng.randrange(1, 10), "goodwill"))
+        case "refund":
+            return await cashier.refund(session_id, "session cancelled")
+        case "credit_back":
+            return await cashier.credit_back(session_id, "gym closed")
+        case _:
+            token = rng.choice(["tok_visa", "tok_visa", "tok_declined"])
+            order = Order(session_id, user_id, Price("GBP", 1250, 3), Means(verb))
+            return await cashier.charge(order, token)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from contracts.errors import Internal
+from solo60.common.v1.money_pb2 import Money
+from tests.services.payment.ledger import house_sum, violations
+from tests.services.payment.requests import BY_CARD, balance, charge, credit_back, grant, refund, some_id
+
+if TYPE_CHECKING:
+    from solo60.payment.v1.payment_pb2 import ChargeSessionRequest
+    from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
+    from tests.support.serving import MeshForTests
+
+LARGEST = 2**63 - 1
+
+
+def priced(currency: str, minor_units: int) -> ChargeSessionRequest:
+    """Ask for a price by card."""
+    request = charge(BY_CARD)
+    request.price.CopyFrom(Money(currency_code=currency, minor_units=minor_units))
+    return request
+
+
+@pytest.mark.parametrize("currency", ["JPY", "GBP", "KWD"], ids=["no decimals", "two decimals", "three decimals"])
+@pytest.mark.parametrize("minor_units", [1, 1234567, LARGEST])
+async def test_amounts_are_whole_minor_units_of_any_currency(
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests, currency: str, minor_units: int
+) -> None:
+    """T-h5: what is taken and given back is the very number of the request, however many decimals its currency has."""
+    database = mesh.database("payment")
+    requests = [priced(currency, minor_units) for _ in range(2)]
+
+    taken = [(await payments.ChargeSession(request)).payment.money for request in requests]
+    earned = await house_sum(database, "income", currency)
+    given_back = (await payments.RefundSession(refund(requests[0]))).payment
+
+    assert taken == [request.price for request in requests]
+    # Two of the largest are more than an int64 holds: the house's sums are no columns.
+    assert earned == 2 * minor_units
+    assert given_back.money == requests[0].price
+    assert await house_sum(database, "cards", currency) == -minor_units
+    assert await violations(database) == set()
+
+
+async def test_credits_beyond_what_a_number_holds_are_refused(
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests
+) -> None:
+    """T-h5: a balance never overflows: nothing is granted and nothing given back that it cannot hold."""
+    first, second = (charge(BY_CARD, user_id=some_id()) for _ in range(2))
+    second.user_id = first.user_id
+    for request in (first, second):
+        request.credits = LARGEST
+        await payments.ChargeSession(request)
+    await payments.CreditBackSession(credit_back(first))
+
+    with pytest.raises(Internal):
+        await payments.CreditBackSession(credit_back(second))
+    with pytest.raises(Internal):
+        await grant(payments, first.user_id, 1)
+
+    assert await balance(payments, first.user_id) == LARGEST
+    assert await violations(mesh.database("payment")) == set()

@@ -1,0 +1,66 @@
+"""A process that makes one call with an idempotency key, and stops at a point of it until it is told to go on.
+
+It says "at <point>" there, and in the end the bytes of its answer, or the name of what was raised. The effect of the
+call is a row of `effects`, whose number the answer names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from interceptors.context import detached_work
+from mesh.database import Database
+from mesh.idempotency import once
+from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection as Pipe
+
+    from mesh.database import Connection
+
+POINTS = ("before insert", "after insert", "after effect", "after commit", "before reply")
+TABLE = "create table effects (number bigint generated always as identity)"
+REQUEST = CreateGymRequest(name="Field Street Gym")
+
+
+async def act(connection: Connection) -> CreateGymResponse:
+    """Have the effect, and return the answer that names it."""
+    number = await connection.fetchval("insert into effects default values returning number")
+    response = CreateGymResponse()
+    response.gym.name = f"effect {number}"
+    return response
+
+
+def run(url: str, key: str, point: str, silence_ms: int, pipe: Pipe[Any, Any]) -> None:
+    """Call once; a transaction that is silent for `silence_ms` is the server's to end."""
+
+    def pass_by(passed: str) -> None:
+        if passed == point:
+            pipe.send(f"at {point}")
+            pipe.recv()  # the whole process stands still
+
+    async def call() -> bytes:
+        database = await Database.connect(url, max_connections=1)
+        with detached_work() as context:
+            context.caller, context.idempotency_key = "session", key
+            async with database.transaction() as connection:
+                await connection.execute(f"set local idle_in_transaction_session_timeout = {silence_ms}")
+
+                async def respond() -> CreateGymResponse:
+                    pass_by("after insert")
+                    response = await act(connection)
+                    pass_by("after effect")
+                    return response
+
+                pass_by("before insert")
+                response = await once(connection, REQUEST, respond, CreateGymResponse)
+            pass_by("after commit")
+        answer = response.SerializeToString(deterministic=True)
+        pass_by("before reply")
+        return answer
+
+    try:
+        pipe.send(asyncio.run(call()))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the test is told
+        pipe.send(type(error).__name__)
