@@ -37,7 +37,9 @@ class _MessageStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Message
     MESSAGE_STATUS_FAILED: _MessageStatus.ValueType  # 4
     """The last attempt failed; another one follows by itself."""
     MESSAGE_STATUS_DEAD: _MessageStatus.ValueType  # 5
-    """Given up: refused for good, or all attempts used up. Only RetryMessage sends it again."""
+    """Given up: refused for good, all attempts used up, or perhaps sent and not to be sent twice, as last_error says. Only
+    RetryMessage sends it again.
+    """
 
 class MessageStatus(_MessageStatus, metaclass=_MessageStatusEnumTypeWrapper):
     """How far a message has come."""
@@ -53,7 +55,9 @@ MESSAGE_STATUS_SENT: MessageStatus.ValueType  # 3
 MESSAGE_STATUS_FAILED: MessageStatus.ValueType  # 4
 """The last attempt failed; another one follows by itself."""
 MESSAGE_STATUS_DEAD: MessageStatus.ValueType  # 5
-"""Given up: refused for good, or all attempts used up. Only RetryMessage sends it again."""
+"""Given up: refused for good, all attempts used up, or perhaps sent and not to be sent twice, as last_error says. Only
+RetryMessage sends it again.
+"""
 Global___MessageStatus: _TypeAlias = MessageStatus  # noqa: Y015
 
 class _Audience:
