@@ -64,6 +64,7 @@ class Message:
     due_time: datetime | None
     last_error: str
     is_refused: bool
+    may_have_been_sent: bool
     email_message_id: str
     create_time: datetime
     send_time: datetime | None
@@ -138,6 +139,7 @@ class Verdict:
     status: Status
     error: str = ""
     is_refused: bool = False
+    may_have_been_sent: bool = False
     due_time: datetime | None = None
     remaining: tuple[str, ...] = ()
 
@@ -158,7 +160,8 @@ def judge(attempt: Attempt, outcome: Outcome, now: datetime, rng: random.Random)
     if not outcome.remaining:
         return Verdict(Status.SENT, outcome.error)
     if outcome.is_in_doubt and not attempt.repeats_in_doubt:
-        return Verdict(Status.DEAD, f"{outcome.error} {NOT_REPEATED}", remaining=outcome.remaining)
+        error = f"{outcome.error} {NOT_REPEATED}"
+        return Verdict(Status.DEAD, error, may_have_been_sent=True, remaining=outcome.remaining)
     if attempt.round_number >= MAX_ATTEMPTS:
         return Verdict(Status.DEAD, outcome.error, remaining=outcome.remaining)
     due_time = now + timedelta(seconds=backoff_s(attempt.round_number, rng))

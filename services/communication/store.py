@@ -26,7 +26,8 @@ _ADD = """
 _FIND = "select * from messages where message_id = $1"
 _LOCK = "select * from messages where message_id = $1 for update"
 _REQUEUE = """
-    update messages set status = 'QUEUED', due_time = $2, attempts_forgiven = attempts, is_refused = false
+    update messages set status = 'QUEUED', due_time = $2, attempts_forgiven = attempts, is_refused = false,
+        may_have_been_sent = false
     where message_id = $1 returning *
 """
 _FAILED = """
@@ -53,7 +54,8 @@ _SETTLE = """
         is_refused = $6,
         last_error = coalesce(nullif($7, ''), last_error),
         send_time = case when $3 = 'SENT' then $8::timestamptz end,
-        mail = case when $3 <> 'SENT' then mail end
+        mail = case when $3 <> 'SENT' then mail end,
+        may_have_been_sent = $9
     where message_id = $1 and attempts = $2 and status = 'SENDING'
     returning true
 """
@@ -138,6 +140,7 @@ class MessageStore:
                     verdict.is_refused,
                     verdict.error,
                     now,
+                    verdict.may_have_been_sent,
                 )
             )
 
@@ -166,6 +169,7 @@ def _message(row: asyncpg.Record | None) -> Message:
         due_time=row["due_time"],
         last_error=row["last_error"],
         is_refused=row["is_refused"],
+        may_have_been_sent=row["may_have_been_sent"],
         email_message_id=row["email_message_id"],
         create_time=row["create_time"],
         send_time=row["send_time"],

@@ -35,6 +35,7 @@ MESSAGE = Message(
     due_time=NOW,
     last_error="",
     is_refused=False,
+    may_have_been_sent=False,
     email_message_id="<1@solo60.example>",
     create_time=NOW,
     send_time=None,

@@ -107,10 +107,11 @@ async def test_what_may_have_been_sent_is_given_up_when_the_lease_is_over_and_no
     post.clock.advance(timedelta(microseconds=1))
     assert await sender.send_next()
 
-    assert (await post.store.find(message_id)).last_error == CUT_OFF
+    given_up = await post.store.find(message_id)
+    assert (given_up.last_error, given_up.may_have_been_sent) == (CUT_OFF, True)
     assert moody.received == []
     async with post.store.transaction() as transaction:
-        await post.store.requeue(transaction, message_id, post.clock.now())
+        assert not (await post.store.requeue(transaction, message_id, post.clock.now())).may_have_been_sent
     assert await sender.send_next()
     assert (await post.store.find(message_id)).status is Status.SENT
 

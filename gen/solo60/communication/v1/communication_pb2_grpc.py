@@ -129,8 +129,8 @@ class CommunicationServiceServicer:
 
     def RetryMessage(self, request, context):
         """Queues a failed message for sending now, with as many attempts to come as a new one has. Only a message in
-        MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. Where last_error says that the mail may have been sent,
-        its reader may get it twice, under one Message-ID.
+        MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. One that may_have_been_sent may then arrive twice, under
+        one Message-ID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,8 +63,8 @@ class CommunicationServiceStub:
     """Lists the messages whose last attempt failed, those given up included, newest first."""
     RetryMessage: _grpc.UnaryUnaryMultiCallable[_communication_pb2.RetryMessageRequest, _communication_pb2.RetryMessageResponse]
     """Queues a failed message for sending now, with as many attempts to come as a new one has. Only a message in
-    MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. Where last_error says that the mail may have been sent,
-    its reader may get it twice, under one Message-ID.
+    MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. One that may_have_been_sent may then arrive twice, under
+    one Message-ID.
     """
 
 @_typing.type_check_only
@@ -102,8 +102,8 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
     """Lists the messages whose last attempt failed, those given up included, newest first."""
     RetryMessage: _aio.UnaryUnaryMultiCallable[_communication_pb2.RetryMessageRequest, _communication_pb2.RetryMessageResponse]  # type: ignore[assignment]
     """Queues a failed message for sending now, with as many attempts to come as a new one has. Only a message in
-    MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. Where last_error says that the mail may have been sent,
-    its reader may get it twice, under one Message-ID.
+    MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. One that may_have_been_sent may then arrive twice, under
+    one Message-ID.
     """
 
 class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -174,8 +174,8 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_communication_pb2.RetryMessageResponse, _abc.Awaitable[_communication_pb2.RetryMessageResponse]]:
         """Queues a failed message for sending now, with as many attempts to come as a new one has. Only a message in
-        MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. Where last_error says that the mail may have been sent,
-        its reader may get it twice, under one Message-ID.
+        MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. One that may_have_been_sent may then arrive twice, under
+        one Message-ID.
         """
 
 def add_CommunicationServiceServicer_to_server(servicer: CommunicationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
