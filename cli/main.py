@@ -13,6 +13,7 @@ from cli.explain import explain_method
 from cli.health import health
 from cli.inbox import inbox
 from cli.keys import keys
+from cli.messages import messages
 from cli.migrate import migrate
 from cli.outbox import outbox
 from cli.screen import CommandError, print_service_error, remarks
@@ -40,6 +41,7 @@ for verb in (up, health, call, inbox, trace, migrate, doctor):
 app.command("explain")(explain_method)
 app.add_typer(demo, name="demo")
 app.add_typer(keys, name="keys")
+app.add_typer(messages, name="messages")
 app.add_typer(outbox, name="outbox")
 
 

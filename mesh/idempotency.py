@@ -7,18 +7,18 @@ comes later acts again.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
-import structlog
 from google.protobuf.message import Message
 
 from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, RequestInProgress
 from interceptors.context import current_context
+from mesh.upkeep import delete_in_batches, repeating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,7 +31,6 @@ Response = TypeVar("Response", bound=Message)
 # A week, as money moves under these keys; the IETF's draft and Stripe keep them for a day at least.
 KEPT_FOR = timedelta(days=7)
 FORGET_INTERVAL_S = 3600.0
-FORGOTTEN_AT_ONCE = 1000
 # When the one who works on the same request may have finished.
 IN_PROGRESS_RETRY_S = 0.5
 
@@ -70,9 +69,6 @@ _FORGET = """
     )
 """
 _KEEP = "update idempotency_keys set response = $4 where caller = $1 and request_type = $2 and key = $3"
-
-
-_log = structlog.stdlib.get_logger("solo60.idempotency")
 
 
 def keyed_call() -> CallContext:
@@ -130,14 +126,7 @@ async def once(
 
 async def forget_old_keys(database: Database, older_than: timedelta = KEPT_FOR) -> int:
     """Delete the keys of calls before that time, and return how many; those being worked on stay."""
-    forgotten = 0
-    while True:
-        async with database.transaction() as connection:
-            status = await connection.execute(_FORGET, older_than, FORGOTTEN_AT_ONCE)
-        count = int(status.removeprefix("DELETE "))
-        forgotten += count
-        if count < FORGOTTEN_AT_ONCE:
-            return forgotten
+    return await delete_in_batches(database, _FORGET, older_than)
 
 
 @asynccontextmanager
@@ -148,20 +137,5 @@ async def forgetting_old_keys(database: Database) -> AsyncIterator[None]:
     if not keeps_keys:
         yield
         return
-    forgetting = asyncio.create_task(_forget_for_ever(database))
-    try:
+    async with repeating("forgetting old idempotency keys", partial(forget_old_keys, database), FORGET_INTERVAL_S):
         yield
-    finally:
-        forgetting.cancel()
-        await asyncio.wait([forgetting])
-
-
-async def _forget_for_ever(database: Database) -> None:
-    while True:
-        try:
-            forgotten = await forget_old_keys(database)
-        except Exception:  # noqa: BLE001 - whatever it is, the next hour is another chance
-            _log.exception("old idempotency keys were not forgotten")
-        else:
-            _log.info("old idempotency keys forgotten", count=forgotten)
-        await asyncio.sleep(FORGET_INTERVAL_S)

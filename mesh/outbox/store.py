@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import OutboxMessageNotFound, OutboxMessagePending, OutboxMessageSettled
 from mesh.outbox.message import Message, Status, StoredMessage
+from mesh.upkeep import delete_in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 LEASE = timedelta(seconds=30)
 # What is delivered can be looked at and replayed for so long; its payload may hold what is personal.
 KEPT_FOR = timedelta(days=1)
-FORGOTTEN_AT_ONCE = 1_000
 # Messages of one aggregate that one relay takes at a time.
 LONGEST_RUN = 20
 
@@ -154,14 +154,7 @@ class OutboxStore:
 
     async def forget_delivered(self, older_than: timedelta = KEPT_FOR) -> int:
         """Delete what was delivered before that time, and return how much that was."""
-        forgotten = 0
-        while True:
-            async with self._database.transaction() as connection:
-                status = await connection.execute(_FORGET, older_than, FORGOTTEN_AT_ONCE)
-            count = int(status.removeprefix("DELETE "))
-            forgotten += count
-            if count < FORGOTTEN_AT_ONCE:
-                return forgotten
+        return await delete_in_batches(self._database, _FORGET, older_than)
 
     async def receive(self, messages: Sequence[Message]) -> None:
         """Store messages that came from other outboxes, in their order; those that came before are not stored again."""

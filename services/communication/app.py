@@ -7,11 +7,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prometheus_client import REGISTRY
+
 from mesh.config import SettingsError
 from mesh.service import Service
+from mesh.upkeep import repeating
+from services.communication.domain import KEPT_FOR
 from services.communication.mail import parse_mailboxes
 from services.communication.mail_server import MailServer
 from services.communication.mail_template import Templates
+from services.communication.metrics import mail_metrics
 from services.communication.sender import Sender
 from services.communication.servicer import CommunicationServicer
 from services.communication.store import MessageStore
@@ -19,18 +24,22 @@ from solo60.communication.v1.communication_pb2 import AUDIENCE_ADMINS, AUDIENCE_
 from solo60.communication.v1.communication_pb2_grpc import add_CommunicationServiceServicer_to_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
 
     from mesh.service import Runtime
     from services.communication.mail import Mailbox
+    from services.communication.metrics import MailMetrics
 
+FORGET_INTERVAL_S = 3600.0
+BACKLOG_INTERVAL_S = 5.0
 FOLDER = Path(__file__).parent
 TEMPLATES = FOLDER / "templates"
 
 
 @asynccontextmanager
 async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationServicer]:
-    """Yield the servicer while the sender runs; raise SettingsError naming the first mail setting that is wrong."""
+    """Yield the servicer while the sender runs; raise SettingsError naming a setting or template that is wrong."""
     settings, store = runtime.settings, MessageStore(runtime.database)
     mail_from = _mailboxes("MAIL_FROM", settings.mail_from)[0]
     audiences = {
@@ -38,10 +47,30 @@ async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationSer
         AUDIENCE_OPERATORS: _mailboxes("OPERATORS_EMAIL", settings.operators_email),
     }
     server = _mail_server(settings.smtp_url.get_secret_value())
-    sender = Sender(store, server, envelope_sender=mail_from.email, now=runtime.now, rng=random.SystemRandom())
-    templates = Templates(TEMPLATES)
-    async with sender.running():
+    metrics = mail_metrics(REGISTRY)
+    sender = Sender(
+        store, server, envelope_sender=mail_from.email, metrics=metrics, now=runtime.now, rng=random.SystemRandom()
+    )
+    templates = _templates(TEMPLATES)
+    async with _tended(store, metrics, runtime.now), sender.running():
         yield CommunicationServicer(store, sender, templates, mail_from=mail_from, audiences=audiences, now=runtime.now)
+
+
+@asynccontextmanager
+async def _tended(store: MessageStore, metrics: MailMetrics, now: Callable[[], datetime]) -> AsyncIterator[None]:
+    """Forget old mail and show what waits, for the time of the context."""
+
+    async def forget() -> None:
+        await store.forget_sent(now() - KEPT_FOR)
+
+    async def show() -> None:
+        metrics.show_backlog(await store.backlog(now()))
+
+    async with (
+        repeating("forgetting sent mail", forget, FORGET_INTERVAL_S),
+        repeating("counting mail", show, BACKLOG_INTERVAL_S),
+    ):
+        yield
 
 
 def _mailboxes(setting: str, text: str) -> tuple[Mailbox, ...]:
@@ -49,6 +78,13 @@ def _mailboxes(setting: str, text: str) -> tuple[Mailbox, ...]:
         return parse_mailboxes(text)
     except ValueError:
         raise SettingsError(f'{setting}: must be an address such as "Solo60 <mail@solo60.example>".') from None
+
+
+def _templates(folder: Path) -> Templates:
+    try:
+        return Templates(folder)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _mail_server(url: str) -> MailServer:

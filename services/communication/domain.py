@@ -20,6 +20,9 @@ FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 3600.0
 # An attempt is over long before: see PATIENCE_S of the mail server.
 LEASE = timedelta(seconds=30)
+# A sent message can be looked at for so long, counted from when it was stored; a failed one until it is sent.
+KEPT_FOR = timedelta(days=30)
+NOT_REPEATED = "The mail may have been sent, and was not repeated."
 
 
 class Status(StrEnum):
@@ -34,7 +37,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to be stored: the mail as it goes over the wire, to whom, and for which call."""
+    """A message to be stored: the mail as it goes over the wire, to whom, and for which call.
+
+    `repeats_in_doubt` says what follows an attempt of which nobody knows how it ended: another one, or none.
+    """
 
     message_id: UUID
     template_key: str
@@ -44,6 +50,7 @@ class NewMessage:
     correlation_id: str
     traceparent: str
     create_time: datetime
+    repeats_in_doubt: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class Message:
     due_time: datetime | None
     last_error: str
     is_refused: bool
+    may_have_been_sent: bool
     email_message_id: str
     create_time: datetime
     send_time: datetime | None
@@ -76,7 +84,7 @@ class Message:
         if self.is_refused:
             raise MessageRefused(self.last_error, metadata=facts)
         if self.status is Status.DEAD:
-            raise Unavailable(f"{self.last_error} All attempts are used up.", metadata=facts)
+            raise Unavailable(f"{self.last_error} The message is given up.", metadata=facts)
         is_late = self.due_time is not None and self.due_time > until
         if self.status is Status.FAILED and (self.attempts > known_attempts or is_late):
             raise Unavailable(f"{self.last_error} The message is stored and will be tried again.", metadata=facts)
@@ -88,7 +96,8 @@ class Attempt:
     """One attempt to send one message, made under a lease.
 
     `number` counts all attempts of the message from 1 and proves that the lease is held: a later attempt has a higher
-    one. `round_number` counts from the last time that an operator asked for new attempts.
+    one. `round_number` counts from the last time that an operator asked for new attempts. With `is_lost` it is the
+    attempt of a sender that let its lease run out, and only to be judged: the message must not be sent twice.
     """
 
     message_id: UUID
@@ -99,6 +108,8 @@ class Attempt:
     mail: bytes
     correlation_id: str
     traceparent: str
+    repeats_in_doubt: bool
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +117,19 @@ class Outcome:
     """What the mail server made of an attempt.
 
     `error` is a sentence without addresses, empty where all went well. `remaining` are the recipients to try again;
-    without any, the message was accepted or, if `is_refused`, will never be.
+    without any, the message was accepted or, if `is_refused`, will never be. With `is_in_doubt` the mail was on its way
+    when the server fell silent: whether it was accepted, nobody can find out (RFC 1047).
     """
 
     error: str = ""
     remaining: tuple[str, ...] = ()
     is_refused: bool = False
+    is_in_doubt: bool = False
+
+    @classmethod
+    def of_lost(cls, attempt: Attempt) -> Self:
+        """Return all that is known of an attempt whose sender died or lost its lease."""
+        return cls("The last attempt was cut off.", attempt.recipients, is_in_doubt=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +139,18 @@ class Verdict:
     status: Status
     error: str = ""
     is_refused: bool = False
+    may_have_been_sent: bool = False
     due_time: datetime | None = None
     remaining: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many messages wait to be sent, for how many seconds the oldest does, and how many are given up."""
+
+    waiting: int
+    oldest_s: float
+    dead: int
 
 
 def judge(attempt: Attempt, outcome: Outcome, now: datetime, rng: random.Random) -> Verdict:
@@ -131,6 +159,9 @@ def judge(attempt: Attempt, outcome: Outcome, now: datetime, rng: random.Random)
         return Verdict(Status.DEAD, outcome.error, is_refused=True, remaining=attempt.recipients)
     if not outcome.remaining:
         return Verdict(Status.SENT, outcome.error)
+    if outcome.is_in_doubt and not attempt.repeats_in_doubt:
+        error = f"{outcome.error} {NOT_REPEATED}"
+        return Verdict(Status.DEAD, error, may_have_been_sent=True, remaining=outcome.remaining)
     if attempt.round_number >= MAX_ATTEMPTS:
         return Verdict(Status.DEAD, outcome.error, remaining=outcome.remaining)
     due_time = now + timedelta(seconds=backoff_s(attempt.round_number, rng))

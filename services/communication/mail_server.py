@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
@@ -25,13 +25,17 @@ FIRST_FINAL_CODE = 500
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """Where mail goes; with `uses_tls` it is encrypted from the first byte, else as soon as the server offers it."""
+    """Where mail goes; with `uses_tls` it is encrypted from the first byte, else as soon as the server offers it.
+
+    `patience_s` is how long a whole attempt may take, in seconds.
+    """
 
     host: str
     port: int
     uses_tls: bool = False
     user: str | None = None
     password: str | None = field(default=None, repr=False)
+    patience_s: float = PATIENCE_S
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -49,34 +53,55 @@ class MailServer:
 
     async def hand_over(self, mail: bytes, *, sender: str, recipients: tuple[str, ...]) -> Outcome:
         """Offer a mail to the server and return what became of it; raise nothing but CancelledError."""
+        client = self._client(sender)
         try:
-            codes = await self._converse(mail, sender, recipients)
+            codes = await self._converse(client, mail, sender, recipients)
         except aiosmtplib.SMTPRecipientsRefused as error:
             codes = {each.recipient: each.code for each in error.recipients}
         except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPDataError) as error:
             codes = dict.fromkeys(recipients, error.code)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            return Outcome(_reason(error), recipients)
+            return Outcome(_reason(error), recipients, is_in_doubt=client.has_begun_data)
         return _judge(recipients, codes)
 
-    async def _converse(self, mail: bytes, sender: str, recipients: tuple[str, ...]) -> dict[str, int]:
-        """Send the mail; return the recipients that the server refused, if it accepted others, with its codes."""
-        client = aiosmtplib.SMTP(
+    def _client(self, sender: str) -> _Client:
+        return _Client(
             hostname=self.host,
             port=self.port,
             use_tls=self.uses_tls,
             username=self.user,
             password=self.password,
             local_hostname=sender.rpartition("@")[2],
-            timeout=PATIENCE_S,
+            timeout=self.patience_s,
         )
+
+    async def _converse(self, client: _Client, mail: bytes, sender: str, recipients: tuple[str, ...]) -> dict[str, int]:
+        """Send the mail; return the recipients that the server refused, if it accepted others, with its codes."""
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(self.patience_s):
                 await client.connect()
                 refusals, _ = await client.sendmail(sender, recipients, mail)
             return {recipient: answer.code for recipient, answer in refusals.items()}
         finally:
             await _take_leave(client)
+
+
+class _Client(aiosmtplib.SMTP):
+    """A client that knows whether it began to hand over a mail, and talks of nothing else once that is answered.
+
+    The library writes the whole mail as soon as the server will have it: from DATA on, only an answer tells what became
+    of it.
+    """
+
+    has_begun_data = False
+
+    async def data(self, message: str | bytes, /, **options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - the library's
+        self.has_begun_data = True
+        return await super().data(message, **options)
+
+    async def rset(self, **_options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - the library's
+        # The connection ends with this mail. A server that falls silent now would hide what it answered before.
+        return aiosmtplib.SMTPResponse(aiosmtplib.SMTPStatus.completed, "")
 
 
 async def _take_leave(client: aiosmtplib.SMTP) -> None:

@@ -1,4 +1,7 @@
-"""Templates: each mail's subject and text stand in a folder of its own, and are filled completely or not at all."""
+"""Templates: each mail's subject and text stand in a folder of its own, and are filled completely or not at all.
+
+Beside them stands, in one line, what is done when nobody knows whether the mail was sent: "repeat" or "give up".
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PARTS = ("subject.txt", "body.txt")
+IN_DOUBT = "in_doubt.txt"
+REPEATS = {"repeat": True, "give up": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +32,13 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class MailTemplate:
-    """One template and the names of all variables that it asks for."""
+    """One template, the names of all variables that it asks for, and whether its mail is repeated when in doubt."""
 
     key: str
     variables: frozenset[str]
     subject: Template
     body: Template
+    repeats_in_doubt: bool
 
     def fill(self, variables: Mapping[str, str]) -> Text:
         """Return the text; raise TemplateVariableMissing, naming each variable that `variables` lacks."""
@@ -44,7 +50,10 @@ class MailTemplate:
 
 
 class Templates:
-    """All templates below a folder, read and checked when this is made."""
+    """All templates below a folder, read and checked when this is made.
+
+    Raises ValueError, in a sentence that names the template, where one does not say what is done in doubt.
+    """
 
     def __init__(self, folder: Path) -> None:
         # Plain text: escaping for HTML would spoil it.
@@ -74,7 +83,15 @@ def _read(environment: ImmutableSandboxedEnvironment, folder: Path, key: str) ->
     sources = [(folder / key / part).read_text(encoding="utf-8") for part in PARTS]
     variables = frozenset[str]().union(*(meta.find_undeclared_variables(environment.parse(text)) for text in sources))
     subject, body = (environment.get_template(f"{key}/{part}") for part in PARTS)
-    return MailTemplate(key, variables, subject, body)
+    return MailTemplate(key, variables, subject, body, _repeats_in_doubt(folder, key))
+
+
+def _repeats_in_doubt(folder: Path, key: str) -> bool:
+    path = folder / key / IN_DOUBT
+    choice = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
+    if choice not in REPEATS:
+        raise ValueError(f'Template {key}: {IN_DOUBT} must hold "repeat" or "give up".')
+    return REPEATS[choice]
 
 
 def one_line(text: str) -> str:

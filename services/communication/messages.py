@@ -22,6 +22,7 @@ def message_of(message: Message) -> pb.Message:
         attempts=message.attempts,
         last_error=message.last_error,
         email_message_id=message.email_message_id,
+        may_have_been_sent=message.may_have_been_sent,
     )
     shown.create_time.FromDatetime(message.create_time)
     if message.send_time is not None:

@@ -1,8 +1,9 @@
 """The sender: takes due messages from the store and hands them to the mail server, in the background.
 
 It dies of nothing: what goes wrong in an attempt is put right by the next one, after a pause or when the lease is over.
-A sender that is killed between the mail server's answer and its own note of it sends the mail again, under the same
-Message-ID; SMTP leaves no other choice (RFC 1047).
+When a sender is killed between the mail server's answer and its own note of it, or the answer is lost, nobody can know
+whether the mail was accepted (RFC 1047). It is then sent again, under the same Message-ID, or given up: as its template
+says.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from interceptors.context import detached_work
-from services.communication.domain import LEASE, judge
+from services.communication.domain import LEASE, Outcome, judge
 from services.communication.sending_span import mark, sending_span
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from services.communication.domain import Attempt
     from services.communication.mail_server import MailServer
+    from services.communication.metrics import MailMetrics
     from services.communication.store import MessageStore
 
 CONCURRENCY = 4
@@ -46,12 +48,14 @@ class Sender:
         server: MailServer,
         *,
         envelope_sender: str,
+        metrics: MailMetrics,
         now: Callable[[], datetime],
         rng: random.Random,
     ) -> None:
         self._store = store
         self._server = server
         self._envelope_sender = envelope_sender
+        self._metrics = metrics
         self._now = now
         self._rng = rng
         self._woken = asyncio.Event()
@@ -131,15 +135,20 @@ class Sender:
             "correlation_id": attempt.correlation_id,
         }
         try:
-            with detached_work(attempt.correlation_id, ATTEMPT_BUDGET_S), sending_span(attempt, self._server) as span:
-                outcome = await self._server.hand_over(
-                    attempt.mail, sender=self._envelope_sender, recipients=attempt.recipients
-                )
-                mark(span, outcome)
+            outcome = Outcome.of_lost(attempt) if attempt.is_lost else await self._hand_over(attempt)
             verdict = judge(attempt, outcome, self._now(), self._rng)
+            self._metrics.attempted(verdict.status)
             is_recorded = await self._store.settle(attempt, verdict, self._now())
             _log.info("mail", status=verdict.status, error=verdict.error, is_recorded=is_recorded, **facts)
         except Exception as error:  # noqa: BLE001 - the message is taken up again when its lease is over
             _log.warning("an attempt broke off", error=type(error).__name__, **facts)
         for watcher in self._watchers.get(attempt.message_id, ()):
             watcher.set()
+
+    async def _hand_over(self, attempt: Attempt) -> Outcome:
+        with detached_work(attempt.correlation_id, ATTEMPT_BUDGET_S), sending_span(attempt, self._server) as span:
+            outcome = await self._server.hand_over(
+                attempt.mail, sender=self._envelope_sender, recipients=attempt.recipients
+            )
+            mark(span, outcome)
+        return outcome

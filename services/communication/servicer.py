@@ -118,7 +118,8 @@ class CommunicationServicer(CommunicationServiceServicer):
         return answer
 
     def _draft(self, request: Sending, *recipients: Mailbox) -> NewMessage:
-        text = self._templates.find(request.template_key).fill(request.variables)
+        template = self._templates.find(request.template_key)
+        text = template.fill(request.variables)
         message_id, now, call = uuid.uuid4(), self._now(), current_context()
         email_message_id = message_id_header(message_id, self._mail_from)
         mail = compose(
@@ -137,6 +138,7 @@ class CommunicationServicer(CommunicationServiceServicer):
             correlation_id=call.correlation_id if call else "",
             traceparent=current_traceparent(),
             create_time=now,
+            repeats_in_doubt=template.repeats_in_doubt,
         )
 
     async def _store_once(self, request: ProtoMessage, new: NewMessage, answer: Answer) -> Answer:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.errors import MessageNotFound
-from services.communication.domain import LEASE, Attempt, Message, Status
+from mesh.upkeep import delete_in_batches
+from services.communication.domain import LEASE, Attempt, Backlog, Message, Status
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
 _ADD = """
     insert into messages (message_id, template_key, recipients, mail, email_message_id, correlation_id, traceparent,
-                          create_time, due_time, status)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $8, 'QUEUED')
+                          create_time, due_time, status, repeats_in_doubt)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $8, 'QUEUED', $9)
 """
 _FIND = "select * from messages where message_id = $1"
 _LOCK = "select * from messages where message_id = $1 for update"
 _REQUEUE = """
-    update messages set status = 'QUEUED', due_time = $2, attempts_forgiven = attempts, is_refused = false
+    update messages set status = 'QUEUED', due_time = $2, attempts_forgiven = attempts, is_refused = false,
+        may_have_been_sent = false
     where message_id = $1 returning *
 """
 _FAILED = """
@@ -33,13 +35,16 @@ _FAILED = """
     where status in ('FAILED', 'DEAD') and ($2::timestamptz is null or (create_time, message_id) < ($2, $3::uuid))
     order by create_time desc, message_id desc limit $1
 """
-# A message whose lease has run out is due like any other.
+# A message whose lease has run out is due like any other. If it must not be sent twice, no new attempt begins: the lost
+# one keeps its number, so that its sender, if only slow, may yet say how it ended.
 _CLAIM = """
-    update messages set status = 'SENDING', attempts = attempts + 1, due_time = $2
-    where message_id = (
-        select message_id from messages where due_time <= $1 order by due_time limit 1 for update skip locked
+    with due as (
+        select message_id, status = 'SENDING' and not repeats_in_doubt as is_lost
+        from messages where due_time <= $1 order by due_time limit 1 for update skip locked
     )
-    returning *
+    update messages set status = 'SENDING', attempts = attempts + (not is_lost)::int, due_time = $2
+    from due where messages.message_id = due.message_id
+    returning messages.*, is_lost
 """
 _SETTLE = """
     update messages set
@@ -49,9 +54,22 @@ _SETTLE = """
         is_refused = $6,
         last_error = coalesce(nullif($7, ''), last_error),
         send_time = case when $3 = 'SENT' then $8::timestamptz end,
-        mail = case when $3 <> 'SENT' then mail end
+        mail = case when $3 <> 'SENT' then mail end,
+        may_have_been_sent = $9
     where message_id = $1 and attempts = $2 and status = 'SENDING'
     returning true
+"""
+_FORGET = """
+    delete from messages where message_id in (
+        select message_id from messages where status = 'SENT' and create_time < $1 order by create_time limit $2
+        for update skip locked
+    )
+"""
+_BACKLOG = """
+    select
+        (select count(*) from messages where due_time is not null) as waiting,
+        (select min(create_time) from messages where due_time is not null) as oldest_create_time,
+        (select count(*) from messages where status = 'DEAD') as dead
 """
 
 
@@ -77,6 +95,7 @@ class MessageStore:
             new.correlation_id,
             new.traceparent,
             new.create_time,
+            new.repeats_in_doubt,
         )
 
     async def find(self, message_id: UUID) -> Message:
@@ -99,7 +118,10 @@ class MessageStore:
         return _message(await connection.fetchrow(_REQUEUE, message_id, now))
 
     async def claim(self, now: datetime) -> Attempt | None:
-        """Begin an attempt to send the message that has been due the longest; None when there is none."""
+        """Begin an attempt to send the message that has been due the longest; None when there is none.
+
+        Where the lease of an attempt has run out that must not be made again, that one is returned, as lost.
+        """
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(_CLAIM, now, now + LEASE)
         return _attempt(row) if row else None
@@ -118,8 +140,22 @@ class MessageStore:
                     verdict.is_refused,
                     verdict.error,
                     now,
+                    verdict.may_have_been_sent,
                 )
             )
+
+    async def forget_sent(self, before: datetime) -> int:
+        """Delete the messages that were stored before that time and are sent, and return how many."""
+        return await delete_in_batches(self._database, _FORGET, before)
+
+    async def backlog(self, now: datetime) -> Backlog:
+        """Return what waits to be sent, and what is given up."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_BACKLOG)
+        assert row is not None  # noqa: S101 - it counts
+        oldest = row["oldest_create_time"]
+        age_s = (now - oldest).total_seconds() if oldest is not None else 0.0
+        return Backlog(row["waiting"], max(age_s, 0.0), row["dead"])
 
 
 def _message(row: asyncpg.Record | None) -> Message:
@@ -133,6 +169,7 @@ def _message(row: asyncpg.Record | None) -> Message:
         due_time=row["due_time"],
         last_error=row["last_error"],
         is_refused=row["is_refused"],
+        may_have_been_sent=row["may_have_been_sent"],
         email_message_id=row["email_message_id"],
         create_time=row["create_time"],
         send_time=row["send_time"],
@@ -149,4 +186,6 @@ def _attempt(row: asyncpg.Record) -> Attempt:
         mail=row["mail"],
         correlation_id=row["correlation_id"],
         traceparent=row["traceparent"],
+        repeats_in_doubt=row["repeats_in_doubt"],
+        is_lost=row["is_lost"],
     )

@@ -14,7 +14,6 @@ from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, Reques
 from interceptors.context import detached_work
 from mesh.database import Database
 from mesh.idempotency import (
-    FORGOTTEN_AT_ONCE,
     IDEMPOTENCY_KEYS,
     IDEMPOTENCY_KEYS_BY_AGE,
     KEPT_FOR,
@@ -24,6 +23,7 @@ from mesh.idempotency import (
     forgetting_old_keys,
     once,
 )
+from mesh.upkeep import DELETED_AT_ONCE
 from solo60.common.v1.money_pb2 import Money
 from solo60.communication.v1.communication_pb2 import SendEmailAsyncRequest
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
@@ -228,10 +228,10 @@ async def keep_keys(database: Database, *, age: timedelta, count: int) -> None:
 
 async def test_keys_are_forgotten_after_a_week_and_not_before(database: Database) -> None:
     """T-f6: also when more have grown old than are forgotten at once."""
-    await keep_keys(database, age=KEPT_FOR + timedelta(minutes=1), count=2 * FORGOTTEN_AT_ONCE + 1)
+    await keep_keys(database, age=KEPT_FOR + timedelta(minutes=1), count=2 * DELETED_AT_ONCE + 1)
     await keep_keys(database, age=KEPT_FOR - timedelta(minutes=1), count=3)
 
-    assert await forget_old_keys(database) == 2 * FORGOTTEN_AT_ONCE + 1
+    assert await forget_old_keys(database) == 2 * DELETED_AT_ONCE + 1
 
     async with database.connection() as connection:
         assert await connection.fetchval("select count(*) from idempotency_keys") == 3

@@ -8,7 +8,8 @@ import pytest
 
 from contracts.errors import OutboxMessageNotFound, OutboxMessagePending, OutboxMessageSettled
 from mesh.outbox.message import Message, Status, Verdict
-from mesh.outbox.store import _CLAIM, FORGOTTEN_AT_ONCE, KEPT_FOR, LEASE
+from mesh.outbox.store import _CLAIM, KEPT_FOR, LEASE
+from mesh.upkeep import DELETED_AT_ONCE
 
 if TYPE_CHECKING:
     from tests.mesh.outbox.post import Post
@@ -51,11 +52,11 @@ async def test_claiming_looks_at_nothing_that_is_delivered(post: Post) -> None:
 
 async def test_what_was_delivered_is_forgotten_after_a_day(post: Post) -> None:
     """Part 1: prunes what is delivered, in parts, and nothing else."""
-    await fill(post, FORGOTTEN_AT_ONCE + 1, KEPT_FOR + timedelta(hours=1))
+    await fill(post, DELETED_AT_ONCE + 1, KEPT_FOR + timedelta(hours=1))
     await fill(post, 3, KEPT_FOR - timedelta(hours=1))
     await post.say("pending")
 
-    assert await post.store.forget_delivered() == FORGOTTEN_AT_ONCE + 1
+    assert await post.store.forget_delivered() == DELETED_AT_ONCE + 1
     assert (await post.count("delivered"), await post.count("pending")) == (3, 1)
 
 

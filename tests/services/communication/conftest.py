@@ -9,14 +9,18 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from mesh.database import Database
 from mesh.inbox import Inbox
 from services.communication.app import SERVICE
+from services.communication.store import MessageStore
 from tests.services.communication.moody_mail_server import MoodyMailServer
+from tests.services.communication.post import Post
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from tests.support.postgres import DatabaseFactory
     from tests.support.serving import MeshForTests, Serve
 
 
@@ -44,6 +48,15 @@ async def moody() -> AsyncIterator[MoodyMailServer]:
     """Run a mail server that does as it is told."""
     async with MoodyMailServer() as server:
         yield server
+
+
+@pytest.fixture
+async def post(database_url: DatabaseFactory, rng: random.Random) -> AsyncIterator[Post]:
+    """Open a database for messages."""
+    url = await database_url("communication")
+    database = await Database.connect(url)
+    yield Post(url, database, MessageStore(database), rng)
+    await database.close()
 
 
 @pytest.fixture

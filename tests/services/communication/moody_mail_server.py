@@ -31,12 +31,14 @@ class Received:
 class MoodyMailServer:
     """Answers each mail with the next of `answers`, and accepts when there is none left.
 
-    `refused` are answers for recipients by address; one that is used is forgotten.
+    `refused` are answers for recipients by address; one that is used is forgotten. While `answering` is not set, it
+    takes mails and says nothing.
     """
 
     answers: deque[str] = field(default_factory=deque)
     refused: dict[str, str] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
     _server: asyncio.Server | None = None
 
     @property
@@ -51,6 +53,7 @@ class MoodyMailServer:
         return [each for each in self.received if each.is_accepted]
 
     async def __aenter__(self) -> Self:
+        self.answering.set()
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: SMTP(self, hostname="localhost"), "127.0.0.1", 0)
         return self
@@ -61,10 +64,12 @@ class MoodyMailServer:
         await self._server.wait_closed()
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+        self, server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
         """Decide about a recipient."""
         answer = self.refused.pop(address, "250 OK")
+        if answer == HANG_UP:
+            await _hang_up(server)
         if answer.startswith("250"):
             envelope.rcpt_tos.append(address)
         return answer
@@ -75,7 +80,17 @@ class MoodyMailServer:
         content = envelope.original_content or b""
         self.received.append(Received(tuple(envelope.rcpt_tos), content, answer.startswith("250")))
         if answer == HANG_UP:
-            assert isinstance(server.transport, asyncio.Transport)
-            server.transport.abort()
-            await asyncio.Event().wait()  # cancelled with the connection
+            await _hang_up(server)
+        await self.answering.wait()
         return answer
+
+    async def handle_RSET(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+        """Fall silent: what has been answered before stands."""
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def _hang_up(server: SMTP) -> None:
+    assert isinstance(server.transport, asyncio.Transport)
+    server.transport.abort()
+    await asyncio.Event().wait()  # cancelled with the connection

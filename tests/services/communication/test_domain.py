@@ -35,6 +35,7 @@ MESSAGE = Message(
     due_time=NOW,
     last_error="",
     is_refused=False,
+    may_have_been_sent=False,
     email_message_id="<1@solo60.example>",
     create_time=NOW,
     send_time=None,
@@ -44,7 +45,17 @@ FAILED = replace(MESSAGE, status=Status.FAILED, attempts=2, last_error="Busy.", 
 
 def attempt(round_number: int) -> Attempt:
     """Make an attempt to send one mail to one address."""
-    return Attempt(UUID(int=1), "SESSION_BOOKED", round_number + 40, round_number, ("ada@example.org",), b"", "", "")
+    return Attempt(
+        message_id=UUID(int=1),
+        template_key="SESSION_BOOKED",
+        number=round_number + 40,
+        round_number=round_number,
+        recipients=("ada@example.org",),
+        mail=b"",
+        correlation_id="",
+        traceparent="",
+        repeats_in_doubt=True,
+    )
 
 
 def test_pauses_double_up_to_an_hour_with_full_jitter(rng: random.Random) -> None:
@@ -103,7 +114,7 @@ def test_who_waits_is_told_the_end() -> None:
     sent = replace(MESSAGE, status=Status.SENT, due_time=None, send_time=NOW)
 
     assert sent.is_sent(known_attempts=0, until=NOW)
-    with pytest.raises(Unavailable, match="used up"):
+    with pytest.raises(Unavailable, match="given up"):
         dead.is_sent(known_attempts=9, until=NOW)
     with pytest.raises(MessageRefused):
         replace(dead, is_refused=True).is_sent(known_attempts=9, until=NOW)

@@ -3,100 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import pytest
 from structlog.testing import capture_logs
 
 from services.communication.domain import (
     LEASE,
     MAX_ATTEMPTS,
     MAX_BACKOFF_S,
-    Message,
-    NewMessage,
     Outcome,
     Status,
     judge,
 )
-from services.communication.mail import Mailbox, compose, message_id_header
-from services.communication.mail_server import MailServer
-from services.communication.mail_template import Text
-from services.communication.sender import Sender
-from services.communication.store import MessageStore
-from tests.services.communication.moody_mail_server import BUSY, HANG_UP, UNKNOWN
+from tests.services.communication.moody_mail_server import BUSY, UNKNOWN
 from tests.services.communication.patience import until
+from tests.services.communication.post import ADA, BEGIN, BOB
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
-    import random
-
-    from mesh.database import Database
+    from services.communication.sender import Sender
     from tests.services.communication.moody_mail_server import MoodyMailServer
-    from tests.support.postgres import DatabaseOpener
-
-ADA, BOB = "ada@example.org", "bob@example.org"
-SENDER = Mailbox.of("no-reply@solo60.example")
-BEGIN = datetime(2026, 3, 3, 18, tzinfo=UTC)
-
-
-@dataclass
-class Clock:
-    """The time, which passes when the test says so."""
-
-    time: datetime = BEGIN
-
-    def now(self) -> datetime:
-        """Return the current time."""
-        return self.time
-
-    def advance(self, by: timedelta) -> None:
-        """Let time pass."""
-        self.time += by
-
-
-@dataclass
-class Post:
-    """A store of messages, and senders that share it, its clock and its chance."""
-
-    store: MessageStore
-    database: Database
-    rng: random.Random
-    clock: Clock
-
-    def sender(self, url: str) -> Sender:
-        """Make a sender to the mail server at `url`."""
-        server = MailServer.from_url(url)
-        return Sender(self.store, server, envelope_sender=SENDER.email, now=self.clock.now, rng=self.rng)
-
-    async def add(self, *recipients: str) -> uuid.UUID:
-        """Store a message, to Ada if to nobody else."""
-        message_id = uuid.uuid4()
-        mailboxes = tuple(Mailbox.of(email) for email in recipients or (ADA,))
-        header = message_id_header(message_id, SENDER)
-        text = Text("Hello", "Dear Ada Lovelace\n")
-        mail = compose(text, sender=SENDER, recipients=mailboxes, email_message_id=header, create_time=self.clock.now())
-        emails = tuple(each.email for each in mailboxes)
-        new = NewMessage(message_id, "SESSION_BOOKED", emails, mail, header, "correlation-1", "", self.clock.now())
-        async with self.store.transaction() as transaction:
-            await self.store.add(transaction, new)
-        return message_id
-
-    async def due(self, message_id: uuid.UUID) -> Message:
-        """Let time pass until the message is due, and return it."""
-        message = await self.store.find(message_id)
-        assert message.due_time is not None
-        self.clock.time = max(self.clock.time, message.due_time)
-        return message
-
-
-@pytest.fixture
-async def post(open_database: DatabaseOpener, rng: random.Random) -> Post:
-    """Open a database for messages."""
-    database = await open_database("communication")
-    return Post(MessageStore(database), database, rng, Clock())
+    from tests.services.communication.post import Post
 
 
 async def test_a_message_is_sent_once_and_its_text_is_forgotten(post: Post, moody: MoodyMailServer) -> None:
@@ -165,19 +93,6 @@ async def test_no_server_is_a_failure_that_passes(post: Post, moody: MoodyMailSe
     )
     await post.sender(moody.url).send_next()
     assert (await post.store.find(message_id)).status is Status.SENT
-
-
-async def test_a_server_that_hangs_up_is_a_failure_that_passes(post: Post, moody: MoodyMailServer) -> None:
-    """A1: a connection lost before the answer counts as not sent."""
-    moody.answers.append(HANG_UP)
-    message_id = await post.add()
-    await post.sender(moody.url).send_next()
-
-    message = await post.due(message_id)
-    assert (message.status, message.last_error) == (
-        Status.FAILED,
-        "The mail server could not be reached, or hung up.",
-    )
 
 
 async def test_a_server_that_turns_us_away_ends_no_message(post: Post, moody: MoodyMailServer) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from email import message_from_bytes
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
@@ -24,7 +25,7 @@ from mesh.inbox import read_inbox
 from services.communication.app import SERVICE
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
-from tests.services.communication.moody_mail_server import BUSY, UNKNOWN
+from tests.services.communication.moody_mail_server import BUSY, HANG_UP, UNKNOWN
 from tests.services.communication.patience import PATIENCE_S, until
 from tests.support.ports import free_ports
 
@@ -248,6 +249,33 @@ async def test_a_busy_mail_server_is_unavailable_and_the_mail_is_sent_once(
     answer = await moody_post.SendEmail(email(), metadata=with_key("one"))
     assert await moody_post.SendEmail(email(), metadata=with_key("one")) == answer
     assert len(moody.accepted) == 1
+
+
+@pytest.mark.parametrize(("template_key", "copies"), [("SESSION_BOOKED", 2), ("SPOT_AVAILABLE", 1)])
+async def test_an_answer_that_is_lost_repeats_only_what_may_come_twice(
+    moody_post: Post, moody: MoodyMailServer, template_key: str, copies: int
+) -> None:
+    """RFC 1047: the template decides; the caller that waits is told what is known, also when it asks again."""
+    moody.answers.append(HANG_UP)
+    message_id = await send(moody_post, "SendEmailAsync", template_key=template_key)
+
+    ended = await reached(moody_post, message_id, pb.MESSAGE_STATUS_SENT, pb.MESSAGE_STATUS_DEAD)
+    assert ended.may_have_been_sent == (ended.status == pb.MESSAGE_STATUS_DEAD) == (copies == 1)
+    assert [message_from_bytes(mail.content)["Message-ID"] for mail in moody.received] == (
+        [ended.email_message_id] * copies
+    )
+
+
+async def test_who_waits_for_a_mail_in_doubt_is_told_that_it_may_be_sent(
+    moody_post: Post, moody: MoodyMailServer
+) -> None:
+    """SendEmail: UNAVAILABLE, also when the call is repeated, and nothing is sent a second time."""
+    moody.answers.append(HANG_UP)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="may have been sent, and was not repeated"):
+            await moody_post.SendEmail(email(template_key="SPOT_AVAILABLE"), metadata=with_key("one"))
+
+    assert len(moody.received) == 1
 
 
 async def test_a_message_that_failed_is_retried_by_hand(moody_post: Post, moody: MoodyMailServer) -> None:

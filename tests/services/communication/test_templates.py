@@ -6,11 +6,15 @@ import pytest
 
 from contracts.errors import TemplateNotFound, TemplateVariableMissing
 from contracts.services import SERVICES
+from mesh.config import SettingsError
+from services.communication import app
 from services.communication.app import TEMPLATES
 from services.communication.mail_template import Templates
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.serving import Serve
 
 SESSION = {"member_name", "gym_name", "start_time", "end_time"}
 # What callers fill in: a name that is added here must be sent by every caller first.
@@ -35,6 +39,15 @@ VARIABLES = {
     "PASSWORD_CHANGED": {"member_name"},
     "ACCOUNT_VERIFICATION": {"member_name"},
 }
+
+
+def write_template(folder: Path, key: str, *, body: str = "Hello", choice: str | None = "repeat") -> None:
+    """Make a template below `folder`."""
+    (folder / key).mkdir(parents=True)
+    (folder / key / "subject.txt").write_text("Hello")
+    (folder / key / "body.txt").write_text(body)
+    if choice is not None:
+        (folder / key / "in_doubt.txt").write_text(choice)
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +103,33 @@ def test_a_value_is_text_and_never_a_template(templates: Templates) -> None:
     assert name in templates.find("PASSWORD_CHANGED").fill({"member_name": name}).body
 
 
+def test_only_the_mail_that_is_worse_twice_than_never_is_given_up_in_doubt(templates: Templates) -> None:
+    """RFC 1047: a second SPOT_AVAILABLE would tell of a place that is taken; all else, its reader must get."""
+    given_up = [key for key in templates.keys if not templates.find(key).repeats_in_doubt]
+
+    assert given_up == ["SPOT_AVAILABLE"]
+
+
+@pytest.mark.parametrize("choice", [None, "", "maybe", "Repeat", "repeat\nrepeat", "give  up"])
+def test_a_template_that_does_not_say_what_is_done_in_doubt_is_named(tmp_path: Path, choice: str | None) -> None:
+    """Whoever adds a template decides, and a slip of the pen decides nothing."""
+    write_template(tmp_path, "UNDECIDED", choice=choice)
+
+    with pytest.raises(ValueError, match=r'^Template UNDECIDED: in_doubt\.txt must hold "repeat" or "give up"\.$'):
+        Templates(tmp_path)
+
+
+async def test_such_a_template_stops_the_start(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, as for a setting that is wrong."""
+    write_template(tmp_path / "templates", "UNDECIDED", choice="perhaps")
+    monkeypatch.setattr(app, "TEMPLATES", tmp_path / "templates")
+
+    with pytest.raises(SettingsError, match=r"^Template UNDECIDED: "):
+        await serve(app.SERVICE)
+
+
 def test_a_variable_asked_for_in_one_branch_is_needed_always(tmp_path: Path) -> None:
     """What a template may need is known before it is filled, so no mail fails on a rare branch."""
-    folder = tmp_path / "BRANCHING"
-    folder.mkdir()
-    (folder / "subject.txt").write_text("Hello")
-    (folder / "body.txt").write_text("{% if name == 'x' %}{{ rare }}{% endif %}")
+    write_template(tmp_path, "BRANCHING", body="{% if name == 'x' %}{{ rare }}{% endif %}")
 
     assert Templates(tmp_path).find("BRANCHING").variables == {"name", "rare"}

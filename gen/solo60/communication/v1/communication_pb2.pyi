@@ -37,7 +37,9 @@ class _MessageStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Message
     MESSAGE_STATUS_FAILED: _MessageStatus.ValueType  # 4
     """The last attempt failed; another one follows by itself."""
     MESSAGE_STATUS_DEAD: _MessageStatus.ValueType  # 5
-    """Given up: refused for good, or all attempts used up. Only RetryMessage sends it again."""
+    """Given up: refused for good, all attempts used up, or perhaps sent and not to be sent twice. Only RetryMessage sends
+    it again.
+    """
 
 class MessageStatus(_MessageStatus, metaclass=_MessageStatusEnumTypeWrapper):
     """How far a message has come."""
@@ -53,7 +55,9 @@ MESSAGE_STATUS_SENT: MessageStatus.ValueType  # 3
 MESSAGE_STATUS_FAILED: MessageStatus.ValueType  # 4
 """The last attempt failed; another one follows by itself."""
 MESSAGE_STATUS_DEAD: MessageStatus.ValueType  # 5
-"""Given up: refused for good, or all attempts used up. Only RetryMessage sends it again."""
+"""Given up: refused for good, all attempts used up, or perhaps sent and not to be sent twice. Only RetryMessage sends
+it again.
+"""
 Global___MessageStatus: _TypeAlias = MessageStatus  # noqa: Y015
 
 class _Audience:
@@ -120,6 +124,7 @@ class Message(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     SEND_TIME_FIELD_NUMBER: _builtins.int
     EMAIL_MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    MAY_HAVE_BEEN_SENT_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """Id that the call which sent it was answered with."""
     template_key: _builtins.str
@@ -134,6 +139,8 @@ class Message(_message.Message):
     """Message-ID header (RFC 5322, section 3.6.4), with its angle brackets: the same in every attempt, so that mail
     systems recognize a repetition.
     """
+    may_have_been_sent: _builtins.bool
+    """Given up because the mail may have been sent, and a second copy would be worse than none."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was stored."""
@@ -153,10 +160,11 @@ class Message(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         send_time: _timestamp_pb2.Timestamp | None = ...,
         email_message_id: _builtins.str = ...,
+        may_have_been_sent: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "email_message_id", b"email_message_id", "last_error", b"last_error", "message_id", b"message_id", "send_time", b"send_time", "status", b"status", "template_key", b"template_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "email_message_id", b"email_message_id", "last_error", b"last_error", "may_have_been_sent", b"may_have_been_sent", "message_id", b"message_id", "send_time", b"send_time", "status", b"status", "template_key", b"template_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

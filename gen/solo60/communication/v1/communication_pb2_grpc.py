@@ -27,7 +27,9 @@ if _version_not_supported:
 
 class CommunicationServiceStub:
     """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
-    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down.
+    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
+    can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
+    up then: its template says so.
 
     Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -75,7 +77,9 @@ class CommunicationServiceStub:
 
 class CommunicationServiceServicer:
     """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
-    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down.
+    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
+    can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
+    up then: its template says so.
 
     Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -85,7 +89,7 @@ class CommunicationServiceServicer:
 
     def SendEmail(self, request, context):
         """Sends one email and waits until the mail server has accepted or refused it. While the mail server cannot be reached
-        the answer is UNAVAILABLE, and repeating the call with its key never sends the mail twice.
+        the answer is UNAVAILABLE, and repeating the call with its key makes no second message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,7 +113,8 @@ class CommunicationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetMessage(self, request, context):
-        """Tells how far a message has come. It shows neither the recipient nor the text.
+        """Tells how far a message has come. It shows neither the recipient nor the text. A message that was sent can be shown
+        for 30 days after it was stored, one that was not for as long as it is not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,7 +129,8 @@ class CommunicationServiceServicer:
 
     def RetryMessage(self, request, context):
         """Queues a failed message for sending now, with as many attempts to come as a new one has. Only a message in
-        MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried.
+        MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. One that may_have_been_sent may then arrive twice, under
+        one Message-ID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,7 +179,9 @@ def add_CommunicationServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CommunicationService:
     """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
-    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down.
+    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
+    can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
+    up then: its template says so.
 
     Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,

@@ -28,7 +28,9 @@ GRPC_VERSION: str
 
 class CommunicationServiceStub:
     """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
-    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down.
+    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
+    can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
+    up then: its template says so.
 
     Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -42,7 +44,7 @@ class CommunicationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CommunicationServiceAsyncStub: ...
     SendEmail: _grpc.UnaryUnaryMultiCallable[_communication_pb2.SendEmailRequest, _communication_pb2.SendEmailResponse]
     """Sends one email and waits until the mail server has accepted or refused it. While the mail server cannot be reached
-    the answer is UNAVAILABLE, and repeating the call with its key never sends the mail twice.
+    the answer is UNAVAILABLE, and repeating the call with its key makes no second message.
     """
     SendEmailAsync: _grpc.UnaryUnaryMultiCallable[_communication_pb2.SendEmailAsyncRequest, _communication_pb2.SendEmailAsyncResponse]
     """Stores one email and answers at once; it is sent in the background, again and again with growing pauses until the
@@ -54,18 +56,23 @@ class CommunicationServiceStub:
     at once, and sent in the background like SendEmailAsync.
     """
     GetMessage: _grpc.UnaryUnaryMultiCallable[_communication_pb2.GetMessageRequest, _communication_pb2.GetMessageResponse]
-    """Tells how far a message has come. It shows neither the recipient nor the text."""
+    """Tells how far a message has come. It shows neither the recipient nor the text. A message that was sent can be shown
+    for 30 days after it was stored, one that was not for as long as it is not.
+    """
     ListFailedMessages: _grpc.UnaryUnaryMultiCallable[_communication_pb2.ListFailedMessagesRequest, _communication_pb2.ListFailedMessagesResponse]
     """Lists the messages whose last attempt failed, those given up included, newest first."""
     RetryMessage: _grpc.UnaryUnaryMultiCallable[_communication_pb2.RetryMessageRequest, _communication_pb2.RetryMessageResponse]
     """Queues a failed message for sending now, with as many attempts to come as a new one has. Only a message in
-    MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried.
+    MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. One that may_have_been_sent may then arrive twice, under
+    one Message-ID.
     """
 
 @_typing.type_check_only
 class CommunicationServiceAsyncStub(CommunicationServiceStub):
     """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
-    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down.
+    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
+    can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
+    up then: its template says so.
 
     Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -76,7 +83,7 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendEmail: _aio.UnaryUnaryMultiCallable[_communication_pb2.SendEmailRequest, _communication_pb2.SendEmailResponse]  # type: ignore[assignment]
     """Sends one email and waits until the mail server has accepted or refused it. While the mail server cannot be reached
-    the answer is UNAVAILABLE, and repeating the call with its key never sends the mail twice.
+    the answer is UNAVAILABLE, and repeating the call with its key makes no second message.
     """
     SendEmailAsync: _aio.UnaryUnaryMultiCallable[_communication_pb2.SendEmailAsyncRequest, _communication_pb2.SendEmailAsyncResponse]  # type: ignore[assignment]
     """Stores one email and answers at once; it is sent in the background, again and again with growing pauses until the
@@ -88,17 +95,22 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
     at once, and sent in the background like SendEmailAsync.
     """
     GetMessage: _aio.UnaryUnaryMultiCallable[_communication_pb2.GetMessageRequest, _communication_pb2.GetMessageResponse]  # type: ignore[assignment]
-    """Tells how far a message has come. It shows neither the recipient nor the text."""
+    """Tells how far a message has come. It shows neither the recipient nor the text. A message that was sent can be shown
+    for 30 days after it was stored, one that was not for as long as it is not.
+    """
     ListFailedMessages: _aio.UnaryUnaryMultiCallable[_communication_pb2.ListFailedMessagesRequest, _communication_pb2.ListFailedMessagesResponse]  # type: ignore[assignment]
     """Lists the messages whose last attempt failed, those given up included, newest first."""
     RetryMessage: _aio.UnaryUnaryMultiCallable[_communication_pb2.RetryMessageRequest, _communication_pb2.RetryMessageResponse]  # type: ignore[assignment]
     """Queues a failed message for sending now, with as many attempts to come as a new one has. Only a message in
-    MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried.
+    MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. One that may_have_been_sent may then arrive twice, under
+    one Message-ID.
     """
 
 class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
-    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down.
+    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
+    can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
+    up then: its template says so.
 
     Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -113,7 +125,7 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_communication_pb2.SendEmailResponse, _abc.Awaitable[_communication_pb2.SendEmailResponse]]:
         """Sends one email and waits until the mail server has accepted or refused it. While the mail server cannot be reached
-        the answer is UNAVAILABLE, and repeating the call with its key never sends the mail twice.
+        the answer is UNAVAILABLE, and repeating the call with its key makes no second message.
         """
 
     @_abc_1.abstractmethod
@@ -143,7 +155,9 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _communication_pb2.GetMessageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_communication_pb2.GetMessageResponse, _abc.Awaitable[_communication_pb2.GetMessageResponse]]:
-        """Tells how far a message has come. It shows neither the recipient nor the text."""
+        """Tells how far a message has come. It shows neither the recipient nor the text. A message that was sent can be shown
+        for 30 days after it was stored, one that was not for as long as it is not.
+        """
 
     @_abc_1.abstractmethod
     def ListFailedMessages(
@@ -160,7 +174,8 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_communication_pb2.RetryMessageResponse, _abc.Awaitable[_communication_pb2.RetryMessageResponse]]:
         """Queues a failed message for sending now, with as many attempts to come as a new one has. Only a message in
-        MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried.
+        MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. One that may_have_been_sent may then arrive twice, under
+        one Message-ID.
         """
 
 def add_CommunicationServiceServicer_to_server(servicer: CommunicationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,136 @@
+"""`solo60 messages`: the mail that could not be sent, how one message fares, and sending again what failed."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from rich.table import Table
+
+from cli.operator import operator_channels, operator_settings
+from cli.screen import CommandError, JsonFlag, out, print_json, remarks
+from contracts.errors import MessageNotRetryable
+from solo60.communication.v1 import communication_pb2 as pb
+from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
+
+Answer = TypeVar("Answer")
+
+MessageId = Annotated[str, typer.Argument(metavar="ID", help="As sending was answered, or as the list shows it.")]
+
+messages = typer.Typer(help="List the mail that failed, show a message, send it again.", no_args_is_help=True)
+
+
+@messages.command(name="list")
+def list_messages(
+    number: Annotated[int, typer.Option("-n", min=1, max=100, help="At most so many, the newest first.")] = 50,
+    page_token: Annotated[str, typer.Option("--page", help="Go on where the list before ended.")] = "",
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """List the messages whose last attempt failed, those given up included."""
+    request = pb.ListFailedMessagesRequest(page_size=number, page_token=page_token)
+    page = _ask(lambda stub: stub.ListFailedMessages(request))
+    if as_json:
+        print_json({"messages": list(map(_as_dict, page.messages)), "next_page_token": page.next_page_token})
+        return
+    if page.messages:
+        out.print(_table(page.messages))
+    else:
+        remarks.print("No message has failed.")
+    if page.next_page_token:
+        remarks.print(f"There are more: solo60 messages list -n {number} --page {page.next_page_token}", markup=False)
+
+
+@messages.command()
+def show(message_id: MessageId, *, as_json: JsonFlag = False) -> None:
+    """Show how far a message has come, without its recipient and text."""
+    facts = _as_dict(_ask(lambda stub: stub.GetMessage(pb.GetMessageRequest(message_id=message_id))).message)
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        out.print(f"{name}: {value}", markup=False)
+
+
+@messages.command()
+def retry(
+    message_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Which one.")] = None,
+    *,
+    all_failed: Annotated[bool, typer.Option("--all", help="Every one that failed and cannot have been sent.")] = False,
+) -> None:
+    """Send a failed message now, with as many attempts to come as a new one has.
+
+    One that may have been sent already is retried only by its ID: it may then arrive twice.
+    """
+    if (message_id is None) is not all_failed:
+        raise CommandError("Name a message or say --all.")
+    if message_id is not None:
+        _ask(lambda stub: stub.RetryMessage(pb.RetryMessageRequest(message_id=message_id)))
+        count = 1
+    else:
+        count = _ask(_retry_all)
+    remarks.print(f"{count} message{'' if count == 1 else 's'} queued.")
+
+
+async def _retry_all(stub: CommunicationServiceAsyncStub) -> int:
+    """Retry what has failed by now, and return how much that was: some is tried again meanwhile by itself."""
+    found = [message async for message in _all_failed(stub)]
+    ids = [message.message_id for message in found if not message.may_have_been_sent]
+    if len(ids) < len(found):
+        remarks.print(f"Left alone, as they may have been sent: {len(found) - len(ids)}.")
+    count = 0
+    for each in ids:
+        try:
+            await stub.RetryMessage(pb.RetryMessageRequest(message_id=each))
+        except MessageNotRetryable:
+            continue
+        count += 1
+    return count
+
+
+async def _all_failed(stub: CommunicationServiceAsyncStub) -> AsyncIterator[pb.Message]:
+    """Yield every failed message, page by page."""
+    request = pb.ListFailedMessagesRequest(page_size=100)
+    while True:
+        page = await stub.ListFailedMessages(request)
+        for message in page.messages:
+            yield message
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+def _ask(question: Callable[[CommunicationServiceAsyncStub], Awaitable[Answer]]) -> Answer:
+    """Ask the communication service something."""
+
+    async def ask() -> Answer:
+        async with operator_channels(operator_settings()) as channels:
+            return await question(channels.stub(CommunicationServiceStub))
+
+    return asyncio.run(ask())
+
+
+def _as_dict(message: pb.Message) -> dict[str, object]:
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def _table(found: Iterable[pb.Message]) -> Table:
+    table = Table("id", "status", "template", "attempts", "stored", "last error", box=None, pad_edge=False)
+    for message in found:
+        table.add_row(
+            message.message_id,
+            pb.MessageStatus.Name(message.status).removeprefix("MESSAGE_STATUS_"),
+            message.template_key,
+            str(message.attempts),
+            f"{message.create_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC",
+            message.last_error,
+        )
+    return table

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from mesh.config import child_environment
+from mesh.local_keys import OPERATOR
+from services.communication.app import SERVICE
+from solo60.communication.v1 import communication_pb2 as pb
+from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
+from tests.services.communication.moody_mail_server import HANG_UP, UNKNOWN, MoodyMailServer
+from tests.support.answers import Answer, answering
+from tests.support.eventually import eventually
+from tests.support.local_mesh import SOLO60
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
+    from tests.cli.conftest import Solo60
+    from tests.support.serving import MeshForTests, Serve
+
+PATH = "/solo60.communication.v1.CommunicationService/"
+MESSAGE = pb.Message(
+    message_id=str(UUID(int=1)),
+    template_key="SPOT_AVAILABLE",
+    status=pb.MESSAGE_STATUS_DEAD,
+    attempts=1,
+    last_error="The last attempt was cut off.",
+    email_message_id="<1@solo60.example>",
+    may_have_been_sent=True,
+)
+MESSAGE.create_time.FromDatetime(datetime(2026, 3, 3, 18, tzinfo=UTC))
+VARIABLES = dict.fromkeys(("member_name", "gym_name", "start_time", "end_time", "price"), "x")
+
+
+@pytest.fixture
+def with_key(tmp_path: Path) -> None:
+    """Put the operator's key where the command line finds it."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """A communication service, the mail server it sends to, and the command line beside it."""
+
+    mesh: MeshForTests
+    moody: MoodyMailServer
+
+    @property
+    def stub(self) -> CommunicationServiceAsyncStub:
+        """The service."""
+        return self.mesh.stub(CommunicationServiceStub)
+
+    async def solo60(self, *arguments: str) -> tuple[int | None, str, str]:
+        """Run a command as an operator would; return exit code, output and remarks."""
+        settings = self.mesh.settings.model_dump(include={"data_dir", "communication_service_url", "deadline_factor"})
+        process = await asyncio.create_subprocess_exec(
+            SOLO60,
+            *arguments,
+            env={**child_environment(**settings), "SERVICE_API_KEY": self.mesh.keys[OPERATOR]},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        return process.returncode, out.decode(), err.decode()
+
+    async def failed(self, answer: str, template_key: str) -> str:
+        """Have the mail server answer a mail so, and return the message's id when it is given up."""
+        self.moody.answers.append(answer)
+        request = pb.SendEmailAsyncRequest(
+            recipient=pb.Recipient(email="ada@example.org"), template_key=template_key, variables=VARIABLES
+        )
+        message_id = (await self.stub.SendEmailAsync(request)).message_id
+        await self.reached(message_id, pb.MESSAGE_STATUS_DEAD)
+        return message_id
+
+    async def reached(self, message_id: str, status: pb.MessageStatus.ValueType) -> None:
+        """Wait until a message has come so far."""
+
+        async def has_come_so_far() -> bool:
+            answer = await self.stub.GetMessage(pb.GetMessageRequest(message_id=message_id))
+            return answer.message.status == status
+
+        await eventually(has_come_so_far)
+
+
+@pytest.fixture
+async def office(serve: Serve) -> AsyncIterator[Office]:
+    """Run both servers."""
+    async with MoodyMailServer() as moody:
+        yield Office(await serve(SERVICE, smtp_url=moody.url), moody)
+
+
+@pytest.mark.usefixtures("with_key")
+def test_failed_messages_are_listed_for_people_and_for_scripts(solo60: Solo60) -> None:
+    """Part 4, L2: why each failed, and how to come to the next page."""
+    page = pb.ListFailedMessagesResponse(messages=[MESSAGE], next_page_token="a_b")  # noqa: S106 - no secret
+    with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": Answer(page)}):
+        shown = solo60("messages", "list", "-n", "1")
+        read = json.loads(solo60("messages", "list", "--json").out)
+
+    assert shown.exit_code == 0
+    assert " ".join(shown.out.splitlines()[1].split()) == (
+        f"{MESSAGE.message_id} DEAD SPOT_AVAILABLE 1 2026-03-03 18:00:00 UTC {MESSAGE.last_error}"
+    )
+    assert "There are more: solo60 messages list -n 1 --page a_b\n" in shown.err
+    assert [(each["message_id"], each["may_have_been_sent"]) for each in read["messages"]] == [
+        (MESSAGE.message_id, True)
+    ]
+    assert read["next_page_token"] == "a_b"  # noqa: S105 - no secret
+
+
+@pytest.mark.usefixtures("with_key")
+def test_a_message_is_shown_for_people_and_for_scripts(solo60: Solo60) -> None:
+    """Part 4, L2: everything that the contract tells of it."""
+    answer = Answer(pb.GetMessageResponse(message=MESSAGE))
+    with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "GetMessage": answer}):
+        shown = solo60("messages", "show", MESSAGE.message_id)
+        read = json.loads(solo60("messages", "show", MESSAGE.message_id, "--json").out)
+
+    assert shown.exit_code == 0
+    assert f"message_id: {MESSAGE.message_id}\n" in shown.out
+    assert "status: MESSAGE_STATUS_DEAD\n" in shown.out
+    assert (read["status"], read["create_time"]) == ("MESSAGE_STATUS_DEAD", "2026-03-03T18:00:00Z")
+
+
+@pytest.mark.usefixtures("with_key")
+def test_nothing_that_failed_is_said_in_a_remark(solo60: Solo60) -> None:
+    """A script that reads JSON gets an empty list."""
+    answer = Answer(pb.ListFailedMessagesResponse())
+    with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": answer}):
+        shown = solo60("messages", "list")
+        retried = solo60("messages", "retry", "--all")
+
+    assert (shown.exit_code, shown.out) == (0, "")
+    assert "No message has failed.\n" in shown.err
+    assert retried.exit_code == 0
+    assert "0 messages queued.\n" in retried.err
+
+
+@pytest.mark.parametrize("arguments", [(), (MESSAGE.message_id, "--all")])
+def test_retry_needs_one_message_or_all(solo60: Solo60, arguments: tuple[str, ...]) -> None:
+    """Exit code 1 and one sentence, before anything is called."""
+    done = solo60("messages", "retry", *arguments)
+
+    assert (done.exit_code, done.out, done.err) == (1, "", "Name a message or say --all.\n")
+
+
+async def test_what_failed_is_sent_again_and_what_may_be_sent_only_by_its_id(office: Office) -> None:
+    """Part 4: `--all` is no way to send twice what must not come twice; each retry is one more attempt."""
+    refused, other = [await office.failed(UNKNOWN, "SESSION_BOOKED") for _ in range(2)]
+    in_doubt = await office.failed(HANG_UP, "SPOT_AVAILABLE")
+
+    assert await office.solo60("messages", "retry", refused) == (0, "", "1 message queued.\n")
+    await office.reached(refused, pb.MESSAGE_STATUS_SENT)
+    left_alone = "Left alone, as they may have been sent: 1.\n"
+    assert await office.solo60("messages", "retry", "--all") == (0, "", f"{left_alone}1 message queued.\n")
+    await office.reached(other, pb.MESSAGE_STATUS_SENT)
+    assert await office.solo60("messages", "retry", in_doubt) == (0, "", "1 message queued.\n")
+    await office.reached(in_doubt, pb.MESSAGE_STATUS_SENT)
+
+
+async def test_a_message_that_was_sent_is_not_sent_again(office: Office) -> None:
+    """Part 4: exit code 1, and the service's reason."""
+    sent = await office.failed(UNKNOWN, "SESSION_BOOKED")
+    await office.stub.RetryMessage(pb.RetryMessageRequest(message_id=sent))
+    await office.reached(sent, pb.MESSAGE_STATUS_SENT)
+
+    code, out, err = await office.solo60("messages", "retry", sent)
+
+    assert (code, out) == (1, "")
+    assert err.startswith("FAILED_PRECONDITION MESSAGE_NOT_RETRYABLE: ")

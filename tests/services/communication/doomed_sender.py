@@ -1,0 +1,35 @@
+"""A sender in a process of its own, for tests that kill it: python -m ...doomed_sender DATABASE_URL SMTP_URL."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from datetime import UTC, datetime
+
+from prometheus_client import REGISTRY
+
+from mesh.database import Database
+from services.communication.mail_server import MailServer
+from services.communication.metrics import mail_metrics
+from services.communication.sender import Sender
+from services.communication.store import MessageStore
+from tests.services.communication.post import SENDER
+
+
+async def send_for_ever(database_url: str, smtp_url: str) -> None:
+    """Send as the service does."""
+    sender = Sender(
+        MessageStore(await Database.connect(database_url)),
+        MailServer.from_url(smtp_url),
+        envelope_sender=SENDER.email,
+        metrics=mail_metrics(REGISTRY),
+        now=lambda: datetime.now(UTC),
+        rng=random.SystemRandom(),
+    )
+    async with sender.running():
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(send_for_ever(*sys.argv[1:]))

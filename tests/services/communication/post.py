@@ -1,0 +1,96 @@
+"""A post for one test: a store of messages, and senders that share it, its clock and its chance."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from services.communication.domain import NewMessage
+from services.communication.mail import Mailbox, compose, message_id_header
+from services.communication.mail_server import PATIENCE_S, MailServer
+from services.communication.mail_template import Text
+from services.communication.metrics import mail_metrics
+from services.communication.sender import Sender
+
+if TYPE_CHECKING:
+    import random
+
+    from mesh.database import Database
+    from services.communication.domain import Message
+    from services.communication.store import MessageStore
+
+ADA, BOB = "ada@example.org", "bob@example.org"
+SENDER = Mailbox.of("no-reply@solo60.example")
+BEGIN = datetime(2026, 3, 3, 18, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    """The time, which passes when the test says so."""
+
+    time: datetime = BEGIN
+
+    def now(self) -> datetime:
+        """Return the current time."""
+        return self.time
+
+    def advance(self, by: timedelta) -> None:
+        """Let time pass."""
+        self.time += by
+
+
+@dataclass
+class Post:
+    """A store of messages, and what its senders share."""
+
+    url: str
+    database: Database
+    store: MessageStore
+    rng: random.Random
+    clock: Clock = field(default_factory=Clock)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def sender(self, url: str, *, patience_s: float = PATIENCE_S) -> Sender:
+        """Make a sender to the mail server at `url`."""
+        return Sender(
+            self.store,
+            replace(MailServer.from_url(url), patience_s=patience_s),
+            envelope_sender=SENDER.email,
+            metrics=mail_metrics(self.registry),
+            now=self.clock.now,
+            rng=self.rng,
+        )
+
+    async def add(self, *recipients: str, repeats_in_doubt: bool = True) -> uuid.UUID:
+        """Store a message, to Ada if to nobody else."""
+        message_id = uuid.uuid4()
+        mailboxes = tuple(Mailbox.of(email) for email in recipients or (ADA,))
+        header = message_id_header(message_id, SENDER)
+        text = Text("Hello", "Dear Ada Lovelace\n")
+        mail = compose(text, sender=SENDER, recipients=mailboxes, email_message_id=header, create_time=self.clock.now())
+        emails = tuple(each.email for each in mailboxes)
+        new = NewMessage(
+            message_id,
+            "SESSION_BOOKED",
+            emails,
+            mail,
+            header,
+            "correlation-1",
+            "",
+            self.clock.now(),
+            repeats_in_doubt=repeats_in_doubt,
+        )
+        async with self.store.transaction() as transaction:
+            await self.store.add(transaction, new)
+        return message_id
+
+    async def due(self, message_id: uuid.UUID) -> Message:
+        """Let time pass until the message is due, and return it."""
+        message = await self.store.find(message_id)
+        assert message.due_time is not None
+        self.clock.time = max(self.clock.time, message.due_time)
+        return message

@@ -1,0 +1,86 @@
+"""Upkeep of mail: what is sent is forgotten by its age, and what waits is shown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY
+
+from mesh.upkeep import DELETED_AT_ONCE
+from services.communication.app import SERVICE
+from services.communication.domain import KEPT_FOR, Backlog, Status
+from services.communication.metrics import mail_metrics
+from tests.services.communication.moody_mail_server import BUSY, UNKNOWN
+from tests.services.communication.post import ADA
+from tests.support.eventually import eventually
+
+if TYPE_CHECKING:
+    from tests.services.communication.moody_mail_server import MoodyMailServer
+    from tests.services.communication.post import Post
+    from tests.support.serving import Serve
+
+_FILL = """
+    insert into messages (message_id, template_key, recipients, mail, email_message_id, correlation_id, traceparent,
+                          create_time, status, due_time, send_time)
+    select id, 'SESSION_BOOKED', '{}', case when $1 <> 'SENT' then ''::bytea end, id::text, '', '', $2, $1,
+        case when $1 not in ('SENT', 'DEAD') then $2::timestamptz end, case when $1 = 'SENT' then $2::timestamptz end
+    from (select gen_random_uuid() as id from generate_series(1, $3)) as ids
+"""
+STILL_THERE = "select status, count(*) from messages group by status order by status"
+
+
+async def fill(post: Post, status: Status, age: timedelta, count: int = 1) -> None:
+    """Add messages that were stored so long ago."""
+    async with post.database.connection() as connection:
+        await connection.execute(_FILL, status, post.clock.now() - age, count)
+
+
+async def test_what_is_sent_is_forgotten_after_thirty_days_and_nothing_else(post: Post) -> None:
+    """A2: in parts, by age; what could not be sent stays until it is."""
+    for status in Status:
+        await fill(post, status, KEPT_FOR + timedelta(hours=1))
+    await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1), DELETED_AT_ONCE)
+    await fill(post, Status.SENT, KEPT_FOR - timedelta(hours=1), 3)
+
+    assert await post.store.forget_sent(post.clock.now() - KEPT_FOR) == DELETED_AT_ONCE + 1
+
+    async with post.database.connection() as connection:
+        left = {row["status"]: row["count"] for row in await connection.fetch(STILL_THERE)}
+    assert left == {"QUEUED": 1, "SENDING": 1, "SENT": 3, "FAILED": 1, "DEAD": 1}
+
+
+async def test_a_service_forgets_and_counts_while_it_runs(serve: Serve, post: Post) -> None:
+    """A2, S5: both happen soon after it has started."""
+    post.clock.time = datetime.now(UTC)
+    await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1))
+    await fill(post, Status.DEAD, KEPT_FOR + timedelta(hours=1), 7)
+
+    async def is_tended() -> bool:
+        async with post.database.connection() as connection:
+            sent = await connection.fetchval("select count(*) from messages where status = 'SENT'")
+        return sent == 0 and REGISTRY.get_sample_value("mail_dead") == 7
+
+    await (await serve()).start(SERVICE, post.url)
+    await eventually(is_tended)
+
+
+async def test_what_waits_and_what_is_given_up_is_shown(post: Post, moody: MoodyMailServer) -> None:
+    """S5: how much, for how long, and how attempts ended."""
+    await fill(post, Status.SENT, timedelta(hours=9))
+    await post.add()
+    moody.refused[ADA] = UNKNOWN
+    await post.sender(moody.url).send_next()
+    moody.answers.append(BUSY)
+    await post.add()
+    await post.sender(moody.url).send_next()
+    await post.add()
+    post.clock.advance(timedelta(minutes=2))
+
+    backlog = await post.store.backlog(post.clock.now())
+    assert backlog == Backlog(waiting=2, oldest_s=120.0, dead=1)
+    mail_metrics(post.registry).show_backlog(backlog)
+    shown = {sample.name: sample.value for metric in post.registry.collect() for sample in metric.samples}
+    assert (shown["mail_waiting"], shown["mail_oldest_waiting_seconds"], shown["mail_dead"]) == (2, 120, 1)
+    assert post.registry.get_sample_value("mail_attempts_total", {"status": "DEAD"}) == 1
+    assert post.registry.get_sample_value("mail_attempts_total", {"status": "FAILED"}) == 1
