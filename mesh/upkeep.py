@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from contracts.errors import ServiceError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -52,6 +54,8 @@ async def _repeat(what: str, work: Callable[[], Awaitable[object]], interval_s: 
     while True:
         try:
             await work()
+        except ServiceError as error:  # an outage: it needs no traceback each time
+            _log.warning("upkeep failed", what=what, error=repr(error))
         except Exception:  # noqa: BLE001 - whatever it is
             _log.exception("upkeep failed", what=what)
         await asyncio.sleep(interval_s)

@@ -17,10 +17,11 @@ import structlog
 from mesh.outbox.message import Status, Verdict
 from mesh.outbox.retry import Rests, is_not_now, judge
 from mesh.outbox.store import LEASE
+from mesh.upkeep import repeating
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from mesh.outbox.message import Message
     from mesh.outbox.metrics import OutboxMetrics
@@ -77,24 +78,23 @@ class Relay:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Deliver for the time of the context; then let deliveries under way finish, for 5 s at most."""
-        taking = asyncio.create_task(self._take_for_ever())
-        others = [
-            asyncio.create_task(self._settle_for_ever()),
-            asyncio.create_task(self._repeat(self._renew, RENEW_INTERVAL_S)),
-            asyncio.create_task(self._repeat(self._forget, FORGET_INTERVAL_S)),
-            asyncio.create_task(self._repeat(self._show_backlog, BACKLOG_INTERVAL_S)),
-        ]
-        try:
-            yield
-        finally:
-            self._is_stopping = True
-            self.wake()
-            await taking
-            await self._finish_runs()
-            for task in others:
-                task.cancel()
-            await asyncio.wait(others)
-            await self._settle()
+        async with (
+            repeating("renewing leases", self._renew, RENEW_INTERVAL_S),
+            repeating("forgetting delivered messages", self._store.forget_delivered, FORGET_INTERVAL_S),
+            repeating("showing the backlog", self._show_backlog, BACKLOG_INTERVAL_S),
+        ):
+            taking = asyncio.create_task(self._take_for_ever())
+            settling = asyncio.create_task(self._settle_for_ever())
+            try:
+                yield
+            finally:
+                self._is_stopping = True
+                self.wake()
+                await taking
+                await self._finish_runs()
+                settling.cancel()
+                await asyncio.wait([settling])
+                await self._settle()
 
     async def _finish_runs(self) -> None:
         if self._runs:
@@ -232,18 +232,7 @@ class Relay:
             await self._store.renew(self._holder)
         self._renewed_at = began
 
-    async def _forget(self) -> None:
-        await self._store.forget_delivered()
-
     async def _show_backlog(self) -> None:
         backlog = await self._store.backlog()
         self._metrics.show_backlog(backlog)
         self.dead_letters = {destination: depth for destination, status, depth, _ in backlog if status is Status.DEAD}
-
-    async def _repeat(self, work: Callable[[], Coroutine[None, None, None]], interval_s: float) -> None:
-        while True:
-            try:
-                await work()
-            except Exception as error:  # noqa: BLE001 - the next time is another chance
-                _log.warning("outbox not tended", error=type(error).__name__)
-            await asyncio.sleep(interval_s)

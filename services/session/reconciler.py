@@ -6,11 +6,10 @@ the member may have paid for it goes back. Any number of reconcilers may do this
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import structlog
+from mesh.upkeep import repeating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -20,25 +19,14 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 1.0
 
-_log = structlog.stdlib.get_logger("solo60.session.reconciler")
-
 
 @asynccontextmanager
 async def reconciling(store: SessionStore, now: Callable[[], datetime]) -> AsyncIterator[None]:
     """Release expired holds and complete past sessions every second, for the time of the context."""
-    task = asyncio.create_task(_reconcile_for_ever(store, now))
-    try:
+
+    async def reconcile() -> None:
+        await store.release_expired(now())
+        await store.complete_past(now())
+
+    async with repeating("ending what is over", reconcile, INTERVAL_S):
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-async def _reconcile_for_ever(store: SessionStore, now: Callable[[], datetime]) -> None:
-    while True:
-        try:
-            await store.release_expired(now())
-            await store.complete_past(now())
-        except Exception as error:  # noqa: BLE001 - an outage must not end the looking
-            _log.warning("cannot look for what is over", error=type(error).__name__)
-        await asyncio.sleep(INTERVAL_S)

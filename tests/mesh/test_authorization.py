@@ -13,7 +13,8 @@ from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
-from contracts.method import find_method, methods_of
+from contracts.method import find_method
+from contracts.scopes import calls_of
 from contracts.services import SERVICES, all_methods
 from interceptors.api_key import API_KEY
 from interceptors.errors import error_of_call
@@ -71,9 +72,8 @@ async def answer(channel: Any, caller: str, method: str) -> str:  # noqa: ANN401
 
 
 def scopes_that_calls_need(caller: str) -> frozenset[str]:
-    """Return what the calls need that the caller's own contract declares."""
-    called = [call for method in methods_of(SERVICES[caller]) for call in method.policy.calls]
-    return frozenset[str]().union(*(find_method(f"/{call}").policy.scopes for call in called))
+    """Return what the calls need that the contracts declare for the caller, now and later."""
+    return frozenset[str]().union(*(find_method(f"/{call}").policy.scopes for call in calls_of(caller)))
 
 
 @pytest.mark.parametrize("caller", SERVICES)

@@ -51,7 +51,7 @@ async def test_each_view_that_is_not_empty_is_told_with_its_first_rows(empty_dat
     [
         (ANOTHER_ONE, "violation_sessions_overlap"),
         ("update sessions set booking_response = null", "violation_session_without_answer"),
-        ("update sessions set status = 'pending_payment', due_time = now()", "violation_session_answered_too_soon"),
+        ("update sessions set status = 'pending_payment', expire_time = now()", "violation_session_answered_too_soon"),
         ("update sessions set idempotency_key = null", "violation_session_without_key"),
     ],
 )

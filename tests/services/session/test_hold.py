@@ -7,20 +7,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from mesh.channel import Channels
-from mesh.config import Settings
 from services.session.domain import BookingCall, Means, Order, Period, Quote, Session
-from services.session.follow_ups import FollowUps
-from services.session.store import SessionStore
 from solo60.payment.v1.payment_pb2 import RefundSessionRequest
-from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.session.v1.session_pb2 import SendSessionMailRequest
-from solo60.session.v1.session_pb2_grpc import SessionServiceStub
+from tests.services.session.stores import store_on
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from mesh.database import Database
+    from services.session.store import SessionStore
     from tests.support.postgres import DatabaseOpener
 
 NOW = datetime(2026, 8, 3, 12, tzinfo=UTC)
@@ -37,11 +31,9 @@ async def database(open_database: DatabaseOpener) -> Database:
 
 
 @pytest.fixture
-async def store(database: Database) -> AsyncIterator[SessionStore]:
-    """Hold, confirm and release sessions; what follows stays in the outbox."""
-    channels = Channels(Settings(_env_file=None), lambda: "no key")  # type: ignore[call-arg]  # pydantic-settings' own argument
-    yield SessionStore(database, FollowUps(channels.stub(PaymentServiceStub), channels.stub(SessionServiceStub)))
-    await channels.close()
+def store(database: Database) -> SessionStore:
+    """Hold, confirm and release sessions."""
+    return store_on(database)
 
 
 async def held(store: SessionStore) -> Session:

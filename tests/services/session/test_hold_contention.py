@@ -15,7 +15,7 @@ import pytest
 from mesh.database import Database
 from mesh.migrations import migrate
 from services.session.domain import BookingCall, Means, Order, Period, Quote
-from services.session.store import SessionStore
+from tests.services.session.stores import store_on
 from tests.support.eventually import eventually
 from tests.support.postgres import SERVICES, connection_to, superuser_url_of
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from services.session.store import SessionStore
     from tests.support.postgres import PostgresForTests
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
@@ -43,7 +44,7 @@ async def new_store(postgres: PostgresForTests, connections: int) -> AsyncIterat
     database = await Database.connect(url, max_connections=connections, remaining_s=lambda: 300.0)
     try:
         await _open_all(database, connections)
-        yield SessionStore(database), url
+        yield store_on(database), url
     finally:
         await database.close()
         await postgres.drop(url)
