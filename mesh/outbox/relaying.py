@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 
 from contracts.services import short_name
 from mesh.notifications import listening
+from mesh.outbox.inspection import Inspection
 from mesh.outbox.metrics import outbox_metrics
 from mesh.outbox.relay import Relay
 from mesh.outbox.servicer import OutboxServicer
@@ -35,7 +36,7 @@ async def outbox_served(runtime: Runtime) -> AsyncIterator[OutboxServicer | None
         return
     transport = DirectTransport(lambda service: runtime.channels.channel(short_name(service)))
     async with relaying(store, runtime.database_url, transport) as relay:
-        yield OutboxServicer(store, relay)
+        yield OutboxServicer(Inspection(runtime.database), relay)
 
 
 @asynccontextmanager

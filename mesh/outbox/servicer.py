@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
     from grpc.aio import ServicerContext
 
+    from mesh.outbox.inspection import Inspection
     from mesh.outbox.message import StoredMessage
     from mesh.outbox.relay import Relay
-    from mesh.outbox.store import OutboxStore
 
 
 class OutboxServicer(OutboxServiceServicer):
-    """Answers for the outbox in `store`, and wakes `relay` where something is due again."""
+    """Answers for an outbox, and wakes `relay` where something is due again."""
 
-    def __init__(self, store: OutboxStore, relay: Relay) -> None:
-        self._store = store
+    def __init__(self, inspection: Inspection, relay: Relay) -> None:
+        self._inspection = inspection
         self._relay = relay
 
     def dead_letters(self) -> Mapping[str, int]:
@@ -44,7 +44,7 @@ class OutboxServicer(OutboxServiceServicer):
         context: ServicerContext[pb.ListMessagesRequest, pb.ListMessagesResponse],
     ) -> pb.ListMessagesResponse:
         page_size = request.page_size or DEFAULT_PAGE_SIZE
-        found = await self._store.list(
+        found = await self._inspection.list(
             _status_of(request.status), request.destination or None, page_size + 1, before=_mark(request.page_token)
         )
         messages, next_page_token = cut_page(found, page_size, lambda last: str(last.message.sequence))
@@ -55,7 +55,7 @@ class OutboxServicer(OutboxServiceServicer):
         request: pb.GetMessageRequest,
         context: ServicerContext[pb.GetMessageRequest, pb.GetMessageResponse],
     ) -> pb.GetMessageResponse:
-        stored = await self._store.find(UUID(request.message_id))
+        stored = await self._inspection.find(UUID(request.message_id))
         return pb.GetMessageResponse(message=_shown(stored), payload_json=_payload_of(stored))
 
     async def RetryMessage(
@@ -63,7 +63,7 @@ class OutboxServicer(OutboxServiceServicer):
         request: pb.RetryMessageRequest,
         context: ServicerContext[pb.RetryMessageRequest, pb.RetryMessageResponse],
     ) -> pb.RetryMessageResponse:
-        stored = await self._store.retry(UUID(request.message_id))
+        stored = await self._inspection.retry(UUID(request.message_id))
         self._relay.wake()
         return pb.RetryMessageResponse(message=_shown(stored))
 
@@ -72,7 +72,7 @@ class OutboxServicer(OutboxServiceServicer):
         request: pb.DropMessageRequest,
         context: ServicerContext[pb.DropMessageRequest, pb.DropMessageResponse],
     ) -> pb.DropMessageResponse:
-        return pb.DropMessageResponse(message=_shown(await self._store.drop(UUID(request.message_id))))
+        return pb.DropMessageResponse(message=_shown(await self._inspection.drop(UUID(request.message_id))))
 
     async def ReplayMessage(
         self,
@@ -82,7 +82,7 @@ class OutboxServicer(OutboxServiceServicer):
         message_id = UUID(request.message_id)
         # The same call with the same key finds the message that it made before.
         new_id = uuid.uuid5(message_id, f"{keyed_call().caller}/{keyed_call().idempotency_key}")
-        return pb.ReplayMessageResponse(message=_shown(await self._store.replay(message_id, new_id)))
+        return pb.ReplayMessageResponse(message=_shown(await self._inspection.replay(message_id, new_id)))
 
 
 def _status_of(value: pb.OutboxStatus.ValueType) -> Status | None:

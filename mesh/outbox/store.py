@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from contracts.errors import OutboxMessageNotFound, OutboxMessagePending, OutboxMessageSettled
-from mesh.outbox.message import Message, Status, StoredMessage
+from mesh.outbox.message import Message, Status
 from mesh.upkeep import delete_in_batches
 
 if TYPE_CHECKING:
@@ -79,25 +78,6 @@ _RECEIVE = """
         (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent)
     select * from unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[])
     on conflict do nothing
-"""
-_LIST = """
-    select * from outbox
-    where ($1::text is null or status = $1) and ($2::text is null or destination = $2)
-        and ($3::bigint is null or sequence < $3)
-    order by sequence desc limit $4
-"""
-_FIND = "select * from outbox where message_id = $1"
-_LOCK = "select * from outbox where message_id = $1 for update"
-_RETRY = """
-    update outbox set status = 'pending', attempts = 0, due_time = now(), settle_time = null, lease_holder = null,
-        deliver_time = now(), sequence = default
-    where message_id = $1 returning *
-"""
-_REPLAY = """
-    insert into outbox (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent)
-    select $2, destination, payload, event, aggregate_key, correlation_id, traceparent
-    from outbox where message_id = $1
-    on conflict (message_id) do nothing
 """
 _BACKLOG = """
     select destination, status, count(*) as depth,
@@ -176,42 +156,6 @@ class OutboxStore:
             rows = await connection.fetch(_BACKLOG)
         return [(row["destination"], Status(row["status"]), row["depth"], row["oldest_s"]) for row in rows]
 
-    async def list(
-        self, status: Status | None, destination: str | None, limit: int, *, before: int | None
-    ) -> list[StoredMessage]:
-        """Return messages, the newest first: the first ones, or those before that sequence."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_LIST, status, destination, before, limit)
-        return [_stored(row) for row in rows]
-
-    async def find(self, message_id: UUID) -> StoredMessage:
-        """Return one message; raise OutboxMessageNotFound."""
-        async with self._database.connection() as connection:
-            return _stored(await connection.fetchrow(_FIND, message_id))
-
-    async def retry(self, message_id: UUID) -> StoredMessage:
-        """Make a message due at once, its attempts forgotten; raise OutboxMessageNotFound or OutboxMessageSettled."""
-        async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_LOCK, message_id)
-            _refuse_settled(row)
-            return _stored(await connection.fetchrow(_RETRY, message_id))
-
-    async def drop(self, message_id: UUID) -> StoredMessage:
-        """Delete a message that is not delivered; raise OutboxMessageNotFound or OutboxMessageSettled."""
-        async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_LOCK, message_id)
-            _refuse_settled(row)
-            await connection.execute("delete from outbox where message_id = $1", message_id)
-            return _stored(row)
-
-    async def replay(self, message_id: UUID, new_id: UUID) -> StoredMessage:
-        """Add a delivered message once more under another id, once; raise OutboxMessageNotFound or -Pending."""
-        async with self._database.transaction() as connection:
-            if _stored(await connection.fetchrow(_FIND, message_id)).status is not Status.DELIVERED:
-                raise OutboxMessagePending
-            await connection.execute(_REPLAY, message_id, new_id)
-            return _stored(await connection.fetchrow(_FIND, new_id))
-
 
 def _runs(messages: Iterable[Message]) -> list[list[Message]]:
     """Put the messages of one lane together, in their order."""
@@ -224,33 +168,5 @@ def _runs(messages: Iterable[Message]) -> list[list[Message]]:
     return [*alone, *lanes.values()]
 
 
-def _refuse_settled(row: asyncpg.Record | None) -> None:
-    if row is not None and (row["status"] == Status.DELIVERED or row["lease_holder"] is not None):
-        raise OutboxMessageSettled
-
-
 def _message(row: asyncpg.Record) -> Message:
     return Message(**dict(row))
-
-
-def _stored(row: asyncpg.Record | None) -> StoredMessage:
-    if row is None:
-        raise OutboxMessageNotFound
-    return StoredMessage(
-        message=Message(
-            message_id=row["message_id"],
-            destination=row["destination"],
-            payload=row["payload"],
-            event=row["event"],
-            aggregate_key=row["aggregate_key"],
-            correlation_id=row["correlation_id"],
-            traceparent=row["traceparent"],
-            attempts=row["attempts"],
-            sequence=row["sequence"],
-        ),
-        status=Status(row["status"]),
-        last_error=row["last_error"],
-        create_time=row["create_time"],
-        due_time=row["due_time"],
-        settle_time=row["settle_time"],
-    )

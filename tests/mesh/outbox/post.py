@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from mesh.database import Database
 from mesh.idempotency import IDEMPOTENCY_KEYS
 from mesh.outbox import publish
+from mesh.outbox.inspection import Inspection
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import Relay
 from mesh.outbox.schema import OUTBOX
@@ -24,6 +26,7 @@ from tests.support.postgres import connection_to
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from mesh.outbox.message import Message, Verdict
     from mesh.outbox.transport import Transport
     from tests.support.echo_server import EchoServer
 
@@ -37,6 +40,7 @@ class Post:
         self.url = url
         self.database = database
         self.store = OutboxStore(database)
+        self.inspection = Inspection(database)
         self.echo = echo
         self.registry = CollectorRegistry()
         self.metrics = OutboxMetrics(self.registry)
@@ -65,6 +69,14 @@ class Post:
         """Publish an event in a transaction of its own."""
         async with self.database.transaction() as connection:
             await publish(connection, Heard(text=text, place=place))
+
+    async def settled(self, verdict: Verdict) -> Message:
+        """Publish one message, and settle it."""
+        await self.say("hi")
+        holder = uuid.uuid4()
+        ((message,),) = await self.store.claim(holder, 1)
+        await self.store.settle(holder, [(message, verdict)])
+        return message
 
     async def hurry(self, relay: Relay) -> None:
         """Make all that waits for another attempt due now."""

@@ -82,7 +82,7 @@ async def test_the_receiver_sees_one_idempotency_key_in_every_repetition(post: P
         await post.until_nothing_pends()
 
     keys = {key for _, _, key in post.echo.servicer.heard}
-    (message,) = await post.store.list(Status.DELIVERED, None, 2, before=None)
+    (message,) = await post.inspection.list(Status.DELIVERED, None, 2, before=None)
     assert len(post.echo.servicer.heard) >= 3
     assert keys == {str(message.message.message_id)}
 
@@ -149,7 +149,7 @@ async def test_what_no_repetition_mends_is_given_up_at_once_with_its_reason(post
     async with post.relay().running():
         await post.until_nothing_pends()
 
-    (dead,) = await post.store.list(Status.DEAD, None, 2, before=None)
+    (dead,) = await post.inspection.list(Status.DEAD, None, 2, before=None)
     assert dead.message.attempts == 1
     assert dead.last_error.startswith("INVALID_ARGUMENT INVALID_REQUEST")
 
@@ -167,7 +167,7 @@ async def test_a_message_that_keeps_failing_is_given_up(post: Post) -> None:
     async with relay.running():
         await post.until_nothing_pends(hurrying=relay)
 
-    (dead,) = await post.store.list(Status.DEAD, None, 2, before=None)
+    (dead,) = await post.inspection.list(Status.DEAD, None, 2, before=None)
     assert dead.message.attempts == MAX_ATTEMPTS == len(post.echo.servicer.heard)
 
 
@@ -187,7 +187,7 @@ async def test_a_receiver_that_is_not_there_burns_no_attempt(post: Post, trouble
     async with post.relay().running():
         await post.until_nothing_pends()
 
-    delivered = await post.store.list(Status.DELIVERED, None, 10, before=None)
+    delivered = await post.inspection.list(Status.DELIVERED, None, 10, before=None)
     assert [each.message.attempts for each in delivered] == [0] * 5
     assert next(refusals, None) is None
 
