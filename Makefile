@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-native test-fast check attack soak gen gen-check breaking fmt lint lock bench bench-outbox bench-quick bench-startup reset
+.PHONY: help setup run test test-native test-fast check attack proofs soak gen gen-check breaking fmt lint lock bench bench-outbox bench-quick bench-startup reset
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test-fast: setup ## run the tests that start no service processes
 
 attack: setup ## attack servers of both engines and fuzz every method, at full length; takes minutes
 	@pytest -s -n0 -m "soak or not soak" tests/attack
+
+proofs: setup ## crowds, kills and races at full length: keys, ledger, outbox, one slot; takes about ten minutes
+	@pytest -s -n0 -m soak tests/mesh tests/services
 
 soak: setup ## call servers of both engines for SOAK_MINUTES (default: 2): memory, files and tasks stay flat
 	@SOAK_MINUTES=$(or $(SOAK_MINUTES),2) pytest -s -n0 -m soak tests/soak
