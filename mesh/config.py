@@ -16,6 +16,8 @@ from dotenv.parser import parse_stream
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from mesh.webhook_secrets import processor_keys, standard_keys
+
 SERVICE_NAMES = ("auth", "user", "gym", "session", "payment", "subscription", "communication")
 URL_SUFFIX = "_SERVICE_URL"
 ENV_FILE = Path(".env")
@@ -42,6 +44,16 @@ def _collector(value: str) -> str:
     match = re.fullmatch(r"https?://[^/\s]+:([0-9]{1,5})/?", value)
     if match is None or not _is_port(match[1]):
         raise ValueError('must be "http://host:port" or "https://host:port"')
+    return value
+
+
+def _standard_secrets(value: SecretStr) -> SecretStr:
+    standard_keys(value)
+    return value
+
+
+def _processor_secrets(value: SecretStr) -> SecretStr:
+    processor_keys(value)
     return value
 
 
@@ -108,6 +120,11 @@ class Settings(BaseSettings):
     mail_from: str = "Solo60 <no-reply@solo60.example>"
     admins_email: str = "admins@solo60.example"
     operators_email: str = "operators@solo60.example"
+
+    # What webhooks are signed with, by Standard Webhooks and by the card processor's own scheme. Several secrets,
+    # separated by commas, are accepted at once; without any, every webhook of that scheme is refused.
+    webhook_secrets: Annotated[SecretStr, AfterValidator(_standard_secrets)] | None = None
+    card_processor_webhook_secrets: Annotated[SecretStr, AfterValidator(_processor_secrets)] | None = None
 
     # Where Prometheus finds the metrics of this process, over HTTP without a key: an address that only it can reach.
     metrics_address: Address | None = None
