@@ -25,7 +25,7 @@ def standard_keys(secrets: SecretStr | None) -> tuple[bytes, ...]:
 
 
 def processor_keys(secrets: SecretStr | None) -> tuple[bytes, ...]:
-    """Return the keys of the card processor's secrets, whose very text is the key; raise ValueError where one is none."""
+    """Return the keys of the card processor's secrets, whose text is the key; raise ValueError where one is none."""
     return tuple(map(_processor_key, _each(secrets)))
 
 

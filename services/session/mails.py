@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import structlog
 
 from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
+from mesh.wording import money_in_words, one_line, time_in_words
 from services.session.domain import Means
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
 from solo60.gym.v1.gym_pb2 import GetGymRequest
 from solo60.user.v1.user_pb2 import GetUserRequest
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from services.session.domain import Mail, Session
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
     from solo60.gym.v1.gym_pb2 import Gym
     from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
     from solo60.user.v1.user_pb2 import User
     from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
-
-# ISO 4217: digits of the minor unit, where they are not two.
-_MINOR_DIGITS = {
-    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF"), 0),
-    **dict.fromkeys(("UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-}
 
 _log = structlog.stdlib.get_logger("solo60.session.mails")
 
@@ -58,7 +49,7 @@ class Mailer:
             _log.warning("nobody to write to", mail=mail, session_id=str(session.session_id))
             return
         request = SendEmailAsyncRequest(
-            recipient=Recipient(email=user.email, display_name=_one_line(user.display_name)),
+            recipient=Recipient(email=user.email, display_name=one_line(user.display_name)),
             template_key=mail,
             variables=variables_of(session, user, gym),
         )
@@ -95,25 +86,13 @@ def variables_of(session: Session, user: User, gym: Gym) -> dict[str, str]:
     }
 
 
-def time_in_words(instant: datetime, zone: str) -> str:
-    """Return an instant as the clock in a zone shows it: "Monday 3 August 2026, 18:00 (Europe/London)"."""
-    local = instant.astimezone(ZoneInfo(zone))
-    return f"{local:%A} {local.day} {local:%B %Y, %H:%M} ({zone})"
-
-
 def price_in_words(session: Session) -> str:
     """Return what a session was paid with: "12.50 GBP" or "3 credits"."""
     quote = session.quote
     if session.order.means is Means.CREDITS:
         return f"{quote.credits} credit{'' if quote.credits == 1 else 's'}"
-    digits = _MINOR_DIGITS.get(quote.currency, 2)
-    whole, part = divmod(quote.minor_units, 10**digits)
-    return f"{whole}.{part:0{digits}} {quote.currency}" if digits else f"{whole} {quote.currency}"
+    return money_in_words(quote.currency, quote.minor_units)
 
 
 def _key(session: Session, mail: Mail) -> str:
     return f"{mail.lower().replace('_', '-')}/{session.session_id}"
-
-
-def _one_line(name: str) -> str:
-    return "".join(each if each.isprintable() else " " for each in name)

@@ -1,1 +1,1 @@
-"""Subscription: plans, their credits month by month, and what the card processor tells of them. Contract only."""
+"""Subscription: plans, their credits month by month, and what the card processor tells of them."""

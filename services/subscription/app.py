@@ -1,4 +1,4 @@
-"""The subscription service as the mesh runs it: a contract that nothing answers yet; calls end with UNIMPLEMENTED."""
+"""App: the subscription service as the mesh runs it, with the upkeep of its webhook inbox beside it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,51 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesh.service import Service
+from mesh.upkeep import repeating
+from mesh.webhook_secrets import processor_keys, standard_keys
+from services.subscription.desk import Desk
+from services.subscription.follow_ups import FollowUps
+from services.subscription.mails import Mailer
+from services.subscription.servicer import SubscriptionServicer
+from services.subscription.store import SubscriptionStore
+from services.subscription.webhook_desk import WebhookDesk
+from services.subscription.webhook_inbox import WebhookInbox
+from services.subscription.webhook_signature import WebhookKeys
+from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.subscription.v1.subscription_pb2 import DESCRIPTOR
 from solo60.subscription.v1.subscription_pb2_grpc import (
-    SubscriptionServiceServicer,
+    SubscriptionServiceStub,
     add_SubscriptionServiceServicer_to_server,
 )
+from solo60.user.v1.user_pb2_grpc import UserServiceStub
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from mesh.service import Runtime
 
+TIDY_INTERVAL_S = 3600.0
+
 
 @asynccontextmanager
-async def open_subscription(_runtime: Runtime) -> AsyncIterator[SubscriptionServiceServicer]:
-    """Yield the servicer as it is generated: it implements no method yet."""
-    yield SubscriptionServiceServicer()  # type: ignore[abstract]  # at run time the generated class is whole, and the chain answers before it
+async def open_subscription(runtime: Runtime) -> AsyncIterator[SubscriptionServicer]:
+    """Yield the servicer; beside it, the webhook inbox is kept up."""
+    users = runtime.channels.stub(UserServiceStub)
+    follow_ups = FollowUps(runtime.channels.stub(PaymentServiceStub), runtime.channels.stub(SubscriptionServiceStub))
+    mailer = Mailer(users, runtime.channels.stub(CommunicationServiceStub))
+    store, desk = SubscriptionStore(runtime.database), Desk(follow_ups, runtime.now)
+    webhook_desk = WebhookDesk(store, WebhookInbox(runtime.database), desk, _webhook_keys(runtime), runtime.now)
+    async with repeating("tidying the webhook inbox", webhook_desk.tidy, TIDY_INTERVAL_S):
+        yield SubscriptionServicer(store, desk, webhook_desk, mailer, users, runtime.now)
+
+
+def _webhook_keys(runtime: Runtime) -> WebhookKeys:
+    settings = runtime.settings
+    return WebhookKeys(
+        standard=standard_keys(settings.webhook_secrets),
+        processor=processor_keys(settings.card_processor_webhook_secrets),
+    )
 
 
 SERVICE = Service(

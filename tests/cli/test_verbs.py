@@ -20,7 +20,7 @@ def test_health_of_a_mesh_that_does_not_run_is_unreachable(solo60: Solo60) -> No
     report = json.loads(done.out)
     assert done.exit_code == 1
     assert {name: entry["status"] for name, entry in report.items()} == dict.fromkeys(SERVICE_NAMES, "UNREACHABLE")
-    assert [name for name, entry in report.items() if entry.get("implemented") is False] == ["auth", "subscription"]
+    assert [name for name, entry in report.items() if entry.get("implemented") is False] == ["auth"]
 
 
 def test_health_says_which_services_are_contracts_only(solo60: Solo60) -> None:
@@ -28,7 +28,7 @@ def test_health_says_which_services_are_contracts_only(solo60: Solo60) -> None:
     lines = solo60("health").out.splitlines()
 
     noted = [line.split()[0] for line in lines if "contract only, not implemented" in line]
-    assert noted == ["auth", "subscription"]
+    assert noted == ["auth"]
 
 
 @pytest.mark.parametrize("command", [("call", "gym.ListGyms"), ("demo", "booking")])

@@ -6,10 +6,11 @@ from uuid import UUID
 
 import pytest
 
+from mesh.wording import time_in_words
 from services.communication.app import TEMPLATES
 from services.communication.mail_template import Templates
 from services.session.domain import Mail, Means, Order, Period, Quote, Session, Status
-from services.session.mails import price_in_words, time_in_words, variables_of
+from services.session.mails import price_in_words, variables_of
 from solo60.gym.v1.gym_pb2 import Gym
 from solo60.user.v1.user_pb2 import User
 

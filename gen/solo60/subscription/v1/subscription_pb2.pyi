@@ -58,6 +58,34 @@ SUBSCRIPTION_STATUS_EXPIRED: SubscriptionStatus.ValueType  # 5
 """Ended because the trial or the period ran out and could not be charged."""
 Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
 
+class _WebhookScheme:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WebhookSchemeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WebhookScheme.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WEBHOOK_SCHEME_UNSPECIFIED: _WebhookScheme.ValueType  # 0
+    """Treated as WEBHOOK_SCHEME_STANDARD."""
+    WEBHOOK_SCHEME_STANDARD: _WebhookScheme.ValueType  # 1
+    """Standard Webhooks (standardwebhooks.com): HMAC-SHA256 over id, timestamp and payload."""
+    WEBHOOK_SCHEME_CARD_PROCESSOR: _WebhookScheme.ValueType  # 2
+    """The card processor's own scheme, that of Stripe: one header with a timestamp and HMAC-SHA256 signatures over timestamp
+    and payload. The id stands in the payload.
+    """
+
+class WebhookScheme(_WebhookScheme, metaclass=_WebhookSchemeEnumTypeWrapper):
+    """Who signed a webhook, and how."""
+
+WEBHOOK_SCHEME_UNSPECIFIED: WebhookScheme.ValueType  # 0
+"""Treated as WEBHOOK_SCHEME_STANDARD."""
+WEBHOOK_SCHEME_STANDARD: WebhookScheme.ValueType  # 1
+"""Standard Webhooks (standardwebhooks.com): HMAC-SHA256 over id, timestamp and payload."""
+WEBHOOK_SCHEME_CARD_PROCESSOR: WebhookScheme.ValueType  # 2
+"""The card processor's own scheme, that of Stripe: one header with a timestamp and HMAC-SHA256 signatures over timestamp
+and payload. The id stands in the payload.
+"""
+Global___WebhookScheme: _TypeAlias = WebhookScheme  # noqa: Y015
+
 class _WebhookEvent:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -74,6 +102,8 @@ class _WebhookEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WebhookE
     """The card was charged, and the next period has begun."""
     WEBHOOK_EVENT_IGNORED: _WebhookEvent.ValueType  # 4
     """Something that means nothing to subscriptions: accepted, so that the processor does not deliver it again."""
+    WEBHOOK_EVENT_ENDED: _WebhookEvent.ValueType  # 5
+    """The processor has ended the subscription and charges nothing more."""
 
 class WebhookEvent(_WebhookEvent, metaclass=_WebhookEventEnumTypeWrapper):
     """What a webhook reports."""
@@ -88,7 +118,49 @@ WEBHOOK_EVENT_RENEWED: WebhookEvent.ValueType  # 3
 """The card was charged, and the next period has begun."""
 WEBHOOK_EVENT_IGNORED: WebhookEvent.ValueType  # 4
 """Something that means nothing to subscriptions: accepted, so that the processor does not deliver it again."""
+WEBHOOK_EVENT_ENDED: WebhookEvent.ValueType  # 5
+"""The processor has ended the subscription and charges nothing more."""
 Global___WebhookEvent: _TypeAlias = WebhookEvent  # noqa: Y015
+
+class _SubscriptionMail:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SubscriptionMailEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubscriptionMail.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUBSCRIPTION_MAIL_UNSPECIFIED: _SubscriptionMail.ValueType  # 0
+    """Not set. Never sent."""
+    SUBSCRIPTION_MAIL_SUBSCRIPTION_ACTIVATED: _SubscriptionMail.ValueType  # 1
+    """It has begun."""
+    SUBSCRIPTION_MAIL_SUBSCRIPTION_EXPIRED: _SubscriptionMail.ValueType  # 2
+    """It has ended, or is going to."""
+    SUBSCRIPTION_MAIL_PAYMENT_SUCCESS: _SubscriptionMail.ValueType  # 3
+    """A month is paid, and its credits are granted."""
+    SUBSCRIPTION_MAIL_PAYMENT_FAILED: _SubscriptionMail.ValueType  # 4
+    """The card could not be charged and will be tried again."""
+    SUBSCRIPTION_MAIL_RENEWAL_REMINDER: _SubscriptionMail.ValueType  # 5
+    """It renews in seven days."""
+    SUBSCRIPTION_MAIL_TRIAL_ENDING: _SubscriptionMail.ValueType  # 6
+    """Its trial ends in three days."""
+
+class SubscriptionMail(_SubscriptionMail, metaclass=_SubscriptionMailEnumTypeWrapper):
+    """What a mail about a subscription says; each has the template of its name."""
+
+SUBSCRIPTION_MAIL_UNSPECIFIED: SubscriptionMail.ValueType  # 0
+"""Not set. Never sent."""
+SUBSCRIPTION_MAIL_SUBSCRIPTION_ACTIVATED: SubscriptionMail.ValueType  # 1
+"""It has begun."""
+SUBSCRIPTION_MAIL_SUBSCRIPTION_EXPIRED: SubscriptionMail.ValueType  # 2
+"""It has ended, or is going to."""
+SUBSCRIPTION_MAIL_PAYMENT_SUCCESS: SubscriptionMail.ValueType  # 3
+"""A month is paid, and its credits are granted."""
+SUBSCRIPTION_MAIL_PAYMENT_FAILED: SubscriptionMail.ValueType  # 4
+"""The card could not be charged and will be tried again."""
+SUBSCRIPTION_MAIL_RENEWAL_REMINDER: SubscriptionMail.ValueType  # 5
+"""It renews in seven days."""
+SUBSCRIPTION_MAIL_TRIAL_ENDING: SubscriptionMail.ValueType  # 6
+"""Its trial ends in three days."""
+Global___SubscriptionMail: _TypeAlias = SubscriptionMail  # noqa: Y015
 
 @_typing.final
 class Plan(_message.Message):
@@ -145,6 +217,7 @@ class Subscription(_message.Message):
     TRIAL_END_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CANCEL_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     subscription_id: _builtins.str
     """Id of the subscription, from CreateSubscription."""
     user_id: _builtins.str
@@ -154,7 +227,7 @@ class Subscription(_message.Message):
     status: Global___SubscriptionStatus.ValueType
     """Where it stands."""
     cancel_at_period_end: _builtins.bool
-    """True: it ends with the current period and is not renewed."""
+    """True: it is going to end, as somebody asked, and is not renewed."""
     @_builtins.property
     def current_period(self) -> _period_pb2.Period:
         """The trial or month that runs now; of an ended subscription, its last."""
@@ -171,6 +244,10 @@ class Subscription(_message.Message):
     def cancel_time(self) -> _timestamp_pb2.Timestamp:
         """When somebody asked to cancel it. Absent: nobody did."""
 
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended or is going to. Absent: it has no end yet."""
+
     def __init__(
         self,
         *,
@@ -183,10 +260,11 @@ class Subscription(_message.Message):
         trial_end_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         cancel_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_time", b"cancel_time", "create_time", b"create_time", "current_period", b"current_period", "trial_end_time", b"trial_end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_time", b"cancel_time", "create_time", b"create_time", "current_period", b"current_period", "end_time", b"end_time", "trial_end_time", b"trial_end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_at_period_end", b"cancel_at_period_end", "cancel_time", b"cancel_time", "create_time", b"create_time", "current_period", b"current_period", "plan_id", b"plan_id", "status", b"status", "subscription_id", b"subscription_id", "trial_end_time", b"trial_end_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_at_period_end", b"cancel_at_period_end", "cancel_time", b"cancel_time", "create_time", b"create_time", "current_period", b"current_period", "end_time", b"end_time", "plan_id", b"plan_id", "status", b"status", "subscription_id", b"subscription_id", "trial_end_time", b"trial_end_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -346,7 +424,9 @@ class PaymentMethod(_message.Message):
 
     CARD_TOKEN_FIELD_NUMBER: _builtins.int
     card_token: _builtins.str
-    """Token that the card processor gave for the card. Card numbers never reach Solo60."""
+    """Token that the card processor gave for the card; it is never stored. Card numbers never reach Solo60. In test mode
+    "tok_visa" is accepted, and every other is declined.
+    """
     def __init__(
         self,
         *,
@@ -522,7 +602,7 @@ Global___AllocateMonthlyCreditsResponse: _TypeAlias = AllocateMonthlyCreditsResp
 
 @_typing.final
 class ProcessWebhookRequest(_message.Message):
-    """A webhook exactly as it was received: the signature covers its id, its timestamp and every byte of its payload."""
+    """A webhook exactly as it was received: the signature covers its timestamp and every byte of its payload."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -530,18 +610,22 @@ class ProcessWebhookRequest(_message.Message):
     WEBHOOK_ID_FIELD_NUMBER: _builtins.int
     TIMESTAMP_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    SCHEME_FIELD_NUMBER: _builtins.int
     payload: _builtins.bytes
-    """Body of the HTTP request, unparsed, at most 1 MiB."""
+    """Body of the HTTP request, unparsed, at most 1 MiB less 4 KiB: with all else it fits into one message."""
     webhook_id: _builtins.str
-    """Header "webhook-id": the same in every delivery of one event."""
+    """Header "webhook-id": the same in every delivery of one event. Not read for WEBHOOK_SCHEME_CARD_PROCESSOR."""
     timestamp: _builtins.str
     """Header "webhook-timestamp": seconds since 1970 in decimal, as text because it is part of what is signed. More than
-    five minutes away from now, before or after, is refused.
+    five minutes away from now, before or after, is refused. Not read for WEBHOOK_SCHEME_CARD_PROCESSOR.
     """
     signature: _builtins.str
     """Header "webhook-signature": signatures such as "v1,<base64>", several of them separated by spaces while a secret is
-    rotated. One that matches is enough.
+    rotated. Or the card processor's header "Stripe-Signature": "t=<seconds>,v1=<hexadecimal>", several "v1" likewise; its
+    time is as bounded. One signature that matches is enough.
     """
+    scheme: Global___WebhookScheme.ValueType
+    """By which of two schemes it is signed."""
     def __init__(
         self,
         *,
@@ -549,10 +633,11 @@ class ProcessWebhookRequest(_message.Message):
         webhook_id: _builtins.str = ...,
         timestamp: _builtins.str = ...,
         signature: _builtins.str = ...,
+        scheme: Global___WebhookScheme.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "signature", b"signature", "timestamp", b"timestamp", "webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "scheme", b"scheme", "signature", b"signature", "timestamp", b"timestamp", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -579,3 +664,63 @@ class ProcessWebhookResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProcessWebhookResponse: _TypeAlias = ProcessWebhookResponse  # noqa: Y015
+
+@_typing.final
+class SendSubscriptionMailRequest(_message.Message):
+    """Which mail to send about which subscription. Two requests that are alike are one mail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    MAIL_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """What the mail is about. Its member gets it."""
+    mail: Global___SubscriptionMail.ValueType
+    """What the mail says."""
+    credits: _builtins.int
+    """The credits that it speaks of: PAYMENT_SUCCESS alone does."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The time that it speaks of: when the subscription begins, ends or renews, the trial ends, the card is tried again, the
+        month that is paid begins.
+        """
+
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+        mail: Global___SubscriptionMail.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        credits: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "mail", b"mail", "subscription_id", b"subscription_id", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendSubscriptionMailRequest: _TypeAlias = SendSubscriptionMailRequest  # noqa: Y015
+
+@_typing.final
+class SendSubscriptionMailResponse(_message.Message):
+    """What became of the mail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENT_FIELD_NUMBER: _builtins.int
+    sent: _builtins.bool
+    """True: it was handed over, by this call or by one before. False: it has become pointless, or the member has no address."""
+    def __init__(
+        self,
+        *,
+        sent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sent", b"sent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendSubscriptionMailResponse: _TypeAlias = SendSubscriptionMailResponse  # noqa: Y015

@@ -28,6 +28,9 @@ if _version_not_supported:
 class SubscriptionServiceStub:
     """Keeps who is subscribed to which plan. The card processor charges the card each month and reports by webhook; the
     credits themselves are kept by solo60.payment.v1.PaymentService.
+
+    What follows from a change (credits, mails, events) is left to the outbox in the transaction of the change: it happens
+    once, and shortly after the answer.
     """
 
     def __init__(self, channel):
@@ -71,11 +74,19 @@ class SubscriptionServiceStub:
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookRequest.SerializeToString,
                 response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookResponse.FromString,
                 _registered_method=True)
+        self.SendSubscriptionMail = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/SendSubscriptionMail',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailResponse.FromString,
+                _registered_method=True)
 
 
 class SubscriptionServiceServicer:
     """Keeps who is subscribed to which plan. The card processor charges the card each month and reports by webhook; the
     credits themselves are kept by solo60.payment.v1.PaymentService.
+
+    What follows from a change (credits, mails, events) is left to the outbox in the transaction of the change: it happens
+    once, and shortly after the answer.
     """
 
     def ListPlans(self, request, context):
@@ -102,6 +113,9 @@ class SubscriptionServiceServicer:
     def CreateSubscription(self, request, context):
         """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
         SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time.
+
+        There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
+        CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,7 +123,8 @@ class SubscriptionServiceServicer:
 
     def CancelSubscription(self, request, context):
         """Ends a subscription, now or when the period that is paid for ends, and mails the end date (template
-        SUBSCRIPTION_EXPIRED). Credits granted before stay with the user.
+        SUBSCRIPTION_EXPIRED). Credits granted before stay with the user. One that is to end with its period can still be
+        ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,16 +132,29 @@ class SubscriptionServiceServicer:
 
     def AllocateMonthlyCredits(self, request, context):
         """Grants a month's credits of a subscription and mails that they are there (template PAYMENT_SUCCESS). A month is
-        granted once: repeating the call grants nothing more and sends nothing more.
+        granted once, by this call, by the webhook of a renewal or when the subscription begins: whatever comes after that
+        grants nothing more and sends nothing more. A month in which neither the trial nor a period that is paid began is
+        INVALID_REQUEST: the credits come with the payment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ProcessWebhook(self, request, context):
-        """Takes in what the card processor reports, signed as Standard Webhooks: a payment that failed (mails PAYMENT_FAILED),
-        a trial about to end (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS). Each
-        webhook id acts once, however often it is delivered.
+        """Takes in what the card processor reports, signed: a payment that failed (mails PAYMENT_FAILED), a trial about to end
+        (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS), an end (mails
+        SUBSCRIPTION_EXPIRED). It is stored before anything else, and the answer comes once it has been acted upon. Each
+        webhook id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in
+        the same state. One that is refused although its signature is right stays stored, and acts as soon as it can.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendSubscriptionMail(self, request, context):
+        """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
+        subscription has another period or another end. A repetition sends nothing more. This service leaves it to its own
+        outbox, now or for a day to come; nobody else calls it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +198,11 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookRequest.FromString,
                     response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookResponse.SerializeToString,
             ),
+            'SendSubscriptionMail': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendSubscriptionMail,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'solo60.subscription.v1.SubscriptionService', rpc_method_handlers)
@@ -181,6 +214,9 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
 class SubscriptionService:
     """Keeps who is subscribed to which plan. The card processor charges the card each month and reports by webhook; the
     credits themselves are kept by solo60.payment.v1.PaymentService.
+
+    What follows from a change (credits, mails, events) is left to the outbox in the transaction of the change: it happens
+    once, and shortly after the answer.
     """
 
     @staticmethod
@@ -362,6 +398,33 @@ class SubscriptionService:
             '/solo60.subscription.v1.SubscriptionService/ProcessWebhook',
             solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookRequest.SerializeToString,
             solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendSubscriptionMail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/SendSubscriptionMail',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailResponse.FromString,
             options,
             channel_credentials,
             insecure,

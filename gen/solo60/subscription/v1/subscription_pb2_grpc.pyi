@@ -29,6 +29,9 @@ GRPC_VERSION: str
 class SubscriptionServiceStub:
     """Keeps who is subscribed to which plan. The card processor charges the card each month and reports by webhook; the
     credits themselves are kept by solo60.payment.v1.PaymentService.
+
+    What follows from a change (credits, mails, events) is left to the outbox in the transaction of the change: it happens
+    once, and shortly after the answer.
     """
 
     @_typing.overload
@@ -44,25 +47,41 @@ class SubscriptionServiceStub:
     CreateSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.CreateSubscriptionRequest, _subscription_pb2.CreateSubscriptionResponse]
     """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
     SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time.
+
+    There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
+    CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
     """
     CancelSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.CancelSubscriptionRequest, _subscription_pb2.CancelSubscriptionResponse]
     """Ends a subscription, now or when the period that is paid for ends, and mails the end date (template
-    SUBSCRIPTION_EXPIRED). Credits granted before stay with the user.
+    SUBSCRIPTION_EXPIRED). Credits granted before stay with the user. One that is to end with its period can still be
+    ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
     """
     AllocateMonthlyCredits: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.AllocateMonthlyCreditsRequest, _subscription_pb2.AllocateMonthlyCreditsResponse]
     """Grants a month's credits of a subscription and mails that they are there (template PAYMENT_SUCCESS). A month is
-    granted once: repeating the call grants nothing more and sends nothing more.
+    granted once, by this call, by the webhook of a renewal or when the subscription begins: whatever comes after that
+    grants nothing more and sends nothing more. A month in which neither the trial nor a period that is paid began is
+    INVALID_REQUEST: the credits come with the payment.
     """
     ProcessWebhook: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ProcessWebhookRequest, _subscription_pb2.ProcessWebhookResponse]
-    """Takes in what the card processor reports, signed as Standard Webhooks: a payment that failed (mails PAYMENT_FAILED),
-    a trial about to end (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS). Each
-    webhook id acts once, however often it is delivered.
+    """Takes in what the card processor reports, signed: a payment that failed (mails PAYMENT_FAILED), a trial about to end
+    (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS), an end (mails
+    SUBSCRIPTION_EXPIRED). It is stored before anything else, and the answer comes once it has been acted upon. Each
+    webhook id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in
+    the same state. One that is refused although its signature is right stays stored, and acts as soon as it can.
+    """
+    SendSubscriptionMail: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.SendSubscriptionMailRequest, _subscription_pb2.SendSubscriptionMailResponse]
+    """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
+    subscription has another period or another end. A repetition sends nothing more. This service leaves it to its own
+    outbox, now or for a day to come; nobody else calls it.
     """
 
 @_typing.type_check_only
 class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Keeps who is subscribed to which plan. The card processor charges the card each month and reports by webhook; the
     credits themselves are kept by solo60.payment.v1.PaymentService.
+
+    What follows from a change (credits, mails, events) is left to the outbox in the transaction of the change: it happens
+    once, and shortly after the answer.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -75,24 +94,40 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     CreateSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.CreateSubscriptionRequest, _subscription_pb2.CreateSubscriptionResponse]  # type: ignore[assignment]
     """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
     SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time.
+
+    There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
+    CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
     """
     CancelSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.CancelSubscriptionRequest, _subscription_pb2.CancelSubscriptionResponse]  # type: ignore[assignment]
     """Ends a subscription, now or when the period that is paid for ends, and mails the end date (template
-    SUBSCRIPTION_EXPIRED). Credits granted before stay with the user.
+    SUBSCRIPTION_EXPIRED). Credits granted before stay with the user. One that is to end with its period can still be
+    ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
     """
     AllocateMonthlyCredits: _aio.UnaryUnaryMultiCallable[_subscription_pb2.AllocateMonthlyCreditsRequest, _subscription_pb2.AllocateMonthlyCreditsResponse]  # type: ignore[assignment]
     """Grants a month's credits of a subscription and mails that they are there (template PAYMENT_SUCCESS). A month is
-    granted once: repeating the call grants nothing more and sends nothing more.
+    granted once, by this call, by the webhook of a renewal or when the subscription begins: whatever comes after that
+    grants nothing more and sends nothing more. A month in which neither the trial nor a period that is paid began is
+    INVALID_REQUEST: the credits come with the payment.
     """
     ProcessWebhook: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ProcessWebhookRequest, _subscription_pb2.ProcessWebhookResponse]  # type: ignore[assignment]
-    """Takes in what the card processor reports, signed as Standard Webhooks: a payment that failed (mails PAYMENT_FAILED),
-    a trial about to end (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS). Each
-    webhook id acts once, however often it is delivered.
+    """Takes in what the card processor reports, signed: a payment that failed (mails PAYMENT_FAILED), a trial about to end
+    (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS), an end (mails
+    SUBSCRIPTION_EXPIRED). It is stored before anything else, and the answer comes once it has been acted upon. Each
+    webhook id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in
+    the same state. One that is refused although its signature is right stays stored, and acts as soon as it can.
+    """
+    SendSubscriptionMail: _aio.UnaryUnaryMultiCallable[_subscription_pb2.SendSubscriptionMailRequest, _subscription_pb2.SendSubscriptionMailResponse]  # type: ignore[assignment]
+    """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
+    subscription has another period or another end. A repetition sends nothing more. This service leaves it to its own
+    outbox, now or for a day to come; nobody else calls it.
     """
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps who is subscribed to which plan. The card processor charges the card each month and reports by webhook; the
     credits themselves are kept by solo60.payment.v1.PaymentService.
+
+    What follows from a change (credits, mails, events) is left to the outbox in the transaction of the change: it happens
+    once, and shortly after the answer.
     """
 
     @_abc_1.abstractmethod
@@ -127,6 +162,9 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_subscription_pb2.CreateSubscriptionResponse, _abc.Awaitable[_subscription_pb2.CreateSubscriptionResponse]]:
         """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
         SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time.
+
+        There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
+        CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
         """
 
     @_abc_1.abstractmethod
@@ -136,7 +174,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_pb2.CancelSubscriptionResponse, _abc.Awaitable[_subscription_pb2.CancelSubscriptionResponse]]:
         """Ends a subscription, now or when the period that is paid for ends, and mails the end date (template
-        SUBSCRIPTION_EXPIRED). Credits granted before stay with the user.
+        SUBSCRIPTION_EXPIRED). Credits granted before stay with the user. One that is to end with its period can still be
+        ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
         """
 
     @_abc_1.abstractmethod
@@ -146,7 +185,9 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_pb2.AllocateMonthlyCreditsResponse, _abc.Awaitable[_subscription_pb2.AllocateMonthlyCreditsResponse]]:
         """Grants a month's credits of a subscription and mails that they are there (template PAYMENT_SUCCESS). A month is
-        granted once: repeating the call grants nothing more and sends nothing more.
+        granted once, by this call, by the webhook of a renewal or when the subscription begins: whatever comes after that
+        grants nothing more and sends nothing more. A month in which neither the trial nor a period that is paid began is
+        INVALID_REQUEST: the credits come with the payment.
         """
 
     @_abc_1.abstractmethod
@@ -155,9 +196,22 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_pb2.ProcessWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_pb2.ProcessWebhookResponse, _abc.Awaitable[_subscription_pb2.ProcessWebhookResponse]]:
-        """Takes in what the card processor reports, signed as Standard Webhooks: a payment that failed (mails PAYMENT_FAILED),
-        a trial about to end (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS). Each
-        webhook id acts once, however often it is delivered.
+        """Takes in what the card processor reports, signed: a payment that failed (mails PAYMENT_FAILED), a trial about to end
+        (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS), an end (mails
+        SUBSCRIPTION_EXPIRED). It is stored before anything else, and the answer comes once it has been acted upon. Each
+        webhook id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in
+        the same state. One that is refused although its signature is right stays stored, and acts as soon as it can.
+        """
+
+    @_abc_1.abstractmethod
+    def SendSubscriptionMail(
+        self,
+        request: _subscription_pb2.SendSubscriptionMailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.SendSubscriptionMailResponse, _abc.Awaitable[_subscription_pb2.SendSubscriptionMailResponse]]:
+        """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
+        subscription has another period or another end. A repetition sends nothing more. This service leaves it to its own
+        outbox, now or for a day to come; nobody else calls it.
         """
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,34 @@
+"""Wording: instants, amounts and names as people read them in mail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+# ISO 4217: digits of the minor unit, where they are not two.
+_MINOR_DIGITS = {
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF"), 0),
+    **dict.fromkeys(("UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+}
+
+
+def time_in_words(instant: datetime, zone: str) -> str:
+    """Return an instant as the clock in a zone shows it: "Monday 3 August 2026, 18:00 (Europe/London)"."""
+    local = instant.astimezone(ZoneInfo(zone))
+    return f"{local:%A} {local.day} {local:%B %Y, %H:%M} ({zone})"
+
+
+def money_in_words(currency: str, minor_units: int) -> str:
+    """Return an amount of minor units: "12.50 GBP", "1250 JPY"."""
+    digits = _MINOR_DIGITS.get(currency, 2)
+    whole, part = divmod(minor_units, 10**digits)
+    return f"{whole}.{part:0{digits}} {currency}" if digits else f"{whole} {currency}"
+
+
+def one_line(name: str) -> str:
+    """Return a name without line breaks and control characters."""
+    return "".join(each if each.isprintable() else " " for each in name)

@@ -1,0 +1,227 @@
+"""Domain: what becomes of a subscription, whatever the order in which it is told.
+
+What the card processor reports is kept as the latest of its kind, by the periods and times that the reports themselves
+speak of, never by their arrival. So merging is commutative, associative and idempotent, and all orders of all
+deliveries, repeated or not, lead to one state.
+"""
+
+from __future__ import annotations
+
+import calendar
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+from contracts.errors import CardDeclined, SubscriptionNotActive
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+# The one card that test mode takes.
+GOOD_TOKEN = "tok_visa"  # noqa: S105 - the name of a test card, which opens nothing
+RENEWAL_NOTICE = timedelta(days=7)
+TRIAL_NOTICE = timedelta(days=3)
+
+
+class Status(StrEnum):
+    """Where a subscription stands; the names are those of the contract's SubscriptionStatus."""
+
+    TRIALING = "TRIALING"
+    ACTIVE = "ACTIVE"
+    PAST_DUE = "PAST_DUE"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+
+
+class Mail(StrEnum):
+    """What a mail about a subscription says: the template's key."""
+
+    SUBSCRIPTION_ACTIVATED = "SUBSCRIPTION_ACTIVATED"
+    SUBSCRIPTION_EXPIRED = "SUBSCRIPTION_EXPIRED"
+    PAYMENT_SUCCESS = "PAYMENT_SUCCESS"
+    PAYMENT_FAILED = "PAYMENT_FAILED"
+    RENEWAL_REMINDER = "RENEWAL_REMINDER"
+    TRIAL_ENDING = "TRIAL_ENDING"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Period:
+    """A half-open stretch of time in UTC."""
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        if self.start >= self.end:
+            raise ValueError("a period ends after its start")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What can be subscribed to: the price of a month, the credits that it brings, and how long it costs nothing."""
+
+    plan_id: UUID
+    name: str
+    currency: str
+    minor_units: int
+    credits_per_month: int
+    trial_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The card was charged for a period."""
+
+    period: Period
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentFailed:
+    """The card could not be charged at `occur_time` for the period that begins at `period_start`."""
+
+    period_start: datetime
+    occur_time: datetime
+    retry_time: datetime | None
+
+    @property
+    def rank(self) -> tuple[datetime, datetime, datetime]:
+        """The later of two has the higher one, and none but equals have the same."""
+        return (self.period_start, self.occur_time, self.retry_time or self.occur_time)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialEnding:
+    """The trial is about to end: nothing that a subscription does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The card processor charges nothing more from `end_time` on."""
+
+    end_time: datetime
+
+
+Report: TypeAlias = Renewed | PaymentFailed | TrialEnding | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """A mail for a day to come, about `time`."""
+
+    mail: Mail
+    time: datetime
+    send_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One user's subscription: what is known of it. Where it stands follows from that and from what time it is.
+
+    `first_period` is the trial, or the month that was paid at once; `paid_period` is the latest that is paid. Nothing
+    takes an `end_time` back, and only an earlier one replaces it.
+    """
+
+    subscription_id: UUID
+    user_id: UUID
+    plan: Plan
+    first_period: Period
+    is_trial: bool
+    create_time: datetime
+    paid_period: Period | None = None
+    failure: PaymentFailed | None = None
+    cancel_time: datetime | None = None
+    end_time: datetime | None = None
+
+    @property
+    def current_period(self) -> Period:
+        """The trial or month that runs now; of an ended subscription, its last."""
+        return self.paid_period or self.first_period
+
+    def status(self, now: datetime) -> Status:
+        """Return where it stands at `now`."""
+        if self.end_time is not None and self.end_time <= now:
+            return Status.CANCELLED if self.cancel_time else Status.EXPIRED
+        if self.failure is not None and self.failure.period_start > self.current_period.start:
+            return Status.PAST_DUE
+        return Status.TRIALING if self.is_trial and self.paid_period is None else Status.ACTIVE
+
+    def ends_later(self, now: datetime) -> bool:
+        """Whether it is going to end."""
+        return self.end_time is not None and self.end_time > now
+
+    def merged(self, report: Report) -> Subscription:
+        """Return the subscription as it is once `report` is known too."""
+        match report:
+            case Renewed(period):
+                return replace(self, paid_period=max(self.paid_period or period, period))
+            case PaymentFailed():
+                return replace(self, failure=max(self.failure or report, report, key=lambda each: each.rank))
+            case Ended(end_time):
+                return replace(self, end_time=min(self.end_time or end_time, end_time))
+            case TrialEnding():
+                return self
+
+    def cancelled(self, now: datetime, *, at_period_end: bool) -> Subscription:
+        """Return the subscription with an end; raise SubscriptionNotActive where it has that end, or an earlier one."""
+        end_time = max(now, self.current_period.end) if at_period_end else now
+        if self.end_time is not None and self.end_time <= end_time:
+            raise SubscriptionNotActive
+        return replace(self, end_time=end_time, cancel_time=self.cancel_time or now)
+
+    def reminder(self, now: datetime) -> Reminder | None:
+        """Return the mail that is to come unless something changes; None where there is none, or its day is past."""
+        status, end = self.status(now), self.current_period.end
+        if self.end_time is not None or status not in (Status.ACTIVE, Status.TRIALING):
+            return None
+        is_trial = status is Status.TRIALING
+        send_time = end - (TRIAL_NOTICE if is_trial else RENEWAL_NOTICE)
+        mail = Mail.TRIAL_ENDING if is_trial else Mail.RENEWAL_REMINDER
+        return Reminder(mail, end, send_time) if send_time > now else None
+
+    def is_worth_saying(self, mail: Mail, time: datetime, now: datetime) -> bool:
+        """Whether a mail about `time` is still true."""
+        status = self.status(now)
+        match mail:
+            case Mail.RENEWAL_REMINDER:
+                return status is Status.ACTIVE and self.end_time is None and self.current_period.end == time
+            case Mail.TRIAL_ENDING:
+                return status is Status.TRIALING and self.end_time is None and self.current_period.end == time
+            case Mail.PAYMENT_FAILED:
+                return status is Status.PAST_DUE and self.failure is not None and self.failure.retry_time == time
+            case Mail.SUBSCRIPTION_EXPIRED:
+                return self.end_time == time
+            case _:
+                return True
+
+    def ensure_takes_credits(self, now: datetime) -> None:
+        """Raise SubscriptionNotActive unless it is paid for now, or in its trial."""
+        if self.status(now) not in (Status.ACTIVE, Status.TRIALING):
+            raise SubscriptionNotActive
+
+
+def begun(
+    subscription_id: UUID, user_id: UUID, plan: Plan, now: datetime, *, trial_days: int | None = None
+) -> Subscription:
+    """Return a new subscription: with a trial of so many days, those of the plan unless told, or paid for a month."""
+    days = plan.trial_days if trial_days is None else trial_days
+    first = Period(now, now + timedelta(days=days) if days else a_month_after(now))
+    paid = None if days else first
+    return Subscription(subscription_id, user_id, plan, first, bool(days), create_time=now, paid_period=paid)
+
+
+def accept_card(card_token: str) -> None:
+    """Raise CardDeclined unless test mode takes the card; it charges nothing."""
+    if card_token != GOOD_TOKEN:
+        raise CardDeclined
+
+
+def a_month_after(start: datetime) -> datetime:
+    """Return the same day and time of the next month, or its last day where it is shorter."""
+    year, month = start.year + start.month // 12, start.month % 12 + 1
+    return start.replace(year=year, month=month, day=min(start.day, calendar.monthrange(year, month)[1]))
+
+
+def month_of(time: datetime) -> str:
+    """Return the month whose credits a period that begins at `time` brings: "2026-11"."""
+    return f"{time:%Y-%m}"

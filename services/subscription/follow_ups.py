@@ -1,0 +1,57 @@
+"""Follow-ups: what a change of a subscription entails elsewhere, written with it and done once, however late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesh.outbox import call_later, cancel_later
+from services.subscription.mails import Letter
+from services.subscription.messages import mail_request
+from solo60.payment.v1.payment_pb2 import GrantCreditsRequest
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mesh.database import Connection
+    from services.subscription.domain import Subscription
+    from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
+    from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceAsyncStub
+
+
+class FollowUps:
+    """Leaves calls to the outbox: credits to the payment service, and mails to this service's own SendSubscriptionMail.
+
+    A mail needs the member's address, which the user service keeps, and nothing remote happens within a transaction.
+    """
+
+    def __init__(self, payments: PaymentServiceAsyncStub, subscriptions: SubscriptionServiceAsyncStub) -> None:
+        self._payments = payments
+        self._subscriptions = subscriptions
+
+    async def grant(self, connection: Connection, subscription: Subscription, month: str) -> None:
+        """Grant a month's credits; whoever calls this has noted that they are granted."""
+        request = GrantCreditsRequest(
+            user_id=str(subscription.user_id),
+            credits=subscription.plan.credits_per_month,
+            reason=f"subscription {subscription.subscription_id}, {month}",
+        )
+        await call_later(connection, self._payments.GrantCredits, request)
+
+    async def mail(self, connection: Connection, subscription: Subscription, letter: Letter) -> None:
+        """Send a letter now, in the order of what happened."""
+        request, key = mail_request(subscription, letter), str(subscription.subscription_id)
+        await call_later(connection, self._subscriptions.SendSubscriptionMail, request, aggregate_key=key)
+
+    async def remind(
+        self, connection: Connection, before: Subscription | None, after: Subscription, now: datetime
+    ) -> None:
+        """Leave the reminder that a subscription has after a change, and take back the one that it had before."""
+        old, new = before.reminder(now) if before else None, after.reminder(now)
+        if old == new:
+            return
+        key = f"reminder/{after.subscription_id}"
+        await cancel_later(connection, key)
+        if new is not None:
+            request = mail_request(after, Letter(new.mail, new.time))
+            method = self._subscriptions.SendSubscriptionMail
+            await call_later(connection, method, request, at=new.send_time, cancel_key=key)

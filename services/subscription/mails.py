@@ -1,0 +1,96 @@
+"""Mails: what a member is told about a subscription, in the member's own time zone, once for each kind and time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
+from interceptors.idempotency import IDEMPOTENCY_KEY
+from mesh.wording import money_in_words, one_line, time_in_words
+from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
+from solo60.user.v1.user_pb2 import GetUserRequest
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from services.subscription.domain import Mail, Subscription
+    from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
+    from solo60.user.v1.user_pb2 import User
+    from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
+
+_log = structlog.stdlib.get_logger("solo60.subscription.mails")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A mail and what it speaks of: a time, and credits where it is about them."""
+
+    mail: Mail
+    time: datetime
+    credits: int = 0
+
+
+class Mailer:
+    """Writes to members through the communication service."""
+
+    def __init__(self, users: UserServiceAsyncStub, communication: CommunicationServiceAsyncStub) -> None:
+        self._users = users
+        self._communication = communication
+
+    async def send(self, subscription: Subscription, letter: Letter) -> bool:
+        """Hand a letter over; repeating it sends nothing more. Return whether the member has an address to write to.
+
+        Raises a ServiceError when one of the other services does not answer.
+        """
+        user = await self._user(subscription)
+        if user is None or not user.email:
+            _tell("nobody to write to", subscription, letter)
+            return False
+        request = SendEmailAsyncRequest(
+            recipient=Recipient(email=user.email, display_name=one_line(user.display_name)),
+            template_key=letter.mail,
+            variables=variables_of(subscription, letter, user),
+        )
+        try:
+            await self._communication.SendEmailAsync(request, metadata=((IDEMPOTENCY_KEY, _key(subscription, letter)),))
+        except IdempotencyKeyReused:
+            # Handed over before, in other words: the member has since changed the name.
+            _tell("mail is on its way already", subscription, letter)
+        except InvalidRequest:
+            # The address is one that no mail can go to: no repetition mends that.
+            _tell("mail given up", subscription, letter)
+            return False
+        return True
+
+    async def _user(self, subscription: Subscription) -> User | None:
+        try:
+            response = await self._users.GetUser(GetUserRequest(user_id=str(subscription.user_id)))
+        except UserNotFound:
+            return None
+        return response.user
+
+
+def variables_of(subscription: Subscription, letter: Letter, user: User) -> dict[str, str]:
+    """Return what the templates of all mails about a subscription are filled with."""
+    plan = subscription.plan
+    time = time_in_words(letter.time, user.time_zone or "UTC")
+    return {
+        "member_name": user.display_name,
+        "plan_name": plan.name,
+        "price": money_in_words(plan.currency, plan.minor_units),
+        "credits_per_month": str(plan.credits_per_month),
+        "credits": str(letter.credits),
+        **dict.fromkeys(("end_time", "renewal_time", "retry_time", "trial_end_time"), time),
+    }
+
+
+def _key(subscription: Subscription, letter: Letter) -> str:
+    kind = letter.mail.lower().replace("_", "-")
+    return f"{kind}/{subscription.subscription_id}/{letter.time.isoformat()}"
+
+
+def _tell(what: str, subscription: Subscription, letter: Letter) -> None:
+    _log.warning(what, mail=letter.mail, subscription_id=str(subscription.subscription_id))

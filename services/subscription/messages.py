@@ -1,0 +1,118 @@
+"""Messages: subscriptions as the contract shows them, and letters and webhooks as it asks for them."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from services.subscription import domain
+from services.subscription.mails import Letter
+from services.subscription.webhook_inbox import Scheme
+from solo60.common.v1.money_pb2 import Money
+from solo60.common.v1.period_pb2 import Period
+from solo60.subscription.v1 import events_pb2
+from solo60.subscription.v1 import subscription_pb2 as pb
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from services.subscription.webhook_inbox import Event
+
+
+def plan_message(plan: domain.Plan) -> pb.Plan:
+    """Return a plan as the contract has it."""
+    return pb.Plan(
+        plan_id=str(plan.plan_id),
+        name=plan.name,
+        price=Money(currency_code=plan.currency, minor_units=plan.minor_units),
+        credits_per_month=plan.credits_per_month,
+        trial_days=plan.trial_days,
+    )
+
+
+def page_token_after(plan: domain.Plan) -> str:
+    """Return the token of the page that begins after a plan."""
+    return plan.plan_id.hex
+
+
+def subscription_message(subscription: domain.Subscription, now: datetime) -> pb.Subscription:
+    """Return a subscription as it stands at `now`, as the contract has it."""
+    message = pb.Subscription(
+        subscription_id=str(subscription.subscription_id),
+        user_id=str(subscription.user_id),
+        plan_id=str(subscription.plan.plan_id),
+        status=pb.SubscriptionStatus.Value(f"SUBSCRIPTION_STATUS_{subscription.status(now).name}"),
+        current_period=_period_message(subscription.current_period),
+        cancel_at_period_end=subscription.ends_later(now),
+    )
+    message.create_time.FromDatetime(subscription.create_time)
+    if subscription.is_trial:
+        message.trial_end_time.FromDatetime(subscription.first_period.end)
+    if subscription.cancel_time is not None:
+        message.cancel_time.FromDatetime(subscription.cancel_time)
+    if subscription.end_time is not None:
+        message.end_time.FromDatetime(subscription.end_time)
+    return message
+
+
+def mail_request(subscription: domain.Subscription, letter: Letter) -> pb.SendSubscriptionMailRequest:
+    """Return the call that sends a letter."""
+    request = pb.SendSubscriptionMailRequest(
+        subscription_id=str(subscription.subscription_id),
+        mail=pb.SubscriptionMail.Value(f"SUBSCRIPTION_MAIL_{letter.mail.name}"),
+        credits=letter.credits,
+    )
+    request.time.FromDatetime(letter.time)
+    return request
+
+
+def letter_of(request: pb.SendSubscriptionMailRequest) -> Letter:
+    """Return the letter that a valid request asks for."""
+    mail = domain.Mail[pb.SubscriptionMail.Name(request.mail).removeprefix("SUBSCRIPTION_MAIL_")]
+    return Letter(mail, request.time.ToDatetime(UTC), request.credits)
+
+
+def scheme_of(request: pb.ProcessWebhookRequest) -> Scheme:
+    """Return by which scheme a webhook is signed."""
+    is_processor = request.scheme == pb.WEBHOOK_SCHEME_CARD_PROCESSOR
+    return Scheme.PROCESSOR if is_processor else Scheme.STANDARD
+
+
+def webhook_response(event: Event) -> pb.ProcessWebhookResponse:
+    """Return the answer to a webhook that reported `event`."""
+    return pb.ProcessWebhookResponse(event=pb.WebhookEvent.Value(f"WEBHOOK_EVENT_{event.name}"))
+
+
+def activated_event(subscription: domain.Subscription) -> events_pb2.SubscriptionActivated:
+    """Return what others are told of a new subscription."""
+    plan_id = str(subscription.plan.plan_id)
+    return events_pb2.SubscriptionActivated(plan_id=plan_id, **_ids(subscription))
+
+
+def renewed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionRenewed:
+    """Return what others are told of a later period that is paid."""
+    return events_pb2.SubscriptionRenewed(period=_period_message(subscription.current_period), **_ids(subscription))
+
+
+def failed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionPaymentFailed:
+    """Return what others are told of a charge that failed."""
+    return events_pb2.SubscriptionPaymentFailed(**_ids(subscription))
+
+
+def ended_event(subscription: domain.Subscription, end_time: datetime) -> events_pb2.SubscriptionEnded:
+    """Return what others are told of an end."""
+    subscription_id, user_id = str(subscription.subscription_id), str(subscription.user_id)
+    event = events_pb2.SubscriptionEnded(subscription_id=subscription_id, user_id=user_id)
+    event.end_time.FromDatetime(end_time)
+    return event
+
+
+def _ids(subscription: domain.Subscription) -> dict[str, str]:
+    return {"subscription_id": str(subscription.subscription_id), "user_id": str(subscription.user_id)}
+
+
+def _period_message(period: domain.Period) -> Period:
+    message = Period()
+    message.start_time.FromDatetime(period.start)
+    message.end_time.FromDatetime(period.end)
+    return message

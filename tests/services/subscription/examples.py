@@ -1,0 +1,61 @@
+"""Examples: a subscription, and all that may be reported of one over half a year."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from services.subscription.domain import (
+    Ended,
+    PaymentFailed,
+    Period,
+    Plan,
+    Renewed,
+    Report,
+    Subscription,
+    TrialEnding,
+    begun,
+)
+
+NOW = datetime(2026, 11, 26, 18, tzinfo=UTC)
+PLAN = Plan(UUID(int=10), "Ten hours", "GBP", 8900, 100, 14)
+DAY = timedelta(days=1)
+TRIAL = begun(UUID(int=1), UUID(int=2), PLAN, NOW)
+PAID_AT_ONCE = begun(UUID(int=1), UUID(int=2), PLAN, NOW, trial_days=0)
+TRIAL_END = NOW + 14 * DAY
+
+
+def month(number: int) -> Period:
+    """Return the paid period with this number after the trial, from 0 on."""
+    return Period(
+        datetime(2026 + (11 + number) // 12, (11 + number) % 12 + 1, 10, 18, tzinfo=UTC),
+        datetime(2026 + (12 + number) // 12, (12 + number) % 12 + 1, 10, 18, tzinfo=UTC),
+    )
+
+
+def failure(number: int, attempt: int = 0) -> PaymentFailed:
+    """Return the failure of an attempt to charge for a period; another one follows after three days."""
+    occur_time = month(number).start + 3 * attempt * DAY
+    return PaymentFailed(month(number).start, occur_time, occur_time + 3 * DAY)
+
+
+# A trial, the first month paid at the second attempt, the second at once, the third never.
+LIFE: tuple[Report, ...] = (
+    TrialEnding(),
+    failure(0),
+    Renewed(month(0)),
+    Renewed(month(1)),
+    failure(2),
+    failure(2, attempt=1),
+    Ended(month(2).start + 7 * DAY),
+    Ended(month(2).start + 8 * DAY),
+)
+# The same before it ended.
+YOUTH: tuple[Report, ...] = (*LIFE[:6], Renewed(month(2)), failure(1))
+
+
+def told(subscription: Subscription, *reports: Report) -> Subscription:
+    """Return what a subscription is once it was told all of these, one after another."""
+    for report in reports:
+        subscription = subscription.merged(report)
+    return subscription

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.subscription.domain import (
+    Ended,
+    PaymentFailed,
+    Period,
+    Renewed,
+    Report,
+    Status,
+    Subscription,
+    TrialEnding,
+)
+from tests.services.subscription.examples import DAY, LIFE, NOW, TRIAL, YOUTH, month, told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from hypothesis.strategies import SearchStrategy
+
+
+@pytest.mark.parametrize(
+    ("events", "status"), [(LIFE, Status.EXPIRED), (YOUTH, Status.ACTIVE)], ids=["whole life", "still running"]
+)
+def test_all_orders_of_eight_events_lead_to_one_state(events: tuple[Report, ...], status: Status) -> None:
+    """T-i8: all 40,320 orders: the state, where it stands, and the reminder that is to come are the same."""
+    end = told(TRIAL, *events)
+
+    same = [each == end for each in ends_of_all_orders(TRIAL, events)]
+
+    assert len(same) == math.factorial(8) == 40_320
+    assert all(same)
+    assert end.status(month(2).start + 9 * DAY) is status
+
+
+def ends_of_all_orders(subscription: Subscription, events: tuple[Report, ...]) -> Iterator[Subscription]:
+    """Tell a subscription all events in each order, and yield what it is after each; orders share their beginnings."""
+    if not events:
+        yield subscription
+    for number, event in enumerate(events):
+        yield from ends_of_all_orders(subscription.merged(event), events[:number] + events[number + 1 :])
+
+
+def times() -> SearchStrategy[datetime]:
+    """Draw one of a few days, so that periods and failures often meet."""
+    return st.integers(0, 12).map(lambda number: NOW + number * DAY)
+
+
+def periods() -> SearchStrategy[Period]:
+    """Draw periods that overlap, touch or lie within each other."""
+    return st.tuples(times(), st.integers(1, 12)).map(lambda drawn: Period(drawn[0], drawn[0] + drawn[1] * DAY))
+
+
+def reports() -> SearchStrategy[Report]:
+    """Draw anything that the card processor may report, also what makes no sense."""
+    return st.one_of(
+        st.builds(Renewed, periods()),
+        st.builds(PaymentFailed, times(), times(), st.none() | times()),
+        st.builds(Ended, times()),
+        st.just(TrialEnding()),
+    )
+
+
+@given(st.data(), st.lists(reports(), max_size=8))
+def test_repeated_and_reordered_deliveries_change_nothing(data: st.DataObject, events: list[Report]) -> None:
+    """T-i8: whatever is reported, each of them once or several times, in any order."""
+    again = data.draw(st.lists(st.sampled_from(events), max_size=8)) if events else []
+    disorder = data.draw(st.permutations([*events, *again]))
+
+    assert told(TRIAL, *disorder) == told(TRIAL, *events)

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from contracts.errors import (
+    AlreadySubscribed,
+    CardDeclined,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    PlanNotFound,
+    ServiceError,
+    SubscriptionNotActive,
+    SubscriptionNotFound,
+    UserNotActive,
+    UserNotFound,
+)
+from interceptors.idempotency import IDEMPOTENCY_KEY
+from solo60.subscription.v1.subscription_pb2 import (
+    SUBSCRIPTION_MAIL_RENEWAL_REMINDER,
+    SUBSCRIPTION_MAIL_TRIAL_ENDING,
+    AllocateMonthlyCreditsRequest,
+    CreateSubscriptionRequest,
+    GetSubscriptionRequest,
+    GetUserSubscriptionRequest,
+    ListPlansRequest,
+    PaymentMethod,
+    Subscription,
+)
+from solo60.user.v1.user_pb2 import USER_STATE_SUSPENDED, UpdateUserRequest, User
+from tests.services.subscription.club import DAY, FOUR_HOURS, GOOD_CARD, TEN_HOURS, event, webhook
+
+if TYPE_CHECKING:
+    from tests.services.subscription.club import Club
+
+KEY = ((IDEMPOTENCY_KEY, "subscribe-ada-byron"),)
+
+
+def end_of(subscription: Subscription) -> datetime:
+    """Return when the current period ends."""
+    return subscription.current_period.end_time.ToDatetime(UTC)
+
+
+async def test_plans_are_listed_from_the_cheapest_on(club: Club) -> None:
+    """J4: in pages."""
+    first = await club.subscriptions.ListPlans(ListPlansRequest(page_size=2))
+    second = await club.subscriptions.ListPlans(ListPlansRequest(page_size=2, page_token=first.next_page_token))
+
+    plans = [*first.plans, *second.plans]
+    assert [(plan.name, plan.price.minor_units, plan.trial_days) for plan in plans] == [
+        ("Four hours", 3900, 0),
+        ("Ten hours", 8900, 14),
+        ("Twenty hours", 15900, 14),
+    ]
+    assert second.next_page_token == ""
+    with pytest.raises(InvalidRequest):
+        await club.subscriptions.ListPlans(ListPlansRequest(page_token="x"))  # noqa: S106 - a cursor
+
+
+async def test_a_plan_without_a_trial_is_paid_at_once(club: Club) -> None:
+    """J4: credits, a welcome with the plan's details, and a reminder 7 days before it renews."""
+    user_id = await club.a_member(display_name="Ada Byron")
+
+    new = await club.subscribed(FOUR_HOURS, user_id)
+
+    assert await club.status(new) == "ACTIVE"
+    assert not new.HasField("trial_end_time")
+    assert await club.balance(user_id) == 40
+    (mail,) = await club.mails()
+    assert mail.subject == "Welcome to Four hours"
+    assert all(words in mail.body for words in ("Hello Ada Byron", "39.00 GBP", "40 each month"))
+    assert await club.reminders() == [(SUBSCRIPTION_MAIL_RENEWAL_REMINDER, end_of(new) - 7 * DAY)]
+
+
+async def test_a_trial_costs_nothing_yet(club: Club) -> None:
+    """J4: it brings the first month's credits, and a reminder 3 days before it ends."""
+    new = await club.subscribed(TEN_HOURS)
+
+    assert await club.status(new) == "TRIALING"
+    assert new.trial_end_time == new.current_period.end_time
+    assert end_of(new) - new.create_time.ToDatetime(UTC) == 14 * DAY
+    assert await club.balance(new.user_id) == 100
+    assert await club.reminders() == [(SUBSCRIPTION_MAIL_TRIAL_ENDING, end_of(new) - 3 * DAY)]
+
+
+async def test_the_length_of_a_trial_may_be_asked_for(club: Club) -> None:
+    """J4: 0 is none, whatever the plan gives."""
+    without, longer = await club.subscribed(TEN_HOURS, trial_days=0), await club.subscribed(TEN_HOURS, trial_days=30)
+
+    assert [await club.status(each) for each in (without, longer)] == ["ACTIVE", "TRIALING"]
+    assert end_of(longer) - longer.create_time.ToDatetime(UTC) == 30 * DAY
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"user_id": str(uuid4())}, UserNotFound),
+        ({"plan_id": str(uuid4())}, PlanNotFound),
+        ({"payment_method": PaymentMethod(card_token="tok_declined")}, CardDeclined),  # noqa: S106 - a test card
+    ],
+)
+async def test_who_cannot_subscribe_is_told_why(club: Club, change: dict[str, Any], error: type[ServiceError]) -> None:
+    """J4: and nothing is left behind."""
+    given = {"user_id": await club.a_member(), "plan_id": FOUR_HOURS, "payment_method": GOOD_CARD, **change}
+
+    with pytest.raises(error):
+        await club.subscriptions.CreateSubscription(CreateSubscriptionRequest(**given))
+
+    assert await club.fetch("subscription", "select subscription_id from subscriptions") == []
+    assert await club.fetch("subscription", "select message_id from outbox") == []
+
+
+async def test_who_may_not_act_does_not_subscribe(club: Club) -> None:
+    """J4: a user who is suspended."""
+    user_id = await club.a_member()
+    suspended = User(user_id=user_id, state=USER_STATE_SUSPENDED)
+    await club.users.UpdateUser(UpdateUserRequest(user=suspended, update_mask=FieldMask(paths=["state"])))
+
+    with pytest.raises(UserNotActive):
+        await club.subscribed(user_id=user_id)
+
+
+async def test_of_twenty_at_once_one_subscribes_the_user(club: Club) -> None:
+    """T-h6: a user has one subscription at a time, and nobody is a victim of a deadlock."""
+    user_id = await club.a_member()
+
+    answers = await asyncio.gather(*[club.subscribed(user_id=user_id) for _ in range(20)], return_exceptions=True)
+
+    assert sum(isinstance(answer, Subscription) for answer in answers) == 1
+    assert sum(isinstance(answer, AlreadySubscribed) for answer in answers) == 19
+    assert await club.balance(user_id) == 40
+
+
+async def test_a_repetition_is_answered_alike(club: Club) -> None:
+    """S6: one subscription and one month's credits for each key; another request under it is refused."""
+    user_id = await club.a_member()
+    request = CreateSubscriptionRequest(user_id=user_id, plan_id=FOUR_HOURS, payment_method=GOOD_CARD)
+
+    answers = [await club.subscriptions.CreateSubscription(request, metadata=KEY) for _ in range(3)]
+
+    assert answers[0] == answers[1] == answers[2]
+    assert await club.balance(user_id) == 40
+    request.plan_id = TEN_HOURS
+    with pytest.raises(IdempotencyKeyReused):
+        await club.subscriptions.CreateSubscription(request, metadata=KEY)
+
+
+async def test_a_users_subscription_is_the_one_that_lasts_or_else_the_last(club: Club) -> None:
+    """J4: ended ones are shown too."""
+    user_id = await club.a_member()
+    first = await club.cancelled(await club.subscribed(user_id=user_id))
+    of_user = GetUserSubscriptionRequest(user_id=user_id)
+
+    assert (await club.subscriptions.GetUserSubscription(of_user)).subscription == first
+
+    second = await club.subscribed(user_id=user_id)
+
+    assert (await club.subscriptions.GetUserSubscription(of_user)).subscription == second
+    for unknown in (
+        club.subscriptions.GetUserSubscription(GetUserSubscriptionRequest(user_id=str(uuid4()))),
+        club.subscriptions.GetSubscription(GetSubscriptionRequest(subscription_id=str(uuid4()))),
+    ):
+        with pytest.raises(SubscriptionNotFound):
+            await unknown
+
+
+async def test_a_cancelled_subscription_runs_until_its_period_ends(club: Club) -> None:
+    """J4: it is mailed when that is, and the reminder is taken back."""
+    new = await club.subscribed()
+
+    cancelled = await club.cancelled(new, at_period_end=True)
+
+    assert await club.status(new) == "ACTIVE"
+    assert cancelled.cancel_at_period_end
+    assert cancelled.end_time == new.current_period.end_time
+    assert await club.reminders() == []
+    assert [mail.subject for mail in await club.mails()][1:] == ["Your subscription Four hours ends"]
+    with pytest.raises(SubscriptionNotActive):
+        await club.cancelled(new, at_period_end=True)
+    with pytest.raises(AlreadySubscribed):
+        await club.subscribed(user_id=new.user_id)
+
+
+async def test_a_subscription_is_ended_now_and_its_user_begins_anew(club: Club) -> None:
+    """J4: also one that was to run until its period ends."""
+    new = await club.subscribed()
+    await club.cancelled(new, at_period_end=True)
+
+    ended = await club.cancelled(new)
+
+    assert await club.status(new) == "CANCELLED"
+    assert not ended.cancel_at_period_end
+    with pytest.raises(SubscriptionNotActive):
+        await club.cancelled(new)
+    assert await club.status(await club.subscribed(user_id=new.user_id)) == "ACTIVE"
+
+
+def allocation(of: Subscription, months: int = 0) -> AllocateMonthlyCreditsRequest:
+    """Ask for the credits of the month in which a subscription began, or one so many months later."""
+    begun = of.create_time.ToDatetime(UTC).replace(day=15) + months * timedelta(days=30)
+    return AllocateMonthlyCreditsRequest(subscription_id=of.subscription_id, month=f"{begun:%Y-%m}")
+
+
+async def test_a_month_is_granted_once(club: Club) -> None:
+    """J4: by whatever grants it first; the answer is the same ever after, also of one that has ended."""
+    new = await club.subscribed()
+    await club.fetch("subscription", "update subscriptions set create_time = create_time - interval '70 days'")
+    earlier = allocation(new, months=-1)
+
+    answers = await asyncio.gather(*[club.subscriptions.AllocateMonthlyCredits(earlier) for _ in range(10)])
+    again = await club.subscriptions.AllocateMonthlyCredits(allocation(new))
+
+    assert [answer.credits for answer in (*answers, again)] == [40] * 11
+    assert await club.balance(new.user_id) == 80
+    assert [mail.subject for mail in await club.mails()] == ["Welcome to Four hours", "40 credits for you"]
+    await club.cancelled(new)
+    assert (await club.subscriptions.AllocateMonthlyCredits(earlier)).credits == 40
+    with pytest.raises(SubscriptionNotActive):
+        await club.subscriptions.AllocateMonthlyCredits(allocation(new, months=-2))
+
+
+@pytest.mark.parametrize("months", [-1, 1, 40])
+async def test_a_month_that_no_payment_began_is_not_granted(club: Club, months: int) -> None:
+    """J4: the credits come with the payment."""
+    new = await club.subscribed()
+
+    with pytest.raises(InvalidRequest):
+        await club.subscriptions.AllocateMonthlyCredits(allocation(new, months))
+
+    assert await club.balance(new.user_id) == 40
+
+
+async def test_a_mail_speaks_in_the_members_time_zone(club: Club) -> None:
+    """J4: and a member whose address is gone is not written to."""
+    member = await club.a_member(time_zone="Pacific/Auckland")
+    new = await club.subscribed(user_id=member)
+    await club.mails()
+
+    await club.deliver(webhook(event("ended", new, end_time=datetime(2026, 1, 1, tzinfo=UTC))))
+
+    assert "Thursday 1 January 2026, 13:00 (Pacific/Auckland)" in (await club.mails())[-1].body

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import orjson
+import pytest
+
+from contracts.errors import InvalidRequest
+from services.subscription.domain import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
+from services.subscription.webhook_payload import Notice, id_of_processor, read_processor, read_standard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ID = "0198c1a2-0000-7000-8000-000000000000"
+START, END = datetime(2026, 12, 10, 18, tzinfo=UTC), datetime(2027, 1, 10, 18, tzinfo=UTC)
+RETRY = datetime(2026, 12, 13, 18, tzinfo=UTC)
+PERIOD = {"start_time": "2026-12-10T18:00:00Z", "end_time": "2027-01-10T19:00:00+01:00"}
+DETAILS = {"subscription_details": {"metadata": {"solo60_subscription_id": ID}}}
+LINES = [
+    {"period": {"start": START.timestamp() - 86_400, "end": START.timestamp()}},
+    {"period": {"start": int(START.timestamp()), "end": int(END.timestamp())}},
+]
+INVOICE = {"object": "invoice", "parent": DETAILS, "lines": {"data": LINES}}
+
+
+def standard(kind: str, **data: Any) -> bytes:  # noqa: ANN401 - any field
+    """Return a payload in our own words."""
+    return orjson.dumps({"type": f"subscription.{kind}", "timestamp": "2026-12-10T18:00:00Z", "data": data})
+
+
+def processor(kind: str, **fields: Any) -> bytes:  # noqa: ANN401 - any field
+    """Return a payload in the card processor's words."""
+    event = {"id": "evt_1", "type": kind, "created": int(START.timestamp()), "data": {"object": fields}}
+    return orjson.dumps(event)
+
+
+@pytest.mark.parametrize(
+    ("payload", "report"),
+    [
+        (standard("renewed", subscription_id=ID, period=PERIOD), Renewed(Period(START, END))),
+        (
+            standard("payment_failed", subscription_id=ID, period=PERIOD, retry_time="2026-12-13T18:00:00Z"),
+            PaymentFailed(START, START, RETRY),
+        ),
+        (standard("payment_failed", subscription_id=ID, period=PERIOD), PaymentFailed(START, START, None)),
+        (standard("trial_ending", subscription_id=ID), TrialEnding()),
+        (standard("ended", subscription_id=ID, end_time="2027-01-10T18:00:00Z"), Ended(END)),
+    ],
+)
+def test_our_own_words_are_understood(payload: bytes, report: Report) -> None:
+    """T-i8: what happened to which subscription, in UTC."""
+    assert read_standard(payload) == Notice(UUID(ID), report)
+
+
+@pytest.mark.parametrize(
+    ("payload", "report"),
+    [
+        (processor("invoice.paid", **INVOICE), Renewed(Period(START, END))),
+        (
+            processor("invoice.payment_failed", **INVOICE, next_payment_attempt=int(RETRY.timestamp())),
+            PaymentFailed(START, START, RETRY),
+        ),
+        (
+            processor("invoice.payment_failed", **INVOICE, next_payment_attempt=None),
+            PaymentFailed(START, START, None),
+        ),
+        (processor("customer.subscription.trial_will_end", **DETAILS["subscription_details"]), TrialEnding()),
+        (
+            processor("customer.subscription.deleted", **DETAILS["subscription_details"], ended_at=END.timestamp()),
+            Ended(END),
+        ),
+    ],
+)
+def test_the_card_processors_words_are_understood(payload: bytes, report: Report) -> None:
+    """T-i8: an invoice is for the latest period of its lines, of the subscription that its parent names."""
+    assert read_processor(payload) == Notice(UUID(ID), report)
+    assert id_of_processor(payload) == "evt_1"
+
+
+@pytest.mark.parametrize(
+    ("read", "payload"),
+    [
+        (read_standard, standard("paused", subscription_id=ID)),
+        (read_standard, orjson.dumps({"type": "invoice.paid"})),
+        (read_processor, processor("customer.created", object="customer")),
+        (read_processor, processor("invoice.paid", **{**INVOICE, "parent": None})),
+        (read_processor, processor("customer.subscription.deleted", metadata={})),
+    ],
+)
+def test_what_is_not_about_a_subscription_of_ours_means_nothing(
+    read: Callable[[bytes], Notice | None], payload: bytes
+) -> None:
+    """T-i8: it is accepted, or it would come again and again."""
+    assert read(payload) is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"{",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'"subscription.renewed"',
+        b"[" * 100_000,
+        standard("renewed", subscription_id="1", period=PERIOD),
+        standard("renewed", subscription_id=ID),
+        standard("renewed", subscription_id=ID, period={**PERIOD, "start_time": 5}),
+        standard("renewed", subscription_id=ID, period={**PERIOD, "end_time": "2027-01-10T18:00:00"}),
+        standard("renewed", subscription_id=ID, period={**PERIOD, "end_time": PERIOD["start_time"]}),
+        standard("ended", subscription_id=ID, end_time=None),
+    ],
+)
+def test_what_should_mean_something_and_cannot_be_read_is_refused(payload: bytes) -> None:
+    """T-i10: the sentence names the field and repeats nothing of it."""
+    with pytest.raises(InvalidRequest) as refused:
+        read_standard(payload)
+
+    assert [violation.field for violation in refused.value.violations] == ["payload"]
+    assert ID not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"{",
+        b"7",
+        processor("invoice.paid", **{**INVOICE, "lines": {"data": []}}),
+        processor("invoice.paid", **{**INVOICE, "lines": {"data": [{"period": {"start": 1e30, "end": 1e31}}]}}),
+        processor("customer.subscription.deleted", metadata={"solo60_subscription_id": 7}, ended_at=0),
+        processor("customer.subscription.deleted", **DETAILS["subscription_details"]),
+    ],
+)
+def test_what_the_card_processor_says_unreadably_is_refused(payload: bytes) -> None:
+    """T-i10: with the same error."""
+    with pytest.raises(InvalidRequest):
+        read_processor(payload)
+
+
+@pytest.mark.parametrize("payload", [b"{}", b"[]", b"{", b'{"id": 7}', b'{"id": ""}', orjson.dumps({"id": "e" * 256})])
+def test_an_event_without_an_id_cannot_be_known_again(payload: bytes) -> None:
+    """T-i8: so it is refused."""
+    with pytest.raises(InvalidRequest):
+        id_of_processor(payload)
