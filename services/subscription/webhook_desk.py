@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from services.subscription.webhook_inbox import WebhookInbox
     from services.subscription.webhook_signature import WebhookKeys
 
-LEFT_OVER_AT_ONCE = 100
 # What came later may be acted upon by its own call still.
 LEFT_OVER_AFTER = timedelta(minutes=1)
 
@@ -93,7 +92,7 @@ class WebhookDesk:
 
     async def tidy(self) -> None:
         """Act upon what was left over, as far as that can be done now, and forget what is old."""
-        for ref in await self._inbox.left_over(self._now() - LEFT_OVER_AFTER, LEFT_OVER_AT_ONCE):
+        for ref in await self._inbox.left_over(self._now() - LEFT_OVER_AFTER):
             try:
                 with detached_work():
                     await self._act(ref)

@@ -25,7 +25,7 @@ _LOCK = "select payload, event from webhooks where scheme = $1 and webhook_id = 
 # Its payload is personal: what was acted upon is known by its id alone.
 _SETTLE = "update webhooks set event = $3, payload = null where scheme = $1 and webhook_id = $2"
 _LEFT_OVER = """
-    select scheme, webhook_id from webhooks where event is null and receive_time < $1 order by receive_time limit $2
+    select scheme, webhook_id from webhooks where event is null and receive_time < $1 order by receive_time
 """
 _PRUNE = """
     delete from webhooks where (scheme, webhook_id) in (
@@ -90,10 +90,10 @@ class WebhookInbox:
         """Note that a locked webhook was acted upon."""
         await connection.execute(_SETTLE, ref.scheme, ref.webhook_id, event)
 
-    async def left_over(self, received_before: datetime, limit: int) -> list[WebhookRef]:
+    async def left_over(self, received_before: datetime) -> list[WebhookRef]:
         """Return webhooks that could not be acted upon, the oldest first."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_LEFT_OVER, received_before, limit)
+            rows = await connection.fetch(_LEFT_OVER, received_before)
         return [WebhookRef(Scheme(row["scheme"]), row["webhook_id"]) for row in rows]
 
     async def prune(self, now: datetime) -> int:

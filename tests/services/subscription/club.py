@@ -103,16 +103,19 @@ class Club:
         response = await self.mesh.stub(PaymentServiceStub).GetBalance(GetBalanceRequest(user_id=user_id))
         return response.credits
 
-    async def mails(self) -> list[Mail]:
-        """Wait until all that is to be said now has come, and return it, the oldest first."""
+    async def mails(self) -> dict[str, Mail]:
+        """Wait until all that is to be said now has come, and return it by subject, of which each is said once."""
         await self.settled()
 
         async def have_come() -> bool:
-            handed_over = await self.fetch("communication", "select count(*) from messages")
-            return len(read_inbox(self.inbox_folder)) >= handed_over[0][0]
+            handed_over = await self.fetch("communication", "select message_id from messages")
+            return len(read_inbox(self.inbox_folder)) >= len(handed_over)
 
         await eventually(have_come)
-        return sorted(read_inbox(self.inbox_folder), key=lambda mail: mail.received)
+        mails = read_inbox(self.inbox_folder)
+        by_subject = {mail.subject: mail for mail in mails}
+        assert len(by_subject) == len(mails)
+        return by_subject
 
     async def reminders(self) -> list[tuple[int, datetime]]:
         """Return kind and day of each reminder that is to come."""

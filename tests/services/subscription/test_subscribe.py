@@ -32,11 +32,13 @@ from solo60.subscription.v1.subscription_pb2 import (
     PaymentMethod,
     Subscription,
 )
+from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
 from solo60.user.v1.user_pb2 import USER_STATE_SUSPENDED, UpdateUserRequest, User
-from tests.services.subscription.club import DAY, FOUR_HOURS, GOOD_CARD, TEN_HOURS, event, webhook
+from tests.services.subscription.club import DAY, FOUR_HOURS, GOOD_CARD, SERVICES, TEN_HOURS, event, webhook
 
 if TYPE_CHECKING:
     from tests.services.subscription.club import Club
+    from tests.support.serving import Serve
 
 KEY = ((IDEMPOTENCY_KEY, "subscribe-ada-byron"),)
 
@@ -46,10 +48,12 @@ def end_of(subscription: Subscription) -> datetime:
     return subscription.current_period.end_time.ToDatetime(UTC)
 
 
-async def test_plans_are_listed_from_the_cheapest_on(club: Club) -> None:
+async def test_plans_are_listed_from_the_cheapest_on(serve: Serve) -> None:
     """J4: in pages."""
-    first = await club.subscriptions.ListPlans(ListPlansRequest(page_size=2))
-    second = await club.subscriptions.ListPlans(ListPlansRequest(page_size=2, page_token=first.next_page_token))
+    stub = (await serve(SERVICES["subscription"])).stub(SubscriptionServiceStub)
+
+    first = await stub.ListPlans(ListPlansRequest(page_size=2))
+    second = await stub.ListPlans(ListPlansRequest(page_size=2, page_token=first.next_page_token))
 
     plans = [*first.plans, *second.plans]
     assert [(plan.name, plan.price.minor_units, plan.trial_days) for plan in plans] == [
@@ -59,7 +63,7 @@ async def test_plans_are_listed_from_the_cheapest_on(club: Club) -> None:
     ]
     assert second.next_page_token == ""
     with pytest.raises(InvalidRequest):
-        await club.subscriptions.ListPlans(ListPlansRequest(page_token="x"))  # noqa: S106 - a cursor
+        await stub.ListPlans(ListPlansRequest(page_token="x"))  # noqa: S106 - a cursor
 
 
 async def test_a_plan_without_a_trial_is_paid_at_once(club: Club) -> None:
@@ -71,8 +75,7 @@ async def test_a_plan_without_a_trial_is_paid_at_once(club: Club) -> None:
     assert await club.status(new) == "ACTIVE"
     assert not new.HasField("trial_end_time")
     assert await club.balance(user_id) == 40
-    (mail,) = await club.mails()
-    assert mail.subject == "Welcome to Four hours"
+    mail = (await club.mails())["Welcome to Four hours"]
     assert all(words in mail.body for words in ("Hello Ada Byron", "39.00 GBP", "40 each month"))
     assert await club.reminders() == [(SUBSCRIPTION_MAIL_RENEWAL_REMINDER, end_of(new) - 7 * DAY)]
 
@@ -96,33 +99,24 @@ async def test_the_length_of_a_trial_may_be_asked_for(club: Club) -> None:
     assert end_of(longer) - longer.create_time.ToDatetime(UTC) == 30 * DAY
 
 
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
+async def test_who_cannot_subscribe_is_told_why(club: Club) -> None:
+    """J4: and nothing is left behind."""
+    suspended = User(user_id=await club.a_member(), state=USER_STATE_SUSPENDED)
+    await club.users.UpdateUser(UpdateUserRequest(user=suspended, update_mask=FieldMask(paths=["state"])))
+    given = {"user_id": await club.a_member(), "plan_id": FOUR_HOURS, "payment_method": GOOD_CARD}
+    refused: list[tuple[dict[str, Any], type[ServiceError]]] = [
         ({"user_id": str(uuid4())}, UserNotFound),
+        ({"user_id": suspended.user_id}, UserNotActive),
         ({"plan_id": str(uuid4())}, PlanNotFound),
         ({"payment_method": PaymentMethod(card_token="tok_declined")}, CardDeclined),  # noqa: S106 - a test card
-    ],
-)
-async def test_who_cannot_subscribe_is_told_why(club: Club, change: dict[str, Any], error: type[ServiceError]) -> None:
-    """J4: and nothing is left behind."""
-    given = {"user_id": await club.a_member(), "plan_id": FOUR_HOURS, "payment_method": GOOD_CARD, **change}
+    ]
 
-    with pytest.raises(error):
-        await club.subscriptions.CreateSubscription(CreateSubscriptionRequest(**given))
+    for change, error in refused:
+        with pytest.raises(error):
+            await club.subscriptions.CreateSubscription(CreateSubscriptionRequest(**{**given, **change}))
 
     assert await club.fetch("subscription", "select subscription_id from subscriptions") == []
     assert await club.fetch("subscription", "select message_id from outbox") == []
-
-
-async def test_who_may_not_act_does_not_subscribe(club: Club) -> None:
-    """J4: a user who is suspended."""
-    user_id = await club.a_member()
-    suspended = User(user_id=user_id, state=USER_STATE_SUSPENDED)
-    await club.users.UpdateUser(UpdateUserRequest(user=suspended, update_mask=FieldMask(paths=["state"])))
-
-    with pytest.raises(UserNotActive):
-        await club.subscribed(user_id=user_id)
 
 
 async def test_of_twenty_at_once_one_subscribes_the_user(club: Club) -> None:
@@ -179,7 +173,7 @@ async def test_a_cancelled_subscription_runs_until_its_period_ends(club: Club) -
     assert cancelled.cancel_at_period_end
     assert cancelled.end_time == new.current_period.end_time
     assert await club.reminders() == []
-    assert [mail.subject for mail in await club.mails()][1:] == ["Your subscription Four hours ends"]
+    assert set(await club.mails()) == {"Welcome to Four hours", "Your subscription Four hours ends"}
     with pytest.raises(SubscriptionNotActive):
         await club.cancelled(new, at_period_end=True)
     with pytest.raises(AlreadySubscribed):
@@ -217,30 +211,30 @@ async def test_a_month_is_granted_once(club: Club) -> None:
 
     assert [answer.credits for answer in (*answers, again)] == [40] * 11
     assert await club.balance(new.user_id) == 80
-    assert [mail.subject for mail in await club.mails()] == ["Welcome to Four hours", "40 credits for you"]
+    assert set(await club.mails()) == {"Welcome to Four hours", "40 credits for you"}
     await club.cancelled(new)
     assert (await club.subscriptions.AllocateMonthlyCredits(earlier)).credits == 40
     with pytest.raises(SubscriptionNotActive):
         await club.subscriptions.AllocateMonthlyCredits(allocation(new, months=-2))
 
 
-@pytest.mark.parametrize("months", [-1, 1, 40])
-async def test_a_month_that_no_payment_began_is_not_granted(club: Club, months: int) -> None:
+async def test_a_month_that_no_payment_began_is_not_granted(club: Club) -> None:
     """J4: the credits come with the payment."""
     new = await club.subscribed()
 
-    with pytest.raises(InvalidRequest):
-        await club.subscriptions.AllocateMonthlyCredits(allocation(new, months))
+    for months in (-1, 1, 40):
+        with pytest.raises(InvalidRequest):
+            await club.subscriptions.AllocateMonthlyCredits(allocation(new, months))
 
     assert await club.balance(new.user_id) == 40
 
 
 async def test_a_mail_speaks_in_the_members_time_zone(club: Club) -> None:
-    """J4: and a member whose address is gone is not written to."""
+    """J4: as the clock there shows it."""
     member = await club.a_member(time_zone="Pacific/Auckland")
     new = await club.subscribed(user_id=member)
-    await club.mails()
 
     await club.deliver(webhook(event("ended", new, end_time=datetime(2026, 1, 1, tzinfo=UTC))))
 
-    assert "Thursday 1 January 2026, 13:00 (Pacific/Auckland)" in (await club.mails())[-1].body
+    mail = (await club.mails())["Your subscription Four hours ends"]
+    assert "Thursday 1 January 2026, 13:00 (Pacific/Auckland)" in mail.body

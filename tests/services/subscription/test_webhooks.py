@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from contracts.errors import InvalidRequest, MessageTooLarge, SubscriptionNotFound, WebhookSignatureInvalid
+from solo60.subscription.v1.subscription_pb2 import (
+    SUBSCRIPTION_MAIL_RENEWAL_REMINDER,
+    SUBSCRIPTION_MAIL_TRIAL_ENDING,
+    WEBHOOK_SCHEME_CARD_PROCESSOR,
+    ProcessWebhookRequest,
+    SendSubscriptionMailRequest,
+    Subscription,
+)
+from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
+from tests.services.subscription.club import (
+    DAY,
+    SERVICES,
+    TEN_HOURS,
+    event,
+    month_after,
+    processor_webhook,
+    webhook,
+)
+from tests.services.subscription.test_webhook_payload import processor
+
+if TYPE_CHECKING:
+    from tests.services.subscription.club import Club
+    from tests.support.serving import Serve
+
+LARGEST_PAYLOAD = 1_044_480
+MINUTE = timedelta(minutes=1)
+
+
+def midnight(days: int) -> datetime:
+    """Return the midnight that so many days from now begins a day, in UTC."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + days * DAY
+
+
+async def stored(club: Club) -> list[Any]:
+    """Return what the inbox holds: whether there is a payload still, and what it was taken for."""
+    return await club.fetch("subscription", "select payload is not null, event from webhooks order by receive_time")
+
+
+async def test_a_renewal_begins_the_next_period(club: Club) -> None:
+    """J4: credits, a mail that says so, and the reminder of the next one in place of that of the last."""
+    new = await club.subscribed()
+    period = month_after(new)
+
+    assert await club.deliver(webhook(event("renewed", new, period=period))) == "RENEWED"
+
+    now = await club.now(new)
+    assert now.current_period.start_time == new.current_period.end_time
+    assert await club.balance(new.user_id) == 80
+    assert set(await club.mails()) == {"Welcome to Four hours", "40 credits for you"}
+    end = now.current_period.end_time.ToDatetime(UTC)
+    assert await club.reminders() == [(SUBSCRIPTION_MAIL_RENEWAL_REMINDER, end - 7 * DAY)]
+
+
+async def test_a_failed_payment_is_told_until_it_is_made_good(club: Club) -> None:
+    """J4: with the time of the next attempt; the reminder of a renewal that is due already is taken back."""
+    new = await club.subscribed()
+    period, retry_time = month_after(new), midnight(40)
+
+    failed = webhook(event("payment_failed", new, period=period, retry_time=retry_time))
+    assert await club.deliver(failed) == "PAYMENT_FAILED"
+
+    assert await club.status(new) == "PAST_DUE"
+    assert await club.reminders() == []
+    mail = (await club.mails())["Your payment for Four hours failed"]
+    assert f"{retry_time:%B %Y, %H:%M} (UTC)" in mail.body
+    await club.deliver(webhook(event("renewed", new, period=period)))
+    assert await club.status(new) == "ACTIVE"
+
+
+async def test_a_failure_that_is_told_after_its_payment_says_nothing(club: Club) -> None:
+    """T-i8: out of order, it is no longer true."""
+    new = await club.subscribed()
+    period = month_after(new)
+    await club.deliver(webhook(event("renewed", new, period=period)))
+    before = await club.mails()
+
+    await club.deliver(webhook(event("payment_failed", new, period=period, retry_time=midnight(40))))
+
+    assert await club.status(new) == "ACTIVE"
+    assert await club.mails() == before
+
+
+async def test_the_end_of_a_trial_is_told_once(club: Club) -> None:
+    """J4: by the webhook or by our own reminder, whichever comes first: they are one mail."""
+    new = await club.subscribed(TEN_HOURS)
+    assert await club.deliver(webhook(event("trial_ending", new))) == "TRIAL_ENDING"
+    request = SendSubscriptionMailRequest(
+        subscription_id=new.subscription_id, mail=SUBSCRIPTION_MAIL_TRIAL_ENDING, time=new.trial_end_time
+    )
+
+    answers = [await club.subscriptions.SendSubscriptionMail(request) for _ in range(2)]
+
+    assert [answer.sent for answer in answers] == [True, True]
+    assert {subject[:24] for subject in await club.mails()} == {"Welcome to Ten hours", "Your trial of Ten hours "}
+
+
+async def test_a_reminder_that_has_become_pointless_is_not_sent(club: Club) -> None:
+    """J4: should it be under way already when the subscription is cancelled."""
+    new = await club.subscribed()
+    request = SendSubscriptionMailRequest(
+        subscription_id=new.subscription_id,
+        mail=SUBSCRIPTION_MAIL_RENEWAL_REMINDER,
+        time=new.current_period.end_time,
+    )
+    await club.cancelled(new, at_period_end=True)
+    before = await club.mails()
+
+    assert not (await club.subscriptions.SendSubscriptionMail(request)).sent
+    assert await club.mails() == before
+
+
+async def test_a_reminder_is_sent_on_its_day(club: Club) -> None:
+    """J4: no scheduler does that: it lies in the outbox until it is due."""
+    await club.subscribed()
+    moved = "update outbox set due_time = now(), deliver_time = now() where cancel_key is not null"
+    await club.fetch("subscription", moved)
+
+    assert any(subject.startswith("Four hours renews on ") for subject in await club.mails())
+
+
+async def test_an_end_is_told_with_its_time(club: Club) -> None:
+    """J4: the processor has given up; what it tells again afterwards changes nothing."""
+    new = await club.subscribed()
+    ended = event("ended", new, end_time=midnight(0))
+
+    assert await club.deliver(webhook(ended)) == "ENDED"
+    assert await club.deliver(webhook(ended)) == "ENDED"
+
+    assert await club.status(new) == "EXPIRED"
+    assert set(await club.mails()) == {"Welcome to Four hours", "Your subscription Four hours ends"}
+    assert await club.reminders() == []
+
+
+async def test_a_webhook_acts_once(club: Club) -> None:
+    """T-i8: by its id, however often it is delivered, also at once and signed anew."""
+    new = await club.subscribed()
+    payload = event("renewed", new, period=month_after(new))
+
+    deliveries = [webhook(payload, "msg_1", age=second * timedelta(seconds=1)) for second in range(10)]
+    answers = await asyncio.gather(*map(club.deliver, deliveries))
+
+    assert answers == ["RENEWED"] * 10
+    assert await stored(club) == [(False, "renewed")]
+    assert await club.balance(new.user_id) == 80
+    # Under its id, another one would be taken for it.
+    assert await club.deliver(webhook(event("trial_ending", new), "msg_1")) == "RENEWED"
+
+
+async def test_orders_and_repetitions_lead_to_one_state(club: Club) -> None:
+    """T-i8: over the RPC and the database: the state, the months that are granted, the reminder to come."""
+    starts = [midnight(35 * number).isoformat() for number in range(4)]
+    months = [{"start_time": start, "end_time": end} for start, end in pairwise(starts)]
+
+    def events(of: Subscription) -> list[bytes]:
+        attempts = [(midnight(35), midnight(38)), (midnight(38), midnight(41))]
+        return [
+            event("trial_ending", of),
+            event("renewed", of, period=months[0]),
+            event("renewed", of, period=months[1]),
+            *[
+                event("payment_failed", of, timestamp=time, period=months[2], retry_time=retry_time)
+                for time, retry_time in attempts
+            ],
+            event("renewed", of, period=months[2]),
+            event("payment_failed", of, timestamp=midnight(35), period=months[1], retry_time=midnight(36)),
+            event("paused", of),
+        ]
+
+    rng = random.Random(60)  # noqa: S311 - nothing secret
+    states = []
+    for number in range(6):
+        new = await club.subscribed(TEN_HOURS)
+        deliveries = [webhook(payload) for payload in events(new)]
+        repeated = [*deliveries, *rng.sample(deliveries, 3)] if number else deliveries
+        for delivery in rng.sample(repeated, len(repeated)) if number else repeated:
+            await club.deliver(delivery)
+        states.append(await state_of(club, new))
+
+    assert len({repr(state) for state in states}) == 1
+    assert str(months[2]["start_time"])[:10] in repr(states[0])
+
+
+async def state_of(club: Club, of: Subscription) -> list[Any]:
+    """Return all that is kept of a subscription but its ids, and take its reminder away from those to come."""
+    await club.settled()
+    kept = "select paid_period::text, failed_period_start, fail_time, retry_time, end_time from subscriptions"
+    state = await club.fetch("subscription", f"{kept} where subscription_id = $1::uuid", of.subscription_id)
+    granted = "select month, credits from granted_months where subscription_id = $1::uuid order by month"
+    key = f"reminder/{of.subscription_id}"
+    reminders = "select deliver_time from outbox where cancel_key = $1"
+    return [
+        *state,
+        *await club.fetch("subscription", granted, of.subscription_id),
+        *await club.fetch("subscription", reminders, key),
+    ]
+
+
+async def test_what_is_not_signed_now_is_refused_and_not_stored(club: Club) -> None:
+    """T-i8: a replay after five minutes, one from the future, and whatever has no signature of ours."""
+    new = await club.subscribed()
+    payload = event("ended", new, end_time=midnight(0))
+    forged = webhook(payload)
+    forged.payload += b" "
+
+    for refused in (
+        *[webhook(payload, age=age) for age in (6 * MINUTE, -6 * MINUTE)],
+        *[processor_webhook(payload, age=age) for age in (6 * MINUTE, -6 * MINUTE)],
+        forged,
+    ):
+        with pytest.raises(WebhookSignatureInvalid):
+            await club.deliver(refused)
+
+    assert await stored(club) == []
+
+
+async def test_without_secrets_every_webhook_is_refused(serve: Serve) -> None:
+    """T-i5: fail closed."""
+    mesh = await serve(SERVICES["subscription"])
+    stub = mesh.stub(SubscriptionServiceStub)
+
+    for refused in (webhook(b"{}"), processor_webhook(b"{}")):
+        with pytest.raises(WebhookSignatureInvalid):
+            await stub.ProcessWebhook(refused)
+
+
+async def test_what_cannot_be_acted_upon_stays_stored_and_acts_later(club: Club) -> None:
+    """T-i8: one that overtakes the beginning of its subscription, and one that nobody understands."""
+    new = await club.subscribed()
+    early = webhook(event("renewed", str(uuid4()), period=month_after(new)))
+    unreadable = webhook(b'{"type": "subscription.renewed", "data": {"subscription_id": "hunter2"}}')
+
+    with pytest.raises(SubscriptionNotFound):
+        await club.deliver(early)
+    with pytest.raises(InvalidRequest) as refused:
+        await club.deliver(unreadable)
+
+    assert [violation.field for violation in refused.value.violations] == ["payload"]
+    assert "hunter2" not in str(refused.value)
+    assert await stored(club) == [(True, None), (True, None)]
+    change = "update webhooks set payload = replace(convert_from(payload, 'utf8'), $1, $2)::bytea where webhook_id = $3"
+    missing = early.payload.decode().partition('"subscription_id":"')[2][:36]
+    await club.fetch("subscription", change, missing, new.subscription_id, early.webhook_id)
+    assert await club.deliver(early) == "RENEWED"
+    assert await stored(club) == [(False, "renewed"), (True, None)]
+
+
+async def test_what_means_nothing_is_accepted(club: Club) -> None:
+    """T-i8: or it would be delivered again and again."""
+    assert await club.deliver(webhook(b'{"type": "contact.created"}')) == "IGNORED"
+    assert await stored(club) == [(False, "ignored")]
+
+
+async def test_the_card_processors_own_webhooks_act_alike(club: Club) -> None:
+    """T-i8: the id is in the signed body, so nobody can give a replay another one."""
+    new = await club.subscribed(TEN_HOURS)
+    metadata = {"solo60_subscription_id": new.subscription_id}
+    period = {"start": int(midnight(14).timestamp()), "end": int(midnight(45).timestamp())}
+    invoice = {
+        "object": "invoice",
+        "parent": {"subscription_details": {"metadata": metadata}},
+        "lines": {"data": [{"period": period}]},
+    }
+    paid = processor_webhook(processor("invoice.paid", **invoice))
+
+    assert [await club.deliver(paid), await club.deliver(paid)] == ["RENEWED", "RENEWED"]
+
+    assert await club.status(new) == "ACTIVE"
+    assert (await club.now(new)).current_period.end_time.seconds == period["end"]
+    assert await club.fetch("subscription", "select scheme, webhook_id from webhooks") == [("processor", "evt_1")]
+    # The schemes do not know each other's ids, nor keys.
+    confused = ProcessWebhookRequest(payload=paid.payload, signature=paid.signature, webhook_id="evt_1", timestamp="1")
+    with pytest.raises(WebhookSignatureInvalid):
+        await club.deliver(confused)
+
+
+async def test_a_webhook_may_have_a_mebibyte(club: Club) -> None:
+    """T-i8: less the 4 KiB that the rest of its message may take; more is refused before it is looked at."""
+    padded = b'{"type": "contact.created", "data": "' + b"x" * (LARGEST_PAYLOAD - 39) + b'"}'
+
+    assert len(padded) == LARGEST_PAYLOAD
+    assert await club.deliver(webhook(padded)) == "IGNORED"
+    with pytest.raises(InvalidRequest):
+        await club.deliver(webhook(padded + b" "))
+    with pytest.raises(MessageTooLarge):
+        await club.deliver(webhook(padded + b" " * 4096))
+
+
+async def test_a_header_that_is_missing_is_named(serve: Serve) -> None:
+    """C3: what Standard Webhooks signs has an id and a timestamp; the card processor's scheme has them elsewhere."""
+    stub = (await serve(SERVICES["subscription"])).stub(SubscriptionServiceStub)
+
+    for missing in ("webhook_id", "timestamp", "signature", "payload"):
+        request = webhook(b"{}")
+        request.ClearField(missing)
+        with pytest.raises(InvalidRequest):
+            await stub.ProcessWebhook(request)
+        request.scheme = WEBHOOK_SCHEME_CARD_PROCESSOR
+        with pytest.raises(InvalidRequest if missing in {"signature", "payload"} else WebhookSignatureInvalid):
+            await stub.ProcessWebhook(request)
