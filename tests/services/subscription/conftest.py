@@ -1,4 +1,4 @@
-"""A club around the subscription service."""
+"""A club around the subscription service, or an office without one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pydantic import SecretStr
 
 from mesh.inbox import Inbox
 from tests.services.subscription.club import SERVICES, Club
+from tests.services.subscription.office import Office
 from tests.services.subscription.signing import PROCESSOR_SECRET, STANDARD_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from tests.support.postgres import DatabaseOpener
     from tests.support.serving import Serve
 
 
@@ -31,3 +33,9 @@ async def club(serve: Serve, tmp_path: Path) -> AsyncIterator[Club]:
         )
         yield Club(mesh, folder)
         await mesh.close()
+
+
+@pytest.fixture
+async def office(open_database: DatabaseOpener) -> Office:
+    """Work on a database of the subscription service."""
+    return Office(await open_database("subscription"))

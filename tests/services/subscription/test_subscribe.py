@@ -21,6 +21,7 @@ from contracts.errors import (
     UserNotFound,
 )
 from interceptors.idempotency import IDEMPOTENCY_KEY
+from services.subscription.store import Register
 from solo60.subscription.v1.subscription_pb2 import (
     SUBSCRIPTION_MAIL_RENEWAL_REMINDER,
     SUBSCRIPTION_MAIL_TRIAL_ENDING,
@@ -35,9 +36,11 @@ from solo60.subscription.v1.subscription_pb2 import (
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
 from solo60.user.v1.user_pb2 import USER_STATE_SUSPENDED, UpdateUserRequest, User
 from tests.services.subscription.club import DAY, FOUR_HOURS, GOOD_CARD, SERVICES, TEN_HOURS, event, webhook
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from tests.services.subscription.club import Club
+    from tests.services.subscription.office import Office
     from tests.support.serving import Serve
 
 KEY = ((IDEMPOTENCY_KEY, "subscribe-ada-byron"),)
@@ -128,6 +131,32 @@ async def test_of_twenty_at_once_one_subscribes_the_user(club: Club) -> None:
     assert sum(isinstance(answer, Subscription) for answer in answers) == 1
     assert sum(isinstance(answer, AlreadySubscribed) for answer in answers) == 19
     assert await club.balance(user_id) == 40
+
+
+async def test_who_subscribes_a_user_waits_for_who_else_does(office: Office) -> None:
+    """T-h7, trap 0.4: in a queue before the insert: inserts that wait for each other in the constraint deadlock."""
+    user_id = uuid4()
+
+    async def waited_for() -> list[str]:
+        async with office.database.connection() as connection:
+            rows = await connection.fetch(
+                "select locktype from pg_locks join pg_stat_activity using (pid)"
+                " where not granted and datname = current_database()"
+            )
+        return [row["locktype"] for row in rows]
+
+    async def waits() -> bool:
+        return await waited_for() != []
+
+    async with office.database.transaction() as connection:
+        await office.subscribe(Register(connection), user_id)
+        second = asyncio.create_task(office.store.run(lambda register: office.subscribe(register, user_id)))
+        await eventually(waits)
+        kinds = await waited_for()
+
+    assert kinds == ["advisory"]
+    with pytest.raises(AlreadySubscribed):
+        await second
 
 
 async def test_a_repetition_is_answered_alike(club: Club) -> None:

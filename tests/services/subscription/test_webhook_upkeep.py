@@ -1,75 +1,17 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from contracts.errors import SubscriptionNotFound
-from mesh.channel import Channels
-from mesh.config import Settings
-from services.subscription.desk import Desk
 from services.subscription.domain import Status
-from services.subscription.follow_ups import FollowUps
-from services.subscription.store import SubscriptionStore
-from services.subscription.webhook_desk import WebhookDesk
-from services.subscription.webhook_inbox import WebhookInbox
-from services.subscription.webhook_signature import WebhookKeys
-from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
-from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
-from tests.services.subscription.club import FOUR_HOURS, event, webhook
-from tests.services.subscription.signing import STANDARD_KEY
+from tests.services.subscription.club import DAY, event, webhook
 
 if TYPE_CHECKING:
-    from mesh.database import Database
-    from services.subscription.domain import Subscription
-    from solo60.subscription.v1.subscription_pb2 import ProcessWebhookRequest
-    from tests.support.postgres import DatabaseOpener
-
-DAY = timedelta(days=1)
-
-
-class Office:
-    """The desks on a database that no service runs on, at a time that stands still; its stubs call nobody."""
-
-    def __init__(self, database: Database) -> None:
-        self.now = datetime.now(UTC)
-        self.database = database
-        self.store = SubscriptionStore(database)
-        channels = Channels(Settings(_env_file=None), lambda: "no key")  # type: ignore[call-arg]  # pydantic-settings' own argument
-        follow_ups = FollowUps(channels.stub(PaymentServiceStub), channels.stub(SubscriptionServiceStub))
-        self.desk = Desk(follow_ups, lambda: self.now)
-        inbox, keys = WebhookInbox(database), WebhookKeys(standard=(STANDARD_KEY,))
-        self.webhook_desk = WebhookDesk(self.store, inbox, self.desk, keys, lambda: self.now)
-
-    async def subscribed(self) -> Subscription:
-        """Subscribe somebody."""
-        return await self.store.run(
-            lambda register: self.desk.subscribe(register, uuid4(), UUID(FOUR_HOURS), trial_days=None)
-        )
-
-    async def deliver(self, request: ProcessWebhookRequest) -> None:
-        """Take a webhook in."""
-        given = (request.webhook_id, request.timestamp, request.payload, request.signature)
-        await self.webhook_desk.take_in_standard(*given)
-
-    async def stored(self) -> dict[str, str | None]:
-        """Return what is known of each webhook, by its id."""
-        async with self.database.connection() as connection:
-            rows = await connection.fetch("select webhook_id, event from webhooks")
-        return {row["webhook_id"]: row["event"] for row in rows}
-
-    async def change(self, statement: str, *values: object) -> None:
-        """Change the database beside the service's own ways."""
-        async with self.database.connection() as connection:
-            await connection.execute(statement, *values)
-
-
-@pytest.fixture
-async def office(open_database: DatabaseOpener) -> Office:
-    """Work on a database of the subscription service."""
-    return Office(await open_database("subscription"))
+    from tests.services.subscription.office import Office
 
 
 async def test_what_was_left_over_acts_as_soon_as_it_can(office: Office) -> None:

@@ -145,17 +145,33 @@ async def test_an_end_is_told_with_its_time(club: Club) -> None:
 
 async def test_a_webhook_acts_once(club: Club) -> None:
     """T-i8: by its id, however often it is delivered, also at once and signed anew."""
-    new = await club.subscribed()
-    payload = event("renewed", new, period=month_after(new))
+    new = await club.subscribed(TEN_HOURS)
 
-    deliveries = [webhook(payload, "msg_1", age=second * timedelta(seconds=1)) for second in range(10)]
+    deliveries = [
+        webhook(event("trial_ending", new), "msg_1", age=second * timedelta(seconds=1)) for second in range(10)
+    ]
     answers = await asyncio.gather(*map(club.deliver, deliveries))
 
-    assert answers == ["RENEWED"] * 10
-    assert await stored(club) == [(False, "renewed")]
-    assert await club.balance(new.user_id) == 80
+    assert answers == ["TRIAL_ENDING"] * 10
+    assert await stored(club) == [(False, "trial_ending")]
+    mails_left = "select 1 from outbox where destination ~ 'SendSubscriptionMail' and cancel_key is null"
+    assert len(await club.fetch("subscription", mails_left)) == 2  # the welcome, and this one
     # Under its id, another one would be taken for it.
-    assert await club.deliver(webhook(event("trial_ending", new), "msg_1")) == "RENEWED"
+    assert await club.deliver(webhook(event("renewed", new, period=month_after(new)), "msg_1")) == "TRIAL_ENDING"
+
+
+async def test_a_month_that_is_granted_brings_nothing_more(club: Club) -> None:
+    """J4: as when a trial ends in the month in which it began; also by webhooks that differ in their ids."""
+    new = await club.subscribed(TEN_HOURS)
+    start = new.create_time.ToDatetime(UTC)
+    period = {"start_time": start.isoformat(), "end_time": (start + 40 * DAY).isoformat()}
+
+    answers = await asyncio.gather(*[club.deliver(webhook(event("renewed", new, period=period))) for _ in range(5)])
+
+    assert answers == ["RENEWED"] * 5
+    assert await club.status(new) == "ACTIVE"
+    assert await club.balance(new.user_id) == 100
+    assert set(await club.mails()) == {"Welcome to Ten hours"}
 
 
 async def test_orders_and_repetitions_lead_to_one_state(club: Club) -> None:

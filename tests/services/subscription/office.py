@@ -1,0 +1,64 @@
+"""An office for one test: the desks on a database that no service runs on, so that time can be anything."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from mesh.channel import Channels
+from mesh.config import Settings
+from services.subscription.desk import Desk
+from services.subscription.follow_ups import FollowUps
+from services.subscription.store import SubscriptionStore
+from services.subscription.webhook_desk import WebhookDesk
+from services.subscription.webhook_inbox import WebhookInbox
+from services.subscription.webhook_signature import WebhookKeys
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
+from tests.services.subscription.club import FOUR_HOURS
+from tests.services.subscription.signing import STANDARD_KEY
+
+if TYPE_CHECKING:
+    from mesh.database import Database
+    from services.subscription.domain import Subscription
+    from services.subscription.store import Register
+    from solo60.subscription.v1.subscription_pb2 import ProcessWebhookRequest
+
+
+class Office:
+    """The desks on a database that no service runs on, at a time that stands still; its stubs call nobody."""
+
+    def __init__(self, database: Database) -> None:
+        self.now = datetime.now(UTC)
+        self.database = database
+        self.store = SubscriptionStore(database)
+        channels = Channels(Settings(_env_file=None), lambda: "no key")  # type: ignore[call-arg]  # pydantic-settings' own argument
+        follow_ups = FollowUps(channels.stub(PaymentServiceStub), channels.stub(SubscriptionServiceStub))
+        self.desk = Desk(follow_ups, lambda: self.now)
+        inbox, keys = WebhookInbox(database), WebhookKeys(standard=(STANDARD_KEY,))
+        self.webhook_desk = WebhookDesk(self.store, inbox, self.desk, keys, lambda: self.now)
+
+    async def subscribed(self) -> Subscription:
+        """Subscribe somebody."""
+        return await self.store.run(self.subscribe)
+
+    async def subscribe(self, register: Register, user_id: UUID | None = None) -> Subscription:
+        """Subscribe somebody, or a certain user, in a transaction."""
+        return await self.desk.subscribe(register, user_id or uuid4(), UUID(FOUR_HOURS), trial_days=None)
+
+    async def deliver(self, request: ProcessWebhookRequest) -> None:
+        """Take a webhook in."""
+        given = (request.webhook_id, request.timestamp, request.payload, request.signature)
+        await self.webhook_desk.take_in_standard(*given)
+
+    async def stored(self) -> dict[str, str | None]:
+        """Return what is known of each webhook, by its id."""
+        async with self.database.connection() as connection:
+            rows = await connection.fetch("select webhook_id, event from webhooks")
+        return {row["webhook_id"]: row["event"] for row in rows}
+
+    async def change(self, statement: str, *values: object) -> None:
+        """Change the database beside the service's own ways."""
+        async with self.database.connection() as connection:
+            await connection.execute(statement, *values)
