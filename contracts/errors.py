@@ -139,6 +139,10 @@ class SlotFree(ServiceError, reason=ErrorReason.ERROR_REASON_SLOT_FREE):
     """The period is free: book it instead of waiting for it."""
 
 
+class SessionTakesNoGuests(ServiceError, reason=ErrorReason.ERROR_REASON_SESSION_TAKES_NO_GUESTS):
+    """Nobody can be invited to the session: it is not paid, is called off, or is over."""
+
+
 class PaymentNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_PAYMENT_NOT_FOUND):
     """There is no payment with this id, or none for this session."""
 

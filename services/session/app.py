@@ -16,7 +16,7 @@ from services.session.mails import Mailer
 from services.session.reconciler import reconciling
 from services.session.relations import Relations
 from services.session.servicer import SessionServicer
-from services.session.store import SessionStore
+from services.session.stores import Stores
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
@@ -36,12 +36,12 @@ async def open_session(runtime: Runtime) -> AsyncIterator[SessionServicer]:
     users, gyms = runtime.channels.stub(UserServiceStub), runtime.channels.stub(GymServiceStub)
     payments = runtime.channels.stub(PaymentServiceStub)
     mailer = Mailer(users, gyms, runtime.channels.stub(CommunicationServiceStub))
-    store = SessionStore(runtime.database, FollowUps(payments, runtime.channels.stub(SessionServiceStub)))
-    booking_desk = BookingDesk(store, users, gyms, payments, runtime.now)
+    stores = Stores.on(runtime.database, FollowUps(payments, runtime.channels.stub(SessionServiceStub)))
+    booking_desk = BookingDesk(stores.sessions, users, gyms, payments, runtime.now)
     relations = Relations(users, gyms, payments)
-    async with reconciling(store, runtime.now), _availability(runtime) as availability:
+    async with reconciling(stores.sessions, runtime.now), _availability(runtime) as availability:
         yield SessionServicer(  # type: ignore[abstract]  # the contract_only methods are answered by the chain
-            store, booking_desk, mailer, relations, availability, runtime.now
+            stores, booking_desk, mailer, relations, availability, runtime.now
         )
 
 

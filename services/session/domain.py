@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from contracts.errors import PeriodPast, SessionNotCancellable
+from contracts.errors import PeriodPast, SessionNotCancellable, SessionTakesNoGuests
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,7 +24,8 @@ class Status(StrEnum):
     COMPLETED = "completed"
 
 
-CANCELLABLE = frozenset({Status.PENDING_APPROVAL, Status.CONFIRMED})
+# Paid, and to come or under way.
+STANDING = frozenset({Status.PENDING_APPROVAL, Status.CONFIRMED})
 
 
 class Means(StrEnum):
@@ -35,11 +36,13 @@ class Means(StrEnum):
 
 
 class Mail(StrEnum):
-    """What the member is told about a session, by the key of its template."""
+    """What people are told about a session, by the key of its template."""
 
     BOOKED = "SESSION_BOOKED"
     NOISE_WARNING = "NOISE_WARNING"
     CANCELLED = "SESSION_CANCELLED"
+    GUEST_INVITED = "GUEST_INVITED"
+    GUEST_CANCELLED = "GUEST_SESSION_CANCELLED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,5 +116,37 @@ class Session:
 
     def refuse_cancellation(self, now: datetime) -> None:
         """Raise SessionNotCancellable when it has begun, or neither is nor waits to be confirmed."""
-        if self.status not in CANCELLABLE or self.order.period.start <= now:
+        if self.status not in STANDING or self.order.period.start <= now:
             raise SessionNotCancellable
+
+    def refuse_guests(self, now: datetime) -> None:
+        """Raise SessionTakesNoGuests when it is over, or neither is nor waits to be confirmed."""
+        if self.status not in STANDING or self.order.period.end <= now:
+            raise SessionTakesNoGuests
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Somebody who is, or was, invited to a session."""
+
+    invitation_id: UUID
+    session_id: UUID
+    email: str
+    name: str
+    create_time: datetime
+    is_cancelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One mail about a session, to the member who booked it or to a guest."""
+
+    mail: Mail
+    session: Session
+    guest: Guest | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells it from all other letters: who repeats it sends no second one."""
+        about = self.guest.invitation_id if self.guest else self.session.session_id
+        return f"{self.mail.lower().replace('_', '-')}/{about}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mesh.outbox import call_later, publish
 from services.session.domain import Mail
+from services.session.guest_store import invitations_to
 from services.session.messages import booked_event, cancelled_event
 from solo60.payment.v1.payment_pb2 import CreditBackSessionRequest, RefundSessionRequest
 from solo60.session.v1.session_pb2 import SendSessionMailRequest
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from mesh.database import Connection
-    from services.session.domain import Session
+    from services.session.domain import Guest, Session
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
     from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
 
@@ -40,7 +41,7 @@ class FollowUps:
         await call_later(connection, self._payments.RefundSession, request)
 
     async def of_cancellation(self, connection: Connection, session: Session, *, in_credits: bool) -> None:
-        """Give the price of a session back, the way it was paid or `in_credits`, and tell world and member."""
+        """Give the price of a session back, the way it was paid or `in_credits`, and tell world, member and guests."""
         if in_credits:
             request = CreditBackSessionRequest(session_id=str(session.session_id), reason=REASON)
             await call_later(connection, self._payments.CreditBackSession, request)
@@ -48,8 +49,24 @@ class FollowUps:
             await self.of_release(connection, session.session_id)
         await publish(connection, cancelled_event(session))
         await self._mail(connection, session.session_id, Mail.CANCELLED)
+        for invitation_id in await invitations_to(connection, session.session_id):
+            await self._mail_guest(connection, session.session_id, invitation_id, Mail.GUEST_CANCELLED)
+
+    async def of_invitation(self, connection: Connection, guest: Guest) -> None:
+        """Mail an invitation."""
+        await self._mail_guest(connection, guest.session_id, guest.invitation_id, Mail.GUEST_INVITED)
+
+    async def of_invitation_taken_back(self, connection: Connection, guest: Guest) -> None:
+        """Tell a guest that there is nothing to come to."""
+        await self._mail_guest(connection, guest.session_id, guest.invitation_id, Mail.GUEST_CANCELLED)
 
     async def _mail(self, connection: Connection, session_id: UUID, mail: Mail) -> None:
         request = SendSessionMailRequest(session_id=str(session_id), template_key=mail)
         # In the order of what happened: nobody reads first that a session is cancelled, and then that it is booked.
         await call_later(connection, self._sessions.SendSessionMail, request, aggregate_key=str(session_id))
+
+    async def _mail_guest(self, connection: Connection, session_id: UUID, invitation_id: UUID, mail: Mail) -> None:
+        request = SendSessionMailRequest(
+            session_id=str(session_id), template_key=mail, invitation_id=str(invitation_id)
+        )
+        await call_later(connection, self._sessions.SendSessionMail, request, aggregate_key=str(invitation_id))

@@ -1,4 +1,4 @@
-"""Mails: what the member is told about a session, in the member's own time zone, once for each session and kind."""
+"""Mails: what people are told about a session, each reader by a clock that is the reader's own, once for each kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from solo60.gym.v1.gym_pb2 import GetGymRequest
 from solo60.user.v1.user_pb2 import GetUserRequest
 
 if TYPE_CHECKING:
-    from services.session.domain import Mail, Session
+    from services.session.domain import Letter, Session
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
     from solo60.gym.v1.gym_pb2 import Gym
     from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
@@ -27,7 +27,7 @@ _log = structlog.stdlib.get_logger("solo60.session.mails")
 
 
 class Mailer:
-    """Writes to members through the communication service."""
+    """Writes to members and their guests through the communication service."""
 
     def __init__(
         self, users: UserServiceAsyncStub, gyms: GymServiceAsyncStub, communication: CommunicationServiceAsyncStub
@@ -36,31 +36,36 @@ class Mailer:
         self._gyms = gyms
         self._communication = communication
 
-    async def send(self, session: Session, mail: Mail) -> None:
-        """Hand a mail over; repeating it sends nothing more. A member whom no mail can reach is not written to.
+    async def send(self, letter: Letter) -> None:
+        """Hand a letter over; repeating it sends nothing more. Whom no mail can reach is not written to.
 
         Raises a ServiceError when one of the other services does not answer.
         """
+        facts = {"mail": letter.mail, "session_id": str(letter.session.session_id)}
         try:
-            user, gym = await asyncio.gather(self._user(session), self._gym(session))
+            user, gym = await asyncio.gather(self._user(letter.session), self._gym(letter.session))
         except UserNotFound:
             user, gym = None, None
-        if user is None or gym is None or not user.email:
-            _log.warning("nobody to write to", mail=mail, session_id=str(session.session_id))
+        if user is None or gym is None or not (letter.guest or user).email:
+            _log.warning("nobody to write to", **facts)
             return
-        request = SendEmailAsyncRequest(
-            recipient=Recipient(email=user.email, display_name=one_line(user.display_name)),
-            template_key=mail,
-            variables=variables_of(session, user, gym),
-        )
         try:
-            await self._communication.SendEmailAsync(request, metadata=((IDEMPOTENCY_KEY, _key(session, mail)),))
+            await self._hand_over(letter, user, gym)
         except IdempotencyKeyReused:
             # Handed over before, in other words: the member has since changed the name, or the gym has.
-            _log.info("mail is on its way already", mail=mail, session_id=str(session.session_id))
+            _log.info("mail is on its way already", **facts)
         except InvalidRequest:
             # The address is one that no mail can go to: no repetition mends that.
-            _log.exception("mail given up", mail=mail, session_id=str(session.session_id))
+            _log.exception("mail given up", **facts)
+
+    async def _hand_over(self, letter: Letter, user: User, gym: Gym) -> None:
+        email, name = (letter.guest.email, letter.guest.name) if letter.guest else (user.email, user.display_name)
+        request = SendEmailAsyncRequest(
+            recipient=Recipient(email=email, display_name=one_line(name)),
+            template_key=letter.mail,
+            variables=variables_of(letter, user, gym),
+        )
+        await self._communication.SendEmailAsync(request, metadata=((IDEMPOTENCY_KEY, letter.key),))
 
     async def _user(self, session: Session) -> User:
         response = await self._users.GetUser(GetUserRequest(user_id=str(session.order.user_id)))
@@ -71,12 +76,17 @@ class Mailer:
         return response.gym
 
 
-def variables_of(session: Session, user: User, gym: Gym) -> dict[str, str]:
-    """Return what the templates of all mails about a session are filled with."""
-    zone = user.time_zone or "UTC"
+def variables_of(letter: Letter, user: User, gym: Gym) -> dict[str, str]:
+    """Return what the templates of all mails about a session are filled with.
+
+    A member reads times by the clock of the member's own zone; a guest, of whom no zone is known, by that of the gym.
+    """
+    session = letter.session
+    zone = (gym.time_zone if letter.guest else user.time_zone) or "UTC"
     price = price_in_words(session)
     return {
         "member_name": user.display_name,
+        "guest_name": letter.guest.name if letter.guest else "",
         "gym_name": gym.name,
         "start_time": time_in_words(session.order.period.start, zone),
         "end_time": time_in_words(session.order.period.end, zone),
@@ -92,7 +102,3 @@ def price_in_words(session: Session) -> str:
     if session.order.means is Means.CREDITS:
         return f"{quote.credits} credit{'' if quote.credits == 1 else 's'}"
     return money_in_words(quote.currency, quote.minor_units)
-
-
-def _key(session: Session, mail: Mail) -> str:
-    return f"{mail.lower().replace('_', '-')}/{session.session_id}"

@@ -15,7 +15,7 @@ from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.payment.v1.payment_pb2 import ChargeSessionRequest, PaymentMethod
 from solo60.session.v1.events_pb2 import SessionBooked, SessionCancelled
-from solo60.session.v1.session_pb2 import Session, SessionStatus
+from solo60.session.v1.session_pb2 import Guest, Session, SessionStatus
 
 if TYPE_CHECKING:
     from solo60.gym.v1.gym_pb2 import Quote
@@ -92,6 +92,15 @@ def session_message(session: domain.Session) -> Session:
     return message
 
 
+def guest_message(guest: domain.Guest) -> Guest:
+    """Return a guest as the contract has it."""
+    message = Guest(
+        invitation_id=str(guest.invitation_id), session_id=str(guest.session_id), email=guest.email, name=guest.name
+    )
+    message.create_time.FromDatetime(guest.create_time)
+    return message
+
+
 def mail_of(template_key: str) -> Mail:
     """Return the mail with this template; raise InvalidRequest when it is not about a session."""
     try:
@@ -131,6 +140,11 @@ def status_of(value: SessionStatus.ValueType) -> Status | None:
 def page_token_after(session: domain.Session) -> str:
     """Return the token of the page that begins after a session."""
     return session.session_id.hex
+
+
+def page_token_after_guest(guest: domain.Guest) -> str:
+    """Return the token of the page that begins after a guest."""
+    return guest.invitation_id.hex
 
 
 def _money(quote: domain.Quote) -> Money:

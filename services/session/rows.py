@@ -1,11 +1,11 @@
-"""Rows of the table of sessions: what the database has, as the domain has it."""
+"""Rows of the tables of sessions and guests: what the database has, as the domain has it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.session.domain import Means, Order, Period, Quote, Session, Status
+from services.session.domain import Guest, Means, Order, Period, Quote, Session, Status
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,6 +43,18 @@ def session_of(row: asyncpg.Record) -> Session:
         create_time=row["create_time"],
         update_time=row["update_time"],
         correlation_id=row["correlation_id"],
+    )
+
+
+def guest_of(row: asyncpg.Record) -> Guest:
+    """Return the guest in a row."""
+    return Guest(
+        invitation_id=row["invitation_id"],
+        session_id=row["session_id"],
+        email=row["email"],
+        name=row["name"],
+        create_time=row["create_time"],
+        is_cancelled=row["cancel_time"] is not None,
     )
 
 

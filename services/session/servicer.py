@@ -7,6 +7,8 @@ from uuid import UUID
 
 from contracts.errors import SessionNotFound
 from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token, unknown_page_token
+from services.session.domain import Letter
+from services.session.guest_servicer import GuestServicer
 from services.session.messages import (
     call_of,
     mail_of,
@@ -26,7 +28,6 @@ from solo60.session.v1.session_pb2 import (
     SendSessionMailResponse,
     WatchAvailabilityResponse,
 )
-from solo60.session.v1.session_pb2_grpc import SessionServiceServicer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from services.session.domain import Session
     from services.session.mails import Mailer
     from services.session.relations import Relations
-    from services.session.store import SessionStore
+    from services.session.stores import Stores
     from solo60.session.v1.session_pb2 import (
         BookSessionRequest,
         BookSessionResponse,
@@ -54,19 +55,19 @@ if TYPE_CHECKING:
     )
 
 
-class SessionServicer(SessionServiceServicer):
+class SessionServicer(GuestServicer):
     """Answers for sessions; `now` is the current time in UTC."""
 
     def __init__(
         self,
-        store: SessionStore,
+        stores: Stores,
         booking_desk: BookingDesk,
         mailer: Mailer,
         relations: Relations,
         availability: Availability,
         now: Callable[[], datetime],
     ) -> None:
-        self._store = store
+        self._stores = stores
         self._booking_desk = booking_desk
         self._mailer = mailer
         self._relations = relations
@@ -86,7 +87,7 @@ class SessionServicer(SessionServiceServicer):
     ) -> ListUserSessionsResponse:
         page_size = request.page_size or DEFAULT_PAGE_SIZE
         after = await self._start_of_page(request)
-        found = await self._store.list_of_user(
+        found = await self._stores.sessions.list_of_user(
             UUID(request.user_id), status_of(request.status), page_size + 1, after=after
         )
         sessions, next_page_token = cut_page(found, page_size, page_token_after)
@@ -95,7 +96,7 @@ class SessionServicer(SessionServiceServicer):
     async def CheckConflicts(
         self, request: CheckConflictsRequest, context: ServicerContext[CheckConflictsRequest, CheckConflictsResponse]
     ) -> CheckConflictsResponse:
-        busy = await self._store.busy_periods(UUID(request.gym_id), period_of(request.period))
+        busy = await self._stores.sessions.busy_periods(UUID(request.gym_id), period_of(request.period))
         return CheckConflictsResponse(conflicting_periods=map(period_message, busy))
 
     async def BookSession(
@@ -106,7 +107,7 @@ class SessionServicer(SessionServiceServicer):
     async def CancelSession(
         self, request: CancelSessionRequest, context: ServicerContext[CancelSessionRequest, CancelSessionResponse]
     ) -> CancelSessionResponse:
-        session = await self._store.cancel(
+        session = await self._stores.sessions.cancel(
             UUID(request.session_id),
             request.reason,
             now=self._now(),
@@ -117,13 +118,15 @@ class SessionServicer(SessionServiceServicer):
     async def SendSessionMail(
         self, request: SendSessionMailRequest, context: ServicerContext[SendSessionMailRequest, SendSessionMailResponse]
     ) -> SendSessionMailResponse:
-        await self._mailer.send(await self._found(request.session_id), mail_of(request.template_key))
+        mail, session = mail_of(request.template_key), await self._found(request.session_id)
+        guest = await self._stores.guests.find(UUID(request.invitation_id)) if request.invitation_id else None
+        await self._mailer.send(Letter(mail, session, guest))
         return SendSessionMailResponse()
 
     async def OnUserLeft(
         self, request: OnUserLeftRequest, context: ServicerContext[OnUserLeftRequest, OnUserLeftResponse]
     ) -> OnUserLeftResponse:
-        await self._store.cancel_coming_of(UUID(request.event.user_id), "member left", now=self._now())
+        await self._stores.sessions.cancel_coming_of(UUID(request.event.user_id), "member left", now=self._now())
         return OnUserLeftResponse()
 
     async def WatchAvailability(
@@ -135,14 +138,14 @@ class SessionServicer(SessionServiceServicer):
         told = None
         with self._availability.watching(gym_id) as watcher:
             while True:
-                busy = await self._store.busy_periods(gym_id, window)
+                busy = await self._stores.sessions.busy_periods(gym_id, window)
                 if busy != told:
                     yield WatchAvailabilityResponse(busy_periods=map(period_message, busy))
                     told = busy
                 await watcher.change()
 
     async def _found(self, session_id: str) -> Session:
-        session = await self._store.find(UUID(session_id))
+        session = await self._stores.sessions.find(UUID(session_id))
         if session is None:
             raise SessionNotFound
         return session
@@ -150,7 +153,7 @@ class SessionServicer(SessionServiceServicer):
     async def _start_of_page(self, request: ListUserSessionsRequest) -> Session | None:
         if not request.page_token:
             return None
-        session = await self._store.find(id_of_page_token(request.page_token))
+        session = await self._stores.sessions.find(id_of_page_token(request.page_token))
         if session is None or session.order.user_id != UUID(request.user_id):
             raise unknown_page_token()
         return session

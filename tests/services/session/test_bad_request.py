@@ -14,10 +14,14 @@ from solo60.session.v1.session_pb2 import (
     SESSION_RELATION_GYM,
     SESSION_RELATION_UNSPECIFIED,
     BookSessionRequest,
+    CancelInvitationRequest,
     CancelSessionRequest,
     CheckConflictsRequest,
     GetSessionRequest,
+    InviteGuestRequest,
+    ListGuestsRequest,
     ListUserSessionsRequest,
+    SendSessionMailRequest,
     WatchAvailabilityRequest,
 )
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
@@ -80,6 +84,18 @@ def booking(**changes: object) -> BookSessionRequest:
         ("CancelSession", "session_id", CancelSessionRequest(session_id="1")),
         ("CancelSession", "reason", CancelSessionRequest(session_id=SOME_ID, reason="x" * 501)),
         ("CancelSession", "reason", CancelSessionRequest(session_id=SOME_ID, reason="flu\x00")),
+        ("InviteGuest", "session_id", InviteGuestRequest(email="grace@guests.example", name="Grace")),
+        ("InviteGuest", "email", InviteGuestRequest(session_id=SOME_ID, email="grace", name="Grace")),
+        ("InviteGuest", "name", InviteGuestRequest(session_id=SOME_ID, email="grace@guests.example")),
+        ("CancelInvitation", "invitation_id", CancelInvitationRequest(invitation_id="1")),
+        ("ListGuests", "page_size", ListGuestsRequest(session_id=SOME_ID, page_size=101)),
+        ("SendSessionMail", "template_key", SendSessionMailRequest(session_id=SOME_ID, template_key="GREETINGS")),
+        ("SendSessionMail", "", SendSessionMailRequest(session_id=SOME_ID, template_key="GUEST_INVITED")),
+        (
+            "SendSessionMail",
+            "",
+            SendSessionMailRequest(session_id=SOME_ID, template_key="SESSION_BOOKED", invitation_id=SOME_ID),
+        ),
     ],
 )
 async def test_a_bad_request_is_refused_with_its_field(

@@ -1,27 +1,20 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
-from services.session.domain import BookingCall, Means, Order, Period, Quote, Session
 from solo60.payment.v1.payment_pb2 import RefundSessionRequest
-from solo60.session.v1.session_pb2 import SendSessionMailRequest
+from tests.services.session.made import MINUTE, NOW, REFUND, held, left_to_do, letters
 from tests.services.session.stores import store_on
 
 if TYPE_CHECKING:
     from mesh.database import Database
     from services.session.store import SessionStore
     from tests.support.postgres import DatabaseOpener
-
-NOW = datetime(2026, 8, 3, 12, tzinfo=UTC)
-HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
-QUOTE = Quote(currency="GBP", minor_units=1250, credits=3, noise_policy="Quiet, please", requires_approval=False)
-REFUND = "solo60.payment.v1.PaymentService/RefundSession"
-MAIL = "solo60.session.v1.SessionService/SendSessionMail"
 
 
 @pytest.fixture
@@ -36,23 +29,6 @@ def store(database: Database) -> SessionStore:
     return store_on(database)
 
 
-async def held(store: SessionStore) -> Session:
-    """Hold a slot in a gym of its own, for a minute."""
-    order = Order(uuid4(), uuid4(), Period(NOW + HOUR, NOW + 2 * HOUR), Means.CREDITS)
-    call = BookingCall("operator", uuid4().hex, b"request", "correlation")
-    booking = await store.hold(order, QUOTE, call, now=NOW, expire_time=NOW + MINUTE)
-    return booking.session
-
-
-async def left_to_do(database: Database, destination: str) -> list[bytes]:
-    """Return the requests that wait in the outbox for a method, in their order."""
-    async with database.connection() as connection:
-        rows = await connection.fetch(
-            "select payload from outbox where destination = $1 order by sequence", destination
-        )
-    return [row["payload"] for row in rows]
-
-
 async def refunds(database: Database) -> list[UUID]:
     """Return the sessions whose prices are to be given back."""
     return [UUID(RefundSessionRequest.FromString(each).session_id) for each in await left_to_do(database, REFUND)]
@@ -60,7 +36,7 @@ async def refunds(database: Database) -> list[UUID]:
 
 async def mails(database: Database) -> list[str]:
     """Return the mails that are to be sent, in their order."""
-    return [SendSessionMailRequest.FromString(each).template_key for each in await left_to_do(database, MAIL)]
+    return [letter.template_key for letter in await letters(database)]
 
 
 async def test_what_follows_is_written_with_the_change(store: SessionStore, database: Database) -> None:
@@ -125,6 +101,5 @@ async def test_a_hold_that_expires_as_it_is_confirmed_ends_in_one_way(
         )
         (kept if booking else given_up).add(session.session_id)
 
-    booked = [SendSessionMailRequest.FromString(each) for each in await left_to_do(database, MAIL)]
-    assert {UUID(each.session_id) for each in booked} == kept
+    assert {UUID(letter.session_id) for letter in await letters(database)} == kept
     assert sorted(await refunds(database)) == sorted(given_up)

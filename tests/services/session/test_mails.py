@@ -9,12 +9,13 @@ import pytest
 from mesh.wording import time_in_words
 from services.communication.app import TEMPLATES
 from services.communication.mail_template import Templates
-from services.session.domain import Mail, Means, Order, Period, Quote, Session, Status
+from services.session.domain import Guest, Letter, Mail, Means, Order, Period, Quote, Session, Status
 from services.session.mails import price_in_words, variables_of
 from solo60.gym.v1.gym_pb2 import Gym
 from solo60.user.v1.user_pb2 import User
 
 EVENING = datetime(2026, 8, 3, 18, tzinfo=UTC)
+GUEST = Guest(UUID(int=4), UUID(int=3), "grace@guests.example", "Grace", EVENING, is_cancelled=False)
 
 
 def session(means: Means, amount: int, currency: str = "GBP") -> Session:
@@ -27,9 +28,10 @@ def session(means: Means, amount: int, currency: str = "GBP") -> Session:
 @pytest.mark.parametrize("mail", Mail)
 def test_every_mail_about_a_session_fills_its_template(mail: Mail) -> None:
     """What the templates ask for is what the session service says."""
-    variables = variables_of(session(Means.CARD, 1250), User(display_name="Ada"), Gym(name="Field Street Gym"))
+    letter = Letter(mail, session(Means.CARD, 1250), GUEST if mail.startswith("GUEST_") else None)
+    user, gym = User(display_name="Ada"), Gym(name="Field Street Gym", time_zone="Europe/London")
 
-    text = Templates(Path(TEMPLATES)).find(mail).fill(variables)
+    text = Templates(Path(TEMPLATES)).find(mail).fill(variables_of(letter, user, gym))
 
     assert "Field Street Gym" in text.subject
     assert "Ada" in text.body

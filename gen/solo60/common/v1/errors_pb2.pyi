@@ -104,6 +104,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """There is no such entry on a waiting list."""
     ERROR_REASON_SLOT_FREE: _ErrorReason.ValueType  # 309
     """The period is free: book it instead of waiting for it."""
+    ERROR_REASON_SESSION_TAKES_NO_GUESTS: _ErrorReason.ValueType  # 310
+    """Nobody can be invited to the session: it is not paid, is called off, or is over."""
     ERROR_REASON_PAYMENT_NOT_FOUND: _ErrorReason.ValueType  # 400
     """Payments.
 
@@ -245,6 +247,8 @@ ERROR_REASON_WAITING_LIST_ENTRY_NOT_FOUND: ErrorReason.ValueType  # 308
 """There is no such entry on a waiting list."""
 ERROR_REASON_SLOT_FREE: ErrorReason.ValueType  # 309
 """The period is free: book it instead of waiting for it."""
+ERROR_REASON_SESSION_TAKES_NO_GUESTS: ErrorReason.ValueType  # 310
+"""Nobody can be invited to the session: it is not paid, is called off, or is over."""
 ERROR_REASON_PAYMENT_NOT_FOUND: ErrorReason.ValueType  # 400
 """Payments.
 

@@ -573,21 +573,27 @@ class SendSessionMailRequest(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     TEMPLATE_KEY_FIELD_NUMBER: _builtins.int
+    INVITATION_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """About which session."""
     template_key: _builtins.str
     """Which template of the communication service to fill, such as "SESSION_BOOKED"."""
+    invitation_id: _builtins.str
+    """The guest of this invitation, for a template that begins with "GUEST_", and only for such."""
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         template_key: _builtins.str = ...,
+        invitation_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["invitation_id", b"invitation_id", "recipient", b"recipient"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "template_key", b"template_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invitation_id", b"invitation_id", "recipient", b"recipient", "session_id", b"session_id", "template_key", b"template_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_recipient: _TypeAlias = _typing.Literal["invitation_id"]  # noqa: Y015
+    _WhichOneofArgType_recipient: _TypeAlias = _typing.Literal["recipient", b"recipient"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_recipient) -> _WhichOneofReturnType_recipient | None: ...
 
 Global___SendSessionMailRequest: _TypeAlias = SendSessionMailRequest  # noqa: Y015
 

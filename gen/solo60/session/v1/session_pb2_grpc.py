@@ -164,8 +164,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendSessionMail(self, request, context):
-        """Mails the member what there is to say about a session, once for each session and template: what this service leaves
-        to its outbox. A member without an address is not written to.
+        """Mails what there is to say about a session to the member who booked it, or to one guest, once for each of them and
+        template: what this service leaves to its outbox. Who has no address is not written to.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,8 +202,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def InviteGuest(self, request, context):
-        """Invites a guest to a session and mails the invitation. For each session about one guest in five seconds, after ten
-        at once.
+        """Invites a guest to a session that is paid and not over, and mails the invitation. Should the session be called off,
+        the guest is told. For each session about one guest in five seconds, after ten at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,8 +59,8 @@ class SessionServiceStub:
     nothing more and answers with it.
     """
     SendSessionMail: _grpc.UnaryUnaryMultiCallable[_session_pb2.SendSessionMailRequest, _session_pb2.SendSessionMailResponse]
-    """Mails the member what there is to say about a session, once for each session and template: what this service leaves
-    to its outbox. A member without an address is not written to.
+    """Mails what there is to say about a session to the member who booked it, or to one guest, once for each of them and
+    template: what this service leaves to its outbox. Who has no address is not written to.
     """
     OnUserLeft: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnUserLeftRequest, _session_pb2.OnUserLeftResponse]
     """Cancels the sessions to come of a member who has left, and gives their prices back."""
@@ -75,8 +75,8 @@ class SessionServiceStub:
     Rejecting twice does nothing more, and the first reason stands.
     """
     InviteGuest: _grpc.UnaryUnaryMultiCallable[_session_pb2.InviteGuestRequest, _session_pb2.InviteGuestResponse]
-    """Invites a guest to a session and mails the invitation. For each session about one guest in five seconds, after ten
-    at once.
+    """Invites a guest to a session that is paid and not over, and mails the invitation. Should the session be called off,
+    the guest is told. For each session about one guest in five seconds, after ten at once.
     """
     CancelInvitation: _grpc.UnaryUnaryMultiCallable[_session_pb2.CancelInvitationRequest, _session_pb2.CancelInvitationResponse]
     """Takes an invitation back and mails the guest. Taking it back twice does nothing more."""
@@ -117,8 +117,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     nothing more and answers with it.
     """
     SendSessionMail: _aio.UnaryUnaryMultiCallable[_session_pb2.SendSessionMailRequest, _session_pb2.SendSessionMailResponse]  # type: ignore[assignment]
-    """Mails the member what there is to say about a session, once for each session and template: what this service leaves
-    to its outbox. A member without an address is not written to.
+    """Mails what there is to say about a session to the member who booked it, or to one guest, once for each of them and
+    template: what this service leaves to its outbox. Who has no address is not written to.
     """
     OnUserLeft: _aio.UnaryUnaryMultiCallable[_session_pb2.OnUserLeftRequest, _session_pb2.OnUserLeftResponse]  # type: ignore[assignment]
     """Cancels the sessions to come of a member who has left, and gives their prices back."""
@@ -133,8 +133,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     Rejecting twice does nothing more, and the first reason stands.
     """
     InviteGuest: _aio.UnaryUnaryMultiCallable[_session_pb2.InviteGuestRequest, _session_pb2.InviteGuestResponse]  # type: ignore[assignment]
-    """Invites a guest to a session and mails the invitation. For each session about one guest in five seconds, after ten
-    at once.
+    """Invites a guest to a session that is paid and not over, and mails the invitation. Should the session be called off,
+    the guest is told. For each session about one guest in five seconds, after ten at once.
     """
     CancelInvitation: _aio.UnaryUnaryMultiCallable[_session_pb2.CancelInvitationRequest, _session_pb2.CancelInvitationResponse]  # type: ignore[assignment]
     """Takes an invitation back and mails the guest. Taking it back twice does nothing more."""
@@ -208,8 +208,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.SendSessionMailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.SendSessionMailResponse, _abc.Awaitable[_session_pb2.SendSessionMailResponse]]:
-        """Mails the member what there is to say about a session, once for each session and template: what this service leaves
-        to its outbox. A member without an address is not written to.
+        """Mails what there is to say about a session to the member who booked it, or to one guest, once for each of them and
+        template: what this service leaves to its outbox. Who has no address is not written to.
         """
 
     @_abc_1.abstractmethod
@@ -254,8 +254,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.InviteGuestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.InviteGuestResponse, _abc.Awaitable[_session_pb2.InviteGuestResponse]]:
-        """Invites a guest to a session and mails the invitation. For each session about one guest in five seconds, after ten
-        at once.
+        """Invites a guest to a session that is paid and not over, and mails the invitation. Should the session be called off,
+        the guest is told. For each session about one guest in five seconds, after ten at once.
         """
 
     @_abc_1.abstractmethod

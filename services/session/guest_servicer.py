@@ -1,0 +1,74 @@
+"""The session service's RPCs about guests: convert, call, convert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from contracts.errors import InvitationNotFound, SessionNotFound
+from mesh.idempotency import once
+from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token, unknown_page_token
+from services.session.messages import guest_message, page_token_after_guest
+from solo60.session.v1.session_pb2 import CancelInvitationResponse, InviteGuestResponse, ListGuestsResponse
+from solo60.session.v1.session_pb2_grpc import SessionServiceServicer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from grpc.aio import ServicerContext
+
+    from services.session.domain import Guest
+    from services.session.stores import Stores
+    from solo60.session.v1.session_pb2 import CancelInvitationRequest, InviteGuestRequest, ListGuestsRequest
+
+
+class GuestServicer(SessionServiceServicer):
+    """Answers for guests; `_now` is the current time in UTC."""
+
+    _stores: Stores
+    _now: Callable[[], datetime]
+
+    async def InviteGuest(
+        self, request: InviteGuestRequest, context: ServicerContext[InviteGuestRequest, InviteGuestResponse]
+    ) -> InviteGuestResponse:
+        guests = self._stores.guests
+        async with guests.transaction() as transaction:
+
+            async def respond() -> InviteGuestResponse:
+                session_id = UUID(request.session_id)
+                guest = await guests.invite(transaction, session_id, request.email, request.name, self._now())
+                return InviteGuestResponse(guest=guest_message(guest))
+
+            return await once(transaction, request, respond, InviteGuestResponse)
+
+    async def CancelInvitation(
+        self,
+        request: CancelInvitationRequest,
+        context: ServicerContext[CancelInvitationRequest, CancelInvitationResponse],
+    ) -> CancelInvitationResponse:
+        await self._stores.guests.take_back(UUID(request.invitation_id), self._now())
+        return CancelInvitationResponse()
+
+    async def ListGuests(
+        self, request: ListGuestsRequest, context: ServicerContext[ListGuestsRequest, ListGuestsResponse]
+    ) -> ListGuestsResponse:
+        page_size = request.page_size or DEFAULT_PAGE_SIZE
+        session_id = UUID(request.session_id)
+        if await self._stores.sessions.find(session_id) is None:
+            raise SessionNotFound
+        after = await self._last_guest_before(request)
+        found = await self._stores.guests.list_of_session(session_id, page_size + 1, after=after)
+        guests, next_page_token = cut_page(found, page_size, page_token_after_guest)
+        return ListGuestsResponse(guests=map(guest_message, guests), next_page_token=next_page_token)
+
+    async def _last_guest_before(self, request: ListGuestsRequest) -> Guest | None:
+        if not request.page_token:
+            return None
+        try:
+            guest = await self._stores.guests.find(id_of_page_token(request.page_token))
+        except InvitationNotFound:
+            raise unknown_page_token() from None
+        if guest.session_id != UUID(request.session_id):
+            raise unknown_page_token()
+        return guest

@@ -1,0 +1,100 @@
+"""Guests in PostgreSQL: each address is invited to a session once, and hears of it when that comes to nothing.
+
+Inviting locks the session against a change, so that no guest is added behind the back of a cancellation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contracts.errors import GuestAlreadyInvited, InvitationNotFound, SessionNotFound
+from services.session.rows import guest_of, session_of
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+    from uuid import UUID
+
+    from mesh.database import Connection, Database
+    from services.session.domain import Guest
+    from services.session.follow_ups import FollowUps
+
+_FIND = "select * from guests where invitation_id = $1"
+_LOCK = "select * from guests where invitation_id = $1 for update"
+_LOCK_SESSION = "select * from sessions where session_id = $1 for share"
+# A conflict is no error to PostgreSQL here: its log would show the address.
+_ADD = """
+    insert into guests (session_id, email, name, create_time) values ($1, $2, $3, $4)
+    on conflict (session_id, folded_email) where cancel_time is null do nothing returning *
+"""
+_CANCEL = "update guests set cancel_time = $2 where invitation_id = $1"
+_FIRST_OF_SESSION = """
+    select * from guests where session_id = $1 and cancel_time is null order by create_time, invitation_id limit $2
+"""
+_NEXT_OF_SESSION = """
+    select * from guests where session_id = $1 and cancel_time is null
+        and (create_time, invitation_id) > (select create_time, invitation_id from guests where invitation_id = $3)
+    order by create_time, invitation_id limit $2
+"""
+_INVITED = "select invitation_id from guests where session_id = $1 and cancel_time is null order by invitation_id"
+
+
+class GuestStore:
+    """The guests of one database; the mails that follow from a change are written with it by `follow_ups`."""
+
+    def __init__(self, database: Database, follow_ups: FollowUps) -> None:
+        self._database = database
+        self._follow_ups = follow_ups
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+        """Begin a transaction that is committed at the end of the block."""
+        return self._database.transaction()
+
+    async def find(self, invitation_id: UUID) -> Guest:
+        """Return a guest, also one whose invitation was taken back; raise InvitationNotFound."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_FIND, invitation_id)
+        if row is None:
+            raise InvitationNotFound
+        return guest_of(row)
+
+    async def list_of_session(self, session_id: UUID, limit: int, *, after: Guest | None) -> list[Guest]:
+        """Return those who are invited to a session, first invited first: the first ones, or those after `after`."""
+        async with self._database.connection() as connection:
+            if after is None:
+                rows = await connection.fetch(_FIRST_OF_SESSION, session_id, limit)
+            else:
+                rows = await connection.fetch(_NEXT_OF_SESSION, session_id, limit, after.invitation_id)
+        return list(map(guest_of, rows))
+
+    async def invite(self, connection: Connection, session_id: UUID, email: str, name: str, now: datetime) -> Guest:
+        """Invite a guest within the caller's transaction.
+
+        Raises SessionNotFound, SessionTakesNoGuests or GuestAlreadyInvited.
+        """
+        session = await connection.fetchrow(_LOCK_SESSION, session_id)
+        if session is None:
+            raise SessionNotFound
+        session_of(session).refuse_guests(now)
+        row = await connection.fetchrow(_ADD, session_id, email, name, now)
+        if row is None:
+            raise GuestAlreadyInvited
+        guest = guest_of(row)
+        await self._follow_ups.of_invitation(connection, guest)
+        return guest
+
+    async def take_back(self, invitation_id: UUID, now: datetime) -> None:
+        """Take an invitation back; one that was before stays as it is. Raises InvitationNotFound."""
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(_LOCK, invitation_id)
+            if row is None:
+                raise InvitationNotFound
+            guest = guest_of(row)
+            if not guest.is_cancelled:
+                await connection.execute(_CANCEL, invitation_id, now)
+                await self._follow_ups.of_invitation_taken_back(connection, guest)
+
+
+async def invitations_to(connection: Connection, session_id: UUID) -> list[UUID]:
+    """Return the ids of the invitations to a session that stand."""
+    return [row["invitation_id"] for row in await connection.fetch(_INVITED, session_id)]

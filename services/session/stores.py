@@ -1,0 +1,26 @@
+"""Stores: all that the session service keeps, in one database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from services.session.guest_store import GuestStore
+from services.session.store import SessionStore
+
+if TYPE_CHECKING:
+    from mesh.database import Database
+    from services.session.follow_ups import FollowUps
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Sessions, and what belongs to them."""
+
+    sessions: SessionStore
+    guests: GuestStore
+
+    @classmethod
+    def on(cls, database: Database, follow_ups: FollowUps) -> Self:
+        """Make the stores of a database; what follows from a change is written with it by `follow_ups`."""
+        return cls(SessionStore(database, follow_ups), GuestStore(database, follow_ups))

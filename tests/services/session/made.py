@@ -1,0 +1,65 @@
+"""Sessions that stand in a database without a service: held, paid, and what waits in the outbox because of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from services.session.domain import BookingCall, Means, Order, Period, Quote, Session
+from solo60.session.v1.session_pb2 import SendSessionMailRequest
+
+if TYPE_CHECKING:
+    from mesh.database import Database
+    from services.session.store import SessionStore
+
+NOW = datetime(2026, 8, 3, 12, tzinfo=UTC)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+QUOTE = Quote(currency="GBP", minor_units=1250, credits=3, noise_policy="Quiet, please", requires_approval=False)
+REFUND = "solo60.payment.v1.PaymentService/RefundSession"
+MAIL = "solo60.session.v1.SessionService/SendSessionMail"
+
+
+async def held(
+    store: SessionStore,
+    *,
+    gym_id: UUID | None = None,
+    now: datetime = NOW,
+    start: datetime = NOW + HOUR,
+    requires_approval: bool = False,
+) -> Session:
+    """Hold an hour for a member of its own, for a minute, in a gym of its own unless told otherwise."""
+    order = Order(uuid4(), gym_id or uuid4(), Period(start, start + HOUR), Means.CREDITS)
+    call = BookingCall("operator", uuid4().hex, b"request", "correlation")
+    quote = replace(QUOTE, requires_approval=requires_approval)
+    booking = await store.hold(order, quote, call, now=now, expire_time=now + MINUTE)
+    return booking.session
+
+
+async def paid(
+    store: SessionStore,
+    *,
+    gym_id: UUID | None = None,
+    start: datetime = NOW + HOUR,
+    requires_approval: bool = False,
+) -> Session:
+    """Hold an hour and confirm it, or let it wait for approval."""
+    session = await held(store, gym_id=gym_id, start=start, requires_approval=requires_approval)
+    booking = await store.confirm(session.session_id, lambda _: b"answer", now=NOW)
+    assert booking is not None
+    return booking.session
+
+
+async def left_to_do(database: Database, destination: str) -> list[bytes]:
+    """Return the requests that wait in the outbox for a method, in their order."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "select payload from outbox where destination = $1 order by sequence", destination
+        )
+    return [row["payload"] for row in rows]
+
+
+async def letters(database: Database) -> list[SendSessionMailRequest]:
+    """Return the mails that are to be sent, in their order."""
+    return [SendSessionMailRequest.FromString(each) for each in await left_to_do(database, MAIL)]

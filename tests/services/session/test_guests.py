@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import pytest
+
+from contracts.errors import (
+    GuestAlreadyInvited,
+    InvalidRequest,
+    InvitationNotFound,
+    ServiceError,
+    SessionNotFound,
+    SessionTakesNoGuests,
+)
+from interceptors.idempotency import REPLAYED
+from solo60.session.v1.session_pb2 import (
+    CancelInvitationRequest,
+    CancelSessionRequest,
+    Guest,
+    InviteGuestRequest,
+    ListGuestsRequest,
+)
+from tests.services.session.made import HOUR, NOW, held, letters, paid
+from tests.services.session.stores import stores_on
+from tests.services.session.town import TOMORROW, keyed, order
+
+if TYPE_CHECKING:
+    from mesh.database import Database
+    from services.session import domain
+    from services.session.stores import Stores
+    from tests.services.session.town import Town
+    from tests.support.postgres import DatabaseOpener
+
+
+@pytest.fixture
+async def database(open_database: DatabaseOpener) -> Database:
+    """Connect to a database of sessions that no service runs on."""
+    return await open_database("session")
+
+
+@pytest.fixture
+def stores(database: Database) -> Stores:
+    """Keep sessions and guests in it."""
+    return stores_on(database)
+
+
+async def invited(stores: Stores, session_id: UUID, email: str = "grace@guests.example") -> domain.Guest:
+    """Invite a guest."""
+    async with stores.guests.transaction() as transaction:
+        return await stores.guests.invite(transaction, session_id, email, "Grace Hopper", NOW)
+
+
+async def guest_mails(database: Database) -> list[tuple[str, UUID]]:
+    """Return the mails to guests that are to be sent: the template, and which invitation it is about."""
+    return [(each.template_key, UUID(each.invitation_id)) for each in await letters(database) if each.invitation_id]
+
+
+async def invite(town: Town, session_id: str, email: str, name: str = "Grace Hopper", key: str = "") -> Guest:
+    """Invite a guest by a call."""
+    request = InviteGuestRequest(session_id=session_id, email=email, name=name)
+    return (await town.sessions.InviteGuest(request, metadata=keyed(key) if key else None)).guest
+
+
+async def test_a_guest_is_mailed_with_the_invitation_and_when_it_is_taken_back(town: Town) -> None:
+    """J4: in the words of the member and by the clock of the gym; who is taken back is not listed any more."""
+    member = await town.a_member(display_name="Ada Byron", time_zone="Asia/Kolkata")
+    gym = await town.a_gym(name="Field Street Gym", time_zone="Europe/Paris")
+    session = await town.booked(order(member, gym))
+
+    guest = await invite(town, session.session_id, "grace@guests.example")
+    assert await guests_of(town, session.session_id) == [guest]
+    for _ in range(2):
+        await town.sessions.CancelInvitation(CancelInvitationRequest(invitation_id=guest.invitation_id))
+
+    assert await guests_of(town, session.session_id) == []
+    mails = {mail.subject.strip(): mail for mail in await town.mails(3) if mail.recipient == "grace@guests.example"}
+    assert mails.keys() == {
+        "Ada Byron invites you to train at Field Street Gym",
+        "Your invitation to Field Street Gym is cancelled",
+    }
+    assert all("Hello Grace Hopper" in mail.body and "(Europe/Paris)" in mail.body for mail in mails.values())
+
+
+async def test_guests_are_told_when_their_session_is_cancelled(town: Town) -> None:
+    """J2: each once, but nobody whose invitation was taken back before."""
+    session = await town.booked(order(await town.a_member(), await town.a_gym()))
+    uninvited = await invite(town, session.session_id, "gone@guests.example")
+    await town.sessions.CancelInvitation(CancelInvitationRequest(invitation_id=uninvited.invitation_id))
+    for email in ("grace@guests.example", "edsger@guests.example"):
+        await invite(town, session.session_id, email)
+
+    await town.sessions.CancelSession(CancelSessionRequest(session_id=session.session_id))
+
+    told = [mail.recipient for mail in await town.mails(8) if "is cancelled" in mail.subject]
+    assert sorted(told) == ["edsger@guests.example", "gone@guests.example", "grace@guests.example"]
+
+
+async def test_an_invitation_with_the_same_key_is_the_same_invitation(town: Town) -> None:
+    """S6: one guest, one mail, one answer; without the key it would be a second invitation, and is refused."""
+    session = await town.booked(order(await town.a_member(), await town.a_gym()))
+
+    first = await invite(town, session.session_id, "Grace@guests.example", key="once")
+    request = InviteGuestRequest(session_id=session.session_id, email=first.email, name=first.name)
+    call = town.sessions.InviteGuest(request, metadata=keyed("once"))
+    again = (await call).guest
+
+    assert again == first
+    assert (REPLAYED, "true") in tuple(await call.trailing_metadata())
+    with pytest.raises(GuestAlreadyInvited):
+        await invite(town, session.session_id, "gracE@GUESTS.example")
+    assert len(await town.mails(2)) == 2
+
+
+async def test_guests_are_listed_in_pages(town: Town) -> None:
+    """AIP-158: first invited first, and a token of another session's page is refused."""
+    member, gym = await town.a_member(), await town.a_gym()
+    session, other = [await town.booked(order(member, gym, start=TOMORROW + number * HOUR)) for number in range(2)]
+    guests = [await invite(town, session.session_id, f"guest-{number}@guests.example") for number in range(5)]
+
+    listed: list[Guest] = []
+    token = ""
+    for _ in range(3):
+        request = ListGuestsRequest(session_id=session.session_id, page_size=2, page_token=token)
+        answer = await town.sessions.ListGuests(request)
+        listed += answer.guests
+        token = answer.next_page_token or token
+
+    assert answer.next_page_token == ""
+    assert listed == guests
+    for session_id, page_token in ((other.session_id, token), (session.session_id, uuid4().hex)):
+        with pytest.raises(InvalidRequest):
+            await town.sessions.ListGuests(ListGuestsRequest(session_id=session_id, page_token=page_token))
+    with pytest.raises(SessionNotFound):
+        await town.sessions.ListGuests(ListGuestsRequest(session_id=str(uuid4())))
+
+
+async def test_of_many_who_invite_one_address_one_does(stores: Stores, database: Database) -> None:
+    """T-h7: a unique index decides, without regard to case, and who was taken back may be invited again."""
+    session = await paid(stores.sessions)
+    spellings = ["grace@guests.example", "Grace@Guests.Example", "GRACE@guests.example"] * 3
+
+    answers = await asyncio.gather(
+        *[invited(stores, session.session_id, email) for email in spellings], return_exceptions=True
+    )
+
+    (guest,) = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert {type(answer) for answer in answers} == {type(guest), GuestAlreadyInvited}
+    await stores.guests.take_back(guest.invitation_id, NOW)
+    again = await invited(stores, session.session_id)
+    assert await guest_mails(database) == [
+        ("GUEST_INVITED", guest.invitation_id),
+        ("GUEST_SESSION_CANCELLED", guest.invitation_id),
+        ("GUEST_INVITED", again.invitation_id),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        ("status = 'cancelled'", SessionTakesNoGuests),
+        ("status = 'rejected'", SessionTakesNoGuests),
+        ("status = 'completed'", SessionTakesNoGuests),
+        ("period = tstzrange('2026-08-03 11:00Z', '2026-08-03 12:00Z')", SessionTakesNoGuests),
+        ("session_id = gen_random_uuid()", SessionNotFound),
+    ],
+)
+async def test_nobody_is_invited_to_what_is_called_off_or_over(
+    stores: Stores, database: Database, change: str, refusal: type[ServiceError]
+) -> None:
+    """J4: an invitation is to something that will be."""
+    session = await paid(stores.sessions)
+    async with database.transaction() as connection:
+        await connection.execute(f"update sessions set {change}")  # noqa: S608 - the changes above
+
+    with pytest.raises(refusal):
+        await invited(stores, session.session_id)
+
+    assert await guest_mails(database) == []
+
+
+async def test_nobody_is_invited_to_a_session_that_is_being_paid(stores: Stores) -> None:
+    """J4: a slot that is held is no session yet."""
+    with pytest.raises(SessionTakesNoGuests):
+        await invited(stores, (await held(stores.sessions)).session_id)
+
+
+async def test_an_unknown_invitation_is_not_taken_back(stores: Stores) -> None:
+    """The reason names what is missing."""
+    with pytest.raises(InvitationNotFound):
+        await stores.guests.take_back(uuid4(), NOW)
+
+
+async def test_who_is_invited_as_the_session_is_cancelled_is_refused_or_told(
+    stores: Stores, database: Database
+) -> None:
+    """T-b4: the two exclude each other: no guest stands before a closed door."""
+    for _ in range(25):
+        session = await paid(stores.sessions)
+        _, answer = await asyncio.gather(
+            stores.sessions.cancel(session.session_id, "", now=NOW, in_credits=False),
+            invited(stores, session.session_id),
+            return_exceptions=True,
+        )
+        told = [invitation for mail, invitation in await guest_mails(database) if mail == "GUEST_SESSION_CANCELLED"]
+        if isinstance(answer, SessionTakesNoGuests):
+            assert session.session_id not in {each.session_id for each in await all_guests(stores, session)}
+        else:
+            assert not isinstance(answer, BaseException)
+            assert told.count(answer.invitation_id) == 1
+
+
+async def test_the_outbox_knows_no_address(stores: Stores, database: Database) -> None:
+    """T-i11: what waits for delivery names the invitation; the address is looked up when it is mailed."""
+    await invited(stores, (await paid(stores.sessions)).session_id)
+
+    async with database.connection() as connection:
+        (payload,) = [
+            row["payload"] for row in await connection.fetch("select payload from outbox") if b"GUEST" in row["payload"]
+        ]
+    assert b"grace" not in payload.lower()
+
+
+async def guests_of(town: Town, session_id: str) -> list[Guest]:
+    """Return the guests of a session."""
+    return list((await town.sessions.ListGuests(ListGuestsRequest(session_id=session_id))).guests)
+
+
+async def all_guests(stores: Stores, session: domain.Session) -> list[domain.Guest]:
+    """Return the guests of a session, from the database."""
+    return await stores.guests.list_of_session(session.session_id, 10, after=None)
