@@ -11,6 +11,7 @@ from mesh.notifications import listening
 from mesh.service import Service
 from services.session.availability import CHANNEL, Availability
 from services.session.booking import BookingDesk
+from services.session.directory import Directory
 from services.session.follow_ups import FollowUps
 from services.session.mails import Mailer
 from services.session.reconciler import reconciling
@@ -37,11 +38,12 @@ async def open_session(runtime: Runtime) -> AsyncIterator[SessionServicer]:
     payments = runtime.channels.stub(PaymentServiceStub)
     mailer = Mailer(users, gyms, runtime.channels.stub(CommunicationServiceStub))
     stores = Stores.on(runtime.database, FollowUps(payments, runtime.channels.stub(SessionServiceStub)))
-    booking_desk = BookingDesk(stores.sessions, users, gyms, payments, runtime.now)
+    directory = Directory(users, gyms)
+    booking_desk = BookingDesk(stores.sessions, directory, gyms, payments, runtime.now)
     relations = Relations(users, gyms, payments)
     async with reconciling(stores.sessions, runtime.now), _availability(runtime) as availability:
         yield SessionServicer(  # type: ignore[abstract]  # the contract_only methods are answered by the chain
-            stores, booking_desk, mailer, relations, availability, runtime.now
+            stores, booking_desk, directory, mailer, relations, availability, runtime.now
         )
 
 

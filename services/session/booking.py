@@ -17,27 +17,24 @@ from contracts.errors import (
     InsufficientCredits,
     ServiceError,
     Unavailable,
-    UserNotActive,
-    UserNotFound,
 )
 from interceptors.context import detached_work
 from mesh.idempotency import mark_replayed
 from services.session.messages import charge_request, period_message, quote_of, session_message
 from solo60.gym.v1.gym_pb2 import QuotePriceRequest
 from solo60.session.v1.session_pb2 import BookSessionResponse
-from solo60.user.v1.user_pb2 import UserState, ValidateUserRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from services.session.directory import Directory
     from services.session.domain import BookingCall, Order, Quote, Session
     from services.session.rows import Booking
     from services.session.store import SessionStore
     from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
     from solo60.payment.v1.payment_pb2 import PaymentMethod
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
-    from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
 
 # Longer than the contract lets a call of BookSession last.
 HOLD_FOR = timedelta(seconds=15)
@@ -52,13 +49,13 @@ class BookingDesk:
     def __init__(
         self,
         store: SessionStore,
-        users: UserServiceAsyncStub,
+        directory: Directory,
         gyms: GymServiceAsyncStub,
         payments: PaymentServiceAsyncStub,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._users = users
+        self._directory = directory
         self._gyms = gyms
         self._payments = payments
         self._now = now
@@ -90,15 +87,8 @@ class BookingDesk:
     async def _hold(self, order: Order, call: BookingCall) -> Booking:
         now = self._now()
         order.period.refuse_past(now)
-        _, quote = await asyncio.gather(self._require_active_user(order), self._quote(order))
+        _, quote = await asyncio.gather(self._directory.require_active_user(order.user_id), self._quote(order))
         return await self._store.hold(order, quote, call, now=now, expire_time=now + HOLD_FOR)
-
-    async def _require_active_user(self, order: Order) -> None:
-        response = await self._users.ValidateUser(ValidateUserRequest(user_id=str(order.user_id)))
-        if response.state == UserState.USER_STATE_UNSPECIFIED:
-            raise UserNotFound
-        if not response.valid:
-            raise UserNotActive
 
     async def _quote(self, order: Order) -> Quote:
         response = await self._gyms.QuotePrice(

@@ -43,6 +43,7 @@ class Mail(StrEnum):
     CANCELLED = "SESSION_CANCELLED"
     GUEST_INVITED = "GUEST_INVITED"
     GUEST_CANCELLED = "GUEST_SESSION_CANCELLED"
+    SPOT_AVAILABLE = "SPOT_AVAILABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +139,46 @@ class Guest:
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """What a member wants to have booked, and cannot: a period in a gym."""
+
+    user_id: UUID
+    gym_id: UUID
+    period: Period
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingListEntry:
+    """A member who waits, or has waited, until a wish can come true."""
+
+    entry_id: UUID
+    wish: Wish
+    create_time: datetime
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Letter:
-    """One mail about a session, to the member who booked it or to a guest."""
+    """One mail about a session: to a guest, to one who waits for its slot, or else to the member who booked it."""
 
     mail: Mail
     session: Session
     guest: Guest | None = None
+    waiting: WaitingListEntry | None = None
 
     @property
     def key(self) -> str:
         """What tells it from all other letters: who repeats it sends no second one."""
-        about = self.guest.invitation_id if self.guest else self.session.session_id
+        about = str(self.guest.invitation_id if self.guest else self.session.session_id)
+        if self.waiting:
+            about = f"{about}/{self.waiting.entry_id}"
         return f"{self.mail.lower().replace('_', '-')}/{about}"
+
+    @property
+    def member_id(self) -> UUID:
+        """The member whom it speaks of."""
+        return self.waiting.wish.user_id if self.waiting else self.session.order.user_id
+
+    def is_outdated(self, now: datetime) -> bool:
+        """Whether there is nothing to say any more: who waited has left, or the slot is past."""
+        return self.waiting is not None and (self.waiting.is_over or self.session.order.period.start <= now)

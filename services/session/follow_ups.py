@@ -8,10 +8,12 @@ from mesh.outbox import call_later, publish
 from services.session.domain import Mail
 from services.session.guest_store import invitations_to
 from services.session.messages import booked_event, cancelled_event
+from services.session.waiting_list_store import entries_waiting_for
 from solo60.payment.v1.payment_pb2 import CreditBackSessionRequest, RefundSessionRequest
 from solo60.session.v1.session_pb2 import SendSessionMailRequest
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from mesh.database import Connection
@@ -35,22 +37,26 @@ class FollowUps:
         for mail in session.mails_when_paid:
             await self._mail(connection, session.session_id, mail)
 
-    async def of_release(self, connection: Connection, session_id: UUID) -> None:
-        """See to it that a slot that was held costs nothing: also where its charge is yet to arrive."""
-        request = RefundSessionRequest(session_id=str(session_id), reason=REASON)
-        await call_later(connection, self._payments.RefundSession, request)
+    async def of_release(self, connection: Connection, session: Session) -> None:
+        """See to it that a slot that was held costs nothing: also where its charge is yet to arrive.
+
+        Who began to wait for it while it was held is told; all others know that it was free before.
+        """
+        await self._refund(connection, session)
+        await self._tell_waiting(connection, session, since=session.create_time)
 
     async def of_cancellation(self, connection: Connection, session: Session, *, in_credits: bool) -> None:
-        """Give the price of a session back, the way it was paid or `in_credits`, and tell world, member and guests."""
+        """Give the price of a session back, the way it was paid or `in_credits`, and tell everybody."""
         if in_credits:
             request = CreditBackSessionRequest(session_id=str(session.session_id), reason=REASON)
             await call_later(connection, self._payments.CreditBackSession, request)
         else:
-            await self.of_release(connection, session.session_id)
+            await self._refund(connection, session)
         await publish(connection, cancelled_event(session))
         await self._mail(connection, session.session_id, Mail.CANCELLED)
         for invitation_id in await invitations_to(connection, session.session_id):
             await self._mail_guest(connection, session.session_id, invitation_id, Mail.GUEST_CANCELLED)
+        await self._tell_waiting(connection, session, since=None)
 
     async def of_invitation(self, connection: Connection, guest: Guest) -> None:
         """Mail an invitation."""
@@ -59,6 +65,18 @@ class FollowUps:
     async def of_invitation_taken_back(self, connection: Connection, guest: Guest) -> None:
         """Tell a guest that there is nothing to come to."""
         await self._mail_guest(connection, guest.session_id, guest.invitation_id, Mail.GUEST_CANCELLED)
+
+    async def _refund(self, connection: Connection, session: Session) -> None:
+        request = RefundSessionRequest(session_id=str(session.session_id), reason=REASON)
+        await call_later(connection, self._payments.RefundSession, request)
+
+    async def _tell_waiting(self, connection: Connection, session: Session, *, since: datetime | None) -> None:
+        """Mail those who wait for a slot, once each time that it becomes free: this is written with the change."""
+        for entry_id in await entries_waiting_for(connection, session, since=since):
+            request = SendSessionMailRequest(
+                session_id=str(session.session_id), template_key=Mail.SPOT_AVAILABLE, entry_id=str(entry_id)
+            )
+            await call_later(connection, self._sessions.SendSessionMail, request)
 
     async def _mail(self, connection: Connection, session_id: UUID, mail: Mail) -> None:
         request = SendSessionMailRequest(session_id=str(session_id), template_key=mail)

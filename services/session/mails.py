@@ -16,6 +16,8 @@ from solo60.gym.v1.gym_pb2 import GetGymRequest
 from solo60.user.v1.user_pb2 import GetUserRequest
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from services.session.domain import Letter, Session
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
     from solo60.gym.v1.gym_pb2 import Gym
@@ -27,7 +29,7 @@ _log = structlog.stdlib.get_logger("solo60.session.mails")
 
 
 class Mailer:
-    """Writes to members and their guests through the communication service."""
+    """Writes to members, their guests and those who wait, through the communication service."""
 
     def __init__(
         self, users: UserServiceAsyncStub, gyms: GymServiceAsyncStub, communication: CommunicationServiceAsyncStub
@@ -43,7 +45,7 @@ class Mailer:
         """
         facts = {"mail": letter.mail, "session_id": str(letter.session.session_id)}
         try:
-            user, gym = await asyncio.gather(self._user(letter.session), self._gym(letter.session))
+            user, gym = await asyncio.gather(self._user(letter.member_id), self._gym(letter.session.order.gym_id))
         except UserNotFound:
             user, gym = None, None
         if user is None or gym is None or not (letter.guest or user).email:
@@ -67,12 +69,12 @@ class Mailer:
         )
         await self._communication.SendEmailAsync(request, metadata=((IDEMPOTENCY_KEY, letter.key),))
 
-    async def _user(self, session: Session) -> User:
-        response = await self._users.GetUser(GetUserRequest(user_id=str(session.order.user_id)))
+    async def _user(self, user_id: UUID) -> User:
+        response = await self._users.GetUser(GetUserRequest(user_id=str(user_id)))
         return response.user
 
-    async def _gym(self, session: Session) -> Gym:
-        response = await self._gyms.GetGym(GetGymRequest(gym_id=str(session.order.gym_id)))
+    async def _gym(self, gym_id: UUID) -> Gym:
+        response = await self._gyms.GetGym(GetGymRequest(gym_id=str(gym_id)))
         return response.gym
 
 

@@ -15,29 +15,39 @@ from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.payment.v1.payment_pb2 import ChargeSessionRequest, PaymentMethod
 from solo60.session.v1.events_pb2 import SessionBooked, SessionCancelled
-from solo60.session.v1.session_pb2 import Guest, Session, SessionStatus
+from solo60.session.v1.session_pb2 import Guest, Session, SessionStatus, WaitingListEntry
 
 if TYPE_CHECKING:
     from solo60.gym.v1.gym_pb2 import Quote
-    from solo60.session.v1.session_pb2 import BookSessionRequest
+    from solo60.session.v1.session_pb2 import BookSessionRequest, JoinWaitingListRequest
 
 LAST_BOOKABLE_YEAR = 9998
 
 
 def order_of(request: BookSessionRequest) -> domain.Order:
     """Return what a request wants booked; raise InvalidRequest when it ends after every calendar."""
-    period = period_of(request.period)
-    # At the end of the calendar, a time zone may lead out of it.
-    if period.end.year > LAST_BOOKABLE_YEAR:
-        require(Violation("period.end_time", f"must lie in the year {LAST_BOOKABLE_YEAR} at the latest"))
     means = Means.CARD if request.payment_method.HasField("card") else Means.CREDITS
-    return domain.Order(UUID(request.user_id), UUID(request.gym_id), period, means)
+    return domain.Order(UUID(request.user_id), UUID(request.gym_id), bookable_period_of(request.period), means)
 
 
 def call_of(request: BookSessionRequest) -> domain.BookingCall:
     """Return what tells the call being served from others; raise IdempotencyKeyMissing outside of a call with a key."""
     call = keyed_call()
     return domain.BookingCall(call.caller, call.idempotency_key, fingerprint_of(request), call.correlation_id)
+
+
+def wish_of(request: JoinWaitingListRequest) -> domain.Wish:
+    """Return what a request waits for; raise InvalidRequest when it ends after every calendar."""
+    return domain.Wish(UUID(request.user_id), UUID(request.gym_id), bookable_period_of(request.period))
+
+
+def bookable_period_of(message: Period) -> domain.Period:
+    """Return a period of the contract in UTC; raise InvalidRequest when it ends after every calendar."""
+    period = period_of(message)
+    # At the end of the calendar, a time zone may lead out of it.
+    if period.end.year > LAST_BOOKABLE_YEAR:
+        require(Violation("period.end_time", f"must lie in the year {LAST_BOOKABLE_YEAR} at the latest"))
+    return period
 
 
 def period_of(message: Period) -> domain.Period:
@@ -101,6 +111,18 @@ def guest_message(guest: domain.Guest) -> Guest:
     return message
 
 
+def entry_message(entry: domain.WaitingListEntry) -> WaitingListEntry:
+    """Return the entry of a waiting list as the contract has it."""
+    message = WaitingListEntry(
+        entry_id=str(entry.entry_id),
+        user_id=str(entry.wish.user_id),
+        gym_id=str(entry.wish.gym_id),
+        period=period_message(entry.wish.period),
+    )
+    message.create_time.FromDatetime(entry.create_time)
+    return message
+
+
 def mail_of(template_key: str) -> Mail:
     """Return the mail with this template; raise InvalidRequest when it is not about a session."""
     try:
@@ -145,6 +167,11 @@ def page_token_after(session: domain.Session) -> str:
 def page_token_after_guest(guest: domain.Guest) -> str:
     """Return the token of the page that begins after a guest."""
     return guest.invitation_id.hex
+
+
+def page_token_after_entry(entry: domain.WaitingListEntry) -> str:
+    """Return the token of the page that begins after an entry."""
+    return entry.entry_id.hex
 
 
 def _money(quote: domain.Quote) -> Money:

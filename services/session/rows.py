@@ -1,16 +1,16 @@
-"""Rows of the tables of sessions and guests: what the database has, as the domain has it."""
+"""Rows of the tables of sessions, guests and those who wait: what the database has, as the domain has it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from services.session.domain import Guest, Means, Order, Period, Quote, Session, Status
+import asyncpg
+
+from services.session.domain import Guest, Means, Order, Period, Quote, Session, Status, WaitingListEntry, Wish
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    import asyncpg
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,21 @@ def guest_of(row: asyncpg.Record) -> Guest:
         create_time=row["create_time"],
         is_cancelled=row["cancel_time"] is not None,
     )
+
+
+def entry_of(row: asyncpg.Record) -> WaitingListEntry:
+    """Return the entry of a waiting list in a row."""
+    return WaitingListEntry(
+        entry_id=row["entry_id"],
+        wish=Wish(row["user_id"], row["gym_id"], period_of(row["period"])),
+        create_time=row["create_time"],
+        is_over=row["leave_time"] is not None,
+    )
+
+
+def range_of(period: Period) -> asyncpg.Range[datetime]:
+    """Return a period as the database has it."""
+    return asyncpg.Range(period.start, period.end)
 
 
 def period_of(value: asyncpg.Range[datetime]) -> Period:

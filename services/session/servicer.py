@@ -19,6 +19,7 @@ from services.session.messages import (
     session_message,
     status_of,
 )
+from services.session.waiting_list_servicer import WaitingListServicer
 from solo60.session.v1.session_pb2 import (
     CancelSessionResponse,
     CheckConflictsResponse,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from services.session.availability import Availability
     from services.session.booking import BookingDesk
+    from services.session.directory import Directory
     from services.session.domain import Session
     from services.session.mails import Mailer
     from services.session.relations import Relations
@@ -55,13 +57,14 @@ if TYPE_CHECKING:
     )
 
 
-class SessionServicer(GuestServicer):
+class SessionServicer(GuestServicer, WaitingListServicer):
     """Answers for sessions; `now` is the current time in UTC."""
 
     def __init__(
         self,
         stores: Stores,
         booking_desk: BookingDesk,
+        directory: Directory,
         mailer: Mailer,
         relations: Relations,
         availability: Availability,
@@ -69,6 +72,7 @@ class SessionServicer(GuestServicer):
     ) -> None:
         self._stores = stores
         self._booking_desk = booking_desk
+        self._directory = directory
         self._mailer = mailer
         self._relations = relations
         self._availability = availability
@@ -120,13 +124,18 @@ class SessionServicer(GuestServicer):
     ) -> SendSessionMailResponse:
         mail, session = mail_of(request.template_key), await self._found(request.session_id)
         guest = await self._stores.guests.find(UUID(request.invitation_id)) if request.invitation_id else None
-        await self._mailer.send(Letter(mail, session, guest))
+        waiting = await self._stores.waiting_list.find(UUID(request.entry_id)) if request.entry_id else None
+        letter = Letter(mail, session, guest, waiting)
+        if not letter.is_outdated(self._now()):
+            await self._mailer.send(letter)
         return SendSessionMailResponse()
 
     async def OnUserLeft(
         self, request: OnUserLeftRequest, context: ServicerContext[OnUserLeftRequest, OnUserLeftResponse]
     ) -> OnUserLeftResponse:
-        await self._stores.sessions.cancel_coming_of(UUID(request.event.user_id), "member left", now=self._now())
+        user_id, now = UUID(request.event.user_id), self._now()
+        await self._stores.sessions.cancel_coming_of(user_id, "member left", now=now)
+        await self._stores.waiting_list.leave_all(user_id, now)
         return OnUserLeftResponse()
 
     async def WatchAvailability(

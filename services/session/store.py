@@ -9,7 +9,7 @@ import asyncpg
 from contracts.errors import IdempotencyKeyReused, SessionNotFound, SlotTaken, Unavailable
 from mesh.database import DatabaseTooSlow
 from services.session.domain import Status
-from services.session.rows import booking_of, period_of, session_of
+from services.session.rows import booking_of, period_of, range_of, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,14 +57,14 @@ _KEEP_RESPONSE = "update sessions set booking_response = $2 where session_id = $
 # A booking that came to nothing gives its key back.
 _RELEASE = """
     update sessions set status = 'cancelled', idempotency_key = null, update_time = $2, expire_time = null
-    where session_id = $1 and status = 'pending_payment' returning session_id
+    where session_id = $1 and status = 'pending_payment' returning *
 """
 _RELEASE_EXPIRED = """
     update sessions set status = 'cancelled', idempotency_key = null, update_time = $1, expire_time = null
     where session_id in (
         select session_id from sessions where status = 'pending_payment' and expire_time <= $1 for update skip locked
     )
-    returning session_id
+    returning *
 """
 _COMPLETE_PAST = """
     update sessions set status = 'completed', update_time = upper(period)
@@ -109,7 +109,7 @@ class SessionStore:
     async def busy_periods(self, gym_id: UUID, period: Period) -> list[Period]:
         """Return the periods in which a gym is taken and that overlap `period`, by their start."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_BUSY, gym_id, _range_of(period))
+            rows = await connection.fetch(_BUSY, gym_id, range_of(period))
         return [period_of(row["period"]) for row in rows]
 
     async def find_booking(self, call: BookingCall) -> Booking | None:
@@ -131,7 +131,7 @@ class SessionStore:
                 earlier = await _find_booking(connection, call)
                 if earlier is not None:
                     return earlier
-                if await connection.fetchval(_IS_BUSY, order.gym_id, _range_of(order.period)):
+                if await connection.fetchval(_IS_BUSY, order.gym_id, range_of(order.period)):
                     raise SlotTaken
                 return await _insert(connection, order, quote, call, now, expire_time)
         except asyncpg.ExclusionViolationError as error:
@@ -158,16 +158,16 @@ class SessionStore:
     async def release(self, session_id: UUID, *, now: datetime) -> bool:
         """Release a slot that is held; return False when it is not held any more."""
         async with self._database.transaction() as connection:
-            is_released = await connection.fetchval(_RELEASE, session_id, now) is not None
-            if is_released:
-                await self._follow_ups.of_release(connection, session_id)
-        return is_released
+            row = await connection.fetchrow(_RELEASE, session_id, now)
+            if row is not None:
+                await self._follow_ups.of_release(connection, session_of(row))
+        return row is not None
 
     async def release_expired(self, now: datetime) -> None:
         """Release the slots of holds that nobody confirmed in time."""
         async with self._database.transaction() as connection:
             for row in await connection.fetch(_RELEASE_EXPIRED, now):
-                await self._follow_ups.of_release(connection, row["session_id"])
+                await self._follow_ups.of_release(connection, session_of(row))
 
     async def complete_past(self, now: datetime) -> None:
         """Complete the confirmed sessions whose period is over."""
@@ -208,7 +208,7 @@ async def _insert(
 ) -> Booking:
     row = await connection.fetchrow(
         _HOLD,
-        *(order.user_id, order.gym_id, _range_of(order.period), order.means),
+        *(order.user_id, order.gym_id, range_of(order.period), order.means),
         *(quote.currency, quote.minor_units, quote.credits, quote.noise_policy, quote.requires_approval),
         *(call.caller, call.key, call.request_sha256, call.correlation_id),
         *(now, expire_time),
@@ -225,10 +225,6 @@ async def _find_booking(connection: Connection, call: BookingCall) -> Booking | 
     if row["request_sha256"] != call.request_sha256:
         raise IdempotencyKeyReused
     return booking_of(row)
-
-
-def _range_of(period: Period) -> asyncpg.Range[datetime]:
-    return asyncpg.Range(period.start, period.end)
 
 
 def _known(row: asyncpg.Record | None) -> asyncpg.Record:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from services.session.guest_store import GuestStore
 from services.session.store import SessionStore
+from services.session.waiting_list_store import WaitingListStore
 
 if TYPE_CHECKING:
     from mesh.database import Database
@@ -19,8 +20,9 @@ class Stores:
 
     sessions: SessionStore
     guests: GuestStore
+    waiting_list: WaitingListStore
 
     @classmethod
     def on(cls, database: Database, follow_ups: FollowUps) -> Self:
         """Make the stores of a database; what follows from a change is written with it by `follow_ups`."""
-        return cls(SessionStore(database, follow_ups), GuestStore(database, follow_ups))
+        return cls(SessionStore(database, follow_ups), GuestStore(database, follow_ups), WaitingListStore(database))

@@ -9,7 +9,19 @@ import pytest
 from mesh.wording import time_in_words
 from services.communication.app import TEMPLATES
 from services.communication.mail_template import Templates
-from services.session.domain import Guest, Letter, Mail, Means, Order, Period, Quote, Session, Status
+from services.session.domain import (
+    Guest,
+    Letter,
+    Mail,
+    Means,
+    Order,
+    Period,
+    Quote,
+    Session,
+    Status,
+    WaitingListEntry,
+    Wish,
+)
 from services.session.mails import price_in_words, variables_of
 from solo60.gym.v1.gym_pb2 import Gym
 from solo60.user.v1.user_pb2 import User
@@ -64,3 +76,16 @@ def test_a_price_is_told_as_it_was_paid(means: Means, amount: int, currency: str
 def test_a_time_is_told_by_the_members_clock(zone: str, words: str) -> None:
     """Nobody has to reckon, and nobody has to guess by which clock."""
     assert time_in_words(EVENING, zone) == words
+
+
+def test_who_waits_no_more_or_for_what_has_begun_is_not_told() -> None:
+    """J5: a mail that comes too late to be of use is not sent, and no other mail is ever too late."""
+    booked = session(Means.CREDITS, 3)
+    wish = Wish(UUID(int=5), UUID(int=2), booked.order.period)
+    waits, left = (WaitingListEntry(UUID(int=6), wish, EVENING, is_over=is_over) for is_over in (False, True))
+    before = EVENING - timedelta(seconds=1)
+
+    assert not Letter(Mail.SPOT_AVAILABLE, booked, waiting=waits).is_outdated(before)
+    assert Letter(Mail.SPOT_AVAILABLE, booked, waiting=left).is_outdated(before)
+    assert Letter(Mail.SPOT_AVAILABLE, booked, waiting=waits).is_outdated(EVENING)
+    assert not Letter(Mail.CANCELLED, booked).is_outdated(EVENING)

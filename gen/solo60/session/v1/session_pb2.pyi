@@ -574,24 +574,28 @@ class SendSessionMailRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     TEMPLATE_KEY_FIELD_NUMBER: _builtins.int
     INVITATION_ID_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """About which session."""
     template_key: _builtins.str
     """Which template of the communication service to fill, such as "SESSION_BOOKED"."""
     invitation_id: _builtins.str
     """The guest of this invitation, for a template that begins with "GUEST_", and only for such."""
+    entry_id: _builtins.str
+    """Who waits with this entry, for SPOT_AVAILABLE, and only for that."""
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         template_key: _builtins.str = ...,
         invitation_id: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["invitation_id", b"invitation_id", "recipient", b"recipient"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "invitation_id", b"invitation_id", "recipient", b"recipient"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["invitation_id", b"invitation_id", "recipient", b"recipient", "session_id", b"session_id", "template_key", b"template_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "invitation_id", b"invitation_id", "recipient", b"recipient", "session_id", b"session_id", "template_key", b"template_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_recipient: _TypeAlias = _typing.Literal["invitation_id"]  # noqa: Y015
+    _WhichOneofReturnType_recipient: _TypeAlias = _typing.Literal["invitation_id", "entry_id"]  # noqa: Y015
     _WhichOneofArgType_recipient: _TypeAlias = _typing.Literal["recipient", b"recipient"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_recipient) -> _WhichOneofReturnType_recipient | None: ...
 

@@ -164,15 +164,17 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendSessionMail(self, request, context):
-        """Mails what there is to say about a session to the member who booked it, or to one guest, once for each of them and
-        template: what this service leaves to its outbox. Who has no address is not written to.
+        """Mails what there is to say about a session to the member who booked it, to one guest, or to one who waits for its
+        slot, once for each of them and template: what this service leaves to its outbox. Who has no address is not written
+        to, and who waits no more, or for what has begun meanwhile, neither.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def OnUserLeft(self, request, context):
-        """Cancels the sessions to come of a member who has left, and gives their prices back.
+        """Cancels the sessions to come of a member who has left, gives their prices back, and takes the member off every
+        waiting list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -224,7 +226,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def JoinWaitingList(self, request, context):
-        """Puts a member on the list of those who are mailed when a booked period becomes free. Nothing is booked or charged.
+        """Puts a member on the list of those who are mailed when a booked period becomes free: all of them, each time, until
+        they leave the list or the period has begun. Nothing is booked or charged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -238,7 +241,7 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListWaitingList(self, request, context):
-        """Lists who waits for a gym, longest waiting first, a page at a time (AIP-158).
+        """Lists who waits for a gym and a period that is not over, longest waiting first, a page at a time (AIP-158).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

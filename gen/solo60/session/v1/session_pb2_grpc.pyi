@@ -59,11 +59,14 @@ class SessionServiceStub:
     nothing more and answers with it.
     """
     SendSessionMail: _grpc.UnaryUnaryMultiCallable[_session_pb2.SendSessionMailRequest, _session_pb2.SendSessionMailResponse]
-    """Mails what there is to say about a session to the member who booked it, or to one guest, once for each of them and
-    template: what this service leaves to its outbox. Who has no address is not written to.
+    """Mails what there is to say about a session to the member who booked it, to one guest, or to one who waits for its
+    slot, once for each of them and template: what this service leaves to its outbox. Who has no address is not written
+    to, and who waits no more, or for what has begun meanwhile, neither.
     """
     OnUserLeft: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnUserLeftRequest, _session_pb2.OnUserLeftResponse]
-    """Cancels the sessions to come of a member who has left, and gives their prices back."""
+    """Cancels the sessions to come of a member who has left, gives their prices back, and takes the member off every
+    waiting list.
+    """
     WatchAvailability: _grpc.UnaryStreamMultiCallable[_session_pb2.WatchAvailabilityRequest, _session_pb2.WatchAvailabilityResponse]
     """Tells which periods of a window are booked, at once and then whenever that changes, for an hour at most: then open
     it again. Gyms are not looked up: an unknown one has nothing booked.
@@ -83,11 +86,13 @@ class SessionServiceStub:
     ListGuests: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListGuestsRequest, _session_pb2.ListGuestsResponse]
     """Lists the guests of a session in the order of their invitations, without those whose invitation was taken back."""
     JoinWaitingList: _grpc.UnaryUnaryMultiCallable[_session_pb2.JoinWaitingListRequest, _session_pb2.JoinWaitingListResponse]
-    """Puts a member on the list of those who are mailed when a booked period becomes free. Nothing is booked or charged."""
+    """Puts a member on the list of those who are mailed when a booked period becomes free: all of them, each time, until
+    they leave the list or the period has begun. Nothing is booked or charged.
+    """
     LeaveWaitingList: _grpc.UnaryUnaryMultiCallable[_session_pb2.LeaveWaitingListRequest, _session_pb2.LeaveWaitingListResponse]
     """Takes a member off a waiting list. Leaving twice does nothing more."""
     ListWaitingList: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListWaitingListRequest, _session_pb2.ListWaitingListResponse]
-    """Lists who waits for a gym, longest waiting first, a page at a time (AIP-158)."""
+    """Lists who waits for a gym and a period that is not over, longest waiting first, a page at a time (AIP-158)."""
 
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
@@ -117,11 +122,14 @@ class SessionServiceAsyncStub(SessionServiceStub):
     nothing more and answers with it.
     """
     SendSessionMail: _aio.UnaryUnaryMultiCallable[_session_pb2.SendSessionMailRequest, _session_pb2.SendSessionMailResponse]  # type: ignore[assignment]
-    """Mails what there is to say about a session to the member who booked it, or to one guest, once for each of them and
-    template: what this service leaves to its outbox. Who has no address is not written to.
+    """Mails what there is to say about a session to the member who booked it, to one guest, or to one who waits for its
+    slot, once for each of them and template: what this service leaves to its outbox. Who has no address is not written
+    to, and who waits no more, or for what has begun meanwhile, neither.
     """
     OnUserLeft: _aio.UnaryUnaryMultiCallable[_session_pb2.OnUserLeftRequest, _session_pb2.OnUserLeftResponse]  # type: ignore[assignment]
-    """Cancels the sessions to come of a member who has left, and gives their prices back."""
+    """Cancels the sessions to come of a member who has left, gives their prices back, and takes the member off every
+    waiting list.
+    """
     WatchAvailability: _aio.UnaryStreamMultiCallable[_session_pb2.WatchAvailabilityRequest, _session_pb2.WatchAvailabilityResponse]  # type: ignore[assignment]
     """Tells which periods of a window are booked, at once and then whenever that changes, for an hour at most: then open
     it again. Gyms are not looked up: an unknown one has nothing booked.
@@ -141,11 +149,13 @@ class SessionServiceAsyncStub(SessionServiceStub):
     ListGuests: _aio.UnaryUnaryMultiCallable[_session_pb2.ListGuestsRequest, _session_pb2.ListGuestsResponse]  # type: ignore[assignment]
     """Lists the guests of a session in the order of their invitations, without those whose invitation was taken back."""
     JoinWaitingList: _aio.UnaryUnaryMultiCallable[_session_pb2.JoinWaitingListRequest, _session_pb2.JoinWaitingListResponse]  # type: ignore[assignment]
-    """Puts a member on the list of those who are mailed when a booked period becomes free. Nothing is booked or charged."""
+    """Puts a member on the list of those who are mailed when a booked period becomes free: all of them, each time, until
+    they leave the list or the period has begun. Nothing is booked or charged.
+    """
     LeaveWaitingList: _aio.UnaryUnaryMultiCallable[_session_pb2.LeaveWaitingListRequest, _session_pb2.LeaveWaitingListResponse]  # type: ignore[assignment]
     """Takes a member off a waiting list. Leaving twice does nothing more."""
     ListWaitingList: _aio.UnaryUnaryMultiCallable[_session_pb2.ListWaitingListRequest, _session_pb2.ListWaitingListResponse]  # type: ignore[assignment]
-    """Lists who waits for a gym, longest waiting first, a page at a time (AIP-158)."""
+    """Lists who waits for a gym and a period that is not over, longest waiting first, a page at a time (AIP-158)."""
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Books, cancels and shows sessions."""
@@ -208,8 +218,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.SendSessionMailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.SendSessionMailResponse, _abc.Awaitable[_session_pb2.SendSessionMailResponse]]:
-        """Mails what there is to say about a session to the member who booked it, or to one guest, once for each of them and
-        template: what this service leaves to its outbox. Who has no address is not written to.
+        """Mails what there is to say about a session to the member who booked it, to one guest, or to one who waits for its
+        slot, once for each of them and template: what this service leaves to its outbox. Who has no address is not written
+        to, and who waits no more, or for what has begun meanwhile, neither.
         """
 
     @_abc_1.abstractmethod
@@ -218,7 +229,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.OnUserLeftRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.OnUserLeftResponse, _abc.Awaitable[_session_pb2.OnUserLeftResponse]]:
-        """Cancels the sessions to come of a member who has left, and gives their prices back."""
+        """Cancels the sessions to come of a member who has left, gives their prices back, and takes the member off every
+        waiting list.
+        """
 
     @_abc_1.abstractmethod
     def WatchAvailability(
@@ -280,7 +293,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.JoinWaitingListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.JoinWaitingListResponse, _abc.Awaitable[_session_pb2.JoinWaitingListResponse]]:
-        """Puts a member on the list of those who are mailed when a booked period becomes free. Nothing is booked or charged."""
+        """Puts a member on the list of those who are mailed when a booked period becomes free: all of them, each time, until
+        they leave the list or the period has begun. Nothing is booked or charged.
+        """
 
     @_abc_1.abstractmethod
     def LeaveWaitingList(
@@ -296,6 +311,6 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.ListWaitingListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.ListWaitingListResponse, _abc.Awaitable[_session_pb2.ListWaitingListResponse]]:
-        """Lists who waits for a gym, longest waiting first, a page at a time (AIP-158)."""
+        """Lists who waits for a gym and a period that is not over, longest waiting first, a page at a time (AIP-158)."""
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,80 @@
+"""The session service's RPCs about waiting lists: convert, call, convert."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from contracts.errors import WaitingListEntryNotFound
+from mesh.idempotency import once
+from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token, unknown_page_token
+from services.session.messages import entry_message, page_token_after_entry, period_of, wish_of
+from solo60.session.v1.session_pb2 import JoinWaitingListResponse, LeaveWaitingListResponse, ListWaitingListResponse
+from solo60.session.v1.session_pb2_grpc import SessionServiceServicer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from grpc.aio import ServicerContext
+
+    from services.session.directory import Directory
+    from services.session.domain import WaitingListEntry
+    from services.session.stores import Stores
+    from solo60.session.v1.session_pb2 import JoinWaitingListRequest, LeaveWaitingListRequest, ListWaitingListRequest
+
+
+class WaitingListServicer(SessionServiceServicer):
+    """Answers for waiting lists; `_now` is the current time in UTC."""
+
+    _stores: Stores
+    _directory: Directory
+    _now: Callable[[], datetime]
+
+    async def JoinWaitingList(
+        self, request: JoinWaitingListRequest, context: ServicerContext[JoinWaitingListRequest, JoinWaitingListResponse]
+    ) -> JoinWaitingListResponse:
+        wish, now = wish_of(request), self._now()
+        wish.period.refuse_past(now)
+        await asyncio.gather(
+            self._directory.require_active_user(wish.user_id), self._directory.require_gym(wish.gym_id)
+        )
+        waiting_list = self._stores.waiting_list
+        async with waiting_list.transaction() as transaction:
+
+            async def respond() -> JoinWaitingListResponse:
+                return JoinWaitingListResponse(entry=entry_message(await waiting_list.join(transaction, wish, now)))
+
+            return await once(transaction, request, respond, JoinWaitingListResponse)
+
+    async def LeaveWaitingList(
+        self,
+        request: LeaveWaitingListRequest,
+        context: ServicerContext[LeaveWaitingListRequest, LeaveWaitingListResponse],
+    ) -> LeaveWaitingListResponse:
+        await self._stores.waiting_list.leave(UUID(request.entry_id), self._now())
+        return LeaveWaitingListResponse()
+
+    async def ListWaitingList(
+        self, request: ListWaitingListRequest, context: ServicerContext[ListWaitingListRequest, ListWaitingListResponse]
+    ) -> ListWaitingListResponse:
+        page_size = request.page_size or DEFAULT_PAGE_SIZE
+        period = period_of(request.period) if request.HasField("period") else None
+        after = await self._last_entry_before(request)
+        found = await self._stores.waiting_list.list_of_gym(
+            UUID(request.gym_id), period, page_size + 1, now=self._now(), after=after
+        )
+        entries, next_page_token = cut_page(found, page_size, page_token_after_entry)
+        return ListWaitingListResponse(entries=map(entry_message, entries), next_page_token=next_page_token)
+
+    async def _last_entry_before(self, request: ListWaitingListRequest) -> WaitingListEntry | None:
+        if not request.page_token:
+            return None
+        try:
+            entry = await self._stores.waiting_list.find(id_of_page_token(request.page_token))
+        except WaitingListEntryNotFound:
+            raise unknown_page_token() from None
+        if entry.wish.gym_id != UUID(request.gym_id):
+            raise unknown_page_token()
+        return entry
