@@ -41,10 +41,8 @@ async def open_session(runtime: Runtime) -> AsyncIterator[SessionServicer]:
     directory = Directory(users, gyms)
     booking_desk = BookingDesk(stores.sessions, directory, gyms, payments, runtime.now)
     relations = Relations(users, gyms, payments)
-    async with reconciling(stores.sessions, runtime.now), _availability(runtime) as availability:
-        yield SessionServicer(  # type: ignore[abstract]  # the contract_only methods are answered by the chain
-            stores, booking_desk, directory, mailer, relations, availability, runtime.now
-        )
+    async with reconciling(stores, runtime.now), _availability(runtime) as availability:
+        yield SessionServicer(stores, booking_desk, directory, mailer, relations, availability, runtime.now)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from contracts.errors import PeriodPast, SessionNotCancellable, SessionTakesNoGuests
+from contracts.errors import PeriodPast, SessionNotCancellable, SessionNotPendingApproval, SessionTakesNoGuests
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,6 +40,9 @@ class Mail(StrEnum):
 
     BOOKED = "SESSION_BOOKED"
     NOISE_WARNING = "NOISE_WARNING"
+    APPROVAL_REQUESTED = "APPROVAL_REQUESTED"
+    APPROVED = "SESSION_APPROVED"
+    REJECTED = "SESSION_REJECTED"
     CANCELLED = "SESSION_CANCELLED"
     GUEST_INVITED = "GUEST_INVITED"
     GUEST_CANCELLED = "GUEST_SESSION_CANCELLED"
@@ -102,6 +105,7 @@ class Session:
     create_time: datetime
     update_time: datetime
     correlation_id: str
+    refunded_in_credits: bool = False
 
     @property
     def status_when_paid(self) -> Status:
@@ -110,10 +114,31 @@ class Session:
 
     @property
     def mails_when_paid(self) -> tuple[Mail, ...]:
-        """What the member is told once it is paid: nothing yet where an admin has still to approve it."""
-        if self.quote.requires_approval:
-            return ()
-        return (Mail.BOOKED, Mail.NOISE_WARNING) if self.quote.noise_policy else (Mail.BOOKED,)
+        """What is said once it is paid: to the member, or to the admins where they have still to approve it."""
+        return (Mail.APPROVAL_REQUESTED,) if self.quote.requires_approval else self._promises(Mail.BOOKED)
+
+    @property
+    def mails_when_approved(self) -> tuple[Mail, ...]:
+        """What the member is told then."""
+        return self._promises(Mail.APPROVED)
+
+    def _promises(self, mail: Mail) -> tuple[Mail, ...]:
+        return (mail, Mail.NOISE_WARNING) if self.quote.noise_policy else (mail,)
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether an admin has confirmed it."""
+        return self.status is Status.CONFIRMED and self.quote.requires_approval
+
+    def refuse_approval(self, now: datetime) -> None:
+        """Raise SessionNotPendingApproval when it does not wait for approval, or has begun."""
+        if self.status is not Status.PENDING_APPROVAL or self.order.period.start <= now:
+            raise SessionNotPendingApproval
+
+    def refuse_rejection(self) -> None:
+        """Raise SessionNotPendingApproval when it does not wait for approval."""
+        if self.status is not Status.PENDING_APPROVAL:
+            raise SessionNotPendingApproval
 
     def refuse_cancellation(self, now: datetime) -> None:
         """Raise SessionNotCancellable when it has begun, or neither is nor waits to be confirmed."""
@@ -159,7 +184,7 @@ class WaitingListEntry:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One mail about a session: to a guest, to one who waits for its slot, or else to the member who booked it."""
+    """One mail about a session: to a guest, to one who waits for its slot, to the admins, or else to its member."""
 
     mail: Mail
     session: Session
@@ -178,6 +203,11 @@ class Letter:
     def member_id(self) -> UUID:
         """The member whom it speaks of."""
         return self.waiting.wish.user_id if self.waiting else self.session.order.user_id
+
+    @property
+    def is_to_admins(self) -> bool:
+        """Whether those read it who run Solo60."""
+        return self.mail is Mail.APPROVAL_REQUESTED
 
     def is_outdated(self, now: datetime) -> bool:
         """Whether there is nothing to say any more: who waited has left, or the slot is past."""

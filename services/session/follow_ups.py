@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
     from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
 
-REASON = "session cancelled"
+CANCELLED, REJECTED = "session cancelled", "session rejected"
 
 
 class FollowUps:
@@ -32,7 +32,7 @@ class FollowUps:
         self._sessions = sessions
 
     async def of_booking(self, connection: Connection, session: Session) -> None:
-        """Tell the world that a session is paid, and its member what there is to know."""
+        """Tell the world that a session is paid, and its member or the admins what there is to know."""
         await publish(connection, booked_event(session))
         for mail in session.mails_when_paid:
             await self._mail(connection, session.session_id, mail)
@@ -42,21 +42,27 @@ class FollowUps:
 
         Who began to wait for it while it was held is told; all others know that it was free before.
         """
-        await self._refund(connection, session)
+        await self._refund(connection, session, CANCELLED)
         await self._tell_waiting(connection, session, since=session.create_time)
 
-    async def of_cancellation(self, connection: Connection, session: Session, *, in_credits: bool) -> None:
-        """Give the price of a session back, the way it was paid or `in_credits`, and tell everybody."""
-        if in_credits:
-            request = CreditBackSessionRequest(session_id=str(session.session_id), reason=REASON)
+    async def of_approval(self, connection: Connection, session: Session) -> None:
+        """Tell the member of a session that it is confirmed."""
+        for mail in session.mails_when_approved:
+            await self._mail(connection, session.session_id, mail)
+
+    async def of_rejection(self, connection: Connection, session: Session) -> None:
+        """Give the price of a session back, the way it was paid, and tell everybody."""
+        await self._refund(connection, session, REJECTED)
+        await self._call_off(connection, session, Mail.REJECTED)
+
+    async def of_cancellation(self, connection: Connection, session: Session) -> None:
+        """Give the price of a session back, the way it was paid or in credits, and tell everybody."""
+        if session.refunded_in_credits:
+            request = CreditBackSessionRequest(session_id=str(session.session_id), reason=CANCELLED)
             await call_later(connection, self._payments.CreditBackSession, request)
         else:
-            await self._refund(connection, session)
-        await publish(connection, cancelled_event(session))
-        await self._mail(connection, session.session_id, Mail.CANCELLED)
-        for invitation_id in await invitations_to(connection, session.session_id):
-            await self._mail_guest(connection, session.session_id, invitation_id, Mail.GUEST_CANCELLED)
-        await self._tell_waiting(connection, session, since=None)
+            await self._refund(connection, session, CANCELLED)
+        await self._call_off(connection, session, Mail.CANCELLED)
 
     async def of_invitation(self, connection: Connection, guest: Guest) -> None:
         """Mail an invitation."""
@@ -66,8 +72,15 @@ class FollowUps:
         """Tell a guest that there is nothing to come to."""
         await self._mail_guest(connection, guest.session_id, guest.invitation_id, Mail.GUEST_CANCELLED)
 
-    async def _refund(self, connection: Connection, session: Session) -> None:
-        request = RefundSessionRequest(session_id=str(session.session_id), reason=REASON)
+    async def _call_off(self, connection: Connection, session: Session, mail: Mail) -> None:
+        await publish(connection, cancelled_event(session))
+        await self._mail(connection, session.session_id, mail)
+        for invitation_id in await invitations_to(connection, session.session_id):
+            await self._mail_guest(connection, session.session_id, invitation_id, Mail.GUEST_CANCELLED)
+        await self._tell_waiting(connection, session, since=None)
+
+    async def _refund(self, connection: Connection, session: Session, reason: str) -> None:
+        request = RefundSessionRequest(session_id=str(session.session_id), reason=reason)
         await call_later(connection, self._payments.RefundSession, request)
 
     async def _tell_waiting(self, connection: Connection, session: Session, *, since: datetime | None) -> None:

@@ -11,7 +11,12 @@ from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from mesh.wording import money_in_words, one_line, time_in_words
 from services.session.domain import Means
-from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
+from solo60.communication.v1.communication_pb2 import (
+    Audience,
+    Recipient,
+    SendEmailAsyncRequest,
+    SendSystemNotificationRequest,
+)
 from solo60.gym.v1.gym_pb2 import GetGymRequest
 from solo60.user.v1.user_pb2 import GetUserRequest
 
@@ -29,7 +34,7 @@ _log = structlog.stdlib.get_logger("solo60.session.mails")
 
 
 class Mailer:
-    """Writes to members, their guests and those who wait, through the communication service."""
+    """Writes to members, guests, admins and those who wait, through the communication service."""
 
     def __init__(
         self, users: UserServiceAsyncStub, gyms: GymServiceAsyncStub, communication: CommunicationServiceAsyncStub
@@ -46,28 +51,26 @@ class Mailer:
         facts = {"mail": letter.mail, "session_id": str(letter.session.session_id)}
         try:
             user, gym = await asyncio.gather(self._user(letter.member_id), self._gym(letter.session.order.gym_id))
-        except UserNotFound:
-            user, gym = None, None
-        if user is None or gym is None or not (letter.guest or user).email:
-            _log.warning("nobody to write to", **facts)
-            return
-        try:
             await self._hand_over(letter, user, gym)
+        except (UserNotFound, InvalidRequest):
+            # Nobody, or an address that no mail can go to: no repetition mends that.
+            _log.exception("mail given up", **facts)
         except IdempotencyKeyReused:
             # Handed over before, in other words: the member has since changed the name, or the gym has.
             _log.info("mail is on its way already", **facts)
-        except InvalidRequest:
-            # The address is one that no mail can go to: no repetition mends that.
-            _log.exception("mail given up", **facts)
 
     async def _hand_over(self, letter: Letter, user: User, gym: Gym) -> None:
+        variables, metadata = variables_of(letter, user, gym), ((IDEMPOTENCY_KEY, letter.key),)
+        if letter.is_to_admins:
+            notification = SendSystemNotificationRequest(
+                audience=Audience.AUDIENCE_ADMINS, template_key=letter.mail, variables=variables
+            )
+            await self._communication.SendSystemNotification(notification, metadata=metadata)
+            return
         email, name = (letter.guest.email, letter.guest.name) if letter.guest else (user.email, user.display_name)
-        request = SendEmailAsyncRequest(
-            recipient=Recipient(email=email, display_name=one_line(name)),
-            template_key=letter.mail,
-            variables=variables_of(letter, user, gym),
-        )
-        await self._communication.SendEmailAsync(request, metadata=((IDEMPOTENCY_KEY, letter.key),))
+        recipient = Recipient(email=email, display_name=one_line(name))
+        request = SendEmailAsyncRequest(recipient=recipient, template_key=letter.mail, variables=variables)
+        await self._communication.SendEmailAsync(request, metadata=metadata)
 
     async def _user(self, user_id: UUID) -> User:
         response = await self._users.GetUser(GetUserRequest(user_id=str(user_id)))
@@ -81,26 +84,35 @@ class Mailer:
 def variables_of(letter: Letter, user: User, gym: Gym) -> dict[str, str]:
     """Return what the templates of all mails about a session are filled with.
 
-    A member reads times by the clock of the member's own zone; a guest, of whom no zone is known, by that of the gym.
+    A member reads times by the clock of the member's own zone; guests and admins, by that of the gym.
     """
     session = letter.session
-    zone = (gym.time_zone if letter.guest else user.time_zone) or "UTC"
-    price = price_in_words(session)
+    zone = (gym.time_zone if letter.guest or letter.is_to_admins else user.time_zone) or "UTC"
     return {
+        "session_id": str(session.session_id),
         "member_name": user.display_name,
         "guest_name": letter.guest.name if letter.guest else "",
         "gym_name": gym.name,
         "start_time": time_in_words(session.order.period.start, zone),
         "end_time": time_in_words(session.order.period.end, zone),
-        "price": price,
-        "refund": price,
+        "price": price_in_words(session),
+        "refund": refund_in_words(session),
+        "reason": session.cancel_reason,
         "noise_policy": session.quote.noise_policy,
     }
 
 
 def price_in_words(session: Session) -> str:
     """Return what a session was paid with: "12.50 GBP" or "3 credits"."""
-    quote = session.quote
     if session.order.means is Means.CREDITS:
-        return f"{quote.credits} credit{'' if quote.credits == 1 else 's'}"
-    return money_in_words(quote.currency, quote.minor_units)
+        return _credits_in_words(session.quote.credits)
+    return money_in_words(session.quote.currency, session.quote.minor_units)
+
+
+def refund_in_words(session: Session) -> str:
+    """Return what is given back for a session that is called off."""
+    return _credits_in_words(session.quote.credits) if session.refunded_in_credits else price_in_words(session)
+
+
+def _credits_in_words(count: int) -> str:
+    return f"{count} credit{'' if count == 1 else 's'}"

@@ -144,7 +144,7 @@ def booked_event(session: domain.Session) -> SessionBooked:
 
 
 def cancelled_event(session: domain.Session) -> SessionCancelled:
-    """Return what the world is told of a session that is cancelled."""
+    """Return what the world is told of a session that is cancelled or turned down."""
     order = session.order
     return SessionCancelled(
         session_id=str(session.session_id),

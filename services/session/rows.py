@@ -26,6 +26,13 @@ def booking_of(row: asyncpg.Record) -> Booking:
     return Booking(session_of(row), row["booking_response"])
 
 
+def known(row: asyncpg.Record | None) -> asyncpg.Record:
+    """Return the row of a session that this transaction has locked: sessions are never deleted."""
+    if row is None:
+        raise LookupError("a locked session is gone")
+    return row
+
+
 def session_of(row: asyncpg.Record) -> Session:
     """Return the session in a row."""
     return Session(
@@ -43,6 +50,7 @@ def session_of(row: asyncpg.Record) -> Session:
         create_time=row["create_time"],
         update_time=row["update_time"],
         correlation_id=row["correlation_id"],
+        refunded_in_credits=row["refunded_in_credits"],
     )
 
 

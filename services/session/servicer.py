@@ -21,11 +21,13 @@ from services.session.messages import (
 )
 from services.session.waiting_list_servicer import WaitingListServicer
 from solo60.session.v1.session_pb2 import (
+    ApproveSessionResponse,
     CancelSessionResponse,
     CheckConflictsResponse,
     ListUserSessionsResponse,
     OnUserLeftResponse,
     RefundMeans,
+    RejectSessionResponse,
     SendSessionMailResponse,
     WatchAvailabilityResponse,
 )
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from services.session.relations import Relations
     from services.session.stores import Stores
     from solo60.session.v1.session_pb2 import (
+        ApproveSessionRequest,
         BookSessionRequest,
         BookSessionResponse,
         CancelSessionRequest,
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
         GetSessionResponse,
         ListUserSessionsRequest,
         OnUserLeftRequest,
+        RejectSessionRequest,
         SendSessionMailRequest,
         WatchAvailabilityRequest,
     )
@@ -111,13 +115,25 @@ class SessionServicer(GuestServicer, WaitingListServicer):
     async def CancelSession(
         self, request: CancelSessionRequest, context: ServicerContext[CancelSessionRequest, CancelSessionResponse]
     ) -> CancelSessionResponse:
-        session = await self._stores.sessions.cancel(
+        session = await self._stores.decisions.cancel(
             UUID(request.session_id),
             request.reason,
             now=self._now(),
             in_credits=request.refund_in == RefundMeans.REFUND_MEANS_CREDITS,
         )
         return CancelSessionResponse(session=session_message(session))
+
+    async def ApproveSession(
+        self, request: ApproveSessionRequest, context: ServicerContext[ApproveSessionRequest, ApproveSessionResponse]
+    ) -> ApproveSessionResponse:
+        session = await self._stores.decisions.approve(UUID(request.session_id), now=self._now())
+        return ApproveSessionResponse(session=session_message(session))
+
+    async def RejectSession(
+        self, request: RejectSessionRequest, context: ServicerContext[RejectSessionRequest, RejectSessionResponse]
+    ) -> RejectSessionResponse:
+        session = await self._stores.decisions.reject(UUID(request.session_id), request.reason, now=self._now())
+        return RejectSessionResponse(session=session_message(session))
 
     async def SendSessionMail(
         self, request: SendSessionMailRequest, context: ServicerContext[SendSessionMailRequest, SendSessionMailResponse]
@@ -134,7 +150,7 @@ class SessionServicer(GuestServicer, WaitingListServicer):
         self, request: OnUserLeftRequest, context: ServicerContext[OnUserLeftRequest, OnUserLeftResponse]
     ) -> OnUserLeftResponse:
         user_id, now = UUID(request.event.user_id), self._now()
-        await self._stores.sessions.cancel_coming_of(user_id, "member left", now=now)
+        await self._stores.decisions.cancel_coming_of(user_id, "member left", now=now)
         await self._stores.waiting_list.leave_all(user_id, now)
         return OnUserLeftResponse()
 

@@ -1,4 +1,4 @@
-"""Sessions in PostgreSQL: a slot is held by one session at a time, and what is left to be done survives every crash."""
+"""Sessions in PostgreSQL: a slot is held by one session at a time, until it is paid for or its time is over."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from contracts.errors import IdempotencyKeyReused, SessionNotFound, SlotTaken, Unavailable
+from contracts.errors import IdempotencyKeyReused, SlotTaken, Unavailable
 from mesh.database import DatabaseTooSlow
 from services.session.domain import Status
-from services.session.rows import booking_of, period_of, range_of, session_of
+from services.session.rows import booking_of, known, period_of, range_of, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,20 +65,6 @@ _RELEASE_EXPIRED = """
         select session_id from sessions where status = 'pending_payment' and expire_time <= $1 for update skip locked
     )
     returning *
-"""
-_COMPLETE_PAST = """
-    update sessions set status = 'completed', update_time = upper(period)
-    where session_id in (
-        select session_id from sessions where status = 'confirmed' and upper(period) <= $1 for update skip locked
-    )
-"""
-_CANCEL = """
-    update sessions set status = 'cancelled', cancel_reason = $2, update_time = $3 where session_id = $1 returning *
-"""
-_LOCK_COMING_OF_USER = """
-    select * from sessions
-    where user_id = $1 and status in ('pending_approval', 'confirmed') and lower(period) > $2
-    order by session_id for update
 """
 
 
@@ -145,15 +131,15 @@ class SessionStore:
         Return None when the slot was released meanwhile; a session that is confirmed already is returned as it is.
         """
         async with self._database.transaction() as connection:
-            booking = booking_of(_known(await connection.fetchrow(_LOCK, session_id)))
+            booking = booking_of(known(await connection.fetchrow(_LOCK, session_id)))
             held = booking.session
             if held.status is not Status.PENDING_PAYMENT:
                 return booking if booking.response else None
             row = await connection.fetchrow(_CONFIRM, session_id, held.status_when_paid, now)
-            session = session_of(_known(row))
+            session = session_of(known(row))
             await self._follow_ups.of_booking(connection, session)
             response = respond(session)
-            return booking_of(_known(await connection.fetchrow(_KEEP_RESPONSE, session_id, response)))
+            return booking_of(known(await connection.fetchrow(_KEEP_RESPONSE, session_id, response)))
 
     async def release(self, session_id: UUID, *, now: datetime) -> bool:
         """Release a slot that is held; return False when it is not held any more."""
@@ -168,39 +154,6 @@ class SessionStore:
         async with self._database.transaction() as connection:
             for row in await connection.fetch(_RELEASE_EXPIRED, now):
                 await self._follow_ups.of_release(connection, session_of(row))
-
-    async def complete_past(self, now: datetime) -> None:
-        """Complete the confirmed sessions whose period is over."""
-        async with self._database.transaction() as connection:
-            await connection.execute(_COMPLETE_PAST, now)
-
-    async def cancel_coming_of(self, user_id: UUID, reason: str, *, now: datetime) -> None:
-        """Cancel every session of a user that has not begun."""
-        async with self._database.transaction() as connection:
-            for row in await connection.fetch(_LOCK_COMING_OF_USER, user_id, now):
-                await self._cancel(connection, row["session_id"], reason, now, in_credits=False)
-
-    async def cancel(self, session_id: UUID, reason: str, *, now: datetime, in_credits: bool) -> Session:
-        """Cancel a session; one that is cancelled already is returned as it is.
-
-        Raises SessionNotFound or SessionNotCancellable.
-        """
-        async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_LOCK, session_id)
-            if row is None:
-                raise SessionNotFound
-            session = session_of(row)
-            if session.status is Status.CANCELLED:
-                return session
-            session.refuse_cancellation(now)
-            return await self._cancel(connection, session_id, reason, now, in_credits=in_credits)
-
-    async def _cancel(
-        self, connection: Connection, session_id: UUID, reason: str, now: datetime, *, in_credits: bool
-    ) -> Session:
-        session = session_of(_known(await connection.fetchrow(_CANCEL, session_id, reason, now)))
-        await self._follow_ups.of_cancellation(connection, session, in_credits=in_credits)
-        return session
 
 
 async def _insert(
@@ -225,10 +178,3 @@ async def _find_booking(connection: Connection, call: BookingCall) -> Booking | 
     if row["request_sha256"] != call.request_sha256:
         raise IdempotencyKeyReused
     return booking_of(row)
-
-
-def _known(row: asyncpg.Record | None) -> asyncpg.Record:
-    """Return the row of a session that this transaction has locked: sessions are never deleted."""
-    if row is None:
-        raise LookupError("a locked session is gone")
-    return row

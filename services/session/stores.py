@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from services.session.decisions import Decisions
 from services.session.guest_store import GuestStore
 from services.session.store import SessionStore
 from services.session.waiting_list_store import WaitingListStore
@@ -19,10 +20,16 @@ class Stores:
     """Sessions, and what belongs to them."""
 
     sessions: SessionStore
+    decisions: Decisions
     guests: GuestStore
     waiting_list: WaitingListStore
 
     @classmethod
     def on(cls, database: Database, follow_ups: FollowUps) -> Self:
         """Make the stores of a database; what follows from a change is written with it by `follow_ups`."""
-        return cls(SessionStore(database, follow_ups), GuestStore(database, follow_ups), WaitingListStore(database))
+        return cls(
+            SessionStore(database, follow_ups),
+            Decisions(database, follow_ups),
+            GuestStore(database, follow_ups),
+            WaitingListStore(database),
+        )

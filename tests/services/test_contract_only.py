@@ -8,9 +8,7 @@ from contracts.errors import Unimplemented
 from contracts.method import methods_of
 from mesh.health_probe import SERVING, probe_of
 from services.auth import app as auth
-from services.session import app as session
 from solo60.auth.v1.auth_pb2_grpc import AuthServiceStub
-from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 
 if TYPE_CHECKING:
     from mesh.service import Service
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
 CONTRACT_ONLY = [
     (auth.SERVICE, AuthServiceStub),
-    (session.SERVICE, SessionServiceStub),
 ]
 
 

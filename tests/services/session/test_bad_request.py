@@ -13,6 +13,7 @@ from solo60.payment.v1.payment_pb2 import CardMethod, PaymentMethod
 from solo60.session.v1.session_pb2 import (
     SESSION_RELATION_GYM,
     SESSION_RELATION_UNSPECIFIED,
+    ApproveSessionRequest,
     BookSessionRequest,
     CancelInvitationRequest,
     CancelSessionRequest,
@@ -24,6 +25,7 @@ from solo60.session.v1.session_pb2 import (
     ListGuestsRequest,
     ListUserSessionsRequest,
     ListWaitingListRequest,
+    RejectSessionRequest,
     SendSessionMailRequest,
     WatchAvailabilityRequest,
 )
@@ -87,6 +89,8 @@ def booking(**changes: object) -> BookSessionRequest:
         ("CancelSession", "session_id", CancelSessionRequest(session_id="1")),
         ("CancelSession", "reason", CancelSessionRequest(session_id=SOME_ID, reason="x" * 501)),
         ("CancelSession", "reason", CancelSessionRequest(session_id=SOME_ID, reason="flu\x00")),
+        ("ApproveSession", "session_id", ApproveSessionRequest(session_id="1")),
+        ("RejectSession", "reason", RejectSessionRequest(session_id=SOME_ID)),
         ("InviteGuest", "session_id", InviteGuestRequest(email="grace@guests.example", name="Grace")),
         ("InviteGuest", "email", InviteGuestRequest(session_id=SOME_ID, email="grace", name="Grace")),
         ("InviteGuest", "name", InviteGuestRequest(session_id=SOME_ID, email="grace@guests.example")),

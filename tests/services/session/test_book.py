@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from email.utils import parseaddr
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -89,15 +90,19 @@ async def test_a_gym_with_a_noise_policy_warns_by_a_second_mail(town: Town) -> N
 
 
 async def test_a_gym_that_asks_for_approval_gets_a_paid_session_that_waits(town: Town) -> None:
-    """J3: the slot is held and paid, and nothing is promised to the member yet."""
-    member, gym = await town.a_member(), await town.a_gym(requires_approval=True, noise_policy="Quiet, please")
+    """J3: the slot is held and paid; the admins are asked, and nothing is promised to the member yet."""
+    member = await town.a_member(display_name="Ada Byron")
+    gym = await town.a_gym(requires_approval=True, noise_policy="Quiet, please", time_zone="Asia/Kolkata")
 
     session = await town.booked(order(member, gym))
 
     assert session.status == SESSION_STATUS_PENDING_APPROVAL
     assert await town.payment_statuses(session.session_id) == ["CAPTURED"]
     assert await town.busy(gym) == [period()]
-    assert await town.mails(0) == []
+    (mail,) = await town.mails(1)
+    assert mail.recipient == parseaddr(town.mesh.settings.admins_email)[1]
+    assert mail.subject.strip().startswith("To be approved: ")
+    assert all(words in mail.body for words in ("Ada Byron", "23:30 (Asia/Kolkata)", session.session_id))
 
 
 async def test_a_declined_card_leaves_no_booking_and_no_charge(town: Town) -> None:

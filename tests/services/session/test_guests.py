@@ -199,7 +199,7 @@ async def test_who_is_invited_as_the_session_is_cancelled_is_refused_or_told(
     for _ in range(25):
         session = await paid(stores.sessions)
         _, answer = await asyncio.gather(
-            stores.sessions.cancel(session.session_id, "", now=NOW, in_credits=False),
+            stores.decisions.cancel(session.session_id, "", now=NOW, in_credits=False),
             invited(stores, session.session_id),
             return_exceptions=True,
         )

@@ -9,7 +9,7 @@ import pytest
 
 from solo60.payment.v1.payment_pb2 import RefundSessionRequest
 from tests.services.session.made import MINUTE, NOW, REFUND, held, left_to_do, letters
-from tests.services.session.stores import store_on
+from tests.services.session.stores import store_on, stores_on
 
 if TYPE_CHECKING:
     from mesh.database import Database
@@ -48,7 +48,7 @@ async def test_what_follows_is_written_with_the_change(store: SessionStore, data
     assert await mails(database) == ["SESSION_BOOKED", "NOISE_WARNING"]
     assert await refunds(database) == []
 
-    await store.cancel(session.session_id, "", now=NOW, in_credits=False)
+    await stores_on(database).decisions.cancel(session.session_id, "", now=NOW, in_credits=False)
     assert await mails(database) == ["SESSION_BOOKED", "NOISE_WARNING", "SESSION_CANCELLED"]
     assert await refunds(database) == [session.session_id]
 

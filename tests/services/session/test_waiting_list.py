@@ -71,7 +71,7 @@ async def told(database: Database) -> list[UUID]:
 
 async def cancel(stores: Stores, session: Session) -> None:
     """Cancel a session."""
-    await stores.sessions.cancel(session.session_id, "", now=NOW, in_credits=False)
+    await stores.decisions.cancel(session.session_id, "", now=NOW, in_credits=False)
 
 
 def wish(user_id: str, gym_id: str, start: datetime = TOMORROW) -> JoinWaitingListRequest:

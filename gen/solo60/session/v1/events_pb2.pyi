@@ -55,7 +55,7 @@ Global___SessionBooked: _TypeAlias = SessionBooked  # noqa: Y015
 
 @_typing.final
 class SessionCancelled(_message.Message):
-    """A session is cancelled, and its slot is free."""
+    """A session is cancelled or turned down, and its slot is free."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

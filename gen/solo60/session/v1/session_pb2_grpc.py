@@ -164,9 +164,9 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendSessionMail(self, request, context):
-        """Mails what there is to say about a session to the member who booked it, to one guest, or to one who waits for its
-        slot, once for each of them and template: what this service leaves to its outbox. Who has no address is not written
-        to, and who waits no more, or for what has begun meanwhile, neither.
+        """Mails what there is to say about a session to the member who booked it, to the admins, to one guest, or to one who
+        waits for its slot, once for each of them and template: what this service leaves to its outbox. Nobody is written
+        to who has no address, waits no more, or waits for what has begun meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,15 +189,16 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApproveSession(self, request, context):
-        """Confirms a session that waits for approval, and mails the member. Approving twice does nothing more.
+        """Confirms a session that waits for approval and has not begun, and mails the member. Approving twice does nothing
+        more. Admins are mailed when a session begins to wait; one that nobody has approved when it begins is rejected.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RejectSession(self, request, context):
-        """Turns down a session that waits for approval, gives the price back, frees the slot and mails the member the reason.
-        Rejecting twice does nothing more, and the first reason stands.
+        """Turns down a session that waits for approval and frees the slot. The price is given back, and the member is mailed
+        the reason, as soon as that is possible. Rejecting twice does nothing more, and the first reason stands.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,9 +59,9 @@ class SessionServiceStub:
     nothing more and answers with it.
     """
     SendSessionMail: _grpc.UnaryUnaryMultiCallable[_session_pb2.SendSessionMailRequest, _session_pb2.SendSessionMailResponse]
-    """Mails what there is to say about a session to the member who booked it, to one guest, or to one who waits for its
-    slot, once for each of them and template: what this service leaves to its outbox. Who has no address is not written
-    to, and who waits no more, or for what has begun meanwhile, neither.
+    """Mails what there is to say about a session to the member who booked it, to the admins, to one guest, or to one who
+    waits for its slot, once for each of them and template: what this service leaves to its outbox. Nobody is written
+    to who has no address, waits no more, or waits for what has begun meanwhile.
     """
     OnUserLeft: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnUserLeftRequest, _session_pb2.OnUserLeftResponse]
     """Cancels the sessions to come of a member who has left, gives their prices back, and takes the member off every
@@ -72,10 +72,12 @@ class SessionServiceStub:
     it again. Gyms are not looked up: an unknown one has nothing booked.
     """
     ApproveSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.ApproveSessionRequest, _session_pb2.ApproveSessionResponse]
-    """Confirms a session that waits for approval, and mails the member. Approving twice does nothing more."""
+    """Confirms a session that waits for approval and has not begun, and mails the member. Approving twice does nothing
+    more. Admins are mailed when a session begins to wait; one that nobody has approved when it begins is rejected.
+    """
     RejectSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.RejectSessionRequest, _session_pb2.RejectSessionResponse]
-    """Turns down a session that waits for approval, gives the price back, frees the slot and mails the member the reason.
-    Rejecting twice does nothing more, and the first reason stands.
+    """Turns down a session that waits for approval and frees the slot. The price is given back, and the member is mailed
+    the reason, as soon as that is possible. Rejecting twice does nothing more, and the first reason stands.
     """
     InviteGuest: _grpc.UnaryUnaryMultiCallable[_session_pb2.InviteGuestRequest, _session_pb2.InviteGuestResponse]
     """Invites a guest to a session that is paid and not over, and mails the invitation. Should the session be called off,
@@ -122,9 +124,9 @@ class SessionServiceAsyncStub(SessionServiceStub):
     nothing more and answers with it.
     """
     SendSessionMail: _aio.UnaryUnaryMultiCallable[_session_pb2.SendSessionMailRequest, _session_pb2.SendSessionMailResponse]  # type: ignore[assignment]
-    """Mails what there is to say about a session to the member who booked it, to one guest, or to one who waits for its
-    slot, once for each of them and template: what this service leaves to its outbox. Who has no address is not written
-    to, and who waits no more, or for what has begun meanwhile, neither.
+    """Mails what there is to say about a session to the member who booked it, to the admins, to one guest, or to one who
+    waits for its slot, once for each of them and template: what this service leaves to its outbox. Nobody is written
+    to who has no address, waits no more, or waits for what has begun meanwhile.
     """
     OnUserLeft: _aio.UnaryUnaryMultiCallable[_session_pb2.OnUserLeftRequest, _session_pb2.OnUserLeftResponse]  # type: ignore[assignment]
     """Cancels the sessions to come of a member who has left, gives their prices back, and takes the member off every
@@ -135,10 +137,12 @@ class SessionServiceAsyncStub(SessionServiceStub):
     it again. Gyms are not looked up: an unknown one has nothing booked.
     """
     ApproveSession: _aio.UnaryUnaryMultiCallable[_session_pb2.ApproveSessionRequest, _session_pb2.ApproveSessionResponse]  # type: ignore[assignment]
-    """Confirms a session that waits for approval, and mails the member. Approving twice does nothing more."""
+    """Confirms a session that waits for approval and has not begun, and mails the member. Approving twice does nothing
+    more. Admins are mailed when a session begins to wait; one that nobody has approved when it begins is rejected.
+    """
     RejectSession: _aio.UnaryUnaryMultiCallable[_session_pb2.RejectSessionRequest, _session_pb2.RejectSessionResponse]  # type: ignore[assignment]
-    """Turns down a session that waits for approval, gives the price back, frees the slot and mails the member the reason.
-    Rejecting twice does nothing more, and the first reason stands.
+    """Turns down a session that waits for approval and frees the slot. The price is given back, and the member is mailed
+    the reason, as soon as that is possible. Rejecting twice does nothing more, and the first reason stands.
     """
     InviteGuest: _aio.UnaryUnaryMultiCallable[_session_pb2.InviteGuestRequest, _session_pb2.InviteGuestResponse]  # type: ignore[assignment]
     """Invites a guest to a session that is paid and not over, and mails the invitation. Should the session be called off,
@@ -218,9 +222,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.SendSessionMailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.SendSessionMailResponse, _abc.Awaitable[_session_pb2.SendSessionMailResponse]]:
-        """Mails what there is to say about a session to the member who booked it, to one guest, or to one who waits for its
-        slot, once for each of them and template: what this service leaves to its outbox. Who has no address is not written
-        to, and who waits no more, or for what has begun meanwhile, neither.
+        """Mails what there is to say about a session to the member who booked it, to the admins, to one guest, or to one who
+        waits for its slot, once for each of them and template: what this service leaves to its outbox. Nobody is written
+        to who has no address, waits no more, or waits for what has begun meanwhile.
         """
 
     @_abc_1.abstractmethod
@@ -249,7 +253,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.ApproveSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.ApproveSessionResponse, _abc.Awaitable[_session_pb2.ApproveSessionResponse]]:
-        """Confirms a session that waits for approval, and mails the member. Approving twice does nothing more."""
+        """Confirms a session that waits for approval and has not begun, and mails the member. Approving twice does nothing
+        more. Admins are mailed when a session begins to wait; one that nobody has approved when it begins is rejected.
+        """
 
     @_abc_1.abstractmethod
     def RejectSession(
@@ -257,8 +263,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.RejectSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.RejectSessionResponse, _abc.Awaitable[_session_pb2.RejectSessionResponse]]:
-        """Turns down a session that waits for approval, gives the price back, frees the slot and mails the member the reason.
-        Rejecting twice does nothing more, and the first reason stands.
+        """Turns down a session that waits for approval and frees the slot. The price is given back, and the member is mailed
+        the reason, as soon as that is possible. Rejecting twice does nothing more, and the first reason stands.
         """
 
     @_abc_1.abstractmethod
