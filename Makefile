@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-native test-fast check attack proofs soak gen gen-check breaking fmt lint lock bench bench-outbox bench-quick bench-startup reset
+.PHONY: help setup run test test-native test-fast check attack proofs soak chaos gen gen-check breaking fmt lint lock bench bench-outbox bench-quick bench-startup reset
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ proofs: setup ## crowds, kills and races at full length: keys, ledger, outbox, o
 
 soak: setup ## call servers of both engines for SOAK_MINUTES (default: 2): memory, files and tasks stay flat
 	@SOAK_MINUTES=$(or $(SOAK_MINUTES),2) pytest -s -n0 -m soak tests/soak
+
+chaos: setup ## kill, freeze and cut off services under 500 bookings for each of CHAOS_SEEDS (default: 1-10); takes 40 minutes
+	@pytest -s -n0 -m soak tests/chaos
 
 check: setup lint gen-check breaking test test-native ## everything that must hold before a change lands
 

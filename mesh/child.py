@@ -1,4 +1,4 @@
-"""A child: one service in a process of its own that never outlives this one, with its output in a log file."""
+"""A child: a program in a process of its own that never outlives this one, with its output in a log file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 # A log that has grown to this size starts anew with the next process; one older file is kept.
@@ -18,9 +18,12 @@ POLL_INTERVAL_S = 0.02
 
 
 class Child:
-    """The process of one service, from its start on: it loads its code at once, and serves when told to begin."""
+    """The process of one service, from its start on: it loads its code at once, and serves when told to begin.
 
-    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
+    `program` is a module and its arguments, where it is not the service itself that is to run.
+    """
+
+    def __init__(self, name: str, environment: Mapping[str, str], log: Path, program: Sequence[str] = ()) -> None:
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +32,7 @@ class Child:
         with log.open("ab") as output:
             self._log_begins_at = output.tell()
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
-                [sys.executable, "-m", f"services.{name}"],
+                [sys.executable, "-m", *(program or [f"services.{name}"])],
                 env=dict(environment),
                 stdin=subprocess.PIPE,  # brings the database; when it closes, because we are gone, the service stops
                 stdout=output,

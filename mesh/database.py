@@ -36,9 +36,11 @@ _UNAVAILABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    # What asyncpg says of a connection to which the server has said farewell, until it is closed as well.
+    asyncpg.InternalClientError,
 )
 # All that can go wrong with a connection.
-_TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _TOO_SLOW = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
 _CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _LIMIT_STATEMENTS = "select set_config('statement_timeout', $1, $3), set_config('lock_timeout', $2, $3)"

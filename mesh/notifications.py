@@ -48,7 +48,7 @@ async def _listen_for_ever(url: str, channel: str, hear: Callable[[str], None], 
     while True:
         try:
             await _listen(url, channel, hear, missed)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             _log.warning("not listening", channel=channel, error=type(error).__name__)
         await asyncio.sleep(RECONNECT_PAUSE_S)
 

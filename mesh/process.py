@@ -28,7 +28,8 @@ from mesh.service import Runtime
 from mesh.telemetry import set_up_logging, set_up_tracing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from mesh.config import Settings
     from mesh.service import Service
@@ -42,14 +43,19 @@ _log = structlog.stdlib.get_logger("solo60.process")
 
 def main(service: Service) -> None:
     """Run `service` until SIGTERM or SIGINT; exit with 2 and one sentence when a setting is wrong."""
+    run(service.name, lambda settings: serving(service, settings, settings.listen_address_of(service.name)))
+
+
+def run(name: str, work: Callable[[Settings], AbstractAsyncContextManager[object]]) -> None:
+    """Be in the context of `work`, in the name of a service, until SIGTERM or SIGINT; exit as `main` does."""
     try:
         settings = load_settings()
-        set_up_logging(settings, service.name)
-        tracers = set_up_tracing(settings, service.name)
+        set_up_logging(settings, name)
+        tracers = set_up_tracing(settings, name)
         if settings.stop_with_parent:
             settings = settings.model_copy(update={"database_url": SecretStr(_database_url_from_parent())})
         with service_loop() as runner:
-            runner.run(_run_until_told_to_stop(service, settings))
+            runner.run(_run_until_told_to_stop(work(settings), stop_with_parent=settings.stop_with_parent))
             tracers.shutdown()
         # The loop has taken its handlers along; who says it once more now must not turn a clean end into a kill.
         for number in STOP_SIGNALS:
@@ -67,14 +73,14 @@ def _database_url_from_parent() -> str:
     return line
 
 
-async def _run_until_told_to_stop(service: Service, settings: Settings) -> None:
+async def _run_until_told_to_stop(work: AbstractAsyncContextManager[object], *, stop_with_parent: bool) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stopping.set)
-    if settings.stop_with_parent:
+    if stop_with_parent:
         loop.add_reader(sys.stdin, _stop_without_parent, stopping)
-    async with serving(service, settings, settings.listen_address_of(service.name)):
+    async with work:
         await stopping.wait()
         _log.info("stopping")
 
@@ -93,25 +99,44 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
     under way finish, stop background work, close channels and database.
     """
     async with AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(_runtime(settings))
+        await stack.enter_async_context(forgetting_old_keys(runtime.database))
+        servicer = await stack.enter_async_context(service.open(runtime))
+        outbox = await stack.enter_async_context(outbox_served(runtime))
+        breakers = runtime.channels.breakers
+        health = Health(service.descriptor.full_name, breakers.states, outbox.dead_letters if outbox else dict)
+        interceptors = server_interceptors(settings, accepted_keys(settings))
+        server = MeshServer(service, servicer, health, interceptors, settings.engine, outbox)
+        await server.start(address)
+        stack.push_async_callback(server.stop, settings.drain_grace_s)
+        stack.push_async_callback(_announce_stop, health, settings.drain_wait_s, runtime.stopping)
+        await stack.enter_async_context(health.following(lambda: runtime.database.is_reachable(HEALTH_TIMEOUT_S)))
+        _log.info("serving", address=address, pid=os.getpid())
+        yield server
+
+
+@asynccontextmanager
+async def relaying_alone(name: str, settings: Settings) -> AsyncIterator[None]:
+    """Relay the outbox of the service of this name for the time of the context, beside the relays in its processes.
+
+    Raises SettingsError where it has none.
+    """
+    async with _runtime(settings) as runtime, outbox_served(runtime) as outbox:
+        if outbox is None:
+            raise SettingsError(f"{name} has no outbox to relay.")
+        _log.info("relaying", pid=os.getpid())
+        yield
+
+
+@asynccontextmanager
+async def _runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    async with AsyncExitStack() as stack:
         await stack.enter_async_context(metrics_served(settings.metrics_address))
         channels = Channels(settings, own_key(settings))
         stack.push_async_callback(channels.close)
         database = await _open_database(settings)
         stack.push_async_callback(database.close)
-        await stack.enter_async_context(forgetting_old_keys(database))
-        stopping = asyncio.Event()
-        runtime = Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=stopping)
-        servicer = await stack.enter_async_context(service.open(runtime))
-        outbox = await stack.enter_async_context(outbox_served(runtime))
-        health = Health(service.descriptor.full_name, channels.breakers.states, outbox.dead_letters if outbox else dict)
-        interceptors = server_interceptors(settings, accepted_keys(settings))
-        server = MeshServer(service, servicer, health, interceptors, settings.engine, outbox)
-        await server.start(address)
-        stack.push_async_callback(server.stop, settings.drain_grace_s)
-        stack.push_async_callback(_announce_stop, health, settings.drain_wait_s, stopping)
-        await stack.enter_async_context(health.following(lambda: database.is_reachable(HEALTH_TIMEOUT_S)))
-        _log.info("serving", address=address, pid=os.getpid())
-        yield server
+        yield Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=asyncio.Event())
 
 
 async def _open_database(settings: Settings) -> Database:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,11 +13,15 @@ from mesh.config import LARGEST_PORT, SERVICE_NAMES, SettingsError, child_enviro
 from mesh.inbox import HOST as INBOX_HOST
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mesh.config import Settings
 
 SMTP_PORT = 25
 LOOPBACK = (INBOX_HOST, "localhost")
 OF_ONE_PROCESS = ("listen_address", "metrics_address", "service_api_key", "service_api_key_file")
+# Every service listens where it is found.
+NOWHERE_ELSE: Mapping[str, str] = MappingProxyType({})
 # A service's metrics are found at its own port plus this.
 METRICS_PORT_DISTANCE = 1_000
 # A mesh on one machine is for development, so it shows more than it would elsewhere, unless its owner says otherwise.
@@ -33,13 +38,20 @@ def refuse_settings_of_one_process(settings: Settings) -> None:
             raise SettingsError(f"{name.upper()}: unset it, each service of a mesh has its own.")
 
 
-def refuse_ports_in_use(settings: Settings) -> None:
+def settings_of_service(settings: Settings, name: str, listen_addresses: Mapping[str, str]) -> Settings:
+    """Return the settings of a mesh as one of its services has them: it may listen elsewhere than it is found."""
+    address = listen_addresses.get(name)
+    return settings if address is None else settings.model_copy(update={"listen_address": address})
+
+
+def refuse_ports_in_use(settings: Settings, listen_addresses: Mapping[str, str] = NOWHERE_ELSE) -> None:
     """Raise SettingsError naming the first service, or the inbox, whose address cannot be listened at.
 
     Without this, a foreign service that answers there could be taken for ours.
     """
     for name in SERVICE_NAMES:
-        host, _, port = settings.listen_address_of(name).rpartition(":")
+        own = settings_of_service(settings, name, listen_addresses)
+        host, _, port = own.listen_address_of(name).rpartition(":")
         _refuse_port_in_use(f"{name.upper()}_SERVICE_URL", host, int(port))
     mail_port = inbox_port(settings)
     if mail_port is not None:

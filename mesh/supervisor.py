@@ -20,14 +20,16 @@ from mesh.local_keys import OPERATOR, ensure_local_keys
 from mesh.migrations import MigrationError, migrate
 from mesh.postgres import EmbeddedPostgres
 from mesh.supervised_settings import (
+    NOWHERE_ELSE,
     environment_of_service,
     inbox_port,
     refuse_ports_in_use,
     refuse_settings_of_one_process,
+    settings_of_service,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from mesh.config import Settings
 
@@ -53,11 +55,18 @@ class Mesh:
 
     What it keeps lies in DATA_DIR: database, keyring, keys, logs, spans, mail. Without DATABASE_URL it runs its own
     PostgreSQL, and on the port of an SMTP_URL on loopback its own inbox. All of it ends with this process, however that
-    ends. `report` is told of each part ("gym", "postgresql", "inbox") what it does now.
+    ends. `report` is told of each part ("gym", "postgresql", "inbox") what it does now. `listen_addresses` are those of
+    services that listen elsewhere than their callers find them: behind a proxy, which is not ours to start.
     """
 
-    def __init__(self, settings: Settings, report: Report = _report_nothing) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        report: Report = _report_nothing,
+        listen_addresses: Mapping[str, str] = NOWHERE_ELSE,
+    ) -> None:
         self.settings = settings
+        self._listen_addresses = listen_addresses
         self.exit_codes: dict[str, int] = {}
         self._report = report
         self._parts = AsyncExitStack()
@@ -120,11 +129,15 @@ class Mesh:
         """Return the URL of a service's own database."""
         return database_url_of(self._server_url, name)
 
+    def environment_of(self, name: str) -> dict[str, str]:
+        """Return the environment in which a service's process runs, without its database."""
+        return environment_of_service(settings_of_service(self.settings, name, self._listen_addresses), name)
+
     async def _start(self) -> None:
         settings = self.settings
         refuse_settings_of_one_process(settings)
         lock = self._parts.enter_context(folder_locked(settings.data_dir))
-        refuse_ports_in_use(settings)
+        refuse_ports_in_use(settings, self._listen_addresses)
         ensure_local_keys(settings)
         postgres = EmbeddedPostgres(settings.postgres_folder)
         self._parts.push_async_callback(postgres.stop)
@@ -156,7 +169,7 @@ class Mesh:
 
     def _launch(self, name: str) -> Child:
         self._report(name, "loading")
-        environment = environment_of_service(self.settings, name)
+        environment = self.environment_of(name)
         self._shows_metrics[name] = bool(environment.get("METRICS_ADDRESS"))
         child = Child(name, environment, self.settings.log_path_of(name))
         self._children[name] = child
@@ -171,7 +184,8 @@ class Mesh:
     async def _until_serving(self, child: Child) -> None:
         give_up_at = time.monotonic() + START_PATIENCE_S
         key = self.settings.key_path_of(OPERATOR).read_text(encoding="utf-8").strip()
-        address, service = self.settings.url_of(child.name), SERVICES[child.name].full_name
+        own = settings_of_service(self.settings, child.name, self._listen_addresses)
+        address, service = own.listen_address_of(child.name), SERVICES[child.name].full_name
         async with probe_of(address, service, key=key) as probe:
             while (status := await probe()) != SERVING:
                 if child.exit_code is not None:

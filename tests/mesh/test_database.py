@@ -6,7 +6,7 @@ import asyncio
 import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import psutil
@@ -15,7 +15,9 @@ import pytest
 import mesh.database
 from mesh.database import Connection, Database, DatabaseTooSlow, DatabaseUnavailable
 from mesh.postgres import EmbeddedPostgres
-from tests.support.postgres import superuser_url_of
+from tests.support.link import Link
+from tests.support.ports import free_ports
+from tests.support.postgres import connection_to, superuser_url_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -136,6 +138,34 @@ async def test_a_connection_that_is_lost_on_its_way_back_takes_nothing_with_it(
     async with database.connection() as connection:
         assert connection.get_server_pid() != pid
     assert await value(database) == 1
+
+
+async def test_a_connection_that_is_about_to_be_closed_is_unavailable(empty_database_url: str) -> None:
+    """From the server's farewell until the connection is closed, calls learn that the database is gone for now."""
+    server, (port,) = urlsplit(empty_database_url), free_ports(1)
+    assert server.port is not None
+    async with Link(port, server.port, hangs=True):
+        netloc = server.netloc.replace(str(server.port), str(port))
+        database = await Database.connect(urlunsplit(server._replace(netloc=netloc)), max_connections=1)
+        async with database.connection() as connection:
+            pid = connection.get_server_pid()
+        await say_farewell_to(empty_database_url, pid)
+
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction():
+                pass
+
+        async with database.connection() as connection:
+            assert connection.get_server_pid() != pid
+            await say_farewell_to(empty_database_url, connection.get_server_pid())
+        await database.close()
+
+
+async def say_farewell_to(url: str, pid: int) -> None:
+    """Have the server end a connection, and give its last words the time to come."""
+    async with connection_to(superuser_url_of(url)) as connection:
+        assert await connection.fetchval("select pg_terminate_backend($1, 5000)", pid)
+    await asyncio.sleep(0.1)
 
 
 async def test_a_slow_statement_ends_when_the_call_does(database: Database, remaining: Remaining) -> None:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from structlog.testing import capture_logs
 
+import mesh.notifications
 from mesh.notifications import listening
 from mesh.postgres_role import SERVICE_ROLE
+from tests.support.link import Link
+from tests.support.ports import free_ports
 from tests.support.postgres import connection_to, superuser_url_of
 
 PATIENCE_S = 60
@@ -78,3 +82,24 @@ async def test_a_database_that_lets_nobody_in_yet_is_waited_for(
                 assert await next_of(heard) == "missed?"
     finally:
         await execute(superuser_url, "drop role late_listener")
+
+
+async def test_a_connection_that_is_about_to_be_closed_is_replaced_like_a_lost_one(
+    empty_database_url: str, heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has said farewell and not closed the connection: the listener is not the last one to listen there."""
+    monkeypatch.setattr(mesh.notifications, "ASK_INTERVAL_S", 0.1)
+    server, (port,) = urlsplit(empty_database_url), free_ports(1)
+    assert server.port is not None
+    url = urlunsplit(server._replace(netloc=server.netloc.replace(str(server.port), str(port))))
+    async with (
+        Link(port, server.port, hangs=True),
+        listening(url, "news", heard.put_nowait, lambda: heard.put_nowait("missed?")),
+    ):
+        assert await next_of(heard) == "missed?"
+        await execute(
+            superuser_url_of(empty_database_url),
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and application_name = 'solo60 listening to news'",
+        )
+        assert await next_of(heard) == "missed?"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import psutil
@@ -75,6 +76,22 @@ def test_a_service_is_told_what_was_set_here_and_its_own_key(stopped: LocalMesh)
     assert environment["GYM_SERVICE_URL"] == settings.gym_service_url
     assert environment["SERVICE_API_KEY_FILE"] == str(stopped.data_dir / "keys" / "gym")
     assert (environment["LOG_REQUESTS"], environment["REFLECTION_OPEN"]) == ("False", "True")
+
+
+def test_a_service_behind_a_proxy_listens_elsewhere_than_it_is_found(stopped: LocalMesh) -> None:
+    """Its callers know the proxy alone; its own address is the one that has to be free."""
+    (port,) = free_ports(1)
+    behind = {"gym": f"127.0.0.1:{port}"}
+    mesh = Mesh(stopped.settings, listen_addresses=behind)
+
+    assert mesh.environment_of("gym")["LISTEN_ADDRESS"] == behind["gym"]
+    assert mesh.environment_of("gym")["GYM_SERVICE_URL"] == stopped.settings.gym_service_url
+    assert "LISTEN_ADDRESS" not in mesh.environment_of("user")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port} is in use"):
+            refuse_ports_in_use(stopped.settings, behind)
 
 
 def test_a_local_mesh_lets_calls_wait_longer_unless_its_owner_says_otherwise(

@@ -1,0 +1,190 @@
+"""A breakable mesh: the seven services as processes, and all the ways to break them while they work.
+
+    async with BreakableMesh.started(local) as mesh:
+        await mesh.kill("payment")
+
+Beside the services runs a second relay for each of RELAYED, so that a relay can die by itself; before each service
+stands a link, so that its answers can be late or lost. Whatever happens to the test, none of the processes outlives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter, defaultdict
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Self
+
+from interceptors.breaker import Breakers
+from interceptors.circuit import Circuit, Limits
+from mesh.channel import Channels
+from mesh.child import Child
+from mesh.config import SERVICE_NAMES
+from mesh.local_keys import OPERATOR
+from mesh.supervisor import Mesh, MeshError
+from tests.support.link import HOST, Link
+from tests.support.ports import free_ports
+from tests.support.postgres import connection_to
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from mesh.config import Settings
+    from tests.support.local_mesh import LocalMesh
+
+RELAYED = ("session",)
+RELAY = "relay of "
+# As everywhere; a mesh for other tests is more patient.
+AS_IN_PRODUCTION = {"deadline_factor": 1.0, "shed_queue_delay_s": 0.5, "shed_least_concurrency": 20}
+NEVER_OPEN = Limits(least_calls=1_000_000, unreachable_in_a_row=1_000_000)
+# PostgreSQL lets in a hundred, and those of a killed process stay for a moment.
+CONNECTIONS = 5
+# The database may be cut just when a service comes back: then it ends, and is started again.
+MOST_STARTS = 10
+RELAY_PATIENCE_S = 30.0
+# In a session of its own: what it stops goes on even if the test is killed meanwhile.
+FREEZE = "kill -STOP $1 && sleep $2; kill -CONT $1 2>/dev/null"
+
+
+class BreakableMesh:
+    """A running mesh, and how often it was broken in which way."""
+
+    def __init__(self, mesh: Mesh, links: dict[str, Link]) -> None:
+        self.mesh = mesh
+        self.broken: Counter[str] = Counter()
+        self.starts_repeated = 0
+        self._links = links
+        self._relays: dict[str, Child] = {}
+        self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @classmethod
+    @asynccontextmanager
+    async def started(cls, local: LocalMesh) -> AsyncIterator[Self]:
+        """Start all of it; stop all of it at the end of the context."""
+        settings = local.settings_with(
+            **AS_IN_PRODUCTION, database_connections=CONNECTIONS, trace_sample_ratio=0.0, log_requests=False
+        )
+        found_at = {name: _port_of(settings, name) for name in SERVICE_NAMES}
+        others = [port for port in free_ports(2 * len(found_at) + 1) if port not in found_at.values()]
+        listening = dict(zip(SERVICE_NAMES, others, strict=False))
+        links = {name: Link(found_at[name], port) for name, port in listening.items()}
+        addresses = {name: f"{HOST}:{port}" for name, port in listening.items()}
+        async with Mesh(settings, listen_addresses=addresses) as mesh:
+            breakable = cls(mesh, links)
+            try:
+                for link in links.values():
+                    await link.__aenter__()
+                for name in RELAYED:
+                    breakable._start_relay(name)
+                yield breakable
+            finally:
+                await breakable._stop()
+
+    @asynccontextmanager
+    async def channels(self) -> AsyncIterator[Channels]:
+        """Connect to the services as their operator, over the links."""
+        key = self.mesh.settings.key_path_of(OPERATOR).read_text().strip()
+        channels = Channels(self.mesh.settings, lambda: key, _OfManyCallers())
+        try:
+            yield channels
+        finally:
+            await channels.close()
+
+    async def kill(self, target: str) -> None:
+        """End a service, or "relay of" one, by SIGKILL, and start it again."""
+        async with self._one_at_a_time[target]:
+            if target.startswith(RELAY):
+                relay = self._relays[target.removeprefix(RELAY)]
+                relay.kill()
+                await relay.ended()
+                self._start_relay(relay.name)
+                return
+            await self.mesh.kill(target)
+            for attempt in range(MOST_STARTS):
+                try:
+                    await self.mesh.restart(target)
+                except MeshError:
+                    self.starts_repeated += 1
+                    if attempt == MOST_STARTS - 1:
+                        raise
+                else:
+                    return
+
+    async def freeze(self, target: str, for_s: float) -> None:
+        """Stop a process in the midst of what it does, and let it go on later as if no time had passed."""
+        async with self._one_at_a_time[target]:
+            relay = target.startswith(RELAY)
+            pid = self._relays[target.removeprefix(RELAY)].pid if relay else self.mesh.pids()[target]
+            freezing = await asyncio.create_subprocess_exec(
+                "sh", "-c", FREEZE, "sh", str(pid), f"{for_s:.1f}", start_new_session=True
+            )
+            try:
+                await freezing.wait()
+            finally:
+                if freezing.returncode is None:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
+                    freezing.kill()
+                    await freezing.wait()
+
+    async def cut_database(self, name: str, share: float, rng: random.Random) -> None:
+        """Cut a share of the connections that a service's database has."""
+        # Two at once would cut each other off.
+        async with (
+            self._one_at_a_time[f"database of {name}"],
+            connection_to(self.mesh.database_url_of(name)) as connection,
+        ):
+            rows = await connection.fetch(
+                "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+            )
+            pids = sorted(row["pid"] for row in rows)
+            chosen = rng.sample(pids, round(share * len(pids)))
+            self.broken["connections cut"] += len(chosen)
+            await connection.execute("select pg_terminate_backend(pid) from unnest($1::int[]) as pid", chosen)
+
+    async def slow_down(self, name: str, latency_s: float, for_s: float) -> None:
+        """Let the answers of a service come late for some time."""
+        async with self._one_at_a_time[f"link to {name}"]:
+            await self._links[name].be_slow(latency_s, for_s)
+
+    async def lose_answers(self, name: str, for_s: float) -> None:
+        """Let the answers of a service get lost for some time."""
+        async with self._one_at_a_time[f"link to {name}"]:
+            await self._links[name].lose_answers(for_s)
+
+    def _start_relay(self, name: str) -> None:
+        environment = {**self.mesh.environment_of(name), "METRICS_ADDRESS": "", "LISTEN_ADDRESS": ""}
+        log = self.mesh.settings.log_folder / f"relay-of-{name}.jsonl"
+        relay = Child(name, environment, log, ["mesh.outbox", name])
+        self._relays[name] = relay
+        relay.begin(self.mesh.database_url_of(name))
+
+    async def _stop(self) -> None:
+        for relay in self._relays.values():
+            relay.terminate()
+        for link in self._links.values():
+            await link.__aexit__()
+        await _ended(self._relays.values())
+
+
+class _OfManyCallers(Breakers):
+    """The circuits of many members, of whom none has seen enough to give a service up."""
+
+    def of(self, method: str) -> Circuit:  # noqa: ARG002 - as the mesh's own
+        return Circuit(random.SystemRandom(), NEVER_OPEN)
+
+
+async def _ended(relays: Iterable[Child]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(RELAY_PATIENCE_S):
+            for relay in relays:
+                await relay.ended()
+    for relay in relays:
+        relay.kill()
+        await relay.ended()
+
+
+def _port_of(settings: Settings, name: str) -> int:
+    return int(settings.url_of(name).rpartition(":")[2])

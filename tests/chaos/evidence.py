@@ -1,0 +1,189 @@
+"""Evidence: what the databases and the inbox show of what has been done, whatever anybody was told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mesh.config import SERVICE_NAMES
+from mesh.examination import find_violations
+from mesh.inbox import read_inbox
+from tests.support.postgres import connection_to
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+    from uuid import UUID
+
+    import asyncpg
+
+    from mesh.supervisor import Mesh
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+POLL_S = 0.2
+
+# What is left to be done, by the table that it stands in, and how it is made due where it waits for a time to come:
+# for the lease of a killed process to end, for a pause between two attempts, for a hold to expire.
+UNDONE = {
+    "outbox": "status = 'pending'",
+    "messages": "status not in ('SENT', 'DEAD')",
+    "payments": "status = 'pending'",
+    "sessions": "status = 'pending_payment'",
+}
+MAKE_DUE = {
+    "outbox": "update outbox set due_time = now() where status = 'pending'",
+    "messages": "update messages set due_time = now() where due_time is not null",
+    "sessions": "update sessions set expire_time = now() where status = 'pending_payment'",
+}
+GIVEN_UP = {"outbox": "status = 'dead'", "messages": "status = 'DEAD'"}
+# Beside the outbox, which most services have.
+OWN_TABLES = {"session": ("sessions",), "payment": ("payments",), "communication": ("messages",)}
+
+_BOOKINGS = """
+    select user_id, session_id, status, paid_in, booking_response is not null as was_confirmed, gym_id from sessions
+"""
+_PAYMENTS = """
+    select session_id, user_id, status, method,
+        count(*) filter (where kind = 'charge') as charges,
+        count(*) filter (where kind in ('refund', 'credit_back')) as returns
+    from payments left join transactions using (payment_id) group by payment_id
+"""
+_CARD_CHARGES = "select idempotency_key, outcome = 'captured' and not returned as is_taken from card_charges"
+_CREDITS = """
+    select user_id, balance,
+        (select count(*) from entries join transactions using (transaction_id)
+         where entries.account_id = accounts.account_id and transactions.kind = 'grant') as grants
+    from accounts where kind = 'member'
+"""
+_SUMS = "select currency, sum(amount) as excess from entries group by currency having sum(amount) <> 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """A session in the database of sessions; `was_confirmed` also where it has been cancelled since."""
+
+    session_id: UUID
+    status: str
+    was_confirmed: bool
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the member has it, and so has to have paid for it."""
+        return self.was_confirmed and self.status != "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment in the ledger, with its transactions counted."""
+
+    user_id: UUID
+    status: str
+    method: str
+    charges: int
+    returns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credits:
+    """What the ledger holds of a member's credits."""
+
+    balance: int
+    grants: int
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What was found. `troubles` is what there must be nothing of, counted."""
+
+    bookings: dict[UUID, list[Booking]] = field(default_factory=lambda: defaultdict(list))
+    payments: dict[UUID, Payment] = field(default_factory=dict)
+    cards_taken: dict[str, bool] = field(default_factory=dict)
+    credits: dict[UUID, Credits] = field(default_factory=dict)
+    mails: Counter[tuple[str, str]] = field(default_factory=Counter)
+    mail_copies: int = 0
+    troubles: dict[str, int] = field(default_factory=dict)
+
+
+async def gather_evidence(mesh: Mesh) -> Evidence:
+    """Look into all databases and the inbox."""
+    evidence = Evidence()
+    await _count_troubles(mesh, evidence)
+    async with connection_to(mesh.database_url_of("session")) as session:
+        for row in await session.fetch(_BOOKINGS):
+            booking = Booking(row["session_id"], row["status"], row["was_confirmed"])
+            evidence.bookings[row["user_id"]].append(booking)
+    async with connection_to(mesh.database_url_of("payment")) as payment:
+        for row in await payment.fetch(_PAYMENTS):
+            evidence.payments[row["session_id"]] = Payment(
+                row["user_id"], row["status"], row["method"], row["charges"], row["returns"]
+            )
+        evidence.cards_taken = {row[0]: row[1] for row in await payment.fetch(_CARD_CHARGES)}
+        evidence.credits = {
+            row["user_id"]: Credits(row["balance"], row["grants"]) for row in await payment.fetch(_CREDITS)
+        }
+        evidence.troubles |= {f"sum of {row['currency']}": int(row["excess"]) for row in await payment.fetch(_SUMS)}
+    _read_mails(mesh.settings.inbox_folder, evidence)
+    return evidence
+
+
+def _read_mails(folder: Path, evidence: Evidence) -> None:
+    """Count mails by recipient and kind; two with one Message-ID are one, which readers show once."""
+    seen = set()
+    for mail in read_inbox(folder):
+        if mail.message_id in seen:
+            evidence.mail_copies += 1
+            continue
+        seen.add(mail.message_id)
+        evidence.mails[mail.recipient, mail.subject.partition(":")[0]] += 1
+
+
+async def _count_troubles(mesh: Mesh, evidence: Evidence) -> None:
+    async for connection, name, table in _tables(mesh):
+        for conditions in (UNDONE, GIVEN_UP):
+            condition = conditions.get(table, "false")
+            if number := await _count(connection, table, condition):
+                evidence.troubles[f"{name}.{table} where {condition}"] = number
+    for name in SERVICE_NAMES:
+        async with connection_to(mesh.database_url_of(name)) as connection:
+            for violation in await find_violations(connection):
+                evidence.troubles[f"{name}.{violation.view} {violation.examples}"] = violation.count
+
+
+async def until_settled(mesh: Mesh, within_s: float, *, hurrying: bool) -> float:
+    """Wait until nothing is left to be done, or so many seconds; return how many it took.
+
+    `hurrying` lets no time pass: all that waits for its time is due at once.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while await _undone(mesh) and (taken_s := loop.time() - began) < within_s:
+        if hurrying:
+            await _make_due(mesh)
+        await asyncio.sleep(min(1.0, POLL_S + taken_s / 10))
+    return loop.time() - began
+
+
+async def _undone(mesh: Mesh) -> int:
+    return sum([await _count(connection, table, UNDONE[table]) async for connection, _, table in _tables(mesh)])
+
+
+async def _make_due(mesh: Mesh) -> None:
+    async for connection, _, table in _tables(mesh):
+        if table in MAKE_DUE:
+            await connection.execute(MAKE_DUE[table])
+
+
+async def _count(connection: Connection, table: str, condition: str) -> int:
+    return int(await connection.fetchval(f"select count(*) from {table} where {condition}"))  # noqa: S608 - written above
+
+
+async def _tables(mesh: Mesh) -> AsyncIterator[tuple[Connection, str, str]]:
+    """Yield each table in which something may be left to be done, with a connection to it and its service's name."""
+    for name in SERVICE_NAMES:
+        async with connection_to(mesh.database_url_of(name)) as connection:
+            for table in ("outbox", *OWN_TABLES.get(name, ())):
+                if await connection.fetchval("select to_regclass($1) is not null", table):
+                    yield connection, name, table

@@ -1,0 +1,94 @@
+"""Journeys: what members want, drawn from a seed, and how it went, as they saw it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
+    from uuid import UUID
+
+GYMS = 6
+# What becomes of one journey is drawn from these shares.
+SHARES_OF_MEANS = {"credits": 0.5, "card": 0.35, "declined card": 0.1, "no credits": 0.05}
+SHARE_OF_RIVALS = 0.15
+SHARE_OF_CANCELLATIONS = 0.25
+SHARE_OF_IMPATIENT = 0.1
+LONGEST_IMPATIENCE_S = 0.3
+
+
+class Answer(StrEnum):
+    """What a client knows of a call in the end."""
+
+    NOT_ASKED = "not asked"
+    ACKNOWLEDGED = "acknowledged"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """What one member wants; `hour` counts from the first, and a rival wants the slot of the journey before.
+
+    Who is impatient asks once, goes away after so many seconds, and never learns what became of the booking.
+    """
+
+    number: int
+    means: str
+    gym: int
+    hour: int
+    is_rival: bool
+    cancels: bool
+    impatience_s: float | None
+
+    @property
+    def email(self) -> str:
+        """Where the member gets mail."""
+        return f"member-{self.number}@solo60.example"
+
+
+@dataclass(slots=True)
+class Story:
+    """How a journey went, as its client saw it."""
+
+    journey: Journey
+    user_id: UUID | None = None
+    granted: Answer = Answer.NOT_ASKED
+    booked: Answer = Answer.NOT_ASKED
+    session_id: UUID | None = None
+    refusal: str = ""
+    cancelled: Answer = Answer.NOT_ASKED
+
+    def __str__(self) -> str:
+        journey = self.journey
+        wanted = f"wanted gym {journey.gym} at hour {journey.hour} by {journey.means}"
+        told = f"booking {self.booked} {self.session_id or self.refusal}, cancelling {self.cancelled}"
+        return f"{self.user_id} {wanted}; was told: {told}"
+
+
+def draw_journeys(rng: random.Random, count: int) -> list[Journey]:
+    """Draw what so many members want."""
+    journeys: list[Journey] = []
+    for number in range(count):
+        is_rival = number > 0 and rng.random() < SHARE_OF_RIVALS
+        slot = (journeys[-1].gym, journeys[-1].hour) if is_rival else (number % GYMS, number // GYMS)
+        (means,) = rng.choices(list(SHARES_OF_MEANS), list(SHARES_OF_MEANS.values()))
+        is_impatient = rng.random() < SHARE_OF_IMPATIENT
+        journeys.append(
+            Journey(
+                number,
+                means,
+                *slot,
+                is_rival=is_rival,
+                cancels=rng.random() < SHARE_OF_CANCELLATIONS,
+                impatience_s=rng.uniform(0, LONGEST_IMPATIENCE_S) if is_impatient else None,
+            )
+        )
+    return journeys
+
+
+def is_noisy(gym: int) -> bool:
+    """Whether members who book this gym are told about noise."""
+    return gym % 2 == 1

@@ -1,0 +1,187 @@
+"""A town: members who book, pay and cancel as good clients do it, while everything around them breaks.
+
+A good client repeats a call with the same idempotency key as long as it does not know what became of it. What it is
+told in the end is what the mesh has to answer for: see the verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+from contracts.errors import ServiceError
+from contracts.service_error import FIRST_DOMAIN_REASON
+from interceptors.idempotency import IDEMPOTENCY_KEY
+from solo60.common.v1.money_pb2 import Money
+from solo60.common.v1.period_pb2 import Period
+from solo60.gym.v1.gym_pb2 import CreateGymRequest
+from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
+from solo60.payment.v1.payment_pb2 import CardMethod, CreditsMethod, GrantCreditsRequest, PaymentMethod
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from solo60.session.v1.session_pb2 import BookSessionRequest, CancelSessionRequest
+from solo60.session.v1.session_pb2_grpc import SessionServiceStub
+from solo60.user.v1.user_pb2 import CreateUserRequest
+from solo60.user.v1.user_pb2_grpc import UserServiceStub
+from tests.chaos.journeys import GYMS, Answer, Journey, Story, is_noisy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from mesh.channel import Channels
+
+T = TypeVar("T")
+
+CREDITS_PER_HOUR = 3
+# So many that a second charge would be taken, not refused.
+CREDITS_GRANTED = 3 * CREDITS_PER_HOUR
+NOISE_POLICY = "No dropped weights."
+JOURNEYS_AT_ONCE = 16
+PATIENCE_S = 120.0
+LONGEST_PAUSE_S = 1.0
+FIRST_HOUR = (datetime.now(UTC) + timedelta(days=2)).replace(minute=0, second=0, microsecond=0)
+HOUR = timedelta(hours=1)
+
+_METHODS = {
+    "credits": PaymentMethod(credits=CreditsMethod()),
+    "no credits": PaymentMethod(credits=CreditsMethod()),
+    "card": PaymentMethod(card=CardMethod(card_token="tok_visa")),  # noqa: S106 - a test card
+    "declined card": PaymentMethod(card=CardMethod(card_token="tok_declined")),  # noqa: S106 - a test card
+}
+
+
+class RefusedError(Exception):
+    """A definite answer, and it is no."""
+
+
+class UnknownOutcomeError(Exception):
+    """The client has given up; whether the work was done, it does not know."""
+
+
+@dataclass(slots=True)
+class Town:
+    """The mesh as its clients see it, and what it has answered."""
+
+    channels: Channels
+    seed: int
+    gym_ids: list[str] = field(default_factory=list)
+    answers: Counter[str] = field(default_factory=Counter)
+
+    async def open_gyms(self) -> None:
+        """Add the gyms; every other one has a rule about noise."""
+        gyms = self.channels.stub(GymServiceStub)
+        for number in range(GYMS):
+            request = CreateGymRequest(
+                name=f"Gym {number}",
+                time_zone="UTC",
+                price_per_hour=Money(currency_code="GBP", minor_units=500),
+                credits_per_hour=CREDITS_PER_HOUR,
+                noise_policy=NOISE_POLICY if is_noisy(number) else "",
+            )
+            self.gym_ids.append((await gyms.CreateGym(request)).gym.gym_id)
+
+    async def travel(self, journeys: Sequence[Journey], begun: Callable[[int], None]) -> list[Story]:
+        """Make all journeys, some at once; `begun` is told how many there are so far."""
+        turns = asyncio.Semaphore(JOURNEYS_AT_ONCE)
+
+        async def travel(journey: Journey) -> Story:
+            async with turns:
+                begun(journey.number + 1)
+                return await self._travel(journey)
+
+        async with asyncio.TaskGroup() as group:
+            travelling = [group.create_task(travel(journey)) for journey in journeys]
+        return [each.result() for each in travelling]
+
+    async def _travel(self, journey: Journey) -> Story:
+        story = Story(journey)
+        rng = random.Random(f"{self.seed}/{journey.number}")  # noqa: S311 - it spreads pauses
+        try:
+            await self._join(story, rng)
+            await self._book(story, rng)
+            if story.session_id is not None and journey.cancels:
+                await self._cancel(story, rng)
+        except (UnknownOutcomeError, RefusedError):
+            pass  # the story says how far it came
+        return story
+
+    async def _join(self, story: Story, rng: random.Random) -> None:
+        journey = story.journey
+        users, payments = self.channels.stub(UserServiceStub), self.channels.stub(PaymentServiceStub)
+        member = CreateUserRequest(email=journey.email, display_name=f"Member {journey.number}")
+        user = (await self._repeat(lambda: users.CreateUser(member, metadata=self._key("join", journey)), rng)).user
+        story.user_id = UUID(user.user_id)
+        if journey.means == "no credits":
+            return
+        story.granted = Answer.UNKNOWN
+        grant = GrantCreditsRequest(user_id=user.user_id, credits=CREDITS_GRANTED, reason="chaos")
+        await self._repeat(lambda: payments.GrantCredits(grant, metadata=self._key("grant", journey)), rng)
+        story.granted = Answer.ACKNOWLEDGED
+
+    async def _book(self, story: Story, rng: random.Random) -> None:
+        journey = story.journey
+        sessions = self.channels.stub(SessionServiceStub)
+        request = BookSessionRequest(
+            user_id=str(story.user_id),
+            gym_id=self.gym_ids[journey.gym],
+            period=_hour(journey.hour),
+            payment_method=_METHODS[journey.means],
+        )
+        key, patience_s = self._key("book", journey), journey.impatience_s
+        story.booked = Answer.UNKNOWN
+        try:
+            answer = await self._repeat(
+                lambda: sessions.BookSession(request, metadata=key, timeout=patience_s),
+                rng,
+                once=patience_s is not None,
+            )
+        except RefusedError as error:
+            story.booked, story.refusal = Answer.REFUSED, str(error)
+            raise
+        story.booked, story.session_id = Answer.ACKNOWLEDGED, UUID(answer.session.session_id)
+
+    async def _cancel(self, story: Story, rng: random.Random) -> None:
+        sessions = self.channels.stub(SessionServiceStub)
+        request = CancelSessionRequest(session_id=str(story.session_id), reason="chaos")
+        story.cancelled = Answer.UNKNOWN
+        try:
+            await self._repeat(lambda: sessions.CancelSession(request), rng)
+        except RefusedError as error:
+            story.cancelled, story.refusal = Answer.REFUSED, str(error)
+            raise
+        story.cancelled = Answer.ACKNOWLEDGED
+
+    async def _repeat(self, call: Callable[[], Awaitable[T]], rng: random.Random, *, once: bool = False) -> T:
+        """Call until the answer is definite; raise RefusedError, or UnknownOutcomeError when patience ends."""
+        pause_s = 0.05
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + (0.0 if once else PATIENCE_S)
+        while True:
+            try:
+                answer = await call()
+            except ServiceError as error:
+                reason = error.reason_name() or error.code.name
+                self.answers[reason] += 1
+                if error.reason >= FIRST_DOMAIN_REASON:
+                    raise RefusedError(reason) from error
+                if loop.time() >= give_up_at:
+                    raise UnknownOutcomeError(reason) from error
+            else:
+                self.answers["OK"] += 1
+                return answer
+            await asyncio.sleep(rng.uniform(pause_s / 2, pause_s))
+            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+
+    def _key(self, call: str, journey: Journey) -> tuple[tuple[str, str]]:
+        return ((IDEMPOTENCY_KEY, f"{call}/{self.seed}/{journey.number}"),)
+
+
+def _hour(number: int) -> Period:
+    period = Period()
+    period.start_time.FromDatetime(FIRST_HOUR + number * HOUR)
+    period.end_time.FromDatetime(FIRST_HOUR + (number + 1) * HOUR)
+    return period

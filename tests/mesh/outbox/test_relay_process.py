@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mesh.child import Child
+from mesh.config import child_environment
+from mesh.database import Database
+from mesh.outbox import call_later
+from services.payment import app as payment
+from solo60.payment.v1.payment_pb2 import RefundSessionRequest
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from tests.support.eventually import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.postgres import DatabaseFactory
+    from tests.support.serving import Serve
+
+pytestmark = pytest.mark.system
+
+SESSION_ID = "0198c1a2-0000-7000-8000-000000000001"
+
+
+async def test_a_relay_in_a_process_of_its_own_delivers_and_stops_with_its_parent(
+    serve: Serve, database_url: DatabaseFactory, tmp_path: Path
+) -> None:
+    """T-g3: a relay may run beside a service or without it, and calls with the service's key."""
+    mesh = await serve(payment.SERVICE)
+    url = await database_url("session")
+    sessions = await Database.connect(url)
+    async with sessions.transaction() as connection:
+        refund = RefundSessionRequest(session_id=SESSION_ID)
+        await call_later(connection, mesh.stub(PaymentServiceStub).RefundSession, refund)
+    given = {name: getattr(mesh.settings, name) for name in ("keyring_file", "payment_service_url", "deadline_factor")}
+    environment = child_environment(**given, service_api_key=mesh.keys["session"], stop_with_parent=True)
+
+    relay = Child("session", environment, tmp_path / "relay.jsonl", ["mesh.outbox", "session"])
+    try:
+        relay.begin(url)
+        await eventually(lambda: holds(sessions, "select count(*) = 1 from outbox where status = 'delivered'"))
+        assert relay._process.stdin is not None
+        relay._process.stdin.close()
+        assert await relay.ended() == 0, relay.last_words()
+    finally:
+        relay.kill()
+        await relay.ended()
+        await sessions.close()
+
+    assert await holds(mesh.database("payment"), "select void_time is not null from sessions")
+
+
+async def holds(database: Database, question: str) -> bool:
+    """Whether a database says so."""
+    async with database.connection() as connection:
+        return bool(await connection.fetchval(question))
+
+
+@pytest.mark.parametrize("arguments", [[], ["nobody"], ["session", "gym"]])
+def test_a_relay_of_nobody_says_how_it_is_used(arguments: list[str]) -> None:
+    """S5: one line, and no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mesh.outbox", *arguments], check=False, capture_output=True, text=True
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("usage: python -m mesh.outbox {auth,")

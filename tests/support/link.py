@@ -1,0 +1,100 @@
+"""Links: the wire between a server and its callers, which can be slow, lose answers to work that was done, or hang."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Self
+
+HOST = "127.0.0.1"
+LARGEST_CHUNK = 65_536
+
+
+class Link:
+    """Forwards what comes to `port` to `callee_port` for the time of an async context, understanding no byte of it.
+
+    With `hangs`, callers do not learn that a connection has been closed at the other end.
+    """
+
+    def __init__(self, port: int, callee_port: int, *, hangs: bool = False) -> None:
+        self._port = port
+        self._callee_port = callee_port
+        self._hangs = hangs
+        self._latency_s = 0.0
+        self._loses_answers = False
+        self._server: asyncio.Server | None = None
+        self._carrying: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, HOST, self._port)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._server is not None:
+            self._server.close()
+        await self._cut()
+
+    async def be_slow(self, latency_s: float, for_s: float) -> None:
+        """Bring every answer so much later for some time. None is lost: it comes when nobody waits for it any more."""
+        self._latency_s = latency_s
+        try:
+            await asyncio.sleep(for_s)
+        finally:
+            self._latency_s = 0.0
+
+    async def lose_answers(self, for_s: float) -> None:
+        """Bring questions but no answers for some time, and then cut all connections, as a network would."""
+        self._loses_answers = True
+        try:
+            await asyncio.sleep(for_s)
+        finally:
+            self._loses_answers = False
+            await self._cut()
+
+    async def _cut(self) -> None:
+        carrying = set(self._carrying)
+        for task in carrying:
+            task.cancel()
+        if carrying:
+            await asyncio.wait(carrying)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._carry(reader, writer))
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry both ways until one end closes, or the link is cut."""
+        ends = [writer]
+        ways: list[asyncio.Task[None]] = []
+        try:
+            callee_reader, callee_writer = await asyncio.open_connection(HOST, self._callee_port)
+            ends.append(callee_writer)
+            ways.append(asyncio.create_task(_carry_questions(reader, callee_writer)))
+            ways.append(asyncio.create_task(self._carry_answers(callee_reader, writer)))
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        except OSError:
+            pass  # the callee is not there
+        finally:
+            for way in ways:
+                way.cancel()
+            for end in ends:
+                end.transport.abort()
+
+    async def _carry_answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(LARGEST_CHUNK):
+                if self._latency_s:
+                    await asyncio.sleep(self._latency_s)
+                if not self._loses_answers:
+                    writer.write(data)
+                    await writer.drain()
+        if self._hangs:
+            await asyncio.Event().wait()
+
+
+async def _carry_questions(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(LARGEST_CHUNK):
+            writer.write(data)
+            await writer.drain()
