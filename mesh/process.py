@@ -102,7 +102,7 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         stopping = asyncio.Event()
         runtime = Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=stopping)
         servicer = await stack.enter_async_context(service.open(runtime))
-        outbox = await stack.enter_async_context(outbox_served(runtime))
+        outbox = await stack.enter_async_context(outbox_served(service, runtime))
         health = Health(service.descriptor.full_name, channels.breakers.states, outbox.dead_letters if outbox else dict)
         interceptors = server_interceptors(settings, accepted_keys(settings))
         server = MeshServer(service, servicer, health, interceptors, settings.engine, outbox)
