@@ -17,6 +17,7 @@ from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.brokered_post import RECEIVER, count_at, taking_in
 from tests.support.eventually import eventually
 from tests.support.nats import NatsServer, nats_served
+from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,7 +88,6 @@ async def test_a_broker_that_is_killed_loses_nothing_and_repeats_no_effect(
 ) -> None:
     """Part 3, T-g3: kill -9 in the middle of a thousand messages: each acts once, and in order within its aggregate."""
     post, count, places = brokered_post, 1_000, 50
-    acted: list[int] = []
 
     async def act_once() -> None:
         place, text, _ = post.echo.servicer.heard[-1]
@@ -99,15 +99,14 @@ async def test_a_broker_that_is_killed_loses_nothing_and_repeats_no_effect(
                 return OnHeardResponse()
 
             await once(connection, request, act, OnHeardResponse)
-        acted.append(int(text))
 
     post.echo.servicer.hook = act_once  # type: ignore[method-assign]
-    await say_many(post, count, places)
 
     async with post.relay(seed=1).running(), post.relay(seed=2).running():
+        await say_many(post, count, places)
         for kill in range(kills):
-            part = count * (kill + 1) // (kills + 1)
-            await eventually(lambda part=part: has_come_to(acted, part))  # type: ignore[misc]
+            part = count * (kill + 1) // (kills + 2)
+            await eventually(lambda part=part: has_published(post, part))  # type: ignore[misc]
             nats.kill()
             await nats.start()
         await post.until_nothing_pends()
@@ -120,9 +119,10 @@ async def test_a_broker_that_is_killed_loses_nothing_and_repeats_no_effect(
         assert texts == list(range(place, count, places))
 
 
-async def has_come_to(acted: list[int], part: int) -> bool:
-    """Tell whether so many have acted."""
-    return len(acted) >= part
+async def has_published(post: BrokeredPost, count: int) -> bool:
+    """Tell whether the broker has said of so many that it has them."""
+    async with post.database.connection() as connection:
+        return bool(await connection.fetchval("select count(*) >= $1 from outbox where status = 'delivered'", count))
 
 
 async def test_what_is_published_twice_lies_at_the_broker_once(nats: NatsServer) -> None:
@@ -180,6 +180,40 @@ async def test_what_was_stored_but_not_acknowledged_is_not_stored_again(brokered
     await post.until_nothing_pends()
 
     assert [text for _, text, _ in post.echo.servicer.heard] == ["once"]
+
+
+async def test_what_could_not_be_stored_stays_at_the_broker(brokered_post: BrokeredPost) -> None:
+    """Part 3: it is acknowledged after the commit, which here never comes: its connection is cut."""
+    post, message = brokered_post, said("stored at the second try")
+    (consumer,) = await until_somebody_takes_in(post)
+
+    async def is_being_stored() -> bool:
+        info = await post.broker.jetstream().consumer_info(STREAM, consumer)
+        return bool(info.num_ack_pending)
+
+    async with connection_to(post.receiver.url) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("lock table outbox in share mode")
+        await post.broker.publish(message)
+        await eventually(is_being_stored)
+        await eventually(lambda: is_cut(post.receiver.url))
+        await transaction.rollback()
+    await eventually(lambda: all_is_taken_in(post))
+    await post.until_nothing_pends()
+
+    assert post.heard() == ["stored at the second try"]
+
+
+async def is_cut(url: str) -> bool:
+    """Cut the connections that wait for a lock, and tell whether there was one."""
+    async with connection_to(url) as connection:
+        return bool(
+            await connection.fetchval(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+                " where datname = current_database() and wait_event_type = 'Lock' and query like '%insert into outbox%'"
+            )
+        )
 
 
 async def test_processes_of_one_service_take_turns(brokered_post: BrokeredPost, nats: NatsServer) -> None:
