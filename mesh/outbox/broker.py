@@ -66,6 +66,8 @@ class Broker:
         Raises SettingsError where somebody is there and refuses us.
         """
         await self._try_to_connect()
+        if self._client is None:
+            _log.warning("no broker at NATS_URL: what is for other services waits")
         staying = asyncio.create_task(self._stay_connected())
         try:
             yield
@@ -139,7 +141,7 @@ class Broker:
             await _close(client)
             if "authorization" in str(error).lower():
                 raise SettingsError("NATS_URL: the server refuses this user and password.") from None
-            _log.warning("no connection to the broker", error=type(error).__name__)
+            _log.debug("no connection to the broker", error=type(error).__name__)
         except BaseException:
             await _close(client)
             raise

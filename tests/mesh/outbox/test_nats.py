@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from contracts.errors import Unavailable
+from contracts.services import SERVICES
 from mesh.config import SettingsError
 from mesh.idempotency import once
 from mesh.outbox import publish
 from mesh.outbox.broker import STREAM, SUBJECTS, Broker, subject_of
 from mesh.outbox.envelope import seal
 from mesh.outbox.message import Message, Status
+from services.auth import app as auth
 from solo60.example.v1.echo_pb2 import OnHeardRequest, OnHeardResponse
 from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.brokered_post import RECEIVER, count_at, taking_in
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.mesh.outbox.brokered_post import BrokeredPost
+    from tests.support.serving import Serve
 
 ON_HEARD = f"{RECEIVER}/OnHeard"
 SHORT_NAME = "example"
@@ -244,6 +249,27 @@ async def test_a_process_that_vanishes_is_replaced(brokered_post: BrokeredPost) 
     assert post.heard() == ["taken by the next"]
 
 
+async def test_what_gets_lost_on_the_way_is_not_overtaken(brokered_post: BrokeredPost) -> None:
+    """T-g3: where one is missing among what comes, all from there on is asked for again; here somebody stole it."""
+    post, stream = brokered_post, brokered_post.broker.jetstream()
+    (consumer,) = await until_somebody_takes_in(post)
+    thief = await stream.pull_subscribe_bind(consumer, stream=STREAM)
+    stealing: asyncio.Task[object] = asyncio.create_task(thief.fetch(1, timeout=30))
+    texts = [str(number) for number in range(20)]
+
+    async def is_stolen() -> bool:
+        await post.broker.publish(said(texts.pop(0)))
+        return stealing.done()
+
+    await eventually(is_stolen)
+    for text in texts:
+        await post.broker.publish(said(text))
+    await eventually(lambda: all_is_taken_in(post))
+    await post.until_nothing_pends()
+
+    assert post.heard() == [str(number) for number in range(20)]
+
+
 async def until_somebody_takes_in(post: BrokeredPost) -> list[str]:
     """Wait for a consumer, and return the names of all."""
     names: list[str] = []
@@ -329,3 +355,15 @@ async def test_a_service_starts_without_its_broker(nats: NatsServer) -> None:
         await nats.start()
 
         await eventually(lambda: is_published(broker, said("in time")))
+
+
+async def test_a_service_that_cannot_take_in_does_not_start(
+    serve: Serve, nats: NatsServer, empty_database_url: str
+) -> None:
+    """Part 3: what others leave to it would lie at the broker, and nobody would see it; who gets nothing starts."""
+    mesh = await serve(outbox_transport="nats", nats_url=nats.url)
+    await mesh.start(auth.SERVICE, empty_database_url)
+
+    without_outbox = replace(auth.SERVICE, name="payment", descriptor=SERVICES["payment"])
+    with pytest.raises(SettingsError, match=r"^NATS_URL: payment has no outbox to take in what others leave to it\.$"):
+        await mesh.start(without_outbox, empty_database_url)
