@@ -7,6 +7,7 @@ acknowledged lies in its files. docs/outbox.md says what that is worth.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,10 @@ from contracts.errors import MessageTooLarge, Unavailable
 from contracts.services import short_name
 from mesh.config import SettingsError
 from mesh.outbox.envelope import seal
+from mesh.upkeep import repeating
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from nats.js import JetStreamContext
 
@@ -51,9 +53,13 @@ def subject_of(service: str) -> str:
 
 
 class Broker:
-    """A connection to the server, or one of the servers, at `url`; `name` is how this end is called there."""
+    """A connection to the server, or one of the servers, at `url`; `name` is how this end is called there.
 
-    def __init__(self, url: str, name: str) -> None:
+    `clock` is the time in seconds since 1970.
+    """
+
+    def __init__(self, url: str, name: str, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._servers = url.split(",")
         self._name = name
         self._client: Client | None = None
@@ -68,12 +74,10 @@ class Broker:
         await self._try_to_connect()
         if self._client is None:
             _log.warning("no broker at NATS_URL: what is for other services waits")
-        staying = asyncio.create_task(self._stay_connected())
         try:
-            yield
+            async with repeating("keeping the connection to the broker", self._keep_connected, RECONNECT_PAUSE_S):
+                yield
         finally:
-            staying.cancel()
-            await asyncio.wait([staying])
             if self._client is not None:
                 await _close(self._client)
 
@@ -92,7 +96,7 @@ class Broker:
         subject = subject_of(short_name(message.destination))
         headers = {Header.MSG_ID.value: str(message.message_id)}
         try:
-            await stream.publish(subject, seal(message), stream=STREAM, headers=headers)
+            await stream.publish(subject, seal(message, self._clock()), stream=STREAM, headers=headers)
         except MaxPayloadError:
             raise MessageTooLarge from None
         except NoStreamResponseError as error:  # somebody has deleted it
@@ -102,20 +106,19 @@ class Broker:
         except Exception as error:  # whatever happens between here and the server, the message is not to blame
             raise Unavailable from error
 
-    async def _stay_connected(self) -> None:
-        while True:
-            if self._client is not None:
-                await self._lost.wait()
-                _log.warning("connection to the broker lost")
-                self._client = None
-            await asyncio.sleep(RECONNECT_PAUSE_S)
+    async def _keep_connected(self) -> None:
+        if self._client is None:
             try:
                 await self._try_to_connect()
             except SettingsError as error:  # it was good once, and may be again
                 _log.warning("the broker refuses us", error=str(error))
+        if self._client is not None:
+            await self._lost.wait()
+            _log.warning("connection to the broker lost")
+            self._client = None
 
     async def _try_to_connect(self) -> None:
-        # The client can do this by itself, but keeps what is sent meanwhile, and gives up for good on some errors.
+        # By itself the client would try again, but keep what is sent meanwhile, and give up for good on some errors.
         client, lost = Client(), asyncio.Event()
 
         async def note_loss() -> None:

@@ -6,6 +6,7 @@ letters where nothing helps.
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -22,7 +23,7 @@ from mesh.outbox.envelope import unseal
 from mesh.upkeep import repeating
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
@@ -42,12 +43,15 @@ _log = structlog.stdlib.get_logger("solo60.outbox")
 
 
 class Intake:
-    """Takes what is for `service`, by its full name, from `broker` into `store`."""
+    """Takes what is for `service`, by its full name, from `broker` into `store`; `clock` is in seconds since 1970."""
 
-    def __init__(self, broker: Broker, service: str, store: OutboxStore) -> None:
+    def __init__(
+        self, broker: Broker, service: str, store: OutboxStore, clock: Callable[[], float] = time.time
+    ) -> None:
         self._broker = broker
         self._service = service
         self._store = store
+        self._clock = clock
         self._name = uuid4().hex
 
     @asynccontextmanager
@@ -118,7 +122,7 @@ class Intake:
 
     def _message_in(self, received: Msg) -> Message | None:
         try:
-            message = unseal(received.data)
+            message = unseal(received.data, self._clock())
         except ValueError:
             message = None
         # Nobody makes this service call another one in its name.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from mesh.outbox import publish
 from mesh.outbox.broker import STREAM, SUBJECTS, Broker, subject_of
 from mesh.outbox.envelope import seal
 from mesh.outbox.message import Message, Status
+from mesh.outbox.retry import GIVE_UP_AFTER_S
 from services.auth import app as auth
 from solo60.example.v1.echo_pb2 import OnHeardRequest, OnHeardResponse
 from solo60.example.v1.events_pb2 import Heard
@@ -33,10 +35,10 @@ ON_HEARD = f"{RECEIVER}/OnHeard"
 SHORT_NAME = "example"
 
 
-def said(text: str, place: str = "here", destination: str = ON_HEARD) -> Message:
+def said(text: str, place: str = "here", destination: str = ON_HEARD, age_s: float = 0.0) -> Message:
     """Make a message as the sender's outbox would."""
     request = OnHeardRequest(event=Heard(text=text, place=place))
-    return Message(uuid.uuid4(), destination, request.SerializeToString(), "", place, "correlation", "")
+    return Message(uuid.uuid4(), destination, request.SerializeToString(), "", place, "correlation", "", age_s=age_s)
 
 
 async def say_many(post: BrokeredPost, count: int, places: int) -> None:
@@ -287,7 +289,9 @@ async def test_what_is_not_for_the_service_is_not_taken_in(brokered_post: Broker
     post, stream = brokered_post, brokered_post.broker.jetstream()
     foreign = said("foreign", destination="solo60.payment.v1.PaymentService/ChargeSession")
 
-    for content in (b"\xff", b"", seal(foreign)):
+    unstorable = replace(said("unstorable"), event="\0")
+
+    for content in (b"\xff", b"", seal(foreign, time.time()), seal(unstorable, time.time())):
         await stream.publish(subject_of(SHORT_NAME), content)
     await post.broker.publish(said("good"))
     await eventually(lambda: all_is_taken_in(post))
@@ -295,6 +299,22 @@ async def test_what_is_not_for_the_service_is_not_taken_in(brokered_post: Broker
 
     assert post.heard() == ["good"]
     assert len(await post.inspection.list(None, None, 10, before=None)) == 1
+
+
+async def test_a_message_does_not_become_young_on_its_way(brokered_post: BrokeredPost) -> None:
+    """T-f6, T-g2: what is six days old may be acted upon twice when it is repeated, whatever way it came."""
+    post = brokered_post
+
+    async def be_of_no_use() -> None:
+        raise Unavailable
+
+    post.echo.servicer.hook = be_of_no_use  # type: ignore[method-assign]
+    await post.broker.publish(said("old", age_s=GIVE_UP_AFTER_S + 1))
+    await eventually(lambda: all_is_taken_in(post))
+    await post.until_nothing_pends()
+
+    (dead,) = await post.inspection.list(Status.DEAD, None, 2, before=None)
+    assert dead.last_error.startswith("Not delivered within its time.")
 
 
 async def test_what_is_too_large_for_the_broker_is_given_up_at_once(brokered_post: BrokeredPost) -> None:

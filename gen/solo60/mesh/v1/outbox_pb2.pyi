@@ -383,6 +383,7 @@ class OutboxEnvelope(_message.Message):
     AGGREGATE_KEY_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    DELIVER_TIME_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """Its id, which its receiver sees as the idempotency key, and by which brokers and outboxes drop what comes twice."""
     destination: _builtins.str
@@ -397,6 +398,10 @@ class OutboxEnvelope(_message.Message):
     """The request that it was written for."""
     traceparent: _builtins.str
     """The span that it was written in, as W3C Trace Context has it. Empty: there was none."""
+    @_builtins.property
+    def deliver_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is due: what is too old is given up, however long it was on its way."""
+
     def __init__(
         self,
         *,
@@ -407,10 +412,11 @@ class OutboxEnvelope(_message.Message):
         aggregate_key: _builtins.str | None = ...,
         correlation_id: _builtins.str = ...,
         traceparent: _builtins.str = ...,
+        deliver_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_aggregate_key", b"_aggregate_key", "aggregate_key", b"aggregate_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_aggregate_key", b"_aggregate_key", "aggregate_key", b"aggregate_key", "deliver_time", b"deliver_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_aggregate_key", b"_aggregate_key", "aggregate_key", b"aggregate_key", "correlation_id", b"correlation_id", "destination", b"destination", "event", b"event", "message_id", b"message_id", "payload", b"payload", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_aggregate_key", b"_aggregate_key", "aggregate_key", b"aggregate_key", "correlation_id", b"correlation_id", "deliver_time", b"deliver_time", "destination", b"destination", "event", b"event", "message_id", b"message_id", "payload", b"payload", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__aggregate_key: _TypeAlias = _typing.Literal["aggregate_key"]  # noqa: Y015
     _WhichOneofArgType__aggregate_key: _TypeAlias = _typing.Literal["_aggregate_key", b"_aggregate_key"]  # noqa: Y015
