@@ -37,11 +37,12 @@ def calls_of(name: str) -> frozenset[str]:
         for method in all_methods().values()
         if method.policy.subscribes_to.rpartition(".")[0] == package
     }
-    received = {call for call in _left_to_outboxes() if call.partition("/")[0] == own.full_name}
+    received = {call for call in calls_left_to_outboxes() if call.partition("/")[0] == own.full_name}
     return frozenset(calls | subscribers | received)
 
 
-def _left_to_outboxes() -> Iterator[str]:
+def calls_left_to_outboxes() -> Iterator[str]:
+    """Yield the methods, by full name, that any service leaves to its outbox, some of them more than once."""
     for method in all_methods().values():
         yield from method.policy.calls_later
         if method.policy.subscribes_to:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from dotenv.parser import parse_stream
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mesh.webhook_secrets import processor_keys, standard_keys
@@ -57,8 +57,17 @@ def _processor_secrets(value: SecretStr) -> SecretStr:
     return value
 
 
+def _broker(value: SecretStr) -> SecretStr:
+    for each in value.get_secret_value().split(","):
+        match = re.fullmatch(r"(nats|tls)://([^@/\s]+@)?[^@/\s]+:([0-9]{1,5})/?", each)
+        if match is None or not _is_port(match[3]):
+            raise ValueError('must be "nats://host:port" or "tls://user:password@host:port"')
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Collector = Annotated[str, AfterValidator(_collector)]
+BrokerUrl = Annotated[SecretStr, AfterValidator(_broker)]
 
 
 class Settings(BaseSettings):
@@ -110,6 +119,12 @@ class Settings(BaseSettings):
     drain_wait_s: float = Field(default=0.5, ge=0, le=60)
     drain_grace_s: float = Field(default=10.0, ge=0, le=300)
 
+    # How what services leave to their outboxes reaches other services: by calls, or by way of a broker.
+    outbox_transport: Literal["grpc", "nats"] = "grpc"
+    # That broker, NATS with JetStream: one server or several, separated by commas, with user and password in the URL
+    # where they ask for them. With it, a service takes in what others left there, however it sends itself.
+    nats_url: BrokerUrl | None = Field(default=None, validate_default=True)
+
     # Set by whoever starts this process and holds its standard input: a line from there brings the DATABASE_URL as soon
     # as the database is ready, and when it closes, the process stops.
     stop_with_parent: bool = False
@@ -136,6 +151,13 @@ class Settings(BaseSettings):
     # Where spans go: an OTLP/gRPC collector ("http://host:4317"), a folder that `solo60` reads, both, or neither.
     otel_exporter_otlp_endpoint: Collector | None = None
     span_dir: Path | None = None
+
+    @field_validator("nats_url")
+    @classmethod
+    def _refuse_no_broker(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("outbox_transport") == "nats":
+            raise ValueError("must be set where OUTBOX_TRANSPORT is nats")
+        return value
 
     def url_of(self, service: str) -> str:
         """Return the address of a service by its short name, such as "gym"."""

@@ -102,7 +102,7 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         runtime = await stack.enter_async_context(_runtime(settings))
         await stack.enter_async_context(forgetting_old_keys(runtime.database))
         servicer = await stack.enter_async_context(service.open(runtime))
-        outbox = await stack.enter_async_context(outbox_served(runtime))
+        outbox = await stack.enter_async_context(outbox_served(service.name, runtime))
         breakers = runtime.channels.breakers
         health = Health(service.descriptor.full_name, breakers.states, outbox.dead_letters if outbox else dict)
         interceptors = server_interceptors(settings, accepted_keys(settings))
@@ -121,7 +121,7 @@ async def relaying_alone(name: str, settings: Settings) -> AsyncIterator[None]:
 
     Raises SettingsError where it has none.
     """
-    async with _runtime(settings) as runtime, outbox_served(runtime) as outbox:
+    async with _runtime(settings) as runtime, outbox_served(name, runtime) as outbox:
         if outbox is None:
             raise SettingsError(f"{name} has no outbox to relay.")
         _log.info("relaying", pid=os.getpid())

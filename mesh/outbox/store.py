@@ -75,8 +75,11 @@ _FORGET = """
 _NEXT_DUE = "select extract(epoch from min(due_time) - now())::float8 from outbox where status = 'pending'"
 _RECEIVE = """
     insert into outbox
-        (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent)
-    select * from unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[])
+        (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent, deliver_time)
+    select message_id, destination, payload, event, aggregate_key, correlation_id, traceparent,
+        now() - age_s * interval '1 second'
+    from unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[])
+        as line (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent, age_s)
     on conflict do nothing
 """
 _BACKLOG = """
@@ -148,6 +151,7 @@ class OutboxStore:
                 [each.aggregate_key for each in messages],
                 [each.correlation_id for each in messages],
                 [each.traceparent for each in messages],
+                [each.age_s for each in messages],
             )
 
     async def backlog(self) -> list[tuple[str, Status, int, float]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from opentelemetry import context as trace_context
 
 from contracts.method import find_method
+from contracts.services import short_name
 from interceptors.context import detached_work
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from interceptors.trace_context import TRACEPARENT, extract
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
+    from mesh.outbox.broker import Broker
     from mesh.outbox.message import Message
 
 # The contract's deadline bounds a delivery; this only has to be longer than every deadline.
@@ -53,6 +55,19 @@ class DirectTransport:
             call: Any = self._channel_of(method.service).unary_unary(method.path, None, method.response_type.FromString)
             self._calls[destination] = (call, method.policy.idempotency_key_required)
         return self._calls[destination]
+
+
+class BrokeredTransport:
+    """Leaves messages to a broker, where their receivers take them in; calls `service`, the own one, directly."""
+
+    def __init__(self, broker: Broker, service: str, direct: Transport) -> None:
+        self._broker = broker
+        self._service = service
+        self._direct = direct
+
+    async def deliver(self, message: Message) -> None:
+        is_own = short_name(message.destination) == self._service
+        await (self._direct.deliver(message) if is_own else self._broker.publish(message))
 
 
 @contextmanager

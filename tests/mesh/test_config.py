@@ -91,6 +91,12 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://hunter2"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://hunter2:65536"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://hunter2:4317"),
+        ("OUTBOX_TRANSPORT", "hunter2"),
+        ("NATS_URL", "hunter2:4222"),
+        ("NATS_URL", "nats://hunter2"),
+        ("NATS_URL", "http://hunter2:4222"),
+        ("NATS_URL", "nats://ada:hunter2@broker:65536"),
+        ("NATS_URL", "nats://broker:4222,hunter2"),
     ],
 )
 def test_a_malformed_value_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -131,10 +137,24 @@ def test_the_address_of_an_unknown_service_is_refused(monkeypatch: pytest.Monkey
         load_settings()
 
 
+def test_who_sends_by_way_of_a_broker_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Part 3: with a broker alone, a service takes in and sends as before; without one it cannot send by way of it."""
+    assert load_settings().outbox_transport == "grpc"
+    monkeypatch.setenv("NATS_URL", "tls://ada:hunter2@one.example:4222,tls://two.example:4222")
+    assert load_settings().outbox_transport == "grpc"
+    monkeypatch.setenv("OUTBOX_TRANSPORT", "nats")
+    assert load_settings().outbox_transport == "nats"
+    monkeypatch.delenv("NATS_URL")
+
+    with pytest.raises(SettingsError, match=r"^NATS_URL: must be set where OUTBOX_TRANSPORT is nats\.$"):
+        load_settings()
+
+
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings may be printed or logged."""
     for name in ("DATABASE_URL", "SERVICE_API_KEY", "SMTP_URL"):
         monkeypatch.setenv(name, "smtp://hunter2")
+    monkeypatch.setenv("NATS_URL", "nats://ada:hunter2@broker:4222")
 
     assert "hunter2" not in repr(load_settings())
 

@@ -8,6 +8,7 @@ import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from mesh.database import Database
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from mesh.outbox.message import Message, Verdict
     from mesh.outbox.transport import Transport
     from tests.support.echo_server import EchoServer
+
+# For tests of delivery: they hold for each way of it.
+over_both = pytest.mark.parametrize("post", ["grpc", "nats"], indirect=True)
 
 MAKE_LEDGER = "create table ledger (number int primary key)"
 

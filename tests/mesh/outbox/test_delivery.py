@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from grpc.aio import insecure_channel
 from opentelemetry.trace import SpanKind
 
 from contracts.errors import DeadlineExceeded, Internal, InvalidRequest, Overloaded, Unavailable, Unimplemented
@@ -13,15 +12,16 @@ from interceptors.context import current_context, detached_work
 from mesh.outbox import call_later, publish
 from mesh.outbox.message import Status
 from mesh.outbox.retry import MAX_ATTEMPTS
-from mesh.outbox.transport import DirectTransport
 from solo60.example.v1.echo_pb2 import EchoRequest, KeepRequest
 from solo60.example.v1.events_pb2 import Heard
+from tests.mesh.outbox.post import over_both
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from tests.mesh.outbox.post import Post
 
-HEARD = "solo60.example.v1.EchoService/OnHeard"
+pytestmark = over_both
+
 ECHO = "solo60.example.v1.EchoService/Echo"
 
 
@@ -190,35 +190,6 @@ async def test_a_receiver_that_is_not_there_burns_no_attempt(post: Post, trouble
     delivered = await post.inspection.list(Status.DELIVERED, None, 10, before=None)
     assert [each.message.attempts for each in delivered] == [0] * 5
     assert next(refusals, None) is None
-
-
-async def test_a_dead_receiver_does_not_hold_up_others(post: Post) -> None:
-    """Its messages wait, however many they are, and what is for others goes."""
-    channels = {HEARD: post.echo.channel()}
-    nowhere = insecure_channel("127.0.0.1:1")
-    async with post.database.transaction() as connection:
-        for _ in range(300):
-            await call_later(connection, post.echo.stub().Keep, KeepRequest(text="to a dead one"))
-    await post.say("to a living one")
-
-    class ByDestination:
-        """Two receivers, one of which is dead."""
-
-        def __init__(self) -> None:
-            self._living = DirectTransport(lambda _service: channels[HEARD])
-            self._dead = DirectTransport(lambda _service: nowhere)
-
-        async def deliver(self, message):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-            await (self._living if message.destination == HEARD else self._dead).deliver(message)
-
-    async def living_one_has_heard() -> bool:
-        return post.heard() == ["to a living one"]
-
-    async with post.relay(ByDestination()).running():
-        await eventually(living_one_has_heard)
-
-    assert await post.count("pending") == 300
-    await nowhere.close()
 
 
 async def test_an_answer_that_is_lost_is_asked_for_again(post: Post) -> None:

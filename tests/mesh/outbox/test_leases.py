@@ -12,6 +12,7 @@ from mesh.outbox.message import Status, Verdict
 from mesh.outbox.store import LONGEST_RUN
 from solo60.example.v1.echo_pb2 import KeepRequest, OnHeardRequest
 from solo60.example.v1.events_pb2 import Heard
+from tests.mesh.outbox.post import over_both
 from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
@@ -35,6 +36,7 @@ def assert_in_order(post: Post, places: int) -> None:
         assert texts == sorted(texts)
 
 
+@over_both
 @pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.soak)])
 async def test_relays_beside_each_other_deliver_nothing_twice_and_all_in_order(post: Post, count: int) -> None:
     """T-g3: two relays on one outbox: no duplicate, and the order of each of a hundred aggregates is kept."""

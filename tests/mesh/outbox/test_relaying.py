@@ -3,8 +3,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from grpc.aio import insecure_channel
+
 from mesh.database import DatabaseUnavailable
+from mesh.outbox import call_later
 from mesh.outbox.relaying import relaying
+from mesh.outbox.transport import DirectTransport
+from solo60.example.v1.echo_pb2 import KeepRequest
 from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
@@ -13,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.mesh.outbox.post import Post
 
+HEARD = "solo60.example.v1.EchoService/OnHeard"
 NEVER_S = 3_600.0
 END_LISTENER = """
     select pg_terminate_backend(pid) from pg_stat_activity
@@ -77,3 +83,32 @@ async def test_a_relay_outlives_its_connections(post: Post) -> None:
         await post.until_nothing_pends()
 
     assert {text for _, text, _ in post.echo.servicer.heard} == {str(number) for number in range(20)}
+
+
+async def test_a_dead_receiver_does_not_hold_up_others(post: Post) -> None:
+    """Its messages wait, however many they are, and what is for others goes."""
+    channels = {HEARD: post.echo.channel()}
+    nowhere = insecure_channel("127.0.0.1:1")
+    async with post.database.transaction() as connection:
+        for _ in range(300):
+            await call_later(connection, post.echo.stub().Keep, KeepRequest(text="to a dead one"))
+    await post.say("to a living one")
+
+    class ByDestination:
+        """Two receivers, one of which is dead."""
+
+        def __init__(self) -> None:
+            self._living = DirectTransport(lambda _service: channels[HEARD])
+            self._dead = DirectTransport(lambda _service: nowhere)
+
+        async def deliver(self, message):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            await (self._living if message.destination == HEARD else self._dead).deliver(message)
+
+    async def living_one_has_heard() -> bool:
+        return post.heard() == ["to a living one"]
+
+    async with post.relay(ByDestination()).running():
+        await eventually(living_one_has_heard)
+
+    assert await post.count("pending") == 300
+    await nowhere.close()

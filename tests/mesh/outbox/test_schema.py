@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from contracts.scopes import calls_left_to_outboxes
+from contracts.services import short_name
 from mesh.outbox.schema import OUTBOX
 
 MIGRATION_FOLDERS = sorted((Path(__file__).parents[3] / "services").glob("*/migrations"))
@@ -15,3 +17,11 @@ def test_every_service_makes_the_outbox_alike(folder: Path) -> None:
     sql = "".join(path.read_text() for path in sorted(folder.glob("*.sql")))
 
     assert (OUTBOX in sql) == ("create table outbox" in sql)
+
+
+@pytest.mark.parametrize("service", sorted({short_name(call) for call in calls_left_to_outboxes()}))
+def test_every_service_that_outboxes_deliver_to_has_one_itself(service: str) -> None:
+    """Part 3: what comes by way of a broker is stored there first."""
+    (folder,) = (each for each in MIGRATION_FOLDERS if each.parent.name == service)
+
+    assert any(OUTBOX in path.read_text() for path in folder.glob("*.sql"))

@@ -369,3 +369,57 @@ class ReplayMessageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplayMessageResponse: _TypeAlias = ReplayMessageResponse  # noqa: Y015
+
+@_typing.final
+class OutboxEnvelope(_message.Message):
+    """A message on its way from one outbox to another by way of a message broker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    AGGREGATE_KEY_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    DELIVER_TIME_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    """Its id, which its receiver sees as the idempotency key, and by which brokers and outboxes drop what comes twice."""
+    destination: _builtins.str
+    """The method that it is delivered to, as "package.Service/Method"."""
+    payload: _builtins.bytes
+    """The serialized request."""
+    event: _builtins.str
+    """The event that it tells of, by its full name. Empty: it is a call."""
+    aggregate_key: _builtins.str
+    """What it is about: messages about the same thing stay in order. Absent: its order does not matter."""
+    correlation_id: _builtins.str
+    """The request that it was written for."""
+    traceparent: _builtins.str
+    """The span that it was written in, as W3C Trace Context has it. Empty: there was none."""
+    @_builtins.property
+    def deliver_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is due: what is too old is given up, however long it was on its way."""
+
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        destination: _builtins.str = ...,
+        payload: _builtins.bytes = ...,
+        event: _builtins.str = ...,
+        aggregate_key: _builtins.str | None = ...,
+        correlation_id: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
+        deliver_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_aggregate_key", b"_aggregate_key", "aggregate_key", b"aggregate_key", "deliver_time", b"deliver_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_aggregate_key", b"_aggregate_key", "aggregate_key", b"aggregate_key", "correlation_id", b"correlation_id", "deliver_time", b"deliver_time", "destination", b"destination", "event", b"event", "message_id", b"message_id", "payload", b"payload", "traceparent", b"traceparent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__aggregate_key: _TypeAlias = _typing.Literal["aggregate_key"]  # noqa: Y015
+    _WhichOneofArgType__aggregate_key: _TypeAlias = _typing.Literal["_aggregate_key", b"_aggregate_key"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__aggregate_key) -> _WhichOneofReturnType__aggregate_key | None: ...
+
+Global___OutboxEnvelope: _TypeAlias = OutboxEnvelope  # noqa: Y015

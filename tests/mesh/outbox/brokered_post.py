@@ -1,0 +1,78 @@
+"""A post by way of a broker: two outboxes, of who sends and of who receives, with a NATS server between them."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from mesh.outbox.broker import STREAM, Broker
+from mesh.outbox.intake import Intake
+from mesh.outbox.relaying import relaying
+from mesh.outbox.transport import BrokeredTransport
+from tests.mesh.outbox.post import Post
+from tests.support.postgres import connection_to
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.outbox.relay import Relay
+    from tests.support.echo_server import EchoServer
+
+RECEIVER = "solo60.example.v1.EchoService"
+SENDER = "sender"
+
+
+class BrokeredPost(Post):
+    """The sender's end of it. The receiver takes in and delivers to itself for the time of the post."""
+
+    receiver: Post
+    receiving: Relay
+    broker: Broker
+
+    @classmethod
+    @asynccontextmanager
+    async def between(cls, url: str, receiver_url: str, echo: EchoServer, nats_url: str) -> AsyncIterator[BrokeredPost]:
+        """Make the tables in two empty databases."""
+        async with AsyncExitStack() as stack:
+            post = await stack.enter_async_context(cls.on(url, echo))
+            assert isinstance(post, BrokeredPost)
+            post.receiver = await stack.enter_async_context(Post.on(receiver_url, echo))
+            post.inspection = post.receiver.inspection
+            post.broker = Broker(nats_url, SENDER)
+            await stack.enter_async_context(post.broker.running())
+            post.transport = BrokeredTransport(post.broker, SENDER, post.transport)
+            post.receiving = await stack.enter_async_context(
+                relaying(post.receiver.store, receiver_url, post.receiver.transport)
+            )
+            await stack.enter_async_context(taking_in(post.receiver, nats_url))
+            yield post
+
+    async def hurry(self, relay: Relay) -> None:
+        await super().hurry(relay)
+        await self.receiver.hurry(self.receiving)
+
+    async def count(self, status: str) -> int:
+        if status == "pending":
+            return await super().count(status) + await self._count_under_way() + await self.receiver.count(status)
+        return await self.receiver.count(status)
+
+    async def _count_under_way(self) -> int:
+        """Count what the receiver has not stored yet of what the sender has done with."""
+        async with connection_to(self.url) as connection:
+            sent = await connection.fetch("select message_id from outbox where status = 'delivered'")
+        async with connection_to(self.receiver.url) as connection:
+            received = await connection.fetch("select message_id from outbox")
+        return len({id_ for (id_,) in sent} - {id_ for (id_,) in received})
+
+
+@asynccontextmanager
+async def taking_in(receiver: Post, nats_url: str) -> AsyncIterator[None]:
+    """Take in what is for the receiver, with a connection of its own, for the time of the context."""
+    broker = Broker(nats_url, "example")
+    async with broker.running(), Intake(broker, RECEIVER, receiver.store).running():
+        yield
+
+
+async def count_at(broker: Broker) -> int:
+    """Count the messages that lie at the broker."""
+    return (await broker.jetstream().stream_info(STREAM)).state.messages

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from pydantic import SecretStr
+
+from mesh.inbox import Inbox
+from mesh.outbox.broker import Broker
+from mesh.outbox.message import Message
+from services.gym import app as gym
+from services.payment import app as payment
+from services.session import app as session
+from services.user import app as user
+from solo60.session.v1.session_pb2 import (
+    SESSION_STATUS_CANCELLED,
+    SESSION_STATUS_CONFIRMED,
+    CancelSessionRequest,
+    OnUserLeftRequest,
+)
+from solo60.user.v1.events_pb2 import UserLeft
+from solo60.user.v1.user_pb2 import UpdateUserRequest, User, UserState
+from tests.services.session.town import BY_CARD, HOUR, SERVICES, TOMORROW, Town, order
+from tests.support.eventually import eventually
+from tests.support.nats import NatsServer, nats
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.serving import Serve
+
+__all__ = ["nats"]
+
+ON_USER_LEFT = "solo60.session.v1.SessionService/OnUserLeft"
+BY_DESTINATION = "select destination, count(*)::int from outbox where status = 'delivered' group by destination"
+
+
+@pytest.fixture
+async def town(serve: Serve, urls: dict[str, str], tmp_path: Path, nats: NatsServer) -> AsyncIterator[Town]:
+    """Serve everything that a booking needs, with a broker between the outboxes."""
+    folder = tmp_path / "inbox"
+    over_nats = {"outbox_transport": "nats", "nats_url": nats.url}
+    async with Inbox(folder, port=0) as inbox:
+        mesh = await serve(*SERVICES.values(), smtp_url=SecretStr(inbox.url), **over_nats)
+        yield Town(mesh, urls, folder)
+        await mesh.close()
+
+
+async def delivered(town: Town, service: str) -> dict[str, int]:
+    """Count what the outbox of a service has delivered, by the name of the method."""
+    async with town.mesh.database(service).connection() as connection:
+        return {each[0].rpartition("/")[2]: each[1] for each in await connection.fetch(BY_DESTINATION)}
+
+
+async def test_a_booking_that_is_cancelled_is_given_back(town: Town) -> None:
+    """J1, J2, part 3: the same journey by way of the broker: one charge, one refund, one mail of each."""
+    booked = await town.booked(order(await town.a_member(), await town.a_gym(), by=BY_CARD))
+    await town.sessions.CancelSession(CancelSessionRequest(session_id=booked.session_id))
+
+    async def is_refunded() -> bool:
+        return await town.payment_statuses(booked.session_id) == ["REFUNDED"]
+
+    await eventually(is_refunded)
+    assert len(await town.mails(2)) == 2
+    # What came by way of the broker passed through the outbox of who received it.
+    assert (await delivered(town, "payment"))["RefundSession"] == 1
+
+
+async def test_a_service_takes_in_from_a_broker_however_it_sends(
+    serve: Serve, urls: dict[str, str], tmp_path: Path, nats: NatsServer
+) -> None:
+    """Part 3: so the transport is changed one service at a time, and back, and nothing stays behind at the broker."""
+    mesh = await serve(user.SERVICE, gym.SERVICE, payment.SERVICE, session.SERVICE, nats_url=nats.url)
+    town = Town(mesh, urls, tmp_path)
+    member = await town.a_member()
+    booked = await town.booked(order(member, await town.a_gym()))
+    leaving = OnUserLeftRequest(event=UserLeft(user_id=member))
+    broker = Broker(nats.url, "user")
+    async with broker.running():
+        payload = leaving.SerializeToString()
+        await broker.publish(Message(uuid4(), ON_USER_LEFT, payload, "", member, "correlation", ""))
+
+    async def is_given_back() -> bool:
+        cancelled = (await town.session(booked.session_id)).status == SESSION_STATUS_CANCELLED
+        return cancelled and await town.balance(member) == 100
+
+    await eventually(is_given_back)
+    assert "RefundSession" not in await delivered(town, "payment")
+
+
+async def test_while_the_broker_is_away_members_book_and_leave(town: Town, nats: NatsServer) -> None:
+    """A3, part 3: no call waits for the broker, and what follows from them comes when it is back."""
+    member, gym_id = await town.a_member(), await town.a_gym()
+    nats.kill()
+    first = await town.booked(order(member, gym_id))
+    assert first.status == SESSION_STATUS_CONFIRMED
+    await town.booked(order(member, gym_id, start=TOMORROW + HOUR))
+    left = User(user_id=member, state=UserState.USER_STATE_DELETED)
+    await town.users.UpdateUser(UpdateUserRequest(user=left, update_mask=FieldMask(paths=["state"])))
+
+    await nats.start()
+
+    async def all_is_given_back() -> bool:
+        statuses = {each.status for each in await town.sessions_of(member)}
+        return statuses == {SESSION_STATUS_CANCELLED} and await town.balance(member) == 100
+
+    await eventually(all_is_given_back)
+    assert (await delivered(town, "session"))["OnUserLeft"] == 1
