@@ -1,7 +1,7 @@
 """Broker: a NATS server with JetStream, which keeps what one outbox leaves to another until that has stored it.
 
 It may be away for any time and come back: the connection is made anew for as long as the process lives. What it has
-acknowledged lies in its files. docs/outbox.md says what that is worth.
+acknowledged lies in its files. docs/outbox-nats.md says what that is worth.
 """
 
 from __future__ import annotations
@@ -118,28 +118,9 @@ class Broker:
             self._client = None
 
     async def _try_to_connect(self) -> None:
-        # By itself the client would try again, but keep what is sent meanwhile, and give up for good on some errors.
         client, lost = Client(), asyncio.Event()
-
-        async def note_loss() -> None:
-            lost.set()
-
-        async def note_error(error: Exception) -> None:
-            _log.debug("trouble with the broker", error=type(error).__name__)
-
         try:
-            await client.connect(
-                self._servers,
-                name=self._name,
-                allow_reconnect=False,
-                max_reconnect_attempts=1,
-                reconnect_time_wait=0,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                ping_interval=PING_INTERVAL_S,
-                error_cb=note_error,
-                closed_cb=note_loss,
-            )
-            await _make_stream(client.jetstream(timeout=ANSWER_TIMEOUT_S))
+            await self._connect(client, lost)
         except (Error, OSError, TimeoutError) as error:
             await _close(client)
             if "authorization" in str(error).lower():
@@ -151,6 +132,27 @@ class Broker:
         else:
             _log.info("connected to the broker")
             self._client, self._lost = client, lost
+
+    async def _connect(self, client: Client, lost: asyncio.Event) -> None:
+        async def note_loss() -> None:
+            lost.set()
+
+        async def note_error(error: Exception) -> None:
+            _log.debug("trouble with the broker", error=type(error).__name__)
+
+        await client.connect(
+            self._servers,
+            name=self._name,
+            # By itself the client would keep what is sent meanwhile, and give up for good on some errors.
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            ping_interval=PING_INTERVAL_S,
+            error_cb=note_error,
+            closed_cb=note_loss,
+        )
+        await _make_stream(client.jetstream(timeout=ANSWER_TIMEOUT_S))
 
 
 async def _close(client: Client) -> None:

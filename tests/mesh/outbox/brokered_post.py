@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from contracts.errors import Unavailable
+from mesh.outbox import publish
 from mesh.outbox.broker import STREAM, Broker
 from mesh.outbox.intake import Intake
+from mesh.outbox.message import Message
 from mesh.outbox.relaying import relaying
 from mesh.outbox.transport import BrokeredTransport
+from solo60.example.v1.echo_pb2 import OnHeardRequest
+from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.post import Post
 from tests.support.postgres import connection_to
 
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from tests.support.echo_server import EchoServer
 
 RECEIVER = "solo60.example.v1.EchoService"
+ON_HEARD = f"{RECEIVER}/OnHeard"
 SENDER = "sender"
 
 
@@ -76,3 +83,33 @@ async def taking_in(receiver: Post, nats_url: str) -> AsyncIterator[None]:
 async def count_at(broker: Broker) -> int:
     """Count the messages that lie at the broker."""
     return (await broker.jetstream().stream_info(STREAM)).state.messages
+
+
+def said(text: str, place: str = "here", destination: str = ON_HEARD, age_s: float = 0.0) -> Message:
+    """Make a message as the sender's outbox would."""
+    request = OnHeardRequest(event=Heard(text=text, place=place))
+    return Message(uuid.uuid4(), destination, request.SerializeToString(), "", place, "correlation", "", age_s=age_s)
+
+
+async def is_published(broker: Broker, message: Message) -> bool:
+    """Publish a message, and tell whether the broker has it."""
+    try:
+        await broker.publish(message)
+    except Unavailable:
+        return False
+    return True
+
+
+async def all_is_taken_in(post: BrokeredPost) -> bool:
+    """Tell whether nothing lies at the broker."""
+    try:
+        return await count_at(post.broker) == 0
+    except Unavailable:
+        return False
+
+
+async def say_many(post: BrokeredPost, count: int, places: int) -> None:
+    """Publish events with numbers that take turns in as many places."""
+    async with post.database.transaction() as connection:
+        for number in range(count):
+            await publish(connection, Heard(text=str(number), place=f"place {number % places}"))
