@@ -112,7 +112,10 @@ class PostgresForTests:
 
     async def drop(self, url: str) -> None:
         """Drop a database that `create` made, whoever is still connected."""
-        await self._execute(f"drop database {urlsplit(url).path.removeprefix('/')} with (force)")
+        name = urlsplit(url).path.removeprefix("/")
+        # Autovacuum may be in it, which belongs to the superuser.
+        async with connection_to(superuser_url_of(self.url)) as connection:
+            await connection.execute(f"drop database {name} with (force)")
 
     async def _template(self, migrations: Path) -> tuple[str, Contents]:
         if migrations not in self._templates:
