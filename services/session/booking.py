@@ -114,7 +114,7 @@ class BookingDesk:
         with detached_work(session.correlation_id):
             try:
                 await self._store.release(session.session_id, now=self._now())
-            except Unavailable as error:  # the hold expires by itself
+            except ServiceError as error:  # the hold expires by itself
                 _log.warning("slot not released yet", session_id=str(session.session_id), error=repr(error))
 
 

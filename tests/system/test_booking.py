@@ -123,7 +123,7 @@ async def all_mails_to(mesh: LocalMesh, users: Sequence[User]) -> list[str]:
         database_of(mesh, "communication") as communication,
         asyncio.timeout(PATIENCE_S),
     ):
-        await nothing_left(session, "select count(*) from sessions where due_time is not null")
+        await nothing_left(session, "select count(*) from outbox where status = 'pending'")
         await nothing_left(communication, "select count(*) from messages where status <> 'SENT'")
     addresses = {user.email for user in users}
     return sorted(mail.recipient for mail in read_inbox(mesh.data_dir / "inbox") if mail.recipient in addresses)
