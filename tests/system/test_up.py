@@ -74,10 +74,10 @@ def test_a_killed_supervisor_leaves_no_process_and_can_be_started_again(stopped_
     ("number", "moment"),
     [
         (signal.SIGINT, "loading"),
-        (signal.SIGINT, "postgresql: SERVING"),
-        (signal.SIGINT, "gym: starting"),
+        pytest.param(signal.SIGINT, "postgresql: SERVING", marks=pytest.mark.soak),
+        pytest.param(signal.SIGINT, "gym: starting", marks=pytest.mark.soak),
         (signal.SIGTERM, "gym: migrating"),
-        (signal.SIGHUP, "gym: starting"),
+        pytest.param(signal.SIGHUP, "gym: starting", marks=pytest.mark.soak),
     ],
 )
 def test_a_start_that_is_interrupted_leaves_nothing(
