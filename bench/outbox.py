@@ -246,7 +246,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     prepare()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    messages, rounds, fill = (1_000, 1, ROWS_DELIVERED[:3]) if quick else (5_000, 3, ROWS_DELIVERED)
+    messages, rounds, fill = (1_000, 1, ROWS_DELIVERED[:3]) if quick else (3_000, 3, ROWS_DELIVERED)
     with started(our_row("grpcio", 10)) as server, service_loop() as runner:
         server.wait_until_listening()
         figures = runner.run(measure(server.port, messages, rounds, fill))
