@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from mesh.channel import Channels
-from mesh.config import Settings
 from services.subscription.desk import Desk
 from services.subscription.follow_ups import FollowUps
 from services.subscription.store import SubscriptionStore
@@ -18,6 +16,7 @@ from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
 from tests.services.subscription.club import FOUR_HOURS
 from tests.services.subscription.signing import STANDARD_KEY
+from tests.support.nobody import stub_of_nobody
 
 if TYPE_CHECKING:
     from mesh.database import Database
@@ -33,8 +32,7 @@ class Office:
         self.now = datetime.now(UTC)
         self.database = database
         self.store = SubscriptionStore(database)
-        channels = Channels(Settings(_env_file=None), lambda: "no key")  # type: ignore[call-arg]  # pydantic-settings' own argument
-        follow_ups = FollowUps(channels.stub(PaymentServiceStub), channels.stub(SubscriptionServiceStub))
+        follow_ups = FollowUps(stub_of_nobody(PaymentServiceStub), stub_of_nobody(SubscriptionServiceStub))
         self.desk = Desk(follow_ups, lambda: self.now)
         inbox, keys = WebhookInbox(database), WebhookKeys(standard=(STANDARD_KEY,))
         self.webhook_desk = WebhookDesk(self.store, inbox, self.desk, keys, lambda: self.now)
