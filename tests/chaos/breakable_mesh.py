@@ -67,8 +67,7 @@ class BreakableMesh:
             **AS_IN_PRODUCTION, database_connections=CONNECTIONS, trace_sample_ratio=0.0, log_requests=False
         )
         found_at = {name: _port_of(settings, name) for name in SERVICE_NAMES}
-        others = [port for port in free_ports(2 * len(found_at) + 1) if port not in found_at.values()]
-        listening = dict(zip(SERVICE_NAMES, others, strict=False))
+        listening = dict(zip(SERVICE_NAMES, free_ports(len(SERVICE_NAMES)), strict=True))
         links = {name: Link(found_at[name], port) for name, port in listening.items()}
         addresses = {name: f"{HOST}:{port}" for name, port in listening.items()}
         async with Mesh(settings, listen_addresses=addresses) as mesh:

@@ -80,7 +80,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
         "SMTP_URL": f"smtp://127.0.0.1:{ports[INBOX_PORT]}",
         **{f"{name}_SERVICE_URL": f"127.0.0.1:{ports[FIRST_PORT + n]}" for n, name in enumerate(SERVICES)},
     }
-    running = subprocess.Popen(
+    with subprocess.Popen(
         ["make", "run"],
         cwd=folder,
         env=environment,
@@ -88,17 +88,17 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-    )
-    try:
-        yield Clone(folder, environment, ports | metrics_ports, read_until(running, "Ctrl-C"))
-        os.killpg(running.pid, signal.SIGINT)
-        running.communicate(timeout=60)
-    finally:
-        if running.poll() is None:
-            os.killpg(running.pid, signal.SIGKILL)
-        assert not processes_of(folder)
-        # Root's database lies outside of the clone.
-        subprocess.run(["make", "reset"], cwd=folder, env=environment, check=True)
+    ) as running:
+        try:
+            yield Clone(folder, environment, ports | metrics_ports, read_until(running, "Ctrl-C"))
+            os.killpg(running.pid, signal.SIGINT)
+            running.communicate(timeout=60)
+        finally:
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGKILL)
+            assert not processes_of(folder)
+            # Root's database lies outside of the clone.
+            subprocess.run(["make", "reset"], cwd=folder, env=environment, check=True)
 
 
 def test_make_run_reaches_the_end_of_the_demo(clone: Clone) -> None:
