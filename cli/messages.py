@@ -7,11 +7,10 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, JsonFlag, out, print_json, remarks
+from cli.screen import CommandError, JsonFlag, message_as_dict, out, print_facts, print_json, remarks
 from contracts.errors import MessageNotRetryable
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
@@ -39,7 +38,7 @@ def list_messages(
     request = pb.ListFailedMessagesRequest(page_size=number, page_token=page_token)
     page = _ask(lambda stub: stub.ListFailedMessages(request))
     if as_json:
-        print_json({"messages": list(map(_as_dict, page.messages)), "next_page_token": page.next_page_token})
+        print_json({"messages": list(map(message_as_dict, page.messages)), "next_page_token": page.next_page_token})
         return
     if page.messages:
         out.print(_table(page.messages))
@@ -52,12 +51,8 @@ def list_messages(
 @messages.command()
 def show(message_id: MessageId, *, as_json: JsonFlag = False) -> None:
     """Show how far a message has come, without its recipient and text."""
-    facts = _as_dict(_ask(lambda stub: stub.GetMessage(pb.GetMessageRequest(message_id=message_id))).message)
-    if as_json:
-        print_json(facts)
-        return
-    for name, value in facts.items():
-        out.print(f"{name}: {value}", markup=False)
+    facts = message_as_dict(_ask(lambda stub: stub.GetMessage(pb.GetMessageRequest(message_id=message_id))).message)
+    print_facts(facts, as_json=as_json)
 
 
 @messages.command()
@@ -116,10 +111,6 @@ def _ask(question: Callable[[CommunicationServiceAsyncStub], Awaitable[Answer]])
             return await question(channels.stub(CommunicationServiceStub))
 
     return asyncio.run(ask())
-
-
-def _as_dict(message: pb.Message) -> dict[str, object]:
-    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def _table(found: Iterable[pb.Message]) -> Table:

@@ -7,11 +7,10 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, JsonFlag, out, print_json, remarks
+from cli.screen import CommandError, JsonFlag, message_as_dict, out, print_facts, print_json, remarks
 from contracts.errors import Unimplemented
 from mesh.config import SERVICE_NAMES
 from mesh.outbox.message import Status
@@ -50,7 +49,7 @@ def list_messages(
     names = SERVICE_NAMES if service is None else (_known(service),)
     found = asyncio.run(_list_of_all(names, wanted, number, may_have_none=service is None))
     if as_json:
-        print_json([{"service": name, **_as_dict(message)} for name, message in found])
+        print_json([{"service": name, **message_as_dict(message)} for name, message in found])
     elif found:
         out.print(_table(found))
     else:
@@ -61,12 +60,8 @@ def list_messages(
 def show(service: ServiceName, message_id: MessageId, *, as_json: JsonFlag = False) -> None:
     """Show one message with its request, personal data masked."""
     answer = _ask(service, lambda stub: stub.GetMessage(pb.GetMessageRequest(message_id=message_id)))
-    facts = {**_as_dict(answer.message), "payload": answer.payload_json}
-    if as_json:
-        print_json(facts)
-        return
-    for name, value in facts.items():
-        out.print(f"{name}: {value}", markup=False)
+    facts = {**message_as_dict(answer.message), "payload": answer.payload_json}
+    print_facts(facts, as_json=as_json)
 
 
 @outbox.command()
@@ -159,10 +154,6 @@ async def _first(messages: AsyncIterator[pb.OutboxMessage], number: int) -> Asyn
         number -= 1
         if not number:
             return
-
-
-def _as_dict(message: pb.OutboxMessage) -> dict[str, object]:
-    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def _table(found: list[tuple[str, pb.OutboxMessage]]) -> Table:

@@ -7,11 +7,16 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from google.protobuf import json_format
 from rich.console import Console
 
 from contracts.errors import Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from google.protobuf.message import Message
+
     from contracts.errors import ServiceError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
@@ -30,6 +35,22 @@ class CommandError(Exception):
 def print_json(value: object) -> None:
     """Print what a script reads."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def message_as_dict(message: Message) -> dict[str, object]:
+    """Return every field of a message by the name that the contract gives it."""
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+
+
+def print_facts(facts: Mapping[str, object], *, as_json: bool) -> None:
+    """Print what there is to know of one thing: a line for each fact, or JSON."""
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        out.print(f"{name}: {value}", markup=False)
 
 
 def print_service_error(error: ServiceError) -> None:
