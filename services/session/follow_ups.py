@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from mesh.outbox import call_later, publish
 from services.session.domain import Mail
 from services.session.guest_store import invitations_to
-from services.session.messages import booked_event, cancelled_event
+from services.session.messages import event_of
 from services.session.waiting_list_store import entries_waiting_for
 from solo60.payment.v1.payment_pb2 import CreditBackSessionRequest, RefundSessionRequest
+from solo60.session.v1.events_pb2 import SessionBooked, SessionCancelled
 from solo60.session.v1.session_pb2 import SendSessionMailRequest
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class FollowUps:
 
     async def of_booking(self, connection: Connection, session: Session) -> None:
         """Tell the world that a session is paid, and its member or the admins what there is to know."""
-        await publish(connection, booked_event(session))
+        await publish(connection, event_of(SessionBooked, session))
         for mail in session.mails_when_paid:
             await self._mail(connection, session.session_id, mail)
 
@@ -73,7 +74,7 @@ class FollowUps:
         await self._mail_guest(connection, guest.session_id, guest.invitation_id, Mail.GUEST_CANCELLED)
 
     async def _call_off(self, connection: Connection, session: Session, mail: Mail) -> None:
-        await publish(connection, cancelled_event(session))
+        await publish(connection, event_of(SessionCancelled, session))
         await self._mail(connection, session.session_id, mail)
         for invitation_id in await invitations_to(connection, session.session_id):
             await self._mail_guest(connection, session.session_id, invitation_id, Mail.GUEST_CANCELLED)

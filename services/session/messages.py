@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from contracts.errors import InvalidRequest, Violation
@@ -20,6 +20,8 @@ from solo60.session.v1.session_pb2 import Guest, Session, SessionStatus, Waiting
 if TYPE_CHECKING:
     from solo60.gym.v1.gym_pb2 import Quote
     from solo60.session.v1.session_pb2 import BookSessionRequest, JoinWaitingListRequest
+
+Event = TypeVar("Event", SessionBooked, SessionCancelled)
 
 LAST_BOOKABLE_YEAR = 9998
 
@@ -132,21 +134,10 @@ def mail_of(template_key: str) -> Mail:
         raise InvalidRequest(violations=[violation]) from None
 
 
-def booked_event(session: domain.Session) -> SessionBooked:
-    """Return what the world is told of a session that is paid."""
+def event_of(kind: type[Event], session: domain.Session) -> Event:
+    """Return what the world is told of a session to which something of this kind has happened."""
     order = session.order
-    return SessionBooked(
-        session_id=str(session.session_id),
-        user_id=str(order.user_id),
-        gym_id=str(order.gym_id),
-        period=period_message(order.period),
-    )
-
-
-def cancelled_event(session: domain.Session) -> SessionCancelled:
-    """Return what the world is told of a session that is cancelled or turned down."""
-    order = session.order
-    return SessionCancelled(
+    return kind(
         session_id=str(session.session_id),
         user_id=str(order.user_id),
         gym_id=str(order.gym_id),
