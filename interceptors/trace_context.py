@@ -65,6 +65,11 @@ def current_traceparent() -> str:
     return f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}" if context.is_valid else ""
 
 
+def trace_of(traceparent: str) -> Context:
+    """Return the trace that a kept traceparent belongs to; an empty context where there is none."""
+    return extract({TRACEPARENT: traceparent} if traceparent else {})
+
+
 @lru_cache(maxsize=1)
 def _is_w3c(propagator: TextMapPropagator) -> bool:
     return type(propagator) is CompositePropagator and propagator.fields == _W3C

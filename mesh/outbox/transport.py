@@ -11,7 +11,7 @@ from contracts.method import find_method
 from contracts.services import short_name
 from interceptors.context import detached_work
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from interceptors.trace_context import TRACEPARENT, extract
+from interceptors.trace_context import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ class BrokeredTransport:
 @contextmanager
 def as_its_request(message: Message) -> Iterator[None]:
     """Work for the request that the message was written for, in its trace and under its correlation id."""
-    token = trace_context.attach(extract({TRACEPARENT: message.traceparent} if message.traceparent else {}))
+    token = trace_context.attach(trace_of(message.traceparent))
     try:
         with detached_work(message.correlation_id, BUDGET_S):
             yield

@@ -9,8 +9,8 @@ from opentelemetry import trace
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 from opentelemetry.trace import SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from interceptors.trace_context import trace_of
 from interceptors.tracing import CORRELATION_ID
 
 if TYPE_CHECKING:
@@ -21,18 +21,9 @@ if TYPE_CHECKING:
     from services.communication.domain import Attempt, Outcome
     from services.communication.mail_server import MailServer
 
-TRACEPARENT = "traceparent"
 NAME = "smtp send"
 
 _tracer = trace.get_tracer("solo60.communication")
-_w3c = TraceContextTextMapPropagator()
-
-
-def current_traceparent() -> str:
-    """Return the current span as a W3C traceparent, empty where there is none."""
-    carrier: dict[str, str] = {}
-    _w3c.inject(carrier)
-    return carrier.get(TRACEPARENT, "")
 
 
 @contextmanager
@@ -46,7 +37,7 @@ def sending_span(attempt: Attempt, server: MailServer) -> Iterator[Span]:
         "solo60.template_key": attempt.template_key,
         "solo60.attempt": attempt.number,
     }
-    parent = _w3c.extract({TRACEPARENT: attempt.traceparent})
+    parent = trace_of(attempt.traceparent)
     # The text of an exception may hold an address.
     with _tracer.start_as_current_span(
         NAME, parent, SpanKind.CLIENT, attributes, record_exception=False, set_status_on_exception=False

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from interceptors.context import current_context
 from interceptors.deadline import remaining_s
+from interceptors.trace_context import current_traceparent
 from mesh.idempotency import once
 from mesh.pages import DEFAULT_PAGE_SIZE, cut_page
 from services.communication.domain import NewMessage, PageMark, Status
 from services.communication.mail import compose, message_id_header
 from services.communication.messages import mailbox_of, message_of, page_token_after
 from services.communication.sender import POLL_S
-from services.communication.sending_span import current_traceparent
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceServicer
 
