@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, Gauge, start_wsgi_server
@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY, Gauge, start_wsgi_server
 from mesh.config import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from prometheus_client import CollectorRegistry
 
@@ -21,7 +21,18 @@ LAG_PERIOD_S = 1.0
 # Together as long as what usually lies between two scrapes, so that none misses a stall.
 LAG_PERIODS = 15
 
-_lags: WeakKeyDictionary[CollectorRegistry, Gauge] = WeakKeyDictionary()
+Metrics = TypeVar("Metrics")
+
+_made: WeakKeyDictionary[CollectorRegistry, dict[Callable[[CollectorRegistry], Any], Any]] = WeakKeyDictionary()
+
+
+def metrics_of(registry: CollectorRegistry, make: Callable[[CollectorRegistry], Metrics]) -> Metrics:
+    """Return what `make` makes of `registry`, the same each time: a registry takes no name twice."""
+    made = _made.setdefault(registry, {})
+    if make not in made:
+        made[make] = make(registry)
+    found: Metrics = made[make]
+    return found
 
 
 @asynccontextmanager
@@ -39,7 +50,7 @@ async def metrics_served(address: str | None, registry: CollectorRegistry = REGI
         server, _ = await asyncio.to_thread(start_wsgi_server, int(port), host.strip("[]"), registry)
     except OSError:
         raise SettingsError(f"METRICS_ADDRESS: {address} is in use or is not an address of this machine.") from None
-    watching = asyncio.create_task(_watch_loop(_lag_gauge_of(registry)))
+    watching = asyncio.create_task(_watch_loop(metrics_of(registry, _lag_gauge)))
     try:
         yield
     finally:
@@ -48,12 +59,9 @@ async def metrics_served(address: str | None, registry: CollectorRegistry = REGI
         server.server_close()
 
 
-def _lag_gauge_of(registry: CollectorRegistry) -> Gauge:
-    gauge = _lags.get(registry)
-    if gauge is None:
-        help_text = f"The longest that the event loop was late in the last {LAG_PERIODS * LAG_PERIOD_S:.0f} seconds."
-        gauge = _lags[registry] = Gauge("solo60_event_loop_lag_seconds", help_text, registry=registry)
-    return gauge
+def _lag_gauge(registry: CollectorRegistry) -> Gauge:
+    help_text = f"The longest that the event loop was late in the last {LAG_PERIODS * LAG_PERIOD_S:.0f} seconds."
+    return Gauge("solo60_event_loop_lag_seconds", help_text, registry=registry)
 
 
 async def _watch_loop(gauge: Gauge) -> None:

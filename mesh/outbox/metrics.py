@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -55,14 +54,3 @@ class OutboxMetrics:
             (self._pending if status is Status.PENDING else self._dead).labels(destination).set(depth)
             if status is Status.PENDING:
                 self._oldest.labels(destination).set(oldest_s)
-
-
-_by_registry: WeakKeyDictionary[CollectorRegistry, OutboxMetrics] = WeakKeyDictionary()
-
-
-def outbox_metrics(registry: CollectorRegistry) -> OutboxMetrics:
-    """Return the metrics that `registry` shows."""
-    metrics = _by_registry.get(registry)
-    if metrics is None:
-        metrics = _by_registry[registry] = OutboxMetrics(registry)
-    return metrics

@@ -11,9 +11,10 @@ from prometheus_client import REGISTRY
 from contracts.scopes import calls_left_to_outboxes
 from contracts.services import SERVICES, short_name
 from mesh.config import SettingsError
+from mesh.metrics import metrics_of
 from mesh.notifications import listening
 from mesh.outbox.inspection import Inspection
-from mesh.outbox.metrics import outbox_metrics
+from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import Relay
 from mesh.outbox.servicer import OutboxServicer
 from mesh.outbox.store import OutboxStore
@@ -65,7 +66,7 @@ async def outbox_served(name: str, runtime: Runtime) -> AsyncIterator[OutboxServ
 @asynccontextmanager
 async def relaying(store: OutboxStore, database_url: str, transport: Transport) -> AsyncIterator[Relay]:
     """Deliver what lies in `store`, the outbox of the database at that URL, for the time of the context."""
-    relay = Relay(store, transport, outbox_metrics(REGISTRY), random.SystemRandom())
+    relay = Relay(store, transport, metrics_of(REGISTRY, OutboxMetrics), random.SystemRandom())
     async with (
         relay.running(),
         listening(database_url, CHANNEL, lambda _payload: relay.wake(), relay.wake),

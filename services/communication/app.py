@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from prometheus_client import REGISTRY
 
 from mesh.config import SettingsError
+from mesh.metrics import metrics_of
 from mesh.service import Service
 from mesh.upkeep import repeating
 from services.communication.domain import KEPT_FOR
 from services.communication.mail import parse_mailboxes
 from services.communication.mail_server import MailServer
 from services.communication.mail_template import Templates
-from services.communication.metrics import mail_metrics
+from services.communication.metrics import MailMetrics
 from services.communication.sender import Sender
 from services.communication.servicer import CommunicationServicer
 from services.communication.store import MessageStore
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from mesh.service import Runtime
     from services.communication.mail import Mailbox
-    from services.communication.metrics import MailMetrics
 
 FORGET_INTERVAL_S = 3600.0
 BACKLOG_INTERVAL_S = 5.0
@@ -47,7 +47,7 @@ async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationSer
         AUDIENCE_OPERATORS: _mailboxes("OPERATORS_EMAIL", settings.operators_email),
     }
     server = _mail_server(settings.smtp_url.get_secret_value())
-    metrics = mail_metrics(REGISTRY)
+    metrics = metrics_of(REGISTRY, MailMetrics)
     sender = Sender(
         store, server, envelope_sender=mail_from.email, metrics=metrics, now=runtime.now, rng=random.SystemRandom()
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from prometheus_client import Counter, Gauge
 
@@ -35,14 +34,3 @@ class MailMetrics:
         self._waiting.set(backlog.waiting)
         self._oldest.set(backlog.oldest_s)
         self._dead.set(backlog.dead)
-
-
-_by_registry: WeakKeyDictionary[CollectorRegistry, MailMetrics] = WeakKeyDictionary()
-
-
-def mail_metrics(registry: CollectorRegistry) -> MailMetrics:
-    """Return the metrics that `registry` shows."""
-    metrics = _by_registry.get(registry)
-    if metrics is None:
-        metrics = _by_registry[registry] = MailMetrics(registry)
-    return metrics

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from prometheus_client import REGISTRY
 
 from mesh.database import Database
+from mesh.metrics import metrics_of
 from services.communication.mail_server import MailServer
-from services.communication.metrics import mail_metrics
+from services.communication.metrics import MailMetrics
 from services.communication.sender import Sender
 from services.communication.store import MessageStore
 from tests.services.communication.post import SENDER
@@ -23,7 +24,7 @@ async def send_for_ever(database_url: str, smtp_url: str) -> None:
         MessageStore(await Database.connect(database_url)),
         MailServer.from_url(smtp_url),
         envelope_sender=SENDER.email,
-        metrics=mail_metrics(REGISTRY),
+        metrics=metrics_of(REGISTRY, MailMetrics),
         now=lambda: datetime.now(UTC),
         rng=random.SystemRandom(),
     )

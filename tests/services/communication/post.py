@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from mesh.metrics import metrics_of
 from services.communication.domain import NewMessage
 from services.communication.mail import Mailbox, compose, message_id_header
 from services.communication.mail_server import PATIENCE_S, MailServer
 from services.communication.mail_template import Text
-from services.communication.metrics import mail_metrics
+from services.communication.metrics import MailMetrics
 from services.communication.sender import Sender
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Post:
             self.store,
             replace(MailServer.from_url(url), patience_s=patience_s),
             envelope_sender=SENDER.email,
-            metrics=mail_metrics(self.registry),
+            metrics=metrics_of(self.registry, MailMetrics),
             now=self.clock.now,
             rng=self.rng,
         )

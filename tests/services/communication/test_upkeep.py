@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
 
+from mesh.metrics import metrics_of
 from mesh.upkeep import DELETED_AT_ONCE
 from services.communication.app import SERVICE
 from services.communication.domain import KEPT_FOR, Backlog, Status
-from services.communication.metrics import mail_metrics
+from services.communication.metrics import MailMetrics
 from tests.services.communication.moody_mail_server import BUSY, UNKNOWN
 from tests.services.communication.post import ADA
 from tests.support.eventually import eventually
@@ -79,7 +80,7 @@ async def test_what_waits_and_what_is_given_up_is_shown(post: Post, moody: Moody
 
     backlog = await post.store.backlog(post.clock.now())
     assert backlog == Backlog(waiting=2, oldest_s=120.0, dead=1)
-    mail_metrics(post.registry).show_backlog(backlog)
+    metrics_of(post.registry, MailMetrics).show_backlog(backlog)
     shown = {sample.name: sample.value for metric in post.registry.collect() for sample in metric.samples}
     assert (shown["mail_waiting"], shown["mail_oldest_waiting_seconds"], shown["mail_dead"]) == (2, 120, 1)
     assert post.registry.get_sample_value("mail_attempts_total", {"status": "DEAD"}) == 1
