@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from google.protobuf import descriptor_pool
@@ -55,6 +56,7 @@ def find_method(path: str) -> Method:
     return read_method(descriptor)
 
 
+@cache
 def read_method(descriptor: MethodDescriptor) -> Method:
     """Return the method that `descriptor` declares; raise ContractError when a method of ours carries no policy."""
     service: ServiceDescriptor = descriptor.containing_service

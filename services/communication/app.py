@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,7 @@ def _mailboxes(setting: str, text: str) -> tuple[Mailbox, ...]:
         raise SettingsError(f'{setting}: must be an address such as "Solo60 <mail@solo60.example>".') from None
 
 
+@cache
 def _templates(folder: Path) -> Templates:
     try:
         return Templates(folder)

@@ -19,11 +19,11 @@ async def test_a_lent_database_is_as_its_migrations_left_it(postgres: PostgresFo
     careless = await asyncpg.connect(url)
     await careless.execute("insert into accounts (kind, currency) values ('income', 'EUR')")
     used = await Contents.of(url)
-    postgres.give_back(LEDGER, url)
+    await postgres.give_back(LEDGER, url)
 
     again = await postgres.lend(LEDGER)
 
     assert again == url
     assert await Contents.of(again) == fresh != used
     assert careless.is_closed()
-    postgres.give_back(LEDGER, again)
+    await postgres.give_back(LEDGER, again)

@@ -7,10 +7,10 @@ How to use it, in any async test or fixture below `tests/`:
 
 `database_url` gives the URL alone; two calls give two databases. After the test both are given back, whoever is still
 connected, and lent again with the rows that the migrations made and no others: to delete rows takes 10 ms, to make a
-database 200. So a test that changes tables changes them back. `empty_database_url` is one database without any table.
-`postgres` is the server itself, for what needs its maintenance database (`postgres.url`). Do not stop it: a test that
-kills a server starts its own `EmbeddedPostgres` in `reachable_folder`. Whoever connects by these URLs is the role that
-services have; `superuser_url_of` turns one into the superuser's.
+database 200. So a test that changes tables, or what is noted of migrations, changes them back. `empty_database_url` is
+one database without any table. `postgres` is the server itself, for what needs its maintenance database
+(`postgres.url`). Do not stop it: a test that kills a server starts its own `EmbeddedPostgres` in `reachable_folder`.
+Whoever connects by these URLs is the role that services have; `superuser_url_of` turns one into the superuser's.
 
 When a database is given back, every invariant that it states must hold (T-h1). A test that breaks one on purpose, and
 leaves it broken, says so: `@pytest.mark.breaks_invariants("violation_sum_not_zero")`.
@@ -43,7 +43,10 @@ DatabaseFactory: TypeAlias = Callable[[str], Awaitable[str]]
 DatabaseOpener: TypeAlias = Callable[[str], Awaitable[Database]]
 
 SERVICES = Path(__file__).parents[2] / "services"
-TABLES = "select tablename from pg_tables where schemaname = 'public'"
+TABLES = """
+    select tablename from pg_tables
+    where schemaname = 'public' and tablename not in ('schema_migrations', 'mesh_migration_checksums')
+"""
 SEQUENCES = "select sequencename, coalesce(last_value, start_value), last_value is not null from pg_sequences"
 END_OTHERS = """
     select pg_terminate_backend(pid, 5000)
@@ -69,17 +72,15 @@ class Contents:
                 [tuple(row) for row in await connection.fetch(SEQUENCES)],
             )
 
-    async def restore(self, url: str) -> None:
-        """Give a database that has the same tables these rows and no others; end all other connections to it."""
-        async with connection_to(superuser_url_of(url)) as connection:
-            await connection.execute(END_OTHERS)
-            # The ledger's own guards forbid this to everyone else.
-            await connection.execute("set session_replication_role = replica")
-            await connection.execute("; ".join(f"delete from {table}" for table in self.rows))  # noqa: S608 - the database's own names
-            for table, rows in self.rows.items():
-                if rows:
-                    await connection.copy_to_table(table, source=BytesIO(rows))
-            await connection.executemany("select setval($1, $2, $3)", self.sequences)
+    async def restore(self, superuser: asyncpg.Connection[asyncpg.Record]) -> None:
+        """Give a database that has the same tables these rows and no others."""
+        # The ledger's own guards forbid this to everyone else.
+        guards_off = "set session_replication_role = replica"
+        await superuser.execute("; ".join((guards_off, *(f"delete from {table}" for table in self.rows))))  # noqa: S608 - the database's own names
+        for table, rows in self.rows.items():
+            if rows:
+                await superuser.copy_to_table(table, source=BytesIO(rows))
+        await superuser.executemany("select setval($1, $2, $3)", self.sequences)
 
 
 class PostgresForTests:
@@ -93,16 +94,23 @@ class PostgresForTests:
 
     async def lend(self, migrations: Path) -> str:
         """Return the URL of a database with these migrations applied, that nobody else has now."""
-        template, contents = await self._template(migrations)
-        if not self._idle[migrations]:
-            return await self.create(template)
-        url = self._idle[migrations].pop()
-        await contents.restore(url)
-        return url
+        if self._idle[migrations]:
+            return self._idle[migrations].pop()
+        template, _ = await self._template(migrations)
+        return await self.create(template)
 
-    def give_back(self, migrations: Path, url: str) -> None:
-        """Take back a database that was lent."""
+    async def give_back(self, migrations: Path, url: str) -> set[str]:
+        """Take back a database that was lent, and return which of its invariants are broken.
+
+        All other connections to it are ended, and it is as `lend` gave it.
+        """
+        _, contents = await self._template(migrations)
+        async with connection_to(superuser_url_of(url)) as connection:
+            await connection.execute(END_OTHERS)
+            broken = {violation.view for violation in await find_violations(connection)}
+            await contents.restore(connection)
         self._idle[migrations].append(url)
+        return broken
 
     async def create(self, template: str = "template1") -> str:
         """Create a database and return its URL."""
@@ -135,12 +143,6 @@ class PostgresForTests:
 def superuser_url_of(url: str) -> str:
     """Return the URL of the same database for the superuser: to break what services cannot."""
     return url.replace(f"//{SERVICE_ROLE}@", f"//{SUPERUSER}@", 1)
-
-
-async def broken_invariants(url: str) -> set[str]:
-    """Name the views of invariants that are broken in a database."""
-    async with connection_to(url) as connection:
-        return {violation.view for violation in await find_violations(connection)}
 
 
 @asynccontextmanager
@@ -189,9 +191,7 @@ async def database_url(postgres: PostgresForTests, request: pytest.FixtureReques
         return lent[-1][1]
 
     yield lend
-    broken = await asyncio.gather(*(broken_invariants(url) for _, url in lent))
-    for migrations, url in lent:
-        postgres.give_back(migrations, url)
+    broken = await asyncio.gather(*(postgres.give_back(migrations, url) for migrations, url in lent))
     on_purpose = {view for mark in request.node.iter_markers("breaks_invariants") for view in mark.args}
     found = set().union(*broken)
     assert found == on_purpose, f"invariants that do not hold: {sorted(found)}; broken on purpose: {sorted(on_purpose)}"
