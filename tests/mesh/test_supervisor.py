@@ -10,7 +10,7 @@ from contracts.services import SERVICES
 from mesh.config import SERVICE_NAMES, Settings, SettingsError
 from mesh.health_probe import SERVING, UNREACHABLE, probe_of
 from mesh.supervised_settings import environment_of_service, inbox_port, refuse_ports_in_use
-from mesh.supervisor import Mesh, MeshError
+from mesh.supervisor import Mesh
 from tests.support.local_mesh import LocalMesh
 from tests.support.ports import free_ports
 
@@ -52,19 +52,6 @@ async def test_a_service_is_killed_and_started_again_beside_the_others(stopped: 
     assert {name for name in SERVICE_NAMES if before[name] != after[name]} == {"gym"}
     assert mesh.exit_codes == dict.fromkeys(SERVICE_NAMES, 0)
     assert not any(psutil.pid_exists(pid) for pid in after.values())
-
-
-@pytest.mark.system
-async def test_a_mesh_that_cannot_start_says_why_and_leaves_nothing(stopped: LocalMesh) -> None:
-    """One service's last words are the sentence; the others, PostgreSQL and the lock are gone."""
-    mesh = Mesh(stopped.settings_with(smtp_url="http://mail.example:80"))
-
-    with pytest.raises(MeshError, match=r"communication did not start: SMTP_URL: .*communication\.jsonl"):
-        await mesh.start()
-
-    assert not any(psutil.pid_exists(pid) for pid in mesh.pids().values())
-    async with Mesh(stopped.settings):
-        pass
 
 
 def test_a_service_is_told_what_was_set_here_and_its_own_key(stopped: LocalMesh) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.local_mesh import all_gone, family_of, wait_for
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
 
     from tests.support.local_mesh import LocalMesh
 
@@ -66,8 +68,22 @@ def test_a_killed_supervisor_leaves_no_process_and_can_be_started_again(stopped_
     process.wait()
 
     wait_for(lambda: all_gone(family))
-    stopped_mesh.up()
+    with metrics_port_of_gym_taken(stopped_mesh):
+        stopped_mesh.up()
     assert statuses(stopped_mesh) == SERVING
+    # Whoever scrapes that port would take another's metrics for the service's.
+    told = [line for line in stopped_mesh.output.splitlines() if "metrics: " in line]
+    assert told == [f"gym shows no metrics: its port plus {METRICS_PORT_DISTANCE} is taken."]
+
+
+@contextmanager
+def metrics_port_of_gym_taken(mesh: LocalMesh) -> Iterator[None]:
+    """Listen where the metrics of the gym service would be shown."""
+    port = int(mesh.settings.gym_service_url.rpartition(":")[2]) + METRICS_PORT_DISTANCE
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        yield
 
 
 @pytest.mark.parametrize(
@@ -119,19 +135,6 @@ def test_a_port_in_use_is_refused_with_the_name_of_its_setting(
     assert refused.stderr == f"{setting}: {address} is in use or is not an address of this machine.\n"
 
 
-def test_a_mesh_runs_without_the_metrics_whose_port_is_taken(stopped_mesh: LocalMesh) -> None:
-    """It says so: whoever scrapes that port would take another's metrics for the service's."""
-    port = int(stopped_mesh.settings.gym_service_url.rpartition(":")[2]) + METRICS_PORT_DISTANCE
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
-        stopped_mesh.up()
-
-    told = [line for line in stopped_mesh.output.splitlines() if "metrics: " in line]
-    assert told == [f"gym shows no metrics: its port plus {METRICS_PORT_DISTANCE} is taken."]
-    assert statuses(stopped_mesh) == SERVING
-
-
 @pytest.mark.parametrize("url", ["postgresql://app:secret@127.0.0.1:1/app", "nonsense"])
 def test_a_broken_database_url_is_refused_without_its_password(stopped_mesh: LocalMesh, url: str) -> None:
     """One clear sentence that names DATABASE_URL, whatever is wrong with it."""
@@ -152,10 +155,14 @@ def test_a_setting_of_one_process_is_refused_for_all(stopped_mesh: LocalMesh, fi
     assert refused.stderr == f"{field.upper()}: unset it, each service of a mesh has its own.\n"
 
 
-def test_a_service_that_cannot_start_is_quoted(stopped_mesh: LocalMesh) -> None:
-    """The sentence is the service's own, and says where its log is."""
-    refused = stopped_mesh.solo60("up", smtp_url="http://mail.example:80")
+def test_a_service_that_cannot_start_is_quoted_and_leaves_nothing(stopped_mesh: LocalMesh) -> None:
+    """The sentence is the service's own, and says where its log is; the others, PostgreSQL and the lock are gone."""
+    process = stopped_mesh.start(smtp_url="http://mail.example:80")
+    wait_for(lambda: "postgresql: SERVING" in stopped_mesh.output)
+    family = family_of(process)
 
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("communication did not start: SMTP_URL: ")
-    assert str(stopped_mesh.data_dir / "logs" / "communication.jsonl") in refused.stderr
+    assert process.wait(60) == 1
+    assert "communication did not start: SMTP_URL: " in stopped_mesh.output
+    assert str(stopped_mesh.data_dir / "logs" / "communication.jsonl") in stopped_mesh.output
+    assert all_gone(family)
+    assert not (stopped_mesh.data_dir / LOCK_NAME).exists()
