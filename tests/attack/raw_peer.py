@@ -51,6 +51,7 @@ class RawPeer:
         self._next_stream = 1
         self._initial_window = DEFAULT_WINDOW
         self._windows: Counter[int] = Counter({0: DEFAULT_WINDOW})
+        self._verdicts_told = 0
         self.is_closed = False
         self.goaways: Counter[int] = Counter()
         self.resets: Counter[int] = Counter()
@@ -148,10 +149,14 @@ class RawPeer:
                 self.send_bytes(b"", reading=False)
 
     def read_verdict(self) -> None:
-        """Read until the target has ended a call or the connection, by whatever means; give up after a while."""
-        before, until = self._verdicts(), time.monotonic() + PATIENCE_S
-        while self._verdicts() == before and not self.is_closed and time.monotonic() < until:
+        """Read until the target has ended one more call, or the connection, by whatever means; give up after a while.
+
+        An end that was read already, beside something sent, is the next one.
+        """
+        until = time.monotonic() + PATIENCE_S
+        while self._verdicts() == self._verdicts_told and not self.is_closed and time.monotonic() < until:
             self.read_for(0.01)
+        self._verdicts_told = self._verdicts()
 
     def _verdicts(self) -> int:
         return sum(sum(each.values()) for each in (self.statuses, self.resets, self.goaways))

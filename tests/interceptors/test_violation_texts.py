@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 CANARY = "canary7391"
 NUMBER = 1_739_173_917
+# Each a little longer than the longest that any rule allows.
+LONG_TEXT = CANARY * 500
+LONG_BYTES = CANARY.encode() * 110_000
+LONG_LIST = 200
 # Whatever rule a text, a number or a length has, one of these breaks it.
-TEXTS = (CANARY, CANARY + "\x00", CANARY * 2_000, "")
+TEXTS = (CANARY, CANARY + "\x00", LONG_TEXT, "")
 NUMBERS = (NUMBER, -NUMBER, 0)
-LONG_LIST = 2_000
 
 
 def spoilt(message_type: type[Message]) -> Iterator[Message]:
@@ -46,7 +49,7 @@ def spoilt(message_type: type[Message]) -> Iterator[Message]:
 def _values_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
     is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
     if is_map:
-        yield {CANARY: CANARY * 2_000, CANARY + " ": CANARY}
+        yield {CANARY: LONG_TEXT, CANARY + " ": CANARY}
         yield {f"{CANARY}_{number}": CANARY for number in range(LONG_LIST)}
     elif field.is_repeated:
         for one in _ones_of(field):
@@ -65,7 +68,7 @@ def _ones_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
     elif field.type == field.TYPE_STRING:
         yield from TEXTS
     elif field.type == field.TYPE_BYTES:
-        yield from (CANARY.encode() * 500_000, b"")
+        yield from (LONG_BYTES, b"")
     elif field.type == field.TYPE_BOOL:
         yield True
     else:
