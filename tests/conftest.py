@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
 from hypothesis import settings
 
 from tests.support.postgres import database_url, empty_database_url, open_database, postgres, reachable_folder
@@ -17,6 +18,14 @@ __all__ = ["database_url", "empty_database_url", "open_database", "postgres", "r
 # No example is timed: a busy machine is not a failure.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# By default structlog shows each traceback with all local variables, which takes a second.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
