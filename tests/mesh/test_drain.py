@@ -71,7 +71,7 @@ class Load:
 @both_engines
 async def test_a_rolling_restart_loses_no_call(engine: str, tmp_path: Path, empty_database_url: str) -> None:
     """T-j5: each replica once, streams included, and nothing is sent twice."""
-    await restart_under_load(tmp_path, empty_database_url, engine, restarts=2, drain_wait_s=1.0, retries=False)
+    await restart_under_load(tmp_path, empty_database_url, engine, restarts=2, drain_wait_s=0.5, retries=False)
 
 
 @both_engines

@@ -19,6 +19,7 @@ leaves it broken, says so: `@pytest.mark.breaks_invariants("violation_sum_not_ze
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -143,6 +144,12 @@ class PostgresForTests:
 def superuser_url_of(url: str) -> str:
     """Return the URL of the same database for the superuser: to break what services cannot."""
     return url.replace(f"//{SERVICE_ROLE}@", f"//{SUPERUSER}@", 1)
+
+
+async def lazy_database(url: str) -> Database:
+    """Return a database to which nothing is connected until it is used."""
+    pool = await asyncpg.create_pool(url, min_size=0, max_size=2)
+    return Database(pool, pool, lambda: None, random.SystemRandom())
 
 
 @asynccontextmanager

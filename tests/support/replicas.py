@@ -72,9 +72,10 @@ class Replicas:
                 replicas._processes.append(await replicas._start(address))
             yield replicas
         finally:
-            for process in replicas._processes:
-                if process.returncode is None:
-                    process.terminate()
+            running = [process for process in replicas._processes if process.returncode is None]
+            for process in running:
+                process.terminate()
+            for process in running:
                 await process.wait()
 
     @property

@@ -18,11 +18,11 @@ from pydantic import SecretStr
 from interceptors.keyring import mint_key, record_of_key
 from mesh.channel import Channels, Stub
 from mesh.config import SERVICE_NAMES, Settings
-from mesh.database import Database
 from mesh.keyring import format_keyring
 from mesh.local_keys import OPERATOR, default_scopes
 from mesh.process import serving
 from tests.support.ports import free_ports
+from tests.support.postgres import lazy_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from interceptors.keyring import KeyRecord
     from mesh.channel import StubClass
+    from mesh.database import Database
     from mesh.service import Service
     from tests.support.postgres import DatabaseFactory
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 DEADLINE_FACTOR = 10.0
 # Nor for a server to refuse it.
 NO_SHEDDING = {"shed_queue_delay_s": 60.0, "shed_least_concurrency": 1_000}
-FOR_TESTS = {"deadline_factor": DEADLINE_FACTOR, "database_connections": 3, "drain_wait_s": 0.0, **NO_SHEDDING}
+FOR_TESTS = {"deadline_factor": DEADLINE_FACTOR, "database_connections": 2, "drain_wait_s": 0.0, **NO_SHEDDING}
 
 
 class Serve(Protocol):
@@ -92,7 +93,7 @@ class MeshForTests:
         own = {"service_api_key": SecretStr(self.keys[service.name]), "database_url": SecretStr(database_url)}
         settings = self.settings.model_copy(update=own)
         stack = self._running[service.name] = AsyncExitStack()
-        self._databases[service.name] = await Database.connect(database_url, max_connections=2)
+        self._databases[service.name] = await lazy_database(database_url)
         stack.push_async_callback(self._databases[service.name].close)
         await stack.enter_async_context(serving(service, settings, settings.listen_address_of(service.name)))
 
