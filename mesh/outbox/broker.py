@@ -63,7 +63,6 @@ class Broker:
         self._servers = url.split(",")
         self._name = name
         self._client: Client | None = None
-        self._lost = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -107,20 +106,20 @@ class Broker:
             raise Unavailable from error
 
     async def _keep_connected(self) -> None:
+        # It is asked, for it calls nobody back where the loss met it sending.
+        if self._client is not None and not self._client.is_connected:
+            _log.warning("connection to the broker lost")
+            self._client = None
         if self._client is None:
             try:
                 await self._try_to_connect()
             except SettingsError as error:  # it was good once, and may be again
                 _log.warning("the broker refuses us", error=str(error))
-        if self._client is not None:
-            await self._lost.wait()
-            _log.warning("connection to the broker lost")
-            self._client = None
 
     async def _try_to_connect(self) -> None:
-        client, lost = Client(), asyncio.Event()
+        client = Client()
         try:
-            await self._connect(client, lost)
+            await self._connect(client)
         except (Error, OSError, TimeoutError) as error:
             await _close(client)
             if "authorization" in str(error).lower():
@@ -131,12 +130,9 @@ class Broker:
             raise
         else:
             _log.info("connected to the broker")
-            self._client, self._lost = client, lost
+            self._client = client
 
-    async def _connect(self, client: Client, lost: asyncio.Event) -> None:
-        async def note_loss() -> None:
-            lost.set()
-
+    async def _connect(self, client: Client) -> None:
         async def note_error(error: Exception) -> None:
             _log.debug("trouble with the broker", error=type(error).__name__)
 
@@ -149,8 +145,9 @@ class Broker:
             reconnect_time_wait=0,
             connect_timeout=CONNECT_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,
+            # By itself it would wait for ever to send what a lost connection does not take.
+            flush_timeout=ANSWER_TIMEOUT_S,
             error_cb=note_error,
-            closed_cb=note_loss,
         )
         await _make_stream(client.jetstream(timeout=ANSWER_TIMEOUT_S))
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from nats.aio.client import Client
 
 from contracts.errors import Unavailable
 from contracts.services import SERVICES
@@ -46,6 +48,29 @@ async def test_an_answer_of_the_broker_that_comes_too_late_is_no_loss(
     await post.until_nothing_pends()
 
     assert [text for _, text, _ in post.echo.servicer.heard] == ["once"]
+
+
+async def test_who_sends_more_than_a_lost_connection_takes_does_not_wait_for_ever(nats: NatsServer) -> None:
+    """Part 3: what is not known to have arrived is sent again, by way of the next connection."""
+    broker = Broker(nats.url, "sender")
+    async with broker.running():
+        sending = [asyncio.create_task(is_published(broker, said("x" * 100_000))) for _ in range(50)]
+        await asyncio.sleep(0)
+        nats.kill()
+        async with asyncio.timeout(30):
+            assert not any(await asyncio.gather(*sending))
+        await nats.start()
+        await eventually(lambda: is_published(broker, said("after")))
+
+
+async def test_a_connection_whose_loss_nobody_tells_is_made_anew(nats: NatsServer) -> None:
+    """Part 3: the client closes itself, and calls nobody back where it was sending at that moment."""
+    broker = Broker(nats.url, "sender")
+    async with broker.running():
+        assert broker._client is not None
+        await broker._client._close(Client.CLOSED, do_cbs=False)
+
+        await eventually(lambda: is_published(broker, said("after")))
 
 
 async def test_what_is_too_large_for_the_broker_is_given_up_at_once(brokered_post: BrokeredPost) -> None:
