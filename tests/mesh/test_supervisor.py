@@ -32,7 +32,6 @@ async def status_of(mesh: Mesh, name: str) -> str:
 
 
 @pytest.mark.system
-@pytest.mark.soak
 async def test_a_service_is_killed_and_started_again_beside_the_others(stopped: LocalMesh) -> None:
     """J6: one service goes and comes back; the others keep their processes."""
     reports: list[tuple[str, str]] = []

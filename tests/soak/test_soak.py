@@ -22,7 +22,7 @@ pytestmark = pytest.mark.system
 
 ENGINES = ("grpcio", "native")
 CALLERS = 8
-SHORT_S = 2.0
+SHORT_S = 3.0
 WARM_UP_RATIO = 0.3
 PAUSE_S = 0.05
 # What an allocator takes and gives back while nothing is lost.
