@@ -18,7 +18,7 @@ from opentelemetry import trace
 
 from cli.method_names import find_by_name
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, print_service_error, remarks, service_error_as_json
+from cli.screen import CommandError, message_as_dict, print_json, print_service_error, remarks, service_error_as_json
 from contracts.errors import DeadlineExceeded, ServiceError
 from interceptors.deadline_ledger import read_ledger
 
@@ -141,6 +141,5 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _print(message: Message, indent: int | None) -> None:
-    options: dict[str, Any] = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
-    sys.stdout.write(json_format.MessageToJson(message, indent=indent, ensure_ascii=False, **options) + "\n")
+    print_json(message_as_dict(message), indent)
     sys.stdout.flush()

@@ -32,9 +32,9 @@ class CommandError(Exception):
     """The command cannot do what was asked; the sentence says why."""
 
 
-def print_json(value: object) -> None:
-    """Print what a script reads."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def print_json(value: object, indent: int | None = 2) -> None:
+    """Print what a script reads; without an indent on one line."""
+    sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 
 
 def message_as_dict(message: Message) -> dict[str, object]:
