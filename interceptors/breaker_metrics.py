@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from interceptors.metrics_registry import metrics_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,13 +58,12 @@ class BreakerStates(Collector):
         return numbers
 
 
-_shown: WeakKeyDictionary[CollectorRegistry, BreakerStates] = WeakKeyDictionary()
-
-
 def show_breakers(breakers: HasStates, registry: CollectorRegistry) -> None:
     """Make the states of `breakers` part of what `registry` shows, for as long as something else holds them."""
-    states = _shown.get(registry)
-    if states is None:
-        states = _shown[registry] = BreakerStates()
-        registry.register(states)
-    states.add(breakers)
+    metrics_of(registry, _states_in).add(breakers)
+
+
+def _states_in(registry: CollectorRegistry) -> BreakerStates:
+    states = BreakerStates()
+    registry.register(states)
+    return states

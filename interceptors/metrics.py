@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
 
 from prometheus_client import Counter
 
@@ -17,6 +16,7 @@ from interceptors.api_key import SUPERSEDED_KEY
 from interceptors.call_counts import METHOD_LABELS, CallCounts, labels_of
 from interceptors.client import ClientCall, ClientInterceptor
 from interceptors.errors import answer_to, error_of_outcome
+from interceptors.metrics_registry import metrics_of
 from interceptors.server import PREVIOUS_ATTEMPTS, Call, ServerInterceptor
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ServerMetrics(ServerInterceptor):
     """
 
     def __init__(self, registry: CollectorRegistry, unmeasured_services: frozenset[str] = frozenset()) -> None:
-        self._counts, self._rare = _server_counts_in(registry)
+        self._counts, self._rare = metrics_of(registry, _server_counts_in)
         self._unmeasured_services = unmeasured_services
 
     def applies_to(self, method: Method) -> bool:
@@ -82,7 +82,7 @@ class ClientMetrics(ClientInterceptor):
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._counts = _client_counts_in(registry)
+        self._counts = metrics_of(registry, _client_counts_in)
 
     def start(self, call: ClientCall) -> Finish:
         counts = self._counts.of(call.method)
@@ -113,24 +113,12 @@ def _rare_counters(registry: CollectorRegistry) -> _Rare:
     )
 
 
-# A registry takes each name once, and a process may have many chains.
-_server: WeakKeyDictionary[CollectorRegistry, tuple[CallCounts, _Rare]] = WeakKeyDictionary()
-_client: WeakKeyDictionary[CollectorRegistry, CallCounts] = WeakKeyDictionary()
-
-
 def _server_counts_in(registry: CollectorRegistry) -> tuple[CallCounts, _Rare]:
-    if registry not in _server:
-        _server[registry] = (
-            _registered(CallCounts("server", SERVER_OUTCOME_LABELS), registry),
-            _rare_counters(registry),
-        )
-    return _server[registry]
+    return _registered(CallCounts("server", SERVER_OUTCOME_LABELS), registry), _rare_counters(registry)
 
 
 def _client_counts_in(registry: CollectorRegistry) -> CallCounts:
-    if registry not in _client:
-        _client[registry] = _registered(CallCounts("client", CLIENT_OUTCOME_LABELS), registry)
-    return _client[registry]
+    return _registered(CallCounts("client", CLIENT_OUTCOME_LABELS), registry)
 
 
 def _registered(counts: CallCounts, registry: CollectorRegistry) -> CallCounts:

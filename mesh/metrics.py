@@ -5,34 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY, Gauge, start_wsgi_server
 
+from interceptors.metrics_registry import metrics_of
 from mesh.config import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from prometheus_client import CollectorRegistry
 
 LAG_PERIOD_S = 1.0
 # Together as long as what usually lies between two scrapes, so that none misses a stall.
 LAG_PERIODS = 15
-
-Metrics = TypeVar("Metrics")
-
-_made: WeakKeyDictionary[CollectorRegistry, dict[Callable[[CollectorRegistry], Any], Any]] = WeakKeyDictionary()
-
-
-def metrics_of(registry: CollectorRegistry, make: Callable[[CollectorRegistry], Metrics]) -> Metrics:
-    """Return what `make` makes of `registry`, the same each time: a registry takes no name twice."""
-    made = _made.setdefault(registry, {})
-    if make not in made:
-        made[make] = make(registry)
-    found: Metrics = made[make]
-    return found
 
 
 @asynccontextmanager

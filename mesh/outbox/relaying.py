@@ -10,8 +10,8 @@ from prometheus_client import REGISTRY
 
 from contracts.scopes import calls_left_to_outboxes
 from contracts.services import SERVICES, short_name
+from interceptors.metrics_registry import metrics_of
 from mesh.config import SettingsError
-from mesh.metrics import metrics_of
 from mesh.notifications import listening
 from mesh.outbox.inspection import Inspection
 from mesh.outbox.metrics import OutboxMetrics

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
 
+from interceptors.metrics_registry import metrics_of
 from mesh.config import SettingsError
-from mesh.metrics import metrics_of
 from mesh.service import Service
 from mesh.upkeep import repeating
 from services.communication.domain import KEPT_FOR

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
 
-from mesh.metrics import metrics_of
+from interceptors.metrics_registry import metrics_of
 from mesh.upkeep import DELETED_AT_ONCE
 from services.communication.app import SERVICE
 from services.communication.domain import KEPT_FOR, Backlog, Status
