@@ -133,9 +133,6 @@ class Broker:
             self._client = client
 
     async def _connect(self, client: Client) -> None:
-        async def note_error(error: Exception) -> None:
-            _log.debug("trouble with the broker", error=type(error).__name__)
-
         await client.connect(
             self._servers,
             name=self._name,
@@ -147,9 +144,13 @@ class Broker:
             ping_interval=PING_INTERVAL_S,
             # By itself it would wait for ever to send what a lost connection does not take.
             flush_timeout=ANSWER_TIMEOUT_S,
-            error_cb=note_error,
+            error_cb=_note_error,
         )
         await _make_stream(client.jetstream(timeout=ANSWER_TIMEOUT_S))
+
+
+async def _note_error(error: Exception) -> None:
+    _log.debug("trouble with the broker", error=type(error).__name__)
 
 
 async def _close(client: Client) -> None:
