@@ -62,7 +62,7 @@ def booking(**changes: object) -> BookSessionRequest:
         ("GetSession", "include", GetSessionRequest(session_id=SOME_ID, include=[SESSION_RELATION_GYM] * 2)),
         ("ListUserSessions", "user_id", ListUserSessionsRequest(user_id="ada")),
         ("ListUserSessions", "status", ListUserSessionsRequest(user_id=SOME_ID, status=99)),  # type: ignore[arg-type]  # no such status
-        ("ListUserSessions", "page_size", ListUserSessionsRequest(user_id=SOME_ID, page_size=101)),
+        ("ListUserSessions", "page_size", ListUserSessionsRequest(user_id=SOME_ID, page_size=-1)),
         ("ListUserSessions", "page_token", ListUserSessionsRequest(user_id=SOME_ID, page_token="next")),  # noqa: S106 - no secret
         ("ListUserSessions", "page_token", ListUserSessionsRequest(user_id=SOME_ID, page_token=uuid4().hex)),
         ("CheckConflicts", "gym_id", CheckConflictsRequest(gym_id="", period=period())),
@@ -95,7 +95,7 @@ def booking(**changes: object) -> BookSessionRequest:
         ("InviteGuest", "email", InviteGuestRequest(session_id=SOME_ID, email="grace", name="Grace")),
         ("InviteGuest", "name", InviteGuestRequest(session_id=SOME_ID, email="grace@guests.example")),
         ("CancelInvitation", "invitation_id", CancelInvitationRequest(invitation_id="1")),
-        ("ListGuests", "page_size", ListGuestsRequest(session_id=SOME_ID, page_size=101)),
+        ("ListGuests", "page_size", ListGuestsRequest(session_id=SOME_ID, page_size=-1)),
         ("JoinWaitingList", "user_id", JoinWaitingListRequest(gym_id=SOME_ID, period=period())),
         ("JoinWaitingList", "period", JoinWaitingListRequest(user_id=SOME_ID, gym_id=SOME_ID)),
         (
