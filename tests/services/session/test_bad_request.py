@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.errors import IdempotencyKeyMissing, InvalidRequest
 from services.session.app import SERVICE
@@ -76,6 +77,15 @@ def booking(**changes: object) -> BookSessionRequest:
             "CheckConflicts",
             "period",
             CheckConflictsRequest(gym_id=SOME_ID, period=period(length=31 * 24 * HOUR + HOUR)),
+        ),
+        *(
+            ("CheckConflicts", f"period.{name}", CheckConflictsRequest(gym_id=SOME_ID, period=malformed))
+            for name, malformed in (
+                ("start_time", Period(start_time=Timestamp(nanos=10**9), end_time=Timestamp(seconds=900))),
+                ("start_time", Period(start_time=Timestamp(seconds=-62_135_596_801), end_time=Timestamp())),
+                ("end_time", Period(start_time=Timestamp(), end_time=Timestamp(seconds=900, nanos=-1))),
+                ("end_time", Period(start_time=Timestamp(), end_time=Timestamp(seconds=253_402_300_800))),
+            )
         ),
         ("BookSession", "user_id", booking(user_id="ada")),
         ("BookSession", "gym_id", booking(gym_id="")),
