@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,7 +13,7 @@ from contracts.errors import Violation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+    from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
 # 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, as google/protobuf/timestamp.proto bounds them.
@@ -36,28 +37,34 @@ def _is_well_formed(time: Timestamp) -> bool:
 
 def _times(message: Message) -> Iterator[tuple[str, Timestamp]]:
     for field in _fields_with_times(message.DESCRIPTOR):
-        for path, inner in _messages_in(message, field):
+        for path, inner in field.messages_in(message):
             if isinstance(inner, Timestamp):
                 yield path, inner
             else:
                 yield from ((f"{path}.{rest}", time) for rest, time in _times(inner))
 
 
-def _messages_in(message: Message, field: FieldDescriptor) -> list[tuple[str, Message]]:
-    content = getattr(message, field.name)
-    if not field.is_repeated:
-        return [(field.name, content)] if message.HasField(field.name) else []
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        # A map's key may be personal data.
-        return [(f"{field.name}[]", each) for each in content.values()]
-    return [(f"{field.name}[{index}]", each) for index, each in enumerate(content)]
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field that leads to a timestamp; asking a descriptor anew for each message would cost as much as the rules."""
+
+    name: str
+    is_repeated: bool
+    is_map: bool
+
+    def messages_in(self, message: Message) -> list[tuple[str, Message]]:
+        if not self.is_repeated:
+            return [(self.name, getattr(message, self.name))] if message.HasField(self.name) else []
+        content = getattr(message, self.name)
+        if self.is_map:  # its keys may be personal data
+            return [(f"{self.name}[]", each) for each in content.values()]
+        return [(f"{self.name}[{index}]", each) for index, each in enumerate(content)]
 
 
 @functools.cache
-def _fields_with_times(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
-    """Return the fields that lead to a timestamp."""
+def _fields_with_times(descriptor: Descriptor) -> tuple[_Field, ...]:
     return tuple(
-        field
+        _Field(field.name, field.is_repeated, field.message_type.GetOptions().map_entry)
         for field in descriptor.fields
         if field.message_type is not None and _NAME in _names_within(field.message_type)
     )
