@@ -92,7 +92,6 @@ reset: setup ## forget everything that a local mesh keeps: database, keys, logs,
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements/lock.txt
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@python -m contracts.codegen.third_party
-	@python -m grpc_tools.protoc -I third_party/protovalidate --python_out=gen --mypy_out=quiet:gen buf/validate/validate.proto
 	@python -m compileall -q cli contracts gen interceptors mesh services
 	@touch $@
 

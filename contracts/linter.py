@@ -22,6 +22,7 @@ import solo60
 from contracts.call_graph import problems_of_calls
 from contracts.events import EVENT_FIELD, is_event, problems_of_events
 from contracts.method import methods_of
+from contracts.pages import problems_of_pages
 from contracts.policy import has_single_value, is_repeatable, read_retry, seconds
 from contracts.service_error import FIRST_DOMAIN_REASON
 from solo60.common.v1.errors_pb2 import ErrorReason
@@ -174,6 +175,10 @@ def _deprecation(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -
         yield "deprecation needs a sunset"
 
 
+def _pages(method: MethodDescriptor, _declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    yield from problems_of_pages(method)
+
+
 RULES: tuple[Rule, ...] = (
     _deadline,
     _idle_timeout,
@@ -187,6 +192,7 @@ RULES: tuple[Rule, ...] = (
     _calls_later,
     _subscription,
     _deprecation,
+    _pages,
 )
 
 

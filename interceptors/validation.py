@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from buf.validate import validate_pb2
 from contracts.errors import Internal, InvalidRequest, Violation
+from interceptors.malformed_times import malformed_times
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class ServerValidation(ServerInterceptor):
     """Refuses a bad request with one violation for each field; a bad answer is our own fault and becomes INTERNAL.
 
     Of a request with more than 15 violations the first 15 are told.
-    Beyond the rules of its contract, no text of a request holds U+0000: PostgreSQL cannot store it.
+    Beyond the rules of its contract, no text of a request holds U+0000, which PostgreSQL cannot store, and each
+    timestamp is a time in the years 1 to 9999.
 
     >>> ask(ServerValidation(), text="hi")
     'hi'
@@ -44,11 +46,12 @@ class ServerValidation(ServerInterceptor):
     def on_request(self, call: Call, message: Message) -> None:
         raw = call.incoming if isinstance(call.incoming, bytes) else message.SerializeToString()
         try:
-            violations = violations_of(message)
+            # Rules about a time judge it, or fail, as if it were another one where it is malformed.
+            violations = malformed_times(message) or violations_of(message)
             # Looking for the byte is next to nothing beside looking at each field, and it is hardly ever there.
             if b"\x00" in raw:
                 violations += unstorable_texts(message)
-        except protovalidate.EvaluationError:  # a timestamp beyond the year 9999, say
+        except protovalidate.EvaluationError:  # a duration that no calendar holds, say
             raise InvalidRequest("The request holds values to which no rule can be applied.") from None
         if violations:
             raise InvalidRequest(

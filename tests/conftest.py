@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING
 import structlog
 from hypothesis import settings
 
+from tests.support.node import node_folder
 from tests.support.postgres import database_url, empty_database_url, open_database, postgres, reachable_folder
 from tests.support.serving import serve
 
 if TYPE_CHECKING:
     import pytest
 
-__all__ = ["database_url", "empty_database_url", "open_database", "postgres", "reachable_folder", "serve"]
+__all__ = [
+    "database_url",
+    "empty_database_url",
+    "node_folder",
+    "open_database",
+    "postgres",
+    "reachable_folder",
+    "serve",
+]
 
 # No example is timed: a busy machine is not a failure.
 settings.register_profile("untimed", deadline=None)

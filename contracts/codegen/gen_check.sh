@@ -4,7 +4,7 @@ set -eu
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 buf generate --output "$fresh"
-diff --recursive --brief --exclude=__pycache__ "$fresh/gen/solo60" gen/solo60 || {
+diff --recursive --brief --exclude=__pycache__ "$fresh/gen" gen || {
     echo "gen/ is stale: run make gen" >&2
     exit 1
 }

@@ -13,7 +13,7 @@ from contracts.policy import ContractError
 from interceptors.redaction import redacted
 from mesh.idempotency import keyed_call
 from mesh.outbox.message import Status
-from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, unknown_page_token
+from mesh.pages import page_of
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceServicer
 
@@ -43,11 +43,11 @@ class OutboxServicer(OutboxServiceServicer):
         request: pb.ListMessagesRequest,
         context: ServicerContext[pb.ListMessagesRequest, pb.ListMessagesResponse],
     ) -> pb.ListMessagesResponse:
-        page_size = request.page_size or DEFAULT_PAGE_SIZE
+        page = page_of(request)
         found = await self._inspection.list(
-            _status_of(request.status), request.destination or None, page_size + 1, before=_mark(request.page_token)
+            _status_of(request.status), request.destination or None, page.limit, before=page.after(int)
         )
-        messages, next_page_token = cut_page(found, page_size, lambda last: str(last.message.sequence))
+        messages, next_page_token = page.cut(found, lambda last: last.message.sequence)
         return pb.ListMessagesResponse(messages=map(_shown, messages), next_page_token=next_page_token)
 
     async def GetMessage(
@@ -87,14 +87,6 @@ class OutboxServicer(OutboxServiceServicer):
 
 def _status_of(value: pb.OutboxStatus.ValueType) -> Status | None:
     return Status[pb.OutboxStatus.Name(value).removeprefix("OUTBOX_STATUS_")] if value else None
-
-
-def _mark(page_token: str) -> int | None:
-    if not page_token:
-        return None
-    if not (page_token.isascii() and page_token.isdecimal()):
-        raise unknown_page_token()
-    return int(page_token)
 
 
 def _payload_of(stored: StoredMessage) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.errors import InvalidRequest, Violation
-from services.communication.domain import PageMark
 from services.communication.mail import Mailbox
 from solo60.communication.v1 import communication_pb2 as pb
 
@@ -28,11 +27,6 @@ def message_of(message: Message) -> pb.Message:
     if message.send_time is not None:
         shown.send_time.FromDatetime(message.send_time)
     return shown
-
-
-def page_token_after(message: Message) -> str:
-    """Return the token of the page that begins after a message."""
-    return PageMark.of(message).to_token()
 
 
 def mailbox_of(recipient: pb.Recipient) -> Mailbox:

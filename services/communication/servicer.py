@@ -12,10 +12,10 @@ from interceptors.context import current_context
 from interceptors.deadline import remaining_s
 from interceptors.trace_context import current_traceparent
 from mesh.idempotency import once
-from mesh.pages import DEFAULT_PAGE_SIZE, cut_page
+from mesh.pages import page_of
 from services.communication.domain import NewMessage, PageMark, Status
 from services.communication.mail import compose, message_id_header
-from services.communication.messages import mailbox_of, message_of, page_token_after
+from services.communication.messages import mailbox_of, message_of
 from services.communication.sender import POLL_S
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceServicer
@@ -96,10 +96,9 @@ class CommunicationServicer(CommunicationServiceServicer):
         request: pb.ListFailedMessagesRequest,
         context: grpc.aio.ServicerContext[pb.ListFailedMessagesRequest, pb.ListFailedMessagesResponse],
     ) -> pb.ListFailedMessagesResponse:
-        page_size = request.page_size or DEFAULT_PAGE_SIZE
-        before = PageMark.from_token(request.page_token) if request.page_token else None
-        found = await self._store.list_failed(page_size + 1, before=before)
-        messages, next_page_token = cut_page(found, page_size, page_token_after)
+        page = page_of(request)
+        found = await self._store.list_failed(page.limit, before=page.after(PageMark.parse))
+        messages, next_page_token = page.cut(found, PageMark.of)
         return pb.ListFailedMessagesResponse(messages=map(message_of, messages), next_page_token=next_page_token)
 
     async def RetryMessage(

@@ -75,11 +75,6 @@ def quote_message(gym: domain.Gym, quote: domain.Quote) -> Quote:
     )
 
 
-def page_token_after(gym: domain.Gym) -> str:
-    """Return the token of the page that begins after a gym."""
-    return gym.gym_id.hex
-
-
 def _affordable(field: str, per_hour: int) -> Violation | None:
     if per_hour <= domain.MAX_HOURLY_PRICE:
         return None

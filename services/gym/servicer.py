@@ -7,10 +7,9 @@ from uuid import UUID
 
 from contracts.errors import GymNotFound
 from mesh.idempotency import once
-from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token, unknown_page_token
+from mesh.pages import page_of
 from services.gym.messages import (
     gym_message,
-    page_token_after,
     period_of,
     quote_message,
     terms_of,
@@ -44,10 +43,9 @@ class GymServicer(GymServiceServicer):
     async def ListGyms(
         self, request: ListGymsRequest, context: grpc.aio.ServicerContext[ListGymsRequest, ListGymsResponse]
     ) -> ListGymsResponse:
-        page_size = request.page_size or DEFAULT_PAGE_SIZE
-        after = await self._start_of_page(request.page_token)
-        found = await self._store.list_by_name(page_size + 1, after=after)
-        gyms, next_page_token = cut_page(found, page_size, page_token_after)
+        page = page_of(request)
+        found = await self._store.list_by_name(page.limit, after=page.after(UUID))
+        gyms, next_page_token = page.cut(found, lambda last: last.gym_id)
         return ListGymsResponse(gyms=map(gym_message, gyms), next_page_token=next_page_token)
 
     async def CreateGym(
@@ -74,11 +72,3 @@ class GymServicer(GymServiceServicer):
         if gym is None:
             raise GymNotFound
         return gym
-
-    async def _start_of_page(self, page_token: str) -> UUID | None:
-        if not page_token:
-            return None
-        gym = await self._store.find(id_of_page_token(page_token))
-        if gym is None:
-            raise unknown_page_token()
-        return gym.gym_id

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from contracts.errors import PaymentNotFound
 from mesh.idempotency import once
+from mesh.pages import page_of
 from services.payment.domain import Status
 from services.payment.messages import order_of, payment_message
 from solo60.payment.v1.payment_pb2 import (
@@ -56,8 +57,10 @@ class PaymentServicer(PaymentServiceServicer):
         request: ListSessionPaymentsRequest,
         context: ServicerContext[ListSessionPaymentsRequest, ListSessionPaymentsResponse],
     ) -> ListSessionPaymentsResponse:
-        payments = await self._store.payments_of_session(UUID(request.session_id))
-        return ListSessionPaymentsResponse(payments=[payment_message(payment) for payment in payments])
+        page = page_of(request)
+        found = await self._store.payments_of_session(UUID(request.session_id), page.limit, after=page.after(UUID))
+        payments, next_page_token = page.cut(found, lambda last: last.payment_id)
+        return ListSessionPaymentsResponse(payments=map(payment_message, payments), next_page_token=next_page_token)
 
     async def ChargeSession(
         self, request: ChargeSessionRequest, context: ServicerContext[ChargeSessionRequest, ChargeSessionResponse]

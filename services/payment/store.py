@@ -20,6 +20,12 @@ T = TypeVar("T")
 
 _FIND_PAYMENT = "select * from payments where payment_id = $1"
 _FIND_PAYMENT_OF_SESSION = "select * from payments where session_id = $1"
+_PAYMENTS_OF_SESSION = """
+    select * from payments
+    where session_id = $1 and ($3::uuid is null
+        or (create_time, payment_id) > (select create_time, payment_id from payments where payment_id = $3))
+    order by create_time, payment_id limit $2
+"""
 _FIND_BALANCE = "select balance from accounts where kind = 'member' and user_id = $1"
 
 _ADD_PAYMENT = """
@@ -74,10 +80,11 @@ class PaymentStore:
             row = await connection.fetchrow(_FIND_PAYMENT, payment_id)
         return _payment(row) if row else None
 
-    async def payments_of_session(self, session_id: UUID) -> list[Payment]:
-        """Return the payments of a session, oldest first."""
+    async def payments_of_session(self, session_id: UUID, limit: int, *, after: UUID | None) -> list[Payment]:
+        """Return the payments of a session, oldest first: the first ones, or those after a known one."""
         async with self._database.connection() as connection:
-            return [_payment(row) for row in await connection.fetch(_FIND_PAYMENT_OF_SESSION, session_id)]
+            rows = await connection.fetch(_PAYMENTS_OF_SESSION, session_id, limit, after)
+        return list(map(_payment, rows))
 
     async def balance(self, user_id: UUID) -> int:
         """Return the credits of a user: 0 for one who never had any."""

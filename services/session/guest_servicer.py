@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from contracts.errors import InvitationNotFound, SessionNotFound
+from contracts.errors import SessionNotFound
 from mesh.idempotency import once
-from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token, unknown_page_token
-from services.session.messages import guest_message, page_token_after_guest
+from mesh.pages import page_of
+from services.session.messages import guest_message
 from solo60.session.v1.session_pb2 import CancelInvitationResponse, InviteGuestResponse, ListGuestsResponse
 from solo60.session.v1.session_pb2_grpc import SessionServiceServicer
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from grpc.aio import ServicerContext
 
-    from services.session.domain import Guest
     from services.session.stores import Stores
     from solo60.session.v1.session_pb2 import CancelInvitationRequest, InviteGuestRequest, ListGuestsRequest
 
@@ -53,22 +52,10 @@ class GuestServicer(SessionServiceServicer):
     async def ListGuests(
         self, request: ListGuestsRequest, context: ServicerContext[ListGuestsRequest, ListGuestsResponse]
     ) -> ListGuestsResponse:
-        page_size = request.page_size or DEFAULT_PAGE_SIZE
+        page = page_of(request)
         session_id = UUID(request.session_id)
         if await self._stores.sessions.find(session_id) is None:
             raise SessionNotFound
-        after = await self._last_guest_before(request)
-        found = await self._stores.guests.list_of_session(session_id, page_size + 1, after=after)
-        guests, next_page_token = cut_page(found, page_size, page_token_after_guest)
+        found = await self._stores.guests.list_of_session(session_id, page.limit, after=page.after(UUID))
+        guests, next_page_token = page.cut(found, lambda last: last.invitation_id)
         return ListGuestsResponse(guests=map(guest_message, guests), next_page_token=next_page_token)
-
-    async def _last_guest_before(self, request: ListGuestsRequest) -> Guest | None:
-        if not request.page_token:
-            return None
-        try:
-            guest = await self._stores.guests.find(id_of_page_token(request.page_token))
-        except InvitationNotFound:
-            raise unknown_page_token() from None
-        if guest.session_id != UUID(request.session_id):
-            raise unknown_page_token()
-        return guest

@@ -58,13 +58,13 @@ class GuestStore:
             raise InvitationNotFound
         return guest_of(row)
 
-    async def list_of_session(self, session_id: UUID, limit: int, *, after: Guest | None) -> list[Guest]:
-        """Return those who are invited to a session, first invited first: the first ones, or those after `after`."""
+    async def list_of_session(self, session_id: UUID, limit: int, *, after: UUID | None) -> list[Guest]:
+        """Return the guests of a session, first invited first: the first ones, or those after a known one."""
         async with self._database.connection() as connection:
             if after is None:
                 rows = await connection.fetch(_FIRST_OF_SESSION, session_id, limit)
             else:
-                rows = await connection.fetch(_NEXT_OF_SESSION, session_id, limit, after.invitation_id)
+                rows = await connection.fetch(_NEXT_OF_SESSION, session_id, limit, after)
         return list(map(guest_of, rows))
 
     async def invite(self, connection: Connection, session_id: UUID, email: str, name: str, now: datetime) -> Guest:

@@ -150,20 +150,5 @@ def status_of(value: SessionStatus.ValueType) -> Status | None:
     return Status[SessionStatus.Name(value).removeprefix("SESSION_STATUS_")] if value else None
 
 
-def page_token_after(session: domain.Session) -> str:
-    """Return the token of the page that begins after a session."""
-    return session.session_id.hex
-
-
-def page_token_after_guest(guest: domain.Guest) -> str:
-    """Return the token of the page that begins after a guest."""
-    return guest.invitation_id.hex
-
-
-def page_token_after_entry(entry: domain.WaitingListEntry) -> str:
-    """Return the token of the page that begins after an entry."""
-    return entry.entry_id.hex
-
-
 def _money(quote: domain.Quote) -> Money:
     return Money(currency_code=quote.currency, minor_units=quote.minor_units)

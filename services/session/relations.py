@@ -50,5 +50,9 @@ class Relations:
 
     async def _add_payments(self, response: GetSessionResponse) -> None:
         request = ListSessionPaymentsRequest(session_id=response.session.session_id)
-        found = await self._payments.ListSessionPayments(request)
-        response.payments.extend(found.payments)
+        while True:
+            found = await self._payments.ListSessionPayments(request)
+            response.payments.extend(found.payments)
+            if not found.next_page_token:
+                return
+            request.page_token = found.next_page_token

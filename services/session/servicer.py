@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import SessionNotFound
-from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token, unknown_page_token
+from mesh.pages import page_of
 from services.session.domain import Letter
 from services.session.guest_servicer import GuestServicer
 from services.session.messages import (
     call_of,
     mail_of,
     order_of,
-    page_token_after,
     period_message,
     period_of,
     session_message,
@@ -93,12 +92,11 @@ class SessionServicer(GuestServicer, WaitingListServicer):
         request: ListUserSessionsRequest,
         context: ServicerContext[ListUserSessionsRequest, ListUserSessionsResponse],
     ) -> ListUserSessionsResponse:
-        page_size = request.page_size or DEFAULT_PAGE_SIZE
-        after = await self._start_of_page(request)
+        page = page_of(request)
         found = await self._stores.sessions.list_of_user(
-            UUID(request.user_id), status_of(request.status), page_size + 1, after=after
+            UUID(request.user_id), status_of(request.status), page.limit, after=page.after(UUID)
         )
-        sessions, next_page_token = cut_page(found, page_size, page_token_after)
+        sessions, next_page_token = page.cut(found, lambda last: last.session_id)
         return ListUserSessionsResponse(sessions=map(session_message, sessions), next_page_token=next_page_token)
 
     async def CheckConflicts(
@@ -173,12 +171,4 @@ class SessionServicer(GuestServicer, WaitingListServicer):
         session = await self._stores.sessions.find(UUID(session_id))
         if session is None:
             raise SessionNotFound
-        return session
-
-    async def _start_of_page(self, request: ListUserSessionsRequest) -> Session | None:
-        if not request.page_token:
-            return None
-        session = await self._stores.sessions.find(id_of_page_token(request.page_token))
-        if session is None or session.order.user_id != UUID(request.user_id):
-            raise unknown_page_token()
         return session

@@ -82,14 +82,14 @@ class SessionStore:
         return session_of(row) if row else None
 
     async def list_of_user(
-        self, user_id: UUID, status: Status | None, limit: int, *, after: Session | None
+        self, user_id: UUID, status: Status | None, limit: int, *, after: UUID | None
     ) -> list[Session]:
-        """Return a user's sessions, the latest period first: the first ones, or those that follow `after`."""
+        """Return a user's sessions, the latest period first: the first ones, or those that follow a known one."""
         async with self._database.connection() as connection:
             if after is None:
                 rows = await connection.fetch(_FIRST_OF_USER, user_id, status, limit)
             else:
-                rows = await connection.fetch(_NEXT_OF_USER, user_id, status, limit, after.session_id)
+                rows = await connection.fetch(_NEXT_OF_USER, user_id, status, limit, after)
         return [session_of(row) for row in rows]
 
     async def busy_periods(self, gym_id: UUID, period: Period) -> list[Period]:

@@ -6,10 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from contracts.errors import WaitingListEntryNotFound
 from mesh.idempotency import once
-from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token, unknown_page_token
-from services.session.messages import entry_message, page_token_after_entry, period_of, wish_of
+from mesh.pages import page_of
+from services.session.messages import entry_message, period_of, wish_of
 from solo60.session.v1.session_pb2 import JoinWaitingListResponse, LeaveWaitingListResponse, ListWaitingListResponse
 from solo60.session.v1.session_pb2_grpc import SessionServiceServicer
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
     from services.session.directory import Directory
-    from services.session.domain import WaitingListEntry
     from services.session.stores import Stores
     from solo60.session.v1.session_pb2 import JoinWaitingListRequest, LeaveWaitingListRequest, ListWaitingListRequest
 
@@ -59,22 +57,10 @@ class WaitingListServicer(SessionServiceServicer):
     async def ListWaitingList(
         self, request: ListWaitingListRequest, context: ServicerContext[ListWaitingListRequest, ListWaitingListResponse]
     ) -> ListWaitingListResponse:
-        page_size = request.page_size or DEFAULT_PAGE_SIZE
+        page = page_of(request)
         period = period_of(request.period) if request.HasField("period") else None
-        after = await self._last_entry_before(request)
         found = await self._stores.waiting_list.list_of_gym(
-            UUID(request.gym_id), period, page_size + 1, now=self._now(), after=after
+            UUID(request.gym_id), period, page.limit, now=self._now(), after=page.after(UUID)
         )
-        entries, next_page_token = cut_page(found, page_size, page_token_after_entry)
+        entries, next_page_token = page.cut(found, lambda last: last.entry_id)
         return ListWaitingListResponse(entries=map(entry_message, entries), next_page_token=next_page_token)
-
-    async def _last_entry_before(self, request: ListWaitingListRequest) -> WaitingListEntry | None:
-        if not request.page_token:
-            return None
-        try:
-            entry = await self._stores.waiting_list.find(id_of_page_token(request.page_token))
-        except WaitingListEntryNotFound:
-            raise unknown_page_token() from None
-        if entry.wish.gym_id != UUID(request.gym_id):
-            raise unknown_page_token()
-        return entry

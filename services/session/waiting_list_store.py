@@ -65,12 +65,12 @@ class WaitingListStore:
         return entry_of(row)
 
     async def list_of_gym(
-        self, gym_id: UUID, period: Period | None, limit: int, *, now: datetime, after: WaitingListEntry | None
+        self, gym_id: UUID, period: Period | None, limit: int, *, now: datetime, after: UUID | None
     ) -> list[WaitingListEntry]:
-        """Return who waits for a gym and what is not over, longest waiting first: the first ones, or after `after`."""
+        """Return the entries for a gym that are not over, longest waiting first: the first, or those after one."""
         overlap = range_of(period) if period else None
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_LIST, gym_id, now, overlap, limit, after.entry_id if after else None)
+            rows = await connection.fetch(_LIST, gym_id, now, overlap, limit, after)
         return list(map(entry_of, rows))
 
     async def join(self, connection: Connection, wish: Wish, now: datetime) -> WaitingListEntry:

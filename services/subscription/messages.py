@@ -30,11 +30,6 @@ def plan_message(plan: domain.Plan) -> pb.Plan:
     )
 
 
-def page_token_after(plan: domain.Plan) -> str:
-    """Return the token of the page that begins after a plan."""
-    return plan.plan_id.hex
-
-
 def subscription_message(subscription: domain.Subscription, now: datetime) -> pb.Subscription:
     """Return a subscription as it stands at `now`, as the contract has it."""
     message = pb.Subscription(

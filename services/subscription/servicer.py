@@ -8,12 +8,11 @@ from uuid import UUID
 
 from contracts.errors import UserNotActive, Violation
 from mesh.idempotency import once
-from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token
+from mesh.pages import page_of
 from mesh.request_rules import require
 from services.subscription.domain import accept_card, month_of
 from services.subscription.messages import (
     letter_of,
-    page_token_after,
     plan_message,
     scheme_of,
     subscription_message,
@@ -58,10 +57,9 @@ class SubscriptionServicer(SubscriptionServiceServicer):
     async def ListPlans(
         self, request: pb.ListPlansRequest, context: ServicerContext[pb.ListPlansRequest, pb.ListPlansResponse]
     ) -> pb.ListPlansResponse:
-        page_size = request.page_size or DEFAULT_PAGE_SIZE
-        after = id_of_page_token(request.page_token) if request.page_token else None
-        found = await self._store.list_plans(page_size + 1, after=after)
-        plans, next_page_token = cut_page(found, page_size, page_token_after)
+        page = page_of(request)
+        found = await self._store.list_plans(page.limit, after=page.after(UUID))
+        plans, next_page_token = page.cut(found, lambda last: last.plan_id)
         return pb.ListPlansResponse(plans=map(plan_message, plans), next_page_token=next_page_token)
 
     async def GetSubscription(

@@ -27,6 +27,7 @@ _ADD = """
     values ($1, $2, $3, $4, $5, $6, $7, $7)
     on conflict (folded_email) do nothing returning *
 """
+# `folded_email` is null where the user has left: the address is free for somebody else.
 _IS_TAKEN = """
     select exists (select from users where folded_email = casefold($1 collate pg_unicode_fast) and user_id <> $2)
 """
@@ -54,7 +55,7 @@ class UserStore:
         return _user(row) if row else None
 
     async def find_by_email(self, email: str) -> User | None:
-        """Return the user with this address, in upper or lower case, if there is one."""
+        """Return the user with this address, in upper or lower case, if one has it who has not left."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_FIND_BY_EMAIL, email)
         return _user(row) if row else None
@@ -78,8 +79,8 @@ class UserStore:
         return _user(row)
 
     async def save(self, connection: Connection, user: User) -> None:
-        """Store a locked user as changed; raise EmailTaken when another has the address."""
-        if await connection.fetchval(_IS_TAKEN, user.profile.email, user.user_id):
+        """Store a locked user as changed; raise EmailTaken when another has the address that the user needs."""
+        if not user.has_left and await connection.fetchval(_IS_TAKEN, user.profile.email, user.user_id):
             raise EmailTaken
         try:
             await connection.execute(_SAVE, user.user_id, *_columns(user.profile), user.update_time)

@@ -3,13 +3,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.errors import Internal, InvalidRequest
+from interceptors.malformed_times import malformed_times
 from interceptors.validation import unstorable_texts
 from solo60.common.v1.period_pb2 import Period
 from solo60.communication.v1.communication_pb2 import SendEmailRequest
 from solo60.example.v1 import echo_pb2
+from solo60.session.v1.session_pb2 import GetSessionResponse, ListUserSessionsResponse, Session
 from solo60.user.v1.user_pb2 import BatchGetUsersRequest, UpdateUserRequest, User
 from tests.support.echo import EchoServicer
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.support.echo_server import EchoServer, ServeEcho
 
-NOON = Timestamp(seconds=1_767_268_800)
+NOON, BAD = Timestamp(seconds=1_767_268_800), Timestamp(nanos=-1)
 SECRET = "not-an-address-of-anyone"  # noqa: S105 - what must not leak
 
 
@@ -61,12 +64,37 @@ async def test_a_rule_over_several_fields_names_their_message(echo: EchoServer) 
     assert [violation.field for violation in caught.value.violations] == ["period"]
 
 
-async def test_a_value_to_which_no_rule_applies_is_a_bad_request(echo: EchoServer) -> None:
-    """C3: a time beyond the year 9999 is the caller's fault."""
-    period = Period(start_time=Timestamp(seconds=2**62), end_time=NOON)
+@pytest.mark.parametrize(
+    "time",
+    [
+        Timestamp(seconds=2**62),
+        Timestamp(seconds=253_402_300_800),
+        Timestamp(seconds=-62_135_596_801),
+        Timestamp(nanos=-1),
+        Timestamp(nanos=1_000_000_000),
+    ],
+)
+async def test_a_malformed_time_is_a_bad_request(echo: EchoServer, time: Timestamp) -> None:
+    """C3: a time outside of the years 1 to 9999 is the caller's fault, and its field is named."""
+    with pytest.raises(InvalidRequest) as caught:
+        await echo.stub().Echo(echo_pb2.EchoRequest(text="hi", period=Period(start_time=time, end_time=NOON)))
 
-    with pytest.raises(InvalidRequest):
-        await echo.stub().Echo(echo_pb2.EchoRequest(text="hi", period=period))
+    assert [violation.field for violation in caught.value.violations] == ["period.start_time"]
+    assert echo.servicer.entered == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "fields"),
+    [
+        (ListUserSessionsResponse(sessions=[Session(), Session(create_time=BAD)]), ["sessions[1].create_time"]),
+        (GetSessionResponse(session=Session(period=Period(end_time=BAD))), ["session.period.end_time"]),
+        (User(create_time=Timestamp(seconds=-62_135_596_800), update_time=Timestamp(nanos=999_999_999)), []),
+        (FileDescriptorProto(name="a type without times"), []),
+    ],
+)
+def test_times_are_looked_at_in_any_depth(message: Message, fields: list[str]) -> None:
+    """C3: each malformed time is named with its path."""
+    assert [violation.field for violation in malformed_times(message)] == fields
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mesh import dbmate
+from mesh.dbmate import Limits
 from mesh.migrations import MigrationError, migrate
 from mesh.postgres_role import SERVICE_ROLE
 from tests.support.postgres import connection_to
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from tests.support.postgres import PostgresForTests
 
 Write = Callable[[str, str], Path]
+WAITING = "select exists (select from pg_locks where not granted)"
 
 
 @pytest.fixture
@@ -26,7 +29,8 @@ def write(tmp_path: Path) -> Write:
 
     def write(name: str, statement: str) -> Path:
         path = tmp_path / name
-        path.write_text(f"-- migrate:up\n{statement};\n\n-- migrate:down\n")
+        option = " transaction:false" if " concurrently " in statement else ""
+        path.write_text(f"-- migrate:up{option}\n{statement};\n\n-- migrate:down\n")
         return path
 
     return write
@@ -187,3 +191,94 @@ async def test_a_url_without_sslmode_works_on_a_server_without_tls(
     """Alone, dbmate would insist on TLS; it does as our own connection did."""
     write("0001_first.sql", "create table first ()")
     assert await migrate(empty_database_url.partition("?")[0], tmp_path) == ["0001"]
+
+
+async def test_every_lock_and_statement_has_a_limit(empty_database_url: str, tmp_path: Path, write: Write) -> None:
+    """No file has to set lock_timeout and statement_timeout; what builds an index concurrently may take longer."""
+    limits = "select current_setting('lock_timeout') as lock, current_setting('statement_timeout') as statement"
+    write("0001_in.sql", f"create table short as {limits}")
+    path = write("0002_outside.sql", f"create table long as {limits}")
+    path.write_text(path.read_text().replace("migrate:up", "migrate:up transaction:false"))
+
+    await migrate(empty_database_url, tmp_path)
+
+    async with connection_to(empty_database_url) as connection:
+        assert tuple(await connection.fetchrow("select * from short") or ()) == ("5s", "1min")
+        assert tuple(await connection.fetchrow("select * from long") or ()) == ("15min", "1h")
+
+
+async def test_a_statement_that_takes_too_long_is_ended(
+    monkeypatch: pytest.MonkeyPatch, empty_database_url: str, tmp_path: Path, write: Write
+) -> None:
+    """What would hold its locks without end is rolled back, and the start says why it ends."""
+    monkeypatch.setattr(dbmate, "IN_TRANSACTION", Limits(lock_s=1, statement_s=1))
+    write("0001_slow.sql", "create table first (); select pg_sleep(600)")
+
+    with pytest.raises(MigrationError, match="statement timeout"):
+        await migrate(empty_database_url, tmp_path)
+    assert await tables(empty_database_url) == set()
+
+
+async def test_a_migration_that_waits_for_a_lock_lets_others_pass(
+    monkeypatch: pytest.MonkeyPatch, empty_database_url: str, tmp_path: Path, write: Write
+) -> None:
+    """It gives up its place in the queue, comes back, and is applied when the lock is free."""
+    monkeypatch.setattr(dbmate, "IN_TRANSACTION", Limits(lock_s=1, statement_s=60))
+    monkeypatch.setattr(dbmate, "PAUSES_S", (0.05,) * 600)
+    write("0001_first.sql", "create table first ()")
+    await migrate(empty_database_url, tmp_path)
+    write("0002_column.sql", "alter table first add column id int")
+
+    async with connection_to(empty_database_url) as reader, connection_to(empty_database_url) as observer:
+        async with reader.transaction():
+            await reader.execute("select from first")
+            migrating = asyncio.create_task(migrate(empty_database_url, tmp_path))
+            for is_waiting in (True, False, True):
+                while await observer.fetchval(WAITING) is not is_waiting:
+                    assert not migrating.done()
+        assert await migrating == ["0002"]
+
+
+async def test_a_migration_does_not_wait_for_a_lock_without_end(
+    monkeypatch: pytest.MonkeyPatch, empty_database_url: str, tmp_path: Path, write: Write
+) -> None:
+    """After the last attempt the start ends and names the lock timeout."""
+    monkeypatch.setattr(dbmate, "IN_TRANSACTION", Limits(lock_s=1, statement_s=60))
+    monkeypatch.setattr(dbmate, "PAUSES_S", (0.0,))
+    write("0001_first.sql", "create table first ()")
+    await migrate(empty_database_url, tmp_path)
+    write("0002_column.sql", "alter table first add column id int")
+
+    async with connection_to(empty_database_url) as reader, reader.transaction():
+        await reader.execute("select from first")
+        with pytest.raises(MigrationError, match="lock timeout"):
+            await migrate(empty_database_url, tmp_path)
+
+
+async def test_replicas_that_wait_do_not_stop_a_concurrent_index(
+    empty_database_url: str, tmp_path: Path, write: Write
+) -> None:
+    """Five replicas start together: those that wait hold no snapshot, for whose end the index would wait."""
+    write("0001_first.sql", "create table first as select generate_series(1, 100000) as id")
+    write("0002_index.sql", "create index concurrently first_by_id on first (id)")
+    write("0003_second.sql", "create table second ()")
+
+    answers = await asyncio.gather(*(migrate(empty_database_url, tmp_path) for _ in range(5)))
+
+    assert sorted(answers) == [[], [], [], [], ["0001", "0002", "0003"]]
+
+
+async def test_a_concurrent_index_that_failed_can_be_tried_again(
+    empty_database_url: str, tmp_path: Path, write: Write
+) -> None:
+    """What PostgreSQL leaves of it is an invalid index with its name, which does not stand in its way."""
+    write("0001_first.sql", "create table first as select 1 as id from generate_series(1, 2)")
+    write("0002_index.sql", "create unique index concurrently first_once on first (id)")
+    with pytest.raises(MigrationError, match="first_once"):
+        await migrate(empty_database_url, tmp_path)
+    async with connection_to(empty_database_url) as connection:
+        await connection.execute("delete from first where ctid = (select min(ctid) from first)")
+
+    assert await migrate(empty_database_url, tmp_path) == ["0002"]
+    async with connection_to(empty_database_url) as connection:
+        assert await connection.fetchval("select indisvalid from pg_index where indexrelid = 'first_once'::regclass")

@@ -1,37 +1,110 @@
-"""Pages: what follows is told exactly, and a token that is not ours is refused."""
+"""Pages: what follows is told exactly, and a token belongs to one list."""
 
 from __future__ import annotations
 
-from uuid import UUID
+import string
+from base64 import urlsafe_b64encode
+from uuid import UUID, uuid4
 
 import pytest
 
 from contracts.errors import InvalidRequest
-from mesh.pages import cut_page, id_of_page_token
+from mesh.pages import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, page_of
+from solo60.mesh.v1.outbox_pb2 import OUTBOX_STATUS_DEAD, ListMessagesRequest
+from solo60.session.v1.session_pb2 import SESSION_STATUS_CANCELLED, ListGuestsRequest, ListUserSessionsRequest
 
-SOME_ID = UUID("0198c1a2-0000-7000-8000-00000000abcd")
-
-
-@pytest.mark.parametrize(
-    ("found", "page", "next_page_token"),
-    [([], [], ""), ([1], [1], ""), ([1, 2], [1, 2], ""), ([1, 2, 3], [1, 2], "after 2")],
-)
-def test_a_token_says_that_more_follows(found: list[int], page: list[int], next_page_token: str) -> None:
-    """C1: a page that is just full is followed by nothing."""
-    assert cut_page(found, 2, "after {}".format) == (page, next_page_token)
+SOME_ID, USER_ID = uuid4(), str(uuid4())
 
 
-def test_a_token_leads_back_to_its_id() -> None:
-    """C1: the next page begins where the last one ended."""
-    assert id_of_page_token(SOME_ID.hex) == SOME_ID
+def token_after(cursor: object, request: ListUserSessionsRequest | None = None) -> str:
+    """Return the token of the page after an item of a user's list."""
+    asked = request or ListUserSessionsRequest(user_id=USER_ID)
+    page = page_of(asked)
+    _, token = page.cut(list(range(page.limit)), lambda _: cursor)
+    return token
 
 
-@pytest.mark.parametrize(
-    "token", ["1", str(SOME_ID), SOME_ID.hex.upper(), f"{{{SOME_ID.hex}}}", f"urn:uuid:{SOME_ID.hex}", "ä" * 32]
-)
-def test_an_id_written_in_another_way_is_no_token(token: str) -> None:
-    """C3: tokens are opaque, so nobody is to come to rely on making one."""
+def refused_field(request: ListUserSessionsRequest | ListGuestsRequest | ListMessagesRequest) -> str:
+    """Return the field for which a request is refused."""
     with pytest.raises(InvalidRequest) as caught:
-        id_of_page_token(token)
+        page_of(request)
+    [violation] = caught.value.violations
+    return violation.field
 
-    assert [violation.field for violation in caught.value.violations] == ["page_token"]
+
+@pytest.mark.parametrize(
+    ("page_size", "size"),
+    [(0, DEFAULT_PAGE_SIZE), (1, 1), (100, 100), (101, MAX_PAGE_SIZE), (2**31 - 1, MAX_PAGE_SIZE)],
+)
+def test_a_size_above_the_limit_is_lowered_to_it(page_size: int, size: int) -> None:
+    """AIP-158: no size is refused for being large, and 0 leaves it to the service."""
+    assert page_of(ListMessagesRequest(page_size=page_size)).size == size
+
+
+@pytest.mark.parametrize(
+    ("found", "items", "has_token"),
+    [([], [], False), ([1], [1], False), ([1, 2], [1, 2], False), ([1, 2, 3], [1, 2], True)],
+)
+def test_a_token_says_that_more_follows(found: list[int], items: list[int], *, has_token: bool) -> None:
+    """C1: a page that is just full is followed by nothing."""
+    page, token = page_of(ListMessagesRequest(page_size=2)).cut(found, str)
+
+    assert (page, bool(token)) == (items, has_token)
+
+
+def test_a_token_leads_back_to_its_item() -> None:
+    """AIP-158: the next page begins where the last one ended, also where its size is another."""
+    token = token_after(SOME_ID)
+
+    for page_size in (0, 1, 7, 1000):
+        request = ListUserSessionsRequest(user_id=USER_ID, page_size=page_size, page_token=token)
+        assert page_of(request).after(UUID) == SOME_ID
+    assert page_of(ListUserSessionsRequest(user_id=USER_ID)).after(UUID) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ListUserSessionsRequest(user_id=str(uuid4())),
+        ListUserSessionsRequest(user_id=USER_ID, status=SESSION_STATUS_CANCELLED),
+        ListGuestsRequest(session_id=USER_ID),
+        ListMessagesRequest(),
+        ListMessagesRequest(status=OUTBOX_STATUS_DEAD),
+    ],
+    ids=lambda other: f"{type(other).__name__}-{len(other.SerializeToString())}",
+)
+def test_a_token_belongs_to_its_request(
+    other: ListUserSessionsRequest | ListGuestsRequest | ListMessagesRequest,
+) -> None:
+    """AIP-158: with other filters, or in another method, it is refused by name."""
+    other.page_token = token_after(SOME_ID)
+
+    assert refused_field(other) == "page_token"
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["1", "x" * 511, "0" * 32, SOME_ID.hex, str(SOME_ID), "ä", "====", "A", urlsafe_b64encode(b"\xff").decode()],
+)
+def test_what_no_answer_held_is_no_token(token: str) -> None:
+    """C3: tokens are opaque, so nobody is to come to rely on making one."""
+    assert refused_field(ListUserSessionsRequest(user_id=USER_ID, page_token=token)) == "page_token"
+
+
+def test_a_changed_token_is_refused() -> None:
+    """C3: whichever letter of it is another, and where one is missing or one too many."""
+    token = token_after(SOME_ID)
+    for at in range(len(token)):
+        letter = next(letter for letter in string.ascii_letters if letter != token[at])
+        changed = f"{token[:at]}{letter}{token[at + 1 :]}"
+        assert refused_field(ListUserSessionsRequest(user_id=USER_ID, page_token=changed)) == "page_token"
+    for changed in (token[:-1], token + "=", token + "A", token + "\n"):
+        assert refused_field(ListUserSessionsRequest(user_id=USER_ID, page_token=changed)) == "page_token"
+
+
+def test_a_cursor_that_cannot_be_read_is_refused() -> None:
+    """C3: a token of a version that wrote its cursors in another way is one of none."""
+    page = page_of(ListUserSessionsRequest(user_id=USER_ID, page_token=token_after("no id")))
+
+    with pytest.raises(InvalidRequest):
+        page.after(UUID)

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from mesh.supervised_settings import METRICS_PORT_DISTANCE
+from tests.support.node import require_node
 from tests.support.ports import free_ports
 from tests.support.serving import DEADLINE_FACTOR
 
@@ -110,14 +111,17 @@ def test_make_run_reaches_the_end_of_the_demo(clone: Clone) -> None:
 @pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.splitlines()[-1][:60])
 def test_every_command_works_as_written(clone: Clone, block: str) -> None:
     """Every command in README and docs succeeds in a shell beside the running mesh."""
+    if "npm " in block:
+        require_node()
     done = clone.run(block)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_example_is_the_file_it_names() -> None:
-    """The Python on the page is the file that the page says it is."""
-    assert f"```python\n{(ROOT / 'examples/call_a_service.py').read_text(encoding='utf-8')}```" in README
+@pytest.mark.parametrize(("language", "name"), [("python", "call_a_service.py"), ("js", "call_a_service.mjs")])
+def test_the_example_is_the_file_it_names(language: str, name: str) -> None:
+    """The program on the page is the file that the page says it is."""
+    assert f"```{language}\n{(ROOT / 'examples' / name).read_text(encoding='utf-8')}```" in README
 
 
 def test_the_example_prints_the_typed_error(clone: Clone) -> None:

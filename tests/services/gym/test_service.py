@@ -305,13 +305,15 @@ async def test_a_page_token_of_another_origin_is_refused(gyms: Gyms, token: str)
     assert fields_of(refusal.value) == ["page_token"]
 
 
-@pytest.mark.parametrize("page_size", [-1, 101])
-async def test_a_page_holds_a_hundred_gyms_at_most(gyms: Gyms, page_size: int) -> None:
-    """C3: page_size lies between 0 and 100."""
-    with pytest.raises(InvalidRequest) as refusal:
-        await gyms.ListGyms(ListGymsRequest(page_size=page_size))
+async def test_a_page_holds_a_hundred_gyms_at_most(gyms: Gyms) -> None:
+    """AIP-158: a larger page_size means 100; a page token goes on with another page_size."""
+    await asyncio.gather(*[gyms.CreateGym(a_gym(f"gym {number:03}")) for number in range(101)])
 
-    assert fields_of(refusal.value) == ["page_size"]
+    answer = await gyms.ListGyms(ListGymsRequest(page_size=2**31 - 1))
+
+    assert [gym.name for gym in answer.gyms] == [f"gym {number:03}" for number in range(100)]
+    rest = await gyms.ListGyms(ListGymsRequest(page_size=1, page_token=answer.next_page_token))
+    assert [gym.name for gym in rest.gyms] == ["gym 100"]
 
 
 async def test_a_quote_has_the_price_and_the_rules(gyms: Gyms) -> None:

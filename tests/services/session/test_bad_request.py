@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.errors import IdempotencyKeyMissing, InvalidRequest
 from services.session.app import SERVICE
@@ -62,7 +63,7 @@ def booking(**changes: object) -> BookSessionRequest:
         ("GetSession", "include", GetSessionRequest(session_id=SOME_ID, include=[SESSION_RELATION_GYM] * 2)),
         ("ListUserSessions", "user_id", ListUserSessionsRequest(user_id="ada")),
         ("ListUserSessions", "status", ListUserSessionsRequest(user_id=SOME_ID, status=99)),  # type: ignore[arg-type]  # no such status
-        ("ListUserSessions", "page_size", ListUserSessionsRequest(user_id=SOME_ID, page_size=101)),
+        ("ListUserSessions", "page_size", ListUserSessionsRequest(user_id=SOME_ID, page_size=-1)),
         ("ListUserSessions", "page_token", ListUserSessionsRequest(user_id=SOME_ID, page_token="next")),  # noqa: S106 - no secret
         ("ListUserSessions", "page_token", ListUserSessionsRequest(user_id=SOME_ID, page_token=uuid4().hex)),
         ("CheckConflicts", "gym_id", CheckConflictsRequest(gym_id="", period=period())),
@@ -76,6 +77,15 @@ def booking(**changes: object) -> BookSessionRequest:
             "CheckConflicts",
             "period",
             CheckConflictsRequest(gym_id=SOME_ID, period=period(length=31 * 24 * HOUR + HOUR)),
+        ),
+        *(
+            ("CheckConflicts", f"period.{name}", CheckConflictsRequest(gym_id=SOME_ID, period=malformed))
+            for name, malformed in (
+                ("start_time", Period(start_time=Timestamp(nanos=10**9), end_time=Timestamp(seconds=900))),
+                ("start_time", Period(start_time=Timestamp(seconds=-62_135_596_801), end_time=Timestamp())),
+                ("end_time", Period(start_time=Timestamp(), end_time=Timestamp(seconds=900, nanos=-1))),
+                ("end_time", Period(start_time=Timestamp(), end_time=Timestamp(seconds=253_402_300_800))),
+            )
         ),
         ("BookSession", "user_id", booking(user_id="ada")),
         ("BookSession", "gym_id", booking(gym_id="")),
@@ -95,7 +105,7 @@ def booking(**changes: object) -> BookSessionRequest:
         ("InviteGuest", "email", InviteGuestRequest(session_id=SOME_ID, email="grace", name="Grace")),
         ("InviteGuest", "name", InviteGuestRequest(session_id=SOME_ID, email="grace@guests.example")),
         ("CancelInvitation", "invitation_id", CancelInvitationRequest(invitation_id="1")),
-        ("ListGuests", "page_size", ListGuestsRequest(session_id=SOME_ID, page_size=101)),
+        ("ListGuests", "page_size", ListGuestsRequest(session_id=SOME_ID, page_size=-1)),
         ("JoinWaitingList", "user_id", JoinWaitingListRequest(gym_id=SOME_ID, period=period())),
         ("JoinWaitingList", "period", JoinWaitingListRequest(user_id=SOME_ID, gym_id=SOME_ID)),
         (

@@ -342,6 +342,62 @@ async def test_a_new_address_is_unconfirmed_and_findable(users: Users) -> None:
     assert (await added(users)).user_id != user.user_id
 
 
+async def test_a_user_who_left_can_sign_up_again(users: Users) -> None:
+    """The address of a user who left is free: a new user gets it, and the old one keeps the id and the name."""
+    left = await changed(users, await added(users, display_name="Ada Lovelace"), state=USER_STATE_DELETED)
+
+    again = await added(users, "ADA@example.org")
+
+    assert again.user_id != left.user_id
+    assert again.state == USER_STATE_ACTIVE
+    assert not again.email_confirmed
+    assert (await users.GetUserByEmail(GetUserByEmailRequest(email=left.email))).user == again
+    assert await stored(users, left) == left
+    with pytest.raises(EmailTaken):
+        await added(users)
+
+
+async def test_an_address_finds_nobody_who_left(users: Users) -> None:
+    """USER_NOT_FOUND: a user who left has no address; a suspended user keeps it."""
+    user = await changed(users, await added(users), state=USER_STATE_SUSPENDED)
+    by_email = GetUserByEmailRequest(email=user.email)
+    assert (await users.GetUserByEmail(by_email)).user == user
+    with pytest.raises(EmailTaken):
+        await added(users)
+
+    await changed(users, user, state=USER_STATE_DELETED)
+
+    with pytest.raises(UserNotFound):
+        await users.GetUserByEmail(by_email)
+
+
+async def test_a_user_who_left_can_change_although_the_address_is_another_users(users: Users) -> None:
+    """Only a return needs the address: EMAIL_TAKEN then, and nothing else of the old account is stuck."""
+    left = await changed(users, await added(users), state=USER_STATE_DELETED)
+    await added(users)
+
+    assert (await changed(users, left, display_name="Gone")).display_name == "Gone"
+    with pytest.raises(EmailTaken):
+        await changed(users, left, state=USER_STATE_ACTIVE)
+
+
+async def test_any_number_of_accounts_can_leave_one_address(users: Users) -> None:
+    """The same person may join and leave again and again."""
+    for _ in range(3):
+        await changed(users, await added(users), state=USER_STATE_DELETED)
+
+    assert (await added(users)).state == USER_STATE_ACTIVE
+
+
+async def test_of_many_who_want_the_address_of_a_leaver_one_gets_it(users: Users) -> None:
+    """EMAIL_TAKEN holds under a race for a freed address too."""
+    await changed(users, await added(users), state=USER_STATE_DELETED)
+
+    answers = await asyncio.gather(*[users.CreateUser(a_user()) for _ in range(20)], return_exceptions=True)
+
+    assert sum(isinstance(answer, EmailTaken) for answer in answers) == 19
+
+
 async def test_a_confirmation_can_be_taken_back(users: Users) -> None:
     """AIP-134: a field in the mask that is false or empty in the message becomes so, where that is allowed."""
     user = await changed(users, await added(users), email_confirmed=True)

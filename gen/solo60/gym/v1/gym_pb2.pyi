@@ -208,9 +208,9 @@ class ListGymsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Most gyms to answer with, up to 100. Default (0): 50."""
+    """Most gyms to answer with. 0 means 50, and more than 100 means 100."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the page before, for a request that is the same but for `page_size`. Empty: the first page."""
     def __init__(
         self,
         *,

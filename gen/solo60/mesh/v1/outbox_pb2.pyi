@@ -135,9 +135,9 @@ class ListMessagesRequest(_message.Message):
     destination: _builtins.str
     """Only those for one method, as "package.Service/Method". Empty: for all."""
     page_size: _builtins.int
-    """Messages on a page, at most 100. 0 means 50."""
+    """Most messages to answer with. 0 means 50, and more than 100 means 100."""
     page_token: _builtins.str
-    """The next_page_token of the page before. Empty: the first page."""
+    """The next_page_token of the page before, for a request that is the same but for page_size. Empty: the first page."""
     def __init__(
         self,
         *,

@@ -84,7 +84,8 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSessionPayments(self, request, context):
-        """Lists the payments of a session. A session that nobody tried to charge has none, which is no error.
+        """Lists the payments of a session, a page at a time (AIP-158). A session that nobody tried to charge has none,
+        which is no error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,9 @@ class PaymentServiceStub:
     GetPayment: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GetPaymentRequest, _payment_pb2.GetPaymentResponse]
     """Finds one payment by id."""
     ListSessionPayments: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ListSessionPaymentsRequest, _payment_pb2.ListSessionPaymentsResponse]
-    """Lists the payments of a session. A session that nobody tried to charge has none, which is no error."""
+    """Lists the payments of a session, a page at a time (AIP-158). A session that nobody tried to charge has none,
+    which is no error.
+    """
     ChargeSession: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ChargeSessionRequest, _payment_pb2.ChargeSessionResponse]
     """Charges a member for a session, once: a repetition answers with the payment that the first call made, and takes
     nothing more. A repetition with another member, price or method is ALREADY_CHARGED. A decline is final for the
@@ -69,7 +71,9 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     GetPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.GetPaymentRequest, _payment_pb2.GetPaymentResponse]  # type: ignore[assignment]
     """Finds one payment by id."""
     ListSessionPayments: _aio.UnaryUnaryMultiCallable[_payment_pb2.ListSessionPaymentsRequest, _payment_pb2.ListSessionPaymentsResponse]  # type: ignore[assignment]
-    """Lists the payments of a session. A session that nobody tried to charge has none, which is no error."""
+    """Lists the payments of a session, a page at a time (AIP-158). A session that nobody tried to charge has none,
+    which is no error.
+    """
     ChargeSession: _aio.UnaryUnaryMultiCallable[_payment_pb2.ChargeSessionRequest, _payment_pb2.ChargeSessionResponse]  # type: ignore[assignment]
     """Charges a member for a session, once: a repetition answers with the payment that the first call made, and takes
     nothing more. A repetition with another member, price or method is ALREADY_CHARGED. A decline is final for the
@@ -108,7 +112,9 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_pb2.ListSessionPaymentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.ListSessionPaymentsResponse, _abc.Awaitable[_payment_pb2.ListSessionPaymentsResponse]]:
-        """Lists the payments of a session. A session that nobody tried to charge has none, which is no error."""
+        """Lists the payments of a session, a page at a time (AIP-158). A session that nobody tried to charge has none,
+        which is no error.
+        """
 
     @_abc_1.abstractmethod
     def ChargeSession(

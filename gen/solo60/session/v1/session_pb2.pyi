@@ -350,9 +350,9 @@ class ListUserSessionsRequest(_message.Message):
     status: Global___SessionStatus.ValueType
     """Only sessions in this status. Default: all."""
     page_size: _builtins.int
-    """Most entries to answer with, up to 100. Default (0): 50."""
+    """Most entries to answer with. 0 means 50, and more than 100 means 100."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the page before, for a request that is the same but for `page_size`. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -914,9 +914,9 @@ class ListGuestsRequest(_message.Message):
     session_id: _builtins.str
     """Whose guests."""
     page_size: _builtins.int
-    """Most entries to answer with, up to 100. Default (0): 50."""
+    """Most entries to answer with. 0 means 50, and more than 100 means 100."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the page before, for a request that is the same but for `page_size`. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -1068,9 +1068,9 @@ class ListWaitingListRequest(_message.Message):
     gym_id: _builtins.str
     """For which gym."""
     page_size: _builtins.int
-    """Most entries to answer with, up to 100. Default (0): 50."""
+    """Most entries to answer with. 0 means 50, and more than 100 means 100."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the page before, for a request that is the same but for `page_size`. Empty: the first page."""
     @_builtins.property
     def period(self) -> _period_pb2.Period:
         """Only entries whose period overlaps this one. Absent: all."""

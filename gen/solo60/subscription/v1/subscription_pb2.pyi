@@ -279,9 +279,9 @@ class ListPlansRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Plans on a page, at most 100. 0 means 50."""
+    """Most plans to answer with. 0 means 50, and more than 100 means 100."""
     page_token: _builtins.str
-    """The next_page_token of the page before. Empty: the first page."""
+    """The next_page_token of the page before, for a request that is the same but for page_size. Empty: the first page."""
     def __init__(
         self,
         *,

@@ -65,7 +65,7 @@ class _UserStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserState.V
     USER_STATE_SUSPENDED: _UserState.ValueType  # 2
     """Barred for a time; everything stored is kept."""
     USER_STATE_DELETED: _UserState.ValueType  # 3
-    """Has left. The id is never given to anyone else."""
+    """Has left. The id is never given to anyone else; the email address is free for a new user."""
 
 class UserState(_UserState, metaclass=_UserStateEnumTypeWrapper):
     """Whether a user may act."""
@@ -77,7 +77,7 @@ USER_STATE_ACTIVE: UserState.ValueType  # 1
 USER_STATE_SUSPENDED: UserState.ValueType  # 2
 """Barred for a time; everything stored is kept."""
 USER_STATE_DELETED: UserState.ValueType  # 3
-"""Has left. The id is never given to anyone else."""
+"""Has left. The id is never given to anyone else; the email address is free for a new user."""
 Global___UserState: _TypeAlias = UserState  # noqa: Y015
 
 class _RoleMatch:
@@ -122,7 +122,7 @@ class User(_message.Message):
     user_id: _builtins.str
     """UUID given by the service; the name by which all other services know the user."""
     email: _builtins.str
-    """Where mail for the user goes, as the user wrote it. Unique without regard to case."""
+    """Where mail for the user goes, as the user wrote it. Unique among users who have not left, without regard to case."""
     display_name: _builtins.str
     """What the user is called in mails and on screens. Not unique."""
     state: Global___UserState.ValueType
@@ -429,7 +429,7 @@ class CreateUserRequest(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     email: _builtins.str
-    """Where mail for the user will go. No other user may have it, in upper or lower case."""
+    """Where mail for the user will go. No user who has not left may have it, in upper or lower case."""
     display_name: _builtins.str
     """What the user will be called, 1 to 100 characters."""
     time_zone: _builtins.str

@@ -84,7 +84,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetUserByEmail(self, request, context):
-        """Finds one user by email address, in whatever state. Upper and lower case count as equal.
+        """Finds the active or suspended user who has an email address. Upper and lower case count as equal. Deleted users are
+        not found: their address is free, and whoever signs up with it is another user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,9 @@ class UserServiceStub:
     GetUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetUserRequest, _user_pb2.GetUserResponse]
     """Finds one user by id, in whatever state: suspended and deleted users are found too."""
     GetUserByEmail: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetUserByEmailRequest, _user_pb2.GetUserByEmailResponse]
-    """Finds one user by email address, in whatever state. Upper and lower case count as equal."""
+    """Finds the active or suspended user who has an email address. Upper and lower case count as equal. Deleted users are
+    not found: their address is free, and whoever signs up with it is another user.
+    """
     BatchGetUsers: _grpc.UnaryUnaryMultiCallable[_user_pb2.BatchGetUsersRequest, _user_pb2.BatchGetUsersResponse]
     """Finds up to 100 users in one call. Unknown ids are listed in the answer and fail nothing."""
     ValidateUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.ValidateUserRequest, _user_pb2.ValidateUserResponse]
@@ -59,7 +61,9 @@ class UserServiceAsyncStub(UserServiceStub):
     GetUser: _aio.UnaryUnaryMultiCallable[_user_pb2.GetUserRequest, _user_pb2.GetUserResponse]  # type: ignore[assignment]
     """Finds one user by id, in whatever state: suspended and deleted users are found too."""
     GetUserByEmail: _aio.UnaryUnaryMultiCallable[_user_pb2.GetUserByEmailRequest, _user_pb2.GetUserByEmailResponse]  # type: ignore[assignment]
-    """Finds one user by email address, in whatever state. Upper and lower case count as equal."""
+    """Finds the active or suspended user who has an email address. Upper and lower case count as equal. Deleted users are
+    not found: their address is free, and whoever signs up with it is another user.
+    """
     BatchGetUsers: _aio.UnaryUnaryMultiCallable[_user_pb2.BatchGetUsersRequest, _user_pb2.BatchGetUsersResponse]  # type: ignore[assignment]
     """Finds up to 100 users in one call. Unknown ids are listed in the answer and fail nothing."""
     ValidateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.ValidateUserRequest, _user_pb2.ValidateUserResponse]  # type: ignore[assignment]
@@ -88,7 +92,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.GetUserByEmailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.GetUserByEmailResponse, _abc.Awaitable[_user_pb2.GetUserByEmailResponse]]:
-        """Finds one user by email address, in whatever state. Upper and lower case count as equal."""
+        """Finds the active or suspended user who has an email address. Upper and lower case count as equal. Deleted users are
+        not found: their address is free, and whoever signs up with it is another user.
+        """
 
     @_abc_1.abstractmethod
     def BatchGetUsers(

@@ -1,0 +1,81 @@
+"""Malformed timestamps: fields that no clock can show, although their types can hold them."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.errors import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.descriptor import Descriptor
+    from google.protobuf.message import Message
+
+# 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, as google/protobuf/timestamp.proto bounds them.
+_FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799
+_SECOND_NS = 1_000_000_000
+_NAME = Timestamp.DESCRIPTOR.full_name
+
+
+def malformed_times(message: Message) -> list[Violation]:
+    """Return a violation for each timestamp in `message`, at any depth, that lies outside of years 1 to 9999.
+
+    So does one whose `nanos` are no part of a second. A type without timestamps costs one look into a cache.
+    """
+    description = "must be a time in the years 1 to 9999, with 0 to 999999999 nanos"
+    return [Violation(path, description) for path, time in _times(message) if not _is_well_formed(time)]
+
+
+def _is_well_formed(time: Timestamp) -> bool:
+    return _FIRST_S <= time.seconds <= _LAST_S and 0 <= time.nanos < _SECOND_NS
+
+
+def _times(message: Message) -> Iterator[tuple[str, Timestamp]]:
+    for field in _fields_with_times(message.DESCRIPTOR):
+        for path, inner in field.messages_in(message):
+            if isinstance(inner, Timestamp):
+                yield path, inner
+            else:
+                yield from ((f"{path}.{rest}", time) for rest, time in _times(inner))
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field that leads to a timestamp; asking a descriptor anew for each message would cost as much as the rules."""
+
+    name: str
+    is_repeated: bool
+    is_map: bool
+
+    def messages_in(self, message: Message) -> list[tuple[str, Message]]:
+        if not self.is_repeated:
+            return [(self.name, getattr(message, self.name))] if message.HasField(self.name) else []
+        content = getattr(message, self.name)
+        if self.is_map:  # its keys may be personal data
+            return [(f"{self.name}[]", each) for each in content.values()]
+        return [(f"{self.name}[{index}]", each) for index, each in enumerate(content)]
+
+
+@functools.cache
+def _fields_with_times(descriptor: Descriptor) -> tuple[_Field, ...]:
+    return tuple(
+        _Field(field.name, field.is_repeated, field.message_type.GetOptions().map_entry)
+        for field in descriptor.fields
+        if field.message_type is not None and _NAME in _names_within(field.message_type)
+    )
+
+
+def _names_within(descriptor: Descriptor) -> set[str]:
+    """Return the names of a message type and of all that it is made of."""
+    found, waiting = set[str](), [descriptor]
+    while waiting:
+        each = waiting.pop()
+        if each.full_name not in found:
+            found.add(each.full_name)
+            waiting += [field.message_type for field in each.fields if field.message_type is not None]
+    return found

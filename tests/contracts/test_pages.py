@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+
+from buf.validate import validate_pb2
+from contracts.linter import our_services
+from contracts.pages import is_list, problems_of_pages
+from mesh.pages import MAX_PAGE_SIZE
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import MethodDescriptor
+
+TEXT: dict[str, Any] = {"type": FieldDescriptorProto.TYPE_STRING, "label": FieldDescriptorProto.LABEL_OPTIONAL}
+NUMBER: dict[str, Any] = {"type": FieldDescriptorProto.TYPE_INT32, "label": FieldDescriptorProto.LABEL_OPTIONAL}
+ASKED = {"page_size": NUMBER, "page_token": TEXT}
+
+
+def a_method(
+    name: str, asked: dict[str, dict[str, Any]], answered: dict[str, dict[str, Any]], most: int = 0
+) -> MethodDescriptor:
+    """Declare a method whose request and response have these fields; a page_size above `most` is refused, if given."""
+    file = descriptor_pb2.FileDescriptorProto(name="pages.proto", package="pages", syntax="proto3")
+    for message_name, fields in (("Asked", asked), ("Answered", answered)):
+        message = file.message_type.add(name=message_name)
+        for number, (field_name, kind) in enumerate(fields.items(), 1):
+            field = message.field.add(name=field_name, number=number, **kind)
+            if most and field_name == "page_size":
+                field.options.Extensions[validate_pb2.field].int32.lte = most
+    file.service.add(name="S").method.add(name=name, input_type=".pages.Asked", output_type=".pages.Answered")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return pool.FindMethodByName(f"pages.S.{name}")
+
+
+def test_a_method_with_pages_passes() -> None:
+    """AIP-158: the three fields, under these names and of these types, are all that is asked for."""
+    assert list(problems_of_pages(a_method("ListThings", ASKED, {"next_page_token": TEXT}))) == []
+    assert list(problems_of_pages(a_method("GetThing", {}, {}))) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "words"),
+    [
+        ({}, {"next_page_token": TEXT}, ["page_size of type int32", "page_token of type string"]),
+        (ASKED, {}, ["next_page_token of type string"]),
+        ({**ASKED, "page_size": TEXT}, {"next_page_token": TEXT}, ["page_size of type int32"]),
+    ],
+)
+def test_a_list_without_pages_is_named(
+    asked: dict[str, dict[str, Any]], answered: dict[str, dict[str, Any]], words: list[str]
+) -> None:
+    """AIP-158: pages cannot be added later without a surprise to callers who took one answer for everything."""
+    problems = list(problems_of_pages(a_method("ListThings", asked, answered)))
+
+    assert len(problems) == len(words)
+    assert all(word in problem for word, problem in zip(words, problems, strict=True))
+
+
+def test_a_limit_that_refuses_is_named() -> None:
+    """AIP-158: a page_size above the limit is lowered."""
+    [problem] = problems_of_pages(a_method("SearchThings", ASKED, {"next_page_token": TEXT}, most=100))
+
+    assert problem.startswith("page_size")
+
+
+def test_a_page_of_every_list_holds_what_the_mesh_sends() -> None:
+    """C3: each response may hold as many items as the largest page."""
+    methods = [method for service in our_services() for method in service.methods if is_list(method)]
+
+    limits = {
+        method.full_name: field.GetOptions().Extensions[validate_pb2.field].repeated.max_items
+        for method in methods
+        for field in method.output_type.fields
+        if field.is_repeated
+    }
+
+    assert len(limits) == len(methods)
+    assert set(limits.values()) == {MAX_PAGE_SIZE}

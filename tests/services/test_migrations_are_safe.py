@@ -1,0 +1,119 @@
+"""Migrations run while replicas of the version before serve: squawk judges each by that."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / ".squawk.toml"
+SQUAWK = Path(sys.executable).with_name("squawk")
+FIRST = "Written before the first release, for tables without rows in use; there was no older replica beside it."
+SMALL = f"{FIRST} Keys are deleted by age, so the table stays small."
+# Findings in files that are applied and therefore never change, each with the reason why it may stay. A new file has
+# none: it is written another way, or says `-- squawk-ignore rule` at the statement, with the reason above it.
+BASELINE = {
+    ("communication/0002_idempotency_keys_by_age.sql", "require-concurrent-index-creation"): SMALL,
+    ("communication/0011_messages_in_doubt.sql", "require-concurrent-index-creation"): FIRST,
+    ("gym/0002_idempotency_keys_by_age.sql", "require-concurrent-index-creation"): SMALL,
+    ("payment/0003_idempotency_keys_by_age.sql", "require-concurrent-index-creation"): SMALL,
+    (
+        "payment/0008_ledger_by_permission.sql",
+        "adding-field-with-default",
+    ): "A virtual generated column is not stored: no row is written.",
+    ("session/0011_outbox_for_due_work.sql", "ban-drop-column"): FIRST,
+    ("session/0011_outbox_for_due_work.sql", "constraint-missing-not-valid"): FIRST,
+    ("session/0011_outbox_for_due_work.sql", "require-concurrent-index-creation"): FIRST,
+    ("session/0014_approval.sql", "require-concurrent-index-creation"): FIRST,
+    ("user/0002_idempotency_keys_by_age.sql", "require-concurrent-index-creation"): SMALL,
+}
+UP, DOWN = "-- migrate:up", "-- migrate:down"
+IGNORE = re.compile(r"^\s*--\s*squawk-ignore")
+
+
+def findings_in(folder: Path) -> dict[tuple[str, str], list[str]]:
+    """Return what squawk finds in the part of each migration below `folder` that is applied, by file and rule."""
+    found = defaultdict(list)
+    for is_outside in (False, True):
+        files = [path for path in sorted(folder.rglob("*.sql")) if runs_outside_transaction(path) is is_outside]
+        for each in judged(files, ["--no-assume-in-transaction"] if is_outside else []):
+            path = Path(each["file"])
+            name = f"{path.parent.parent.name}/{path.name}"
+            found[name, each["rule_name"]].append(f"{name}:{each['line'] + 1}: {each['rule_name']}: {each['message']}")
+    return found
+
+
+def runs_outside_transaction(path: Path) -> bool:
+    """Return whether dbmate applies a file without a transaction around it."""
+    return path.read_text().partition("\n")[0].endswith("transaction:false")
+
+
+def judged(files: list[Path], options: list[str]) -> list[dict[str, Any]]:
+    """Ask squawk; nobody runs the part of a file that takes its changes back, so it is not judged."""
+    with TemporaryDirectory() as folder:
+        copies = []
+        for path in files:
+            copy = Path(folder) / path.parent.parent.name / "migrations" / path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(path.read_text().partition(DOWN)[0])
+            copies.append(copy)
+        if not copies:
+            return []
+        command: list[str | Path] = [SQUAWK, "--config", CONFIG, "--reporter", "json", *options, *copies]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return json.loads(done.stdout)  # type: ignore[no-any-return]  # a list of findings
+
+
+def test_no_migration_stops_a_replica_of_the_version_before() -> None:
+    """Expand, then contract: each finding of squawk is in the baseline, and the baseline holds no other."""
+    found = findings_in(ROOT / "services")
+
+    new = [text for key, texts in found.items() if key not in BASELINE for text in texts]
+    assert not new, "\n".join(["see Migrations in CONTRIBUTING.md", *new])
+    assert found.keys() == BASELINE.keys(), "these findings of the baseline are gone"
+
+
+def test_a_rule_is_ignored_with_a_reason() -> None:
+    """Above each `-- squawk-ignore` stands a comment that says why."""
+    for path in ROOT.glob("services/*/migrations/*.sql"):
+        lines = path.read_text().splitlines()
+        for above, line in pairwise(lines):
+            assert not IGNORE.match(line) or re.match(r"\s*-- \w", above), f"{path.name}: {line} has no reason"
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        (f"{UP}\ncreate index a_b on a (b);", {"require-concurrent-index-creation"}),
+        (
+            f"{UP}\nalter table a add column b text;\ncreate index concurrently if not exists a_b on a (b);",
+            {"ban-concurrent-index-creation-in-transaction"},
+        ),
+        (f"{UP}\nalter table a drop column b;", {"ban-drop-column"}),
+        (f"{UP}\nalter table a rename column b to c;", {"renaming-column"}),
+        (f"{UP}\nalter table a alter column b set not null;", {"adding-not-nullable-field"}),
+        (f"{UP}\nalter table a alter column b type bigint;", {"changing-column-type"}),
+        (f"{UP}\nalter table a add check (b > 0);", {"constraint-missing-not-valid"}),
+        (f"{UP}\ndrop table a;", {"ban-drop-table"}),
+        (f"{UP} transaction:false\ncreate index concurrently if not exists a_b on a (b);", set()),
+        (f"{UP}\nalter table a add column b text;\n{DOWN}\nalter table a drop column b;", set()),
+        (f"{UP}\ncreate table a (b int not null);\ncreate index a_b on a (b);", set()),
+    ],
+)
+def test_the_judge_knows_what_stops_a_replica(tmp_path: Path, text: str, rules: set[str]) -> None:
+    """Squawk is asked as our migrations are run: with a transaction or without, and never about the way back."""
+    path = tmp_path / "service" / "migrations" / "0001_a.sql"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+    assert {rule for _, rule in findings_in(tmp_path)} == rules

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from buf.validate import validate_pb2
+from contracts.errors import InvalidRequest, SessionNotFound
+from contracts.method import find_method
+from contracts.pages import is_list
+from contracts.services import MESH_SERVICES, SERVICES
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import MethodDescriptor
+    from google.protobuf.message import Message
+
+    from mesh.channel import StubClass
+    from mesh.service import Service
+    from tests.support.serving import Serve
+
+LISTS = [method for service in (*SERVICES.values(), *MESH_SERVICES) for method in service.methods if is_list(method)]
+# The mesh's own contracts are served by every service with an outbox.
+ANY_SERVICE = "gym"
+
+
+def asked(method: MethodDescriptor, **fields: Any) -> Message:  # noqa: ANN401 - any field
+    """Return a request that a method takes: ids of nothing where the contract asks for one."""
+    ids = {
+        field.name: str(uuid4())
+        for field in method.input_type.fields
+        if field.GetOptions().Extensions[validate_pb2.field].string.uuid
+    }
+    request_type = find_method(f"/{method.containing_service.full_name}/{method.name}").request_type
+    return request_type(**{**ids, **fields})
+
+
+def home_of(method: MethodDescriptor) -> Service:
+    """Return a service that serves a method."""
+    package = method.containing_service.file.package.split(".")[1]
+    name = package if package in SERVICES else ANY_SERVICE
+    return import_module(f"services.{name}.app").SERVICE  # type: ignore[no-any-return]  # found by its name
+
+
+def stub_of(method: MethodDescriptor) -> StubClass[Any]:
+    """Return the generated stub of a method's service."""
+    module = method.containing_service.file.name.removesuffix(".proto").replace("/", ".")
+    stubs = vars(import_module(f"{module}_pb2_grpc"))
+    return stubs[f"{method.containing_service.name}Stub"]  # type: ignore[no-any-return]  # found by its name
+
+
+@pytest.mark.parametrize("method", LISTS, ids=lambda method: f"{method.containing_service.name}.{method.name}")
+async def test_every_list_keeps_to_aip_158(serve: Serve, method: MethodDescriptor) -> None:
+    """AIP-158, C3: a large page_size is taken, a negative one and a token of no answer are refused by name."""
+    service = home_of(method)
+    mesh = await serve(service)
+    call = getattr(mesh.stub(stub_of(method), at=service.name), method.name)
+
+    for page_size in (101, 2**31 - 1):
+        with suppress(SessionNotFound):  # whose guests are asked for
+            await call(asked(method, page_size=page_size))
+    for field, value in (("page_size", -1), ("page_token", "0" * 32), ("page_token", uuid4().hex), ("page_token", "1")):
+        with pytest.raises(InvalidRequest) as refusal:
+            await call(asked(method, **{field: value}))
+        assert [violation.field for violation in refusal.value.violations] == [field]
