@@ -183,6 +183,10 @@ class WebhookSignatureInvalid(ServiceError, reason=ErrorReason.ERROR_REASON_WEBH
     """The webhook's signature does not match, or its timestamp is too far from now."""
 
 
+class WebhookNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_WEBHOOK_NOT_FOUND):
+    """No webhook with this scheme and id is stored."""
+
+
 class MessageNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_NOT_FOUND):
     """There is no message with this id."""
 

@@ -6,12 +6,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prometheus_client import REGISTRY
+
+from interceptors.metrics_registry import metrics_of
 from mesh.service import Service
 from mesh.upkeep import repeating
 from mesh.webhook_secrets import processor_keys, standard_keys
 from services.subscription.desk import Desk
 from services.subscription.follow_ups import FollowUps
 from services.subscription.mails import Mailer
+from services.subscription.metrics import WebhookMetrics
 from services.subscription.servicer import SubscriptionServicer
 from services.subscription.store import SubscriptionStore
 from services.subscription.webhook_desk import WebhookDesk
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from mesh.service import Runtime
 
 TIDY_INTERVAL_S = 3600.0
+COUNT_INTERVAL_S = 30.0
 
 
 @asynccontextmanager
@@ -41,8 +46,12 @@ async def open_subscription(runtime: Runtime) -> AsyncIterator[SubscriptionServi
     follow_ups = FollowUps(runtime.channels.stub(PaymentServiceStub), runtime.channels.stub(SubscriptionServiceStub))
     mailer = Mailer(users, runtime.channels.stub(CommunicationServiceStub))
     store, desk = SubscriptionStore(runtime.database), Desk(follow_ups, runtime.now)
-    webhook_desk = WebhookDesk(store, WebhookInbox(runtime.database), desk, _webhook_keys(runtime), runtime.now)
-    async with repeating("tidying the webhook inbox", webhook_desk.tidy, TIDY_INTERVAL_S):
+    inbox, metrics = WebhookInbox(runtime.database), metrics_of(REGISTRY, WebhookMetrics)
+    webhook_desk = WebhookDesk(store, inbox, desk, _webhook_keys(runtime), metrics, runtime.now)
+    async with (
+        repeating("tidying the webhook inbox", webhook_desk.tidy, TIDY_INTERVAL_S),
+        repeating("counting held webhooks", webhook_desk.show_held, COUNT_INTERVAL_S),
+    ):
         yield SubscriptionServicer(store, desk, webhook_desk, mailer, users, runtime.now)
 
 

@@ -8,15 +8,13 @@ from uuid import uuid4
 from mesh.outbox import publish
 from services.subscription.domain import (
     Mail,
-    PaymentFailed,
-    Renewed,
     Status,
-    TrialEnding,
     begun,
     month_of,
 )
 from services.subscription.mails import Letter
 from services.subscription.messages import activated_event, ended_event, failed_event, renewed_event
+from services.subscription.reports import PaymentFailed, Renewed, TrialEnding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +23,8 @@ if TYPE_CHECKING:
 
     from services.subscription.domain import Subscription
     from services.subscription.follow_ups import FollowUps
+    from services.subscription.reports import Report
     from services.subscription.store import Register
-    from services.subscription.webhook_payload import Notice
 
 
 class Desk:
@@ -43,7 +41,7 @@ class Desk:
         now = self._now()
         new = begun(uuid4(), user_id, await register.plan(plan_id), now, trial_days=trial_days)
         await register.add(new)
-        await self._grant(register, new, now)
+        await self._grant(register, new, new.first_period.start)
         await self._follow_ups.mail(register.connection, new, Letter(Mail.SUBSCRIPTION_ACTIVATED, now))
         await self._follow_ups.remind(register.connection, None, new, now)
         await publish(register.connection, activated_event(new))
@@ -56,28 +54,28 @@ class Desk:
         await self._change(register, before, after)
         return after
 
-    async def allocate(self, register: Register, subscription_id: UUID, month_start: datetime) -> int:
-        """Grant the credits of a month, unless they were; return how many the month brought.
+    async def allocate(self, register: Register, subscription_id: UUID, month: str) -> int:
+        """Grant the credits of the billing periods that began in a month and brought none yet.
 
-        Raises SubscriptionNotFound, or SubscriptionNotActive where it is to be granted and nothing is paid.
+        Return the credits of all of them; 0 if no known period began in the month. Raises SubscriptionNotFound, or
+        SubscriptionNotActive where credits are to be granted and nothing is paid.
         """
         subscription = await register.lock(subscription_id)
-        granted = await register.granted(subscription_id, month_of(month_start))
-        if granted is not None:
-            return granted
-        subscription.ensure_takes_credits(self._now())
-        await self._grant_with_mail(register, subscription, month_start)
-        return subscription.plan.credits_per_month
+        for period_start in subscription.allocations:
+            if month_of(period_start) == month and not await register.is_granted(subscription, period_start):
+                subscription.ensure_takes_credits(self._now())
+                await self._grant_with_mail(register, subscription, period_start)
+        return await register.credits_of_month(subscription_id, month)
 
-    async def report(self, register: Register, notice: Notice) -> None:
-        """Act upon what the card processor reports; raise SubscriptionNotFound."""
-        before = await register.lock(notice.subscription_id)
-        after = before.merged(notice.report)
+    async def report(self, register: Register, subscription_id: UUID, report: Report) -> None:
+        """Act upon a report of the card processor; raise SubscriptionNotFound."""
+        before = await register.lock(subscription_id)
+        after = before.merged(report)
         await self._change(register, before, after)
-        match notice.report:
+        match report:
             case Renewed(period):
                 # Paid is paid, however late it is told and whatever has become of the subscription.
-                await self._grant_with_mail(register, after, period.start)
+                await self._grant_with_mail(register, after, after.allocation_of(period))
             case TrialEnding():
                 letter = Letter(Mail.TRIAL_ENDING, after.current_period.end)
                 await self._mail_if_true(register, after, letter)
@@ -109,15 +107,14 @@ class Desk:
         if subscription.is_worth_saying(letter.mail, letter.time, self._now()):
             await self._follow_ups.mail(register.connection, subscription, letter)
 
-    async def _grant_with_mail(self, register: Register, subscription: Subscription, month_start: datetime) -> None:
-        if await self._grant(register, subscription, month_start):
-            letter = Letter(Mail.PAYMENT_SUCCESS, month_start, subscription.plan.credits_per_month)
+    async def _grant_with_mail(self, register: Register, subscription: Subscription, period_start: datetime) -> None:
+        if await self._grant(register, subscription, period_start):
+            letter = Letter(Mail.PAYMENT_SUCCESS, period_start, subscription.plan.credits_per_month)
             await self._follow_ups.mail(register.connection, subscription, letter)
 
-    async def _grant(self, register: Register, subscription: Subscription, month_start: datetime) -> bool:
-        """Grant a month's credits once: the note of it and the message to payment are one transaction."""
-        month = month_of(month_start)
-        if not await register.grant(subscription, month, self._now()):
+    async def _grant(self, register: Register, subscription: Subscription, period_start: datetime) -> bool:
+        """Grant the credits of a billing period once: the note and the message to payment are one transaction."""
+        if not await register.grant(subscription, period_start, self._now()):
             return False
-        await self._follow_ups.grant(register.connection, subscription, month)
+        await self._follow_ups.grant(register.connection, subscription, period_start)
         return True

@@ -11,9 +11,10 @@ import calendar
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from contracts.errors import CardDeclined, SubscriptionNotActive
+from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -45,18 +46,6 @@ class Mail(StrEnum):
     TRIAL_ENDING = "TRIAL_ENDING"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Period:
-    """A half-open stretch of time in UTC."""
-
-    start: datetime
-    end: datetime
-
-    def __post_init__(self) -> None:
-        if self.start >= self.end:
-            raise ValueError("a period ends after its start")
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What can be subscribed to: the price of a month, the credits that it brings, and how long it costs nothing."""
@@ -67,42 +56,6 @@ class Plan:
     minor_units: int
     credits_per_month: int
     trial_days: int
-
-
-@dataclass(frozen=True, slots=True)
-class Renewed:
-    """The card was charged for a period."""
-
-    period: Period
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentFailed:
-    """The card could not be charged at `occur_time` for the period that begins at `period_start`."""
-
-    period_start: datetime
-    occur_time: datetime
-    retry_time: datetime | None
-
-    @property
-    def rank(self) -> tuple[datetime, datetime, datetime]:
-        """The later of two has the higher one, and none but equals have the same."""
-        return (self.period_start, self.occur_time, self.retry_time or self.occur_time)
-
-
-@dataclass(frozen=True, slots=True)
-class TrialEnding:
-    """The trial is about to end: nothing that a subscription does not know."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The card processor charges nothing more from `end_time` on."""
-
-    end_time: datetime
-
-
-Report: TypeAlias = Renewed | PaymentFailed | TrialEnding | Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +90,22 @@ class Subscription:
     def current_period(self) -> Period:
         """The trial or month that runs now; of an ended subscription, its last."""
         return self.paid_period or self.first_period
+
+    def allocation_of(self, period: Period) -> datetime:
+        """Return the start of the billing period under which the credits of a paid period are granted, each once.
+
+        The card processor's clock lets a month that is paid at the start begin some seconds earlier or later than ours
+        does. So a paid period that begins in its first half is the first period itself.
+        """
+        first = self.first_period
+        is_first = not self.is_trial and period.start < first.start + (first.end - first.start) / 2
+        return first.start if is_first else period.start
+
+    @property
+    def allocations(self) -> tuple[datetime, ...]:
+        """The starts of the billing periods that are known to bring credits: the first, and the latest that is paid."""
+        paid = () if self.paid_period is None else (self.allocation_of(self.paid_period),)
+        return tuple(sorted({self.first_period.start, *paid}))
 
     def status(self, now: datetime) -> Status:
         """Return where it stands at `now`."""
@@ -223,5 +192,5 @@ def a_month_after(start: datetime) -> datetime:
 
 
 def month_of(time: datetime) -> str:
-    """Return the month whose credits a period that begins at `time` brings: "2026-11"."""
+    """Return the month in UTC of `time`: "2026-11"."""
     return f"{time:%Y-%m}"

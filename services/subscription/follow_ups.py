@@ -28,12 +28,12 @@ class FollowUps:
         self._payments = payments
         self._subscriptions = subscriptions
 
-    async def grant(self, connection: Connection, subscription: Subscription, month: str) -> None:
-        """Grant a month's credits; whoever calls this has noted that they are granted."""
+    async def grant(self, connection: Connection, subscription: Subscription, period_start: datetime) -> None:
+        """Grant the credits of a billing period; the caller has noted that they are granted."""
         request = GrantCreditsRequest(
             user_id=str(subscription.user_id),
             credits=subscription.plan.credits_per_month,
-            reason=f"subscription {subscription.subscription_id}, {month}",
+            reason=f"subscription {subscription.subscription_id}, period from {period_start:%Y-%m-%d}",
         )
         await call_later(connection, self._payments.GrantCredits, request)
 

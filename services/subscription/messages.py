@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from services.subscription import domain
+from mesh.pages import unknown_page_token
+from services.subscription import domain, reports
 from services.subscription.mails import Letter
-from services.subscription.webhook_inbox import Scheme
+from services.subscription.webhook_inbox import Scheme, WebhookRef
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.subscription.v1 import events_pb2
@@ -16,7 +18,13 @@ from solo60.subscription.v1 import subscription_pb2 as pb
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from services.subscription.webhook_inbox import Event
+    from services.subscription.webhook_inbox import Event, HeldWebhook
+
+
+_SCHEMES = {
+    Scheme.STANDARD: pb.WEBHOOK_SCHEME_STANDARD,
+    Scheme.PROCESSOR: pb.WEBHOOK_SCHEME_CARD_PROCESSOR,
+}
 
 
 def plan_message(plan: domain.Plan) -> pb.Plan:
@@ -72,15 +80,41 @@ def letter_of(request: pb.SendSubscriptionMailRequest) -> Letter:
     return Letter(mail, request.time.ToDatetime(UTC), request.credits)
 
 
-def scheme_of(request: pb.ProcessWebhookRequest) -> Scheme:
-    """Return by which scheme a webhook is signed."""
+def scheme_of(request: pb.ProcessWebhookRequest | pb.ResolveWebhookRequest) -> Scheme:
+    """Return the scheme by which a webhook is signed."""
     is_processor = request.scheme == pb.WEBHOOK_SCHEME_CARD_PROCESSOR
     return Scheme.PROCESSOR if is_processor else Scheme.STANDARD
 
 
-def webhook_response(event: Event) -> pb.ProcessWebhookResponse:
-    """Return the answer to a webhook that reported `event`."""
-    return pb.ProcessWebhookResponse(event=pb.WebhookEvent.Value(f"WEBHOOK_EVENT_{event.name}"))
+def webhook_event(event: Event) -> pb.WebhookEvent.ValueType:
+    """Return the news in a webhook as the contract names it."""
+    return pb.WebhookEvent.Value(f"WEBHOOK_EVENT_{event.name}")
+
+
+def held_webhook_message(held: HeldWebhook) -> pb.HeldWebhook:
+    """Return a held webhook as the contract has it."""
+    message = pb.HeldWebhook(
+        scheme=_SCHEMES[held.ref.scheme],
+        webhook_id=held.ref.webhook_id,
+        reason=pb.WebhookHoldReason.Value(f"WEBHOOK_HOLD_REASON_{held.reason.name}"),
+        processor_subscription_id=held.processor_id,
+    )
+    message.receive_time.FromDatetime(held.receive_time)
+    return message
+
+
+def page_token_after_webhook(held: HeldWebhook) -> str:
+    """Return the token of the page that begins after a held webhook."""
+    return urlsafe_b64encode(f"{held.ref.scheme}/{held.ref.webhook_id}".encode()).decode()
+
+
+def webhook_of_page_token(token: str) -> WebhookRef:
+    """Return the webhook after which a page begins; raise InvalidRequest if the token is not one of ours."""
+    try:
+        scheme, _, webhook_id = urlsafe_b64decode(token).decode().partition("/")
+        return WebhookRef(Scheme(scheme), webhook_id)
+    except ValueError:
+        raise unknown_page_token() from None
 
 
 def activated_event(subscription: domain.Subscription) -> events_pb2.SubscriptionActivated:
@@ -111,7 +145,7 @@ def _ids(subscription: domain.Subscription) -> dict[str, str]:
     return {"subscription_id": str(subscription.subscription_id), "user_id": str(subscription.user_id)}
 
 
-def _period_message(period: domain.Period) -> Period:
+def _period_message(period: reports.Period) -> Period:
     message = Period()
     message.start_time.FromDatetime(period.start)
     message.end_time.FromDatetime(period.end)

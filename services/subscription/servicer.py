@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -10,22 +9,26 @@ from contracts.errors import UserNotActive, Violation
 from mesh.idempotency import once
 from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token
 from mesh.request_rules import require
-from services.subscription.domain import accept_card, month_of
+from services.subscription.domain import accept_card
 from services.subscription.messages import (
+    held_webhook_message,
     letter_of,
     page_token_after,
+    page_token_after_webhook,
     plan_message,
     scheme_of,
     subscription_message,
-    webhook_response,
+    webhook_event,
+    webhook_of_page_token,
 )
-from services.subscription.webhook_inbox import Scheme
+from services.subscription.webhook_inbox import Scheme, WebhookRef
 from solo60.subscription.v1 import subscription_pb2 as pb
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceServicer
 from solo60.user.v1.user_pb2 import GetUserRequest, UserState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from grpc.aio import ServicerContext
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from services.subscription.store import Register, SubscriptionStore
     from services.subscription.webhook_desk import WebhookDesk
     from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
+
+LARGEST_PAGE = 100
 
 
 class SubscriptionServicer(SubscriptionServiceServicer):
@@ -121,13 +126,11 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         request: pb.AllocateMonthlyCreditsRequest,
         context: ServicerContext[pb.AllocateMonthlyCreditsRequest, pb.AllocateMonthlyCreditsResponse],
     ) -> pb.AllocateMonthlyCreditsResponse:
-        subscription = await self._store.find(UUID(request.subscription_id))
-        if not month_of(subscription.create_time) <= request.month <= month_of(subscription.current_period.start):
-            require(Violation("month", "must be a month in which the trial or a period that is paid began"))
-        month_start = datetime.strptime(request.month, "%Y-%m").replace(tzinfo=UTC)
         credits_granted = await self._store.run(
-            lambda register: self._desk.allocate(register, subscription.subscription_id, month_start)
+            lambda register: self._desk.allocate(register, UUID(request.subscription_id), request.month)
         )
+        if not credits_granted:
+            require(Violation("month", "must be a month in which the trial or a period that is paid began"))
         return pb.AllocateMonthlyCreditsResponse(credits=credits_granted)
 
     async def ProcessWebhook(
@@ -141,7 +144,30 @@ class SubscriptionServicer(SubscriptionServiceServicer):
             event = await self._webhook_desk.take_in_standard(
                 request.webhook_id, request.timestamp, request.payload, request.signature
             )
-        return webhook_response(event)
+        return pb.ProcessWebhookResponse(event=webhook_event(event))
+
+    async def ListHeldWebhooks(
+        self,
+        request: pb.ListHeldWebhooksRequest,
+        context: ServicerContext[pb.ListHeldWebhooksRequest, pb.ListHeldWebhooksResponse],
+    ) -> pb.ListHeldWebhooksResponse:
+        page_size = min(request.page_size or DEFAULT_PAGE_SIZE, LARGEST_PAGE)
+        after = webhook_of_page_token(request.page_token) if request.page_token else None
+        found = await self._webhook_desk.list_held(page_size + 1, after=after)
+        held, next_page_token = cut_page(found, page_size, page_token_after_webhook)
+        return pb.ListHeldWebhooksResponse(webhooks=map(held_webhook_message, held), next_page_token=next_page_token)
+
+    async def ResolveWebhook(
+        self,
+        request: pb.ResolveWebhookRequest,
+        context: ServicerContext[pb.ResolveWebhookRequest, pb.ResolveWebhookResponse],
+    ) -> pb.ResolveWebhookResponse:
+        ref = WebhookRef(scheme_of(request), request.webhook_id)
+        if request.dismiss:
+            event = await self._webhook_desk.dismiss(ref)
+        else:
+            event = await self._webhook_desk.resolve(ref, UUID(request.subscription_id))
+        return pb.ResolveWebhookResponse(event=webhook_event(event))
 
     async def SendSubscriptionMail(
         self,

@@ -1,4 +1,4 @@
-"""Store: plans, subscriptions and granted months in PostgreSQL, changed only by whole transactions."""
+"""Store: plans, subscriptions and granted periods in PostgreSQL, changed only by whole transactions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 import asyncpg
 
 from contracts.errors import AlreadySubscribed, PlanNotFound, SubscriptionNotFound
-from services.subscription.domain import PaymentFailed, Period, Plan, Subscription
+from services.subscription.domain import Plan, Subscription, month_of
+from services.subscription.reports import PaymentFailed, Period
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,10 +47,40 @@ _CHANGE = """
         paid_period = $2, failed_period_start = $3, fail_time = $4, retry_time = $5, cancel_time = $6, end_time = $7
     where subscription_id = $1
 """
-_FIND_GRANT = "select credits from granted_months where subscription_id = $1 and month = $2"
+# An older version that still runs beside this one grants by month. A month of its own stands for one period.
+_IS_GRANTED = """
+    select exists (select from granted_periods where subscription_id = $1 and period_start = $2)
+        or exists (select from granted_months where subscription_id = $1 and month = $3 and not is_copy and $4)
+"""
 _GRANT = """
-    insert into granted_months (subscription_id, month, credits, create_time) values ($1, $2, $3, $4)
-    on conflict do nothing returning true
+    with copy as (
+        insert into granted_months (subscription_id, month, credits, create_time, is_copy)
+        values ($1, $2, $4, $5, true) on conflict do nothing
+    )
+    insert into granted_periods (subscription_id, period_start, credits, create_time) values ($1, $3, $4, $5)
+"""
+_EXISTS = "select exists (select from subscriptions where subscription_id = $1)"
+_LINKED = "select subscription_id from processor_subscriptions where processor_id = $1"
+_IS_FOREIGN = """
+    select exists (select from processor_subscriptions where processor_id = $1 and subscription_id is null)
+"""
+_NOTE_FOREIGN = """
+    insert into processor_subscriptions (processor_id, create_time) values ($1, $2) on conflict do nothing
+"""
+_LINK = """
+    insert into processor_subscriptions as link (processor_id, subscription_id, create_time) values ($1, $2, $3)
+    on conflict (processor_id) do update
+        set subscription_id = excluded.subscription_id, create_time = excluded.create_time
+    where link.subscription_id is distinct from excluded.subscription_id
+    returning true
+"""
+_CREDITS_OF_MONTH = """
+    select coalesce(sum(credits), 0)::bigint from (
+        select credits from granted_periods
+        where subscription_id = $1 and to_char(period_start at time zone 'UTC', 'YYYY-MM') = $2
+        union all
+        select credits from granted_months where subscription_id = $1 and month = $2 and not is_copy
+    ) as granted
 """
 
 
@@ -123,15 +154,52 @@ class Register:
             changed.end_time,
         )
 
-    async def granted(self, subscription_id: UUID, month: str) -> int | None:
-        """Return the credits that a month ("2026-11") was granted; None where it was not."""
-        found: int | None = await self.connection.fetchval(_FIND_GRANT, subscription_id, month)
+    async def exists(self, subscription_id: UUID) -> bool:
+        """Tell whether there is a subscription with this id."""
+        found: bool = await self.connection.fetchval(_EXISTS, subscription_id)
         return found
 
-    async def grant(self, subscription: Subscription, month: str, now: datetime) -> bool:
-        """Note that a month's credits are granted; False where they were before."""
-        credits_granted = subscription.plan.credits_per_month
-        return bool(await self.connection.fetchval(_GRANT, subscription.subscription_id, month, credits_granted, now))
+    async def linked(self, processor_id: str) -> UUID | None:
+        """Return our id of a subscription at the card processor; None if nobody has told it yet."""
+        found: UUID | None = await self.connection.fetchval(_LINKED, processor_id)
+        return found
+
+    async def is_foreign(self, processor_id: str) -> bool:
+        """Tell whether an operator has said that a subscription at the card processor is none of ours."""
+        found: bool = await self.connection.fetchval(_IS_FOREIGN, processor_id)
+        return found
+
+    async def note_foreign(self, processor_id: str, now: datetime) -> None:
+        """Note that a subscription at the card processor is none of ours, unless it is known to be one."""
+        await self.connection.execute(_NOTE_FOREIGN, processor_id, now)
+
+    async def link(self, processor_id: str, subscription_id: UUID, now: datetime) -> bool:
+        """Note which subscription of ours one at the card processor is; False if that was known."""
+        return bool(await self.connection.fetchval(_LINK, processor_id, subscription_id, now))
+
+    async def credits_of_month(self, subscription_id: UUID, month: str) -> int:
+        """Return the credits of all granted periods that began in a month ("2026-11")."""
+        found: int = await self.connection.fetchval(_CREDITS_OF_MONTH, subscription_id, month)
+        return found
+
+    async def is_granted(self, subscription: Subscription, period_start: datetime) -> bool:
+        """Tell whether the credits of a billing period are granted."""
+        month = month_of(period_start)
+        # In its first month, an older version granted the credits of the first period.
+        is_first = period_start == subscription.first_period.start
+        is_month_its_own = is_first or month != month_of(subscription.first_period.start)
+        found: bool = await self.connection.fetchval(
+            _IS_GRANTED, subscription.subscription_id, period_start, month, is_month_its_own
+        )
+        return found
+
+    async def grant(self, subscription: Subscription, period_start: datetime, now: datetime) -> bool:
+        """Note that a locked subscription is granted the credits of a billing period; False if it was before."""
+        if await self.is_granted(subscription, period_start):
+            return False
+        period = (subscription.subscription_id, month_of(period_start), period_start)
+        await self.connection.execute(_GRANT, *period, subscription.plan.credits_per_month, now)
+        return True
 
 
 def _range(period: Period | None) -> asyncpg.Range[datetime] | None:

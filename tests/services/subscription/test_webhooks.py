@@ -213,7 +213,10 @@ async def state_of(club: Club, of: Subscription) -> list[Any]:
     await club.settled()
     kept = "select paid_period::text, failed_period_start, fail_time, retry_time, end_time from subscriptions"
     state = await club.fetch("subscription", f"{kept} where subscription_id = $1::uuid", of.subscription_id)
-    granted = "select month, credits from granted_months where subscription_id = $1::uuid order by month"
+    granted = """
+        select period_start, credits from granted_periods join subscriptions using (subscription_id)
+        where subscription_id = $1::uuid and period_start <> lower(first_period) order by period_start
+    """
     key = f"reminder/{of.subscription_id}"
     reminders = "select deliver_time from outbox where cancel_key = $1"
     return [

@@ -101,9 +101,15 @@ class _WebhookEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WebhookE
     WEBHOOK_EVENT_RENEWED: _WebhookEvent.ValueType  # 3
     """The card was charged, and the next period has begun."""
     WEBHOOK_EVENT_IGNORED: _WebhookEvent.ValueType  # 4
-    """Something that means nothing to subscriptions: accepted, so that the processor does not deliver it again."""
+    """Something that changes no subscription, such as the invoice of 0 for a trial: accepted, so that the processor does not
+    deliver it again.
+    """
     WEBHOOK_EVENT_ENDED: _WebhookEvent.ValueType  # 5
     """The processor has ended the subscription and charges nothing more."""
+    WEBHOOK_EVENT_UNATTRIBUTED: _WebhookEvent.ValueType  # 6
+    """News of a subscription that the webhook names in no way that is known here. It is stored and acts when the processor
+    or an operator says which one it is.
+    """
 
 class WebhookEvent(_WebhookEvent, metaclass=_WebhookEventEnumTypeWrapper):
     """What a webhook reports."""
@@ -117,10 +123,44 @@ WEBHOOK_EVENT_TRIAL_ENDING: WebhookEvent.ValueType  # 2
 WEBHOOK_EVENT_RENEWED: WebhookEvent.ValueType  # 3
 """The card was charged, and the next period has begun."""
 WEBHOOK_EVENT_IGNORED: WebhookEvent.ValueType  # 4
-"""Something that means nothing to subscriptions: accepted, so that the processor does not deliver it again."""
+"""Something that changes no subscription, such as the invoice of 0 for a trial: accepted, so that the processor does not
+deliver it again.
+"""
 WEBHOOK_EVENT_ENDED: WebhookEvent.ValueType  # 5
 """The processor has ended the subscription and charges nothing more."""
+WEBHOOK_EVENT_UNATTRIBUTED: WebhookEvent.ValueType  # 6
+"""News of a subscription that the webhook names in no way that is known here. It is stored and acts when the processor
+or an operator says which one it is.
+"""
 Global___WebhookEvent: _TypeAlias = WebhookEvent  # noqa: Y015
+
+class _WebhookHoldReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WebhookHoldReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WebhookHoldReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WEBHOOK_HOLD_REASON_UNSPECIFIED: _WebhookHoldReason.ValueType  # 0
+    """Not set. Never sent."""
+    WEBHOOK_HOLD_REASON_UNATTRIBUTED: _WebhookHoldReason.ValueType  # 1
+    """It names no subscription of ours, and nobody has said which one the card processor's is."""
+    WEBHOOK_HOLD_REASON_UNKNOWN_SUBSCRIPTION: _WebhookHoldReason.ValueType  # 2
+    """It names a subscription id that does not exist here."""
+    WEBHOOK_HOLD_REASON_UNREADABLE: _WebhookHoldReason.ValueType  # 3
+    """It is no JSON, or lacks a field that its type needs."""
+
+class WebhookHoldReason(_WebhookHoldReason, metaclass=_WebhookHoldReasonEnumTypeWrapper):
+    """Why a webhook is held."""
+
+WEBHOOK_HOLD_REASON_UNSPECIFIED: WebhookHoldReason.ValueType  # 0
+"""Not set. Never sent."""
+WEBHOOK_HOLD_REASON_UNATTRIBUTED: WebhookHoldReason.ValueType  # 1
+"""It names no subscription of ours, and nobody has said which one the card processor's is."""
+WEBHOOK_HOLD_REASON_UNKNOWN_SUBSCRIPTION: WebhookHoldReason.ValueType  # 2
+"""It names a subscription id that does not exist here."""
+WEBHOOK_HOLD_REASON_UNREADABLE: WebhookHoldReason.ValueType  # 3
+"""It is no JSON, or lacks a field that its type needs."""
+Global___WebhookHoldReason: _TypeAlias = WebhookHoldReason  # noqa: Y015
 
 class _SubscriptionMail:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -554,7 +594,7 @@ Global___CancelSubscriptionResponse: _TypeAlias = CancelSubscriptionResponse  # 
 
 @_typing.final
 class AllocateMonthlyCreditsRequest(_message.Message):
-    """Which month's credits to grant."""
+    """The month whose billing periods bring the credits."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -563,7 +603,7 @@ class AllocateMonthlyCreditsRequest(_message.Message):
     subscription_id: _builtins.str
     """Subscription whose plan says how many."""
     month: _builtins.str
-    """Month in UTC as "YYYY-MM", such as "2026-11"."""
+    """Month in UTC as "YYYY-MM", such as "2026-11", in which the periods begin."""
     def __init__(
         self,
         *,
@@ -580,13 +620,13 @@ Global___AllocateMonthlyCreditsRequest: _TypeAlias = AllocateMonthlyCreditsReque
 
 @_typing.final
 class AllocateMonthlyCreditsResponse(_message.Message):
-    """The month's credits are granted, by this call or by one before."""
+    """The credits are granted, by this call or before."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDITS_FIELD_NUMBER: _builtins.int
     credits: _builtins.int
-    """Credits that the month brought."""
+    """Credits of all billing periods that began in the month."""
     def __init__(
         self,
         *,
@@ -664,6 +704,158 @@ class ProcessWebhookResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProcessWebhookResponse: _TypeAlias = ProcessWebhookResponse  # noqa: Y015
+
+@_typing.final
+class HeldWebhook(_message.Message):
+    """A webhook that is stored and could not act. Its payload is personal data and is not shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEME_FIELD_NUMBER: _builtins.int
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PROCESSOR_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    scheme: Global___WebhookScheme.ValueType
+    """The scheme by which it was signed."""
+    webhook_id: _builtins.str
+    """Its id, with which ResolveWebhook settles it."""
+    reason: Global___WebhookHoldReason.ValueType
+    """Why it waits."""
+    processor_subscription_id: _builtins.str
+    """The card processor's id of the subscription, such as "sub_1RvQ2eK8oJ0p". Empty: it names none."""
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When it first came."""
+
+    def __init__(
+        self,
+        *,
+        scheme: Global___WebhookScheme.ValueType = ...,
+        webhook_id: _builtins.str = ...,
+        reason: Global___WebhookHoldReason.ValueType = ...,
+        processor_subscription_id: _builtins.str = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["processor_subscription_id", b"processor_subscription_id", "reason", b"reason", "receive_time", b"receive_time", "scheme", b"scheme", "webhook_id", b"webhook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldWebhook: _TypeAlias = HeldWebhook  # noqa: Y015
+
+@_typing.final
+class ListHeldWebhooksRequest(_message.Message):
+    """Which page of the held webhooks to show."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Webhooks on a page, at most 100: more is treated as 100. 0 means 50."""
+    page_token: _builtins.str
+    """The next_page_token of the page before. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeldWebhooksRequest: _TypeAlias = ListHeldWebhooksRequest  # noqa: Y015
+
+@_typing.final
+class ListHeldWebhooksResponse(_message.Message):
+    """One page of held webhooks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBHOOKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the page that follows. Empty: this is the last."""
+    @_builtins.property
+    def webhooks(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldWebhook]:
+        """Webhooks, by scheme and id."""
+
+    def __init__(
+        self,
+        *,
+        webhooks: _abc.Iterable[Global___HeldWebhook] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "webhooks", b"webhooks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeldWebhooksResponse: _TypeAlias = ListHeldWebhooksResponse  # noqa: Y015
+
+@_typing.final
+class ResolveWebhookRequest(_message.Message):
+    """How to settle a held webhook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEME_FIELD_NUMBER: _builtins.int
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    DISMISS_FIELD_NUMBER: _builtins.int
+    scheme: Global___WebhookScheme.ValueType
+    """The scheme from ListHeldWebhooks."""
+    webhook_id: _builtins.str
+    """The id from ListHeldWebhooks."""
+    subscription_id: _builtins.str
+    """It acts upon this subscription."""
+    dismiss: _builtins.bool
+    """It never acts, and neither does any other about the same subscription at the card processor: that is none of ours."""
+    def __init__(
+        self,
+        *,
+        scheme: Global___WebhookScheme.ValueType = ...,
+        webhook_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+        dismiss: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dismiss", b"dismiss", "resolution", b"resolution", "subscription_id", b"subscription_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dismiss", b"dismiss", "resolution", b"resolution", "scheme", b"scheme", "subscription_id", b"subscription_id", "webhook_id", b"webhook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_resolution: _TypeAlias = _typing.Literal["subscription_id", "dismiss"]  # noqa: Y015
+    _WhichOneofArgType_resolution: _TypeAlias = _typing.Literal["resolution", b"resolution"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_resolution) -> _WhichOneofReturnType_resolution | None: ...
+
+Global___ResolveWebhookRequest: _TypeAlias = ResolveWebhookRequest  # noqa: Y015
+
+@_typing.final
+class ResolveWebhookResponse(_message.Message):
+    """The webhook is settled, by this call or before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    event: Global___WebhookEvent.ValueType
+    """What it reported; WEBHOOK_EVENT_IGNORED if it was dismissed."""
+    def __init__(
+        self,
+        *,
+        event: Global___WebhookEvent.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveWebhookResponse: _TypeAlias = ResolveWebhookResponse  # noqa: Y015
 
 @_typing.final
 class SendSubscriptionMailRequest(_message.Message):

@@ -74,6 +74,16 @@ class SubscriptionServiceStub:
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookRequest.SerializeToString,
                 response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookResponse.FromString,
                 _registered_method=True)
+        self.ListHeldWebhooks = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/ListHeldWebhooks',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ListHeldWebhooksRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ListHeldWebhooksResponse.FromString,
+                _registered_method=True)
+        self.ResolveWebhook = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/ResolveWebhook',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResolveWebhookRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResolveWebhookResponse.FromString,
+                _registered_method=True)
         self.SendSubscriptionMail = channel.unary_unary(
                 '/solo60.subscription.v1.SubscriptionService/SendSubscriptionMail',
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailRequest.SerializeToString,
@@ -131,21 +141,40 @@ class SubscriptionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AllocateMonthlyCredits(self, request, context):
-        """Grants a month's credits of a subscription and mails that they are there (template PAYMENT_SUCCESS). A month is
-        granted once, by this call, by the webhook of a renewal or when the subscription begins: whatever comes after that
-        grants nothing more and sends nothing more. A month in which neither the trial nor a period that is paid began is
-        INVALID_REQUEST: the credits come with the payment.
+        """Returns the credits of the billing periods that began in a month, and grants those that are missing, with a mail that
+        says so (template PAYMENT_SUCCESS). Credits go by billing period: the trial brings some, and so does each period that
+        is paid, also two of one month. Each period is granted once, by this call, by the webhook of a renewal or when the
+        subscription begins. A month in which neither the trial nor a period that is paid began is INVALID_REQUEST: the credits
+        come with the payment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ProcessWebhook(self, request, context):
-        """Takes in what the card processor reports, signed: a payment that failed (mails PAYMENT_FAILED), a trial about to end
-        (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS), an end (mails
-        SUBSCRIPTION_EXPIRED). It is stored before anything else, and the answer comes once it has been acted upon. Each
-        webhook id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in
-        the same state. One that is refused although its signature is right stays stored, and acts as soon as it can.
+        """Takes in a signed report of the card processor: a payment that failed (mails PAYMENT_FAILED), a trial about to end
+        (mails TRIAL_ENDING), a renewal (grants the credits of the period, mails PAYMENT_SUCCESS), an end (mails
+        SUBSCRIPTION_EXPIRED). The webhook is stored before anything else, and the answer comes once it has acted. Each webhook
+        id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in the same
+        state. A webhook that is refused although its signature is right stays stored, and acts as soon as it can. So does one
+        whose subscription nobody knows yet: it is answered with WEBHOOK_EVENT_UNATTRIBUTED, and ListHeldWebhooks shows it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHeldWebhooks(self, request, context):
+        """Lists the webhooks that are stored and could not act, with the reason, a page at a time (AIP-158).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveWebhook(self, request, context):
+        """Settles a held webhook: it acts upon a subscription that the operator names, or it is dismissed without effect. When
+        it acts, the card processor's subscription in it is from then on known to be ours, and all webhooks that wait for the
+        same one act too. When it is dismissed, all webhooks about the same one are ignored, now and later. A webhook that has
+        acted or was dismissed stays as it is, and the answer says what it was.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,6 +226,16 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.ProcessWebhook,
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookRequest.FromString,
                     response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookResponse.SerializeToString,
+            ),
+            'ListHeldWebhooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHeldWebhooks,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ListHeldWebhooksRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ListHeldWebhooksResponse.SerializeToString,
+            ),
+            'ResolveWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveWebhook,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResolveWebhookRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResolveWebhookResponse.SerializeToString,
             ),
             'SendSubscriptionMail': grpc.unary_unary_rpc_method_handler(
                     servicer.SendSubscriptionMail,
@@ -398,6 +437,60 @@ class SubscriptionService:
             '/solo60.subscription.v1.SubscriptionService/ProcessWebhook',
             solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookRequest.SerializeToString,
             solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHeldWebhooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/ListHeldWebhooks',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ListHeldWebhooksRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ListHeldWebhooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/ResolveWebhook',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResolveWebhookRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResolveWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

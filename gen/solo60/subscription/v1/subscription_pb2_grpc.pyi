@@ -57,17 +57,27 @@ class SubscriptionServiceStub:
     ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
     """
     AllocateMonthlyCredits: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.AllocateMonthlyCreditsRequest, _subscription_pb2.AllocateMonthlyCreditsResponse]
-    """Grants a month's credits of a subscription and mails that they are there (template PAYMENT_SUCCESS). A month is
-    granted once, by this call, by the webhook of a renewal or when the subscription begins: whatever comes after that
-    grants nothing more and sends nothing more. A month in which neither the trial nor a period that is paid began is
-    INVALID_REQUEST: the credits come with the payment.
+    """Returns the credits of the billing periods that began in a month, and grants those that are missing, with a mail that
+    says so (template PAYMENT_SUCCESS). Credits go by billing period: the trial brings some, and so does each period that
+    is paid, also two of one month. Each period is granted once, by this call, by the webhook of a renewal or when the
+    subscription begins. A month in which neither the trial nor a period that is paid began is INVALID_REQUEST: the credits
+    come with the payment.
     """
     ProcessWebhook: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ProcessWebhookRequest, _subscription_pb2.ProcessWebhookResponse]
-    """Takes in what the card processor reports, signed: a payment that failed (mails PAYMENT_FAILED), a trial about to end
-    (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS), an end (mails
-    SUBSCRIPTION_EXPIRED). It is stored before anything else, and the answer comes once it has been acted upon. Each
-    webhook id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in
-    the same state. One that is refused although its signature is right stays stored, and acts as soon as it can.
+    """Takes in a signed report of the card processor: a payment that failed (mails PAYMENT_FAILED), a trial about to end
+    (mails TRIAL_ENDING), a renewal (grants the credits of the period, mails PAYMENT_SUCCESS), an end (mails
+    SUBSCRIPTION_EXPIRED). The webhook is stored before anything else, and the answer comes once it has acted. Each webhook
+    id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in the same
+    state. A webhook that is refused although its signature is right stays stored, and acts as soon as it can. So does one
+    whose subscription nobody knows yet: it is answered with WEBHOOK_EVENT_UNATTRIBUTED, and ListHeldWebhooks shows it.
+    """
+    ListHeldWebhooks: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ListHeldWebhooksRequest, _subscription_pb2.ListHeldWebhooksResponse]
+    """Lists the webhooks that are stored and could not act, with the reason, a page at a time (AIP-158)."""
+    ResolveWebhook: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ResolveWebhookRequest, _subscription_pb2.ResolveWebhookResponse]
+    """Settles a held webhook: it acts upon a subscription that the operator names, or it is dismissed without effect. When
+    it acts, the card processor's subscription in it is from then on known to be ours, and all webhooks that wait for the
+    same one act too. When it is dismissed, all webhooks about the same one are ignored, now and later. A webhook that has
+    acted or was dismissed stays as it is, and the answer says what it was.
     """
     SendSubscriptionMail: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.SendSubscriptionMailRequest, _subscription_pb2.SendSubscriptionMailResponse]
     """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
@@ -104,17 +114,27 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
     """
     AllocateMonthlyCredits: _aio.UnaryUnaryMultiCallable[_subscription_pb2.AllocateMonthlyCreditsRequest, _subscription_pb2.AllocateMonthlyCreditsResponse]  # type: ignore[assignment]
-    """Grants a month's credits of a subscription and mails that they are there (template PAYMENT_SUCCESS). A month is
-    granted once, by this call, by the webhook of a renewal or when the subscription begins: whatever comes after that
-    grants nothing more and sends nothing more. A month in which neither the trial nor a period that is paid began is
-    INVALID_REQUEST: the credits come with the payment.
+    """Returns the credits of the billing periods that began in a month, and grants those that are missing, with a mail that
+    says so (template PAYMENT_SUCCESS). Credits go by billing period: the trial brings some, and so does each period that
+    is paid, also two of one month. Each period is granted once, by this call, by the webhook of a renewal or when the
+    subscription begins. A month in which neither the trial nor a period that is paid began is INVALID_REQUEST: the credits
+    come with the payment.
     """
     ProcessWebhook: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ProcessWebhookRequest, _subscription_pb2.ProcessWebhookResponse]  # type: ignore[assignment]
-    """Takes in what the card processor reports, signed: a payment that failed (mails PAYMENT_FAILED), a trial about to end
-    (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS), an end (mails
-    SUBSCRIPTION_EXPIRED). It is stored before anything else, and the answer comes once it has been acted upon. Each
-    webhook id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in
-    the same state. One that is refused although its signature is right stays stored, and acts as soon as it can.
+    """Takes in a signed report of the card processor: a payment that failed (mails PAYMENT_FAILED), a trial about to end
+    (mails TRIAL_ENDING), a renewal (grants the credits of the period, mails PAYMENT_SUCCESS), an end (mails
+    SUBSCRIPTION_EXPIRED). The webhook is stored before anything else, and the answer comes once it has acted. Each webhook
+    id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in the same
+    state. A webhook that is refused although its signature is right stays stored, and acts as soon as it can. So does one
+    whose subscription nobody knows yet: it is answered with WEBHOOK_EVENT_UNATTRIBUTED, and ListHeldWebhooks shows it.
+    """
+    ListHeldWebhooks: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ListHeldWebhooksRequest, _subscription_pb2.ListHeldWebhooksResponse]  # type: ignore[assignment]
+    """Lists the webhooks that are stored and could not act, with the reason, a page at a time (AIP-158)."""
+    ResolveWebhook: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ResolveWebhookRequest, _subscription_pb2.ResolveWebhookResponse]  # type: ignore[assignment]
+    """Settles a held webhook: it acts upon a subscription that the operator names, or it is dismissed without effect. When
+    it acts, the card processor's subscription in it is from then on known to be ours, and all webhooks that wait for the
+    same one act too. When it is dismissed, all webhooks about the same one are ignored, now and later. A webhook that has
+    acted or was dismissed stays as it is, and the answer says what it was.
     """
     SendSubscriptionMail: _aio.UnaryUnaryMultiCallable[_subscription_pb2.SendSubscriptionMailRequest, _subscription_pb2.SendSubscriptionMailResponse]  # type: ignore[assignment]
     """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
@@ -184,10 +204,11 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_pb2.AllocateMonthlyCreditsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_pb2.AllocateMonthlyCreditsResponse, _abc.Awaitable[_subscription_pb2.AllocateMonthlyCreditsResponse]]:
-        """Grants a month's credits of a subscription and mails that they are there (template PAYMENT_SUCCESS). A month is
-        granted once, by this call, by the webhook of a renewal or when the subscription begins: whatever comes after that
-        grants nothing more and sends nothing more. A month in which neither the trial nor a period that is paid began is
-        INVALID_REQUEST: the credits come with the payment.
+        """Returns the credits of the billing periods that began in a month, and grants those that are missing, with a mail that
+        says so (template PAYMENT_SUCCESS). Credits go by billing period: the trial brings some, and so does each period that
+        is paid, also two of one month. Each period is granted once, by this call, by the webhook of a renewal or when the
+        subscription begins. A month in which neither the trial nor a period that is paid began is INVALID_REQUEST: the credits
+        come with the payment.
         """
 
     @_abc_1.abstractmethod
@@ -196,11 +217,32 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_pb2.ProcessWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_pb2.ProcessWebhookResponse, _abc.Awaitable[_subscription_pb2.ProcessWebhookResponse]]:
-        """Takes in what the card processor reports, signed: a payment that failed (mails PAYMENT_FAILED), a trial about to end
-        (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS), an end (mails
-        SUBSCRIPTION_EXPIRED). It is stored before anything else, and the answer comes once it has been acted upon. Each
-        webhook id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in
-        the same state. One that is refused although its signature is right stays stored, and acts as soon as it can.
+        """Takes in a signed report of the card processor: a payment that failed (mails PAYMENT_FAILED), a trial about to end
+        (mails TRIAL_ENDING), a renewal (grants the credits of the period, mails PAYMENT_SUCCESS), an end (mails
+        SUBSCRIPTION_EXPIRED). The webhook is stored before anything else, and the answer comes once it has acted. Each webhook
+        id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in the same
+        state. A webhook that is refused although its signature is right stays stored, and acts as soon as it can. So does one
+        whose subscription nobody knows yet: it is answered with WEBHOOK_EVENT_UNATTRIBUTED, and ListHeldWebhooks shows it.
+        """
+
+    @_abc_1.abstractmethod
+    def ListHeldWebhooks(
+        self,
+        request: _subscription_pb2.ListHeldWebhooksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.ListHeldWebhooksResponse, _abc.Awaitable[_subscription_pb2.ListHeldWebhooksResponse]]:
+        """Lists the webhooks that are stored and could not act, with the reason, a page at a time (AIP-158)."""
+
+    @_abc_1.abstractmethod
+    def ResolveWebhook(
+        self,
+        request: _subscription_pb2.ResolveWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.ResolveWebhookResponse, _abc.Awaitable[_subscription_pb2.ResolveWebhookResponse]]:
+        """Settles a held webhook: it acts upon a subscription that the operator names, or it is dismissed without effect. When
+        it acts, the card processor's subscription in it is from then on known to be ours, and all webhooks that wait for the
+        same one act too. When it is dismissed, all webhooks about the same one are ignored, now and later. A webhook that has
+        acted or was dismissed stays as it is, and the answer says what it was.
         """
 
     @_abc_1.abstractmethod
