@@ -7,7 +7,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from mesh.pages import unknown_page_token
-from services.subscription import domain, reports
+from services.subscription import domain, plans, reports
 from services.subscription.mails import Letter
 from services.subscription.webhook_inbox import Scheme, WebhookRef
 from solo60.common.v1.money_pb2 import Money
@@ -27,7 +27,7 @@ _SCHEMES = {
 }
 
 
-def plan_message(plan: domain.Plan) -> pb.Plan:
+def plan_message(plan: plans.Plan) -> pb.Plan:
     """Return a plan as the contract has it."""
     return pb.Plan(
         plan_id=str(plan.plan_id),
@@ -38,7 +38,7 @@ def plan_message(plan: domain.Plan) -> pb.Plan:
     )
 
 
-def page_token_after(plan: domain.Plan) -> str:
+def page_token_after(plan: plans.Plan) -> str:
     """Return the token of the page that begins after a plan."""
     return plan.plan_id.hex
 
@@ -58,8 +58,9 @@ def subscription_message(subscription: domain.Subscription, now: datetime) -> pb
         message.trial_end_time.FromDatetime(subscription.first_period.end)
     if subscription.cancel_time is not None:
         message.cancel_time.FromDatetime(subscription.cancel_time)
-    if subscription.end_time is not None:
-        message.end_time.FromDatetime(subscription.end_time)
+    end_time = subscription.over_time(now)
+    if end_time is not None:
+        message.end_time.FromDatetime(end_time)
     return message
 
 
@@ -121,6 +122,11 @@ def activated_event(subscription: domain.Subscription) -> events_pb2.Subscriptio
     """Return what others are told of a new subscription."""
     plan_id = str(subscription.plan.plan_id)
     return events_pb2.SubscriptionActivated(plan_id=plan_id, **_ids(subscription))
+
+
+def resumed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionResumed:
+    """Return the event of a planned cancellation that is taken back."""
+    return events_pb2.SubscriptionResumed(**_ids(subscription))
 
 
 def renewed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionRenewed:

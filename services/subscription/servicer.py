@@ -9,7 +9,6 @@ from contracts.errors import UserNotActive, Violation
 from mesh.idempotency import once
 from mesh.pages import DEFAULT_PAGE_SIZE, cut_page, id_of_page_token
 from mesh.request_rules import require
-from services.subscription.domain import accept_card
 from services.subscription.messages import (
     held_webhook_message,
     letter_of,
@@ -21,6 +20,7 @@ from services.subscription.messages import (
     webhook_event,
     webhook_of_page_token,
 )
+from services.subscription.plans import accept_card
 from services.subscription.webhook_inbox import Scheme, WebhookRef
 from solo60.subscription.v1 import subscription_pb2 as pb
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceServicer
@@ -121,6 +121,20 @@ class SubscriptionServicer(SubscriptionServiceServicer):
 
         return await self._store.run(cancel_once)
 
+    async def ResumeSubscription(
+        self,
+        request: pb.ResumeSubscriptionRequest,
+        context: ServicerContext[pb.ResumeSubscriptionRequest, pb.ResumeSubscriptionResponse],
+    ) -> pb.ResumeSubscriptionResponse:
+        async def resume_once(register: Register) -> pb.ResumeSubscriptionResponse:
+            async def resume() -> pb.ResumeSubscriptionResponse:
+                subscription = await self._desk.resume(register, UUID(request.subscription_id))
+                return pb.ResumeSubscriptionResponse(subscription=subscription_message(subscription, self._now()))
+
+            return await once(register.connection, request, resume, pb.ResumeSubscriptionResponse)
+
+        return await self._store.run(resume_once)
+
     async def AllocateMonthlyCredits(
         self,
         request: pb.AllocateMonthlyCreditsRequest,
@@ -178,6 +192,20 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         is_true = subscription.is_worth_saying(letter.mail, letter.time, self._now())
         sent = is_true and await self._mailer.send(subscription, letter)
         return pb.SendSubscriptionMailResponse(sent=sent)
+
+    async def ReviewSubscription(
+        self,
+        request: pb.ReviewSubscriptionRequest,
+        context: ServicerContext[pb.ReviewSubscriptionRequest, pb.ReviewSubscriptionResponse],
+    ) -> pb.ReviewSubscriptionResponse:
+        await self._store.run(lambda register: self._desk.review(register, UUID(request.subscription_id)))
+        return pb.ReviewSubscriptionResponse()
+
+    async def OnUserLeft(
+        self, request: pb.OnUserLeftRequest, context: ServicerContext[pb.OnUserLeftRequest, pb.OnUserLeftResponse]
+    ) -> pb.OnUserLeftResponse:
+        await self._store.run(lambda register: self._desk.part_with(register, UUID(request.event.user_id)))
+        return pb.OnUserLeftResponse()
 
     async def _require_active(self, user_id: str) -> None:
         response = await self._users.GetUser(GetUserRequest(user_id=user_id))

@@ -103,7 +103,7 @@ class WebhookDesk:
                 return kept.event
             await self._inbox.settle(register.connection, ref, Event.IGNORED, dismissed=True)
             if kept.processor_id:
-                await register.note_foreign(kept.processor_id, self._now())
+                await register.links.note_foreign(kept.processor_id, self._now())
                 foreign.add(kept.processor_id)
             return Event.IGNORED
 
@@ -174,11 +174,11 @@ class WebhookDesk:
     async def _act_upon_notice(self, register: Register, notice: Notice, override: UUID | None, trail: _Trail) -> Event:
         subscription_id = override or await self._subscription_of(register, notice)
         if subscription_id is None:
-            is_news = notice.report is not None and not await register.is_foreign(notice.processor_id)
+            is_news = notice.report is not None and not await register.links.is_foreign(notice.processor_id)
             return Event.UNATTRIBUTED if is_news else Event.IGNORED
         await register.lock(subscription_id)
         if notice.processor_id:
-            trail.is_link_new = await register.link(notice.processor_id, subscription_id, self._now())
+            trail.is_link_new = await register.links.link(notice.processor_id, subscription_id, self._now())
         if notice.report is None:
             return Event.IGNORED
         await self._desk.report(register, subscription_id, notice.report)
@@ -190,9 +190,9 @@ class WebhookDesk:
         named = notice.subscription_id
         if named is not None and await register.exists(named):
             return named
-        linked = await register.linked(notice.processor_id)
+        linked = await register.links.linked(notice.processor_id)
         is_news = linked is None and named is not None and notice.report is not None
-        if is_news and not await register.is_foreign(notice.processor_id):
+        if is_news and not await register.links.is_foreign(notice.processor_id):
             raise SubscriptionNotFound
         return linked
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from services.subscription.domain import Plan, Subscription, begun
+from services.subscription.domain import Subscription, begun
+from services.subscription.plans import Plan
 from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 
 NOW = datetime(2026, 11, 26, 18, tzinfo=UTC)

@@ -109,6 +109,7 @@ def allocation(of: Subscription, months: int = 0) -> AllocateMonthlyCreditsReque
     return AllocateMonthlyCreditsRequest(subscription_id=of.subscription_id, month=f"{begun:%Y-%m}")
 
 
+@pytest.mark.breaks_invariants("violation_period_not_granted")
 async def test_a_period_that_was_not_granted_is_granted_once_by_hand(club: Club) -> None:
     """As versions left it that granted by calendar month; the answer is the same ever after."""
     new = await club.subscribed(TEN_HOURS)
@@ -127,7 +128,6 @@ async def test_a_period_that_was_not_granted_is_granted_once_by_hand(club: Club)
     await club.fetch("subscription", "delete from granted_months")
     with pytest.raises(SubscriptionNotActive):
         await club.subscriptions.AllocateMonthlyCredits(allocation(new))
-    await club.fetch("subscription", "delete from subscriptions")
 
 
 async def test_a_month_in_which_no_paid_period_began_is_not_granted(club: Club) -> None:

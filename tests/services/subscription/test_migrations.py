@@ -10,6 +10,8 @@ import pytest
 
 from mesh.examination import find_violations
 from mesh.migrations import migrate
+from services.subscription.desk import watch_older
+from services.subscription.domain import Status
 from services.subscription.reports import Period, Renewed
 from tests.services.subscription.club import DAY, FOUR_HOURS, TEN_HOURS
 from tests.services.subscription.office import Office
@@ -24,7 +26,8 @@ MIGRATIONS = Path(__file__).parents[3] / "services" / "subscription" / "migratio
 LAST_BEFORE = 10
 ADD = """
     insert into subscriptions (subscription_id, user_id, plan_id, first_period, is_trial, paid_period, create_time)
-    values ($1, $2, $3, tstzrange($4, $5), $6, tstzrange($7, $8), $4)
+    values ($1, $2, $3, tstzrange($4, $5), $6,
+        case when $7::timestamptz is not null then tstzrange($7, $8) end, $4)
 """
 GRANT = "insert into granted_months (subscription_id, month, credits, create_time) values ($1, $2, 40, now())"
 FIRST = datetime(2026, 11, 1, 9, tzinfo=UTC)
@@ -118,6 +121,53 @@ async def test_a_paid_period_that_older_versions_granted_nothing_is_found_and_gr
     assert await grants(database) == 1
     async with database.connection() as connection:
         assert await find_violations(connection) == ()
+
+
+async def test_deadlines_and_trials_of_older_subscriptions(old: OldVersion, database: Database) -> None:
+    """Deadlines count from the update on, a user who had several trials keeps them, and a reported end is final."""
+    forgotten, long_ago = uuid4(), datetime(2024, 1, 1, tzinfo=UTC)
+    user_id = uuid4()
+    async with database.connection() as connection:
+        trial = (UUID(TEN_HOURS), long_ago, long_ago + 14 * DAY, True, None, None)
+        await connection.execute(ADD, forgotten, uuid4(), *trial)
+        await connection.execute(GRANT, forgotten, "2024-01")
+        for days in range(2):
+            subscription_id, begin = uuid4(), FIRST + days * DAY
+            trial = (UUID(TEN_HOURS), begin, begin + 14 * DAY, True, None, None)
+            await connection.execute(ADD, subscription_id, user_id, *trial)
+            ended = "update subscriptions set end_time = create_time, cancel_time = $2 where subscription_id = $1"
+            await connection.execute(ended, subscription_id, begin if days else None)
+    await old.update()
+    office = Office(database)
+
+    found = await office.store.find(forgotten)
+    assert found.status(datetime.now(UTC) + 2 * DAY) is Status.TRIALING
+    assert found.status(datetime.now(UTC) + 4 * DAY) is Status.PAST_DUE
+    async with database.connection() as connection:
+        assert await connection.fetchval("select count(*) from trials where user_id = $1", user_id) == 1
+        reported = "select processor_end_time is not null from subscriptions where user_id = $1 order by create_time"
+        assert [row[0] for row in await connection.fetch(reported, user_id)] == [True, False]
+
+
+async def test_an_older_version_can_still_add_subscriptions(old: OldVersion, database: Database) -> None:
+    """Its statements know no new column; a trial that it begins counts, and its deadlines are found."""
+    await old.update()
+    office = Office(database)
+    user_id, now = uuid4(), datetime.now(UTC)
+    async with database.connection() as connection:
+        trial = (UUID(TEN_HOURS), now, now + 14 * DAY, True, None, None)
+        await connection.execute(ADD, UUID(int=7), user_id, *trial)
+        ended = "update subscriptions set end_time = create_time where subscription_id = $1"
+        await connection.execute(ended, UUID(int=7))
+        await connection.execute(GRANT, UUID(int=7), f"{now:%Y-%m}")
+
+    again = await office.store.run(
+        lambda register: office.desk.subscribe(register, user_id, UUID(TEN_HOURS), trial_days=None)
+    )
+    await watch_older(office.store, office.desk)
+
+    assert not again.is_trial
+    assert (await office.store.find(old.trial)).told_time is not None
 
 
 async def test_an_older_version_beside_this_one_grants_nothing_twice(old: OldVersion, database: Database) -> None:

@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from solo60.common.v1 import money_pb2 as _money_pb2
 from solo60.common.v1 import period_pb2 as _period_pb2
+from solo60.user.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -35,11 +36,15 @@ class _SubscriptionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Su
     SUBSCRIPTION_STATUS_ACTIVE: _SubscriptionStatus.ValueType  # 2
     """Paid for the current period."""
     SUBSCRIPTION_STATUS_PAST_DUE: _SubscriptionStatus.ValueType  # 3
-    """The last charge failed, and the card processor tries again. No credits are allocated until it succeeds."""
+    """The last charge failed and the card processor tries again, or three days after the end of the period nobody has
+    reported a payment for the next one. No credits are allocated until it is paid.
+    """
     SUBSCRIPTION_STATUS_CANCELLED: _SubscriptionStatus.ValueType  # 4
     """Ended because somebody cancelled it."""
     SUBSCRIPTION_STATUS_EXPIRED: _SubscriptionStatus.ValueType  # 5
-    """Ended because the trial or the period ran out and could not be charged."""
+    """Ended because the trial or the period ran out and could not be charged, or because nobody has reported a payment for
+    17 days after the end of the period and three days after the last attempt.
+    """
 
 class SubscriptionStatus(_SubscriptionStatus, metaclass=_SubscriptionStatusEnumTypeWrapper):
     """Where a subscription stands."""
@@ -51,11 +56,15 @@ SUBSCRIPTION_STATUS_TRIALING: SubscriptionStatus.ValueType  # 1
 SUBSCRIPTION_STATUS_ACTIVE: SubscriptionStatus.ValueType  # 2
 """Paid for the current period."""
 SUBSCRIPTION_STATUS_PAST_DUE: SubscriptionStatus.ValueType  # 3
-"""The last charge failed, and the card processor tries again. No credits are allocated until it succeeds."""
+"""The last charge failed and the card processor tries again, or three days after the end of the period nobody has
+reported a payment for the next one. No credits are allocated until it is paid.
+"""
 SUBSCRIPTION_STATUS_CANCELLED: SubscriptionStatus.ValueType  # 4
 """Ended because somebody cancelled it."""
 SUBSCRIPTION_STATUS_EXPIRED: SubscriptionStatus.ValueType  # 5
-"""Ended because the trial or the period ran out and could not be charged."""
+"""Ended because the trial or the period ran out and could not be charged, or because nobody has reported a payment for
+17 days after the end of the period and three days after the last attempt.
+"""
 Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
 
 class _WebhookScheme:
@@ -182,6 +191,8 @@ class _SubscriptionMailEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Subs
     """It renews in seven days."""
     SUBSCRIPTION_MAIL_TRIAL_ENDING: _SubscriptionMail.ValueType  # 6
     """Its trial ends in three days."""
+    SUBSCRIPTION_MAIL_SUBSCRIPTION_RESUMED: _SubscriptionMail.ValueType  # 7
+    """A planned cancellation is taken back."""
 
 class SubscriptionMail(_SubscriptionMail, metaclass=_SubscriptionMailEnumTypeWrapper):
     """What a mail about a subscription says; each has the template of its name."""
@@ -200,6 +211,8 @@ SUBSCRIPTION_MAIL_RENEWAL_REMINDER: SubscriptionMail.ValueType  # 5
 """It renews in seven days."""
 SUBSCRIPTION_MAIL_TRIAL_ENDING: SubscriptionMail.ValueType  # 6
 """Its trial ends in three days."""
+SUBSCRIPTION_MAIL_SUBSCRIPTION_RESUMED: SubscriptionMail.ValueType  # 7
+"""A planned cancellation is taken back."""
 Global___SubscriptionMail: _TypeAlias = SubscriptionMail  # noqa: Y015
 
 @_typing.final
@@ -495,7 +508,9 @@ class CreateSubscriptionRequest(_message.Message):
     plan_id: _builtins.str
     """Plan from ListPlans."""
     trial_days: _builtins.int
-    """Days before the first charge, at most 90; 0 means none. Absent: as many as the plan gives."""
+    """Days before the first charge, at most 90; 0 means none. Absent: as many as the plan gives, or none for a user who has
+    had a trial; for such a user, more than 0 is TRIAL_USED.
+    """
     @_builtins.property
     def payment_method(self) -> Global___PaymentMethod:
         """Card that is charged each month."""
@@ -591,6 +606,52 @@ class CancelSubscriptionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelSubscriptionResponse: _TypeAlias = CancelSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class ResumeSubscriptionRequest(_message.Message):
+    """Which planned cancellation to take back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """Subscription that is going to end because somebody asked for it."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeSubscriptionRequest: _TypeAlias = ResumeSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class ResumeSubscriptionResponse(_message.Message):
+    """The subscription goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscription(self) -> Global___Subscription:
+        """The subscription, without an end."""
+
+    def __init__(
+        self,
+        *,
+        subscription: Global___Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeSubscriptionResponse: _TypeAlias = ResumeSubscriptionResponse  # noqa: Y015
 
 @_typing.final
 class AllocateMonthlyCreditsRequest(_message.Message):
@@ -875,8 +936,8 @@ class SendSubscriptionMailRequest(_message.Message):
     """The credits that it speaks of: PAYMENT_SUCCESS alone does."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """The time that it speaks of: when the subscription begins, ends or renews, the trial ends, the card is tried again, the
-        month that is paid begins.
+        """The time that it speaks of: when the subscription begins, ends, renews or is resumed, the trial ends, the card is tried
+        again, the period that is paid begins.
         """
 
     def __init__(
@@ -916,3 +977,83 @@ class SendSubscriptionMailResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SendSubscriptionMailResponse: _TypeAlias = SendSubscriptionMailResponse  # noqa: Y015
+
+@_typing.final
+class ReviewSubscriptionRequest(_message.Message):
+    """Whose deadline is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """Subscription whose payment nobody may have reported."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewSubscriptionRequest: _TypeAlias = ReviewSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class ReviewSubscriptionResponse(_message.Message):
+    """The deadline is acted upon, if there was one. There is nothing more to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewSubscriptionResponse: _TypeAlias = ReviewSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class OnUserLeftRequest(_message.Message):
+    """A user has left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _events_pb2.UserLeft:
+        """Who."""
+
+    def __init__(
+        self,
+        *,
+        event: _events_pb2.UserLeft | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserLeftRequest: _TypeAlias = OnUserLeftRequest  # noqa: Y015
+
+@_typing.final
+class OnUserLeftResponse(_message.Message):
+    """The user's subscription has ended. There is nothing more to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserLeftResponse: _TypeAlias = OnUserLeftResponse  # noqa: Y015

@@ -64,6 +64,11 @@ class SubscriptionServiceStub:
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.CancelSubscriptionRequest.SerializeToString,
                 response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.CancelSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.ResumeSubscription = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/ResumeSubscription',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionResponse.FromString,
+                _registered_method=True)
         self.AllocateMonthlyCredits = channel.unary_unary(
                 '/solo60.subscription.v1.SubscriptionService/AllocateMonthlyCredits',
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.AllocateMonthlyCreditsRequest.SerializeToString,
@@ -88,6 +93,16 @@ class SubscriptionServiceStub:
                 '/solo60.subscription.v1.SubscriptionService/SendSubscriptionMail',
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailRequest.SerializeToString,
                 response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailResponse.FromString,
+                _registered_method=True)
+        self.ReviewSubscription = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/ReviewSubscription',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.OnUserLeft = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/OnUserLeft',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftResponse.FromString,
                 _registered_method=True)
 
 
@@ -122,7 +137,8 @@ class SubscriptionServiceServicer:
 
     def CreateSubscription(self, request, context):
         """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
-        SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time.
+        SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time,
+        and one trial for ever: later subscriptions are charged at once, also after a cancellation.
 
         There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
         CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
@@ -135,6 +151,15 @@ class SubscriptionServiceServicer:
         """Ends a subscription, now or when the period that is paid for ends, and mails the end date (template
         SUBSCRIPTION_EXPIRED). Credits granted before stay with the user. One that is to end with its period can still be
         ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeSubscription(self, request, context):
+        """Takes a planned cancellation back: the subscription renews as before, its reminder comes again, and a mail says so
+        (template SUBSCRIPTION_RESUMED). It must not have ended yet, and the card processor must not have ended it: else it is
+        SUBSCRIPTION_NOT_ACTIVE, and the user can subscribe again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,6 +214,25 @@ class SubscriptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReviewSubscription(self, request, context):
+        """Acts upon what the clock has made of a subscription whose payment nobody has reported. Three days after its period it
+        is past due. 14 days later, or three days after the last attempt that the card processor has announced, it expires,
+        which is mailed (template SUBSCRIPTION_EXPIRED). A renewal that is reported later still repairs that, unless the user
+        has subscribed again. This service leaves the call to its own outbox for each deadline; nobody else calls it. A call
+        that comes too early or again does nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OnUserLeft(self, request, context):
+        """Ends the subscription of a user who has left, at once and without a mail, and takes back its reminders. A webhook that
+        comes later is still recorded. The user cannot be subscribed again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SubscriptionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -217,6 +261,11 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.CancelSubscriptionRequest.FromString,
                     response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.CancelSubscriptionResponse.SerializeToString,
             ),
+            'ResumeSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSubscription,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionResponse.SerializeToString,
+            ),
             'AllocateMonthlyCredits': grpc.unary_unary_rpc_method_handler(
                     servicer.AllocateMonthlyCredits,
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.AllocateMonthlyCreditsRequest.FromString,
@@ -241,6 +290,16 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.SendSubscriptionMail,
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailRequest.FromString,
                     response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailResponse.SerializeToString,
+            ),
+            'ReviewSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewSubscription,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionResponse.SerializeToString,
+            ),
+            'OnUserLeft': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnUserLeft,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -394,6 +453,33 @@ class SubscriptionService:
             _registered_method=True)
 
     @staticmethod
+    def ResumeSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/ResumeSubscription',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def AllocateMonthlyCredits(request,
             target,
             options=(),
@@ -518,6 +604,60 @@ class SubscriptionService:
             '/solo60.subscription.v1.SubscriptionService/SendSubscriptionMail',
             solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailRequest.SerializeToString,
             solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/ReviewSubscription',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnUserLeft(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/OnUserLeft',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,7 +46,8 @@ class SubscriptionServiceStub:
     """Shows the subscription that a user has now, or else the one that ended last."""
     CreateSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.CreateSubscriptionRequest, _subscription_pb2.CreateSubscriptionResponse]
     """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
-    SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time.
+    SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time,
+    and one trial for ever: later subscriptions are charged at once, also after a cancellation.
 
     There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
     CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
@@ -55,6 +56,11 @@ class SubscriptionServiceStub:
     """Ends a subscription, now or when the period that is paid for ends, and mails the end date (template
     SUBSCRIPTION_EXPIRED). Credits granted before stay with the user. One that is to end with its period can still be
     ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
+    """
+    ResumeSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ResumeSubscriptionRequest, _subscription_pb2.ResumeSubscriptionResponse]
+    """Takes a planned cancellation back: the subscription renews as before, its reminder comes again, and a mail says so
+    (template SUBSCRIPTION_RESUMED). It must not have ended yet, and the card processor must not have ended it: else it is
+    SUBSCRIPTION_NOT_ACTIVE, and the user can subscribe again.
     """
     AllocateMonthlyCredits: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.AllocateMonthlyCreditsRequest, _subscription_pb2.AllocateMonthlyCreditsResponse]
     """Returns the credits of the billing periods that began in a month, and grants those that are missing, with a mail that
@@ -84,6 +90,17 @@ class SubscriptionServiceStub:
     subscription has another period or another end. A repetition sends nothing more. This service leaves it to its own
     outbox, now or for a day to come; nobody else calls it.
     """
+    ReviewSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ReviewSubscriptionRequest, _subscription_pb2.ReviewSubscriptionResponse]
+    """Acts upon what the clock has made of a subscription whose payment nobody has reported. Three days after its period it
+    is past due. 14 days later, or three days after the last attempt that the card processor has announced, it expires,
+    which is mailed (template SUBSCRIPTION_EXPIRED). A renewal that is reported later still repairs that, unless the user
+    has subscribed again. This service leaves the call to its own outbox for each deadline; nobody else calls it. A call
+    that comes too early or again does nothing.
+    """
+    OnUserLeft: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.OnUserLeftRequest, _subscription_pb2.OnUserLeftResponse]
+    """Ends the subscription of a user who has left, at once and without a mail, and takes back its reminders. A webhook that
+    comes later is still recorded. The user cannot be subscribed again.
+    """
 
 @_typing.type_check_only
 class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
@@ -103,7 +120,8 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Shows the subscription that a user has now, or else the one that ended last."""
     CreateSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.CreateSubscriptionRequest, _subscription_pb2.CreateSubscriptionResponse]  # type: ignore[assignment]
     """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
-    SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time.
+    SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time,
+    and one trial for ever: later subscriptions are charged at once, also after a cancellation.
 
     There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
     CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
@@ -112,6 +130,11 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Ends a subscription, now or when the period that is paid for ends, and mails the end date (template
     SUBSCRIPTION_EXPIRED). Credits granted before stay with the user. One that is to end with its period can still be
     ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
+    """
+    ResumeSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ResumeSubscriptionRequest, _subscription_pb2.ResumeSubscriptionResponse]  # type: ignore[assignment]
+    """Takes a planned cancellation back: the subscription renews as before, its reminder comes again, and a mail says so
+    (template SUBSCRIPTION_RESUMED). It must not have ended yet, and the card processor must not have ended it: else it is
+    SUBSCRIPTION_NOT_ACTIVE, and the user can subscribe again.
     """
     AllocateMonthlyCredits: _aio.UnaryUnaryMultiCallable[_subscription_pb2.AllocateMonthlyCreditsRequest, _subscription_pb2.AllocateMonthlyCreditsResponse]  # type: ignore[assignment]
     """Returns the credits of the billing periods that began in a month, and grants those that are missing, with a mail that
@@ -140,6 +163,17 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
     subscription has another period or another end. A repetition sends nothing more. This service leaves it to its own
     outbox, now or for a day to come; nobody else calls it.
+    """
+    ReviewSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ReviewSubscriptionRequest, _subscription_pb2.ReviewSubscriptionResponse]  # type: ignore[assignment]
+    """Acts upon what the clock has made of a subscription whose payment nobody has reported. Three days after its period it
+    is past due. 14 days later, or three days after the last attempt that the card processor has announced, it expires,
+    which is mailed (template SUBSCRIPTION_EXPIRED). A renewal that is reported later still repairs that, unless the user
+    has subscribed again. This service leaves the call to its own outbox for each deadline; nobody else calls it. A call
+    that comes too early or again does nothing.
+    """
+    OnUserLeft: _aio.UnaryUnaryMultiCallable[_subscription_pb2.OnUserLeftRequest, _subscription_pb2.OnUserLeftResponse]  # type: ignore[assignment]
+    """Ends the subscription of a user who has left, at once and without a mail, and takes back its reminders. A webhook that
+    comes later is still recorded. The user cannot be subscribed again.
     """
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -181,7 +215,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_pb2.CreateSubscriptionResponse, _abc.Awaitable[_subscription_pb2.CreateSubscriptionResponse]]:
         """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
-        SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time.
+        SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time,
+        and one trial for ever: later subscriptions are charged at once, also after a cancellation.
 
         There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
         CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
@@ -196,6 +231,17 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends a subscription, now or when the period that is paid for ends, and mails the end date (template
         SUBSCRIPTION_EXPIRED). Credits granted before stay with the user. One that is to end with its period can still be
         ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeSubscription(
+        self,
+        request: _subscription_pb2.ResumeSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.ResumeSubscriptionResponse, _abc.Awaitable[_subscription_pb2.ResumeSubscriptionResponse]]:
+        """Takes a planned cancellation back: the subscription renews as before, its reminder comes again, and a mail says so
+        (template SUBSCRIPTION_RESUMED). It must not have ended yet, and the card processor must not have ended it: else it is
+        SUBSCRIPTION_NOT_ACTIVE, and the user can subscribe again.
         """
 
     @_abc_1.abstractmethod
@@ -254,6 +300,29 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
         subscription has another period or another end. A repetition sends nothing more. This service leaves it to its own
         outbox, now or for a day to come; nobody else calls it.
+        """
+
+    @_abc_1.abstractmethod
+    def ReviewSubscription(
+        self,
+        request: _subscription_pb2.ReviewSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.ReviewSubscriptionResponse, _abc.Awaitable[_subscription_pb2.ReviewSubscriptionResponse]]:
+        """Acts upon what the clock has made of a subscription whose payment nobody has reported. Three days after its period it
+        is past due. 14 days later, or three days after the last attempt that the card processor has announced, it expires,
+        which is mailed (template SUBSCRIPTION_EXPIRED). A renewal that is reported later still repairs that, unless the user
+        has subscribed again. This service leaves the call to its own outbox for each deadline; nobody else calls it. A call
+        that comes too early or again does nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def OnUserLeft(
+        self,
+        request: _subscription_pb2.OnUserLeftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.OnUserLeftResponse, _abc.Awaitable[_subscription_pb2.OnUserLeftResponse]]:
+        """Ends the subscription of a user who has left, at once and without a mail, and takes back its reminders. A webhook that
+        comes later is still recorded. The user cannot be subscribed again.
         """
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
