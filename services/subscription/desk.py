@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import structlog
 
-from contracts.errors import TrialUsed, UserNotActive
+from contracts.errors import AlreadySubscribed, TrialUsed, UserNotActive
 from mesh.outbox import publish
 from services.subscription.domain import Mail, Status, begun
 from services.subscription.mails import Letter
@@ -42,7 +42,7 @@ class Desk:
     async def subscribe(
         self, register: Register, user_id: UUID, plan_id: UUID, *, trial_days: int | None
     ) -> Subscription:
-        """Begin a subscription, without `trial_days` with the plan's trial for a user who never had one.
+        """Begin a subscription. Without `trial_days`, a user who never had a trial gets that of the plan.
 
         Raises PlanNotFound, AlreadySubscribed, TrialUsed if a second trial is asked for, or UserNotActive if the user
         has left meanwhile.
@@ -93,7 +93,7 @@ class Desk:
             await self._change(register, before, before.closed(now), with_mail=False)
 
     async def review(self, register: Register, subscription_id: UUID) -> None:
-        """Act upon the deadline of a subscription that is over, and leave the next one to the outbox.
+        """Act upon a passed deadline of a subscription, and leave the next one to the outbox.
 
         Raises SubscriptionNotFound.
         """
@@ -111,7 +111,7 @@ class Desk:
             await publish(register.connection, failed_event(after))
 
     async def watch(self, register: Register, subscription_id: UUID) -> None:
-        """Leave the deadlines of a subscription to the outbox that an older version stored."""
+        """Leave to the outbox the deadlines of a subscription that an older version stored."""
         before = await register.lock(subscription_id)
         if before.told_time is None and before.end_time is None:
             after = replace(before, told_time=before.create_time)
@@ -139,16 +139,19 @@ class Desk:
         match report:
             case Renewed(period):
                 # Paid is paid, however late it is told and whatever has become of the subscription.
+                if after.is_over(self._now()):
+                    _log.warning("ended subscription paid", subscription_id=str(subscription_id))
                 await self._grant_with_mail(register, after, after.allocation_of(period))
             case TrialEnding():
                 letter = Letter(Mail.TRIAL_ENDING, after.current_period.end)
                 await self._mail_if_true(register, after, letter)
 
     async def _close_lapsed(self, register: Register, user_id: UUID, now: datetime) -> None:
-        """Make the end final that the clock gave to a subscription, so that the user can begin another one."""
+        """Make an end by the clock final, so that the user can subscribe again; raise AlreadySubscribed without one."""
         for before in await register.lock_open(user_id, now):
-            if before.is_over(now):
-                await self._change(register, before, before.closed(now))
+            if not before.is_over(now):
+                raise AlreadySubscribed
+            await self._change(register, before, before.closed(now))
 
     async def _change(
         self, register: Register, before: Subscription, after: Subscription, *, with_mail: bool = True
@@ -200,7 +203,7 @@ class Desk:
 
 
 async def watch_older(store: SubscriptionStore, desk: Desk) -> None:
-    """Leave the deadlines of subscriptions to the outbox that an older version stored."""
+    """Leave to the outbox the deadlines of all subscriptions that an older version stored."""
     while ids := await store.unwatched(UNWATCHED_AT_ONCE):
         for subscription_id in ids:
             await store.run(partial(desk.watch, subscription_id=subscription_id))

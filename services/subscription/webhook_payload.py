@@ -133,7 +133,9 @@ _STANDARD: Readers = {
     "subscription.ended": lambda event: Ended(_time(event["data"]["end_time"])),
 }
 _PROCESSOR: Readers = {
+    # Both come for one payment; an endpoint may be told either.
     "invoice.paid": _processor_renewal,
+    "invoice.payment_succeeded": _processor_renewal,
     "invoice.payment_failed": _processor_failure,
     "customer.subscription.trial_will_end": lambda _event: TrialEnding(),
     "customer.subscription.deleted": lambda event: Ended(invoice.unix_time(event["data"]["object"]["ended_at"])),

@@ -43,6 +43,13 @@ def test_an_invoice_names_its_subscription_in_each_version(bill: dict[str, Any],
     assert read(bill) == Notice(named, Renewed(PERIOD), PROCESSOR_ID)
 
 
+def test_each_of_the_two_events_of_one_payment_renews() -> None:
+    """An endpoint may be told either or both; the period is granted once."""
+    bill = invoice(line(PERIOD), solo60_id=ID)
+
+    assert read(bill, "invoice.payment_succeeded") == read(bill, "invoice.paid")
+
+
 def test_an_invoice_for_a_subscription_that_it_does_not_name_is_not_ignored() -> None:
     """Its reason says that it is about one, so somebody has to look at it."""
     bill = {**invoice(line(PERIOD, parent={"type": "subscription_item_details"})), "parent": None}

@@ -153,7 +153,7 @@ async def test_an_older_version_can_still_add_subscriptions(old: OldVersion, dat
     """Its statements know no new column; a trial that it begins counts, and its deadlines are found."""
     await old.update()
     office = Office(database)
-    user_id, now = uuid4(), datetime.now(UTC)
+    user_id, now = uuid4(), office.now - DAY
     async with database.connection() as connection:
         trial = (UUID(TEN_HOURS), now, now + 14 * DAY, True, None, None)
         await connection.execute(ADD, UUID(int=7), user_id, *trial)

@@ -34,7 +34,10 @@ async def test_a_user_who_subscribes_again_pays_at_once(club: Club) -> None:
 async def test_a_second_trial_that_is_asked_for_is_refused(club: Club) -> None:
     """Nobody is charged who was promised a free month; without a trial, the same user may subscribe."""
     user_id = await club.a_member()
-    await club.cancelled(await club.subscribed(FOUR_HOURS, user_id, trial_days=5))
+    first = await club.subscribed(FOUR_HOURS, user_id, trial_days=5)
+    with pytest.raises(AlreadySubscribed):
+        await club.subscribed(TEN_HOURS, user_id, trial_days=14)
+    await club.cancelled(first)
 
     with pytest.raises(TrialUsed):
         await club.subscribed(TEN_HOURS, user_id, trial_days=14)
