@@ -183,6 +183,18 @@ class WebhookSignatureInvalid(ServiceError, reason=ErrorReason.ERROR_REASON_WEBH
     """The webhook's signature does not match, or its timestamp is too far from now."""
 
 
+class WebhookNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_WEBHOOK_NOT_FOUND):
+    """No webhook with this scheme and id is stored."""
+
+
+class TrialUsed(ServiceError, reason=ErrorReason.ERROR_REASON_TRIAL_USED):
+    """The user has had a trial before: each user has one."""
+
+
+class SubscriptionNotCancelled(ServiceError, reason=ErrorReason.ERROR_REASON_SUBSCRIPTION_NOT_CANCELLED):
+    """No cancellation of the subscription is planned that could be taken back."""
+
+
 class MessageNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_NOT_FOUND):
     """There is no message with this id."""
 

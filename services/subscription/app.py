@@ -1,17 +1,22 @@
-"""App: the subscription service as the mesh runs it, with the upkeep of its webhook inbox beside it."""
+"""App: the subscription service as the mesh runs it, with the upkeep of webhooks and deadlines beside it."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prometheus_client import REGISTRY
+
+from interceptors.metrics_registry import metrics_of
 from mesh.service import Service
 from mesh.upkeep import repeating
 from mesh.webhook_secrets import processor_keys, standard_keys
-from services.subscription.desk import Desk
+from services.subscription.desk import Desk, watch_older
 from services.subscription.follow_ups import FollowUps
 from services.subscription.mails import Mailer
+from services.subscription.metrics import WebhookMetrics
 from services.subscription.servicer import SubscriptionServicer
 from services.subscription.store import SubscriptionStore
 from services.subscription.webhook_desk import WebhookDesk
@@ -32,17 +37,23 @@ if TYPE_CHECKING:
     from mesh.service import Runtime
 
 TIDY_INTERVAL_S = 3600.0
+COUNT_INTERVAL_S = 30.0
 
 
 @asynccontextmanager
 async def open_subscription(runtime: Runtime) -> AsyncIterator[SubscriptionServicer]:
-    """Yield the servicer; beside it, the webhook inbox is kept up."""
+    """Yield the servicer, with its upkeep beside it."""
     users = runtime.channels.stub(UserServiceStub)
     follow_ups = FollowUps(runtime.channels.stub(PaymentServiceStub), runtime.channels.stub(SubscriptionServiceStub))
     mailer = Mailer(users, runtime.channels.stub(CommunicationServiceStub))
     store, desk = SubscriptionStore(runtime.database), Desk(follow_ups, runtime.now)
-    webhook_desk = WebhookDesk(store, WebhookInbox(runtime.database), desk, _webhook_keys(runtime), runtime.now)
-    async with repeating("tidying the webhook inbox", webhook_desk.tidy, TIDY_INTERVAL_S):
+    inbox, metrics = WebhookInbox(runtime.database), metrics_of(REGISTRY, WebhookMetrics)
+    webhook_desk = WebhookDesk(store, inbox, desk, _webhook_keys(runtime), metrics, runtime.now)
+    async with (
+        repeating("tidying the webhook inbox", webhook_desk.tidy, TIDY_INTERVAL_S),
+        repeating("counting held webhooks", webhook_desk.show_held, COUNT_INTERVAL_S),
+        repeating("watching older subscriptions", partial(watch_older, store, desk), TIDY_INTERVAL_S),
+    ):
         yield SubscriptionServicer(store, desk, webhook_desk, mailer, users, runtime.now)
 
 

@@ -8,6 +8,7 @@ from mesh.outbox import call_later, cancel_later
 from services.subscription.mails import Letter
 from services.subscription.messages import mail_request
 from solo60.payment.v1.payment_pb2 import GrantCreditsRequest
+from solo60.subscription.v1.subscription_pb2 import ReviewSubscriptionRequest
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class FollowUps:
-    """Leaves calls to the outbox: credits to the payment service, and mails to this service's own SendSubscriptionMail.
+    """Leaves calls to the outbox: credits to the payment service, mails and deadlines to this service itself.
 
     A mail needs the member's address, which the user service keeps, and nothing remote happens within a transaction.
     """
@@ -28,12 +29,12 @@ class FollowUps:
         self._payments = payments
         self._subscriptions = subscriptions
 
-    async def grant(self, connection: Connection, subscription: Subscription, month: str) -> None:
-        """Grant a month's credits; whoever calls this has noted that they are granted."""
+    async def grant(self, connection: Connection, subscription: Subscription, period_start: datetime) -> None:
+        """Grant the credits of a billing period; the caller has noted that they are granted."""
         request = GrantCreditsRequest(
             user_id=str(subscription.user_id),
             credits=subscription.plan.credits_per_month,
-            reason=f"subscription {subscription.subscription_id}, {month}",
+            reason=f"subscription {subscription.subscription_id}, period from {period_start:%Y-%m-%d}",
         )
         await call_later(connection, self._payments.GrantCredits, request)
 
@@ -55,3 +56,12 @@ class FollowUps:
             request = mail_request(after, Letter(new.mail, new.time))
             method = self._subscriptions.SendSubscriptionMail
             await call_later(connection, method, request, at=new.send_time, cancel_key=key)
+
+    async def review(self, connection: Connection, subscription: Subscription) -> None:
+        """Leave the next deadline of a subscription to the outbox, in place of the one that it had before."""
+        key = f"review/{subscription.subscription_id}"
+        await cancel_later(connection, key)
+        if subscription.review_time is not None:
+            request = ReviewSubscriptionRequest(subscription_id=str(subscription.subscription_id))
+            method = self._subscriptions.ReviewSubscription
+            await call_later(connection, method, request, at=subscription.review_time, cancel_key=key)

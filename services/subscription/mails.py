@@ -10,13 +10,14 @@ import structlog
 from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from mesh.wording import money_in_words, one_line, time_in_words
+from services.subscription.domain import Mail
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
-from solo60.user.v1.user_pb2 import GetUserRequest
+from solo60.user.v1.user_pb2 import GetUserRequest, UserState
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from services.subscription.domain import Mail, Subscription
+    from services.subscription.domain import Subscription
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
     from solo60.user.v1.user_pb2 import User
     from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
@@ -46,7 +47,7 @@ class Mailer:
         Raises a ServiceError when one of the other services does not answer.
         """
         user = await self._user(subscription)
-        if user is None or not user.email:
+        if user is None or not user.email or user.state == UserState.USER_STATE_DELETED:
             _tell("nobody to write to", subscription, letter)
             return False
         request = SendEmailAsyncRequest(
@@ -76,20 +77,29 @@ class Mailer:
 def variables_of(subscription: Subscription, letter: Letter, user: User) -> dict[str, str]:
     """Return what the templates of all mails about a subscription are filled with."""
     plan = subscription.plan
-    time = time_in_words(letter.time, user.time_zone or "UTC")
     return {
         "member_name": user.display_name,
         "plan_name": plan.name,
         "price": money_in_words(plan.currency, plan.minor_units),
         "credits_per_month": str(plan.credits_per_month),
         "credits": str(letter.credits),
-        **dict.fromkeys(("end_time", "renewal_time", "retry_time", "trial_end_time"), time),
+        **_times_of(subscription, letter, user.time_zone or "UTC"),
     }
+
+
+def _times_of(subscription: Subscription, letter: Letter, time_zone: str) -> dict[str, str]:
+    """Return the times that a letter may speak of. One that says that the subscription goes on tells until when."""
+    time = subscription.current_period.end if letter.mail is Mail.SUBSCRIPTION_RESUMED else letter.time
+    names = ("end_time", "renewal_time", "retry_time", "trial_end_time")
+    return dict.fromkeys(names, time_in_words(time, time_zone))
 
 
 def _key(subscription: Subscription, letter: Letter) -> str:
     kind = letter.mail.lower().replace("_", "-")
-    return f"{kind}/{subscription.subscription_id}/{letter.time.isoformat()}"
+    key = f"{kind}/{subscription.subscription_id}/{letter.time.isoformat()}"
+    # A cancellation that follows a resumed one may plan the same end, and is told again.
+    cancelled = subscription.cancel_time if letter.mail is Mail.SUBSCRIPTION_EXPIRED else None
+    return f"{key}/{cancelled.isoformat()}" if cancelled else key
 
 
 def _tell(what: str, subscription: Subscription, letter: Letter) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from services.subscription import domain
+from services.subscription import domain, plans, reports
 from services.subscription.mails import Letter
-from services.subscription.webhook_inbox import Scheme
+from services.subscription.webhook_inbox import Scheme, WebhookRef
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.subscription.v1 import events_pb2
@@ -16,10 +16,16 @@ from solo60.subscription.v1 import subscription_pb2 as pb
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from services.subscription.webhook_inbox import Event
+    from services.subscription.webhook_inbox import Event, HeldWebhook
 
 
-def plan_message(plan: domain.Plan) -> pb.Plan:
+_SCHEMES = {
+    Scheme.STANDARD: pb.WEBHOOK_SCHEME_STANDARD,
+    Scheme.PROCESSOR: pb.WEBHOOK_SCHEME_CARD_PROCESSOR,
+}
+
+
+def plan_message(plan: plans.Plan) -> pb.Plan:
     """Return a plan as the contract has it."""
     return pb.Plan(
         plan_id=str(plan.plan_id),
@@ -45,8 +51,9 @@ def subscription_message(subscription: domain.Subscription, now: datetime) -> pb
         message.trial_end_time.FromDatetime(subscription.first_period.end)
     if subscription.cancel_time is not None:
         message.cancel_time.FromDatetime(subscription.cancel_time)
-    if subscription.end_time is not None:
-        message.end_time.FromDatetime(subscription.end_time)
+    end_time = subscription.over_time(now)
+    if end_time is not None:
+        message.end_time.FromDatetime(end_time)
     return message
 
 
@@ -67,21 +74,49 @@ def letter_of(request: pb.SendSubscriptionMailRequest) -> Letter:
     return Letter(mail, request.time.ToDatetime(UTC), request.credits)
 
 
-def scheme_of(request: pb.ProcessWebhookRequest) -> Scheme:
-    """Return by which scheme a webhook is signed."""
+def scheme_of(request: pb.ProcessWebhookRequest | pb.ResolveWebhookRequest) -> Scheme:
+    """Return the scheme by which a webhook is signed."""
     is_processor = request.scheme == pb.WEBHOOK_SCHEME_CARD_PROCESSOR
     return Scheme.PROCESSOR if is_processor else Scheme.STANDARD
 
 
-def webhook_response(event: Event) -> pb.ProcessWebhookResponse:
-    """Return the answer to a webhook that reported `event`."""
-    return pb.ProcessWebhookResponse(event=pb.WebhookEvent.Value(f"WEBHOOK_EVENT_{event.name}"))
+def webhook_event(event: Event) -> pb.WebhookEvent.ValueType:
+    """Return the news in a webhook as the contract names it."""
+    return pb.WebhookEvent.Value(f"WEBHOOK_EVENT_{event.name}")
+
+
+def held_webhook_message(held: HeldWebhook) -> pb.HeldWebhook:
+    """Return a held webhook as the contract has it."""
+    message = pb.HeldWebhook(
+        scheme=_SCHEMES[held.ref.scheme],
+        webhook_id=held.ref.webhook_id,
+        reason=pb.WebhookHoldReason.Value(f"WEBHOOK_HOLD_REASON_{held.reason.name}"),
+        processor_subscription_id=held.processor_id,
+    )
+    message.receive_time.FromDatetime(held.receive_time)
+    return message
+
+
+def cursor_of_webhook(held: HeldWebhook) -> str:
+    """Return the cursor of the page that begins after a held webhook."""
+    return f"{held.ref.scheme}/{held.ref.webhook_id}"
+
+
+def webhook_of_cursor(cursor: str) -> WebhookRef:
+    """Return the webhook after which a page begins; raise ValueError if its scheme is not one of ours."""
+    scheme, _, webhook_id = cursor.partition("/")
+    return WebhookRef(Scheme(scheme), webhook_id)
 
 
 def activated_event(subscription: domain.Subscription) -> events_pb2.SubscriptionActivated:
     """Return what others are told of a new subscription."""
     plan_id = str(subscription.plan.plan_id)
     return events_pb2.SubscriptionActivated(plan_id=plan_id, **_ids(subscription))
+
+
+def resumed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionResumed:
+    """Return the event of a planned cancellation that is taken back."""
+    return events_pb2.SubscriptionResumed(**_ids(subscription))
 
 
 def renewed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionRenewed:
@@ -106,7 +141,7 @@ def _ids(subscription: domain.Subscription) -> dict[str, str]:
     return {"subscription_id": str(subscription.subscription_id), "user_id": str(subscription.user_id)}
 
 
-def _period_message(period: domain.Period) -> Period:
+def _period_message(period: reports.Period) -> Period:
     message = Period()
     message.start_time.FromDatetime(period.start)
     message.end_time.FromDatetime(period.end)

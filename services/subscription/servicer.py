@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -10,21 +9,25 @@ from contracts.errors import UserNotActive, Violation
 from mesh.idempotency import once
 from mesh.pages import page_of
 from mesh.request_rules import require
-from services.subscription.domain import accept_card, month_of
 from services.subscription.messages import (
+    cursor_of_webhook,
+    held_webhook_message,
     letter_of,
     plan_message,
     scheme_of,
     subscription_message,
-    webhook_response,
+    webhook_event,
+    webhook_of_cursor,
 )
-from services.subscription.webhook_inbox import Scheme
+from services.subscription.plans import accept_card
+from services.subscription.webhook_inbox import Scheme, WebhookRef
 from solo60.subscription.v1 import subscription_pb2 as pb
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceServicer
 from solo60.user.v1.user_pb2 import GetUserRequest, UserState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from grpc.aio import ServicerContext
 
@@ -114,18 +117,30 @@ class SubscriptionServicer(SubscriptionServiceServicer):
 
         return await self._store.run(cancel_once)
 
+    async def ResumeSubscription(
+        self,
+        request: pb.ResumeSubscriptionRequest,
+        context: ServicerContext[pb.ResumeSubscriptionRequest, pb.ResumeSubscriptionResponse],
+    ) -> pb.ResumeSubscriptionResponse:
+        async def resume_once(register: Register) -> pb.ResumeSubscriptionResponse:
+            async def resume() -> pb.ResumeSubscriptionResponse:
+                subscription = await self._desk.resume(register, UUID(request.subscription_id))
+                return pb.ResumeSubscriptionResponse(subscription=subscription_message(subscription, self._now()))
+
+            return await once(register.connection, request, resume, pb.ResumeSubscriptionResponse)
+
+        return await self._store.run(resume_once)
+
     async def AllocateMonthlyCredits(
         self,
         request: pb.AllocateMonthlyCreditsRequest,
         context: ServicerContext[pb.AllocateMonthlyCreditsRequest, pb.AllocateMonthlyCreditsResponse],
     ) -> pb.AllocateMonthlyCreditsResponse:
-        subscription = await self._store.find(UUID(request.subscription_id))
-        if not month_of(subscription.create_time) <= request.month <= month_of(subscription.current_period.start):
-            require(Violation("month", "must be a month in which the trial or a period that is paid began"))
-        month_start = datetime.strptime(request.month, "%Y-%m").replace(tzinfo=UTC)
         credits_granted = await self._store.run(
-            lambda register: self._desk.allocate(register, subscription.subscription_id, month_start)
+            lambda register: self._desk.allocate(register, UUID(request.subscription_id), request.month)
         )
+        if not credits_granted:
+            require(Violation("month", "must be a month in which the trial or a period that is paid began"))
         return pb.AllocateMonthlyCreditsResponse(credits=credits_granted)
 
     async def ProcessWebhook(
@@ -139,7 +154,29 @@ class SubscriptionServicer(SubscriptionServiceServicer):
             event = await self._webhook_desk.take_in_standard(
                 request.webhook_id, request.timestamp, request.payload, request.signature
             )
-        return webhook_response(event)
+        return pb.ProcessWebhookResponse(event=webhook_event(event))
+
+    async def ListHeldWebhooks(
+        self,
+        request: pb.ListHeldWebhooksRequest,
+        context: ServicerContext[pb.ListHeldWebhooksRequest, pb.ListHeldWebhooksResponse],
+    ) -> pb.ListHeldWebhooksResponse:
+        page = page_of(request)
+        found = await self._webhook_desk.list_held(page.limit, after=page.after(webhook_of_cursor))
+        held, next_page_token = page.cut(found, cursor_of_webhook)
+        return pb.ListHeldWebhooksResponse(webhooks=map(held_webhook_message, held), next_page_token=next_page_token)
+
+    async def ResolveWebhook(
+        self,
+        request: pb.ResolveWebhookRequest,
+        context: ServicerContext[pb.ResolveWebhookRequest, pb.ResolveWebhookResponse],
+    ) -> pb.ResolveWebhookResponse:
+        ref = WebhookRef(scheme_of(request), request.webhook_id)
+        if request.dismiss:
+            event = await self._webhook_desk.dismiss(ref)
+        else:
+            event = await self._webhook_desk.resolve(ref, UUID(request.subscription_id))
+        return pb.ResolveWebhookResponse(event=webhook_event(event))
 
     async def SendSubscriptionMail(
         self,
@@ -150,6 +187,20 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         is_true = subscription.is_worth_saying(letter.mail, letter.time, self._now())
         sent = is_true and await self._mailer.send(subscription, letter)
         return pb.SendSubscriptionMailResponse(sent=sent)
+
+    async def ReviewSubscription(
+        self,
+        request: pb.ReviewSubscriptionRequest,
+        context: ServicerContext[pb.ReviewSubscriptionRequest, pb.ReviewSubscriptionResponse],
+    ) -> pb.ReviewSubscriptionResponse:
+        await self._store.run(lambda register: self._desk.review(register, UUID(request.subscription_id)))
+        return pb.ReviewSubscriptionResponse()
+
+    async def OnUserLeft(
+        self, request: pb.OnUserLeftRequest, context: ServicerContext[pb.OnUserLeftRequest, pb.OnUserLeftResponse]
+    ) -> pb.OnUserLeftResponse:
+        await self._store.run(lambda register: self._desk.part_with(register, UUID(request.event.user_id)))
+        return pb.OnUserLeftResponse()
 
     async def _require_active(self, user_id: str) -> None:
         response = await self._users.GetUser(GetUserRequest(user_id=user_id))

@@ -1,4 +1,4 @@
-"""Store: plans, subscriptions and granted months in PostgreSQL, changed only by whole transactions."""
+"""Store: plans, subscriptions and granted periods in PostgreSQL, changed only by whole transactions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
-from contracts.errors import AlreadySubscribed, PlanNotFound, SubscriptionNotFound
-from services.subscription.domain import PaymentFailed, Period, Plan, Subscription
+from contracts.errors import AlreadySubscribed, PlanNotFound, SubscriptionNotFound, TrialUsed
+from services.subscription.domain import Subscription
+from services.subscription.grants import Grants
+from services.subscription.plans import Plan
+from services.subscription.processor_links import ProcessorLinks
+from services.subscription.reports import PaymentFailed, Period
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,19 +42,29 @@ _FIND_OF_USER = """
 _QUEUE_FOR_USER = "select pg_advisory_xact_lock(hashtextextended($1::text, 60))"
 _ADD = """
     insert into subscriptions
-        (subscription_id, user_id, plan_id, first_period, is_trial, paid_period, create_time)
-    values ($1, $2, $3, $4, $5, $6, $7)
+        (subscription_id, user_id, plan_id, first_period, is_trial, paid_period, create_time, watch_time, told_time)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
+_NOTE_TRIAL = "insert into trials (user_id, subscription_id, create_time) values ($1, $2, $3)"
+# Older versions that still run beside this one do not note their trials.
+_HAD_TRIAL = """
+    select exists (select from trials where user_id = $1)
+        or exists (select from subscriptions where user_id = $1 and is_trial)
+"""
+_NOTE_LEFT = "insert into left_users (user_id, create_time) values ($1, $2) on conflict do nothing"
+_HAS_LEFT = "select exists (select from left_users where user_id = $1)"
+_LOCK_OPEN = """
+    select * from subscriptions join plans using (plan_id)
+    where user_id = $1 and (end_time is null or end_time > $2) for update of subscriptions
+"""
+_UNWATCHED = "select subscription_id from subscriptions where told_time is null and end_time is null limit $1"
 _CHANGE = """
     update subscriptions set
-        paid_period = $2, failed_period_start = $3, fail_time = $4, retry_time = $5, cancel_time = $6, end_time = $7
+        paid_period = $2, failed_period_start = $3, fail_time = $4, retry_time = $5, cancel_time = $6, end_time = $7,
+        processor_end_time = $8, told_time = $9
     where subscription_id = $1
 """
-_FIND_GRANT = "select credits from granted_months where subscription_id = $1 and month = $2"
-_GRANT = """
-    insert into granted_months (subscription_id, month, credits, create_time) values ($1, $2, $3, $4)
-    on conflict do nothing returning true
-"""
+_EXISTS = "select exists (select from subscriptions where subscription_id = $1)"
 
 
 class SubscriptionStore:
@@ -77,6 +91,11 @@ class SubscriptionStore:
         async with self._database.connection() as connection:
             return _subscription(await connection.fetchrow(_FIND, subscription_id))
 
+    async def unwatched(self, limit: int) -> list[UUID]:
+        """Return ids of subscriptions that an older version stored and whose deadlines nobody watches yet."""
+        async with self._database.connection() as connection:
+            return [row["subscription_id"] for row in await connection.fetch(_UNWATCHED, limit)]
+
     async def find_of_user(self, user_id: UUID) -> Subscription:
         """Return a user's subscription that has no end, or the latest one; raise SubscriptionNotFound."""
         async with self._database.connection() as connection:
@@ -88,6 +107,8 @@ class Register:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.grants = Grants(connection)
+        self.links = ProcessorLinks(connection)
 
     async def plan(self, plan_id: UUID) -> Plan:
         """Return a plan; raise PlanNotFound."""
@@ -100,14 +121,43 @@ class Register:
         """Return a subscription, and keep everyone else from changing it until the end; raise SubscriptionNotFound."""
         return _subscription(await self.connection.fetchrow(_LOCK, subscription_id))
 
+    async def queue_for(self, user_id: UUID) -> None:
+        """Wait until no other transaction subscribes or parts with this user, and let others wait until the end."""
+        await self.connection.execute(_QUEUE_FOR_USER, str(user_id))
+
+    async def lock_open(self, user_id: UUID, now: datetime) -> list[Subscription]:
+        """Return the subscriptions of a user that have no end before now, locked."""
+        return [_subscription(row) for row in await self.connection.fetch(_LOCK_OPEN, user_id, now)]
+
+    async def had_trial(self, user_id: UUID) -> bool:
+        """Tell whether a user has or had a trial."""
+        found: bool = await self.connection.fetchval(_HAD_TRIAL, user_id)
+        return found
+
+    async def note_left(self, user_id: UUID, now: datetime) -> None:
+        """Note that a user has left for good."""
+        await self.connection.execute(_NOTE_LEFT, user_id, now)
+
+    async def has_left(self, user_id: UUID) -> bool:
+        """Tell whether a user has left for good."""
+        found: bool = await self.connection.fetchval(_HAS_LEFT, user_id)
+        return found
+
     async def add(self, new: Subscription) -> None:
-        """Add a subscription; raise AlreadySubscribed when its user has one that has not ended by then."""
-        await self.connection.execute(_QUEUE_FOR_USER, str(new.user_id))
-        terms = (_range(new.first_period), new.is_trial, _range(new.paid_period), new.create_time)
+        """Add a subscription for a user that the caller queues for.
+
+        Raises AlreadySubscribed if the user has one that has not ended by then, and TrialUsed for a second trial.
+        """
+        ids, periods = (new.subscription_id, new.user_id, new.plan.plan_id), (_range(new.first_period), new.is_trial)
+        times = (_range(new.paid_period), new.create_time, new.watch_time, new.told_time)
         try:
-            await self.connection.execute(_ADD, new.subscription_id, new.user_id, new.plan.plan_id, *terms)
+            await self.connection.execute(_ADD, *ids, *periods, *times)
+            if new.is_trial:
+                await self.connection.execute(_NOTE_TRIAL, new.user_id, new.subscription_id, new.create_time)
         except asyncpg.ExclusionViolationError:
             raise AlreadySubscribed from None
+        except asyncpg.UniqueViolationError:
+            raise TrialUsed from None
 
     async def save(self, changed: Subscription) -> None:
         """Keep what is known of a locked subscription."""
@@ -121,17 +171,14 @@ class Register:
             failure.retry_time if failure else None,
             changed.cancel_time,
             changed.end_time,
+            changed.processor_end_time,
+            changed.told_time,
         )
 
-    async def granted(self, subscription_id: UUID, month: str) -> int | None:
-        """Return the credits that a month ("2026-11") was granted; None where it was not."""
-        found: int | None = await self.connection.fetchval(_FIND_GRANT, subscription_id, month)
+    async def exists(self, subscription_id: UUID) -> bool:
+        """Tell whether there is a subscription with this id."""
+        found: bool = await self.connection.fetchval(_EXISTS, subscription_id)
         return found
-
-    async def grant(self, subscription: Subscription, month: str, now: datetime) -> bool:
-        """Note that a month's credits are granted; False where they were before."""
-        credits_granted = subscription.plan.credits_per_month
-        return bool(await self.connection.fetchval(_GRANT, subscription.subscription_id, month, credits_granted, now))
 
 
 def _range(period: Period | None) -> asyncpg.Range[datetime] | None:
@@ -160,8 +207,11 @@ def _subscription(row: asyncpg.Record | None) -> Subscription:
         first_period=Period(row["first_period"].lower, row["first_period"].upper),
         is_trial=row["is_trial"],
         create_time=row["create_time"],
+        watch_time=row["watch_time"],
+        told_time=row["told_time"],
         paid_period=Period(paid.lower, paid.upper) if paid else None,
         failure=PaymentFailed(row["failed_period_start"], failed, row["retry_time"]) if failed else None,
         cancel_time=row["cancel_time"],
         end_time=row["end_time"],
+        processor_end_time=row["processor_end_time"],
     )

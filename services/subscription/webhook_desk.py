@@ -1,34 +1,40 @@
-"""The webhook desk: every webhook is stored before it is acted upon, and acted upon once.
+"""The webhook desk: stores every webhook before it acts, and lets each act once.
 
-Whoever delivers is answered when both are committed. What is stored and cannot be acted upon, because its subscription
-is not there yet or its payload is not understood, acts at a later delivery, or within the hour once it can.
+The sender is answered when both are committed. A stored webhook that cannot act, because its subscription is unknown or
+its payload is not understood, is held: it acts at a later delivery, within the hour once it can, or when an operator
+resolves it. Operators see it in `solo60 doctor`, in the metric `webhooks_held` and in ListHeldWebhooks.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
-from contracts.errors import ServiceError
+from contracts.errors import InvalidRequest, ServiceError, SubscriptionNotFound
 from interceptors.context import detached_work
-from services.subscription.domain import Ended, PaymentFailed, Renewed, TrialEnding
-from services.subscription.webhook_inbox import Event, Scheme, WebhookRef
+from services.subscription.reports import Ended, PaymentFailed, Renewed, TrialEnding
+from services.subscription.webhook_inbox import Event, HoldReason, Scheme, WebhookRef
 from services.subscription.webhook_payload import id_of_processor, read_processor, read_standard
 from services.subscription.webhook_signature import verify_processor, verify_standard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from uuid import UUID
 
     from services.subscription.desk import Desk
+    from services.subscription.metrics import WebhookMetrics
     from services.subscription.store import Register, SubscriptionStore
-    from services.subscription.webhook_inbox import WebhookInbox
+    from services.subscription.webhook_inbox import HeldWebhook, WebhookInbox
+    from services.subscription.webhook_payload import Notice
     from services.subscription.webhook_signature import WebhookKeys
 
-# What came later may be acted upon by its own call still.
+# The call of a younger webhook may still be at work on it.
 LEFT_OVER_AFTER = timedelta(minutes=1)
 
 _READERS = {Scheme.STANDARD: read_standard, Scheme.PROCESSOR: read_processor}
@@ -51,16 +57,18 @@ class WebhookDesk:
         inbox: WebhookInbox,
         desk: Desk,
         keys: WebhookKeys,
+        metrics: WebhookMetrics,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._inbox = inbox
         self._desk = desk
         self._keys = keys
+        self._metrics = metrics
         self._now = now
 
     async def take_in_standard(self, webhook_id: str, timestamp: str, payload: bytes, signature: str) -> Event:
-        """Store and act upon a webhook of Standard Webhooks, and return what it reports.
+        """Store a webhook of Standard Webhooks, let it act, and return its event.
 
         Raises WebhookSignatureInvalid, and once it is stored, InvalidRequest or SubscriptionNotFound.
         """
@@ -68,34 +76,136 @@ class WebhookDesk:
         return await self._take_in(WebhookRef(Scheme.STANDARD, webhook_id), payload)
 
     async def take_in_processor(self, payload: bytes, signature: str) -> Event:
-        """Store and act upon a webhook that the card processor signed in its own way; else like the other."""
+        """Store a webhook that the card processor signed in its own way, and let it act; else like the other."""
         verify_processor(self._keys.processor, payload, signature, self._now())
         return await self._take_in(WebhookRef(Scheme.PROCESSOR, id_of_processor(payload)), payload)
+
+    async def resolve(self, ref: WebhookRef, subscription_id: UUID) -> Event:
+        """Let a held webhook act upon a subscription of ours, and with it all that wait for the same one.
+
+        From then on, the card processor's subscription is known to be this one. A webhook that has acted stays as it
+        is. Raises WebhookNotFound, SubscriptionNotFound, or InvalidRequest if the payload cannot be read.
+        """
+        await self._inbox.ensure_known(ref)
+        event = await self._act(ref, override=subscription_id)
+        await self.show_held()
+        return event
+
+    async def dismiss(self, ref: WebhookRef) -> Event:
+        """Settle a held webhook without effect, and return its event; raise WebhookNotFound.
+
+        From then on, all webhooks about the same subscription at the card processor are ignored.
+        """
+
+        async def settle(register: Register) -> Event:
+            kept = await self._inbox.lock(register.connection, ref)
+            if kept.event is not None:
+                return kept.event
+            await self._inbox.settle(register.connection, ref, Event.IGNORED, dismissed=True)
+            if kept.processor_id:
+                await register.links.note_foreign(kept.processor_id, self._now())
+                foreign.add(kept.processor_id)
+            return Event.IGNORED
+
+        foreign: set[str] = set()
+        await self._inbox.ensure_known(ref)
+        event = await self._store.run(settle)
+        for processor_id in foreign:
+            await self._act_upon(await self._inbox.held_of(processor_id))
+        await self.show_held()
+        return event
+
+    async def list_held(self, limit: int, *, after: WebhookRef | None) -> list[HeldWebhook]:
+        """Return the first held webhooks, or those that follow a known one."""
+        return await self._inbox.list_held(limit, after=after)
+
+    async def tidy(self) -> None:
+        """Let the webhooks act that were left over and now can, and forget the old ones."""
+        await self._act_upon(await self._inbox.left_over(self._now() - LEFT_OVER_AFTER))
+        await self._inbox.prune(self._now())
+        await self.show_held()
+
+    async def show_held(self) -> None:
+        """Show in metrics how many webhooks are held."""
+        self._metrics.show_held(await self._inbox.count_held())
 
     async def _take_in(self, ref: WebhookRef, payload: bytes) -> Event:
         await self._inbox.keep(ref, payload, self._now())
         return await self._act(ref)
 
-    async def _act(self, ref: WebhookRef) -> Event:
-        return await self._store.run(partial(self._act_once, ref=ref))
+    async def _act_upon(self, refs: list[WebhookRef]) -> None:
+        for ref in refs:
+            # The reason is logged where the webhook is held.
+            with suppress(ServiceError), detached_work():
+                await self._act(ref)
 
-    async def _act_once(self, register: Register, ref: WebhookRef) -> Event:
+    async def _act(self, ref: WebhookRef, *, override: UUID | None = None) -> Event:
+        """Let a webhook act, or hold it and raise; then let those act that waited for the same subscription."""
+        trail = _Trail()
+        act = partial(self._act_once, ref=ref, override=override, trail=trail)
+        try:
+            event = await self._store.run(act)
+        except InvalidRequest:
+            await self._hold(ref, HoldReason.UNREADABLE, trail)
+            raise
+        except SubscriptionNotFound:
+            if override is None:
+                await self._hold(ref, HoldReason.UNKNOWN_SUBSCRIPTION, trail)
+            raise
+        if event is Event.UNATTRIBUTED:
+            await self._hold(ref, HoldReason.UNATTRIBUTED, trail)
+        if trail.is_link_new:
+            await self._act_upon(await self._inbox.held_of(trail.processor_id))
+        return event
+
+    async def _act_once(self, register: Register, *, ref: WebhookRef, override: UUID | None, trail: _Trail) -> Event:
         kept = await self._inbox.lock(register.connection, ref)
         if kept.event is not None:
             return kept.event
         notice = _READERS[ref.scheme](kept.payload or b"")
+        event = Event.IGNORED
         if notice is not None:
-            await self._desk.report(register, notice)
-        event = _EVENTS[type(notice.report)] if notice else Event.IGNORED
-        await self._inbox.settle(register.connection, ref, event)
+            trail.processor_id = notice.processor_id
+            event = await self._act_upon_notice(register, notice, override, trail)
+        if event is not Event.UNATTRIBUTED:
+            await self._inbox.settle(register.connection, ref, event)
         return event
 
-    async def tidy(self) -> None:
-        """Act upon what was left over, as far as that can be done now, and forget what is old."""
-        for ref in await self._inbox.left_over(self._now() - LEFT_OVER_AFTER):
-            try:
-                with detached_work():
-                    await self._act(ref)
-            except ServiceError as error:
-                _log.warning("a webhook is left over", scheme=ref.scheme, reason=error.reason_name())
-        await self._inbox.prune(self._now())
+    async def _act_upon_notice(self, register: Register, notice: Notice, override: UUID | None, trail: _Trail) -> Event:
+        subscription_id = override or await self._subscription_of(register, notice)
+        if subscription_id is None:
+            is_news = notice.report is not None and not await register.links.is_foreign(notice.processor_id)
+            return Event.UNATTRIBUTED if is_news else Event.IGNORED
+        await register.lock(subscription_id)
+        if notice.processor_id:
+            trail.is_link_new = await register.links.link(notice.processor_id, subscription_id, self._now())
+        if notice.report is None:
+            return Event.IGNORED
+        await self._desk.report(register, subscription_id, notice.report)
+        return _EVENTS[type(notice.report)]
+
+    @staticmethod
+    async def _subscription_of(register: Register, notice: Notice) -> UUID | None:
+        """Return our id of the subscription in a notice, None if nothing tells it; raise SubscriptionNotFound."""
+        named = notice.subscription_id
+        if named is not None and await register.exists(named):
+            return named
+        linked = await register.links.linked(notice.processor_id)
+        is_news = linked is None and named is not None and notice.report is not None
+        if is_news and not await register.links.is_foreign(notice.processor_id):
+            raise SubscriptionNotFound
+        return linked
+
+    async def _hold(self, ref: WebhookRef, reason: HoldReason, trail: _Trail) -> None:
+        await self._inbox.hold(ref, reason, trail.processor_id)
+        facts = {"scheme": ref.scheme, "webhook_id": ref.webhook_id, "processor_id": trail.processor_id}
+        _log.warning("webhook held", reason=reason, **facts)
+        await self.show_held()
+
+
+@dataclass(slots=True)
+class _Trail:
+    """The facts about one webhook that outlive its transaction, also where that is rolled back."""
+
+    processor_id: str = ""
+    is_link_new: bool = False

@@ -1,4 +1,4 @@
-"""The webhook inbox in PostgreSQL: what came is kept before it is acted upon, and known by its id for 30 days."""
+"""The webhook inbox in PostgreSQL: stores each webhook before it acts, and knows its id for 31 days afterwards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from contracts.errors import Unavailable
+from contracts.errors import Unavailable, WebhookNotFound
 from mesh.upkeep import delete_in_batches
 
 if TYPE_CHECKING:
@@ -15,46 +15,82 @@ if TYPE_CHECKING:
 
     from mesh.database import Connection, Database
 
-# Senders repeat for three days or so, and let people repeat by hand for a month (T-i8).
+# Senders repeat for three days or so, and let people repeat by hand for a month.
 KEPT_FOR = timedelta(days=31)
 
+# An ignored webhook had no effect. This version may read what an older one ignored, so a new delivery acts.
 _KEEP = """
-    insert into webhooks (scheme, webhook_id, payload, receive_time) values ($1, $2, $3, $4) on conflict do nothing
+    insert into webhooks (scheme, webhook_id, payload, receive_time) values ($1, $2, $3, $4)
+    on conflict (scheme, webhook_id) do update set event = null, payload = excluded.payload
+    where webhooks.event = 'ignored' and webhooks.hold_reason is distinct from 'dismissed'
 """
-_LOCK = "select payload, event from webhooks where scheme = $1 and webhook_id = $2 for update"
-# Its payload is personal: what was acted upon is known by its id alone.
-_SETTLE = "update webhooks set event = $3, payload = null where scheme = $1 and webhook_id = $2"
+_LOCK = "select payload, event, processor_id from webhooks where scheme = $1 and webhook_id = $2 for update"
+_EXISTS = "select exists (select from webhooks where scheme = $1 and webhook_id = $2)"
+# A payload is personal data, so a settled webhook is known by its id alone.
+_SETTLE = """
+    update webhooks set event = $3, payload = null, hold_reason = $4, processor_id = null
+    where scheme = $1 and webhook_id = $2
+"""
+_HOLD = """
+    update webhooks set hold_reason = $3, processor_id = $4 where scheme = $1 and webhook_id = $2 and event is null
+"""
 _LEFT_OVER = """
     select scheme, webhook_id from webhooks where event is null and receive_time < $1 order by receive_time
 """
+_HELD_OF = """
+    select scheme, webhook_id from webhooks
+    where event is null and processor_id = $1 order by receive_time
+"""
+_LIST_HELD = """
+    select scheme, webhook_id, hold_reason, processor_id, receive_time from webhooks
+    where event is null and hold_reason is not null and (scheme, webhook_id) > ($2, $3)
+    order by scheme, webhook_id limit $1
+"""
+_COUNT_HELD = """
+    select hold_reason, count(*) from webhooks where event is null and hold_reason is not null group by hold_reason
+"""
 _PRUNE = """
     delete from webhooks where (scheme, webhook_id) in (
-        select scheme, webhook_id from webhooks where receive_time < $1 order by receive_time limit $2
-        for update skip locked
+        select scheme, webhook_id from webhooks where event is not null and receive_time < $1
+        order by receive_time limit $2 for update skip locked
     )
 """
 
 
 class Scheme(StrEnum):
-    """By which scheme a webhook is signed."""
+    """The scheme by which a webhook is signed."""
 
     STANDARD = "standard"
     PROCESSOR = "processor"
 
 
 class Event(StrEnum):
-    """What a webhook reports; the names are those of the contract's WebhookEvent."""
+    """The news in a webhook; the names are those of the contract's WebhookEvent."""
 
     PAYMENT_FAILED = "payment_failed"
     TRIAL_ENDING = "trial_ending"
     RENEWED = "renewed"
     IGNORED = "ignored"
     ENDED = "ended"
+    # Never stored: the webhook waits.
+    UNATTRIBUTED = "unattributed"
 
 
-@dataclass(frozen=True, slots=True)
+class HoldReason(StrEnum):
+    """The reason for which a stored webhook waits; the names are those of the contract's WebhookHoldReason."""
+
+    UNATTRIBUTED = "unattributed"
+    UNKNOWN_SUBSCRIPTION = "unknown_subscription"
+    UNREADABLE = "unreadable"
+
+
+# The hold reason of a settled webhook that an operator has dismissed.
+DISMISSED = "dismissed"
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class WebhookRef:
-    """What tells a webhook from all others: the same in every delivery."""
+    """The identity of a webhook, the same in every delivery."""
 
     scheme: Scheme
     webhook_id: str
@@ -62,10 +98,21 @@ class WebhookRef:
 
 @dataclass(frozen=True, slots=True)
 class KeptWebhook:
-    """A webhook as it lies in the inbox: `event` once it was acted upon, `payload` until then."""
+    """A stored webhook: `event` is set once it has acted, `payload` until then, `processor_id` while it is held."""
 
     payload: bytes | None
     event: Event | None
+    processor_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldWebhook:
+    """A webhook that waits for its subscription, or for somebody to look at it."""
+
+    ref: WebhookRef
+    reason: HoldReason
+    processor_id: str
+    receive_time: datetime
 
 
 class WebhookInbox:
@@ -75,27 +122,66 @@ class WebhookInbox:
         self._database = database
 
     async def keep(self, ref: WebhookRef, payload: bytes, now: datetime) -> None:
-        """Store a webhook for good, unless it came before: then the first one stays."""
+        """Store a webhook for good, unless it came before and had an effect or waits: then the first one stays."""
         async with self._database.transaction() as connection:
             await connection.execute(_KEEP, ref.scheme, ref.webhook_id, payload, now)
 
     async def lock(self, connection: Connection, ref: WebhookRef) -> KeptWebhook:
-        """Return a stored webhook, and keep everyone else from acting upon it until the caller's transaction ends."""
+        """Return a stored webhook, locked until the caller's transaction ends."""
         row = await connection.fetchrow(_LOCK, ref.scheme, ref.webhook_id)
         if row is None:  # pruned since it was stored, for its age: the next delivery is a first one
             raise Unavailable
-        return KeptWebhook(row["payload"], Event(row["event"]) if row["event"] else None)
+        return KeptWebhook(row["payload"], Event(row["event"]) if row["event"] else None, row["processor_id"] or "")
 
-    async def settle(self, connection: Connection, ref: WebhookRef, event: Event) -> None:
-        """Note that a locked webhook was acted upon."""
-        await connection.execute(_SETTLE, ref.scheme, ref.webhook_id, event)
+    async def ensure_known(self, ref: WebhookRef) -> None:
+        """Raise WebhookNotFound unless the webhook is stored."""
+        async with self._database.connection() as connection:
+            if not await connection.fetchval(_EXISTS, ref.scheme, ref.webhook_id):
+                raise WebhookNotFound
+
+    async def settle(self, connection: Connection, ref: WebhookRef, event: Event, *, dismissed: bool = False) -> None:
+        """Note that a locked webhook has acted, or that an operator has dismissed it."""
+        await connection.execute(_SETTLE, ref.scheme, ref.webhook_id, event, DISMISSED if dismissed else None)
+
+    async def hold(self, ref: WebhookRef, reason: HoldReason, processor_id: str = "") -> None:
+        """Note why a webhook waits, unless it has acted meanwhile."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_HOLD, ref.scheme, ref.webhook_id, reason, processor_id or None)
 
     async def left_over(self, received_before: datetime) -> list[WebhookRef]:
-        """Return webhooks that could not be acted upon, the oldest first."""
+        """Return the webhooks that could not act, the oldest first."""
+        return await self._refs(_LEFT_OVER, received_before)
+
+    async def held_of(self, processor_id: str) -> list[WebhookRef]:
+        """Return the webhooks that wait for a subscription at the card processor, the oldest first."""
+        return await self._refs(_HELD_OF, processor_id)
+
+    async def list_held(self, limit: int, *, after: WebhookRef | None) -> list[HeldWebhook]:
+        """Return the first webhooks that wait, or those that follow a known one."""
+        position = (after.scheme, after.webhook_id) if after else ("", "")
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_LEFT_OVER, received_before)
-        return [WebhookRef(Scheme(row["scheme"]), row["webhook_id"]) for row in rows]
+            rows = await connection.fetch(_LIST_HELD, limit, *position)
+        return [
+            HeldWebhook(
+                WebhookRef(Scheme(row["scheme"]), row["webhook_id"]),
+                HoldReason(row["hold_reason"]),
+                row["processor_id"] or "",
+                row["receive_time"],
+            )
+            for row in rows
+        ]
+
+    async def count_held(self) -> dict[HoldReason, int]:
+        """Return how many webhooks wait, by reason."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_COUNT_HELD)
+        return {HoldReason(reason): count for reason, count in rows}
 
     async def prune(self, now: datetime) -> int:
-        """Delete what came more than 31 days ago, acted upon or not, and return how much that was."""
+        """Delete the webhooks that acted and came more than 31 days ago, and return their number."""
         return await delete_in_batches(self._database, _PRUNE, now - KEPT_FOR)
+
+    async def _refs(self, query: str, argument: object) -> list[WebhookRef]:
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(query, argument)
+        return [WebhookRef(Scheme(row["scheme"]), row["webhook_id"]) for row in rows]

@@ -1,7 +1,7 @@
-"""Webhook payloads: what a signed one reports, of which subscription, in our own words or in the card processor's.
+"""Webhook payloads: the report in a signed payload and its subscription, in our own words or in the card processor's.
 
-What is not about a subscription of ours means nothing here. What is, and cannot be read, is refused: it is delivered
-again, and acts once it can be read.
+An event that is about no subscription means nothing here. One that is about a subscription and cannot be read is
+refused: it stays stored, and acts once it can be read.
 """
 
 from __future__ import annotations
@@ -14,30 +14,35 @@ from uuid import UUID
 import orjson
 
 from contracts.errors import InvalidRequest, Violation
-from services.subscription.domain import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
+from services.subscription import invoice
+from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Event = Mapping[str, Any]
-    Readers = Mapping[str, Callable[[Event], Report]]
+    Readers = Mapping[str, Callable[[Event], Report | None]]
 
-# What a subscription at the card processor carries in its metadata, so that its events say whose they are.
+# The key in the metadata of a subscription at the card processor that holds our id of it.
 SUBSCRIPTION_ID = "solo60_subscription_id"
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a webhook tells of a subscription."""
+    """A report on a subscription, named by our id, by the card processor's, or by both.
 
-    subscription_id: UUID
-    report: Report
+    Without a report, the event changes nothing here; it may still say that the two ids belong together.
+    """
+
+    subscription_id: UUID | None
+    report: Report | None
+    processor_id: str = ""
 
 
 def read_standard(payload: bytes) -> Notice | None:
-    """Return what a payload of Standard Webhooks reports ("type", "timestamp", "data"); None: nothing to us.
+    """Return the report in a payload of Standard Webhooks ("type", "timestamp", "data"); None if it has none for us.
 
-    Raises InvalidRequest where it cannot be read.
+    Raises InvalidRequest if it cannot be read.
     """
     try:
         event = orjson.loads(payload)
@@ -48,15 +53,21 @@ def read_standard(payload: bytes) -> Notice | None:
 
 
 def read_processor(payload: bytes) -> Notice | None:
-    """Return what an event of the card processor reports, in the form of Stripe's API of 2025; None: nothing to us.
+    """Return the report in an event of the card processor; None if the event is about no subscription.
 
-    Raises InvalidRequest where it cannot be read.
+    Every version of Stripe's API from 2018 on is read. Raises InvalidRequest if it cannot be read.
     """
     try:
         event = orjson.loads(payload)
         reader = _PROCESSOR.get(event["type"])
-        subscription_id = _metadata(event["data"]["object"]).get(SUBSCRIPTION_ID) if reader else None
-        return Notice(UUID(subscription_id), reader(event)) if reader and subscription_id else None
+        if reader is None:
+            return None
+        thing = event["data"]["object"]
+        found = invoice.subscription_of(thing) if thing.get("object") == "invoice" else invoice.reference_of(thing)
+        if found is None:
+            return None
+        subscription_id = found.metadata.get(SUBSCRIPTION_ID)
+        return Notice(UUID(subscription_id) if subscription_id else None, reader(event), found.processor_id)
     except _UNREADABLE:
         raise _unreadable() from None
 
@@ -81,13 +92,6 @@ def _unreadable() -> InvalidRequest:
     return InvalidRequest("The payload cannot be read.", violations=[violation])
 
 
-def _metadata(thing: Event) -> Event:
-    """Return the metadata of the subscription that a subscription or an invoice of the card processor is about."""
-    if thing.get("object") == "invoice":
-        thing = (thing.get("parent") or {}).get("subscription_details") or {}
-    return thing.get("metadata") or {}
-
-
 def _time(value: str) -> datetime:
     time = datetime.fromisoformat(value)
     if time.tzinfo is None:
@@ -95,19 +99,9 @@ def _time(value: str) -> datetime:
     return time.astimezone(UTC)
 
 
-def _unix_time(value: int) -> datetime:
-    return datetime.fromtimestamp(value, UTC)
-
-
 def _period(event: Event) -> Period:
     period = event["data"]["period"]
     return Period(_time(period["start_time"]), _time(period["end_time"]))
-
-
-def _invoiced_period(event: Event) -> Period:
-    """Return the latest period that a line of an invoice is about: others correct what was before."""
-    lines = event["data"]["object"]["lines"]["data"]
-    return max(Period(_unix_time(line["period"]["start"]), _unix_time(line["period"]["end"])) for line in lines)
 
 
 def _standard_failure(event: Event) -> PaymentFailed:
@@ -115,11 +109,21 @@ def _standard_failure(event: Event) -> PaymentFailed:
     return PaymentFailed(_period(event).start, _time(event["timestamp"]), _time(retry) if retry else None)
 
 
-def _processor_failure(event: Event) -> PaymentFailed:
-    retry = event["data"]["object"].get("next_payment_attempt")
-    return PaymentFailed(
-        _invoiced_period(event).start, _unix_time(event["created"]), _unix_time(retry) if retry else None
-    )
+def _processor_renewal(event: Event) -> Renewed | None:
+    period = invoice.paid_period(event["data"]["object"])
+    return Renewed(period) if period else None
+
+
+def _processor_failure(event: Event) -> PaymentFailed | None:
+    thing = event["data"]["object"]
+    period, retry = invoice.paid_period(thing), thing.get("next_payment_attempt")
+    if period is None:
+        return None
+    return PaymentFailed(period.start, invoice.unix_time(event["created"]), invoice.unix_time(retry) if retry else None)
+
+
+def _nothing(_event: Event) -> None:
+    """Report nothing: the event is read for the ids that it names."""
 
 
 _STANDARD: Readers = {
@@ -129,8 +133,12 @@ _STANDARD: Readers = {
     "subscription.ended": lambda event: Ended(_time(event["data"]["end_time"])),
 }
 _PROCESSOR: Readers = {
-    "invoice.paid": lambda event: Renewed(_invoiced_period(event)),
+    # Both come for one payment; an endpoint may be told either.
+    "invoice.paid": _processor_renewal,
+    "invoice.payment_succeeded": _processor_renewal,
     "invoice.payment_failed": _processor_failure,
     "customer.subscription.trial_will_end": lambda _event: TrialEnding(),
-    "customer.subscription.deleted": lambda event: Ended(_unix_time(event["data"]["object"]["ended_at"])),
+    "customer.subscription.deleted": lambda event: Ended(invoice.unix_time(event["data"]["object"]["ended_at"])),
+    "customer.subscription.created": _nothing,
+    "customer.subscription.updated": _nothing,
 }

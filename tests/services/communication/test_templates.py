@@ -30,6 +30,7 @@ VARIABLES = {
     "SPOT_AVAILABLE": SESSION,
     "SUBSCRIPTION_ACTIVATED": {"member_name", "plan_name", "price", "credits_per_month"},
     "SUBSCRIPTION_EXPIRED": {"member_name", "plan_name", "end_time"},
+    "SUBSCRIPTION_RESUMED": {"member_name", "plan_name", "price", "renewal_time"},
     "PAYMENT_SUCCESS": {"member_name", "plan_name", "credits"},
     "PAYMENT_FAILED": {"member_name", "plan_name", "retry_time"},
     "RENEWAL_REMINDER": {"member_name", "plan_name", "price", "renewal_time"},

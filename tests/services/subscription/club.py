@@ -119,7 +119,8 @@ class Club:
 
     async def reminders(self) -> list[tuple[int, datetime]]:
         """Return kind and day of each reminder that is to come."""
-        rows = await self.fetch("subscription", "select payload, deliver_time from outbox where cancel_key is not null")
+        left = "select payload, deliver_time from outbox where cancel_key ~ '^reminder/' and status = 'pending'"
+        rows = await self.fetch("subscription", left)
         stub = self.subscriptions.SendSubscriptionMail
         request_type = stub.method.request_type  # type: ignore[attr-defined]  # the mesh's channels know it
         return [(request_type.FromString(payload).mail, time) for payload, time in rows]

@@ -5,17 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from services.subscription.domain import (
-    Ended,
-    PaymentFailed,
-    Period,
-    Plan,
-    Renewed,
-    Report,
-    Subscription,
-    TrialEnding,
-    begun,
-)
+from services.subscription.domain import Subscription, begun
+from services.subscription.plans import Plan
+from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 
 NOW = datetime(2026, 11, 26, 18, tzinfo=UTC)
 PLAN = Plan(UUID(int=10), "Ten hours", "GBP", 8900, 100, 14)

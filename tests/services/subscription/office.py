@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+from prometheus_client import CollectorRegistry
+
 from services.subscription.desk import Desk
 from services.subscription.follow_ups import FollowUps
+from services.subscription.metrics import WebhookMetrics
 from services.subscription.store import SubscriptionStore
 from services.subscription.webhook_desk import WebhookDesk
 from services.subscription.webhook_inbox import WebhookInbox
@@ -35,7 +38,9 @@ class Office:
         follow_ups = FollowUps(stub_of_nobody(PaymentServiceStub), stub_of_nobody(SubscriptionServiceStub))
         self.desk = Desk(follow_ups, lambda: self.now)
         inbox, keys = WebhookInbox(database), WebhookKeys(standard=(STANDARD_KEY,))
-        self.webhook_desk = WebhookDesk(self.store, inbox, self.desk, keys, lambda: self.now)
+        self.metrics = CollectorRegistry()
+        metrics = WebhookMetrics(self.metrics)
+        self.webhook_desk = WebhookDesk(self.store, inbox, self.desk, keys, metrics, lambda: self.now)
 
     async def subscribed(self) -> Subscription:
         """Subscribe somebody."""

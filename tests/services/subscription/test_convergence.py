@@ -7,16 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.subscription.domain import (
-    Ended,
-    PaymentFailed,
-    Period,
-    Renewed,
-    Report,
-    Status,
-    Subscription,
-    TrialEnding,
-)
+from services.subscription.domain import Status, Subscription
+from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 from tests.services.subscription.examples import DAY, LIFE, NOW, TRIAL, YOUTH, month, told
 
 if TYPE_CHECKING:

@@ -6,17 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from contracts.errors import CardDeclined, SubscriptionNotActive
-from services.subscription.domain import (
-    Ended,
-    Mail,
-    Period,
-    Reminder,
-    Renewed,
-    Status,
-    Subscription,
-    a_month_after,
-    accept_card,
-)
+from services.subscription.domain import Mail, Reminder, Status, Subscription
+from services.subscription.plans import a_month_after, accept_card
+from services.subscription.reports import Ended, Period, Renewed
 from tests.services.subscription.examples import (
     DAY,
     NOW,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -25,7 +25,6 @@ from services.subscription.store import Register
 from solo60.subscription.v1.subscription_pb2 import (
     SUBSCRIPTION_MAIL_RENEWAL_REMINDER,
     SUBSCRIPTION_MAIL_TRIAL_ENDING,
-    AllocateMonthlyCreditsRequest,
     CreateSubscriptionRequest,
     GetSubscriptionRequest,
     GetUserSubscriptionRequest,
@@ -221,41 +220,6 @@ async def test_a_subscription_is_ended_now_and_its_user_begins_anew(club: Club) 
     with pytest.raises(SubscriptionNotActive):
         await club.cancelled(new)
     assert await club.status(await club.subscribed(user_id=new.user_id)) == "ACTIVE"
-
-
-def allocation(of: Subscription, months: int = 0) -> AllocateMonthlyCreditsRequest:
-    """Ask for the credits of the month in which a subscription began, or one so many months later."""
-    begun = of.create_time.ToDatetime(UTC).replace(day=15) + months * timedelta(days=30)
-    return AllocateMonthlyCreditsRequest(subscription_id=of.subscription_id, month=f"{begun:%Y-%m}")
-
-
-async def test_a_month_is_granted_once(club: Club) -> None:
-    """J4: by whatever grants it first; the answer is the same ever after, also of one that has ended."""
-    new = await club.subscribed()
-    await club.fetch("subscription", "update subscriptions set create_time = create_time - interval '70 days'")
-    earlier = allocation(new, months=-1)
-
-    answers = await asyncio.gather(*[club.subscriptions.AllocateMonthlyCredits(earlier) for _ in range(10)])
-    again = await club.subscriptions.AllocateMonthlyCredits(allocation(new))
-
-    assert [answer.credits for answer in (*answers, again)] == [40] * 11
-    assert await club.balance(new.user_id) == 80
-    assert set(await club.mails()) == {"Welcome to Four hours", "40 credits for you"}
-    await club.cancelled(new)
-    assert (await club.subscriptions.AllocateMonthlyCredits(earlier)).credits == 40
-    with pytest.raises(SubscriptionNotActive):
-        await club.subscriptions.AllocateMonthlyCredits(allocation(new, months=-2))
-
-
-async def test_a_month_that_no_payment_began_is_not_granted(club: Club) -> None:
-    """J4: the credits come with the payment."""
-    new = await club.subscribed()
-
-    for months in (-1, 1, 40):
-        with pytest.raises(InvalidRequest):
-            await club.subscriptions.AllocateMonthlyCredits(allocation(new, months))
-
-    assert await club.balance(new.user_id) == 40
 
 
 async def test_a_mail_speaks_in_the_members_time_zone(club: Club) -> None:

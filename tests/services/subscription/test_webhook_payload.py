@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from contracts.errors import InvalidRequest
-from services.subscription.domain import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
+from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 from services.subscription.webhook_payload import Notice, id_of_processor, read_processor, read_standard
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ LINES = [
     {"period": {"start": START.timestamp() - 86_400, "end": START.timestamp()}},
     {"period": {"start": int(START.timestamp()), "end": int(END.timestamp())}},
 ]
+ONE_OFF = {"object": "invoice", "billing_reason": "manual", "lines": {"data": []}}
 INVOICE = {"object": "invoice", "parent": DETAILS, "lines": {"data": LINES}}
 
 
@@ -87,7 +88,8 @@ def test_the_card_processors_words_are_understood(payload: bytes, report: Report
         (read_standard, orjson.dumps({"type": "invoice.paid"})),
         (read_processor, processor("customer.created", object="customer")),
         (read_processor, processor("invoice.paid", **{**INVOICE, "parent": None})),
-        (read_processor, processor("customer.subscription.deleted", metadata={})),
+        (read_processor, processor("invoice.paid", **{**ONE_OFF, "subscription": None})),
+        (read_processor, processor("invoice.paid", **{**ONE_OFF, "subscription_details": {"metadata": None}})),
     ],
 )
 def test_what_is_not_about_a_subscription_of_ours_means_nothing(

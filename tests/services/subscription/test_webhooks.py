@@ -124,7 +124,7 @@ async def test_a_reminder_that_has_become_pointless_is_not_sent(club: Club) -> N
 async def test_a_reminder_is_sent_on_its_day(club: Club) -> None:
     """J4: no scheduler does that: it lies in the outbox until it is due."""
     await club.subscribed()
-    moved = "update outbox set due_time = now(), deliver_time = now() where cancel_key is not null"
+    moved = "update outbox set due_time = now(), deliver_time = now() where cancel_key ~ '^reminder/'"
     await club.fetch("subscription", moved)
 
     assert any(subject.startswith("Four hours renews on ") for subject in await club.mails())
@@ -213,7 +213,10 @@ async def state_of(club: Club, of: Subscription) -> list[Any]:
     await club.settled()
     kept = "select paid_period::text, failed_period_start, fail_time, retry_time, end_time from subscriptions"
     state = await club.fetch("subscription", f"{kept} where subscription_id = $1::uuid", of.subscription_id)
-    granted = "select month, credits from granted_months where subscription_id = $1::uuid order by month"
+    granted = """
+        select period_start, credits from granted_periods join subscriptions using (subscription_id)
+        where subscription_id = $1::uuid and period_start <> lower(first_period) order by period_start
+    """
     key = f"reminder/{of.subscription_id}"
     reminders = "select deliver_time from outbox where cancel_key = $1"
     return [

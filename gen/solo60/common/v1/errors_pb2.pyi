@@ -132,6 +132,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The subscription has ended or is cancelled already."""
     ERROR_REASON_WEBHOOK_SIGNATURE_INVALID: _ErrorReason.ValueType  # 504
     """The webhook's signature does not match, or its timestamp is too far from now."""
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 505
+    """No webhook with this scheme and id is stored."""
+    ERROR_REASON_TRIAL_USED: _ErrorReason.ValueType  # 506
+    """The user has had a trial before: each user has one."""
+    ERROR_REASON_SUBSCRIPTION_NOT_CANCELLED: _ErrorReason.ValueType  # 507
+    """No cancellation of the subscription is planned that could be taken back."""
     ERROR_REASON_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 600
     """Communication.
 
@@ -275,6 +281,12 @@ ERROR_REASON_SUBSCRIPTION_NOT_ACTIVE: ErrorReason.ValueType  # 503
 """The subscription has ended or is cancelled already."""
 ERROR_REASON_WEBHOOK_SIGNATURE_INVALID: ErrorReason.ValueType  # 504
 """The webhook's signature does not match, or its timestamp is too far from now."""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 505
+"""No webhook with this scheme and id is stored."""
+ERROR_REASON_TRIAL_USED: ErrorReason.ValueType  # 506
+"""The user has had a trial before: each user has one."""
+ERROR_REASON_SUBSCRIPTION_NOT_CANCELLED: ErrorReason.ValueType  # 507
+"""No cancellation of the subscription is planned that could be taken back."""
 ERROR_REASON_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 600
 """Communication.
 

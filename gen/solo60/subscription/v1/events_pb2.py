@@ -28,7 +28,7 @@ from solo60.common.v1 import period_pb2 as solo60_dot_common_dot_v1_dot_period__
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#solo60/subscription/v1/events.proto\x12\x16solo60.subscription.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xa7\x01\n\x15SubscriptionActivated\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12!\n\x07plan_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId:\x15\xf2\xa9\x1d\x11\n\x0fsubscription_id\"\xbc\x01\n\x13SubscriptionRenewed\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x38\n\x06period\x18\x03 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period:\x15\xf2\xa9\x1d\x11\n\x0fsubscription_id\"\x88\x01\n\x19SubscriptionPaymentFailed\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId:\x15\xf2\xa9\x1d\x11\n\x0fsubscription_id\"\xbf\x01\n\x11SubscriptionEnded\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12=\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x07\x65ndTime:\x15\xf2\xa9\x1d\x11\n\x0fsubscription_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#solo60/subscription/v1/events.proto\x12\x16solo60.subscription.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xa7\x01\n\x15SubscriptionActivated\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12!\n\x07plan_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId:\x15\xf2\xa9\x1d\x11\n\x0fsubscription_id\"\xbc\x01\n\x13SubscriptionRenewed\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x38\n\x06period\x18\x03 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period:\x15\xf2\xa9\x1d\x11\n\x0fsubscription_id\"\x88\x01\n\x19SubscriptionPaymentFailed\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId:\x15\xf2\xa9\x1d\x11\n\x0fsubscription_id\"\x82\x01\n\x13SubscriptionResumed\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId:\x15\xf2\xa9\x1d\x11\n\x0fsubscription_id\"\xbf\x01\n\x11SubscriptionEnded\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12=\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x07\x65ndTime:\x15\xf2\xa9\x1d\x11\n\x0fsubscription_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,6 +57,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIPTIONPAYMENTFAILED'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_SUBSCRIPTIONPAYMENTFAILED']._loaded_options = None
   _globals['_SUBSCRIPTIONPAYMENTFAILED']._serialized_options = b'\362\251\035\021\n\017subscription_id'
+  _globals['_SUBSCRIPTIONRESUMED'].fields_by_name['subscription_id']._loaded_options = None
+  _globals['_SUBSCRIPTIONRESUMED'].fields_by_name['subscription_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_SUBSCRIPTIONRESUMED'].fields_by_name['user_id']._loaded_options = None
+  _globals['_SUBSCRIPTIONRESUMED'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_SUBSCRIPTIONRESUMED']._loaded_options = None
+  _globals['_SUBSCRIPTIONRESUMED']._serialized_options = b'\362\251\035\021\n\017subscription_id'
   _globals['_SUBSCRIPTIONENDED'].fields_by_name['subscription_id']._loaded_options = None
   _globals['_SUBSCRIPTIONENDED'].fields_by_name['subscription_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_SUBSCRIPTIONENDED'].fields_by_name['user_id']._loaded_options = None
@@ -71,6 +77,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIPTIONRENEWED']._serialized_end=544
   _globals['_SUBSCRIPTIONPAYMENTFAILED']._serialized_start=547
   _globals['_SUBSCRIPTIONPAYMENTFAILED']._serialized_end=683
-  _globals['_SUBSCRIPTIONENDED']._serialized_start=686
-  _globals['_SUBSCRIPTIONENDED']._serialized_end=877
+  _globals['_SUBSCRIPTIONRESUMED']._serialized_start=686
+  _globals['_SUBSCRIPTIONRESUMED']._serialized_end=816
+  _globals['_SUBSCRIPTIONENDED']._serialized_start=819
+  _globals['_SUBSCRIPTIONENDED']._serialized_end=1010
 # @@protoc_insertion_point(module_scope)

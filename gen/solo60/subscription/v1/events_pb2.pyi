@@ -50,7 +50,7 @@ Global___SubscriptionActivated: _TypeAlias = SubscriptionActivated  # noqa: Y015
 
 @_typing.final
 class SubscriptionRenewed(_message.Message):
-    """A later period of a subscription is paid than was before."""
+    """A later period of a subscription is paid than was before. One that ended because no payment was reported in time goes on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -82,7 +82,7 @@ Global___SubscriptionRenewed: _TypeAlias = SubscriptionRenewed  # noqa: Y015
 
 @_typing.final
 class SubscriptionPaymentFailed(_message.Message):
-    """The card could not be charged for a period that is still to be paid."""
+    """The card could not be charged for a period that is still to be paid, or nobody has reported a payment in time."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -105,6 +105,32 @@ class SubscriptionPaymentFailed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubscriptionPaymentFailed: _TypeAlias = SubscriptionPaymentFailed  # noqa: Y015
+
+@_typing.final
+class SubscriptionResumed(_message.Message):
+    """A planned cancellation is taken back: the subscription has no end again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """What goes on."""
+    user_id: _builtins.str
+    """Who is subscribed."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubscriptionResumed: _TypeAlias = SubscriptionResumed  # noqa: Y015
 
 @_typing.final
 class SubscriptionEnded(_message.Message):

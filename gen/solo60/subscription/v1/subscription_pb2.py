@@ -27,9 +27,10 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from solo60.common.v1 import money_pb2 as solo60_dot_common_dot_v1_dot_money__pb2
 from solo60.common.v1 import period_pb2 as solo60_dot_common_dot_v1_dot_period__pb2
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
+from solo60.user.v1 import events_pb2 as solo60_dot_user_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)solo60/subscription/v1/subscription.proto\x12\x16solo60.subscription.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1csolo60/common/v1/money.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xde\x01\n\x04Plan\x12!\n\x07plan_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId\x12\x1d\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\x04name\x12\x35\n\x05price\x18\x03 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x05price\x12\x33\n\x11\x63redits_per_month\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0f\x63reditsPerMonth\x12(\n\ntrial_days\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18Z(\x00R\ttrialDays\"\xcc\x04\n\x0cSubscription\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12!\n\x07plan_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId\x12N\n\x06status\x18\x04 \x01(\x0e\x32*.solo60.subscription.v1.SubscriptionStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12G\n\x0e\x63urrent_period\x18\x05 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\rcurrentPeriod\x12/\n\x14\x63\x61ncel_at_period_end\x18\x06 \x01(\x08R\x11\x63\x61ncelAtPeriodEnd\x12@\n\x0etrial_end_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0ctrialEndTime\x12\x43\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12;\n\x0b\x63\x61ncel_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncancelTime\x12\x35\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\"a\n\x10ListPlansRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x83\x01\n\x11ListPlansResponse\x12<\n\x05plans\x18\x01 \x03(\x0b\x32\x1c.solo60.subscription.v1.PlanB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x05plans\x12\x30\n\x0fnext_page_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\rnextPageToken\"K\n\x16GetSubscriptionRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\"k\n\x17GetSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"?\n\x1aGetUserSubscriptionRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"o\n\x1bGetUserSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\">\n\rPaymentMethod\x12-\n\ncard_token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\xff\x01\xe8\xa9\x1d\x01R\tcardToken\"\xf5\x01\n\x19\x43reateSubscriptionRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12!\n\x07plan_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId\x12T\n\x0epayment_method\x18\x03 \x01(\x0b\x32%.solo60.subscription.v1.PaymentMethodB\x06\xbaH\x03\xc8\x01\x01R\rpaymentMethod\x12-\n\ntrial_days\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18Z(\x00H\x00R\ttrialDays\x88\x01\x01\x42\r\n\x0b_trial_days\"n\n\x1a\x43reateSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"r\n\x19\x43\x61ncelSubscriptionRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12\"\n\rat_period_end\x18\x02 \x01(\x08R\x0b\x61tPeriodEnd\"n\n\x1a\x43\x61ncelSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"\x8b\x01\n\x1d\x41llocateMonthlyCreditsRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12\x37\n\x05month\x18\x02 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[0-9]{4}-(0[1-9]|1[0-2])$R\x05month\"C\n\x1e\x41llocateMonthlyCreditsResponse\x12!\n\x07\x63redits\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07\x63redits\"\xd8\x03\n\x15ProcessWebhookRequest\x12)\n\x07payload\x18\x01 \x01(\x0c\x42\x0f\xbaH\x08z\x06\x10\x01\x18\x80\xe0?\xe8\xa9\x1d\x01R\x07payload\x12\'\n\nwebhook_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\twebhookId\x12\x32\n\ttimestamp\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^[0-9]{0,12}$R\ttimestamp\x12,\n\tsignature\x18\x04 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\xd0\x0f\xe8\xa9\x1d\x01R\tsignature\x12G\n\x06scheme\x18\x05 \x01(\x0e\x32%.solo60.subscription.v1.WebhookSchemeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06scheme:\xbf\x01\xbaH\xbb\x01\x1a\xb8\x01\n process_webhook.standard_headers\x12Owebhook_id and timestamp are required unless the scheme is the card processor\'s\x1a\x43this.scheme == 2 || (this.webhook_id != \'\' && this.timestamp != \'\')\"`\n\x16ProcessWebhookResponse\x12\x46\n\x05\x65vent\x18\x01 \x01(\x0e\x32$.solo60.subscription.v1.WebhookEventB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x05\x65vent\"\xf5\x01\n\x1bSendSubscriptionMailRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12H\n\x04mail\x18\x02 \x01(\x0e\x32(.solo60.subscription.v1.SubscriptionMailB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04mail\x12\x36\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12!\n\x07\x63redits\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07\x63redits\"2\n\x1cSendSubscriptionMailResponse\x12\x12\n\x04sent\x18\x01 \x01(\x08R\x04sent*\xe1\x01\n\x12SubscriptionStatus\x12#\n\x1fSUBSCRIPTION_STATUS_UNSPECIFIED\x10\x00\x12 \n\x1cSUBSCRIPTION_STATUS_TRIALING\x10\x01\x12\x1e\n\x1aSUBSCRIPTION_STATUS_ACTIVE\x10\x02\x12 \n\x1cSUBSCRIPTION_STATUS_PAST_DUE\x10\x03\x12!\n\x1dSUBSCRIPTION_STATUS_CANCELLED\x10\x04\x12\x1f\n\x1bSUBSCRIPTION_STATUS_EXPIRED\x10\x05*o\n\rWebhookScheme\x12\x1e\n\x1aWEBHOOK_SCHEME_UNSPECIFIED\x10\x00\x12\x1b\n\x17WEBHOOK_SCHEME_STANDARD\x10\x01\x12!\n\x1dWEBHOOK_SCHEME_CARD_PROCESSOR\x10\x02*\xbe\x01\n\x0cWebhookEvent\x12\x1d\n\x19WEBHOOK_EVENT_UNSPECIFIED\x10\x00\x12 \n\x1cWEBHOOK_EVENT_PAYMENT_FAILED\x10\x01\x12\x1e\n\x1aWEBHOOK_EVENT_TRIAL_ENDING\x10\x02\x12\x19\n\x15WEBHOOK_EVENT_RENEWED\x10\x03\x12\x19\n\x15WEBHOOK_EVENT_IGNORED\x10\x04\x12\x17\n\x13WEBHOOK_EVENT_ENDED\x10\x05*\xa8\x02\n\x10SubscriptionMail\x12!\n\x1dSUBSCRIPTION_MAIL_UNSPECIFIED\x10\x00\x12,\n(SUBSCRIPTION_MAIL_SUBSCRIPTION_ACTIVATED\x10\x01\x12*\n&SUBSCRIPTION_MAIL_SUBSCRIPTION_EXPIRED\x10\x02\x12%\n!SUBSCRIPTION_MAIL_PAYMENT_SUCCESS\x10\x03\x12$\n SUBSCRIPTION_MAIL_PAYMENT_FAILED\x10\x04\x12&\n\"SUBSCRIPTION_MAIL_RENEWAL_REMINDER\x10\x05\x12\"\n\x1eSUBSCRIPTION_MAIL_TRIAL_ENDING\x10\x06\x32\xcc\x0e\n\x13SubscriptionService\x12\x84\x01\n\tListPlans\x12(.solo60.subscription.v1.ListPlansRequest\x1a).solo60.subscription.v1.ListPlansResponse\"\"\x90\x02\x01\xe2\xa9\x1d\x1b\n\x02\x08\x02\x12\x02\x08\x03\"\x11subscription.read\x12\x9a\x01\n\x0fGetSubscription\x12..solo60.subscription.v1.GetSubscriptionRequest\x1a/.solo60.subscription.v1.GetSubscriptionResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x02\x12\x02\x08\x03\"\x11subscription.readJ\x02\xf4\x03\x12\xa6\x01\n\x13GetUserSubscription\x12\x32.solo60.subscription.v1.GetUserSubscriptionRequest\x1a\x33.solo60.subscription.v1.GetUserSubscriptionResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x02\x12\x02\x08\x03\"\x11subscription.readJ\x02\xf4\x03\x12\xbd\x02\n\x12\x43reateSubscription\x12\x31.solo60.subscription.v1.CreateSubscriptionRequest\x1a\x32.solo60.subscription.v1.CreateSubscriptionResponse\"\xbf\x01\xe2\xa9\x1d\xba\x01\n\x02\x08\n\"\x12subscription.write0\x03\x38\x01\x42\"solo60.user.v1.UserService/GetUserJ\x08\x64\x66\x91\x03\xf5\x03\xf6\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\xe4\x01\n\x12\x43\x61ncelSubscription\x12\x31.solo60.subscription.v1.CancelSubscriptionRequest\x1a\x32.solo60.subscription.v1.CancelSubscriptionResponse\"g\xe2\xa9\x1d\x63\n\x02\x08\x05\"\x12subscription.write0\x03\x38\x01J\x04\xf4\x03\xf7\x03r?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\xa5\x02\n\x16\x41llocateMonthlyCredits\x12\x35.solo60.subscription.v1.AllocateMonthlyCreditsRequest\x1a\x36.solo60.subscription.v1.AllocateMonthlyCreditsResponse\"\x9b\x01\x90\x02\x02\xe2\xa9\x1d\x93\x01\n\x02\x08\n\"\x15subscription.allocate0\x03J\x04\xf4\x03\xf7\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\x8c\x02\n\x0eProcessWebhook\x12-.solo60.subscription.v1.ProcessWebhookRequest\x1a..solo60.subscription.v1.ProcessWebhookResponse\"\x9a\x01\x90\x02\x02\xe2\xa9\x1d\x92\x01\n\x02\x08\n\"\x14subscription.webhook0\x03J\x04\xf4\x03\xf8\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\x89\x02\n\x14SendSubscriptionMail\x12\x33.solo60.subscription.v1.SendSubscriptionMailRequest\x1a\x34.solo60.subscription.v1.SendSubscriptionMailResponse\"\x85\x01\x90\x02\x02\xe2\xa9\x1d~\n\x02\x08\n\"\x13subscription.notifyB\"solo60.user.v1.UserService/GetUserB;solo60.communication.v1.CommunicationService/SendEmailAsyncJ\x02\xf4\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)solo60/subscription/v1/subscription.proto\x12\x16solo60.subscription.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1csolo60/common/v1/money.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/mesh/v1/policy.proto\x1a\x1bsolo60/user/v1/events.proto\"\xde\x01\n\x04Plan\x12!\n\x07plan_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId\x12\x1d\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\x04name\x12\x35\n\x05price\x18\x03 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x05price\x12\x33\n\x11\x63redits_per_month\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0f\x63reditsPerMonth\x12(\n\ntrial_days\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18Z(\x00R\ttrialDays\"\xcc\x04\n\x0cSubscription\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12!\n\x07plan_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId\x12N\n\x06status\x18\x04 \x01(\x0e\x32*.solo60.subscription.v1.SubscriptionStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12G\n\x0e\x63urrent_period\x18\x05 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\rcurrentPeriod\x12/\n\x14\x63\x61ncel_at_period_end\x18\x06 \x01(\x08R\x11\x63\x61ncelAtPeriodEnd\x12@\n\x0etrial_end_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0ctrialEndTime\x12\x43\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12;\n\x0b\x63\x61ncel_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncancelTime\x12\x35\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\"a\n\x10ListPlansRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x83\x01\n\x11ListPlansResponse\x12<\n\x05plans\x18\x01 \x03(\x0b\x32\x1c.solo60.subscription.v1.PlanB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x05plans\x12\x30\n\x0fnext_page_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\rnextPageToken\"K\n\x16GetSubscriptionRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\"k\n\x17GetSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"?\n\x1aGetUserSubscriptionRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"o\n\x1bGetUserSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\">\n\rPaymentMethod\x12-\n\ncard_token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\xff\x01\xe8\xa9\x1d\x01R\tcardToken\"\xf5\x01\n\x19\x43reateSubscriptionRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12!\n\x07plan_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId\x12T\n\x0epayment_method\x18\x03 \x01(\x0b\x32%.solo60.subscription.v1.PaymentMethodB\x06\xbaH\x03\xc8\x01\x01R\rpaymentMethod\x12-\n\ntrial_days\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18Z(\x00H\x00R\ttrialDays\x88\x01\x01\x42\r\n\x0b_trial_days\"n\n\x1a\x43reateSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"r\n\x19\x43\x61ncelSubscriptionRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12\"\n\rat_period_end\x18\x02 \x01(\x08R\x0b\x61tPeriodEnd\"n\n\x1a\x43\x61ncelSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"N\n\x19ResumeSubscriptionRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\"n\n\x1aResumeSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"\x8b\x01\n\x1d\x41llocateMonthlyCreditsRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12\x37\n\x05month\x18\x02 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[0-9]{4}-(0[1-9]|1[0-2])$R\x05month\"C\n\x1e\x41llocateMonthlyCreditsResponse\x12!\n\x07\x63redits\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07\x63redits\"\xd8\x03\n\x15ProcessWebhookRequest\x12)\n\x07payload\x18\x01 \x01(\x0c\x42\x0f\xbaH\x08z\x06\x10\x01\x18\x80\xe0?\xe8\xa9\x1d\x01R\x07payload\x12\'\n\nwebhook_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\twebhookId\x12\x32\n\ttimestamp\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^[0-9]{0,12}$R\ttimestamp\x12,\n\tsignature\x18\x04 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\xd0\x0f\xe8\xa9\x1d\x01R\tsignature\x12G\n\x06scheme\x18\x05 \x01(\x0e\x32%.solo60.subscription.v1.WebhookSchemeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06scheme:\xbf\x01\xbaH\xbb\x01\x1a\xb8\x01\n process_webhook.standard_headers\x12Owebhook_id and timestamp are required unless the scheme is the card processor\'s\x1a\x43this.scheme == 2 || (this.webhook_id != \'\' && this.timestamp != \'\')\"`\n\x16ProcessWebhookResponse\x12\x46\n\x05\x65vent\x18\x01 \x01(\x0e\x32$.solo60.subscription.v1.WebhookEventB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x05\x65vent\"\xdf\x02\n\x0bHeldWebhook\x12I\n\x06scheme\x18\x01 \x01(\x0e\x32%.solo60.subscription.v1.WebhookSchemeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06scheme\x12)\n\nwebhook_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\twebhookId\x12M\n\x06reason\x18\x03 \x01(\x0e\x32).solo60.subscription.v1.WebhookHoldReasonB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06reason\x12\x44\n\x19processor_subscription_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x17processorSubscriptionId\x12\x45\n\x0creceive_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x0breceiveTime\"h\n\x17ListHeldWebhooksRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x97\x01\n\x18ListHeldWebhooksResponse\x12I\n\x08webhooks\x18\x01 \x03(\x0b\x32#.solo60.subscription.v1.HeldWebhookB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x08webhooks\x12\x30\n\x0fnext_page_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\rnextPageToken\"\xfa\x01\n\x15ResolveWebhookRequest\x12G\n\x06scheme\x18\x01 \x01(\x0e\x32%.solo60.subscription.v1.WebhookSchemeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06scheme\x12)\n\nwebhook_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01R\twebhookId\x12\x33\n\x0fsubscription_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01H\x00R\x0esubscriptionId\x12#\n\x07\x64ismiss\x18\x04 \x01(\x08\x42\x07\xbaH\x04j\x02\x08\x01H\x00R\x07\x64ismissB\x13\n\nresolution\x12\x05\xbaH\x02\x08\x01\"`\n\x16ResolveWebhookResponse\x12\x46\n\x05\x65vent\x18\x01 \x01(\x0e\x32$.solo60.subscription.v1.WebhookEventB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x05\x65vent\"\xf5\x01\n\x1bSendSubscriptionMailRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12H\n\x04mail\x18\x02 \x01(\x0e\x32(.solo60.subscription.v1.SubscriptionMailB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04mail\x12\x36\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12!\n\x07\x63redits\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07\x63redits\"2\n\x1cSendSubscriptionMailResponse\x12\x12\n\x04sent\x18\x01 \x01(\x08R\x04sent\"N\n\x19ReviewSubscriptionRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\"\x1c\n\x1aReviewSubscriptionResponse\"K\n\x11OnUserLeftRequest\x12\x36\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x18.solo60.user.v1.UserLeftB\x06\xbaH\x03\xc8\x01\x01R\x05\x65vent\"\x14\n\x12OnUserLeftResponse*\xe1\x01\n\x12SubscriptionStatus\x12#\n\x1fSUBSCRIPTION_STATUS_UNSPECIFIED\x10\x00\x12 \n\x1cSUBSCRIPTION_STATUS_TRIALING\x10\x01\x12\x1e\n\x1aSUBSCRIPTION_STATUS_ACTIVE\x10\x02\x12 \n\x1cSUBSCRIPTION_STATUS_PAST_DUE\x10\x03\x12!\n\x1dSUBSCRIPTION_STATUS_CANCELLED\x10\x04\x12\x1f\n\x1bSUBSCRIPTION_STATUS_EXPIRED\x10\x05*o\n\rWebhookScheme\x12\x1e\n\x1aWEBHOOK_SCHEME_UNSPECIFIED\x10\x00\x12\x1b\n\x17WEBHOOK_SCHEME_STANDARD\x10\x01\x12!\n\x1dWEBHOOK_SCHEME_CARD_PROCESSOR\x10\x02*\xde\x01\n\x0cWebhookEvent\x12\x1d\n\x19WEBHOOK_EVENT_UNSPECIFIED\x10\x00\x12 \n\x1cWEBHOOK_EVENT_PAYMENT_FAILED\x10\x01\x12\x1e\n\x1aWEBHOOK_EVENT_TRIAL_ENDING\x10\x02\x12\x19\n\x15WEBHOOK_EVENT_RENEWED\x10\x03\x12\x19\n\x15WEBHOOK_EVENT_IGNORED\x10\x04\x12\x17\n\x13WEBHOOK_EVENT_ENDED\x10\x05\x12\x1e\n\x1aWEBHOOK_EVENT_UNATTRIBUTED\x10\x06*\xb0\x01\n\x11WebhookHoldReason\x12#\n\x1fWEBHOOK_HOLD_REASON_UNSPECIFIED\x10\x00\x12$\n WEBHOOK_HOLD_REASON_UNATTRIBUTED\x10\x01\x12,\n(WEBHOOK_HOLD_REASON_UNKNOWN_SUBSCRIPTION\x10\x02\x12\"\n\x1eWEBHOOK_HOLD_REASON_UNREADABLE\x10\x03*\xd4\x02\n\x10SubscriptionMail\x12!\n\x1dSUBSCRIPTION_MAIL_UNSPECIFIED\x10\x00\x12,\n(SUBSCRIPTION_MAIL_SUBSCRIPTION_ACTIVATED\x10\x01\x12*\n&SUBSCRIPTION_MAIL_SUBSCRIPTION_EXPIRED\x10\x02\x12%\n!SUBSCRIPTION_MAIL_PAYMENT_SUCCESS\x10\x03\x12$\n SUBSCRIPTION_MAIL_PAYMENT_FAILED\x10\x04\x12&\n\"SUBSCRIPTION_MAIL_RENEWAL_REMINDER\x10\x05\x12\"\n\x1eSUBSCRIPTION_MAIL_TRIAL_ENDING\x10\x06\x12*\n&SUBSCRIPTION_MAIL_SUBSCRIPTION_RESUMED\x10\x07\x32\xa3\x19\n\x13SubscriptionService\x12\x84\x01\n\tListPlans\x12(.solo60.subscription.v1.ListPlansRequest\x1a).solo60.subscription.v1.ListPlansResponse\"\"\x90\x02\x01\xe2\xa9\x1d\x1b\n\x02\x08\x02\x12\x02\x08\x03\"\x11subscription.read\x12\x9a\x01\n\x0fGetSubscription\x12..solo60.subscription.v1.GetSubscriptionRequest\x1a/.solo60.subscription.v1.GetSubscriptionResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x02\x12\x02\x08\x03\"\x11subscription.readJ\x02\xf4\x03\x12\xa6\x01\n\x13GetUserSubscription\x12\x32.solo60.subscription.v1.GetUserSubscriptionRequest\x1a\x33.solo60.subscription.v1.GetUserSubscriptionResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x02\x12\x02\x08\x03\"\x11subscription.readJ\x02\xf4\x03\x12\xfe\x02\n\x12\x43reateSubscription\x12\x31.solo60.subscription.v1.CreateSubscriptionRequest\x1a\x32.solo60.subscription.v1.CreateSubscriptionResponse\"\x80\x02\xe2\xa9\x1d\xfb\x01\n\x02\x08\n\"\x12subscription.write0\x03\x38\x01\x42\"solo60.user.v1.UserService/GetUserJ\ndf\x91\x03\xf5\x03\xf6\x03\xfa\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMailr=solo60.subscription.v1.SubscriptionService/ReviewSubscription\x12\xe4\x01\n\x12\x43\x61ncelSubscription\x12\x31.solo60.subscription.v1.CancelSubscriptionRequest\x1a\x32.solo60.subscription.v1.CancelSubscriptionResponse\"g\xe2\xa9\x1d\x63\n\x02\x08\x05\"\x12subscription.write0\x03\x38\x01J\x04\xf4\x03\xf7\x03r?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\xa7\x02\n\x12ResumeSubscription\x12\x31.solo60.subscription.v1.ResumeSubscriptionRequest\x1a\x32.solo60.subscription.v1.ResumeSubscriptionResponse\"\xa9\x01\xe2\xa9\x1d\xa4\x01\n\x02\x08\x05\"\x12subscription.write0\x03\x38\x01J\x06\xf4\x03\xf7\x03\xfb\x03r?solo60.subscription.v1.SubscriptionService/SendSubscriptionMailr=solo60.subscription.v1.SubscriptionService/ReviewSubscription\x12\xa5\x02\n\x16\x41llocateMonthlyCredits\x12\x35.solo60.subscription.v1.AllocateMonthlyCreditsRequest\x1a\x36.solo60.subscription.v1.AllocateMonthlyCreditsResponse\"\x9b\x01\x90\x02\x02\xe2\xa9\x1d\x93\x01\n\x02\x08\n\"\x15subscription.allocate0\x03J\x04\xf4\x03\xf7\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\xcb\x02\n\x0eProcessWebhook\x12-.solo60.subscription.v1.ProcessWebhookRequest\x1a..solo60.subscription.v1.ProcessWebhookResponse\"\xd9\x01\x90\x02\x02\xe2\xa9\x1d\xd1\x01\n\x02\x08\n\"\x14subscription.webhook0\x03J\x04\xf4\x03\xf8\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMailr=solo60.subscription.v1.SubscriptionService/ReviewSubscription\x12\x98\x01\n\x10ListHeldWebhooks\x12/.solo60.subscription.v1.ListHeldWebhooksRequest\x1a\x30.solo60.subscription.v1.ListHeldWebhooksResponse\"!\x90\x02\x01\xe2\xa9\x1d\x1a\n\x02\x08\x05\"\x14subscription.operate\x12\xc9\x02\n\x0eResolveWebhook\x12-.solo60.subscription.v1.ResolveWebhookRequest\x1a..solo60.subscription.v1.ResolveWebhookResponse\"\xd7\x01\x90\x02\x02\xe2\xa9\x1d\xcf\x01\n\x02\x08\n\"\x14subscription.operateJ\x04\xf9\x03\xf4\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMailr=solo60.subscription.v1.SubscriptionService/ReviewSubscription\x12\x89\x02\n\x14SendSubscriptionMail\x12\x33.solo60.subscription.v1.SendSubscriptionMailRequest\x1a\x34.solo60.subscription.v1.SendSubscriptionMailResponse\"\x85\x01\x90\x02\x02\xe2\xa9\x1d~\n\x02\x08\n\"\x13subscription.notifyB\"solo60.user.v1.UserService/GetUserB;solo60.communication.v1.CommunicationService/SendEmailAsyncJ\x02\xf4\x03\x12\xa3\x02\n\x12ReviewSubscription\x12\x31.solo60.subscription.v1.ReviewSubscriptionRequest\x1a\x32.solo60.subscription.v1.ReviewSubscriptionResponse\"\xa5\x01\x90\x02\x02\xe2\xa9\x1d\x9d\x01\n\x02\x08\x05\"\x13subscription.reviewJ\x02\xf4\x03r?solo60.subscription.v1.SubscriptionService/SendSubscriptionMailr=solo60.subscription.v1.SubscriptionService/ReviewSubscription\x12\x9d\x01\n\nOnUserLeft\x12).solo60.subscription.v1.OnUserLeftRequest\x1a*.solo60.subscription.v1.OnUserLeftResponse\"8\x90\x02\x02\xe2\xa9\x1d\x31\n\x02\x08\x05\"\x12subscription.reactj\x17solo60.user.v1.UserLeftb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -90,6 +91,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELSUBSCRIPTIONREQUEST'].fields_by_name['subscription_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_CANCELSUBSCRIPTIONRESPONSE'].fields_by_name['subscription']._loaded_options = None
   _globals['_CANCELSUBSCRIPTIONRESPONSE'].fields_by_name['subscription']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_RESUMESUBSCRIPTIONREQUEST'].fields_by_name['subscription_id']._loaded_options = None
+  _globals['_RESUMESUBSCRIPTIONREQUEST'].fields_by_name['subscription_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_RESUMESUBSCRIPTIONRESPONSE'].fields_by_name['subscription']._loaded_options = None
+  _globals['_RESUMESUBSCRIPTIONRESPONSE'].fields_by_name['subscription']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ALLOCATEMONTHLYCREDITSREQUEST'].fields_by_name['subscription_id']._loaded_options = None
   _globals['_ALLOCATEMONTHLYCREDITSREQUEST'].fields_by_name['subscription_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ALLOCATEMONTHLYCREDITSREQUEST'].fields_by_name['month']._loaded_options = None
@@ -110,6 +115,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROCESSWEBHOOKREQUEST']._serialized_options = b'\272H\273\001\032\270\001\n process_webhook.standard_headers\022Owebhook_id and timestamp are required unless the scheme is the card processor\'s\032Cthis.scheme == 2 || (this.webhook_id != \'\' && this.timestamp != \'\')'
   _globals['_PROCESSWEBHOOKRESPONSE'].fields_by_name['event']._loaded_options = None
   _globals['_PROCESSWEBHOOKRESPONSE'].fields_by_name['event']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_HELDWEBHOOK'].fields_by_name['scheme']._loaded_options = None
+  _globals['_HELDWEBHOOK'].fields_by_name['scheme']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_HELDWEBHOOK'].fields_by_name['webhook_id']._loaded_options = None
+  _globals['_HELDWEBHOOK'].fields_by_name['webhook_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_HELDWEBHOOK'].fields_by_name['reason']._loaded_options = None
+  _globals['_HELDWEBHOOK'].fields_by_name['reason']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_HELDWEBHOOK'].fields_by_name['processor_subscription_id']._loaded_options = None
+  _globals['_HELDWEBHOOK'].fields_by_name['processor_subscription_id']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_HELDWEBHOOK'].fields_by_name['receive_time']._loaded_options = None
+  _globals['_HELDWEBHOOK'].fields_by_name['receive_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_LISTHELDWEBHOOKSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTHELDWEBHOOKSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTHELDWEBHOOKSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTHELDWEBHOOKSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_LISTHELDWEBHOOKSRESPONSE'].fields_by_name['webhooks']._loaded_options = None
+  _globals['_LISTHELDWEBHOOKSRESPONSE'].fields_by_name['webhooks']._serialized_options = b'\272H\005\222\001\002\020d'
+  _globals['_LISTHELDWEBHOOKSRESPONSE'].fields_by_name['next_page_token']._loaded_options = None
+  _globals['_LISTHELDWEBHOOKSRESPONSE'].fields_by_name['next_page_token']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_RESOLVEWEBHOOKREQUEST'].oneofs_by_name['resolution']._loaded_options = None
+  _globals['_RESOLVEWEBHOOKREQUEST'].oneofs_by_name['resolution']._serialized_options = b'\272H\002\010\001'
+  _globals['_RESOLVEWEBHOOKREQUEST'].fields_by_name['scheme']._loaded_options = None
+  _globals['_RESOLVEWEBHOOKREQUEST'].fields_by_name['scheme']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_RESOLVEWEBHOOKREQUEST'].fields_by_name['webhook_id']._loaded_options = None
+  _globals['_RESOLVEWEBHOOKREQUEST'].fields_by_name['webhook_id']._serialized_options = b'\272H\007r\005\020\001\030\377\001'
+  _globals['_RESOLVEWEBHOOKREQUEST'].fields_by_name['subscription_id']._loaded_options = None
+  _globals['_RESOLVEWEBHOOKREQUEST'].fields_by_name['subscription_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_RESOLVEWEBHOOKREQUEST'].fields_by_name['dismiss']._loaded_options = None
+  _globals['_RESOLVEWEBHOOKREQUEST'].fields_by_name['dismiss']._serialized_options = b'\272H\004j\002\010\001'
+  _globals['_RESOLVEWEBHOOKRESPONSE'].fields_by_name['event']._loaded_options = None
+  _globals['_RESOLVEWEBHOOKRESPONSE'].fields_by_name['event']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_SENDSUBSCRIPTIONMAILREQUEST'].fields_by_name['subscription_id']._loaded_options = None
   _globals['_SENDSUBSCRIPTIONMAILREQUEST'].fields_by_name['subscription_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_SENDSUBSCRIPTIONMAILREQUEST'].fields_by_name['mail']._loaded_options = None
@@ -118,6 +153,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDSUBSCRIPTIONMAILREQUEST'].fields_by_name['time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SENDSUBSCRIPTIONMAILREQUEST'].fields_by_name['credits']._loaded_options = None
   _globals['_SENDSUBSCRIPTIONMAILREQUEST'].fields_by_name['credits']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_REVIEWSUBSCRIPTIONREQUEST'].fields_by_name['subscription_id']._loaded_options = None
+  _globals['_REVIEWSUBSCRIPTIONREQUEST'].fields_by_name['subscription_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ONUSERLEFTREQUEST'].fields_by_name['event']._loaded_options = None
+  _globals['_ONUSERLEFTREQUEST'].fields_by_name['event']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ListPlans']._loaded_options = None
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ListPlans']._serialized_options = b'\220\002\001\342\251\035\033\n\002\010\002\022\002\010\003\"\021subscription.read'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['GetSubscription']._loaded_options = None
@@ -125,61 +164,95 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['GetUserSubscription']._loaded_options = None
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['GetUserSubscription']._serialized_options = b'\220\002\001\342\251\035\037\n\002\010\002\022\002\010\003\"\021subscription.readJ\002\364\003'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['CreateSubscription']._loaded_options = None
-  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['CreateSubscription']._serialized_options = b'\342\251\035\272\001\n\002\010\n\"\022subscription.write0\0038\001B\"solo60.user.v1.UserService/GetUserJ\010df\221\003\365\003\366\003r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail'
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['CreateSubscription']._serialized_options = b'\342\251\035\373\001\n\002\010\n\"\022subscription.write0\0038\001B\"solo60.user.v1.UserService/GetUserJ\ndf\221\003\365\003\366\003\372\003r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMailr=solo60.subscription.v1.SubscriptionService/ReviewSubscription'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['CancelSubscription']._loaded_options = None
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['CancelSubscription']._serialized_options = b'\342\251\035c\n\002\010\005\"\022subscription.write0\0038\001J\004\364\003\367\003r?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail'
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ResumeSubscription']._loaded_options = None
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ResumeSubscription']._serialized_options = b'\342\251\035\244\001\n\002\010\005\"\022subscription.write0\0038\001J\006\364\003\367\003\373\003r?solo60.subscription.v1.SubscriptionService/SendSubscriptionMailr=solo60.subscription.v1.SubscriptionService/ReviewSubscription'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['AllocateMonthlyCredits']._loaded_options = None
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['AllocateMonthlyCredits']._serialized_options = b'\220\002\002\342\251\035\223\001\n\002\010\n\"\025subscription.allocate0\003J\004\364\003\367\003r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ProcessWebhook']._loaded_options = None
-  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ProcessWebhook']._serialized_options = b'\220\002\002\342\251\035\222\001\n\002\010\n\"\024subscription.webhook0\003J\004\364\003\370\003r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail'
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ProcessWebhook']._serialized_options = b'\220\002\002\342\251\035\321\001\n\002\010\n\"\024subscription.webhook0\003J\004\364\003\370\003r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMailr=solo60.subscription.v1.SubscriptionService/ReviewSubscription'
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ListHeldWebhooks']._loaded_options = None
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ListHeldWebhooks']._serialized_options = b'\220\002\001\342\251\035\032\n\002\010\005\"\024subscription.operate'
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ResolveWebhook']._loaded_options = None
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ResolveWebhook']._serialized_options = b'\220\002\002\342\251\035\317\001\n\002\010\n\"\024subscription.operateJ\004\371\003\364\003r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMailr=solo60.subscription.v1.SubscriptionService/ReviewSubscription'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['SendSubscriptionMail']._loaded_options = None
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['SendSubscriptionMail']._serialized_options = b'\220\002\002\342\251\035~\n\002\010\n\"\023subscription.notifyB\"solo60.user.v1.UserService/GetUserB;solo60.communication.v1.CommunicationService/SendEmailAsyncJ\002\364\003'
-  _globals['_SUBSCRIPTIONSTATUS']._serialized_start=3371
-  _globals['_SUBSCRIPTIONSTATUS']._serialized_end=3596
-  _globals['_WEBHOOKSCHEME']._serialized_start=3598
-  _globals['_WEBHOOKSCHEME']._serialized_end=3709
-  _globals['_WEBHOOKEVENT']._serialized_start=3712
-  _globals['_WEBHOOKEVENT']._serialized_end=3902
-  _globals['_SUBSCRIPTIONMAIL']._serialized_start=3905
-  _globals['_SUBSCRIPTIONMAIL']._serialized_end=4201
-  _globals['_PLAN']._serialized_start=222
-  _globals['_PLAN']._serialized_end=444
-  _globals['_SUBSCRIPTION']._serialized_start=447
-  _globals['_SUBSCRIPTION']._serialized_end=1035
-  _globals['_LISTPLANSREQUEST']._serialized_start=1037
-  _globals['_LISTPLANSREQUEST']._serialized_end=1134
-  _globals['_LISTPLANSRESPONSE']._serialized_start=1137
-  _globals['_LISTPLANSRESPONSE']._serialized_end=1268
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=1270
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=1345
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=1347
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=1454
-  _globals['_GETUSERSUBSCRIPTIONREQUEST']._serialized_start=1456
-  _globals['_GETUSERSUBSCRIPTIONREQUEST']._serialized_end=1519
-  _globals['_GETUSERSUBSCRIPTIONRESPONSE']._serialized_start=1521
-  _globals['_GETUSERSUBSCRIPTIONRESPONSE']._serialized_end=1632
-  _globals['_PAYMENTMETHOD']._serialized_start=1634
-  _globals['_PAYMENTMETHOD']._serialized_end=1696
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=1699
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=1944
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=1946
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=2056
-  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_start=2058
-  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_end=2172
-  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_start=2174
-  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_end=2284
-  _globals['_ALLOCATEMONTHLYCREDITSREQUEST']._serialized_start=2287
-  _globals['_ALLOCATEMONTHLYCREDITSREQUEST']._serialized_end=2426
-  _globals['_ALLOCATEMONTHLYCREDITSRESPONSE']._serialized_start=2428
-  _globals['_ALLOCATEMONTHLYCREDITSRESPONSE']._serialized_end=2495
-  _globals['_PROCESSWEBHOOKREQUEST']._serialized_start=2498
-  _globals['_PROCESSWEBHOOKREQUEST']._serialized_end=2970
-  _globals['_PROCESSWEBHOOKRESPONSE']._serialized_start=2972
-  _globals['_PROCESSWEBHOOKRESPONSE']._serialized_end=3068
-  _globals['_SENDSUBSCRIPTIONMAILREQUEST']._serialized_start=3071
-  _globals['_SENDSUBSCRIPTIONMAILREQUEST']._serialized_end=3316
-  _globals['_SENDSUBSCRIPTIONMAILRESPONSE']._serialized_start=3318
-  _globals['_SENDSUBSCRIPTIONMAILRESPONSE']._serialized_end=3368
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=4204
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=6072
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ReviewSubscription']._loaded_options = None
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ReviewSubscription']._serialized_options = b'\220\002\002\342\251\035\235\001\n\002\010\005\"\023subscription.reviewJ\002\364\003r?solo60.subscription.v1.SubscriptionService/SendSubscriptionMailr=solo60.subscription.v1.SubscriptionService/ReviewSubscription'
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['OnUserLeft']._loaded_options = None
+  _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['OnUserLeft']._serialized_options = b'\220\002\002\342\251\0351\n\002\010\005\"\022subscription.reactj\027solo60.user.v1.UserLeft'
+  _globals['_SUBSCRIPTIONSTATUS']._serialized_start=4766
+  _globals['_SUBSCRIPTIONSTATUS']._serialized_end=4991
+  _globals['_WEBHOOKSCHEME']._serialized_start=4993
+  _globals['_WEBHOOKSCHEME']._serialized_end=5104
+  _globals['_WEBHOOKEVENT']._serialized_start=5107
+  _globals['_WEBHOOKEVENT']._serialized_end=5329
+  _globals['_WEBHOOKHOLDREASON']._serialized_start=5332
+  _globals['_WEBHOOKHOLDREASON']._serialized_end=5508
+  _globals['_SUBSCRIPTIONMAIL']._serialized_start=5511
+  _globals['_SUBSCRIPTIONMAIL']._serialized_end=5851
+  _globals['_PLAN']._serialized_start=251
+  _globals['_PLAN']._serialized_end=473
+  _globals['_SUBSCRIPTION']._serialized_start=476
+  _globals['_SUBSCRIPTION']._serialized_end=1064
+  _globals['_LISTPLANSREQUEST']._serialized_start=1066
+  _globals['_LISTPLANSREQUEST']._serialized_end=1163
+  _globals['_LISTPLANSRESPONSE']._serialized_start=1166
+  _globals['_LISTPLANSRESPONSE']._serialized_end=1297
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=1299
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=1374
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=1376
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=1483
+  _globals['_GETUSERSUBSCRIPTIONREQUEST']._serialized_start=1485
+  _globals['_GETUSERSUBSCRIPTIONREQUEST']._serialized_end=1548
+  _globals['_GETUSERSUBSCRIPTIONRESPONSE']._serialized_start=1550
+  _globals['_GETUSERSUBSCRIPTIONRESPONSE']._serialized_end=1661
+  _globals['_PAYMENTMETHOD']._serialized_start=1663
+  _globals['_PAYMENTMETHOD']._serialized_end=1725
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=1728
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=1973
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=1975
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=2085
+  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_start=2087
+  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_end=2201
+  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_start=2203
+  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_end=2313
+  _globals['_RESUMESUBSCRIPTIONREQUEST']._serialized_start=2315
+  _globals['_RESUMESUBSCRIPTIONREQUEST']._serialized_end=2393
+  _globals['_RESUMESUBSCRIPTIONRESPONSE']._serialized_start=2395
+  _globals['_RESUMESUBSCRIPTIONRESPONSE']._serialized_end=2505
+  _globals['_ALLOCATEMONTHLYCREDITSREQUEST']._serialized_start=2508
+  _globals['_ALLOCATEMONTHLYCREDITSREQUEST']._serialized_end=2647
+  _globals['_ALLOCATEMONTHLYCREDITSRESPONSE']._serialized_start=2649
+  _globals['_ALLOCATEMONTHLYCREDITSRESPONSE']._serialized_end=2716
+  _globals['_PROCESSWEBHOOKREQUEST']._serialized_start=2719
+  _globals['_PROCESSWEBHOOKREQUEST']._serialized_end=3191
+  _globals['_PROCESSWEBHOOKRESPONSE']._serialized_start=3193
+  _globals['_PROCESSWEBHOOKRESPONSE']._serialized_end=3289
+  _globals['_HELDWEBHOOK']._serialized_start=3292
+  _globals['_HELDWEBHOOK']._serialized_end=3643
+  _globals['_LISTHELDWEBHOOKSREQUEST']._serialized_start=3645
+  _globals['_LISTHELDWEBHOOKSREQUEST']._serialized_end=3749
+  _globals['_LISTHELDWEBHOOKSRESPONSE']._serialized_start=3752
+  _globals['_LISTHELDWEBHOOKSRESPONSE']._serialized_end=3903
+  _globals['_RESOLVEWEBHOOKREQUEST']._serialized_start=3906
+  _globals['_RESOLVEWEBHOOKREQUEST']._serialized_end=4156
+  _globals['_RESOLVEWEBHOOKRESPONSE']._serialized_start=4158
+  _globals['_RESOLVEWEBHOOKRESPONSE']._serialized_end=4254
+  _globals['_SENDSUBSCRIPTIONMAILREQUEST']._serialized_start=4257
+  _globals['_SENDSUBSCRIPTIONMAILREQUEST']._serialized_end=4502
+  _globals['_SENDSUBSCRIPTIONMAILRESPONSE']._serialized_start=4504
+  _globals['_SENDSUBSCRIPTIONMAILRESPONSE']._serialized_end=4554
+  _globals['_REVIEWSUBSCRIPTIONREQUEST']._serialized_start=4556
+  _globals['_REVIEWSUBSCRIPTIONREQUEST']._serialized_end=4634
+  _globals['_REVIEWSUBSCRIPTIONRESPONSE']._serialized_start=4636
+  _globals['_REVIEWSUBSCRIPTIONRESPONSE']._serialized_end=4664
+  _globals['_ONUSERLEFTREQUEST']._serialized_start=4666
+  _globals['_ONUSERLEFTREQUEST']._serialized_end=4741
+  _globals['_ONUSERLEFTRESPONSE']._serialized_start=4743
+  _globals['_ONUSERLEFTRESPONSE']._serialized_end=4763
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=5854
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=9089
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from solo60.common.v1 import money_pb2 as _money_pb2
 from solo60.common.v1 import period_pb2 as _period_pb2
+from solo60.user.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -35,11 +36,15 @@ class _SubscriptionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Su
     SUBSCRIPTION_STATUS_ACTIVE: _SubscriptionStatus.ValueType  # 2
     """Paid for the current period."""
     SUBSCRIPTION_STATUS_PAST_DUE: _SubscriptionStatus.ValueType  # 3
-    """The last charge failed, and the card processor tries again. No credits are allocated until it succeeds."""
+    """The last charge failed and the card processor tries again, or three days after the end of the period nobody has
+    reported a payment for the next one. No credits are allocated until it is paid.
+    """
     SUBSCRIPTION_STATUS_CANCELLED: _SubscriptionStatus.ValueType  # 4
     """Ended because somebody cancelled it."""
     SUBSCRIPTION_STATUS_EXPIRED: _SubscriptionStatus.ValueType  # 5
-    """Ended because the trial or the period ran out and could not be charged."""
+    """Ended because the trial or the period ran out and could not be charged, or because nobody has reported a payment for
+    17 days after the end of the period and three days after the last attempt.
+    """
 
 class SubscriptionStatus(_SubscriptionStatus, metaclass=_SubscriptionStatusEnumTypeWrapper):
     """Where a subscription stands."""
@@ -51,11 +56,15 @@ SUBSCRIPTION_STATUS_TRIALING: SubscriptionStatus.ValueType  # 1
 SUBSCRIPTION_STATUS_ACTIVE: SubscriptionStatus.ValueType  # 2
 """Paid for the current period."""
 SUBSCRIPTION_STATUS_PAST_DUE: SubscriptionStatus.ValueType  # 3
-"""The last charge failed, and the card processor tries again. No credits are allocated until it succeeds."""
+"""The last charge failed and the card processor tries again, or three days after the end of the period nobody has
+reported a payment for the next one. No credits are allocated until it is paid.
+"""
 SUBSCRIPTION_STATUS_CANCELLED: SubscriptionStatus.ValueType  # 4
 """Ended because somebody cancelled it."""
 SUBSCRIPTION_STATUS_EXPIRED: SubscriptionStatus.ValueType  # 5
-"""Ended because the trial or the period ran out and could not be charged."""
+"""Ended because the trial or the period ran out and could not be charged, or because nobody has reported a payment for
+17 days after the end of the period and three days after the last attempt.
+"""
 Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
 
 class _WebhookScheme:
@@ -101,9 +110,15 @@ class _WebhookEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WebhookE
     WEBHOOK_EVENT_RENEWED: _WebhookEvent.ValueType  # 3
     """The card was charged, and the next period has begun."""
     WEBHOOK_EVENT_IGNORED: _WebhookEvent.ValueType  # 4
-    """Something that means nothing to subscriptions: accepted, so that the processor does not deliver it again."""
+    """Something that changes no subscription, such as the invoice of 0 for a trial: accepted, so that the processor does not
+    deliver it again.
+    """
     WEBHOOK_EVENT_ENDED: _WebhookEvent.ValueType  # 5
     """The processor has ended the subscription and charges nothing more."""
+    WEBHOOK_EVENT_UNATTRIBUTED: _WebhookEvent.ValueType  # 6
+    """News of a subscription that the webhook names in no way that is known here. It is stored and acts when the processor
+    or an operator says which one it is.
+    """
 
 class WebhookEvent(_WebhookEvent, metaclass=_WebhookEventEnumTypeWrapper):
     """What a webhook reports."""
@@ -117,10 +132,44 @@ WEBHOOK_EVENT_TRIAL_ENDING: WebhookEvent.ValueType  # 2
 WEBHOOK_EVENT_RENEWED: WebhookEvent.ValueType  # 3
 """The card was charged, and the next period has begun."""
 WEBHOOK_EVENT_IGNORED: WebhookEvent.ValueType  # 4
-"""Something that means nothing to subscriptions: accepted, so that the processor does not deliver it again."""
+"""Something that changes no subscription, such as the invoice of 0 for a trial: accepted, so that the processor does not
+deliver it again.
+"""
 WEBHOOK_EVENT_ENDED: WebhookEvent.ValueType  # 5
 """The processor has ended the subscription and charges nothing more."""
+WEBHOOK_EVENT_UNATTRIBUTED: WebhookEvent.ValueType  # 6
+"""News of a subscription that the webhook names in no way that is known here. It is stored and acts when the processor
+or an operator says which one it is.
+"""
 Global___WebhookEvent: _TypeAlias = WebhookEvent  # noqa: Y015
+
+class _WebhookHoldReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WebhookHoldReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WebhookHoldReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WEBHOOK_HOLD_REASON_UNSPECIFIED: _WebhookHoldReason.ValueType  # 0
+    """Not set. Never sent."""
+    WEBHOOK_HOLD_REASON_UNATTRIBUTED: _WebhookHoldReason.ValueType  # 1
+    """It names no subscription of ours, and nobody has said which one the card processor's is."""
+    WEBHOOK_HOLD_REASON_UNKNOWN_SUBSCRIPTION: _WebhookHoldReason.ValueType  # 2
+    """It names a subscription id that does not exist here."""
+    WEBHOOK_HOLD_REASON_UNREADABLE: _WebhookHoldReason.ValueType  # 3
+    """It is no JSON, or lacks a field that its type needs."""
+
+class WebhookHoldReason(_WebhookHoldReason, metaclass=_WebhookHoldReasonEnumTypeWrapper):
+    """Why a webhook is held."""
+
+WEBHOOK_HOLD_REASON_UNSPECIFIED: WebhookHoldReason.ValueType  # 0
+"""Not set. Never sent."""
+WEBHOOK_HOLD_REASON_UNATTRIBUTED: WebhookHoldReason.ValueType  # 1
+"""It names no subscription of ours, and nobody has said which one the card processor's is."""
+WEBHOOK_HOLD_REASON_UNKNOWN_SUBSCRIPTION: WebhookHoldReason.ValueType  # 2
+"""It names a subscription id that does not exist here."""
+WEBHOOK_HOLD_REASON_UNREADABLE: WebhookHoldReason.ValueType  # 3
+"""It is no JSON, or lacks a field that its type needs."""
+Global___WebhookHoldReason: _TypeAlias = WebhookHoldReason  # noqa: Y015
 
 class _SubscriptionMail:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -142,6 +191,8 @@ class _SubscriptionMailEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Subs
     """It renews in seven days."""
     SUBSCRIPTION_MAIL_TRIAL_ENDING: _SubscriptionMail.ValueType  # 6
     """Its trial ends in three days."""
+    SUBSCRIPTION_MAIL_SUBSCRIPTION_RESUMED: _SubscriptionMail.ValueType  # 7
+    """A planned cancellation is taken back."""
 
 class SubscriptionMail(_SubscriptionMail, metaclass=_SubscriptionMailEnumTypeWrapper):
     """What a mail about a subscription says; each has the template of its name."""
@@ -160,6 +211,8 @@ SUBSCRIPTION_MAIL_RENEWAL_REMINDER: SubscriptionMail.ValueType  # 5
 """It renews in seven days."""
 SUBSCRIPTION_MAIL_TRIAL_ENDING: SubscriptionMail.ValueType  # 6
 """Its trial ends in three days."""
+SUBSCRIPTION_MAIL_SUBSCRIPTION_RESUMED: SubscriptionMail.ValueType  # 7
+"""A planned cancellation is taken back."""
 Global___SubscriptionMail: _TypeAlias = SubscriptionMail  # noqa: Y015
 
 @_typing.final
@@ -455,7 +508,9 @@ class CreateSubscriptionRequest(_message.Message):
     plan_id: _builtins.str
     """Plan from ListPlans."""
     trial_days: _builtins.int
-    """Days before the first charge, at most 90; 0 means none. Absent: as many as the plan gives."""
+    """Days before the first charge, at most 90; 0 means none. Absent: as many as the plan gives, or none for a user who has
+    had a trial; for such a user, more than 0 is TRIAL_USED.
+    """
     @_builtins.property
     def payment_method(self) -> Global___PaymentMethod:
         """Card that is charged each month."""
@@ -553,8 +608,54 @@ class CancelSubscriptionResponse(_message.Message):
 Global___CancelSubscriptionResponse: _TypeAlias = CancelSubscriptionResponse  # noqa: Y015
 
 @_typing.final
+class ResumeSubscriptionRequest(_message.Message):
+    """Which planned cancellation to take back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """Subscription that is going to end because somebody asked for it."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeSubscriptionRequest: _TypeAlias = ResumeSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class ResumeSubscriptionResponse(_message.Message):
+    """The subscription goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscription(self) -> Global___Subscription:
+        """The subscription, without an end."""
+
+    def __init__(
+        self,
+        *,
+        subscription: Global___Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeSubscriptionResponse: _TypeAlias = ResumeSubscriptionResponse  # noqa: Y015
+
+@_typing.final
 class AllocateMonthlyCreditsRequest(_message.Message):
-    """Which month's credits to grant."""
+    """The month whose billing periods bring the credits."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -563,7 +664,7 @@ class AllocateMonthlyCreditsRequest(_message.Message):
     subscription_id: _builtins.str
     """Subscription whose plan says how many."""
     month: _builtins.str
-    """Month in UTC as "YYYY-MM", such as "2026-11"."""
+    """Month in UTC as "YYYY-MM", such as "2026-11", in which the periods begin."""
     def __init__(
         self,
         *,
@@ -580,13 +681,13 @@ Global___AllocateMonthlyCreditsRequest: _TypeAlias = AllocateMonthlyCreditsReque
 
 @_typing.final
 class AllocateMonthlyCreditsResponse(_message.Message):
-    """The month's credits are granted, by this call or by one before."""
+    """The credits are granted, by this call or before."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDITS_FIELD_NUMBER: _builtins.int
     credits: _builtins.int
-    """Credits that the month brought."""
+    """Credits of all billing periods that began in the month."""
     def __init__(
         self,
         *,
@@ -666,6 +767,158 @@ class ProcessWebhookResponse(_message.Message):
 Global___ProcessWebhookResponse: _TypeAlias = ProcessWebhookResponse  # noqa: Y015
 
 @_typing.final
+class HeldWebhook(_message.Message):
+    """A webhook that is stored and could not act. Its payload is personal data and is not shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEME_FIELD_NUMBER: _builtins.int
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PROCESSOR_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    scheme: Global___WebhookScheme.ValueType
+    """The scheme by which it was signed."""
+    webhook_id: _builtins.str
+    """Its id, with which ResolveWebhook settles it."""
+    reason: Global___WebhookHoldReason.ValueType
+    """Why it waits."""
+    processor_subscription_id: _builtins.str
+    """The card processor's id of the subscription, such as "sub_1RvQ2eK8oJ0p". Empty: it names none."""
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When it first came."""
+
+    def __init__(
+        self,
+        *,
+        scheme: Global___WebhookScheme.ValueType = ...,
+        webhook_id: _builtins.str = ...,
+        reason: Global___WebhookHoldReason.ValueType = ...,
+        processor_subscription_id: _builtins.str = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["processor_subscription_id", b"processor_subscription_id", "reason", b"reason", "receive_time", b"receive_time", "scheme", b"scheme", "webhook_id", b"webhook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldWebhook: _TypeAlias = HeldWebhook  # noqa: Y015
+
+@_typing.final
+class ListHeldWebhooksRequest(_message.Message):
+    """Which page of the held webhooks to show."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Webhooks on a page, at most 100: more is treated as 100. 0 means 50."""
+    page_token: _builtins.str
+    """The next_page_token of the page before. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeldWebhooksRequest: _TypeAlias = ListHeldWebhooksRequest  # noqa: Y015
+
+@_typing.final
+class ListHeldWebhooksResponse(_message.Message):
+    """One page of held webhooks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBHOOKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the page that follows. Empty: this is the last."""
+    @_builtins.property
+    def webhooks(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldWebhook]:
+        """Webhooks, by scheme and id."""
+
+    def __init__(
+        self,
+        *,
+        webhooks: _abc.Iterable[Global___HeldWebhook] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "webhooks", b"webhooks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeldWebhooksResponse: _TypeAlias = ListHeldWebhooksResponse  # noqa: Y015
+
+@_typing.final
+class ResolveWebhookRequest(_message.Message):
+    """How to settle a held webhook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEME_FIELD_NUMBER: _builtins.int
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    DISMISS_FIELD_NUMBER: _builtins.int
+    scheme: Global___WebhookScheme.ValueType
+    """The scheme from ListHeldWebhooks."""
+    webhook_id: _builtins.str
+    """The id from ListHeldWebhooks."""
+    subscription_id: _builtins.str
+    """It acts upon this subscription."""
+    dismiss: _builtins.bool
+    """It never acts, and neither does any other about the same subscription at the card processor: that is none of ours."""
+    def __init__(
+        self,
+        *,
+        scheme: Global___WebhookScheme.ValueType = ...,
+        webhook_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+        dismiss: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dismiss", b"dismiss", "resolution", b"resolution", "subscription_id", b"subscription_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dismiss", b"dismiss", "resolution", b"resolution", "scheme", b"scheme", "subscription_id", b"subscription_id", "webhook_id", b"webhook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_resolution: _TypeAlias = _typing.Literal["subscription_id", "dismiss"]  # noqa: Y015
+    _WhichOneofArgType_resolution: _TypeAlias = _typing.Literal["resolution", b"resolution"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_resolution) -> _WhichOneofReturnType_resolution | None: ...
+
+Global___ResolveWebhookRequest: _TypeAlias = ResolveWebhookRequest  # noqa: Y015
+
+@_typing.final
+class ResolveWebhookResponse(_message.Message):
+    """The webhook is settled, by this call or before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    event: Global___WebhookEvent.ValueType
+    """What it reported; WEBHOOK_EVENT_IGNORED if it was dismissed."""
+    def __init__(
+        self,
+        *,
+        event: Global___WebhookEvent.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveWebhookResponse: _TypeAlias = ResolveWebhookResponse  # noqa: Y015
+
+@_typing.final
 class SendSubscriptionMailRequest(_message.Message):
     """Which mail to send about which subscription. Two requests that are alike are one mail."""
 
@@ -683,8 +936,8 @@ class SendSubscriptionMailRequest(_message.Message):
     """The credits that it speaks of: PAYMENT_SUCCESS alone does."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """The time that it speaks of: when the subscription begins, ends or renews, the trial ends, the card is tried again, the
-        month that is paid begins.
+        """The time that it speaks of: when the subscription begins, ends, renews or is resumed, the trial ends, the card is tried
+        again, the period that is paid begins.
         """
 
     def __init__(
@@ -724,3 +977,83 @@ class SendSubscriptionMailResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SendSubscriptionMailResponse: _TypeAlias = SendSubscriptionMailResponse  # noqa: Y015
+
+@_typing.final
+class ReviewSubscriptionRequest(_message.Message):
+    """Whose deadline is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """Subscription whose payment nobody may have reported."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewSubscriptionRequest: _TypeAlias = ReviewSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class ReviewSubscriptionResponse(_message.Message):
+    """The deadline is acted upon, if there was one. There is nothing more to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewSubscriptionResponse: _TypeAlias = ReviewSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class OnUserLeftRequest(_message.Message):
+    """A user has left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _events_pb2.UserLeft:
+        """Who."""
+
+    def __init__(
+        self,
+        *,
+        event: _events_pb2.UserLeft | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserLeftRequest: _TypeAlias = OnUserLeftRequest  # noqa: Y015
+
+@_typing.final
+class OnUserLeftResponse(_message.Message):
+    """The user's subscription has ended. There is nothing more to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserLeftResponse: _TypeAlias = OnUserLeftResponse  # noqa: Y015

@@ -64,6 +64,11 @@ class SubscriptionServiceStub:
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.CancelSubscriptionRequest.SerializeToString,
                 response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.CancelSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.ResumeSubscription = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/ResumeSubscription',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionResponse.FromString,
+                _registered_method=True)
         self.AllocateMonthlyCredits = channel.unary_unary(
                 '/solo60.subscription.v1.SubscriptionService/AllocateMonthlyCredits',
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.AllocateMonthlyCreditsRequest.SerializeToString,
@@ -74,10 +79,30 @@ class SubscriptionServiceStub:
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookRequest.SerializeToString,
                 response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookResponse.FromString,
                 _registered_method=True)
+        self.ListHeldWebhooks = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/ListHeldWebhooks',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ListHeldWebhooksRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ListHeldWebhooksResponse.FromString,
+                _registered_method=True)
+        self.ResolveWebhook = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/ResolveWebhook',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResolveWebhookRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResolveWebhookResponse.FromString,
+                _registered_method=True)
         self.SendSubscriptionMail = channel.unary_unary(
                 '/solo60.subscription.v1.SubscriptionService/SendSubscriptionMail',
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailRequest.SerializeToString,
                 response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailResponse.FromString,
+                _registered_method=True)
+        self.ReviewSubscription = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/ReviewSubscription',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.OnUserLeft = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/OnUserLeft',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftResponse.FromString,
                 _registered_method=True)
 
 
@@ -112,7 +137,8 @@ class SubscriptionServiceServicer:
 
     def CreateSubscription(self, request, context):
         """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
-        SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time.
+        SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time,
+        and one trial for ever: later subscriptions are charged at once, also after a cancellation.
 
         There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
         CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
@@ -130,22 +156,50 @@ class SubscriptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResumeSubscription(self, request, context):
+        """Takes a planned cancellation back: the subscription renews as before, its reminder comes again, and a mail says so
+        (template SUBSCRIPTION_RESUMED). It must not have ended yet, and the card processor must not have ended it: else it is
+        SUBSCRIPTION_NOT_ACTIVE, and the user can subscribe again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AllocateMonthlyCredits(self, request, context):
-        """Grants a month's credits of a subscription and mails that they are there (template PAYMENT_SUCCESS). A month is
-        granted once, by this call, by the webhook of a renewal or when the subscription begins: whatever comes after that
-        grants nothing more and sends nothing more. A month in which neither the trial nor a period that is paid began is
-        INVALID_REQUEST: the credits come with the payment.
+        """Returns the credits of the billing periods that began in a month, and grants those that are missing, with a mail that
+        says so (template PAYMENT_SUCCESS). Credits go by billing period: the trial brings some, and so does each period that
+        is paid, also two of one month. Each period is granted once, by this call, by the webhook of a renewal or when the
+        subscription begins. A month in which neither the trial nor a period that is paid began is INVALID_REQUEST: the credits
+        come with the payment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ProcessWebhook(self, request, context):
-        """Takes in what the card processor reports, signed: a payment that failed (mails PAYMENT_FAILED), a trial about to end
-        (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS), an end (mails
-        SUBSCRIPTION_EXPIRED). It is stored before anything else, and the answer comes once it has been acted upon. Each
-        webhook id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in
-        the same state. One that is refused although its signature is right stays stored, and acts as soon as it can.
+        """Takes in a signed report of the card processor: a payment that failed (mails PAYMENT_FAILED), a trial about to end
+        (mails TRIAL_ENDING), a renewal (grants the credits of the period, mails PAYMENT_SUCCESS), an end (mails
+        SUBSCRIPTION_EXPIRED). The webhook is stored before anything else, and the answer comes once it has acted. Each webhook
+        id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in the same
+        state. A webhook that is refused although its signature is right stays stored, and acts as soon as it can. So does one
+        whose subscription nobody knows yet: it is answered with WEBHOOK_EVENT_UNATTRIBUTED, and ListHeldWebhooks shows it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHeldWebhooks(self, request, context):
+        """Lists the webhooks that are stored and could not act, with the reason, a page at a time (AIP-158).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveWebhook(self, request, context):
+        """Settles a held webhook: it acts upon a subscription that the operator names, or it is dismissed without effect. When
+        it acts, the card processor's subscription in it is from then on known to be ours, and all webhooks that wait for the
+        same one act too. When it is dismissed, all webhooks about the same one are ignored, now and later. A webhook that has
+        acted or was dismissed stays as it is, and the answer says what it was.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +209,25 @@ class SubscriptionServiceServicer:
         """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
         subscription has another period or another end. A repetition sends nothing more. This service leaves it to its own
         outbox, now or for a day to come; nobody else calls it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewSubscription(self, request, context):
+        """Acts upon what the clock has made of a subscription whose payment nobody has reported. Three days after its period it
+        is past due. 14 days later, or three days after the last attempt that the card processor has announced, it expires,
+        which is mailed (template SUBSCRIPTION_EXPIRED). A renewal that is reported later still repairs that, unless the user
+        has subscribed again. This service leaves the call to its own outbox for each deadline; nobody else calls it. A call
+        that comes too early or again does nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OnUserLeft(self, request, context):
+        """Ends the subscription of a user who has left, at once and without a mail, and takes back its reminders. A webhook that
+        comes later is still recorded. The user cannot be subscribed again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -188,6 +261,11 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.CancelSubscriptionRequest.FromString,
                     response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.CancelSubscriptionResponse.SerializeToString,
             ),
+            'ResumeSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSubscription,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionResponse.SerializeToString,
+            ),
             'AllocateMonthlyCredits': grpc.unary_unary_rpc_method_handler(
                     servicer.AllocateMonthlyCredits,
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.AllocateMonthlyCreditsRequest.FromString,
@@ -198,10 +276,30 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookRequest.FromString,
                     response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ProcessWebhookResponse.SerializeToString,
             ),
+            'ListHeldWebhooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHeldWebhooks,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ListHeldWebhooksRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ListHeldWebhooksResponse.SerializeToString,
+            ),
+            'ResolveWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveWebhook,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResolveWebhookRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResolveWebhookResponse.SerializeToString,
+            ),
             'SendSubscriptionMail': grpc.unary_unary_rpc_method_handler(
                     servicer.SendSubscriptionMail,
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailRequest.FromString,
                     response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailResponse.SerializeToString,
+            ),
+            'ReviewSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewSubscription,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionResponse.SerializeToString,
+            ),
+            'OnUserLeft': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnUserLeft,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,6 +453,33 @@ class SubscriptionService:
             _registered_method=True)
 
     @staticmethod
+    def ResumeSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/ResumeSubscription',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def AllocateMonthlyCredits(request,
             target,
             options=(),
@@ -409,6 +534,60 @@ class SubscriptionService:
             _registered_method=True)
 
     @staticmethod
+    def ListHeldWebhooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/ListHeldWebhooks',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ListHeldWebhooksRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ListHeldWebhooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/ResolveWebhook',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResolveWebhookRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResolveWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SendSubscriptionMail(request,
             target,
             options=(),
@@ -425,6 +604,60 @@ class SubscriptionService:
             '/solo60.subscription.v1.SubscriptionService/SendSubscriptionMail',
             solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailRequest.SerializeToString,
             solo60_dot_subscription_dot_v1_dot_subscription__pb2.SendSubscriptionMailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/ReviewSubscription',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnUserLeft(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/OnUserLeft',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,7 +46,8 @@ class SubscriptionServiceStub:
     """Shows the subscription that a user has now, or else the one that ended last."""
     CreateSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.CreateSubscriptionRequest, _subscription_pb2.CreateSubscriptionResponse]
     """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
-    SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time.
+    SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time,
+    and one trial for ever: later subscriptions are charged at once, also after a cancellation.
 
     There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
     CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
@@ -56,23 +57,49 @@ class SubscriptionServiceStub:
     SUBSCRIPTION_EXPIRED). Credits granted before stay with the user. One that is to end with its period can still be
     ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
     """
+    ResumeSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ResumeSubscriptionRequest, _subscription_pb2.ResumeSubscriptionResponse]
+    """Takes a planned cancellation back: the subscription renews as before, its reminder comes again, and a mail says so
+    (template SUBSCRIPTION_RESUMED). It must not have ended yet, and the card processor must not have ended it: else it is
+    SUBSCRIPTION_NOT_ACTIVE, and the user can subscribe again.
+    """
     AllocateMonthlyCredits: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.AllocateMonthlyCreditsRequest, _subscription_pb2.AllocateMonthlyCreditsResponse]
-    """Grants a month's credits of a subscription and mails that they are there (template PAYMENT_SUCCESS). A month is
-    granted once, by this call, by the webhook of a renewal or when the subscription begins: whatever comes after that
-    grants nothing more and sends nothing more. A month in which neither the trial nor a period that is paid began is
-    INVALID_REQUEST: the credits come with the payment.
+    """Returns the credits of the billing periods that began in a month, and grants those that are missing, with a mail that
+    says so (template PAYMENT_SUCCESS). Credits go by billing period: the trial brings some, and so does each period that
+    is paid, also two of one month. Each period is granted once, by this call, by the webhook of a renewal or when the
+    subscription begins. A month in which neither the trial nor a period that is paid began is INVALID_REQUEST: the credits
+    come with the payment.
     """
     ProcessWebhook: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ProcessWebhookRequest, _subscription_pb2.ProcessWebhookResponse]
-    """Takes in what the card processor reports, signed: a payment that failed (mails PAYMENT_FAILED), a trial about to end
-    (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS), an end (mails
-    SUBSCRIPTION_EXPIRED). It is stored before anything else, and the answer comes once it has been acted upon. Each
-    webhook id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in
-    the same state. One that is refused although its signature is right stays stored, and acts as soon as it can.
+    """Takes in a signed report of the card processor: a payment that failed (mails PAYMENT_FAILED), a trial about to end
+    (mails TRIAL_ENDING), a renewal (grants the credits of the period, mails PAYMENT_SUCCESS), an end (mails
+    SUBSCRIPTION_EXPIRED). The webhook is stored before anything else, and the answer comes once it has acted. Each webhook
+    id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in the same
+    state. A webhook that is refused although its signature is right stays stored, and acts as soon as it can. So does one
+    whose subscription nobody knows yet: it is answered with WEBHOOK_EVENT_UNATTRIBUTED, and ListHeldWebhooks shows it.
+    """
+    ListHeldWebhooks: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ListHeldWebhooksRequest, _subscription_pb2.ListHeldWebhooksResponse]
+    """Lists the webhooks that are stored and could not act, with the reason, a page at a time (AIP-158)."""
+    ResolveWebhook: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ResolveWebhookRequest, _subscription_pb2.ResolveWebhookResponse]
+    """Settles a held webhook: it acts upon a subscription that the operator names, or it is dismissed without effect. When
+    it acts, the card processor's subscription in it is from then on known to be ours, and all webhooks that wait for the
+    same one act too. When it is dismissed, all webhooks about the same one are ignored, now and later. A webhook that has
+    acted or was dismissed stays as it is, and the answer says what it was.
     """
     SendSubscriptionMail: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.SendSubscriptionMailRequest, _subscription_pb2.SendSubscriptionMailResponse]
     """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
     subscription has another period or another end. A repetition sends nothing more. This service leaves it to its own
     outbox, now or for a day to come; nobody else calls it.
+    """
+    ReviewSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ReviewSubscriptionRequest, _subscription_pb2.ReviewSubscriptionResponse]
+    """Acts upon what the clock has made of a subscription whose payment nobody has reported. Three days after its period it
+    is past due. 14 days later, or three days after the last attempt that the card processor has announced, it expires,
+    which is mailed (template SUBSCRIPTION_EXPIRED). A renewal that is reported later still repairs that, unless the user
+    has subscribed again. This service leaves the call to its own outbox for each deadline; nobody else calls it. A call
+    that comes too early or again does nothing.
+    """
+    OnUserLeft: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.OnUserLeftRequest, _subscription_pb2.OnUserLeftResponse]
+    """Ends the subscription of a user who has left, at once and without a mail, and takes back its reminders. A webhook that
+    comes later is still recorded. The user cannot be subscribed again.
     """
 
 @_typing.type_check_only
@@ -93,7 +120,8 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Shows the subscription that a user has now, or else the one that ended last."""
     CreateSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.CreateSubscriptionRequest, _subscription_pb2.CreateSubscriptionResponse]  # type: ignore[assignment]
     """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
-    SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time.
+    SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time,
+    and one trial for ever: later subscriptions are charged at once, also after a cancellation.
 
     There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
     CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
@@ -103,23 +131,49 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     SUBSCRIPTION_EXPIRED). Credits granted before stay with the user. One that is to end with its period can still be
     ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
     """
+    ResumeSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ResumeSubscriptionRequest, _subscription_pb2.ResumeSubscriptionResponse]  # type: ignore[assignment]
+    """Takes a planned cancellation back: the subscription renews as before, its reminder comes again, and a mail says so
+    (template SUBSCRIPTION_RESUMED). It must not have ended yet, and the card processor must not have ended it: else it is
+    SUBSCRIPTION_NOT_ACTIVE, and the user can subscribe again.
+    """
     AllocateMonthlyCredits: _aio.UnaryUnaryMultiCallable[_subscription_pb2.AllocateMonthlyCreditsRequest, _subscription_pb2.AllocateMonthlyCreditsResponse]  # type: ignore[assignment]
-    """Grants a month's credits of a subscription and mails that they are there (template PAYMENT_SUCCESS). A month is
-    granted once, by this call, by the webhook of a renewal or when the subscription begins: whatever comes after that
-    grants nothing more and sends nothing more. A month in which neither the trial nor a period that is paid began is
-    INVALID_REQUEST: the credits come with the payment.
+    """Returns the credits of the billing periods that began in a month, and grants those that are missing, with a mail that
+    says so (template PAYMENT_SUCCESS). Credits go by billing period: the trial brings some, and so does each period that
+    is paid, also two of one month. Each period is granted once, by this call, by the webhook of a renewal or when the
+    subscription begins. A month in which neither the trial nor a period that is paid began is INVALID_REQUEST: the credits
+    come with the payment.
     """
     ProcessWebhook: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ProcessWebhookRequest, _subscription_pb2.ProcessWebhookResponse]  # type: ignore[assignment]
-    """Takes in what the card processor reports, signed: a payment that failed (mails PAYMENT_FAILED), a trial about to end
-    (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS), an end (mails
-    SUBSCRIPTION_EXPIRED). It is stored before anything else, and the answer comes once it has been acted upon. Each
-    webhook id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in
-    the same state. One that is refused although its signature is right stays stored, and acts as soon as it can.
+    """Takes in a signed report of the card processor: a payment that failed (mails PAYMENT_FAILED), a trial about to end
+    (mails TRIAL_ENDING), a renewal (grants the credits of the period, mails PAYMENT_SUCCESS), an end (mails
+    SUBSCRIPTION_EXPIRED). The webhook is stored before anything else, and the answer comes once it has acted. Each webhook
+    id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in the same
+    state. A webhook that is refused although its signature is right stays stored, and acts as soon as it can. So does one
+    whose subscription nobody knows yet: it is answered with WEBHOOK_EVENT_UNATTRIBUTED, and ListHeldWebhooks shows it.
+    """
+    ListHeldWebhooks: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ListHeldWebhooksRequest, _subscription_pb2.ListHeldWebhooksResponse]  # type: ignore[assignment]
+    """Lists the webhooks that are stored and could not act, with the reason, a page at a time (AIP-158)."""
+    ResolveWebhook: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ResolveWebhookRequest, _subscription_pb2.ResolveWebhookResponse]  # type: ignore[assignment]
+    """Settles a held webhook: it acts upon a subscription that the operator names, or it is dismissed without effect. When
+    it acts, the card processor's subscription in it is from then on known to be ours, and all webhooks that wait for the
+    same one act too. When it is dismissed, all webhooks about the same one are ignored, now and later. A webhook that has
+    acted or was dismissed stays as it is, and the answer says what it was.
     """
     SendSubscriptionMail: _aio.UnaryUnaryMultiCallable[_subscription_pb2.SendSubscriptionMailRequest, _subscription_pb2.SendSubscriptionMailResponse]  # type: ignore[assignment]
     """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
     subscription has another period or another end. A repetition sends nothing more. This service leaves it to its own
     outbox, now or for a day to come; nobody else calls it.
+    """
+    ReviewSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ReviewSubscriptionRequest, _subscription_pb2.ReviewSubscriptionResponse]  # type: ignore[assignment]
+    """Acts upon what the clock has made of a subscription whose payment nobody has reported. Three days after its period it
+    is past due. 14 days later, or three days after the last attempt that the card processor has announced, it expires,
+    which is mailed (template SUBSCRIPTION_EXPIRED). A renewal that is reported later still repairs that, unless the user
+    has subscribed again. This service leaves the call to its own outbox for each deadline; nobody else calls it. A call
+    that comes too early or again does nothing.
+    """
+    OnUserLeft: _aio.UnaryUnaryMultiCallable[_subscription_pb2.OnUserLeftRequest, _subscription_pb2.OnUserLeftResponse]  # type: ignore[assignment]
+    """Ends the subscription of a user who has left, at once and without a mail, and takes back its reminders. A webhook that
+    comes later is still recorded. The user cannot be subscribed again.
     """
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -161,7 +215,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_pb2.CreateSubscriptionResponse, _abc.Awaitable[_subscription_pb2.CreateSubscriptionResponse]]:
         """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
-        SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time.
+        SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time,
+        and one trial for ever: later subscriptions are charged at once, also after a cancellation.
 
         There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
         CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
@@ -179,15 +234,27 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ResumeSubscription(
+        self,
+        request: _subscription_pb2.ResumeSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.ResumeSubscriptionResponse, _abc.Awaitable[_subscription_pb2.ResumeSubscriptionResponse]]:
+        """Takes a planned cancellation back: the subscription renews as before, its reminder comes again, and a mail says so
+        (template SUBSCRIPTION_RESUMED). It must not have ended yet, and the card processor must not have ended it: else it is
+        SUBSCRIPTION_NOT_ACTIVE, and the user can subscribe again.
+        """
+
+    @_abc_1.abstractmethod
     def AllocateMonthlyCredits(
         self,
         request: _subscription_pb2.AllocateMonthlyCreditsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_pb2.AllocateMonthlyCreditsResponse, _abc.Awaitable[_subscription_pb2.AllocateMonthlyCreditsResponse]]:
-        """Grants a month's credits of a subscription and mails that they are there (template PAYMENT_SUCCESS). A month is
-        granted once, by this call, by the webhook of a renewal or when the subscription begins: whatever comes after that
-        grants nothing more and sends nothing more. A month in which neither the trial nor a period that is paid began is
-        INVALID_REQUEST: the credits come with the payment.
+        """Returns the credits of the billing periods that began in a month, and grants those that are missing, with a mail that
+        says so (template PAYMENT_SUCCESS). Credits go by billing period: the trial brings some, and so does each period that
+        is paid, also two of one month. Each period is granted once, by this call, by the webhook of a renewal or when the
+        subscription begins. A month in which neither the trial nor a period that is paid began is INVALID_REQUEST: the credits
+        come with the payment.
         """
 
     @_abc_1.abstractmethod
@@ -196,11 +263,32 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_pb2.ProcessWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_pb2.ProcessWebhookResponse, _abc.Awaitable[_subscription_pb2.ProcessWebhookResponse]]:
-        """Takes in what the card processor reports, signed: a payment that failed (mails PAYMENT_FAILED), a trial about to end
-        (mails TRIAL_ENDING), a renewal (grants the month's credits, mails PAYMENT_SUCCESS), an end (mails
-        SUBSCRIPTION_EXPIRED). It is stored before anything else, and the answer comes once it has been acted upon. Each
-        webhook id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in
-        the same state. One that is refused although its signature is right stays stored, and acts as soon as it can.
+        """Takes in a signed report of the card processor: a payment that failed (mails PAYMENT_FAILED), a trial about to end
+        (mails TRIAL_ENDING), a renewal (grants the credits of the period, mails PAYMENT_SUCCESS), an end (mails
+        SUBSCRIPTION_EXPIRED). The webhook is stored before anything else, and the answer comes once it has acted. Each webhook
+        id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in the same
+        state. A webhook that is refused although its signature is right stays stored, and acts as soon as it can. So does one
+        whose subscription nobody knows yet: it is answered with WEBHOOK_EVENT_UNATTRIBUTED, and ListHeldWebhooks shows it.
+        """
+
+    @_abc_1.abstractmethod
+    def ListHeldWebhooks(
+        self,
+        request: _subscription_pb2.ListHeldWebhooksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.ListHeldWebhooksResponse, _abc.Awaitable[_subscription_pb2.ListHeldWebhooksResponse]]:
+        """Lists the webhooks that are stored and could not act, with the reason, a page at a time (AIP-158)."""
+
+    @_abc_1.abstractmethod
+    def ResolveWebhook(
+        self,
+        request: _subscription_pb2.ResolveWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.ResolveWebhookResponse, _abc.Awaitable[_subscription_pb2.ResolveWebhookResponse]]:
+        """Settles a held webhook: it acts upon a subscription that the operator names, or it is dismissed without effect. When
+        it acts, the card processor's subscription in it is from then on known to be ours, and all webhooks that wait for the
+        same one act too. When it is dismissed, all webhooks about the same one are ignored, now and later. A webhook that has
+        acted or was dismissed stays as it is, and the answer says what it was.
         """
 
     @_abc_1.abstractmethod
@@ -212,6 +300,29 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
         subscription has another period or another end. A repetition sends nothing more. This service leaves it to its own
         outbox, now or for a day to come; nobody else calls it.
+        """
+
+    @_abc_1.abstractmethod
+    def ReviewSubscription(
+        self,
+        request: _subscription_pb2.ReviewSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.ReviewSubscriptionResponse, _abc.Awaitable[_subscription_pb2.ReviewSubscriptionResponse]]:
+        """Acts upon what the clock has made of a subscription whose payment nobody has reported. Three days after its period it
+        is past due. 14 days later, or three days after the last attempt that the card processor has announced, it expires,
+        which is mailed (template SUBSCRIPTION_EXPIRED). A renewal that is reported later still repairs that, unless the user
+        has subscribed again. This service leaves the call to its own outbox for each deadline; nobody else calls it. A call
+        that comes too early or again does nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def OnUserLeft(
+        self,
+        request: _subscription_pb2.OnUserLeftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.OnUserLeftResponse, _abc.Awaitable[_subscription_pb2.OnUserLeftResponse]]:
+        """Ends the subscription of a user who has left, at once and without a mail, and takes back its reminders. A webhook that
+        comes later is still recorded. The user cannot be subscribed again.
         """
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,66 @@
+"""Grants in PostgreSQL: the billing periods whose credits are granted, each once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.subscription.plans import month_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from mesh.database import Connection
+    from services.subscription.domain import Subscription
+
+# An older version that still runs beside this one grants by month. A month of its own stands for one period.
+_IS_GRANTED = """
+    select exists (select from granted_periods where subscription_id = $1 and period_start = $2)
+        or exists (select from granted_months where subscription_id = $1 and month = $3 and not is_copy and $4)
+"""
+_GRANT = """
+    with copy as (
+        insert into granted_months (subscription_id, month, credits, create_time, is_copy)
+        values ($1, $2, $4, $5, true) on conflict do nothing
+    )
+    insert into granted_periods (subscription_id, period_start, credits, create_time) values ($1, $3, $4, $5)
+"""
+_CREDITS_OF_MONTH = """
+    select coalesce(sum(credits), 0)::bigint from (
+        select credits from granted_periods
+        where subscription_id = $1 and to_char(period_start at time zone 'UTC', 'YYYY-MM') = $2
+        union all
+        select credits from granted_months where subscription_id = $1 and month = $2 and not is_copy
+    ) as granted
+"""
+
+
+class Grants:
+    """The granted billing periods within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def credits_of_month(self, subscription_id: UUID, month: str) -> int:
+        """Return the credits of all granted periods that began in a month ("2026-11")."""
+        found: int = await self._connection.fetchval(_CREDITS_OF_MONTH, subscription_id, month)
+        return found
+
+    async def is_granted(self, subscription: Subscription, period_start: datetime) -> bool:
+        """Tell whether the credits of a billing period are granted."""
+        month = month_of(period_start)
+        # In its first month, an older version granted the credits of the first period.
+        is_first = period_start == subscription.first_period.start
+        is_month_its_own = is_first or month != month_of(subscription.first_period.start)
+        found: bool = await self._connection.fetchval(
+            _IS_GRANTED, subscription.subscription_id, period_start, month, is_month_its_own
+        )
+        return found
+
+    async def grant(self, subscription: Subscription, period_start: datetime, now: datetime) -> bool:
+        """Note that a locked subscription is granted the credits of a billing period; False if it was before."""
+        if await self.is_granted(subscription, period_start):
+            return False
+        period = (subscription.subscription_id, month_of(period_start), period_start)
+        await self._connection.execute(_GRANT, *period, subscription.plan.credits_per_month, now)
+        return True

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from contracts.errors import InvalidRequest, SubscriptionNotActive
+from services.subscription.reports import Period
+from solo60.subscription.v1.subscription_pb2 import (
+    SUBSCRIPTION_MAIL_TRIAL_ENDING,
+    AllocateMonthlyCreditsRequest,
+    Subscription,
+)
+from tests.services.subscription.club import DAY, FOUR_HOURS, TEN_HOURS, event, processor_webhook, webhook
+from tests.services.subscription.invoices import Api, extra_line, invoice, line, processor_event, seconds
+
+if TYPE_CHECKING:
+    from tests.services.subscription.club import Club
+
+MONTH = 31 * DAY
+METADATA_APIS = [Api.V2023, Api.V2025]
+
+
+def next_period(of: Subscription, number: int = 1) -> Period:
+    """Return a billing period that follows the first one, in whole seconds."""
+    end = of.current_period.end_time.ToDatetime(UTC).replace(microsecond=0)
+    return Period(end + (number - 1) * MONTH, end + number * MONTH)
+
+
+@pytest.mark.parametrize("api", METADATA_APIS)
+async def test_a_line_without_length_does_not_hold_up_a_paid_month(club: Club, api: Api) -> None:
+    """Credits and period come with the subscription's own line, whatever else the invoice charges."""
+    new = await club.subscribed(FOUR_HOURS)
+    period = next_period(new)
+    lines = [extra_line(seconds(period.start), api=api), line(period, 3900, api=api)]
+    lines.append(line((seconds(period.end), seconds(period.end)), 0, api=api))
+    paid = processor_event("invoice.paid", invoice(*lines, api=api, solo60_id=new.subscription_id))
+
+    assert await club.deliver(processor_webhook(paid)) == "RENEWED"
+
+    assert (await club.now(new)).current_period.end_time.ToDatetime(UTC) == period.end
+    assert await club.balance(new.user_id) == 80
+
+
+@pytest.mark.parametrize("api", METADATA_APIS)
+async def test_the_invoice_of_a_trial_start_changes_nothing(club: Club, api: Api) -> None:
+    """The processor sends invoice.paid of 0 when a trial starts: the trial goes on, and its reminder stays."""
+    new = await club.subscribed(TEN_HOURS)
+    trial = (new.current_period.start_time.seconds, new.current_period.end_time.seconds)
+    bill = invoice(line(trial, 0, api=api), api=api, solo60_id=new.subscription_id, reason="subscription_create")
+
+    assert await club.deliver(processor_webhook(processor_event("invoice.paid", bill))) == "IGNORED"
+
+    assert await club.status(new) == "TRIALING"
+    assert await club.balance(new.user_id) == 100
+    assert [kind for kind, _ in await club.reminders()] == [SUBSCRIPTION_MAIL_TRIAL_ENDING]
+
+
+async def test_a_proration_brings_no_credits(club: Club) -> None:
+    """A change of plan in the middle of a period corrects prices: it pays for no new period."""
+    new = await club.subscribed(FOUR_HOURS)
+    rest = (new.current_period.start_time.seconds + 86_400, new.current_period.end_time.seconds)
+    lines = [line(rest, -1900, proration=True), line(rest, 4400, proration=True)]
+    bill = invoice(*lines, solo60_id=new.subscription_id, reason="subscription_update")
+
+    assert await club.deliver(processor_webhook(processor_event("invoice.paid", bill))) == "IGNORED"
+    assert await club.deliver(processor_webhook(processor_event("invoice.payment_failed", bill))) == "IGNORED"
+
+    assert await club.status(new) == "ACTIVE"
+    assert await club.balance(new.user_id) == 40
+
+
+async def test_a_trial_and_a_paid_period_of_one_month_bring_credits_each(club: Club) -> None:
+    """Credits go by billing period: a trial from the 1st, and a period that is paid from the 15th of the same month."""
+    new = await club.subscribed(TEN_HOURS, trial_days=1)
+    first = datetime(2026, 12, 1, 9, tzinfo=UTC)
+    moved = "update subscriptions set create_time = $1, first_period = tstzrange($1, $2)"
+    await club.fetch("subscription", moved, first, first + 14 * DAY)
+    await club.fetch("subscription", "update granted_periods set period_start = $1", first)
+    period = {"start_time": (first + 14 * DAY).isoformat(), "end_time": (first + 14 * DAY + MONTH).isoformat()}
+
+    payloads = [event("renewed", new, period=period) for _ in range(5)]
+    await asyncio.gather(*[club.deliver(webhook(payload)) for payload in payloads])
+
+    assert await club.balance(new.user_id) == 200
+    assert set(await club.mails()) == {"Welcome to Ten hours", "100 credits for you"}
+
+
+async def test_the_processors_own_first_period_is_the_one_paid_at_the_start(club: Club) -> None:
+    """Its clock differs by seconds from ours, which begins the subscription: there is one allocation nevertheless."""
+    new = await club.subscribed(FOUR_HOURS)
+    start = new.current_period.start_time.ToDatetime(UTC)
+    bills = [
+        invoice(line(Period(begin, begin + MONTH)), solo60_id=new.subscription_id, reason="subscription_create")
+        for begin in (start + timedelta(seconds=7), start - timedelta(seconds=1))
+    ]
+
+    for bill in bills:
+        assert await club.deliver(processor_webhook(processor_event("invoice.paid", bill))) == "RENEWED"
+
+    assert await club.balance(new.user_id) == 40
+
+
+def allocation(of: Subscription, months: int = 0) -> AllocateMonthlyCreditsRequest:
+    """Ask for the credits of the month in which a subscription began, or one so many months later."""
+    begun = of.create_time.ToDatetime(UTC).replace(day=15) + months * timedelta(days=30)
+    return AllocateMonthlyCreditsRequest(subscription_id=of.subscription_id, month=f"{begun:%Y-%m}")
+
+
+@pytest.mark.breaks_invariants("violation_period_not_granted")
+async def test_a_period_that_was_not_granted_is_granted_once_by_hand(club: Club) -> None:
+    """As versions left it that granted by calendar month; the answer is the same ever after."""
+    new = await club.subscribed(TEN_HOURS)
+    await club.balance(new.user_id)
+    await club.fetch("subscription", "delete from granted_periods")
+    await club.fetch("subscription", "delete from granted_months")
+
+    answers = await asyncio.gather(*[club.subscriptions.AllocateMonthlyCredits(allocation(new)) for _ in range(10)])
+
+    assert [answer.credits for answer in answers] == [100] * 10
+    assert await club.balance(new.user_id) == 200
+    assert set(await club.mails()) == {"Welcome to Ten hours", "100 credits for you"}
+    await club.cancelled(new)
+    assert (await club.subscriptions.AllocateMonthlyCredits(allocation(new))).credits == 100
+    await club.fetch("subscription", "delete from granted_periods")
+    await club.fetch("subscription", "delete from granted_months")
+    with pytest.raises(SubscriptionNotActive):
+        await club.subscriptions.AllocateMonthlyCredits(allocation(new))
+
+
+async def test_a_month_in_which_no_paid_period_began_is_not_granted(club: Club) -> None:
+    """The credits come with the payment."""
+    new = await club.subscribed()
+
+    for months in (-1, 1, 40):
+        with pytest.raises(InvalidRequest):
+            await club.subscriptions.AllocateMonthlyCredits(allocation(new, months))
+
+    assert await club.balance(new.user_id) == 40

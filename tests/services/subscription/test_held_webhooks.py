@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from contracts.errors import InvalidRequest, SubscriptionNotFound, WebhookNotFound
+from mesh.examination import find_violations
+from services.subscription.reports import Period
+from solo60.subscription.v1.subscription_pb2 import (
+    WEBHOOK_EVENT_IGNORED,
+    WEBHOOK_EVENT_RENEWED,
+    WEBHOOK_SCHEME_CARD_PROCESSOR,
+    WEBHOOK_SCHEME_STANDARD,
+    ListHeldWebhooksRequest,
+    ResolveWebhookRequest,
+    Subscription,
+    WebhookHoldReason,
+)
+from tests.services.subscription.club import DAY, event, month_after, processor_webhook, webhook
+from tests.services.subscription.invoices import PROCESSOR_ID, Api, invoice, line, processor_event
+
+if TYPE_CHECKING:
+    from solo60.subscription.v1.subscription_pb2 import HeldWebhook
+    from tests.services.subscription.club import Club
+    from tests.services.subscription.office import Office
+
+MONTH = 31 * DAY
+
+
+def bill_of(of: Subscription, number: int = 1, event_id: str = "") -> bytes:
+    """Return the paid invoice of a later period, which names its subscription by the processor's id alone."""
+    end = of.current_period.end_time.ToDatetime(UTC).replace(microsecond=0)
+    period = Period(end + (number - 1) * MONTH, end + number * MONTH)
+    bill = invoice(line(period, 3900, api=Api.V2020), api=Api.V2020)
+    return processor_event("invoice.paid", bill, event_id=event_id)
+
+
+def introduction(of: Subscription) -> bytes:
+    """Return the event with which the processor says which subscription of ours one of its own is."""
+    metadata = {"solo60_subscription_id": of.subscription_id}
+    thing = {"object": "subscription", "id": PROCESSOR_ID, "metadata": metadata}
+    return processor_event("customer.subscription.updated", thing)
+
+
+async def held(club: Club) -> list[HeldWebhook]:
+    """Return the webhooks that are held."""
+    return list((await club.subscriptions.ListHeldWebhooks(ListHeldWebhooksRequest())).webhooks)
+
+
+def resolution(webhook_id: str, **fields: Any) -> ResolveWebhookRequest:  # noqa: ANN401 - any field
+    """Return the request that settles a webhook of the card processor."""
+    return ResolveWebhookRequest(**{"scheme": WEBHOOK_SCHEME_CARD_PROCESSOR, "webhook_id": webhook_id, **fields})
+
+
+async def test_a_renewal_that_nobody_can_attribute_is_held_and_shown(club: Club) -> None:
+    """It is answered, stored and listed, with the reason and the id at the processor: never taken for nothing."""
+    new = await club.subscribed()
+
+    assert await club.deliver(processor_webhook(bill_of(new, event_id="evt_1"))) == "UNATTRIBUTED"
+
+    (shown,) = await held(club)
+    assert (shown.scheme, shown.webhook_id) == (WEBHOOK_SCHEME_CARD_PROCESSOR, "evt_1")
+    assert WebhookHoldReason.Name(shown.reason) == "WEBHOOK_HOLD_REASON_UNATTRIBUTED"
+    assert shown.processor_subscription_id == PROCESSOR_ID
+    assert await club.balance(new.user_id) == 40
+
+
+async def test_an_operator_says_whose_held_webhooks_are(club: Club) -> None:
+    """All that wait for the same subscription act with it, and those to come act at once."""
+    new = await club.subscribed()
+    for number in (1, 2):
+        await club.deliver(processor_webhook(bill_of(new, number, f"evt_{number}")))
+
+    request = resolution("evt_1", subscription_id=new.subscription_id)
+    answers = [await club.subscriptions.ResolveWebhook(request) for _ in range(2)]
+
+    assert [answer.event for answer in answers] == [WEBHOOK_EVENT_RENEWED] * 2
+    assert await held(club) == []
+    assert await club.balance(new.user_id) == 120
+    assert await club.deliver(processor_webhook(bill_of(new, 3))) == "RENEWED"
+    assert await club.balance(new.user_id) == 160
+
+
+async def test_a_dismissed_webhook_never_acts_nor_any_of_its_subscription(club: Club) -> None:
+    """An account may sell other things too: one word of the operator is enough for each subscription to them."""
+    new = await club.subscribed()
+    bills = [processor_webhook(bill_of(new, number, f"evt_{number}")) for number in (1, 2, 3)]
+    for bill in bills[:2]:
+        await club.deliver(bill)
+
+    answer = await club.subscriptions.ResolveWebhook(resolution("evt_1", dismiss=True))
+
+    assert answer.event == WEBHOOK_EVENT_IGNORED
+    assert await held(club) == []
+    assert [await club.deliver(bill) for bill in bills] == ["IGNORED"] * 3
+    resolved = await club.subscriptions.ResolveWebhook(resolution("evt_1", subscription_id=new.subscription_id))
+    assert resolved.event == WEBHOOK_EVENT_IGNORED
+    assert await club.balance(new.user_id) == 40
+
+
+async def test_what_cannot_be_settled_is_refused(club: Club) -> None:
+    """A webhook that is not there, a subscription that is not there, a payload that cannot be read, half a request."""
+    new = await club.subscribed()
+    await club.deliver(processor_webhook(bill_of(new, event_id="evt_1")))
+    with pytest.raises(InvalidRequest):
+        await club.deliver(processor_webhook(processor_event("invoice.paid", invoice(), event_id="evt_2")))
+
+    for refused in (resolution("evt_0", dismiss=True), resolution("evt_0", subscription_id=new.subscription_id)):
+        with pytest.raises(WebhookNotFound):
+            await club.subscriptions.ResolveWebhook(refused)
+    with pytest.raises(SubscriptionNotFound):
+        await club.subscriptions.ResolveWebhook(resolution("evt_1", subscription_id=str(uuid4())))
+    for bad in (
+        resolution("evt_2", subscription_id=new.subscription_id),
+        resolution("evt_1"),
+        resolution("", dismiss=True),
+        resolution("evt_1", dismiss=False),
+        resolution("evt_1", subscription_id="1"),
+    ):
+        with pytest.raises(InvalidRequest):
+            await club.subscriptions.ResolveWebhook(bad)
+
+    assert {(each.webhook_id, each.reason) for each in await held(club)} == {("evt_1", 1), ("evt_2", 3)}
+
+
+async def test_a_webhook_for_an_id_that_does_not_exist_is_held_for_another(club: Club) -> None:
+    """In our own words too, which have no id of the processor."""
+    new = await club.subscribed()
+    lost = webhook(event("renewed", str(uuid4()), period=month_after(new)), "msg_1")
+    with pytest.raises(SubscriptionNotFound):
+        await club.deliver(lost)
+    (shown,) = await held(club)
+    assert WebhookHoldReason.Name(shown.reason) == "WEBHOOK_HOLD_REASON_UNKNOWN_SUBSCRIPTION"
+
+    request = resolution("msg_1", scheme=WEBHOOK_SCHEME_STANDARD, subscription_id=new.subscription_id)
+    assert (await club.subscriptions.ResolveWebhook(request)).event == WEBHOOK_EVENT_RENEWED
+    assert await club.balance(new.user_id) == 80
+
+
+async def test_held_webhooks_are_listed_in_pages(club: Club) -> None:
+    """A page that is too large is cut to the largest, and a strange token is refused (AIP-158)."""
+    new = await club.subscribed()
+    for number in range(3):
+        await club.deliver(processor_webhook(bill_of(new, event_id=f"evt_{number}")))
+
+    first = await club.subscriptions.ListHeldWebhooks(ListHeldWebhooksRequest(page_size=2))
+    token = first.next_page_token
+    second = await club.subscriptions.ListHeldWebhooks(ListHeldWebhooksRequest(page_size=1000, page_token=token))
+
+    ids = [[each.webhook_id for each in page.webhooks] for page in (first, second)]
+    assert ids == [["evt_0", "evt_1"], ["evt_2"]]
+    assert second.next_page_token == ""
+    for bad in (ListHeldWebhooksRequest(page_token="x"), ListHeldWebhooksRequest(page_size=-1)):  # noqa: S106 - a cursor
+        with pytest.raises(InvalidRequest):
+            await club.subscriptions.ListHeldWebhooks(bad)
+
+
+async def test_each_paid_period_is_granted_once_in_any_order(club: Club) -> None:
+    """Also when the processor says only between or after them whose they are."""
+    balances = []
+    for order in permutations(range(4)):
+        await club.fetch("subscription", "delete from processor_subscriptions")
+        new = await club.subscribed()
+        payloads = [introduction(new), bill_of(new, 1), bill_of(new, 2), bill_of(new, 2)]
+        for number in (*order, order[0]):
+            await club.deliver(processor_webhook(payloads[number]))
+        balances.append(await club.balance(new.user_id))
+
+    assert balances == [120] * 24
+    assert await held(club) == []
+
+
+async def test_a_new_delivery_of_what_an_older_version_ignored_acts(club: Club) -> None:
+    """Older versions took a bare `subscription` for nothing: the processor's "resend" brings the renewal back."""
+    new = await club.subscribed()
+    bill = processor_webhook(bill_of(new, event_id="evt_1"))
+    await club.fetch(
+        "subscription", "insert into webhooks values ('processor', 'evt_1', null, 'ignored', now() - interval '9 days')"
+    )
+    await club.deliver(processor_webhook(introduction(new)))
+
+    assert await club.deliver(bill) == "RENEWED"
+    assert await club.balance(new.user_id) == 80
+
+
+@pytest.mark.breaks_invariants("violation_webhook_not_acted_upon")
+async def test_operators_see_what_is_held(office: Office) -> None:
+    """In a metric at once, and as a finding of `solo60 doctor` after an hour."""
+    with pytest.raises(SubscriptionNotFound):
+        await office.deliver(webhook(event("trial_ending", str(uuid4())), "msg_1"))
+    labels = {"reason": "unknown_subscription"}
+    assert office.metrics.get_sample_value("webhooks_held", labels) == 1
+
+    async with office.database.connection() as connection:
+        fresh = await find_violations(connection)
+        await connection.execute("update webhooks set receive_time = receive_time - interval '2 hours'")
+        found = await find_violations(connection)
+
+    assert fresh == ()
+    assert [(each.view, each.count) for each in found] == [("violation_webhook_not_acted_upon", 1)]
+    assert '"webhook_id":"msg_1"' in found[0].examples[0]
+
+
+async def test_a_held_webhook_is_kept_until_it_acts(office: Office) -> None:
+    """However long that takes: it may be money."""
+    new = await office.subscribed()
+    with pytest.raises(SubscriptionNotFound):
+        await office.deliver(webhook(event("trial_ending", str(uuid4())), "msg_1"))
+
+    office.now += timedelta(days=60)
+    await office.webhook_desk.tidy()
+    (shown,) = await office.webhook_desk.list_held(10, after=None)
+    await office.webhook_desk.resolve(shown.ref, new.subscription_id)
+
+    assert await office.stored() == {"msg_1": "trial_ending"}

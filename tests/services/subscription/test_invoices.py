@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from contracts.errors import InvalidRequest
+from services.subscription.reports import PaymentFailed, Renewed, Report
+from services.subscription.webhook_payload import Notice, read_processor
+from tests.services.subscription.examples import month
+from tests.services.subscription.invoices import PROCESSOR_ID, Api, extra_line, invoice, line, processor_event, seconds
+
+ID = "0198c1a2-0000-7000-8000-000000000000"
+PERIOD, NEXT = month(0), month(1)
+MOMENT = (seconds(PERIOD.end), seconds(PERIOD.end))
+SUBSCRIPTION = {"object": "subscription", "id": PROCESSOR_ID, "metadata": {"solo60_subscription_id": ID}}
+
+
+def read(thing: dict[str, Any], kind: str = "invoice.paid") -> Notice | None:
+    """Read an event of the card processor about `thing`."""
+    return read_processor(processor_event(kind, thing, created=seconds(PERIOD.start)))
+
+
+@pytest.mark.parametrize(
+    ("bill", "subscription_id"),
+    [
+        (invoice(line(PERIOD, api=Api.V2020), api=Api.V2020), None),
+        (invoice(line(PERIOD, api=Api.V2023), api=Api.V2023), None),
+        (invoice(line(PERIOD, api=Api.V2023), api=Api.V2023, solo60_id=ID), ID),
+        (invoice(line(PERIOD)), None),
+        (invoice(line(PERIOD), solo60_id=ID), ID),
+        ({**invoice(line(PERIOD, api=Api.V2020), api=Api.V2020), "subscription": SUBSCRIPTION}, ID),
+        ({**invoice({**line(PERIOD), "metadata": SUBSCRIPTION["metadata"]}), "parent": None}, ID),
+        ({**invoice({**line(PERIOD, api=Api.V2020), "metadata": SUBSCRIPTION["metadata"]}, api=Api.V2020)}, ID),
+    ],
+    ids=["2020", "2023 bare", "2023", "2025 bare", "2025", "expanded", "line of 2025", "line of 2020"],
+)
+def test_an_invoice_names_its_subscription_in_each_version(bill: dict[str, Any], subscription_id: str | None) -> None:
+    """By our id in the metadata of the subscription, or by the processor's own id alone; never as nothing to us."""
+    named = UUID(subscription_id) if subscription_id else None
+
+    assert read(bill) == Notice(named, Renewed(PERIOD), PROCESSOR_ID)
+
+
+def test_each_of_the_two_events_of_one_payment_renews() -> None:
+    """An endpoint may be told either or both; the period is granted once."""
+    bill = invoice(line(PERIOD), solo60_id=ID)
+
+    assert read(bill, "invoice.payment_succeeded") == read(bill, "invoice.paid")
+
+
+def test_an_invoice_for_a_subscription_that_it_does_not_name_is_not_ignored() -> None:
+    """Its reason says that it is about one, so somebody has to look at it."""
+    bill = {**invoice(line(PERIOD, parent={"type": "subscription_item_details"})), "parent": None}
+
+    assert read(bill) == Notice(None, Renewed(PERIOD))
+
+
+@pytest.mark.parametrize("api", list(Api))
+def test_the_period_is_that_of_the_subscriptions_own_line(api: Api) -> None:
+    """Lines beside it, lines without a length, and corrections of the period before do not count."""
+    correction = line((seconds(PERIOD.start) + 60, seconds(NEXT.end) + 60), -500, api=api, proration=True)
+    empty = line(MOMENT, api=api)
+    lines = [extra_line(seconds(NEXT.start), api=api), empty, correction, line(NEXT, api=api), line(PERIOD, api=api)]
+    for bill in (invoice(*lines, api=api), invoice(*reversed(lines), api=api)):
+        notice = read(bill)
+
+        assert notice is not None
+        assert notice.report == Renewed(NEXT)
+
+
+@pytest.mark.parametrize(
+    ("bill", "report"),
+    [
+        (invoice(line(PERIOD, 0), reason="subscription_create"), None),
+        (invoice(line(PERIOD, 0), extra_line(MOMENT[0]), reason="subscription_create"), None),
+        (invoice(line(PERIOD, 0), reason="subscription_update"), None),
+        (invoice(line(PERIOD, 4400, proration=True), reason="subscription_update"), None),
+        (invoice(extra_line(MOMENT[0], api=Api.V2020), api=Api.V2020, reason="manual"), None),
+        (invoice(line(PERIOD, 8900), reason="subscription_create"), Renewed(PERIOD)),
+        ({**invoice(line(PERIOD), reason="subscription_create"), "total": 0, "amount_paid": 0}, Renewed(PERIOD)),
+        (invoice(line(PERIOD, 0)), Renewed(PERIOD)),
+    ],
+    ids=["trial", "trial and extra", "trial longer", "proration", "extra", "paid", "discount", "free renewal"],
+)
+def test_an_invoice_that_pays_for_no_period_reports_nothing(bill: dict[str, Any], report: Report | None) -> None:
+    """A trial costs nothing before discounts; a discount of all that a period costs still pays for it."""
+    notice = read(bill)
+
+    assert notice is not None
+    assert notice.report == report
+
+
+def test_an_invoice_of_0_without_amounts_on_its_lines_starts_a_trial() -> None:
+    """As far as an invoice says what it costs, it is believed."""
+    bare = {key: value for key, value in line(PERIOD, 0).items() if key != "amount"}
+    bill = {**invoice(line(PERIOD, 0), reason="subscription_create"), "lines": {"data": [bare]}}
+
+    notice = read(bill)
+
+    assert notice is not None
+    assert notice.report is None
+
+
+def test_a_failed_charge_is_for_the_period_that_it_would_have_paid() -> None:
+    """A failed correction leaves the subscription as it is: the period it is about was paid."""
+    failed = read(invoice(extra_line(MOMENT[0]), line(PERIOD)), "invoice.payment_failed")
+    correction = read(invoice(line(PERIOD, 900, proration=True), reason="manual"), "invoice.payment_failed")
+
+    assert failed == Notice(None, PaymentFailed(PERIOD.start, PERIOD.start, None), PROCESSOR_ID)
+    assert correction == Notice(None, None, PROCESSOR_ID)
+
+
+@pytest.mark.parametrize(
+    "bill",
+    [
+        invoice(),
+        invoice(line(MOMENT)),
+        invoice(extra_line(MOMENT[0])),
+        {
+            **invoice(extra_line(MOMENT[0]), reason="subscription_update"),
+            "lines": {"data": [extra_line(MOMENT[0])], "has_more": True},
+        },
+    ],
+    ids=["no lines", "no length", "no line of its own", "more lines than shown"],
+)
+def test_an_invoice_that_must_have_a_period_and_shows_none_is_refused(bill: dict[str, Any]) -> None:
+    """It stays stored for somebody to look at, and is not taken for nothing."""
+    with pytest.raises(InvalidRequest):
+        read(bill)
+
+
+@pytest.mark.parametrize("kind", ["customer.subscription.created", "customer.subscription.updated"])
+def test_a_subscription_at_the_processor_says_which_one_of_ours_it_is(kind: str) -> None:
+    """It reports nothing else."""
+    assert read(SUBSCRIPTION, kind) == Notice(UUID(ID), None, PROCESSOR_ID)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from contracts.errors import AlreadySubscribed, TrialUsed
+from solo60.subscription.v1.subscription_pb2 import Subscription
+from tests.services.subscription.club import FOUR_HOURS, TEN_HOURS
+
+if TYPE_CHECKING:
+    from services.subscription.store import Register
+    from tests.services.subscription.club import Club
+    from tests.services.subscription.office import Office
+
+TWENTY_HOURS = "01980000-0000-7000-8000-000000000014"
+
+
+async def test_a_user_who_subscribes_again_pays_at_once(club: Club) -> None:
+    """One trial for each user: cancelling and subscribing again gives none, whatever the plan."""
+    user_id = await club.a_member()
+    await club.cancelled(await club.subscribed(TEN_HOURS, user_id))
+
+    for plan_id in (TEN_HOURS, TWENTY_HOURS):
+        again = await club.subscribed(plan_id, user_id)
+        assert await club.status(again) == "ACTIVE"
+        assert not again.HasField("trial_end_time")
+        await club.cancelled(again)
+
+
+async def test_a_second_trial_that_is_asked_for_is_refused(club: Club) -> None:
+    """Nobody is charged who was promised a free month; without a trial, the same user may subscribe."""
+    user_id = await club.a_member()
+    first = await club.subscribed(FOUR_HOURS, user_id, trial_days=5)
+    with pytest.raises(AlreadySubscribed):
+        await club.subscribed(TEN_HOURS, user_id, trial_days=14)
+    await club.cancelled(first)
+
+    with pytest.raises(TrialUsed):
+        await club.subscribed(TEN_HOURS, user_id, trial_days=14)
+
+    assert await club.status(await club.subscribed(TEN_HOURS, user_id, trial_days=0)) == "ACTIVE"
+
+
+async def test_a_user_who_never_had_a_trial_still_gets_one(club: Club) -> None:
+    """A month that was paid at once uses no trial up."""
+    user_id = await club.a_member()
+    await club.cancelled(await club.subscribed(FOUR_HOURS, user_id))
+
+    assert await club.status(await club.subscribed(TEN_HOURS, user_id)) == "TRIALING"
+
+
+async def test_of_trials_at_once_one_begins(club: Club) -> None:
+    """Ten calls for one user, each for a trial."""
+    user_id = await club.a_member()
+
+    answers = await asyncio.gather(*[club.subscribed(TEN_HOURS, user_id) for _ in range(10)], return_exceptions=True)
+
+    (new,) = [answer for answer in answers if isinstance(answer, Subscription)]
+    assert sum(isinstance(answer, AlreadySubscribed) for answer in answers) == 9
+    await club.cancelled(new)
+    assert await club.balance(user_id) == 100
+    assert await club.status(await club.subscribed(TEN_HOURS, user_id)) == "ACTIVE"
+
+
+async def test_the_database_allows_one_trial_for_each_user(office: Office) -> None:
+    """The constraint holds also for a program that does not ask first."""
+    user_id = uuid4()
+
+    async def begin(register: Register) -> UUID:
+        new = await office.desk.subscribe(register, user_id, UUID(TEN_HOURS), trial_days=None)
+        return new.subscription_id
+
+    first = await office.store.run(begin)
+
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await office.change("insert into trials values ($1, $2, now())", user_id, first)

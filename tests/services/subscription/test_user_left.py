@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from contracts.errors import InvalidRequest, UserNotActive
+from services.subscription.domain import Status
+from solo60.subscription.v1.subscription_pb2 import (
+    SUBSCRIPTION_MAIL_SUBSCRIPTION_ACTIVATED,
+    OnUserLeftRequest,
+    SendSubscriptionMailRequest,
+)
+from solo60.user.v1.events_pb2 import UserLeft
+from solo60.user.v1.user_pb2 import USER_STATE_DELETED, UpdateUserRequest, User
+from tests.services.subscription.club import TEN_HOURS, event, month_after, webhook
+from tests.support.eventually import eventually
+
+if TYPE_CHECKING:
+    from tests.services.subscription.club import Club
+    from tests.services.subscription.office import Office
+
+
+async def leave(club: Club, user_id: str) -> None:
+    """Let a user leave, at the user service."""
+    left = User(user_id=user_id, state=USER_STATE_DELETED)
+    await club.users.UpdateUser(UpdateUserRequest(user=left, update_mask=FieldMask(paths=["state"])))
+
+
+async def test_a_user_who_leaves_ends_the_subscription_and_its_mails(club: Club) -> None:
+    """As with the sessions: at once; nobody is written to who has left, now or later."""
+    new, other = await club.subscribed(TEN_HOURS), await club.subscribed()
+    before = await club.mails()
+
+    await leave(club, new.user_id)
+
+    async def has_ended() -> bool:
+        return await club.status(new) == "CANCELLED"
+
+    await eventually(has_ended)
+    assert await club.status(other) == "ACTIVE"
+    assert len(await club.reminders()) == 1
+    welcome = SendSubscriptionMailRequest(
+        subscription_id=new.subscription_id, mail=SUBSCRIPTION_MAIL_SUBSCRIPTION_ACTIVATED, time=new.create_time
+    )
+    assert not (await club.subscriptions.SendSubscriptionMail(welcome)).sent
+    await club.deliver(webhook(event("renewed", new, period=month_after(new))))
+    assert await club.status(new) == "CANCELLED"
+    assert await club.mails() == before
+    assert await club.fetch("subscription", "select 1 from outbox where cancel_key ~ $1", new.subscription_id) == []
+
+
+async def test_the_news_may_come_again_and_for_anybody(club: Club) -> None:
+    """Events come at least once; most users never subscribe; a request without a user is refused."""
+    new = await club.subscribed()
+    for user_id in (new.user_id, new.user_id, str(uuid4())):
+        await club.subscriptions.OnUserLeft(OnUserLeftRequest(event=UserLeft(user_id=user_id)))
+
+    assert await club.status(new) == "CANCELLED"
+    for bad in (OnUserLeftRequest(), OnUserLeftRequest(event=UserLeft(user_id="1"))):
+        with pytest.raises(InvalidRequest):
+            await club.subscriptions.OnUserLeft(bad)
+
+
+async def test_a_user_who_has_left_is_not_subscribed_any_more(office: Office) -> None:
+    """Also by a call that found the user active before."""
+    new = await office.subscribed()
+    await office.store.run(lambda register: office.desk.part_with(register, new.user_id))
+
+    with pytest.raises(UserNotActive):
+        await office.store.run(lambda register: office.subscribe(register, new.user_id))
+
+    assert (await office.store.find(new.subscription_id)).status(office.now) is Status.CANCELLED
