@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import typer
 
+from cli.advice import print_advice
 from cli.call import call
 from cli.demo import demo
 from cli.doctor import doctor
@@ -54,6 +55,7 @@ def main() -> NoReturn:
         app()
     except ServiceError as error:
         print_service_error(error)
+        print_advice(error)
     except (SettingsError, FolderInUse, OrphansRemain) as error:
         _say(error)
         raise SystemExit(EXIT_BAD_SETTINGS) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -86,10 +86,12 @@ class _Run:
         self._show: Callable[[str, str], None] = lambda _part, _state: None
 
     def _report(self, part: str, state: str) -> None:
-        self._show(part, state)
+        with suppress(OSError):  # where the output goes to a file, a full disk must not end the mesh
+            self._show(part, state)
 
     def _say(self, sentence: str, tone: Tone) -> None:
-        remarks.print(sentence, style=STYLES[tone], markup=False)
+        with suppress(OSError):  # likewise
+            remarks.print(sentence, style=STYLES[tone], markup=False)
 
     async def stay(self) -> None:
         try:

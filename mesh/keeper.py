@@ -64,15 +64,14 @@ class Keeper:
         backoff, began, failure = RestartBackoff(), time.monotonic(), ""
         while True:
             death = await self._next_death(part)
-            ended = failure or f"{part} {death.how}."
+            ended = failure or f"{name_of(part)} {death.how}."
+            log = f"Its log is {death.log}."
             if not self._restarts:
-                self._tell(
-                    part, f"{ended} The others stay up. `solo60 restart {part}` starts it; its log is {death.log}."
-                )
+                self._tell(part, f"{ended} {log}", f"`solo60 restart {part}` starts it again.")
                 await self._until_replaced(part, death)
                 continue
             pause_s = backoff.pause_s(time.monotonic() - began)
-            self._tell(part, f"{ended} It is started again in {pause_s:.0f} s; its log is {death.log}.")
+            self._tell(part, f"{ended} It is started again in {pause_s:.0f} s. {log}")
             await asyncio.sleep(pause_s)
             failure = await self._revive(part, death)
             began = time.monotonic()
@@ -104,7 +103,7 @@ class Keeper:
             await asyncio.sleep(DATABASE_INTERVAL_S)
             trouble = await self._database_trouble()
             if trouble is not None and not was_bad:
-                self._tell(POSTGRES, f"PostgreSQL {trouble.reason}. {self._advice()}")
+                self._tell(POSTGRES, f"PostgreSQL {trouble.reason}. {self._advice()}".strip())
             elif trouble is None and was_bad and self._mesh.death_of(POSTGRES) is None:
                 self._mesh.report(POSTGRES, SERVING)
                 self._say("PostgreSQL answers again.", Tone.RELIEF)
@@ -122,7 +121,7 @@ class Keeper:
             return "DATABASE_URL names it: look there."
         if pid is not None and is_suspended(pid):
             return f"Its process {pid} is suspended: `kill -CONT {pid}` lets it go on."
-        return f"`solo60 restart {POSTGRES}` starts it anew."
+        return ""
 
     async def _watch_disk(self) -> None:
         said = ""
@@ -135,9 +134,10 @@ class Keeper:
             said = trouble
             await asyncio.sleep(DISK_INTERVAL_S)
 
-    def _tell(self, part: str, sentence: str) -> None:
+    def _tell(self, part: str, sentence: str, advice: str = "") -> None:
+        """Say what happened to a part, which is its state now, and what to type."""
         self._mesh.states[part] = sentence
-        self._say(sentence, Tone.TROUBLE)
+        self._say(f"{sentence} {advice}".strip(), Tone.TROUBLE)
 
 
 def name_of(part: str) -> str:

@@ -43,6 +43,7 @@ class EmbeddedPostgres:
         self._guardian: subprocess.Popen[str] | None = None
         self._port: int | None = None
         self._last_words = ""
+        self._did_not_come_back = False
 
     @property
     def url(self) -> str:
@@ -86,7 +87,9 @@ class EmbeddedPostgres:
         port = self._port or self._wanted_port
         await self.stop()
         self._wanted_port = port
+        self._did_not_come_back = True
         await self.start()
+        self._did_not_come_back = False
 
     @property
     def log(self) -> Path:
@@ -107,9 +110,14 @@ class EmbeddedPostgres:
             return None
 
     def end(self) -> str | None:
-        """Return how a started server ended that nobody stopped ("was killed by signal 9"), or None while it runs."""
+        """Return how a started server ended that nobody stopped ("was killed by signal 9"), or None.
+
+        After a restart that failed, it is "did not start again".
+        """
         guardian = self._guardian
-        if guardian is None or guardian.poll() is None:
+        if guardian is None:
+            return "did not start again" if self._did_not_come_back else None
+        if guardian.poll() is None:
             return None
         if guardian.stdout is not None and not self._last_words:
             self._last_words = guardian.stdout.read().strip().rpartition("\n")[2]
