@@ -106,6 +106,8 @@ class Database:
         try:
             await pool
             await probes  # connects to nothing yet
+        except TimeoutError as error:
+            raise DatabaseUnavailable(f"the database does not answer within {CONNECT_TIMEOUT_S:g} s") from error
         except _TROUBLE as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}") from error
         return cls(pool, probes, remaining_s, rng or random.SystemRandom())

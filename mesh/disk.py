@@ -66,11 +66,6 @@ def disk_trouble_of_mesh(settings: Settings, *, at_start: bool = False) -> str:
     return trouble
 
 
-def is_disk_error(error: OSError) -> bool:
-    """Whether a disk is full, broken or read-only."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-
-
 @contextmanager
 def naming(path: Path | str) -> Iterator[None]:
     """Let an OSError of the context name `path`: that of a write names nothing by itself."""

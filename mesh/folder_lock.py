@@ -36,10 +36,9 @@ class FolderLock:
         Raises SettingsError when the disk takes nothing.
         """
         try:
-            self._file.seek(0)
-            self._file.truncate()
-            json.dump({"pid": os.getpid(), **facts}, self._file)
-            self._file.flush()
+            # Past the file's buffer, which would try again when it is closed.
+            os.ftruncate(self._file.fileno(), 0)
+            os.write(self._file.fileno(), json.dumps({"pid": os.getpid(), **facts}).encode())
         except OSError as error:
             raise _unusable(Path(self._file.name).parent, error) from None
 
