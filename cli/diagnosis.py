@@ -11,7 +11,7 @@ from mesh.control import ControlError, give_order
 from mesh.disk import disk_trouble_of_mesh
 from mesh.folder_lock import read_published
 from mesh.health_probe import SERVING, UNREACHABLE
-from mesh.supervisor import POSTGRES
+from mesh.parts import POSTGRES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

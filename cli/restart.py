@@ -10,7 +10,7 @@ import typer
 from cli.screen import CommandError, JsonFlag, out, print_json
 from mesh.config import SERVICE_NAMES, load_settings
 from mesh.control import give_order
-from mesh.supervisor import POSTGRES
+from mesh.parts import POSTGRES
 
 PARTS = (*SERVICE_NAMES, POSTGRES)
 

@@ -16,14 +16,15 @@ import psutil
 from mesh.database_probe import DatabaseTrouble, database_trouble
 from mesh.disk import disk_trouble_of_mesh
 from mesh.health_probe import SERVING
+from mesh.parts import POSTGRES, MeshError
 from mesh.postgres import PostgresError
 from mesh.restart_backoff import RestartBackoff
-from mesh.supervisor import POSTGRES, MeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mesh.supervisor import Death, Mesh
+    from mesh.parts import Death
+    from mesh.supervisor import Mesh
 
 POLL_INTERVAL_S = 0.2
 # Together at most five seconds, after which a silent database is named.

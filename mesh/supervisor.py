@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from contracts.services import SERVICES
-from mesh.child import POLL_INTERVAL_S, Child
+from mesh.child import Child
 from mesh.config import SERVICE_NAMES
-from mesh.control import ControlError, orders_taken
+from mesh.control import orders_taken
 from mesh.disk import refuse_full_disk
 from mesh.examination import Examination, examine
 from mesh.folder_lock import FolderLock, folder_locked
-from mesh.health_probe import SERVING, probe_of
+from mesh.health_probe import SERVING
 from mesh.held_ports import HeldPorts
 from mesh.inbox import Inbox
-from mesh.local_keys import OPERATOR, ensure_local_keys
+from mesh.local_keys import ensure_local_keys
 from mesh.migrations import MigrationError, migrate
+from mesh.orders import obey
 from mesh.orphans import without_orphans
-from mesh.postgres import HOST, EmbeddedPostgres, PostgresError
+from mesh.parts import INBOX, MESH, POSTGRES, Death, MeshError, death_of_postgres, death_of_service
+from mesh.postgres import HOST, EmbeddedPostgres
+from mesh.readiness import until_serving
 from mesh.supervised_settings import (
     NOWHERE_ELSE,
     environment_of_service,
@@ -39,30 +39,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from mesh.config import Settings
-    from mesh.control import Order
 
     Report = Callable[[str, str], None]
 
+__all__ = ["Mesh", "MeshError", "database_url_of", "examine_all", "migrate_all", "migrate_service"]
+
 SERVICES_FOLDER = Path(__file__).parents[1] / "services"
-POSTGRES = "postgresql"
-INBOX = "inbox"
-MESH = "mesh"
-START_PATIENCE_S = 60.0
 # Beyond the time that draining may take by its settings.
 STOP_PATIENCE_S = 5.0
-
-
-class MeshError(Exception):
-    """The mesh does not run; the sentence says why, and where to look."""
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """The end of a part that nobody asked to end; `how` is a predicate: "was killed by signal 9"."""
-
-    pid: int
-    how: str
-    log: Path
 
 
 def _report_nothing(_part: str, _state: str) -> None: ...
@@ -160,16 +144,7 @@ class Mesh:
         return None if self._changing[name].locked() else self._death_of(name)
 
     def _death_of(self, name: str) -> Death | None:
-        if name == POSTGRES:
-            postgres = self._postgres
-            end = postgres.end() if postgres is not None else None
-            return Death(postgres.guardian_pid, end, postgres.log) if postgres is not None and end else None
-        child = self._children[name]
-        code = child.exit_code
-        if code is None:
-            return None
-        how = f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
-        return Death(child.pid, how, child.log)
+        return death_of_postgres(self._postgres) if name == POSTGRES else death_of_service(self._children[name])
 
     def parts(self) -> tuple[str, ...]:
         """Return the names of the parts that can be restarted."""
@@ -267,24 +242,8 @@ class Mesh:
     async def _begin(self, child: Child) -> None:
         self.report(child.name, "starting")
         child.begin(self.database_url_of(child.name))
-        await self._until_serving(child)
+        await until_serving(child, settings_of_service(self.settings, child.name, self._listen_addresses))
         self.report(child.name, SERVING)
-
-    async def _until_serving(self, child: Child) -> None:
-        give_up_at = time.monotonic() + START_PATIENCE_S
-        key = self.settings.key_path_of(OPERATOR).read_text(encoding="utf-8").strip()
-        own = settings_of_service(self.settings, child.name, self._listen_addresses)
-        address, service = own.listen_address_of(child.name), SERVICES[child.name].full_name
-        async with probe_of(address, service, key=key) as probe:
-            while (status := await probe()) != SERVING:
-                if child.exit_code is not None:
-                    raise MeshError(f"{child.name} did not start: {child.last_words()} (log: {child.log})")
-                if time.monotonic() > give_up_at:
-                    raise MeshError(
-                        f"{child.name} is {status} after {START_PATIENCE_S:.0f} s: {child.last_words()} "
-                        f"(log: {child.log})"
-                    )
-                await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _stop_services(self) -> None:
         self.exit_codes = await self._end(self._children.values())
@@ -305,22 +264,6 @@ class Mesh:
     @property
     def _stop_patience_s(self) -> float:
         return self.settings.drain_wait_s + self.settings.drain_grace_s + STOP_PATIENCE_S
-
-
-async def obey(mesh: Mesh, order: Order) -> dict[str, object]:
-    """Do what another process asks of a mesh: tell its "states", or "restart" a part; raise ControlError."""
-    if order.get("verb") == "states":
-        return {"states": mesh.states}
-    part = str(order.get("part"))
-    if order.get("verb") != "restart" or part not in (POSTGRES, *SERVICE_NAMES):
-        raise ControlError("This mesh does not know such an order.")
-    try:
-        await mesh.restart(part)
-    except (MeshError, PostgresError) as error:
-        raise ControlError(str(error)) from None
-    except OSError as error:
-        raise ControlError(f"{part} did not start: {error.filename}: {error.strerror}.") from None
-    return {"part": part, "state": mesh.states[part]}
 
 
 def database_url_of(server_url: str, name: str) -> str:
