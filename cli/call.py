@@ -16,6 +16,7 @@ import typer
 from google.protobuf import json_format
 from opentelemetry import trace
 
+from cli.advice import print_advice
 from cli.method_names import find_by_name
 from cli.operator import operator_channels, operator_settings
 from cli.screen import CommandError, message_as_dict, print_json, print_service_error, remarks, service_error_as_json
@@ -61,6 +62,7 @@ def call(
             sys.stdout.write(json.dumps({"error": service_error_as_json(error)}) + "\n")
         else:
             print_service_error(error)
+            print_advice(error)
         raise typer.Exit(1) from None
 
 

@@ -1,4 +1,4 @@
-"""`solo60 doctor`: what is wrong with the databases of the services, as they say themselves."""
+"""`solo60 doctor`: what is wrong with the databases of the services, as they say themselves, and with the disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import typer
 
 from cli.database_server import database_server
 from cli.screen import CommandError, JsonFlag, out, print_json
-from mesh.config import load_settings
+from mesh.config import SettingsError, load_settings
+from mesh.disk import disk_trouble_of_mesh
+from mesh.postgres import PostgresError
 from mesh.supervisor import examine_all
 
 if TYPE_CHECKING:
@@ -23,26 +25,35 @@ SUPERUSER_NOTE = "the service's role is a superuser: what its migrations deny to
 
 
 def doctor(*, as_json: JsonFlag = False) -> None:
-    """Look for broken invariants, missing migrations and a role that may do all; exit with 0 only when none is found.
+    """Look for broken invariants, missing migrations, a role that may do all, a full disk; exit with 0 if all is well.
 
     It looks at DATABASE_URL, else into the running mesh, else into the one that DATA_DIR keeps, and changes nothing.
     """
-    report = asyncio.run(_examine(load_settings()))
+    settings = load_settings()
+    disk = disk_trouble_of_mesh(settings) if settings.data_dir.is_dir() else ""
+    report = asyncio.run(_examine(settings, disk))
     if as_json:
-        print_json({name: _as_json(found) for name, found in report.items()})
+        print_json({**{name: _as_json(found) for name, found in report.items()}, **_disk_as_json(disk)})
     else:
         for name, found in report.items():
             for line in _lines(found):
                 out.print(f"{name}: {line}", markup=False)
-    if not all(found.is_sound for found in report.values()):
+        if disk:
+            out.print(f"DATA_DIR: {disk}", markup=False)
+    if disk or not all(found.is_sound for found in report.values()):
         raise typer.Exit(1)
 
 
-async def _examine(settings: Settings) -> dict[str, Examination]:
+async def _examine(settings: Settings, disk: str) -> dict[str, Examination]:
     if settings.database_url is None and not settings.postgres_folder.exists():
         raise CommandError(f"There is no database in {settings.data_dir.absolute()}: `make run` makes it.")
-    async with database_server(settings) as url:
-        return await examine_all(url)
+    try:
+        async with database_server(settings) as url:
+            return await examine_all(url)
+    except (SettingsError, PostgresError) as error:
+        if not disk:
+            raise
+        raise CommandError(f"DATA_DIR: {disk} ({error})") from None
 
 
 def _lines(found: Examination) -> Iterator[str]:
@@ -59,6 +70,10 @@ def _lines(found: Examination) -> Iterator[str]:
         yield from (f"  {example}" for example in violation.examples)
         if violation.count > len(violation.examples):
             yield "  ..."
+
+
+def _disk_as_json(disk: str) -> dict[str, object]:
+    return {"disk": {"sound": False, "trouble": disk}} if disk else {}
 
 
 def _as_json(found: Examination) -> dict[str, object]:

@@ -1,19 +1,23 @@
-"""`solo60 health`: what every service says of itself and of those it calls, and which are contracts only so far."""
+"""`solo60 health`: what every service says of itself and of those it calls, why one is not SERVING, and what to do."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import typer
 from rich.table import Table
 
-from cli.screen import JsonFlag, out, print_json, remarks
+from cli.diagnosis import Finding, MeshSeen, finding_on, grouped, look_at_local_mesh
+from cli.screen import JsonFlag, out, print_json
 from contracts.method import methods_of
 from contracts.services import SERVICES
 from mesh.config import SERVICE_NAMES, Settings, load_settings
 from mesh.health_probe import SERVING, UNREACHABLE, probe_of, troubles_of
 from mesh.local_keys import OPERATOR
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Report = dict[str, dict[str, object]]
 CONTRACT_ONLY_NOTE = "contract only, not implemented"
@@ -21,15 +25,17 @@ CONTRACT_ONLY_NOTE = "contract only, not implemented"
 
 def health(*, as_json: JsonFlag = False) -> None:
     """Ask every service for its health; exit with 0 only when all are SERVING."""
-    report = asyncio.run(health_of_all(load_settings()))
+    settings = load_settings()
+    report, mesh = asyncio.run(_report_and_mesh(settings))
     if as_json:
         print_json(report)
     else:
         out.print(health_table(report))
+        findings = finding_lines(report)
+        for line in (*findings, *mesh_lines(mesh, findings)):
+            out.print(line, style="red", markup=False, soft_wrap=True)
         for line in trouble_lines(report):
-            out.print(line, style="yellow", markup=False)
-        if all(entry["status"] == UNREACHABLE for entry in report.values()):
-            remarks.print("Nobody answers: `make run` starts the mesh.")
+            out.print(line, style="yellow", markup=False, soft_wrap=True)
     if any(entry["status"] != SERVING for entry in report.values()):
         raise typer.Exit(1)
 
@@ -38,10 +44,27 @@ async def health_of_all(settings: Settings) -> Report:
     """Return status and address of each service, and where it is so, that it is not implemented, and what troubles it.
 
     "breakers" are the circuit breakers of its calls that are not closed, "open" or "half-open" by the method's full
-    name; "dead_letters" are the methods for which messages of its outbox were given up.
+    name; "dead_letters" are the methods for which messages of its outbox were given up; "troubles" are what keeps it
+    from its work, in words. Where it is not SERVING, "reason" says why and "next" what to type.
     """
-    entries = await asyncio.gather(*(_entry_of(settings, name) for name in SERVICE_NAMES))
-    return dict(zip(SERVICE_NAMES, entries, strict=True))
+    report, _ = await _report_and_mesh(settings)
+    return report
+
+
+async def _report_and_mesh(settings: Settings) -> tuple[Report, MeshSeen]:
+    async with asyncio.TaskGroup() as group:
+        asking = {name: group.create_task(_entry_of(settings, name)) for name in SERVICE_NAMES}
+        looking = group.create_task(look_at_local_mesh(settings))
+    report: Report = {name: task.result() for name, task in asking.items()}
+    mesh = looking.result()
+    for name, entry in report.items():
+        if entry["status"] != SERVING:
+            hindrances = cast("list[str]", entry.get("troubles", []))
+            finding = finding_on(name, str(entry["status"]), hindrances, mesh, settings)
+            entry |= {"reason": finding.reason, "next": finding.next}
+        if mesh.runs and mesh.disk:
+            entry["troubles"] = [*cast("list[str]", entry.get("troubles", [])), f"DATA_DIR: {mesh.disk}"]
+    return report, mesh
 
 
 def is_contract_only(name: str) -> bool:
@@ -60,18 +83,37 @@ def health_table(report: Report) -> Table:
 
 
 def trouble_lines(report: Report) -> list[str]:
-    """Return a line for each circuit breaker that is not closed, and for each method with dead letters."""
+    """Return what troubles services that are SERVING: what they cannot do, open breakers, and dead letters."""
     breakers = [
         f"{name}: breaker {state}: {method}"
         for name, entry in report.items()
         for method, state in cast("dict[str, str]", entry.get("breakers", {})).items()
+    ]
+    troubles = [
+        f"{name}: {trouble}"
+        for name, entry in report.items()
+        for trouble in cast("list[str]", entry.get("troubles", []))
+        if entry["status"] == SERVING and not trouble.startswith("DATA_DIR: ")
     ]
     dead_letters = [
         f"{name}: dead letters: {method} (solo60 outbox list {name} --dead)"
         for name, entry in report.items()
         for method in cast("list[str]", entry.get("dead_letters", []))
     ]
-    return breakers + dead_letters
+    return troubles + breakers + dead_letters
+
+
+def finding_lines(report: Report) -> list[str]:
+    """Return a line for each reason why services are not SERVING."""
+    return grouped(
+        {name: Finding(str(entry["reason"]), str(entry["next"])) for name, entry in report.items() if "reason" in entry}
+    )
+
+
+def mesh_lines(mesh: MeshSeen, said: Sequence[str]) -> list[str]:
+    """Return what is wrong with the PostgreSQL and the disk of the mesh in DATA_DIR, unless it was said already."""
+    disk = f"DATA_DIR: {mesh.disk}" if mesh.runs and mesh.disk else ""
+    return [line for line in (mesh.postgres, disk) if line and not any(line in each for each in said)]
 
 
 async def _entry_of(settings: Settings, name: str) -> dict[str, object]:
@@ -84,6 +126,10 @@ async def _entry_of(settings: Settings, name: str) -> dict[str, object]:
         entry["implemented"] = False
     if status != UNREACHABLE:
         troubles = await troubles_of(settings.url_of(name), key=key)
-        found = {"breakers": dict(troubles.breakers), "dead_letters": list(troubles.dead_letters)}
-        entry |= {trouble: methods for trouble, methods in found.items() if methods}
+        found = {
+            "breakers": dict(troubles.breakers),
+            "dead_letters": list(troubles.dead_letters),
+            "troubles": list(troubles.hindrances),
+        }
+        entry |= {kind: each for kind, each in found.items() if each}
     return entry

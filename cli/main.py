@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import typer
 
+from cli.advice import print_advice
 from cli.call import call
 from cli.demo import demo
 from cli.doctor import doctor
@@ -16,14 +17,17 @@ from cli.keys import keys
 from cli.messages import messages
 from cli.migrate import migrate
 from cli.outbox import outbox
+from cli.restart import restart
 from cli.screen import CommandError, print_service_error, remarks
 from cli.trace import trace
 from cli.up import up
 from contracts.errors import ServiceError
 from mesh.config import SettingsError
+from mesh.control import ControlError
 from mesh.folder_lock import FolderInUse
 from mesh.inbox import InboxError
 from mesh.migrations import MigrationError
+from mesh.orphans import OrphansRemain
 from mesh.postgres import PostgresError
 from mesh.supervisor import MeshError
 
@@ -36,7 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (up, health, call, inbox, trace, migrate, doctor):
+for verb in (up, restart, health, call, inbox, trace, migrate, doctor):
     app.command()(verb)
 app.command("explain")(explain_method)
 app.add_typer(demo, name="demo")
@@ -51,10 +55,11 @@ def main() -> NoReturn:
         app()
     except ServiceError as error:
         print_service_error(error)
-    except (SettingsError, FolderInUse) as error:
+        print_advice(error)
+    except (SettingsError, FolderInUse, OrphansRemain) as error:
         _say(error)
         raise SystemExit(EXIT_BAD_SETTINGS) from None
-    except (CommandError, InboxError, MeshError, MigrationError, PostgresError) as error:
+    except (CommandError, ControlError, InboxError, MeshError, MigrationError, PostgresError) as error:
         _say(error)
     except OSError as error:
         _say(f"{error.filename or 'The system says'}: {error.strerror}.")

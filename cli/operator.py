@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from cli.screen import remarks
 from mesh.channel import Channels
 from mesh.config import SettingsError, load_settings
 from mesh.keyring import own_key
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 TRACED_AS = "solo60"
+# A person waits for the end of a command; a collector that is gone must not keep them.
+EXIT_PATIENCE_S = 0.8
 
 
 def operator_settings(caller: str | None = None) -> Settings:
@@ -42,11 +46,17 @@ def operator_settings(caller: str | None = None) -> Settings:
 
 @asynccontextmanager
 async def operator_channels(settings: Settings) -> AsyncIterator[Channels]:
-    """Yield channels to every service, with the key in `settings`; calls made over them are traced."""
-    tracers = set_up_tracing(settings, TRACED_AS)
+    """Yield channels to every service, with the key in `settings`; calls made over them are traced.
+
+    Where traces cannot be kept, one line says so at the end.
+    """
+    tracers = set_up_tracing(settings, TRACED_AS, EXIT_PATIENCE_S)
     channels = Channels(settings, own_key(settings))
     try:
         yield channels
     finally:
         await channels.close()
-        tracers.shutdown()
+        await asyncio.to_thread(tracers.shutdown)
+        for exporter in tracers.exporters:
+            if exporter.trouble_at_exit:
+                remarks.print(exporter.trouble_at_exit, style="yellow", markup=False)

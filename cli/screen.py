@@ -10,8 +10,6 @@ import typer
 from google.protobuf import json_format
 from rich.console import Console
 
-from contracts.errors import Unavailable
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -68,8 +66,6 @@ def print_service_error(error: ServiceError) -> None:
         remarks.print(f"  method: {error.callee}", markup=False)
     if error.correlation_id:
         remarks.print(f"  correlation id: {error.correlation_id}", markup=False)
-    elif isinstance(error, Unavailable):
-        remarks.print("Nobody answered: `solo60 health` tells which services run, `make run` starts them.")
 
 
 def service_error_as_json(error: ServiceError) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +20,8 @@ from cli.screen import CommandError, out, print_service_error, remarks
 from contracts.errors import ServiceError
 from mesh.config import load_settings
 from mesh.health_probe import SERVING
+from mesh.held_ports import user_of_port
+from mesh.keeper import Keeper, Tone
 from mesh.supervised_settings import METRICS_PORT_DISTANCE
 from mesh.supervisor import Mesh
 
@@ -28,24 +30,31 @@ if TYPE_CHECKING:
 
     from mesh.config import Settings
 
-WATCH_INTERVAL_S = 0.5
+STYLES = {Tone.TROUBLE: "red", Tone.RELIEF: "green"}
 NEXT = """
 Try in another shell, after `. .venv/bin/activate`:
   solo60 health
   solo60 demo booking
   solo60 call gym.ListGyms '{"page_size": 3}'
   solo60 inbox
-Logs of each service lie in %s; its metrics are at /metrics of its port plus 1000. Ctrl-C stops everything."""
+Logs of each service lie in %s; its metrics are at /metrics of its port plus %d. Ctrl-C stops everything."""
 
 
-def up(*, demo: Annotated[bool, typer.Option("--demo", help="Book a session once all is up.")] = False) -> None:
-    """Start PostgreSQL, an inbox and the seven services; stay until Ctrl-C, then stop them in order."""
-    raise typer.Exit(asyncio.run(_until_told(load_settings(), demo=demo)))
+def up(
+    *,
+    demo: Annotated[bool, typer.Option("--demo", help="Book a session once all is up.")] = False,
+    no_restart: Annotated[bool, typer.Option("--no-restart", help="Leave what ends by itself as it is.")] = False,
+) -> None:
+    """Start PostgreSQL, an inbox and the seven services; stay until Ctrl-C, then stop them in order.
+
+    What ends by itself meanwhile is named, and started again after a pause that grows with each time.
+    """
+    raise typer.Exit(asyncio.run(_until_told(load_settings(), demo=demo, restarts=not no_restart)))
 
 
-async def _until_told(settings: Settings, *, demo: bool) -> int:
+async def _until_told(settings: Settings, *, demo: bool, restarts: bool) -> int:
     """Run the mesh until SIGINT, SIGTERM or SIGHUP; return the exit code."""
-    run = _Run(settings, demo=demo)
+    run = _Run(settings, demo=demo, restarts=restarts)
     running = asyncio.create_task(run.stay())
     told: list[signal.Signals] = []
 
@@ -68,28 +77,33 @@ async def _until_told(settings: Settings, *, demo: bool) -> int:
 class _Run:
     """One run of the mesh and what it means for the exit code: 0 once it was up, and nothing failed."""
 
-    def __init__(self, settings: Settings, *, demo: bool) -> None:
+    def __init__(self, settings: Settings, *, demo: bool, restarts: bool) -> None:
         self.exit_code = 1
         self._settings = settings
         self._demo = demo
         self._mesh = Mesh(settings, self._report)
+        self._keeper = Keeper(self._mesh, self._say, restarts=restarts)
         self._show: Callable[[str, str], None] = lambda _part, _state: None
 
     def _report(self, part: str, state: str) -> None:
-        self._show(part, state)
+        with suppress(OSError):  # where the output goes to a file, a full disk must not end the mesh
+            self._show(part, state)
+
+    def _say(self, sentence: str, tone: Tone) -> None:
+        with suppress(OSError):  # likewise
+            remarks.print(sentence, style=STYLES[tone], markup=False)
 
     async def stay(self) -> None:
         try:
             with _progress() as self._show:
                 await self._mesh.start()
+            self._show = lambda part, state: out.print(f"{part}: {state}", markup=False)
             out.print(health_table(await health_of_all(self._settings)), "", sep="\n")
             for name in self._mesh.without_metrics():
-                remarks.print(
-                    f"{name} shows no metrics: its port plus {METRICS_PORT_DISTANCE} is taken.", style="yellow"
-                )
+                remarks.print(self._why_no_metrics(name), style="yellow", markup=False)
             self.exit_code = await self._show_demo() if self._demo else 0
-            out.print(NEXT % self._settings.log_folder, markup=False)
-            await self._watch()
+            out.print(NEXT % (self._settings.log_folder, METRICS_PORT_DISTANCE), markup=False)
+            await self._keeper.keep()
         except asyncio.CancelledError:
             remarks.print("stopping")
             raise
@@ -109,21 +123,9 @@ class _Run:
             return 1
         return 0
 
-    async def _watch(self) -> None:
-        """Tell of each service that ends by itself."""
-        told: set[str] = set()
-        while True:
-            for name, code in self._mesh.ended().items():
-                if name not in told:
-                    log = self._settings.log_path_of(name)
-                    how = f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
-                    remarks.print(
-                        f"{name} {how}; the others stay up. Its log is {log}; Ctrl-C and a new start bring it back.",
-                        style="red",
-                        markup=False,
-                    )
-                    told.add(name)
-            await asyncio.sleep(WATCH_INTERVAL_S)
+    def _why_no_metrics(self, name: str) -> str:
+        port = int(self._settings.listen_address_of(name).rpartition(":")[2]) + METRICS_PORT_DISTANCE
+        return f"{name} shows no metrics: its port plus {METRICS_PORT_DISTANCE} is in use by {user_of_port(port)}."
 
     async def _stop(self) -> None:
         was_up = self.exit_code == 0

@@ -20,10 +20,18 @@ POLL_INTERVAL_S = 0.02
 class Child:
     """The process of one service, from its start on: it loads its code at once, and serves when told to begin.
 
-    `program` is a module and its arguments, where it is not the service itself that is to run.
+    `program` is a module and its arguments, where it is not the service itself that is to run. `inherited` are file
+    descriptors that stay open in the process.
     """
 
-    def __init__(self, name: str, environment: Mapping[str, str], log: Path, program: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        log: Path,
+        program: Sequence[str] = (),
+        inherited: Sequence[int] = (),
+    ) -> None:
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -38,6 +46,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in a terminal is ours to handle
+                pass_fds=inherited,
             )
 
     def begin(self, database_url: str) -> None:

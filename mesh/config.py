@@ -16,6 +16,7 @@ from dotenv.parser import parse_stream
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from mesh.port_offset import has_port_above, mail_url_with_offset, with_offset
 from mesh.webhook_secrets import processor_keys, standard_keys
 
 SERVICE_NAMES = ("auth", "user", "gym", "session", "payment", "subscription", "communication")
@@ -83,6 +84,8 @@ class Settings(BaseSettings):
     payment_service_url: Address = "127.0.0.1:50055"
     subscription_service_url: Address = "127.0.0.1:50056"
     communication_service_url: Address = "127.0.0.1:50057"
+    # Added to the port of each of these, and of SMTP_URL, where it is on loopback: a second mesh beside the first.
+    port_offset: int = Field(default=0, ge=0, le=LARGEST_PORT)
     # Where this process listens, if not at its own URL: "0.0.0.0:50051" in a container.
     listen_address: Address | None = None
 
@@ -152,6 +155,14 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: Collector | None = None
     span_dir: Path | None = None
 
+    @field_validator("port_offset")
+    @classmethod
+    def _refuse_ports_out_of_range(cls, value: int, info: ValidationInfo) -> int:
+        for name, url in info.data.items():
+            if name.endswith(URL_SUFFIX.lower()) and has_port_above(LARGEST_PORT, with_offset(url, value)):
+                raise ValueError(f"moves {name.upper()} to a port above {LARGEST_PORT}")
+        return value
+
     @field_validator("nats_url")
     @classmethod
     def _refuse_no_broker(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
@@ -160,12 +171,17 @@ class Settings(BaseSettings):
         return value
 
     def url_of(self, service: str) -> str:
-        """Return the address of a service by its short name, such as "gym"."""
-        return str(getattr(self, f"{service}_service_url"))
+        """Return the address of a service by its short name, such as "gym"; PORT_OFFSET is added."""
+        return with_offset(str(getattr(self, f"{service}_service_url")), self.port_offset)
 
     def listen_address_of(self, service: str) -> str:
         """Return the address at which this process serves `service`."""
         return self.listen_address or self.url_of(service).removeprefix("dns:///")
+
+    @property
+    def mail_server_url(self) -> SecretStr:
+        """The server that takes mail; PORT_OFFSET is added where it is on loopback."""
+        return SecretStr(mail_url_with_offset(self.smtp_url.get_secret_value(), self.port_offset))
 
     @property
     def keyring_path(self) -> Path:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import asyncpg
 
 from contracts.errors import DeadlineExceeded, Unavailable
+from mesh.database_probe import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +22,7 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 ACQUIRE_TIMEOUT_S = 5.0
-CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5.0
 FAREWELL_TIMEOUT_S = 0.1
 RELEASE_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 10.0
@@ -29,6 +32,10 @@ MAX_REPEATS = 5
 BACKOFF_S = 0.01
 MAX_BACKOFF_S = 0.5
 
+# How long a disk counts as full after a statement failed for it.
+DISK_MEMORY_S = 60.0
+# The disk of the server takes nothing more.
+_NO_ROOM = (asyncpg.DiskFullError, asyncpg.PostgresIOError)
 # The server is going away, is not there yet, or has no connection left.
 _UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
@@ -36,6 +43,7 @@ _UNAVAILABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    *_NO_ROOM,
     # What asyncpg says of a connection to which the server has said farewell, until it is closed as well.
     asyncpg.InternalClientError,
 )
@@ -80,6 +88,8 @@ class Database:
         self._probes = probes
         self._remaining_s = remaining_s
         self._rng = rng
+        self._trouble = ""
+        self._no_room_at = -math.inf
 
     @classmethod
     async def connect(
@@ -96,6 +106,8 @@ class Database:
         try:
             await pool
             await probes  # connects to nothing yet
+        except TimeoutError as error:
+            raise DatabaseUnavailable(f"the database does not answer within {CONNECT_TIMEOUT_S:g} s") from error
         except _TROUBLE as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}") from error
         return cls(pool, probes, remaining_s, rng or random.SystemRandom())
@@ -159,9 +171,20 @@ class Database:
         """Whether the server answers `select 1` in time, on a connection of its own: a busy pool is not an outage."""
         try:
             async with asyncio.timeout(timeout_s):
-                return bool(await self._ask("select 1"))
-        except _TROUBLE:
+                reachable = bool(await self._ask("select 1"))
+        except TimeoutError:
+            self._trouble = f"its database does not answer within {timeout_s:g} s"
             return False
+        except _TROUBLE as error:
+            self._trouble = f"its database lets nobody in ({reason_of(error)})"
+            return False
+        self._trouble = ""
+        return reachable
+
+    def troubles(self) -> list[str]:
+        """Return what `is_reachable` found last, and whether the server's disk was full within the last minute."""
+        no_room = time.monotonic() - self._no_room_at < DISK_MEMORY_S
+        return [*([self._trouble] if self._trouble else []), *(["the disk of its database is full"] if no_room else [])]
 
     async def _ask(self, question: str, *values: object) -> object:
         """Ask the server something beside the pool."""
@@ -200,6 +223,9 @@ class Database:
             yield connection
         except _TOO_SLOW as error:
             raise DatabaseTooSlow from error
+        except _NO_ROOM as error:
+            self._no_room_at = time.monotonic()
+            raise DatabaseUnavailable(f"the disk of the database is full: {_reason(error)}") from error
         except _UNAVAILABLE as error:
             raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}") from error
         except (OSError, asyncpg.InterfaceError) as error:

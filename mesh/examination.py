@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Enough to find the fault by.
 EXAMPLES = 5
 PATIENCE_S = 60.0
+CONNECT_TIMEOUT_S = 5.0
 
 _VIEWS = r"select viewname from pg_views where schemaname = 'public' and viewname like 'violation\_%' order by 1"
 _IS_SUPERUSER = "select rolsuper from pg_roles where rolname = current_user"
@@ -67,7 +68,9 @@ def _question(view: str) -> str:
 async def examine(database_url: str, migrations: Path) -> Examination:
     """Look into a database: broken invariants, migrations it lacks, and a role to which nothing can be denied."""
     try:
-        connection = await asyncpg.connect(database_url, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
+        connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S, command_timeout=PATIENCE_S)
+    except TimeoutError:
+        return Examination(trouble=f"It does not answer within {CONNECT_TIMEOUT_S:.0f} s.")
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         return Examination(trouble=f"It cannot be reached ({type(error).__name__}).")
     try:

@@ -7,13 +7,13 @@ import json
 import os
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from mesh.config import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 LOCK_NAME = "mesh.lock"
 # Whoever only looks whether the lock is held holds it for an instant.
@@ -31,11 +31,16 @@ class FolderLock:
         self._file = file
 
     def publish(self, **facts: str) -> None:
-        """Let others read the process that holds the lock, and `facts` about it."""
-        self._file.seek(0)
-        self._file.truncate()
-        json.dump({"pid": os.getpid(), **facts}, self._file)
-        self._file.flush()
+        """Let others read the process that holds the lock, and `facts` about it.
+
+        Raises SettingsError when the disk takes nothing.
+        """
+        try:
+            # Past the file's buffer, which would try again when it is closed.
+            os.ftruncate(self._file.fileno(), 0)
+            os.write(self._file.fileno(), json.dumps({"pid": os.getpid(), **facts}).encode())
+        except OSError as error:
+            raise _unusable(Path(self._file.name).parent, error) from None
 
 
 @contextmanager
@@ -50,7 +55,7 @@ def folder_locked(folder: Path) -> Iterator[FolderLock]:
         folder.mkdir(parents=True, exist_ok=True)
         held = _locked_file(path)
     except OSError as error:
-        raise SettingsError(f"DATA_DIR: nothing can be kept in {folder.absolute()}: {error.strerror}.") from None
+        raise _unusable(folder, error) from None
     with held as file:
         lock = FolderLock(file)
         lock.publish()
@@ -58,6 +63,10 @@ def folder_locked(folder: Path) -> Iterator[FolderLock]:
             yield lock
         finally:
             path.unlink(missing_ok=True)
+
+
+def _unusable(folder: Path, error: OSError) -> SettingsError:
+    return SettingsError(f"DATA_DIR: nothing can be kept in {folder.absolute()}: {error.strerror}.")
 
 
 def read_published(folder: Path) -> dict[str, object] | None:

@@ -107,7 +107,11 @@ class _Keeper:
         self._folder = folder
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        await asyncio.to_thread(self._keep, envelope)
+        try:
+            await asyncio.to_thread(self._keep, envelope)
+        except OSError as error:
+            # Temporary, so that the sender tries again: RFC 3463, "system not able to accept".
+            return f"452 4.3.1 The inbox cannot keep it: {error.strerror}"
         return "250 OK"
 
     def _keep(self, envelope: Envelope) -> None:
@@ -116,8 +120,12 @@ class _Keeper:
         # Names sort in the order of arrival.
         name = f"{time.time_ns()}.{os.getpid()}_{next(self._numbers):06}.localhost"
         unfinished = self._folder / "tmp" / name
-        unfinished.write_bytes(head.encode() + content.replace(b"\r\n", b"\n"))
-        unfinished.rename(self._folder / "new" / name)
+        try:
+            unfinished.write_bytes(head.encode() + content.replace(b"\r\n", b"\n"))
+            unfinished.rename(self._folder / "new" / name)
+        except OSError:
+            unfinished.unlink(missing_ok=True)  # it would keep a full disk full
+            raise
 
 
 def read_inbox(folder: Path) -> list[Mail]:

@@ -126,8 +126,11 @@ class KeyringFile:
             records = self.records()
             yield records
             written = self._path.with_suffix(".new")
-            written.write_text(format_keyring(records), encoding="utf-8")
-            written.replace(self._path)
+            try:
+                written.write_text(format_keyring(records), encoding="utf-8")
+                written.replace(self._path)
+            except OSError as error:
+                raise SettingsError(f"KEYRING_FILE: {self._path} cannot be written: {error.strerror}.") from None
 
 
 def _no_keyring(path: Path, error: Exception) -> SettingsError:

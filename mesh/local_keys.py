@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from contracts.scopes import all_scopes, scopes_of_caller
 from interceptors.keyring import Keyring
 from mesh.config import SERVICE_NAMES
+from mesh.disk import naming
 from mesh.keyring import KeyringFile
 
 if TYPE_CHECKING:
@@ -50,9 +51,10 @@ def write_key(path: Path, key: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = path.with_name(path.name + ".new")
     written.unlink(missing_ok=True)
-    with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(key + "\n")
-    written.replace(path)
+    with naming(path):
+        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(key + "\n")
+        written.replace(path)
 
 
 def _key_in(path: Path) -> str:

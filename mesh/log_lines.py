@@ -31,13 +31,16 @@ class LogLines(logging.Handler):
     A line is written in one piece. Those of loggers are out when the call returns. Those of the access log are made and
     written together, every 20 ms and before any line that comes after them: to write each by itself costs more than all
     else about it, as other threads take over meanwhile, and to make each by itself costs twice as much as to make many
-    at once. A stream that takes no more (a full disk, a closed pipe) stops no work.
+    at once. A stream that takes no more (a full disk, a closed pipe) stops no work; `trouble` then says why, and a line
+    that it took in part is ended before the next one.
     """
 
     def __init__(self, stream: BinaryIO, service: str) -> None:
         super().__init__()
         self._stream = stream
         self._service = service
+        self.trouble = ""
+        self._is_torn = False
         # A finalizer that runs in the midst of a line may log one of its own.
         self._writing = threading.RLock()
         # Each with the time of its call's end, in seconds since 1970.
@@ -73,12 +76,15 @@ class LogLines(logging.Handler):
         try:
             with self._writing:
                 self._flushed_by = None
-                text = b"".join((*self._lines_that_wait(), line))
+                text = b"".join((b"\n" if self._is_torn else b"", *self._lines_that_wait(), line))
                 while text:  # standard output without a buffer may take a part, and lets others write between two
-                    text = text[self._stream.write(text) or len(text) :]
+                    taken = self._stream.write(text) or len(text)
+                    self._is_torn = text[taken - 1 : taken] != b"\n"
+                    text = text[taken:]
                 self._stream.flush()
-        except (OSError, ValueError):  # nothing is left to say it to
-            pass
+                self.trouble = ""
+        except (OSError, ValueError) as error:  # nothing is left to say it to
+            self.trouble = f"its log takes nothing: {getattr(error, 'strerror', None) or error}."
 
     def _lines_that_wait(self) -> Iterator[bytes]:
         while self._waiting:

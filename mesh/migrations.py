@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # The key of the advisory lock, the same in every process: "solo60" in ASCII.
 LOCK_KEY = int.from_bytes(b"solo60")
 LOCK_POLL_S = 0.1
+# A server that is suspended or cut off takes a connection and says nothing.
+CONNECT_TIMEOUT_S = 5.0
 # The first that has uuidv7().
 OLDEST_SERVER = 18
 CHECKSUMS = """
@@ -131,7 +133,9 @@ async def _connect(database_url: str) -> Connection:
 async def _open(database_url: str, database: str | None = None) -> Connection:
     """Connect to `database`, else to the URL's own, on a server that is new enough; raise MigrationError otherwise."""
     try:
-        connection = await asyncpg.connect(database_url, database=database)
+        connection = await asyncpg.connect(database_url, database=database, timeout=CONNECT_TIMEOUT_S)
+    except TimeoutError:
+        raise MigrationError(f"the server does not answer within {CONNECT_TIMEOUT_S:.0f} s.") from None
     except (OSError, asyncpg.InvalidAuthorizationSpecificationError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MigrationError(f"the server cannot be reached: {_without_password(reason, database_url)}.") from None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[Any]
 
-CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5.0
 # A connection whose other end vanished without a word is found out when it is asked something.
 ASK_INTERVAL_S = 10.0
 ASK_TIMEOUT_S = 5.0

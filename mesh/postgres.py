@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedPostgres", "PostgresError", "erase"]
 
+HOST = "127.0.0.1"
 # A large database may need this long to recover after a crash.
 START_PATIENCE_S = 120.0
 STOP_PATIENCE_S = 60.0
@@ -41,6 +42,8 @@ class EmbeddedPostgres:
         self._durable = durable
         self._guardian: subprocess.Popen[str] | None = None
         self._port: int | None = None
+        self._last_words = ""
+        self._did_not_come_back = False
 
     @property
     def url(self) -> str:
@@ -79,16 +82,57 @@ class EmbeddedPostgres:
                 raise PostgresError(reason) from error
             raise
 
+    async def restart(self) -> None:
+        """Stop the server where it still runs, and start it at the same port; raise PostgresError as `start` does."""
+        port = self._port or self._wanted_port
+        await self.stop()
+        self._wanted_port = port
+        self._did_not_come_back = True
+        await self.start()
+        self._did_not_come_back = False
+
+    @property
+    def log(self) -> Path:
+        """The server's log of its current run."""
+        return self._data_dir / "server.log"
+
+    @property
+    def guardian_pid(self) -> int:
+        """The process id of the guardian, which each start has anew; 0 while there is none."""
+        return self._guardian.pid if self._guardian is not None else 0
+
+    @property
+    def server_pid(self) -> int | None:
+        """The process id of the server, or None while it says none."""
+        try:
+            return int((self._data_dir / "cluster" / "postmaster.pid").read_text().partition("\n")[0])
+        except (OSError, ValueError):
+            return None
+
+    def end(self) -> str | None:
+        """Return how a started server ended that nobody stopped ("was killed by signal 9"), or None.
+
+        After a restart that failed, it is "did not start again".
+        """
+        guardian = self._guardian
+        if guardian is None:
+            return "did not start again" if self._did_not_come_back else None
+        if guardian.poll() is None:
+            return None
+        if guardian.stdout is not None and not self._last_words:
+            self._last_words = guardian.stdout.read().strip().rpartition("\n")[2]
+        return self._last_words or "lost its guardian process, which was killed"
+
     async def stop(self) -> None:
         """Return once the server has ended, with everything on disk; do nothing when it is not running."""
-        guardian, self._guardian, self._port = self._guardian, None, None
+        guardian, self._guardian, self._port, self._last_words = self._guardian, None, None, ""
         if guardian is not None:
             await asyncio.to_thread(_release, guardian)
 
     def _url_for(self, role: str) -> str:
         if self._port is None:
             raise PostgresError(f"PostgreSQL in {self._data_dir} is not started")
-        return f"postgresql://{role}@127.0.0.1:{self._port}/postgres?sslmode=disable"
+        return f"postgresql://{role}@{HOST}:{self._port}/postgres?sslmode=disable"
 
     def _launch(self, place: Place) -> subprocess.Popen[str]:
         command = [sys.executable, "-I", "-S", postgres_guardian.__file__]

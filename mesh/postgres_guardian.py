@@ -27,6 +27,8 @@ from typing import IO
 
 LOCK_PATIENCE_S = 30.0
 RESTART_PATIENCE_S = 10.0
+# How long the end of the server may go unnoticed.
+WATCH_INTERVAL_S = 0.2
 STOP_STEPS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
 PR_SET_PDEATHSIG = 1
 # What a server killed a moment ago leaves behind for an instant, and a port that someone else was faster to take.
@@ -219,10 +221,17 @@ def serve_once(order: Order) -> str:
             attend(0.01)
         print(f"ready {port}", flush=True)  # noqa: T201  (the answer to the owner)
         while server.poll() is None:
-            attend(1.0)
-        raise StartError("the server ended by itself: " + last_words(order.log.read_text(errors="replace")))
+            attend(WATCH_INTERVAL_S)
+        raise StartError(how_it_ended(server.returncode, order.log.read_text(errors="replace")))
     finally:
         stop(server)
+
+
+def how_it_ended(exit_code: int, log: str) -> str:
+    """Say how a server ended that nobody stopped."""
+    if exit_code < 0:
+        return f"was killed by signal {-exit_code}"
+    return f"ended by itself: {last_words(log)}"
 
 
 def serve(order: Order) -> None:
@@ -237,6 +246,8 @@ def serve(order: Order) -> None:
 
 def stop(server: subprocess.Popen[bytes]) -> None:
     """End the server: politely with a checkpoint first, then by crash recovery at the next start."""
+    if server.poll() is None:
+        wake(server.pid)
     for step, patience_s in STOP_STEPS:
         if server.poll() is None:
             server.send_signal(step)
@@ -244,10 +255,22 @@ def stop(server: subprocess.Popen[bytes]) -> None:
                 server.wait(patience_s)
 
 
+def wake(pid: int) -> None:
+    """Let a suspended server and its children go on: a suspended process ends at no signal but SIGKILL."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # not Linux
+        children = []
+    for each in (pid, *map(int, children)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGCONT)
+
+
 def last_words(log: str) -> str:
     """Find the line of a log that says why it ends."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    fatal = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+    # initdb says "error:", and afterwards that it cleans up.
+    fatal = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", " error: "))]
     return (fatal or lines or ["it wrote no log"])[-1]
 
 

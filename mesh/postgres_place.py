@@ -15,10 +15,16 @@ import pwd
 import shutil
 import stat
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+from mesh.postgres_guardian import is_alive
 
 ROOMY_TEMPORARY_FOLDER = Path("/var/tmp")  # noqa: S108  (each folder in it is made by mkdtemp)
+# A guardian whose owner was killed stops its server within this time.
+ORPHAN_PATIENCE_S = 30.0
 OURS = {"cluster", "cluster.new", "owner.lock", "server.log"}
 
 
@@ -117,14 +123,26 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _refuse_running(folder: Path) -> None:
+    """Raise PostgresError while a server has an owner; wait for one whose owner was killed."""
     lock = folder / "owner.lock"
     if not lock.exists():
         return
+    give_up_at = time.monotonic() + ORPHAN_PATIENCE_S
     with lock.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PostgresError(f"PostgreSQL in {folder} is running: stop it first") from None
+        while not _try_lock(file):
+            file.seek(0)
+            owner = file.read().strip()
+            if not owner or is_alive(int(owner)) or time.monotonic() > give_up_at:
+                raise PostgresError(f"PostgreSQL in {folder} is running: stop it first")
+            time.sleep(0.05)
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _binaries(account: Account | None) -> Path:

@@ -25,7 +25,7 @@ from mesh.metrics import metrics_served
 from mesh.outbox.relaying import outbox_served
 from mesh.server import MeshServer, server_interceptors
 from mesh.service import Runtime
-from mesh.telemetry import set_up_logging, set_up_tracing
+from mesh.telemetry import set_up_logging, set_up_tracing, telemetry_troubles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -104,7 +104,12 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         servicer = await stack.enter_async_context(service.open(runtime))
         outbox = await stack.enter_async_context(outbox_served(service.name, runtime))
         breakers = runtime.channels.breakers
-        health = Health(service.descriptor.full_name, breakers.states, outbox.dead_letters if outbox else dict)
+        health = Health(
+            service.descriptor.full_name,
+            breakers.states,
+            outbox.dead_letters if outbox else dict,
+            lambda: [*runtime.database.troubles(), *telemetry_troubles()],
+        )
         interceptors = server_interceptors(settings, accepted_keys(settings))
         server = MeshServer(service, servicer, health, interceptors, settings.engine, outbox)
         await server.start(address)

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
+from typing import TYPE_CHECKING
 
 from mesh.config import SettingsError, load_settings
 from mesh.folder_lock import FolderInUse, folder_locked
+from mesh.orphans import OrphansRemain, without_orphans
 from mesh.postgres import PostgresError, erase
+
+if TYPE_CHECKING:
+    from mesh.config import Settings
+
+# What a service of a killed mesh may take to drain.
+ORPHANS_PATIENCE_S = 15.0
 
 
 def main() -> None:
     """Erase DATA_DIR; exit with one sentence where that is not possible."""
     try:
-        settings = load_settings()
-        data_dir = settings.data_dir
-        with folder_locked(data_dir):
-            erase(settings.postgres_folder)
-            for entry in data_dir.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    except (SettingsError, FolderInUse, PostgresError) as error:
+        asyncio.run(_reset(load_settings()))
+    except (SettingsError, FolderInUse, OrphansRemain, PostgresError) as error:
         sys.exit(str(error))
     except OSError as error:
         sys.exit(f"DATA_DIR: {error.filename} cannot be removed: {error.strerror}.")
+
+
+async def _reset(settings: Settings) -> None:
+    with folder_locked(settings.data_dir):
+        async with without_orphans(settings.data_dir, ORPHANS_PATIENCE_S):
+            await asyncio.to_thread(_erase_all, settings)
+
+
+def _erase_all(settings: Settings) -> None:
+    erase(settings.postgres_folder)
+    for entry in settings.data_dir.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 if __name__ == "__main__":

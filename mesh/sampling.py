@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
 
+    from mesh.span_exporting import ReportingExporter
+
 _RANDOM = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
 _BITS_THAT_DECIDE = TraceIdRatioBased.TRACE_ID_LIMIT
 
@@ -24,12 +26,13 @@ class SamplingProvider(TracerProvider):
     """Records `ratio` of the traces that begin here, by their ids, and of all others those that their caller records.
 
     That is what the SDK does with `ParentBased(TraceIdRatioBased(ratio))`. What is not recorded does not get as far as
-    the SDK, which takes more than twice the time to find it out.
+    the SDK, which takes more than twice the time to find it out. `exporters` are those that recorded spans go to.
     """
 
     def __init__(self, ratio: float, **options: Any) -> None:  # noqa: ANN401 - those of TracerProvider
         by_id = TraceIdRatioBased(ratio)
         self._bound = by_id.bound
+        self.exporters: list[ReportingExporter] = []
         super().__init__(sampler=ParentBased(by_id), id_generator=_RecordedIds(by_id.bound), **options)
 
     def get_tracer(self, *scope: Any, **named: Any) -> Tracer:  # noqa: ANN401 - as TracerProvider has it

@@ -39,14 +39,14 @@ class StoredSpan:
 
 
 class FolderSpanExporter(SpanExporter):
-    """Appends each span of one process to `<folder>/<service>.jsonl`."""
+    """Appends each span of one process to `<folder>/<service>.jsonl`; raises OSError where the disk takes nothing."""
 
     def __init__(self, folder: Path, service: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{service}.jsonl"
         self._service = service
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists() and self._path.stat().st_size > LARGEST_FILE_BYTES:
             self._path.replace(self._path.with_suffix(".old.jsonl"))
         with self._path.open("a", encoding="utf-8") as file:
@@ -72,8 +72,15 @@ def read_trace(folder: Path, trace_id: str) -> list[StoredSpan]:
     """Return the spans of one trace from every process's file, in the order of their start."""
     # Most lines are of other traces, and looking for the id is cheaper than reading them.
     lines = (line for path in folder.glob("*.jsonl") for line in _whole_lines(path) if trace_id in line)
-    spans = (StoredSpan(**json.loads(line)) for line in lines)
-    return sorted((span for span in spans if span.trace_id == trace_id), key=lambda span: span.start_ns)
+    spans = (span for line in lines if (span := _parsed(line)) is not None and span.trace_id == trace_id)
+    return sorted(spans, key=lambda span: span.start_ns)
+
+
+def _parsed(line: str) -> StoredSpan | None:
+    try:
+        return StoredSpan(**json.loads(line))
+    except (ValueError, TypeError):  # a full disk took a part of it
+        return None
 
 
 def _whole_lines(path: Path) -> Iterator[str]:

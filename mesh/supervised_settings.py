@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,20 +10,23 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from mesh.config import LARGEST_PORT, SERVICE_NAMES, SettingsError, child_environment
+from mesh.held_ports import is_free
 from mesh.inbox import HOST as INBOX_HOST
+from mesh.port_offset import SMTP_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mesh.config import Settings
+    from mesh.held_ports import HeldPorts
 
-SMTP_PORT = 25
 LOOPBACK = (INBOX_HOST, "localhost")
 OF_ONE_PROCESS = ("listen_address", "metrics_address", "service_api_key", "service_api_key_file")
 # Every service listens where it is found.
 NOWHERE_ELSE: Mapping[str, str] = MappingProxyType({})
-# A service's metrics are found at its own port plus this.
-METRICS_PORT_DISTANCE = 1_000
+# A service's metrics are found at its own port plus this. It is no multiple of 1,000, so that the metrics of one mesh
+# leave the ports of a second one free, which PORT_OFFSET=1000 puts beside it.
+METRICS_PORT_DISTANCE = 500
 # A mesh on one machine is for development, so it shows more than it would elsewhere, unless its owner says otherwise.
 SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True}
 # Seven services, a database and their callers share this machine. Calls that wait for it longer than a server elsewhere
@@ -44,18 +47,25 @@ def settings_of_service(settings: Settings, name: str, listen_addresses: Mapping
     return settings if address is None else settings.model_copy(update={"listen_address": address})
 
 
-def refuse_ports_in_use(settings: Settings, listen_addresses: Mapping[str, str] = NOWHERE_ELSE) -> None:
-    """Raise SettingsError naming the first service, or the inbox, whose address cannot be listened at.
+async def hold_ports(ports: HeldPorts, settings: Settings, listen_addresses: Mapping[str, str] = NOWHERE_ELSE) -> None:
+    """Hold every port that a mesh listens on; raise SettingsError with the first that it cannot have, and its user.
 
-    Without this, a foreign service that answers there could be taken for ours.
+    Without this, a foreign service that answers there could be taken for ours. A metrics port that is taken is passed
+    over: its service then shows no metrics.
     """
     for name in SERVICE_NAMES:
         own = settings_of_service(settings, name, listen_addresses)
         host, _, port = own.listen_address_of(name).rpartition(":")
-        _refuse_port_in_use(f"{name.upper()}_SERVICE_URL", host, int(port))
+        await ports.hold(f"{name.upper()}_SERVICE_URL", host, int(port))
     mail_port = inbox_port(settings)
     if mail_port is not None:
-        _refuse_port_in_use("SMTP_URL", INBOX_HOST, mail_port)
+        await ports.hold("SMTP_URL", INBOX_HOST, mail_port)
+    for name in SERVICE_NAMES:
+        address = metrics_address_of(settings, name)
+        if address is not None:
+            host, _, port = address.rpartition(":")
+            with suppress(SettingsError):  # taken since: `metrics_address_of` sees that before the service starts
+                await ports.hold("METRICS_ADDRESS", host, int(port))
 
 
 def inbox_port(settings: Settings) -> int | None:
@@ -63,7 +73,7 @@ def inbox_port(settings: Settings) -> int | None:
 
     Raises SettingsError when its port is none.
     """
-    url = urlsplit(settings.smtp_url.get_secret_value())
+    url = urlsplit(settings.mail_server_url.get_secret_value())
     try:
         return (url.port or SMTP_PORT) if url.hostname in LOOPBACK else None
     except ValueError:
@@ -87,29 +97,14 @@ def environment_of_service(settings: Settings, name: str) -> dict[str, str]:
 
 
 def metrics_address_of(settings: Settings, name: str) -> str | None:
-    """Return where a service of a local mesh shows its metrics: at its port plus 1,000, or None where that is taken."""
+    """Return where a service of a local mesh shows its metrics: at its port plus 500, or None where that is taken."""
     host, _, port = settings.listen_address_of(name).rpartition(":")
     number = int(port) + METRICS_PORT_DISTANCE
     address = f"{host}:{number}"
     if number > LARGEST_PORT or address in map(settings.listen_address_of, SERVICE_NAMES):
         return None
-    try:
-        _refuse_port_in_use("METRICS_ADDRESS", host, number)
-    except SettingsError:
-        return None
-    return address
+    return address if is_free(host, number) else None
 
 
 def _plain(value: object) -> object:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
-
-
-def _refuse_port_in_use(setting: str, host: str, port: int) -> None:
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError:
-        raise SettingsError(f"{setting}: {host}:{port} is in use or is not an address of this machine.") from None

@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections import defaultdict
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from contracts.services import SERVICES
-from mesh.child import POLL_INTERVAL_S, Child
+from mesh.child import Child
 from mesh.config import SERVICE_NAMES
+from mesh.control import orders_taken
+from mesh.disk import refuse_full_disk
 from mesh.examination import Examination, examine
-from mesh.folder_lock import folder_locked
-from mesh.health_probe import SERVING, probe_of
+from mesh.folder_lock import FolderLock, folder_locked
+from mesh.health_probe import SERVING
+from mesh.held_ports import HeldPorts
 from mesh.inbox import Inbox
-from mesh.local_keys import OPERATOR, ensure_local_keys
+from mesh.local_keys import ensure_local_keys
 from mesh.migrations import MigrationError, migrate
-from mesh.postgres import EmbeddedPostgres
+from mesh.orders import obey
+from mesh.orphans import without_orphans
+from mesh.parts import INBOX, MESH, POSTGRES, Death, MeshError, death_of_postgres, death_of_service
+from mesh.postgres import HOST, EmbeddedPostgres
+from mesh.readiness import until_serving
 from mesh.supervised_settings import (
     NOWHERE_ELSE,
     environment_of_service,
+    hold_ports,
     inbox_port,
-    refuse_ports_in_use,
     refuse_settings_of_one_process,
     settings_of_service,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from mesh.config import Settings
 
     Report = Callable[[str, str], None]
 
+__all__ = ["Mesh", "MeshError", "database_url_of", "examine_all", "migrate_all", "migrate_service"]
+
 SERVICES_FOLDER = Path(__file__).parents[1] / "services"
-POSTGRES = "postgresql"
-INBOX = "inbox"
-START_PATIENCE_S = 60.0
 # Beyond the time that draining may take by its settings.
 STOP_PATIENCE_S = 5.0
-
-
-class MeshError(Exception):
-    """The mesh does not run; the sentence says why, and where to look."""
 
 
 def _report_nothing(_part: str, _state: str) -> None: ...
@@ -66,13 +68,19 @@ class Mesh:
         listen_addresses: Mapping[str, str] = NOWHERE_ELSE,
     ) -> None:
         self.settings = settings
-        self._listen_addresses = listen_addresses
         self.exit_codes: dict[str, int] = {}
-        self._report = report
+        # What was last reported of each part.
+        self.states: dict[str, str] = {}
+        self.server_url = ""
+        self._listen_addresses = listen_addresses
+        self._tell = report
         self._parts = AsyncExitStack()
         self._children: dict[str, Child] = {}
         self._shows_metrics: dict[str, bool] = {}
-        self._server_url = ""
+        self._postgres: EmbeddedPostgres | None = None
+        self._services_lock = 0
+        # One change of a part at a time: a restart that was asked for and one after a death.
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -84,8 +92,8 @@ class Mesh:
     async def start(self) -> None:
         """Return once every service is SERVING; otherwise stop what has started and raise.
 
-        Raises SettingsError, FolderInUse, PostgresError, InboxError, MigrationError, or MeshError with the last words
-        of a service.
+        Raises SettingsError, FolderInUse, OrphansRemain, PostgresError, InboxError, MigrationError, or MeshError with
+        the last words of a service.
         """
         try:
             await self._start()
@@ -105,12 +113,51 @@ class Mesh:
         await self._children[name].ended()
 
     async def restart(self, name: str) -> None:
-        """Drain a service where it still runs, start it again, and return once it is SERVING."""
-        child = self._children[name]
-        if child.exit_code is None:
-            child.terminate()
-        await child.ended()
+        """Drain a part where it still runs, start it again, and return once it is SERVING.
+
+        Raises MeshError or PostgresError where it does not start; the name "postgresql" is that of the mesh's own.
+        """
+        async with self._changing[name]:
+            await self._restart(name)
+
+    async def revive(self, name: str, death: Death) -> bool:
+        """Start a part again that died so; return False where somebody else has done it. Raises as `restart` does."""
+        async with self._changing[name]:
+            if self._death_of(name) != death:
+                return False
+            await self._restart(name)
+            return True
+
+    async def _restart(self, name: str) -> None:
+        if name == POSTGRES:
+            if self._postgres is None:
+                raise MeshError("PostgreSQL is not this mesh's to restart: DATABASE_URL names it.")
+            self.report(POSTGRES, "restarting")
+            await self._postgres.restart()
+            self.report(POSTGRES, SERVING)
+            return
+        await self._end([self._children[name]])
         await self._begin(self._launch(name))
+
+    def death_of(self, name: str) -> Death | None:
+        """Return how a part ended that is neither running nor being restarted, or None."""
+        return None if self._changing[name].locked() else self._death_of(name)
+
+    def _death_of(self, name: str) -> Death | None:
+        return death_of_postgres(self._postgres) if name == POSTGRES else death_of_service(self._children[name])
+
+    def parts(self) -> tuple[str, ...]:
+        """Return the names of the parts that can be restarted."""
+        return SERVICE_NAMES if self._postgres is None else (POSTGRES, *SERVICE_NAMES)
+
+    def postgres_pid(self) -> int | None:
+        """Return the process id of the mesh's own PostgreSQL, or None."""
+        return self._postgres.server_pid if self._postgres is not None else None
+
+    def report(self, part: str, state: str) -> None:
+        """Say what a part does now."""
+        self.states[part] = state
+        self._tell(part, state)
 
     def pids(self) -> dict[str, int]:
         """Return the process id of each service that was started."""
@@ -127,7 +174,7 @@ class Mesh:
 
     def database_url_of(self, name: str) -> str:
         """Return the URL of a service's own database."""
-        return database_url_of(self._server_url, name)
+        return database_url_of(self.server_url, name)
 
     def environment_of(self, name: str) -> dict[str, str]:
         """Return the environment in which a service's process runs, without its database."""
@@ -137,9 +184,19 @@ class Mesh:
         settings = self.settings
         refuse_settings_of_one_process(settings)
         lock = self._parts.enter_context(folder_locked(settings.data_dir))
-        refuse_ports_in_use(settings, self._listen_addresses)
+        refuse_full_disk(settings)
+        self._services_lock = await self._parts.enter_async_context(
+            without_orphans(
+                settings.data_dir,
+                self._stop_patience_s,
+                lambda: self.report(MESH, "waiting for the services of a mesh that was killed"),
+            )
+        )
+        ports = HeldPorts()
+        self._parts.callback(ports.close)
+        await hold_ports(ports, settings, self._listen_addresses)
         ensure_local_keys(settings)
-        postgres = EmbeddedPostgres(settings.postgres_folder)
+        postgres = EmbeddedPostgres(settings.postgres_folder, port=await ports.hold("DATA_DIR", HOST, 0))
         self._parts.push_async_callback(postgres.stop)
         await self._start_inbox()
         self._parts.push_async_callback(self._stop_services)
@@ -147,69 +204,66 @@ class Mesh:
         for name in SERVICE_NAMES:
             self._launch(name)
         if settings.database_url is None:
-            self._report(POSTGRES, "starting")
+            self.report(POSTGRES, "starting")
             await postgres.start()
-            self._report(POSTGRES, SERVING)
+            self._postgres = postgres
+            self.report(POSTGRES, SERVING)
             lock.publish(database_url=postgres.url)
-        self._server_url = settings.database_url.get_secret_value() if settings.database_url else postgres.url
+        self.server_url = settings.database_url.get_secret_value() if settings.database_url else postgres.url
         async with asyncio.TaskGroup() as group:
             for name in SERVICE_NAMES:
                 group.create_task(self._bring_up(name))
+        await self._take_orders(lock)
+
+    async def _take_orders(self, lock: FolderLock) -> None:
+        address = await self._parts.enter_async_context(orders_taken(partial(obey, self)))
+        database = {} if self._postgres is None else {"database_url": self._postgres.url}
+        lock.publish(**database, **address.as_facts())
 
     async def _start_inbox(self) -> None:
         port = inbox_port(self.settings)
         if port is not None:
             await self._parts.enter_async_context(Inbox(self.settings.inbox_folder, port=port))
-            self._report(INBOX, SERVING)
+            self.report(INBOX, SERVING)
 
     async def _bring_up(self, name: str) -> None:
-        self._report(name, "migrating")
-        await migrate_service(self.settings, self._server_url, name)
+        self.report(name, "migrating")
+        await migrate_service(self.settings, self.server_url, name)
         await self._begin(self._children[name])
 
     def _launch(self, name: str) -> Child:
-        self._report(name, "loading")
+        self.report(name, "loading")
         environment = self.environment_of(name)
         self._shows_metrics[name] = bool(environment.get("METRICS_ADDRESS"))
-        child = Child(name, environment, self.settings.log_path_of(name))
+        child = Child(name, environment, self.settings.log_path_of(name), inherited=[self._services_lock])
         self._children[name] = child
         return child
 
     async def _begin(self, child: Child) -> None:
-        self._report(child.name, "starting")
+        self.report(child.name, "starting")
         child.begin(self.database_url_of(child.name))
-        await self._until_serving(child)
-        self._report(child.name, SERVING)
-
-    async def _until_serving(self, child: Child) -> None:
-        give_up_at = time.monotonic() + START_PATIENCE_S
-        key = self.settings.key_path_of(OPERATOR).read_text(encoding="utf-8").strip()
-        own = settings_of_service(self.settings, child.name, self._listen_addresses)
-        address, service = own.listen_address_of(child.name), SERVICES[child.name].full_name
-        async with probe_of(address, service, key=key) as probe:
-            while (status := await probe()) != SERVING:
-                if child.exit_code is not None:
-                    raise MeshError(f"{child.name} did not start: {child.last_words()} (log: {child.log})")
-                if time.monotonic() > give_up_at:
-                    raise MeshError(
-                        f"{child.name} is {status} after {START_PATIENCE_S:.0f} s: {child.last_words()} "
-                        f"(log: {child.log})"
-                    )
-                await asyncio.sleep(POLL_INTERVAL_S)
+        await until_serving(child, settings_of_service(self.settings, child.name, self._listen_addresses))
+        self.report(child.name, SERVING)
 
     async def _stop_services(self) -> None:
-        children = self._children.values()
-        for child in children:
-            if child.exit_code is None:
-                child.terminate()
-        patience_s = self.settings.drain_wait_s + self.settings.drain_grace_s + STOP_PATIENCE_S
+        self.exit_codes = await self._end(self._children.values())
+
+    async def _end(self, children: Iterable[Child]) -> dict[str, int]:
+        """Drain services, kill those that do not end in time, and return their exit codes."""
+        running = [child for child in children if child.exit_code is None]
+        for child in running:
+            child.terminate()
         try:
-            async with asyncio.timeout(patience_s):
-                await asyncio.gather(*(child.ended() for child in children))
+            async with asyncio.timeout(self._stop_patience_s):
+                await asyncio.gather(*(child.ended() for child in running))
         except TimeoutError:
-            for child in children:
+            for child in running:
                 child.kill()
-        self.exit_codes = {child.name: await child.ended() for child in children}
+        return {child.name: await child.ended() for child in children}
+
+    @property
+    def _stop_patience_s(self) -> float:
+        return self.settings.drain_wait_s + self.settings.drain_grace_s + STOP_PATIENCE_S
 
 
 def database_url_of(server_url: str, name: str) -> str:

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from interceptors.access_log import LOGGER, log_call
 from interceptors.context import current_context
 from mesh.log_lines import LogLines, json_line
 from mesh.sampling import SamplingProvider
+from mesh.span_exporting import PatientProcessor, ReportingExporter
 from mesh.spans import FolderSpanExporter
 from mesh.tracebacks import traceback_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
     from structlog.typing import EventDict, ExcInfo, Processor
 
     from interceptors.access_log import Write
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Short, so that a trace can be looked at as soon as its call has ended.
 EXPORT_INTERVAL_MS = 200
+# A service that stops has this long for its last spans; a collector that is gone must not delay the stop.
+EXIT_PATIENCE_S = 5.0
 
 
 def set_up_logging(settings: Settings, service: str) -> None:
@@ -49,7 +51,8 @@ def set_up_logging(settings: Settings, service: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    lines = LogLines(sys.stdout.buffer, service)
+    # Without a buffer: one that a full disk does not take would fail the end of the process.
+    lines = LogLines(getattr(sys.stdout.buffer, "raw", sys.stdout.buffer), service)
     lines.setFormatter(_json_of(service, shared))
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(level=level, handlers=[lines], force=True)
@@ -93,16 +96,35 @@ def add_call_context(_logger: object, _name: str, event: EventDict) -> EventDict
     return event
 
 
-def set_up_tracing(settings: Settings, service: str) -> TracerProvider:
-    """Make this process's spans go where the settings say; `shutdown()` of the result sends those that wait."""
+def set_up_tracing(settings: Settings, service: str, exit_patience_s: float = EXIT_PATIENCE_S) -> SamplingProvider:
+    """Make this process's spans go where the settings say; `shutdown()` of the result sends those that wait.
+
+    For each of the two places, `shutdown()` takes at most `exit_patience_s`.
+    """
     resource = Resource.create({SERVICE_NAME: service})
     provider = SamplingProvider(settings.trace_sample_ratio, resource=resource, shutdown_on_exit=False)
+
+    def export(exporter: SpanExporter, failure: str, interval_ms: float | None = None) -> None:
+        reporting = ReportingExporter(exporter, failure)
+        provider.exporters.append(reporting)
+        provider.add_span_processor(PatientProcessor(reporting, exit_patience_s, interval_ms))
+
     if settings.span_dir is not None:
         store = FolderSpanExporter(settings.span_dir, service)
-        provider.add_span_processor(BatchSpanProcessor(store, schedule_delay_millis=EXPORT_INTERVAL_MS))
-    if settings.otel_exporter_otlp_endpoint is not None:
+        export(store, f"traces are not kept in {settings.span_dir.absolute()}", EXPORT_INTERVAL_MS)
+    endpoint = settings.otel_exporter_otlp_endpoint
+    if endpoint is not None:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - costs 10 MB, and most processes of a laptop need none
 
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(settings.otel_exporter_otlp_endpoint)))
+        export(OTLPSpanExporter(endpoint), f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {endpoint}")
     trace.set_tracer_provider(provider)
     return provider
+
+
+def telemetry_troubles() -> list[str]:
+    """Return what this process logs and traces in vain, a sentence for each place that takes nothing."""
+    provider = trace.get_tracer_provider()
+    exporters = provider.exporters if isinstance(provider, SamplingProvider) else []
+    logs = [handler for handler in logging.getLogger().handlers if isinstance(handler, LogLines)]
+    troubles = (*(each.trouble for each in logs), *(each.trouble for each in exporters))
+    return [trouble for trouble in troubles if trouble]

@@ -47,7 +47,7 @@ async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationSer
         AUDIENCE_ADMINS: _mailboxes("ADMINS_EMAIL", settings.admins_email),
         AUDIENCE_OPERATORS: _mailboxes("OPERATORS_EMAIL", settings.operators_email),
     }
-    server = _mail_server(settings.smtp_url.get_secret_value())
+    server = _mail_server(settings.mail_server_url.get_secret_value())
     metrics = metrics_of(REGISTRY, MailMetrics)
     sender = Sender(
         store, server, envelope_sender=mail_from.email, metrics=metrics, now=runtime.now, rng=random.SystemRandom()

@@ -83,7 +83,7 @@ def test_a_call_that_nobody_answered_has_no_ledger(solo60: Solo60) -> None:
 
     assert done.exit_code == 1
     assert done.err.startswith("UNAVAILABLE: ")
-    assert "Nobody answered" in done.err
+    assert "Nobody listens there, and no mesh runs in DATA_DIR. Next: `make run`" in done.err
 
 
 def test_health_names_open_breakers_and_dead_letters(solo60: Solo60) -> None:

@@ -336,12 +336,24 @@ async def test_an_outage_is_unavailable_and_passes(reachable_folder: Path) -> No
         async with database.transaction():
             pass
     assert not await database.is_reachable(5)
+    assert database.troubles() == ["its database lets nobody in (Connection refused)"]
 
     async with EmbeddedPostgres(data_dir, port=port, durable=False):
         assert await database.is_reachable(5)
         async with database.transaction() as connection:
             assert await connection.fetchval("select 1") == 1
         await database.close()
+
+
+async def test_a_disk_without_room_is_an_outage_and_is_remembered(database: Database) -> None:
+    """The caller may try again; health names the disk, as the server itself still answers."""
+    no_room = "do $$ begin raise exception using errcode = 'disk_full', message = 'could not extend file'; end $$"
+    with pytest.raises(DatabaseUnavailable, match="the disk of the database is full: could not extend file"):
+        async with database.transaction() as connection:
+            await connection.execute(no_room)
+
+    assert await database.is_reachable(5)
+    assert database.troubles() == ["the disk of its database is full"]
 
 
 async def test_a_frozen_server_is_not_reachable(reachable_folder: Path) -> None:
@@ -358,8 +370,10 @@ async def test_a_frozen_server_is_not_reachable(reachable_folder: Path) -> None:
             for _ in range(2):
                 async with asyncio.timeout(10):
                     assert not await database.is_reachable(0.1)
+            assert database.troubles() == ["its database does not answer within 0.1 s"]
         finally:
             for process in processes:
                 process.resume()
         assert await database.is_reachable(5)
+        assert database.troubles() == []
         await database.close()

@@ -73,6 +73,15 @@ async def test_given_up_messages_are_listed_by_their_destination() -> None:
     assert listed == {"": "SERVING", GYMS: "SERVING", "dead-letters/a.B/C": "NOT_SERVING"}
 
 
+async def test_what_keeps_a_service_from_its_work_is_listed_in_words() -> None:
+    """Whoever asks learns why it is NOT_SERVING, or what it cannot do although it is SERVING."""
+    health = Health(GYMS, troubles=lambda: ["its database does not answer within 1 s"])
+
+    listed = {name: HealthCheckResponse.ServingStatus.Name(status) for name, status in health.all_statuses().items()}
+
+    assert listed["trouble/its database does not answer within 1 s"] == "NOT_SERVING"
+
+
 async def test_a_watch_sees_every_change_and_ends_with_the_process() -> None:
     """S5: without an end a server that stops would wait for it all of its grace."""
     health = Health(GYMS)

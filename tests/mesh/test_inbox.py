@@ -11,6 +11,7 @@ import aiosmtplib
 import pytest
 
 from mesh.inbox import Inbox, InboxError, read_inbox
+from tests.support.small_disk import fill, make_room, small_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,3 +87,18 @@ async def test_no_address_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFix
         await put(inbox, "secret")
 
     assert RECIPIENT not in caplog.text
+
+
+async def test_mail_for_which_there_is_no_room_may_be_sent_again(reachable_folder: Path) -> None:
+    """A full disk is no reason to give a mail up: the answer is 452, and nothing is left of the attempt."""
+    with small_disk(reachable_folder / "mail", 1) as disk:
+        async with Inbox(disk, port=0) as inbox:
+            await asyncio.to_thread(fill, disk)
+            with pytest.raises(aiosmtplib.SMTPDataError, match="No space left on device") as refused:
+                await put(inbox, "Hello")
+            assert refused.value.code == 452
+            await asyncio.to_thread(make_room, disk)
+            await put(inbox, "Hello again")
+
+        assert [mail.subject for mail in read_inbox(disk)] == ["Hello again"]
+        assert not any((disk / "tmp").iterdir())

@@ -14,6 +14,7 @@ from mesh.config import SERVICE_NAMES, Settings, SettingsError
 from mesh.metrics import LAG_PERIOD_S, metrics_served
 from mesh.process import serving
 from mesh.supervised_settings import (
+    METRICS_PORT_DISTANCE,
     environment_of_service,
     metrics_address_of,
     refuse_settings_of_one_process,
@@ -107,10 +108,10 @@ async def test_an_address_in_use_stops_the_start() -> None:
 
 
 def test_each_service_of_a_local_mesh_has_an_address_of_its_own() -> None:
-    """At its port plus 1,000, unless that is taken or is another service's; then it shows none, and runs."""
+    """At its port plus 500, unless that is taken or is another service's; then it shows none, and runs."""
     [free] = free_ports(1)
     ports = dict(zip(SERVICE_NAMES, range(50051, 50058), strict=True))
-    ports |= {"auth": free - 1000}
+    ports |= {"auth": free - METRICS_PORT_DISTANCE}
     urls = {f"{name}_service_url": f"127.0.0.1:{port}" for name, port in ports.items()}
     settings = Settings(_env_file=None, **urls)  # type: ignore[call-arg,arg-type]  # any settings
 
@@ -119,7 +120,7 @@ def test_each_service_of_a_local_mesh_has_an_address_of_its_own() -> None:
         assert metrics_address_of(settings, "auth") is None
     taken = settings.model_copy(update={"user_service_url": f"127.0.0.1:{free}"})
     assert metrics_address_of(taken, "auth") is None
-    assert metrics_address_of(settings.model_copy(update={"gym_service_url": "127.0.0.1:65000"}), "gym") is None
+    assert metrics_address_of(settings.model_copy(update={"gym_service_url": "127.0.0.1:65300"}), "gym") is None
     assert environment_of_service(settings, "auth")["METRICS_ADDRESS"] == f"127.0.0.1:{free}"
 
 

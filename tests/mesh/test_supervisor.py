@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import psutil
@@ -9,7 +10,8 @@ import pytest
 from contracts.services import SERVICES
 from mesh.config import SERVICE_NAMES, Settings, SettingsError
 from mesh.health_probe import SERVING, UNREACHABLE, probe_of
-from mesh.supervised_settings import environment_of_service, inbox_port, refuse_ports_in_use
+from mesh.held_ports import HeldPorts
+from mesh.supervised_settings import environment_of_service, hold_ports, inbox_port
 from mesh.supervisor import Mesh
 from tests.support.local_mesh import LocalMesh
 from tests.support.ports import free_ports
@@ -65,7 +67,7 @@ def test_a_service_is_told_what_was_set_here_and_its_own_key(stopped: LocalMesh)
     assert (environment["LOG_REQUESTS"], environment["REFLECTION_OPEN"]) == ("False", "True")
 
 
-def test_a_service_behind_a_proxy_listens_elsewhere_than_it_is_found(stopped: LocalMesh) -> None:
+async def test_a_service_behind_a_proxy_listens_elsewhere_than_it_is_found(stopped: LocalMesh) -> None:
     """Its callers know the proxy alone; its own address is the one that has to be free."""
     (port,) = free_ports(1)
     behind = {"gym": f"127.0.0.1:{port}"}
@@ -77,8 +79,8 @@ def test_a_service_behind_a_proxy_listens_elsewhere_than_it_is_found(stopped: Lo
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()
-        with pytest.raises(SettingsError, match=f"127.0.0.1:{port} is in use"):
-            refuse_ports_in_use(stopped.settings, behind)
+        with closing(HeldPorts()) as ports, pytest.raises(SettingsError, match=f"127.0.0.1:{port} is in use"):
+            await hold_ports(ports, stopped.settings, behind)
 
 
 def test_a_local_mesh_lets_calls_wait_longer_unless_its_owner_says_otherwise(
@@ -93,12 +95,13 @@ def test_a_local_mesh_lets_calls_wait_longer_unless_its_owner_says_otherwise(
     assert environment_of_service(told, "gym")["SHED_QUEUE_DELAY_S"] == "0.02"
 
 
-def test_an_address_of_another_machine_is_refused(stopped: LocalMesh) -> None:
+async def test_an_address_of_another_machine_is_refused(stopped: LocalMesh) -> None:
     """A local mesh listens where its settings say, or says that it cannot."""
     settings = stopped.settings_with(user_service_url="dns:///192.0.2.1:50052")
 
-    with pytest.raises(SettingsError, match=r"USER_SERVICE_URL: 192\.0\.2\.1:50052 is in use or is not an address"):
-        refuse_ports_in_use(settings)
+    sentence = r"^USER_SERVICE_URL: 192\.0\.2\.1:50052 is not an address of this machine\.$"
+    with closing(HeldPorts()) as ports, pytest.raises(SettingsError, match=sentence):
+        await hold_ports(ports, settings)
 
 
 @pytest.mark.parametrize(

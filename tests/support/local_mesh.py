@@ -75,6 +75,11 @@ class LocalMesh:
         self._processes.append(process)
         return process
 
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The `solo60 up` that was started last."""
+        return self._processes[-1]
+
     def up(self, *options: str, **settings: object) -> subprocess.Popen[bytes]:
         """Start `solo60 up` and return once it says that all is up."""
         process = self.start(*options, **settings)

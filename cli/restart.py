@@ -1,0 +1,30 @@
+"""`solo60 restart`: one part of a running mesh is stopped in order and started again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from cli.screen import CommandError, JsonFlag, out, print_json
+from mesh.config import SERVICE_NAMES, load_settings
+from mesh.control import give_order
+from mesh.parts import POSTGRES
+
+PARTS = (*SERVICE_NAMES, POSTGRES)
+
+
+def restart(
+    part: Annotated[str, typer.Argument(help=f'A service such as "gym", or "{POSTGRES}".')],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Drain a service of the running mesh, or its PostgreSQL, and start it again; wait until it is SERVING."""
+    if part not in PARTS:
+        raise CommandError(f'There is no part "{part}"; known are {", ".join(PARTS)}.')
+    answer = asyncio.run(give_order(load_settings().data_dir, verb="restart", part=part))
+    if as_json:
+        print_json(answer)
+    else:
+        out.print(f"{part}: {answer['state']}", markup=False)

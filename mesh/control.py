@@ -1,0 +1,120 @@
+"""Control: how another process of the same user tells a running mesh to restart a part, and asks it for its state.
+
+The mesh listens on a free port of 127.0.0.1 and publishes that port, with a token, in its lock file, which only its
+owner can read. A socket in DATA_DIR would need a path shorter than 108 bytes, and a file would need a disk with room.
+An order is one line of JSON, and so is its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mesh.folder_lock import read_published
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    Order = Mapping[str, Any]
+    Obey = Callable[[Order], Awaitable[Mapping[str, object]]]
+
+HOST = "127.0.0.1"
+ORDER_PATIENCE_S = 5.0
+TOKEN_BYTES = 32
+
+
+class ControlError(Exception):
+    """The mesh cannot be told, or did not do what it was told; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The place where a mesh takes orders, and the token that proves an order to be its owner's."""
+
+    port: int
+    token: str
+
+    def as_facts(self) -> dict[str, str]:
+        """Return the address as the lock file publishes it."""
+        return {"control_port": str(self.port), "control_token": self.token}
+
+
+@asynccontextmanager
+async def orders_taken(obey: Obey) -> AsyncIterator[Address]:
+    """Take orders for the time of the context, and yield where.
+
+    `obey` returns the answer to an order; a ControlError that it raises is the answer of a refusal.
+    """
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    under_way: set[asyncio.Task[object]] = set()
+
+    async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in one
+        under_way.add(task)
+        try:
+            with suppress(OSError, TimeoutError, ValueError):  # a stranger, or a caller that has left
+                await _attend(obey, token, reader, writer)
+        finally:
+            writer.close()
+            under_way.discard(task)
+
+    server = await asyncio.start_server(attend, HOST, 0)
+    try:
+        yield Address(server.sockets[0].getsockname()[1], token)
+    finally:
+        server.close()
+        for task in list(under_way):
+            task.cancel()
+        if under_way:
+            await asyncio.wait(under_way)
+
+
+async def _attend(obey: Obey, token: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async with asyncio.timeout(ORDER_PATIENCE_S):
+        order = json.loads(await reader.readline())
+    if isinstance(order, dict) and secrets.compare_digest(str(order.pop("token", "")).encode(), token.encode()):
+        writer.write(json.dumps(await _answer(obey, order)).encode() + b"\n")
+        await writer.drain()
+
+
+async def _answer(obey: Obey, order: Order) -> Mapping[str, object]:
+    try:
+        return await obey(order)
+    except ControlError as error:
+        return {"error": str(error)}
+
+
+async def give_order(folder: Path, **order: object) -> dict[str, Any]:
+    """Give an order to the mesh that runs in `folder`, and return its answer; raise ControlError where it refuses."""
+    address = find_mesh(folder)
+    try:
+        reader, writer = await asyncio.open_connection(HOST, address.port)
+        writer.write(json.dumps({"token": address.token, **order}).encode() + b"\n")
+        line = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    except OSError as error:
+        raise ControlError(f"The mesh takes no orders: {error.strerror}.") from None
+    if not line:
+        raise ControlError("The mesh stopped before it answered.")
+    answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        raise ControlError(str(answer["error"]))
+    return answer
+
+
+def find_mesh(folder: Path) -> Address:
+    """Return where the mesh that runs in `folder` takes orders; raise ControlError where none does."""
+    facts = read_published(folder)
+    if facts is None:
+        raise ControlError(f"No mesh runs in {folder.absolute()}: `make run` starts it.")
+    try:
+        return Address(int(str(facts["control_port"])), str(facts["control_token"]))
+    except KeyError:
+        raise ControlError(f"The mesh in {folder.absolute()} is still starting.") from None

@@ -1,0 +1,77 @@
+"""Disk: whether what must be kept can be written, and the path that a system error means."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mesh.config import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mesh.config import Settings
+
+MIB = 1024 * 1024
+# PostgreSQL adds files of 16 MiB to its log of changes, and stops when it cannot.
+LEAST_FREE_BYTES = 32 * MIB
+LEAST_FREE_FOR_LOGS_BYTES = MIB
+# Seven databases, and that log twice.
+NEW_DATABASE_BYTES = 160 * MIB
+
+
+def disk_trouble(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> str:
+    """Return why nothing can be written into an existing folder, as a sentence that names it, or "" where it can."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0")
+            file.flush()
+        free_bytes = shutil.disk_usage(folder).free
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"the disk of {folder.absolute()} is full."
+        return f"nothing can be written to {folder.absolute()}: {error.strerror}."
+    if free_bytes < least_free_bytes:
+        return (
+            f"the disk of {folder.absolute()} is nearly full: {free_bytes / MIB:.1f} MiB are free, "
+            f"{least_free_bytes / MIB:.0f} MiB are needed."
+        )
+    return ""
+
+
+def refuse_full_disk(settings: Settings) -> None:
+    """Raise SettingsError where a mesh would not find room in DATA_DIR for what it keeps."""
+    trouble = disk_trouble_of_mesh(settings, at_start=True)
+    if trouble:
+        raise SettingsError(f"DATA_DIR: {trouble}")
+
+
+def disk_trouble_of_mesh(settings: Settings, *, at_start: bool = False) -> str:
+    """Return why a mesh cannot write what it keeps in DATA_DIR, as a sentence that names the folder, or ""."""
+    least = LEAST_FREE_BYTES if settings.database_url is None else LEAST_FREE_FOR_LOGS_BYTES
+    cluster = settings.postgres_folder / "cluster"
+    if at_start and settings.database_url is None and not cluster.exists():
+        least = NEW_DATABASE_BYTES
+    trouble = disk_trouble(settings.data_dir, least)
+    folders = [] if settings.database_url is not None else [settings.postgres_folder.resolve()]
+    # Any of them may be a disk of its own.
+    for folder in (*folders, settings.log_folder, settings.local_span_dir, settings.inbox_folder):
+        if not trouble and folder.is_dir() and folder.stat().st_dev != settings.data_dir.stat().st_dev:
+            trouble = disk_trouble(folder, LEAST_FREE_FOR_LOGS_BYTES)
+    return trouble
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Let an OSError of the context name `path`: that of a write names nothing by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from None

@@ -1,0 +1,154 @@
+"""The keeper of a running mesh: says what happens to its parts, and starts again what ended by itself.
+
+Its sentences are for the person at `solo60 up`: each names the part, what happened, and what happens next or what to
+type. The same words are the part's state, which `solo60 health` shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import psutil
+
+from mesh.database_probe import DatabaseTrouble, database_trouble
+from mesh.disk import disk_trouble_of_mesh
+from mesh.health_probe import SERVING
+from mesh.parts import POSTGRES, MeshError
+from mesh.postgres import PostgresError
+from mesh.restart_backoff import RestartBackoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesh.parts import Death
+    from mesh.supervisor import Mesh
+
+POLL_INTERVAL_S = 0.2
+# Together at most five seconds, after which a silent database is named.
+DATABASE_INTERVAL_S = 1.0
+DATABASE_PATIENCE_S = 4.0
+DISK_INTERVAL_S = 2.0
+
+
+class Tone(Enum):
+    """Whether a sentence of the keeper tells of trouble or of its end."""
+
+    TROUBLE = auto()
+    RELIEF = auto()
+
+
+class Keeper:
+    """Keeps a mesh running: restarts each part that ends by itself, with growing pauses, unless told not to.
+
+    It also says when the database falls silent and when the disk is full, and when that is over. `say` is given each
+    sentence and its tone.
+    """
+
+    def __init__(self, mesh: Mesh, say: Callable[[str, Tone], None], *, restarts: bool = True) -> None:
+        self._mesh = mesh
+        self._say = say
+        self._restarts = restarts
+
+    async def keep(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for part in self._mesh.parts():
+                group.create_task(self._keep(part))
+            group.create_task(self._watch_database())
+            group.create_task(self._watch_disk())
+
+    async def _keep(self, part: str) -> None:
+        """Say how one part ends, each time it does, and start it again."""
+        backoff, began, failure = RestartBackoff(), time.monotonic(), ""
+        while True:
+            death = await self._next_death(part)
+            ended = failure or f"{name_of(part)} {death.how}."
+            log = f"Its log is {death.log}."
+            if not self._restarts:
+                self._tell(part, f"{ended} {log}", f"`solo60 restart {part}` starts it again.")
+                await self._until_replaced(part, death)
+                continue
+            pause_s = backoff.pause_s(time.monotonic() - began)
+            self._tell(part, f"{ended} It is started again in {pause_s:.0f} s. {log}")
+            await asyncio.sleep(pause_s)
+            failure = await self._revive(part, death)
+            began = time.monotonic()
+
+    async def _revive(self, part: str, death: Death) -> str:
+        """Start a part again; return why that failed where it has ended once more."""
+        try:
+            if await self._mesh.revive(part, death):
+                self._say(f"{name_of(part)} runs again.", Tone.RELIEF)
+        except (MeshError, PostgresError, OSError) as error:
+            sentence = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            if self._mesh.death_of(part) is not None:
+                return f"{sentence}."
+            self._tell(part, f"{sentence}.")
+        return ""
+
+    async def _next_death(self, part: str) -> Death:
+        while (death := self._mesh.death_of(part)) is None:  # noqa: ASYNC110 - a process ends without an event
+            await asyncio.sleep(POLL_INTERVAL_S)
+        return death
+
+    async def _until_replaced(self, part: str, death: Death) -> None:
+        while self._mesh.death_of(part) == death:  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(POLL_INTERVAL_S)
+
+    async def _watch_database(self) -> None:
+        was_bad = False
+        while True:
+            await asyncio.sleep(DATABASE_INTERVAL_S)
+            trouble = await self._database_trouble()
+            if trouble is not None and not was_bad:
+                self._tell(POSTGRES, f"PostgreSQL {trouble.reason}. {self._advice()}".strip())
+            elif trouble is None and was_bad and self._mesh.death_of(POSTGRES) is None:
+                self._mesh.report(POSTGRES, SERVING)
+                self._say("PostgreSQL answers again.", Tone.RELIEF)
+            was_bad = trouble is not None
+
+    async def _database_trouble(self) -> DatabaseTrouble | None:
+        """Ask the database; the death of the mesh's own is not told here."""
+        trouble = await database_trouble(self._mesh.server_url, DATABASE_PATIENCE_S)
+        is_own = POSTGRES in self._mesh.parts()
+        return None if trouble is not None and is_own and not trouble.is_silent else trouble
+
+    def _advice(self) -> str:
+        pid = self._mesh.postgres_pid()
+        if POSTGRES not in self._mesh.parts():
+            return "DATABASE_URL names it: look there."
+        if pid is not None and is_suspended(pid):
+            return f"Its process {pid} is suspended: `kill -CONT {pid}` lets it go on."
+        return ""
+
+    async def _watch_disk(self) -> None:
+        said = ""
+        while True:
+            trouble = await asyncio.to_thread(disk_trouble_of_mesh, self._mesh.settings)
+            if trouble and not said:
+                self._say(f"DATA_DIR: {trouble}", Tone.TROUBLE)
+            elif said and not trouble:
+                self._say("DATA_DIR has room again.", Tone.RELIEF)
+            said = trouble
+            await asyncio.sleep(DISK_INTERVAL_S)
+
+    def _tell(self, part: str, sentence: str, advice: str = "") -> None:
+        """Say what happened to a part, which is its state now, and what to type."""
+        self._mesh.states[part] = sentence
+        self._say(f"{sentence} {advice}".strip(), Tone.TROUBLE)
+
+
+def name_of(part: str) -> str:
+    """Return a part's name in a sentence."""
+    return "PostgreSQL" if part == POSTGRES else part
+
+
+def is_suspended(pid: int) -> bool:
+    """Whether a process is stopped by SIGSTOP."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False

@@ -1,0 +1,77 @@
+"""Orphans: services whose mesh was killed, and which drain until they end by themselves.
+
+Each service inherits a lock of its mesh, and the kernel keeps the lock until the last of them has ended, however that
+happens. So the next mesh in the same folder knows when their ports and files are free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+from mesh.disk import naming
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+LOCK_NAME = "services.lock"
+POLL_INTERVAL_S = 0.05
+
+
+class OrphansRemain(Exception):
+    """Services of a killed mesh do not end; the sentence names their processes."""
+
+
+@asynccontextmanager
+async def without_orphans(
+    folder: Path, patience_s: float, waiting: Callable[[], None] = lambda: None
+) -> AsyncIterator[int]:
+    """Wait until no service of a killed mesh runs in `folder`; yield the lock's descriptor for services to inherit.
+
+    Calls `waiting` once where there is something to wait for. Raises OrphansRemain when `patience_s` is over.
+    """
+    path = folder / LOCK_NAME
+    with naming(path):
+        held = path.open("a")
+    with held as file:
+        if not _locked(file.fileno()):
+            waiting()
+            await _wait_for(file.fileno(), path, patience_s)
+        yield file.fileno()
+
+
+async def _wait_for(descriptor: int, path: Path, patience_s: float) -> None:
+    give_up_at = time.monotonic() + patience_s
+    while not _locked(descriptor):
+        if time.monotonic() > give_up_at:
+            pids = " ".join(map(str, await asyncio.to_thread(_pids_with, path))) or "(see lsof)"
+            raise OrphansRemain(
+                f"DATA_DIR: services of a mesh that was killed still run in {path.parent.absolute()} after "
+                f"{patience_s:.0f} s; `kill -9 {pids}` ends them."
+            )
+        await asyncio.sleep(POLL_INTERVAL_S)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _pids_with(path: Path) -> list[int]:
+    """Return the processes that have a file open, this one left out."""
+    name, pids = str(path.resolve()), []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and name in {each.path for each in process.open_files()}:
+                pids.append(process.pid)
+    return pids

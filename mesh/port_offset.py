@@ -1,0 +1,45 @@
+"""Port offset: the addresses of a second mesh on this machine, derived from those of the first."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+SMTP_PORT = 25
+# In "127.0.0.1:1", "dns:///localhost:1" and "ipv4:127.0.0.1:1,127.0.0.1:2", but not in "my-localhost:1".
+_LOOPBACK_PORT = re.compile(r"(?<![\w.-])(127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})(?![0-9])")
+
+
+def with_offset(address: str, offset: int) -> str:
+    """Return a gRPC target with `offset` added to each of its ports that is on loopback.
+
+    >>> with_offset("ipv4:127.0.0.1:50053,10.0.0.7:50053", 1000)
+    'ipv4:127.0.0.1:51053,10.0.0.7:50053'
+    """
+    return _LOOPBACK_PORT.sub(lambda found: f"{found[1]}:{int(found[2]) + offset}", address) if offset else address
+
+
+def has_port_above(largest: int, address: str) -> bool:
+    """Whether a gRPC target has a loopback port above `largest`."""
+    return any(int(port) > largest for _, port in _LOOPBACK_PORT.findall(address))
+
+
+def mail_url_with_offset(url: str, offset: int) -> str:
+    """Return the URL of a mail server with `offset` added to its port where it is on loopback.
+
+    A URL without a proper port is returned unchanged, for its reader to refuse.
+
+    >>> mail_url_with_offset("smtp://127.0.0.1", 1000)
+    'smtp://127.0.0.1:1025'
+    """
+    try:
+        parts = urlsplit(url)
+        if not offset or parts.hostname not in LOOPBACK_HOSTS:
+            return url
+        port = (parts.port or SMTP_PORT) + offset
+    except ValueError:
+        return url
+    user, at, _ = parts.netloc.rpartition("@")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{host}:{port}"))

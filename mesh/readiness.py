@@ -1,0 +1,35 @@
+"""Readiness: a service that was started is waited for until it says that it is SERVING."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from contracts.services import SERVICES
+from mesh.child import POLL_INTERVAL_S
+from mesh.health_probe import SERVING, probe_of
+from mesh.local_keys import OPERATOR
+from mesh.parts import MeshError
+
+if TYPE_CHECKING:
+    from mesh.child import Child
+    from mesh.config import Settings
+
+START_PATIENCE_S = 60.0
+
+
+async def until_serving(child: Child, settings: Settings) -> None:
+    """Return once a service with these settings is SERVING; raise MeshError with its last words when it is not."""
+    give_up_at = time.monotonic() + START_PATIENCE_S
+    key = settings.key_path_of(OPERATOR).read_text(encoding="utf-8").strip()
+    address, service = settings.listen_address_of(child.name), SERVICES[child.name].full_name
+    async with probe_of(address, service, key=key) as probe:
+        while (status := await probe()) != SERVING:
+            if child.exit_code is not None:
+                raise MeshError(f"{child.name} did not start: {child.last_words()} (log: {child.log})")
+            if time.monotonic() > give_up_at:
+                raise MeshError(
+                    f"{child.name} is {status} after {START_PATIENCE_S:.0f} s: {child.last_words()} (log: {child.log})"
+                )
+            await asyncio.sleep(POLL_INTERVAL_S)

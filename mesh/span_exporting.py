@@ -1,0 +1,80 @@
+"""Span exporting: spans leave a process in batches, and no trouble of their receiver holds the process up."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import structlog
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+MILLISECONDS = 1_000
+# The SDK logs each attempt of each batch. What is said once here is enough.
+LOGGER_OF_THE_SDK = "opentelemetry.exporter.otlp.proto.grpc.exporter"
+
+_log = structlog.stdlib.get_logger("solo60.spans")
+
+
+class PatientProcessor(BatchSpanProcessor):
+    """Exports spans in batches; at the end it waits for `exit_patience_s` at most, and drops what is left then."""
+
+    def __init__(
+        self, exporter: SpanExporter, exit_patience_s: float, schedule_delay_millis: float | None = None
+    ) -> None:
+        super().__init__(exporter, schedule_delay_millis=schedule_delay_millis)
+        self._exit_patience_s = exit_patience_s
+
+    def shutdown(self) -> None:
+        self._batch_processor.shutdown(timeout_millis=int(self._exit_patience_s * MILLISECONDS))
+
+
+class ReportingExporter(SpanExporter):
+    """Exports through another exporter, and logs once when that fails and once when it works again.
+
+    `failure` is the sentence for it, without the reason: "traces do not reach the collector".
+    """
+
+    def __init__(self, exporter: SpanExporter, failure: str) -> None:
+        logging.getLogger(LOGGER_OF_THE_SDK).setLevel(logging.CRITICAL)
+        self._exporter = exporter
+        self._failure = failure
+        self._trouble = ""
+        self._is_under_way = False
+
+    @property
+    def trouble(self) -> str:
+        """The sentence for the last failure, or "" where the last spans were taken."""
+        return self._trouble
+
+    @property
+    def trouble_at_exit(self) -> str:
+        """The same when the process ends; spans that are still under way then are lost."""
+        return self._trouble or (f"{self._failure}." if self._is_under_way else "")
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._is_under_way = True
+        reason = ""
+        try:
+            result = self._exporter.export(spans)
+        except OSError as error:
+            result, reason = SpanExportResult.FAILURE, f": {error.strerror}"
+        self._is_under_way = False
+        self._note("" if result is SpanExportResult.SUCCESS else f"{self._failure}{reason}.")
+        return result
+
+    def _note(self, trouble: str) -> None:
+        before, self._trouble = self._trouble, trouble
+        if not structlog.is_configured():  # a command, whose output is for its user
+            return
+        if trouble and not before:
+            _log.warning("spans are lost", reason=trouble)
+        elif before and not trouble:
+            _log.info("spans are kept again")
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()

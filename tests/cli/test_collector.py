@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cli.operator import EXIT_PATIENCE_S, TRACED_AS
+from mesh.config import Settings, child_environment
+from mesh.local_keys import ensure_local_keys
+from mesh.telemetry import set_up_tracing
+from tests.support.local_mesh import SOLO60
+from tests.support.ports import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# The SDK's own wait is ten seconds and more.
+BUSY_MACHINE_S = 5.0
+
+
+@pytest.fixture(params=["refuses", "is silent"])
+def collector(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the endpoint of a collector that cannot be reached, in one of the two ways."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        port = silent.getsockname()[1] if request.param == "is silent" else free_ports(1)[0]
+        yield f"http://127.0.0.1:{port}"
+
+
+def call(folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Call a service that does not run, as a person would."""
+    own: dict[str, object] = {"data_dir": folder, "gym_service_url": f"127.0.0.1:{free_ports(1)[0]}", **settings}
+    ensure_local_keys(Settings(_env_file=None, data_dir=folder))  # type: ignore[call-arg]  # pydantic-settings' own argument
+    command = [str(SOLO60), "call", "gym.ListGyms", "--timeout", "0.1", "--json"]
+    return subprocess.run(command, check=False, env=child_environment(**own), capture_output=True, text=True)
+
+
+def test_a_collector_that_cannot_be_reached_costs_a_command_one_line(collector: str, tmp_path: Path) -> None:
+    """The SDK would print each of its attempts."""
+    done = call(tmp_path, otel_exporter_otlp_endpoint=collector)
+
+    assert done.stderr == f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {collector}.\n"
+    assert '"error"' in done.stdout
+
+
+def test_a_collector_that_cannot_be_reached_holds_no_command_up(collector: str) -> None:
+    """The end of a command waits for less than a second."""
+    settings = Settings(_env_file=None, otel_exporter_otlp_endpoint=collector)  # type: ignore[call-arg]  # likewise
+    tracers = set_up_tracing(settings, TRACED_AS, EXIT_PATIENCE_S)
+    tracers.get_tracer("test").start_span("span").end()
+
+    began = time.monotonic()
+    tracers.shutdown()
+
+    assert EXIT_PATIENCE_S < 1
+    assert time.monotonic() - began < EXIT_PATIENCE_S + BUSY_MACHINE_S
+    assert [exporter.trouble_at_exit for exporter in tracers.exporters] == [
+        f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {collector}."
+    ]
+
+
+def test_traces_that_cannot_be_kept_stop_no_call(tmp_path: Path) -> None:
+    """One line names the folder; the call is made all the same."""
+    (tmp_path / "file").touch()
+
+    done = call(tmp_path, span_dir=tmp_path / "file" / "spans")
+
+    assert done.stderr == f"traces are not kept in {tmp_path}/file/spans: Not a directory.\n"
+    assert '"error"' in done.stdout

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from contextlib import closing
+
+import pytest
+
+from mesh.config import SettingsError
+from mesh.engine import Engine, new_server
+from mesh.held_ports import CAN_HOLD, HeldPorts, is_free
+from tests.support.ports import free_ports
+
+HOST = "127.0.0.1"
+only_linux = pytest.mark.skipif(not CAN_HOLD, reason="only Linux lets a server listen on a port that is held")
+
+
+@only_linux
+async def test_a_held_port_is_taken_by_nobody_by_chance() -> None:
+    """An outgoing connection, which the system gives any port of its range, does not get one that is held."""
+    with closing(HeldPorts()) as ports:
+        port = await ports.hold("GYM_SERVICE_URL", HOST, 0)
+        with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+            stranger.bind((HOST, port))
+
+    with socket.socket() as stranger:
+        stranger.bind((HOST, port))
+
+
+@only_linux
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
+async def test_our_servers_listen_on_a_port_that_is_held(engine: Engine) -> None:
+    """The hold stays while services come and go, so that a restarted one finds its port."""
+    with closing(HeldPorts()) as ports:
+        port = await ports.hold("GYM_SERVICE_URL", HOST, 0)
+        for _ in range(2):
+            server = new_server(engine, [])
+            assert server.add_insecure_port(f"{HOST}:{port}") == port
+            await server.start()
+            assert not is_free(HOST, port)
+            await server.stop(0)
+        assert is_free(HOST, port)
+
+
+async def test_the_process_that_listens_on_a_port_is_named() -> None:
+    """Its id and its command, so that one can find and stop it."""
+    [port] = free_ports(1)
+    program = f"import socket; s = socket.create_server(('{HOST}', {port})); print(flush=True); input()"
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert other.stdout is not None
+    await other.stdout.readline()
+
+    with closing(HeldPorts()) as ports, pytest.raises(SettingsError) as refused:
+        await ports.hold("GYM_SERVICE_URL", HOST, port)
+    other.kill()
+    await other.communicate()
+
+    sentence = str(refused.value)
+    assert sentence.startswith(f"GYM_SERVICE_URL: {HOST}:{port} is in use by process {other.pid} (")
+    assert sentence.endswith("); stop it, or move all ports with PORT_OFFSET.")
+    assert "import socket" in sentence
+
+
+async def test_a_port_that_a_connection_has_for_a_moment_is_waited_for() -> None:
+    """The system gave it to an outgoing connection, which ends soon: no reason to refuse the start."""
+    [port] = free_ports(1)
+    with socket.create_server((HOST, 0)) as server, closing(HeldPorts()) as ports:
+        connection = socket.create_connection(server.getsockname(), source_address=(HOST, port))
+        asyncio.get_running_loop().call_later(0.3, reset, connection)
+
+        assert await ports.hold("GYM_SERVICE_URL", HOST, port) == port
+
+
+async def test_a_connection_that_stays_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its patience the start says who has the port."""
+    monkeypatch.setattr("mesh.held_ports.RETRY_PATIENCE_S", 0.1)
+    [port] = free_ports(1)
+    with (
+        closing(HeldPorts()) as ports,
+        socket.create_server((HOST, 0)) as server,
+        socket.create_connection(server.getsockname(), source_address=(HOST, port)),
+        pytest.raises(SettingsError, match=f"is in use by process {os.getpid()} "),
+    ):
+        await ports.hold("GYM_SERVICE_URL", HOST, port)
+
+
+def reset(connection: socket.socket) -> None:
+    """End a connection at once, without the time in which its port is kept."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    connection.close()

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from mesh.config import SERVICE_NAMES, Settings, SettingsError, load_settings
+from mesh.supervised_settings import inbox_port, metrics_address_of
+from tests.support.ports import free_ports
+
+
+@pytest.mark.parametrize(
+    ("url", "moved"),
+    [
+        ("127.0.0.1:50053", "127.0.0.1:51053"),
+        ("localhost:50053", "localhost:51053"),
+        ("dns:///localhost:50053", "dns:///localhost:51053"),
+        ("ipv6:[::1]:50053", "ipv6:[::1]:51053"),
+        ("ipv4:127.0.0.1:50053,10.0.0.7:50053", "ipv4:127.0.0.1:51053,10.0.0.7:50053"),
+        ("dns:///gym.internal:50053", "dns:///gym.internal:50053"),
+        ("dns:///my-localhost:50053", "dns:///my-localhost:50053"),
+        ("dns:///127.0.0.1.example:50053", "dns:///127.0.0.1.example:50053"),
+    ],
+)
+def test_one_setting_moves_every_address_of_this_machine(url: str, moved: str) -> None:
+    """PORT_OFFSET leaves what other machines serve where it is."""
+    settings = Settings(_env_file=None, port_offset=1000, gym_service_url=url)  # type: ignore[call-arg]  # pydantic-settings' own
+
+    assert settings.url_of("gym") == moved
+
+
+@pytest.mark.parametrize(
+    ("url", "moved"),
+    [
+        ("smtp://127.0.0.1:50025", "smtp://127.0.0.1:51025"),
+        ("smtp://127.0.0.1", "smtp://127.0.0.1:1025"),
+        ("smtp://127.0.0.1:1@localhost:1025", "smtp://127.0.0.1:1@localhost:2025"),
+        ("smtp://[::1]:1025", "smtp://[::1]:2025"),
+        ("smtps://user:password@mail.example:465", "smtps://user:password@mail.example:465"),
+        ("smtp://127.0.0.1:port", "smtp://127.0.0.1:port"),
+    ],
+)
+def test_the_inbox_moves_with_the_services(url: str, moved: str) -> None:
+    """A password that looks like an address stays what it is."""
+    settings = Settings(_env_file=None, port_offset=1000, smtp_url=url)  # type: ignore[call-arg,arg-type]  # pydantic-settings' own
+
+    assert settings.mail_server_url.get_secret_value() == moved
+
+
+def test_the_metrics_of_one_mesh_leave_the_ports_of_the_next_one_free() -> None:
+    """The offset that README names must not move services to where another mesh shows its metrics."""
+    [base] = free_ports(1)
+    urls = {f"{name}_service_url": f"127.0.0.1:{base}" for name in SERVICE_NAMES}
+    first, second = (
+        Settings(_env_file=None, port_offset=offset, **urls)  # type: ignore[call-arg,arg-type]  # any settings
+        for offset in (0, 1000)
+    )
+
+    assert metrics_address_of(first, "gym") not in (None, second.url_of("gym"))
+    assert inbox_port(first) != inbox_port(second)
+
+
+def test_an_offset_beyond_all_ports_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence names the setting and the address that it moves too far."""
+    monkeypatch.setenv("PORT_OFFSET", "20000")
+
+    with pytest.raises(SettingsError, match=r"^PORT_OFFSET: moves AUTH_SERVICE_URL to a port above 65535\.$"):
+        load_settings()

@@ -1,0 +1,234 @@
+"""What dies or falls silent in a running mesh is named, and comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from mesh.config import SERVICE_NAMES
+from tests.support.local_mesh import LocalMesh, all_gone, family_of, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def kept_mesh() -> Iterator[LocalMesh]:
+    """Start a mesh whose parts come back when they die."""
+    with LocalMesh.in_new_folder() as mesh:
+        mesh.up()
+        yield mesh
+
+
+@pytest.fixture(scope="module")
+def left_mesh() -> Iterator[LocalMesh]:
+    """Start a mesh whose parts stay dead."""
+    with LocalMesh.in_new_folder() as mesh:
+        mesh.up("--no-restart")
+        yield mesh
+
+
+def process_of(mesh: LocalMesh, service: str) -> psutil.Process:
+    """Find the process of a service."""
+    (found,) = [each for each in family_of(mesh.process) if f"services.{service}" in each.cmdline()]
+    return found
+
+
+def postmaster(mesh: LocalMesh) -> psutil.Process:
+    """Find the PostgreSQL of a mesh."""
+    record = mesh.settings.postgres_folder / "cluster" / "postmaster.pid"
+    return psutil.Process(int(record.read_text().splitlines()[0]))
+
+
+def health(mesh: LocalMesh) -> dict[str, dict[str, Any]]:
+    """Return what `solo60 health --json` says."""
+    report: dict[str, dict[str, Any]] = json.loads(mesh.solo60("health", "--json").stdout)
+    return report
+
+
+def all_serving(mesh: LocalMesh) -> bool:
+    """Whether all services are SERVING."""
+    return {entry["status"] for entry in health(mesh).values()} == {"SERVING"}
+
+
+def kill(process: psutil.Process) -> None:
+    """End a process at once."""
+    process.kill()
+    wait_for(lambda: all_gone([process]))
+
+
+def test_a_service_that_dies_is_named_and_started_again(kept_mesh: LocalMesh) -> None:
+    """The window says who died, how, when it comes back, and where its log is."""
+    kill(process_of(kept_mesh, "gym"))
+
+    log = kept_mesh.settings.log_path_of("gym")
+    wait_for(lambda: "gym runs again." in kept_mesh.output)
+    assert f"gym was killed by signal 9. It is started again in 1 s. Its log is {log}." in kept_mesh.output
+    assert all_serving(kept_mesh)
+
+
+def test_the_embedded_database_that_dies_is_named_and_started_again(kept_mesh: LocalMesh) -> None:
+    """The services find it at the same address, and no call fails once it is back."""
+    kill(postmaster(kept_mesh))
+
+    wait_for(lambda: "PostgreSQL runs again." in kept_mesh.output)
+    assert "PostgreSQL was killed by signal 9. It is started again in 1 s. Its log is " in kept_mesh.output
+    wait_for(lambda: all_serving(kept_mesh))
+    assert kept_mesh.solo60("call", "gym.ListGyms").returncode == 0
+
+
+def test_a_database_that_does_not_come_back_at_once_is_tried_again(kept_mesh: LocalMesh) -> None:
+    """The window gives PostgreSQL's own reason each time."""
+    control = kept_mesh.settings.postgres_folder / "cluster" / "global" / "pg_control"
+    server = postmaster(kept_mesh)
+    content, owner = control.read_bytes(), control.stat()
+    control.unlink()
+    kill(server)
+
+    wait_for(lambda: "did not start: " in kept_mesh.output)
+    control.write_bytes(content)
+    control.chmod(0o600)
+    os.chown(control, owner.st_uid, owner.st_gid)
+
+    assert "pg_control" in kept_mesh.output.partition("did not start: ")[2].splitlines()[0]
+    wait_for(lambda: all_serving(kept_mesh))
+
+
+def test_a_database_that_falls_silent_is_named_with_its_cure(kept_mesh: LocalMesh) -> None:
+    """A suspended server takes connections and says nothing: window, health and doctor say so within seconds."""
+    server = postmaster(kept_mesh)
+    suspended = [server, *server.children()]
+    for process in suspended:
+        process.suspend()
+    sentence = f"does not answer within 4 s. Its process {server.pid} is suspended: `kill -CONT {server.pid}`"
+    wait_for(lambda: f"PostgreSQL {sentence}" in kept_mesh.output)
+
+    shown = kept_mesh.solo60("health").stdout
+    doctor = kept_mesh.solo60("doctor").stdout
+    call = kept_mesh.solo60("call", "gym.ListGyms")
+    for process in suspended:
+        if process.is_running():
+            process.resume()
+
+    assert sentence in shown
+    assert "gym: It does not answer within 5 s." in doctor.splitlines()
+    assert call.returncode == 1
+    assert "make run" not in call.stderr
+    assert sentence in call.stderr
+    wait_for(lambda: "PostgreSQL answers again." in kept_mesh.output)
+    wait_for(lambda: all_serving(kept_mesh))
+
+
+def test_a_suspended_database_can_be_restarted(kept_mesh: LocalMesh) -> None:
+    """Nobody has to find its processes first."""
+    server = postmaster(kept_mesh)
+    server.suspend()
+
+    done = kept_mesh.solo60("restart", "postgresql")
+
+    assert (done.returncode, done.stdout) == (0, "postgresql: SERVING\n"), done.stderr
+    assert not server.is_running()
+    wait_for(lambda: all_serving(kept_mesh))
+
+
+def test_a_service_is_restarted_from_another_shell(kept_mesh: LocalMesh) -> None:
+    """It drains and comes back as another process; its fellows keep theirs."""
+    before = {name: process_of(kept_mesh, name).pid for name in SERVICE_NAMES}
+
+    done = kept_mesh.solo60("restart", "gym", "--json")
+
+    assert json.loads(done.stdout) == {"part": "gym", "state": "SERVING"}, done.stderr
+    after = {name: process_of(kept_mesh, name).pid for name in SERVICE_NAMES}
+    assert {name for name in SERVICE_NAMES if before[name] != after[name]} == {"gym"}
+    assert all_serving(kept_mesh)
+
+
+def test_a_service_that_hangs_is_restarted_too(stopped_mesh: LocalMesh) -> None:
+    """A suspended process does not drain: it is killed when its time is up."""
+    stopped_mesh.up(drain_grace_s=0)
+    gym = process_of(stopped_mesh, "gym")
+    gym.suspend()
+
+    done = stopped_mesh.solo60("restart", "gym")
+
+    assert (done.returncode, done.stdout) == (0, "gym: SERVING\n"), done.stderr
+    assert not gym.is_running()
+
+
+def test_a_dead_service_is_left_when_asked_to(left_mesh: LocalMesh) -> None:
+    """With --no-restart the window and `health` say what to type; that brings it back."""
+    kill(process_of(left_mesh, "user"))
+    sentence = f"was killed by signal 9. Its log is {left_mesh.settings.log_path_of('user')}."
+    wait_for(lambda: f"user {sentence} `solo60 restart user` starts it again." in left_mesh.output)
+
+    entry = health(left_mesh)["user"]
+    shown = left_mesh.solo60("health")
+    restarted = left_mesh.solo60("restart", "user")
+
+    assert (entry["reason"], entry["next"]) == (sentence, "solo60 restart user")
+    assert f"user: {sentence} Next: `solo60 restart user`" in shown.stdout.splitlines()
+    assert restarted.returncode == 0, restarted.stderr
+    assert all_serving(left_mesh)
+
+
+def test_without_its_database_a_service_says_why_and_what_next(left_mesh: LocalMesh) -> None:
+    """`call` does not advise to start a mesh that runs: it names the database."""
+    kill(postmaster(left_mesh))
+    wait_for(lambda: "PostgreSQL was killed by signal 9. Its log is " in left_mesh.output)
+    wait_for(lambda: health(left_mesh)["gym"]["status"] == "NOT_SERVING")
+
+    entry = health(left_mesh)["gym"]
+    call = left_mesh.solo60("call", "gym.ListGyms")
+
+    assert "Its database lets nobody in (Connection refused)." in entry["reason"]
+    assert "PostgreSQL was killed by signal 9." in entry["reason"]
+    assert entry["next"] == "solo60 restart postgresql"
+    assert call.returncode == 1
+    assert "make run" not in call.stderr
+    assert "PostgreSQL was killed by signal 9." in call.stderr
+    assert "Next: `solo60 restart postgresql`" in call.stderr
+    assert left_mesh.solo60("restart", "postgresql").returncode == 0
+    wait_for(lambda: all_serving(left_mesh))
+
+
+def test_what_keeps_dying_is_started_ever_more_seldom(stopped_mesh: LocalMesh) -> None:
+    """Each pause is twice as long as the one before."""
+    stopped_mesh.up()
+    for pause_s in (1, 2, 4):
+        kill(process_of(stopped_mesh, "auth"))
+        wait_for(lambda: f"auth was killed by signal 9. It is started again in {pause_s} s." in stopped_mesh.output)  # noqa: B023 - called at once
+        wait_for(lambda: all_serving(stopped_mesh))
+
+
+def test_a_restart_without_a_mesh_says_how_to_start_one(stopped_mesh: LocalMesh) -> None:
+    """Likewise for a part that does not exist."""
+    stopped_mesh.data_dir.mkdir()
+
+    nothing = stopped_mesh.solo60("restart", "gym")
+    unknown = stopped_mesh.solo60("restart", "gmy")
+
+    assert (nothing.returncode, unknown.returncode) == (1, 1)
+    assert nothing.stderr == f"No mesh runs in {stopped_mesh.data_dir}: `make run` starts it.\n"
+    assert unknown.stderr.startswith('There is no part "gmy"; known are auth, user, ')
+
+
+def test_ctrl_c_ends_a_mesh_of_which_a_part_is_dead(stopped_mesh: LocalMesh) -> None:
+    """The pause before a restart does not hold up the end, and nothing is started meanwhile."""
+    process = stopped_mesh.up()
+    family = family_of(process)
+    kill(process_of(stopped_mesh, "gym"))
+    kill(postmaster(stopped_mesh))
+    wait_for(lambda: "gym was killed" in stopped_mesh.output and "PostgreSQL was killed" in stopped_mesh.output)
+
+    process.send_signal(signal.SIGINT)
+    process.wait(60)
+
+    assert all_gone(family)
+    assert "Traceback" not in stopped_mesh.output
