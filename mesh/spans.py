@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from mesh.config import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -38,11 +41,21 @@ class StoredSpan:
         return (self.end_ns - self.start_ns) / 1e6
 
 
+def make_span_folder(folder: Path) -> None:
+    """Make the folder of the span store; raise SettingsError where that fails, or where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"SPAN_DIR: {folder} cannot be made: {error.strerror}.") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"SPAN_DIR: {folder} cannot be written to.")
+
+
 class FolderSpanExporter(SpanExporter):
-    """Appends each span of one process to `<folder>/<service>.jsonl`."""
+    """Appends each span of one process to `<folder>/<service>.jsonl`; raises SettingsError where that is impossible."""
 
     def __init__(self, folder: Path, service: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_span_folder(folder)
         self._path = folder / f"{service}.jsonl"
         self._service = service
 

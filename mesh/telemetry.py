@@ -94,7 +94,10 @@ def add_call_context(_logger: object, _name: str, event: EventDict) -> EventDict
 
 
 def set_up_tracing(settings: Settings, service: str) -> TracerProvider:
-    """Make this process's spans go where the settings say; `shutdown()` of the result sends those that wait."""
+    """Make this process's spans go where the settings say; `shutdown()` of the result sends those that wait.
+
+    Raises SettingsError where SPAN_DIR cannot be written to.
+    """
     resource = Resource.create({SERVICE_NAME: service})
     provider = SamplingProvider(settings.trace_sample_ratio, resource=resource, shutdown_on_exit=False)
     if settings.span_dir is not None:
