@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from cli.method_names import find_by_name
-from cli.screen import JsonFlag, out, print_json
+from cli.screen import JsonFlag, out, print_json, print_table
 from mesh.config import load_settings
 from mesh.explanation import Fact, explain
 
@@ -26,7 +26,7 @@ def explain_method(
         print_json({"method": found.full_name, "policy": [asdict(fact) for fact in facts]})
     else:
         out.print(found.full_name, style="bold")
-        out.print(_table(facts))
+        print_table(_table(facts), folds=("value",))
 
 
 def _table(facts: list[Fact]) -> Table:

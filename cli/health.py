@@ -8,7 +8,7 @@ from typing import cast
 import typer
 from rich.table import Table
 
-from cli.screen import JsonFlag, out, print_json, remarks
+from cli.screen import JsonFlag, out, print_json, print_table, remarks
 from contracts.method import methods_of
 from contracts.services import SERVICES
 from mesh.config import SERVICE_NAMES, Settings, load_settings
@@ -25,7 +25,7 @@ def health(*, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(report)
     else:
-        out.print(health_table(report))
+        print_table(health_table(report))
         for line in trouble_lines(report):
             out.print(line, style="yellow", markup=False)
         if all(entry["status"] == UNREACHABLE for entry in report.values()):

@@ -27,7 +27,7 @@ def trace(
     spans = read_trace(folder, trace_id)
     if not spans:
         raise CommandError(f"There is no trace {trace_id} in {folder}.")
-    out.print(trace_tree(spans))
+    out.print(trace_tree(spans), soft_wrap=False)
 
 
 def trace_tree(spans: Sequence[StoredSpan]) -> Tree:
