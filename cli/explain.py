@@ -15,7 +15,7 @@ from mesh.explanation import Fact, explain
 
 
 def explain_method(
-    method: Annotated[str, typer.Argument(help='Such as "gym.GetGym" or "GymService/GetGym".')],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help='Such as "gym.GetGym" or "GymService/GetGym".')],
     *,
     as_json: JsonFlag = False,
 ) -> None:

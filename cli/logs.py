@@ -30,7 +30,7 @@ SHOWN_APART = {"timestamp", "service", "level", "event", "exception", "method", 
 
 
 def logs(
-    service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", help="Such as gym; default: all.")] = None,
+    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Such as gym; default: all.")] = None,
     correlation: Annotated[str, typer.Option(metavar="ID", help="Only lines of this correlation id.")] = "",
     number: Annotated[int, typer.Option("-n", min=1, help="How many of the latest lines to show.")] = 50,
     *,

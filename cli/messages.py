@@ -58,7 +58,7 @@ def show(message_id: MessageId, *, as_json: JsonFlag = False) -> None:
 
 @messages.command()
 def retry(
-    message_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Which one.")] = None,
+    message_id: Annotated[str | None, typer.Argument(metavar="ID", help="Which one.")] = None,
     *,
     all_failed: Annotated[bool, typer.Option("--all", help="Every one that failed and cannot have been sent.")] = False,
 ) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def methods(
-    service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", help="Such as gym; default: all.")] = None,
+    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Such as gym; default: all.")] = None,
     *,
     as_json: JsonFlag = False,
 ) -> None:
@@ -51,7 +51,7 @@ def methods(
 
 
 def describe(
-    method: Annotated[str, typer.Argument(help='Such as "gym.GetGym" or "GymService/GetGym".')],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help='Such as "gym.GetGym" or "GymService/GetGym".')],
     *,
     as_json: JsonFlag = False,
 ) -> None:

@@ -36,7 +36,7 @@ outbox = typer.Typer(help="Show, retry, drop and replay what services have left 
 
 @outbox.command(name="list")
 def list_messages(
-    service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", help="Default: all.")] = None,
+    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Default: all.")] = None,
     status: Annotated[Status | None, typer.Option(help="Only those that have come so far.")] = None,
     destination: Annotated[str, typer.Option(help='Only those for one method, "package.Service/Method".')] = "",
     number: Annotated[int, typer.Option("-n", min=1, help="At most so many of each outbox, the newest.")] = 20,
@@ -74,7 +74,7 @@ def show(service: ServiceName, message_id: MessageId, *, as_json: JsonFlag = Fal
 @outbox.command()
 def retry(
     service: ServiceName,
-    message_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Which one.")] = None,
+    message_id: Annotated[str | None, typer.Argument(metavar="ID", help="Which one.")] = None,
     *,
     all_dead: Annotated[bool, typer.Option("--all", help="Every dead letter of this outbox.")] = False,
 ) -> None:

@@ -29,7 +29,7 @@ PSQL = "psql"
 def psql(
     service: Annotated[str, typer.Argument(metavar="SERVICE", help="Whose database, such as gym.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- OPTIONS]", help="Options of psql, such as: -- -c 'select 1'")
+        list[str] | None, typer.Argument(metavar="-- OPTIONS", help="Options of psql, such as: -- -c 'select 1'")
     ] = None,
 ) -> None:
     """Open psql on a service's database, as the role that the service has.

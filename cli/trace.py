@@ -24,7 +24,7 @@ SERVER = "SERVER"
 
 def trace(
     trace_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="A trace id or a correlation id; default: list the latest.")
+        str | None, typer.Argument(metavar="ID", help="A trace id or a correlation id; default: list the latest.")
     ] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="How many of the latest traces to list.")] = 20,
     *,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".jsonl"
 OLD_SUFFIX = ".old.jsonl"
+BLOCK_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +125,13 @@ class LogFollower:
 def _end_of_whole_lines(file: BinaryIO) -> int:
     """Return where the half-written last line begins, or where the file ends."""
     end = file.seek(0, os.SEEK_END)
-    block = 4096
-    for start in range(max(0, end - block), -1, -block):
+    while end > 0:
+        start = max(0, end - BLOCK_BYTES)
         file.seek(start)
-        last = file.read(min(block, end - start)).rfind(b"\n")
+        last = file.read(end - start).rfind(b"\n")
         if last >= 0:
             return start + last + 1
+        end = start
     return 0
 
 

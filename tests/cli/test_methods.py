@@ -46,7 +46,13 @@ def test_a_method_is_described_with_everything_a_caller_needs(solo60: Solo60) ->
     assert read["scopes"] == ["session.write"]
     assert {each["reason"]: each["code"] for each in read["errors"]}["SLOT_TAKEN"] == "ALREADY_EXISTS"
     assert {each["path"] for each in read["response"]["fields"]} >= {"session.status", "session.price.minor_units"}
-    for words in ("session.write", "payment_method.card.card_token", "min_len 1", "SLOT_TAKEN", "solo60 call session.B"):
+    for words in (
+        "session.write",
+        "payment_method.card.card_token",
+        "min_len 1",
+        "SLOT_TAKEN",
+        "solo60 call session.B",
+    ):
         assert words in shown
 
 
