@@ -67,12 +67,18 @@ def _summary(spans: Sequence[StoredSpan]) -> dict[str, object]:
         "trace_id": first.trace_id,
         "start_time": f"{start:%Y-%m-%d %H:%M:%S} UTC",
         "service": first.service,
-        "name": short_name(first),
+        "name": _name_of(first, spans),
         "duration_ms": round((max(span.end_ns for span in spans) - first.start_ns) / 1e6, 1),
         "calls": sum(span.kind == SERVER for span in spans),
         "errors": sum(span.error is not None for span in spans),
         "correlation_id": next((span.correlation_id for span in spans if span.correlation_id), ""),
     }
+
+
+def _name_of(first: StoredSpan, spans: Sequence[StoredSpan]) -> str:
+    """Return the method that a trace begins with, after the name of its first span: "call: GymService/GetGym"."""
+    method = next((short_name(span) for span in spans if span.kind == SERVER), "")
+    return short_name(first) if "/" in first.name or not method else f"{first.name}: {method}"
 
 
 def trace_tree(spans: Sequence[StoredSpan]) -> Tree:

@@ -56,23 +56,30 @@ def services_with_logs(folder: Path) -> list[str]:
 
 def last_lines(folder: Path, services: list[str], number: int, correlation_id: str = "") -> list[LogLine]:
     """Return the last `number` lines of all these services together, the latest last."""
-    found = (deque(_history(folder, service, correlation_id), maxlen=number) for service in services)
+    found = (_history(folder, service, number, correlation_id) for service in services)
     return list(deque(heapq.merge(*found, key=attrgetter("timestamp")), maxlen=number))
 
 
-def _history(folder: Path, service: str, correlation_id: str) -> Iterator[LogLine]:
+def _history(folder: Path, service: str, number: int, correlation_id: str) -> deque[LogLine]:
+    found: deque[LogLine] = deque(maxlen=number)
     previous = ""
+    # Of lines that are only counted, those before the last ones need no parsing.
+    raws = _whole_lines(folder, service)
+    for raw in deque(raws, maxlen=number) if not correlation_id else raws:
+        if correlation_id.encode() in raw:
+            line = LogLine.parse(_text(raw), service, previous)
+            previous = line.timestamp
+            if correlation_id in ("", line.correlation_id):
+                found.append(line)
+    return found
+
+
+def _whole_lines(folder: Path, service: str) -> Iterator[bytes]:
+    """Yield the lines of a log, the older file first, without one that is in the middle of being written."""
     for path in (folder / f"{service}{OLD_SUFFIX}", folder / f"{service}{SUFFIX}"):
-        if not path.exists():
-            continue
-        with path.open("rb") as file:
-            for raw in file:
-                # The last line may be in the middle of being written. Most lines are of other calls.
-                if raw.endswith(b"\n") and correlation_id.encode() in raw:
-                    line = LogLine.parse(_text(raw), service, previous)
-                    previous = line.timestamp
-                    if correlation_id in ("", line.correlation_id):
-                        yield line
+        if path.exists():
+            with path.open("rb") as file:
+                yield from (raw for raw in file if raw.endswith(b"\n"))
 
 
 class LogFollower:

@@ -10,6 +10,7 @@ from mesh.postgres import EmbeddedPostgres
 from mesh.postgres_role import SERVICE_ROLE
 from mesh.supervisor import database_url_of
 from tests.support.postgres import connection_to
+from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,19 @@ def test_psql_is_the_service_in_its_database(solo60: Solo60, server_url: str) ->
     assert (done.exit_code, done.out) == (0, f"{SERVICE_ROLE},solo60_gym\n")
     assert failed.exit_code == 1
     assert "division by zero" in failed.err
+
+
+def test_psql_is_a_shell_in_a_terminal(server_url: str) -> None:
+    """It asks, answers, and ends with the person's word."""
+    asyncio.run(execute(server_url, "create database solo60_gym"))
+    try:
+        code, shown = solo60_in_terminal("psql", "gym", columns=80, typed=b"select 6 * 7 as answer;\n\\q\n")
+    finally:
+        asyncio.run(execute(server_url, "drop database solo60_gym"))
+
+    assert code == 0
+    assert "solo60_gym=>" in shown
+    assert "42" in shown
 
 
 def test_psql_runs_the_kept_database_while_it_needs_it(

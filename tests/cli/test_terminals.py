@@ -9,6 +9,7 @@ import pytest
 from solo60.communication.v1 import communication_pb2 as pb
 from tests.cli.test_messages import MESSAGE
 from tests.cli.test_messages import PATH as COMMUNICATION
+from tests.cli.test_verbs import stored_span
 from tests.support.answers import Answer, answering
 from tests.support.terminal import solo60_in_terminal
 
@@ -52,6 +53,22 @@ def test_ids_of_keys_are_whole(solo60: Solo60, columns: int) -> None:
 
     assert all(id_ in shown for id_ in ids)
     assert "…" not in shown
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_ids_of_traces_are_whole(columns: int, tmp_path: Path) -> None:
+    """`trace` and `logs` need them."""
+    (tmp_path / "spans").mkdir()
+    id_ = f"{1:032x}"
+    (tmp_path / "spans" / "gym.jsonl").write_text(stored_span(id_))
+
+    _, listed = solo60_in_terminal("trace", columns=columns)
+    _, shown = solo60_in_terminal("trace", id_, columns=columns)
+
+    assert id_ in listed
+    assert "order-17" in listed
+    assert id_ in "".join(shown.split())
+    assert "…" not in listed + shown
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
