@@ -42,7 +42,7 @@ class _Options:
 
 
 def call(
-    method: Annotated[str, typer.Argument(help='Such as "gym.GetGym" or "GymService/GetGym".')],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help='Such as "gym.GetGym" or "GymService/GetGym".')],
     request: Annotated[str, typer.Argument(metavar="JSON", help='The request; "-" reads it, "@file" too.')] = "{}",
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds; default: the contract's deadline.")] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="A header, name=value; several times if need be.")] = None,

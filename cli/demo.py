@@ -47,9 +47,10 @@ def show_booking(shown: BookingShown) -> None:
     out.print(f"  {SessionStatus.Name(shown.session.status)}, session {shown.session.session_id}\n")
     out.print("[bold]The member gets mail[/]")
     for mail in shown.mails:
-        out.print(Panel(mail.body.strip(), title=mail.subject, title_align="left", width=100), markup=False)
+        panel = Panel(mail.body.strip(), title=mail.subject, title_align="left", width=100)
+        out.print(panel, markup=False, soft_wrap=False)
     out.print("\n[bold]One request, every hop[/]")
-    out.print(trace_tree(shown.spans))
+    out.print(trace_tree(shown.spans), soft_wrap=False)
     out.print("\n[bold]The same slot again[/]")
     out.print(f"  [red]{shown.same_slot_again.reason_name()}[/] {shown.same_slot_again.message}")
     out.print("\n[bold]The session, asked for without a key[/]")

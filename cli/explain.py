@@ -9,13 +9,13 @@ import typer
 from rich.table import Table
 
 from cli.method_names import find_by_name
-from cli.screen import JsonFlag, out, print_json
+from cli.screen import JsonFlag, out, print_json, print_table
 from mesh.config import load_settings
 from mesh.explanation import Fact, explain
 
 
 def explain_method(
-    method: Annotated[str, typer.Argument(help='Such as "gym.GetGym" or "GymService/GetGym".')],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help='Such as "gym.GetGym" or "GymService/GetGym".')],
     *,
     as_json: JsonFlag = False,
 ) -> None:
@@ -26,7 +26,7 @@ def explain_method(
         print_json({"method": found.full_name, "policy": [asdict(fact) for fact in facts]})
     else:
         out.print(found.full_name, style="bold")
-        out.print(_table(facts))
+        print_table(_table(facts), folds=("value",))
 
 
 def _table(facts: list[Fact]) -> Table:

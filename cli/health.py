@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from cli.diagnosis import Finding, MeshSeen, finding_on, grouped, look_at_local_mesh
-from cli.screen import JsonFlag, out, print_json
+from cli.screen import JsonFlag, out, print_json, print_table
 from contracts.method import methods_of
 from contracts.services import SERVICES
 from mesh.config import SERVICE_NAMES, Settings, load_settings
@@ -30,7 +30,7 @@ def health(*, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(report)
     else:
-        out.print(health_table(report))
+        print_table(health_table(report))
         findings = finding_lines(report)
         for line in (*findings, *mesh_lines(mesh, findings)):
             out.print(line, style="red", markup=False, soft_wrap=True)

@@ -27,6 +27,7 @@ def inbox(
         return
     for mail in shown:
         head = f"To: {mail.recipient}\nFrom: {mail.sender}\nReceived: {mail.received:%Y-%m-%d %H:%M:%S} UTC\n\n"
-        out.print(Panel(head + mail.body.strip(), title=mail.subject, title_align="left", width=100), markup=False)
+        panel = Panel(head + mail.body.strip(), title=mail.subject, title_align="left", width=100)
+        out.print(panel, markup=False, soft_wrap=False)
     if not mails:
         remarks.print("There is no mail yet." if to is None else f"There is no mail to {to}.", markup=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cli.screen import CommandError, JsonFlag, out, print_json, remarks
+from cli.screen import CommandError, JsonFlag, out, print_json, print_table, remarks
 from contracts.scopes import all_scopes
 from mesh.config import load_settings
 from mesh.keyring import KeyringFile
@@ -55,7 +55,7 @@ def list_keys(*, as_json: JsonFlag = False) -> None:
     for record in records:
         until = f"{record.not_after:%Y-%m-%d %H:%M} UTC" if record.not_after else ""
         table.add_row(record.key_id, record.caller, _state(record, now), until, ", ".join(sorted(record.scopes)))
-    out.print(table)
+    print_table(table, folds=("scopes",))
 
 
 @keys.command()

@@ -14,9 +14,12 @@ from cli.explain import explain_method
 from cli.health import health
 from cli.inbox import inbox
 from cli.keys import keys
+from cli.logs import logs
 from cli.messages import messages
+from cli.methods import describe, methods
 from cli.migrate import migrate
 from cli.outbox import outbox
+from cli.psql import psql
 from cli.restart import restart
 from cli.screen import CommandError, print_service_error, remarks
 from cli.trace import trace
@@ -40,7 +43,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (up, restart, health, call, inbox, trace, migrate, doctor):
+for verb in (up, restart, health, call, inbox, trace, logs, methods, describe, psql, migrate, doctor):
     app.command()(verb)
 app.command("explain")(explain_method)
 app.add_typer(demo, name="demo")

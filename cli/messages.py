@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, JsonFlag, message_as_dict, out, print_facts, print_json, remarks
+from cli.screen import CommandError, JsonFlag, message_as_dict, print_facts, print_json, print_table, remarks
 from contracts.errors import MessageNotRetryable
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
@@ -41,7 +42,7 @@ def list_messages(
         print_json({"messages": list(map(message_as_dict, page.messages)), "next_page_token": page.next_page_token})
         return
     if page.messages:
-        out.print(_table(page.messages))
+        print_table(_table(page.messages), folds=("last error",))
     else:
         remarks.print("No message has failed.")
     if page.next_page_token:
@@ -57,7 +58,7 @@ def show(message_id: MessageId, *, as_json: JsonFlag = False) -> None:
 
 @messages.command()
 def retry(
-    message_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Which one.")] = None,
+    message_id: Annotated[str | None, typer.Argument(metavar="ID", help="Which one.")] = None,
     *,
     all_failed: Annotated[bool, typer.Option("--all", help="Every one that failed and cannot have been sent.")] = False,
 ) -> None:
@@ -122,6 +123,6 @@ def _table(found: Iterable[pb.Message]) -> Table:
             message.template_key,
             str(message.attempts),
             f"{message.create_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC",
-            message.last_error,
+            Text(message.last_error),
         )
     return table

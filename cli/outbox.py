@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, JsonFlag, message_as_dict, out, print_facts, print_json, remarks
-from contracts.errors import Unimplemented
+from cli.screen import CommandError, JsonFlag, message_as_dict, out, print_facts, print_json, print_table, remarks
+from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled, ServiceError, Unimplemented
 from mesh.config import SERVICE_NAMES
 from mesh.outbox.message import Status
 from solo60.mesh.v1 import outbox_pb2 as pb
@@ -34,7 +36,7 @@ outbox = typer.Typer(help="Show, retry, drop and replay what services have left 
 
 @outbox.command(name="list")
 def list_messages(
-    service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", help="Default: all.")] = None,
+    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Default: all.")] = None,
     status: Annotated[Status | None, typer.Option(help="Only those that have come so far.")] = None,
     destination: Annotated[str, typer.Option(help='Only those for one method, "package.Service/Method".')] = "",
     number: Annotated[int, typer.Option("-n", min=1, help="At most so many of each outbox, the newest.")] = 20,
@@ -42,18 +44,23 @@ def list_messages(
     dead: Annotated[bool, typer.Option("--dead", help="Only dead letters: the same as --status dead.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """List messages, the newest first."""
+    """List messages, the newest first; of all services, those that answer. Exit with 0 only when all did."""
     wanted = pb.ListMessagesRequest(destination=destination)
     if dead or status:
         wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{(Status.DEAD if dead else status or '').upper()}")
-    names = SERVICE_NAMES if service is None else (_known(service),)
-    found = asyncio.run(_list_of_all(names, wanted, number, may_have_none=service is None))
-    if as_json:
-        print_json([{"service": name, **message_as_dict(message)} for name, message in found])
-    elif found:
-        out.print(_table(found))
-    else:
-        remarks.print("There is nothing in it." if service else "There is nothing in any outbox.")
+    if service is not None:
+        _show(
+            [(service, each) for each in _ask(service, partial(_newest, wanted=wanted, number=number))], as_json=as_json
+        )
+        return
+    answers = asyncio.run(_newest_of_all(wanted, number))
+    silent = {name: answer for name, answer in answers.items() if isinstance(answer, ServiceError)}
+    lists = ((name, answer) for name, answer in answers.items() if not isinstance(answer, ServiceError))
+    _show([(name, each) for name, messages in lists for each in messages], as_json=as_json, is_whole=not silent)
+    for name, error in silent.items():
+        remarks.print(f"{name} did not answer: {error.code.name}: {error.message}", markup=False, style="red")
+    if silent:
+        raise typer.Exit(1)
 
 
 @outbox.command()
@@ -67,7 +74,7 @@ def show(service: ServiceName, message_id: MessageId, *, as_json: JsonFlag = Fal
 @outbox.command()
 def retry(
     service: ServiceName,
-    message_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Which one.")] = None,
+    message_id: Annotated[str | None, typer.Argument(metavar="ID", help="Which one.")] = None,
     *,
     all_dead: Annotated[bool, typer.Option("--all", help="Every dead letter of this outbox.")] = False,
 ) -> None:
@@ -78,9 +85,16 @@ def retry(
     async def retry_them(stub: OutboxServiceAsyncStub) -> int:
         wanted = pb.ListMessagesRequest(status=pb.OUTBOX_STATUS_DEAD)
         ids = [message_id] if message_id else [each.message_id async for each in _all(stub, wanted)]
+        count = 0
         for each in ids:
-            await stub.RetryMessage(pb.RetryMessageRequest(message_id=each))
-        return len(ids)
+            try:
+                await stub.RetryMessage(pb.RetryMessageRequest(message_id=each))
+            except (OutboxMessageNotFound, OutboxMessageSettled):
+                if message_id:
+                    raise
+                continue  # it was delivered, or dropped, after it was listed
+            count += 1
+        return count
 
     count = _ask(service, retry_them)
     remarks.print(f"{count} message{'' if count == 1 else 's'} of {service} due now.")
@@ -119,19 +133,39 @@ def _ask(service: str, question: Callable[[OutboxServiceAsyncStub], Awaitable[An
         raise CommandError(f"{service} has no outbox.") from None
 
 
-async def _list_of_all(
-    names: tuple[str, ...], wanted: pb.ListMessagesRequest, number: int, *, may_have_none: bool
-) -> list[tuple[str, pb.OutboxMessage]]:
-    """Return the newest messages of each outbox with the names of their services."""
-    found: list[tuple[str, pb.OutboxMessage]] = []
+def _show(found: list[tuple[str, pb.OutboxMessage]], *, as_json: bool, is_whole: bool = True) -> None:
+    if as_json:
+        print_json([{"service": name, **message_as_dict(message)} for name, message in found])
+    elif found:
+        print_table(_table(found), folds=("last error",))
+    elif is_whole:
+        remarks.print("There is nothing in it.")
+
+
+async def _newest_of_all(
+    wanted: pb.ListMessagesRequest, number: int
+) -> dict[str, list[pb.OutboxMessage] | ServiceError]:
+    """Return the newest messages of each service that has an outbox, or the error in place of its answer."""
     async with operator_channels(operator_settings()) as channels:
-        for name in names:
-            messages = _all(channels.stub(OutboxServiceStub, at=name), wanted)
+
+        async def ask(name: str) -> list[pb.OutboxMessage] | ServiceError:
             try:
-                found += [(name, each) async for each in _first(messages, number)]
-            except Unimplemented:
-                if not may_have_none:
-                    raise CommandError(f"{name} has no outbox.") from None
+                return await _newest(channels.stub(OutboxServiceStub, at=name), wanted, number)
+            except ServiceError as error:
+                return error
+
+        answers = await asyncio.gather(*map(ask, SERVICE_NAMES))
+    found = zip(SERVICE_NAMES, answers, strict=True)
+    return {name: answer for name, answer in found if not isinstance(answer, Unimplemented)}
+
+
+async def _newest(stub: OutboxServiceAsyncStub, wanted: pb.ListMessagesRequest, number: int) -> list[pb.OutboxMessage]:
+    """Return at most `number` messages of one outbox, the newest first."""
+    found: list[pb.OutboxMessage] = []
+    async for message in _all(stub, wanted):
+        found.append(message)
+        if len(found) == number:
+            break
     return found
 
 
@@ -148,14 +182,6 @@ async def _all(stub: OutboxServiceAsyncStub, wanted: pb.ListMessagesRequest) -> 
         request.page_token = page.next_page_token
 
 
-async def _first(messages: AsyncIterator[pb.OutboxMessage], number: int) -> AsyncIterator[pb.OutboxMessage]:
-    async for message in messages:
-        yield message
-        number -= 1
-        if not number:
-            return
-
-
 def _table(found: list[tuple[str, pb.OutboxMessage]]) -> Table:
     table = Table("service", "id", "to", "status", "attempts", "due or settled", "last error", box=None, pad_edge=False)
     for name, message in found:
@@ -166,7 +192,7 @@ def _table(found: list[tuple[str, pb.OutboxMessage]]) -> Table:
             pb.OutboxStatus.Name(message.status).removeprefix("OUTBOX_STATUS_"),
             str(message.attempts),
             _moment(message.due_time if message.HasField("due_time") else message.settle_time),
-            message.last_error,
+            Text(message.last_error),
         )
     return table
 

@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from google.protobuf import json_format
 from rich.console import Console
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from google.protobuf.message import Message
+    from rich.table import Table
 
     from contracts.errors import ServiceError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
-# A table or a tree in a file or a pipe has no edge to break at.
+# A panel or a tree in a file or a pipe has no edge to break at.
 WIDTH_OF_FILES = 140
+# What a column that may fold keeps of its width: about three words.
+NARROWEST_FOLD = 20
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+# The terminal wraps long lines itself, because an id that Rich wraps cannot be searched or copied whole.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
 remarks = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -33,6 +38,49 @@ class CommandError(Exception):
 def print_json(value: object, indent: int | None = 2) -> None:
     """Print what a script reads; without an indent on one line."""
     sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def print_table(table: Table, *, folds: Collection[str] = ()) -> None:
+    """Print a table without shortening any cell, whatever the width of the terminal.
+
+    Only the columns with a heading in `folds` may break their text over several lines. Where the terminal is too narrow
+    even so, each row is printed as a block of lines, one for each cell, as psql's expanded display does.
+    """
+    widths = [max(map(_width, (column.header, *column.cells))) for column in table.columns]
+    least = [
+        min(width, NARROWEST_FOLD) if column.header in folds else width
+        for column, width in zip(table.columns, widths, strict=True)
+    ]
+    gaps = 2 * len(widths)
+    if out.is_terminal and sum(least) + gaps > out.width:
+        _print_blocks(table)
+        return
+    for column, width in zip(table.columns, widths, strict=True):
+        if column.header in folds:
+            column.overflow = "fold"
+        else:
+            column.no_wrap, column.min_width = True, width
+    table.width = min(sum(widths) + gaps, out.width) if out.is_terminal else sum(widths) + gaps
+    out.print(table, soft_wrap=False, crop=False)
+
+
+def _print_blocks(table: Table) -> None:
+    headings = [column.header for column in table.columns]
+    for number, row in enumerate(zip(*(column.cells for column in table.columns), strict=True)):
+        if number:
+            out.print()
+        for heading, cell in zip(headings, row, strict=True):
+            text = _text(cell)
+            if text.plain:
+                out.print(Text.assemble(f"{heading}: " if heading else "", text))
+
+
+def _text(cell: object) -> Text:
+    return cell if isinstance(cell, Text) else out.render_str(str(cell))
+
+
+def _width(cell: object) -> int:
+    return max((line.cell_len for line in _text(cell).split()), default=0)
 
 
 def message_as_dict(message: Message) -> dict[str, object]:

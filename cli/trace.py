@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from cli.screen import CommandError, out
+from cli.screen import CommandError, JsonFlag, out, print_json, print_table, remarks
 from mesh.config import load_settings
-from mesh.spans import StoredSpan, children_of, read_trace
+from mesh.spans import StoredSpan, children_of, latest_traces, read_trace, traces_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,14 +23,62 @@ SERVER = "SERVER"
 
 
 def trace(
-    trace_id: Annotated[str, typer.Argument(help="As the booking demo prints it.")],
+    trace_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="A trace id or a correlation id; default: list the latest.")
+    ] = None,
+    number: Annotated[int, typer.Option("-n", min=1, help="How many of the latest traces to list.")] = 20,
+    *,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Show a trace as a tree."""
+    """Show one request over all its hops as a tree, or list the latest requests."""
     folder = load_settings().local_span_dir
-    spans = read_trace(folder, trace_id)
-    if not spans:
+    if trace_id is None:
+        _list(latest_traces(folder, number), as_json=as_json)
+        return
+    found = [read_trace(folder, each) for each in (trace_id, *traces_of(folder, trace_id))]
+    traces = [spans for spans in found if spans]
+    if not traces:
         raise CommandError(f"There is no trace {trace_id} in {folder}.")
-    out.print(trace_tree(spans))
+    if as_json:
+        print_json([asdict(span) for spans in traces for span in spans])
+        return
+    for spans in traces:
+        out.print(trace_tree(spans), soft_wrap=False)
+
+
+def _list(traces: Sequence[Sequence[StoredSpan]], *, as_json: bool) -> None:
+    summaries = list(map(_summary, traces))
+    if as_json:
+        print_json(summaries)
+        return
+    if not summaries:
+        remarks.print("There is no trace yet.")
+        return
+    table = Table("trace", "start", "by", "what", "ms", "calls", "errors", "correlation", box=None, pad_edge=False)
+    for each in summaries:
+        table.add_row(*map(str, each.values()))
+    print_table(table)
+
+
+def _summary(spans: Sequence[StoredSpan]) -> dict[str, object]:
+    first = children_of(spans, None)[0]
+    start = datetime.fromtimestamp(first.start_ns / 1e9, UTC)
+    return {
+        "trace_id": first.trace_id,
+        "start_time": f"{start:%Y-%m-%d %H:%M:%S} UTC",
+        "service": first.service,
+        "name": _name_of(first, spans),
+        "duration_ms": round((max(span.end_ns for span in spans) - first.start_ns) / 1e6, 1),
+        "calls": sum(span.kind == SERVER for span in spans),
+        "errors": sum(span.error is not None for span in spans),
+        "correlation_id": next((span.correlation_id for span in spans if span.correlation_id), ""),
+    }
+
+
+def _name_of(first: StoredSpan, spans: Sequence[StoredSpan]) -> str:
+    """Return the method that a trace begins with, after the name of its first span: "call: GymService/GetGym"."""
+    method = next((short_name(span) for span in spans if span.kind == SERVER), "")
+    return short_name(first) if "/" in first.name or not method else f"{first.name}: {method}"
 
 
 def trace_tree(spans: Sequence[StoredSpan]) -> Tree:

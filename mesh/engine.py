@@ -77,6 +77,9 @@ CAN_PUSH_BACK: frozenset[Engine] = frozenset({"grpcio"})
 # Native closes its connections at the end of the last call, and what is not yet written to them is lost.
 ANSWERS_BEFORE_IT_CLOSES: frozenset[Engine] = frozenset({"grpcio"})
 TIME_TO_WRITE_S = 0.05
+NATIVE_IS_MISSING = (
+    "ENGINE: native needs the package pygrpc-native, which is not installed here; grpcio works everywhere."
+)
 
 
 class CallsUnderWay(ServerInterceptor):
@@ -149,9 +152,7 @@ def _native_server(options: Options) -> grpc.aio.Server:
     try:
         import pygrpc_native.aio  # noqa: PLC0415 - not installed everywhere, and needed for this engine alone
     except ImportError:
-        raise SettingsError(
-            "ENGINE: native needs the package pygrpc-native, which is not installed here; grpcio works everywhere."
-        ) from None
+        raise SettingsError(NATIVE_IS_MISSING) from None
     try:
         return pygrpc_native.aio.server(options=options)
     except ValueError as error:  # it names the option

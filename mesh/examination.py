@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from mesh.migrations import MigrationError, pending_versions
+from mesh.migrations import MigrationError, pending_versions, refuse_foreign_history, refuse_old_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +78,7 @@ async def examine(database_url: str, migrations: Path) -> Examination:
             await find_violations(connection),
             tuple(await pending_versions(connection, migrations)),
             bool(await connection.fetchval(_IS_SUPERUSER)),
+            await _misfit(connection, migrations),
         )
     except MigrationError as error:
         return Examination(trouble=str(error))
@@ -85,3 +86,13 @@ async def examine(database_url: str, migrations: Path) -> Examination:
         return Examination(trouble=f"It cannot be looked into ({type(error).__name__}).")
     finally:
         await connection.close()
+
+
+async def _misfit(connection: asyncpg.Connection[Any], migrations: Path) -> str:
+    """Return a sentence where the server is too old or the database was made by other migrations, else ""."""
+    try:
+        refuse_old_server(connection)
+        await refuse_foreign_history(connection, migrations)
+    except MigrationError as error:
+        return str(error)
+    return ""

@@ -18,15 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from asyncpg.pool import PoolConnectionProxy
+
     Connection = asyncpg.Connection[Any]
 
 # The key of the advisory lock, the same in every process: "solo60" in ASCII.
 LOCK_KEY = int.from_bytes(b"solo60")
 LOCK_POLL_S = 0.1
-# A server that is suspended or cut off takes a connection and says nothing.
-CONNECT_TIMEOUT_S = 5.0
-# The first that has uuidv7().
+# The first that has uuidv7() and virtual generated columns, which migrations use.
 OLDEST_SERVER = 18
+CONNECT_TIMEOUT_S = 5.0
+# The database that every server has.
+MAINTENANCE_DATABASE = "postgres"
 CHECKSUMS = """
     create table if not exists mesh_migration_checksums (
         version text primary key,
@@ -59,7 +62,8 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
     migrations = _read(folder)
     try:
         async with _locked(database_url) as connection:
-            await _refuse_rewritten_history(connection, migrations)
+            await _refuse_foreign_history(connection, migrations)
+            await connection.execute(CHECKSUMS)
             pending = await _pending(connection, migrations)
             try:
                 if pending:
@@ -78,12 +82,17 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
         raise MigrationError(f"the migrations in {folder} cannot be applied: {reason}") from None
 
 
-async def pending_versions(connection: Connection, folder: Path) -> list[str]:
+async def pending_versions(connection: Connection | PoolConnectionProxy[Any], folder: Path) -> list[str]:
     """Return what `folder` holds and the database lacks, in order; raise MigrationError where it cannot be told."""
     return await _pending(connection, _read(folder))
 
 
-async def _pending(connection: Connection, migrations: Mapping[str, Migration]) -> list[str]:
+async def refuse_foreign_history(connection: Connection, folder: Path) -> None:
+    """Raise MigrationError where other files than those in `folder` made the database; change nothing."""
+    await _refuse_foreign_history(connection, _read(folder))
+
+
+async def _pending(connection: Connection | PoolConnectionProxy[Any], migrations: Mapping[str, Migration]) -> list[str]:
     applied = await _applied(connection)
     return [version for version in migrations if version not in applied]
 
@@ -123,34 +132,51 @@ async def _locked(database_url: str) -> AsyncIterator[Connection]:
 async def _connect(database_url: str) -> Connection:
     """Connect to the database, which is created where it is missing."""
     try:
-        connection = await _open(database_url)
+        connection = await open_database(database_url)
     except asyncpg.InvalidCatalogNameError:
         await _create_database(database_url)
-        connection = await _open(database_url)
+        connection = await open_database(database_url)
     return connection
 
 
-async def _open(database_url: str, database: str | None = None) -> Connection:
-    """Connect to `database`, else to the URL's own, on a server that is new enough; raise MigrationError otherwise."""
+async def open_database(database_url: str, database: str | None = None) -> Connection:
+    """Connect to `database`, else to the URL's own.
+
+    Raises asyncpg.InvalidCatalogNameError when the database is missing. Raises MigrationError when the server cannot be
+    reached within 5 s, lets this role not in, or is too old.
+    """
     try:
         connection = await asyncpg.connect(database_url, database=database, timeout=CONNECT_TIMEOUT_S)
+    except asyncpg.InvalidCatalogNameError:
+        raise
     except TimeoutError:
+        # It may be suspended or cut off: it takes a connection and says nothing.
         raise MigrationError(f"the server does not answer within {CONNECT_TIMEOUT_S:.0f} s.") from None
-    except (OSError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MigrationError(f"the server cannot be reached: {_without_password(reason, database_url)}.") from None
     except (ValueError, OverflowError):  # the text quotes what it cannot read, which may be a part of the password
         raise MigrationError("this is not a valid database URL.") from None
+    try:
+        refuse_old_server(connection)
+    except MigrationError:
+        await connection.close()
+        raise
+    return connection
+
+
+def refuse_old_server(connection: Connection | PoolConnectionProxy[Any]) -> None:
+    """Raise MigrationError when the server of a connection is older than the migrations need."""
     version = connection.get_server_version().major
     if version < OLDEST_SERVER:
-        await connection.close()
-        raise MigrationError(f"the server is PostgreSQL {version}; {OLDEST_SERVER} or newer is needed.")
-    return connection
+        raise MigrationError(
+            f"the server is PostgreSQL {version}; the services need PostgreSQL {OLDEST_SERVER} or newer."
+        )
 
 
 async def _create_database(database_url: str) -> None:
     name = unquote(urlsplit(database_url).path.removeprefix("/"))
-    maintenance = await _open(database_url, "postgres")
+    maintenance = await open_database(database_url, MAINTENANCE_DATABASE)
     try:
         quoted = '"' + name.replace('"', '""') + '"'
         await maintenance.execute(f"create database {quoted}")
@@ -160,17 +186,21 @@ async def _create_database(database_url: str) -> None:
         await maintenance.close()
 
 
-async def _applied(connection: Connection) -> set[str]:
+async def _applied(connection: Connection | PoolConnectionProxy[Any]) -> set[str]:
     if await connection.fetchval("select to_regclass('schema_migrations')") is None:
         return set()
     return {row["version"] for row in await connection.fetch("select version from schema_migrations")}
 
 
-async def _refuse_rewritten_history(connection: Connection, migrations: Mapping[str, Migration]) -> None:
-    for version in sorted(await _applied(connection)):
-        if version not in migrations:
-            raise MigrationError(f"migration {version} is applied, but its file is missing")
-    await connection.execute(CHECKSUMS)
+async def _refuse_foreign_history(connection: Connection, migrations: Mapping[str, Migration]) -> None:
+    unknown = sorted(await _applied(connection) - migrations.keys())
+    if unknown:
+        raise MigrationError(
+            f"migration {', '.join(unknown)} is applied, but its file is missing: "
+            "switch to the branch that has the file, or drop the database"
+        )
+    if await connection.fetchval("select to_regclass('mesh_migration_checksums')") is None:
+        return
     for version, sha256 in await connection.fetch("select version, sha256 from mesh_migration_checksums"):
         if version in migrations and migrations[version].sha256 != sha256:
             path = migrations[version].path

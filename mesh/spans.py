@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from interceptors.tracing import CORRELATION_ID
+from mesh.config import SettingsError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan
@@ -31,11 +35,22 @@ class StoredSpan:
     start_ns: int
     end_ns: int
     error: str | None
+    correlation_id: str = ""
 
     @property
     def duration_ms(self) -> float:
         """How long the span lasted."""
         return (self.end_ns - self.start_ns) / 1e6
+
+
+def make_span_folder(folder: Path) -> None:
+    """Make the folder of the span store; raise SettingsError where that fails, or where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"SPAN_DIR: {folder} cannot be made: {error.strerror}.") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"SPAN_DIR: {folder} cannot be written to.")
 
 
 class FolderSpanExporter(SpanExporter):
@@ -65,26 +80,45 @@ class FolderSpanExporter(SpanExporter):
             "start_ns": span.start_time or 0,
             "end_ns": span.end_time or 0,
             "error": span.status.description if not span.status.is_ok else None,
+            "correlation_id": (span.attributes or {}).get(CORRELATION_ID, ""),
         }
 
 
 def read_trace(folder: Path, trace_id: str) -> list[StoredSpan]:
     """Return the spans of one trace from every process's file, in the order of their start."""
-    # Most lines are of other traces, and looking for the id is cheaper than reading them.
-    lines = (line for path in folder.glob("*.jsonl") for line in _whole_lines(path) if trace_id in line)
-    spans = (span for line in lines if (span := _parsed(line)) is not None and span.trace_id == trace_id)
-    return sorted(spans, key=lambda span: span.start_ns)
+    return sorted(_spans(folder, lambda span: span.trace_id == trace_id, trace_id), key=lambda span: span.start_ns)
 
 
-def _parsed(line: str) -> StoredSpan | None:
-    try:
-        return StoredSpan(**json.loads(line))
-    except (ValueError, TypeError):  # a full disk took a part of it
-        return None
+def traces_of(folder: Path, correlation_id: str) -> list[str]:
+    """Return the ids of the traces of one correlation id, in the order of their start."""
+    found = _spans(folder, lambda span: span.correlation_id == correlation_id, correlation_id)
+    return list(dict.fromkeys(span.trace_id for span in sorted(found, key=lambda span: span.start_ns)))
+
+
+def latest_traces(folder: Path, number: int) -> list[list[StoredSpan]]:
+    """Return the spans of at most `number` traces, the latest trace last, each in the order of their start."""
+    traces: dict[str, list[StoredSpan]] = {}
+    for span in _spans(folder, lambda _span: True):
+        traces.setdefault(span.trace_id, []).append(span)
+    for spans in traces.values():
+        spans.sort(key=lambda span: span.start_ns)
+    return sorted(traces.values(), key=lambda spans: spans[0].start_ns)[-number:]
+
+
+def _spans(folder: Path, is_wanted: Callable[[StoredSpan], bool], text: str = "") -> Iterator[StoredSpan]:
+    """Yield the wanted spans of all files."""
+    # Most lines are of other traces, and looking for the text is cheaper than reading them.
+    for line in (line for path in folder.glob("*.jsonl") for line in _whole_lines(path) if text in line):
+        try:
+            span = StoredSpan(**json.loads(line))
+        except (ValueError, TypeError):  # a process was killed in the middle of the line, and another one went on
+            continue
+        if is_wanted(span):
+            yield span
 
 
 def _whole_lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         # The last line may be in the middle of being written.
         yield from (line for line in file if line.endswith("\n"))
 

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from mesh.config import LARGEST_PORT, SERVICE_NAMES, SettingsError, child_environment
+from mesh.config import SERVICE_NAMES, SettingsError, child_environment
 from mesh.held_ports import is_free
 from mesh.inbox import HOST as INBOX_HOST
 from mesh.port_offset import SMTP_PORT
+from mesh.setting_forms import LARGEST_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,15 +70,9 @@ async def hold_ports(ports: HeldPorts, settings: Settings, listen_addresses: Map
 
 
 def inbox_port(settings: Settings) -> int | None:
-    """Return the port of the inbox that a local mesh runs, or None where SMTP_URL leads elsewhere.
-
-    Raises SettingsError when its port is none.
-    """
+    """Return the port of the inbox that a local mesh runs, or None where SMTP_URL leads elsewhere."""
     url = urlsplit(settings.mail_server_url.get_secret_value())
-    try:
-        return (url.port or SMTP_PORT) if url.hostname in LOOPBACK else None
-    except ValueError:
-        raise SettingsError("SMTP_URL: its port is not a number up to 65535.") from None
+    return (url.port or SMTP_PORT) if url.hostname in LOOPBACK else None
 
 
 def environment_of_service(settings: Settings, name: str) -> dict[str, str]:

@@ -25,6 +25,7 @@ from mesh.orders import obey
 from mesh.orphans import without_orphans
 from mesh.parts import INBOX, MESH, POSTGRES, Death, MeshError, death_of_postgres, death_of_service
 from mesh.postgres import HOST, EmbeddedPostgres
+from mesh.preflight import refuse_unusable_databases, refuse_unusable_settings
 from mesh.readiness import until_serving
 from mesh.supervised_settings import (
     NOWHERE_ELSE,
@@ -184,6 +185,7 @@ class Mesh:
         settings = self.settings
         refuse_settings_of_one_process(settings)
         lock = self._parts.enter_context(folder_locked(settings.data_dir))
+        refuse_unusable_settings(settings)
         refuse_full_disk(settings)
         self._services_lock = await self._parts.enter_async_context(
             without_orphans(
@@ -195,6 +197,8 @@ class Mesh:
         ports = HeldPorts()
         self._parts.callback(ports.close)
         await hold_ports(ports, settings, self._listen_addresses)
+        if settings.database_url is not None:
+            await check_databases(settings, settings.database_url.get_secret_value())
         ensure_local_keys(settings)
         postgres = EmbeddedPostgres(settings.postgres_folder, port=await ports.hold("DATA_DIR", HOST, 0))
         self._parts.push_async_callback(postgres.stop)
@@ -209,6 +213,7 @@ class Mesh:
             self._postgres = postgres
             self.report(POSTGRES, SERVING)
             lock.publish(database_url=postgres.url)
+            await check_databases(settings, postgres.url)
         self.server_url = settings.database_url.get_secret_value() if settings.database_url else postgres.url
         async with asyncio.TaskGroup() as group:
             for name in SERVICE_NAMES:
@@ -272,7 +277,11 @@ def database_url_of(server_url: str, name: str) -> str:
 
 
 async def migrate_all(settings: Settings, server_url: str) -> dict[str, list[str]]:
-    """Bring the databases of all services on a server to what their migrations say; return what was applied to each."""
+    """Bring the databases of all services on a server to what their migrations say; return what was applied to each.
+
+    Raises MigrationError before anything is applied where one of the databases does not fit this checkout.
+    """
+    await check_databases(settings, server_url)
     names = SERVICE_NAMES
     applied = await asyncio.gather(*(migrate_service(settings, server_url, name) for name in names))
     return dict(zip(names, applied, strict=True))
@@ -286,6 +295,14 @@ async def migrate_service(settings: Settings, server_url: str, name: str) -> lis
         if settings.database_url is None:
             raise
         raise MigrationError(f"DATABASE_URL: {error}") from None
+
+
+async def check_databases(settings: Settings, server_url: str) -> None:
+    """Raise MigrationError where a service cannot have its database on a server; change nothing."""
+    databases = {
+        name: (database_url_of(server_url, name), SERVICES_FOLDER / name / "migrations") for name in SERVICE_NAMES
+    }
+    await refuse_unusable_databases(settings, databases)
 
 
 async def examine_all(server_url: str) -> dict[str, Examination]:

@@ -9,6 +9,7 @@ import pytest
 from mesh.config import SERVICE_NAMES
 from mesh.supervisor import database_url_of
 from tests.support.postgres import connection_to, superuser_url_of
+from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,7 @@ def test_doctor_finds_what_is_wrong_and_nothing_else(solo60: Solo60, server_url:
     asyncio.run(execute(database_url_of(server_url, "user"), "delete from schema_migrations where version = '0009'"))
     broken = solo60("doctor", "--json")
     lines = solo60("doctor").out.splitlines()
+    narrow = {columns: solo60_in_terminal("doctor", columns=columns)[1] for columns in (80, 130)}
 
     assert {entry["trouble"] for entry in before.values()} == {"It cannot be reached (InvalidCatalogNameError)."}
     assert (sound.exit_code, sound.out) == (0, "".join(f"{name}: sound\n" for name in SERVICE_NAMES))
@@ -68,6 +70,7 @@ def test_doctor_finds_what_is_wrong_and_nothing_else(solo60: Solo60, server_url:
     (violation,) = report["payment"]["violations"]
     assert (violation["view"], violation["count"], len(violation["examples"])) == ("violation_sum_not_zero", 4, 4)
     assert violation["examples"][0].keys() == {"transaction_id", "currency", "excess"}
+    assert all(row["transaction_id"] in shown for row in violation["examples"] for shown in narrow.values())
     assert "user: migrations are missing: 0009 (`solo60 migrate` applies them)" in lines
     assert "payment: violation_sum_not_zero has 4 rows:" in lines
 

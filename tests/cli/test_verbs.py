@@ -116,14 +116,19 @@ def test_an_unknown_method_is_refused_with_near_ones(solo60: Solo60) -> None:
     assert "Did you mean gym.GetGym" in done.err
 
 
-def test_a_setting_that_does_not_exist_is_named(solo60: Solo60, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A misspelt setting stops every command."""
-    monkeypatch.setenv("GMY_SERVICE_URL", "127.0.0.1:1")
+def test_a_setting_that_does_not_exist_is_named(
+    solo60: Solo60, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A misspelt setting in `.env` stops every command."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("GMY_SERVICE_URL=127.0.0.1:1\n")
 
     done = solo60("health")
 
     assert done.exit_code == 2
-    assert done.err.startswith("GMY_SERVICE_URL: there is no such service")
+    assert done.err == (
+        "GMY_SERVICE_URL: there is no such setting, but it stands in .env. Did you mean GYM_SERVICE_URL?\n"
+    )
 
 
 def test_an_empty_inbox_says_so(solo60: Solo60) -> None:
@@ -139,15 +144,52 @@ def test_a_trace_that_nobody_has_is_refused(solo60: Solo60, tmp_path: Path) -> N
     assert (done.exit_code, done.err) == (1, f"There is no trace {'0' * 32} in {tmp_path}/spans.\n")
 
 
-@pytest.mark.parametrize("password", ["secret", "secret/", "secret/word"])
+def test_without_an_id_the_latest_traces_are_listed(solo60: Solo60, tmp_path: Path) -> None:
+    """For people as a table with whole ids, for scripts as JSON; any of them can then be shown."""
+    assert solo60("trace").err == "There is no trace yet.\n"
+    assert json.loads(solo60("trace", "--json").out) == []
+    (tmp_path / "spans").mkdir(exist_ok=True)
+    ids = [f"{number:032x}" for number in (1, 2, 3)]
+    (tmp_path / "spans" / "gym.jsonl").write_text("".join(map(stored_span, ids)))
+
+    listed = solo60("trace", "-n", "2").out.splitlines()
+    read = json.loads(solo60("trace", "--json").out)
+    shown = solo60("trace", "order-17")
+
+    assert [line.split()[0] for line in listed] == ["trace", *ids[1:]]
+    assert [(each["trace_id"], each["name"], each["calls"]) for each in read] == [
+        (id_, "GymService/GetGym", 1) for id_ in ids
+    ]
+    assert [line.split()[-1] for line in shown.out.splitlines() if line.startswith("trace ")] == ids
+    assert [each["trace_id"] for each in json.loads(solo60("trace", "order-17", "--json").out)] == ids
+
+
+def stored_span(trace_id: str) -> str:
+    """Make a line of the span store."""
+    span = {
+        "trace_id": trace_id,
+        "span_id": "1",
+        "parent_id": None,
+        "service": "gym",
+        "name": "/solo60.gym.v1.GymService/GetGym",
+        "kind": "SERVER",
+        "start_ns": 10**18 + int(trace_id, 16),
+        "end_ns": 10**18 + 10**6,
+        "error": None,
+        "correlation_id": "order-17",
+    }
+    return json.dumps(span) + "\n"
+
+
+@pytest.mark.parametrize(("password", "exit_code"), [("secret", 1), ("secret/", 2), ("secret/word", 2)])
 def test_a_database_that_cannot_be_reached_is_named(
-    solo60: Solo60, monkeypatch: pytest.MonkeyPatch, password: str
+    solo60: Solo60, monkeypatch: pytest.MonkeyPatch, password: str, exit_code: int
 ) -> None:
     """`solo60 migrate` says that it is DATABASE_URL, and never its password, not even one that spoils the URL."""
     monkeypatch.setenv("DATABASE_URL", f"postgresql://app:{password}@127.0.0.1:1/app")
 
     done = solo60("migrate")
 
-    assert done.exit_code == 1
+    assert done.exit_code == exit_code
     assert done.err.startswith("DATABASE_URL: ")
     assert "secret" not in done.err

@@ -113,6 +113,21 @@ async def test_what_cannot_be_looked_into_is_not_sound(
     assert "does not exist" in (await examine(lent, reachable_folder / "nowhere")).trouble
 
 
+async def test_a_migration_that_is_not_ours_is_named_beside_all_else(lent: str) -> None:
+    """Another branch applied it; what else is wrong is shown all the same."""
+    async with connection_to(lent) as connection:
+        await connection.execute("insert into schema_migrations values ('9999')")
+        await connection.execute("delete from schema_migrations where version = '0001'")
+        try:
+            found = await examine(lent, SERVICES / "user" / "migrations")
+        finally:
+            await connection.execute("delete from schema_migrations where version = '9999'")
+            await connection.execute("insert into schema_migrations values ('0001')")
+
+    assert found.trouble.startswith("migration 9999 is applied, but its file is missing")
+    assert found.pending == ("0001",)
+
+
 async def test_migrations_that_are_missing_are_named(empty_database_url: str) -> None:
     """In their order; and they are not applied by looking."""
     for _ in range(2):

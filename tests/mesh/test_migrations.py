@@ -158,7 +158,7 @@ async def test_a_server_that_is_too_old_is_refused_before_anything_is_made(
     write("0001_first.sql", "create table first ()")
     monkeypatch.setattr("mesh.migrations.OLDEST_SERVER", 1000)
 
-    with pytest.raises(MigrationError, match=r"^the server is PostgreSQL 18; 1000 or newer is needed\.$"):
+    with pytest.raises(MigrationError, match=r"^the server is PostgreSQL 18; the services need PostgreSQL 1000 or"):
         await migrate(postgres.url.replace("/postgres?", "/too_old?"), tmp_path)
 
     async with connection_to(postgres.url) as connection:

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 import mesh.spans
-from mesh.spans import FolderSpanExporter, children_of, read_trace
+from mesh.spans import FolderSpanExporter, children_of, latest_traces, read_trace, traces_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +78,41 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
         file.write(f'{{"trace_id": "{trace_id}", "span')
 
     assert len(read_trace(tmp_path, trace_id)) == 4
+
+
+def test_a_line_that_two_processes_wrote_is_passed_over(tmp_path: Path) -> None:
+    """A process was killed in the middle of a line, and the next one went on behind it."""
+    trace_id = one_trace(tmp_path)
+    with (tmp_path / "gym.jsonl").open("ab") as file:
+        file.write(f'{{"trace_id": "{trace_id}", "sp{{"trace_id": "{trace_id}"}}\n'.encode() + b'"\xff"\n5\n')
+
+    assert len(read_trace(tmp_path, trace_id)) == 4
+    assert len(latest_traces(tmp_path, 9)) == 1
+
+
+def test_traces_are_found_by_their_correlation_id(tmp_path: Path) -> None:
+    """An operator has the id that an answer or a log line carries."""
+    tracer = tracer_of(tmp_path, "gym")
+    expected = []
+    for _ in range(2):
+        with tracer.start_as_current_span("serve", attributes={"solo60.correlation_id": "order-17"}) as span:
+            expected.append(f"{span.get_span_context().trace_id:032x}")
+    one_trace(tmp_path)
+
+    assert traces_of(tmp_path, "order-17") == expected
+    assert traces_of(tmp_path, "order-1") == []
+    assert {span.correlation_id for span in read_trace(tmp_path, expected[0])} == {"order-17"}
+
+
+def test_the_latest_traces_are_listed(tmp_path: Path) -> None:
+    """The latest last, each with all its spans in order."""
+    ids = [one_trace(tmp_path) for _ in range(4)]
+
+    traces = latest_traces(tmp_path, 3)
+
+    assert [spans[0].trace_id for spans in traces] == ids[1:]
+    assert {len(spans) for spans in traces} == {4}
+    assert latest_traces(tmp_path / "nowhere", 3) == []
 
 
 def test_a_file_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,13 +118,6 @@ def test_the_inbox_runs_where_mail_goes_if_that_is_here(stopped: LocalMesh, url:
     assert inbox_port(stopped.settings_with(smtp_url=url)) == port
 
 
-@pytest.mark.parametrize("port", ["port", "65536"])
-def test_a_mail_server_without_a_proper_port_is_refused(stopped: LocalMesh, port: str) -> None:
-    """One sentence names the setting."""
-    with pytest.raises(SettingsError, match=r"^SMTP_URL: its port is not a number up to 65535\.$"):
-        inbox_port(stopped.settings_with(smtp_url=f"smtp://127.0.0.1:{port}"))
-
-
 async def test_a_probe_of_a_port_where_nobody_listens_says_so() -> None:
     """S5: unreachable is an answer, not an error."""
     (port,) = free_ports(1)

@@ -5,9 +5,11 @@ import threading
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from interceptors.keyring import mint_key
+from tests.support.local_mesh import wait_for
 
 if TYPE_CHECKING:
     from tests.support.local_mesh import LocalMesh
@@ -50,6 +52,57 @@ def test_a_trace_and_a_mail_can_be_looked_at_later(local_mesh: LocalMesh) -> Non
     mails = json.loads(local_mesh.solo60("inbox", "--to", member, "--json").stdout)
     assert [mail["recipient"] for mail in mails] == [member, member]
     assert len(json.loads(local_mesh.solo60("inbox", "--to", member, "-n", "1", "--json").stdout)) == 1
+
+
+def test_a_request_is_followed_by_its_correlation_id(local_mesh: LocalMesh) -> None:
+    """The id that a refusal shows leads to the trace, and to the lines of every service that took part."""
+    done = local_mesh.solo60("call", "gym.GetGym", json.dumps({"gym_id": str(uuid4())}), "--json")
+    correlation_id = json.loads(done.stdout)["error"]["correlation_id"]
+
+    def shown(*arguments: str) -> str:
+        found = ""
+
+        def is_there() -> bool:
+            nonlocal found
+            found = local_mesh.solo60(*arguments).stdout
+            return "GetGym" in found
+
+        wait_for(is_there)
+        return found
+
+    assert "solo60 → gym" in shown("trace", correlation_id)
+    (line,) = map(json.loads, shown("logs", "--correlation", correlation_id, "--json").splitlines())
+    assert (line["service"], line["code"], line["correlation_id"]) == ("gym", "NOT_FOUND", correlation_id)
+    assert correlation_id in shown("logs", "gym", "-n", "500")
+    assert correlation_id in [each["correlation_id"] for each in json.loads(shown("trace", "-n", "500", "--json"))]
+
+
+def test_the_database_of_a_service_is_a_verb_away(local_mesh: LocalMesh) -> None:
+    """`solo60 psql` finds the running mesh's PostgreSQL."""
+    done = local_mesh.solo60("psql", "gym", "--", "--csv", "-t", "-c", "select current_user, current_database()")
+
+    assert (done.returncode, done.stdout) == (0, "solo60,solo60_gym\n")
+
+
+def test_one_dead_service_hides_no_outbox(stopped_mesh: LocalMesh) -> None:
+    """The others are listed beside it, in a mesh as it runs."""
+    stopped_mesh.up()
+    booked = json.loads(stopped_mesh.solo60("demo", "booking", "--json").stdout)
+    assert booked["status"] == "SESSION_STATUS_CONFIRMED"
+    (gym,) = [
+        process
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if "services.gym" in (process.info["cmdline"] or ())
+        and str(stopped_mesh.data_dir) in (process.info["environ"] or {}).get("DATA_DIR", "")
+    ]
+    gym.kill()
+    gym.wait(60)
+
+    done = stopped_mesh.solo60("outbox", "list", "--json")
+
+    assert done.returncode == 1
+    assert "gym did not answer: UNAVAILABLE: " in done.stderr
+    assert "session" in {each["service"] for each in json.loads(done.stdout)}
 
 
 def test_an_answer_is_printed_as_json(local_mesh: LocalMesh) -> None:

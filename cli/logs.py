@@ -1,0 +1,103 @@
+"""`solo60 logs`: the logs of a local mesh for people, in the order of time, as they are or as they grow."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from cli.screen import CommandError, out, remarks
+from interceptors.access_log import EVENT
+from mesh.config import SERVICE_NAMES, load_settings
+from mesh.log_lines import json_line
+from mesh.log_reader import LogFollower, last_lines, services_with_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mesh.log_reader import LogLine
+
+# Short for a person, and next to no work for the machine.
+FOLLOW_INTERVAL_S = 0.2
+STYLES = {"warning": "yellow", "error": "red", "critical": "red"}
+# What a line shows by itself, or leaves out, because a service writes the same each time.
+SHOWN_APART = {"timestamp", "service", "level", "event", "exception", "method", "code", "duration_ms", "logger"}
+
+
+def logs(
+    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Such as gym; default: all.")] = None,
+    correlation: Annotated[str, typer.Option(metavar="ID", help="Only lines of this correlation id.")] = "",
+    number: Annotated[int, typer.Option("-n", min=1, help="How many of the latest lines to show.")] = 50,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new line, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each line as JSON for a script.")] = False,
+) -> None:
+    """Show what services have logged, in the order of time."""
+    folder = load_settings().log_folder
+    names = services_with_logs(folder)
+    if service is not None and service not in {*names, *SERVICE_NAMES}:
+        raise CommandError(f'"{service}" is not a service; they are {", ".join(SERVICE_NAMES)}.')
+    if not names and not follow:
+        raise CommandError(f"There are no logs in {folder}: `make run` writes them.")
+    try:
+        for line in _lines(folder, service, correlation, number, follow=follow):
+            _print(line, as_json=as_json)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _lines(folder: Path, service: str | None, correlation_id: str, number: int, *, follow: bool) -> Iterator[LogLine]:
+    with ExitStack() as stack:
+        wanted = [service] if service else sorted({*SERVICE_NAMES, *services_with_logs(folder)})
+        # They begin before the history is read, so that no line falls between the two.
+        followers = [stack.enter_context(closing(LogFollower(folder, name))) for name in wanted] if follow else []
+        found = last_lines(folder, wanted, number, correlation_id)
+        if not found and not follow:
+            remarks.print("There is no such line." if correlation_id else "There is nothing yet.")
+        yield from found
+        shown = found
+        while followers:
+            new = [line for follower in followers for line in follower.new_lines() if line not in shown]
+            for line in sorted(new, key=lambda line: line.timestamp):
+                if correlation_id in ("", line.correlation_id):
+                    yield line
+            shown = []
+            time.sleep(FOLLOW_INTERVAL_S)
+
+
+def _print(line: LogLine, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json_line({"service": line.service, **line.facts}).decode())
+    else:
+        out.print(line_for_people(line))
+        for text in str(line.facts.get("exception", "")).splitlines():
+            out.print(Text(f"    {_printable(text)}", style="dim"))
+    sys.stdout.flush()
+
+
+def line_for_people(line: LogLine) -> Text:
+    """Return a line as a sentence would have it: when, who, what, and then every other fact."""
+    facts = line.facts
+    level = str(facts.get("level", ""))
+    what = str(facts.get("event", ""))
+    if what == EVENT and "method" in facts:
+        what = f"{facts['method']} {facts.get('code', '')} {facts.get('duration_ms', '')} ms"
+    rest = " ".join(f"{name}={value}" for name, value in facts.items() if name not in SHOWN_APART)
+    return Text.assemble(
+        (f"{_printable(line.timestamp[:23])} " if line.timestamp else "", "dim"),
+        (_printable(line.service).ljust(13), "bold"),
+        " ",
+        (f"{_printable(level)} " if level not in ("", "info") else "", STYLES.get(level, "")),
+        _printable(what),
+        (f"  {_printable(rest)}" if rest else "", "dim"),
+    )
+
+
+def _printable(text: str) -> str:
+    """Return a text whose control characters are spelled out: a log must not steer a terminal."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

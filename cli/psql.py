@@ -1,0 +1,74 @@
+"""`solo60 psql`: PostgreSQL's own shell on the database of one service, as the role that the service has."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import typer
+
+from cli.database_server import database_server
+from cli.screen import CommandError
+from mesh.config import SERVICE_NAMES, child_environment, load_settings
+from mesh.postgres_place import bundled_program
+from mesh.supervisor import database_url_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mesh.config import Settings
+
+PSQL = "psql"
+
+
+def psql(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="Whose database, such as gym.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="-- OPTIONS", help="Options of psql, such as: -- -c 'select 1'")
+    ] = None,
+) -> None:
+    """Open psql on a service's database, as the role that the service has.
+
+    It is at DATABASE_URL, else in the running mesh, else in the one that DATA_DIR keeps. Options of psql follow "--";
+    `-- --csv -c QUERY` prints what a script reads. The exit code is psql's own.
+    """
+    if service not in SERVICE_NAMES:
+        raise CommandError(f'"{service}" is not a service; they are {", ".join(SERVICE_NAMES)}.')
+    raise typer.Exit(asyncio.run(_run(load_settings(), service, arguments or [])))
+
+
+async def _run(settings: Settings, service: str, arguments: list[str]) -> int:
+    if settings.database_url is None and not settings.postgres_folder.exists():
+        raise CommandError(f"There is no database in {settings.data_dir.absolute()}: `make run` makes it.")
+    program = bundled_program(PSQL) or shutil.which(PSQL)
+    if program is None:
+        raise CommandError("There is no psql here: `make setup` brings one, and so does the package postgresql-client.")
+    async with database_server(settings) as server_url:
+        url, password = without_password(database_url_of(server_url, service))
+        with _left_to_psql(signal.SIGINT):
+            command = [program, *arguments, "--dbname", url]
+            return subprocess.run(command, check=False, env=child_environment(pgpassword=password)).returncode  # noqa: ASYNC221, S603 - nothing else runs meanwhile, and the program is PostgreSQL's
+
+
+def without_password(url: str) -> tuple[str, str | None]:
+    """Return a URL without its password, and the password: other accounts can read a command line."""
+    parts = urlsplit(url)
+    account, at, host = parts.netloc.rpartition("@")
+    user = account.partition(":")[0]
+    password = unquote(parts.password) if parts.password else None
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{host}")), password
+
+
+@contextmanager
+def _left_to_psql(number: signal.Signals) -> Iterator[None]:
+    """Ignore a signal for the time of the context: Ctrl-C in psql ends a query, not the shell."""
+    before = signal.signal(number, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

@@ -1,0 +1,92 @@
+"""Preflight: the checks that find a bad setting before anything of a mesh starts.
+
+`mesh.config` checks the form of each setting. Here are the checks that need a look at something else: the database
+server, a folder, an installed package, or another setting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from mesh.config import SERVICE_NAMES, SettingsError
+from mesh.engine import NATIVE_IS_MISSING
+from mesh.migrations import MAINTENANCE_DATABASE, MigrationError, open_database, refuse_foreign_history
+from mesh.spans import make_span_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mesh.config import Settings
+
+# The one extension that migrations use.
+EXTENSION = "btree_gist"
+
+_MAY_CREATE_DATABASES = "select rolcreatedb or rolsuper from pg_roles where rolname = current_user"
+_HAS_EXTENSION = "select exists (select from pg_available_extensions where name = $1)"
+
+
+def refuse_unusable_settings(settings: Settings) -> None:
+    """Raise SettingsError where a setting has the right form, but no mesh can run with it on this machine."""
+    _refuse_shared_addresses(settings)
+    make_span_folder(settings.local_span_dir)
+    if settings.engine == "native" and importlib.util.find_spec("pygrpc_native") is None:
+        raise SettingsError(NATIVE_IS_MISSING)
+
+
+async def refuse_unusable_databases(settings: Settings, databases: Mapping[str, tuple[str, Path]]) -> None:
+    """Raise MigrationError unless each service can have its database; change nothing.
+
+    `databases` are URL and migrations by the name of the service. The server must be reachable and new enough. Each
+    database must have been made by the migrations of this checkout, or the role must be allowed to create it.
+    """
+    checks = (_check(name, url, folder) for name, (url, folder) in databases.items())
+    for failure in await asyncio.gather(*checks, return_exceptions=True):
+        if isinstance(failure, MigrationError):
+            setting, hint = ("DATABASE_URL", "") if settings.database_url else ("DATA_DIR", " `make reset` empties it.")
+            raise MigrationError(f"{setting}: {failure}{hint}")
+        if failure is not None:
+            raise failure
+
+
+async def _check(name: str, url: str, folder: Path) -> None:
+    database = urlsplit(url).path.removeprefix("/")
+    try:
+        connection = await open_database(url)
+    except asyncpg.InvalidCatalogNameError:
+        await _refuse_uncreatable(name, url, database)
+        return
+    try:
+        await refuse_foreign_history(connection, folder)
+    except MigrationError as error:
+        raise MigrationError(f"the database {database} of {name} does not fit this checkout: {error}.") from None
+    finally:
+        await connection.close()
+
+
+async def _refuse_uncreatable(name: str, url: str, database: str) -> None:
+    server = await open_database(url, MAINTENANCE_DATABASE)
+    try:
+        if not await server.fetchval(_MAY_CREATE_DATABASES):
+            raise MigrationError(
+                f"the database {database} of {name} is missing, and the role may not create it: "
+                "give the role CREATEDB, or create the database with the role as its owner."
+            )
+        if not await server.fetchval(_HAS_EXTENSION, EXTENSION):
+            raise MigrationError(f"the server lacks the extension {EXTENSION}: install PostgreSQL's contrib package.")
+    finally:
+        await server.close()
+
+
+def _refuse_shared_addresses(settings: Settings) -> None:
+    owners: dict[str, str] = {}
+    for name in SERVICE_NAMES:
+        setting, address = f"{name.upper()}_SERVICE_URL", settings.url_of(name)
+        if address in owners:
+            raise SettingsError(f"{setting}: {address} is in {owners[address]} too; each service needs its own.")
+        owners[address] = setting

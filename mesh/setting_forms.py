@@ -1,0 +1,191 @@
+"""Setting forms: the spellings that a setting accepts, and the one value that each of them means.
+
+A spelling is accepted when it is common and can mean only one thing: `LOG_LEVEL=INFO`, `DRAIN_WAIT_S=500ms`,
+`GYM_SERVICE_URL=http://gym:50053/`. No message repeats a value, because the value may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from email.errors import MessageError
+from email.headerregistry import Address as MailAddress
+from email.utils import getaddresses
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LARGEST_PORT = 65_535
+BROKER_PORT = 4222
+COLLECTOR_PORT = 4317
+ADDRESS_FORMS = '"host:port" or "http://host:port", or a gRPC target: "dns:///host:port", "ipv4:ip:port,ip:port"'
+QUOTES = ("'", '"')
+ANY_HOST = "0.0.0.0"  # noqa: S104 - what ":50051" means
+SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+LEVELS = {"warn": "warning", "fatal": "critical"}
+
+
+def without_padding(values: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Drop the blanks and the pair of quotes around each value, and the values that are then empty.
+
+    `docker --env-file` passes quotes on, and files of secrets end with a line break.
+    """
+    bare = {name: _bare(value) for name, value in values.items()}
+    return {name: value for name, value in bare.items() if value != ""}
+
+
+def _bare(value: str | None) -> str | None:
+    if value is None:
+        return None
+    text = value.strip()
+    is_quoted = len(text) > 1 and text[0] in QUOTES and text[0] == text[-1] and text[0] not in text[1:-1]
+    return text[1:-1].strip() if is_quoted else text
+
+
+def _is_port(digits: str) -> bool:
+    return 0 < int(digits) <= LARGEST_PORT
+
+
+def _parts(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",")]
+
+
+def _address(value: str) -> str:
+    """Accept "host:port" or a gRPC target; "http://host:port/" and "grpc://host:port" mean the same as "host:port"."""
+    text = re.sub(r"^(http|grpc)://", "", value).removesuffix("/")
+    scheme, _, addresses = text.partition(":")
+    if scheme not in ("dns", "ipv4", "ipv6"):
+        scheme, addresses = "", text
+    found = [re.fullmatch(r"([^/\s@,]+):([0-9]{1,5})", part) for part in _parts(addresses.removeprefix("///"))]
+    hosts = [match[1].strip("[]") for match in found if match and _is_port(match[2])]
+    if len(hosts) < len(found):
+        raise ValueError(f"must be {ADDRESS_FORMS}")
+    joined = ",".join(match[0] for match in found if match)
+    if scheme.startswith("ipv") or len(hosts) > 1:
+        return f"{_ip_scheme_of(hosts)}:{joined}"
+    return f"{scheme}:///{joined}" if scheme else joined
+
+
+def _ip_scheme_of(hosts: list[str]) -> str:
+    try:
+        (version,) = {ip_address(host).version for host in hosts}
+    except ValueError:
+        raise ValueError('must be IP addresses of one kind where there are several: "ipv4:ip:port,ip:port"') from None
+    return f"ipv{version}"
+
+
+def _listen_address(value: str) -> str:
+    """Accept "host:port"; ":port" and "*:port" mean every address of the machine."""
+    match = re.fullmatch(r"(?!ipv[46]:|dns:)(\*|[^/\s@,*]*):([0-9]{1,5})", value)
+    if match is None or not _is_port(match[2]):
+        raise ValueError('must be "host:port", or ":port" for every address of the machine')
+    return f"{match[1] if match[1] not in ('', '*') else ANY_HOST}:{match[2]}"
+
+
+def _collector(value: str) -> str:
+    """Accept what OpenTelemetry accepts for OTLP over gRPC; a URL without a port means port 4317."""
+    url = re.fullmatch(r"(https?)://([^/\s@:]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?", value)
+    target = re.fullmatch(r"(?:dns:///)?(?:[^/\s@:]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", value)
+    port = (url[3] or str(COLLECTOR_PORT)) if url else target[1] if target else "0"
+    if not _is_port(port):
+        raise ValueError(
+            'must be "http://host:port", "https://host:port" or "host:port"; spans go by OTLP over gRPC, '
+            f"by default to port {COLLECTOR_PORT}, so there is no path"
+        )
+    return f"{url[1]}://{url[2]}:{port}" if url else value
+
+
+def _broker(value: SecretStr) -> SecretStr:
+    """Accept "nats://" and "tls://" URLs; "host" alone means "nats://host:4222"."""
+    servers = []
+    for each in _parts(value.get_secret_value()):
+        match = re.fullmatch(r"(?:(nats|tls)://)?([^@/\s]+@)?([^@/:\s]+|\[[^@/\s]+\])(?::([0-9]{1,5}))?/?", each)
+        if match is None or not _is_port(match[4] or str(BROKER_PORT)):
+            raise ValueError('must be "nats://host:port" or "tls://user:password@host:port"')
+        servers.append(f"{match[1] or 'nats'}://{match[2] or ''}{match[3]}:{match[4] or BROKER_PORT}")
+    return SecretStr(",".join(servers))
+
+
+def _database(value: SecretStr) -> SecretStr:
+    """Accept a URL of PostgreSQL; the driver in "postgresql+asyncpg://" is another program's business."""
+    text = re.sub(r"^(postgres(?:ql)?)\+[a-z0-9_]+(?=://)", r"\1", value.get_secret_value())
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("postgresql", "postgres") and "://" in text and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise ValueError(
+            'must be "postgresql://user:password@host:port/database", with "%2F" for a "/" in the password'
+        )
+    return SecretStr(text)
+
+
+def _mail_server(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError('must be "smtp://host:port" or "smtps://user:password@host:port"')
+    return value
+
+
+def _mailboxes(value: str) -> str:
+    try:
+        emails = [MailAddress(addr_spec=email) for _, email in getaddresses([value])]
+    except (MessageError, ValueError, IndexError):
+        emails = []
+    if not emails or not all(email.username and email.domain for email in emails):
+        raise ValueError('must be an address such as "Solo60 <mail@solo60.example>"')
+    return value
+
+
+def _level(value: object) -> object:
+    text = value.lower() if isinstance(value, str) else value
+    return LEVELS.get(text, text) if isinstance(text, str) else text
+
+
+def _word(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _seconds(value: object) -> object:
+    """Accept a number of seconds, or one with its unit."""
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(ms|sec|s|min|m|h)", value) if isinstance(value, str) else None
+    return float(match[1]) * SECONDS[match[2]] if match else value
+
+
+def _share(value: object) -> object:
+    """Accept a number from 0 to 1, or one in percent."""
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*%", value) if isinstance(value, str) else None
+    return float(match[1]) / 100 if match else value
+
+
+def _folder(value: Path) -> Path:
+    try:
+        return value.expanduser()
+    except RuntimeError:
+        raise ValueError('"~" has no home folder here') from None
+
+
+Address = Annotated[str, AfterValidator(_address)]
+ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+Collector = Annotated[str, AfterValidator(_collector)]
+BrokerUrl = Annotated[SecretStr, AfterValidator(_broker)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
+MailServerUrl = Annotated[SecretStr, AfterValidator(_mail_server)]
+Mailboxes = Annotated[str, AfterValidator(_mailboxes)]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Share = Annotated[float, BeforeValidator(_share)]
+PathSetting = Annotated[Path, AfterValidator(_folder)]
+Level = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)]
+EngineName = Annotated[Literal["grpcio", "native"], BeforeValidator(_word)]
+TransportName = Annotated[Literal["grpc", "nats"], BeforeValidator(_word)]

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cli.method_names import short_name
+from contracts.services import all_methods
+from tests.support.terminal import solo60_in_terminal
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Solo60
+
+
+def test_methods_are_listed_for_people_and_for_scripts(solo60: Solo60) -> None:
+    """Every method that `call` takes, by the name that it takes; nothing needs to run."""
+    shown, read = solo60("methods").out, json.loads(solo60("methods", "--json").out)
+    gym = json.loads(solo60("methods", "gym", "--json").out)
+
+    assert [each["method"] for each in read] == list(all_methods())
+    assert [line.split()[0] for line in shown.splitlines()[1:]] == [each["name"] for each in read]
+    assert [each["name"] for each in gym] == [each["name"] for each in read if each["name"].startswith("gym.")]
+    assert {each["name"] for each in read if each["response_streaming"]} == {"session.WatchAvailability"}
+    assert all(each["contract_only"] for each in read if each["name"].startswith("auth."))
+
+
+def test_methods_of_an_unknown_service_are_refused(solo60: Solo60) -> None:
+    """The sentence names the services there are."""
+    done = solo60("methods", "gmy")
+
+    assert (done.exit_code, done.out) == (1, "")
+    assert done.err.startswith('"gmy" is not a service; they are auth, user, gym, ')
+
+
+def test_a_method_is_described_with_everything_a_caller_needs(solo60: Solo60) -> None:
+    """Fields with their rules, an example to copy, errors and scopes."""
+    shown = solo60("describe", "session.BookSession").out
+    read = json.loads(solo60("describe", "BookSession", "--json").out)
+
+    fields = {each["path"]: each for each in read["request"]["fields"]}
+    assert (fields["user_id"]["type"], fields["user_id"]["rules"]) == ("string", ["uuid"])
+    assert "required" in fields["period.start_time"]["rules"]
+    assert "period must last 12 hours at most" in fields["period"]["rules"]
+    assert "one of method" in fields["payment_method.credits"]["rules"]
+    assert read["scopes"] == ["session.write"]
+    assert {each["reason"]: each["code"] for each in read["errors"]}["SLOT_TAKEN"] == "ALREADY_EXISTS"
+    assert {each["path"] for each in read["response"]["fields"]} >= {"session.status", "session.price.minor_units"}
+    for words in (
+        "session.write",
+        "payment_method.card.card_token",
+        "min_len 1",
+        "SLOT_TAKEN",
+        "solo60 call session.B",
+    ):
+        assert words in shown
+
+
+def test_rules_about_lists_maps_and_whole_requests_are_described(solo60: Solo60) -> None:
+    """What is said of each element, and of several fields together."""
+    mail = json.loads(solo60("describe", "communication.SendEmailAsync", "--json").out)["request"]
+    session_mail = json.loads(solo60("describe", "session.SendSessionMail", "--json").out)["request"]
+    variables = next(each for each in mail["fields"] if each["path"] == "variables")
+
+    assert variables["type"] == "map<string, string>"
+    assert "each key: pattern ^[a-z][a-z0-9_]{0,63}$" in variables["rules"]
+    assert "each value: max_len 2000" in variables["rules"]
+    assert len(session_mail["rules"]) == 2
+
+
+def test_a_method_that_nobody_answers_yet_says_so(solo60: Solo60) -> None:
+    """Nobody builds on it by mistake."""
+    assert "no service answers it yet" in solo60("describe", "auth.LogIn").out
+
+
+@pytest.mark.parametrize("method", all_methods().values(), ids=short_name)
+def test_every_method_can_be_described(solo60: Solo60, method: object) -> None:
+    """And its example is a request of its type: `call` refuses a field that the contract lacks."""
+    name = short_name(method)  # type: ignore[arg-type]  # a method
+    read = json.loads(solo60("describe", name, "--json").out)
+
+    called = solo60("call", name, json.dumps(read["request"]["example"]))
+
+    # It got as far as needing a key.
+    assert called.err.startswith("SERVICE_API_KEY: not set")
+
+
+@pytest.mark.usefixtures("solo60")
+@pytest.mark.parametrize("columns", [40, 80, 130])
+def test_names_are_whole_in_any_terminal(columns: int) -> None:
+    """A name is copied into the next command."""
+    _, listed = solo60_in_terminal("methods", columns=columns)
+    _, described = solo60_in_terminal("describe", "session.BookSession", columns=columns)
+
+    assert all(short_name(method) in listed for method in all_methods().values())
+    assert "payment_method.card.card_token" in described
+    assert "…" not in listed + described

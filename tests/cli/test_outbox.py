@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import grpc
+import pytest
+
+from mesh.config import SERVICE_NAMES
+from solo60.mesh.v1 import outbox_pb2 as pb
+from tests.support.answers import Answer, answering
+from tests.support.terminal import solo60_in_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cli.conftest import Solo60
+
+PATH = "/solo60.mesh.v1.OutboxService/"
+WIDTHS = (40, 80, 130, 250)
+ERROR = "UNAVAILABLE [errno 111] connection refused by solo60.communication.v1.CommunicationService/SendEmailAsync"
+WITHOUT_OUTBOX = ("auth", "communication")
+
+
+def message(number: int) -> pb.OutboxMessage:
+    """Make a dead letter."""
+    found = pb.OutboxMessage(
+        message_id=str(UUID(int=2**120 + number)),
+        destination="solo60.communication.v1.CommunicationService/SendEmailAsync",
+        status=pb.OUTBOX_STATUS_DEAD,
+        attempts=7,
+        last_error=ERROR,
+    )
+    found.settle_time.FromSeconds(1_800_000_000)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def with_key(tmp_path: Path) -> None:
+    """Put the operator's key where the command line finds it."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")
+
+
+@contextmanager
+def outboxes(*silent: str) -> Iterator[dict[str, str]]:
+    """Serve one dead letter in each outbox but those of `silent` services; yield the ids by service."""
+    ids: dict[str, str] = {}
+    with ExitStack() as stack:
+        for number, name in enumerate(SERVICE_NAMES):
+            if name in silent:
+                continue
+            answers = {}
+            if name not in WITHOUT_OUTBOX:
+                ids[name] = message(number).message_id
+                answers[PATH + "ListMessages"] = Answer(pb.ListMessagesResponse(messages=[message(number)]))
+            stack.enter_context(answering(os.environ[f"{name.upper()}_SERVICE_URL"], answers))
+        yield ids
+
+
+def test_one_dead_service_hides_no_other(solo60: Solo60) -> None:
+    """What answered is listed, what did not is named, and the exit code says that something is missing."""
+    with outboxes("session") as ids:
+        shown = solo60("outbox", "list")
+        read = solo60("outbox", "list", "--json")
+
+    assert shown.exit_code == read.exit_code == 1
+    assert all(id_ in shown.out for id_ in ids.values())
+    assert {each["service"]: each["message_id"] for each in json.loads(read.out)} == ids
+    for done in (shown, read):
+        assert next(line for line in done.err.splitlines() if "did not answer" in line).startswith(
+            "session did not answer: UNAVAILABLE: "
+        )
+        assert "There is nothing" not in done.err
+
+
+def test_when_nobody_answers_everybody_is_named(solo60: Solo60) -> None:
+    """A script still reads a list."""
+    done = solo60("outbox", "list", "--json")
+
+    assert (done.exit_code, json.loads(done.out)) == (1, [])
+    assert done.err.count(" did not answer: UNAVAILABLE: ") == len(SERVICE_NAMES)
+
+
+def test_when_all_answer_the_exit_code_is_good(solo60: Solo60) -> None:
+    """A service without an outbox is no failure, unless it was asked for by name."""
+    with outboxes() as ids:
+        everything = solo60("outbox", "list")
+        one = solo60("outbox", "list", "gym", "--json")
+        none = solo60("outbox", "list", "auth")
+
+    assert everything.exit_code == one.exit_code == 0
+    assert [each["message_id"] for each in json.loads(one.out)] == [ids["gym"]]
+    assert none.exit_code == 1
+    assert "auth has no outbox.\n" in none.err
+
+
+@pytest.mark.usefixtures("solo60")
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_nothing_is_shortened_in_any_terminal(columns: int) -> None:
+    """`show`, `retry` and `drop` need the whole id, and it can be copied whole."""
+    with outboxes() as ids:
+        code, shown = solo60_in_terminal("outbox", "list", columns=columns)
+
+    assert code == 0
+    assert all(id_ in shown for id_ in ids.values())
+    assert "…" not in shown
+    assert "CommunicationService/SendEmailAsync" in shown
+    assert ERROR.rsplit(maxsplit=1)[-1].replace(".", "") in "".join(shown.replace(".", "").split())
+    assert "[errno" in shown
+
+
+def test_a_pipe_gets_each_message_on_one_line(solo60: Solo60) -> None:
+    """`grep` finds id and error together: a pipe has no edge."""
+    with outboxes() as ids:
+        lines = solo60("outbox", "list").out.splitlines()
+
+    assert len(lines) == 1 + len(ids)
+    assert all(ERROR in line for line in lines[1:])
+
+
+def test_retrying_all_goes_on_after_one_that_was_delivered_meanwhile(solo60: Solo60) -> None:
+    """The others are retried, and only those are counted."""
+    settled = Answer(pb.RetryMessageResponse(), code=grpc.StatusCode.FAILED_PRECONDITION)
+    page = pb.ListMessagesResponse(messages=[message(1)])
+    answers = {PATH + "ListMessages": Answer(page), PATH + "RetryMessage": Answer(pb.RetryMessageResponse())}
+    with answering(os.environ["GYM_SERVICE_URL"], answers):
+        done = solo60("outbox", "retry", "gym", "--all")
+    with answering(os.environ["GYM_SERVICE_URL"], {**answers, PATH + "RetryMessage": settled}):
+        refused = solo60("outbox", "retry", "gym", message(1).message_id)
+
+    assert "1 message of gym due now.\n" in done.err
+    assert (done.exit_code, refused.exit_code) == (0, 1)
