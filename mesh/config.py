@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     health_open: bool = True
     reflection_open: bool = False
 
+    # Whether gRPC connections go through the proxy that http_proxy, https_proxy or grpc_proxy names.
+    calls_through_proxy: bool = False
+
     # What carries a server's calls: gRPC's own core, or the one in Rust, several times as fast, which cannot do all.
     engine: Literal["grpcio", "native"] = "grpcio"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from opentelemetry import trace
@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from interceptors.access_log import LOGGER, log_call
 from interceptors.context import current_context
+from mesh.connection import connection_options
 from mesh.log_lines import LogLines, json_line
 from mesh.sampling import SamplingProvider
 from mesh.spans import FolderSpanExporter
@@ -103,6 +104,10 @@ def set_up_tracing(settings: Settings, service: str) -> TracerProvider:
     if settings.otel_exporter_otlp_endpoint is not None:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - costs 10 MB, and most processes of a laptop need none
 
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(settings.otel_exporter_otlp_endpoint)))
+        options: Any = tuple(
+            connection_options(through_proxy=settings.calls_through_proxy)
+        )  # typed as of strings alone
+        exporter = OTLPSpanExporter(settings.otel_exporter_otlp_endpoint, channel_options=options)
+        provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     return provider

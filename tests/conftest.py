@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import pytest
 
 __all__ = ["database_url", "empty_database_url", "open_database", "postgres", "reachable_folder", "serve"]
+
+# Tests call servers of their own on this machine; a proxy in the environment has no part in that.
+os.environ.setdefault("no_grpc_proxy", "127.0.0.1,localhost")
 
 # No example is timed: a busy machine is not a failure.
 settings.register_profile("untimed", deadline=None)
