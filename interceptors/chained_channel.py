@@ -110,6 +110,11 @@ class _Calls:
             return RefusedCall(error)
         return self._shape(rpc, Outcome(call, rpc))
 
+    def start_later(self) -> None:
+        """Pass a call that is left to an outbox by all interceptors; raise what one of them raises."""
+        for interceptor in self._interceptors:
+            interceptor.start_later(self.method)
+
     def _start(self, call: ClientCall) -> None:
         for interceptor in self._interceptors:
             try:

@@ -19,6 +19,7 @@ from interceptors.chained_channel import ChainedChannel
 from interceptors.context import ClientContext
 from interceptors.criticality import ClientCriticality
 from interceptors.deadline import ClientDeadline
+from interceptors.declared_calls import ClientDeclaredCalls
 from interceptors.hedging import ClientHedging
 from interceptors.idempotency import ClientIdempotencyKey
 from interceptors.metrics import ClientMetrics
@@ -110,6 +111,7 @@ def client_interceptors(
     return [
         ClientTracing(trace.get_tracer_provider(), address_of),
         ClientMetrics(registry),
+        ClientDeclaredCalls(refuse=settings.strict_contracts),
         ClientDeadline(settings.deadline_factor),
         ClientContext(),
         ClientCriticality(),
