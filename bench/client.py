@@ -22,6 +22,7 @@ from contracts.service_config import service_config
 from interceptors.chained_channel import ChainedChannel
 from mesh.channel import channel_options, client_interceptors
 from mesh.config import load_settings
+from mesh.connection import connection_options
 from mesh.event_loop import service_loop
 from mesh.telemetry import set_up_logging, set_up_tracing
 from solo60.example.v1.echo_pb2 import EchoRequest
@@ -40,7 +41,10 @@ async def measure(port: int, rounds: int, seconds: float) -> dict[str, float]:
     """Return the medians over the rounds: calls per second and processor time a call, of both stubs."""
     address = f"127.0.0.1:{port}"
     taken: dict[str, list[tuple[float, float]]] = {"stub": [], "chain": []}
-    async with grpc.aio.insecure_channel(address) as bare, chain_channel(address) as chained:
+    async with (
+        grpc.aio.insecure_channel(address, connection_options()) as bare,
+        chain_channel(address) as chained,
+    ):
         stubs = {"stub": EchoServiceStub(bare), "chain": EchoServiceStub(chained)}
         for stub in stubs.values():
             await drive(stub, seconds / 4)

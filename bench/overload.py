@@ -30,6 +30,7 @@ from rich.table import Table
 
 from interceptors.api_key import API_KEY
 from interceptors.deadline import TIMEOUT_MS
+from mesh.connection import connection_options
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 
@@ -116,8 +117,7 @@ def server(chain: str, work: str) -> Iterator[Server]:
 @asynccontextmanager
 async def stubs(to: Server) -> AsyncIterator[list[Any]]:
     """Open as many connections as a service has callers."""
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.aio.insecure_channel(f"127.0.0.1:{to.port}", options=options) for _ in range(CONNECTIONS)]
+    channels = [grpc.aio.insecure_channel(f"127.0.0.1:{to.port}", connection_options()) for _ in range(CONNECTIONS)]
     await asyncio.gather(*(channel.channel_ready() for channel in channels))
     yield [EchoServiceStub(channel) for channel in channels]
     for channel in channels:
@@ -141,7 +141,7 @@ async def call(stub: Any, name: str, key: str, step: Step) -> None:  # noqa: ANN
 
 
 async def watch_health(port: str, step: Step) -> None:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]) as own:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", connection_options()) as own:
         check: Any = HealthStub(own).Check  # type: ignore[attr-defined]  # its types know no attributes
         while True:
             began_s = time.monotonic()

@@ -16,6 +16,7 @@ from cli.screen import CommandError
 from cli.trace import is_whole
 from contracts.errors import GymNameTaken, ServiceError, SlotTaken, Unauthenticated
 from interceptors.errors import error_of_call
+from mesh.connection import connection_options
 from mesh.inbox import Mail, read_inbox
 from mesh.spans import StoredSpan, read_trace
 from mesh.supervised_settings import inbox_port
@@ -179,7 +180,8 @@ class BookingDemo:
         raise CommandError("The same slot was booked twice.")
 
     async def _refusal_without_a_key(self, session: Session) -> ServiceError:
-        async with grpc.aio.insecure_channel(self._settings.url_of("session")) as channel:
+        options = connection_options(through_proxy=self._settings.calls_through_proxy)
+        async with grpc.aio.insecure_channel(self._settings.url_of("session"), options) as channel:
             get_session = channel.unary_unary(
                 GET_SESSION, GetSessionRequest.SerializeToString, GetSessionResponse.FromString
             )

@@ -119,13 +119,14 @@ def mesh_lines(mesh: MeshSeen, said: Sequence[str]) -> list[str]:
 async def _entry_of(settings: Settings, name: str) -> dict[str, object]:
     key_file = settings.key_path_of(OPERATOR)
     key = key_file.read_text(encoding="utf-8").strip() if key_file.exists() else ""
-    async with probe_of(settings.url_of(name), SERVICES[name].full_name, key=key) as probe:
+    url, through_proxy = settings.url_of(name), settings.calls_through_proxy
+    async with probe_of(url, SERVICES[name].full_name, key=key, through_proxy=through_proxy) as probe:
         status = await probe()
     entry: dict[str, object] = {"status": status, "address": settings.listen_address_of(name)}
     if is_contract_only(name):
         entry["implemented"] = False
     if status != UNREACHABLE:
-        troubles = await troubles_of(settings.url_of(name), key=key)
+        troubles = await troubles_of(url, key=key, through_proxy=through_proxy)
         found = {
             "breakers": dict(troubles.breakers),
             "dead_letters": list(troubles.dead_letters),

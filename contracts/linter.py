@@ -24,6 +24,7 @@ from contracts.events import EVENT_FIELD, is_event, problems_of_events
 from contracts.method import methods_of
 from contracts.pages import problems_of_pages
 from contracts.policy import has_single_value, is_repeatable, read_retry, seconds
+from contracts.scopes import warnings_of_scopes
 from contracts.service_error import FIRST_DOMAIN_REASON
 from solo60.common.v1.errors_pb2 import ErrorReason
 from solo60.mesh.v1 import policy_pb2
@@ -248,9 +249,17 @@ def lint_all() -> list[str]:
     return problems or problems_of_calls({m.full_name: m for service in services for m in methods_of(service)})
 
 
+def warn_all() -> list[str]:
+    """Return what is suspicious about our contracts."""
+    return warnings_of_scopes([method for service in our_services() for method in methods_of(service)])
+
+
 def main() -> None:
-    """Print what is wrong with our contracts and exit with 1, or say nothing."""
+    """Print what is wrong with our contracts and exit with 1; print what is suspicious, or say nothing."""
     problems = lint_all()
+    if not problems:
+        for warning in warn_all():
+            print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 - to the person who runs `make lint`
     if problems:
         print(*problems, sep="\n", file=sys.stderr)  # noqa: T201 - to the person who runs `make lint`
         raise SystemExit(1)

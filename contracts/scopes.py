@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from contracts.method import FOREIGN_POLICY, methods_of
 from contracts.services import MESH_SERVICES, SERVICES, all_methods
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from contracts.method import Method
+
+
+# Scopes that no service needs, of methods that are called from outside the mesh: by the public API, by those who send
+# webhooks, by operators. Each is asked for by one method alone.
+FROM_OUTSIDE = frozenset(
+    {"auth.verify", "communication.read", "gym.write", "subscription.allocate", "subscription.webhook"}
+)
 
 
 def all_scopes() -> frozenset[str]:
@@ -47,3 +57,23 @@ def calls_left_to_outboxes() -> Iterator[str]:
         yield from method.policy.calls_later
         if method.policy.subscribes_to:
             yield method.full_name
+
+
+def held_scopes() -> frozenset[str]:
+    """Return the scopes of all keys but the operators', who may call everything."""
+    return FROM_OUTSIDE.union(*map(scopes_of_caller, SERVICES))
+
+
+def warnings_of_scopes(methods: Sequence[Method], held: frozenset[str] | None = None) -> list[str]:
+    """Return one sentence for each scope that one method alone asks for and no key has: nobody may call that method.
+
+    `held` are the scopes of all keys; by default, those of our services and of callers from outside.
+    """
+    held = held_scopes() if held is None else held
+    count = Counter(scope for method in methods for scope in method.policy.scopes)
+    return [
+        f'{method.full_name}: scopes: no other method and no key has "{scope}": is it spelt as it should be?'
+        for method in methods
+        for scope in sorted(method.policy.scopes - held)
+        if count[scope] == 1
+    ]

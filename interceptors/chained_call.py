@@ -1,4 +1,7 @@
-"""Chained calls: what a caller holds of a call that passes a chain, whose errors are those of the contracts."""
+"""Chained calls: what a caller holds of a call that passes a chain, whose errors are those of the contracts.
+
+docs/interceptors.md lists every difference between these and the calls of grpc.aio.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import grpc.aio
 from interceptors.errors import error_of_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Generator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 
     from contracts.service_error import ServiceError
     from interceptors.client import ClientCall
@@ -91,23 +94,46 @@ class ChainedCall:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the call has
         return getattr(self._rpc, name)
 
+    def __repr__(self) -> str:
+        return repr(self._rpc)
+
+    def add_done_callback(self, callback: Callable[[ChainedCall], None]) -> None:
+        self._rpc.add_done_callback(lambda _: callback(self))
+
+    async def wait_for_connection(self) -> None:
+        try:
+            await self._rpc.wait_for_connection()
+        except grpc.aio.AioRpcError as rpc_error:
+            raise await self._typed(rpc_error) from rpc_error
+
     async def _typed(self, rpc_error: Exception) -> Exception:
         return await self._outcome.error() or rpc_error
 
 
-class _Requests(ChainedCall):
+class _ManyRequests(ChainedCall):
     __slots__ = ()
+
+    def __init__(self, rpc: Any, outcome: Outcome) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+        super().__init__(rpc, outcome)
+        # The task in which grpc.aio takes requests from an iterator. Only `cancel()` of the call ends it; else it waits
+        # for the next request until it is collected: "Task was destroyed but it is pending".
+        consuming: asyncio.Task[None] | None = getattr(rpc, "_async_request_poller", None)
+        if consuming is not None:
+            rpc.add_done_callback(lambda _: consuming.cancel())
 
     async def write(self, message: Any) -> None:  # noqa: ANN401 - a message of any type
         try:
             await self._rpc.write(message)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as rpc_error:  # the latter where the call has ended
+        except grpc.aio.AioRpcError as rpc_error:
+            raise await self._typed(rpc_error) from rpc_error
+        except asyncio.InvalidStateError as rpc_error:
+            # After `done_writing` the call goes on: its error may be a long way off.
+            if not self._rpc.done() or self._rpc.cancelled():
+                raise
             raise await self._typed(rpc_error) from rpc_error
 
 
-class UnaryUnary(ChainedCall):
-    """One request, one answer: `await` it."""
-
+class _OneAnswer(ChainedCall):
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -120,14 +146,15 @@ class UnaryUnary(ChainedCall):
             raise
 
 
-class UnaryStream(ChainedCall):
-    """One request, many answers: iterate over it, or `read` them."""
-
+class _ManyAnswers(ChainedCall):
     __slots__ = ()
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._iterate(self._rpc.__aiter__())
+
+    async def _iterate(self, answers: AsyncIterator[Any]) -> AsyncIterator[Any]:
         try:
-            async for message in self._rpc:
+            async for message in answers:
                 yield message
         except grpc.aio.AioRpcError as rpc_error:
             await self._raise_unless_ended_well(rpc_error)
@@ -146,53 +173,35 @@ class UnaryStream(ChainedCall):
             raise error from rpc_error
 
 
-class StreamUnary(UnaryUnary, _Requests):
+class UnaryUnary(_OneAnswer):
+    """One request, one answer: `await` it."""
+
+    __slots__ = ()
+
+
+class UnaryStream(_ManyAnswers):
+    """One request, many answers: iterate over it, or `read` them."""
+
+    __slots__ = ()
+
+
+class StreamUnary(_OneAnswer, _ManyRequests):
     """Many requests, which may be written, and one answer."""
 
     __slots__ = ()
 
 
-class StreamStream(UnaryStream, _Requests):
+class StreamStream(_ManyAnswers, _ManyRequests):
     """Many requests, which may be written, and many answers."""
 
     __slots__ = ()
 
 
-class RefusedCall:
-    """A call that was never sent: whoever waits for anything of it gets the error that refused it."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        return self._raise().__await__()
-
-    def __aiter__(self) -> RefusedCall:
-        return self
-
-    async def __anext__(self) -> Any:  # noqa: ANN401 - a message of any type
-        raise self._error
-
-    def add_done_callback(self, callback: Any) -> None:  # noqa: ANN401 - as grpc.aio has it
-        callback(self)
-
-    def cancel(self) -> bool:
-        return False
-
-    def cancelled(self) -> bool:
-        return False
-
-    def done(self) -> bool:
-        return True
-
-    def time_remaining(self) -> None:
-        return None
-
-    def __getattr__(self, _name: str) -> Any:  # noqa: ANN401 - one of the coroutines that a call has
-        return self._raise
-
-    async def _raise(self, *_arguments: object) -> Any:  # noqa: ANN401 - never returns
-        raise self._error
+# For `isinstance`. They do not inherit, because all but the errors is left to a call of grpc.aio.
+grpc.aio.UnaryUnaryCall.register(UnaryUnary)
+grpc.aio.UnaryStreamCall.register(UnaryStream)
+grpc.aio.StreamUnaryCall.register(StreamUnary)
+grpc.aio.StreamStreamCall.register(StreamStream)
 
 
 def at_once(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a part of a status

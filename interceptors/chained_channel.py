@@ -14,16 +14,9 @@ import grpc.aio
 
 from contracts.method import Method, find_method
 from contracts.service_error import ServiceError
-from interceptors.chained_call import (
-    ChainedCall,
-    Outcome,
-    RefusedCall,
-    StreamStream,
-    StreamUnary,
-    UnaryStream,
-    UnaryUnary,
-)
+from interceptors.chained_call import ChainedCall, Outcome, StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from interceptors.client import ClientCall
+from interceptors.refused_call import RefusedCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,19 +37,20 @@ class ChainedChannel(grpc.aio.Channel):
         self._interceptors = tuple(interceptors)
 
     def unary_unary(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(UnaryUnary, method, self._channel.unary_unary(method, *transport, **options))
+        return self._calls(_Calls, UnaryUnary, method, self._channel.unary_unary(method, *transport, **options))
 
     def unary_stream(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(UnaryStream, method, self._channel.unary_stream(method, *transport, **options))
+        return self._calls(_Calls, UnaryStream, method, self._channel.unary_stream(method, *transport, **options))
 
     def stream_unary(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(StreamUnary, method, self._channel.stream_unary(method, *transport, **options))
+        return self._calls(_StreamCalls, StreamUnary, method, self._channel.stream_unary(method, *transport, **options))
 
     def stream_stream(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(StreamStream, method, self._channel.stream_stream(method, *transport, **options))
+        send = self._channel.stream_stream(method, *transport, **options)
+        return self._calls(_StreamCalls, StreamStream, method, send)
 
-    def _calls(self, shape: type[ChainedCall], path: str, send: Callable[..., Any]) -> Any:  # noqa: ANN401 - one of grpc.aio's multi-callables
-        return _Calls(shape, find_method(path), send, self._interceptors)
+    def _calls(self, kind: type[_Calls], shape: type[ChainedCall], path: str, send: Callable[..., Any]) -> _Calls:
+        return kind(shape, find_method(path), send, self._interceptors)
 
     async def __aenter__(self) -> Self:
         await self._channel.__aenter__()
@@ -97,7 +91,7 @@ class _Calls:
 
     def __call__(
         self,
-        request: Any = None,  # noqa: ANN401 - a message, or an iterator of them
+        request: Any,  # noqa: ANN401 - a message, or an iterator of them
         *,
         timeout: float | None = None,
         metadata: Any = None,  # noqa: ANN401 - as grpc.aio has it
@@ -116,6 +110,11 @@ class _Calls:
             return RefusedCall(error)
         return self._shape(rpc, Outcome(call, rpc))
 
+    def start_later(self) -> None:
+        """Pass a call that is left to an outbox by all interceptors; raise what one of them raises."""
+        for interceptor in self._interceptors:
+            interceptor.start_later(self.method)
+
     def _start(self, call: ClientCall) -> None:
         for interceptor in self._interceptors:
             try:
@@ -125,3 +124,25 @@ class _Calls:
                 raise
             if finish is not None:
                 call.finishing.append(finish)
+
+
+class _StreamCalls(_Calls):
+    """Calls with many requests, of which grpc.aio takes the options by position too."""
+
+    def __call__(  # type: ignore[override]  # as grpc.aio has it
+        self,
+        request_iterator: Any = None,  # noqa: ANN401 - messages, or None where they are written
+        timeout: float | None = None,
+        metadata: Any = None,  # noqa: ANN401 - as grpc.aio has it
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,  # noqa: FBT001 - as grpc.aio has it
+        compression: grpc.Compression | None = None,
+    ) -> Any:  # noqa: ANN401 - a call of the method's shape
+        return super().__call__(
+            request_iterator,
+            timeout=timeout,
+            metadata=metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )

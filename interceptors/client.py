@@ -57,3 +57,6 @@ class ClientInterceptor:
         What is returned is called once when the call has ended, with its error or None.
         """
         raise NotImplementedError
+
+    def start_later(self, method: Method) -> None:
+        """Look at a call of `method` that is left to an outbox, or refuse it by raising: then it is not left there."""

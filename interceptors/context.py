@@ -18,6 +18,7 @@ from interceptors.server import Call, ServerInterceptor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from contracts.method import Method
     from interceptors.server import Proceed
 
 USER_ID = "x-user-id"
@@ -34,7 +35,8 @@ class CallContext:
     of identity), `deadline` the instant, on the clock of `time.monotonic`, at which it must be over. `replayed` is set
     by a handler that answers with what it answered before to the same idempotency key. `ledger` collects what callees
     say of their deadlines, where a call is being served, and `has_run_out` that one of them used up all of its time.
-    `criticality` is what its own calls inherit, if that is higher than theirs.
+    `criticality` is what its own calls inherit, if that is higher than theirs. `method` is the one being served; None
+    where no call waits for the work.
     """
 
     correlation_id: str
@@ -46,6 +48,7 @@ class CallContext:
     ledger: list[str] | None = None
     has_run_out: bool = False
     criticality: Criticality = Criticality.SHEDDABLE
+    method: Method | None = None
 
 
 _random = random.Random()  # noqa: S311 - no secret
@@ -95,7 +98,9 @@ class ServerContext(ServerInterceptor):
         user_id = call.metadata.get(USER_ID, "")
         call.correlation_id = correlation_id
         call.trailing.append((CORRELATION_ID, correlation_id))
-        _current.set(CallContext(correlation_id, user_id if user_id and _USER_ID_FORM.fullmatch(user_id) else ""))
+        if user_id and not _USER_ID_FORM.fullmatch(user_id):
+            user_id = ""
+        _current.set(CallContext(correlation_id, user_id, method=call.method))
         return await proceed(call)
 
 

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_interceptor.exceptions import GrpcException
 
+from contracts.declarations import undeclared_in
 from contracts.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -74,14 +75,16 @@ class ServerErrors(ServerInterceptor):
     """Answers every error of the chain and the handler with a rich status; the outermost interceptor of a server.
 
     An answer that says when to come back says it twice: to people as RetryInfo, to gRPC's core as pushback; the latter
-    is left out without `pushback`, for servers that cannot send it.
+    is left out without `pushback`, for servers that cannot send it. Where the handler did what its contract does not
+    declare, the log says so; with `name_undeclared`, the caller is told as well.
 
     >>> ask(ServerErrors(), text="crash")  # the handler raises ValueError("postgres://user:secret@host")
     'INTERNAL'
     """
 
-    def __init__(self, *, pushback: bool = True) -> None:
+    def __init__(self, *, pushback: bool = True, name_undeclared: bool = False) -> None:
         self._says_pushback = pushback
+        self._names_undeclared = name_undeclared
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         try:
@@ -100,7 +103,11 @@ class ServerErrors(ServerInterceptor):
     async def _answer(self, call: Call, error: BaseException) -> None:
         answer = answer_to(error, call)
         if isinstance(answer, Internal):
-            _log.error("internal error", method=call.method.full_name, exc_info=error)
+            undeclared = undeclared_in(error, call.method)
+            facts = {"undeclared": undeclared} if undeclared else {}
+            _log.error("internal error", method=call.method.full_name, **facts, exc_info=error)
+            if undeclared and self._names_undeclared:
+                answer = Internal(undeclared)
         call.trailing.append((STATUS_DETAILS, status_of_error(answer, call.correlation_id).SerializeToString()))
         pushback = _pushback(error, answer, call) if self._says_pushback else None
         if pushback is not None:

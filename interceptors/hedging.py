@@ -73,8 +73,12 @@ def _feed(budget: RetryBudget, error: BaseException | None) -> None:
 class HedgedCall:
     """Several attempts of one call, as a call of grpc.aio: it ends as the attempt does that decides."""
 
-    def __init__(self, racing: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, first: Any, racing: Coroutine[Any, Any, Any]) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+        self._first = first
         self._race = asyncio.get_running_loop().create_task(racing)
+
+    def __repr__(self) -> str:
+        return repr(self._race.result() if self._is_decided() else self._first)
 
     def __await__(self) -> Generator[Any, None, Any]:
         rpc = yield from self._race
@@ -87,22 +91,36 @@ class HedgedCall:
         return self._race.cancel()
 
     def cancelled(self) -> bool:
-        return self._race.cancelled()
+        return self._race.cancelled() or (self._is_decided() and self._race.result().cancelled())
 
     def done(self) -> bool:
         return self._race.done()
+
+    def time_remaining(self) -> float | None:
+        # Each further attempt has what is left of this.
+        remaining_s: float | None = self._first.time_remaining()
+        return remaining_s
+
+    async def wait_for_connection(self) -> None:
+        await (await self._race).wait_for_connection()
 
     async def code(self) -> Any:  # noqa: ANN401 - what the attempt says
         return await self._said("code", grpc.StatusCode.CANCELLED)
 
     async def details(self) -> Any:  # noqa: ANN401 - what the attempt says
-        return await self._said("details", None)
+        return await self._said("details", "Locally cancelled by application!")  # in grpc.aio's words
 
     async def initial_metadata(self) -> Any:  # noqa: ANN401 - what the attempt says
         return await self._said("initial_metadata", grpc.aio.Metadata())
 
     async def trailing_metadata(self) -> Any:  # noqa: ANN401 - what the attempt says
         return await self._said("trailing_metadata", grpc.aio.Metadata())
+
+    async def debug_error_string(self) -> Any:  # noqa: ANN401 - what the attempt says
+        return await self._said("debug_error_string", None)
+
+    def _is_decided(self) -> bool:
+        return self._race.done() and not self._race.cancelled() and self._race.exception() is None
 
     async def _said(self, what: str, of_none: object) -> Any:  # noqa: ANN401 - what the attempt says
         """Wait for the end, and return what the deciding attempt says of it; `of_none` where the call was cancelled."""
@@ -113,7 +131,7 @@ class HedgedCall:
 
 def _send_hedged(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: Attempt) -> HedgedCall:
     first = attempt(timeout=call.timeout_s, metadata=grpc.aio.Metadata(*call.metadata))
-    return HedgedCall(_race(hedge, budget, call, attempt, first))
+    return HedgedCall(first, _race(hedge, budget, call, attempt, first))
 
 
 async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: Attempt, first: Any) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here

@@ -19,12 +19,14 @@ from interceptors.chained_channel import ChainedChannel
 from interceptors.context import ClientContext
 from interceptors.criticality import ClientCriticality
 from interceptors.deadline import ClientDeadline
+from interceptors.declared_calls import ClientDeclaredCalls
 from interceptors.hedging import ClientHedging
 from interceptors.idempotency import ClientIdempotencyKey
 from interceptors.metrics import ClientMetrics
 from interceptors.retry_budget import RetryBudgets
 from interceptors.tracing import ClientTracing
 from mesh.config import SERVICE_NAMES, load_settings
+from mesh.connection import connection_options
 from mesh.keyring import own_key
 
 if TYPE_CHECKING:
@@ -81,7 +83,8 @@ class Channels:
         """Return the channel to the service with this short name."""
         if name not in self._channels:
             url = self._settings.url_of(name)
-            channel = grpc.aio.insecure_channel(url, options=channel_options(service_config(SERVICES[name]), url))
+            config, through_proxy = service_config(SERVICES[name]), self._settings.calls_through_proxy
+            channel = grpc.aio.insecure_channel(url, channel_options(config, url, through_proxy=through_proxy))
             self._channels[name] = ChainedChannel(channel, self._interceptors)
         return self._channels[name]
 
@@ -108,6 +111,7 @@ def client_interceptors(
     return [
         ClientTracing(trace.get_tracer_provider(), address_of),
         ClientMetrics(registry),
+        ClientDeclaredCalls(refuse=settings.strict_contracts),
         ClientDeadline(settings.deadline_factor),
         ClientContext(),
         ClientCriticality(),
@@ -118,12 +122,13 @@ def client_interceptors(
     ]
 
 
-def channel_options(config: str, target: str = "") -> list[tuple[str, Any]]:
+def channel_options(config: str, target: str = "", *, through_proxy: bool = False) -> list[tuple[str, Any]]:
     """Return the options of a channel to `target` with the given service config."""
     # The core would send a whole list of addresses as the name of the host, which no strict server takes for one.
     last = target.rpartition(",")[2]
     authority = [("grpc.default_authority", last)] if last != target else []
     return [
+        *connection_options(through_proxy=through_proxy),
         *authority,
         ("grpc.service_config", config),
         ("grpc.service_config_disable_resolution", 1),

@@ -94,6 +94,13 @@ class Settings(BaseSettings):
     health_open: bool = True
     reflection_open: bool = False
 
+    # Whether what a contract does not declare is refused and named to callers, or logged alone: calls of other methods
+    # than those in `calls`, and errors other than those in `errors`. A local mesh is strict.
+    strict_contracts: bool = False
+
+    # Whether gRPC connections go through the proxy that http_proxy, https_proxy or grpc_proxy names.
+    calls_through_proxy: bool = False
+
     # What carries a server's calls: gRPC's own core, or the one in Rust, several times as fast, which cannot do all.
     engine: EngineName = "grpcio"
 

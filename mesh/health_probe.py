@@ -10,6 +10,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from interceptors.api_key import API_KEY
+from mesh.connection import connection_options
 from mesh.health import BREAKER_PREFIX, DEAD_LETTERS_PREFIX, STATUS_OF_BREAKER, TROUBLE_PREFIX
 
 if TYPE_CHECKING:
@@ -25,18 +26,18 @@ PATIENCE_S = 2.0
 # The types of the package do not know these two yet.
 _ListRequest = health_pb2.HealthListRequest  # type: ignore[attr-defined]
 _ListResponse = health_pb2.HealthListResponse  # type: ignore[attr-defined]
-_OPTIONS = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
+_RECONNECTING = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
 
 
 @asynccontextmanager
-async def probe_of(address: str, service: str, *, key: str = "") -> AsyncIterator[Probe]:
+async def probe_of(address: str, service: str, *, key: str = "", through_proxy: bool = False) -> AsyncIterator[Probe]:
     """Yield what asks the server at `address` for its own health and for that of `service`, by its full name.
 
     The answer is "SERVING" when both are, else the status of the one that is not, or "UNREACHABLE". `key` is for
-    servers that do not answer health checks without one.
+    servers that do not answer health checks without one; `through_proxy` is as for any other call.
     """
     metadata = ((API_KEY, key),) if key else ()
-    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+    async with _channel_to(address, through_proxy=through_proxy) as channel:
         check = channel.unary_unary(
             CHECK_PATH,
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
@@ -70,10 +71,10 @@ class Troubles:
     hindrances: Sequence[str] = ()
 
 
-async def troubles_of(address: str, *, key: str = "") -> Troubles:
+async def troubles_of(address: str, *, key: str = "", through_proxy: bool = False) -> Troubles:
     """Return what troubles the server at `address`; of one that does not answer, nothing is known."""
     metadata = ((API_KEY, key),) if key else ()
-    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+    async with _channel_to(address, through_proxy=through_proxy) as channel:
         ask = channel.unary_unary(LIST_PATH, _ListRequest.SerializeToString, _ListResponse.FromString)
         try:
             answer = await ask(_ListRequest(), timeout=PATIENCE_S, metadata=metadata)
@@ -92,6 +93,10 @@ async def troubles_of(address: str, *, key: str = "") -> Troubles:
         ],
         hindrances=[name.removeprefix(TROUBLE_PREFIX) for name, _ in listed if name.startswith(TROUBLE_PREFIX)],
     )
+
+
+def _channel_to(address: str, *, through_proxy: bool) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(address, [*connection_options(through_proxy=through_proxy), *_RECONNECTING])
 
 
 def _meaning_of(code: grpc.StatusCode) -> str:

@@ -57,7 +57,7 @@ def server_interceptors(
 ) -> list[ServerInterceptor]:
     """Return the interceptors of every server, outermost first: the one place where their order stands."""
     return [
-        ServerErrors(pushback=settings.engine in CAN_PUSH_BACK),
+        ServerErrors(pushback=settings.engine in CAN_PUSH_BACK, name_undeclared=settings.strict_contracts),
         ServerContext(),
         ServerMetrics(registry, GRPC_SERVICES),
         ServerMetadataLimit(),

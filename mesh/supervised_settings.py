@@ -29,7 +29,7 @@ NOWHERE_ELSE: Mapping[str, str] = MappingProxyType({})
 # leave the ports of a second one free, which PORT_OFFSET=1000 puts beside it.
 METRICS_PORT_DISTANCE = 500
 # A mesh on one machine is for development, so it shows more than it would elsewhere, unless its owner says otherwise.
-SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True}
+SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True, "strict_contracts": True}
 # Seven services, a database and their callers share this machine. Calls that wait for it longer than a server elsewhere
 # would let them are no overload, so they are served, unless its owner says otherwise.
 LENIENT_IN_DEVELOPMENT = {"shed_queue_delay_s": 0.5}

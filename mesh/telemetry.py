@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from opentelemetry import trace
@@ -12,6 +12,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
 from interceptors.access_log import LOGGER, log_call
 from interceptors.context import current_context
+from mesh.connection import connection_options
 from mesh.log_lines import LogLines, json_line
 from mesh.sampling import SamplingProvider
 from mesh.span_exporting import PatientProcessor, ReportingExporter
@@ -116,7 +117,9 @@ def set_up_tracing(settings: Settings, service: str, exit_patience_s: float = EX
     if endpoint is not None:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - costs 10 MB, and most processes of a laptop need none
 
-        export(OTLPSpanExporter(endpoint), f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {endpoint}")
+        options: Any = tuple(connection_options(through_proxy=settings.calls_through_proxy))  # typed as of strings alone
+        exporter = OTLPSpanExporter(endpoint, channel_options=options)
+        export(exporter, f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {endpoint}")
     trace.set_tracer_provider(provider)
     return provider
 

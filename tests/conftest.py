@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,6 +24,9 @@ __all__ = [
     "reachable_folder",
     "serve",
 ]
+
+# Tests call servers of their own on this machine; a proxy in the environment has no part in that.
+os.environ.setdefault("no_grpc_proxy", "127.0.0.1,localhost")
 
 # No example is timed: a busy machine is not a failure.
 settings.register_profile("untimed", deadline=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 
@@ -59,9 +59,11 @@ async def call_later(
     Calls to one method with the same `aggregate_key` are made in the order of their writing; what is to come at a time
     of its own takes no part in an order. `cancel_later` takes back what has this `cancel_key`. Nobody sees the answer.
 
-    Raises ContractError when the method's contract does not say that a call can be repeated.
+    Raises ContractError when the method's contract does not say that a call can be repeated, and where contracts are
+    strict, when the method being served does not name it in `calls_later`.
     """
     called = _method_of(method)
+    _start_later(method)
     if not called.policy.is_repeatable:
         raise ContractError(f"{called.full_name} is not safe to repeat, so no outbox may call it")
     if at is not None and aggregate_key is not None:
@@ -101,6 +103,10 @@ async def _add(
         current_traceparent(),
         at,
     )
+
+
+def _start_later(calls: Any) -> None:  # noqa: ANN401 - what a chained channel makes of a stub's attribute
+    calls.start_later()
 
 
 def _method_of(calls: object) -> Method:

@@ -6,11 +6,15 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, MethodOptions
 
-from contracts.linter import lint, lint_all, our_services
+from contracts.linter import lint, lint_all, main, our_services, warn_all
+from contracts.method import read_method
+from contracts.scopes import FROM_OUTSIDE, all_scopes, scopes_of_caller, warnings_of_scopes
 from contracts.services import MESH_SERVICES, SERVICES
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from google.protobuf.descriptor import MethodDescriptor
 
 GOOD = 'deadline {seconds: 1} scopes: "test.read"'
@@ -140,6 +144,41 @@ def test_only_a_method_without_side_effects_is_hedged(level: Level.ValueType) ->
     assert lint(methods(f"{HEDGE} {{delay {{seconds: 1}}}}", level)) == [
         f"{METHOD}: hedge needs idempotency_level NO_SIDE_EFFECTS."
     ]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "held", "suspicious"),
+    [
+        ('"test.raed"', {"test.read"}, ["test.raed"]),
+        ('"test.raed" scopes: "test.raed"', (), ["test.raed", "test.read"]),
+        ('"test.read"', (), []),
+        ('"test.raed"', {"test.raed", "test.read"}, []),
+    ],
+    ids=["one method", "one method twice", "two methods", "keys"],
+)
+def test_a_scope_that_nobody_else_uses_is_a_warning(scopes: str, held: Iterable[str], suspicious: list[str]) -> None:
+    """It is no rule broken: its key may be issued to a caller from outside."""
+    declared = methods(f"deadline {{seconds: 1}} scopes: {scopes}")
+
+    warnings = warnings_of_scopes([read_method(each) for each in declared], frozenset(held))
+
+    assert [warning.split('"')[1] for warning in warnings] == suspicious
+    assert all(warning.startswith((METHOD, OTHER)) for warning in warnings)
+    assert lint(declared) == []
+
+
+def test_our_scopes_raise_no_warning() -> None:
+    """Each is used by a second method, by a service's key, or is one of those for callers from outside."""
+    assert warn_all() == []
+    assert not FROM_OUTSIDE & frozenset().union(*map(scopes_of_caller, SERVICES))
+    assert all_scopes() > FROM_OUTSIDE
+
+
+def test_a_warning_is_printed_and_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """`make lint` goes on."""
+    main()
+
+    assert capsys.readouterr().err == "".join(f"warning: {warning}\n" for warning in warn_all())
 
 
 def test_our_contracts_pass() -> None:

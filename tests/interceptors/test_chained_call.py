@@ -124,7 +124,7 @@ async def test_a_hedged_call_can_be_cancelled(echo: EchoServer, stub: EchoServic
     with pytest.raises(asyncio.CancelledError):
         await call
     assert await call.code() is grpc.StatusCode.CANCELLED
-    assert await call.details() is None
+    assert await call.details() == "Locally cancelled by application!"
     assert [*await call.trailing_metadata(), *await call.initial_metadata()] == []
     assert (call.cancelled(), len(ends.seen)) == (True, 1)
 

@@ -38,7 +38,13 @@ if TYPE_CHECKING:
 DEADLINE_FACTOR = 10.0
 # Nor for a server to refuse it.
 NO_SHEDDING = {"shed_queue_delay_s": 60.0, "shed_least_concurrency": 1_000}
-FOR_TESTS = {"deadline_factor": DEADLINE_FACTOR, "database_connections": 2, "drain_wait_s": 0.0, **NO_SHEDDING}
+FOR_TESTS = {
+    "deadline_factor": DEADLINE_FACTOR,
+    "database_connections": 2,
+    "drain_wait_s": 0.0,
+    "strict_contracts": True,
+    **NO_SHEDDING,
+}
 
 
 class Serve(Protocol):

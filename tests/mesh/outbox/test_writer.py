@@ -7,6 +7,8 @@ import grpc.aio
 import pytest
 
 from contracts.policy import ContractError
+from interceptors.chained_channel import ChainedChannel
+from interceptors.declared_calls import ClientDeclaredCalls
 from mesh.outbox import call_later, cancel_later, publish
 from solo60.example.v1.echo_pb2 import EchoRequest, KeepRequest, PromiseRequest
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
@@ -83,6 +85,23 @@ async def test_a_stub_on_a_foreign_channel_is_refused(post: Post) -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel, post.database.transaction() as connection:
         with pytest.raises(ContractError, match="no method of a stub"):
             await call_later(connection, EchoServiceStub(channel).Keep, KeepRequest(text="hi"))
+
+
+async def test_a_call_that_is_not_declared_is_not_left_to_the_outbox(post: Post) -> None:
+    """Where contracts are strict: the method being served names it in `calls_later`."""
+    strict = EchoServiceStub(ChainedChannel(post.echo.bare_channel(), [ClientDeclaredCalls(refuse=True)]))
+
+    async def leave() -> None:
+        async with post.database.transaction() as connection:
+            with pytest.raises(ContractError, match="Keep is not named in `calls_later` of Echo"):
+                await call_later(connection, strict.Keep, KeepRequest(text="hi"))
+
+    post.echo.servicer.hook = leave  # type: ignore[method-assign]  # what the hook is for
+    await post.echo.stub().Echo(EchoRequest(text="hi"))
+    async with post.database.transaction() as connection:
+        assert await connection.fetchval("select count(*) from outbox") == 0
+        # Work that no call waits for declares nothing.
+        await call_later(connection, strict.Keep, KeepRequest(text="hi"))
 
 
 async def test_a_time_and_an_order_exclude_each_other(post: Post) -> None:

@@ -1,0 +1,43 @@
+"""Declarations: the calls and errors of a method that its contract does not name, each in one sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contracts.method import OUR_PACKAGE
+from contracts.policy import ContractError
+from contracts.service_error import ServiceError
+
+if TYPE_CHECKING:
+    from contracts.method import Method
+
+
+def undeclared_call(serving: Method, called: Method) -> str:
+    """Return what is wrong with calling one method while serving another; empty where the contract names it."""
+    return _unnamed("calls", serving.policy.calls, serving, called)
+
+
+def undeclared_later_call(serving: Method, called: Method) -> str:
+    """Return what is wrong with leaving a call to the outbox; empty where the contract names it."""
+    return _unnamed("calls_later", serving.policy.calls_later, serving, called)
+
+
+def _unnamed(option: str, named: tuple[str, ...], serving: Method, called: Method) -> str:
+    # What is not ours has no policy to name anything in, and cannot be named in one.
+    are_ours = serving.service.startswith(OUR_PACKAGE) and called.service.startswith(OUR_PACKAGE)
+    if not are_ours or called.full_name in named:
+        return ""
+    return f"{called.full_name} is not named in `{option}` of {serving.name}."
+
+
+def undeclared_in(error: BaseException, method: Method) -> str:
+    """Return what a handler of `method` did that its contract does not declare, as `error` shows; empty for nothing."""
+    if isinstance(error, ContractError):
+        return str(error)
+    if not isinstance(error, ServiceError) or not error.reason:
+        return ""
+    if error.callee and error.callee not in method.policy.calls:
+        return f"{error.callee} is not named in `calls` of {method.name}."
+    if error.reason not in method.policy.errors:
+        return f"{error.reason_name()} is not named in `errors` of {method.name}."
+    return ""

@@ -1,0 +1,403 @@
+"""Calls through a chained channel and through a bare one, to the same server: every method in every state."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+import pytest
+from google.protobuf.message import Message
+
+from contracts.errors import ServiceError
+from interceptors.api_key import API_KEY
+from interceptors.chained_channel import ChainedChannel
+from interceptors.hedging import ClientHedging
+from interceptors.retry_budget import RetryBudgets
+from mesh.health_probe import probe_of
+from mesh.server import HEALTH_SERVICE
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+from tests.interceptors.test_cancellation import until_ended
+from tests.support.echo_server import Endless
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from mesh.health_probe import Probe
+    from tests.support.echo_server import EchoServer
+
+    Ask = Callable[[Any], Awaitable[object]]
+
+ONE_JOINED, ONE_EACH = echo_pb2.EchoJoinedRequest(text="hi"), echo_pb2.EchoEachRequest(text="hi")
+# What has not ended when the server has answered so many health checks waits for something else.
+HEALTH_CHECKS = 5
+SHORT_S = 0.05
+
+
+class Requests:
+    """An iterator with one request, which then waits for ever unless the request is the last."""
+
+    def __init__(self, request: Message, *, last: bool) -> None:
+        self._request = request
+        self._is_last = last
+        self.ended = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        try:
+            yield self._request
+            if not self._is_last:
+                await asyncio.Event().wait()
+        finally:
+            self.ended.set()
+
+
+class Kind:
+    """One shape of RPC, in one of grpc.aio's two styles."""
+
+    def __init__(self, method: str, request: Message, *, many: bool = False, iterated: bool = False) -> None:
+        self.method = method
+        self.request = request
+        self.is_iterated = iterated
+        self.is_written = many and not iterated
+
+    def begin(self, stub: Any, *, last: bool = True, **options: Any) -> Any:  # noqa: ANN401 - a call of any shape
+        """Begin a call; `last` says that no request follows the first, where they come from an iterator."""
+        if self.is_written:
+            return getattr(stub, self.method)(**options)
+        request = Requests(self.request, last=last) if self.is_iterated else self.request
+        return getattr(stub, self.method)(request, **options)
+
+
+KINDS = {
+    "unary": Kind("Echo", echo_pb2.EchoRequest(text="hi")),
+    "hedged": Kind("EchoHedged", echo_pb2.EchoHedgedRequest(text="hi")),
+    "answers": Kind("EchoMany", echo_pb2.EchoManyRequest(text="hi", repeat=2)),
+    "requests written": Kind("EchoJoined", ONE_JOINED, many=True),
+    "requests iterated": Kind("EchoJoined", ONE_JOINED, many=True, iterated=True),
+    "both written": Kind("EchoEach", ONE_EACH, many=True),
+    "both iterated": Kind("EchoEach", ONE_EACH, many=True, iterated=True),
+}
+
+
+async def not_started(_echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+    """Begin a call and let nothing of it happen."""
+    return kind.begin(stub, last=False, metadata=metadata)
+
+
+async def writing(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+    """Have the server work on a call whose requests have not ended."""
+    call = kind.begin(stub, last=False, metadata=metadata)
+    if kind.is_written:
+        await call.write(kind.request)
+    await is_at_work(echo, call)
+    return call
+
+
+async def half_closed(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+    """Have the server work on a call whose requests have ended."""
+    call = kind.begin(stub, metadata=metadata)
+    if kind.is_written:
+        await call.write(kind.request)
+        await call.done_writing()
+    await is_at_work(echo, call)
+    return call
+
+
+async def cancelled(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+    """Cancel a call that the server works on."""
+    call = await writing(echo, stub, kind, metadata)
+    call.cancel()
+    await call.code()
+    return call
+
+
+async def expired(_echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+    """Let a call run out of time where nobody answers: a server that does might be the first to end it."""
+    call = kind.begin(stub, last=False, metadata=metadata, timeout=SHORT_S)
+    await call.code()
+    return call
+
+
+async def ended_well(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+    """Have a call answered to its end."""
+    echo.servicer.hook = answer  # type: ignore[method-assign]  # what the hook is for
+    call = kind.begin(stub, metadata=metadata)
+    if kind.is_written:
+        await call.write(kind.request)
+        await call.done_writing()
+    if hasattr(call, "read") and kind.is_iterated:
+        assert [each async for each in call] != []
+    elif hasattr(call, "read"):
+        while await call.read() is not grpc.aio.EOF:
+            pass
+    await call.code()
+    return call
+
+
+async def ended_badly(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+    """Have a call fail."""
+    echo.servicer.hook = fail  # type: ignore[method-assign]  # what the hook is for
+    call = kind.begin(stub, last=False, metadata=metadata)
+    await call.code()
+    return call
+
+
+async def answer() -> None:
+    """Let the handler answer."""
+
+
+async def fail() -> None:
+    """Be a handler with a bug."""
+    raise ValueError("a bug")
+
+
+async def is_at_work(echo: EchoServer, call: Any) -> None:  # noqa: ANN401 - a call of any shape
+    """Wait until a call is sent, and a handler waits in its hook."""
+    if isinstance(call, grpc.aio.StreamUnaryCall | grpc.aio.StreamStreamCall):  # others wait for their answer with it
+        await call.wait_for_connection()
+    hook = echo.servicer.hook
+    assert isinstance(hook, Endless)
+    await hook.entered.wait()
+
+
+STATES = (not_started, writing, half_closed, cancelled, expired, ended_well, ended_badly)
+
+
+async def wait(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+    """Wait for the answer."""
+    return await call
+
+
+async def iterate(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+    """Take the next answer."""
+    return await anext(aiter(call), "the end")
+
+
+async def write(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+    """Write one more request."""
+    return await call.write(ONE_JOINED if isinstance(call, grpc.aio.StreamUnaryCall) else ONE_EACH)
+
+
+async def hear(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+    """Wait to be told of the end, and say of which call one is told."""
+    heard: asyncio.Queue[object] = asyncio.Queue()
+    call.add_done_callback(heard.put_nowait)
+    return await heard.get() is call
+
+
+async def classes(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+    """Say of which of grpc.aio's classes it is."""
+    names = ("Call", "RpcContext", "UnaryUnaryCall", "UnaryStreamCall", "StreamUnaryCall", "StreamStreamCall")
+    return [name for name in names if isinstance(call, getattr(grpc.aio, name))]
+
+
+def asked(name: str) -> Ask:
+    """Call a method without arguments."""
+
+    async def ask(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+        answer = getattr(call, name)()
+        return await answer if asyncio.iscoroutine(answer) else answer
+
+    return ask
+
+
+NAMES = (
+    *("cancel", "cancelled", "done", "time_remaining", "wait_for_connection", "done_writing", "read"),
+    *("initial_metadata", "trailing_metadata", "code", "details", "debug_error_string", "__str__", "__repr__"),
+)
+METHODS: dict[str, Ask] = {
+    **{name: asked(name) for name in NAMES},
+    "__await__": wait,
+    "__aiter__": iterate,
+    "write": write,
+    "add_done_callback": hear,
+    "__class__": classes,
+}
+
+
+class Seen:
+    """What a method did: `outcome` says it in words, `error` is what it raised."""
+
+    def __init__(self, outcome: str, error: BaseException | None = None) -> None:
+        self.outcome = outcome
+        self.error = error
+
+
+def in_words(value: object) -> str:
+    """Say what a value is, without what differs from call to call."""
+    if isinstance(value, grpc.aio.Metadata):
+        return f"metadata {sorted(name for name, _ in value)}"
+    if isinstance(value, float | Message):
+        return type(value).__name__
+    text = str(value)
+    return text.partition(" of ")[0] if text.startswith("<_AioCall") else text
+
+
+def seen_of(task: asyncio.Future[object]) -> Seen:
+    """Say what became of an asked method."""
+    if not task.done():
+        return Seen("waits")
+    if task.cancelled():
+        return Seen("raises CancelledError", asyncio.CancelledError())
+    error = task.exception()
+    if isinstance(error, ServiceError):
+        return Seen(f"raises {error.code}", error)
+    if isinstance(error, grpc.aio.AioRpcError):
+        return Seen(f"raises {error.code()}", error)
+    return Seen(f"raises {type(error).__name__}", error) if error else Seen(f"returns {in_words(task.result())}")
+
+
+@asynccontextmanager
+async def nobody_answers() -> AsyncIterator[str]:
+    """Listen at an address, and say nothing there."""
+    over = asyncio.Event()
+
+    async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as listening:
+        yield f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        over.set()
+
+
+async def ask_all(calls: dict[str, Any], probe: Probe) -> dict[str, Seen]:
+    """Ask each call by another method, at once, and say what each did."""
+    tasks = {name: asyncio.ensure_future(METHODS[name](call)) for name, call in calls.items() if hasattr(call, name)}
+    for _ in range(HEALTH_CHECKS):
+        await probe()
+    seen = {name: seen_of(task) for name, task in tasks.items()}
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+    for call in calls.values():
+        call.cancel()
+    return seen
+
+
+def expected(state: str, kind: str, method: str, of_bare: Seen) -> str:
+    """Return what a method of ours should do: what docs/interceptors.md lists as a difference, or the same as bare."""
+    if method == "write" and state in {"expired", "ended_badly"} and kind in {"requests written", "both written"}:
+        assert isinstance(of_bare.error, asyncio.InvalidStateError)
+        return {"expired": "raises StatusCode.DEADLINE_EXCEEDED", "ended_badly": "raises StatusCode.INTERNAL"}[state]
+    return of_bare.outcome
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reach", STATES)
+async def test_a_call_does_in_every_state_what_one_of_grpc_aio_does(
+    echo: EchoServer, reach: Callable[..., Awaitable[Any]], kind: str
+) -> None:
+    """Every method of all four classes; only that its errors are those of the contracts."""
+    metadata = ((API_KEY, echo.key),)
+    seen: list[dict[str, Seen]] = []
+    async with (
+        nobody_answers() as silent_address,
+        grpc.aio.insecure_channel(silent_address if reach is expired else echo.address) as bare,
+        probe_of(echo.address, HEALTH_SERVICE) as probe,
+    ):
+        for channel in (bare, ChainedChannel(bare, [ClientHedging(RetryBudgets())])):
+            stub = EchoServiceStub(channel)
+            echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+            reached = await asyncio.gather(*(reach(echo, stub, KINDS[kind], metadata) for _ in METHODS))
+            seen.append(await ask_all(dict(zip(METHODS, reached, strict=True)), probe))
+    of_bare, of_ours = seen
+
+    assert {name: each.outcome for name, each in of_ours.items()} == {
+        name: expected(reach.__name__, kind, name, each) for name, each in of_bare.items()
+    }
+    assert not any(isinstance(each.error, grpc.aio.AioRpcError) for each in of_ours.values())
+
+
+async def test_no_method_is_forgotten(echo: EchoServer) -> None:
+    """Whatever a call of grpc.aio offers is compared."""
+    stub = EchoServiceStub(echo.bare_channel())
+    offered = {name for kind in KINDS.values() for name in dir(kind.begin(stub)) if not name.startswith("_")}
+
+    assert offered <= METHODS.keys()
+
+
+@pytest.mark.parametrize("iterated", [ONE_JOINED, ONE_EACH])
+async def test_calls_with_many_requests_begin_as_grpc_aio_has_it(echo: EchoServer, iterated: Message) -> None:
+    """Requests and options by position or by name."""
+    metadata = ((API_KEY, echo.key),)
+    for channel in (echo.bare_channel(), ChainedChannel(echo.bare_channel(), [])):
+        stub: Any = EchoServiceStub(channel)
+        begin = stub.EchoJoined if iterated is ONE_JOINED else stub.EchoEach
+
+        by_name = begin(request_iterator=Requests(iterated, last=True), timeout=30.0, metadata=metadata)
+        by_position = begin(Requests(iterated, last=True), 30.0, metadata, None, True, None)  # noqa: FBT003 - on purpose
+
+        assert [await answer_of(by_name), await answer_of(by_position)] == ["hi", "hi"]
+        assert 0 <= by_position.time_remaining() <= 30
+
+
+async def answer_of(call: Any) -> str:  # noqa: ANN401 - a call of any shape
+    """Return the text of the only answer."""
+    if hasattr(call, "read"):
+        [answer] = [each.text async for each in call]
+        return str(answer)
+    return str((await call).text)
+
+
+async def drop(call: Any, waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+    """Let a call's only reader be cancelled."""
+    del call
+    waiting.cancel()
+
+
+async def cancel(call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+    """Cancel a call."""
+    call.cancel()
+
+
+async def close(_call: Any, _waiting: asyncio.Task[object], channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+    """Close the channel under a call."""
+    await channel.close()
+
+
+async def let_be(_call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+    """Let a call end by itself."""
+
+
+@pytest.mark.parametrize("request_", [ONE_JOINED, ONE_EACH], ids=["requests", "both"])
+@pytest.mark.parametrize(
+    ("hook", "timeout_s", "end"),
+    [
+        (Endless, SHORT_S, let_be),
+        (lambda: fail, None, let_be),
+        (Endless, None, cancel),
+        (Endless, None, drop),
+        (Endless, None, close),
+    ],
+    ids=["expires", "fails", "is cancelled", "loses its reader", "loses its channel"],
+)
+async def test_however_a_call_ends_nothing_waits_for_its_next_request(
+    echo: EchoServer,
+    request_: Message,
+    hook: Callable[[], Any],
+    timeout_s: float | None,
+    end: Callable[..., Awaitable[None]],
+) -> None:
+    """The iterator is told, and the task in which grpc.aio waits for it ends."""
+    before = asyncio.all_tasks()
+    requests = Requests(request_, last=False)
+    channel = ChainedChannel(echo.bare_channel(), [])
+    stub: Any = EchoServiceStub(channel)
+    waits = hook()
+    echo.servicer.hook = waits  # type: ignore[method-assign]  # what the hook is for
+    begin = stub.EchoJoined if request_ is ONE_JOINED else stub.EchoEach
+    call = begin(requests, timeout=timeout_s, metadata=((API_KEY, echo.key),))
+    waiting = asyncio.create_task(answer_of(call))
+    if isinstance(waits, Endless) and timeout_s is None:
+        await waits.entered.wait()
+
+    await end(call, waiting, channel)
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(waiting, return_exceptions=True)
+        await requests.ended.wait()
+    await echo.stop()
+    await until_ended(asyncio.all_tasks() - before)
