@@ -117,7 +117,8 @@ def set_up_tracing(settings: Settings, service: str, exit_patience_s: float = EX
     if endpoint is not None:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - costs 10 MB, and most processes of a laptop need none
 
-        options: Any = tuple(connection_options(through_proxy=settings.calls_through_proxy))  # typed as of strings alone
+        # Typed as options of strings alone.
+        options: Any = tuple(connection_options(through_proxy=settings.calls_through_proxy))
         exporter = OTLPSpanExporter(endpoint, channel_options=options)
         export(exporter, f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {endpoint}")
     trace.set_tracer_provider(provider)
