@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from interceptors.client import ClientInterceptor
+    from interceptors.client import ClientInterceptor, Notice
+
+
+# The parameters of a channel's methods after the method's path, in their order.
+_TRANSPORT = ("request_serializer", "response_deserializer", "_registered_method")
 
 
 class ChainedChannel(grpc.aio.Channel):
@@ -44,19 +48,39 @@ class ChainedChannel(grpc.aio.Channel):
         self._interceptors = tuple(interceptors)
 
     def unary_unary(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(UnaryUnary, method, self._channel.unary_unary(method, *transport, **options))
+        return self._calls(
+            UnaryUnary, method, self._channel.unary_unary(method, **self._transport(method, transport, options))
+        )
 
     def unary_stream(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(UnaryStream, method, self._channel.unary_stream(method, *transport, **options))
+        return self._calls(
+            UnaryStream, method, self._channel.unary_stream(method, **self._transport(method, transport, options))
+        )
 
     def stream_unary(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(StreamUnary, method, self._channel.stream_unary(method, *transport, **options))
+        return self._calls(
+            StreamUnary, method, self._channel.stream_unary(method, **self._transport(method, transport, options))
+        )
 
     def stream_stream(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(StreamStream, method, self._channel.stream_stream(method, *transport, **options))
+        return self._calls(
+            StreamStream, method, self._channel.stream_stream(method, **self._transport(method, transport, options))
+        )
 
     def _calls(self, shape: type[ChainedCall], path: str, send: Callable[..., Any]) -> Any:  # noqa: ANN401 - one of grpc.aio's multi-callables
         return _Calls(shape, find_method(path), send, self._interceptors)
+
+    def _transport(self, path: str, transport: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+        """Return how messages become bytes and back, so that interceptors notice each message of a stream too."""
+        named = dict(zip(_TRANSPORT, transport, strict=False)) | options
+        method = find_method(path)
+        for name, notices in (
+            ("request_serializer", [each.request_hook(method) for each in self._interceptors]),
+            ("response_deserializer", [each.response_hook(method) for each in self._interceptors]),
+        ):
+            for notice in filter(None, notices):
+                named[name] = partial(_noticed, notice, named.get(name))
+        return named
 
     async def __aenter__(self) -> Self:
         await self._channel.__aenter__()
@@ -78,6 +102,12 @@ class ChainedChannel(grpc.aio.Channel):
 
     async def channel_ready(self) -> None:
         await self._channel.channel_ready()
+
+
+def _noticed(notice: Notice, transform: Callable[[Any], Any] | None, message: Any) -> Any:  # noqa: ANN401 - a message, or its bytes
+    transformed = message if transform is None else transform(message)
+    notice()
+    return transformed
 
 
 class _Calls:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     # Sends the request, with `timeout` and `metadata`, and returns grpc.aio's call; to be called any number of times.
     Attempt = Callable[..., Any]
     Send = Callable[["ClientCall", Attempt], Any]
+    Notice = Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -57,3 +58,11 @@ class ClientInterceptor:
         What is returned is called once when the call has ended, with its error or None.
         """
         raise NotImplementedError
+
+    def request_hook(self, method: Method) -> Notice | None:  # noqa: ARG002 - for subclasses
+        """Return the function to call for each request of `method` that is sent, or None; called once per stub."""
+        return None
+
+    def response_hook(self, method: Method) -> Notice | None:  # noqa: ARG002 - for subclasses
+        """Return the function to call for each answer of `method` that arrives, or None; called once per stub."""
+        return None
