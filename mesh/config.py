@@ -151,6 +151,9 @@ class Settings(BaseSettings):
     # Where spans go: an OTLP/gRPC collector ("http://host:4317"), a folder that `solo60` reads, both, or neither.
     otel_exporter_otlp_endpoint: Collector | None = None
     span_dir: Path | None = None
+    # As OpenTelemetry defines it, a list with commas: with "rpc/dup" in it, spans carry the attributes of the RPC
+    # conventions before 1.38 beside the present ones. Everything else in the list is for other libraries.
+    otel_semconv_stability_opt_in: str = ""
 
     @field_validator("nats_url")
     @classmethod
@@ -158,6 +161,11 @@ class Settings(BaseSettings):
         if value is None and info.data.get("outbox_transport") == "nats":
             raise ValueError("must be set where OUTBOX_TRANSPORT is nats")
         return value
+
+    @property
+    def emits_old_rpc_names(self) -> bool:
+        """Whether spans carry the attributes of earlier conventions too."""
+        return "rpc/dup" in map(str.strip, self.otel_semconv_stability_opt_in.split(","))
 
     def url_of(self, service: str) -> str:
         """Return the address of a service by its short name, such as "gym"."""
