@@ -16,6 +16,7 @@ from cli.screen import CommandError
 from cli.trace import is_whole
 from contracts.errors import GymNameTaken, ServiceError, SlotTaken, Unauthenticated
 from interceptors.errors import error_of_call
+from interceptors.span_attributes import tracer_of
 from mesh.connection import connection_options
 from mesh.inbox import Mail, read_inbox
 from mesh.spans import StoredSpan, read_trace
@@ -92,7 +93,7 @@ class BookingDemo:
             period=await self._free_hour(gym),
             payment_method=PaymentMethod(credits=CreditsMethod()),
         )
-        with trace.get_tracer("solo60.cli").start_as_current_span("demo booking") as span:
+        with tracer_of(trace.get_tracer_provider(), "solo60.cli").start_as_current_span("demo booking") as span:
             session = (await self._sessions.BookSession(request)).session
         if session.status != SessionStatus.SESSION_STATUS_CONFIRMED:
             raise CommandError(f"The session is {SessionStatus.Name(session.status)}, not confirmed.")

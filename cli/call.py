@@ -22,6 +22,7 @@ from cli.operator import operator_channels, operator_settings
 from cli.screen import CommandError, message_as_dict, print_json, print_service_error, remarks, service_error_as_json
 from contracts.errors import DeadlineExceeded, ServiceError
 from interceptors.deadline_ledger import read_ledger
+from interceptors.span_attributes import tracer_of
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -70,7 +71,7 @@ async def _call(method: Method, request: Message, options: _Options) -> None:
     settings = operator_settings(options.caller)
     async with operator_channels(settings) as channels:
         invoke = getattr(_stub(channels, method), method.name)
-        with trace.get_tracer("solo60.cli").start_as_current_span("call") as span:
+        with tracer_of(trace.get_tracer_provider(), "solo60.cli").start_as_current_span("call") as span:
             rpc = invoke(request, timeout=options.timeout_s, metadata=options.metadata)
             show_ledger = options.ledger
             try:

@@ -23,7 +23,7 @@ from contracts.call_graph import problems_of_calls
 from contracts.events import EVENT_FIELD, is_event, problems_of_events
 from contracts.method import methods_of
 from contracts.pages import problems_of_pages
-from contracts.policy import has_single_value, is_repeatable, read_retry, seconds
+from contracts.policy import field_at, is_repeatable, read_retry, seconds
 from contracts.scopes import warnings_of_scopes
 from contracts.service_error import FIRST_DOMAIN_REASON
 from solo60.common.v1.errors_pb2 import ErrorReason
@@ -128,7 +128,7 @@ def _rate_limit(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> 
     if declared.rate_limit.calls_per_second <= 0:
         yield "rate_limit.calls_per_second must be above 0"
     path = declared.rate_limit.per_field
-    if path and not has_single_value(method.input_type, path):
+    if path and field_at(method.input_type, path) is None:
         yield f'rate_limit.per_field: the request has no single-valued field "{path}"'
 
 

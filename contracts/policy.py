@@ -15,7 +15,7 @@ from contracts.service_error import PLATFORM_REASONS, status_of_number
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, MethodDescriptor
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
     from google.protobuf.duration_pb2 import Duration
 
     from solo60.common.v1.errors_pb2 import ErrorReason
@@ -158,11 +158,15 @@ def seconds(duration: Duration) -> float:
     return duration.seconds + duration.nanos / 1e9
 
 
-def has_single_value(message: Descriptor | None, path: str) -> bool:
-    """Tell whether `path` ("user.id") leads from a message of this type to one value, which is no message itself."""
+def field_at(message: Descriptor | None, path: str) -> FieldDescriptor | None:
+    """Return the field of one value, not itself a message, to which `path` ("user.id") leads from a message type.
+
+    Returns None where the path leads elsewhere or nowhere.
+    """
+    field: FieldDescriptor | None = None
     for name in path.split("."):
         field = message.fields_by_name.get(name) if message else None
         if field is None or field.is_repeated:
-            return False
+            return None
         message = field.message_type
-    return message is None
+    return field if message is None else None

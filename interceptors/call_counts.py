@@ -27,6 +27,27 @@ if TYPE_CHECKING:
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 METHOD_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 _BOUNDS = (*map(floatToGoString, BUCKETS_S), "+Inf")
+# Each status as Go writes it, which is how go-grpc-prometheus labels it: alerts written for that look for "NotFound".
+# "Canceled" is spelled as in Go too.
+CODE_LABELS = {
+    "OK": "OK",
+    "CANCELLED": "Canceled",
+    "UNKNOWN": "Unknown",
+    "INVALID_ARGUMENT": "InvalidArgument",
+    "DEADLINE_EXCEEDED": "DeadlineExceeded",
+    "NOT_FOUND": "NotFound",
+    "ALREADY_EXISTS": "AlreadyExists",
+    "PERMISSION_DENIED": "PermissionDenied",
+    "RESOURCE_EXHAUSTED": "ResourceExhausted",
+    "FAILED_PRECONDITION": "FailedPrecondition",
+    "ABORTED": "Aborted",
+    "OUT_OF_RANGE": "OutOfRange",
+    "UNIMPLEMENTED": "Unimplemented",
+    "INTERNAL": "Internal",
+    "UNAVAILABLE": "Unavailable",
+    "DATA_LOSS": "DataLoss",
+    "UNAUTHENTICATED": "Unauthenticated",
+}
 # By (requests are streamed, answers are streamed).
 _TYPES = {
     (False, False): "unary",
@@ -44,12 +65,14 @@ def labels_of(method: Method) -> tuple[str, str, str]:
 class MethodCounts:
     """What the calls of one method add up to; to be changed on one thread alone."""
 
-    __slots__ = ("by_bucket", "by_outcome", "ended", "exemplars", "labels", "seconds", "started")
+    __slots__ = ("by_bucket", "by_outcome", "ended", "exemplars", "labels", "received", "seconds", "sent", "started")
 
     def __init__(self, method: Method) -> None:
         self.labels = labels_of(method)
         self.started = 0
         self.ended = 0
+        self.received = 0
+        self.sent = 0
         self.seconds = 0.0
         self.by_bucket = [0] * len(_BOUNDS)
         # The last recorded trace of each bucket, the seconds of its call, and when it ended.
@@ -61,8 +84,19 @@ class MethodCounts:
         self.started += 1
         return time.perf_counter()
 
+    def receive(self, *_message: object) -> None:
+        """Count a message that was received."""
+        self.received += 1
+
+    def send(self, *_message: object) -> None:
+        """Count a message that is sent."""
+        self.sent += 1
+
     def end(self, began: float, outcome: tuple[str, ...], trace_id: str) -> None:
-        """Count a call that has ended; `trace_id` is empty where its trace is not recorded."""
+        """Count a call that has ended; `trace_id` is empty where its trace is not recorded.
+
+        The first part of `outcome` is the name of its gRPC status, such as "NOT_FOUND".
+        """
         seconds = time.perf_counter() - began
         self.ended += 1
         self.seconds += seconds
@@ -74,9 +108,9 @@ class MethodCounts:
 
 
 class CallCounts(Collector):
-    """Shows the calls of one side, "server" or "client", under the names of go-grpc-prometheus.
+    """Shows the calls of one side, "server" or "client", under the names of go-grpc-prometheus, by method.
 
-    `outcome_labels` name the parts of the outcomes that `MethodCounts.end` is given.
+    `outcome_labels` name the parts of the outcomes that `MethodCounts.end` is given; the first is `grpc_code`.
     """
 
     def __init__(self, side: str, outcome_labels: tuple[str, ...]) -> None:
@@ -94,18 +128,22 @@ class CallCounts(Collector):
     def collect(self) -> Iterator[Metric]:
         started = CounterMetricFamily(f"{self._prefix}_started", "Calls begun.", labels=METHOD_LABELS)
         in_flight = GaugeMetricFamily(f"{self._prefix}_in_flight", "Calls under way.", labels=METHOD_LABELS)
+        received = CounterMetricFamily(f"{self._prefix}_msg_received", "Messages received.", labels=METHOD_LABELS)
+        sent = CounterMetricFamily(f"{self._prefix}_msg_sent", "Messages sent.", labels=METHOD_LABELS)
         labels = (*METHOD_LABELS, *self._outcome_labels)
         handled = CounterMetricFamily(f"{self._prefix}_handled", "Calls ended, by outcome.", labels=labels)
         seconds = HistogramMetricFamily(
             f"{self._prefix}_handling_seconds", "How long calls took.", labels=METHOD_LABELS
         )
-        for counts in list(self._by_path.values()):
+        for counts in [each for each in self._by_path.values() if each.started]:
             started.add_metric(counts.labels, counts.started)
             in_flight.add_metric(counts.labels, counts.started - counts.ended)
-            for outcome, number in list(counts.by_outcome.items()):
-                handled.add_metric((*counts.labels, *outcome), number)
+            received.add_metric(counts.labels, counts.received)
+            sent.add_metric(counts.labels, counts.sent)
+            for (code, *others), number in list(counts.by_outcome.items()):
+                handled.add_metric((*counts.labels, CODE_LABELS[code], *others), number)
             seconds.add_metric(counts.labels, _cumulative(counts), counts.seconds)
-        yield from (started, in_flight, handled, seconds)
+        yield from (started, in_flight, received, sent, handled, seconds)
 
 
 def _cumulative(counts: MethodCounts) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:

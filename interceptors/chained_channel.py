@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from interceptors.client import ClientInterceptor
+    from interceptors.client import ClientInterceptor, Notice
+
+
+# The parameters of a channel's methods after the method's path, in their order.
+_TRANSPORT = ("request_serializer", "response_deserializer", "_registered_method")
 
 
 class ChainedChannel(grpc.aio.Channel):
@@ -37,20 +41,40 @@ class ChainedChannel(grpc.aio.Channel):
         self._interceptors = tuple(interceptors)
 
     def unary_unary(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(_Calls, UnaryUnary, method, self._channel.unary_unary(method, *transport, **options))
+        return self._calls(_Calls, UnaryUnary, self._channel.unary_unary, method, transport, options)
 
     def unary_stream(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(_Calls, UnaryStream, method, self._channel.unary_stream(method, *transport, **options))
+        return self._calls(_Calls, UnaryStream, self._channel.unary_stream, method, transport, options)
 
     def stream_unary(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(_StreamCalls, StreamUnary, method, self._channel.stream_unary(method, *transport, **options))
+        return self._calls(_StreamCalls, StreamUnary, self._channel.stream_unary, method, transport, options)
 
     def stream_stream(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        send = self._channel.stream_stream(method, *transport, **options)
-        return self._calls(_StreamCalls, StreamStream, method, send)
+        return self._calls(_StreamCalls, StreamStream, self._channel.stream_stream, method, transport, options)
 
-    def _calls(self, kind: type[_Calls], shape: type[ChainedCall], path: str, send: Callable[..., Any]) -> _Calls:
-        return kind(shape, find_method(path), send, self._interceptors)
+    def _calls(
+        self,
+        kind: type[_Calls],
+        shape: type[ChainedCall],
+        multi_callable: Callable[..., Any],
+        path: str,
+        transport: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> _Calls:
+        method = find_method(path)
+        named = dict(zip(_TRANSPORT, transport, strict=False)) | options
+        return kind(shape, method, multi_callable(path, **self._with_hooks(method, named)), self._interceptors)
+
+    def _with_hooks(self, method: Method, transport: dict[str, Any]) -> dict[str, Any]:
+        """Return how messages become bytes and back, so that interceptors notice each message of a stream too."""
+        hooked = dict(transport)
+        for name, hooks in (
+            ("request_serializer", [each.request_hook(method) for each in self._interceptors]),
+            ("response_deserializer", [each.response_hook(method) for each in self._interceptors]),
+        ):
+            for hook in filter(None, hooks):
+                hooked[name] = partial(_noticed, hook, hooked.get(name))
+        return hooked
 
     async def __aenter__(self) -> Self:
         await self._channel.__aenter__()
@@ -72,6 +96,12 @@ class ChainedChannel(grpc.aio.Channel):
 
     async def channel_ready(self) -> None:
         await self._channel.channel_ready()
+
+
+def _noticed(notice: Notice, transform: Callable[[Any], Any] | None, message: Any) -> Any:  # noqa: ANN401 - a message, or its bytes
+    transformed = message if transform is None else transform(message)
+    notice()
+    return transformed
 
 
 class _Calls:

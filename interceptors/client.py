@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     # Sends the request, with `timeout` and `metadata`, and returns grpc.aio's call; to be called any number of times.
     Attempt = Callable[..., Any]
     Send = Callable[["ClientCall", Attempt], Any]
+    Notice = Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -60,3 +61,11 @@ class ClientInterceptor:
 
     def start_later(self, method: Method) -> None:
         """Look at a call of `method` that is left to an outbox, or refuse it by raising: then it is not left there."""
+
+    def request_hook(self, method: Method) -> Notice | None:  # noqa: ARG002 - for subclasses
+        """Return the function to call for each request of `method` that is sent, or None; called once per stub."""
+        return None
+
+    def response_hook(self, method: Method) -> Notice | None:  # noqa: ARG002 - for subclasses
+        """Return the function to call for each answer of `method` that arrives, or None; called once per stub."""
+        return None

@@ -1,8 +1,9 @@
 """Metrics: how many calls, how long they took, how they ended and for whom, for Prometheus, on both sides (S5).
 
-Names and labels are those of go-grpc-prometheus, and three labels say more: `grpc_code` is written as gRPC writes it
-("NOT_FOUND"), `reason` is the contract's ("SLOT_TAKEN", "OVERLOADED", "CIRCUIT_OPEN"), `caller` is whose key the call
-carried. Every label has few values: methods and reasons are those of contracts, callers those of the keyring.
+Names, labels and codes are those of go-grpc-prometheus, so dashboards and alerts made for it work: `grpc_code` is
+"NotFound". Two labels say more: `reason` is the contract's ("SLOT_TAKEN", "OVERLOADED", "CIRCUIT_OPEN"), `caller` names
+the key that the call carried. Every label has few values: methods and reasons come from contracts, callers from the
+keyring.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from interceptors.call_counts import MethodCounts
-    from interceptors.client import Finish
+    from interceptors.client import Finish, Notice
+    from interceptors.handlers import LookAt
     from interceptors.server import Proceed
 
 CLIENT_OUTCOME_LABELS = ("grpc_code", "reason")
@@ -33,7 +35,10 @@ OK = "OK"
 
 
 class ServerMetrics(ServerInterceptor):
-    """Counts each call that the server takes, also one that is refused further in.
+    """Counts each call that the server takes, also one that is refused further in, and the messages of both directions.
+
+    The one request of a call without a request stream counts as received when the call arrives. Messages of a stream
+    count as the handler reads and writes them.
 
     The trace of a call, where it is recorded, becomes the exemplar of its duration. Any number of these may share a
     registry. Calls of `unmeasured_services` are not counted.
@@ -57,6 +62,8 @@ class ServerMetrics(ServerInterceptor):
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         counts = self._counts.of(call.method)
         began = counts.begin()
+        if not call.method.request_streaming:
+            counts.received += 1
         try:
             reply = await proceed(call)
         except BaseException as error:
@@ -64,9 +71,17 @@ class ServerMetrics(ServerInterceptor):
             counts.end(began, (refusal.code.name, refusal.reason_name(), call.caller), call.trace_id)
             self._count_rare(call)
             raise
+        if reply is not None:
+            counts.sent += 1
         counts.end(began, (OK, "", call.caller), call.trace_id)
         self._count_rare(call)
         return reply
+
+    def request_hook(self, method: Method) -> LookAt | None:
+        return self._counts.of(method).receive if method.request_streaming else None
+
+    def response_hook(self, method: Method) -> LookAt | None:
+        return self._counts.of(method).send if method.response_streaming else None
 
     def _count_rare(self, call: Call) -> None:
         if PREVIOUS_ATTEMPTS in call.metadata and call.previous_attempts:
@@ -78,7 +93,8 @@ class ServerMetrics(ServerInterceptor):
 class ClientMetrics(ClientInterceptor):
     """Counts each call that is made, also one that an interceptor further in refuses before it is sent.
 
-    What gRPC's core sends again is one call here, and several at the server.
+    What gRPC's core sends again is one call here, and several at the server; the same holds for the one message of a
+    direction without a stream. Messages of a stream count as they are sent and as they arrive.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -86,11 +102,21 @@ class ClientMetrics(ClientInterceptor):
 
     def start(self, call: ClientCall) -> Finish:
         counts = self._counts.of(call.method)
+        if not call.method.request_streaming:
+            counts.sent += 1
         return partial(_finish, call, counts, counts.begin())
+
+    def request_hook(self, method: Method) -> Notice | None:
+        return self._counts.of(method).send if method.request_streaming else None
+
+    def response_hook(self, method: Method) -> Notice | None:
+        return self._counts.of(method).receive if method.response_streaming else None
 
 
 def _finish(call: ClientCall, counts: MethodCounts, began: float, error: BaseException | None) -> None:
     if error is None:
+        if not call.method.response_streaming:
+            counts.received += 1
         counts.end(began, (OK, ""), call.trace_id)
     else:
         refusal = error_of_outcome(error)

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import operator
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
+from contracts.canonical import canonical_form
 from contracts.errors import RateLimited
-from contracts.policy import ContractError, has_single_value
+from contracts.policy import ContractError, field_at
 from interceptors.gcra import Gcra
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
     from contracts.method import Method
@@ -30,9 +32,10 @@ class ServerRateLimit(ServerInterceptor):
     """Refuses a call with RateLimited, which says when to come back, where its method's `rate_limit` is used up.
 
     The limit counts the calls of one caller and is checked before the request is parsed; where the contract names
-    `per_field`, it counts the calls, of any caller, whose request has one value there. A stream counts once, by its
-    first message. The rates of all contracts count `factor` times. The memory is bounded (`interceptors.gcra`), and
-    of a field's values only their hashes are kept: they may be personal.
+    `per_field`, it counts the calls, of any caller, whose request has one value there, in whatever spelling
+    (`contracts.canonical`). A stream counts once, by its first message. The rates of all contracts count `factor`
+    times. The memory is bounded (`interceptors.gcra`), and of a field's values only their hashes are kept: they may
+    be personal.
 
     >>> ask(ServerRateLimit(), method="EchoLimited")
     'hi'
@@ -103,10 +106,15 @@ class ServerRateLimit(ServerInterceptor):
 
 
 def _reader(method: Method, declared: RateLimit) -> ReadField:
-    """Return what reads the field that `declared` names; raise ContractError where the request has no such field."""
-    request: Any = method.request_type.DESCRIPTOR
-    if not has_single_value(request, declared.per_field):
+    """Return what reads the key of a request; raise ContractError where the request has no field of that name.
+
+    The key is the same for every spelling of one value of the field that `declared` names.
+    """
+    field = field_at(cast("Descriptor", method.request_type.DESCRIPTOR), declared.per_field)
+    if field is None:
         raise ContractError(
             f"{method.full_name}: rate_limit.per_field: the request has no single-valued field {declared.per_field}"
         )
-    return operator.attrgetter(declared.per_field)
+    read = operator.attrgetter(declared.per_field)
+    canonical = canonical_form(field)
+    return read if canonical is None else lambda message: canonical(read(message))

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc_interceptor.server import AsyncServerInterceptor
 
+    from interceptors.handlers import LookAt
+
     Context = grpc.aio.ServicerContext[Any, Any]
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]
     Proceed = Callable[["Call"], Awaitable[bytes | None]]
@@ -123,6 +125,14 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
     def on_response(self, call: Call, message: Message) -> None:
         """Look at one answer of the handler before it is sent."""
 
+    def request_hook(self, method: Method) -> LookAt | None:  # noqa: ARG002 - for subclasses
+        """Return the function that looks at each request of `method`, or None; called once per method."""
+        return self.on_request if _overrides(self, "on_request") else None
+
+    def response_hook(self, method: Method) -> LookAt | None:  # noqa: ARG002 - for subclasses
+        """Return the function that looks at each answer of `method`, or None; called once per method."""
+        return self.on_response if _overrides(self, "on_response") else None
+
 
 class ServerChain(grpc.aio.ServerInterceptor):
     """The interceptors of a server, outermost first, as the single interceptor that grpc.aio knows of.
@@ -202,8 +212,9 @@ def _nested(
     applicable = [each for each in interceptors if each.applies_to(method)]
     messages = Messages(
         method,
-        on_request=[each.on_request for each in applicable if _overrides(each, "on_request")],
-        on_response=[each.on_response for each in applicable if _overrides(each, "on_response")],
+        on_request=[hook for each in applicable if (hook := each.request_hook(method))],
+        # Answers pass from the inside out: an answer that validation refuses is not counted as sent.
+        on_response=[hook for each in reversed(applicable) if (hook := each.response_hook(method))],
     )
     proceed: Proceed = innermost(method, behaviour_of(handler), messages)
     for interceptor in reversed(applicable):

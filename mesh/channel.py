@@ -109,7 +109,7 @@ def client_interceptors(
         return settings.url_of(name) if name in SERVICE_NAMES else ""
 
     return [
-        ClientTracing(trace.get_tracer_provider(), address_of),
+        ClientTracing(trace.get_tracer_provider(), address_of, old_names_too=settings.emits_old_rpc_names),
         ClientMetrics(registry),
         ClientDeclaredCalls(refuse=settings.strict_contracts),
         ClientDeadline(settings.deadline_factor),

@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     # Set by whoever starts this process and holds its standard input: a line from there brings the DATABASE_URL as soon
     # as the database is ready, and when it closes, the process stops.
     stop_with_parent: bool = False
+    # Set by whoever starts this process: the open file that takes its log. The parent then reads standard output and
+    # standard error, to which libraries write plain text.
+    log_fd: int | None = Field(default=None, ge=0)
 
     # The server that takes mail, with user and password in the URL where it asks for them; whom mail is from; and where
     # system notifications go, addresses separated by commas.
@@ -151,6 +154,9 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: Collector | None = None
     otel_exporter_otlp_protocol: str = "grpc"
     span_dir: PathSetting | None = None
+    # As OpenTelemetry defines it, a list with commas: with "rpc/dup" in it, spans carry the attributes of the RPC
+    # conventions before 1.38 beside the present ones. Everything else in the list is for other libraries.
+    otel_semconv_stability_opt_in: str = ""
 
     @field_validator("port_offset")
     @classmethod
@@ -188,6 +194,11 @@ class Settings(BaseSettings):
             if isinstance(source, EnvSettingsSource):
                 source.env_vars = without_padding(source.env_vars)
         return init_settings, env_settings, dotenv_settings, file_secret_settings
+
+    @property
+    def emits_old_rpc_names(self) -> bool:
+        """Whether spans carry the attributes of earlier conventions too."""
+        return "rpc/dup" in map(str.strip, self.otel_semconv_stability_opt_in.split(","))
 
     def url_of(self, service: str) -> str:
         """Return the address of a service by its short name, such as "gym"; PORT_OFFSET is added."""

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
+    from mesh.foreign_lines import ForeignRecord
+
 # What a process that is killed may lose of its access log.
 LONGEST_WAIT_S = 0.02
+# The logger of what the process, or a library within it, has written past the log.
+FOREIGN_LOGGER = "foreign"
 # A dataclass may hide some of its fields from its repr: that is what is logged of it.
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 
@@ -60,6 +64,10 @@ class LogLines(logging.Handler):
             self._flushed_by = loop
             loop.call_later(LONGEST_WAIT_S, self.flush)
 
+    def write_foreign(self, record: ForeignRecord) -> None:
+        """Write a record of what was written past the log."""
+        self._write(foreign_line(record, self._service))
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write what the formatter makes of `record`."""
         try:
@@ -93,6 +101,18 @@ class LogLines(logging.Handler):
             yield json_line(
                 {"service": self._service, **facts, "event": EVENT, "level": "info", "logger": LOGGER, "timestamp": at}
             )
+
+
+def foreign_line(record: ForeignRecord, service: str) -> bytes:
+    """Return what was written past the log as one of its lines, with the keys of all others."""
+    facts: dict[str, object] = {
+        "service": service,
+        "event": record.text,
+        "level": record.level,
+        "logger": FOREIGN_LOGGER,
+        "timestamp": datetime.now(UTC),
+    }
+    return json_line(facts | {"dropped": record.dropped} if record.dropped else facts)
 
 
 def json_line(facts: Mapping[str, object]) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from mesh.channel import Channels
 from mesh.config import SettingsError, load_settings
 from mesh.database import Database, DatabaseUnavailable
 from mesh.event_loop import service_loop
+from mesh.foreign_output import foreign_output_left_to_parent, foreign_output_logged
 from mesh.health import Health
 from mesh.idempotency import forgetting_old_keys
 from mesh.keyring import accepted_keys, own_key
@@ -27,10 +28,10 @@ from mesh.outbox.relaying import outbox_served
 from mesh.server import MeshServer, server_interceptors
 from mesh.service import Runtime
 from mesh.spans import make_span_folder
-from mesh.telemetry import set_up_logging, set_up_tracing, telemetry_troubles
+from mesh.telemetry import log_stream, set_up_logging, set_up_tracing, telemetry_troubles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -53,21 +54,29 @@ def run(name: str, work: Callable[[Settings], AbstractAsyncContextManager[object
     """Be in the context of `work`, in the name of a service, until SIGTERM or SIGINT; exit as `main` does."""
     try:
         settings = load_settings()
-        set_up_logging(settings, name)
-        if settings.span_dir is not None:
-            make_span_folder(settings.span_dir)
-        tracers = set_up_tracing(settings, name)
-        if settings.stop_with_parent:
-            settings = settings.model_copy(update={"database_url": SecretStr(_database_url_from_parent())})
-        with service_loop() as runner:
-            runner.run(_run_until_told_to_stop(work(settings), stop_with_parent=settings.stop_with_parent))
-            tracers.shutdown()
+        with _logging(settings, name):
+            if settings.span_dir is not None:
+                make_span_folder(settings.span_dir)
+            tracers = set_up_tracing(settings, name)
+            if settings.stop_with_parent:
+                settings = settings.model_copy(update={"database_url": SecretStr(_database_url_from_parent())})
+            with service_loop() as runner:
+                runner.run(_run_until_told_to_stop(work(settings), stop_with_parent=settings.stop_with_parent))
+                tracers.shutdown()
         # The loop has taken its handlers along; who says it once more now must not turn a clean end into a kill.
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - to the person who starts the process
         raise SystemExit(EXIT_BAD_SETTINGS) from None
+
+
+@contextmanager
+def _logging(settings: Settings, name: str) -> Iterator[None]:
+    """Log, and see to it that nothing else gets into the log that is not JSON."""
+    lines = set_up_logging(settings, name, log_stream(settings))
+    with foreign_output_logged(lines) if settings.log_fd is None else foreign_output_left_to_parent():
+        yield
 
 
 def _database_url_from_parent() -> str:

@@ -63,7 +63,7 @@ def server_interceptors(
         ServerMetadataLimit(),
         ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s, settings.shed_least_concurrency),
         ServerCriticality(),
-        ServerTracing(trace.get_tracer_provider(), filters.negate(OF_GRPC)),
+        ServerTracing(trace.get_tracer_provider(), filters.negate(OF_GRPC), old_names_too=settings.emits_old_rpc_names),
         ServerAccessLog(
             log_requests=settings.log_requests,
             quiet_services=frozenset({HEALTH_SERVICE}),

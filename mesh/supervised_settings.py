@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mesh.held_ports import HeldPorts
 
 LOOPBACK = (INBOX_HOST, "localhost")
-OF_ONE_PROCESS = ("listen_address", "metrics_address", "service_api_key", "service_api_key_file")
+OF_ONE_PROCESS = ("listen_address", "log_fd", "metrics_address", "service_api_key", "service_api_key_file")
 # Every service listens where it is found.
 NOWHERE_ELSE: Mapping[str, str] = MappingProxyType({})
 # A service's metrics are found at its own port plus this. It is no multiple of 1,000, so that the metrics of one mesh

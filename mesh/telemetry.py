@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -12,6 +14,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
 from interceptors.access_log import LOGGER, log_call
 from interceptors.context import current_context
+from mesh.config import SettingsError
 from mesh.connection import connection_options
 from mesh.log_lines import LogLines, json_line
 from mesh.sampling import SamplingProvider
@@ -21,6 +24,7 @@ from mesh.tracebacks import traceback_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import BinaryIO
 
     from opentelemetry.sdk.trace.export import SpanExporter
     from structlog.typing import EventDict, ExcInfo, Processor
@@ -34,10 +38,11 @@ EXPORT_INTERVAL_MS = 200
 EXIT_PATIENCE_S = 5.0
 
 
-def set_up_logging(settings: Settings, service: str) -> None:
-    """Write every log line of this process, also those of libraries, as one JSON object on standard output.
+def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = None) -> LogLines:
+    """Write every log line of this process, also those of libraries, as one JSON object to `stream` or standard output.
 
-    Exceptions are written as mesh.tracebacks has them.
+    Python's warnings and the exceptions that nobody catches are logged too. Exceptions are written as mesh.tracebacks
+    has them. Returns the handler of all loggers.
     """
     shared: list[Processor] = [
         add_call_context,
@@ -53,10 +58,43 @@ def set_up_logging(settings: Settings, service: str) -> None:
         cache_logger_on_first_use=True,
     )
     # Without a buffer: one that a full disk does not take would fail the end of the process.
-    lines = LogLines(getattr(sys.stdout.buffer, "raw", sys.stdout.buffer), service)
+    lines = LogLines(stream or getattr(sys.stdout.buffer, "raw", sys.stdout.buffer), service)
     lines.setFormatter(_json_of(service, shared))
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(level=level, handlers=[lines], force=True)
+    logging.captureWarnings(capture=True)
+    _log_uncaught_exceptions()
+    return lines
+
+
+def log_stream(settings: Settings) -> BinaryIO:
+    """Open the log of a process: the file that its parent handed down as LOG_FD, or a copy of standard output.
+
+    Raises SettingsError where LOG_FD is no open file.
+    """
+    if settings.log_fd is None:
+        return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    try:
+        os.set_inheritable(settings.log_fd, False)  # noqa: FBT003 - the standard library's
+        return os.fdopen(settings.log_fd, "ab", buffering=0)
+    except OSError:
+        raise SettingsError("LOG_FD: is not an open file.") from None
+
+
+def _log_uncaught_exceptions() -> None:
+    """Log what the interpreter would print as a traceback, with every value that a database error quotes."""
+    log = logging.getLogger("solo60.uncaught")
+
+    def of_main(_kind: type[BaseException], error: BaseException, _traceback: object) -> None:
+        log.critical("the process ends by an uncaught exception", exc_info=error)
+
+    def of_thread(facts: threading.ExceptHookArgs) -> None:
+        log.error("a thread ended by an uncaught exception", exc_info=facts.exc_value)
+
+    def of_finalizer(facts: sys.UnraisableHookArgs) -> None:
+        log.error("%s: %r", facts.err_msg or "an exception was ignored in", facts.object, exc_info=facts.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = of_main, of_thread, of_finalizer
 
 
 def access_log_writer() -> Write:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
+import pytest
 import structlog
 from hypothesis import settings
 
+from tests.support.core_lines import CoreLines
 from tests.support.node import node_folder
 from tests.support.postgres import database_url, empty_database_url, open_database, postgres, reachable_folder
 from tests.support.serving import serve
-
-if TYPE_CHECKING:
-    import pytest
 
 __all__ = [
     "database_url",
@@ -28,6 +26,8 @@ __all__ = [
 # Tests call servers of their own on this machine; a proxy in the environment has no part in that.
 os.environ.setdefault("no_grpc_proxy", "127.0.0.1,localhost")
 
+STANDARD_ERROR = 2
+
 # No example is timed: a busy machine is not a failure.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -39,6 +39,31 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+
+_core_lines = pytest.StashKey[CoreLines]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the lines of gRPC's core out of the output of a run in several processes, before these are started."""
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    if cache is not None and config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        config.stash[_core_lines] = CoreLines(STANDARD_ERROR, cache.mkdir("grpc") / "core.log")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the file with those lines, if there are warnings or errors among them."""
+    lines = config.stash.get(_core_lines, None)
+    if lines is not None and lines.summary():
+        terminalreporter.write_line(lines.summary())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let errors go where they went before."""
+    lines = config.stash.get(_core_lines, None)
+    if lines is not None:
+        lines.stop()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

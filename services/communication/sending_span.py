@@ -10,6 +10,7 @@ from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from interceptors.span_attributes import tracer_of
 from interceptors.trace_context import trace_of
 from interceptors.tracing import CORRELATION_ID
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 NAME = "smtp send"
 
-_tracer = trace.get_tracer("solo60.communication")
+_tracer = tracer_of(trace.get_tracer_provider(), "solo60.communication")
 
 
 @contextmanager

@@ -86,7 +86,7 @@ async def test_a_cancelled_call_cancels_its_handler_and_leaves_nothing(
     await until_both_sides_ended(echo)
     # As OpenTelemetry has it, a caller's change of mind is no error of the server.
     assert [span.status.status_code for span in echo.spans()] == [StatusCode.ERROR, StatusCode.UNSET]
-    assert [(span.attributes or {})["error.type"] for span in echo.spans()] == ["CANCELLED", "CANCELLED"]
+    assert [(span.attributes or {})["rpc.status_code"] for span in echo.spans()] == ["CANCELLED", "CANCELLED"]
     assert [line["code"] for line in logs if line["event"] == "call"] == ["CANCELLED"]
     assert [line for line in logs if line["log_level"] == "error"] == []
 
@@ -102,7 +102,7 @@ async def test_a_stream_cancelled_between_two_answers_ends_its_handler(echo: Ech
 
     await until_both_sides_ended(echo)
     assert echo.servicer.entered < 1000
-    assert [(span.attributes or {})["error.type"] for span in echo.spans()] == ["CANCELLED", "CANCELLED"]
+    assert [(span.attributes or {})["rpc.status_code"] for span in echo.spans()] == ["CANCELLED", "CANCELLED"]
 
 
 async def test_a_cancellation_goes_through_every_hop(serve_echo: ServeEcho) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -13,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from contracts.errors import CircuitOpen, Internal, Overloaded, SlotTaken, Unauthenticated
+from contracts.errors import CircuitOpen, Internal, Overloaded, SlotTaken, Unauthenticated, UnknownError
 from contracts.method import find_method
 from interceptors.breaker_metrics import show_breakers
 from interceptors.client import ClientCall, ClientInterceptor
@@ -24,7 +25,10 @@ from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.interceptors.test_cancellation import each_shape as each_call
 from tests.interceptors.test_cancellation import outcome, server_stream, unary, until_ended
-from tests.interceptors.test_errors import each_shape, raising
+from tests.interceptors.test_errors import both_streams, client_stream, each_shape, raising
+from tests.interceptors.test_errors import server_stream as many_answers
+from tests.interceptors.test_errors import unary as one_each_way
+from tests.interceptors.test_validation import Breaking
 from tests.support.echo_server import Endless
 from tests.support.retries import retried_once
 from tests.support.span_count import SpanCount
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from interceptors.server import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.interceptors.test_errors import Shape
-    from tests.support.echo_server import EchoServer
+    from tests.support.echo_server import EchoServer, ServeEcho
 
 HI = echo_pb2.EchoRequest(text="hi")
 SERVICE = "solo60.example.v1.EchoService"
@@ -82,8 +86,8 @@ async def test_a_good_call_is_counted_on_both_sides(echo: EchoServer, call: Shap
 @pytest.mark.parametrize(
     ("error", "seen", "code", "reason"),
     [
-        (Overloaded(), Overloaded, "RESOURCE_EXHAUSTED", "OVERLOADED"),
-        (ValueError("a secret"), Internal, "INTERNAL", "INTERNAL"),
+        (Overloaded(), Overloaded, "ResourceExhausted", "OVERLOADED"),
+        (ValueError("a secret"), Internal, "Internal", "INTERNAL"),
     ],
 )
 async def test_a_failed_call_is_counted_under_its_reason(
@@ -99,13 +103,97 @@ async def test_a_failed_call_is_counted_under_its_reason(
     assert total(echo.registry, "grpc_server_in_flight") == total(echo.registry, "grpc_client_in_flight") == 0
 
 
+# As `codes.Code.String()` of grpc-go returns them, whose result go-grpc-prometheus takes for its label.
+GO_CODES = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+]
+
+
+@pytest.mark.parametrize("status", grpc.StatusCode)
+def test_every_code_is_labelled_as_go_grpc_prometheus_labels_it(status: grpc.StatusCode) -> None:
+    """Dashboards and alerts made for go-grpc-prometheus find the code that they look for."""
+    registry = CollectorRegistry()
+    call = ClientCall(ECHO, [], None)
+
+    error = None if status is grpc.StatusCode.OK else UnknownError(status)
+    ClientMetrics(registry).start(call)(error)
+
+    assert list(samples(registry, "grpc_client_handled_total")) == [(GO_CODES[status.value[0]], "", "unary/Echo")]
+
+
+@pytest.mark.parametrize(
+    ("call", "requests", "answers"),
+    [(one_each_way, 1, 1), (many_answers, 1, 2), (client_stream, 3, 1), (both_streams, 3, 3)],
+)
+async def test_every_message_is_counted_on_both_sides(
+    echo: EchoServer, call: Shape, requests: int, answers: int
+) -> None:
+    """As go-grpc-prometheus counts: what one side sends the other receives, in every shape."""
+    await call(echo.stub())
+    await echo.stop()
+
+    for side, received, sent in (("server", requests, answers), ("client", answers, requests)):
+        assert list(samples(echo.registry, f"grpc_{side}_msg_received_total").values()) == [received]
+        assert list(samples(echo.registry, f"grpc_{side}_msg_sent_total").values()) == [sent]
+
+
+async def test_messages_that_are_written_and_read_one_by_one_are_counted(echo: EchoServer) -> None:
+    """A stream that is still open shows the messages that have passed."""
+    call = echo.stub().EchoEach()
+    for number in (1, 2):
+        await call.write(echo_pb2.EchoEachRequest(text="hi"))
+        await call.read()
+        for side in ("server", "client"):
+            assert total(echo.registry, f"grpc_{side}_msg_received_total") == number
+            assert total(echo.registry, f"grpc_{side}_msg_sent_total") == number
+    assert total(echo.registry, "grpc_server_in_flight") == 1
+    call.cancel()
+
+
+async def test_an_answer_that_breaks_its_rules_is_not_counted_as_sent(serve_echo: ServeEcho) -> None:
+    """Of two answers of a stream the first is good and the second never leaves."""
+    echo = await serve_echo(Breaking())  # type: ignore[abstract]  # Promise is but promised
+    with pytest.raises(Internal):
+        await many_answers(echo.stub())
+    await echo.stop()
+
+    assert total(echo.registry, "grpc_server_msg_sent_total") == 1
+    assert total(echo.registry, "grpc_client_msg_received_total") == 1
+
+
+async def test_a_failed_call_has_sent_no_answer(echo: EchoServer) -> None:
+    """As with go-grpc-prometheus, its request counts and an answer does not."""
+    with pytest.raises(Overloaded):
+        await raising(echo, Overloaded()).Echo(HI)
+
+    for side, received, sent in (("server", 1, 0), ("client", 0, 1)):
+        assert total(echo.registry, f"grpc_{side}_msg_received_total") == received
+        assert total(echo.registry, f"grpc_{side}_msg_sent_total") == sent
+
+
 async def test_a_caller_without_a_good_key_has_no_name(echo: EchoServer) -> None:
     """S5: no stranger can make up label values: a caller is named when its key has been verified."""
     with pytest.raises(Unauthenticated):
         await echo.stub("sk_test_of_nobody").Echo(HI)
 
     assert samples(echo.registry, "grpc_server_handled_total") == {
-        ("UNAUTHENTICATED", "UNAUTHENTICATED", "", "unary/Echo"): 1
+        ("Unauthenticated", "UNAUTHENTICATED", "", "unary/Echo"): 1
     }
 
 
@@ -168,7 +256,7 @@ async def test_what_is_refused_at_the_client_is_counted_there(echo: EchoServer) 
     with pytest.raises(CircuitOpen):
         await stub.Echo(HI)
 
-    assert samples(registry, "grpc_client_handled_total") == {("UNAVAILABLE", "CIRCUIT_OPEN", "unary/Echo"): 1}
+    assert samples(registry, "grpc_client_handled_total") == {("Unavailable", "CIRCUIT_OPEN", "unary/Echo"): 1}
     assert total(registry, "grpc_client_in_flight") == 0
     assert total(echo.registry, "grpc_server_started_total") == 0
 
@@ -273,7 +361,7 @@ async def test_a_cancelled_call_is_not_under_way_any_more(
 
     for side in ("server", "client"):
         assert total(echo.registry, f"grpc_{side}_in_flight") == 0
-        assert {key[:2] for key in samples(echo.registry, f"grpc_{side}_handled_total")} == {("CANCELLED", "CANCELLED")}
+        assert {key[:2] for key in samples(echo.registry, f"grpc_{side}_handled_total")} == {("Canceled", "CANCELLED")}
 
 
 @pytest.mark.parametrize("begin", [unary, server_stream])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,15 +13,20 @@ from contracts.policy import ContractError, RateLimit
 from interceptors.keyring import Keyring, mint_key, record_of_key
 from interceptors.rate_limit import ServerRateLimit
 from interceptors.server import Call
+from solo60.auth.v1.auth_pb2 import LogInRequest
 from solo60.example.v1.echo_pb2 import (
     EchoEachRequest,
     EchoLimitedByTextRequest,
     EchoLimitedRequest,
     EchoRequest,
 )
+from solo60.session.v1.session_pb2 import InviteGuestRequest
 from tests.support.echo import SCOPES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from google.protobuf.message import Message
     from structlog.typing import EventDict
 
     from contracts.method import Method
@@ -96,6 +102,35 @@ async def test_each_value_of_a_field_has_its_own_limit(serve_echo: ServeEcho, lo
 
     assert caught.value.metadata["per_field"] == "text"
     assert SECRET not in f"{caught.value.message} {caught.value.metadata} {logs}"
+
+
+UUID_AS_TEXT = "0198c1a2-beef-7000-8000-00000000abcd"
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "spellings"),
+    [
+        ("session.v1.SessionService/InviteGuest", InviteGuestRequest, [UUID_AS_TEXT, UUID_AS_TEXT.upper()]),
+        ("session.v1.SessionService/InviteGuest", InviteGuestRequest, [UUID_AS_TEXT, UUID_AS_TEXT.replace("-", "")]),
+        ("auth.v1.AuthService/LogIn", LogInRequest, ["jo@example.com", "JO@Example.com"]),
+    ],
+)
+def test_another_spelling_of_a_value_has_no_limit_of_its_own(
+    name: str, message: Callable[..., Message], spellings: list[str]
+) -> None:
+    """A limit of ten lets ten calls through, however a caller varies what it writes."""
+    method, limiter = find_method(f"/solo60.{name}"), ServerRateLimit(FROZEN, now=Clock())
+    limiter.applies_to(method)
+    field = method.policy.rate_limit.per_field if method.policy.rate_limit else ""
+    requests = [message(**{field: spelling}) for spelling in spellings] * 20
+
+    admitted = 0
+    for request in requests:
+        with suppress(RateLimited):
+            limiter.on_request(call_of(method), request)
+            admitted += 1
+
+    assert (len(requests), admitted) == (40, BURST)
 
 
 async def test_a_method_without_a_limit_does_not_pass_through() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -8,9 +10,10 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from opentelemetry.trace import SpanKind, StatusCode
 
-from contracts.errors import DeadlineExceeded, Internal, SlotTaken, Unauthenticated
+from contracts.errors import DeadlineExceeded, Internal, SlotTaken, Unauthenticated, UnknownError
 from contracts.method import find_method
 from interceptors.client import ClientCall
+from interceptors.span_attributes import client_error_type, server_error_type
 from interceptors.tracing import ClientTracing
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.test_errors import each_shape, raising
@@ -93,8 +96,7 @@ async def test_a_refused_call_is_an_error_on_both_sides(echo: EchoServer, call: 
 
     for span in await ended_spans(echo):
         assert span.status.status_code is StatusCode.ERROR
-        assert _attributes(span)["rpc.grpc.status_code"] == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
-        assert _attributes(span)["rpc.response.status_code"] == "DEADLINE_EXCEEDED"
+        assert _attributes(span)["rpc.status_code"] == "DEADLINE_EXCEEDED"
         assert _attributes(span)["error.type"] == "DEADLINE_EXCEEDED"
 
 
@@ -106,7 +108,11 @@ async def test_a_refusal_that_is_the_callers_own_fault_is_none_of_the_server(ech
     client, server = await ended_spans(echo)
 
     assert (client.status.status_code, server.status.status_code) == (StatusCode.ERROR, StatusCode.UNSET)
-    assert _attributes(server)["error.type"] == _attributes(client)["error.type"] == "SLOT_TAKEN"
+    assert _attributes(client)["error.type"] == SlotTaken.code.name
+    assert "error.type" not in _attributes(server)
+    for span in (client, server):
+        assert _attributes(span)["rpc.status_code"] == SlotTaken.code.name
+        assert _attributes(span)["solo60.reason"] == "SLOT_TAKEN"
 
 
 @each_shape
@@ -141,7 +147,8 @@ async def test_a_call_that_is_refused_before_it_is_sent_has_a_span_of_its_caller
 
     client, server = await ended_spans(echo)
 
-    assert _attributes(client)["error.type"] == _attributes(server)["error.type"] == "UNAUTHENTICATED"
+    assert _attributes(client)["error.type"] == "UNAUTHENTICATED"
+    assert _attributes(client)["rpc.status_code"] == _attributes(server)["rpc.status_code"] == "UNAUTHENTICATED"
     assert _attributes(server)["solo60.caller"] == ""
 
 
@@ -165,17 +172,107 @@ async def test_a_retried_call_says_which_attempt_it_is(echo: EchoServer) -> None
     assert attempts == [None, ("1",)]
 
 
-async def test_a_span_tells_where_its_call_went(echo: EchoServer) -> None:
-    """The address of the service that is called, where it is known, under its present name."""
-    tracing = ClientTracing(echo.tracers, lambda service: f"dns:///{service.split('.')[1]}:50051")
+# The attributes of a span by their present names, and the names that the conventions had before 1.38.
+PRESENT = {"rpc.system.name", "rpc.method", "rpc.status_code"}
+SERVER_PRESENT = PRESENT | {"network.peer.address", "network.peer.port", "user_agent.original"}
+OURS = {"solo60.correlation_id", "solo60.caller"}
+OLD = {"rpc.system", "rpc.service", "rpc.grpc.status_code"}
+SERVER_OLD = OLD | {"net.peer.ip", "net.peer.port", "net.peer.name", "rpc.user_agent"}
+
+
+@each_shape
+@pytest.mark.parametrize(
+    ("opt_in", "client_names", "server_names"),
+    [
+        ("", PRESENT, SERVER_PRESENT),
+        ("rpc", PRESENT, SERVER_PRESENT),
+        ("http,rpc/dup", PRESENT | OLD, SERVER_PRESENT | SERVER_OLD),
+        ("rpc, rpc/dup", PRESENT | OLD, SERVER_PRESENT | SERVER_OLD),
+    ],
+)
+async def test_a_span_has_the_attributes_that_the_conventions_name(
+    serve_echo: ServeEcho, call: Shape, opt_in: str, client_names: set[str], server_names: set[str]
+) -> None:
+    """The present names always, those before them only where OTEL_SEMCONV_STABILITY_OPT_IN asks for both."""
+    echo = await serve_echo(otel_semconv_stability_opt_in=opt_in)
+    await call(echo.stub())
+
+    client, server = await ended_spans(echo)
+
+    assert set(_attributes(client)) == client_names
+    assert set(_attributes(server)) == server_names | OURS
+    for span in (client, server):
+        assert (_attributes(span)["rpc.system.name"], _attributes(span)["rpc.status_code"]) == ("grpc", "OK")
+        assert span.name == _attributes(span)["rpc.method"]
+        assert span.name.startswith("solo60.example.v1.EchoService/Echo")
+
+
+SERVER_ERRORS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+
+
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+async def test_only_the_span_of_an_error_has_an_error_type(code: grpc.StatusCode) -> None:
+    """To a client every code but OK is an error, to a server six of them (OpenTelemetry's conventions for gRPC)."""
+    refusal = UnknownError(code)
+
+    assert client_error_type(refusal, refusal) == code.name
+    assert server_error_type(refusal) == (code.name if code.name in SERVER_ERRORS else "")
+
+
+async def test_a_call_that_fails_without_a_code_has_its_exception_as_error_type(echo: EchoServer) -> None:
+    """What never reached a server is told by the class of the exception, and by none of its words."""
+    finish = ClientTracing(echo.tracers).start(ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None))
+
+    assert finish is not None
+    finish(json.JSONDecodeError(SECRET, "", 0))
+
+    [client] = echo.spans()
+    assert _attributes(client)["error.type"] == "json.decoder.JSONDecodeError"
+    assert SECRET not in client.to_json()
+
+
+@pytest.mark.parametrize(
+    ("target", "server", "peer"),
+    [
+        ("grpc.io:50051", ("grpc.io", 50051), None),
+        ("dns:///session:50051", ("session", 50051), None),
+        ("dns://1.2.3.4/grpc.io:50051", ("grpc.io", 50051), None),
+        ("127.0.0.1:50051", ("127.0.0.1", 50051), ("127.0.0.1", 50051)),
+        ("dns:///127.0.0.1:50051", ("127.0.0.1", 50051), ("127.0.0.1", 50051)),
+        ("ipv4:10.1.2.80:50051", ("10.1.2.80", 50051), ("10.1.2.80", 50051)),
+        ("[::1]:50051", ("::1", 50051), ("::1", 50051)),
+        ("ipv6:[2001:db8::1]:50051", ("2001:db8::1", 50051), ("2001:db8::1", 50051)),
+        ("unix:///run/mesh.sock", ("/run/mesh.sock", None), ("/run/mesh.sock", None)),
+        ("ipv4:10.1.2.80:50051,10.1.2.81:50051", ("ipv4:10.1.2.80:50051,10.1.2.81:50051", None), None),
+        ("xds:///session", ("xds:///session", None), None),
+        ("", None, None),
+    ],
+)
+async def test_a_span_tells_where_its_call_went(
+    echo: EchoServer, target: str, server: tuple[str, int | None] | None, peer: tuple[str, int | None] | None
+) -> None:
+    """The name of the server by gRPC's rules for targets, and its network address where the target is one."""
     call = ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None)
 
-    finish = tracing.start(call)
+    finish = ClientTracing(echo.tracers, lambda _service: target).start(call)
 
     assert finish is not None
     finish(None)
     [span] = echo.spans()
-    assert (_attributes(span)["server.address"], _attributes(span)["server.port"]) == ("example", 50051)
+    for kind, expected in (("server", server), ("network.peer", peer)):
+        told = _attributes(span).get(f"{kind}.address"), _attributes(span).get(f"{kind}.port")
+        assert told == (expected or (None, None))
+
+
+async def test_a_span_names_the_code_that_made_it(echo: EchoServer) -> None:
+    """A backend can tell by version and schema how to read the attributes."""
+    await echo.stub().Echo(HI)
+
+    for span in await ended_spans(echo):
+        scope = span.instrumentation_scope
+        assert scope is not None
+        assert (scope.name, scope.version) == ("solo60.mesh", version("solo60-mesh"))
+        assert scope.schema_url == "https://opentelemetry.io/schemas/1.45.0"
 
 
 def _attributes(span: ReadableSpan) -> Mapping[str, Any]:

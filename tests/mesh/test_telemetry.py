@@ -49,6 +49,54 @@ def test_no_log_line_holds_the_row_of_a_database_error(empty_database_url: str) 
     assert EMAIL not in done.stdout + done.stderr
 
 
+UNCAUGHT = """
+import asyncio, sys, threading
+import asyncpg
+from mesh.config import Settings
+from mesh.telemetry import set_up_logging
+
+async def main():
+    connection = await asyncpg.connect(sys.argv[1])
+    try:
+        await connection.execute("create table users (email text constraint one_user unique)")
+        await connection.execute("insert into users values ($1)", sys.argv[2])
+        await connection.execute("insert into users values ($1)", sys.argv[2])
+    finally:
+        await connection.close()
+
+class Finalized:
+    def __del__(self):
+        asyncio.run(main())
+
+set_up_logging(Settings(_env_file=None), "user")
+match sys.argv[3]:
+    case "main": asyncio.run(main())
+    case "thread":
+        thread = threading.Thread(target=asyncio.run, args=(main(),))
+        thread.start()
+        thread.join()
+    case "finalizer": Finalized()
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "level", "code"), [("main", "critical", 1), ("thread", "error", 0), ("finalizer", "error", 0)]
+)
+def test_an_exception_that_nobody_catches_is_logged_like_all_others(
+    empty_database_url: str, place: str, level: str, code: int
+) -> None:
+    """As one line of JSON without the row, in place of the interpreter's traceback on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNCAUGHT, empty_database_url, EMAIL, place], check=False, capture_output=True, text=True
+    )
+
+    (line,) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (line["level"], line["service"], done.returncode) == (level, "user", code)
+    assert line["exception"].endswith('violates unique constraint "one_user"')
+    assert EMAIL not in done.stdout
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize("statement", ["select $1::uuid", "select $1::text::uuid"])
 async def test_a_refused_value_is_not_told(empty_database_url: str, statement: str) -> None:
     """A data error, of the driver as of the server, quotes the value in its sentence: only its kind is told."""

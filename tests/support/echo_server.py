@@ -129,14 +129,14 @@ class EchoServer:
         return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
 
     def _server_interceptors(self) -> list[ServerInterceptor]:
-        tracing = ServerTracing(self.tracers, filters.negate(OF_GRPC))
+        tracing = ServerTracing(self.tracers, filters.negate(OF_GRPC), old_names_too=self._settings.emits_old_rpc_names)
         return [
             tracing if isinstance(each, ServerTracing) else each
             for each in server_interceptors(self._settings, lambda: self.keyring, self.registry)
         ]
 
     def _client_interceptors(self, key: str) -> list[ClientInterceptor]:
-        tracing = ClientTracing(self.tracers)
+        tracing = ClientTracing(self.tracers, old_names_too=self._settings.emits_old_rpc_names)
         return [
             tracing if isinstance(each, ClientTracing) else each
             for each in client_interceptors(self._settings, lambda: key, self.registry)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections import Counter
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -10,6 +12,7 @@ from contracts.errors import (
     GuestAlreadyInvited,
     InvalidRequest,
     InvitationNotFound,
+    RateLimited,
     ServiceError,
     SessionNotFound,
     SessionTakesNoGuests,
@@ -22,9 +25,10 @@ from solo60.session.v1.session_pb2 import (
     InviteGuestRequest,
     ListGuestsRequest,
 )
+from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from tests.services.session.made import HOUR, NOW, held, letters, paid
 from tests.services.session.stores import stores_on
-from tests.services.session.town import TOMORROW, keyed, order
+from tests.services.session.town import SERVICES, TOMORROW, keyed, order
 
 if TYPE_CHECKING:
     from mesh.database import Database
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from services.session.stores import Stores
     from tests.services.session.town import Town
     from tests.support.postgres import DatabaseOpener
+    from tests.support.serving import Serve
 
 
 @pytest.fixture
@@ -230,3 +235,20 @@ async def guests_of(town: Town, session_id: str) -> list[Guest]:
 async def all_guests(stores: Stores, session: domain.Session) -> list[domain.Guest]:
     """Return the guests of a session, from the database."""
     return await stores.guests.list_of_session(session.session_id, 10, after=None)
+
+
+async def test_the_limit_of_a_session_holds_for_every_spelling_of_its_id(serve: Serve) -> None:
+    """Of forty calls with one id in forty spellings, ten get an answer."""
+    mesh = await serve(SERVICES["session"], rate_limit_factor=0.001)
+    sessions, session_id = mesh.stub(SessionServiceStub), "abcdef00-0000-7000-8000-000000000000"
+    spellings = [
+        "".join(each) for each in itertools.islice(itertools.product(*("aA", "bB", "cC", "dD", "eE", "fF")), 40)
+    ]
+    requests = [
+        InviteGuestRequest(session_id=spelling + session_id[6:], email="grace@guests.example", name="Grace Hopper")
+        for spelling in spellings
+    ]
+
+    answers = await asyncio.gather(*map(sessions.InviteGuest, requests), return_exceptions=True)
+
+    assert Counter(map(type, answers)) == {SessionNotFound: 10, RateLimited: 30}

@@ -1,0 +1,163 @@
+"""Span attributes of a call, by OpenTelemetry's semantic conventions for RPC and gRPC (version 1.45.0).
+
+The conventions before 1.38 named most of them otherwise. Those names are added where a program asks for both sets, as
+`OTEL_SEMCONV_STABILITY_OPT_IN=rpc/dup` does. One name is in both sets with two meanings, `rpc.method`: the present one
+("solo60.gym.v1.GymService/GetGym") counts.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache, lru_cache
+from importlib import metadata
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import grpc
+from opentelemetry.semconv._incubating.attributes import net_attributes, rpc_attributes
+from opentelemetry.semconv._incubating.attributes.user_agent_attributes import USER_AGENT_ORIGINAL
+from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
+from opentelemetry.semconv.attributes.network_attributes import NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT
+from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
+
+from contracts.service_error import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.trace import Tracer, TracerProvider
+
+    from contracts.method import Method
+
+    Attributes = dict[str, str | int]
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.45.0"
+PACKAGE = "solo60-mesh"
+# Newer than the constants of the package opentelemetry-semantic-conventions.
+RPC_STATUS_CODE = "rpc.status_code"
+# The reason of the contract ("SLOT_TAKEN"), on the span of every refused call, also of one that is no error.
+REASON = "solo60.reason"
+# As opentelemetry-instrumentation-grpc calls it.
+RPC_USER_AGENT = "rpc.user_agent"
+# Errors of a server; to it, any other refusal is one of its answers. To a client, every code but OK is an error.
+SERVER_ERRORS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+_LOOPBACK = ("[::1]", "127.0.0.1")
+_UNIX = re.compile(r"unix(?:-abstract)?:(?://(?=/))?(.+)")
+_HOST_AND_PORT = re.compile(r"(?:dns:(?://[^/]*/)?|ipv[46]:)?((?:\[[^\]]+\])|[^:/,\[\]]+):([0-9]+)")
+
+
+def tracer_of(tracers: TracerProvider, scope: str) -> Tracer:
+    """Return the tracer of a part of the mesh, with the mesh's version and the conventions that its spans follow."""
+    return tracers.get_tracer(scope, _version(), schema_url=SCHEMA_URL)
+
+
+@cache
+def _version() -> str | None:
+    try:
+        return metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:  # run from its source
+        return None
+
+
+class SpanAttributes:
+    """The attributes of calls: the present names, and those before them where `old_names_too`."""
+
+    def __init__(self, *, old_names_too: bool = False) -> None:
+        self._old_names_too = old_names_too
+
+    def of_method(self, method: Method) -> Attributes:
+        """Return the attributes of a call that ends well."""
+        attributes: Attributes = {
+            rpc_attributes.RPC_SYSTEM_NAME: "grpc",
+            rpc_attributes.RPC_METHOD: method.full_name,
+            **self._of_code(grpc.StatusCode.OK),
+        }
+        if self._old_names_too:
+            attributes |= {rpc_attributes.RPC_SYSTEM: "grpc", rpc_attributes.RPC_SERVICE: method.service}
+        return attributes
+
+    def of_refusal(self, refusal: ServiceError, error_type: str) -> Attributes:
+        """Return the attributes that a refusal adds or changes; `error_type` is empty where it is no error."""
+        attributes = self._of_code(refusal.code)
+        reason = refusal.reason_name()
+        if reason:
+            attributes[REASON] = reason
+        if error_type:
+            attributes[ERROR_TYPE] = error_type
+        return attributes
+
+    def of_user_agent(self, user_agent: str) -> Attributes:
+        """Return the attributes of a caller's library."""
+        attributes: Attributes = {USER_AGENT_ORIGINAL: user_agent}
+        return attributes | {RPC_USER_AGENT: user_agent} if self._old_names_too else attributes
+
+    def of_peer(self, peer: str) -> Mapping[str, str | int]:
+        """Return the attributes of a caller's address: "ipv4:127.0.0.1:57284" or "ipv6:%5B::1%5D:57284"."""
+        return _of_peer(peer, old_names_too=self._old_names_too)
+
+    def _of_code(self, code: grpc.StatusCode) -> Attributes:
+        attributes: Attributes = {RPC_STATUS_CODE: code.name}
+        return attributes | {rpc_attributes.RPC_GRPC_STATUS_CODE: code.value[0]} if self._old_names_too else attributes
+
+
+@lru_cache(maxsize=1024)
+def _of_peer(peer: str, *, old_names_too: bool) -> Mapping[str, str | int]:
+    kind, _, addresses = peer.partition(":")
+    ip, _, port = unquote(addresses).partition(",")[0].rpartition(":")
+    if kind not in ("ipv4", "ipv6") or not port.isdecimal():
+        return {}
+    attributes: Attributes = {NETWORK_PEER_ADDRESS: ip.strip("[]"), NETWORK_PEER_PORT: int(port)}
+    if old_names_too:
+        attributes |= {net_attributes.NET_PEER_IP: ip, net_attributes.NET_PEER_PORT: port}
+        if ip in _LOOPBACK:
+            attributes[net_attributes.NET_PEER_NAME] = "localhost"
+    return attributes
+
+
+def attributes_of_target(target: str) -> Attributes:
+    """Return where a channel's calls go: the server by name, and its network address where that is known.
+
+    gRPC tells Python no client's peer, so the network address is that of a target which is one IP address. What has
+    neither host nor path of its own, such as a list of addresses, is named by the whole target.
+    """
+    if not target:
+        return {}
+    if unix := _UNIX.fullmatch(target):
+        return {SERVER_ADDRESS: unix[1], NETWORK_PEER_ADDRESS: unix[1]}
+    found = _HOST_AND_PORT.fullmatch(target)
+    if found is None:
+        return {SERVER_ADDRESS: target}
+    host, port = found[1].strip("[]"), int(found[2])
+    attributes: Attributes = {SERVER_ADDRESS: host, SERVER_PORT: port}
+    return attributes | {NETWORK_PEER_ADDRESS: host, NETWORK_PEER_PORT: port} if _is_ip(host) else attributes
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def server_error_type(refusal: ServiceError) -> str:
+    """Return the `error.type` of a call that a server refused; empty where the refusal is one of its answers."""
+    return refusal.code.name if refusal.code in SERVER_ERRORS else ""
+
+
+def client_error_type(error: BaseException, refusal: ServiceError) -> str:
+    """Return the `error.type` of a call that failed: its code, or the exception's class where no code came."""
+    if isinstance(error, ServiceError) or not isinstance(error, Exception):
+        return refusal.code.name
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

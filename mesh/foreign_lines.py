@@ -1,0 +1,156 @@
+"""Foreign lines: what anything but the log writes to standard output or error, as records for the log.
+
+gRPC's core, the interpreter, a library in C or a Python warning write plain text there. A peer without a key can make
+the core write a line for each of its calls, so records are limited by the place in the code that writes them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from interceptors.gcra import Gcra
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# A longer record is cut, so that no line of a log is longer than most tools read.
+LONGEST_RECORD_BYTES = 16 * 1024
+# Each place of gRPC's core, and everything else together, may write so many records a second after so many at once.
+RECORDS_PER_S = 1.0
+RECORDS_AT_ONCE = 50
+# All places together: a line may look as if it came from any place.
+ALL_RECORDS_PER_S = 20.0
+ALL_RECORDS_AT_ONCE = 500
+# How often a log says that records were dropped while nothing else is written.
+REPORT_INTERVAL_S = 10.0
+# A record is whole when nothing has followed for this long.
+QUIET_S = 0.1
+_READ_BYTES = 64 * 1024
+# As abseil writes for gRPC's core: "E0000 00:00:1764.123   4711 chttp2_transport.cc:1403] text".
+_CORE_LINE = re.compile(rb"([IWEF])\d{4} \S+ +\d+ ([\w./-]{1,80}:\d{1,6})\] ")
+_CORE_LEVELS = {b"I": "info", b"W": "warning", b"E": "error", b"F": "critical"}
+_TRACEBACK = b"Traceback (most recent call last):"
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRecord:
+    """What was written at one time: a line with the indented lines after it, or a whole traceback.
+
+    `dropped` counts the records before it that were too many to be kept.
+    """
+
+    text: str
+    level: str
+    dropped: int = 0
+
+
+class ForeignLines:
+    """Makes records of the bytes that come through a pipe, and drops those that are too many."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._by_place = Gcra(RECORDS_PER_S, RECORDS_AT_ONCE)
+        self._all = Gcra(ALL_RECORDS_PER_S, ALL_RECORDS_AT_ONCE)
+        self._reports = Gcra(1 / REPORT_INTERVAL_S, 1)
+        # The line that has begun, and the record of the lines before it, each with the number of bytes cut from it.
+        self._line, self._line_cut = bytearray(), 0
+        self._record: list[bytes] = []
+        self._record_size = self._record_cut = 0
+        self._dropped = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is something that `pause` would return."""
+        return bool(self._line or self._record)
+
+    def take(self, data: bytes) -> Iterator[ForeignRecord]:
+        """Yield the records that `data` completes."""
+        *ended, begun = data.split(b"\n")
+        for part in ended:
+            self._extend(part)
+            yield from self._end_line()
+        self._extend(begun)
+
+    def pause(self) -> Iterator[ForeignRecord]:
+        """Yield what has come, because nothing follows for now; an unfinished line counts as a whole one."""
+        yield from self._end_line()
+        yield from self._end_record()
+        if self._dropped and self._reports.admit("", self._now()) == 0:
+            yield self._report()
+
+    def end(self) -> Iterator[ForeignRecord]:
+        """Yield what is left, because nothing will follow."""
+        yield from self.pause()
+        if self._dropped:
+            yield self._report()
+
+    def _extend(self, part: bytes) -> None:
+        room = LONGEST_RECORD_BYTES - len(self._line)
+        self._line += part[:room]
+        self._line_cut += len(part) - min(len(part), room)
+
+    def _end_line(self) -> Iterator[ForeignRecord]:
+        line = bytes(self._line).rstrip()
+        self._line.clear()
+        if not line:
+            self._line_cut = 0
+            return
+        in_traceback = bool(self._record) and self._record[0] == _TRACEBACK
+        is_indented = line[:1] in (b" ", b"\t")
+        if not in_traceback and not is_indented:
+            yield from self._end_record()
+        self._add(line)
+        if in_traceback and not is_indented:  # its last line: the exception
+            yield from self._end_record()
+
+    def _add(self, line: bytes) -> None:
+        fitting = line[: max(0, LONGEST_RECORD_BYTES - self._record_size)]
+        if fitting:
+            self._record.append(fitting)
+            self._record_size += len(fitting) + 1
+        self._record_cut += len(line) - len(fitting) + self._line_cut
+        self._line_cut = 0
+
+    def _end_record(self) -> Iterator[ForeignRecord]:
+        lines, self._record = self._record, []
+        cut, self._record_cut, self._record_size = self._record_cut, 0, 0
+        if not lines:
+            return
+        core = _CORE_LINE.match(lines[0])
+        now_s, place = self._now(), core[2] if core else b""
+        if self._by_place.admit(place, now_s) > 0 or self._all.admit("", now_s) > 0:
+            self._dropped += 1
+            return
+        text = b"\n".join(lines).decode(errors="backslashreplace") + (f" [{cut} bytes cut]" if cut else "")
+        dropped, self._dropped = self._dropped, 0
+        yield ForeignRecord(text, _CORE_LEVELS[core[1]] if core else "warning", dropped)
+
+    def _report(self) -> ForeignRecord:
+        dropped, self._dropped = self._dropped, 0
+        return ForeignRecord("more was written than the log takes", "warning", dropped)
+
+
+def hand_on(reader: int, write: Callable[[ForeignRecord], None]) -> None:
+    """Hand on the records that come through the pipe `reader` until no process holds its other end; then close it.
+
+    Make the other end non-blocking, so that a writer loses what this is too slow to read instead of waiting for it.
+    """
+    lines, poll = ForeignLines(), select.poll()
+    poll.register(reader, select.POLLIN)
+    with os.fdopen(reader, "rb", buffering=0) as pipe:
+        while True:
+            if not poll.poll(QUIET_S * 1000 if lines.is_waiting else None):
+                records = lines.pause()
+            elif data := pipe.read(_READ_BYTES):
+                records = lines.take(data)
+            else:
+                break
+            for record in records:
+                write(record)
+    for record in lines.end():
+        write(record)

@@ -1,0 +1,54 @@
+"""An echo service in a process of its own, started and stopped as every service is, without a database.
+
+With NOISE in its environment it writes that many lines past its log, in each of the ways in which that happens.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from interceptors.keyring import Keyring
+from mesh.engine import new_server
+from mesh.process import run
+from mesh.server import server_interceptors
+from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
+from tests.support.echo import EchoServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.config import Settings
+
+NAME = "echo"
+KINDS = ("printed", "to standard error", "by a library in C", "a warning")
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[None]:
+    """Serve at LISTEN_ADDRESS, and make noise."""
+    server = new_server(settings.engine, server_interceptors(settings, Keyring))
+    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is but promised
+    server.add_insecure_port(settings.listen_address_of(NAME))
+    for number in range(int(os.environ.get("NOISE", "0"))):
+        make_noise(number)
+    await server.start()
+    yield
+    await server.stop(0)
+
+
+def make_noise(number: int) -> None:
+    """Write past the log."""
+    printed, to_stderr, in_c, warned = KINDS
+    sys.stdout.write(f"{printed} {number}\n")
+    sys.stdout.flush()
+    sys.stderr.write(f"{to_stderr} {number}\n")
+    os.write(2, f"{in_c} {number}\n".encode())
+    warnings.warn(f"{warned} {number}", stacklevel=1)
+
+
+if __name__ == "__main__":
+    run(NAME, serving)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tests.support.core_lines import CoreLines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOAWAY = b"I1128 04:15:40.827017   16146 chttp2_transport.cc:1403] ipv4:127.0.0.1:39675: Got goaway [2]\n"
+ERROR = GOAWAY.replace(b"I1128", b"E1128")
+FATAL = GOAWAY.replace(b"I1128", b"F1128")
+OTHERS = b"Traceback (most recent call last):\n  I1128 is indented here\nno end"
+
+
+def test_the_lines_of_grpcs_core_are_kept_and_all_others_shown(tmp_path: Path) -> None:
+    """Nothing is lost: the core's lines stand in a file, which is named where one of them may matter."""
+    reader, writer = os.pipe()
+    lines = CoreLines(writer, tmp_path / "core.log")
+
+    os.write(writer, GOAWAY * 3 + OTHERS[:20])
+    os.write(writer, OTHERS[20:] + b"\n" + GOAWAY + FATAL)
+    quiet = lines.summary()
+    os.write(writer, ERROR)
+    lines.stop()
+    os.close(writer)
+    os.close(lines._original)
+
+    with os.fdopen(reader, "rb") as shown:
+        assert shown.read() == OTHERS + b"\n" + FATAL
+    assert lines.path.read_bytes() == GOAWAY * 4 + ERROR
+    assert quiet == ""
+    assert lines.summary() == f"gRPC's core printed 1 warnings and errors between tests: {lines.path}"
