@@ -121,7 +121,7 @@ class Child:
 
 
 def _parsed(line: bytes) -> Mapping[str, object] | None:
-    """Return the record in a line of a log, or None if the line is torn: by a full disk, or because it is being written."""
+    """Return the record in a line of a log, or None if a full disk or a writer at work left it torn."""
     try:
         record: Mapping[str, object] = json.loads(line)
     except ValueError:

@@ -58,7 +58,8 @@ def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = N
         cache_logger_on_first_use=True,
     )
     # Without a buffer: one that a full disk does not take would fail the end of the process.
-    lines = LogLines(stream or getattr(sys.stdout.buffer, "raw", sys.stdout.buffer), service)
+    unbuffered: BinaryIO = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+    lines = LogLines(stream or unbuffered, service)
     lines.setFormatter(_json_of(service, shared))
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(level=level, handlers=[lines], force=True)
