@@ -94,7 +94,7 @@ async def test_work_that_no_call_waits_for_may_call_what_its_key_allows(serve_ec
         assert (await echo.stub().Echo(HI)).text == "hi"
 
 
-def test_the_issue_names_callee_and_caller() -> None:
+def test_the_sentence_names_callee_and_caller() -> None:
     """A method that is called by mistake is named with the one that calls it."""
     assert undeclared_call(CHECK_CONFLICTS, CHARGE) == (
         "solo60.payment.v1.PaymentService/ChargeSession is not named in `calls` of CheckConflicts."
