@@ -61,7 +61,9 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
 async def answer(channel: Any, caller: str, method: str) -> str:  # noqa: ANN401 - a channel that takes bytes as they are
     """Call `method` with the key of `caller`; return the reason of its refusal, or "OK"."""
     metadata = ((API_KEY, KEYS[caller]), (IDEMPOTENCY_KEY, str(uuid4())))
-    call = channel.stream_stream(f"/{method}")(iter([b""]), metadata=metadata)
+    # One request, sent with the end of the requests: where a write fails because the server has refused the call
+    # already, grpc.aio replaces the server's status by an INTERNAL of its own.
+    call = channel.unary_stream(f"/{method}")(b"", metadata=metadata)
     try:
         async for _ in call:
             call.cancel()
