@@ -43,7 +43,7 @@ PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
 _MOST_DIGITS = 3
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Call:
     """One call, as the interceptors of the server see it; each fills in what it finds out.
 
@@ -66,6 +66,10 @@ class Call:
     last_message_at: float = 0.0
     trailing: list[tuple[str, str | bytes]] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # Tracebacks show it: no metadata, which holds the API key, and no request.
+        return f"<Call of {self.method.full_name}, correlation id {self.correlation_id or 'not known'}>"
 
     @property
     def remaining_s(self) -> float:
@@ -214,6 +218,8 @@ def _nested(
         # grpc.aio gives pairs where its types promise more.
         fields = cast("Sequence[tuple[str, str]]", context.invocation_metadata() or ())
         call = Call(method, context, dict(fields), incoming, fields)
+        # No traceback shows the request or the API key.
+        del incoming, fields
         reply = await proceed(call)
         context.set_trailing_metadata(call.whole_trailing())
         return reply

@@ -29,6 +29,7 @@ from interceptors.validation import ServerValidation
 from mesh.config import SettingsError
 from mesh.engine import ANSWERS_BEFORE_IT_CLOSES, CAN_PUSH_BACK, CallsUnderWay, new_server
 from mesh.telemetry import access_log_writer
+from mesh.tracebacks import traceback_text
 from solo60.mesh.v1 import outbox_pb2
 from solo60.mesh.v1.outbox_pb2_grpc import add_OutboxServiceServicer_to_server
 
@@ -57,7 +58,7 @@ def server_interceptors(
 ) -> list[ServerInterceptor]:
     """Return the interceptors of every server, outermost first: the one place where their order stands."""
     return [
-        ServerErrors(pushback=settings.engine in CAN_PUSH_BACK),
+        ServerErrors(pushback=settings.engine in CAN_PUSH_BACK, describe=traceback_text),
         ServerContext(),
         ServerMetrics(registry, GRPC_SERVICES),
         ServerMetadataLimit(),
