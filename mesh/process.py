@@ -20,6 +20,7 @@ from mesh.database import Database, DatabaseUnavailable
 from mesh.event_loop import service_loop
 from mesh.health import Health
 from mesh.idempotency import forgetting_old_keys
+from mesh.key_uses import noting_key_uses
 from mesh.keyring import accepted_keys, own_key
 from mesh.metrics import metrics_served
 from mesh.outbox.relaying import outbox_served
@@ -105,7 +106,9 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         outbox = await stack.enter_async_context(outbox_served(service.name, runtime))
         breakers = runtime.channels.breakers
         health = Health(service.descriptor.full_name, breakers.states, outbox.dead_letters if outbox else dict)
-        interceptors = server_interceptors(settings, accepted_keys(settings))
+        keyring = accepted_keys(settings)
+        await stack.enter_async_context(noting_key_uses(keyring, settings.keyring_path))
+        interceptors = server_interceptors(settings, keyring)
         server = MeshServer(service, servicer, health, interceptors, settings.engine, outbox)
         await server.start(address)
         stack.push_async_callback(server.stop, settings.drain_grace_s)

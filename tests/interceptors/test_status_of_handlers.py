@@ -104,7 +104,7 @@ async def test_a_handlers_own_details_go_out_with_its_status(serve_echo: ServeEc
 class Threaded(EchoServicer):
     """Plain functions, which run in a thread."""
 
-    def Echo(self, request: Any, context: Any) -> Any:  # type: ignore[override]  # noqa: ANN401, N802 - as generated
+    def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802 - as generated
         """Refuse in one of gRPC's two ways."""
         if request.text == "abort":
             context.abort(grpc.StatusCode.NOT_FOUND, "no such place")
