@@ -42,7 +42,7 @@ def issue(
     """
     if not is_caller_name(caller):
         raise CommandError(
-            f'"{caller}" cannot be the name of a caller: that is 1 to 64 letters, digits, ".", "_" and "-".'
+            f'"{caller}" cannot be the name of a caller: write 1 to 64 letters, digits, ".", "_" and "-".'
         )
     scopes = frozenset(scope) if scope else default_scopes(caller)
     if scopes is None:

@@ -30,7 +30,7 @@ _ID_IN_KEY = slice(-(ID_LENGTH + 1 + SECRET_LENGTH + CHECKSUM_LENGTH), -(1 + SEC
 _FORM = re.compile(rf"sk_[a-z]{{1,16}}_([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]{{{SECRET_LENGTH + CHECKSUM_LENGTH}}}")
 
 # It stands in logs and metrics, and a local mesh names files after it.
-_CALLER_FORM = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
+_CALLER_FORM = re.compile(r"[0-9A-Za-z]([0-9A-Za-z ._-]{0,62}[0-9A-Za-z._-])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ def record_of_key(key: str, caller: str, scopes: Iterable[str], *, now: datetime
 
 
 def is_caller_name(caller: str) -> bool:
-    """Tell whether a caller may be called so: 1 to 64 letters, digits, ".", "_" and "-", the first no sign."""
+    """Tell whether a caller may be called so: 1 to 64 letters, digits, ".", "_", "-" and inner spaces."""
     return _CALLER_FORM.fullmatch(caller) is not None
 
 

@@ -145,7 +145,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(solo60: Solo60, arguments: 
     assert (done.exit_code, done.out, done.err) == (1, "", sentence)
 
 
-@pytest.mark.parametrize("caller", ["", "  ", "../gym", "a b", "-x", "a" * 65])
+@pytest.mark.parametrize("caller", ["", "  ", "../gym", "a\nb", "-x", "a" * 65])
 def test_a_caller_has_a_name(solo60: Solo60, tmp_path: Path, caller: str) -> None:
     """It stands in logs and metrics, and a file may be named after it."""
     done = solo60("keys", "issue", "--scope", "gym.read", "--", caller)

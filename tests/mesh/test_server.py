@@ -19,7 +19,7 @@ from pydantic import SecretStr
 import mesh.health
 import mesh.watched_file
 from interceptors.chained_server import ChainedServer
-from interceptors.errors import error_of_call
+from interceptors.errors import CORRELATION_ID, error_of_call
 from interceptors.keyring import mint_key, record_of_key
 from mesh.config import Settings, SettingsError
 from mesh.keyring import format_keyring
@@ -35,7 +35,7 @@ from tests.support.serving import NO_SHEDDING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from mesh.server import MeshServer
+    from mesh.server import GRPC_SERVICES, MeshServer
     from mesh.service import Runtime
 
 HI = echo_pb2.EchoRequest(text="hi")
@@ -107,6 +107,7 @@ async def test_a_service_is_served_with_health_and_reflection(settings: Settings
     assert (answer.text, overall.status, own.status) == ("hi", SERVING, SERVING)
     assert sorted(each.name for each in listed.list_services_response.service) == [
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
         "solo60.example.v1.EchoService",
     ]
@@ -123,9 +124,12 @@ async def test_health_is_told_by_name_and_listed(settings: Settings, servicer: E
         unknown = (await watching.read()).status
         watching.cancel()
 
-    assert {name: answer.status for name, answer in listed.statuses.items()} == {"": SERVING, CHECK.service: SERVING}
+    assert {name: answer.status for name, answer in listed.statuses.items()} == dict.fromkeys(
+        ["", CHECK.service, *GRPC_SERVICES], SERVING
+    )
     assert refusal is not None
     assert refusal.code() is grpc.StatusCode.NOT_FOUND
+    assert CORRELATION_ID in refusal.trailing_metadata()
     assert unknown == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
