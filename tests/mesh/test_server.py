@@ -25,6 +25,7 @@ from mesh.config import Settings, SettingsError
 from mesh.keyring import format_keyring
 from mesh.postgres import EmbeddedPostgres
 from mesh.process import serving
+from mesh.server import GRPC_SERVICES
 from mesh.service import Service
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
@@ -35,7 +36,7 @@ from tests.support.serving import NO_SHEDDING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from mesh.server import GRPC_SERVICES, MeshServer
+    from mesh.server import MeshServer
     from mesh.service import Runtime
 
 HI = echo_pb2.EchoRequest(text="hi")
