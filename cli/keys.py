@@ -10,11 +10,13 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli.screen import CommandError, JsonFlag, out, print_json, print_table, remarks
 from contracts.scopes import all_scopes
+from interceptors.keyring import is_caller_name
 from mesh.config import load_settings
+from mesh.key_uses import KeyUses
 from mesh.keyring import KeyringFile
 from mesh.local_keys import default_scopes, write_key
 from mesh.watched_file import RELOAD_INTERVAL_S
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from interceptors.keyring import KeyRecord
     from mesh.config import Settings
 
+COLUMNS = ("caller", "state", "created", "last used", "until", "scopes")
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 keys = typer.Typer(help="Issue, list, rotate and revoke service API keys.", no_args_is_help=True)
@@ -33,12 +36,23 @@ def issue(
     caller: Annotated[str, typer.Argument(help="Who will call: a service, or any name together with --scope.")],
     scope: Annotated[list[str] | None, typer.Option(help="A scope; may be given several times.")] = None,
 ) -> None:
-    """Issue a key and print it, once: only its hash is kept. A service's default scopes come from the contract."""
+    """Issue a key and print it, once: only its hash is kept. A service of the local mesh gets it as a file instead.
+
+    A service's default scopes come from the contract.
+    """
+    if not is_caller_name(caller):
+        raise CommandError(
+            f'"{caller}" cannot be the name of a caller: write 1 to 64 letters, digits, ".", "_" and "-".'
+        )
     scopes = frozenset(scope) if scope else default_scopes(caller)
     if scopes is None:
         raise CommandError(f'"{caller}" is not a service: name what it may do with --scope, such as --scope gym.read.')
     _refuse_unknown(scopes)
-    key = KeyringFile(load_settings().keyring_path).issue(caller, scopes)
+    settings = load_settings()
+    key = KeyringFile(settings.keyring_path).issue(caller, scopes)
+    if _is_of_local_mesh(settings, caller):
+        _hand_over(settings, caller, key)
+        return
     sys.stdout.write(key + "\n")
     remarks.print(f"A key for {caller}, shown this once: {', '.join(sorted(scopes)) or 'no scopes'}.", markup=False)
 
@@ -46,15 +60,26 @@ def issue(
 @keys.command(name="list")
 def list_keys(*, as_json: JsonFlag = False) -> None:
     """List every key that was issued, by its id; the keys themselves are not kept."""
-    records = KeyringFile(load_settings().keyring_path).records()
+    path = load_settings().keyring_path
+    records, last_uses = KeyringFile(path).records(), KeyUses(path).last_uses()
     now = datetime.now(UTC)
     if as_json:
-        print_json([_as_json(record, now) for record in records])
+        print_json([_as_json(record, now, last_uses.get(record.key_id)) for record in records])
         return
-    table = Table("key id", "caller", "state", "until", "scopes", box=None, pad_edge=False)
+    table = Table(
+        Column("key id", no_wrap=True),
+        "caller",
+        "state",
+        "created",
+        "last used",
+        "until",
+        "scopes",
+        box=None,
+        pad_edge=False,
+    )
     for record in records:
-        until = f"{record.not_after:%Y-%m-%d %H:%M} UTC" if record.not_after else ""
-        table.add_row(record.key_id, record.caller, _state(record, now), until, ", ".join(sorted(record.scopes)))
+        times = map(_minute, (record.not_before, last_uses.get(record.key_id), record.not_after))
+        table.add_row(record.key_id, record.caller, _state(record, now), *times, ", ".join(sorted(record.scopes)))
     print_table(table, folds=("scopes",))
 
 
@@ -69,7 +94,7 @@ def rotate(
         key = KeyringFile(settings.keyring_path).rotate(caller, _duration(overlap))
     except KeyError:
         raise CommandError(f'"{caller}" has no valid key; `solo60 keys issue {caller}` makes one.') from None
-    if settings.key_path_of(caller).exists():
+    if _is_of_local_mesh(settings, caller):
         _hand_over(settings, caller, key)
     else:
         sys.stdout.write(key + "\n")
@@ -84,6 +109,12 @@ def revoke(key_id: str) -> None:
     except KeyError:
         raise CommandError(f'There is no key with the id "{key_id}"; `solo60 keys list` shows them.') from None
     out.print(f"{key_id} is revoked.", markup=False)
+
+
+def _is_of_local_mesh(settings: Settings, caller: str) -> bool:
+    """Tell whether `caller` reads its key from a file of the mesh in DATA_DIR."""
+    path = settings.key_path_of(caller)
+    return path.exists() or (path.parent.is_dir() and default_scopes(caller) is not None)
 
 
 def _hand_over(settings: Settings, caller: str, key: str) -> None:
@@ -112,12 +143,18 @@ def _state(record: KeyRecord, now: datetime) -> str:
     return "valid" if record.is_valid(now) else "expired"
 
 
-def _as_json(record: KeyRecord, now: datetime) -> dict[str, object]:
+def _minute(instant: datetime | None) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if instant else ""
+
+
+def _as_json(record: KeyRecord, now: datetime, last_used: datetime | None) -> dict[str, object]:
     return {
         "key_id": record.key_id,
         "caller": record.caller,
         "state": _state(record, now),
         "scopes": sorted(record.scopes),
+        "created": record.not_before.isoformat(),
+        "last_used": last_used.isoformat() if last_used else None,
         "not_before": record.not_before.isoformat(),
         "not_after": record.not_after.isoformat() if record.not_after else None,
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from contracts.errors import RateLimited, ScopeMissing, Unauthenticated, Unavailable
+from contracts.errors import RateLimited, ScopeMissing, ServiceError, Unauthenticated, Unavailable
 from interceptors.client import ClientCall, ClientInterceptor
 from interceptors.context import current_context
 from interceptors.gcra import Gcra
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from contracts.method import Method
-    from interceptors.keyring import HeldKey
+    from interceptors.keyring import HeldKey, RefusedKey
     from interceptors.server import Proceed
 
 API_KEY = "x-api-key"
 # The note of a call whose key has a successor.
 SUPERSEDED_KEY = "superseded_key"
+# The notes of a call whose key is refused: its id, whose it is, and why. The caller is told none of them.
+REFUSED_KEY, REFUSED_CALLER, REFUSED_BECAUSE = "refused_key", "refused_caller", "refused_because"
 # Of one key that one host shows and that is not known to be good, so many are looked at; all others are refused unseen.
 UNKNOWN_KEYS_PER_S = 20.0
 UNKNOWN_KEYS_AT_ONCE = 20
@@ -43,7 +45,8 @@ class ServerApiKey(ServerInterceptor):
     A key that was found good costs no hash on its next call. Others are looked at 20 times a second for each host and
     each id of a key in the keyring, all unknown ids together; beyond that they are refused as RATE_LIMITED without a
     look (CWE-307). A key that its caller should have changed for a newer one is named in the call's notes, as
-    `superseded_key`, and in a warning once a minute.
+    `superseded_key`, and in a warning once a minute. So is the id of a refused key, with its caller and the cause; the
+    caller gets one answer whatever the cause.
 
     `wall_clock` gives the seconds since 1970 by which keys begin and end, `clock` is one that never goes back.
 
@@ -81,11 +84,11 @@ class ServerApiKey(ServerInterceptor):
         now_s = self._wall_clock()
         try:
             held = self._held(call, now_s)
-        except (RateLimited, Unauthenticated):
-            raise
         except Exception as error:
             self._warn("error", "keys cannot be checked, so no call is let in", error=type(error).__name__)
             raise Unavailable("The service cannot check keys now.") from error
+        if isinstance(held, ServiceError):
+            raise held
         record = held.record
         call.caller = record.caller
         if held.newer and held.is_superseded(now_s):
@@ -100,7 +103,8 @@ class ServerApiKey(ServerInterceptor):
             context.caller = record.caller
         return await proceed(call)
 
-    def _held(self, call: Call, now_s: float) -> HeldKey:
+    def _held(self, call: Call, now_s: float) -> HeldKey | ServiceError:
+        """Return what is held of the call's key, or the refusal: raised here, it would show the key in a traceback."""
         keyring = self._keyring()
         if keyring is not self._last:
             # Or else a flood of bad keys could keep out the good ones that this host shows next.
@@ -109,15 +113,32 @@ class ServerApiKey(ServerInterceptor):
         key = call.metadata.get(API_KEY, "")
         return keyring.recall(key, now_s) or self._look_up(call, keyring, key, now_s)
 
-    def _look_up(self, call: Call, keyring: Keyring, key: str, now_s: float) -> HeldKey:
+    def _look_up(self, call: Call, keyring: Keyring, key: str, now_s: float) -> HeldKey | ServiceError:
         source = (host_of(call.context.peer()), keyring.id_claimed_by(key))
         retry_after_s = self._unknown_keys.admit(source, self._clock())
         if retry_after_s > 0:
-            raise RateLimited("Too many unknown keys come from this host.", retry_after_s=retry_after_s)
+            return RateLimited("Too many unknown keys come from this host.", retry_after_s=retry_after_s)
         held = keyring.look_up(key, now_s)
         if held is None:
-            raise Unauthenticated
+            self._note_refusal(call, keyring.refusal_of(key, now_s))
+            return Unauthenticated()
         return held
+
+    def _note_refusal(self, call: Call, refused: RefusedKey) -> None:
+        if not refused.key_id:  # no key, or none of ours
+            return
+        call.notes[REFUSED_KEY] = refused.key_id
+        call.notes[REFUSED_BECAUSE] = refused.cause
+        if not refused.caller:
+            return
+        call.notes[REFUSED_CALLER] = refused.caller
+        self._warn(
+            refused.key_id,
+            "a known key is refused",
+            key_id=refused.key_id,
+            caller=refused.caller,
+            cause=refused.cause,
+        )
 
     def _warn(self, subject: str, event: str, **facts: str) -> None:
         if self._warnings.admit(subject, self._clock()) == 0:

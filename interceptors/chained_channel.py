@@ -131,8 +131,8 @@ class _Calls:
         try:
             self._start(call)
             if call.send is None:
-                sent = grpc.aio.Metadata(*call.metadata)
-                rpc = self._send(request, timeout=call.timeout_s, metadata=sent, **options)
+                metadata = None  # or a traceback would show what the caller has put there
+                rpc = self._send(request, timeout=call.timeout_s, metadata=grpc.aio.Metadata(*call.metadata), **options)
             else:
                 rpc = call.send(call, partial(self._send, request, **options))
         except Exception as error:  # noqa: BLE001 - raised where the call's answer is asked for

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Notice = Callable[[], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class ClientCall:
     """One outgoing call, as the interceptors of the client see it: before it is sent, and once it has ended."""
 
@@ -35,6 +35,10 @@ class ClientCall:
     attempts: int = 1
     # grpc.aio's call; None where nothing was sent.
     answer: Any = None
+
+    def __repr__(self) -> str:
+        # Tracebacks show it: no metadata, which holds the API key.
+        return f"<ClientCall of {self.method.full_name}, correlation id {self.correlation_id or 'not known'}>"
 
     @property
     def trailing(self) -> Mapping[str, str | bytes]:

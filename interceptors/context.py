@@ -16,7 +16,7 @@ from interceptors.errors import CORRELATION_ID
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from contracts.method import Method
     from interceptors.server import Proceed
@@ -66,6 +66,12 @@ def new_correlation_id() -> str:
     return f"{_random.getrandbits(128):032x}"
 
 
+def correlation_id_in(metadata: Mapping[str, str]) -> str:
+    """Return the correlation id that came with a call, or a new one where none did that is well-formed."""
+    correlation_id = metadata.get(CORRELATION_ID, "")
+    return correlation_id if _CORRELATION_ID_FORM.fullmatch(correlation_id) else new_correlation_id()
+
+
 @contextmanager
 def detached_work(correlation_id: str = "", budget_s: float = DETACHED_BUDGET_S) -> Iterator[CallContext]:
     """Do work that no call waits for, under a context of its own, in `budget_s` seconds.
@@ -92,9 +98,7 @@ class ServerContext(ServerInterceptor):
     """
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        correlation_id = call.metadata.get(CORRELATION_ID, "")
-        if not _CORRELATION_ID_FORM.fullmatch(correlation_id):
-            correlation_id = new_correlation_id()
+        correlation_id = correlation_id_in(call.metadata)
         user_id = call.metadata.get(USER_ID, "")
         call.correlation_id = correlation_id
         call.trailing.append((CORRELATION_ID, correlation_id))

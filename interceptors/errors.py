@@ -1,21 +1,22 @@
 """Errors: servicers raise, this module answers with google.rpc.Status, and the caller gets the same class back.
 
 What is not a ServiceError is a fault of the service: its text stays in the log, and the caller gets a bare INTERNAL
-with the correlation id. So does a reason that the method's contract does not list.
+with the correlation id. So does a reason that the method's contract does not list. A status that a handler sets on its
+context, as gRPC has it, reaches the caller as it was set.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, TypeVar, cast
+import traceback
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
-from grpc_interceptor.exceptions import GrpcException
 
 from contracts.declarations import undeclared_in
 from contracts.errors import (
@@ -32,32 +33,26 @@ from contracts.errors import (
 )
 from contracts.method import find_method
 from contracts.policy import ContractError, seconds
-from contracts.service_error import DOMAIN, PLATFORM_REASONS, status_of_number
+from contracts.service_error import DOMAIN, PLATFORM_REASONS
+from interceptors.answers import TRANSIENT as TRANSIENT
+from interceptors.answers import answer_to as answer_to
+from interceptors.answers import is_fault, task_is_cancelled
+from interceptors.handler_contexts import CORRELATION_ID as CORRELATION_ID
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from interceptors.server import Proceed
 
 Detail = TypeVar("Detail", bound=Message)
 
 STATUS_DETAILS = "grpc-status-details-bin"
-CORRELATION_ID = "x-correlation-id"
 # When a client may send a refused call again; below 0, never (gRFC A6).
 PUSHBACK_MS = "grpc-retry-pushback-ms"
 NEVER_AGAIN = -1
 # Which attempt of a hedged call this one is, beside the first, which carries none.
 HEDGE_ATTEMPT = "x-hedge-attempt"
-# What of a service that we depend on is no fault of ours: the same call may succeed later.
-TRANSIENT = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-    }
-)
-_INTERNAL_SENTENCE = "The service failed. Its log says why, under this correlation id."
 # A status without a reason of ours is the transport's own verdict.
 _BY_CODE: dict[grpc.StatusCode, type[ServiceError]] = {
     grpc.StatusCode.CANCELLED: Cancelled,
@@ -71,48 +66,66 @@ _BY_CODE: dict[grpc.StatusCode, type[ServiceError]] = {
 _log = structlog.stdlib.get_logger("solo60.errors")
 
 
+def plain_traceback(error: BaseException) -> str:
+    """Return the traceback of `error` as Python prints it, which shows no local variables."""
+    return "".join(traceback.format_exception(error)).rstrip("\n")
+
+
 class ServerErrors(ServerInterceptor):
     """Answers every error of the chain and the handler with a rich status; the outermost interceptor of a server.
 
     An answer that says when to come back says it twice: to people as RetryInfo, to gRPC's core as pushback; the latter
     is left out without `pushback`, for servers that cannot send it. Where the handler did what its contract does not
-    declare, the log says so; with `name_undeclared`, the caller is told as well.
+    declare, the log says so; with `name_undeclared`, the caller is told as well. A fault is logged with the text that
+    `describe` makes of it: a logger that got the exception itself might print its frames with the request and the API
+    key in them.
 
     >>> ask(ServerErrors(), text="crash")  # the handler raises ValueError("postgres://user:secret@host")
     'INTERNAL'
     """
 
-    def __init__(self, *, pushback: bool = True, name_undeclared: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        pushback: bool = True,
+        name_undeclared: bool = False,
+        describe: Callable[[BaseException], str] = plain_traceback,
+    ) -> None:
         self._says_pushback = pushback
         self._names_undeclared = name_undeclared
+        self._describe = describe
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         try:
             return await proceed(call)
         except asyncio.CancelledError as error:
-            if _task_is_cancelled():
+            if task_is_cancelled():
                 raise
             # The handler raised it on its own: without an answer the caller would wait until its deadline.
-            await self._answer(call, error)
+            answer = self._answer(call, error)
         except grpc.aio.AbortError:
             raise  # answered already, by a servicer that is not ours: health, reflection
         except Exception as error:  # noqa: BLE001 - this is where every error ends, and it is logged
-            await self._answer(call, error)
+            answer = self._answer(call, error)
+        # Outside of `except`, so that no traceback leads from here to the frames within.
+        await call.context.abort(answer.code, answer.message, call.whole_trailing())
         raise AssertionError("abort always raises")
 
-    async def _answer(self, call: Call, error: BaseException) -> None:
+    def _answer(self, call: Call, error: BaseException) -> ServiceError:
+        """Return what the caller is told, put its details into the trailing metadata, and log a fault."""
         answer = answer_to(error, call)
-        if isinstance(answer, Internal):
+        if is_fault(error, answer):
             undeclared = undeclared_in(error, call.method)
             facts = {"undeclared": undeclared} if undeclared else {}
-            _log.error("internal error", method=call.method.full_name, **facts, exc_info=error)
+            _log.error("internal error", method=call.method.full_name, **facts, exception=self._describe(error))
             if undeclared and self._names_undeclared:
                 answer = Internal(undeclared)
-        call.trailing.append((STATUS_DETAILS, status_of_error(answer, call.correlation_id).SerializeToString()))
+        if STATUS_DETAILS not in dict(call.context.trailing_metadata() or ()):  # of the handler
+            call.trailing.append((STATUS_DETAILS, status_of_error(answer, call.correlation_id).SerializeToString()))
         pushback = _pushback(error, answer, call) if self._says_pushback else None
         if pushback is not None:
             call.trailing.append((PUSHBACK_MS, str(pushback)))
-        await call.context.abort(answer.code, answer.message, call.whole_trailing())
+        return answer
 
 
 def _pushback(error: BaseException, answer: ServiceError, call: Call) -> int | None:
@@ -142,38 +155,6 @@ def _is_retried(callee: str) -> bool:
         return find_method(f"/{callee}").policy.retry is not None
     except ContractError:
         return False
-
-
-def answer_to(error: BaseException, call: Call) -> ServiceError:
-    """Return what the caller is told of `error`: nothing that the method's contract does not promise."""
-    if isinstance(error, grpc.aio.AbortError):
-        return UnknownError(_code_of(call), call.context.details())
-    if isinstance(error, GrpcException):  # of an application's own interceptor
-        return UnknownError(error.status_code, error.details)
-    if isinstance(error, asyncio.CancelledError) and _task_is_cancelled():
-        return DeadlineExceeded() if call.is_out_of_time() else Cancelled()
-    if not isinstance(error, ServiceError) or isinstance(error, Internal):
-        return Internal(_INTERNAL_SENTENCE)
-    if error.callee and error.reason in PLATFORM_REASONS:
-        return _answer_to_lost_callee(error)
-    return error if error.reason in call.method.policy.errors else Internal(_INTERNAL_SENTENCE)
-
-
-def _answer_to_lost_callee(error: ServiceError) -> ServiceError:
-    if error.code in TRANSIENT:
-        return Unavailable("A service that this one depends on is not reachable now.")
-    return Internal(_INTERNAL_SENTENCE)
-
-
-def _code_of(call: Call) -> grpc.StatusCode:
-    # grpc.aio keeps the number where its types promise the enum, other servers the enum.
-    code = cast("int | grpc.StatusCode", call.context.code())
-    return status_of_number(code) if isinstance(code, int) else code
-
-
-def _task_is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def status_of_error(error: ServiceError, correlation_id: str) -> status_pb2.Status:

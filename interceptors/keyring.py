@@ -29,6 +29,9 @@ CHECKSUM_LENGTH = 6
 _ID_IN_KEY = slice(-(ID_LENGTH + 1 + SECRET_LENGTH + CHECKSUM_LENGTH), -(1 + SECRET_LENGTH + CHECKSUM_LENGTH))
 _FORM = re.compile(rf"sk_[a-z]{{1,16}}_([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]{{{SECRET_LENGTH + CHECKSUM_LENGTH}}}")
 
+# It stands in logs and metrics, and a local mesh names files after it.
+_CALLER_FORM = re.compile(r"[0-9A-Za-z]([0-9A-Za-z ._-]{0,62}[0-9A-Za-z._-])?")
+
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
@@ -63,16 +66,34 @@ class HeldKey:
         """Tell whether the key opens anything at `now_s`; that takes as long for every key."""
         return (self.begins_s <= now_s) & (now_s < self.ends_s)
 
+    def refusal_at(self, now_s: float) -> str:
+        """Return why the key opens nothing at `now_s`: "revoked", "not yet valid" or "expired"."""
+        if self.record.revoked:
+            return "revoked"
+        return "not yet valid" if now_s < self.begins_s else "expired"
+
     def is_superseded(self, now_s: float) -> bool:
         """Tell whether its caller has a later key that is valid at `now_s`."""
         return any(later.is_valid(now_s) for later in self.newer)
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedKey:
+    """What an operator wants to know of a refused key; `caller` is empty unless the key itself is known.
+
+    `cause` is "revoked", "not yet valid" or "expired"; "wrong secret" where the id alone is known, and "unknown".
+    """
+
+    key_id: str
+    caller: str
+    cause: str
+
+
 class Keyring:
     """All keys that a server accepts; a caller may hold several at once, which is how keys are rotated.
 
-    A key that was found is remembered, so that its next call costs no hash; its times count on every call. A keyring
-    never changes: when keys change there is a new one, which remembers nothing that it has not found itself.
+    A key that was found is remembered, so that its next call costs no hash; its times count on every call. Its records
+    never change: when keys change there is a new keyring, which remembers nothing that it has not found itself.
     """
 
     def __init__(self, records: Iterable[KeyRecord] = ()) -> None:
@@ -80,6 +101,9 @@ class Keyring:
         # By the key itself. Looking there tells by its time no more than the answer does, as Python's dictionaries
         # compare a keyed hash first. Only what was found gets in, so it is never larger than the keyring.
         self._found: dict[str, HeldKey] = {}
+        # Those found that have not been shown since the uses were taken, and when each key was first shown since then.
+        self._idle: dict[str, HeldKey] = {}
+        self._uses: dict[str, float] = {}
 
     def __iter__(self) -> Iterator[KeyRecord]:
         return (held.record for held in self._by_id.values())
@@ -90,18 +114,44 @@ class Keyring:
         return held.record if held else None
 
     def look_up(self, key: str, now_s: float) -> HeldKey | None:
-        """Return what is held of a valid key, or None; as long takes one unknown, revoked or with a wrong secret."""
+        """Return what is held of a valid key, or None; takes the same time for unknown, revoked and wrong keys."""
         held = self._by_id.get(id_of_key(key) or "", _NOBODY)
         is_known = hmac.compare_digest(hash_of_key(key), held.record.sha256)
         if not is_known & held.is_valid(now_s):
             return None
         self._found[key] = held
+        self._uses[held.record.key_id] = now_s
         return held
+
+    def refusal_of(self, key: str, now_s: float) -> RefusedKey:
+        """Return why `look_up` refuses a key; takes the same time for unknown, revoked and wrong keys."""
+        key_id = id_of_key(key) or ""
+        held = self._by_id.get(key_id, _NOBODY)
+        if not hmac.compare_digest(hash_of_key(key), held.record.sha256):
+            return RefusedKey(key_id, "", "unknown" if held is _NOBODY else "wrong secret")
+        return RefusedKey(key_id, held.record.caller, held.refusal_at(now_s))
 
     def recall(self, key: str, now_s: float) -> HeldKey | None:
         """Return what is held of a key that was found before and is valid at `now_s`, or None; hashes nothing."""
-        held = self._found.get(key)
+        held = self._found.get(key) or self._recall_idle(key, now_s)
         return held if held is not None and held.is_valid(now_s) else None
+
+    def _recall_idle(self, key: str, now_s: float) -> HeldKey | None:
+        held = self._idle.pop(key, None)
+        if held is not None:
+            self._found[key] = held
+            self._uses[held.record.key_id] = now_s
+        return held
+
+    def take_uses(self) -> dict[str, float]:
+        """Return when each key was first shown since the last time, by id, and begin anew.
+
+        Asked once a minute, it tells the last use of every key to the minute, and no call notes anything.
+        """
+        uses, self._uses = self._uses, {}
+        self._idle.update(self._found)
+        self._found = {}
+        return uses
 
     def id_claimed_by(self, key: str) -> str:
         """Return the id in `key` where the keyring has it, or the empty string; hashes nothing, proves nothing."""
@@ -110,8 +160,10 @@ class Keyring:
 
     def find_again(self, earlier: Keyring, now_s: float) -> None:
         """Look up every key that `earlier` remembers, so that those still valid are remembered here too."""
-        for key in earlier._found:
+        for key in (*earlier._found, *earlier._idle):
             self.look_up(key, now_s)
+        # A key that was looked up so has not been shown.
+        self._idle, self._found, self._uses = self._found, {}, earlier._uses
 
 
 def _held(records: Iterable[KeyRecord]) -> dict[str, HeldKey]:
@@ -153,11 +205,18 @@ def hash_of_key(key: str) -> str:
 
 
 def record_of_key(key: str, caller: str, scopes: Iterable[str], *, now: datetime | None = None) -> KeyRecord:
-    """Return the record of a well-formed key that is valid from `now` on, for ever."""
+    """Return the record of a well-formed key that is valid from `now` on, for ever; its caller has a name."""
     key_id = id_of_key(key)
     if key_id is None:
         raise ValueError("not a well-formed key")
+    if not is_caller_name(caller):
+        raise ValueError("not the name of a caller")
     return KeyRecord(key_id, caller, hash_of_key(key), frozenset(scopes), now or datetime.now(UTC))
+
+
+def is_caller_name(caller: str) -> bool:
+    """Tell whether a caller may be called so: 1 to 64 letters, digits, ".", "_", "-" and inner spaces."""
+    return _CALLER_FORM.fullmatch(caller) is not None
 
 
 def _random_text(length: int) -> str:

@@ -21,11 +21,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import grpc
 import grpc.aio
 
-from contracts.method import Method, find_method
+from contracts.method import Method, find_method, methods_of
+from contracts.policy import ContractError
+from interceptors.application import MethodDetails as MethodDetails
+from interceptors.application import inside
 from interceptors.handlers import Messages, behaviour_of, innermost, is_generated_default
+from interceptors.usability import AS_HANDLER, explained, is_described, is_imported, refusing, service_named
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from google.protobuf.message import Message
     from grpc_interceptor.server import AsyncServerInterceptor
@@ -45,7 +49,7 @@ PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
 _MOST_DIGITS = 3
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Call:
     """One call, as the interceptors of the server see it; each fills in what it finds out.
 
@@ -68,6 +72,10 @@ class Call:
     last_message_at: float = 0.0
     trailing: list[tuple[str, str | bytes]] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # Tracebacks show it: no metadata, which holds the API key, and no request.
+        return f"<Call of {self.method.full_name}, correlation id {self.correlation_id or 'not known'}>"
 
     @property
     def remaining_s(self) -> float:
@@ -158,37 +166,50 @@ class ServerChain(grpc.aio.ServerInterceptor):
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            composed = self._handlers[path] = self.compose(path, handler)
+            if not is_described(path, handler):
+                return handler
+            composed = self._composed_or_refusing(path, handler)
+            if is_imported(path):  # or else a handler of every path would fill the memory
+                self._handlers[path] = composed
         return composed
 
+    def check(self, *services: str) -> None:
+        """Raise ContractError where a service, by its full name, cannot be served by this chain.
+
+        A server that asks its interceptors on each call tells them nothing before: call this before it starts. A
+        `ChainedServer` needs no such check, as it composes what is added to it at once.
+        """
+        for service in services:
+            for method in methods_of(service_named(service)):
+                for interceptor in _with_errors_outermost(self._interceptors):
+                    interceptor.applies_to(method)
+
+    def _composed_or_refusing(
+        self, path: str, handler: grpc.RpcMethodHandler[Any, Any]
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        try:
+            return self.compose(path, handler)
+        except Exception as error:  # noqa: BLE001 - grpc.aio would send its text to the caller
+            return refusing(path, handler, error)
+
     def compose(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        """Return a handler that serves the method called by `path` with `handler` inside this chain."""
+        """Return a handler that serves the method called by `path` with `handler` inside this chain.
+
+        Raises ContractError where the contract of the method cannot be served.
+        """
         inner: _Composed | None = getattr(behaviour_of(handler), _COMPOSED, None)
         interceptors = self._interceptors
         if inner is not None:  # by another chain on the same server: both become one
             interceptors, handler = (*interceptors, *inner.interceptors), inner.handler
         if not is_generated_default(behaviour_of(handler)):
-            handler = self._inside_application(path, handler)
-        method = find_method(path)
+            handler = inside(self._application, path, handler)
+        try:
+            method = find_method(path)
+        except ContractError as error:
+            raise explained(error, path, handler) from None
         serve = _nested(method, handler, _with_errors_outermost(interceptors))
         setattr(serve, _COMPOSED, _Composed(interceptors, handler))
-        return _AS_HANDLER[method.request_streaming, method.response_streaming](serve)
-
-    def _inside_application(
-        self, path: str, handler: grpc.RpcMethodHandler[Any, Any]
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        # Such an interceptor looks at nothing but the method's name, so it too is asked once for each method.
-        for interceptor in reversed(self._application):
-            handler = _at_once(interceptor.intercept_service(partial(_give, handler), MethodDetails(path)))
-        return handler
-
-
-@dataclass(frozen=True)
-class MethodDetails(grpc.HandlerCallDetails):
-    """What grpc.aio tells of a call, for whoever is asked about a method before there is one."""
-
-    method: str
-    invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
+        return AS_HANDLER[method.request_streaming, method.response_streaming](serve)
 
 
 class _Composed(NamedTuple):
@@ -225,6 +246,8 @@ def _nested(
         # grpc.aio gives pairs where its types promise more.
         fields = cast("Sequence[tuple[str, str]]", context.invocation_metadata() or ())
         call = Call(method, context, dict(fields), incoming, fields)
+        # No traceback shows the request or the API key.
+        del incoming, fields
         reply = await proceed(call)
         context.set_trailing_metadata(call.whole_trailing())
         return reply
@@ -232,30 +255,5 @@ def _nested(
     return serve
 
 
-def _at_once(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a handler of any shape
-    """Return what a coroutine that waits for nothing returns."""
-    try:
-        asking.send(None)
-    except StopIteration as answer:
-        return answer.value
-    asking.close()
-    raise TypeError("an application's interceptor must not wait for anything before there is a call")
-
-
-async def _give(
-    handler: grpc.RpcMethodHandler[Any, Any], _details: grpc.HandlerCallDetails
-) -> grpc.RpcMethodHandler[Any, Any]:
-    return handler
-
-
 def _overrides(interceptor: ServerInterceptor, name: str) -> bool:
     return getattr(type(interceptor), name) is not getattr(ServerInterceptor, name)
-
-
-# By (requests are streamed, answers are streamed). Without (de)serializers the core hands bytes through.
-_AS_HANDLER: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from buf.validate import validate_pb2
 from contracts.errors import Internal, InvalidRequest, Violation
+from contracts.policy import ContractError
 from interceptors.malformed_times import malformed_times
 from interceptors.server import Call, ServerInterceptor
 
@@ -38,9 +39,13 @@ class ServerValidation(ServerInterceptor):
     """
 
     def applies_to(self, method: Method) -> bool:
+        """Return True; raise ContractError where a rule of the method's messages cannot be used."""
         # The first look at a type compiles its rules, which takes milliseconds: do it before the first call.
-        violations_of(method.request_type())
-        violations_of(method.response_type())
+        try:
+            violations_of(method.request_type())
+            violations_of(method.response_type())
+        except protovalidate.CompilationError as error:
+            raise ContractError(f"{method.full_name}: a rule of its messages cannot be used: {error}") from None
         return True
 
     def on_request(self, call: Call, message: Message) -> None:

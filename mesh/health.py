@@ -2,6 +2,7 @@
 
 Overall health ("") is liveness: SERVING until the process begins to stop, whatever its database does, so that nobody
 restarts a process because of a database. Readiness stands under the full name of the service; callers go by that one.
+The other services of the process are as ready as it is, or, where they need no database, SERVING while it lives.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Health:
         troubles: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.servicer = _Servicer(self)
-        self._service = service
+        self._ready = {service}
         self._breakers = breakers
         self._dead_letters = dead_letters
         self._troubles = troubles
@@ -83,13 +84,20 @@ class Health:
         self._watches_are_over = False
         self._changed = asyncio.Event()
 
+    def cover(self, *, ready: Iterable[str], alive: Iterable[str]) -> None:
+        """Say of each service in `ready` what is said of the own one, and of each in `alive` what is said overall."""
+        readiness = _SERVING if self._serving else _NOT_SERVING
+        self._ready.update(ready)
+        self._statuses.update(dict.fromkeys(ready, readiness))
+        self._statuses.update(dict.fromkeys(alive, self._statuses[LIVENESS]))
+
     async def say(self, *, serving: bool) -> None:
         """Say from now on whether the service is ready, and tell those who watch."""
         if serving is self._serving or self._is_stopping:
             return
         self._serving = serving
         _log.info("health changed", serving=serving)
-        self._statuses[self._service] = _SERVING if serving else _NOT_SERVING
+        self._statuses.update(dict.fromkeys(self._ready, _SERVING if serving else _NOT_SERVING))
         self._tell()
 
     async def stop_serving(self) -> None:
@@ -171,7 +179,7 @@ class _Servicer(HealthServicer):
         self._admit(context)
         status = self._health.status_of(request.service)
         if status is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "Nothing is known by that name.")
+            _refuse(context, grpc.StatusCode.NOT_FOUND, "Nothing is known by that name.")
         return health_pb2.HealthCheckResponse(status=status)
 
     async def List(  # noqa: N802 - as generated
@@ -182,7 +190,7 @@ class _Servicer(HealthServicer):
         self._admit(context)
         statuses = self._health.all_statuses()
         if len(statuses) > LIST_MAX:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"The list is longer than {LIST_MAX}.")
+            _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, f"The list is longer than {LIST_MAX}.")
         answers = {name: health_pb2.HealthCheckResponse(status=status) for name, status in statuses.items()}
         return _List(statuses=answers)
 
@@ -213,3 +221,9 @@ class _Servicer(HealthServicer):
         if wait_s > 0:
             raise RateLimited("Too many health checks from one host.", retry_after_s=wait_s)
         return host
+
+
+def _refuse(context: Any, code: grpc.StatusCode, sentence: str) -> None:  # noqa: ANN401 - of either engine
+    """Let a call end with a status, whatever its answer, and with the metadata that `abort` would leave behind."""
+    context.set_code(code)
+    context.set_details(sentence)

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from interceptors.keyring import KeyRecord, Keyring, mint_key, record_of_key
+from interceptors.keyring import KeyRecord, Keyring, is_caller_name, mint_key, record_of_key
 from mesh.config import SettingsError
 from mesh.watched_file import WatchedFile
 
@@ -151,6 +151,8 @@ def _record(entry: dict[str, Any]) -> KeyRecord:
     not_after = entry["not_after"]
     if not re.fullmatch(r"[0-9a-f]{64}", entry["sha256"]):
         raise ValueError("not a SHA-256 in hexadecimal")
+    if not is_caller_name(entry["caller"]):
+        raise ValueError("not the name of a caller")
     return KeyRecord(
         key_id=entry["key_id"],
         caller=entry["caller"],

@@ -21,6 +21,7 @@ from mesh.event_loop import service_loop
 from mesh.foreign_output import foreign_output_left_to_parent, foreign_output_logged
 from mesh.health import Health
 from mesh.idempotency import forgetting_old_keys
+from mesh.key_uses import noting_key_uses
 from mesh.keyring import accepted_keys, own_key
 from mesh.metrics import metrics_served
 from mesh.migrations import MigrationError, pending_versions, refuse_old_server
@@ -124,7 +125,9 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
             outbox.dead_letters if outbox else dict,
             lambda: [*runtime.database.troubles(), *telemetry_troubles()],
         )
-        interceptors = server_interceptors(settings, accepted_keys(settings))
+        keyring = accepted_keys(settings)
+        await stack.enter_async_context(noting_key_uses(keyring, settings.keyring_path))
+        interceptors = server_interceptors(settings, keyring)
         server = MeshServer(service, servicer, health, interceptors, settings.engine, outbox)
         await server.start(address)
         stack.push_async_callback(server.stop, settings.drain_grace_s)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 from opentelemetry import trace
 from opentelemetry.instrumentation.grpc import filters
 from prometheus_client import REGISTRY
@@ -28,7 +27,9 @@ from interceptors.tracing import ServerTracing
 from interceptors.validation import ServerValidation
 from mesh.config import SettingsError
 from mesh.engine import ANSWERS_BEFORE_IT_CLOSES, CAN_PUSH_BACK, CallsUnderWay, new_server
+from mesh.reflection import REFLECTION_SERVICES, add_reflection_to_server
 from mesh.telemetry import access_log_writer
+from mesh.tracebacks import traceback_text
 from solo60.mesh.v1 import outbox_pb2
 from solo60.mesh.v1.outbox_pb2_grpc import add_OutboxServiceServicer_to_server
 
@@ -47,9 +48,8 @@ if TYPE_CHECKING:
 
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 OUTBOX_SERVICE = outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"].full_name
-REFLECTION_SERVICE = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
-GRPC_SERVICES = frozenset({HEALTH_SERVICE, REFLECTION_SERVICE})
-OF_GRPC = filters.any_of(filters.service_name(HEALTH_SERVICE), filters.service_name(REFLECTION_SERVICE))
+GRPC_SERVICES = frozenset({HEALTH_SERVICE, *REFLECTION_SERVICES})
+OF_GRPC = filters.any_of(*(filters.service_name(service) for service in GRPC_SERVICES))
 
 
 def server_interceptors(
@@ -57,7 +57,11 @@ def server_interceptors(
 ) -> list[ServerInterceptor]:
     """Return the interceptors of every server, outermost first: the one place where their order stands."""
     return [
-        ServerErrors(pushback=settings.engine in CAN_PUSH_BACK, name_undeclared=settings.strict_contracts),
+        ServerErrors(
+            pushback=settings.engine in CAN_PUSH_BACK,
+            name_undeclared=settings.strict_contracts,
+            describe=traceback_text,
+        ),
         ServerContext(),
         ServerMetrics(registry, GRPC_SERVICES),
         ServerMetadataLimit(),
@@ -81,7 +85,7 @@ def server_interceptors(
 
 def open_services(settings: Settings) -> frozenset[str]:
     """Return the services that may be called without a key: those of gRPC itself that the settings open."""
-    opened = {HEALTH_SERVICE: settings.health_open, REFLECTION_SERVICE: settings.reflection_open}
+    opened = {HEALTH_SERVICE: settings.health_open, **dict.fromkeys(REFLECTION_SERVICES, settings.reflection_open)}
     return frozenset(service for service, is_open in opened.items() if is_open)
 
 
@@ -107,8 +111,9 @@ class MeshServer:
         if outbox is not None:
             add_OutboxServiceServicer_to_server(outbox, self._server)
         own_names = [service.descriptor.full_name, *([OUTBOX_SERVICE] if outbox is not None else [])]
-        names = (*own_names, HEALTH_SERVICE, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        add_reflection_to_server((*own_names, HEALTH_SERVICE), self._server)
+        # Whatever reflection lists has a health of its own.
+        health.cover(ready=own_names, alive=GRPC_SERVICES)
         self.port = 0
 
     async def start(self, address: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.scopes import all_scopes, scopes_of_caller
+from mesh.key_uses import KeyUses
 from mesh.keyring import parse_keyring
 from mesh.local_keys import write_key
 
@@ -142,3 +143,39 @@ def test_what_cannot_be_done_is_said_in_one_sentence(solo60: Solo60, arguments: 
     done = solo60("keys", *arguments)
 
     assert (done.exit_code, done.out, done.err) == (1, "", sentence)
+
+
+@pytest.mark.parametrize("caller", ["", "  ", "../gym", "a\nb", "-x", "a" * 65])
+def test_a_caller_has_a_name(solo60: Solo60, tmp_path: Path, caller: str) -> None:
+    """It stands in logs and metrics, and a file may be named after it."""
+    done = solo60("keys", "issue", "--scope", "gym.read", "--", caller)
+
+    assert done.exit_code == 1
+    assert "cannot be the name of a caller" in done.err
+    assert not (tmp_path / "keyring.json").exists()
+
+
+def test_a_new_key_for_a_service_of_the_local_mesh_goes_into_its_file(solo60: Solo60, tmp_path: Path) -> None:
+    """As with `rotate`: nobody has to see it."""
+    write_key(tmp_path / "keys" / "user", "any")
+
+    done = solo60("keys", "issue", "gym")
+
+    path = tmp_path / "keys" / "gym"
+    assert keyring_in(tmp_path).find(path.read_text().strip(), datetime.now(UTC)) is not None
+    assert path.read_text().strip() not in done.out + done.err
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_list_shows_when_a_key_was_created_and_last_used(solo60: Solo60, tmp_path: Path) -> None:
+    """A key that nobody uses can go; its id is whole, however narrow the screen."""
+    solo60("keys", "issue", "gym")
+    [record] = keyring_in(tmp_path)
+    [unused] = json.loads(solo60("keys", "list", "--json").out)
+    KeyUses(tmp_path / "keyring.json").add({record.key_id: 1_700_000_000.0})
+
+    [used] = json.loads(solo60("keys", "list", "--json").out)
+
+    assert (unused["created"], unused["last_used"]) == (record.not_before.isoformat(), None)
+    assert used["last_used"] == "2023-11-14T22:13:20+00:00"
+    assert record.key_id in solo60("keys", "list").out

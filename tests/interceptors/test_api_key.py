@@ -10,7 +10,6 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from contracts.errors import ScopeMissing, Unauthenticated
 from interceptors.keyring import Keyring, mint_key, record_of_key
@@ -18,6 +17,8 @@ from solo60.example.v1 import echo_pb2
 from tests.support.echo import SCOPES
 
 if TYPE_CHECKING:
+    from structlog.typing import EventDict
+
     from tests.support.echo_server import EchoServer, ServeEcho
 
 HI = echo_pb2.EchoRequest(text="hi")
@@ -50,10 +51,11 @@ async def test_the_unauthenticated_are_refused_before_their_bytes_are_parsed(ech
 @pytest.mark.parametrize("method", ["Echo", "EchoMany", "EchoJoined", "EchoEach", "Keep", "Promise"])
 async def test_every_method_asks_for_a_key(echo: EchoServer, method: str) -> None:
     """S1: in every shape, also where no service answers yet."""
-    call: Any = echo.bare_channel().stream_stream(f"/solo60.example.v1.EchoService/{method}")
+    # A failed write would make grpc.aio replace the status of a refusal by an INTERNAL of its own.
+    call: Any = echo.bare_channel().unary_stream(f"/solo60.example.v1.EchoService/{method}")
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for _ in call(iter([b""])):
+        async for _ in call(b""):
             pass
 
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -120,11 +122,16 @@ async def test_reflection_asks_for_a_key_unless_settings_open_it(serve_echo: Ser
     """What the services look like is told to those who hold a key, unless a developer opens it."""
     echo = await serve_echo(reflection_open=reflection_open)
     channel: Any = echo.bare_channel()
-    stub: Any = ServerReflectionStub(channel)
-    call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+    # One request, because a failed write would make grpc.aio replace the status of a refusal by an INTERNAL of its own.
+    listing = channel.unary_stream(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    call = listing(reflection_pb2.ServerReflectionRequest(list_services=""))
 
     if reflection_open:
-        assert [len(answer.list_services_response.service) async for answer in call] == [1]
+        assert [len(answer.list_services_response.service) async for answer in call] == [3]
     else:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
@@ -146,3 +153,51 @@ async def test_a_closed_service_opens_to_a_key_with_its_scope(serve_echo: ServeE
 
 def _echo(echo: EchoServer) -> Any:  # noqa: ANN401 - a call that takes bytes as they are
     return echo.bare_channel().unary_unary("/solo60.example.v1.EchoService/Echo")
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"not_after": NOW - HOUR}, "expired"),
+        ({"not_before": NOW + HOUR}, "not yet valid"),
+        ({"revoked": True}, "revoked"),
+        ({"sha256": "0" * 64}, "wrong secret"),
+        (None, "unknown"),
+    ],
+)
+async def test_the_log_says_which_key_is_refused_and_why(
+    echo: EchoServer, logs: list[EventDict], change: dict[str, Any] | None, cause: str
+) -> None:
+    """The operator reads id, caller and cause; the caller gets one answer, whatever the cause."""
+    [record] = echo.keyring
+    echo.keyring = Keyring([] if change is None else [replace(record, **change)])
+    is_proven = cause not in ("wrong secret", "unknown")
+
+    for _ in range(2):
+        with pytest.raises(Unauthenticated) as caught:
+            await echo.stub().Echo(HI)
+        assert caught.value.message == "The call carries no valid service API key."
+        assert caught.value.metadata == {}
+
+    for line in (line for line in logs if line["event"] == "call"):
+        assert (line["refused_key"], line["refused_because"]) == (record.key_id, cause)
+        assert line.get("refused_caller") == ("tester" if is_proven else None)
+        assert line["caller"] == ""
+    warnings = [line for line in logs if line["event"] == "a known key is refused"]
+    named = {"key_id": record.key_id, "caller": "tester", "cause": cause}
+    assert [{key: line[key] for key in named} for line in warnings] == ([named] if is_proven else [])
+
+
+async def test_the_last_use_of_a_key_is_known_without_a_note_on_each_call(echo: EchoServer) -> None:
+    """Each key that was shown since the uses were last taken is among them, also after the keyring was read anew."""
+    [record] = echo.keyring
+    stub = echo.stub()
+    for _ in range(2):
+        await stub.Echo(HI)
+        await stub.Echo(HI)
+        assert list(echo.keyring.take_uses()) == [record.key_id]
+        assert echo.keyring.take_uses() == {}
+    await stub.Echo(HI)
+    echo.keyring = Keyring(echo.keyring)
+    await stub.Echo(HI)
+    assert list(echo.keyring.take_uses()) == [record.key_id]

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import grpc
+import grpc.aio
 import pytest
 
+from interceptors.api_key import API_KEY
 from interceptors.context import CallContext, current_context, detached_work
+from interceptors.errors import CORRELATION_ID, error_of_call
 from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+from tests.support.echo import EchoServicer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -138,3 +144,57 @@ async def correlation_id_of(echo: EchoServer, sent: str) -> str:
     trailing = await call.trailing_metadata()
     assert trailing["x-correlation-id"] == answer.correlation_id
     return answer.correlation_id
+
+
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
+async def test_a_stream_has_its_correlation_id_from_the_start(serve_echo: ServeEcho, engine: str) -> None:
+    """In the initial metadata, as it may be long; whether the handler yields or writes."""
+    echo = await serve_echo(engine=engine)
+    stub: Any = EchoServiceStub(echo.bare_channel())
+    metadata = ((API_KEY, echo.key), (CORRELATION_ID, "order-2026_17"))
+
+    many: Any = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=2), metadata=metadata)
+    each: Any = stub.EchoEach(metadata=metadata)
+    await each.write(echo_pb2.EchoEachRequest(text="hi"))
+    answers = [await many.read(), await each.read()]
+
+    assert [answer.text for answer in answers] == ["hi", "hi"]
+    for call in (many, each):
+        assert (await call.initial_metadata()).get_all(CORRELATION_ID) == ["order-2026_17"]
+        call.cancel()
+
+
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
+async def test_a_handlers_initial_metadata_carries_the_correlation_id_too(serve_echo: ServeEcho, engine: str) -> None:
+    """GRPC takes it once: what a handler sends itself goes out with the id."""
+
+    class Greeting(EchoServicer):
+        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, N802 - as generated
+            await context.send_initial_metadata((("greeting", "hello"),))
+            yield echo_pb2.EchoManyResponse(text=request.text)
+
+    stub = (await serve_echo(Greeting(), engine=engine)).stub()  # type: ignore[abstract]  # Promise is but promised
+    call: Any = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi"))
+
+    assert [answer.text async for answer in call] == ["hi"]
+    initial = await call.initial_metadata()
+    assert initial["greeting"] == "hello"
+    assert initial[CORRELATION_ID] == (await call.trailing_metadata())[CORRELATION_ID]
+
+
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
+@pytest.mark.parametrize("method", ["solo60.example.v1.EchoService/Nothing", "acme.Unknown/Call"])
+async def test_a_method_that_nobody_serves_is_refused_with_a_correlation_id(
+    serve_echo: ServeEcho, engine: str, method: str
+) -> None:
+    """The one that came with the call, or a new one: no other code of ours sees such a call."""
+    call: Any = (await serve_echo(engine=engine)).bare_channel().unary_unary(f"/{method}")
+
+    with pytest.raises(grpc.aio.AioRpcError) as brought:
+        await call(b"", metadata=((CORRELATION_ID, "order-2026_17"),))
+    with pytest.raises(grpc.aio.AioRpcError) as made:
+        await call(b"")
+
+    assert [each.value.code() for each in (brought, made)] == [grpc.StatusCode.UNIMPLEMENTED] * 2
+    assert brought.value.trailing_metadata()[CORRELATION_ID] == "order-2026_17"
+    assert error_of_call(made.value, method).correlation_id == made.value.trailing_metadata()[CORRELATION_ID]

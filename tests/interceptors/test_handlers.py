@@ -135,7 +135,7 @@ async def test_a_stream_asks_for_an_async_handler(serve_echo: ServeEcho, logs: l
     with pytest.raises(Internal):
         _ = [answer async for answer in stub.EchoMany(MANY)]
 
-    assert "EchoMany serves a stream and must be async" in str([line.get("exc_info") for line in logs])
+    assert "EchoMany serves a stream and must be async" in str([line.get("exception") for line in logs])
 
 
 async def test_a_method_that_nobody_has_written_yet_says_so(echo: EchoServer) -> None:

@@ -167,7 +167,7 @@ async def test_a_bad_answer_is_our_fault(serve_echo: ServeEcho, logs: list[Event
     assert caught.value.violations == ()
     assert SECRET not in f"{caught.value} {caught.value.__cause__}"
     [line] = [line for line in logs if line["event"] == "internal error"]
-    assert "text must be at least 1 characters" in str(line["exc_info"])
+    assert "text must be at least 1 characters" in line["exception"]
 
 
 async def test_a_bad_answer_ends_a_stream(serve_echo: ServeEcho) -> None:

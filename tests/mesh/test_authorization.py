@@ -11,7 +11,6 @@ import grpc.aio
 import pytest
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from grpc_reflection.v1alpha import reflection
 
 from contracts.method import find_method
 from contracts.scopes import calls_of
@@ -23,7 +22,8 @@ from interceptors.keyring import Keyring, mint_key, record_of_key
 from interceptors.server import ServerChain
 from mesh.config import Settings
 from mesh.local_keys import OPERATOR, default_scopes
-from mesh.server import HEALTH_SERVICE, REFLECTION_SERVICE, server_interceptors
+from mesh.reflection import REFLECTION_SERVICES, add_reflection_to_server
+from mesh.server import HEALTH_SERVICE, server_interceptors
 from tests.support.serving import NO_SHEDDING
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ ALLOWED = "UNIMPLEMENTED"  # nobody has written the handlers: who gets so far ma
 INSPECTION = [
     f"{HEALTH_SERVICE}/Check",
     f"{HEALTH_SERVICE}/Watch",
-    f"{REFLECTION_SERVICE}/ServerReflectionInfo",
+    *(f"{service}/ServerReflectionInfo" for service in REFLECTION_SERVICES),
 ]
 
 
@@ -50,7 +50,7 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
         servicer = getattr(generated, f"{service.name}Servicer")()
         getattr(generated, f"add_{service.name}Servicer_to_server")(servicer, server)
     add_HealthServicer_to_server(health.HealthServicer(), server)
-    reflection.enable_server_reflection([HEALTH_SERVICE], server)
+    add_reflection_to_server([HEALTH_SERVICE], server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
@@ -61,7 +61,9 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
 async def answer(channel: Any, caller: str, method: str) -> str:  # noqa: ANN401 - a channel that takes bytes as they are
     """Call `method` with the key of `caller`; return the reason of its refusal, or "OK"."""
     metadata = ((API_KEY, KEYS[caller]), (IDEMPOTENCY_KEY, str(uuid4())))
-    call = channel.stream_stream(f"/{method}")(iter([b""]), metadata=metadata)
+    # One request, sent with the end of the requests: where a write fails because the server has refused the call
+    # already, grpc.aio replaces the server's status by an INTERNAL of its own.
+    call = channel.unary_stream(f"/{method}")(b"", metadata=metadata)
     try:
         async for _ in call:
             call.cancel()

@@ -19,12 +19,13 @@ from pydantic import SecretStr
 import mesh.health
 import mesh.watched_file
 from interceptors.chained_server import ChainedServer
-from interceptors.errors import error_of_call
+from interceptors.errors import CORRELATION_ID, error_of_call
 from interceptors.keyring import mint_key, record_of_key
 from mesh.config import Settings, SettingsError
 from mesh.keyring import format_keyring
 from mesh.postgres import EmbeddedPostgres
 from mesh.process import serving
+from mesh.server import GRPC_SERVICES
 from mesh.service import Service
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
@@ -107,6 +108,7 @@ async def test_a_service_is_served_with_health_and_reflection(settings: Settings
     assert (answer.text, overall.status, own.status) == ("hi", SERVING, SERVING)
     assert sorted(each.name for each in listed.list_services_response.service) == [
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
         "solo60.example.v1.EchoService",
     ]
@@ -123,9 +125,12 @@ async def test_health_is_told_by_name_and_listed(settings: Settings, servicer: E
         unknown = (await watching.read()).status
         watching.cancel()
 
-    assert {name: answer.status for name, answer in listed.statuses.items()} == {"": SERVING, CHECK.service: SERVING}
+    assert {name: answer.status for name, answer in listed.statuses.items()} == dict.fromkeys(
+        ["", CHECK.service, *GRPC_SERVICES], SERVING
+    )
     assert refusal is not None
     assert refusal.code() is grpc.StatusCode.NOT_FOUND
+    assert CORRELATION_ID in refusal.trailing_metadata()
     assert unknown == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 

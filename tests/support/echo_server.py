@@ -15,7 +15,6 @@ import grpc.aio
 import pytest
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import filters
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -29,6 +28,7 @@ from interceptors.tracing import ClientTracing, ServerTracing
 from mesh.channel import client_interceptors
 from mesh.config import Settings
 from mesh.engine import new_server
+from mesh.reflection import add_reflection_to_server
 from mesh.server import HEALTH_SERVICE, OF_GRPC, server_interceptors
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
@@ -93,7 +93,7 @@ class EchoServer:
         """Listen on a free port."""
         add_EchoServiceServicer_to_server(self.servicer, self._server)
         add_HealthServicer_to_server(health.HealthServicer(), self._server)
-        reflection.enable_server_reflection([HEALTH_SERVICE], self._server)
+        add_reflection_to_server([HEALTH_SERVICE], self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         await self._server.start()
 

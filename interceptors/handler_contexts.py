@@ -1,0 +1,77 @@
+"""Handler contexts: what a handler holds of its call where gRPC's own context does not fit into the chain."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import grpc
+
+    from interceptors.handlers import Messages
+    from interceptors.server import Call
+
+CORRELATION_ID = "x-correlation-id"
+
+
+class StreamContext:
+    """A streaming call's context for its handler: `read` and `write` speak messages, all else is the call's own.
+
+    The correlation id goes out with the handler's initial metadata, or else before the first answer. It cannot be sent
+    sooner: gRPC takes initial metadata once, and the handler may still send its own.
+    """
+
+    def __init__(self, call: Call, messages: Messages) -> None:
+        self.call = call
+        self.has_begun = not call.correlation_id
+        self._messages = messages
+
+    async def read(self) -> object:
+        raw = await self.call.context.read()
+        if not isinstance(raw, bytes):
+            return raw
+        waiting = [raw]
+        del raw
+        return self._messages.parse(self.call, waiting.pop())
+
+    async def write(self, message: object) -> None:
+        if not self.has_begun:
+            await self.begin()
+        waiting = [message]
+        del message
+        await self.call.context.write(self._messages.serialize(self.call, waiting.pop()))
+
+    async def send_initial_metadata(self, initial_metadata: Any) -> None:  # noqa: ANN401 - as gRPC has it
+        own = () if self.has_begun else ((CORRELATION_ID, self.call.correlation_id),)
+        self.has_begun = True
+        await self.call.context.send_initial_metadata((*initial_metadata, *own))
+
+    async def begin(self) -> None:
+        """Send the initial metadata."""
+        await self.send_initial_metadata(())
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the context has
+        return getattr(self.call.context, name)
+
+
+class BlockingContext:
+    """A call's context for a handler that runs in a thread: what is awaited elsewhere blocks here."""
+
+    def __init__(self, context: Any, loop: asyncio.AbstractEventLoop) -> None:  # noqa: ANN401 - of either engine
+        self._context = context
+        self._loop = loop
+
+    def abort(self, *status: Any) -> None:  # noqa: ANN401 - as the context has it
+        self._wait_for("abort", *status)
+
+    def abort_with_status(self, status: grpc.Status) -> None:
+        self._wait_for("abort_with_status", status)
+
+    def send_initial_metadata(self, initial_metadata: Any) -> None:  # noqa: ANN401 - as the context has it
+        self._wait_for("send_initial_metadata", initial_metadata)
+
+    def _wait_for(self, name: str, *arguments: Any) -> None:  # noqa: ANN401 - as the context has it
+        asyncio.run_coroutine_threadsafe(getattr(self._context, name)(*arguments), self._loop).result()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the context has
+        return getattr(self._context, name)

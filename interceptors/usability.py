@@ -1,0 +1,99 @@
+"""Usability of contracts: which methods a contract describes, and the refusal of those that cannot be served."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import grpc
+import structlog
+from google.protobuf import descriptor_pool
+from google.protobuf.message import Message
+
+from contracts.errors import Internal
+from contracts.policy import ContractError
+from interceptors.handlers import behaviour_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from google.protobuf.descriptor import ServiceDescriptor
+
+GENERATED_SUFFIX = "_pb2_grpc"
+_SENTENCE = "The contract of this method cannot be served. The service's log says why."
+
+_log = structlog.stdlib.get_logger("solo60.contracts")
+
+# By (requests are streamed, answers are streamed). Without (de)serializers the core hands bytes through.
+AS_HANDLER: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def service_named(name: str) -> ServiceDescriptor:
+    """Return the service with this full name; raise ContractError where no imported contract has it."""
+    try:
+        return descriptor_pool.Default().FindServiceByName(name)
+    except KeyError:
+        raise ContractError(
+            f"no imported contract has a service {name}: import the module that protoc generates of its file"
+        ) from None
+
+
+def is_described(path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> bool:
+    """Tell whether a contract describes the method, imported or not: its handler is generated, or takes its messages.
+
+    Others are generic: they take and give bytes, or objects of another kind.
+    """
+    return is_imported(path) or _takes_messages(handler) or bool(_generated_module(handler))
+
+
+def is_imported(path: str) -> bool:
+    """Tell whether an imported contract has the service of the method called by `path`."""
+    try:
+        descriptor_pool.Default().FindServiceByName(path.removeprefix("/").partition("/")[0])
+    except KeyError:
+        return False
+    return True
+
+
+def explained(error: Exception, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Exception:
+    """Return `error`, or, where the contract of a generated handler is not imported, one that names its module."""
+    module = _generated_module(handler)
+    if not isinstance(error, ContractError) or is_imported(path) or not module:
+        return error
+    return ContractError(f"no imported contract has the method {path}: import {module.removesuffix('_grpc')}")
+
+
+def refusing(path: str, handler: grpc.RpcMethodHandler[Any, Any], error: Exception) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return a handler that answers every call of the method with INTERNAL, and log why."""
+    from interceptors.errors import STATUS_DETAILS, status_of_error  # noqa: PLC0415 - it imports the chain, which imports this
+
+    _log.error("a contract cannot be served", method=path.removeprefix("/"), reason=str(error))
+    answer = Internal(_SENTENCE)
+    trailing = ((STATUS_DETAILS, status_of_error(answer, "").SerializeToString()),)
+
+    async def refuse(_incoming: object, context: Any) -> NoReturn:  # noqa: ANN401 - of either engine
+        await context.abort(answer.code, answer.message, trailing)
+        raise AssertionError("abort always raises")
+
+    return AS_HANDLER[handler.request_streaming, handler.response_streaming](refuse)
+
+
+def _takes_messages(handler: grpc.RpcMethodHandler[Any, Any]) -> bool:
+    owner = getattr(handler.request_deserializer, "__self__", None)
+    return isinstance(owner, type) and issubclass(owner, Message)
+
+
+def _generated_module(handler: grpc.RpcMethodHandler[Any, Any]) -> str:
+    """Return the module that protoc has generated for the handler's service; empty where there is none."""
+    return next(_generated_bases(behaviour_of(handler)), "")
+
+
+def _generated_bases(behaviour: Any) -> Iterator[str]:  # noqa: ANN401 - a handler of any shape
+    owner = getattr(behaviour, "__self__", None)
+    for kind in type(owner).__mro__ if owner is not None else ():
+        if kind.__module__.endswith(GENERATED_SUFFIX):
+            yield kind.__module__

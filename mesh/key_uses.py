@@ -1,0 +1,83 @@
+"""Key uses: when each key was last shown to any service, to the minute, in a file beside the keyring.
+
+Every process that checks keys adds to the file what it has seen, once a minute and when it stops. Where the file cannot
+be written, as in a container that mounts the keyring alone, nothing is known of uses, and no call suffers from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from mesh.upkeep import repeating
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
+
+    from interceptors.keyring import Keyring
+
+NOTING_INTERVAL_S = 60.0
+
+_log = structlog.stdlib.get_logger("solo60.keys")
+
+
+class KeyUses:
+    """The file with the last use of each key, by id: seconds since 1970. Any number of processes may add to it."""
+
+    def __init__(self, keyring_path: Path) -> None:
+        self._path = keyring_path.with_suffix(".uses")
+
+    def last_uses(self) -> dict[str, datetime]:
+        """Return when each key was last shown; nothing where there is no readable file."""
+        try:
+            return {key_id: datetime.fromtimestamp(at_s, UTC) for key_id, at_s in self._read().items()}
+        except OSError:
+            return {}
+
+    def add(self, uses: Mapping[str, float]) -> None:
+        """Note uses of keys; raise OSError where the file cannot be written."""
+        if not uses:
+            return
+        with self._path.with_suffix(".uses-lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = self._read()
+            latest = {key_id: max(at_s, known.get(key_id, 0.0)) for key_id, at_s in uses.items()}
+            written = self._path.with_suffix(".uses-new")
+            written.write_text(json.dumps(known | latest, indent=2) + "\n", encoding="utf-8")
+            written.replace(self._path)
+
+    def _read(self) -> dict[str, float]:
+        try:
+            return {str(key_id): float(at_s) for key_id, at_s in json.loads(self._path.read_text()).items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError, AttributeError):  # it tells nothing: the next use begins it anew
+            return {}
+
+
+@asynccontextmanager
+async def noting_key_uses(keyring: Callable[[], Keyring], path: Path) -> AsyncIterator[None]:
+    """Note the uses of keys beside the keyring at `path`, once a minute and at the end of the context."""
+    uses, warned = KeyUses(path), False
+
+    async def note() -> None:
+        nonlocal warned
+        try:
+            await asyncio.to_thread(uses.add, keyring().take_uses())
+        except OSError as error:
+            if not warned:
+                warned = True
+                _log.warning("uses of keys cannot be noted", file=error.filename, error=error.strerror)
+
+    try:
+        async with repeating("noting key uses", note, NOTING_INTERVAL_S):
+            yield
+    finally:
+        await note()

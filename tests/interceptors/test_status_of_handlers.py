@@ -1,0 +1,186 @@
+"""Statuses that handlers set in gRPC's own way, and errors that reach the chain in groups."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from contracts.errors import GymNotFound, Internal, RateLimited, UnknownError
+from interceptors.errors import STATUS_DETAILS
+from solo60.example.v1 import echo_pb2
+from tests.interceptors.test_errors import HI, SECRET, both_streams, client_stream, each_shape, raising, unary
+from tests.interceptors.test_metrics import samples
+from tests.support.echo import EchoServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from structlog.typing import EventDict
+
+    from tests.interceptors.test_errors import Shape
+    from tests.support.echo_server import EchoServer, ServeEcho
+
+both_engines = pytest.mark.parametrize("engine", ["grpcio", "native"])
+
+
+class Setting(EchoServicer):
+    """Sets a status in each shape and style, with an answer, without one, or with a crash."""
+
+    crash: Exception | None = None
+
+    def _set(self, context: Any) -> None:  # noqa: ANN401 - of either engine
+        context.set_code(grpc.StatusCode.NOT_FOUND)
+        context.set_details("no such place")
+        if self.crash is not None:
+            raise self.crash
+
+    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
+        """Answer with what validation would refuse."""
+        self._set(context)
+        return echo_pb2.EchoResponse()
+
+    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
+        """Answer once."""
+        yield echo_pb2.EchoManyResponse(text="hi")
+        self._set(context)
+
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+        """Answer with nothing."""
+        self._set(context)
+
+    async def EchoEach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as generated
+        """Write nothing."""
+        self._set(context)
+
+
+@both_engines
+@pytest.mark.parametrize("crash", [None, ValueError(SECRET)], ids=["with an answer", "with a crash"])
+@each_shape
+async def test_the_status_that_a_handler_sets_is_the_calls_everywhere(
+    serve_echo: ServeEcho, logs: list[EventDict], call: Shape, crash: Exception | None, engine: str
+) -> None:
+    """For the caller, in the span, in the metrics and in the log, whatever the handler answers beside it."""
+    servicer = Setting()  # type: ignore[abstract]  # Promise is but promised
+    servicer.crash = crash
+    echo = await serve_echo(servicer, engine=engine)
+
+    with pytest.raises(UnknownError) as caught:
+        await call(echo.stub())
+
+    assert (caught.value.code, caught.value.message) == (grpc.StatusCode.NOT_FOUND, "no such place")
+    assert caught.value.correlation_id
+    [line] = [line for line in logs if line["event"] == "call"]
+    assert line["code"] == "NOT_FOUND"
+    server = next(span for span in echo.spans() if span.kind.name == "SERVER")
+    assert "NOT_FOUND" in (server.attributes or {}).values()
+    [outcome] = samples(echo.registry, "grpc_server_handled_total")
+    assert outcome[0].replace("_", "").upper() == "NOTFOUND"
+    assert any(line["event"] == "internal error" for line in logs) is (crash is not None)
+
+
+@both_engines
+async def test_a_handlers_own_details_go_out_with_its_status(serve_echo: ServeEcho, engine: str) -> None:
+    """What it puts into the trailing metadata, a rich status too, is what the caller gets."""
+
+    class Rich(EchoServicer):
+        async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+            context.set_code(grpc.StatusCode.NOT_FOUND)
+            context.set_trailing_metadata(((STATUS_DETAILS, b"\x08\x05"), ("x-place", "7")))
+
+    echo = await serve_echo(Rich(), engine=engine)  # type: ignore[abstract]  # Promise is but promised
+
+    with pytest.raises(UnknownError) as caught:
+        await echo.stub().Echo(HI)
+
+    assert isinstance(caught.value.__cause__, grpc.aio.AioRpcError)
+    trailing = caught.value.__cause__.trailing_metadata()
+    assert (trailing.get_all(STATUS_DETAILS), trailing["x-place"]) == ([b"\x08\x05"], "7")
+
+
+class Threaded(EchoServicer):
+    """Plain functions, which run in a thread."""
+
+    def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802 - as generated
+        """Refuse in one of gRPC's two ways."""
+        if request.text == "abort":
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such place")
+        context.send_initial_metadata((("x-place", "7"),))
+        context.set_code(grpc.StatusCode.NOT_FOUND)
+        context.set_details("no such place")
+
+
+@both_engines
+@pytest.mark.parametrize("text", ["abort", "set"])
+async def test_a_plain_function_refuses_as_grpc_has_it(serve_echo: ServeEcho, engine: str, text: str) -> None:
+    """In its thread it may call what is awaited elsewhere."""
+    echo = await serve_echo(Threaded(), engine=engine)  # type: ignore[abstract]  # Promise is but promised
+
+    with pytest.raises(UnknownError) as caught:
+        await echo.stub().Echo(echo_pb2.EchoRequest(text=text))
+
+    assert (caught.value.code, caught.value.message) == (grpc.StatusCode.NOT_FOUND, "no such place")
+
+
+def in_tasks(*errors: BaseException) -> Callable[[], Any]:
+    """Return a hook that raises each of `errors` in a task of one group."""
+
+    async def fail(error: BaseException) -> None:
+        raise error
+
+    async def hook() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for error in errors:
+                tasks.create_task(fail(error))
+
+    return hook
+
+
+@each_shape
+@pytest.mark.parametrize("nested", [False, True])
+async def test_a_group_of_one_error_is_that_error(
+    echo: EchoServer, logs: list[EventDict], call: Shape, *, nested: bool
+) -> None:
+    """A task group wraps what its tasks raise: the caller gets the error of the contract all the same."""
+    error: Exception = RateLimited("Slow down.")
+    echo.servicer.hook = in_tasks(ExceptionGroup("inner", [error]) if nested else error)  # type: ignore[method-assign]  # what the hook is for
+
+    with pytest.raises(RateLimited) as caught:
+        await call(echo.stub())
+
+    assert caught.value.message == "Slow down."
+    assert [line["code"] for line in logs] == ["RESOURCE_EXHAUSTED"]
+
+
+@pytest.mark.parametrize("call", [unary, client_stream, both_streams])
+async def test_the_first_of_several_errors_is_the_answer(echo: EchoServer, call: Shape) -> None:
+    """Each is true; the one that was raised first would have been told without the others."""
+    echo.servicer.hook = in_tasks(RateLimited("First."), RateLimited("Second."), GymNotFound())  # type: ignore[method-assign]  # what the hook is for
+
+    with pytest.raises(RateLimited, match=r"First\."):
+        await call(echo.stub())
+
+
+async def test_a_group_with_a_fault_is_a_fault(echo: EchoServer, logs: list[EventDict]) -> None:
+    """The log shows all of it, and the caller nothing."""
+    echo.servicer.hook = in_tasks(RateLimited("First."), ValueError(SECRET))  # type: ignore[method-assign]  # what the hook is for
+
+    with pytest.raises(Internal):
+        await echo.stub().Echo(HI)
+
+    [line] = [line for line in logs if line["event"] == "internal error"]
+    assert "First." in line["exception"]
+    assert SECRET in line["exception"]
+
+
+async def test_an_error_out_of_a_group_refers_to_nothing_of_its_call(echo: EchoServer) -> None:
+    """The error does not hold the group that holds the error: memory is freed with the call."""
+    error = RateLimited("Slow down.")
+
+    with pytest.raises(RateLimited):
+        await raising(echo, ExceptionGroup("tasks", [error])).Echo(HI)
+
+    assert (error.__context__, error.__cause__) == (None, None)

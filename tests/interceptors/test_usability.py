@@ -1,0 +1,171 @@
+"""Contracts that cannot be served, and methods without one, in any grpc.aio server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.empty_pb2 import Empty
+
+from buf.validate import validate_pb2
+from contracts.policy import ContractError
+from interceptors.chained_server import ChainedServer
+from interceptors.context import ServerContext
+from interceptors.deadline import ServerDeadline
+from interceptors.rate_limit import ServerRateLimit
+from interceptors.server import ServerChain
+from interceptors.validation import ServerValidation
+from mesh.engine import new_server
+from solo60.mesh.v1 import policy_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from structlog.typing import EventDict
+
+PACKAGE = "solo60.unusable.v1"
+
+
+def contract(name: str, *, policy: policy_pb2.MethodPolicy | None, rule: str = "") -> str:
+    """Import a contract with one method, Do, and return the full name of its service."""
+    file = FileDescriptorProto(name=f"solo60/unusable/v1/{name}.proto", package=PACKAGE, syntax="proto3")
+    file.dependency.extend([policy_pb2.DESCRIPTOR.name, validate_pb2.DESCRIPTOR.name])
+    message = file.message_type.add(name=f"{name}Request")
+    field = message.field.add(name="text", number=1, type=9, label=1)
+    if rule:
+        field.options.Extensions[validate_pb2.field].cel.add(id="rule", message="is wrong", expression=rule)
+    service = file.service.add(name=f"{name}Service")
+    full_name = f"{PACKAGE}.{name}Request"
+    method = service.method.add(name="Do", input_type=f".{full_name}", output_type=f".{full_name}")
+    if policy is not None:
+        method.options.Extensions[policy_pb2.policy].CopyFrom(policy)
+    descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
+    return f"{PACKAGE}.{service.name}"
+
+
+SECOND = Duration(seconds=1)
+GOOD = policy_pb2.MethodPolicy(deadline=SECOND, scopes=["example.echo"])
+LIMITED = policy_pb2.MethodPolicy(
+    deadline=SECOND, rate_limit=policy_pb2.RateLimit(calls_per_second=1, per_field="nothing")
+)
+BAD = {
+    contract("NoPolicy", policy=None): "carries no policy",
+    contract("BadRule", policy=GOOD, rule="this.nothing("): "a rule of its messages cannot be used",
+    contract("BadLimit", policy=LIMITED): "no single-valued field nothing",
+}
+each_bad_contract = pytest.mark.parametrize(("service", "reason"), BAD.items())
+
+
+class SplitServicer:
+    """A servicer whose class is generated, of a file that nobody has imported."""
+
+    __module__ = "solo60.split.v1.split_service_pb2_grpc"
+
+    async def Do(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802 - as generated
+        """Do nothing."""
+
+
+SPLIT = "solo60.split.v1.SplitService"
+IMPORT_IT = "import solo60.split.v1.split_service_pb2"
+
+
+def interceptors() -> Sequence[grpc.aio.ServerInterceptor]:
+    """Return some that read contracts."""
+    return [ServerContext(), ServerDeadline(), ServerRateLimit(), ServerValidation()]
+
+
+def chain() -> ServerChain:
+    """Return the same as one chain."""
+    return ServerChain([ServerContext(), ServerDeadline(), ServerRateLimit(), ServerValidation()])
+
+
+def add(server: grpc.aio.Server, service: str) -> None:
+    """Add a service as generated code does."""
+    handler: dict[str, Any] = {
+        "Do": grpc.unary_unary_rpc_method_handler(SplitServicer().Do, Empty.FromString, Empty.SerializeToString)
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handler),))
+    server.add_registered_method_handlers(service, handler)
+
+
+@each_bad_contract
+@pytest.mark.parametrize("engine", ["grpcio", "native"])
+def test_a_contract_that_cannot_be_used_is_refused_before_the_server_starts(
+    service: str,
+    reason: str,
+    engine: Any,  # noqa: ANN401 - an engine
+) -> None:
+    """With a sentence that names the method: by the mesh's server, and by one that takes no more than our chain."""
+    for server in (new_server(engine, chain()._interceptors), ChainedServer(grpc.aio.server(), chain())):
+        with pytest.raises(ContractError, match=reason) as caught:
+            add(server, service)
+        assert f"{service}.Do" in str(caught.value).replace("/", ".")
+
+
+@each_bad_contract
+def test_a_server_with_interceptors_alone_is_checked_before_it_starts(service: str, reason: str) -> None:
+    """It asks its interceptors on each call, so its owner has the chain look at the contracts first."""
+    with pytest.raises(ContractError, match=reason):
+        chain().check("solo60.example.v1.EchoService", service)
+    chain().check("solo60.example.v1.EchoService")
+
+
+def test_a_contract_that_nobody_imported_is_refused_with_the_module_to_import() -> None:
+    """The generated code of a service imports the files of its messages, not always its own."""
+    with pytest.raises(ContractError, match=IMPORT_IT):
+        add(ChainedServer(grpc.aio.server(), chain()), SPLIT)
+    with pytest.raises(ContractError, match=f"no imported contract has a service {SPLIT}"):
+        chain().check(SPLIT)
+
+
+@pytest.mark.parametrize(("service", "reason"), [*BAD.items(), (SPLIT, IMPORT_IT)])
+async def test_where_nothing_was_checked_the_caller_gets_no_inner_text(
+    service: str, reason: str, logs: list[EventDict]
+) -> None:
+    """The call is refused as a fault of the service, whose log names the reason."""
+    server = grpc.aio.server(interceptors=interceptors())
+    add(server, service)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call: Any = channel.unary_unary(f"/{service}/Do")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(b"")
+    await server.stop(0)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert caught.value.details() == "The contract of this method cannot be served. The service's log says why."
+    assert any(reason in str(line.get("reason")) for line in logs)
+
+
+class Generic(grpc.GenericRpcHandler):
+    """Says back what it hears, whatever the method."""
+
+    def service(self, handler_call_details: Any) -> Any:  # noqa: ANN401 - as gRPC has it
+        """Serve every method in the shape that takes all."""
+
+        async def back(requests: Any, _context: Any) -> Any:  # noqa: ANN401 - bytes
+            async for request in requests:
+                yield handler_call_details.method.encode() + request
+
+        return grpc.stream_stream_rpc_method_handler(back)
+
+
+async def test_a_method_without_any_contract_passes_untouched(logs: list[EventDict]) -> None:
+    """A proxy's, say: no descriptor tells anything of it."""
+    shared = chain()
+    server = grpc.aio.server(interceptors=[shared])
+    server.add_generic_rpc_handlers((Generic(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        for path in ("/acme.Proxy/Call", "/acme.Proxy/Other"):
+            call: Any = channel.unary_unary(path)
+            assert await call(b"!") == path.encode() + b"!"
+    await server.stop(0)
+    assert logs == []
+    assert shared._handlers == {}
