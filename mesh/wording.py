@@ -17,9 +17,19 @@ _MINOR_DIGITS = {
 
 
 def time_in_words(instant: datetime, zone: str) -> str:
-    """Return an instant as the clock in a zone shows it: "Monday 3 August 2026, 18:00 (Europe/London)"."""
+    """Return an instant as the clock in a zone shows it: "Monday 3 August 2026, 18:00 (Europe/London)".
+
+    In an hour that the clock shows twice, the offset follows: "01:30 (Europe/London, UTC+01:00)".
+    """
     local = instant.astimezone(ZoneInfo(zone))
-    return f"{local:%A} {local.day} {local:%B %Y, %H:%M} ({zone})"
+    offset = f", UTC{local.isoformat()[-len('+01:00') :]}" if _is_shown_twice(local) else ""
+    return f"{local:%A} {local.day} {local:%B %Y, %H:%M} ({zone}{offset})"
+
+
+def _is_shown_twice(local: datetime) -> bool:
+    # PEP 495: the two readings of a local time differ only where the clock is put back. They also differ in an hour
+    # that the clock skips, but no instant has such a local time.
+    return local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
 
 
 def money_in_words(currency: str, minor_units: int) -> str:
