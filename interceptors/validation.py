@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from buf.validate import validate_pb2
 from contracts.errors import Internal, InvalidRequest, Violation
+from interceptors.mail_addresses import address_violations
 from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class ServerValidation(ServerInterceptor):
     """Refuses a bad request with one violation for each field; a bad answer is our own fault and becomes INTERNAL.
 
     Of a request with more than 15 violations the first 15 are told.
-    Beyond the rules of its contract, no text of a request holds U+0000: PostgreSQL cannot store it.
+    Beyond the rules of its contract, no text of a request holds U+0000, because PostgreSQL cannot store it, and
+    mail can be sent to each address.
 
     >>> ask(ServerValidation(), text="hi")
     'hi'
@@ -46,8 +48,10 @@ class ServerValidation(ServerInterceptor):
         try:
             violations = violations_of(message)
             # Looking for the byte is next to nothing beside looking at each field, and it is hardly ever there.
-            if b"\x00" in raw:
-                violations += unstorable_texts(message)
+            if not violations and b"\x00" in raw:
+                violations = unstorable_texts(message)
+            # An address that breaks the form is refused already.
+            violations = violations or address_violations(message)
         except protovalidate.EvaluationError:  # a timestamp beyond the year 9999, say
             raise InvalidRequest("The request holds values to which no rule can be applied.") from None
         if violations:

@@ -1,4 +1,4 @@
-"""Wording: instants, amounts and names as people read them in mail."""
+"""Wording: instants and amounts as people read them in mail."""
 
 from __future__ import annotations
 
@@ -37,8 +37,3 @@ def money_in_words(currency: str, minor_units: int) -> str:
     digits = _MINOR_DIGITS.get(currency, 2)
     whole, part = divmod(minor_units, 10**digits)
     return f"{whole}.{part:0{digits}} {currency}" if digits else f"{whole} {currency}"
-
-
-def one_line(name: str) -> str:
-    """Return a name without line breaks and control characters."""
-    return "".join(each if each.isprintable() else " " for each in name)

@@ -12,6 +12,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, Template, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from contracts.errors import TemplateNotFound, TemplateVariableMissing
+from services.communication.shown_text import AsWritten, one_line, quoted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,13 +57,15 @@ class Templates:
     """
 
     def __init__(self, folder: Path) -> None:
-        # Plain text: escaping for HTML would spoil it.
+        # Plain text: escaping for HTML would spoil it. `shown` keeps values from passing for text or links.
         environment = ImmutableSandboxedEnvironment(
             loader=FileSystemLoader(folder),
             undefined=StrictUndefined,
             autoescape=False,
             keep_trailing_newline=True,
+            finalize=shown,
         )
+        environment.filters |= {"quoted": quoted, "as_written": AsWritten}
         keys = sorted(path.parent.name for path in folder.glob(f"*/{PARTS[0]}"))
         self._by_key = {key: _read(environment, folder, key) for key in keys}
 
@@ -92,8 +95,3 @@ def _repeats_in_doubt(folder: Path, key: str) -> bool:
     if choice not in REPEATS:
         raise ValueError(f'Template {key}: {IN_DOUBT} must hold "repeat" or "give up".')
     return REPEATS[choice]
-
-
-def one_line(text: str) -> str:
-    """Return `text` without line breaks and control characters, so that it can end no header and begin no other."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())

@@ -86,7 +86,7 @@ def test_every_mail_tells_the_hour_that_comes_twice_apart(mail: Mail) -> None:
     booked = session(Means.CARD, 1250)
     booked = replace(booked, order=replace(booked.order, period=clocks_back))
     letter = Letter(mail, booked, GUEST if mail.startswith("GUEST_") else None)
-    user, gym = (each(time_zone="Europe/London") for each in (User, Gym))
+    user, gym = User(time_zone="Europe/London"), Gym(time_zone="Europe/London")
 
     text = Templates(Path(TEMPLATES)).find(mail).fill(variables_of(letter, user, gym))
 

@@ -26,10 +26,11 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from solo60.common.v1 import money_pb2 as solo60_dot_common_dot_v1_dot_money__pb2
 from solo60.common.v1 import period_pb2 as solo60_dot_common_dot_v1_dot_period__pb2
+from solo60.common.v1 import text_pb2 as solo60_dot_common_dot_v1_dot_text__pb2
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)solo60/subscription/v1/subscription.proto\x12\x16solo60.subscription.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1csolo60/common/v1/money.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xde\x01\n\x04Plan\x12!\n\x07plan_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId\x12\x1d\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\x04name\x12\x35\n\x05price\x18\x03 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x05price\x12\x33\n\x11\x63redits_per_month\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0f\x63reditsPerMonth\x12(\n\ntrial_days\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18Z(\x00R\ttrialDays\"\xcc\x04\n\x0cSubscription\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12!\n\x07plan_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId\x12N\n\x06status\x18\x04 \x01(\x0e\x32*.solo60.subscription.v1.SubscriptionStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12G\n\x0e\x63urrent_period\x18\x05 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\rcurrentPeriod\x12/\n\x14\x63\x61ncel_at_period_end\x18\x06 \x01(\x08R\x11\x63\x61ncelAtPeriodEnd\x12@\n\x0etrial_end_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0ctrialEndTime\x12\x43\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12;\n\x0b\x63\x61ncel_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncancelTime\x12\x35\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\"c\n\x10ListPlansRequest\x12&\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x83\x01\n\x11ListPlansResponse\x12<\n\x05plans\x18\x01 \x03(\x0b\x32\x1c.solo60.subscription.v1.PlanB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x05plans\x12\x30\n\x0fnext_page_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\rnextPageToken\"K\n\x16GetSubscriptionRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\"k\n\x17GetSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"?\n\x1aGetUserSubscriptionRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"o\n\x1bGetUserSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\">\n\rPaymentMethod\x12-\n\ncard_token\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\xff\x01\xe8\xa9\x1d\x01R\tcardToken\"\xf5\x01\n\x19\x43reateSubscriptionRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12!\n\x07plan_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId\x12T\n\x0epayment_method\x18\x03 \x01(\x0b\x32%.solo60.subscription.v1.PaymentMethodB\x06\xbaH\x03\xc8\x01\x01R\rpaymentMethod\x12-\n\ntrial_days\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18Z(\x00H\x00R\ttrialDays\x88\x01\x01\x42\r\n\x0b_trial_days\"n\n\x1a\x43reateSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"r\n\x19\x43\x61ncelSubscriptionRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12\"\n\rat_period_end\x18\x02 \x01(\x08R\x0b\x61tPeriodEnd\"n\n\x1a\x43\x61ncelSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"\x8b\x01\n\x1d\x41llocateMonthlyCreditsRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12\x37\n\x05month\x18\x02 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[0-9]{4}-(0[1-9]|1[0-2])$R\x05month\"C\n\x1e\x41llocateMonthlyCreditsResponse\x12!\n\x07\x63redits\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07\x63redits\"\xd8\x03\n\x15ProcessWebhookRequest\x12)\n\x07payload\x18\x01 \x01(\x0c\x42\x0f\xbaH\x08z\x06\x10\x01\x18\x80\xe0?\xe8\xa9\x1d\x01R\x07payload\x12\'\n\nwebhook_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\twebhookId\x12\x32\n\ttimestamp\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^[0-9]{0,12}$R\ttimestamp\x12,\n\tsignature\x18\x04 \x01(\tB\x0e\xbaH\x07r\x05\x10\x01\x18\xd0\x0f\xe8\xa9\x1d\x01R\tsignature\x12G\n\x06scheme\x18\x05 \x01(\x0e\x32%.solo60.subscription.v1.WebhookSchemeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06scheme:\xbf\x01\xbaH\xbb\x01\x1a\xb8\x01\n process_webhook.standard_headers\x12Owebhook_id and timestamp are required unless the scheme is the card processor\'s\x1a\x43this.scheme == 2 || (this.webhook_id != \'\' && this.timestamp != \'\')\"`\n\x16ProcessWebhookResponse\x12\x46\n\x05\x65vent\x18\x01 \x01(\x0e\x32$.solo60.subscription.v1.WebhookEventB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x05\x65vent\"\xf5\x01\n\x1bSendSubscriptionMailRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12H\n\x04mail\x18\x02 \x01(\x0e\x32(.solo60.subscription.v1.SubscriptionMailB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04mail\x12\x36\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12!\n\x07\x63redits\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07\x63redits\"2\n\x1cSendSubscriptionMailResponse\x12\x12\n\x04sent\x18\x01 \x01(\x08R\x04sent*\xe1\x01\n\x12SubscriptionStatus\x12#\n\x1fSUBSCRIPTION_STATUS_UNSPECIFIED\x10\x00\x12 \n\x1cSUBSCRIPTION_STATUS_TRIALING\x10\x01\x12\x1e\n\x1aSUBSCRIPTION_STATUS_ACTIVE\x10\x02\x12 \n\x1cSUBSCRIPTION_STATUS_PAST_DUE\x10\x03\x12!\n\x1dSUBSCRIPTION_STATUS_CANCELLED\x10\x04\x12\x1f\n\x1bSUBSCRIPTION_STATUS_EXPIRED\x10\x05*o\n\rWebhookScheme\x12\x1e\n\x1aWEBHOOK_SCHEME_UNSPECIFIED\x10\x00\x12\x1b\n\x17WEBHOOK_SCHEME_STANDARD\x10\x01\x12!\n\x1dWEBHOOK_SCHEME_CARD_PROCESSOR\x10\x02*\xbe\x01\n\x0cWebhookEvent\x12\x1d\n\x19WEBHOOK_EVENT_UNSPECIFIED\x10\x00\x12 \n\x1cWEBHOOK_EVENT_PAYMENT_FAILED\x10\x01\x12\x1e\n\x1aWEBHOOK_EVENT_TRIAL_ENDING\x10\x02\x12\x19\n\x15WEBHOOK_EVENT_RENEWED\x10\x03\x12\x19\n\x15WEBHOOK_EVENT_IGNORED\x10\x04\x12\x17\n\x13WEBHOOK_EVENT_ENDED\x10\x05*\xa8\x02\n\x10SubscriptionMail\x12!\n\x1dSUBSCRIPTION_MAIL_UNSPECIFIED\x10\x00\x12,\n(SUBSCRIPTION_MAIL_SUBSCRIPTION_ACTIVATED\x10\x01\x12*\n&SUBSCRIPTION_MAIL_SUBSCRIPTION_EXPIRED\x10\x02\x12%\n!SUBSCRIPTION_MAIL_PAYMENT_SUCCESS\x10\x03\x12$\n SUBSCRIPTION_MAIL_PAYMENT_FAILED\x10\x04\x12&\n\"SUBSCRIPTION_MAIL_RENEWAL_REMINDER\x10\x05\x12\"\n\x1eSUBSCRIPTION_MAIL_TRIAL_ENDING\x10\x06\x32\xcc\x0e\n\x13SubscriptionService\x12\x84\x01\n\tListPlans\x12(.solo60.subscription.v1.ListPlansRequest\x1a).solo60.subscription.v1.ListPlansResponse\"\"\x90\x02\x01\xe2\xa9\x1d\x1b\n\x02\x08\x02\x12\x02\x08\x03\"\x11subscription.read\x12\x9a\x01\n\x0fGetSubscription\x12..solo60.subscription.v1.GetSubscriptionRequest\x1a/.solo60.subscription.v1.GetSubscriptionResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x02\x12\x02\x08\x03\"\x11subscription.readJ\x02\xf4\x03\x12\xa6\x01\n\x13GetUserSubscription\x12\x32.solo60.subscription.v1.GetUserSubscriptionRequest\x1a\x33.solo60.subscription.v1.GetUserSubscriptionResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x02\x12\x02\x08\x03\"\x11subscription.readJ\x02\xf4\x03\x12\xbd\x02\n\x12\x43reateSubscription\x12\x31.solo60.subscription.v1.CreateSubscriptionRequest\x1a\x32.solo60.subscription.v1.CreateSubscriptionResponse\"\xbf\x01\xe2\xa9\x1d\xba\x01\n\x02\x08\n\"\x12subscription.write0\x03\x38\x01\x42\"solo60.user.v1.UserService/GetUserJ\x08\x64\x66\x91\x03\xf5\x03\xf6\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\xe4\x01\n\x12\x43\x61ncelSubscription\x12\x31.solo60.subscription.v1.CancelSubscriptionRequest\x1a\x32.solo60.subscription.v1.CancelSubscriptionResponse\"g\xe2\xa9\x1d\x63\n\x02\x08\x05\"\x12subscription.write0\x03\x38\x01J\x04\xf4\x03\xf7\x03r?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\xa5\x02\n\x16\x41llocateMonthlyCredits\x12\x35.solo60.subscription.v1.AllocateMonthlyCreditsRequest\x1a\x36.solo60.subscription.v1.AllocateMonthlyCreditsResponse\"\x9b\x01\x90\x02\x02\xe2\xa9\x1d\x93\x01\n\x02\x08\n\"\x15subscription.allocate0\x03J\x04\xf4\x03\xf7\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\x8c\x02\n\x0eProcessWebhook\x12-.solo60.subscription.v1.ProcessWebhookRequest\x1a..solo60.subscription.v1.ProcessWebhookResponse\"\x9a\x01\x90\x02\x02\xe2\xa9\x1d\x92\x01\n\x02\x08\n\"\x14subscription.webhook0\x03J\x04\xf4\x03\xf8\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\x89\x02\n\x14SendSubscriptionMail\x12\x33.solo60.subscription.v1.SendSubscriptionMailRequest\x1a\x34.solo60.subscription.v1.SendSubscriptionMailResponse\"\x85\x01\x90\x02\x02\xe2\xa9\x1d~\n\x02\x08\n\"\x13subscription.notifyB\"solo60.user.v1.UserService/GetUserB;solo60.communication.v1.CommunicationService/SendEmailAsyncJ\x02\xf4\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)solo60/subscription/v1/subscription.proto\x12\x16solo60.subscription.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1csolo60/common/v1/money.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xe2\x01\n\x04Plan\x12!\n\x07plan_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId\x12!\n\x04name\x18\x02 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18\x64\xe0\xa9\x1d\x01R\x04name\x12\x35\n\x05price\x18\x03 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x05price\x12\x33\n\x11\x63redits_per_month\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0f\x63reditsPerMonth\x12(\n\ntrial_days\x18\x05 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18Z(\x00R\ttrialDays\"\xcc\x04\n\x0cSubscription\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12!\n\x07plan_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId\x12N\n\x06status\x18\x04 \x01(\x0e\x32*.solo60.subscription.v1.SubscriptionStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12G\n\x0e\x63urrent_period\x18\x05 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\rcurrentPeriod\x12/\n\x14\x63\x61ncel_at_period_end\x18\x06 \x01(\x08R\x11\x63\x61ncelAtPeriodEnd\x12@\n\x0etrial_end_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0ctrialEndTime\x12\x43\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12;\n\x0b\x63\x61ncel_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncancelTime\x12\x35\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\"g\n\x10ListPlansRequest\x12&\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\tpageToken\"\x87\x01\n\x11ListPlansResponse\x12<\n\x05plans\x18\x01 \x03(\x0b\x32\x1c.solo60.subscription.v1.PlanB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x05plans\x12\x34\n\x0fnext_page_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\rnextPageToken\"K\n\x16GetSubscriptionRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\"k\n\x17GetSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"?\n\x1aGetUserSubscriptionRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"o\n\x1bGetUserSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"B\n\rPaymentMethod\x12\x31\n\ncard_token\x18\x01 \x01(\tB\x12\xbaH\x0br\t\x10\x01\x18\xff\x01\xe0\xa9\x1d\x01\xe8\xa9\x1d\x01R\tcardToken\"\xf5\x01\n\x19\x43reateSubscriptionRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12!\n\x07plan_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06planId\x12T\n\x0epayment_method\x18\x03 \x01(\x0b\x32%.solo60.subscription.v1.PaymentMethodB\x06\xbaH\x03\xc8\x01\x01R\rpaymentMethod\x12-\n\ntrial_days\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18Z(\x00H\x00R\ttrialDays\x88\x01\x01\x42\r\n\x0b_trial_days\"n\n\x1a\x43reateSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"r\n\x19\x43\x61ncelSubscriptionRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12\"\n\rat_period_end\x18\x02 \x01(\x08R\x0b\x61tPeriodEnd\"n\n\x1a\x43\x61ncelSubscriptionResponse\x12P\n\x0csubscription\x18\x01 \x01(\x0b\x32$.solo60.subscription.v1.SubscriptionB\x06\xbaH\x03\xc8\x01\x01R\x0csubscription\"\x8b\x01\n\x1d\x41llocateMonthlyCreditsRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12\x37\n\x05month\x18\x02 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[0-9]{4}-(0[1-9]|1[0-2])$R\x05month\"C\n\x1e\x41llocateMonthlyCreditsResponse\x12!\n\x07\x63redits\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07\x63redits\"\xe0\x03\n\x15ProcessWebhookRequest\x12)\n\x07payload\x18\x01 \x01(\x0c\x42\x0f\xbaH\x08z\x06\x10\x01\x18\x80\xe0?\xe8\xa9\x1d\x01R\x07payload\x12+\n\nwebhook_id\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xff\x01\xe0\xa9\x1d\x01R\twebhookId\x12\x32\n\ttimestamp\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^[0-9]{0,12}$R\ttimestamp\x12\x30\n\tsignature\x18\x04 \x01(\tB\x12\xbaH\x0br\t\x10\x01\x18\xd0\x0f\xe0\xa9\x1d\x01\xe8\xa9\x1d\x01R\tsignature\x12G\n\x06scheme\x18\x05 \x01(\x0e\x32%.solo60.subscription.v1.WebhookSchemeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06scheme:\xbf\x01\xbaH\xbb\x01\x1a\xb8\x01\n process_webhook.standard_headers\x12Owebhook_id and timestamp are required unless the scheme is the card processor\'s\x1a\x43this.scheme == 2 || (this.webhook_id != \'\' && this.timestamp != \'\')\"`\n\x16ProcessWebhookResponse\x12\x46\n\x05\x65vent\x18\x01 \x01(\x0e\x32$.solo60.subscription.v1.WebhookEventB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x05\x65vent\"\xf5\x01\n\x1bSendSubscriptionMailRequest\x12\x31\n\x0fsubscription_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0esubscriptionId\x12H\n\x04mail\x18\x02 \x01(\x0e\x32(.solo60.subscription.v1.SubscriptionMailB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04mail\x12\x36\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12!\n\x07\x63redits\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07\x63redits\"2\n\x1cSendSubscriptionMailResponse\x12\x12\n\x04sent\x18\x01 \x01(\x08R\x04sent*\xe1\x01\n\x12SubscriptionStatus\x12#\n\x1fSUBSCRIPTION_STATUS_UNSPECIFIED\x10\x00\x12 \n\x1cSUBSCRIPTION_STATUS_TRIALING\x10\x01\x12\x1e\n\x1aSUBSCRIPTION_STATUS_ACTIVE\x10\x02\x12 \n\x1cSUBSCRIPTION_STATUS_PAST_DUE\x10\x03\x12!\n\x1dSUBSCRIPTION_STATUS_CANCELLED\x10\x04\x12\x1f\n\x1bSUBSCRIPTION_STATUS_EXPIRED\x10\x05*o\n\rWebhookScheme\x12\x1e\n\x1aWEBHOOK_SCHEME_UNSPECIFIED\x10\x00\x12\x1b\n\x17WEBHOOK_SCHEME_STANDARD\x10\x01\x12!\n\x1dWEBHOOK_SCHEME_CARD_PROCESSOR\x10\x02*\xbe\x01\n\x0cWebhookEvent\x12\x1d\n\x19WEBHOOK_EVENT_UNSPECIFIED\x10\x00\x12 \n\x1cWEBHOOK_EVENT_PAYMENT_FAILED\x10\x01\x12\x1e\n\x1aWEBHOOK_EVENT_TRIAL_ENDING\x10\x02\x12\x19\n\x15WEBHOOK_EVENT_RENEWED\x10\x03\x12\x19\n\x15WEBHOOK_EVENT_IGNORED\x10\x04\x12\x17\n\x13WEBHOOK_EVENT_ENDED\x10\x05*\xa8\x02\n\x10SubscriptionMail\x12!\n\x1dSUBSCRIPTION_MAIL_UNSPECIFIED\x10\x00\x12,\n(SUBSCRIPTION_MAIL_SUBSCRIPTION_ACTIVATED\x10\x01\x12*\n&SUBSCRIPTION_MAIL_SUBSCRIPTION_EXPIRED\x10\x02\x12%\n!SUBSCRIPTION_MAIL_PAYMENT_SUCCESS\x10\x03\x12$\n SUBSCRIPTION_MAIL_PAYMENT_FAILED\x10\x04\x12&\n\"SUBSCRIPTION_MAIL_RENEWAL_REMINDER\x10\x05\x12\"\n\x1eSUBSCRIPTION_MAIL_TRIAL_ENDING\x10\x06\x32\xcc\x0e\n\x13SubscriptionService\x12\x84\x01\n\tListPlans\x12(.solo60.subscription.v1.ListPlansRequest\x1a).solo60.subscription.v1.ListPlansResponse\"\"\x90\x02\x01\xe2\xa9\x1d\x1b\n\x02\x08\x02\x12\x02\x08\x03\"\x11subscription.read\x12\x9a\x01\n\x0fGetSubscription\x12..solo60.subscription.v1.GetSubscriptionRequest\x1a/.solo60.subscription.v1.GetSubscriptionResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x02\x12\x02\x08\x03\"\x11subscription.readJ\x02\xf4\x03\x12\xa6\x01\n\x13GetUserSubscription\x12\x32.solo60.subscription.v1.GetUserSubscriptionRequest\x1a\x33.solo60.subscription.v1.GetUserSubscriptionResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x02\x12\x02\x08\x03\"\x11subscription.readJ\x02\xf4\x03\x12\xbd\x02\n\x12\x43reateSubscription\x12\x31.solo60.subscription.v1.CreateSubscriptionRequest\x1a\x32.solo60.subscription.v1.CreateSubscriptionResponse\"\xbf\x01\xe2\xa9\x1d\xba\x01\n\x02\x08\n\"\x12subscription.write0\x03\x38\x01\x42\"solo60.user.v1.UserService/GetUserJ\x08\x64\x66\x91\x03\xf5\x03\xf6\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\xe4\x01\n\x12\x43\x61ncelSubscription\x12\x31.solo60.subscription.v1.CancelSubscriptionRequest\x1a\x32.solo60.subscription.v1.CancelSubscriptionResponse\"g\xe2\xa9\x1d\x63\n\x02\x08\x05\"\x12subscription.write0\x03\x38\x01J\x04\xf4\x03\xf7\x03r?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\xa5\x02\n\x16\x41llocateMonthlyCredits\x12\x35.solo60.subscription.v1.AllocateMonthlyCreditsRequest\x1a\x36.solo60.subscription.v1.AllocateMonthlyCreditsResponse\"\x9b\x01\x90\x02\x02\xe2\xa9\x1d\x93\x01\n\x02\x08\n\"\x15subscription.allocate0\x03J\x04\xf4\x03\xf7\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\x8c\x02\n\x0eProcessWebhook\x12-.solo60.subscription.v1.ProcessWebhookRequest\x1a..solo60.subscription.v1.ProcessWebhookResponse\"\x9a\x01\x90\x02\x02\xe2\xa9\x1d\x92\x01\n\x02\x08\n\"\x14subscription.webhook0\x03J\x04\xf4\x03\xf8\x03r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail\x12\x89\x02\n\x14SendSubscriptionMail\x12\x33.solo60.subscription.v1.SendSubscriptionMailRequest\x1a\x34.solo60.subscription.v1.SendSubscriptionMailResponse\"\x85\x01\x90\x02\x02\xe2\xa9\x1d~\n\x02\x08\n\"\x13subscription.notifyB\"solo60.user.v1.UserService/GetUserB;solo60.communication.v1.CommunicationService/SendEmailAsyncJ\x02\xf4\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,7 +40,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLAN'].fields_by_name['plan_id']._loaded_options = None
   _globals['_PLAN'].fields_by_name['plan_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_PLAN'].fields_by_name['name']._loaded_options = None
-  _globals['_PLAN'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030d'
+  _globals['_PLAN'].fields_by_name['name']._serialized_options = b'\272H\nr\010\020\001\030d\340\251\035\001'
   _globals['_PLAN'].fields_by_name['price']._loaded_options = None
   _globals['_PLAN'].fields_by_name['price']._serialized_options = b'\272H\003\310\001\001'
   _globals['_PLAN'].fields_by_name['credits_per_month']._loaded_options = None
@@ -61,11 +62,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPLANSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTPLANSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\006\032\004\030d(\000'
   _globals['_LISTPLANSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTPLANSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_LISTPLANSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\tr\007\030\200\004\340\251\035\001'
   _globals['_LISTPLANSRESPONSE'].fields_by_name['plans']._loaded_options = None
   _globals['_LISTPLANSRESPONSE'].fields_by_name['plans']._serialized_options = b'\272H\005\222\001\002\020d'
   _globals['_LISTPLANSRESPONSE'].fields_by_name['next_page_token']._loaded_options = None
-  _globals['_LISTPLANSRESPONSE'].fields_by_name['next_page_token']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_LISTPLANSRESPONSE'].fields_by_name['next_page_token']._serialized_options = b'\272H\tr\007\030\200\004\340\251\035\001'
   _globals['_GETSUBSCRIPTIONREQUEST'].fields_by_name['subscription_id']._loaded_options = None
   _globals['_GETSUBSCRIPTIONREQUEST'].fields_by_name['subscription_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_GETSUBSCRIPTIONRESPONSE'].fields_by_name['subscription']._loaded_options = None
@@ -75,7 +76,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETUSERSUBSCRIPTIONRESPONSE'].fields_by_name['subscription']._loaded_options = None
   _globals['_GETUSERSUBSCRIPTIONRESPONSE'].fields_by_name['subscription']._serialized_options = b'\272H\003\310\001\001'
   _globals['_PAYMENTMETHOD'].fields_by_name['card_token']._loaded_options = None
-  _globals['_PAYMENTMETHOD'].fields_by_name['card_token']._serialized_options = b'\272H\007r\005\020\001\030\377\001\350\251\035\001'
+  _globals['_PAYMENTMETHOD'].fields_by_name['card_token']._serialized_options = b'\272H\013r\t\020\001\030\377\001\340\251\035\001\350\251\035\001'
   _globals['_CREATESUBSCRIPTIONREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_CREATESUBSCRIPTIONREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_CREATESUBSCRIPTIONREQUEST'].fields_by_name['plan_id']._loaded_options = None
@@ -99,11 +100,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROCESSWEBHOOKREQUEST'].fields_by_name['payload']._loaded_options = None
   _globals['_PROCESSWEBHOOKREQUEST'].fields_by_name['payload']._serialized_options = b'\272H\010z\006\020\001\030\200\340?\350\251\035\001'
   _globals['_PROCESSWEBHOOKREQUEST'].fields_by_name['webhook_id']._loaded_options = None
-  _globals['_PROCESSWEBHOOKREQUEST'].fields_by_name['webhook_id']._serialized_options = b'\272H\005r\003\030\377\001'
+  _globals['_PROCESSWEBHOOKREQUEST'].fields_by_name['webhook_id']._serialized_options = b'\272H\tr\007\030\377\001\340\251\035\001'
   _globals['_PROCESSWEBHOOKREQUEST'].fields_by_name['timestamp']._loaded_options = None
   _globals['_PROCESSWEBHOOKREQUEST'].fields_by_name['timestamp']._serialized_options = b'\272H\021r\0172\r^[0-9]{0,12}$'
   _globals['_PROCESSWEBHOOKREQUEST'].fields_by_name['signature']._loaded_options = None
-  _globals['_PROCESSWEBHOOKREQUEST'].fields_by_name['signature']._serialized_options = b'\272H\007r\005\020\001\030\320\017\350\251\035\001'
+  _globals['_PROCESSWEBHOOKREQUEST'].fields_by_name['signature']._serialized_options = b'\272H\013r\t\020\001\030\320\017\340\251\035\001\350\251\035\001'
   _globals['_PROCESSWEBHOOKREQUEST'].fields_by_name['scheme']._loaded_options = None
   _globals['_PROCESSWEBHOOKREQUEST'].fields_by_name['scheme']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_PROCESSWEBHOOKREQUEST']._loaded_options = None
@@ -134,52 +135,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ProcessWebhook']._serialized_options = b'\220\002\002\342\251\035\222\001\n\002\010\n\"\024subscription.webhook0\003J\004\364\003\370\003r-solo60.payment.v1.PaymentService/GrantCreditsr?solo60.subscription.v1.SubscriptionService/SendSubscriptionMail'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['SendSubscriptionMail']._loaded_options = None
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['SendSubscriptionMail']._serialized_options = b'\220\002\002\342\251\035~\n\002\010\n\"\023subscription.notifyB\"solo60.user.v1.UserService/GetUserB;solo60.communication.v1.CommunicationService/SendEmailAsyncJ\002\364\003'
-  _globals['_SUBSCRIPTIONSTATUS']._serialized_start=3373
-  _globals['_SUBSCRIPTIONSTATUS']._serialized_end=3598
-  _globals['_WEBHOOKSCHEME']._serialized_start=3600
-  _globals['_WEBHOOKSCHEME']._serialized_end=3711
-  _globals['_WEBHOOKEVENT']._serialized_start=3714
-  _globals['_WEBHOOKEVENT']._serialized_end=3904
-  _globals['_SUBSCRIPTIONMAIL']._serialized_start=3907
-  _globals['_SUBSCRIPTIONMAIL']._serialized_end=4203
-  _globals['_PLAN']._serialized_start=222
-  _globals['_PLAN']._serialized_end=444
-  _globals['_SUBSCRIPTION']._serialized_start=447
-  _globals['_SUBSCRIPTION']._serialized_end=1035
-  _globals['_LISTPLANSREQUEST']._serialized_start=1037
-  _globals['_LISTPLANSREQUEST']._serialized_end=1136
-  _globals['_LISTPLANSRESPONSE']._serialized_start=1139
-  _globals['_LISTPLANSRESPONSE']._serialized_end=1270
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=1272
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=1347
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=1349
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=1456
-  _globals['_GETUSERSUBSCRIPTIONREQUEST']._serialized_start=1458
-  _globals['_GETUSERSUBSCRIPTIONREQUEST']._serialized_end=1521
-  _globals['_GETUSERSUBSCRIPTIONRESPONSE']._serialized_start=1523
-  _globals['_GETUSERSUBSCRIPTIONRESPONSE']._serialized_end=1634
-  _globals['_PAYMENTMETHOD']._serialized_start=1636
-  _globals['_PAYMENTMETHOD']._serialized_end=1698
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=1701
-  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=1946
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=1948
-  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=2058
-  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_start=2060
-  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_end=2174
-  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_start=2176
-  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_end=2286
-  _globals['_ALLOCATEMONTHLYCREDITSREQUEST']._serialized_start=2289
-  _globals['_ALLOCATEMONTHLYCREDITSREQUEST']._serialized_end=2428
-  _globals['_ALLOCATEMONTHLYCREDITSRESPONSE']._serialized_start=2430
-  _globals['_ALLOCATEMONTHLYCREDITSRESPONSE']._serialized_end=2497
-  _globals['_PROCESSWEBHOOKREQUEST']._serialized_start=2500
-  _globals['_PROCESSWEBHOOKREQUEST']._serialized_end=2972
-  _globals['_PROCESSWEBHOOKRESPONSE']._serialized_start=2974
-  _globals['_PROCESSWEBHOOKRESPONSE']._serialized_end=3070
-  _globals['_SENDSUBSCRIPTIONMAILREQUEST']._serialized_start=3073
-  _globals['_SENDSUBSCRIPTIONMAILREQUEST']._serialized_end=3318
-  _globals['_SENDSUBSCRIPTIONMAILRESPONSE']._serialized_start=3320
-  _globals['_SENDSUBSCRIPTIONMAILRESPONSE']._serialized_end=3370
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=4206
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=6074
+  _globals['_SUBSCRIPTIONSTATUS']._serialized_start=3426
+  _globals['_SUBSCRIPTIONSTATUS']._serialized_end=3651
+  _globals['_WEBHOOKSCHEME']._serialized_start=3653
+  _globals['_WEBHOOKSCHEME']._serialized_end=3764
+  _globals['_WEBHOOKEVENT']._serialized_start=3767
+  _globals['_WEBHOOKEVENT']._serialized_end=3957
+  _globals['_SUBSCRIPTIONMAIL']._serialized_start=3960
+  _globals['_SUBSCRIPTIONMAIL']._serialized_end=4256
+  _globals['_PLAN']._serialized_start=251
+  _globals['_PLAN']._serialized_end=477
+  _globals['_SUBSCRIPTION']._serialized_start=480
+  _globals['_SUBSCRIPTION']._serialized_end=1068
+  _globals['_LISTPLANSREQUEST']._serialized_start=1070
+  _globals['_LISTPLANSREQUEST']._serialized_end=1173
+  _globals['_LISTPLANSRESPONSE']._serialized_start=1176
+  _globals['_LISTPLANSRESPONSE']._serialized_end=1311
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=1313
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=1388
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=1390
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=1497
+  _globals['_GETUSERSUBSCRIPTIONREQUEST']._serialized_start=1499
+  _globals['_GETUSERSUBSCRIPTIONREQUEST']._serialized_end=1562
+  _globals['_GETUSERSUBSCRIPTIONRESPONSE']._serialized_start=1564
+  _globals['_GETUSERSUBSCRIPTIONRESPONSE']._serialized_end=1675
+  _globals['_PAYMENTMETHOD']._serialized_start=1677
+  _globals['_PAYMENTMETHOD']._serialized_end=1743
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_start=1746
+  _globals['_CREATESUBSCRIPTIONREQUEST']._serialized_end=1991
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_start=1993
+  _globals['_CREATESUBSCRIPTIONRESPONSE']._serialized_end=2103
+  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_start=2105
+  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_end=2219
+  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_start=2221
+  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_end=2331
+  _globals['_ALLOCATEMONTHLYCREDITSREQUEST']._serialized_start=2334
+  _globals['_ALLOCATEMONTHLYCREDITSREQUEST']._serialized_end=2473
+  _globals['_ALLOCATEMONTHLYCREDITSRESPONSE']._serialized_start=2475
+  _globals['_ALLOCATEMONTHLYCREDITSRESPONSE']._serialized_end=2542
+  _globals['_PROCESSWEBHOOKREQUEST']._serialized_start=2545
+  _globals['_PROCESSWEBHOOKREQUEST']._serialized_end=3025
+  _globals['_PROCESSWEBHOOKRESPONSE']._serialized_start=3027
+  _globals['_PROCESSWEBHOOKRESPONSE']._serialized_end=3123
+  _globals['_SENDSUBSCRIPTIONMAILREQUEST']._serialized_start=3126
+  _globals['_SENDSUBSCRIPTIONMAILREQUEST']._serialized_end=3371
+  _globals['_SENDSUBSCRIPTIONMAILRESPONSE']._serialized_start=3373
+  _globals['_SENDSUBSCRIPTIONMAILRESPONSE']._serialized_end=3423
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=4259
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=6127
 # @@protoc_insertion_point(module_scope)
