@@ -16,6 +16,11 @@ from mesh.health_probe import SERVING, UNREACHABLE, probe_of, troubles_of
 from mesh.local_keys import OPERATOR
 
 Report = dict[str, dict[str, object]]
+# What the alarms of the services mean, and what to do.
+ALARMS = {
+    "mail-server": "the mail server cannot be reached or turns us away (solo60 messages list says why)",
+    "dead-mail": "mail was given up (solo60 messages list)",
+}
 CONTRACT_ONLY_NOTE = "contract only, not implemented"
 
 
@@ -38,7 +43,8 @@ async def health_of_all(settings: Settings) -> Report:
     """Return status and address of each service, and where it is so, that it is not implemented, and what troubles it.
 
     "breakers" are the circuit breakers of its calls that are not closed, "open" or "half-open" by the method's full
-    name; "dead_letters" are the methods for which messages of its outbox were given up.
+    name; "dead_letters" are the methods for which messages of its outbox were given up; "alarms" are names of what an
+    operator has to put right.
     """
     entries = await asyncio.gather(*(_entry_of(settings, name) for name in SERVICE_NAMES))
     return dict(zip(SERVICE_NAMES, entries, strict=True))
@@ -60,7 +66,7 @@ def health_table(report: Report) -> Table:
 
 
 def trouble_lines(report: Report) -> list[str]:
-    """Return a line for each circuit breaker that is not closed, and for each method with dead letters."""
+    """Return a line for each circuit breaker that is not closed, each method with dead letters, and each alarm."""
     breakers = [
         f"{name}: breaker {state}: {method}"
         for name, entry in report.items()
@@ -71,7 +77,12 @@ def trouble_lines(report: Report) -> list[str]:
         for name, entry in report.items()
         for method in cast("list[str]", entry.get("dead_letters", []))
     ]
-    return breakers + dead_letters
+    alarms = [
+        f"{name}: alarm: {ALARMS.get(alarm, alarm)}"
+        for name, entry in report.items()
+        for alarm in cast("list[str]", entry.get("alarms", []))
+    ]
+    return breakers + dead_letters + alarms
 
 
 async def _entry_of(settings: Settings, name: str) -> dict[str, object]:
@@ -84,6 +95,10 @@ async def _entry_of(settings: Settings, name: str) -> dict[str, object]:
         entry["implemented"] = False
     if status != UNREACHABLE:
         troubles = await troubles_of(settings.url_of(name), key=key)
-        found = {"breakers": dict(troubles.breakers), "dead_letters": list(troubles.dead_letters)}
+        found = {
+            "breakers": dict(troubles.breakers),
+            "dead_letters": list(troubles.dead_letters),
+            "alarms": list(troubles.alarms),
+        }
         entry |= {trouble: methods for trouble, methods in found.items() if methods}
     return entry

@@ -22,7 +22,7 @@ from interceptors.gcra import Gcra
 from interceptors.peer import host_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 
 LIVENESS = ""
 # gRFC A90: a list longer than this is refused.
@@ -46,6 +46,8 @@ BREAKER_PREFIX = "breaker/"
 STATUS_OF_BREAKER = {"open": _NOT_SERVING, "half-open": _UNKNOWN}
 # That messages for a destination were given up, as the health of that destination's deliveries.
 DEAD_LETTERS_PREFIX = "dead-letters/"
+# Prefix of what an operator has to put right, as the service itself says.
+ALARM_PREFIX = "alarm/"
 
 _log = structlog.stdlib.get_logger("solo60.health")
 
@@ -59,7 +61,7 @@ class Health:
 
     `breakers` tells the state of each circuit breaker by name; those that are not closed are listed as
     "breaker/<name>". `dead_letters` tells how many messages were given up by their destination, which is listed as
-    "dead-letters/<destination>".
+    "dead-letters/<destination>". `alarms` are names of what an operator has to put right, listed as "alarm/<name>".
     """
 
     def __init__(
@@ -67,11 +69,14 @@ class Health:
         service: str,
         breakers: Callable[[], Mapping[str, str]] = _none,
         dead_letters: Callable[[], Mapping[str, int]] = _none,
+        *,
+        alarms: Collection[str] = (),
     ) -> None:
         self.servicer = _Servicer(self)
         self._service = service
         self._breakers = breakers
         self._dead_letters = dead_letters
+        self._alarms = alarms
         self._statuses = {LIVENESS: _SERVING, service: _NOT_SERVING}
         self._serving: bool | None = None
         self._is_stopping = False
@@ -103,7 +108,7 @@ class Health:
         return self._statuses.get(name)
 
     def all_statuses(self) -> dict[str, int]:
-        """Return all that is said, the breakers that are not closed, and where messages were given up."""
+        """Return all that is said, breakers that are not closed, destinations with dead letters, and alarms."""
         states = self._breakers()
         troubled = {
             BREAKER_PREFIX + name: STATUS_OF_BREAKER[state]
@@ -111,7 +116,8 @@ class Health:
             if state in STATUS_OF_BREAKER
         }
         given_up = {DEAD_LETTERS_PREFIX + destination: _NOT_SERVING for destination in self._dead_letters()}
-        return {**self._statuses, **troubled, **given_up}
+        alarms = {ALARM_PREFIX + name: _NOT_SERVING for name in self._alarms}
+        return {**self._statuses, **troubled, **given_up, **alarms}
 
     async def watch(self, name: str) -> AsyncIterator[int]:
         """Yield what is said of `name`, now and at every change; raise Unavailable when watches are over."""

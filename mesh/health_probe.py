@@ -10,7 +10,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from interceptors.api_key import API_KEY
-from mesh.health import BREAKER_PREFIX, DEAD_LETTERS_PREFIX, STATUS_OF_BREAKER
+from mesh.health import ALARM_PREFIX, BREAKER_PREFIX, DEAD_LETTERS_PREFIX, STATUS_OF_BREAKER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -62,11 +62,12 @@ class Troubles:
     """What troubles a server that may be SERVING all the same; methods are those that it calls, by their full names.
 
     `breakers` is "open" or "half-open" for each method whose circuit breaker is not closed; `dead_letters` are the
-    methods for which messages of its outbox were given up.
+    methods for which messages of its outbox were given up; `alarms` are names of what an operator has to put right.
     """
 
     breakers: Mapping[str, str] = field(default_factory=dict)
     dead_letters: Sequence[str] = ()
+    alarms: Sequence[str] = ()
 
 
 async def troubles_of(address: str, *, key: str = "") -> Troubles:
@@ -89,6 +90,7 @@ async def troubles_of(address: str, *, key: str = "") -> Troubles:
         dead_letters=[
             name.removeprefix(DEAD_LETTERS_PREFIX) for name, _ in listed if name.startswith(DEAD_LETTERS_PREFIX)
         ],
+        alarms=[name.removeprefix(ALARM_PREFIX) for name, _ in listed if name.startswith(ALARM_PREFIX)],
     )
 
 

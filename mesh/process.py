@@ -104,7 +104,8 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         servicer = await stack.enter_async_context(service.open(runtime))
         outbox = await stack.enter_async_context(outbox_served(service.name, runtime))
         breakers = runtime.channels.breakers
-        health = Health(service.descriptor.full_name, breakers.states, outbox.dead_letters if outbox else dict)
+        dead_letters = outbox.dead_letters if outbox else dict
+        health = Health(service.descriptor.full_name, breakers.states, dead_letters, alarms=runtime.alarms)
         interceptors = server_interceptors(settings, accepted_keys(settings))
         server = MeshServer(service, servicer, health, interceptors, settings.engine, outbox)
         await server.start(address)

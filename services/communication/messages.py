@@ -26,6 +26,8 @@ def message_of(message: Message) -> pb.Message:
     shown.create_time.FromDatetime(message.create_time)
     if message.send_time is not None:
         shown.send_time.FromDatetime(message.send_time)
+    if message.expire_time is not None:
+        shown.expire_time.FromDatetime(message.expire_time)
     return shown
 
 

@@ -73,6 +73,18 @@ async def test_given_up_messages_are_listed_by_their_destination() -> None:
     assert listed == {"": "SERVING", GYMS: "SERVING", "dead-letters/a.B/C": "NOT_SERVING"}
 
 
+async def test_an_alarm_is_listed_until_it_ends() -> None:
+    """What an operator has to put right shows in health, and does not make a service unready."""
+    alarms = {"mail-server"}
+    health = Health(GYMS, alarms=alarms)
+    await health.say(serving=True)
+
+    assert health.all_statuses()["alarm/mail-server"] == HealthCheckResponse.NOT_SERVING
+    assert health.all_statuses()[GYMS] == HealthCheckResponse.SERVING
+    alarms.clear()
+    assert health.all_statuses().keys() == {"", GYMS}
+
+
 async def test_a_watch_sees_every_change_and_ends_with_the_process() -> None:
     """S5: without an end a server that stops would wait for it all of its grace."""
     health = Health(GYMS)

@@ -41,13 +41,17 @@ VARIABLES = {
 }
 
 
-def write_template(folder: Path, key: str, *, body: str = "Hello", choice: str | None = "repeat") -> None:
+def write_template(
+    folder: Path, key: str, *, body: str = "Hello", choice: str | None = "repeat", lifetime: str | None = "ever"
+) -> None:
     """Make a template below `folder`."""
     (folder / key).mkdir(parents=True)
     (folder / key / "subject.txt").write_text("Hello")
     (folder / key / "body.txt").write_text(body)
     if choice is not None:
         (folder / key / "in_doubt.txt").write_text(choice)
+    if lifetime is not None:
+        (folder / key / "makes_sense_for.txt").write_text(lifetime)
 
 
 @pytest.fixture(scope="module")
