@@ -9,6 +9,7 @@ import typer
 from rich.panel import Panel
 
 from cli.screen import JsonFlag, out, print_json, remarks
+from contracts.mail_address import canonical
 from mesh.config import load_settings
 from mesh.inbox import read_inbox
 
@@ -20,7 +21,9 @@ def inbox(
     as_json: JsonFlag = False,
 ) -> None:
     """Show the mail in the local inbox."""
-    mails = [mail for mail in read_inbox(load_settings().inbox_folder) if to is None or to in mail.recipient]
+    mails = [
+        mail for mail in read_inbox(load_settings().inbox_folder) if to is None or _stored_form(to) in mail.recipient
+    ]
     shown = mails[-number:]
     if as_json:
         print_json([{**asdict(mail), "received": mail.received.isoformat()} for mail in shown])
@@ -31,3 +34,11 @@ def inbox(
         out.print(panel, markup=False, soft_wrap=False)
     if not mails:
         remarks.print("There is no mail yet." if to is None else f"There is no mail to {to}.", markup=False)
+
+
+def _stored_form(to: str) -> str:
+    """Return an address with its domain in ASCII, as mail goes to it; a part of an address, as it is."""
+    try:
+        return canonical(to)
+    except ValueError:
+        return to

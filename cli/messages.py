@@ -35,7 +35,7 @@ def list_messages(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """List the messages whose last attempt failed, those given up included."""
+    """List the messages whose last attempt failed, those given up or expired included."""
     request = pb.ListFailedMessagesRequest(page_size=number, page_token=page_token)
     page = _ask(lambda stub: stub.ListFailedMessages(request))
     if as_json:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from buf.validate import validate_pb2
+from contracts.mail_address import canonical
+from contracts.texts import string_rules_of
+from solo60.common.v1 import text_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,16 +28,15 @@ _HOST_BITS = 128 - HOST_PREFIX_BITS
 def canonical_form(field: FieldDescriptor) -> Canonical | None:
     """Return the function that turns each spelling of a value of `field` into one key, or None where none differ.
 
-    The rule beside the field says what it holds. A field that is named `email` holds an email address also where its
-    rule is written in another way.
+    The rule beside the field says what it holds.
     """
     if field.type != FieldDescriptor.TYPE_STRING:
         return None
-    rules = field.GetOptions().Extensions[validate_pb2.field].string
+    rules = string_rules_of(field)
+    if rules.Extensions[text_pb2.mail_address]:
+        return _canonical_email
     kind = rules.WhichOneof("well_known")
-    if kind is None or not getattr(rules, kind):
-        kind = "email" if field.name == "email" or field.name.endswith("_email") else None
-    return _BY_KIND.get(kind) if kind else None
+    return _BY_KIND.get(kind) if kind and getattr(rules, kind) else None
 
 
 def canonical_address(text: str) -> str:
@@ -60,12 +61,20 @@ def _canonical_uuid(text: str) -> str:
     return text.replace("-", "").lower()
 
 
-# By protovalidate's rule. Email addresses compare as the user service compares them: case-folded as a whole.
+def _canonical_email(text: str) -> str:
+    """Return an address as the user service compares it: in its stored form, case-folded as a whole."""
+    try:
+        return canonical(text).casefold()
+    except ValueError:
+        return text.casefold()
+
+
+# By protovalidate's rule.
 _BY_KIND: dict[str, Canonical] = {
     "uuid": _canonical_uuid,
     "tuuid": _canonical_uuid,
     "ulid": str.casefold,
-    "email": str.casefold,
+    "email": _canonical_email,
     "hostname": str.casefold,
     "host_and_port": str.casefold,
     "address": canonical_address,

@@ -26,6 +26,7 @@ from contracts.pages import problems_of_pages
 from contracts.policy import field_at, is_repeatable, read_retry, seconds
 from contracts.scopes import warnings_of_scopes
 from contracts.service_error import FIRST_DOMAIN_REASON
+from contracts.texts import problems_of_texts
 from solo60.common.v1.errors_pb2 import ErrorReason
 from solo60.mesh.v1 import policy_pb2
 
@@ -245,7 +246,10 @@ def lint_all() -> list[str]:
     """Return what is wrong with our contracts; with their call graph only once each policy can be read."""
     services = our_services()
     problems = lint(method for service in services for method in service.methods)
-    problems += problems_of_events(message for file in our_files() for message in file.message_types_by_name.values())
+    messages = [message for file in our_files() for message in file.message_types_by_name.values()]
+    problems += problems_of_events(messages)
+    # Options travel in no call.
+    problems += problems_of_texts(message for message in messages if message.file.name != policy_pb2.DESCRIPTOR.name)
     return problems or problems_of_calls({m.full_name: m for service in services for m in methods_of(service)})
 
 

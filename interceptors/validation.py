@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from buf.validate import validate_pb2
 from contracts.errors import Internal, InvalidRequest, Violation
 from contracts.policy import ContractError
+from interceptors.mail_addresses import address_violations
 from interceptors.malformed_times import malformed_times
 from interceptors.server import Call, ServerInterceptor
 
@@ -29,8 +30,8 @@ class ServerValidation(ServerInterceptor):
     """Refuses a bad request with one violation for each field; a bad answer is our own fault and becomes INTERNAL.
 
     Of a request with more than 15 violations the first 15 are told.
-    Beyond the rules of its contract, no text of a request holds U+0000, which PostgreSQL cannot store, and each
-    timestamp is a time in the years 1 to 9999.
+    Beyond the rules of its contract, no text of a request holds U+0000, because PostgreSQL cannot store it, each
+    timestamp is a time in the years 1 to 9999, and mail can be sent to each address.
 
     >>> ask(ServerValidation(), text="hi")
     'hi'
@@ -54,8 +55,10 @@ class ServerValidation(ServerInterceptor):
             # Rules about a time judge it, or fail, as if it were another one where it is malformed.
             violations = malformed_times(message) or violations_of(message)
             # Looking for the byte is next to nothing beside looking at each field, and it is hardly ever there.
-            if b"\x00" in raw:
-                violations += unstorable_texts(message)
+            if not violations and b"\x00" in raw:
+                violations = unstorable_texts(message)
+            # An address that breaks the form is refused already.
+            violations = violations or address_violations(message)
         except protovalidate.EvaluationError:  # a duration that no calendar holds, say
             raise InvalidRequest("The request holds values to which no rule can be applied.") from None
         if violations:

@@ -123,7 +123,7 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
             service.descriptor.full_name,
             breakers.states,
             outbox.dead_letters if outbox else dict,
-            lambda: [*runtime.database.troubles(), *telemetry_troubles()],
+            lambda: [*runtime.database.troubles(), *telemetry_troubles(), *sorted(runtime.troubles)],
         )
         keyring = accepted_keys(settings)
         await stack.enter_async_context(noting_key_uses(keyring, settings.keyring_path))

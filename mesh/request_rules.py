@@ -22,6 +22,15 @@ def require(*violations: Violation | None) -> None:
         raise InvalidRequest(f"The request cannot be carried out: {fields}.", violations=found)
 
 
+def passed_on(error: InvalidRequest) -> InvalidRequest:
+    """Return a callee's refusal as the caller's own: an outbox then gives the message up at once and shows the reason.
+
+    Raised unchanged, the refusal would be an INTERNAL error, because a servicer answers for the requests it makes.
+    """
+    reasons = "; ".join(f"{violation.field} {violation.description}" for violation in error.violations)
+    return InvalidRequest(f"A follow-up call is refused: {reasons}.", violations=error.violations)
+
+
 def time_zone_known(field: str, name: str) -> Violation | None:
     """Every time zone has an IANA name that this machine's zone database knows, in its very spelling."""
     return None if name in _zone_names() else Violation(field, "must be the IANA name of a time zone")

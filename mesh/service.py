@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ class Runtime:
     """What a service is given when it opens.
 
     `stopping` is set when the process has begun to stop and callers know it: streams without an end of their own end
-    then, so that nobody waits for them.
+    then, so that nobody waits for them. `troubles` are sentences for the operator:
+    the service adds and removes them, and its health lists each as "trouble/<sentence>". They hold no secrets.
     """
 
     settings: Settings
@@ -34,6 +35,7 @@ class Runtime:
     channels: Channels
     now: Callable[[], datetime]
     stopping: asyncio.Event
+    troubles: set[str] = field(default_factory=set)
 
     @property
     def database_url(self) -> str:

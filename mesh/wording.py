@@ -1,4 +1,4 @@
-"""Wording: instants, amounts and names as people read them in mail."""
+"""Wording: instants and amounts as people read them in mail."""
 
 from __future__ import annotations
 
@@ -17,9 +17,19 @@ _MINOR_DIGITS = {
 
 
 def time_in_words(instant: datetime, zone: str) -> str:
-    """Return an instant as the clock in a zone shows it: "Monday 3 August 2026, 18:00 (Europe/London)"."""
+    """Return an instant as the clock in a zone shows it: "Monday 3 August 2026, 18:00 (Europe/London)".
+
+    In an hour that the clock shows twice, the offset follows: "01:30 (Europe/London, UTC+01:00)".
+    """
     local = instant.astimezone(ZoneInfo(zone))
-    return f"{local:%A} {local.day} {local:%B %Y, %H:%M} ({zone})"
+    offset = f", UTC{local.isoformat()[-len('+01:00') :]}" if _is_shown_twice(local) else ""
+    return f"{local:%A} {local.day} {local:%B %Y, %H:%M} ({zone}{offset})"
+
+
+def _is_shown_twice(local: datetime) -> bool:
+    # PEP 495: the two readings of a local time differ only where the clock is put back. They also differ in an hour
+    # that the clock skips, but no instant has such a local time.
+    return local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
 
 
 def money_in_words(currency: str, minor_units: int) -> str:
@@ -27,8 +37,3 @@ def money_in_words(currency: str, minor_units: int) -> str:
     digits = _MINOR_DIGITS.get(currency, 2)
     whole, part = divmod(minor_units, 10**digits)
     return f"{whole}.{part:0{digits}} {currency}" if digits else f"{whole} {currency}"
-
-
-def one_line(name: str) -> str:
-    """Return a name without line breaks and control characters."""
-    return "".join(each if each.isprintable() else " " for each in name)

@@ -26,14 +26,15 @@ from solo60.communication.v1.communication_pb2 import AUDIENCE_ADMINS, AUDIENCE_
 from solo60.communication.v1.communication_pb2_grpc import add_CommunicationServiceServicer_to_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from datetime import datetime
+    from collections.abc import AsyncIterator
 
     from mesh.service import Runtime
     from services.communication.mail import Mailbox
 
 FORGET_INTERVAL_S = 3600.0
 BACKLOG_INTERVAL_S = 5.0
+# While there are messages that were given up and that an operator may retry.
+DEAD_MAIL_TROUBLE = "mail was given up (solo60 messages list)"
 FOLDER = Path(__file__).parent
 TEMPLATES = FOLDER / "templates"
 
@@ -50,22 +51,33 @@ async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationSer
     server = _mail_server(settings.mail_server_url.get_secret_value())
     metrics = metrics_of(REGISTRY, MailMetrics)
     sender = Sender(
-        store, server, envelope_sender=mail_from.email, metrics=metrics, now=runtime.now, rng=random.SystemRandom()
+        store,
+        server,
+        envelope_sender=mail_from.email,
+        metrics=metrics,
+        troubles=runtime.troubles,
+        now=runtime.now,
+        rng=random.SystemRandom(),
     )
     templates = _templates(TEMPLATES)
-    async with _tended(store, metrics, runtime.now), sender.running():
+    async with _tended(store, metrics, runtime), sender.running():
         yield CommunicationServicer(store, sender, templates, mail_from=mail_from, audiences=audiences, now=runtime.now)
 
 
 @asynccontextmanager
-async def _tended(store: MessageStore, metrics: MailMetrics, now: Callable[[], datetime]) -> AsyncIterator[None]:
-    """Forget old mail and show what waits, for the time of the context."""
+async def _tended(store: MessageStore, metrics: MailMetrics, runtime: Runtime) -> AsyncIterator[None]:
+    """Forget old mail and show what waits and what is given up, for the time of the context."""
 
     async def forget() -> None:
-        await store.forget_sent(now() - KEPT_FOR)
+        await store.forget_sent(runtime.now() - KEPT_FOR)
 
     async def show() -> None:
-        metrics.show_backlog(await store.backlog(now()))
+        backlog = await store.backlog(runtime.now())
+        metrics.show_backlog(backlog)
+        if backlog.dead:
+            runtime.troubles.add(DEAD_MAIL_TROUBLE)
+        else:
+            runtime.troubles.discard(DEAD_MAIL_TROUBLE)
 
     async with (
         repeating("forgetting sent mail", forget, FORGET_INTERVAL_S),

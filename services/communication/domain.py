@@ -22,6 +22,7 @@ LEASE = timedelta(seconds=30)
 # A sent message can be looked at for so long, counted from when it was stored; a failed one until it is sent.
 KEPT_FOR = timedelta(days=30)
 NOT_REPEATED = "The mail may have been sent, and was not repeated."
+EXPIRED = "The message expired: it was not sent within the time in which it makes sense."
 
 
 class Status(StrEnum):
@@ -32,13 +33,15 @@ class Status(StrEnum):
     SENT = "SENT"
     FAILED = "FAILED"
     DEAD = "DEAD"
+    EXPIRED = "EXPIRED"
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message to be stored: the mail as it goes over the wire, to whom, and for which call.
 
-    `repeats_in_doubt` says what follows an attempt of which nobody knows how it ended: another one, or none.
+    `repeats_in_doubt` says what follows an attempt of which nobody knows how it ended: another one, or none. After
+    `expire_time` the message makes no sense any more; None: it always does.
     """
 
     message_id: UUID
@@ -50,6 +53,7 @@ class NewMessage:
     traceparent: str
     create_time: datetime
     repeats_in_doubt: bool
+    expire_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +71,23 @@ class Message:
     email_message_id: str
     create_time: datetime
     send_time: datetime | None
+    expire_time: datetime | None = None
 
     def ensure_retryable(self) -> None:
-        """Raise MessageNotRetryable unless the message has failed."""
+        """Raise MessageNotRetryable unless the message has failed and still makes sense."""
+        if self.status is Status.EXPIRED:
+            raise MessageNotRetryable("The message expired: it makes no sense any more, and its text is erased.")
         if self.status not in (Status.FAILED, Status.DEAD):
             raise MessageNotRetryable(f"The message is {self.status}: only one that failed can be retried.")
 
     def is_sent(self, *, known_attempts: int, until: datetime) -> bool:
         """Tell somebody who waits whether the message is sent; False: it is worth waiting on.
 
-        Raises MessageRefused when it never will be, and Unavailable when an attempt after the first `known_attempts`
-        has failed, or when the next one is due only after `until`.
+        Raises MessageRefused when it never will be, because it is refused or has expired, and Unavailable when an
+        attempt after the first `known_attempts` has failed, or when the next one is due only after `until`.
         """
         facts = {"message_id": str(self.message_id)}
-        if self.is_refused:
+        if self.is_refused or self.status is Status.EXPIRED:
             raise MessageRefused(self.last_error, metadata=facts)
         if self.status is Status.DEAD:
             raise Unavailable(f"{self.last_error} The message is given up.", metadata=facts)
@@ -96,7 +103,8 @@ class Attempt:
 
     `number` counts all attempts of the message from 1 and proves that the lease is held: a later attempt has a higher
     one. `round_number` counts from the last time that an operator asked for new attempts. With `is_lost` it is the
-    attempt of a sender that let its lease run out, and only to be judged: the message must not be sent twice.
+    attempt of a sender that let its lease run out, and only to be judged: the message must not be sent twice. So is one
+    that `is_expired`.
     """
 
     message_id: UUID
@@ -109,6 +117,8 @@ class Attempt:
     traceparent: str
     repeats_in_doubt: bool
     is_lost: bool = False
+    is_expired: bool = False
+    expire_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +127,15 @@ class Outcome:
 
     `error` is a sentence without addresses, empty where all went well. `remaining` are the recipients to try again;
     without any, the message was accepted or, if `is_refused`, will never be. With `is_in_doubt` the mail was on its way
-    when the server fell silent: whether it was accepted, nobody can find out (RFC 1047).
+    when the server fell silent: whether it was accepted, nobody can find out (RFC 1047). With `is_server_trouble` the
+    server cannot be reached or turns us away, whatever the mail.
     """
 
     error: str = ""
     remaining: tuple[str, ...] = ()
     is_refused: bool = False
     is_in_doubt: bool = False
+    is_server_trouble: bool = False
 
     @classmethod
     def of_lost(cls, attempt: Attempt) -> Self:
@@ -154,6 +166,8 @@ class Backlog:
 
 def judge(attempt: Attempt, outcome: Outcome, now: datetime, rng: random.Random) -> Verdict:
     """Decide what becomes of a message whose attempt ended so."""
+    if attempt.is_expired:
+        return Verdict(Status.EXPIRED, EXPIRED, may_have_been_sent=attempt.is_lost)
     if outcome.is_refused:
         return Verdict(Status.DEAD, outcome.error, is_refused=True, remaining=attempt.recipients)
     if not outcome.remaining:
@@ -164,6 +178,8 @@ def judge(attempt: Attempt, outcome: Outcome, now: datetime, rng: random.Random)
     if attempt.round_number >= MAX_ATTEMPTS:
         return Verdict(Status.DEAD, outcome.error, remaining=outcome.remaining)
     due_time = now + timedelta(seconds=backoff_s(attempt.round_number, rng))
+    if attempt.expire_time is not None:
+        due_time = min(due_time, max(attempt.expire_time, now))  # then it is seen at once to have expired
     return Verdict(Status.FAILED, outcome.error, due_time=due_time, remaining=outcome.remaining)
 
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from email.charset import QP, Charset
-from email.errors import MessageError
 from email.header import Header
-from email.headerregistry import Address
 from email.mime.text import MIMEText
 from email.policy import compat32
 from email.utils import format_datetime, getaddresses, quote
 from typing import TYPE_CHECKING, Self
 
-from services.communication.mail_template import one_line
+from contracts.mail_address import MailAddress
+from services.communication.shown_text import one_line, unlinked
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,19 +31,15 @@ ENCODED_WORD = "=?"
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """An address in the form local@domain, with the name that is shown beside it; both are free of line breaks."""
+    """An address as SMTP takes it, with the name that is shown beside it; both are free of line breaks."""
 
     email: str
     name: str = ""
 
     @classmethod
     def of(cls, email: str, name: str = "") -> Self:
-        """Make a mailbox; raise ValueError when `email` is not in the form local@domain."""
-        try:
-            address = Address(addr_spec=email)
-        except (MessageError, ValueError, IndexError):
-            raise ValueError("is not in the form local@domain") from None
-        return cls(address.addr_spec, one_line(name))
+        """Make a mailbox; raise ValueError if mail cannot be sent to `email`."""
+        return cls(MailAddress.parse(email).wire, unlinked(one_line(name)))
 
     @property
     def domain(self) -> str:

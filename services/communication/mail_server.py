@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import aiosmtplib
 
 from services.communication.domain import Outcome
+from services.communication.smtp_answers import FIRST_FINAL_CODE, Answer, Command, Meaning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 PATIENCE_S = 20.0
 FAREWELL_S = 1.0
 DEFAULT_PORTS = {"smtp": 25, "smtps": 465}
-# From this SMTP code on, an answer to a mail is final (RFC 5321, section 4.2.1).
-FIRST_FINAL_CODE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,21 @@ class MailServer:
         """Offer a mail to the server and return what became of it; raise nothing but CancelledError."""
         client = self._client(sender)
         try:
-            codes = await self._converse(client, mail, sender, recipients)
+            answers = await self._converse(client, mail, sender, recipients)
         except aiosmtplib.SMTPRecipientsRefused as error:
-            codes = {each.recipient: each.code for each in error.recipients}
-        except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPDataError) as error:
-            codes = dict.fromkeys(recipients, error.code)
+            answers = {each.recipient: Answer(Command.RCPT, each.code, each.message) for each in error.recipients}
+        except aiosmtplib.SMTPSenderRefused as error:
+            answers = dict.fromkeys(recipients, Answer(Command.MAIL, error.code, error.message))
+        except aiosmtplib.SMTPDataError as error:
+            answers = dict.fromkeys(recipients, Answer(Command.DATA, error.code, error.message))
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            return Outcome(_reason(error), recipients, is_in_doubt=client.has_begun_data)
-        return _judge(recipients, codes)
+            return Outcome(
+                _reason(error),
+                recipients,
+                is_in_doubt=client.has_begun_data,
+                is_server_trouble=_is_server_trouble(error),
+            )
+        return _judge(recipients, answers)
 
     def _client(self, sender: str) -> _Client:
         return _Client(
@@ -75,13 +82,15 @@ class MailServer:
             timeout=self.patience_s,
         )
 
-    async def _converse(self, client: _Client, mail: bytes, sender: str, recipients: tuple[str, ...]) -> dict[str, int]:
-        """Send the mail; return the recipients that the server refused, if it accepted others, with its codes."""
+    async def _converse(
+        self, client: _Client, mail: bytes, sender: str, recipients: tuple[str, ...]
+    ) -> dict[str, Answer]:
+        """Send the mail; return the recipients that the server refused, if it accepted others, with its answers."""
         try:
             async with asyncio.timeout(self.patience_s):
                 await client.connect()
                 refusals, _ = await client.sendmail(sender, recipients, mail)
-            return {recipient: answer.code for recipient, answer in refusals.items()}
+            return {each: Answer(Command.RCPT, answer.code, answer.message) for each, answer in refusals.items()}
         finally:
             await _take_leave(client)
 
@@ -112,25 +121,49 @@ async def _take_leave(client: aiosmtplib.SMTP) -> None:
     client.close()
 
 
-def _judge(recipients: tuple[str, ...], codes: Mapping[str, int]) -> Outcome:
-    """Turn the codes of the refused recipients into an outcome."""
-    if not codes:
+def _judge(recipients: tuple[str, ...], answers: Mapping[str, Answer]) -> Outcome:
+    """Turn the answers about the refused recipients into an outcome."""
+    if not answers:
         return Outcome()
-    told = ", ".join(map(str, sorted(set(codes.values()))))
-    error = f"The mail server refused {len(codes)} of {len(recipients)} recipients with code {told}."
-    remaining = tuple(recipient for recipient, code in codes.items() if code < FIRST_FINAL_CODE)
-    return Outcome(error, remaining, is_refused=not remaining and len(codes) == len(recipients))
+    told = ", ".join(sorted({answer.codes for answer in answers.values()}))
+    # A server that accepts the mail for others has nothing against us.
+    is_turned_away = len(answers) == len(recipients) and any(
+        answer.meaning is Meaning.TURNED_AWAY for answer in answers.values()
+    )
+    if is_turned_away:
+        remaining = tuple(each for each, answer in answers.items() if answer.meaning is not Meaning.REFUSED)
+        return Outcome(f"The mail server turned us away with code {told}.", remaining, is_server_trouble=True)
+    error = f"The mail server refused {len(answers)} of {len(recipients)} recipients with code {told}."
+    remaining = tuple(each for each, answer in answers.items() if answer.meaning is Meaning.LATER)
+    return Outcome(error, remaining, is_refused=not remaining and len(answers) == len(recipients))
 
 
 def _reason(error: Exception) -> str:
     """Say why no mail could be offered; the error's own words may hold addresses, so none of them is repeated."""
+    if _is_tls_failure(error):
+        return "No encrypted connection to the mail server could be made: its certificate or version of TLS is refused."
     match error:
         case aiosmtplib.SMTPResponseException():
             # It turns us away, not this mail: a wrong password must not be the end of every message.
-            return f"The mail server turned us away with code {error.code}."
+            return f"The mail server turned us away with code {Answer(Command.MAIL, error.code, error.message).codes}."
         case TimeoutError():
             return "The mail server did not answer in time."
         case OSError():
             return "The mail server could not be reached, or hung up."
         case _:
             return f"The mail could not be handed over: {type(error).__name__}."
+
+
+def _is_server_trouble(error: Exception) -> bool:
+    """Whether an error before any answer about a mail would meet every other mail as well."""
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return error.code >= FIRST_FINAL_CODE or isinstance(error, aiosmtplib.SMTPAuthenticationError)
+    return isinstance(error, (OSError, aiosmtplib.SMTPException))
+
+
+def _is_tls_failure(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contracts.errors import InvalidRequest, Violation
 from services.communication.mail import Mailbox
 from solo60.communication.v1 import communication_pb2 as pb
 
@@ -26,13 +25,11 @@ def message_of(message: Message) -> pb.Message:
     shown.create_time.FromDatetime(message.create_time)
     if message.send_time is not None:
         shown.send_time.FromDatetime(message.send_time)
+    if message.expire_time is not None:
+        shown.expire_time.FromDatetime(message.expire_time)
     return shown
 
 
 def mailbox_of(recipient: pb.Recipient) -> Mailbox:
-    """Return a recipient's mailbox; raise InvalidRequest where RFC 5322 knows no such address."""
-    try:
-        return Mailbox.of(recipient.email, recipient.display_name)
-    except ValueError:
-        violation = Violation("recipient.email", "must be an address that mail can be sent to (RFC 5322)")
-        raise InvalidRequest("The recipient has no usable address.", violations=[violation]) from None
+    """Return a recipient's mailbox; the contract has let pass only addresses that mail can be sent to."""
+    return Mailbox.of(recipient.email, recipient.display_name)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
 
+from services.communication.domain import Status
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from services.communication.domain import Backlog, Status
+    from services.communication.domain import Backlog
 
 
 class MailMetrics:
@@ -25,9 +27,21 @@ class MailMetrics:
             "mail_attempts", "Attempts to send, by what became of the message.", ("status",), registry=registry
         )
 
+        self._expired = Counter("mail_expired", "Messages that expired before they could be sent.", registry=registry)
+        self._trouble = Gauge(
+            "mail_server_trouble", "1 while the mail server cannot be reached or turns us away.", registry=registry
+        )
+
     def attempted(self, status: Status) -> None:
-        """Count an attempt: the message is then SENT, FAILED or DEAD."""
-        self._attempts.labels(status).inc()
+        """Count an attempt: the message is then SENT, FAILED or DEAD; or a message that EXPIRED without one."""
+        if status is Status.EXPIRED:
+            self._expired.inc()
+        else:
+            self._attempts.labels(status).inc()
+
+    def show_server(self, *, is_trouble: bool) -> None:
+        """Show whether the mail server cannot be reached or turns us away."""
+        self._trouble.set(is_trouble)
 
     def show_backlog(self, backlog: Backlog) -> None:
         """Show what waits and what is given up."""

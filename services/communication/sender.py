@@ -36,11 +36,17 @@ STOP_PATIENCE_S = 5.0
 # After that the message may be another sender's.
 ATTEMPT_BUDGET_S = LEASE.total_seconds()
 
+# While the mail server cannot be reached or turns us away.
+MAIL_SERVER_TROUBLE = "the mail server cannot be reached or turns us away (solo60 messages list says why)"
+
 _log = structlog.stdlib.get_logger("solo60.communication")
 
 
 class Sender:
-    """Sends what `store` holds to `server`, as `envelope_sender`; `now` is in UTC and `rng` spreads the pauses."""
+    """Sends what `store` holds to `server`, as `envelope_sender`; `now` is in UTC and `rng` spreads the pauses.
+
+    While the mail server cannot be reached or turns us away, `troubles` holds a sentence that says so.
+    """
 
     def __init__(
         self,
@@ -49,6 +55,7 @@ class Sender:
         *,
         envelope_sender: str,
         metrics: MailMetrics,
+        troubles: set[str],
         now: Callable[[], datetime],
         rng: random.Random,
     ) -> None:
@@ -56,6 +63,7 @@ class Sender:
         self._server = server
         self._envelope_sender = envelope_sender
         self._metrics = metrics
+        self._troubles = troubles
         self._now = now
         self._rng = rng
         self._woken = asyncio.Event()
@@ -135,7 +143,8 @@ class Sender:
             "correlation_id": attempt.correlation_id,
         }
         try:
-            outcome = Outcome.of_lost(attempt) if attempt.is_lost else await self._hand_over(attempt)
+            is_only_judged = attempt.is_lost or attempt.is_expired
+            outcome = Outcome.of_lost(attempt) if is_only_judged else await self._hand_over(attempt)
             verdict = judge(attempt, outcome, self._now(), self._rng)
             self._metrics.attempted(verdict.status)
             is_recorded = await self._store.settle(attempt, verdict, self._now())
@@ -151,4 +160,14 @@ class Sender:
                 attempt.mail, sender=self._envelope_sender, recipients=attempt.recipients
             )
             mark(span, outcome)
+        self._note_server(is_trouble=outcome.is_server_trouble, reason=outcome.error)
         return outcome
+
+    def _note_server(self, *, is_trouble: bool, reason: str) -> None:
+        if is_trouble and MAIL_SERVER_TROUBLE not in self._troubles:
+            _log.error("the mail server takes no mail of ours", reason=reason)
+            self._troubles.add(MAIL_SERVER_TROUBLE)
+        elif not is_trouble and MAIL_SERVER_TROUBLE in self._troubles:
+            _log.info("the mail server takes our mail again")
+            self._troubles.discard(MAIL_SERVER_TROUBLE)
+        self._metrics.show_server(is_trouble=is_trouble)

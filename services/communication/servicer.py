@@ -138,6 +138,7 @@ class CommunicationServicer(CommunicationServiceServicer):
             traceparent=current_traceparent(),
             create_time=now,
             repeats_in_doubt=template.repeats_in_doubt,
+            expire_time=template.expire_time(now),
         )
 
     async def _store_once(self, request: ProtoMessage, new: NewMessage, answer: Answer) -> Answer:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _ADD = """
     insert into messages (message_id, template_key, recipients, mail, email_message_id, correlation_id, traceparent,
-                          create_time, due_time, status, repeats_in_doubt)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $8, 'QUEUED', $9)
+                          create_time, due_time, status, repeats_in_doubt, expire_time)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $8, 'QUEUED', $9, $10)
 """
 _FIND = "select * from messages where message_id = $1"
 _LOCK = "select * from messages where message_id = $1 for update"
@@ -35,16 +35,17 @@ _FAILED = """
     where status in ('FAILED', 'DEAD') and ($2::timestamptz is null or (create_time, message_id) < ($2, $3::uuid))
     order by create_time desc, message_id desc limit $1
 """
-# A message whose lease has run out is due like any other. If it must not be sent twice, no new attempt begins: the lost
-# one keeps its number, so that its sender, if only slow, may yet say how it ended.
+# A message whose lease has run out is due like any other. If it must not be sent twice, or has expired, no new attempt
+# begins: the lost one keeps its number, so that its sender, if only slow, may yet say how it ended.
 _CLAIM = """
     with due as (
-        select message_id, status = 'SENDING' and not repeats_in_doubt as is_lost
+        select message_id, expire_time is not null and expire_time <= $1 as has_expired,
+            status = 'SENDING' and (not repeats_in_doubt or expire_time <= $1) is true as is_lost
         from messages where due_time <= $1 order by due_time limit 1 for update skip locked
     )
-    update messages set status = 'SENDING', attempts = attempts + (not is_lost)::int, due_time = $2
+    update messages set status = 'SENDING', attempts = attempts + (not is_lost and not has_expired)::int, due_time = $2
     from due where messages.message_id = due.message_id
-    returning messages.*, is_lost
+    returning messages.*, is_lost, has_expired
 """
 _SETTLE = """
     update messages set
@@ -54,14 +55,16 @@ _SETTLE = """
         is_refused = $6,
         last_error = coalesce(nullif($7, ''), last_error),
         send_time = case when $3 = 'SENT' then $8::timestamptz end,
-        mail = case when $3 <> 'SENT' then mail end,
-        may_have_been_sent = $9
+        mail = case when $10 then ''::bytea when $3 <> 'SENT' then mail end,
+        may_have_been_sent = $9,
+        is_expired = $10
     where message_id = $1 and attempts = $2 and status = 'SENDING'
     returning true
 """
 _FORGET = """
     delete from messages where message_id in (
-        select message_id from messages where status = 'SENT' and create_time < $1 order by create_time limit $2
+        select message_id from messages
+        where (status = 'SENT' or (status = 'DEAD' and is_expired)) and create_time < $1 order by create_time limit $2
         for update skip locked
     )
 """
@@ -69,7 +72,7 @@ _BACKLOG = """
     select
         (select count(*) from messages where due_time is not null) as waiting,
         (select min(create_time) from messages where due_time is not null) as oldest_create_time,
-        (select count(*) from messages where status = 'DEAD') as dead
+        (select count(*) from messages where status = 'DEAD' and not is_expired) as dead
 """
 
 
@@ -96,6 +99,7 @@ class MessageStore:
             new.traceparent,
             new.create_time,
             new.repeats_in_doubt,
+            new.expire_time,
         )
 
     async def find(self, message_id: UUID) -> Message:
@@ -104,7 +108,7 @@ class MessageStore:
             return _message(await connection.fetchrow(_FIND, message_id))
 
     async def list_failed(self, limit: int, *, before: PageMark | None) -> list[Message]:
-        """Return messages whose last attempt failed, the newest first."""
+        """Return messages whose last attempt failed, and those that expired, the newest first."""
         mark = (before.create_time, before.message_id) if before else (None, None)
         async with self._database.connection() as connection:
             return [_message(row) for row in await connection.fetch(_FAILED, limit, *mark)]
@@ -112,7 +116,7 @@ class MessageStore:
     async def requeue(self, connection: Connection, message_id: UUID, now: datetime) -> Message:
         """Make a failed message due at once, with as many attempts as a new one.
 
-        Raises MessageNotFound, or MessageNotRetryable when it has not failed.
+        Raises MessageNotFound, or MessageNotRetryable when it has not failed, or has expired.
         """
         _message(await connection.fetchrow(_LOCK, message_id)).ensure_retryable()
         return _message(await connection.fetchrow(_REQUEUE, message_id, now))
@@ -120,7 +124,8 @@ class MessageStore:
     async def claim(self, now: datetime) -> Attempt | None:
         """Begin an attempt to send the message that has been due the longest; None when there is none.
 
-        Where the lease of an attempt has run out that must not be made again, that one is returned, as lost.
+        Where the lease of an attempt has run out that must not be made again, that one is returned, as lost. No attempt
+        is to be made to send a message that is returned as expired.
         """
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(_CLAIM, now, now + LEASE)
@@ -128,24 +133,27 @@ class MessageStore:
 
     async def settle(self, attempt: Attempt, verdict: Verdict, now: datetime) -> bool:
         """Record how an attempt ended; False, and nothing recorded, when another one has begun since."""
+        is_expired = verdict.status is Status.EXPIRED
         async with self._database.transaction() as connection:
             return bool(
                 await connection.fetchval(
                     _SETTLE,
                     attempt.message_id,
                     attempt.number,
-                    verdict.status,
+                    # To the database, a message that expired is dead: replicas of an older version read it too.
+                    Status.DEAD if is_expired else verdict.status,
                     verdict.due_time,
                     verdict.remaining,
                     verdict.is_refused,
                     verdict.error,
                     now,
                     verdict.may_have_been_sent,
+                    is_expired,
                 )
             )
 
     async def forget_sent(self, before: datetime) -> int:
-        """Delete the messages that were stored before that time and are sent, and return how many."""
+        """Delete the messages that were stored before that time and are sent or expired, and return how many."""
         return await delete_in_batches(self._database, _FORGET, before)
 
     async def backlog(self, now: datetime) -> Backlog:
@@ -164,7 +172,7 @@ def _message(row: asyncpg.Record | None) -> Message:
     return Message(
         message_id=row["message_id"],
         template_key=row["template_key"],
-        status=Status(row["status"]),
+        status=Status.EXPIRED if row["is_expired"] else Status(row["status"]),
         attempts=row["attempts"],
         due_time=row["due_time"],
         last_error=row["last_error"],
@@ -173,6 +181,7 @@ def _message(row: asyncpg.Record | None) -> Message:
         email_message_id=row["email_message_id"],
         create_time=row["create_time"],
         send_time=row["send_time"],
+        expire_time=row["expire_time"],
     )
 
 
@@ -188,4 +197,6 @@ def _attempt(row: asyncpg.Record) -> Attempt:
         traceparent=row["traceparent"],
         repeats_in_doubt=row["repeats_in_doubt"],
         is_lost=row["is_lost"],
+        is_expired=row["has_expired"],
+        expire_time=row["expire_time"],
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import SessionNotFound
+from contracts.mail_address import canonical
 from mesh.idempotency import once
 from mesh.pages import page_of
 from services.session.messages import guest_message
@@ -35,8 +36,8 @@ class GuestServicer(SessionServiceServicer):
         async with guests.transaction() as transaction:
 
             async def respond() -> InviteGuestResponse:
-                session_id = UUID(request.session_id)
-                guest = await guests.invite(transaction, session_id, request.email, request.name, self._now())
+                session_id, email = UUID(request.session_id), canonical(request.email)
+                guest = await guests.invite(transaction, session_id, email, request.name, self._now())
                 return InviteGuestResponse(guest=guest_message(guest))
 
             return await once(transaction, request, respond, InviteGuestResponse)

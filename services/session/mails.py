@@ -9,7 +9,8 @@ import structlog
 
 from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from mesh.wording import money_in_words, one_line, time_in_words
+from mesh.request_rules import passed_on
+from mesh.wording import money_in_words, time_in_words
 from services.session.domain import Means
 from solo60.communication.v1.communication_pb2 import (
     Audience,
@@ -44,17 +45,19 @@ class Mailer:
         self._communication = communication
 
     async def send(self, letter: Letter) -> None:
-        """Hand a letter over; repeating it sends nothing more. Whom no mail can reach is not written to.
+        """Hand a letter over; repeating it sends nothing more. A member who is gone gets no mail.
 
-        Raises a ServiceError when one of the other services does not answer.
+        Raises InvalidRequest if mail cannot be sent to the address, so that the outbox shows a dead letter, and another
+        ServiceError when one of the other services does not answer.
         """
         facts = {"mail": letter.mail, "session_id": str(letter.session.session_id)}
         try:
             user, gym = await asyncio.gather(self._user(letter.member_id), self._gym(letter.session.order.gym_id))
             await self._hand_over(letter, user, gym)
-        except (UserNotFound, InvalidRequest):
-            # Nobody, or an address that no mail can go to: no repetition mends that.
-            _log.exception("mail given up", **facts)
+        except InvalidRequest as error:
+            raise passed_on(error) from error
+        except UserNotFound:
+            _log.warning("nobody to write to", **facts)
         except IdempotencyKeyReused:
             # Handed over before, in other words: the member has since changed the name, or the gym has.
             _log.info("mail is on its way already", **facts)
@@ -68,7 +71,7 @@ class Mailer:
             await self._communication.SendSystemNotification(notification, metadata=metadata)
             return
         email, name = (letter.guest.email, letter.guest.name) if letter.guest else (user.email, user.display_name)
-        recipient = Recipient(email=email, display_name=one_line(name))
+        recipient = Recipient(email=email, display_name=name)
         request = SendEmailAsyncRequest(recipient=recipient, template_key=letter.mail, variables=variables)
         await self._communication.SendEmailAsync(request, metadata=metadata)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from contracts.errors import InvalidRequest, Violation
+from contracts.mail_address import readable
 from mesh.idempotency import fingerprint_of, keyed_call
 from mesh.request_rules import require
 from services.session import domain
@@ -107,7 +108,10 @@ def session_message(session: domain.Session) -> Session:
 def guest_message(guest: domain.Guest) -> Guest:
     """Return a guest as the contract has it."""
     message = Guest(
-        invitation_id=str(guest.invitation_id), session_id=str(guest.session_id), email=guest.email, name=guest.name
+        invitation_id=str(guest.invitation_id),
+        session_id=str(guest.session_id),
+        email=readable(guest.email),
+        name=guest.name,
     )
     message.create_time.FromDatetime(guest.create_time)
     return message

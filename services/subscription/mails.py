@@ -9,7 +9,8 @@ import structlog
 
 from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from mesh.wording import money_in_words, one_line, time_in_words
+from mesh.request_rules import passed_on
+from mesh.wording import money_in_words, time_in_words
 from services.subscription.domain import Mail
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
 from solo60.user.v1.user_pb2 import GetUserRequest, UserState
@@ -44,26 +45,25 @@ class Mailer:
     async def send(self, subscription: Subscription, letter: Letter) -> bool:
         """Hand a letter over; repeating it sends nothing more. Return whether the member has an address to write to.
 
-        Raises a ServiceError when one of the other services does not answer.
+        Raises InvalidRequest if mail cannot be sent to the address, so that the outbox shows a dead letter, and another
+        ServiceError when one of the other services does not answer.
         """
         user = await self._user(subscription)
         if user is None or not user.email or user.state == UserState.USER_STATE_DELETED:
             _tell("nobody to write to", subscription, letter)
             return False
         request = SendEmailAsyncRequest(
-            recipient=Recipient(email=user.email, display_name=one_line(user.display_name)),
+            recipient=Recipient(email=user.email, display_name=user.display_name),
             template_key=letter.mail,
             variables=variables_of(subscription, letter, user),
         )
         try:
             await self._communication.SendEmailAsync(request, metadata=((IDEMPOTENCY_KEY, _key(subscription, letter)),))
+        except InvalidRequest as error:
+            raise passed_on(error) from error
         except IdempotencyKeyReused:
             # Handed over before, in other words: the member has since changed the name.
             _tell("mail is on its way already", subscription, letter)
-        except InvalidRequest:
-            # The address is one that no mail can go to: no repetition mends that.
-            _tell("mail given up", subscription, letter)
-            return False
         return True
 
     async def _user(self, subscription: Subscription) -> User | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from contracts.mail_address import canonical, readable
 from mesh.request_rules import require, time_zone_known
 from services.user import domain
 from solo60.user.v1 import user_pb2
@@ -19,7 +20,7 @@ def profile_of(request: CreateUserRequest) -> domain.Profile:
     time_zone = request.time_zone or domain.DEFAULT_TIME_ZONE
     require(time_zone_known("time_zone", time_zone))
     return domain.Profile(
-        email=request.email,
+        email=canonical(request.email),
         display_name=request.display_name,
         roles=frozenset(roles_of(request.roles)) or domain.DEFAULT_ROLES,
         time_zone=time_zone,
@@ -31,7 +32,7 @@ def changes_of(request: UpdateUserRequest) -> domain.Changes:
     user, named = request.user, set(request.update_mask.paths)
     require(time_zone_known("user.time_zone", user.time_zone) if "time_zone" in named else None)
     return domain.Changes(
-        email=user.email if "email" in named else None,
+        email=canonical(user.email) if "email" in named else None,
         display_name=user.display_name if "display_name" in named else None,
         roles=frozenset(roles_of(user.roles)) if "roles" in named else None,
         time_zone=user.time_zone if "time_zone" in named else None,
@@ -60,7 +61,7 @@ def user_message(user: domain.User) -> User:
     profile = user.profile
     message = user_pb2.User(
         user_id=str(user.user_id),
-        email=profile.email,
+        email=readable(profile.email),
         display_name=profile.display_name,
         roles=role_values(sorted(profile.roles)),
         state=state_value(profile.state),

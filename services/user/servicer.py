@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import UserNotFound
+from contracts.mail_address import canonical
 from mesh.idempotency import once
 from mesh.outbox import publish
 from services.user.messages import changes_of, profile_of, role_values, roles_of, state_value, user_message
@@ -58,7 +59,9 @@ class UserServicer(UserServiceServicer):
         request: GetUserByEmailRequest,
         context: grpc.aio.ServicerContext[GetUserByEmailRequest, GetUserByEmailResponse],
     ) -> GetUserByEmailResponse:
-        return GetUserByEmailResponse(user=user_message(_found(await self._store.find_by_email(request.email))))
+        return GetUserByEmailResponse(
+            user=user_message(_found(await self._store.find_by_email(canonical(request.email))))
+        )
 
     async def BatchGetUsers(
         self,

@@ -86,10 +86,10 @@ def test_a_call_that_nobody_answered_has_no_ledger(solo60: Solo60) -> None:
     assert "Nobody listens there, and no mesh runs in DATA_DIR. Next: `make run`" in done.err
 
 
-def test_health_names_open_breakers_and_dead_letters(solo60: Solo60) -> None:
+def test_health_names_open_breakers_dead_letters_and_troubles(solo60: Solo60) -> None:
     """T-j4: a service may be SERVING and yet not reach what it calls; the exit code is of the services alone."""
     breakers = {QUOTE_PRICE: "open", "b/B": "half-open", "c/C": "closed"}
-    listed = Health("", lambda: breakers, lambda: {"d/D": 1}).all_statuses()
+    listed = Health("", lambda: breakers, lambda: {"d/D": 1}, lambda: ["mail was given up"]).all_statuses()
     entry = health_pb2.HealthCheckResponse
     answers = {
         "/grpc.health.v1.Health/Check": Answer(entry(status=entry.SERVING)),
@@ -101,7 +101,8 @@ def test_health_names_open_breakers_and_dead_letters(solo60: Solo60) -> None:
     shown = answered(solo60, "session", answers, "health")
     report = json.loads(answered(solo60, "session", answers, "health", "--json").out)
 
-    assert shown.out.splitlines()[-3:] == [
+    assert shown.out.splitlines()[-4:] == [
+        "session: mail was given up",
         "session: breaker half-open: b/B",
         f"session: breaker open: {QUOTE_PRICE}",
         "session: dead letters: d/D (solo60 outbox list session --dead)",
@@ -109,6 +110,7 @@ def test_health_names_open_breakers_and_dead_letters(solo60: Solo60) -> None:
     assert report["session"]["status"] == "SERVING"
     assert report["session"]["breakers"] == {QUOTE_PRICE: "open", "b/B": "half-open"}
     assert report["session"]["dead_letters"] == ["d/D"]
+    assert report["session"]["troubles"] == ["mail was given up"]
     assert "breakers" not in report["gym"]
 
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh.config import SERVICE_NAMES
+from mesh.config import SERVICE_NAMES, load_settings
+from mesh.inbox import RECIPIENT_HEADER, SENDER_HEADER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,6 +136,19 @@ def test_an_empty_inbox_says_so(solo60: Solo60) -> None:
     """The words are a remark: a script that reads JSON gets an empty list."""
     assert solo60("inbox").err == "There is no mail yet.\n"
     assert json.loads(solo60("inbox", "--json").out) == []
+
+
+def test_mail_is_found_by_either_form_of_an_address(solo60: Solo60, tmp_path: Path) -> None:
+    """Mail goes to the ASCII form of a domain; people look for what they wrote."""
+    folder = load_settings().inbox_folder / "new"
+    assert folder.is_relative_to(tmp_path)
+    folder.mkdir(parents=True)
+    head = f"{SENDER_HEADER}: <a@solo60.example>\n{RECIPIENT_HEADER}: user@xn--bcher-kva.example\n"
+    (folder / "1.1_000001.localhost").write_text(f"{head}Subject: Hello\n\nHello\n")
+
+    for to in ("user@bücher.example", "user@xn--bcher-kva.example", "user@", "bcher"):
+        assert len(json.loads(solo60("inbox", "--to", to, "--json").out)) == 1
+    assert json.loads(solo60("inbox", "--to", "user@bucher.example", "--json").out) == []
 
 
 def test_a_trace_that_nobody_has_is_refused(solo60: Solo60, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ async def send_for_ever(database_url: str, smtp_url: str) -> None:
         MessageStore(await Database.connect(database_url)),
         MailServer.from_url(smtp_url),
         envelope_sender=SENDER.email,
+        troubles=set(),
         metrics=metrics_of(REGISTRY, MailMetrics),
         now=lambda: datetime.now(UTC),
         rng=random.SystemRandom(),

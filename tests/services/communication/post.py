@@ -54,6 +54,7 @@ class Post:
     rng: random.Random
     clock: Clock = field(default_factory=Clock)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    troubles: set[str] = field(default_factory=set)
 
     def sender(self, url: str, *, patience_s: float = PATIENCE_S) -> Sender:
         """Make a sender to the mail server at `url`."""
@@ -62,11 +63,14 @@ class Post:
             replace(MailServer.from_url(url), patience_s=patience_s),
             envelope_sender=SENDER.email,
             metrics=metrics_of(self.registry, MailMetrics),
+            troubles=self.troubles,
             now=self.clock.now,
             rng=self.rng,
         )
 
-    async def add(self, *recipients: str, repeats_in_doubt: bool = True) -> uuid.UUID:
+    async def add(
+        self, *recipients: str, repeats_in_doubt: bool = True, lifetime: timedelta | None = None
+    ) -> uuid.UUID:
         """Store a message, to Ada if to nobody else."""
         message_id = uuid.uuid4()
         mailboxes = tuple(Mailbox.of(email) for email in recipients or (ADA,))
@@ -84,6 +88,7 @@ class Post:
             "",
             self.clock.now(),
             repeats_in_doubt=repeats_in_doubt,
+            expire_time=self.clock.now() + lifetime if lifetime else None,
         )
         async with self.store.transaction() as transaction:
             await self.store.add(transaction, new)

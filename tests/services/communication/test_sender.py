@@ -57,7 +57,7 @@ async def test_what_a_busy_server_puts_off_is_tried_again_as_the_same_mail(post:
         assert await sender.send_next()
         message = await post.store.find(message_id)
         assert (message.status, message.attempts) == (Status.FAILED, attempts)
-        assert message.last_error == "The mail server refused 1 of 1 recipients with code 451."
+        assert message.last_error == "The mail server refused 1 of 1 recipients with code 451 4.7.1."
         await post.due(message_id)
     assert await sender.send_next()
 
@@ -116,7 +116,7 @@ async def test_what_a_server_refuses_is_dead_at_once(post: Post, moody: MoodyMai
 
     message = await post.store.find(message_id)
     assert (message.status, message.is_refused, message.attempts) == (Status.DEAD, True, 1)
-    assert message.last_error == "The mail server refused 1 of 1 recipients with code 550."
+    assert message.last_error == "The mail server refused 1 of 1 recipients with code 550 5.1.1."
     post.clock.advance(timedelta(days=9))
     assert not await sender.send_next()
     assert [each.message_id for each in await post.store.list_failed(9, before=None)] == [message_id]
@@ -212,7 +212,7 @@ async def test_of_several_recipients_only_those_put_off_are_tried_again(post: Po
     message_id = await post.add(ADA, BOB)
     sender = post.sender(moody.url)
     await sender.send_next()
-    assert (await post.due(message_id)).last_error == "The mail server refused 1 of 2 recipients with code 451."
+    assert (await post.due(message_id)).last_error == "The mail server refused 1 of 2 recipients with code 451 4.7.1."
     await sender.send_next()
 
     assert [mail.recipients for mail in moody.accepted] == [(ADA,), (BOB,)]
@@ -228,7 +228,7 @@ async def test_a_message_is_sent_when_some_of_its_recipients_are_refused(post: P
     message = await post.store.find(message_id)
     assert (message.status, message.last_error) == (
         Status.SENT,
-        "The mail server refused 1 of 2 recipients with code 550.",
+        "The mail server refused 1 of 2 recipients with code 550 5.1.1.",
     )
 
 

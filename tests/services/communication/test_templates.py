@@ -42,13 +42,17 @@ VARIABLES = {
 }
 
 
-def write_template(folder: Path, key: str, *, body: str = "Hello", choice: str | None = "repeat") -> None:
+def write_template(
+    folder: Path, key: str, *, body: str = "Hello", choice: str | None = "repeat", lifetime: str | None = "ever"
+) -> None:
     """Make a template below `folder`."""
     (folder / key).mkdir(parents=True)
     (folder / key / "subject.txt").write_text("Hello")
     (folder / key / "body.txt").write_text(body)
     if choice is not None:
         (folder / key / "in_doubt.txt").write_text(choice)
+    if lifetime is not None:
+        (folder / key / "makes_sense_for.txt").write_text(lifetime)
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +138,60 @@ def test_a_variable_asked_for_in_one_branch_is_needed_always(tmp_path: Path) -> 
     write_template(tmp_path, "BRANCHING", body="{% if name == 'x' %}{{ rare }}{% endif %}")
 
     assert Templates(tmp_path).find("BRANCHING").variables == {"name", "rare"}
+
+
+EVIL = "Dana\n\nYour card was declined. Pay at http://evil.example or [here](https://evil.example/x) now"
+ONE_LINE = "Dana Your card was declined. Pay at http: //evil. example or [here](https: //evil. example/x) now"
+
+
+@pytest.mark.parametrize("key", sorted(VARIABLES))
+def test_no_value_can_pass_for_our_own_text_or_for_a_link(templates: Templates, key: str) -> None:
+    """Each value that people type stays within its line, and no mail program makes a link of it."""
+    typed = VARIABLES[key] - {"noise_policy", "code"}
+    template = templates.find(key)
+    plain = template.fill(dict.fromkeys(VARIABLES[key], "value"))
+
+    text = template.fill(dict.fromkeys(typed, EVIL) | dict.fromkeys(VARIABLES[key] - typed, "value"))
+
+    assert text.body.count("\n") == plain.body.count("\n")
+    assert ONE_LINE in text.body or key == "PAYMENT_SUCCESS"
+    for part in (text.subject, text.body):
+        assert "://evil" not in part
+        assert "evil.example" not in part
+
+
+@pytest.mark.parametrize("key", ["GUEST_INVITED", "GUEST_SESSION_CANCELLED", "APPROVAL_REQUESTED"])
+def test_a_name_that_its_reader_did_not_type_stands_in_quotation_marks(templates: Templates, key: str) -> None:
+    """A stranger sees where the name begins and ends, and the name cannot close the quotation."""
+    names = {"member_name", "guest_name"} & VARIABLES[key]
+    values = dict.fromkeys(VARIABLES[key], "value") | dict.fromkeys(names, 'Dana”, "Solo60“')
+
+    text = templates.find(key).fill(values)
+
+    shown = text.subject + text.body
+    assert shown.count("“Dana', 'Solo60'”") == shown.count("Dana") >= len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("نامه\u200cنگار", "نامه\u200cنگار"),  # noqa: RUF001 - Persian
+        ("👨\u200d👩\u200d👧", "👨\u200d👩\u200d👧"),
+        ("J.R.R. Tolkien", "J. R. R. Tolkien"),
+        ("Dr. Ada O'Brien-Ó Súilleabháin 3.5", "Dr. Ada O'Brien-Ó Súilleabháin 3.5"),
+        ("evil。example", "evil。 example"),
+        ("evil．example", "evil． example"),  # noqa: RUF001 - a full stop that browsers read as one
+    ],
+)
+def test_a_name_is_shown_as_people_write_it(templates: Templates, name: str, shown: str) -> None:
+    """Joiners stay, and a full stop before a letter gets a space, which initials bear."""
+    assert f"Hello {shown}," in templates.find("PASSWORD_CHANGED").fill({"member_name": name}).body
+
+
+def test_text_of_ours_is_shown_as_written(templates: Templates) -> None:
+    """A code that looks like a domain arrives unchanged, and the rules of a house keep their lines."""
+    code = templates.find("PASSWORD_RESET").fill({"member_name": "Ada", "code": "ab.cd://ef"})
+    rules = dict.fromkeys(VARIABLES["NOISE_WARNING"], "value") | {"noise_policy": "No weights\nafter 20:00.See you"}
+
+    assert "ab.cd://ef" in code.body
+    assert "No weights\nafter 20:00.See you" in templates.find("NOISE_WARNING").fill(rules).body

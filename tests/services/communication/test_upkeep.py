@@ -39,7 +39,7 @@ async def fill(post: Post, status: Status, age: timedelta, count: int = 1) -> No
 
 async def test_what_is_sent_is_forgotten_after_thirty_days_and_nothing_else(post: Post) -> None:
     """A2: in parts, by age; what could not be sent stays until it is."""
-    for status in Status:
+    for status in set(Status) - {Status.EXPIRED}:
         await fill(post, status, KEPT_FOR + timedelta(hours=1))
     await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1), DELETED_AT_ONCE)
     await fill(post, Status.SENT, KEPT_FOR - timedelta(hours=1), 3)

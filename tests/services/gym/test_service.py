@@ -118,10 +118,11 @@ async def test_a_gym_is_open_around_the_clock_unless_told_otherwise(gyms: Gyms) 
 
 
 @pytest.mark.parametrize(
-    ("name", "same_name"), [("Field Street Gym", "FIELD street gym"), ("Straße", "STRASSE"), ("Élan", "élan")]
+    ("name", "same_name"),
+    [("Field Street Gym", "FIELD street gym"), ("Straße", "STRASSE"), ("Élan", "élan"), ("Élan", "E\u0301LAN")],
 )
 async def test_a_name_is_given_once(gyms: Gyms, name: str, same_name: str) -> None:
-    """GYM_NAME_TAKEN: names are equal without regard to case, in every script."""
+    """GYM_NAME_TAKEN: names are equal without regard to case and to composed accents, in every script."""
     await added(gyms, name)
 
     with pytest.raises(GymNameTaken):

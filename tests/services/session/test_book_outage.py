@@ -234,12 +234,37 @@ async def let_expire(town: Town, session_id: str) -> None:
         await connection.execute("update sessions set expire_time = now() where session_id = $1", UUID(session_id))
 
 
-async def test_an_address_that_takes_no_mail_leaves_nothing_due_for_ever(town: Town) -> None:
-    """The booking stands, and a mail that communication refuses for good is given up."""
-    member = await town.a_member(email="two..dots@members.example")
+async def test_an_address_that_takes_no_mail_leaves_a_dead_letter_for_operators(town: Town) -> None:
+    """The booking stands; the mail to an address from before the present rule is given up where it can be seen."""
+    member = await town.a_member()
+    async with town.mesh.database("user").transaction() as connection:
+        await connection.execute("update users set email = 'ada@localhost' where user_id = $1", UUID(member))
 
     session = await town.booked(order(member, await town.a_gym()))
 
     await town.settled()
     assert (await town.session(session.session_id)).status == session.status
     assert await town.mails(0) == []
+    async with town.mesh.database("session").transaction() as connection:
+        (dead,) = await connection.fetch("select destination, last_error from outbox where status = 'dead'")
+    assert dead["destination"] == "solo60.session.v1.SessionService/SendSessionMail"
+    assert "recipient.email" in dead["last_error"]
+    assert "localhost" not in dead["last_error"]
+
+
+@pytest.mark.parametrize(
+    ("email", "recipient"),
+    [
+        # The inbox shows the address without the quotes that it had in SMTP.
+        ("two..dots@docomo.ne.jp", "two..dots@docomo.ne.jp"),
+        ("ada@bücher.example", "ada@xn--bcher-kva.example"),
+    ],
+)
+async def test_an_address_that_a_user_can_have_is_one_that_mail_reaches(town: Town, email: str, recipient: str) -> None:
+    """One rule decides for both: old carriers' addresses are quoted in SMTP, and IDN domains go in their ASCII form."""
+    member = await town.a_member(email=email)
+
+    await town.booked(order(member, await town.a_gym()))
+
+    (mail,) = await town.mails(1)
+    assert mail.recipient == recipient

@@ -28,7 +28,7 @@ BROKEN = {
 }
 EVERYBODY_ONCE = {
     ("admins", "To be approved"): 1,
-    ("grace", "Ada Byron invites you to train at Field Street Gym"): 1,
+    ("grace", "“Ada Byron” invites you to train at Field Street Gym"): 1,
     ("grace", "Your invitation to Field Street Gym is cancelled"): 1,
     ("ada", "Not approved"): 1,
     ("edsger", "Free again"): 1,

@@ -82,10 +82,10 @@ async def test_a_guest_is_mailed_with_the_invitation_and_when_it_is_taken_back(t
     assert await guests_of(town, session.session_id) == []
     mails = {mail.subject.strip(): mail for mail in await town.mails(3) if mail.recipient == "grace@guests.example"}
     assert mails.keys() == {
-        "Ada Byron invites you to train at Field Street Gym",
+        "“Ada Byron” invites you to train at Field Street Gym",
         "Your invitation to Field Street Gym is cancelled",
     }
-    assert all("Hello Grace Hopper" in mail.body and "(Europe/Paris)" in mail.body for mail in mails.values())
+    assert all("Hello “Grace Hopper”" in mail.body and "(Europe/Paris)" in mail.body for mail in mails.values())
 
 
 async def test_guests_are_told_when_their_session_is_cancelled(town: Town) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -76,6 +77,23 @@ def test_a_price_is_told_as_it_was_paid(means: Means, amount: int, currency: str
 def test_a_time_is_told_by_the_members_clock(zone: str, words: str) -> None:
     """Nobody has to reckon, and nobody has to guess by which clock."""
     assert time_in_words(EVENING, zone) == words
+
+
+@pytest.mark.parametrize("mail", Mail)
+def test_every_mail_tells_the_hour_that_comes_twice_apart(mail: Mail) -> None:
+    """A session that begins and ends at 01:30 in the night of the clock change shows two different times."""
+    clocks_back = Period(datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC))
+    booked = session(Means.CARD, 1250)
+    booked = replace(booked, order=replace(booked.order, period=clocks_back))
+    letter = Letter(mail, booked, GUEST if mail.startswith("GUEST_") else None)
+    user, gym = User(time_zone="Europe/London"), Gym(time_zone="Europe/London")
+
+    text = Templates(Path(TEMPLATES)).find(mail).fill(variables_of(letter, user, gym))
+
+    assert "01:30 (Europe/London, UTC+01:00)" in text.subject + text.body
+    assert "01:30 (Europe/London)" not in text.subject + text.body
+    if "end_time" in Templates(Path(TEMPLATES)).find(mail).variables:
+        assert "01:30 (Europe/London, UTC+00:00)" in text.body
 
 
 def test_who_waits_no_more_or_for_what_has_begun_is_not_told() -> None:

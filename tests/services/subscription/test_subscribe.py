@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -231,3 +231,21 @@ async def test_a_mail_speaks_in_the_members_time_zone(club: Club) -> None:
 
     mail = (await club.mails())["Your subscription Four hours ends"]
     assert "Thursday 1 January 2026, 13:00 (Pacific/Auckland)" in mail.body
+
+
+async def test_an_address_that_takes_no_mail_leaves_a_dead_letter_for_operators(club: Club) -> None:
+    """The subscription stands; the mail to an address from before the present rule is given up where it can be seen."""
+    member = await club.a_member()
+    async with club.mesh.database("user").transaction() as connection:
+        await connection.execute("update users set email = 'ada@localhost' where user_id = $1", UUID(member))
+
+    new = await club.subscribed(user_id=member)
+
+    async def is_given_up() -> bool:
+        dead = await club.fetch("subscription", "select destination, last_error from outbox where status = 'dead'")
+        return [destination for destination, error in dead if "recipient.email" in error] == [
+            "solo60.subscription.v1.SubscriptionService/SendSubscriptionMail"
+        ]
+
+    await eventually(is_given_up)
+    assert await club.status(new) == "ACTIVE"

@@ -136,6 +136,32 @@ async def test_an_address_is_given_once(users: Users) -> None:
     assert "example" not in str(refusal.value).casefold()
 
 
+@pytest.mark.parametrize(
+    ("email", "same"),
+    [
+        ("user@bücher.example", "User@xn--bcher-kva.example"),
+        ("user@xn--bcher-kva.example", "user@BÜCHER.example"),
+        ("a..b@docomo.ne.jp", '"a..b"@docomo.ne.jp'),
+        ('"ada"@example.org', "ada@example.org"),
+    ],
+)
+async def test_an_address_is_one_address_however_it_is_written(users: Users, email: str, same: str) -> None:
+    """EMAIL_TAKEN: forms that mail delivers to one mailbox are one address, also when it is looked for."""
+    created = await added(users, email)
+
+    with pytest.raises(EmailTaken):
+        await added(users, same)
+    assert (await users.GetUserByEmail(GetUserByEmailRequest(email=same))).user == created
+
+
+async def test_two_domains_are_two_addresses_however_alike(users: Users) -> None:
+    """Folding the case of a domain in Unicode would make one address of two: faß.example is not fass.example."""
+    sharp, double = await added(users, "ada@faß.example"), await added(users, "ada@fass.example")
+
+    assert sharp.user_id != double.user_id
+    assert (await users.GetUserByEmail(GetUserByEmailRequest(email="ada@faß.example"))).user == sharp
+
+
 async def test_of_many_who_want_one_address_at_once_one_gets_it(users: Users) -> None:
     """EMAIL_TAKEN holds under a race too: the database decides."""
     answers = await asyncio.gather(*[users.CreateUser(a_user()) for _ in range(20)], return_exceptions=True)
@@ -176,8 +202,16 @@ async def test_callers_do_not_share_their_keys(mesh: MeshForTests, users: Users)
         ({"email": "ada"}, "email"),
         ({"email": ""}, "email"),
         ({"email": f"ada@{'x' * 250}.org"}, "email"),
+        ({"email": "jürgen@example.org"}, "email"),
+        ({"email": "ada@localhost"}, "email"),
+        ({"email": f"{'x' * 65}@example.org"}, "email"),
+        ({"email": "ada@[192.0.2.1]"}, "email"),
         ({"display_name": ""}, "display_name"),
         ({"display_name": "A\x00da"}, "display_name"),
+        ({"display_name": "Dana\n\nYour card was declined."}, "display_name"),
+        ({"display_name": "Dana\u2028Demo"}, "display_name"),
+        ({"display_name": "Dana\u202eomeD"}, "display_name"),
+        ({"display_name": " \u200d\u3164 "}, "display_name"),
         ({"display_name": "A" * 101}, "display_name"),
         ({"roles": [0]}, "roles[0]"),
         ({"roles": [99]}, "roles[0]"),

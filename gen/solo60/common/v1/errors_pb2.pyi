@@ -150,7 +150,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_MESSAGE_NOT_RETRYABLE: _ErrorReason.ValueType  # 603
     """The message has not failed, so there is nothing to retry."""
     ERROR_REASON_MESSAGE_REFUSED: _ErrorReason.ValueType  # 604
-    """The mail server refused the message for good."""
+    """The mail server refused the message for good, or the message expired before it could be sent."""
     ERROR_REASON_CREDENTIALS_INVALID: _ErrorReason.ValueType  # 700
     """Identity.
 
@@ -299,7 +299,7 @@ ERROR_REASON_TEMPLATE_VARIABLE_MISSING: ErrorReason.ValueType  # 602
 ERROR_REASON_MESSAGE_NOT_RETRYABLE: ErrorReason.ValueType  # 603
 """The message has not failed, so there is nothing to retry."""
 ERROR_REASON_MESSAGE_REFUSED: ErrorReason.ValueType  # 604
-"""The mail server refused the message for good."""
+"""The mail server refused the message for good, or the message expired before it could be sent."""
 ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 700
 """Identity.
 

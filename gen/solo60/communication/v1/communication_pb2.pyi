@@ -40,6 +40,10 @@ class _MessageStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Message
     """Given up: refused for good, all attempts used up, or perhaps sent and not to be sent twice. Only RetryMessage sends
     it again.
     """
+    MESSAGE_STATUS_EXPIRED: _MessageStatus.ValueType  # 6
+    """Not sent within the time in which it makes sense, as its template says, and never sent any more. Its recipient and
+    text are erased.
+    """
 
 class MessageStatus(_MessageStatus, metaclass=_MessageStatusEnumTypeWrapper):
     """How far a message has come."""
@@ -57,6 +61,10 @@ MESSAGE_STATUS_FAILED: MessageStatus.ValueType  # 4
 MESSAGE_STATUS_DEAD: MessageStatus.ValueType  # 5
 """Given up: refused for good, all attempts used up, or perhaps sent and not to be sent twice. Only RetryMessage sends
 it again.
+"""
+MESSAGE_STATUS_EXPIRED: MessageStatus.ValueType  # 6
+"""Not sent within the time in which it makes sense, as its template says, and never sent any more. Its recipient and
+text are erased.
 """
 Global___MessageStatus: _TypeAlias = MessageStatus  # noqa: Y015
 
@@ -125,6 +133,7 @@ class Message(_message.Message):
     SEND_TIME_FIELD_NUMBER: _builtins.int
     EMAIL_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     MAY_HAVE_BEEN_SENT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """Id that the call which sent it was answered with."""
     template_key: _builtins.str
@@ -149,6 +158,10 @@ class Message(_message.Message):
     def send_time(self) -> _timestamp_pb2.Timestamp:
         """When the mail server accepted it. Absent: it has not yet."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it stops making sense, as its template says: from then on it is not sent. Absent: it always makes sense."""
+
     def __init__(
         self,
         *,
@@ -161,10 +174,11 @@ class Message(_message.Message):
         send_time: _timestamp_pb2.Timestamp | None = ...,
         email_message_id: _builtins.str = ...,
         may_have_been_sent: _builtins.bool = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "send_time", b"send_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "email_message_id", b"email_message_id", "last_error", b"last_error", "may_have_been_sent", b"may_have_been_sent", "message_id", b"message_id", "send_time", b"send_time", "status", b"status", "template_key", b"template_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "email_message_id", b"email_message_id", "expire_time", b"expire_time", "last_error", b"last_error", "may_have_been_sent", b"may_have_been_sent", "message_id", b"message_id", "send_time", b"send_time", "status", b"status", "template_key", b"template_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,7 +504,7 @@ class ListFailedMessagesResponse(_message.Message):
     """Token of the page that follows. Empty: this is the last."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
-        """Messages in MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD, the newest first."""
+        """Messages in MESSAGE_STATUS_FAILED, MESSAGE_STATUS_DEAD or MESSAGE_STATUS_EXPIRED, the newest first."""
 
     def __init__(
         self,

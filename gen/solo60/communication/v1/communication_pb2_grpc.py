@@ -29,7 +29,7 @@ class CommunicationServiceStub:
     """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
     text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
     can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
-    up then: its template says so.
+    up then: its template says so. A template also says how long its mail makes sense: codes and reminders expire.
 
     Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -79,7 +79,7 @@ class CommunicationServiceServicer:
     """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
     text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
     can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
-    up then: its template says so.
+    up then: its template says so. A template also says how long its mail makes sense: codes and reminders expire.
 
     Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -121,7 +121,7 @@ class CommunicationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListFailedMessages(self, request, context):
-        """Lists the messages whose last attempt failed, those given up included, newest first.
+        """Lists the messages whose last attempt failed, those given up or expired included, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,7 +181,7 @@ class CommunicationService:
     """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
     text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
     can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
-    up then: its template says so.
+    up then: its template says so. A template also says how long its mail makes sense: codes and reminders expire.
 
     Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,

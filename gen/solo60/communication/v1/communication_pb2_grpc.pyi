@@ -30,7 +30,7 @@ class CommunicationServiceStub:
     """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
     text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
     can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
-    up then: its template says so.
+    up then: its template says so. A template also says how long its mail makes sense: codes and reminders expire.
 
     Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -60,7 +60,7 @@ class CommunicationServiceStub:
     for 30 days after it was stored, one that was not for as long as it is not.
     """
     ListFailedMessages: _grpc.UnaryUnaryMultiCallable[_communication_pb2.ListFailedMessagesRequest, _communication_pb2.ListFailedMessagesResponse]
-    """Lists the messages whose last attempt failed, those given up included, newest first."""
+    """Lists the messages whose last attempt failed, those given up or expired included, newest first."""
     RetryMessage: _grpc.UnaryUnaryMultiCallable[_communication_pb2.RetryMessageRequest, _communication_pb2.RetryMessageResponse]
     """Queues a failed message for sending now, with as many attempts to come as a new one has. Only a message in
     MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. One that may_have_been_sent may then arrive twice, under
@@ -72,7 +72,7 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
     """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
     text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
     can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
-    up then: its template says so.
+    up then: its template says so. A template also says how long its mail makes sense: codes and reminders expire.
 
     Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -99,7 +99,7 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
     for 30 days after it was stored, one that was not for as long as it is not.
     """
     ListFailedMessages: _aio.UnaryUnaryMultiCallable[_communication_pb2.ListFailedMessagesRequest, _communication_pb2.ListFailedMessagesResponse]  # type: ignore[assignment]
-    """Lists the messages whose last attempt failed, those given up included, newest first."""
+    """Lists the messages whose last attempt failed, those given up or expired included, newest first."""
     RetryMessage: _aio.UnaryUnaryMultiCallable[_communication_pb2.RetryMessageRequest, _communication_pb2.RetryMessageResponse]  # type: ignore[assignment]
     """Queues a failed message for sending now, with as many attempts to come as a new one has. Only a message in
     MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. One that may_have_been_sent may then arrive twice, under
@@ -110,7 +110,7 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
     text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
     can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
-    up then: its template says so.
+    up then: its template says so. A template also says how long its mail makes sense: codes and reminders expire.
 
     Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -165,7 +165,7 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _communication_pb2.ListFailedMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_communication_pb2.ListFailedMessagesResponse, _abc.Awaitable[_communication_pb2.ListFailedMessagesResponse]]:
-        """Lists the messages whose last attempt failed, those given up included, newest first."""
+        """Lists the messages whose last attempt failed, those given up or expired included, newest first."""
 
     @_abc_1.abstractmethod
     def RetryMessage(

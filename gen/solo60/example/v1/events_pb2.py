@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from solo60.common.v1 import text_pb2 as solo60_dot_common_dot_v1_dot_text__pb2
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esolo60/example/v1/events.proto\x12\x11solo60.example.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"P\n\x05Heard\x12\x1b\n\x04text\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x04text\x12\x1d\n\x05place\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x05place:\x0b\xf2\xa9\x1d\x07\n\x05placeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esolo60/example/v1/events.proto\x12\x11solo60.example.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"X\n\x05Heard\x12\x1f\n\x04text\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xf0\xa9\x1d\x01R\x04text\x12!\n\x05place\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xe0\xa9\x1d\x01R\x05place:\x0b\xf2\xa9\x1d\x07\n\x05placeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +35,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'solo60.example.v1.events_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HEARD'].fields_by_name['text']._loaded_options = None
-  _globals['_HEARD'].fields_by_name['text']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_HEARD'].fields_by_name['text']._serialized_options = b'\272H\010r\006\020\001\360\251\035\001'
   _globals['_HEARD'].fields_by_name['place']._loaded_options = None
-  _globals['_HEARD'].fields_by_name['place']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_HEARD'].fields_by_name['place']._serialized_options = b'\272H\010r\006\020\001\340\251\035\001'
   _globals['_HEARD']._loaded_options = None
   _globals['_HEARD']._serialized_options = b'\362\251\035\007\n\005place'
-  _globals['_HEARD']._serialized_start=111
-  _globals['_HEARD']._serialized_end=191
+  _globals['_HEARD']._serialized_start=140
+  _globals['_HEARD']._serialized_end=228
 # @@protoc_insertion_point(module_scope)

@@ -26,10 +26,11 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from solo60.common.v1 import money_pb2 as solo60_dot_common_dot_v1_dot_money__pb2
 from solo60.common.v1 import period_pb2 as solo60_dot_common_dot_v1_dot_period__pb2
+from solo60.common.v1 import text_pb2 as solo60_dot_common_dot_v1_dot_text__pb2
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17solo60/gym/v1/gym.proto\x12\rsolo60.gym.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1csolo60/common/v1/money.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xdc\x01\n\x0cOpeningHours\x12-\n\x0copens_minute\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x9f\x0b(\x00R\x0bopensMinute\x12/\n\rcloses_minute\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xa0\x0b(\x01R\x0c\x63losesMinute:l\xbaHi\x1ag\n\x13opening_hours.order\x12(closes_minute must be after opens_minute\x1a&this.opens_minute < this.closes_minute\"\x95\x04\n\x03Gym\x12\x1f\n\x06gym_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12\x1d\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\x04name\x12&\n\ttime_zone\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x08timeZone\x12\x45\n\x0eprice_per_hour\x18\x04 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x0cpricePerHour\x12\x31\n\x10\x63redits_per_hour\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0e\x63reditsPerHour\x12+\n\x0cnoise_policy\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x0bnoisePolicy\x12H\n\ropening_hours\x18\x07 \x01(\x0b\x32\x1b.solo60.gym.v1.OpeningHoursB\x06\xbaH\x03\xc8\x01\x01R\x0copeningHours\x12+\n\x11requires_approval\x18\x08 \x01(\x08R\x10requiresApproval\x12\x43\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\x43\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\nupdateTime\"\xbb\x01\n\x05Quote\x12\x35\n\x05price\x18\x01 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x05price\x12!\n\x07\x63redits\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x07\x63redits\x12+\n\x0cnoise_policy\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x0bnoisePolicy\x12+\n\x11requires_approval\x18\x04 \x01(\x08R\x10requiresApproval\"0\n\rGetGymRequest\x12\x1f\n\x06gym_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\">\n\x0eGetGymResponse\x12,\n\x03gym\x18\x01 \x01(\x0b\x32\x12.solo60.gym.v1.GymB\x06\xbaH\x03\xc8\x01\x01R\x03gym\"`\n\x0fListGymsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"v\n\x10ListGymsResponse\x12\x30\n\x04gyms\x18\x01 \x03(\x0b\x32\x12.solo60.gym.v1.GymB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x04gyms\x12\x30\n\x0fnext_page_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\rnextPageToken\"\xeb\x03\n\x10\x43reateGymRequest\x12\x1d\n\x04name\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\x04name\x12L\n\ttime_zone\x18\x02 \x01(\tB/\xbaH,r*\x10\x01\x18@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$R\x08timeZone\x12\x9a\x01\n\x0eprice_per_hour\x18\x03 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB[\xbaHX\xba\x01R\n\x17price_per_hour.positive\x12!price_per_hour must be above zero\x1a\x14this.minor_units > 0\xc8\x01\x01R\x0cpricePerHour\x12\x31\n\x10\x63redits_per_hour\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0e\x63reditsPerHour\x12+\n\x0cnoise_policy\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0fR\x0bnoisePolicy\x12@\n\ropening_hours\x18\x06 \x01(\x0b\x32\x1b.solo60.gym.v1.OpeningHoursR\x0copeningHours\x12+\n\x11requires_approval\x18\x07 \x01(\x08R\x10requiresApproval\"A\n\x11\x43reateGymResponse\x12,\n\x03gym\x18\x01 \x01(\x0b\x32\x12.solo60.gym.v1.GymB\x06\xbaH\x03\xc8\x01\x01R\x03gym\"\x8a\x03\n\x11QuotePriceRequest\x12\x1f\n\x06gym_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12\xd3\x02\n\x06period\x18\x02 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\xa0\x02\xbaH\x9c\x02\xba\x01\xa6\x01\n\x14period.quarter_hours\x12\x36period must begin and end on a full quarter of an hour\x1aV[this.start_time, this.end_time].all(t, int(t) % 900 == 0 && !string(t).contains(\'.\'))\xba\x01l\n\x13period.max_12_hours\x12!period must last 12 hours at most\x1a\x32this.end_time - this.start_time <= duration(\'12h\')\xc8\x01\x01R\x06period\"H\n\x12QuotePriceResponse\x12\x32\n\x05quote\x18\x01 \x01(\x0b\x32\x14.solo60.gym.v1.QuoteB\x06\xbaH\x03\xc8\x01\x01R\x05quote2\xc6\x03\n\nGymService\x12m\n\x06GetGym\x12\x1c.solo60.gym.v1.GetGymRequest\x1a\x1d.solo60.gym.v1.GetGymResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x01\x12\x02\x08\x03\x1a\x07\n\x05\x10\x80\xc2\xd7/\"\x08gym.readJ\x02\xc8\x01\x12\x66\n\x08ListGyms\x12\x1e.solo60.gym.v1.ListGymsRequest\x1a\x1f.solo60.gym.v1.ListGymsResponse\"\x19\x90\x02\x01\xe2\xa9\x1d\x12\n\x02\x08\x02\x12\x02\x08\x03\"\x08gym.read\x12m\n\tCreateGym\x12\x1f.solo60.gym.v1.CreateGymRequest\x1a .solo60.gym.v1.CreateGymResponse\"\x1d\xe2\xa9\x1d\x19\n\x02\x08\x05\x12\x02\x08\x03\"\tgym.write8\x01J\x02\xc9\x01\x12r\n\nQuotePrice\x12 .solo60.gym.v1.QuotePriceRequest\x1a!.solo60.gym.v1.QuotePriceResponse\"\x1f\x90\x02\x01\xe2\xa9\x1d\x18\n\x02\x08\x01\x12\x02\x08\x03\"\x08gym.readJ\x04\xc8\x01\xca\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17solo60/gym/v1/gym.proto\x12\rsolo60.gym.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1csolo60/common/v1/money.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xdc\x01\n\x0cOpeningHours\x12-\n\x0copens_minute\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x9f\x0b(\x00R\x0bopensMinute\x12/\n\rcloses_minute\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xa0\x0b(\x01R\x0c\x63losesMinute:l\xbaHi\x1ag\n\x13opening_hours.order\x12(closes_minute must be after opens_minute\x1a&this.opens_minute < this.closes_minute\"\xa1\x04\n\x03Gym\x12\x1f\n\x06gym_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12!\n\x04name\x18\x02 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18\x64\xe0\xa9\x1d\x01R\x04name\x12*\n\ttime_zone\x18\x03 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18@\xe0\xa9\x1d\x01R\x08timeZone\x12\x45\n\x0eprice_per_hour\x18\x04 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x0cpricePerHour\x12\x31\n\x10\x63redits_per_hour\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0e\x63reditsPerHour\x12/\n\x0cnoise_policy\x18\x06 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01R\x0bnoisePolicy\x12H\n\ropening_hours\x18\x07 \x01(\x0b\x32\x1b.solo60.gym.v1.OpeningHoursB\x06\xbaH\x03\xc8\x01\x01R\x0copeningHours\x12+\n\x11requires_approval\x18\x08 \x01(\x08R\x10requiresApproval\x12\x43\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\x43\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\nupdateTime\"\xbf\x01\n\x05Quote\x12\x35\n\x05price\x18\x01 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x05price\x12!\n\x07\x63redits\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x07\x63redits\x12/\n\x0cnoise_policy\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01R\x0bnoisePolicy\x12+\n\x11requires_approval\x18\x04 \x01(\x08R\x10requiresApproval\"0\n\rGetGymRequest\x12\x1f\n\x06gym_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\">\n\x0eGetGymResponse\x12,\n\x03gym\x18\x01 \x01(\x0b\x32\x12.solo60.gym.v1.GymB\x06\xbaH\x03\xc8\x01\x01R\x03gym\"d\n\x0fListGymsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\tpageToken\"z\n\x10ListGymsResponse\x12\x30\n\x04gyms\x18\x01 \x03(\x0b\x32\x12.solo60.gym.v1.GymB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x04gyms\x12\x34\n\x0fnext_page_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\rnextPageToken\"\xf1\x03\n\x10\x43reateGymRequest\x12\x1f\n\x04name\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x18\x64\xe8\xa9\x1d\x01R\x04name\x12L\n\ttime_zone\x18\x02 \x01(\tB/\xbaH,r*\x10\x01\x18@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$R\x08timeZone\x12\x9a\x01\n\x0eprice_per_hour\x18\x03 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB[\xbaHX\xba\x01R\n\x17price_per_hour.positive\x12!price_per_hour must be above zero\x1a\x14this.minor_units > 0\xc8\x01\x01R\x0cpricePerHour\x12\x31\n\x10\x63redits_per_hour\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0e\x63reditsPerHour\x12/\n\x0cnoise_policy\x18\x05 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01R\x0bnoisePolicy\x12@\n\ropening_hours\x18\x06 \x01(\x0b\x32\x1b.solo60.gym.v1.OpeningHoursR\x0copeningHours\x12+\n\x11requires_approval\x18\x07 \x01(\x08R\x10requiresApproval\"A\n\x11\x43reateGymResponse\x12,\n\x03gym\x18\x01 \x01(\x0b\x32\x12.solo60.gym.v1.GymB\x06\xbaH\x03\xc8\x01\x01R\x03gym\"\x8a\x03\n\x11QuotePriceRequest\x12\x1f\n\x06gym_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12\xd3\x02\n\x06period\x18\x02 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\xa0\x02\xbaH\x9c\x02\xba\x01\xa6\x01\n\x14period.quarter_hours\x12\x36period must begin and end on a full quarter of an hour\x1aV[this.start_time, this.end_time].all(t, int(t) % 900 == 0 && !string(t).contains(\'.\'))\xba\x01l\n\x13period.max_12_hours\x12!period must last 12 hours at most\x1a\x32this.end_time - this.start_time <= duration(\'12h\')\xc8\x01\x01R\x06period\"H\n\x12QuotePriceResponse\x12\x32\n\x05quote\x18\x01 \x01(\x0b\x32\x14.solo60.gym.v1.QuoteB\x06\xbaH\x03\xc8\x01\x01R\x05quote2\xc6\x03\n\nGymService\x12m\n\x06GetGym\x12\x1c.solo60.gym.v1.GetGymRequest\x1a\x1d.solo60.gym.v1.GetGymResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x01\x12\x02\x08\x03\x1a\x07\n\x05\x10\x80\xc2\xd7/\"\x08gym.readJ\x02\xc8\x01\x12\x66\n\x08ListGyms\x12\x1e.solo60.gym.v1.ListGymsRequest\x1a\x1f.solo60.gym.v1.ListGymsResponse\"\x19\x90\x02\x01\xe2\xa9\x1d\x12\n\x02\x08\x02\x12\x02\x08\x03\"\x08gym.read\x12m\n\tCreateGym\x12\x1f.solo60.gym.v1.CreateGymRequest\x1a .solo60.gym.v1.CreateGymResponse\"\x1d\xe2\xa9\x1d\x19\n\x02\x08\x05\x12\x02\x08\x03\"\tgym.write8\x01J\x02\xc9\x01\x12r\n\nQuotePrice\x12 .solo60.gym.v1.QuotePriceRequest\x1a!.solo60.gym.v1.QuotePriceResponse\"\x1f\x90\x02\x01\xe2\xa9\x1d\x18\n\x02\x08\x01\x12\x02\x08\x03\"\x08gym.readJ\x04\xc8\x01\xca\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,15 +46,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GYM'].fields_by_name['gym_id']._loaded_options = None
   _globals['_GYM'].fields_by_name['gym_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_GYM'].fields_by_name['name']._loaded_options = None
-  _globals['_GYM'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030d'
+  _globals['_GYM'].fields_by_name['name']._serialized_options = b'\272H\nr\010\020\001\030d\340\251\035\001'
   _globals['_GYM'].fields_by_name['time_zone']._loaded_options = None
-  _globals['_GYM'].fields_by_name['time_zone']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_GYM'].fields_by_name['time_zone']._serialized_options = b'\272H\nr\010\020\001\030@\340\251\035\001'
   _globals['_GYM'].fields_by_name['price_per_hour']._loaded_options = None
   _globals['_GYM'].fields_by_name['price_per_hour']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GYM'].fields_by_name['credits_per_hour']._loaded_options = None
   _globals['_GYM'].fields_by_name['credits_per_hour']._serialized_options = b'\272H\004\"\002 \000'
   _globals['_GYM'].fields_by_name['noise_policy']._loaded_options = None
-  _globals['_GYM'].fields_by_name['noise_policy']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_GYM'].fields_by_name['noise_policy']._serialized_options = b'\272H\tr\007\030\320\017\360\251\035\001'
   _globals['_GYM'].fields_by_name['opening_hours']._loaded_options = None
   _globals['_GYM'].fields_by_name['opening_hours']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GYM'].fields_by_name['create_time']._loaded_options = None
@@ -65,7 +66,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUOTE'].fields_by_name['credits']._loaded_options = None
   _globals['_QUOTE'].fields_by_name['credits']._serialized_options = b'\272H\004\"\002 \000'
   _globals['_QUOTE'].fields_by_name['noise_policy']._loaded_options = None
-  _globals['_QUOTE'].fields_by_name['noise_policy']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_QUOTE'].fields_by_name['noise_policy']._serialized_options = b'\272H\tr\007\030\320\017\360\251\035\001'
   _globals['_GETGYMREQUEST'].fields_by_name['gym_id']._loaded_options = None
   _globals['_GETGYMREQUEST'].fields_by_name['gym_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_GETGYMRESPONSE'].fields_by_name['gym']._loaded_options = None
@@ -73,13 +74,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTGYMSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTGYMSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTGYMSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTGYMSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_LISTGYMSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\tr\007\030\200\004\340\251\035\001'
   _globals['_LISTGYMSRESPONSE'].fields_by_name['gyms']._loaded_options = None
   _globals['_LISTGYMSRESPONSE'].fields_by_name['gyms']._serialized_options = b'\272H\005\222\001\002\020d'
   _globals['_LISTGYMSRESPONSE'].fields_by_name['next_page_token']._loaded_options = None
-  _globals['_LISTGYMSRESPONSE'].fields_by_name['next_page_token']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_LISTGYMSRESPONSE'].fields_by_name['next_page_token']._serialized_options = b'\272H\tr\007\030\200\004\340\251\035\001'
   _globals['_CREATEGYMREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_CREATEGYMREQUEST'].fields_by_name['name']._serialized_options = b'\272H\006r\004\020\001\030d'
+  _globals['_CREATEGYMREQUEST'].fields_by_name['name']._serialized_options = b'\272H\010r\006\030d\350\251\035\001'
   _globals['_CREATEGYMREQUEST'].fields_by_name['time_zone']._loaded_options = None
   _globals['_CREATEGYMREQUEST'].fields_by_name['time_zone']._serialized_options = b'\272H,r*\020\001\030@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$'
   _globals['_CREATEGYMREQUEST'].fields_by_name['price_per_hour']._loaded_options = None
@@ -87,7 +88,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEGYMREQUEST'].fields_by_name['credits_per_hour']._loaded_options = None
   _globals['_CREATEGYMREQUEST'].fields_by_name['credits_per_hour']._serialized_options = b'\272H\004\"\002 \000'
   _globals['_CREATEGYMREQUEST'].fields_by_name['noise_policy']._loaded_options = None
-  _globals['_CREATEGYMREQUEST'].fields_by_name['noise_policy']._serialized_options = b'\272H\005r\003\030\320\017'
+  _globals['_CREATEGYMREQUEST'].fields_by_name['noise_policy']._serialized_options = b'\272H\tr\007\030\320\017\360\251\035\001'
   _globals['_CREATEGYMRESPONSE'].fields_by_name['gym']._loaded_options = None
   _globals['_CREATEGYMRESPONSE'].fields_by_name['gym']._serialized_options = b'\272H\003\310\001\001'
   _globals['_QUOTEPRICEREQUEST'].fields_by_name['gym_id']._loaded_options = None
@@ -104,28 +105,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GYMSERVICE'].methods_by_name['CreateGym']._serialized_options = b'\342\251\035\031\n\002\010\005\022\002\010\003\"\tgym.write8\001J\002\311\001'
   _globals['_GYMSERVICE'].methods_by_name['QuotePrice']._loaded_options = None
   _globals['_GYMSERVICE'].methods_by_name['QuotePrice']._serialized_options = b'\220\002\001\342\251\035\030\n\002\010\001\022\002\010\003\"\010gym.readJ\004\310\001\312\001'
-  _globals['_OPENINGHOURS']._serialized_start=195
-  _globals['_OPENINGHOURS']._serialized_end=415
-  _globals['_GYM']._serialized_start=418
-  _globals['_GYM']._serialized_end=951
-  _globals['_QUOTE']._serialized_start=954
-  _globals['_QUOTE']._serialized_end=1141
-  _globals['_GETGYMREQUEST']._serialized_start=1143
-  _globals['_GETGYMREQUEST']._serialized_end=1191
-  _globals['_GETGYMRESPONSE']._serialized_start=1193
-  _globals['_GETGYMRESPONSE']._serialized_end=1255
-  _globals['_LISTGYMSREQUEST']._serialized_start=1257
-  _globals['_LISTGYMSREQUEST']._serialized_end=1353
-  _globals['_LISTGYMSRESPONSE']._serialized_start=1355
-  _globals['_LISTGYMSRESPONSE']._serialized_end=1473
-  _globals['_CREATEGYMREQUEST']._serialized_start=1476
-  _globals['_CREATEGYMREQUEST']._serialized_end=1967
-  _globals['_CREATEGYMRESPONSE']._serialized_start=1969
-  _globals['_CREATEGYMRESPONSE']._serialized_end=2034
-  _globals['_QUOTEPRICEREQUEST']._serialized_start=2037
-  _globals['_QUOTEPRICEREQUEST']._serialized_end=2431
-  _globals['_QUOTEPRICERESPONSE']._serialized_start=2433
-  _globals['_QUOTEPRICERESPONSE']._serialized_end=2505
-  _globals['_GYMSERVICE']._serialized_start=2508
-  _globals['_GYMSERVICE']._serialized_end=2962
+  _globals['_OPENINGHOURS']._serialized_start=224
+  _globals['_OPENINGHOURS']._serialized_end=444
+  _globals['_GYM']._serialized_start=447
+  _globals['_GYM']._serialized_end=992
+  _globals['_QUOTE']._serialized_start=995
+  _globals['_QUOTE']._serialized_end=1186
+  _globals['_GETGYMREQUEST']._serialized_start=1188
+  _globals['_GETGYMREQUEST']._serialized_end=1236
+  _globals['_GETGYMRESPONSE']._serialized_start=1238
+  _globals['_GETGYMRESPONSE']._serialized_end=1300
+  _globals['_LISTGYMSREQUEST']._serialized_start=1302
+  _globals['_LISTGYMSREQUEST']._serialized_end=1402
+  _globals['_LISTGYMSRESPONSE']._serialized_start=1404
+  _globals['_LISTGYMSRESPONSE']._serialized_end=1526
+  _globals['_CREATEGYMREQUEST']._serialized_start=1529
+  _globals['_CREATEGYMREQUEST']._serialized_end=2026
+  _globals['_CREATEGYMRESPONSE']._serialized_start=2028
+  _globals['_CREATEGYMRESPONSE']._serialized_end=2093
+  _globals['_QUOTEPRICEREQUEST']._serialized_start=2096
+  _globals['_QUOTEPRICEREQUEST']._serialized_end=2490
+  _globals['_QUOTEPRICERESPONSE']._serialized_start=2492
+  _globals['_QUOTEPRICERESPONSE']._serialized_end=2564
+  _globals['_GYMSERVICE']._serialized_start=2567
+  _globals['_GYMSERVICE']._serialized_end=3021
 # @@protoc_insertion_point(module_scope)

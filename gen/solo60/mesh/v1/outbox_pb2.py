@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from solo60.common.v1 import text_pb2 as solo60_dot_common_dot_v1_dot_text__pb2
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsolo60/mesh/v1/outbox.proto\x12\x0esolo60.mesh.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xc3\x04\n\rOutboxMessage\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12)\n\x0b\x64\x65stination\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x0b\x64\x65stination\x12\x14\n\x05\x65vent\x18\x03 \x01(\tR\x05\x65vent\x12#\n\raggregate_key\x18\x04 \x01(\tR\x0c\x61ggregateKey\x12@\n\x06status\x18\x05 \x01(\x0e\x32\x1c.solo60.mesh.v1.OutboxStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12#\n\x08\x61ttempts\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08\x61ttempts\x12\'\n\nlast_error\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\tlastError\x12\x43\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\x35\n\x08\x64ue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x64ueTime\x12;\n\x0bsettle_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nsettleTime\x12%\n\x0e\x63orrelation_id\x18\x0b \x01(\tR\rcorrelationId\x12\x33\n\x08trace_id\x18\x0c \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{32})?$R\x07traceId\"\xd0\x01\n\x13ListMessagesRequest\x12>\n\x06status\x18\x01 \x01(\x0e\x32\x1c.solo60.mesh.v1.OutboxStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12*\n\x0b\x64\x65stination\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64\x65stination\x12$\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\x8d\x01\n\x14ListMessagesResponse\x12\x43\n\x08messages\x18\x01 \x03(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x08messages\x12\x30\n\x0fnext_page_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\rnextPageToken\"<\n\x11GetMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"~\n\x12GetMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\x12\'\n\x0cpayload_json\x18\x02 \x01(\tB\x04\xe8\xa9\x1d\x01R\x0bpayloadJson\">\n\x13RetryMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"W\n\x14RetryMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"=\n\x12\x44ropMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"V\n\x13\x44ropMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"?\n\x14ReplayMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"X\n\x15ReplayMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"\xe6\x02\n\x0eOutboxEnvelope\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12)\n\x0b\x64\x65stination\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x0b\x64\x65stination\x12\x1e\n\x07payload\x18\x03 \x01(\x0c\x42\x04\xe8\xa9\x1d\x01R\x07payload\x12\x14\n\x05\x65vent\x18\x04 \x01(\tR\x05\x65vent\x12(\n\raggregate_key\x18\x05 \x01(\tH\x00R\x0c\x61ggregateKey\x88\x01\x01\x12%\n\x0e\x63orrelation_id\x18\x06 \x01(\tR\rcorrelationId\x12 \n\x0btraceparent\x18\x07 \x01(\tR\x0btraceparent\x12\x45\n\x0c\x64\x65liver_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x0b\x64\x65liverTimeB\x10\n\x0e_aggregate_key*}\n\x0cOutboxStatus\x12\x1d\n\x19OUTBOX_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15OUTBOX_STATUS_PENDING\x10\x01\x12\x1b\n\x17OUTBOX_STATUS_DELIVERED\x10\x02\x12\x16\n\x12OUTBOX_STATUS_DEAD\x10\x03\x32\xed\x04\n\rOutboxService\x12s\n\x0cListMessages\x12#.solo60.mesh.v1.ListMessagesRequest\x1a$.solo60.mesh.v1.ListMessagesResponse\"\x18\x90\x02\x01\xe2\xa9\x1d\x11\n\x02\x08\x05\"\x0boutbox.read\x12q\n\nGetMessage\x12!.solo60.mesh.v1.GetMessageRequest\x1a\".solo60.mesh.v1.GetMessageResponse\"\x1c\x90\x02\x01\xe2\xa9\x1d\x15\n\x02\x08\x02\"\x0boutbox.readJ\x02\xa0\x06\x12|\n\x0cRetryMessage\x12#.solo60.mesh.v1.RetryMessageRequest\x1a$.solo60.mesh.v1.RetryMessageResponse\"!\x90\x02\x02\xe2\xa9\x1d\x1a\n\x02\x08\x05\"\x0eoutbox.operateJ\x04\xa0\x06\xa1\x06\x12v\n\x0b\x44ropMessage\x12\".solo60.mesh.v1.DropMessageRequest\x1a#.solo60.mesh.v1.DropMessageResponse\"\x1e\xe2\xa9\x1d\x1a\n\x02\x08\x05\"\x0eoutbox.operateJ\x04\xa0\x06\xa1\x06\x12~\n\rReplayMessage\x12$.solo60.mesh.v1.ReplayMessageRequest\x1a%.solo60.mesh.v1.ReplayMessageResponse\" \xe2\xa9\x1d\x1c\n\x02\x08\x05\"\x0eoutbox.operate8\x01J\x04\xa0\x06\xa2\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsolo60/mesh/v1/outbox.proto\x12\x0esolo60.mesh.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xec\x04\n\rOutboxMessage\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12-\n\x0b\x64\x65stination\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12\x1f\n\x05\x65vent\x18\x03 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x05\x65vent\x12.\n\raggregate_key\x18\x04 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x0c\x61ggregateKey\x12@\n\x06status\x18\x05 \x01(\x0e\x32\x1c.solo60.mesh.v1.OutboxStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12#\n\x08\x61ttempts\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08\x61ttempts\x12+\n\nlast_error\x18\x07 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xf0\xa9\x1d\x01R\tlastError\x12\x43\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\x35\n\x08\x64ue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x64ueTime\x12;\n\x0bsettle_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nsettleTime\x12\x30\n\x0e\x63orrelation_id\x18\x0b \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\rcorrelationId\x12\x33\n\x08trace_id\x18\x0c \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{32})?$R\x07traceId\"\xd8\x01\n\x13ListMessagesRequest\x12>\n\x06status\x18\x01 \x01(\x0e\x32\x1c.solo60.mesh.v1.OutboxStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12.\n\x0b\x64\x65stination\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xc8\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12$\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x04 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\tpageToken\"\x91\x01\n\x14ListMessagesResponse\x12\x43\n\x08messages\x18\x01 \x03(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x08messages\x12\x34\n\x0fnext_page_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\rnextPageToken\"<\n\x11GetMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"\x87\x01\n\x12GetMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\x12\x30\n\x0cpayload_json\x18\x02 \x01(\tB\r\xbaH\x06r\x04\xf0\xa9\x1d\x01\xe8\xa9\x1d\x01R\x0bpayloadJson\">\n\x13RetryMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"W\n\x14RetryMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"=\n\x12\x44ropMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"V\n\x13\x44ropMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"?\n\x14ReplayMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"X\n\x15ReplayMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"\x96\x03\n\x0eOutboxEnvelope\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12-\n\x0b\x64\x65stination\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12\x1e\n\x07payload\x18\x03 \x01(\x0c\x42\x04\xe8\xa9\x1d\x01R\x07payload\x12\x1f\n\x05\x65vent\x18\x04 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x05\x65vent\x12\x33\n\raggregate_key\x18\x05 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01H\x00R\x0c\x61ggregateKey\x88\x01\x01\x12\x30\n\x0e\x63orrelation_id\x18\x06 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\rcorrelationId\x12+\n\x0btraceparent\x18\x07 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x0btraceparent\x12\x45\n\x0c\x64\x65liver_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x0b\x64\x65liverTimeB\x10\n\x0e_aggregate_key*}\n\x0cOutboxStatus\x12\x1d\n\x19OUTBOX_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15OUTBOX_STATUS_PENDING\x10\x01\x12\x1b\n\x17OUTBOX_STATUS_DELIVERED\x10\x02\x12\x16\n\x12OUTBOX_STATUS_DEAD\x10\x03\x32\xed\x04\n\rOutboxService\x12s\n\x0cListMessages\x12#.solo60.mesh.v1.ListMessagesRequest\x1a$.solo60.mesh.v1.ListMessagesResponse\"\x18\x90\x02\x01\xe2\xa9\x1d\x11\n\x02\x08\x05\"\x0boutbox.read\x12q\n\nGetMessage\x12!.solo60.mesh.v1.GetMessageRequest\x1a\".solo60.mesh.v1.GetMessageResponse\"\x1c\x90\x02\x01\xe2\xa9\x1d\x15\n\x02\x08\x02\"\x0boutbox.readJ\x02\xa0\x06\x12|\n\x0cRetryMessage\x12#.solo60.mesh.v1.RetryMessageRequest\x1a$.solo60.mesh.v1.RetryMessageResponse\"!\x90\x02\x02\xe2\xa9\x1d\x1a\n\x02\x08\x05\"\x0eoutbox.operateJ\x04\xa0\x06\xa1\x06\x12v\n\x0b\x44ropMessage\x12\".solo60.mesh.v1.DropMessageRequest\x1a#.solo60.mesh.v1.DropMessageResponse\"\x1e\xe2\xa9\x1d\x1a\n\x02\x08\x05\"\x0eoutbox.operateJ\x04\xa0\x06\xa1\x06\x12~\n\rReplayMessage\x12$.solo60.mesh.v1.ReplayMessageRequest\x1a%.solo60.mesh.v1.ReplayMessageResponse\" \xe2\xa9\x1d\x1c\n\x02\x08\x05\"\x0eoutbox.operate8\x01J\x04\xa0\x06\xa2\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,35 +38,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTBOXMESSAGE'].fields_by_name['message_id']._loaded_options = None
   _globals['_OUTBOXMESSAGE'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_OUTBOXMESSAGE'].fields_by_name['destination']._loaded_options = None
-  _globals['_OUTBOXMESSAGE'].fields_by_name['destination']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_OUTBOXMESSAGE'].fields_by_name['destination']._serialized_options = b'\272H\010r\006\020\001\340\251\035\001'
+  _globals['_OUTBOXMESSAGE'].fields_by_name['event']._loaded_options = None
+  _globals['_OUTBOXMESSAGE'].fields_by_name['event']._serialized_options = b'\272H\006r\004\340\251\035\001'
+  _globals['_OUTBOXMESSAGE'].fields_by_name['aggregate_key']._loaded_options = None
+  _globals['_OUTBOXMESSAGE'].fields_by_name['aggregate_key']._serialized_options = b'\272H\006r\004\340\251\035\001'
   _globals['_OUTBOXMESSAGE'].fields_by_name['status']._loaded_options = None
   _globals['_OUTBOXMESSAGE'].fields_by_name['status']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_OUTBOXMESSAGE'].fields_by_name['attempts']._loaded_options = None
   _globals['_OUTBOXMESSAGE'].fields_by_name['attempts']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_OUTBOXMESSAGE'].fields_by_name['last_error']._loaded_options = None
-  _globals['_OUTBOXMESSAGE'].fields_by_name['last_error']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_OUTBOXMESSAGE'].fields_by_name['last_error']._serialized_options = b'\272H\tr\007\030\364\003\360\251\035\001'
   _globals['_OUTBOXMESSAGE'].fields_by_name['create_time']._loaded_options = None
   _globals['_OUTBOXMESSAGE'].fields_by_name['create_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_OUTBOXMESSAGE'].fields_by_name['correlation_id']._loaded_options = None
+  _globals['_OUTBOXMESSAGE'].fields_by_name['correlation_id']._serialized_options = b'\272H\006r\004\340\251\035\001'
   _globals['_OUTBOXMESSAGE'].fields_by_name['trace_id']._loaded_options = None
   _globals['_OUTBOXMESSAGE'].fields_by_name['trace_id']._serialized_options = b'\272H\025r\0232\021^([0-9a-f]{32})?$'
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['status']._loaded_options = None
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['status']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['destination']._loaded_options = None
-  _globals['_LISTMESSAGESREQUEST'].fields_by_name['destination']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_LISTMESSAGESREQUEST'].fields_by_name['destination']._serialized_options = b'\272H\tr\007\030\310\001\340\251\035\001'
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\tr\007\030\200\004\340\251\035\001'
   _globals['_LISTMESSAGESRESPONSE'].fields_by_name['messages']._loaded_options = None
   _globals['_LISTMESSAGESRESPONSE'].fields_by_name['messages']._serialized_options = b'\272H\005\222\001\002\020d'
   _globals['_LISTMESSAGESRESPONSE'].fields_by_name['next_page_token']._loaded_options = None
-  _globals['_LISTMESSAGESRESPONSE'].fields_by_name['next_page_token']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_LISTMESSAGESRESPONSE'].fields_by_name['next_page_token']._serialized_options = b'\272H\tr\007\030\200\004\340\251\035\001'
   _globals['_GETMESSAGEREQUEST'].fields_by_name['message_id']._loaded_options = None
   _globals['_GETMESSAGEREQUEST'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_GETMESSAGERESPONSE'].fields_by_name['message']._loaded_options = None
   _globals['_GETMESSAGERESPONSE'].fields_by_name['message']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GETMESSAGERESPONSE'].fields_by_name['payload_json']._loaded_options = None
-  _globals['_GETMESSAGERESPONSE'].fields_by_name['payload_json']._serialized_options = b'\350\251\035\001'
+  _globals['_GETMESSAGERESPONSE'].fields_by_name['payload_json']._serialized_options = b'\272H\006r\004\360\251\035\001\350\251\035\001'
   _globals['_RETRYMESSAGEREQUEST'].fields_by_name['message_id']._loaded_options = None
   _globals['_RETRYMESSAGEREQUEST'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_RETRYMESSAGERESPONSE'].fields_by_name['message']._loaded_options = None
@@ -81,9 +88,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTBOXENVELOPE'].fields_by_name['message_id']._loaded_options = None
   _globals['_OUTBOXENVELOPE'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_OUTBOXENVELOPE'].fields_by_name['destination']._loaded_options = None
-  _globals['_OUTBOXENVELOPE'].fields_by_name['destination']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_OUTBOXENVELOPE'].fields_by_name['destination']._serialized_options = b'\272H\010r\006\020\001\340\251\035\001'
   _globals['_OUTBOXENVELOPE'].fields_by_name['payload']._loaded_options = None
   _globals['_OUTBOXENVELOPE'].fields_by_name['payload']._serialized_options = b'\350\251\035\001'
+  _globals['_OUTBOXENVELOPE'].fields_by_name['event']._loaded_options = None
+  _globals['_OUTBOXENVELOPE'].fields_by_name['event']._serialized_options = b'\272H\006r\004\340\251\035\001'
+  _globals['_OUTBOXENVELOPE'].fields_by_name['aggregate_key']._loaded_options = None
+  _globals['_OUTBOXENVELOPE'].fields_by_name['aggregate_key']._serialized_options = b'\272H\006r\004\340\251\035\001'
+  _globals['_OUTBOXENVELOPE'].fields_by_name['correlation_id']._loaded_options = None
+  _globals['_OUTBOXENVELOPE'].fields_by_name['correlation_id']._serialized_options = b'\272H\006r\004\340\251\035\001'
+  _globals['_OUTBOXENVELOPE'].fields_by_name['traceparent']._loaded_options = None
+  _globals['_OUTBOXENVELOPE'].fields_by_name['traceparent']._serialized_options = b'\272H\006r\004\340\251\035\001'
   _globals['_OUTBOXENVELOPE'].fields_by_name['deliver_time']._loaded_options = None
   _globals['_OUTBOXENVELOPE'].fields_by_name['deliver_time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_OUTBOXSERVICE'].methods_by_name['ListMessages']._loaded_options = None
@@ -96,32 +111,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTBOXSERVICE'].methods_by_name['DropMessage']._serialized_options = b'\342\251\035\032\n\002\010\005\"\016outbox.operateJ\004\240\006\241\006'
   _globals['_OUTBOXSERVICE'].methods_by_name['ReplayMessage']._loaded_options = None
   _globals['_OUTBOXSERVICE'].methods_by_name['ReplayMessage']._serialized_options = b'\342\251\035\034\n\002\010\005\"\016outbox.operate8\001J\004\240\006\242\006'
-  _globals['_OUTBOXSTATUS']._serialized_start=2085
-  _globals['_OUTBOXSTATUS']._serialized_end=2210
-  _globals['_OUTBOXMESSAGE']._serialized_start=139
-  _globals['_OUTBOXMESSAGE']._serialized_end=718
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=721
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=929
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=932
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1073
-  _globals['_GETMESSAGEREQUEST']._serialized_start=1075
-  _globals['_GETMESSAGEREQUEST']._serialized_end=1135
-  _globals['_GETMESSAGERESPONSE']._serialized_start=1137
-  _globals['_GETMESSAGERESPONSE']._serialized_end=1263
-  _globals['_RETRYMESSAGEREQUEST']._serialized_start=1265
-  _globals['_RETRYMESSAGEREQUEST']._serialized_end=1327
-  _globals['_RETRYMESSAGERESPONSE']._serialized_start=1329
-  _globals['_RETRYMESSAGERESPONSE']._serialized_end=1416
-  _globals['_DROPMESSAGEREQUEST']._serialized_start=1418
-  _globals['_DROPMESSAGEREQUEST']._serialized_end=1479
-  _globals['_DROPMESSAGERESPONSE']._serialized_start=1481
-  _globals['_DROPMESSAGERESPONSE']._serialized_end=1567
-  _globals['_REPLAYMESSAGEREQUEST']._serialized_start=1569
-  _globals['_REPLAYMESSAGEREQUEST']._serialized_end=1632
-  _globals['_REPLAYMESSAGERESPONSE']._serialized_start=1634
-  _globals['_REPLAYMESSAGERESPONSE']._serialized_end=1722
-  _globals['_OUTBOXENVELOPE']._serialized_start=1725
-  _globals['_OUTBOXENVELOPE']._serialized_end=2083
-  _globals['_OUTBOXSERVICE']._serialized_start=2213
-  _globals['_OUTBOXSERVICE']._serialized_end=2834
+  _globals['_OUTBOXSTATUS']._serialized_start=2225
+  _globals['_OUTBOXSTATUS']._serialized_end=2350
+  _globals['_OUTBOXMESSAGE']._serialized_start=168
+  _globals['_OUTBOXMESSAGE']._serialized_end=788
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=791
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1007
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1010
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1155
+  _globals['_GETMESSAGEREQUEST']._serialized_start=1157
+  _globals['_GETMESSAGEREQUEST']._serialized_end=1217
+  _globals['_GETMESSAGERESPONSE']._serialized_start=1220
+  _globals['_GETMESSAGERESPONSE']._serialized_end=1355
+  _globals['_RETRYMESSAGEREQUEST']._serialized_start=1357
+  _globals['_RETRYMESSAGEREQUEST']._serialized_end=1419
+  _globals['_RETRYMESSAGERESPONSE']._serialized_start=1421
+  _globals['_RETRYMESSAGERESPONSE']._serialized_end=1508
+  _globals['_DROPMESSAGEREQUEST']._serialized_start=1510
+  _globals['_DROPMESSAGEREQUEST']._serialized_end=1571
+  _globals['_DROPMESSAGERESPONSE']._serialized_start=1573
+  _globals['_DROPMESSAGERESPONSE']._serialized_end=1659
+  _globals['_REPLAYMESSAGEREQUEST']._serialized_start=1661
+  _globals['_REPLAYMESSAGEREQUEST']._serialized_end=1724
+  _globals['_REPLAYMESSAGERESPONSE']._serialized_start=1726
+  _globals['_REPLAYMESSAGERESPONSE']._serialized_end=1814
+  _globals['_OUTBOXENVELOPE']._serialized_start=1817
+  _globals['_OUTBOXENVELOPE']._serialized_end=2223
+  _globals['_OUTBOXSERVICE']._serialized_start=2353
+  _globals['_OUTBOXSERVICE']._serialized_end=2974
 # @@protoc_insertion_point(module_scope)

@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from solo60.common.v1 import text_pb2 as solo60_dot_common_dot_v1_dot_text__pb2
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19solo60/user/v1/user.proto\x12\x0esolo60.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xf0\x03\n\x04User\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\'\n\x05\x65mail\x18\x02 \x01(\tB\x11\xbaH\nr\x05\x18\xfe\x01`\x01\xd8\x01\x01\xe8\xa9\x1d\x01R\x05\x65mail\x12.\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x0b\xbaH\x04r\x02\x18\x64\xe8\xa9\x1d\x01R\x0b\x64isplayName\x12?\n\x05roles\x18\x04 \x03(\x0e\x32\x14.solo60.user.v1.RoleB\x13\xbaH\x10\x92\x01\r\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x05roles\x12\x39\n\x05state\x18\x05 \x01(\x0e\x32\x19.solo60.user.v1.UserStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\'\n\x0f\x65mail_confirmed\x18\x06 \x01(\x08R\x0e\x65mailConfirmed\x12M\n\ttime_zone\x18\x07 \x01(\tB0\xbaH-r(\x18@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$\xd8\x01\x01R\x08timeZone\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\"3\n\x0eGetUserRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"C\n\x0fGetUserResponse\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\x14.solo60.user.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user\"=\n\x15GetUserByEmailRequest\x12$\n\x05\x65mail\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x18\xfe\x01`\x01\xe8\xa9\x1d\x01R\x05\x65mail\"J\n\x16GetUserByEmailResponse\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\x14.solo60.user.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user\"F\n\x14\x42\x61tchGetUsersRequest\x12.\n\x08user_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x64\x18\x01\"\x05r\x03\xb0\x01\x01R\x07userIds\"\x88\x01\n\x15\x42\x61tchGetUsersResponse\x12\x34\n\x05users\x18\x01 \x03(\x0b\x32\x14.solo60.user.v1.UserB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x05users\x12\x39\n\x10missing_user_ids\x18\x02 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\xb0\x01\x01R\x0emissingUserIds\"8\n\x13ValidateUserRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"g\n\x14ValidateUserResponse\x12\x14\n\x05valid\x18\x01 \x01(\x08R\x05valid\x12\x39\n\x05state\x18\x02 \x01(\x0e\x32\x19.solo60.user.v1.UserStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"\xb6\x01\n\x11\x43heckRolesRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x41\n\x05roles\x18\x02 \x03(\x0e\x32\x14.solo60.user.v1.RoleB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x05roles\x12;\n\x05match\x18\x03 \x01(\x0e\x32\x19.solo60.user.v1.RoleMatchB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x05match\"z\n\x12\x43heckRolesResponse\x12\x18\n\x07\x61llowed\x18\x01 \x01(\x08R\x07\x61llowed\x12J\n\rmissing_roles\x18\x02 \x03(\x0e\x32\x14.solo60.user.v1.RoleB\x0f\xbaH\x0c\x92\x01\t\x10\n\"\x05\x82\x01\x02\x10\x01R\x0cmissingRoles\"\xfb\x01\n\x11\x43reateUserRequest\x12$\n\x05\x65mail\x18\x01 \x01(\tB\x0e\xbaH\x07r\x05\x18\xfe\x01`\x01\xe8\xa9\x1d\x01R\x05\x65mail\x12\x30\n\x0c\x64isplay_name\x18\x02 \x01(\tB\r\xbaH\x06r\x04\x10\x01\x18\x64\xe8\xa9\x1d\x01R\x0b\x64isplayName\x12?\n\x05roles\x18\x03 \x03(\x0e\x32\x14.solo60.user.v1.RoleB\x13\xbaH\x10\x92\x01\r\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x05roles\x12M\n\ttime_zone\x18\x04 \x01(\tB0\xbaH-r(\x18@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$\xd8\x01\x01R\x08timeZone\"F\n\x12\x43reateUserResponse\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\x14.solo60.user.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user\"\x8a\x06\n\x11UpdateUserRequest\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\x14.solo60.user.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user\x12\xab\x02\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xed\x01\xbaH\xe9\x01\xba\x01\xa0\x01\n\x18update_mask.whole_fields\x12@update_mask must name at least one field, and no part of a field\x1a\x42this.paths.size() > 0 && this.paths.all(path, !path.contains(\'.\'))\xc8\x01\x01\xe2\x01?\x12\x05\x65mail\x12\x0c\x64isplay_name\x12\x05roles\x12\x05state\x12\x0f\x65mail_confirmed\x12\ttime_zoneR\nupdateMask:\x94\x03\xbaH\x90\x03\x1a\x8d\x03\n update_user.named_fields_present\x12Nemail, display_name, roles, state and time_zone may be changed but not emptied\x1a\x98\x02this.update_mask.paths.all(path,  path == \'email\' ? this.user.email != \'\'  : path == \'display_name\' ? this.user.display_name != \'\'  : path == \'roles\' ? this.user.roles.size() > 0  : path == \'state\' ? this.user.state != 0  : path == \'time_zone\' ? this.user.time_zone != \'\'  : true)\"F\n\x12UpdateUserResponse\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\x14.solo60.user.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user*M\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_MEMBER\x10\x01\x12\x0e\n\nROLE_ADMIN\x10\x02\x12\x0e\n\nROLE_OWNER\x10\x03*p\n\tUserState\x12\x1a\n\x16USER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11USER_STATE_ACTIVE\x10\x01\x12\x18\n\x14USER_STATE_SUSPENDED\x10\x02\x12\x16\n\x12USER_STATE_DELETED\x10\x03*O\n\tRoleMatch\x12\x1a\n\x16ROLE_MATCH_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_MATCH_ANY\x10\x01\x12\x12\n\x0eROLE_MATCH_ALL\x10\x02\x32\xd0\x06\n\x0bUserService\x12i\n\x07GetUser\x12\x1e.solo60.user.v1.GetUserRequest\x1a\x1f.solo60.user.v1.GetUserResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x01\x12\x02\x08\x03\"\tuser.readJ\x01\x64\x12~\n\x0eGetUserByEmail\x12%.solo60.user.v1.GetUserByEmailRequest\x1a&.solo60.user.v1.GetUserByEmailResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x01\x12\x02\x08\x03\"\tuser.readJ\x01\x64\x12x\n\rBatchGetUsers\x12$.solo60.user.v1.BatchGetUsersRequest\x1a%.solo60.user.v1.BatchGetUsersResponse\"\x1a\x90\x02\x01\xe2\xa9\x1d\x13\n\x02\x08\x02\x12\x02\x08\x03\"\tuser.read\x12~\n\x0cValidateUser\x12#.solo60.user.v1.ValidateUserRequest\x1a$.solo60.user.v1.ValidateUserResponse\"#\x90\x02\x01\xe2\xa9\x1d\x1c\n\x02\x08\x01\x12\x02\x08\x03\x1a\x07\n\x05\x10\x80\xc2\xd7/\"\tuser.read\x12r\n\nCheckRoles\x12!.solo60.user.v1.CheckRolesRequest\x1a\".solo60.user.v1.CheckRolesResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x01\x12\x02\x08\x03\"\tuser.readJ\x01\x64\x12r\n\nCreateUser\x12!.solo60.user.v1.CreateUserRequest\x1a\".solo60.user.v1.CreateUserResponse\"\x1d\xe2\xa9\x1d\x19\n\x02\x08\x05\x12\x02\x08\x03\"\nuser.write8\x01J\x01\x65\x12t\n\nUpdateUser\x12!.solo60.user.v1.UpdateUserRequest\x1a\".solo60.user.v1.UpdateUserResponse\"\x1f\x90\x02\x02\xe2\xa9\x1d\x18\n\x02\x08\x05\x12\x02\x08\x03\"\nuser.writeJ\x02\x64\x65\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19solo60/user/v1/user.proto\x12\x0esolo60.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xf9\x03\n\x04User\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12)\n\x05\x65mail\x18\x02 \x01(\tB\x13\xbaH\x0cr\x07\x18\xfe\x01\xf8\xa9\x1d\x01\xd8\x01\x01\xe8\xa9\x1d\x01R\x05\x65mail\x12\x35\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x12\xbaH\x0br\x06\x18\x64\xe8\xa9\x1d\x01\xd8\x01\x01\xe8\xa9\x1d\x01R\x0b\x64isplayName\x12?\n\x05roles\x18\x04 \x03(\x0e\x32\x14.solo60.user.v1.RoleB\x13\xbaH\x10\x92\x01\r\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x05roles\x12\x39\n\x05state\x18\x05 \x01(\x0e\x32\x19.solo60.user.v1.UserStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\'\n\x0f\x65mail_confirmed\x18\x06 \x01(\x08R\x0e\x65mailConfirmed\x12M\n\ttime_zone\x18\x07 \x01(\tB0\xbaH-r(\x18@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$\xd8\x01\x01R\x08timeZone\x12;\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\"3\n\x0eGetUserRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"C\n\x0fGetUserResponse\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\x14.solo60.user.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user\"?\n\x15GetUserByEmailRequest\x12&\n\x05\x65mail\x18\x01 \x01(\tB\x10\xbaH\tr\x07\x18\xfe\x01\xf8\xa9\x1d\x01\xe8\xa9\x1d\x01R\x05\x65mail\"J\n\x16GetUserByEmailResponse\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\x14.solo60.user.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user\"F\n\x14\x42\x61tchGetUsersRequest\x12.\n\x08user_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\x08\x01\x10\x64\x18\x01\"\x05r\x03\xb0\x01\x01R\x07userIds\"\x88\x01\n\x15\x42\x61tchGetUsersResponse\x12\x34\n\x05users\x18\x01 \x03(\x0b\x32\x14.solo60.user.v1.UserB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x05users\x12\x39\n\x10missing_user_ids\x18\x02 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x64\"\x05r\x03\xb0\x01\x01R\x0emissingUserIds\"8\n\x13ValidateUserRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"g\n\x14ValidateUserResponse\x12\x14\n\x05valid\x18\x01 \x01(\x08R\x05valid\x12\x39\n\x05state\x18\x02 \x01(\x0e\x32\x19.solo60.user.v1.UserStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\"\xb6\x01\n\x11\x43heckRolesRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x41\n\x05roles\x18\x02 \x03(\x0e\x32\x14.solo60.user.v1.RoleB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x05roles\x12;\n\x05match\x18\x03 \x01(\x0e\x32\x19.solo60.user.v1.RoleMatchB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x05match\"z\n\x12\x43heckRolesResponse\x12\x18\n\x07\x61llowed\x18\x01 \x01(\x08R\x07\x61llowed\x12J\n\rmissing_roles\x18\x02 \x03(\x0e\x32\x14.solo60.user.v1.RoleB\x0f\xbaH\x0c\x92\x01\t\x10\n\"\x05\x82\x01\x02\x10\x01R\x0cmissingRoles\"\xff\x01\n\x11\x43reateUserRequest\x12&\n\x05\x65mail\x18\x01 \x01(\tB\x10\xbaH\tr\x07\x18\xfe\x01\xf8\xa9\x1d\x01\xe8\xa9\x1d\x01R\x05\x65mail\x12\x32\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x0f\xbaH\x08r\x06\x18\x64\xe8\xa9\x1d\x01\xe8\xa9\x1d\x01R\x0b\x64isplayName\x12?\n\x05roles\x18\x03 \x03(\x0e\x32\x14.solo60.user.v1.RoleB\x13\xbaH\x10\x92\x01\r\x10\n\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00R\x05roles\x12M\n\ttime_zone\x18\x04 \x01(\tB0\xbaH-r(\x18@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$\xd8\x01\x01R\x08timeZone\"F\n\x12\x43reateUserResponse\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\x14.solo60.user.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user\"\x8a\x06\n\x11UpdateUserRequest\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\x14.solo60.user.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user\x12\xab\x02\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xed\x01\xbaH\xe9\x01\xba\x01\xa0\x01\n\x18update_mask.whole_fields\x12@update_mask must name at least one field, and no part of a field\x1a\x42this.paths.size() > 0 && this.paths.all(path, !path.contains(\'.\'))\xc8\x01\x01\xe2\x01?\x12\x05\x65mail\x12\x0c\x64isplay_name\x12\x05roles\x12\x05state\x12\x0f\x65mail_confirmed\x12\ttime_zoneR\nupdateMask:\x94\x03\xbaH\x90\x03\x1a\x8d\x03\n update_user.named_fields_present\x12Nemail, display_name, roles, state and time_zone may be changed but not emptied\x1a\x98\x02this.update_mask.paths.all(path,  path == \'email\' ? this.user.email != \'\'  : path == \'display_name\' ? this.user.display_name != \'\'  : path == \'roles\' ? this.user.roles.size() > 0  : path == \'state\' ? this.user.state != 0  : path == \'time_zone\' ? this.user.time_zone != \'\'  : true)\"F\n\x12UpdateUserResponse\x12\x30\n\x04user\x18\x01 \x01(\x0b\x32\x14.solo60.user.v1.UserB\x06\xbaH\x03\xc8\x01\x01R\x04user*M\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_MEMBER\x10\x01\x12\x0e\n\nROLE_ADMIN\x10\x02\x12\x0e\n\nROLE_OWNER\x10\x03*p\n\tUserState\x12\x1a\n\x16USER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11USER_STATE_ACTIVE\x10\x01\x12\x18\n\x14USER_STATE_SUSPENDED\x10\x02\x12\x16\n\x12USER_STATE_DELETED\x10\x03*O\n\tRoleMatch\x12\x1a\n\x16ROLE_MATCH_UNSPECIFIED\x10\x00\x12\x12\n\x0eROLE_MATCH_ANY\x10\x01\x12\x12\n\x0eROLE_MATCH_ALL\x10\x02\x32\xd0\x06\n\x0bUserService\x12i\n\x07GetUser\x12\x1e.solo60.user.v1.GetUserRequest\x1a\x1f.solo60.user.v1.GetUserResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x01\x12\x02\x08\x03\"\tuser.readJ\x01\x64\x12~\n\x0eGetUserByEmail\x12%.solo60.user.v1.GetUserByEmailRequest\x1a&.solo60.user.v1.GetUserByEmailResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x01\x12\x02\x08\x03\"\tuser.readJ\x01\x64\x12x\n\rBatchGetUsers\x12$.solo60.user.v1.BatchGetUsersRequest\x1a%.solo60.user.v1.BatchGetUsersResponse\"\x1a\x90\x02\x01\xe2\xa9\x1d\x13\n\x02\x08\x02\x12\x02\x08\x03\"\tuser.read\x12~\n\x0cValidateUser\x12#.solo60.user.v1.ValidateUserRequest\x1a$.solo60.user.v1.ValidateUserResponse\"#\x90\x02\x01\xe2\xa9\x1d\x1c\n\x02\x08\x01\x12\x02\x08\x03\x1a\x07\n\x05\x10\x80\xc2\xd7/\"\tuser.read\x12r\n\nCheckRoles\x12!.solo60.user.v1.CheckRolesRequest\x1a\".solo60.user.v1.CheckRolesResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x01\x12\x02\x08\x03\"\tuser.readJ\x01\x64\x12r\n\nCreateUser\x12!.solo60.user.v1.CreateUserRequest\x1a\".solo60.user.v1.CreateUserResponse\"\x1d\xe2\xa9\x1d\x19\n\x02\x08\x05\x12\x02\x08\x03\"\nuser.write8\x01J\x01\x65\x12t\n\nUpdateUser\x12!.solo60.user.v1.UpdateUserRequest\x1a\".solo60.user.v1.UpdateUserResponse\"\x1f\x90\x02\x02\xe2\xa9\x1d\x18\n\x02\x08\x05\x12\x02\x08\x03\"\nuser.writeJ\x02\x64\x65\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +39,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USER'].fields_by_name['user_id']._loaded_options = None
   _globals['_USER'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_USER'].fields_by_name['email']._loaded_options = None
-  _globals['_USER'].fields_by_name['email']._serialized_options = b'\272H\nr\005\030\376\001`\001\330\001\001\350\251\035\001'
+  _globals['_USER'].fields_by_name['email']._serialized_options = b'\272H\014r\007\030\376\001\370\251\035\001\330\001\001\350\251\035\001'
   _globals['_USER'].fields_by_name['display_name']._loaded_options = None
-  _globals['_USER'].fields_by_name['display_name']._serialized_options = b'\272H\004r\002\030d\350\251\035\001'
+  _globals['_USER'].fields_by_name['display_name']._serialized_options = b'\272H\013r\006\030d\350\251\035\001\330\001\001\350\251\035\001'
   _globals['_USER'].fields_by_name['roles']._loaded_options = None
   _globals['_USER'].fields_by_name['roles']._serialized_options = b'\272H\020\222\001\r\020\n\030\001\"\007\202\001\004\020\001 \000'
   _globals['_USER'].fields_by_name['state']._loaded_options = None
@@ -52,7 +53,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETUSERRESPONSE'].fields_by_name['user']._loaded_options = None
   _globals['_GETUSERRESPONSE'].fields_by_name['user']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GETUSERBYEMAILREQUEST'].fields_by_name['email']._loaded_options = None
-  _globals['_GETUSERBYEMAILREQUEST'].fields_by_name['email']._serialized_options = b'\272H\007r\005\030\376\001`\001\350\251\035\001'
+  _globals['_GETUSERBYEMAILREQUEST'].fields_by_name['email']._serialized_options = b'\272H\tr\007\030\376\001\370\251\035\001\350\251\035\001'
   _globals['_GETUSERBYEMAILRESPONSE'].fields_by_name['user']._loaded_options = None
   _globals['_GETUSERBYEMAILRESPONSE'].fields_by_name['user']._serialized_options = b'\272H\003\310\001\001'
   _globals['_BATCHGETUSERSREQUEST'].fields_by_name['user_ids']._loaded_options = None
@@ -74,9 +75,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKROLESRESPONSE'].fields_by_name['missing_roles']._loaded_options = None
   _globals['_CHECKROLESRESPONSE'].fields_by_name['missing_roles']._serialized_options = b'\272H\014\222\001\t\020\n\"\005\202\001\002\020\001'
   _globals['_CREATEUSERREQUEST'].fields_by_name['email']._loaded_options = None
-  _globals['_CREATEUSERREQUEST'].fields_by_name['email']._serialized_options = b'\272H\007r\005\030\376\001`\001\350\251\035\001'
+  _globals['_CREATEUSERREQUEST'].fields_by_name['email']._serialized_options = b'\272H\tr\007\030\376\001\370\251\035\001\350\251\035\001'
   _globals['_CREATEUSERREQUEST'].fields_by_name['display_name']._loaded_options = None
-  _globals['_CREATEUSERREQUEST'].fields_by_name['display_name']._serialized_options = b'\272H\006r\004\020\001\030d\350\251\035\001'
+  _globals['_CREATEUSERREQUEST'].fields_by_name['display_name']._serialized_options = b'\272H\010r\006\030d\350\251\035\001\350\251\035\001'
   _globals['_CREATEUSERREQUEST'].fields_by_name['roles']._loaded_options = None
   _globals['_CREATEUSERREQUEST'].fields_by_name['roles']._serialized_options = b'\272H\020\222\001\r\020\n\030\001\"\007\202\001\004\020\001 \000'
   _globals['_CREATEUSERREQUEST'].fields_by_name['time_zone']._loaded_options = None
@@ -105,42 +106,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSERVICE'].methods_by_name['CreateUser']._serialized_options = b'\342\251\035\031\n\002\010\005\022\002\010\003\"\nuser.write8\001J\001e'
   _globals['_USERSERVICE'].methods_by_name['UpdateUser']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['UpdateUser']._serialized_options = b'\220\002\002\342\251\035\030\n\002\010\005\022\002\010\003\"\nuser.writeJ\002de'
-  _globals['_ROLE']._serialized_start=2792
-  _globals['_ROLE']._serialized_end=2869
-  _globals['_USERSTATE']._serialized_start=2871
-  _globals['_USERSTATE']._serialized_end=2983
-  _globals['_ROLEMATCH']._serialized_start=2985
-  _globals['_ROLEMATCH']._serialized_end=3064
-  _globals['_USER']._serialized_start=171
-  _globals['_USER']._serialized_end=667
-  _globals['_GETUSERREQUEST']._serialized_start=669
-  _globals['_GETUSERREQUEST']._serialized_end=720
-  _globals['_GETUSERRESPONSE']._serialized_start=722
-  _globals['_GETUSERRESPONSE']._serialized_end=789
-  _globals['_GETUSERBYEMAILREQUEST']._serialized_start=791
-  _globals['_GETUSERBYEMAILREQUEST']._serialized_end=852
-  _globals['_GETUSERBYEMAILRESPONSE']._serialized_start=854
-  _globals['_GETUSERBYEMAILRESPONSE']._serialized_end=928
-  _globals['_BATCHGETUSERSREQUEST']._serialized_start=930
-  _globals['_BATCHGETUSERSREQUEST']._serialized_end=1000
-  _globals['_BATCHGETUSERSRESPONSE']._serialized_start=1003
-  _globals['_BATCHGETUSERSRESPONSE']._serialized_end=1139
-  _globals['_VALIDATEUSERREQUEST']._serialized_start=1141
-  _globals['_VALIDATEUSERREQUEST']._serialized_end=1197
-  _globals['_VALIDATEUSERRESPONSE']._serialized_start=1199
-  _globals['_VALIDATEUSERRESPONSE']._serialized_end=1302
-  _globals['_CHECKROLESREQUEST']._serialized_start=1305
-  _globals['_CHECKROLESREQUEST']._serialized_end=1487
-  _globals['_CHECKROLESRESPONSE']._serialized_start=1489
-  _globals['_CHECKROLESRESPONSE']._serialized_end=1611
-  _globals['_CREATEUSERREQUEST']._serialized_start=1614
-  _globals['_CREATEUSERREQUEST']._serialized_end=1865
-  _globals['_CREATEUSERRESPONSE']._serialized_start=1867
-  _globals['_CREATEUSERRESPONSE']._serialized_end=1937
-  _globals['_UPDATEUSERREQUEST']._serialized_start=1940
-  _globals['_UPDATEUSERREQUEST']._serialized_end=2718
-  _globals['_UPDATEUSERRESPONSE']._serialized_start=2720
-  _globals['_UPDATEUSERRESPONSE']._serialized_end=2790
-  _globals['_USERSERVICE']._serialized_start=3067
-  _globals['_USERSERVICE']._serialized_end=3915
+  _globals['_ROLE']._serialized_start=2836
+  _globals['_ROLE']._serialized_end=2913
+  _globals['_USERSTATE']._serialized_start=2915
+  _globals['_USERSTATE']._serialized_end=3027
+  _globals['_ROLEMATCH']._serialized_start=3029
+  _globals['_ROLEMATCH']._serialized_end=3108
+  _globals['_USER']._serialized_start=200
+  _globals['_USER']._serialized_end=705
+  _globals['_GETUSERREQUEST']._serialized_start=707
+  _globals['_GETUSERREQUEST']._serialized_end=758
+  _globals['_GETUSERRESPONSE']._serialized_start=760
+  _globals['_GETUSERRESPONSE']._serialized_end=827
+  _globals['_GETUSERBYEMAILREQUEST']._serialized_start=829
+  _globals['_GETUSERBYEMAILREQUEST']._serialized_end=892
+  _globals['_GETUSERBYEMAILRESPONSE']._serialized_start=894
+  _globals['_GETUSERBYEMAILRESPONSE']._serialized_end=968
+  _globals['_BATCHGETUSERSREQUEST']._serialized_start=970
+  _globals['_BATCHGETUSERSREQUEST']._serialized_end=1040
+  _globals['_BATCHGETUSERSRESPONSE']._serialized_start=1043
+  _globals['_BATCHGETUSERSRESPONSE']._serialized_end=1179
+  _globals['_VALIDATEUSERREQUEST']._serialized_start=1181
+  _globals['_VALIDATEUSERREQUEST']._serialized_end=1237
+  _globals['_VALIDATEUSERRESPONSE']._serialized_start=1239
+  _globals['_VALIDATEUSERRESPONSE']._serialized_end=1342
+  _globals['_CHECKROLESREQUEST']._serialized_start=1345
+  _globals['_CHECKROLESREQUEST']._serialized_end=1527
+  _globals['_CHECKROLESRESPONSE']._serialized_start=1529
+  _globals['_CHECKROLESRESPONSE']._serialized_end=1651
+  _globals['_CREATEUSERREQUEST']._serialized_start=1654
+  _globals['_CREATEUSERREQUEST']._serialized_end=1909
+  _globals['_CREATEUSERRESPONSE']._serialized_start=1911
+  _globals['_CREATEUSERRESPONSE']._serialized_end=1981
+  _globals['_UPDATEUSERREQUEST']._serialized_start=1984
+  _globals['_UPDATEUSERREQUEST']._serialized_end=2762
+  _globals['_UPDATEUSERRESPONSE']._serialized_start=2764
+  _globals['_UPDATEUSERRESPONSE']._serialized_end=2834
+  _globals['_USERSERVICE']._serialized_start=3111
+  _globals['_USERSERVICE']._serialized_end=3959
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,69 @@
+"""Mail addresses in requests: the parts of the rule `mail_address` that no expression of a contract can say."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from contracts.errors import Violation
+from contracts.mail_address import MailAddress
+from contracts.texts import string_rules_of
+from solo60.common.v1 import text_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+    from google.protobuf.message import Message
+
+
+def address_violations(message: Message) -> list[Violation]:
+    """Return a violation for each address in `message`, at any depth, that mail cannot be sent to."""
+    if not _holds_addresses(message.DESCRIPTOR):
+        return []
+    return [Violation(path, problem) for path, text in _addresses(message) if (problem := _problem_of(text))]
+
+
+def _problem_of(text: str) -> str:
+    try:
+        MailAddress.parse(text)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _addresses(message: Message) -> Iterator[tuple[str, str]]:
+    for field, content in message.ListFields():
+        if _is_address(field):
+            yield from _items(field, content)
+        elif field.message_type is not None and _holds_addresses(field.message_type):
+            for path, inner in _items(field, content):
+                yield from ((f"{path}.{rest}", text) for rest, text in _addresses(inner))
+
+
+def _items(field: FieldDescriptor, content: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - as the field has it
+    if not field.is_repeated:
+        return [(field.name, content)]
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return [(f"{field.name}[]", each) for each in content.values()]
+    return [(f"{field.name}[{index}]", each) for index, each in enumerate(content)]
+
+
+@functools.cache
+def _is_address(field: FieldDescriptor) -> bool:
+    return bool(string_rules_of(field).Extensions[text_pb2.mail_address])
+
+
+@functools.cache
+def _holds_addresses(message_type: Descriptor) -> bool:
+    """Whether a message of this type can hold an address; a type that holds itself is looked at once."""
+    seen, waiting = {message_type.full_name}, [message_type]
+    while waiting:
+        for field in waiting.pop().fields:
+            if _is_address(field):
+                return True
+            inner = field.message_type
+            if inner is not None and inner.full_name not in seen:
+                seen.add(inner.full_name)
+                waiting.append(inner)
+    return False

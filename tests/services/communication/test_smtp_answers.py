@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from services.communication.domain import MAX_ATTEMPTS, Status
+from services.communication.sender import MAIL_SERVER_TROUBLE
+from tests.services.communication.moody_mail_server import UNKNOWN
+from tests.services.communication.post import ADA, BOB
+from tests.services.communication.scripted_mail_server import CONNECT, MAIL_BODY, ScriptedMailServer
+from tests.support.ports import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.services.communication.post import Post
+
+# At each step of SMTP: an answer, what becomes of the message after one attempt, and whether operators are alarmed.
+ANSWERS = [
+    (CONNECT, "421 4.3.2 too busy", Status.FAILED, False),
+    (CONNECT, "554 5.7.1 your address is on a list", Status.FAILED, True),
+    (CONNECT, "521 5.3.2 takes no mail", Status.FAILED, True),
+    ("EHLO", "550 5.7.1 who are you", Status.FAILED, True),
+    ("AUTH", "454 4.7.0 not now", Status.FAILED, True),
+    ("AUTH", "534 5.7.9 too weak", Status.FAILED, True),
+    ("AUTH", "535 5.7.8 wrong password", Status.FAILED, True),
+    ("AUTH", "535 wrong password", Status.FAILED, True),
+    ("AUTH", "538 5.7.11 encrypt first", Status.FAILED, True),
+    ("MAIL", "421 4.3.2 shutting down", Status.FAILED, False),
+    ("MAIL", "451 4.3.0 not now", Status.FAILED, False),
+    ("MAIL", "530 5.7.0 authenticate first", Status.FAILED, True),
+    ("MAIL", "530 authenticate first", Status.FAILED, True),
+    ("MAIL", "535 5.7.8 session expired", Status.FAILED, True),
+    ("MAIL", "550 5.4.5 daily limit reached", Status.FAILED, True),
+    ("MAIL", "550 5.7.1 sender not yours", Status.FAILED, True),
+    ("MAIL", "550 sender unknown", Status.FAILED, True),
+    ("MAIL", "553 5.1.8 no such sender domain", Status.FAILED, True),
+    ("MAIL", "555 5.5.4 parameter unknown", Status.FAILED, True),
+    ("MAIL", "552 5.3.4 too large", Status.DEAD, False),
+    ("MAIL", "552 too large", Status.DEAD, False),
+    ("RCPT", "450 4.2.1 greylisted", Status.FAILED, False),
+    ("RCPT", "452 4.5.3 too many", Status.FAILED, False),
+    ("RCPT", "550 5.1.1 no such user", Status.DEAD, False),
+    ("RCPT", "550 no such user", Status.DEAD, False),
+    ("RCPT", "501 5.1.3 bad address", Status.DEAD, False),
+    ("RCPT", "552 5.2.2 mailbox full", Status.DEAD, False),
+    ("RCPT", "553 5.1.2 bad domain", Status.DEAD, False),
+    ("RCPT", "556 5.1.10 takes no mail", Status.DEAD, False),
+    ("RCPT", "530 5.7.0 authenticate first", Status.FAILED, True),
+    ("RCPT", "550 5.7.1 relaying denied", Status.FAILED, True),
+    ("RCPT", "550 5.4.1 access denied", Status.FAILED, True),
+    ("RCPT", "503 5.5.1 bad sequence", Status.FAILED, True),
+    ("DATA", "451 4.3.0 not now", Status.FAILED, False),
+    ("DATA", "530 5.7.0 authenticate first", Status.FAILED, True),
+    ("DATA", "554 5.5.1 no valid recipients", Status.DEAD, False),
+    (MAIL_BODY, "452 4.3.1 disk full", Status.FAILED, False),
+    (MAIL_BODY, "550 5.7.26 not signed", Status.FAILED, True),
+    (MAIL_BODY, "550 5.4.6 loop", Status.FAILED, True),
+    (MAIL_BODY, "552 5.3.4 too large", Status.DEAD, False),
+    (MAIL_BODY, "554 5.6.0 malformed", Status.DEAD, False),
+    (MAIL_BODY, "554 rejected", Status.DEAD, False),
+]
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[ScriptedMailServer]:
+    """Run a mail server that follows a script."""
+    async with ScriptedMailServer() as server:
+        yield server
+
+
+@pytest.mark.parametrize(("step", "answer", "status", "is_alarming"), ANSWERS)
+async def test_an_answer_is_judged_by_what_it_speaks_of(
+    post: Post, scripted: ScriptedMailServer, step: str, answer: str, status: Status, *, is_alarming: bool
+) -> None:
+    """What speaks of us ends no message and alarms operators; what speaks of the mail or its recipient ends it."""
+    scripted.answers[step] = answer
+    if step == "EHLO":
+        scripted.answers["HELO"] = answer
+    message_id = await post.add()
+
+    assert await post.sender(scripted.url).send_next()
+
+    message = await post.store.find(message_id)
+    assert (message.status, message.is_refused) == (status, status is Status.DEAD)
+    assert answer[:3] in message.last_error
+    assert post.troubles == ({MAIL_SERVER_TROUBLE} if is_alarming else set())
+    assert post.registry.get_sample_value("mail_server_trouble") == is_alarming
+
+
+async def test_mail_waits_until_the_login_is_put_right(post: Post, scripted: ScriptedMailServer) -> None:
+    """Every message is tried with growing pauses, none is lost, and the alarm ends with the next accepted mail."""
+    scripted.answers["MAIL"] = "530 5.7.0 authenticate first"
+    message_ids = [await post.add() for _ in range(3)]
+    sender = post.sender(scripted.url)
+    for _ in range(MAX_ATTEMPTS - 1):
+        for message_id in message_ids:
+            await post.due(message_id)
+            assert await sender.send_next()
+    assert post.troubles == {MAIL_SERVER_TROUBLE}
+    message = await post.store.find(message_ids[0])
+    assert message.last_error == "The mail server turned us away with code 530 5.7.0."
+
+    scripted.answers.clear()
+    post.clock.advance(timedelta(hours=1))
+    while await sender.send_next():
+        pass
+
+    assert {(await post.store.find(each)).status for each in message_ids} == {Status.SENT}
+    assert post.troubles == set()
+    assert post.registry.get_sample_value("mail_server_trouble") == 0
+
+
+async def test_a_server_that_is_not_there_alarms_operators(post: Post) -> None:
+    """Nobody learns of it from a recipient."""
+    (port,) = free_ports(1)
+    await post.add()
+
+    await post.sender(f"smtp://127.0.0.1:{port}").send_next()
+
+    assert post.troubles == {MAIL_SERVER_TROUBLE}
+
+
+async def test_a_server_without_tls_where_tls_is_wanted_is_named(post: Post, scripted: ScriptedMailServer) -> None:
+    """An operator reads that the encryption fails, not that the server is away."""
+    message_id = await post.add()
+
+    await post.sender(f"smtps://127.0.0.1:{scripted.port}").send_next()
+
+    message = await post.store.find(message_id)
+    assert message.last_error.startswith("No encrypted connection to the mail server could be made")
+    assert post.troubles == {MAIL_SERVER_TROUBLE}
+
+
+async def test_a_recipient_refused_beside_others_says_nothing_of_us(post: Post, scripted: ScriptedMailServer) -> None:
+    """A server that accepts the mail for one has nothing against the sender: the other is refused for good."""
+    scripted.answers[f"RCPT TO:<{BOB}>"] = "550 5.7.1 takes no mail of strangers"
+    message_id = await post.add(ADA, BOB)
+
+    await post.sender(scripted.url).send_next()
+
+    message = await post.store.find(message_id)
+    assert (message.status, message.last_error) == (
+        Status.SENT,
+        "The mail server refused 1 of 2 recipients with code 550 5.7.1.",
+    )
+    assert post.troubles == set()
+
+
+@pytest.mark.parametrize(
+    ("email", "wire"),
+    [
+        ("a..b@docomo.ne.jp", '"a..b"@docomo.ne.jp'),
+        (".a@docomo.ne.jp", '".a"@docomo.ne.jp'),
+        ('"a b"@example.org', '"a b"@example.org'),
+        ('"a@b"@example.org', '"a@b"@example.org'),
+        ("user@bücher.example", "user@xn--bcher-kva.example"),
+    ],
+)
+async def test_an_address_goes_over_the_wire_as_smtp_has_it(
+    post: Post, scripted: ScriptedMailServer, email: str, wire: str
+) -> None:
+    """RFC 5321: quoted where the local part needs it, and with the domain in ASCII."""
+    message_id = await post.add(email)
+
+    await post.sender(scripted.url).send_next()
+
+    assert (await post.store.find(message_id)).status is Status.SENT
+    assert f"RCPT TO:<{wire}>" in scripted.commands
+
+
+async def test_no_refusal_tells_the_address_on(post: Post, scripted: ScriptedMailServer) -> None:
+    """What servers repeat of the mail stays out of the error."""
+    scripted.answers["RCPT"] = UNKNOWN
+    message_id = await post.add()
+
+    await post.sender(scripted.url).send_next()
+
+    assert (await post.store.find(message_id)).last_error == (
+        "The mail server refused 1 of 1 recipients with code 550 5.1.1."
+    )
