@@ -37,6 +37,7 @@ def test_every_spelling_of_a_uuid_is_one_key(value: UUID, chance: object) -> Non
     ("one", "other"),
     [
         ("jo@example.com", "Jo@EXAMPLE.com"),
+        ("jo@b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example", "Jo@XN--bcher-kva.example"),
         ("strasse@docomo.ne.jp", "stra\N{LATIN SMALL LETTER SHARP S}e@docomo.ne.jp"),
     ],
 )
