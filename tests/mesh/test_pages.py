@@ -13,7 +13,8 @@ from mesh.pages import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, page_of
 from solo60.mesh.v1.outbox_pb2 import OUTBOX_STATUS_DEAD, ListMessagesRequest
 from solo60.session.v1.session_pb2 import SESSION_STATUS_CANCELLED, ListGuestsRequest, ListUserSessionsRequest
 
-SOME_ID, USER_ID = uuid4(), str(uuid4())
+# Fixed, because they are in the names of tests, which are the same in every process of a run.
+SOME_ID, USER_ID = UUID("0198c1a2-0000-7000-8000-000000000001"), "0198c1a2-0000-7000-8000-000000000002"
 
 
 def token_after(cursor: object, request: ListUserSessionsRequest | None = None) -> str:
