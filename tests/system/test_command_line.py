@@ -70,9 +70,11 @@ def test_a_request_is_followed_by_its_correlation_id(local_mesh: LocalMesh) -> N
         wait_for(is_there)
         return found
 
-    assert "solo60 → gym" in shown("trace", correlation_id)
-    (line,) = map(json.loads, shown("logs", "--correlation", correlation_id, "--json").splitlines())
-    assert (line["service"], line["code"], line["correlation_id"]) == ("gym", "NOT_FOUND", correlation_id)
+    assert "There is no gym with this id." in shown("trace", correlation_id)
+    # A busy machine may have made the call hedge: then there are two of them.
+    lines = list(map(json.loads, shown("logs", "--correlation", correlation_id, "--json").splitlines()))
+    assert {(line["service"], line["correlation_id"]) for line in lines} == {("gym", correlation_id)}
+    assert "NOT_FOUND" in {line["code"] for line in lines}
     assert correlation_id in shown("logs", "gym", "-n", "500")
     assert correlation_id in [each["correlation_id"] for each in json.loads(shown("trace", "-n", "500", "--json"))]
 
