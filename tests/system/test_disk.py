@@ -13,7 +13,6 @@ from tests.support.local_mesh import LocalMesh, wait_for
 from tests.support.small_disk import fill, make_room, small_disk
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.system
@@ -71,14 +70,9 @@ def test_logs_and_spans_without_room_stop_no_service(stopped_mesh: LocalMesh) ->
         fill(disk)
         wait_for(lambda: f"DATA_DIR: the disk of {disk} is full." in stopped_mesh.output)
 
-        calls: list[subprocess.CompletedProcess[str]] = []
-
-        def log_has_no_room() -> bool:
-            calls.append(stopped_mesh.solo60("call", "gym.ListGyms", "--json", span_dir=disk / "spans"))
-            return "gym: its log takes nothing" in stopped_mesh.solo60("health").stdout
-
-        # A file has room until the last of its pages is full.
-        wait_for(log_has_no_room)
+        # A file has room until the last of its pages is full: the lines of so many calls fill one.
+        calls = [stopped_mesh.solo60("call", "gym.ListGyms", "--json", span_dir=disk / "spans") for _ in range(15)]
+        wait_for(lambda: "gym: its log takes nothing" in stopped_mesh.solo60("health").stdout)
         shown = stopped_mesh.solo60("health")
 
         assert {call.returncode for call in calls} == {0}, calls
