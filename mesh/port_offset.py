@@ -28,18 +28,13 @@ def has_port_above(largest: int, address: str) -> bool:
 def mail_url_with_offset(url: str, offset: int) -> str:
     """Return the URL of a mail server with `offset` added to its port where it is on loopback.
 
-    A URL without a proper port is returned unchanged, for its reader to refuse.
-
     >>> mail_url_with_offset("smtp://127.0.0.1", 1000)
     'smtp://127.0.0.1:1025'
     """
-    try:
-        parts = urlsplit(url)
-        if not offset or parts.hostname not in LOOPBACK_HOSTS:
-            return url
-        port = (parts.port or SMTP_PORT) + offset
-    except ValueError:
+    parts = urlsplit(url)
+    if not offset or parts.hostname not in LOOPBACK_HOSTS:
         return url
+    port = (parts.port or SMTP_PORT) + offset
     user, at, _ = parts.netloc.rpartition("@")
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return urlunsplit(parts._replace(netloc=f"{user}{at}{host}:{port}"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanKind
 
 from contracts.errors import DeadlineExceeded
 from interceptors.deadline import CORE_ROUNDING, time_for_callee
@@ -28,6 +28,8 @@ ALLOWED_S = 0.3
 TOLERANCE_S = 10 * ALLOWED_S
 # A machine may be too slow for all four to be reached in time: then the call proves nothing, and another is made.
 TRIES = 20
+# A call that arrives late is given up by its caller before its own server's clock says so.
+OUT_OF_TIME = {"DEADLINE_EXCEEDED", "CANCELLED"}
 
 
 class Chain:
@@ -72,6 +74,11 @@ class Chain:
         return [span for span in spans if span.kind is SpanKind.SERVER and (span.start_time or 0) >= began_ns]
 
 
+def outcomes(spans: list[ReadableSpan]) -> set[object]:
+    """Return the status codes with which the calls ended."""
+    return {(span.attributes or {}).get("rpc.status_code") for span in spans}
+
+
 async def test_a_chain_of_four_services_does_no_work_after_its_deadline(serve_echo: ServeEcho) -> None:
     """T-b2, T-b3: the caller allows 300 ms; the spans prove that after that nothing is done for it, anywhere."""
     chain = Chain([await serve_echo() for _ in range(SERVICES)])
@@ -89,7 +96,8 @@ async def test_a_chain_of_four_services_does_no_work_after_its_deadline(serve_ec
 
     assert chain.numbers("entered") == chain.numbers("left") == list(range(SERVICES))
     assert chain.numbers("went on") == []
-    assert [span.status.status_code for span in spans] == [StatusCode.ERROR] * SERVICES
+    assert len(spans) == SERVICES
+    assert outcomes(spans) <= OUT_OF_TIME
     assert max(span.end_time or 0 for span in spans) <= began_ns + (ALLOWED_S + TOLERANCE_S) * 1e9
 
 
@@ -103,7 +111,7 @@ async def test_a_chain_that_runs_out_of_time_is_no_outage(serve_echo: ServeEcho)
     await chain.is_at_rest.wait()
     spans = await chain.served_since(0)
 
-    assert {(span.attributes or {}).get("error.type") for span in spans} == {"DEADLINE_EXCEEDED"}
+    assert outcomes(spans) <= OUT_OF_TIME
 
 
 @settings(max_examples=1_000)

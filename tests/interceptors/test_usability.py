@@ -95,7 +95,7 @@ def add(server: grpc.aio.Server, service: str) -> None:
 
 @each_bad_contract
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
-def test_a_contract_that_cannot_be_used_is_refused_before_the_server_starts(
+async def test_a_contract_that_cannot_be_used_is_refused_before_the_server_starts(
     service: str,
     reason: str,
     engine: Any,  # noqa: ANN401 - an engine
@@ -115,7 +115,7 @@ def test_a_server_with_interceptors_alone_is_checked_before_it_starts(service: s
     chain().check("solo60.example.v1.EchoService")
 
 
-def test_a_contract_that_nobody_imported_is_refused_with_the_module_to_import() -> None:
+async def test_a_contract_that_nobody_imported_is_refused_with_the_module_to_import() -> None:
     """The generated code of a service imports the files of its messages, not always its own."""
     with pytest.raises(ContractError, match=IMPORT_IT):
         add(ChainedServer(grpc.aio.server(), chain()), SPLIT)

@@ -72,7 +72,7 @@ def _ones_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
     elif field.type == field.TYPE_BYTES:
         yield from (LONG_BYTES, b"")
     elif field.type == field.TYPE_BOOL:
-        yield True
+        yield from (True, False)
     else:
         yield from NUMBERS
 
