@@ -184,7 +184,7 @@ PEER = {name for name in SERVER_PRESENT | SERVER_OLD if "peer" in name}
 
 
 def has_no_peer(call: Shape) -> bool:
-    """Tell whether the server does not know the peer: native hands streamed requests to a server behind a Unix socket."""
+    """Tell whether the server knows no peer: native hands streamed requests to a server behind a Unix socket."""
     return ENGINE == "native" and call in (client_stream, both_streams)
 
 
