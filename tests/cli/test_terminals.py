@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Solo60
 
 pytestmark = pytest.mark.usefixtures("solo60")
-WIDTHS = (30, 80, 130)
+WIDTHS = (80, 130)
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
