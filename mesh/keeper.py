@@ -21,7 +21,7 @@ from mesh.postgres import PostgresError
 from mesh.restart_backoff import RestartBackoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from mesh.parts import Death
     from mesh.supervisor import Mesh
@@ -44,13 +44,21 @@ class Keeper:
     """Keeps a mesh running: restarts each part that ends by itself, with growing pauses, unless told not to.
 
     It also says when the database falls silent and when the disk is full, and when that is over. `say` is given each
-    sentence and its tone.
+    sentence and its tone; `pause` waits before a restart.
     """
 
-    def __init__(self, mesh: Mesh, say: Callable[[str, Tone], None], *, restarts: bool = True) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        say: Callable[[str, Tone], None],
+        *,
+        restarts: bool = True,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._mesh = mesh
         self._say = say
         self._restarts = restarts
+        self._pause = pause
 
     async def keep(self) -> None:
         """Work until cancelled."""
@@ -73,7 +81,7 @@ class Keeper:
                 continue
             pause_s = backoff.pause_s(time.monotonic() - began)
             self._tell(part, f"{ended} It is started again in {pause_s:.0f} s. {log}")
-            await asyncio.sleep(pause_s)
+            await self._pause(pause_s)
             failure = await self._revive(part, death)
             began = time.monotonic()
 

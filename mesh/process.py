@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -53,6 +55,8 @@ def main(service: Service) -> None:
 
 def run(name: str, work: Callable[[Settings], AbstractAsyncContextManager[object]]) -> None:
     """Be in the context of `work`, in the name of a service, until SIGTERM or SIGINT; exit as `main` does."""
+    # Python's search for garbage at exit takes 0.1 s and finds nothing that the end of the process would not free.
+    atexit.register(gc.freeze)
     try:
         settings = load_settings()
         with _logging(settings, name):

@@ -15,10 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2
 
+from contracts.services import SERVICES
 from mesh.config import SERVICE_NAMES, Settings, child_environment
+from mesh.health_probe import CHECK_PATH, UNREACHABLE
 from mesh.postgres import erase
 from tests.support.folders import folder_for_all
 from tests.support.ports import free_ports
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PATIENCE_S = 60.0
+PROBE_PATIENCE_S = 2.0
 SOLO60 = Path(sys.executable).with_name("solo60")
 IS_UP = "Ctrl-C stops everything."
 
@@ -86,6 +91,37 @@ class LocalMesh:
         wait_for(lambda: IS_UP in self.output or process.poll() is not None)
         assert IS_UP in self.output, self.output
         return process
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the `solo60 up` that was started last has not ended."""
+        return bool(self._processes) and self.process.poll() is None
+
+    def statuses(self) -> dict[str, str]:
+        """Ask each service for its own status.
+
+        A poll of `solo60 health` would start a process each time, which costs a second of a processor.
+        """
+        return {name: self._status_of(name) for name in SERVICE_NAMES}
+
+    def is_serving(self) -> bool:
+        """Whether all services are SERVING."""
+        return set(self.statuses().values()) == {"SERVING"}
+
+    def _status_of(self, name: str) -> str:
+        options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(self.settings.url_of(name), options) as channel:
+            check = channel.unary_unary(
+                CHECK_PATH,
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=health_pb2.HealthCheckResponse.FromString,
+            )
+            request = health_pb2.HealthCheckRequest(service=SERVICES[name].full_name)
+            try:
+                answer = check(request, timeout=PROBE_PATIENCE_S)
+            except grpc.RpcError:
+                return UNREACHABLE
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
     @property
     def output(self) -> str:

@@ -5,7 +5,6 @@ import threading
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import psutil
 import pytest
 
 from interceptors.keyring import mint_key
@@ -84,27 +83,6 @@ def test_the_database_of_a_service_is_a_verb_away(local_mesh: LocalMesh) -> None
     done = local_mesh.solo60("psql", "gym", "--", "--csv", "-t", "-c", "select current_user, current_database()")
 
     assert (done.returncode, done.stdout) == (0, "solo60,solo60_gym\n")
-
-
-def test_one_dead_service_hides_no_outbox(stopped_mesh: LocalMesh) -> None:
-    """The others are listed beside it, in a mesh as it runs."""
-    stopped_mesh.up()
-    booked = json.loads(stopped_mesh.solo60("demo", "booking", "--json").stdout)
-    assert booked["status"] == "SESSION_STATUS_CONFIRMED"
-    (gym,) = [
-        process
-        for process in psutil.process_iter(["cmdline", "environ"])
-        if "services.gym" in (process.info["cmdline"] or ())
-        and str(stopped_mesh.data_dir) in (process.info["environ"] or {}).get("DATA_DIR", "")
-    ]
-    gym.kill()
-    gym.wait(60)
-
-    done = stopped_mesh.solo60("outbox", "list", "--json")
-
-    assert done.returncode == 1
-    assert "gym did not answer: UNAVAILABLE: " in done.stderr
-    assert "session" in {each["service"] for each in json.loads(done.stdout)}
 
 
 def test_an_answer_is_printed_as_json(local_mesh: LocalMesh) -> None:

@@ -1,24 +1,22 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
 import socket
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mesh.config import SERVICE_NAMES
 from mesh.folder_lock import LOCK_NAME
-from mesh.supervised_settings import METRICS_PORT_DISTANCE
 from tests.support.local_mesh import all_gone, family_of, wait_for
 from tests.support.nats import nats_served
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.local_mesh import LocalMesh
@@ -34,7 +32,7 @@ def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
 
 
 def statuses(mesh: LocalMesh) -> dict[str, str]:
-    """Return the status of each service, as `solo60 health --json` tells it."""
+    """Return the status of each service, as `solo60 health --json` reports it."""
     report = json.loads(mesh.solo60("health", "--json").stdout)
     return {name: entry["status"] for name, entry in report.items()}
 
@@ -45,8 +43,26 @@ def gym_names(mesh: LocalMesh) -> list[str]:
     return [gym["name"] for gym in answer["gyms"]]
 
 
-def test_a_mesh_starts_books_stops_and_remembers(stopped_mesh: LocalMesh) -> None:
-    """J1, S5: all seven are SERVING, the demo ends well twice, Ctrl-C leaves no process and no lock, data stays."""
+def refuse_to_start(mesh: LocalMesh, nats_url: str) -> None:
+    """Start a mesh whose services cannot start: one is quoted with its log; services, PostgreSQL and lock are gone."""
+    process = mesh.start(nats_url=nats_url)
+    wait_for(lambda: "postgresql: SERVING" in mesh.output)
+    family = family_of(process)
+
+    assert process.wait(60) == 1
+    sentence = mesh.output.splitlines()[-1]
+    found = re.match(r"(\w+) did not start: NATS_URL: the server refuses this user and password", sentence)
+    assert found is not None, sentence
+    assert str(mesh.data_dir / "logs" / f"{found[1]}.jsonl") in sentence
+    assert all_gone(family)
+    assert not (mesh.data_dir / LOCK_NAME).exists()
+
+
+async def test_a_mesh_starts_books_stops_and_remembers(stopped_mesh: LocalMesh, tmp_path: Path) -> None:
+    """J1, S5: all seven are SERVING, the demo ends well twice, Ctrl-C leaves no process and no lock, data stays.
+
+    A start that fails in between changes nothing.
+    """
     process = stopped_mesh.up("--demo")
     family = family_of(process)
     assert statuses(stopped_mesh) == SERVING
@@ -56,40 +72,14 @@ def test_a_mesh_starts_books_stops_and_remembers(stopped_mesh: LocalMesh) -> Non
     assert all_gone(family)
     assert not (stopped_mesh.data_dir / LOCK_NAME).exists()
 
+    async with nats_served(tmp_path / "nats", "--user", "ada", "--pass", "right") as nats:
+        await asyncio.to_thread(refuse_to_start, stopped_mesh, nats.url.replace("//", "//ada:wrong@"))
+
     again = stopped_mesh.up()
     assert gym_names(stopped_mesh) == ["Field Street Gym"]
     demo = stopped_mesh.solo60("demo", "booking", "--json")
     assert demo.returncode == 0, demo.stderr
     assert stop(again, signal.SIGINT) == 0
-
-
-def test_a_killed_supervisor_leaves_no_process_and_can_be_started_again(stopped_mesh: LocalMesh) -> None:
-    """J6: whatever ends the supervisor ends what it started, and the data folder is as good as before."""
-    process = stopped_mesh.up()
-    family = family_of(process)
-
-    process.kill()
-    process.wait()
-
-    wait_for(lambda: all_gone(family))
-    with metrics_port_of_gym_taken(stopped_mesh):
-        stopped_mesh.up()
-    assert statuses(stopped_mesh) == SERVING
-    # Whoever scrapes that port would take another's metrics for the service's.
-    (told,) = [line for line in stopped_mesh.output.splitlines() if "metrics: " in line]
-    assert told.startswith(
-        f"gym shows no metrics: its port plus {METRICS_PORT_DISTANCE} is in use by process {os.getpid()} ("
-    )
-
-
-@contextmanager
-def metrics_port_of_gym_taken(mesh: LocalMesh) -> Iterator[None]:
-    """Listen where the metrics of the gym service would be shown."""
-    port = int(mesh.settings.gym_service_url.rpartition(":")[2]) + METRICS_PORT_DISTANCE
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
-        yield
 
 
 @pytest.mark.parametrize(
@@ -113,16 +103,6 @@ def test_a_start_that_is_interrupted_leaves_nothing(
     assert stop(process, number) == 1
     assert all_gone(family)
     assert not (stopped_mesh.data_dir / LOCK_NAME).exists()
-
-
-def test_a_second_mesh_in_the_same_folder_is_refused(local_mesh: LocalMesh) -> None:
-    """Two meshes never share a data folder; the sentence names the setting and the process."""
-    second = local_mesh.solo60("up")
-
-    assert second.returncode == 2
-    assert second.stderr.startswith("DATA_DIR: process ")
-    assert second.stderr.count("\n") == 1
-    assert statuses(local_mesh) == SERVING
 
 
 @pytest.mark.parametrize(("field", "setting"), [("gym_service_url", "GYM_SERVICE_URL"), ("smtp_url", "SMTP_URL")])
@@ -149,22 +129,3 @@ def test_a_setting_of_one_process_is_refused_for_all(stopped_mesh: LocalMesh, fi
 
     assert refused.returncode == 2
     assert refused.stderr == f"{field.upper()}: unset it, each service of a mesh has its own.\n"
-
-
-async def test_a_service_that_cannot_start_is_quoted_and_leaves_nothing(
-    stopped_mesh: LocalMesh, tmp_path: Path
-) -> None:
-    """The sentence is the service's own, and says where its log is; the others, PostgreSQL and the lock are gone."""
-    async with nats_served(tmp_path / "nats", "--user", "ada", "--pass", "right") as nats:
-        process = stopped_mesh.start(nats_url=nats.url.replace("//", "//ada:wrong@"))
-        wait_for(lambda: "postgresql: SERVING" in stopped_mesh.output)
-        family = family_of(process)
-
-        assert process.wait(60) == 1
-    sentence = stopped_mesh.output.splitlines()[-1]
-    found = re.match(r"(\w+) did not start: NATS_URL: the server refuses this user and password", sentence)
-    assert found is not None, sentence
-    assert str(stopped_mesh.data_dir / "logs" / f"{found[1]}.jsonl") in sentence
-    assert all_gone(family)
-    assert not (stopped_mesh.data_dir / LOCK_NAME).exists()
-    stopped_mesh.up()

@@ -11,6 +11,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -231,11 +232,12 @@ def end_of(session: Session) -> str:
     return {Status.DECLINED: "declined", Status.VOIDED: "void", Status.REFUNDED: "back"}[session.payment.status]
 
 
-def test_any_steps_one_after_the_other_and_at_once_do_what_the_model_says(payment_url: str) -> None:
+@pytest.mark.parametrize("examples", [6, pytest.param(100, marks=pytest.mark.soak)])
+def test_any_steps_one_after_the_other_and_at_once_do_what_the_model_says(payment_url: str, examples: int) -> None:
     """T-h3: every answer and every balance, and every race of charge, refund and credit back, in any order."""
     machine = type("Machine", (LedgerMachine,), {"url": payment_url})
 
-    run_state_machine_as_test(machine, settings=settings(max_examples=20, stateful_step_count=15, database=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=15, database=None))
 
 
 @BOUNDED

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from mesh.child import Child
+from mesh.config import Settings
+from mesh.keeper import Keeper
+from mesh.supervisor import Mesh
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# A program that ends by itself at once.
+SHORT_LIVED = ("calendar", "2026")
+
+
+class DoomedMesh(Mesh):
+    """A mesh of one part, which ends each time as soon as it is started."""
+
+    def parts(self) -> tuple[str, ...]:
+        """Return the name of that part."""
+        return ("auth",)
+
+    def launch(self) -> None:
+        """Start it in a process of its own."""
+        log = self.settings.log_path_of("auth")
+        self._children["auth"] = Child("auth", os.environ, log, SHORT_LIVED)
+
+    async def _restart(self, name: str) -> None:
+        assert name == "auth"
+        await self._children[name].ended()
+        self.launch()
+
+
+async def test_what_keeps_dying_is_started_ever_more_seldom(tmp_path: Path) -> None:
+    """Each pause is twice as long as the one before, and the window says how long it is."""
+    mesh = DoomedMesh(Settings(_env_file=None, data_dir=tmp_path))  # type: ignore[call-arg]  # of pydantic-settings
+    said: list[str] = []
+    pauses: list[float] = []
+    paused_four_times = asyncio.Event()
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 4:
+            paused_four_times.set()
+            await asyncio.Event().wait()
+
+    mesh.launch()
+    keeping = asyncio.create_task(Keeper(mesh, lambda sentence, _: said.append(sentence), pause=pause)._keep("auth"))
+    async with asyncio.timeout(60):
+        await paused_four_times.wait()
+    keeping.cancel()
+    await asyncio.wait([keeping])
+
+    assert pauses == [1, 2, 4, 8]
+    ended, log = "auth ended by itself with exit code 0.", f"Its log is {mesh.settings.log_path_of('auth')}."
+    deaths = [each for each in said if each != "auth runs again."]
+    assert deaths == [f"{ended} It is started again in {pause_s} s. {log}" for pause_s in (1, 2, 4, 8)]
+    assert said.count("auth runs again.") == 3
+    await mesh._children["auth"].ended()
