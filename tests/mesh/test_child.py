@@ -121,7 +121,7 @@ async def test_a_peer_without_a_key_cannot_fill_a_log(tmp_path: Path) -> None:
 
 
 async def test_a_key_with_a_stray_byte_is_not_logged_and_cannot_fill_a_log(tmp_path: Path) -> None:
-    """grpcio logs the raw value of metadata that is not UTF-8; the log has neither the value nor a line for each."""
+    """Metadata that is not UTF-8 leaves neither its value nor a line for each call in the log."""
     log, (port,) = tmp_path / "echo.jsonl", free_ports(1)
     async with running(log, port):
         await asyncio.to_thread(send_calls, port, FLOOD, "x-api-key", b"solo60_SECRET\xff")
