@@ -35,6 +35,9 @@ def trace(
     if trace_id is None:
         _list(latest_traces(folder, number), as_json=as_json)
         return
+    trace_id = trace_id.strip()
+    if not trace_id:
+        raise CommandError("The id is blank: write a trace id or a correlation id.")
     found = [read_trace(folder, each) for each in (trace_id, *traces_of(folder, trace_id))]
     traces = [spans for spans in found if spans]
     if not traces:

@@ -16,6 +16,7 @@ from interceptors.access_log import LOGGER, log_call
 from interceptors.context import current_context
 from mesh.config import SettingsError
 from mesh.connection import connection_options
+from mesh.library_lines import LibraryLines
 from mesh.log_lines import LogLines, json_line
 from mesh.sampling import SamplingProvider
 from mesh.span_exporting import PatientProcessor, ReportingExporter
@@ -61,6 +62,7 @@ def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = N
     unbuffered: BinaryIO = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
     lines = LogLines(stream or unbuffered, service)
     lines.setFormatter(_json_of(service, shared))
+    lines.addFilter(LibraryLines())
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(level=level, handlers=[lines], force=True)
     logging.captureWarnings(capture=True)

@@ -207,3 +207,12 @@ def test_a_database_that_cannot_be_reached_is_named(
     assert done.exit_code == exit_code
     assert done.err.startswith("DATABASE_URL: ")
     assert "secret" not in done.err
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_blank_id_of_a_trace_is_refused(solo60: Solo60, blank: str) -> None:
+    """`solo60 trace "$ID"` with an unset variable does not print every trace that has no correlation id."""
+    done = solo60("trace", blank)
+
+    assert done.exit_code == 1
+    assert done.err == "The id is blank: write a trace id or a correlation id.\n"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ECHO = "tests.support.echo_process"
 NOBODY = "postgresql://nobody"
 FLOOD = 2_000
+ENCODING = "Invalid encoding"
 COMPLAINT = "Error parsing 'grpc-timeout' metadata"
 
 
@@ -82,11 +83,16 @@ def _answers(port: int) -> bool:
 
 def send_bad_timeouts(port: int, count: int) -> None:
     """Send so many calls without a key, whose deadline is none: gRPC's core prints a line for each."""
+    send_calls(port, count, "grpc-timeout", b"15 seconds")
+
+
+def send_calls(port: int, count: int, name: str, value: bytes) -> None:
+    """Send `count` calls with one metadata value that no gRPC library would send; read until the server hangs up."""
     encoder = Encoder()
     names = {":method": "POST", ":scheme": "http", ":path": "/a/B", ":authority": "localhost", "te": "trailers"}
     # Sent anew each time, as the core complains once of what it has in its table.
-    timeout = NeverIndexedHeaderTuple("grpc-timeout", "15 seconds")
-    fields: list[Any] = [*names.items(), ("content-type", "application/grpc"), timeout]
+    bad = NeverIndexedHeaderTuple(name, value)
+    fields: list[Any] = [*names.items(), ("content-type", "application/grpc"), bad]
     with socket.create_connection(("127.0.0.1", port), timeout=60) as peer:
         frames: list[Frame] = [SettingsFrame(0)]
         frames += [
@@ -112,6 +118,19 @@ async def test_a_peer_without_a_key_cannot_fill_a_log(tmp_path: Path) -> None:
     assert {record["level"] for record in of_timeouts} == {"error"}
     assert {record["service"] for record in told} == {"echo"}
     assert log.stat().st_size < 100_000
+
+
+async def test_a_key_with_a_stray_byte_is_not_logged_and_cannot_fill_a_log(tmp_path: Path) -> None:
+    """Metadata that is not UTF-8 leaves neither its value nor a line for each call in the log."""
+    log, (port,) = tmp_path / "echo.jsonl", free_ports(1)
+    async with running(log, port):
+        await asyncio.to_thread(send_calls, port, FLOOD, "x-api-key", b"solo60_SECRET\xff")
+        await until(lambda: any(ENCODING in record["event"] for record in records_of(log)))
+
+    of_values = [record for record in records_of(log) if ENCODING in record["event"]]
+    assert "SECRET" not in log.read_text()
+    assert len(of_values) <= 2 * RECORDS_AT_ONCE
+    assert of_values[0]["event"] == f"{ENCODING} on <14 bytes>"
 
 
 async def test_whatever_is_printed_becomes_json(tmp_path: Path) -> None:

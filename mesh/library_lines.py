@@ -1,0 +1,43 @@
+"""Filter for what gRPC's Python layer logs: limits lines that a peer can cause, and withholds the bytes they quote.
+
+A peer without a key makes grpcio log an error with the raw value for each metadata value that is not UTF-8. An API key
+with one stray byte is such a value, so without this filter the log would hold the key.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from interceptors.gcra import Gcra
+from mesh.foreign_lines import RECORDS_AT_ONCE, RECORDS_PER_S
+
+LIBRARY = "grpc"
+
+
+class LibraryLines(logging.Filter):
+    """Admits lines of gRPC's loggers at the rate of foreign lines, each message text for itself; admits all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_message = Gcra(RECORDS_PER_S, RECORDS_AT_ONCE)
+        self._dropped = 0
+        # Any thread may log, and Gcra is for one.
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log `record`; replace the bytes among its arguments by their number."""
+        if record.name.partition(".")[0] != LIBRARY:
+            return True
+        with self._lock:
+            # A message without arguments may be formatted already, so all of these share one limit.
+            if self._by_message.admit(record.msg if record.args else "", time.monotonic()) > 0:
+                self._dropped += 1
+                return False
+            dropped, self._dropped = self._dropped, 0
+        if isinstance(record.args, tuple):
+            record.args = tuple(f"<{len(arg)} bytes>" if isinstance(arg, bytes) else arg for arg in record.args)
+        if dropped:
+            record.msg, record.args = f"{record.getMessage()} ({dropped} lines before it were dropped)", ()
+        return True
