@@ -13,7 +13,7 @@ from cli.screen import CommandError, JsonFlag, out, print_json
 from mesh.config import SettingsError, load_settings
 from mesh.disk import disk_trouble_of_mesh
 from mesh.postgres import PostgresError
-from mesh.supervisor import examine_all
+from mesh.service_databases import examine_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
