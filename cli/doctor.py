@@ -1,4 +1,4 @@
-"""`solo60 doctor`: what is wrong with the databases of the services, as they say themselves, and with the disk."""
+"""`solo60 doctor`: the faults that the services' databases report, and those of the disk."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ PSQL = "psql"
 
 
 def psql(
-    service: Annotated[str, typer.Argument(metavar="SERVICE", help="Whose database, such as gym.")],
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="Service that owns the database, such as gym.")],
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="-- OPTIONS", help="Options of psql, such as: -- -c 'select 1'")
     ] = None,
@@ -35,7 +35,7 @@ def psql(
     """Open psql on a service's database, as the role that the service has.
 
     It is at DATABASE_URL, else in the running mesh, else in the one that DATA_DIR keeps. Options of psql follow "--";
-    `-- --csv -c QUERY` prints what a script reads. The exit code is psql's own.
+    `-- --csv -c QUERY` prints CSV for a script. The exit code is psql's own.
     """
     if service not in SERVICE_NAMES:
         raise CommandError(f'"{service}" is not a service; they are {", ".join(SERVICE_NAMES)}.')

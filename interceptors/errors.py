@@ -112,7 +112,7 @@ class ServerErrors(ServerInterceptor):
         raise AssertionError("abort always raises")
 
     def _answer(self, call: Call, error: BaseException) -> ServiceError:
-        """Return what the caller is told, put its details into the trailing metadata, and log a fault."""
+        """Return the caller's error, put its details into the trailing metadata, and log a fault."""
         answer = answer_to(error, call)
         if is_fault(error, answer):
             undeclared = undeclared_in(error, call.method)

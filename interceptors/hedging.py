@@ -97,7 +97,7 @@ class HedgedCall:
         return self._race.done()
 
     def time_remaining(self) -> float | None:
-        # Each further attempt has what is left of this.
+        # Each further attempt has the rest of this time.
         remaining_s: float | None = self._first.time_remaining()
         return remaining_s
 

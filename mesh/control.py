@@ -29,7 +29,7 @@ TOKEN_BYTES = 32
 
 
 class ControlError(Exception):
-    """The mesh cannot be told, or did not do what it was told; the sentence says why."""
+    """The order did not reach the mesh, or failed there; the sentence says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Mesh:
     ) -> None:
         self.settings = settings
         self.exit_codes: dict[str, int] = {}
-        # What was last reported of each part.
+        # The last reported state of each part.
         self.states: dict[str, str] = {}
         self.server_url = ""
         self._listen_addresses = listen_addresses
@@ -152,7 +152,7 @@ class Mesh:
         return self._postgres.server_pid if self._postgres is not None else None
 
     def report(self, part: str, state: str) -> None:
-        """Say what a part does now."""
+        """Report the present state of a part."""
         self.states[part] = state
         self._tell(part, state)
 
