@@ -44,8 +44,8 @@ async def health_of_all(settings: Settings) -> Report:
     """Return status and address of each service, and where it is so, that it is not implemented, and what troubles it.
 
     "breakers" are the circuit breakers of its calls that are not closed, "open" or "half-open" by the method's full
-    name; "dead_letters" are the methods for which messages of its outbox were given up; "troubles" are what keeps it
-    from its work, in words. Where it is not SERVING, "reason" says why and "next" what to type.
+    name; "dead_letters" are the methods for which messages of its outbox were given up; "troubles" are reasons why
+    it cannot work, in words. Where it is not SERVING, "reason" gives the cause and "next" a command to type.
     """
     report, _ = await _report_and_mesh(settings)
     return report

@@ -29,7 +29,7 @@ CHECKSUM_LENGTH = 6
 _ID_IN_KEY = slice(-(ID_LENGTH + 1 + SECRET_LENGTH + CHECKSUM_LENGTH), -(1 + SECRET_LENGTH + CHECKSUM_LENGTH))
 _FORM = re.compile(rf"sk_[a-z]{{1,16}}_([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]{{{SECRET_LENGTH + CHECKSUM_LENGTH}}}")
 
-# It stands in logs and metrics, and a local mesh names files after it.
+# The name is in logs and metrics, and a local mesh names files after it.
 _CALLER_FORM = re.compile(r"[0-9A-Za-z]([0-9A-Za-z ._-]{0,62}[0-9A-Za-z._-])?")
 
 

@@ -23,7 +23,7 @@ _NAME = Timestamp.DESCRIPTOR.full_name
 
 
 def malformed_times(message: Message) -> list[Violation]:
-    """Return a violation for each timestamp in `message`, at any depth, that lies outside of years 1 to 9999.
+    """Return a violation for each timestamp in `message`, at any depth, that is outside of years 1 to 9999.
 
     So does a timestamp with `nanos` outside of a second. A type without timestamps costs one look into a cache.
     """

