@@ -1,4 +1,4 @@
-"""Advice: after a call that nobody answered, why that may be, and what to type next."""
+"""Advice after a call that nobody answered: the likely reason, and the command to type next."""
 
 from __future__ import annotations
 

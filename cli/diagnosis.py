@@ -1,4 +1,4 @@
-"""Diagnosis: why a service is not SERVING, and what to type next, as far as this machine can tell."""
+"""Diagnosis: the reason why a service is not SERVING, and the next command to type, as far as this machine shows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class MeshSeen:
-    """The mesh of DATA_DIR, as it is now: whether one runs there, what it says of its parts, and its disk's trouble."""
+    """Present state of the mesh in DATA_DIR: whether it runs, the states of its parts, and its disk's trouble."""
 
     runs: bool
     states: Mapping[str, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class MeshSeen:
 
     @property
     def postgres(self) -> str:
-        """What is wrong with PostgreSQL, or ""."""
+        """The trouble with PostgreSQL, as a sentence, or ""."""
         state = self.states.get(POSTGRES, SERVING)
         return "" if state == SERVING else state
 
@@ -63,7 +63,7 @@ async def look_at_local_mesh(settings: Settings) -> MeshSeen:
 
 
 def finding_on(name: str, status: str, hindrances: Sequence[str], mesh: MeshSeen, settings: Settings) -> Finding:
-    """Return why a service that is not SERVING is not, and what to type next."""
+    """Return the reason why a service is not SERVING, and the next command to type."""
     state = mesh.states.get(name, "")
     if status == UNREACHABLE:
         if not mesh.runs:

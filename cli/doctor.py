@@ -1,4 +1,4 @@
-"""`solo60 doctor`: what is wrong with the databases of the services, as they say themselves, and with the disk."""
+"""`solo60 doctor`: the faults that the services' databases report, and those of the disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cli.screen import CommandError, JsonFlag, out, print_json
 from mesh.config import SettingsError, load_settings
 from mesh.disk import disk_trouble_of_mesh
 from mesh.postgres import PostgresError
-from mesh.supervisor import examine_all
+from mesh.service_databases import examine_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`solo60 health`: what every service says of itself and of those it calls, why one is not SERVING, and what to do."""
+"""`solo60 health`: the state of each service and of its callees, with reason and remedy where it is not SERVING."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ async def health_of_all(settings: Settings) -> Report:
     """Return status and address of each service, and where it is so, that it is not implemented, and what troubles it.
 
     "breakers" are the circuit breakers of its calls that are not closed, "open" or "half-open" by the method's full
-    name; "dead_letters" are the methods for which messages of its outbox were given up; "troubles" are what keeps it
-    from its work, in words. Where it is not SERVING, "reason" says why and "next" what to type.
+    name; "dead_letters" are the methods for which messages of its outbox were given up; "troubles" are reasons why
+    it cannot work, in words. Where it is not SERVING, "reason" gives the cause and "next" a command to type.
     """
     report, _ = await _report_and_mesh(settings)
     return report
@@ -83,7 +83,7 @@ def health_table(report: Report) -> Table:
 
 
 def trouble_lines(report: Report) -> list[str]:
-    """Return what troubles services that are SERVING: what they cannot do, open breakers, and dead letters."""
+    """Return the troubles of services that are SERVING: reported hindrances, open breakers, and dead letters."""
     breakers = [
         f"{name}: breaker {state}: {method}"
         for name, entry in report.items()
@@ -111,7 +111,7 @@ def finding_lines(report: Report) -> list[str]:
 
 
 def mesh_lines(mesh: MeshSeen, said: Sequence[str]) -> list[str]:
-    """Return what is wrong with the PostgreSQL and the disk of the mesh in DATA_DIR, unless it was said already."""
+    """Return the troubles of PostgreSQL and the disk of the mesh in DATA_DIR, except those reported already."""
     disk = f"DATA_DIR: {mesh.disk}" if mesh.runs and mesh.disk else ""
     return [line for line in (mesh.postgres, disk) if line and not any(line in each for each in said)]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Short for a person, and next to no work for the machine.
 FOLLOW_INTERVAL_S = 0.2
 STYLES = {"warning": "yellow", "error": "red", "critical": "red"}
-# What a line shows by itself, or leaves out, because a service writes the same each time.
+# Fields that a line shows in a place of its own, or drops because each line of a service has the same.
 SHOWN_APART = {"timestamp", "service", "level", "event", "exception", "method", "code", "duration_ms", "logger"}
 
 
@@ -37,7 +37,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new line, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print each line as JSON for a script.")] = False,
 ) -> None:
-    """Show what services have logged, in the order of time."""
+    """Show the logs of services, in the order of time."""
     folder = load_settings().log_folder
     names = services_with_logs(folder)
     if service is not None and service not in {*names, *SERVICE_NAMES}:
@@ -81,7 +81,7 @@ def _print(line: LogLine, *, as_json: bool) -> None:
 
 
 def line_for_people(line: LogLine) -> Text:
-    """Return a line as a sentence would have it: when, who, what, and then every other fact."""
+    """Return a line for people: the time, the service, the event, and then every other field."""
     facts = line.facts
     level = str(facts.get("level", ""))
     what = str(facts.get("event", ""))

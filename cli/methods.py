@@ -1,4 +1,4 @@
-"""`solo60 methods` and `solo60 describe`: what can be called, and how a request for it looks."""
+"""`solo60 methods` and `solo60 describe`: the methods that can be called, and their requests."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from cli.database_server import database_server
 from cli.screen import CommandError
 from mesh.config import SERVICE_NAMES, child_environment, load_settings
 from mesh.postgres_place import bundled_program
-from mesh.supervisor import database_url_of
+from mesh.service_databases import database_url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ PSQL = "psql"
 
 
 def psql(
-    service: Annotated[str, typer.Argument(metavar="SERVICE", help="Whose database, such as gym.")],
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="Service that owns the database, such as gym.")],
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="-- OPTIONS", help="Options of psql, such as: -- -c 'select 1'")
     ] = None,
@@ -35,7 +35,7 @@ def psql(
     """Open psql on a service's database, as the role that the service has.
 
     It is at DATABASE_URL, else in the running mesh, else in the one that DATA_DIR keeps. Options of psql follow "--";
-    `-- --csv -c QUERY` prints what a script reads. The exit code is psql's own.
+    `-- --csv -c QUERY` prints CSV for a script. The exit code is psql's own.
     """
     if service not in SERVICE_NAMES:
         raise CommandError(f'"{service}" is not a service; they are {", ".join(SERVICE_NAMES)}.')

@@ -23,7 +23,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for a script.
 
 # A panel or a tree in a file or a pipe has no edge to break at.
 WIDTH_OF_FILES = 140
-# What a column that may fold keeps of its width: about three words.
+# Least width of a column that may fold: about three words.
 NARROWEST_FOLD = 20
 
 # The terminal wraps long lines itself, because an id that Rich wraps cannot be searched or copied whole.

@@ -43,11 +43,13 @@ Logs of each service lie in %s; its metrics are at /metrics of its port plus %d.
 def up(
     *,
     demo: Annotated[bool, typer.Option("--demo", help="Book a session once all is up.")] = False,
-    no_restart: Annotated[bool, typer.Option("--no-restart", help="Leave what ends by itself as it is.")] = False,
+    no_restart: Annotated[
+        bool, typer.Option("--no-restart", help="Report services that end by themselves, but do not restart them.")
+    ] = False,
 ) -> None:
     """Start PostgreSQL, an inbox and the seven services; stay until Ctrl-C, then stop them in order.
 
-    What ends by itself meanwhile is named, and started again after a pause that grows with each time.
+    A part that ends by itself is reported, and started again after a pause that grows with each end.
     """
     raise typer.Exit(asyncio.run(_until_told(load_settings(), demo=demo, restarts=not no_restart)))
 

@@ -1,4 +1,4 @@
-"""Canonical forms: one key for all spellings of one value, by what the contract says that a field holds.
+"""Canonical forms: one key for all spellings of one value, by the rules of the field in its contract.
 
 A caller chooses the spelling of a value. Whatever counts by value must count `A1b2` and `a1B2` together where both are
 one UUID, or a limit of ten lets through as many calls as there are spellings.
@@ -28,7 +28,7 @@ _HOST_BITS = 128 - HOST_PREFIX_BITS
 def canonical_form(field: FieldDescriptor) -> Canonical | None:
     """Return the function that turns each spelling of a value of `field` into one key, or None where none differ.
 
-    The rule beside the field says what it holds.
+    The field's rule (`uuid`, `ip`, `mail_address`) decides.
     """
     if field.type != FieldDescriptor.TYPE_STRING:
         return None

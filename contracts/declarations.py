@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def undeclared_call(serving: Method, called: Method) -> str:
-    """Return what is wrong with calling one method while serving another; empty where the contract names it."""
+    """Return a complaint about calling one method while serving another; empty where the contract names the call."""
     return _unnamed("calls", serving.policy.calls, serving, called)
 
 
 def undeclared_later_call(serving: Method, called: Method) -> str:
-    """Return what is wrong with leaving a call to the outbox; empty where the contract names it."""
+    """Return a complaint about leaving a call to the outbox; empty where the contract names the call."""
     return _unnamed("calls_later", serving.policy.calls_later, serving, called)
 
 
 def _unnamed(option: str, named: tuple[str, ...], serving: Method, called: Method) -> str:
-    # What is not ours has no policy to name anything in, and cannot be named in one.
+    # A foreign method has no policy that could name a call, and no policy can name the method.
     are_ours = serving.service.startswith(OUR_PACKAGE) and called.service.startswith(OUR_PACKAGE)
     if not are_ours or called.full_name in named:
         return ""
@@ -31,7 +31,7 @@ def _unnamed(option: str, named: tuple[str, ...], serving: Method, called: Metho
 
 
 def undeclared_in(error: BaseException, method: Method) -> str:
-    """Return what a handler of `method` did that its contract does not declare, as `error` shows; empty for nothing."""
+    """Return a complaint if `error` shows that a handler of `method` left its contract; empty otherwise."""
     if isinstance(error, ContractError):
         return str(error)
     if not isinstance(error, ServiceError) or not error.reason:

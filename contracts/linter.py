@@ -254,12 +254,12 @@ def lint_all() -> list[str]:
 
 
 def warn_all() -> list[str]:
-    """Return what is suspicious about our contracts."""
+    """Return the warnings about our contracts."""
     return warnings_of_scopes([method for service in our_services() for method in methods_of(service)])
 
 
 def main() -> None:
-    """Print what is wrong with our contracts and exit with 1; print what is suspicious, or say nothing."""
+    """Print the faults of our contracts and exit with 1; otherwise print the warnings, if any."""
     problems = lint_all()
     if not problems:
         for warning in warn_all():

@@ -1,7 +1,7 @@
 """Mail addresses: the rule `mail_address` of solo60/common/v1/text.proto in full, and the forms of one address.
 
-RFC 5321 says what SMTP can deliver to. Domains may be internationalized (IDNA, RFC 5891); a local part beyond ASCII is
-refused, because it needs SMTPUTF8 (RFC 6531) at every mail server on the way.
+RFC 5321 defines the addresses that SMTP can deliver to. Domains may be internationalized (IDNA, RFC 5891); a local
+part beyond ASCII is refused, because it needs SMTPUTF8 (RFC 6531) at every mail server on the way.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def is_list(method: MethodDescriptor) -> bool:
 
 
 def problems_of_pages(method: MethodDescriptor) -> Iterator[str]:
-    """Yield what a method that lists lacks: page_size and page_token in the request, next_page_token in the response.
+    """Yield the fields that a listing method lacks: page_size, page_token, and next_page_token in the response.
 
     A page_size above the limit is lowered to it, so no rule of the contract may refuse one.
     """

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import grpc from "@grpc/grpc-js";
 import loader from "@grpc/proto-loader";
 
-// What `buf export` wrote, beside this file.
+// The folder that `buf export` wrote, beside this file.
 const protos = loader.loadSync("solo60/gym/v1/gym.proto", { includeDirs: [`${import.meta.dirname}/proto`], keepCase: true });
 const { GymService } = grpc.loadPackageDefinition(protos).solo60.gym.v1;
 const gyms = new GymService(process.env.GYM_SERVICE_URL ?? "127.0.0.1:50053", grpc.credentials.createInsecure());

@@ -1,4 +1,4 @@
-"""Answers: what the contract of a method lets its caller know of an error, and whether that error is a fault."""
+"""Answers: the errors that a method's contract lets its caller see, and the decision whether an error is a fault."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from interceptors.handlers import StatusSet, status_set_on, text_of_details
 if TYPE_CHECKING:
     from interceptors.server import Call
 
-# What of a service that we depend on is no fault of ours: the same call may succeed later.
+# Errors of a service that we depend on are no fault of ours: the same call may succeed later.
 TRANSIENT = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -27,7 +27,7 @@ _INTERNAL_SENTENCE = "The service failed. Its log says why, under this correlati
 
 
 def answer_to(error: BaseException, call: Call) -> ServiceError:
-    """Return what the caller is told of `error`: nothing that the method's contract does not promise."""
+    """Return the error that the caller gets for `error`: only errors that the method's contract promises."""
     if isinstance(error, ServiceError):
         return _answer_to_refusal(error, call)
     if isinstance(error, StatusSet):

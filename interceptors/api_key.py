@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 API_KEY = "x-api-key"
 # The note of a call whose key has a successor.
 SUPERSEDED_KEY = "superseded_key"
-# The notes of a call whose key is refused: its id, whose it is, and why. The caller is told none of them.
+# The notes of a call with a refused key: the key's id, its caller and the cause. The answer contains none of them.
 REFUSED_KEY, REFUSED_CALLER, REFUSED_BECAUSE = "refused_key", "refused_caller", "refused_because"
 # Of one key that one host shows and that is not known to be good, so many are looked at; all others are refused unseen.
 UNKNOWN_KEYS_PER_S = 20.0
@@ -104,7 +104,7 @@ class ServerApiKey(ServerInterceptor):
         return await proceed(call)
 
     def _held(self, call: Call, now_s: float) -> HeldKey | ServiceError:
-        """Return what is held of the call's key, or the refusal: raised here, it would show the key in a traceback."""
+        """Return the record of the call's key, or the refusal: raised here, it would show the key in a traceback."""
         keyring = self._keyring()
         if keyring is not self._last:
             # Or else a flood of bad keys could keep out the good ones that this host shows next.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MethodDetails(grpc.HandlerCallDetails):
-    """What grpc.aio tells of a call, for whoever is asked about a method before there is one."""
+    """Call details for an interceptor that is asked about a method before there is a call."""
 
     method: str
     invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
@@ -35,7 +35,7 @@ def inside(
 
 
 def _at_once(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a handler of any shape
-    """Return what a coroutine that waits for nothing returns."""
+    """Return the result of a coroutine that never suspends."""
     try:
         asking.send(None)
     except StopIteration as answer:

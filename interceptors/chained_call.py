@@ -1,4 +1,4 @@
-"""Chained calls: what a caller holds of a call that passes a chain, whose errors are those of the contracts.
+"""Chained calls: call objects of calls that pass a chain; they raise the errors of the contracts.
 
 docs/interceptors.md lists every difference between these and the calls of grpc.aio.
 """

@@ -131,7 +131,7 @@ class _Calls:
         try:
             self._start(call)
             if call.send is None:
-                metadata = None  # or a traceback would show what the caller has put there
+                metadata = None  # or a traceback would show the caller's metadata
                 rpc = self._send(request, timeout=call.timeout_s, metadata=grpc.aio.Metadata(*call.metadata), **options)
             else:
                 rpc = call.send(call, partial(self._send, request, **options))
@@ -141,7 +141,7 @@ class _Calls:
         return self._shape(rpc, Outcome(call, rpc))
 
     def start_later(self) -> None:
-        """Pass a call that is left to an outbox by all interceptors; raise what one of them raises."""
+        """Run a call that is left to an outbox through all interceptors; raise the error of any of them."""
         for interceptor in self._interceptors:
             interceptor.start_later(self.method)
 

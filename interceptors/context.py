@@ -35,7 +35,7 @@ class CallContext:
     of identity), `deadline` the instant, on the clock of `time.monotonic`, at which it must be over. `replayed` is set
     by a handler that answers with what it answered before to the same idempotency key. `ledger` collects what callees
     say of their deadlines, where a call is being served, and `has_run_out` that one of them used up all of its time.
-    `criticality` is what its own calls inherit, if that is higher than theirs. `method` is the one being served; None
+    Its own calls inherit `criticality`, if that is higher than theirs. `method` is the one being served; None
     where no call waits for the work.
     """
 

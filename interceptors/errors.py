@@ -75,7 +75,7 @@ class ServerErrors(ServerInterceptor):
     """Answers every error of the chain and the handler with a rich status; the outermost interceptor of a server.
 
     An answer that says when to come back says it twice: to people as RetryInfo, to gRPC's core as pushback; the latter
-    is left out without `pushback`, for servers that cannot send it. Where the handler did what its contract does not
+    is dropped without `pushback`, for servers that cannot send it. Where the handler did what its contract does not
     declare, the log says so; with `name_undeclared`, the caller is told as well. A fault is logged with the text that
     `describe` makes of it: a logger that got the exception itself might print its frames with the request and the API
     key in them.
@@ -112,7 +112,7 @@ class ServerErrors(ServerInterceptor):
         raise AssertionError("abort always raises")
 
     def _answer(self, call: Call, error: BaseException) -> ServiceError:
-        """Return what the caller is told, put its details into the trailing metadata, and log a fault."""
+        """Return the caller's error, put its details into the trailing metadata, and log a fault."""
         answer = answer_to(error, call)
         if is_fault(error, answer):
             undeclared = undeclared_in(error, call.method)

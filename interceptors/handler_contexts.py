@@ -1,4 +1,4 @@
-"""Handler contexts: what a handler holds of its call where gRPC's own context does not fit into the chain."""
+"""Handler contexts: contexts for handlers where gRPC's own context does not fit into the chain."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class StreamContext:
 
 
 class BlockingContext:
-    """A call's context for a handler that runs in a thread: what is awaited elsewhere blocks here."""
+    """A call's context for a handler that runs in a thread: each method that is awaited elsewhere blocks here."""
 
     def __init__(self, context: Any, loop: asyncio.AbstractEventLoop) -> None:  # noqa: ANN401 - of either engine
         self._context = context

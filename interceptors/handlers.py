@@ -158,7 +158,7 @@ def _stream(method: Method, behaviour: Any, messages: Messages) -> Proceed:  # n
 
 
 def answerable_in(group: BaseExceptionGroup[Any]) -> Exception | None:
-    """Return the error that a group stands for: its first, at any depth, if each of them has an answer of its own.
+    """Return the error that answers for a group: its first, at any depth, if each of them has an answer of its own.
 
     Returns None where the group holds a fault. Handlers get such groups from `asyncio.TaskGroup`, which lists errors in
     the order in which they were raised.

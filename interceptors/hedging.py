@@ -97,32 +97,32 @@ class HedgedCall:
         return self._race.done()
 
     def time_remaining(self) -> float | None:
-        # Each further attempt has what is left of this.
+        # Each further attempt has the rest of this time.
         remaining_s: float | None = self._first.time_remaining()
         return remaining_s
 
     async def wait_for_connection(self) -> None:
         await (await self._race).wait_for_connection()
 
-    async def code(self) -> Any:  # noqa: ANN401 - what the attempt says
+    async def code(self) -> Any:  # noqa: ANN401 - the attempt's own string
         return await self._said("code", grpc.StatusCode.CANCELLED)
 
-    async def details(self) -> Any:  # noqa: ANN401 - what the attempt says
+    async def details(self) -> Any:  # noqa: ANN401 - the attempt's own string
         return await self._said("details", "Locally cancelled by application!")  # in grpc.aio's words
 
-    async def initial_metadata(self) -> Any:  # noqa: ANN401 - what the attempt says
+    async def initial_metadata(self) -> Any:  # noqa: ANN401 - the attempt's own string
         return await self._said("initial_metadata", grpc.aio.Metadata())
 
-    async def trailing_metadata(self) -> Any:  # noqa: ANN401 - what the attempt says
+    async def trailing_metadata(self) -> Any:  # noqa: ANN401 - the attempt's own string
         return await self._said("trailing_metadata", grpc.aio.Metadata())
 
-    async def debug_error_string(self) -> Any:  # noqa: ANN401 - what the attempt says
+    async def debug_error_string(self) -> Any:  # noqa: ANN401 - the attempt's own string
         return await self._said("debug_error_string", None)
 
     def _is_decided(self) -> bool:
         return self._race.done() and not self._race.cancelled() and self._race.exception() is None
 
-    async def _said(self, what: str, of_none: object) -> Any:  # noqa: ANN401 - what the attempt says
+    async def _said(self, what: str, of_none: object) -> Any:  # noqa: ANN401 - the attempt's own string
         """Wait for the end, and return what the deciding attempt says of it; `of_none` where the call was cancelled."""
         if not self._race.done():
             await asyncio.wait([self._race])

@@ -29,7 +29,7 @@ CHECKSUM_LENGTH = 6
 _ID_IN_KEY = slice(-(ID_LENGTH + 1 + SECRET_LENGTH + CHECKSUM_LENGTH), -(1 + SECRET_LENGTH + CHECKSUM_LENGTH))
 _FORM = re.compile(rf"sk_[a-z]{{1,16}}_([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]{{{SECRET_LENGTH + CHECKSUM_LENGTH}}}")
 
-# It stands in logs and metrics, and a local mesh names files after it.
+# The name is in logs and metrics, and a local mesh names files after it.
 _CALLER_FORM = re.compile(r"[0-9A-Za-z]([0-9A-Za-z ._-]{0,62}[0-9A-Za-z._-])?")
 
 
@@ -79,7 +79,7 @@ class HeldKey:
 
 @dataclass(frozen=True, slots=True)
 class RefusedKey:
-    """What an operator wants to know of a refused key; `caller` is empty unless the key itself is known.
+    """The facts about a refused key, for operators; `caller` is empty unless the key itself is known.
 
     `cause` is "revoked", "not yet valid" or "expired"; "wrong secret" where the id alone is known, and "unknown".
     """
@@ -114,7 +114,7 @@ class Keyring:
         return held.record if held else None
 
     def look_up(self, key: str, now_s: float) -> HeldKey | None:
-        """Return what is held of a valid key, or None; takes the same time for unknown, revoked and wrong keys."""
+        """Return the record of a valid key, or None; takes the same time for unknown, revoked and wrong keys."""
         held = self._by_id.get(id_of_key(key) or "", _NOBODY)
         is_known = hmac.compare_digest(hash_of_key(key), held.record.sha256)
         if not is_known & held.is_valid(now_s):

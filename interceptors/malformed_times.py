@@ -23,9 +23,9 @@ _NAME = Timestamp.DESCRIPTOR.full_name
 
 
 def malformed_times(message: Message) -> list[Violation]:
-    """Return a violation for each timestamp in `message`, at any depth, that lies outside of years 1 to 9999.
+    """Return a violation for each timestamp in `message`, at any depth, that is outside of years 1 to 9999.
 
-    So does one whose `nanos` are no part of a second. A type without timestamps costs one look into a cache.
+    So does a timestamp with `nanos` outside of a second. A type without timestamps costs one look into a cache.
     """
     description = "must be a time in the years 1 to 9999, with 0 to 999999999 nanos"
     return [Violation(path, description) for path, time in _times(message) if not _is_well_formed(time)]

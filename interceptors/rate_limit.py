@@ -106,7 +106,7 @@ class ServerRateLimit(ServerInterceptor):
 
 
 def _reader(method: Method, declared: RateLimit) -> ReadField:
-    """Return what reads the key of a request; raise ContractError where the request has no field of that name.
+    """Return a function that reads the key of a request; raise ContractError where the request lacks the field.
 
     The key is the same for every spelling of one value of the field that `declared` names.
     """

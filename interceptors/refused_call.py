@@ -1,4 +1,4 @@
-"""Refused calls: what a caller holds of a call that an interceptor refused."""
+"""Refused calls: call objects of calls that an interceptor refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class RefusedCall:
-    """A call that was never sent: whoever waits for anything of it gets the error that refused it."""
+    """A call that was never sent: awaiting anything of it raises the error of the refusal."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error

@@ -127,7 +127,7 @@ def _of_peer(peer: str, *, old_names_too: bool) -> Mapping[str, str | int]:
 def attributes_of_target(target: str) -> Attributes:
     """Return where a channel's calls go: the server by name, and its network address where that is known.
 
-    gRPC tells Python no client's peer, so the network address is that of a target which is one IP address. What has
+    gRPC gives Python no client's peer, so the network address is that of a target which is one IP address. What has
     neither host nor path of its own, such as a list of addresses, is named by the whole target.
     """
     if not target:

@@ -2,7 +2,7 @@
 
 The child writes its log to the file itself. Whatever else it, its libraries or the interpreter write to standard output
 and standard error comes here through a pipe, also the last words of a process that crashes, and is written to the same
-file as JSON (`mesh.foreign_lines`). A child never waits for this process: what the pipe cannot take is lost.
+file as JSON (`mesh.foreign_lines`). A child never waits for this process: output that the pipe cannot take is lost.
 """
 
 from __future__ import annotations

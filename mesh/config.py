@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     # Set by whoever starts this process and holds its standard input: a line from there brings the DATABASE_URL as soon
     # as the database is ready, and when it closes, the process stops.
     stop_with_parent: bool = False
-    # Set by whoever starts this process: the open file that takes its log. The parent then reads standard output and
+    # Set by the parent of this process: the open file that takes its log. The parent then reads standard output and
     # standard error, to which libraries write plain text.
     log_fd: int | None = Field(default=None, ge=0)
 

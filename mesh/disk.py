@@ -1,4 +1,4 @@
-"""Disk: whether what must be kept can be written, and the path that a system error means."""
+"""Disk: checks whether DATA_DIR can be written, and finds the path that a system error means."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def disk_trouble(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> str:
 
 
 def refuse_full_disk(settings: Settings) -> None:
-    """Raise SettingsError where a mesh would not find room in DATA_DIR for what it keeps."""
+    """Raise SettingsError where DATA_DIR has no room for the data of a mesh."""
     trouble = disk_trouble_of_mesh(settings, at_start=True)
     if trouble:
         raise SettingsError(f"DATA_DIR: {trouble}")
 
 
 def disk_trouble_of_mesh(settings: Settings, *, at_start: bool = False) -> str:
-    """Return why a mesh cannot write what it keeps in DATA_DIR, as a sentence that names the folder, or ""."""
+    """Return the reason why a mesh cannot write to DATA_DIR, as a sentence that names the folder, or ""."""
     least = LEAST_FREE_BYTES if settings.database_url is None else LEAST_FREE_FOR_LOGS_BYTES
     cluster = settings.postgres_folder / "cluster"
     if at_start and settings.database_url is None and not cluster.exists():

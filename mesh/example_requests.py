@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 START_S = 1_893_492_000
 HOUR_S = 3600
 UUID = "0198c1a2-0000-7000-8000-000000000000"
-# By the name of the field, what a person would expect to read there.
+# Values that a person would expect, by the name of the field.
 BY_NAME: dict[str, Any] = {
     "page_token": "",
     "page_size": 20,
@@ -147,7 +147,7 @@ def _set(message: Message, field: FieldDescriptor, value: Any) -> None:  # noqa:
         _set_message(target.add() if field.is_repeated else target, value)
 
 
-def _set_message(target: Any, value: Any) -> None:  # noqa: ANN401 - a message and what it is made from
+def _set_message(target: Any, value: Any) -> None:  # noqa: ANN401 - a message and its values
     target.SetInParent()
     if target.DESCRIPTOR.full_name in SPECIAL:
         target.FromSeconds(value)

@@ -1,4 +1,4 @@
-"""Foreign lines: what anything but the log writes to standard output or error, as records for the log.
+"""Foreign lines: lines on standard output or error that did not come from the log, as records for the log.
 
 gRPC's core, the interpreter, a library in C or a Python warning write plain text there. A peer without a key can make
 the core write a line for each of its calls, so records are limited by the place in the code that writes them.
@@ -39,7 +39,7 @@ _TRACEBACK = b"Traceback (most recent call last):"
 
 @dataclass(frozen=True, slots=True)
 class ForeignRecord:
-    """What was written at one time: a line with the indented lines after it, or a whole traceback.
+    """One piece of output: a line with the indented lines after it, or a whole traceback.
 
     `dropped` counts the records before it that were too many to be kept.
     """
@@ -77,14 +77,14 @@ class ForeignLines:
         self._extend(begun)
 
     def pause(self) -> Iterator[ForeignRecord]:
-        """Yield what has come, because nothing follows for now; an unfinished line counts as a whole one."""
+        """Yield the lines so far, because nothing follows for now; an unfinished line counts as a whole one."""
         yield from self._end_line()
         yield from self._end_record()
         if self._dropped and self._reports.admit("", self._now()) == 0:
             yield self._report()
 
     def end(self) -> Iterator[ForeignRecord]:
-        """Yield what is left, because nothing will follow."""
+        """Yield the remaining lines, because nothing will follow."""
         yield from self.pause()
         if self._dropped:
             yield self._report()
@@ -138,7 +138,7 @@ class ForeignLines:
 def hand_on(reader: int, write: Callable[[ForeignRecord], None]) -> None:
     """Hand on the records that come through the pipe `reader` until no process holds its other end; then close it.
 
-    Make the other end non-blocking, so that a writer loses what this is too slow to read instead of waiting for it.
+    Make the other end non-blocking, so that a writer loses output instead of waiting for a slow reader.
     """
     lines, poll = ForeignLines(), select.poll()
     poll.register(reader, select.POLLIN)

@@ -1,5 +1,6 @@
-"""Foreign output: what a process writes past its log, which is not JSON and must neither stop it nor get into the log.
+"""Foreign output: output of a process past its log. It is not JSON, so it must not get into the log.
 
+Writing such output must not stop the process either.
 A process with a supervisor leaves standard output and standard error to that (`mesh.child`). One without logs to
 standard output, which a container keeps together with standard error, so it reads both itself.
 """
@@ -29,7 +30,7 @@ PATIENCE_S = 1.0
 
 @contextmanager
 def foreign_output_left_to_parent() -> Iterator[None]:
-    """Write what goes to standard output and error to the pipes that the parent reads, and wait for no room there."""
+    """Redirect standard output and error to the pipes that the parent reads; never wait for room in a pipe."""
     faulthandler.enable()
     with _lossy_streams():
         yield
@@ -37,9 +38,9 @@ def foreign_output_left_to_parent() -> Iterator[None]:
 
 @contextmanager
 def foreign_output_logged(lines: LogLines) -> Iterator[None]:
-    """Write what comes to standard output and standard error to `lines`, for the time of the context.
+    """Redirect standard output and standard error to `lines`, for the time of the context.
 
-    `lines` writes to a descriptor of its own. A terminal is left as it is: what is written there is for a person. A
+    `lines` writes to a descriptor of its own. A terminal is left as it is: its output is for a person. A
     crash is written to standard error as it is, because the thread that would log it dies with the process.
     """
     taken = [each for each in (STANDARD_OUTPUT, STANDARD_ERROR) if not os.isatty(each)]
@@ -71,7 +72,7 @@ def foreign_output_logged(lines: LogLines) -> Iterator[None]:
 
 @contextmanager
 def _lossy_streams() -> Iterator[None]:
-    """Let Python's own streams lose what nobody takes: the usual ones raise BlockingIOError in whatever code prints."""
+    """Let Python's own streams drop output that nobody reads: the usual ones raise BlockingIOError in `print`."""
     usual = sys.stdout, sys.stderr
     for stream in usual:
         with suppress(OSError):

@@ -62,8 +62,8 @@ class Health:
 
     `breakers` tells the state of each circuit breaker by name; those that are not closed are listed as
     "breaker/<name>". `dead_letters` tells how many messages were given up by their destination, which is listed as
-    "dead-letters/<destination>". `troubles` tells what keeps the process from its work, without any secret: anybody may
-    ask for the list.
+    "dead-letters/<destination>". `troubles` are reasons why the process cannot do its work, without any secret:
+    anybody may ask for the list.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Health:
         self._changed = asyncio.Event()
 
     def cover(self, *, ready: Iterable[str], alive: Iterable[str]) -> None:
-        """Say of each service in `ready` what is said of the own one, and of each in `alive` what is said overall."""
+        """Report each service in `ready` with the status of this one, and each in `alive` with the overall status."""
         readiness = _SERVING if self._serving else _NOT_SERVING
         self._ready.update(ready)
         self._statuses.update(dict.fromkeys(ready, readiness))

@@ -63,7 +63,7 @@ class Troubles:
     """What troubles a server that may be SERVING all the same; methods are those that it calls, by their full names.
 
     `breakers` is "open" or "half-open" for each method whose circuit breaker is not closed; `dead_letters` are the
-    methods for which messages of its outbox were given up; `hindrances` are what keeps it from its work, in words.
+    methods for which messages of its outbox were given up; `hindrances` are reasons why it cannot work, in words.
     """
 
     breakers: Mapping[str, str] = field(default_factory=dict)

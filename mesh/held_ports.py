@@ -1,6 +1,6 @@
 """Held ports: a mesh owns the ports that it will listen on from its first look at them until it ends.
 
-The default ports lie in the range from which Linux takes ports for outgoing connections. Without a hold, any connection
+The default ports are in the range from which Linux takes ports for outgoing connections. Without a hold, any connection
 could take one between the check and the moment when a service listens, or while a service restarts.
 """
 

@@ -1,4 +1,4 @@
-"""The keeper of a running mesh: says what happens to its parts, and starts again what ended by itself.
+"""The keeper of a running mesh: reports changes of its parts, and restarts parts that ended by themselves.
 
 Its sentences are for the person at `solo60 up`: each names the part, what happened, and what happens next or what to
 type. The same words are the part's state, which `solo60 health` shows.
@@ -144,7 +144,7 @@ class Keeper:
             await asyncio.sleep(DISK_INTERVAL_S)
 
     def _tell(self, part: str, sentence: str, advice: str = "") -> None:
-        """Say what happened to a part, which is its state now, and what to type."""
+        """Report an event as the state of a part, with the command to type."""
         self._mesh.states[part] = sentence
         self._say(f"{sentence} {advice}".strip(), Tone.TROUBLE)
 

@@ -1,6 +1,6 @@
 """Key uses: when each key was last shown to any service, to the minute, in a file beside the keyring.
 
-Every process that checks keys adds to the file what it has seen, once a minute and when it stops. Where the file cannot
+Every process that checks keys adds their uses to the file, once a minute and when it stops. Where the file cannot
 be written, as in a container that mounts the keyring alone, nothing is known of uses, and no call suffers from it.
 """
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # What a process that is killed may lose of its access log.
 LONGEST_WAIT_S = 0.02
-# The logger of what the process, or a library within it, has written past the log.
+# The logger of output that the process, or a library within it, has written past the log.
 FOREIGN_LOGGER = "foreign"
 # A dataclass may hide some of its fields from its repr: that is what is logged of it.
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -65,7 +65,7 @@ class LogLines(logging.Handler):
             loop.call_later(LONGEST_WAIT_S, self.flush)
 
     def write_foreign(self, record: ForeignRecord) -> None:
-        """Write a record of what was written past the log."""
+        """Write a record of output that was written past the log."""
         self._write(foreign_line(record, self._service))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -104,7 +104,7 @@ class LogLines(logging.Handler):
 
 
 def foreign_line(record: ForeignRecord, service: str) -> bytes:
-    """Return what was written past the log as one of its lines, with the keys of all others."""
+    """Return output that was written past the log as one of its lines, with the keys of all others."""
     facts: dict[str, object] = {
         "service": service,
         "event": record.text,

@@ -104,7 +104,7 @@ class LogFollower:
         """Yield each whole line that was added since the last time."""
         yield from self._rest()
         if self._is_rotated():
-            # What was written between the reading and the renaming is still in the old file.
+            # Lines written between the reading and the renaming are still in the old file.
             yield from self._rest()
             self.close()
             self._file, self._half = self._path.open("rb"), b""

@@ -117,8 +117,8 @@ def _read(folder: Path) -> dict[str, Migration]:
 async def _locked(database_url: str) -> AsyncIterator[Connection]:
     """Hold the migration lock of the database on a connection of its own.
 
-    A statement that waited for the lock would hold a snapshot, for whose end `create index concurrently` waits: the
-    process that has the lock would wait for those that want it. So each asks again and again.
+    A statement that waited for the lock would hold a snapshot, and `create index concurrently` waits for the end
+    of snapshots: the process that has the lock would wait for those that want it. So each asks again and again.
     """
     connection = await _connect(database_url)
     try:

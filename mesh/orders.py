@@ -1,4 +1,4 @@
-"""Orders: what a running mesh does when another process asks it to."""
+"""Orders of other processes to a running mesh."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def obey(mesh: Mesh, order: Order) -> dict[str, object]:
-    """Do what another process asks of a mesh: tell its "states", or "restart" a part; raise ControlError."""
+    """Obey an order to a mesh: return its "states", or "restart" a part; raise ControlError."""
     if order.get("verb") == "states":
         return {"states": mesh.states}
     part = str(order.get("part"))

@@ -1,4 +1,4 @@
-"""Orphans: services whose mesh was killed, and which drain until they end by themselves.
+"""Orphans: services of a killed mesh, which drain until they end by themselves.
 
 Each service inherits a lock of its mesh, and the kernel keeps the lock until the last of them has ended, however that
 happens. So the next mesh in the same folder knows when their ports and files are free.
@@ -68,7 +68,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def _pids_with(path: Path) -> list[int]:
-    """Return the processes that have a file open, this one left out."""
+    """Return the processes that have a file open, except this one."""
     name, pids = str(path.resolve()), []
     for process in psutil.process_iter():
         with suppress(psutil.Error):

@@ -23,7 +23,7 @@ from typing import IO
 from mesh.postgres_guardian import is_alive
 
 ROOMY_TEMPORARY_FOLDER = Path("/var/tmp")  # noqa: S108  (each folder in it is made by mkdtemp)
-# A guardian whose owner was killed stops its server within this time.
+# After its owner was killed, a guardian stops its server within this time.
 ORPHAN_PATIENCE_S = 30.0
 OURS = {"cluster", "cluster.new", "owner.lock", "server.log"}
 
@@ -123,7 +123,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _refuse_running(folder: Path) -> None:
-    """Raise PostgresError while a server has an owner; wait for one whose owner was killed."""
+    """Raise PostgresError while a server has an owner; if the owner was killed, wait for the end of the server."""
     lock = folder / "owner.lock"
     if not lock.exists():
         return

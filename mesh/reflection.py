@@ -70,7 +70,7 @@ class _Reflection:
         self._response_type = response_type
 
     async def answer_each(self, requests: AsyncIterator[Request], _context: object) -> AsyncIterator[Response]:
-        """Yield an answer to each request; what is not found is an answer too, and no end of the stream."""
+        """Yield an answer to each request; a name that is not found gets an answer too, and does not end the stream."""
         async for request in requests:
             response: Response = self._response_type(valid_host=request.host, original_request=request)
             asked = request.WhichOneof("message_request")

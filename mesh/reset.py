@@ -15,7 +15,7 @@ from mesh.postgres import PostgresError, erase
 if TYPE_CHECKING:
     from mesh.config import Settings
 
-# What a service of a killed mesh may take to drain.
+# Longest time that a service of a killed mesh takes to drain.
 ORPHANS_PATIENCE_S = 15.0
 
 

@@ -25,7 +25,7 @@ BROKER_PORT = 4222
 COLLECTOR_PORT = 4317
 ADDRESS_FORMS = '"host:port" or "http://host:port", or a gRPC target: "dns:///host:port", "ipv4:ip:port,ip:port"'
 QUOTES = ("'", '"')
-ANY_HOST = "0.0.0.0"  # noqa: S104 - what ":50051" means
+ANY_HOST = "0.0.0.0"  # noqa: S104 - the meaning of ":50051"
 SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 LEVELS = {"warn": "warning", "fatal": "critical"}
 
@@ -88,7 +88,7 @@ def _listen_address(value: str) -> str:
 
 
 def _collector(value: str) -> str:
-    """Accept what OpenTelemetry accepts for OTLP over gRPC; a URL without a port means port 4317."""
+    """Accept the forms that OpenTelemetry accepts for OTLP over gRPC; a URL without a port means port 4317."""
     url = re.fullmatch(r"(https?)://([^/\s@:]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?", value)
     target = re.fullmatch(r"(?:dns:///)?(?:[^/\s@:]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", value)
     port = (url[3] or str(COLLECTOR_PORT)) if url else target[1] if target else "0"

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 MILLISECONDS = 1_000
-# The SDK logs each attempt of each batch. What is said once here is enough.
+# The SDK logs each attempt of each batch. One message here is enough.
 LOGGER_OF_THE_SDK = "opentelemetry.exporter.otlp.proto.grpc.exporter"
 
 _log = structlog.stdlib.get_logger("solo60.spans")
 
 
 class PatientProcessor(BatchSpanProcessor):
-    """Exports spans in batches; at the end it waits for `exit_patience_s` at most, and drops what is left then."""
+    """Exports spans in batches; at the end it waits for `exit_patience_s` at most, and drops the rest."""
 
     def __init__(
         self, exporter: SpanExporter, exit_patience_s: float, schedule_delay_millis: float | None = None
@@ -69,7 +69,7 @@ class ReportingExporter(SpanExporter):
 
     def _note(self, trouble: str) -> None:
         before, self._trouble = self._trouble, trouble
-        if not structlog.is_configured():  # a command, whose output is for its user
+        if not structlog.is_configured():  # a command: its output is for its user
             return
         if trouble and not before:
             _log.warning("spans are lost", reason=trouble)

@@ -6,27 +6,24 @@ import asyncio
 from collections import defaultdict
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit, urlunsplit
 
 from mesh.child import Child
 from mesh.config import SERVICE_NAMES
 from mesh.control import orders_taken
 from mesh.disk import refuse_full_disk
-from mesh.examination import Examination, examine
 from mesh.folder_lock import FolderLock, folder_locked
 from mesh.health_probe import SERVING
 from mesh.held_ports import HeldPorts
 from mesh.inbox import Inbox
 from mesh.local_keys import ensure_local_keys
-from mesh.migrations import MigrationError, migrate
 from mesh.orders import obey
 from mesh.orphans import without_orphans
 from mesh.parts import INBOX, MESH, POSTGRES, Death, MeshError, death_of_postgres, death_of_service
 from mesh.postgres import HOST, EmbeddedPostgres
-from mesh.preflight import refuse_unusable_databases, refuse_unusable_settings
+from mesh.preflight import refuse_unusable_settings
 from mesh.readiness import until_serving
+from mesh.service_databases import check_databases, database_url_of, migrate_service
 from mesh.supervised_settings import (
     NOWHERE_ELSE,
     environment_of_service,
@@ -43,9 +40,8 @@ if TYPE_CHECKING:
 
     Report = Callable[[str, str], None]
 
-__all__ = ["Mesh", "MeshError", "database_url_of", "examine_all", "migrate_all", "migrate_service"]
+__all__ = ["Mesh", "MeshError"]
 
-SERVICES_FOLDER = Path(__file__).parents[1] / "services"
 # Beyond the time that draining may take by its settings.
 STOP_PATIENCE_S = 5.0
 
@@ -70,7 +66,7 @@ class Mesh:
     ) -> None:
         self.settings = settings
         self.exit_codes: dict[str, int] = {}
-        # What was last reported of each part.
+        # The last reported state of each part.
         self.states: dict[str, str] = {}
         self.server_url = ""
         self._listen_addresses = listen_addresses
@@ -156,7 +152,7 @@ class Mesh:
         return self._postgres.server_pid if self._postgres is not None else None
 
     def report(self, part: str, state: str) -> None:
-        """Say what a part does now."""
+        """Report the present state of a part."""
         self.states[part] = state
         self._tell(part, state)
 
@@ -269,48 +265,6 @@ class Mesh:
     @property
     def _stop_patience_s(self) -> float:
         return self.settings.drain_wait_s + self.settings.drain_grace_s + STOP_PATIENCE_S
-
-
-def database_url_of(server_url: str, name: str) -> str:
-    """Return the URL of a service's own database on a server."""
-    return urlunsplit(urlsplit(server_url)._replace(path=f"/solo60_{name}"))
-
-
-async def migrate_all(settings: Settings, server_url: str) -> dict[str, list[str]]:
-    """Bring the databases of all services on a server to what their migrations say; return what was applied to each.
-
-    Raises MigrationError before anything is applied where one of the databases does not fit this checkout.
-    """
-    await check_databases(settings, server_url)
-    names = SERVICE_NAMES
-    applied = await asyncio.gather(*(migrate_service(settings, server_url, name) for name in names))
-    return dict(zip(names, applied, strict=True))
-
-
-async def migrate_service(settings: Settings, server_url: str, name: str) -> list[str]:
-    """Bring one service's database to what its migrations say; return the versions applied, raise MigrationError."""
-    try:
-        return await migrate(database_url_of(server_url, name), SERVICES_FOLDER / name / "migrations")
-    except MigrationError as error:
-        if settings.database_url is None:
-            raise
-        raise MigrationError(f"DATABASE_URL: {error}") from None
-
-
-async def check_databases(settings: Settings, server_url: str) -> None:
-    """Raise MigrationError where a service cannot have its database on a server; change nothing."""
-    databases = {
-        name: (database_url_of(server_url, name), SERVICES_FOLDER / name / "migrations") for name in SERVICE_NAMES
-    }
-    await refuse_unusable_databases(settings, databases)
-
-
-async def examine_all(server_url: str) -> dict[str, Examination]:
-    """Look into the databases of all services on a server, and change nothing."""
-    found = (
-        examine(database_url_of(server_url, name), SERVICES_FOLDER / name / "migrations") for name in SERVICE_NAMES
-    )
-    return dict(zip(SERVICE_NAMES, await asyncio.gather(*found), strict=True))
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -85,7 +85,7 @@ def log_stream(settings: Settings) -> BinaryIO:
 
 
 def _log_uncaught_exceptions() -> None:
-    """Log what the interpreter would print as a traceback, with every value that a database error quotes."""
+    """Log an exception that the interpreter would print as a traceback, without values that a database error quotes."""
     log = logging.getLogger("solo60.uncaught")
 
     def of_main(_kind: type[BaseException], error: BaseException, _traceback: object) -> None:
@@ -167,7 +167,7 @@ def set_up_tracing(settings: Settings, service: str, exit_patience_s: float = EX
 
 
 def telemetry_troubles() -> list[str]:
-    """Return what this process logs and traces in vain, a sentence for each place that takes nothing."""
+    """Return a sentence for each place that accepts no logs or no traces of this process."""
     provider = trace.get_tracer_provider()
     exporters = provider.exporters if isinstance(provider, SamplingProvider) else []
     logs = [handler for handler in logging.getLogger().handlers if isinstance(handler, LogLines)]

@@ -105,7 +105,7 @@ async def _add(
     )
 
 
-def _start_later(calls: Any) -> None:  # noqa: ANN401 - what a chained channel makes of a stub's attribute
+def _start_later(calls: Any) -> None:  # noqa: ANN401 - a stub's attribute over a chained channel
     calls.start_later()
 
 

@@ -66,7 +66,7 @@ async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationSer
 
 @asynccontextmanager
 async def _tended(store: MessageStore, metrics: MailMetrics, runtime: Runtime) -> AsyncIterator[None]:
-    """Forget old mail and show what waits and what is given up, for the time of the context."""
+    """Forget old mail and show the waiting and the dead messages, for the time of the context."""
 
     async def forget() -> None:
         await store.forget_sent(runtime.now() - KEPT_FOR)

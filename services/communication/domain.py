@@ -40,7 +40,7 @@ class Status(StrEnum):
 class NewMessage:
     """A message to be stored: the mail as it goes over the wire, to whom, and for which call.
 
-    `repeats_in_doubt` says what follows an attempt of which nobody knows how it ended: another one, or none. After
+    `repeats_in_doubt` says whether an attempt with an unknown outcome is repeated. After
     `expire_time` the message makes no sense any more; None: it always does.
     """
 
@@ -202,7 +202,7 @@ class PageMark:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` of a mark wrote; raise ValueError for another text."""
+        """Parse the `str` of a mark; raise ValueError for any other text."""
         create_time, _, message_id = text.partition("_")
         return cls(datetime.fromisoformat(create_time), UUID(message_id))
 

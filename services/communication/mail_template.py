@@ -1,6 +1,6 @@
 """Templates: each mail's subject and text stand in a folder of its own, and are filled completely or not at all.
 
-Two files of one line belong to each: what is done when nobody knows whether the mail was sent ("repeat" or "give up"),
+Two files of one line belong to each: the action when nobody knows whether the mail was sent ("repeat" or "give up"),
 and how long the mail makes sense ("30 minutes", "7 days" or "ever").
 """
 

@@ -43,7 +43,7 @@ _log = structlog.stdlib.get_logger("solo60.communication")
 
 
 class Sender:
-    """Sends what `store` holds to `server`, as `envelope_sender`; `now` is in UTC and `rng` spreads the pauses.
+    """Sends the messages in `store` to `server`, as `envelope_sender`; `now` is in UTC and `rng` spreads the pauses.
 
     While the mail server cannot be reached or turns us away, `troubles` holds a sentence that says so.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-# What the rule `line` of the contracts refuses, and surrogates, which settings can hold and no mail can.
+# The characters that the rule `line` of the contracts refuses, and surrogates, which settings can hold and no mail can.
 _NOT_ON_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # A full stop within a domain name; browsers take the ideographic and the wide ones for it (RFC 3490, section 3.1).
 _DOT_OF_DOMAIN = re.compile(r"(?<=\w[.\u3002\uff0e\uff61])(?=[^\W\d_])")

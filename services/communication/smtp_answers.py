@@ -1,4 +1,4 @@
-"""SMTP answers: what a mail server's refusal speaks of, by the command that it answers.
+"""SMTP answers: the meaning of a mail server's refusal, by the command that it answers.
 
 A refusal that speaks of a recipient or of the mail is final for it (RFC 5321, section 4.2.1). One that speaks of us,
 such as a missing login, would meet every other mail as well: it must not end this one, and an operator has to act.
@@ -32,7 +32,7 @@ class Command(Enum):
 
 
 class Meaning(Enum):
-    """What a refusal says about other attempts."""
+    """The consequence of a refusal for other attempts."""
 
     LATER = auto()
     """The same mail may be accepted later."""
@@ -64,7 +64,7 @@ class Answer:
 
     @property
     def meaning(self) -> Meaning:
-        """What the answer says about other attempts."""
+        """The consequence of the answer for other attempts."""
         if self.code < FIRST_FINAL_CODE:
             return Meaning.LATER
         if self.code in LOGIN_CODES | PROTOCOL_CODES or (self.detail and self.detail[0] in SUBJECTS_OF_OURS):

@@ -1,4 +1,4 @@
-"""Grants in PostgreSQL: the billing periods whose credits are granted, each once."""
+"""Grants in PostgreSQL: the billing periods that brought their credits, each once."""
 
 from __future__ import annotations
 

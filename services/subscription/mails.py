@@ -88,7 +88,7 @@ def variables_of(subscription: Subscription, letter: Letter, user: User) -> dict
 
 
 def _times_of(subscription: Subscription, letter: Letter, time_zone: str) -> dict[str, str]:
-    """Return the times that a letter may speak of. One that says that the subscription goes on tells until when."""
+    """Return the times that a letter may speak of. A letter about a resumption has the end of the current period."""
     time = subscription.current_period.end if letter.mail is Mail.SUBSCRIPTION_RESUMED else letter.time
     names = ("end_time", "renewal_time", "retry_time", "trial_end_time")
     return dict.fromkeys(names, time_in_words(time, time_zone))

@@ -18,7 +18,7 @@ GOOD_TOKEN = "tok_visa"  # noqa: S105 - the name of a test card, which opens not
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What can be subscribed to: the price of a month, the credits that it brings, and how long it costs nothing."""
+    """A plan that users subscribe to: the price of a month, its credits, and the length of the trial."""
 
     plan_id: UUID
     name: str

@@ -92,7 +92,7 @@ class SubscriptionStore:
             return _subscription(await connection.fetchrow(_FIND, subscription_id))
 
     async def unwatched(self, limit: int) -> list[UUID]:
-        """Return ids of subscriptions that an older version stored and whose deadlines nobody watches yet."""
+        """Return ids of subscriptions that an older version stored without deadlines to watch."""
         async with self._database.connection() as connection:
             return [row["subscription_id"] for row in await connection.fetch(_UNWATCHED, limit)]
 

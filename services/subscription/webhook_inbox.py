@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 # Senders repeat for three days or so, and let people repeat by hand for a month.
 KEPT_FOR = timedelta(days=31)
 
-# An ignored webhook had no effect. This version may read what an older one ignored, so a new delivery acts.
+# An ignored webhook had no effect. This version may understand a webhook that an older one ignored, so a new
+# delivery acts.
 _KEEP = """
     insert into webhooks (scheme, webhook_id, payload, receive_time) values ($1, $2, $3, $4)
     on conflict (scheme, webhook_id) do update set event = null, payload = excluded.payload

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mesh.config import SERVICE_NAMES
-from mesh.supervisor import database_url_of
+from mesh.service_databases import database_url_of
 from tests.support.postgres import connection_to, superuser_url_of
 from tests.support.terminal import solo60_in_terminal
 

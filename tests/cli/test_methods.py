@@ -57,7 +57,7 @@ def test_a_method_is_described_with_everything_a_caller_needs(solo60: Solo60) ->
 
 
 def test_rules_about_lists_maps_and_whole_requests_are_described(solo60: Solo60) -> None:
-    """What is said of each element, and of several fields together."""
+    """Rules of each element, and of several fields together, are shown."""
     mail = json.loads(solo60("describe", "communication.SendEmailAsync", "--json").out)["request"]
     session_mail = json.loads(solo60("describe", "session.SendSessionMail", "--json").out)["request"]
     variables = next(each for each in mail["fields"] if each["path"] == "variables")

@@ -63,7 +63,7 @@ def outboxes(*silent: str) -> Iterator[dict[str, str]]:
 
 
 def test_one_dead_service_hides_no_other(solo60: Solo60) -> None:
-    """What answered is listed, what did not is named, and the exit code says that something is missing."""
+    """Services that answer are listed, the others are named, and the exit code reports that something is missing."""
     with outboxes("session") as ids:
         shown = solo60("outbox", "list")
         read = solo60("outbox", "list", "--json")

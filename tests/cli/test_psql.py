@@ -8,7 +8,7 @@ import pytest
 from cli.psql import without_password
 from mesh.postgres import EmbeddedPostgres
 from mesh.postgres_role import SERVICE_ROLE
-from mesh.supervisor import database_url_of
+from mesh.service_databases import database_url_of
 from tests.support.postgres import connection_to
 from tests.support.terminal import solo60_in_terminal
 

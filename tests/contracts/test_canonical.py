@@ -42,7 +42,7 @@ def test_every_spelling_of_a_uuid_is_one_key(value: UUID, chance: object) -> Non
     ],
 )
 def test_an_email_address_is_folded_as_the_user_service_folds_it(one: str, other: str) -> None:
-    """Whoever is one user there counts once here."""
+    """Spellings of one user there count once here."""
     form = canonical_form(field_of(auth_pb2.LogInRequest, "email"))
 
     assert form is not None

@@ -218,7 +218,7 @@ METHODS: dict[str, Ask] = {
 
 
 class Seen:
-    """What a method did: `outcome` says it in words, `error` is what it raised."""
+    """Result of a method: `outcome` in words, and `error` if it raised one."""
 
     def __init__(self, outcome: str, error: BaseException | None = None) -> None:
         self.outcome = outcome

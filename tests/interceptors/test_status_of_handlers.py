@@ -84,7 +84,7 @@ async def test_the_status_that_a_handler_sets_is_the_calls_everywhere(
 
 @both_engines
 async def test_a_handlers_own_details_go_out_with_its_status(serve_echo: ServeEcho, engine: str) -> None:
-    """What it puts into the trailing metadata, a rich status too, is what the caller gets."""
+    """The caller gets the trailing metadata that the handler sets, a rich status too."""
 
     class Rich(EchoServicer):
         async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated

@@ -228,7 +228,7 @@ async def test_only_the_span_of_an_error_has_an_error_type(code: grpc.StatusCode
 
 
 async def test_a_call_that_fails_without_a_code_has_its_exception_as_error_type(echo: EchoServer) -> None:
-    """What never reached a server is told by the class of the exception, and by none of its words."""
+    """A call that never reached a server shows the class of the exception, and none of its words."""
     finish = ClientTracing(echo.tracers).start(ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None))
 
     assert finish is not None

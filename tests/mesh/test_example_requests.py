@@ -12,7 +12,7 @@ METHODS = [*all_methods().values(), *(method for service in MESH_SERVICES for me
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
 def test_the_example_of_every_method_is_accepted(method: Method) -> None:
-    """Who copies it is not refused. A rule that no value passes needs a new value in mesh.example_requests."""
+    """A copied example is not refused. A rule that no value passes needs a new value in mesh.example_requests."""
     example = example_of(method.request_type)
 
     assert violations_of(example) == []

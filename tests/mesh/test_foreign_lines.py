@@ -115,7 +115,7 @@ def test_a_place_that_writes_too_much_is_dropped_and_hides_no_other() -> None:
 
 
 def test_lines_that_seem_to_come_from_many_places_have_a_limit_together() -> None:
-    """Whoever gets text into a line may write a place into it."""
+    """Text from outside may contain the form of a place."""
     lines = ForeignLines(Clock())
 
     records = [record for number in range(10_000) for record in lines.take(CORE.replace(b"1403", str(number).encode()))]

@@ -74,7 +74,7 @@ async def test_given_up_messages_are_listed_by_their_destination() -> None:
 
 
 async def test_what_keeps_a_service_from_its_work_is_listed_in_words() -> None:
-    """Whoever asks learns why it is NOT_SERVING, or what it cannot do although it is SERVING."""
+    """The list shows why a service is NOT_SERVING, or its troubles although it is SERVING."""
     health = Health(GYMS, troubles=lambda: ["its database does not answer within 1 s"])
 
     listed = {name: HealthCheckResponse.ServingStatus.Name(status) for name, status in health.all_statuses().items()}

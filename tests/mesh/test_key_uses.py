@@ -24,7 +24,7 @@ def at(seconds: float) -> datetime:
 
 
 def test_many_processes_add_to_one_file(tmp_path: Path) -> None:
-    """Whoever comes last, the latest use of each key is what stays, and nobody's note is lost."""
+    """The latest use of each key stays, in any order of writers, and no note is lost."""
     path = tmp_path / "keyring.json"
 
     with ThreadPoolExecutor(8) as threads:
@@ -59,7 +59,7 @@ async def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path) -> N
 
 
 async def test_a_service_that_stops_leaves_when_keys_were_used(serve: Serve) -> None:
-    """What it has seen since the last minute is not lost."""
+    """Uses since the last minute are not lost."""
     mesh = await serve(SERVICE)
     await mesh.stub(GymServiceStub, caller="session").ListGyms(ListGymsRequest())
 

@@ -67,7 +67,7 @@ def test_a_line_that_is_half_written_waits_for_its_other_half(tmp_path: Path) ->
 
 
 def test_a_log_that_starts_anew_is_followed(tmp_path: Path) -> None:
-    """What was written before the renaming is shown as well; so is a log that is emptied or appears later."""
+    """Lines written before the renaming are shown as well; so is a log that is emptied or appears later."""
     log = tmp_path / "gym.jsonl"
     with closing(LogFollower(tmp_path, "gym")) as follower:
         assert events(follower) == []

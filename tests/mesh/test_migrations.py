@@ -210,7 +210,7 @@ async def test_every_lock_and_statement_has_a_limit(empty_database_url: str, tmp
 async def test_a_statement_that_takes_too_long_is_ended(
     monkeypatch: pytest.MonkeyPatch, empty_database_url: str, tmp_path: Path, write: Write
 ) -> None:
-    """What would hold its locks without end is rolled back, and the start says why it ends."""
+    """A file that would hold its locks without end is rolled back, and the start reports why it ends."""
     monkeypatch.setattr(dbmate, "IN_TRANSACTION", Limits(lock_s=1, statement_s=1))
     write("0001_slow.sql", "create table first (); select pg_sleep(600)")
 

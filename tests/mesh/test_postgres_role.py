@@ -7,7 +7,7 @@ import pytest
 
 from mesh.migrations import migrate
 from mesh.postgres import EmbeddedPostgres
-from mesh.supervisor import database_url_of
+from mesh.service_databases import database_url_of
 from tests.support.postgres import SERVICES, connection_to, superuser_url_of
 
 if TYPE_CHECKING:

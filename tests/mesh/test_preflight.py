@@ -8,8 +8,8 @@ import pytest
 from mesh.config import SERVICE_NAMES, SettingsError
 from mesh.migrations import MigrationError
 from mesh.postgres import EmbeddedPostgres
+from mesh.service_databases import check_databases, database_url_of, migrate_all
 from mesh.spans import make_span_folder
-from mesh.supervisor import check_databases, database_url_of, migrate_all
 from services.gym.app import SERVICE as GYM
 from tests.support.local_mesh import LocalMesh
 from tests.support.old_postgres import old_postgres

@@ -4,7 +4,7 @@ from mesh.restart_backoff import RestartBackoff
 
 
 def test_each_pause_is_twice_as_long_up_to_half_a_minute() -> None:
-    """What dies at once each time must not take the machine with it."""
+    """A process that dies at once each time must not overload the machine."""
     backoff = RestartBackoff()
 
     assert [backoff.pause_s(ran_for_s=0.5) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]

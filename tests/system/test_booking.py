@@ -13,7 +13,7 @@ from mesh.channel import Channels
 from mesh.folder_lock import read_published
 from mesh.inbox import read_inbox
 from mesh.local_keys import OPERATOR
-from mesh.supervisor import database_url_of
+from mesh.service_databases import database_url_of
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.gym.v1.gym_pb2 import CreateGymRequest

@@ -94,7 +94,7 @@ async def test_a_message_that_expired_in_doubt_says_so(post: Post, moody: MoodyM
 
 
 async def test_a_message_that_expired_is_forgotten_like_one_that_was_sent(post: Post, moody: MoodyMailServer) -> None:
-    """What cannot be sent any more needs no operator; what was given up for other reasons stays."""
+    """An expired message needs no operator; a message that is dead for other reasons stays."""
     moody.refused[ADA] = UNKNOWN
     dead = await post.add()
     await post.sender(moody.url).send_next()
@@ -124,7 +124,7 @@ def test_each_template_says_how_long_its_mail_makes_sense() -> None:
 
 @pytest.mark.parametrize("lifetime", [None, "", "soon", "0 days", "1.5 hours", "-1 days", "2 weeks", "1 day\n1 day"])
 def test_a_template_that_does_not_say_how_long_it_makes_sense_is_named(tmp_path: Path, lifetime: str | None) -> None:
-    """Whoever adds a template decides."""
+    """The author of a template decides."""
     folder = tmp_path / "UNDECIDED"
     folder.mkdir()
     for name, text in (("subject.txt", "Hello"), ("body.txt", "Hello"), ("in_doubt.txt", "repeat")):

@@ -75,7 +75,7 @@ async def scripted() -> AsyncIterator[ScriptedMailServer]:
 async def test_an_answer_is_judged_by_what_it_speaks_of(
     post: Post, scripted: ScriptedMailServer, step: str, answer: str, status: Status, *, is_alarming: bool
 ) -> None:
-    """What speaks of us ends no message and alarms operators; what speaks of the mail or its recipient ends it."""
+    """A refusal of us ends no message and alarms operators; a refusal of the mail or its recipient ends the message."""
     scripted.answers[step] = answer
     if step == "EHLO":
         scripted.answers["HELO"] = answer

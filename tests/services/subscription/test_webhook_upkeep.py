@@ -34,7 +34,7 @@ async def test_what_was_left_over_acts_as_soon_as_it_can(office: Office) -> None
 
 
 async def test_a_webhook_that_acted_is_known_for_a_month(office: Office) -> None:
-    """T-i8: the id for 30 days at least, and no payload. A webhook that could not act is kept until it can."""
+    """The id is stored for at least 30 days, without a payload. A webhook that could not act is stored until it can."""
     new = await office.subscribed()
     await office.deliver(webhook(event("trial_ending", str(new.subscription_id)), "msg_1"))
     with pytest.raises(SubscriptionNotFound):

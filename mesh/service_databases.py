@@ -1,0 +1,62 @@
+"""The databases of the services: one for each service on a server, with the migrations in the service's folder."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from mesh.config import SERVICE_NAMES
+from mesh.examination import Examination, examine
+from mesh.migrations import MigrationError, migrate
+from mesh.preflight import refuse_unusable_databases
+
+if TYPE_CHECKING:
+    from mesh.config import Settings
+
+__all__ = ["check_databases", "database_url_of", "examine_all", "migrate_all", "migrate_service"]
+
+SERVICES_FOLDER = Path(__file__).parents[1] / "services"
+
+
+def database_url_of(server_url: str, name: str) -> str:
+    """Return the URL of a service's own database on a server."""
+    return urlunsplit(urlsplit(server_url)._replace(path=f"/solo60_{name}"))
+
+
+async def migrate_all(settings: Settings, server_url: str) -> dict[str, list[str]]:
+    """Apply the migrations of all services to their databases on a server; return the versions applied to each.
+
+    Raises MigrationError before anything is applied where one of the databases does not fit this checkout.
+    """
+    await check_databases(settings, server_url)
+    names = SERVICE_NAMES
+    applied = await asyncio.gather(*(migrate_service(settings, server_url, name) for name in names))
+    return dict(zip(names, applied, strict=True))
+
+
+async def migrate_service(settings: Settings, server_url: str, name: str) -> list[str]:
+    """Apply one service's migrations to its database; return the versions applied, or raise MigrationError."""
+    try:
+        return await migrate(database_url_of(server_url, name), _migrations_of(name))
+    except MigrationError as error:
+        if settings.database_url is None:
+            raise
+        raise MigrationError(f"DATABASE_URL: {error}") from None
+
+
+async def check_databases(settings: Settings, server_url: str) -> None:
+    """Raise MigrationError where a service cannot have its database on a server; change nothing."""
+    databases = {name: (database_url_of(server_url, name), _migrations_of(name)) for name in SERVICE_NAMES}
+    await refuse_unusable_databases(settings, databases)
+
+
+async def examine_all(server_url: str) -> dict[str, Examination]:
+    """Examine the databases of all services on a server; change nothing."""
+    found = (examine(database_url_of(server_url, name), _migrations_of(name)) for name in SERVICE_NAMES)
+    return dict(zip(SERVICE_NAMES, await asyncio.gather(*found), strict=True))
+
+
+def _migrations_of(name: str) -> Path:
+    return SERVICES_FOLDER / name / "migrations"
