@@ -45,8 +45,8 @@ class ServerApiKey(ServerInterceptor):
     A key that was found good costs no hash on its next call. Others are looked at 20 times a second for each host and
     each id of a key in the keyring, all unknown ids together; beyond that they are refused as RATE_LIMITED without a
     look (CWE-307). A key that its caller should have changed for a newer one is named in the call's notes, as
-    `superseded_key`, and in a warning once a minute. So is the id of a refused key, with its caller and the cause; the
-    caller gets one answer whatever the cause.
+    `superseded_key`, and in a warning once a minute. The notes also name a refused key's id, its caller where the
+    secret is right, and the cause. The caller gets one answer, in the same time, whatever the cause.
 
     `wall_clock` gives the seconds since 1970 by which keys begin and end, `clock` is one that never goes back.
 
@@ -124,21 +124,14 @@ class ServerApiKey(ServerInterceptor):
             return Unauthenticated()
         return held
 
-    def _note_refusal(self, call: Call, refused: RefusedKey) -> None:
+    @staticmethod
+    def _note_refusal(call: Call, refused: RefusedKey) -> None:
         if not refused.key_id:  # no key, or none of ours
             return
+        # The same work for every cause, or else the time of the answer would tell the cause. So there is no warning.
         call.notes[REFUSED_KEY] = refused.key_id
-        call.notes[REFUSED_BECAUSE] = refused.cause
-        if not refused.caller:
-            return
         call.notes[REFUSED_CALLER] = refused.caller
-        self._warn(
-            refused.key_id,
-            "a known key is refused",
-            key_id=refused.key_id,
-            caller=refused.caller,
-            cause=refused.cause,
-        )
+        call.notes[REFUSED_BECAUSE] = refused.cause
 
     def _warn(self, subject: str, event: str, **facts: str) -> None:
         if self._warnings.admit(subject, self._clock()) == 0:

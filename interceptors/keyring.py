@@ -127,9 +127,11 @@ class Keyring:
         """Return why `look_up` refuses a key; takes the same time for unknown, revoked and wrong keys."""
         key_id = id_of_key(key) or ""
         held = self._by_id.get(key_id, _NOBODY)
-        if not hmac.compare_digest(hash_of_key(key), held.record.sha256):
-            return RefusedKey(key_id, "", "unknown" if held is _NOBODY else "wrong secret")
-        return RefusedKey(key_id, held.record.caller, held.refusal_at(now_s))
+        is_known = hmac.compare_digest(hash_of_key(key), held.record.sha256)
+        # Both are made, and one is chosen without a branch.
+        unproven = ("", "unknown" if held is _NOBODY else "wrong secret")
+        proven = (held.record.caller, held.refusal_at(now_s))
+        return RefusedKey(key_id, *(unproven, proven)[is_known])
 
     def recall(self, key: str, now_s: float) -> HeldKey | None:
         """Return what is held of a key that was found before and is valid at `now_s`, or None; hashes nothing."""
