@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import asyncpg
 
 from contracts.errors import DeadlineExceeded, Unavailable
-from mesh.database_probe import reason_of
+from mesh.database_probe import CONNECT_TIMEOUT_S, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +22,6 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 ACQUIRE_TIMEOUT_S = 5.0
-CONNECT_TIMEOUT_S = 5.0
 FAREWELL_TIMEOUT_S = 0.1
 RELEASE_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 10.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import asyncpg
 
 # A server that is alive answers within milliseconds; one that is stopped or cut off would never answer.
-PATIENCE_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class DatabaseTrouble:
     is_silent: bool
 
 
-async def database_trouble(url: str, patience_s: float = PATIENCE_S) -> DatabaseTrouble | None:
+async def database_trouble(url: str, patience_s: float = CONNECT_TIMEOUT_S) -> DatabaseTrouble | None:
     """Return why the server at `url` does not answer, or None where it does.
 
     It connects anew, because a server that is suspended may still answer on connections that exist.

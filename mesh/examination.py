@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from mesh.database_probe import CONNECT_TIMEOUT_S
 from mesh.migrations import MigrationError, pending_versions, refuse_foreign_history, refuse_old_server
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 # Enough to find the fault by.
 EXAMPLES = 5
 PATIENCE_S = 60.0
-CONNECT_TIMEOUT_S = 5.0
 
 _VIEWS = r"select viewname from pg_views where schemaname = 'public' and viewname like 'violation\_%' order by 1"
 _IS_SUPERUSER = "select rolsuper from pg_roles where rolname = current_user"

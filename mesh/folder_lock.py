@@ -73,7 +73,7 @@ def read_published(folder: Path) -> dict[str, object] | None:
     """Return what the mesh that runs in `folder` has published, or None when none runs."""
     try:
         with (folder / LOCK_NAME).open(encoding="utf-8") as file:
-            return None if _try_lock(file) else _facts(file)
+            return None if try_lock(file) else _facts(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -82,7 +82,7 @@ def _locked_file(path: Path) -> IO[str]:
     while True:
         file = path.open("a+", encoding="utf-8")
         path.chmod(0o600)
-        if not _try_lock(file) and not _try_lock_after(LOOKERS_PATIENCE_S, file):
+        if not try_lock(file) and not _try_lock_after(LOOKERS_PATIENCE_S, file):
             with file:
                 pid = _facts(file).get("pid", "another")
                 raise FolderInUse(f"DATA_DIR: process {pid} runs a mesh in {path.parent.absolute()}; stop it first.")
@@ -91,7 +91,8 @@ def _locked_file(path: Path) -> IO[str]:
         file.close()  # its former holder has just removed it
 
 
-def _try_lock(file: IO[str]) -> bool:
+def try_lock(file: IO[str]) -> bool:
+    """Lock a file unless another process holds it; tell whether this one does."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -101,7 +102,7 @@ def _try_lock(file: IO[str]) -> bool:
 
 def _try_lock_after(pause_s: float, file: IO[str]) -> bool:
     time.sleep(pause_s)
-    return _try_lock(file)
+    return try_lock(file)
 
 
 def _facts(file: IO[str]) -> dict[str, object]:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
+from mesh.database_probe import CONNECT_TIMEOUT_S
 from mesh.dbmate import DbmateError, apply_files
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ LOCK_KEY = int.from_bytes(b"solo60")
 LOCK_POLL_S = 0.1
 # The first that has uuidv7() and virtual generated columns, which migrations use.
 OLDEST_SERVER = 18
-CONNECT_TIMEOUT_S = 5.0
 # The database that every server has.
 MAINTENANCE_DATABASE = "postgres"
 CHECKSUMS = """

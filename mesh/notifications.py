@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import structlog
 
+from mesh.database_probe import CONNECT_TIMEOUT_S
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     Connection = asyncpg.Connection[Any]
 
-CONNECT_TIMEOUT_S = 5.0
 # A connection whose other end vanished without a word is found out when it is asked something.
 ASK_INTERVAL_S = 10.0
 ASK_TIMEOUT_S = 5.0

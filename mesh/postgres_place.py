@@ -7,7 +7,6 @@ temporary folder. No permission of an existing folder outside is ever changed, a
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import importlib.util
 import os
@@ -18,8 +17,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from mesh.folder_lock import try_lock
 from mesh.postgres_guardian import is_alive
 
 ROOMY_TEMPORARY_FOLDER = Path("/var/tmp")  # noqa: S108  (each folder in it is made by mkdtemp)
@@ -129,20 +128,12 @@ def _refuse_running(folder: Path) -> None:
         return
     give_up_at = time.monotonic() + ORPHAN_PATIENCE_S
     with lock.open() as file:
-        while not _try_lock(file):
+        while not try_lock(file):
             file.seek(0)
             owner = file.read().strip()
             if not owner or is_alive(int(owner)) or time.monotonic() > give_up_at:
                 raise PostgresError(f"PostgreSQL in {folder} is running: stop it first")
             time.sleep(0.05)
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _binaries(account: Account | None) -> Path:
