@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -11,7 +12,11 @@ from hypothesis import settings
 from tests.support.core_lines import CoreLines
 from tests.support.node import node_folder
 from tests.support.postgres import database_url, empty_database_url, open_database, postgres, reachable_folder
+from tests.support.scheduling import PieceScheduling, longest_first
 from tests.support.serving import serve
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
 
 __all__ = [
     "database_url",
@@ -67,9 +72,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the long forms, unless `-m` speaks of them."""
-    if "soak" in config.option.markexpr:
-        return
-    long_forms = [item for item in items if item.get_closest_marker("soak")]
-    config.hook.pytest_deselected(items=long_forms)
-    items[:] = [item for item in items if item not in long_forms]
+    """Leave out the long forms, unless `-m` speaks of them; what takes longest comes first."""
+    if "soak" not in config.option.markexpr:
+        long_forms = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=long_forms)
+        items[:] = [item for item in items if item not in long_forms]
+    items[:] = longest_first(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> PieceScheduling:
+    """Divide a run in several processes."""
+    return PieceScheduling(config, log)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import SecretStr
 
-from contracts.errors import DeadlineExceeded, ServiceError, Unavailable
+from contracts.errors import CircuitOpen, DeadlineExceeded, ServiceError, Unavailable
 from mesh.inbox import Inbox
 from solo60.mesh.v1 import outbox_pb2
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
@@ -51,8 +51,8 @@ async def in_the_end(call: Callable[[], Awaitable[Session]]) -> Session:
         while True:
             try:
                 return await call()
-            except (Unavailable, DeadlineExceeded):
-                await asyncio.sleep(0.05)
+            except (Unavailable, DeadlineExceeded, CircuitOpen) as failed:
+                await asyncio.sleep(failed.retry_after_s or 0.05)
 
 
 async def booked_in_the_end(town: Town, request: BookSessionRequest) -> Session:
