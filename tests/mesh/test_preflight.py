@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mesh import preflight
 from mesh.config import SERVICE_NAMES, SettingsError
 from mesh.migrations import MigrationError
 from mesh.postgres import EmbeddedPostgres
@@ -174,6 +175,18 @@ async def test_a_role_that_may_not_create_databases_is_told_so(stopped: LocalMes
             await check_databases(stopped.settings_with(database_url=url), url)
     finally:
         await execute(superuser_url_of(server_url), "drop role meek")
+
+
+async def test_a_server_without_the_extension_is_told_so(
+    stopped: LocalMesh, server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is migrated: the sentence names the extension and the package that has it."""
+    monkeypatch.setattr(preflight, "EXTENSION", "btree_nothing")
+
+    with pytest.raises(
+        MigrationError, match=r"the server lacks the extension btree_nothing: install .* contrib package"
+    ):
+        await check_databases(stopped.settings_with(database_url=server_url), server_url)
 
 
 async def test_a_service_started_alone_refuses_a_server_that_is_too_old(
