@@ -11,6 +11,8 @@ from google.protobuf import json_format
 from rich.console import Console
 from rich.text import Text
 
+from mesh.failure import Failure
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -31,7 +33,7 @@ out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty()
 remarks = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-class CommandError(Exception):
+class CommandError(Failure):
     """The command cannot do what was asked; the sentence says why."""
 
 

@@ -17,6 +17,7 @@ from dotenv.parser import parse_stream
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from mesh.failure import BadSettings
 from mesh.port_offset import has_port_above, mail_url_with_offset, with_offset
 from mesh.setting_forms import (
     LARGEST_PORT,
@@ -46,7 +47,7 @@ READ_BY = {
 }
 
 
-class SettingsError(Exception):
+class SettingsError(BadSettings):
     """A setting is unknown, missing or malformed; the sentence names it."""
 
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mesh.failure import Failure
 from mesh.folder_lock import read_published
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ ORDER_PATIENCE_S = 5.0
 TOKEN_BYTES = 32
 
 
-class ControlError(Exception):
+class ControlError(Failure):
     """The order did not reach the mesh, or failed there; the sentence says why."""
 
 

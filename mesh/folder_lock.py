@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from mesh.config import SettingsError
+from mesh.failure import BadSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ LOCK_NAME = "mesh.lock"
 LOOKERS_PATIENCE_S = 0.2
 
 
-class FolderInUse(Exception):
+class FolderInUse(BadSettings):
     """A mesh runs in the folder already; the sentence names its process."""
 
 

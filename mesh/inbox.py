@@ -16,6 +16,8 @@ from weakref import WeakSet
 
 from aiosmtpd.smtp import SMTP
 
+from mesh.failure import Failure
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,7 +31,7 @@ SENDER_HEADER = "Return-Path"
 RECIPIENT_HEADER = "X-Original-To"
 
 
-class InboxError(Exception):
+class InboxError(Failure):
     """The inbox cannot listen; the sentence says where and why."""
 
 

@@ -14,6 +14,7 @@ import asyncpg
 
 from mesh.database_probe import CONNECT_TIMEOUT_S
 from mesh.dbmate import DbmateError, apply_files
+from mesh.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -39,7 +40,7 @@ CHECKSUMS = """
 """
 
 
-class MigrationError(Exception):
+class MigrationError(Failure):
     """The database cannot be brought to the wanted version; the text says why and holds no password."""
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from mesh.disk import naming
+from mesh.failure import BadSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,7 +26,7 @@ LOCK_NAME = "services.lock"
 POLL_INTERVAL_S = 0.05
 
 
-class OrphansRemain(Exception):
+class OrphansRemain(BadSettings):
     """Services of a killed mesh do not end; the sentence names their processes."""
 
 

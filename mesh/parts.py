@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mesh.failure import Failure
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,7 +18,7 @@ INBOX = "inbox"
 MESH = "mesh"
 
 
-class MeshError(Exception):
+class MeshError(Failure):
     """The mesh does not run; the sentence says why, and where to look."""
 
 

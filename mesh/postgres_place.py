@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh.failure import Failure
 from mesh.folder_lock import try_lock
 from mesh.postgres_guardian import is_alive
 
@@ -27,7 +28,7 @@ ORPHAN_PATIENCE_S = 30.0
 OURS = {"cluster", "cluster.new", "owner.lock", "server.log"}
 
 
-class PostgresError(Exception):
+class PostgresError(Failure):
     """The embedded PostgreSQL cannot do what was asked; the text is one sentence for the operator."""
 
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from cli.main import VERBS, app_for
 from mesh.config import SERVICE_NAMES, load_settings
 from mesh.inbox import RECIPIENT_HEADER, SENDER_HEADER
 
@@ -216,3 +220,27 @@ def test_a_blank_id_of_a_trace_is_refused(solo60: Solo60, blank: str) -> None:
 
     assert done.exit_code == 1
     assert done.err == "The id is blank: write a trace id or a correlation id.\n"
+
+
+def test_the_help_lists_every_verb(solo60: Solo60) -> None:
+    """Every verb can be imported, and stands in the help in the documented order."""
+    listed = [line.split()[1] for line in solo60("--help").out.splitlines() if re.match(r"│ [a-z]", line)]
+
+    assert listed == list(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_command_loads_its_own_verb_alone(verb: str) -> None:
+    """It starts without the imports of the others, and its usage still says `solo60 VERB`."""
+    app = app_for([verb, "--help"])
+
+    assert len(app.registered_commands) + len(app.registered_groups) == 1
+    assert isinstance(get_command(app), TyperGroup)
+
+
+def test_a_verb_that_does_not_exist_is_refused_with_near_ones(solo60: Solo60) -> None:
+    """A misspelt verb is compared with all verbs."""
+    done = solo60("kyes", "list")
+
+    assert done.exit_code == 2
+    assert "Did you mean 'keys'" in done.err

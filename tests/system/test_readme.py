@@ -31,11 +31,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))))
 # The first is what the fixture does, the second is what runs this very test, the third takes minutes.
 RUN_ELSEWHERE = {"make run", "make test", "make bench"}
-COMMANDS = [
-    block
-    for block in (re.sub(r"(?m)^ +", "", found).strip() for found in re.findall(r"```sh\n(.*?)```", PAGES, re.DOTALL))
-    if block not in RUN_ELSEWHERE
-]
+BLOCKS = (re.sub(r"(?m)^ +", "", found).strip() for found in re.findall(r"```sh\n(.*?)```", PAGES, re.DOTALL))
+# Two pages may show the same commands, which then run once.
+COMMANDS = [block for block in dict.fromkeys(BLOCKS) if block not in RUN_ELSEWHERE]
 SERVICES = ("AUTH", "USER", "GYM", "SESSION", "PAYMENT", "SUBSCRIPTION", "COMMUNICATION")
 FIRST_PORT = 50051
 INBOX_PORT = 50025
