@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from opentelemetry import trace
+from opentelemetry.instrumentation.grpc import filters
 from prometheus_client import REGISTRY
 
 from interceptors.access_log import ServerAccessLog
@@ -35,7 +36,6 @@ from solo60.mesh.v1.outbox_pb2_grpc import add_OutboxServiceServicer_to_server
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import grpc
     from prometheus_client import CollectorRegistry
 
     from interceptors.keyring import Keyring
@@ -49,11 +49,7 @@ if TYPE_CHECKING:
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 OUTBOX_SERVICE = outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"].full_name
 GRPC_SERVICES = frozenset({HEALTH_SERVICE, *REFLECTION_SERVICES})
-
-
-def is_traced(details: grpc.HandlerCallDetails) -> bool:
-    """Return whether calls of a method are traced; those of gRPC's own services are not."""
-    return details.method.split("/")[1] not in GRPC_SERVICES
+OF_GRPC = filters.any_of(*(filters.service_name(service) for service in GRPC_SERVICES))
 
 
 def server_interceptors(
@@ -71,7 +67,7 @@ def server_interceptors(
         ServerMetadataLimit(),
         ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s, settings.shed_least_concurrency),
         ServerCriticality(),
-        ServerTracing(trace.get_tracer_provider(), is_traced, old_names_too=settings.emits_old_rpc_names),
+        ServerTracing(trace.get_tracer_provider(), filters.negate(OF_GRPC), old_names_too=settings.emits_old_rpc_names),
         ServerAccessLog(
             log_requests=settings.log_requests,
             quiet_services=frozenset({HEALTH_SERVICE}),

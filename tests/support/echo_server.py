@@ -15,6 +15,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from opentelemetry.instrumentation.grpc import filters
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -29,7 +30,7 @@ from mesh.channel import client_interceptors
 from mesh.config import Settings
 from mesh.engine import new_server
 from mesh.reflection import add_reflection_to_server
-from mesh.server import HEALTH_SERVICE, is_traced, server_interceptors
+from mesh.server import HEALTH_SERVICE, OF_GRPC, server_interceptors
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
 from tests.support.serving import DEADLINE_FACTOR, NO_SHEDDING
@@ -140,7 +141,7 @@ class EchoServer:
         return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
 
     def _server_interceptors(self) -> list[ServerInterceptor]:
-        tracing = ServerTracing(self.tracers, is_traced, old_names_too=self._settings.emits_old_rpc_names)
+        tracing = ServerTracing(self.tracers, filters.negate(OF_GRPC), old_names_too=self._settings.emits_old_rpc_names)
         return [
             tracing if isinstance(each, ServerTracing) else each
             for each in server_interceptors(self._settings, lambda: self.keyring, self.registry)
