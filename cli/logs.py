@@ -31,7 +31,9 @@ SHOWN_APART = {"timestamp", "service", "level", "event", "exception", "method", 
 
 def logs(
     service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Such as gym; default: all.")] = None,
-    correlation: Annotated[str, typer.Option(metavar="ID", help="Only lines of this correlation id.")] = "",
+    correlation: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only lines of this correlation id; default: all.")
+    ] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="How many of the latest lines to show.")] = 50,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new line, until Ctrl-C.")] = False,
@@ -44,8 +46,10 @@ def logs(
         raise CommandError(f'"{service}" is not a service; they are {", ".join(SERVICE_NAMES)}.')
     if not names and not follow:
         raise CommandError(f"There are no logs in {folder}: `make run` writes them.")
+    if correlation is not None and not correlation.strip():
+        raise CommandError("The id is blank: write a correlation id.")
     try:
-        for line in _lines(folder, service, correlation, number, follow=follow):
+        for line in _lines(folder, service, (correlation or "").strip(), number, follow=follow):
             _print(line, as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def find_by_name(name: str) -> Method:
-    """Return the method called "gym.GetGym", "GymService/GetGym", "solo60.gym.v1.GymService/GetGym" or "GetGym".
+    """Return the method called "gym.GetGym" or by any end of "solo60.gym.v1.GymService/GetGym", such as "GetGym".
 
     Case does not matter, nor whether it is a dot or a slash. Raises CommandError with near matches when no method is
     called so, and with all that are when there are several.
@@ -41,5 +41,5 @@ def short_name(method: Method) -> str:
 
 
 def _names_of(method: Method) -> tuple[str, ...]:
-    service = method.service.rpartition(".")[2]
-    return method.name, short_name(method), f"{service}.{method.name}", f"{method.service}.{method.name}"
+    parts = [*method.service.split("."), method.name]
+    return short_name(method), *(".".join(parts[first:]) for first in range(len(parts)))

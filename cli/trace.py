@@ -38,7 +38,7 @@ def trace(
     trace_id = trace_id.strip()
     if not trace_id:
         raise CommandError("The id is blank: write a trace id or a correlation id.")
-    found = [read_trace(folder, each) for each in (trace_id, *traces_of(folder, trace_id))]
+    found = [read_trace(folder, each) for each in (trace_id.lower(), *traces_of(folder, trace_id))]
     traces = [spans for spans in found if spans]
     if not traces:
         raise CommandError(f"There is no trace {trace_id} in {folder}.")

@@ -17,6 +17,7 @@ from contracts.services import all_methods
         "solo60.gym.v1.GymService/GetGym",
         "/solo60.gym.v1.GymService/GetGym",
         "solo60.gym.v1.GymService.GetGym",
+        "gym.v1.GymService.GetGym",
         "GetGym",
         "gym.getgym",
     ],

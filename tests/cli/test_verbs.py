@@ -167,7 +167,7 @@ def test_without_an_id_the_latest_traces_are_listed(solo60: Solo60, tmp_path: Pa
     assert solo60("trace").err == "There is no trace yet.\n"
     assert json.loads(solo60("trace", "--json").out) == []
     (tmp_path / "spans").mkdir(exist_ok=True)
-    ids = [f"{number:032x}" for number in (1, 2, 3)]
+    ids = [f"{number:032x}" for number in (10, 11, 12)]
     (tmp_path / "spans" / "gym.jsonl").write_text("".join(map(stored_span, ids)))
 
     listed = solo60("trace", "-n", "2").out.splitlines()
@@ -180,6 +180,7 @@ def test_without_an_id_the_latest_traces_are_listed(solo60: Solo60, tmp_path: Pa
     ]
     assert [line.split()[-1] for line in shown.out.splitlines() if line.startswith("trace ")] == ids
     assert [each["trace_id"] for each in json.loads(solo60("trace", "order-17", "--json").out)] == ids
+    assert json.loads(solo60("trace", ids[0].upper(), "--json").out)[0]["trace_id"] == ids[0]
 
 
 def stored_span(trace_id: str) -> str:
