@@ -12,12 +12,14 @@ import psutil
 import pytest
 
 from mesh.config import SERVICE_NAMES
+from mesh.health_probe import UNREACHABLE
 from tests.support.local_mesh import LocalMesh, all_gone, family_of, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.system
+SERVING = dict.fromkeys(SERVICE_NAMES, "SERVING")
 
 
 @pytest.fixture(scope="module")
@@ -169,13 +171,18 @@ def test_a_service_that_hangs_is_restarted_too(kept_mesh: LocalMesh) -> None:
 
 
 def test_a_dead_service_is_left_when_asked_to(left_mesh: LocalMesh) -> None:
-    """With --no-restart the window and `health` say what to type; that brings it back. It hides no other's outbox."""
+    """With --no-restart the window and `health` say what to type; that brings it back. It hides no other's outbox.
+
+    J6: meanwhile the others serve, and keep their processes.
+    """
+    before = {name: process_of(left_mesh, name).pid for name in SERVICE_NAMES}
     booked = json.loads(left_mesh.solo60("demo", "booking", "--json").stdout)
     assert booked["status"] == "SESSION_STATUS_CONFIRMED"
     kill(process_of(left_mesh, "gym"))
     sentence = f"was killed by signal 9. Its log is {left_mesh.settings.log_path_of('gym')}."
     wait_for(lambda: f"gym {sentence} `solo60 restart gym` starts it again." in left_mesh.output)
 
+    assert left_mesh.statuses() == {**SERVING, "gym": UNREACHABLE}
     entry = health(left_mesh)["gym"]
     shown = left_mesh.solo60("health")
     outboxes = left_mesh.solo60("outbox", "list", "--json")
@@ -188,6 +195,8 @@ def test_a_dead_service_is_left_when_asked_to(left_mesh: LocalMesh) -> None:
     assert "session" in {each["service"] for each in json.loads(outboxes.stdout)}
     assert restarted.returncode == 0, restarted.stderr
     assert left_mesh.is_serving()
+    after = {name: process_of(left_mesh, name).pid for name in SERVICE_NAMES}
+    assert {name for name in SERVICE_NAMES if before[name] != after[name]} == {"gym"}
 
 
 def test_without_its_database_a_service_says_why_and_what_next(left_mesh: LocalMesh) -> None:
