@@ -1,7 +1,10 @@
 """Runs a relay beside those in a service's own processes, with its settings and key: python -m mesh.outbox session."""
 
+import gc
 import sys
 from functools import partial
+
+gc.disable()  # until all is loaded: `run` enables it
 
 from mesh.config import SERVICE_NAMES
 from mesh.process import relaying_alone, run
