@@ -1,6 +1,9 @@
 """Runs the auth service: python -m services.auth."""
 
-from mesh.process import main
-from services.auth.app import SERVICE
+from mesh.loading import loading
+
+with loading():
+    from mesh.process import main
+    from services.auth.app import SERVICE
 
 main(SERVICE)

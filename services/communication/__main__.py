@@ -1,6 +1,9 @@
 """Runs the communication service: python -m services.communication."""
 
-from mesh.process import main
-from services.communication.app import SERVICE
+from mesh.loading import loading
+
+with loading():
+    from mesh.process import main
+    from services.communication.app import SERVICE
 
 main(SERVICE)

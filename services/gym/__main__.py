@@ -1,6 +1,9 @@
 """Runs the gym service: python -m services.gym."""
 
-from mesh.process import main
-from services.gym.app import SERVICE
+from mesh.loading import loading
+
+with loading():
+    from mesh.process import main
+    from services.gym.app import SERVICE
 
 main(SERVICE)

@@ -1,6 +1,9 @@
 """Runs the payment service: python -m services.payment."""
 
-from mesh.process import main
-from services.payment.app import SERVICE
+from mesh.loading import loading
+
+with loading():
+    from mesh.process import main
+    from services.payment.app import SERVICE
 
 main(SERVICE)

@@ -1,6 +1,9 @@
 """Runs the session service: python -m services.session."""
 
-from mesh.process import main
-from services.session.app import SERVICE
+from mesh.loading import loading
+
+with loading():
+    from mesh.process import main
+    from services.session.app import SERVICE
 
 main(SERVICE)

@@ -1,6 +1,9 @@
 """Runs the subscription service: python -m services.subscription."""
 
-from mesh.process import main
-from services.subscription.app import SERVICE
+from mesh.loading import loading
+
+with loading():
+    from mesh.process import main
+    from services.subscription.app import SERVICE
 
 main(SERVICE)

@@ -1,6 +1,9 @@
 """Runs the user service: python -m services.user."""
 
-from mesh.process import main
-from services.user.app import SERVICE
+from mesh.loading import loading
+
+with loading():
+    from mesh.process import main
+    from services.user.app import SERVICE
 
 main(SERVICE)

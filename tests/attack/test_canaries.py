@@ -19,10 +19,9 @@ from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceS
 from solo60.user.v1.user_pb2 import CreateUserRequest, GetUserByEmailRequest
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
 from tests.attack.canaries import Canaries, files_telling
-from tests.support.local_mesh import LocalMesh
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.support.local_mesh import LocalMesh
 
 # The database holds what members have said; a mail in the inbox names its reader; the keys are each its holder's own.
 RIGHTLY = frozenset({"postgres", "inbox", "keys"})
@@ -39,14 +38,6 @@ def test_no_personal_value_of_a_request_is_logged_or_told(method: Method) -> Non
 
     assert canaries.mark not in str(redacted(request)) + str(redacted(answer))
     assert canaries.mark not in str(violations_of(request))
-
-
-@pytest.fixture(scope="module")
-def mesh() -> Iterator[LocalMesh]:
-    """All services as processes of their own, whose files are looked through."""
-    with LocalMesh.in_new_folder() as mesh:
-        mesh.up(log_requests=True)
-        yield mesh
 
 
 async def told_to_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list[str]:
@@ -69,9 +60,9 @@ async def told_to_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list
 
 
 @pytest.mark.system
-async def test_no_canary_leaves_its_cage(mesh: LocalMesh) -> None:
+async def test_no_canary_leaves_its_cage(attacked_mesh: LocalMesh) -> None:
     """S4, T-i11: after a journey and a call of every method, no log, span, metric or error has any planted value."""
-    canaries = Canaries()
+    mesh, canaries = attacked_mesh, Canaries()
     key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
     keys = [mesh.settings.key_path_of(name).read_text().strip() for name in (*SERVICE_NAMES, OPERATOR)]
     channels = Channels(mesh.settings, lambda: key)
@@ -102,8 +93,9 @@ async def test_no_canary_leaves_its_cage(mesh: LocalMesh) -> None:
         assert any(mesh.settings.local_span_dir.glob(f"{name}*")) or name in {"auth", "subscription"}
 
 
-def test_a_canary_that_flies_is_seen(mesh: LocalMesh) -> None:
+@pytest.mark.system
+def test_a_canary_that_flies_is_seen(attacked_mesh: LocalMesh) -> None:
     """The search finds what is there: the keys in the folder of keys."""
-    key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
+    key = attacked_mesh.settings.key_path_of(OPERATOR).read_text().strip()
 
-    assert files_telling(mesh.data_dir, [key], rightly=RIGHTLY - {"keys"}) == {f"keys/{OPERATOR}": [key]}
+    assert files_telling(attacked_mesh.data_dir, [key], rightly=RIGHTLY - {"keys"}) == {f"keys/{OPERATOR}": [key]}

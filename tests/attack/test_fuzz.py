@@ -16,12 +16,12 @@ from contracts.services import SERVICES
 from mesh.local_keys import OPERATOR
 from tests.attack.fuzz import ALLOWED_CODES, FOREIGN_TEXT, LARGEST_MESSAGE_BYTES, Request, requests
 from tests.attack.target import ECHO_SERVICE, Target
-from tests.support.local_mesh import LocalMesh, family_of
+from tests.support.local_mesh import family_of
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.local_mesh import LocalMesh
 
 pytestmark = pytest.mark.system
 
@@ -106,13 +106,6 @@ def seed() -> int:
     return seed
 
 
-@pytest.fixture(scope="module")
-def mesh() -> Iterator[tuple[LocalMesh, subprocess.Popen[bytes]]]:
-    """All services as processes of their own, for this module's junk."""
-    with LocalMesh.in_new_folder() as mesh:
-        yield mesh, mesh.up(log_requests=True, rate_limit_factor=1000)
-
-
 def seeded(seed: int) -> Random:
     """Return chance that repeats itself."""
     return Random(seed)  # noqa: S311 - nothing is kept secret with it
@@ -130,12 +123,12 @@ def _is_whole(line: str) -> bool:
         return False
 
 
-async def fuzz_mesh(mesh: LocalMesh, process: subprocess.Popen[bytes], seed: int, number: int) -> None:
+async def fuzz_mesh(mesh: LocalMesh, seed: int, number: int) -> None:
     """Send so many requests to the seven services and assert that none came to harm or told more than it may."""
     methods = {method.path: method for service in SERVICES.values() for method in methods_of(service)}
     addresses = {service.full_name: mesh.settings.url_of(name) for name, service in SERVICES.items()}
     key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
-    services = family_of(process)
+    services = family_of(mesh.process)
     await send_all(addresses, requests(seeded(seed), key, 200), methods)  # warms up
     memory_bytes = {each.pid: each.memory_info().rss for each in services if "services." in " ".join(each.cmdline())}
     assert len(memory_bytes) == len(SERVICES)
@@ -151,17 +144,15 @@ async def fuzz_mesh(mesh: LocalMesh, process: subprocess.Popen[bytes], seed: int
         assert "internal error" not in log.read_text()
 
 
-async def test_no_request_shakes_a_service(mesh: tuple[LocalMesh, subprocess.Popen[bytes]], seed: int) -> None:
+async def test_no_request_shakes_a_service(attacked_mesh: LocalMesh, seed: int) -> None:
     """T-i10, short: 1,000 hostile requests get allowed codes and short texts of ours, and each log line is our own."""
-    await fuzz_mesh(*mesh, seed, SHORT)
+    await fuzz_mesh(attacked_mesh, seed, SHORT)
 
 
 @pytest.mark.soak
-async def test_no_request_of_very_many_shakes_a_service(
-    mesh: tuple[LocalMesh, subprocess.Popen[bytes]], seed: int
-) -> None:
+async def test_no_request_of_very_many_shakes_a_service(attacked_mesh: LocalMesh, seed: int) -> None:
     """T-i10, long: 10,000 requests, more than 200 for every method."""
-    await fuzz_mesh(*mesh, seed, LONG)
+    await fuzz_mesh(attacked_mesh, seed, LONG)
 
 
 async def fuzz_echo(folder: Path, seed: int, number: int, engine: str) -> None:

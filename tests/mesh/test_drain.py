@@ -123,17 +123,11 @@ async def restart_under_load(
     assert load.answered > restarts
 
 
-async def test_a_service_runs_on_uvloop(tmp_path: Path, empty_database_url: str) -> None:
-    """Where it is installed: a process answers more calls on it."""
-    async with Replicas.started(tmp_path, empty_database_url, number=1) as replicas:
-        pass
+@both_engines
+async def test_who_is_told_twice_to_stop_stops_once(engine: str, tmp_path: Path, empty_database_url: str) -> None:
+    """T-j5: a second SIGTERM, or Ctrl-C, cuts nothing short. The service runs on uvloop, which answers more calls."""
+    async with Replicas.started(tmp_path, empty_database_url, number=1, engine=engine) as replicas:
+        assert await replicas.stop(0, signal.SIGTERM, signal.SIGTERM, signal.SIGINT) == 0
 
     lines = map(json.loads, replicas.log.splitlines())
     assert [line["of"] for line in lines if line["event"] == "loop"] == ["uvloop"]
-
-
-@both_engines
-async def test_who_is_told_twice_to_stop_stops_once(engine: str, tmp_path: Path, empty_database_url: str) -> None:
-    """T-j5: a second SIGTERM, or Ctrl-C, cuts nothing short."""
-    async with Replicas.started(tmp_path, empty_database_url, number=1, engine=engine) as replicas:
-        assert await replicas.stop(0, signal.SIGTERM, signal.SIGTERM, signal.SIGINT) == 0

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from mesh import postgres_place
 from mesh.postgres import EmbeddedPostgres, PostgresError, erase
 from mesh.postgres_role import SERVICE_ROLE
+from tests.support.folders import folder_for_all
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to
 
@@ -48,6 +50,27 @@ def private_folder(reachable_folder: Path) -> Iterator[Path]:
     folder.mkdir()
     yield folder
     erase(folder / "data")
+
+
+@pytest.fixture(scope="module")
+def stopped_data() -> Iterator[Path]:
+    """Make a database that no server runs on."""
+
+    async def make(folder: Path) -> None:
+        async with EmbeddedPostgres(folder, durable=False):
+            pass
+
+    with folder_for_all() as folder:
+        asyncio.run(make(folder / "data"))
+        yield folder / "data"
+
+
+@pytest.fixture
+def data_dir(reachable_folder: Path, stopped_data: Path) -> Path:
+    """Return a database of the test's own: a copy, because to make one takes ten times as long."""
+    copy = reachable_folder / "data"
+    subprocess.run(["cp", "-a", stopped_data, copy], check=True)
+    return copy
 
 
 async def query(url: str, statement: str) -> object:
@@ -97,9 +120,9 @@ async def test_data_is_there_after_a_restart(reachable_folder: Path) -> None:
         assert await query(server.url, "select number from kept") == 60
 
 
-async def test_the_server_is_tuned_for_many_small_services(reachable_folder: Path) -> None:
+async def test_the_server_is_tuned_for_many_small_services(data_dir: Path) -> None:
     """It listens on loopback alone, in UTC, for 200 connections, and is durable unless told otherwise."""
-    async with EmbeddedPostgres(reachable_folder / "data") as server:
+    async with EmbeddedPostgres(data_dir) as server:
         settings = await query(
             server.superuser_url,
             "select array_agg(setting order by lower(name)) from pg_settings where name = any"
@@ -108,25 +131,25 @@ async def test_the_server_is_tuned_for_many_small_services(reachable_folder: Pat
     assert settings == ["on", "off", "127.0.0.1", "200", "UTC", ""]
 
 
-async def test_the_servers_log_holds_no_row(reachable_folder: Path) -> None:
+async def test_the_servers_log_holds_no_row(data_dir: Path) -> None:
     """A violated constraint is logged by its name, without the values that violate it."""
-    async with EmbeddedPostgres(reachable_folder / "data", durable=False) as server:
+    async with EmbeddedPostgres(data_dir, durable=False) as server:
         await query(server.url, "create table users (email text constraint one_user unique)")
         async with connection_to(server.url) as connection:
             with pytest.raises(asyncpg.UniqueViolationError, match=r"dana@example\.com"):
                 await connection.executemany("insert into users values ($1)", [("dana@example.com",)] * 2)
 
-    log = (reachable_folder / "data" / "server.log").read_text()
+    log = (data_dir / "server.log").read_text()
 
     assert "one_user" in log
     assert "dana" not in log
 
 
-async def test_no_server_survives_its_stop(reachable_folder: Path) -> None:
+async def test_no_server_survives_its_stop(data_dir: Path) -> None:
     """After `stop` the process is gone and the URL is refused."""
-    server = EmbeddedPostgres(reachable_folder / "data", durable=False)
+    server = EmbeddedPostgres(data_dir, durable=False)
     await server.start()
-    process = postmaster(reachable_folder / "data")
+    process = postmaster(data_dir)
 
     await server.stop()
 
@@ -135,9 +158,8 @@ async def test_no_server_survives_its_stop(reachable_folder: Path) -> None:
         _ = server.url
 
 
-async def test_a_killed_owner_takes_the_server_with_it(reachable_folder: Path) -> None:
+async def test_a_killed_owner_takes_the_server_with_it(data_dir: Path) -> None:
     """`kill -9` of the owner: the guardian notices and stops PostgreSQL; nothing is left."""
-    data_dir = reachable_folder / "data"
     async with another_owner(data_dir) as owner:
         process = postmaster(data_dir)
         guardian = process.parent()
@@ -148,9 +170,8 @@ async def test_a_killed_owner_takes_the_server_with_it(reachable_folder: Path) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does this")
-async def test_a_killed_guardian_takes_the_server_with_it(reachable_folder: Path) -> None:
+async def test_a_killed_guardian_takes_the_server_with_it(data_dir: Path) -> None:
     """`kill -9` of the guardian itself: the kernel stops PostgreSQL, and the next start is an ordinary one."""
-    data_dir = reachable_folder / "data"
     async with another_owner(data_dir) as owner:
         process = postmaster(data_dir)
         guardian = process.parent()
@@ -162,9 +183,8 @@ async def test_a_killed_guardian_takes_the_server_with_it(reachable_folder: Path
         assert await query(server.url, "select 1") == 1
 
 
-async def test_committed_data_survives_the_death_of_everything(reachable_folder: Path) -> None:
+async def test_committed_data_survives_the_death_of_everything(data_dir: Path) -> None:
     """`kill -9` of owner, guardian and server: the next start recovers, past the stale pid file."""
-    data_dir = reachable_folder / "data"
     async with another_owner(data_dir) as owner:
         process = postmaster(data_dir)
         guardian = process.parent()
@@ -185,11 +205,8 @@ async def test_committed_data_survives_the_death_of_everything(reachable_folder:
         assert await query(server.url, "select number from kept") == 60
 
 
-async def test_a_server_without_a_guardian_is_stopped_before_a_new_one_starts(reachable_folder: Path) -> None:
+async def test_a_server_without_a_guardian_is_stopped_before_a_new_one_starts(data_dir: Path) -> None:
     """An orphan on the same folder would make every start fail: it is stopped, its data is kept."""
-    data_dir = reachable_folder / "data"
-    async with EmbeddedPostgres(data_dir, durable=False):
-        pass
     place = postgres_place.prepare_place(data_dir)
     orphan = await asyncio.create_subprocess_exec(
         place.binaries / "postgres", "-D", place.folder / "cluster", "-p", str(free_ports(1)[0]), "-h", "127.0.0.1",
@@ -203,11 +220,8 @@ async def test_a_server_without_a_guardian_is_stopped_before_a_new_one_starts(re
         assert await orphan.wait() == 0
 
 
-async def test_a_stale_pid_that_another_process_has_now_does_no_harm(reachable_folder: Path) -> None:
+async def test_a_stale_pid_that_another_process_has_now_does_no_harm(data_dir: Path) -> None:
     """After a reboot the number in the pid file may be anyone's: that process lives on, and the server starts."""
-    data_dir = reachable_folder / "data"
-    async with EmbeddedPostgres(data_dir, durable=False):
-        pass
     account = postgres_place.prepare_place(data_dir).account
     bystander = await asyncio.create_subprocess_exec("sleep", "60", **_as(account))
     (data_dir / "cluster" / "postmaster.pid").write_text(f"{bystander.pid}\n{data_dir / 'cluster'}\n0\n1\n\n\n  0 0\n")
@@ -219,10 +233,10 @@ async def test_a_stale_pid_that_another_process_has_now_does_no_harm(reachable_f
     await bystander.wait()
 
 
-async def test_ctrl_c_leaves_the_server_to_its_owner(reachable_folder: Path) -> None:
+async def test_ctrl_c_leaves_the_server_to_its_owner(data_dir: Path) -> None:
     """SIGINT does not stop the server: the owner may still need it to drain."""
-    async with EmbeddedPostgres(reachable_folder / "data", durable=False) as server:
-        guardian = postmaster(reachable_folder / "data").parent()
+    async with EmbeddedPostgres(data_dir, durable=False) as server:
+        guardian = postmaster(data_dir).parent()
         assert guardian is not None
         assert os.getpgid(guardian.pid) != os.getpgid(0)
         guardian.send_signal(signal.SIGINT)
@@ -231,9 +245,8 @@ async def test_ctrl_c_leaves_the_server_to_its_owner(reachable_folder: Path) -> 
         await asyncio.to_thread(guardian.wait, 20)
 
 
-async def test_a_second_owner_is_refused_in_one_sentence(reachable_folder: Path) -> None:
+async def test_a_second_owner_is_refused_in_one_sentence(data_dir: Path) -> None:
     """Two owners of one folder: the second is told who has it, and the first goes on."""
-    data_dir = reachable_folder / "data"
     async with EmbeddedPostgres(data_dir, durable=False) as server:
         with pytest.raises(PostgresError, match=rf"process {os.getpid()} already runs it") as refused:
             await EmbeddedPostgres(data_dir, durable=False).start()
@@ -243,21 +256,18 @@ async def test_a_second_owner_is_refused_in_one_sentence(reachable_folder: Path)
     assert "\n" not in str(refused.value)
 
 
-async def test_a_taken_port_is_named(reachable_folder: Path) -> None:
+async def test_a_taken_port_is_named(data_dir: Path) -> None:
     """A port in use: one sentence with its number."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(PostgresError, match=rf"port {port} on 127.0.0.1 cannot be used: Address already in use"):
-            await EmbeddedPostgres(reachable_folder / "data", port=port, durable=False).start()
+            await EmbeddedPostgres(data_dir, port=port, durable=False).start()
 
 
-async def test_a_broken_database_says_why(reachable_folder: Path) -> None:
+async def test_a_broken_database_says_why(data_dir: Path) -> None:
     """A server that cannot start: its last words are in the error."""
-    data_dir = reachable_folder / "data"
-    async with EmbeddedPostgres(data_dir, durable=False):
-        pass
     (data_dir / "cluster" / "global" / "pg_control").unlink()
 
     with pytest.raises(PostgresError, match="pg_control"):

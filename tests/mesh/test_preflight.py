@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mesh import preflight
-from mesh.config import SERVICE_NAMES, SettingsError
+from mesh.config import SERVICE_NAMES, SettingsError, child_environment, load_settings
 from mesh.migrations import MigrationError
 from mesh.postgres import EmbeddedPostgres
 from mesh.service_databases import check_databases, database_url_of, migrate_all
 from mesh.spans import make_span_folder
+from mesh.supervisor import Mesh
 from services.gym.app import SERVICE as GYM
 from tests.support.local_mesh import LocalMesh
 from tests.support.old_postgres import old_postgres
@@ -59,17 +60,34 @@ async def databases_on(url: str) -> set[str]:
     return {row["datname"] for row in rows}
 
 
-async def refused(mesh: LocalMesh, **settings: object) -> str:
+async def refused(mesh: LocalMesh, monkeypatch: pytest.MonkeyPatch, **settings: object) -> str:
     """Return the one sentence of a start that is refused before anything has started."""
-    done = await asyncio.to_thread(lambda: mesh.solo60("up", **settings))
-    left = {path.name for path in mesh.data_dir.glob("*")} & set(TRACES_OF_A_START)
+    for name, value in child_environment(**{**mesh.settings_by_name, **settings}).items():
+        monkeypatch.setenv(name, value)
+    reports: list[tuple[str, str]] = []
+    with pytest.raises((SettingsError, MigrationError)) as caught:
+        async with Mesh(load_settings(), lambda part, state: reports.append((part, state))):
+            pass
 
-    assert done.returncode in (1, 2), done.stderr
-    assert (done.stdout, done.stderr.count("\n"), left) == ("", 1, set()), done.stdout + done.stderr
-    return done.stderr.rstrip("\n")
+    assert (reports, traces_of_a_start(mesh)) == ([], set())
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
-@pytest.mark.system
+def refused_by_command(mesh: LocalMesh, **settings: object) -> tuple[int, str]:
+    """Return exit code and sentence of a `solo60 up` that is refused before anything has started."""
+    done = mesh.solo60("up", **settings)
+
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1), done.stdout + done.stderr
+    assert traces_of_a_start(mesh) == set()
+    return done.returncode, done.stderr.rstrip("\n")
+
+
+def traces_of_a_start(mesh: LocalMesh) -> set[str]:
+    """Return what a start has left in the data folder."""
+    return {path.name for path in mesh.data_dir.glob("*")} & set(TRACES_OF_A_START)
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "beginning"),
     [
@@ -87,27 +105,36 @@ async def refused(mesh: LocalMesh, **settings: object) -> str:
     ],
 )
 async def test_a_bad_setting_stops_the_start_before_anything_starts(
-    stopped: LocalMesh, setting: str, value: str, beginning: str
+    stopped: LocalMesh, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, beginning: str
 ) -> None:
     """One sentence names the setting and its form, nothing has started, and no secret is repeated."""
     value = value.replace(USERS, stopped.settings.user_service_url)
 
-    sentence = await refused(stopped, **{setting: value})
+    sentence = await refused(stopped, monkeypatch, **{setting: value})
 
     assert sentence.startswith(beginning)
     assert "hunter2" not in sentence
 
 
 @pytest.mark.system
-async def test_a_server_that_is_too_old_stops_the_start(stopped: LocalMesh) -> None:
-    """The version is read before anything starts; README says which one is needed."""
-    async with old_postgres("15.18") as url:
-        assert await refused(stopped, database_url=url) == f"DATABASE_URL: {NEEDS}"
+def test_a_bad_setting_ends_the_command_with_its_sentence_alone(stopped: LocalMesh) -> None:
+    """`solo60 up` prints the sentence and nothing else, and its exit code says that a setting is wrong."""
+    code, sentence = refused_by_command(stopped, database_url="mysql://ada:hunter2@127.0.0.1/solo60")
+
+    assert code == 2
+    assert sentence.startswith('DATABASE_URL: must be "postgresql://')
+    assert "hunter2" not in sentence
 
 
-async def test_a_server_that_is_too_old_stops_migrations(stopped: LocalMesh) -> None:
-    """`solo60 migrate` names the setting and both versions."""
+@pytest.mark.system
+async def test_a_server_that_is_too_old_stops_start_and_migrations(stopped: LocalMesh) -> None:
+    """The version is read before anything starts or is migrated; `up` and `migrate` name the setting and both versions.
+
+    README says which version is needed.
+    """
     async with old_postgres("15.18") as url:
+        refused = await asyncio.to_thread(refused_by_command, stopped, database_url=url)
+        assert refused == (1, f"DATABASE_URL: {NEEDS}")
         with pytest.raises(MigrationError, match=f"^DATABASE_URL: {NEEDS}$"):
             await migrate_all(stopped.settings_with(database_url=url), url)
 

@@ -4,12 +4,10 @@ import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
-from contracts.services import SERVICES
-from mesh.config import SERVICE_NAMES, Settings, SettingsError
-from mesh.health_probe import SERVING, UNREACHABLE, probe_of
+from mesh.config import Settings, SettingsError
+from mesh.health_probe import UNREACHABLE, probe_of
 from mesh.held_ports import HeldPorts
 from mesh.supervised_settings import environment_of_service, hold_ports, inbox_port
 from mesh.supervisor import Mesh
@@ -25,35 +23,6 @@ def stopped() -> Iterator[LocalMesh]:
     """Make a folder and ports for a mesh."""
     with LocalMesh.in_new_folder() as mesh:
         yield mesh
-
-
-async def status_of(mesh: Mesh, name: str) -> str:
-    """Return what a service says of itself now."""
-    async with probe_of(mesh.settings.url_of(name), SERVICES[name].full_name) as probe:
-        return await probe()
-
-
-@pytest.mark.system
-async def test_a_service_is_killed_and_started_again_beside_the_others(stopped: LocalMesh) -> None:
-    """J6: one service goes and comes back; the others keep their processes."""
-    reports: list[tuple[str, str]] = []
-    async with Mesh(stopped.settings, lambda part, state: reports.append((part, state))) as mesh:
-        before = mesh.pids()
-        assert {part for part, state in reports if state == SERVING} == {*SERVICE_NAMES, "postgresql", "inbox"}
-
-        await mesh.kill("gym")
-        assert mesh.ended() == {"gym": -9}
-        assert await status_of(mesh, "gym") == UNREACHABLE
-        assert await status_of(mesh, "session") == SERVING
-
-        await mesh.restart("gym")
-        assert mesh.ended() == {}
-        assert await status_of(mesh, "gym") == SERVING
-        after = mesh.pids()
-
-    assert {name for name in SERVICE_NAMES if before[name] != after[name]} == {"gym"}
-    assert mesh.exit_codes == dict.fromkeys(SERVICE_NAMES, 0)
-    assert not any(psutil.pid_exists(pid) for pid in after.values())
 
 
 def test_a_service_is_told_what_was_set_here_and_its_own_key(stopped: LocalMesh) -> None:

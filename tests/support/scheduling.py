@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     import pytest
 
 SHARE_THE_MESH = "tests that share the running mesh"
+SHARE_THE_ATTACKED_MESH = "attacks on one mesh"
 PIECES = {
+    "tests/attack/test_canaries.py": SHARE_THE_ATTACKED_MESH,
+    "tests/attack/test_fuzz.py": SHARE_THE_ATTACKED_MESH,
     "tests/system/test_booking.py": SHARE_THE_MESH,
     "tests/system/test_command_line.py": SHARE_THE_MESH,
 }

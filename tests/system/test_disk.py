@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -12,7 +13,9 @@ from uuid import uuid4
 import grpc
 import pytest
 
+from cli.main import main
 from interceptors.api_key import API_KEY
+from mesh.config import child_environment
 from mesh.health_probe import troubles_of
 from mesh.local_keys import OPERATOR
 from solo60.gym.v1 import gym_pb2, gym_pb2_grpc
@@ -41,24 +44,38 @@ def read_only_mesh(stopped_mesh: LocalMesh) -> Iterator[LocalMesh]:
         yield stopped_mesh
 
 
-@pytest.mark.parametrize("command", ["up", "keys issue gym", "doctor", "migrate"])
 @pytest.mark.parametrize("disk", ["full_mesh", "read_only_mesh"])
 def test_a_disk_that_takes_nothing_is_named_in_one_line(
-    request: pytest.FixtureRequest, disk: str, command: str
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], disk: str
 ) -> None:
     """Whatever is asked for, it ends with the path and the reason."""
     mesh: LocalMesh = request.getfixturevalue(disk)
-    if command == "doctor":
-        mesh.settings_by_name["database_url"] = "postgresql://127.0.0.1:1/none"
-
-    done = mesh.solo60(*command.split())
-
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if str(mesh.data_dir) in line]
-    assert done.returncode != 0
-    assert len(lines) == 1, (done.stdout, done.stderr)
     reasons = ("full", "No space left on device") if disk == "full_mesh" else ("Read-only file system",)
+
+    done = mesh.solo60("up")
+
+    assert done.returncode != 0
+    assert_named(mesh, done.stdout + done.stderr, reasons)
+    for name, value in child_environment(**mesh.settings_by_name).items():
+        monkeypatch.setenv(name, value)
+    for command in ("keys issue gym", "migrate", "doctor"):
+        if command == "doctor":
+            monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/none")
+        monkeypatch.setattr(sys, "argv", ["solo60", *command.split()])
+
+        with pytest.raises(SystemExit) as exit_:
+            main()
+
+        assert exit_.value.code != 0
+        assert_named(mesh, "".join(capfd.readouterr()), reasons)
+
+
+def assert_named(mesh: LocalMesh, output: str, reasons: Sequence[str]) -> None:
+    """Assert that one line names the path and the reason, and that nobody has to read a traceback."""
+    lines = [line for line in output.splitlines() if str(mesh.data_dir) in line]
+    assert len(lines) == 1, output
     assert any(reason in lines[0] for reason in reasons)
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in output
 
 
 def test_a_disk_too_small_for_a_database_is_refused_before_one_is_made(stopped_mesh: LocalMesh) -> None:

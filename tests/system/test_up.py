@@ -1,85 +1,27 @@
 from __future__ import annotations
 
-import asyncio
-import json
 import os
-import re
 import signal
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh.config import SERVICE_NAMES
 from mesh.folder_lock import LOCK_NAME
 from tests.support.local_mesh import all_gone, family_of, wait_for
-from tests.support.nats import nats_served
 
 if TYPE_CHECKING:
     import subprocess
-    from pathlib import Path
 
     from tests.support.local_mesh import LocalMesh
 
 pytestmark = pytest.mark.system
-SERVING = dict.fromkeys(SERVICE_NAMES, "SERVING")
 
 
 def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
     """Send a signal and return the exit code."""
     process.send_signal(number)
     return process.wait(60)
-
-
-def statuses(mesh: LocalMesh) -> dict[str, str]:
-    """Return the status of each service, as `solo60 health --json` reports it."""
-    report = json.loads(mesh.solo60("health", "--json").stdout)
-    return {name: entry["status"] for name, entry in report.items()}
-
-
-def gym_names(mesh: LocalMesh) -> list[str]:
-    """Return the names of all gyms."""
-    answer = json.loads(mesh.solo60("call", "gym.ListGyms", "--json").stdout)
-    return [gym["name"] for gym in answer["gyms"]]
-
-
-def refuse_to_start(mesh: LocalMesh, nats_url: str) -> None:
-    """Start a mesh whose services cannot start: one is quoted with its log; services, PostgreSQL and lock are gone."""
-    process = mesh.start(nats_url=nats_url)
-    wait_for(lambda: "postgresql: SERVING" in mesh.output)
-    family = family_of(process)
-
-    assert process.wait(60) == 1
-    sentence = mesh.output.splitlines()[-1]
-    found = re.match(r"(\w+) did not start: NATS_URL: the server refuses this user and password", sentence)
-    assert found is not None, sentence
-    assert str(mesh.data_dir / "logs" / f"{found[1]}.jsonl") in sentence
-    assert all_gone(family)
-    assert not (mesh.data_dir / LOCK_NAME).exists()
-
-
-async def test_a_mesh_starts_books_stops_and_remembers(stopped_mesh: LocalMesh, tmp_path: Path) -> None:
-    """J1, S5: all seven are SERVING, the demo ends well twice, Ctrl-C leaves no process and no lock, data stays.
-
-    A start that fails in between changes nothing.
-    """
-    process = stopped_mesh.up("--demo")
-    family = family_of(process)
-    assert statuses(stopped_mesh) == SERVING
-    assert len(family) > len(SERVICE_NAMES) + 1
-
-    assert stop(process, signal.SIGINT) == 0
-    assert all_gone(family)
-    assert not (stopped_mesh.data_dir / LOCK_NAME).exists()
-
-    async with nats_served(tmp_path / "nats", "--user", "ada", "--pass", "right") as nats:
-        await asyncio.to_thread(refuse_to_start, stopped_mesh, nats.url.replace("//", "//ada:wrong@"))
-
-    again = stopped_mesh.up()
-    assert gym_names(stopped_mesh) == ["Field Street Gym"]
-    demo = stopped_mesh.solo60("demo", "booking", "--json")
-    assert demo.returncode == 0, demo.stderr
-    assert stop(again, signal.SIGINT) == 0
 
 
 @pytest.mark.parametrize(
