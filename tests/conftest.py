@@ -11,7 +11,14 @@ from hypothesis import settings
 
 from tests.support.core_lines import CoreLines
 from tests.support.node import node_folder
-from tests.support.postgres import database_url, empty_database_url, open_database, postgres, reachable_folder
+from tests.support.postgres import (
+    database_url,
+    empty_database_url,
+    lent_databases,
+    open_database,
+    postgres,
+    reachable_folder,
+)
 from tests.support.scheduling import PieceScheduling, longest_first
 from tests.support.serving import serve
 
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "database_url",
     "empty_database_url",
+    "lent_databases",
     "node_folder",
     "open_database",
     "postgres",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -19,11 +20,11 @@ async def test_a_lent_database_is_as_its_migrations_left_it(postgres: PostgresFo
     careless = await asyncpg.connect(url)
     await careless.execute("insert into accounts (kind, currency) values ('income', 'EUR')")
     used = await Contents.of(url)
-    await postgres.give_back(LEDGER, url)
+    await asyncio.to_thread(postgres.give_back, (LEDGER, url))
 
     again = await postgres.lend(LEDGER)
 
     assert again == url
     assert await Contents.of(again) == fresh != used
     assert careless.is_closed()
-    await postgres.give_back(LEDGER, again)
+    await asyncio.to_thread(postgres.give_back, (LEDGER, again))

@@ -21,8 +21,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import count
@@ -75,20 +75,32 @@ class Contents:
 
     async def restore(self, superuser: asyncpg.Connection[asyncpg.Record]) -> None:
         """Give a database that has the same tables these rows and no others."""
-        # The ledger's own guards forbid this to everyone else.
-        guards_off = "set session_replication_role = replica"
-        await superuser.execute("; ".join((guards_off, *(f"delete from {table}" for table in self.rows))))  # noqa: S608 - the database's own names
+        await superuser.execute(
+            "; ".join(
+                (
+                    # The ledger's own guards forbid this to everyone else.
+                    "set session_replication_role = replica",
+                    *(f"delete from {table}" for table in self.rows),  # noqa: S608 - the database's own names
+                    *(f"select setval('{name}', {at}, {is_used})" for name, at, is_used in self.sequences),
+                )
+            )
+        )
         for table, rows in self.rows.items():
             if rows:
                 await superuser.copy_to_table(table, source=BytesIO(rows))
-        await superuser.executemany("select setval($1, $2, $3)", self.sequences)
 
 
 class PostgresForTests:
-    """A running server that lends databases; it keeps no connection and no event loop."""
+    """A running server that lends databases.
+
+    The superuser's connections are kept, in an event loop of their own, which no test's end closes: to connect costs
+    more than all that is done when a database is given back.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._loop = asyncio.new_event_loop()
+        self._superusers: dict[str, asyncpg.Connection[asyncpg.Record]] = {}
         self._templates: dict[Path, tuple[str, Contents]] = {}
         self._idle: defaultdict[Path, list[str]] = defaultdict(list)
         self._numbers = count(1)
@@ -100,18 +112,19 @@ class PostgresForTests:
         template, _ = await self._template(migrations)
         return await self.create(template)
 
-    async def give_back(self, migrations: Path, url: str) -> set[str]:
-        """Take back a database that was lent, and return which of its invariants are broken.
+    def give_back(self, *lent: tuple[Path, str]) -> set[str]:
+        """Take back databases that were lent, by migrations and URL, and return which of their invariants are broken.
 
-        All other connections to it are ended, and it is as `lend` gave it.
+        All other connections to them are ended, and they are as `lend` gave them. No event loop may run in this thread.
         """
-        _, contents = await self._template(migrations)
-        async with connection_to(superuser_url_of(url)) as connection:
-            await connection.execute(END_OTHERS)
-            broken = {violation.view for violation in await find_violations(connection)}
-            await contents.restore(connection)
-        self._idle[migrations].append(url)
-        return broken
+        return self._loop.run_until_complete(self._take_back(lent))
+
+    def close(self) -> None:
+        """Close the superuser's connections."""
+        for connection in self._superusers.values():
+            connection.terminate()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
 
     async def create(self, template: str = "template1") -> str:
         """Create a database and return its URL."""
@@ -125,6 +138,28 @@ class PostgresForTests:
         # Autovacuum may be in it, which belongs to the superuser.
         async with connection_to(superuser_url_of(self.url)) as connection:
             await connection.execute(f"drop database {name} with (force)")
+
+    async def _take_back(self, lent: Iterable[tuple[Path, str]]) -> set[str]:
+        return set().union(*await asyncio.gather(*(self._take_one_back(*each) for each in lent)))
+
+    async def _take_one_back(self, migrations: Path, url: str) -> set[str]:
+        _, contents = await self._template(migrations)
+        connection = await self._alone(url)
+        broken = {violation.view for violation in await find_violations(connection)}
+        await contents.restore(connection)
+        self._idle[migrations].append(url)
+        return broken
+
+    async def _alone(self, url: str) -> asyncpg.Connection[asyncpg.Record]:
+        """Return the superuser's connection to a database after it has ended all others."""
+        if url in self._superusers:
+            # A test may have ended it.
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._superusers[url].execute(END_OTHERS)
+                return self._superusers[url]
+        connection = self._superusers[url] = await asyncpg.connect(superuser_url_of(url))
+        await connection.execute(END_OTHERS)
+        return connection
 
     async def _template(self, migrations: Path) -> tuple[str, Contents]:
         if migrations not in self._templates:
@@ -181,27 +216,35 @@ def postgres() -> Iterator[PostgresForTests]:
     with folder_for_all() as folder:
         server = EmbeddedPostgres(folder / "data", durable=False)
         asyncio.run(server.start())
+        lender = PostgresForTests(server.url)
         try:
-            yield PostgresForTests(server.url)
+            yield lender
         finally:
+            lender.close()
             asyncio.run(server.stop())
 
 
 @pytest.fixture
-async def database_url(postgres: PostgresForTests, request: pytest.FixtureRequest) -> AsyncIterator[DatabaseFactory]:
-    """Lend databases of services by name, each call another one, as their migrations leave them; T-h1 at the end."""
+def lent_databases(postgres: PostgresForTests, request: pytest.FixtureRequest) -> Iterator[list[tuple[Path, str]]]:
+    """Take databases back at the end, which are put here by migrations and URL; T-h1."""
     lent: list[tuple[Path, str]] = []
+    yield lent
+    found = postgres.give_back(*lent)
+    on_purpose = {view for mark in request.node.iter_markers("breaks_invariants") for view in mark.args}
+    assert found == on_purpose, f"invariants that do not hold: {sorted(found)}; broken on purpose: {sorted(on_purpose)}"
+
+
+@pytest.fixture
+async def database_url(postgres: PostgresForTests, lent_databases: list[tuple[Path, str]]) -> DatabaseFactory:
+    """Lend databases of services by name, each call another one, as their migrations leave them."""
 
     async def lend(service: str) -> str:
         migrations = SERVICES / service / "migrations"
-        lent.append((migrations, await postgres.lend(migrations)))
-        return lent[-1][1]
+        url = await postgres.lend(migrations)
+        lent_databases.append((migrations, url))
+        return url
 
-    yield lend
-    broken = await asyncio.gather(*(postgres.give_back(migrations, url) for migrations, url in lent))
-    on_purpose = {view for mark in request.node.iter_markers("breaks_invariants") for view in mark.args}
-    found = set().union(*broken)
-    assert found == on_purpose, f"invariants that do not hold: {sorted(found)}; broken on purpose: {sorted(on_purpose)}"
+    return lend
 
 
 @pytest.fixture
