@@ -241,7 +241,8 @@ async def test_no_transaction_is_open_while_the_company_is_asked(
         # What the relay and others do beside calls is over in a moment; what a call holds would last.
         async with mesh.database("payment").connection() as connection:
             states = await connection.fetch(
-                "select state from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+                "select state from pg_stat_activity"
+                " where datname = current_database() and usename = current_user and pid <> pg_backend_pid()"
             )
         return {row["state"] for row in states} == {"idle"}
 
