@@ -13,6 +13,7 @@ from tests.support.core_lines import CoreLines
 from tests.support.node import node_folder
 from tests.support.postgres import (
     database_url,
+    databases_of_module,
     empty_database_url,
     lent_databases,
     open_database,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "database_url",
+    "databases_of_module",
     "empty_database_url",
     "lent_databases",
     "node_folder",

@@ -22,7 +22,8 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Set as AbstractSet
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import count
@@ -224,14 +225,29 @@ def postgres() -> Iterator[PostgresForTests]:
             asyncio.run(server.stop())
 
 
-@pytest.fixture
-def lent_databases(postgres: PostgresForTests, request: pytest.FixtureRequest) -> Iterator[list[tuple[Path, str]]]:
-    """Take databases back at the end, which are put here by migrations and URL; T-h1."""
+@contextmanager
+def lending(postgres: PostgresForTests, on_purpose: AbstractSet[str] = frozenset()) -> Iterator[list[tuple[Path, str]]]:
+    """Yield a list for databases, by migrations and URL, that are taken back at the end of the context; T-h1."""
     lent: list[tuple[Path, str]] = []
     yield lent
     found = postgres.give_back(*lent)
-    on_purpose = {view for mark in request.node.iter_markers("breaks_invariants") for view in mark.args}
     assert found == on_purpose, f"invariants that do not hold: {sorted(found)}; broken on purpose: {sorted(on_purpose)}"
+
+
+@pytest.fixture
+def lent_databases(postgres: PostgresForTests, request: pytest.FixtureRequest) -> Iterator[list[tuple[Path, str]]]:
+    """Hold the databases that one test has, and take them back."""
+    with lending(
+        postgres, {view for mark in request.node.iter_markers("breaks_invariants") for view in mark.args}
+    ) as lent:
+        yield lent
+
+
+@pytest.fixture(scope="module")
+def databases_of_module(postgres: PostgresForTests) -> Iterator[list[tuple[Path, str]]]:
+    """Hold the databases that the tests of a module share, and take them back."""
+    with lending(postgres) as lent:
+        yield lent
 
 
 @pytest.fixture
