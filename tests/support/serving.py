@@ -103,6 +103,11 @@ class MeshForTests:
         stack.push_async_callback(self._databases[service.name].close)
         await stack.enter_async_context(serving(service, settings, settings.listen_address_of(service.name)))
 
+    async def until_reached(self, name: str) -> None:
+        """Wait until each caller with channels in this test is connected to a service."""
+        for channels in self._channels.values():
+            await channels.channel(name).channel_ready()
+
     async def stop(self, name: str) -> None:
         """Drain a service and take it away."""
         await self._running.pop(name).aclose()

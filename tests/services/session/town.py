@@ -98,6 +98,8 @@ class Town:
     async def start(self, name: str) -> None:
         """Bring a service back that was taken away, with the database it had."""
         await self.mesh.start(SERVICES[name], self.urls[name])
+        # Other services may reach it, and settle what is left undone, before the test itself does.
+        await self.mesh.until_reached(name)
 
     async def a_member(self, *, credits_granted: int = 100, **fields: Any) -> str:  # noqa: ANN401 - any field
         """Add a member and return the id."""
