@@ -21,7 +21,7 @@ from tests.support.postgres import (
     reachable_folder,
 )
 from tests.support.scheduling import PieceScheduling, longest_first
-from tests.support.serving import serve
+from tests.support.serving import serve, serve_module
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -36,6 +36,7 @@ __all__ = [
     "postgres",
     "reachable_folder",
     "serve",
+    "serve_module",
 ]
 
 # Tests call servers of their own on this machine; a proxy in the environment has no part in that.

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+import pytest_asyncio
 from pydantic import SecretStr
 
 from interceptors.keyring import mint_key, record_of_key
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from mesh.channel import StubClass
     from mesh.database import Database
     from mesh.service import Service
-    from tests.support.postgres import DatabaseFactory
+    from tests.support.postgres import DatabaseFactory, PostgresForTests
 
 # A busy machine is no reason for a call to end before its time.
 DEADLINE_FACTOR = 10.0
@@ -136,6 +137,31 @@ async def serve(database_url: DatabaseFactory, tmp_path: Path) -> AsyncIterator[
         meshes.append(mesh)
         for service in services:
             await mesh.start(service, await database_url(service.name))
+        return mesh
+
+    yield start
+    for mesh in meshes:
+        await mesh.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def serve_module(
+    postgres: PostgresForTests, databases_of_module: list[tuple[Path, str]], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Serve]:
+    """Start services that tests of one module share: those marked with `asyncio(loop_scope="module")`.
+
+    A shared service is for calls that leave nothing behind, because nothing is deleted between the tests.
+    """
+    meshes: list[MeshForTests] = []
+
+    async def start(*services: Service, **settings: Any) -> MeshForTests:  # noqa: ANN401 - any setting
+        # All tests together may call more often than one caller may.
+        mesh = MeshForTests(tmp_path_factory.mktemp("mesh"), **{"rate_limit_factor": 100.0, **settings})
+        meshes.append(mesh)
+        for service in services:
+            url = await postgres.lend(service.migrations)
+            databases_of_module.append((service.migrations, url))
+            await mesh.start(service, url)
         return mesh
 
     yield start

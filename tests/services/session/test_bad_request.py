@@ -33,16 +33,12 @@ from solo60.session.v1.session_pb2 import (
 )
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from tests.services.session.town import HOUR, TOMORROW, keyed, order, period
-from tests.support.serving import MeshForTests
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from google.protobuf.message import Message
 
     from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
-    from tests.support.postgres import PostgresForTests
+    from tests.support.serving import Serve
 
 SOME_ID = str(uuid4())
 
@@ -52,17 +48,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sessions(
-    postgres: PostgresForTests, databases_of_module: list[tuple[Path, str]], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[SessionServiceAsyncStub]:
+async def sessions(serve_module: Serve) -> SessionServiceAsyncStub:
     """Serve sessions alone, once: a wrong request is refused before anybody else is asked, and leaves nothing."""
-    url = await postgres.lend(SERVICE.migrations)
-    databases_of_module.append((SERVICE.migrations, url))
-    # All tests together may call more often than one caller.
-    mesh = MeshForTests(tmp_path_factory.mktemp("mesh"), rate_limit_factor=100.0)
-    await mesh.start(SERVICE, url)
-    yield mesh.stub(SessionServiceStub)
-    await mesh.close()
+    mesh = await serve_module(SERVICE)
+    return mesh.stub(SessionServiceStub)
 
 
 def booking(**changes: object) -> BookSessionRequest:
