@@ -9,6 +9,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from mesh.loading import loading
 from tests.support.core_lines import CoreLines
 from tests.support.node import node_folder
 from tests.support.postgres import (
@@ -24,6 +25,8 @@ from tests.support.scheduling import PieceScheduling, longest_first
 from tests.support.serving import serve, serve_module
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from xdist.remote import Producer
 
 __all__ = [
@@ -80,6 +83,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     lines = config.stash.get(_core_lines, None)
     if lines is not None:
         lines.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None]:
+    """Import the tests, and all that they test, as a program is loaded."""
+    with loading():
+        yield
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
