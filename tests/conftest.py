@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 from hypothesis import settings
+from opentelemetry import trace
+from opentelemetry.util._once import Once
 
 from mesh.loading import loading
 from tests.support.core_lines import CoreLines
@@ -58,6 +60,13 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+
+@pytest.fixture(autouse=True)
+def tracing_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget after each test how it set up tracing: a process can do so only once, and health tells of its troubles."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
 
 
 _core_lines = pytest.StashKey[CoreLines]()

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 NAME = "smtp send"
 
-_tracer = tracer_of(trace.get_tracer_provider(), "solo60.communication")
-
 
 @contextmanager
 def sending_span(attempt: Attempt, server: MailServer) -> Iterator[Span]:
@@ -39,8 +37,9 @@ def sending_span(attempt: Attempt, server: MailServer) -> Iterator[Span]:
         "solo60.attempt": attempt.number,
     }
     parent = trace_of(attempt.traceparent)
+    tracer = tracer_of(trace.get_tracer_provider(), "solo60.communication")
     # The text of an exception may hold an address.
-    with _tracer.start_as_current_span(
+    with tracer.start_as_current_span(
         NAME, parent, SpanKind.CLIENT, attributes, record_exception=False, set_status_on_exception=False
     ) as span:
         yield span

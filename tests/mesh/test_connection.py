@@ -132,7 +132,6 @@ async def test_spans_take_the_way_of_calls(monkeypatch: pytest.MonkeyPatch, *, t
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with proxy_in_environment("http_proxy", monkeypatch) as proxy:
-        monkeypatch.setattr("opentelemetry.trace.set_tracer_provider", lambda _provider: None)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")  # s: the refused one tries again for no longer
         settings = settings_for(1).model_copy(
             update={"otel_exporter_otlp_endpoint": f"http://127.0.0.1:{port}", "calls_through_proxy": through_proxy}

@@ -71,13 +71,11 @@ async def moody_mesh(serve: Serve, moody: MoodyMailServer) -> MeshForTests:
     return await serve(SERVICE, smtp_url=moody.url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def tracers() -> TracerProvider:
-    """Return the tracer provider of this process, which can be set only once."""
-    if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
-    provider = trace.get_tracer_provider()
-    assert isinstance(provider, TracerProvider)
+    """Set up tracing for what is started in the test."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    trace.set_tracer_provider(provider)
     return provider
 
 

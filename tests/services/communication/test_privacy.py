@@ -40,9 +40,9 @@ def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
 
 @pytest.mark.parametrize("answer", [BUSY, UNKNOWN, HANG_UP, "250 OK"])
 async def test_nothing_personal_is_told(
+    spans: InMemorySpanExporter,
     moody_mesh: MeshForTests,
     moody: MoodyMailServer,
-    spans: InMemorySpanExporter,
     caplog: pytest.LogCaptureFixture,
     answer: str,
 ) -> None:
@@ -76,7 +76,7 @@ async def test_nothing_personal_stays_when_a_mail_is_sent(mesh: MeshForTests, ma
 
 
 async def test_a_mail_is_sent_in_the_trace_of_the_call_that_asked_for_it(
-    mesh: MeshForTests, tracers: TracerProvider, spans: InMemorySpanExporter
+    tracers: TracerProvider, spans: InMemorySpanExporter, mesh: MeshForTests
 ) -> None:
     """S5, T-j8: one trace leads from the caller through the store to the mail server."""
     post = mesh.stub(CommunicationServiceStub)
