@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +47,9 @@ __all__ = [
 
 # Tests call servers of their own on this machine; a proxy in the environment has no part in that.
 os.environ.setdefault("no_grpc_proxy", "127.0.0.1,localhost")
+
+# A shell lets what it runs in the background ignore Ctrl-C, and all that this starts; tests end programs with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 STANDARD_ERROR = 2
 

@@ -88,23 +88,26 @@ def test_following_shows_what_is_added_and_costs_next_to_nothing(logs: Path) -> 
     """A line appears when it is written, only of what was asked for, and Ctrl-C is a good end."""
     command = [str(SOLO60), "logs", "-f", "--correlation", "abcd1234", "-n", "1", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as following:
-        assert json.loads(line_of(following)) == CRASH
+        try:
+            assert json.loads(line_of(following)) == CRASH
 
-        with (logs / "gym.jsonl").open("a") as log:
-            log.write(json.dumps({**CALL, "correlation_id": "another-one"}) + "\n")
-            log.write(json.dumps({**CALL, "code": "OK"}) + "\n")
-            log.flush()
-            assert json.loads(line_of(following))["code"] == "OK"
+            with (logs / "gym.jsonl").open("a") as log:
+                log.write(json.dumps({**CALL, "correlation_id": "another-one"}) + "\n")
+                log.write(json.dumps({**CALL, "code": "OK"}) + "\n")
+                log.flush()
+                assert json.loads(line_of(following))["code"] == "OK"
 
-        # A loop that never waits would be put to sleep by nobody: each pause is a voluntary switch.
-        process = psutil.Process(following.pid)
-        before = process.num_ctx_switches()
-        (logs / "session.jsonl").write_text(json.dumps({**CALL, "service": "session"}) + "\n")
-        assert json.loads(line_of(following))["service"] == "session"
-        assert process.num_ctx_switches().voluntary > before.voluntary
+            # A loop that never waits would be put to sleep by nobody: each pause is a voluntary switch.
+            process = psutil.Process(following.pid)
+            before = process.num_ctx_switches()
+            (logs / "session.jsonl").write_text(json.dumps({**CALL, "service": "session"}) + "\n")
+            assert json.loads(line_of(following))["service"] == "session"
+            assert process.num_ctx_switches().voluntary > before.voluntary
 
-        following.send_signal(signal.SIGINT)
-        assert following.wait(PATIENCE_S) == 0
+            following.send_signal(signal.SIGINT)
+            assert following.wait(PATIENCE_S) == 0
+        finally:
+            following.kill()
 
 
 def line_of(process: subprocess.Popen[bytes]) -> bytes:
