@@ -20,7 +20,7 @@ import pytest
 from mesh.config import SERVICE_NAMES, child_environment
 from mesh.folder_lock import LOCK_NAME
 from mesh.supervised_settings import METRICS_PORT_DISTANCE
-from tests.support.local_mesh import LocalMesh, all_gone, family_of, wait_for
+from tests.support.local_mesh import IS_UP, LocalMesh, all_gone, family_of, wait_for
 from tests.support.nats import nats_served
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def reset(mesh: LocalMesh) -> subprocess.CompletedProcess[str]:
 
 def test_orphans_that_do_not_end_are_named(second_mesh: LocalMesh) -> None:
     """J6: one line says which process is in the way, and how to end it; all others end by themselves."""
-    (auth,) = [process for process in family_of(second_mesh.process) if "services.auth" in process.cmdline()]
+    auth = auth_of(second_mesh)
     auth.suspend()
     orphans = killed(second_mesh)
     wait_for(lambda: all_gone([orphan for orphan in orphans if orphan != auth]))
@@ -215,6 +215,12 @@ def test_orphans_that_do_not_end_are_named(second_mesh: LocalMesh) -> None:
     assert reset(second_mesh).returncode == 0
 
 
+def auth_of(mesh: LocalMesh) -> psutil.Process:
+    """Return the process of the auth service."""
+    (auth,) = [process for process in family_of(mesh.process) if "services.auth" in process.cmdline()]
+    return auth
+
+
 def killed(mesh: LocalMesh) -> list[psutil.Process]:
     """Kill a supervisor and return what it had started."""
     orphans = family_of(mesh.process)[1:]
@@ -225,12 +231,17 @@ def killed(mesh: LocalMesh) -> list[psutil.Process]:
 
 def test_a_start_right_after_a_kill_waits_for_the_orphans(first_mesh: LocalMesh) -> None:
     """J6: the services of the killed mesh still drain, on the ports that the new one needs; its data is as before."""
+    slow = auth_of(first_mesh)
+    slow.suspend()
     orphans = killed(first_mesh)
 
-    first_mesh.up(drain_wait_s=1)
+    starting = first_mesh.start(drain_wait_s=1)
+    wait_for(lambda: "mesh: waiting for the services of a mesh that was killed" in first_mesh.output)
+    assert not all_gone(orphans)
+    slow.resume()
+    wait_for(lambda: IS_UP in first_mesh.output or starting.poll() is not None)
 
     assert all_gone(orphans)
-    assert "mesh: waiting for the services of a mesh that was killed" in first_mesh.output
     assert first_mesh.is_serving()
     assert gym_names(first_mesh) == ["Field Street Gym"]
 
