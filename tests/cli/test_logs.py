@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.support.local_mesh import SOLO60
+from tests.support.local_mesh import SOLO60, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,12 +97,13 @@ def test_following_shows_what_is_added_and_costs_next_to_nothing(logs: Path) -> 
                 log.flush()
                 assert json.loads(line_of(following))["code"] == "OK"
 
+            (logs / "session.jsonl").write_text(json.dumps({**CALL, "service": "session"}) + "\n")
+            assert json.loads(line_of(following))["service"] == "session"
+
             # A loop that never waits would be put to sleep by nobody: each pause is a voluntary switch.
             process = psutil.Process(following.pid)
             before = process.num_ctx_switches()
-            (logs / "session.jsonl").write_text(json.dumps({**CALL, "service": "session"}) + "\n")
-            assert json.loads(line_of(following))["service"] == "session"
-            assert process.num_ctx_switches().voluntary > before.voluntary
+            wait_for(lambda: process.num_ctx_switches().voluntary > before.voluntary)
 
             following.send_signal(signal.SIGINT)
             assert following.wait(PATIENCE_S) == 0
