@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,12 @@ SPARE_FILES = 10
 
 
 @pytest.fixture(autouse=True)
-def logs() -> Iterator[list[EventDict]]:
-    """Collect what is logged; nothing is printed."""
+def logs(caplog: pytest.LogCaptureFixture) -> Iterator[list[EventDict]]:
+    """Collect what is logged; nothing is printed.
+
+    grpc logs an answer that came too late for its call. pytest would keep that record, with the frames of the call.
+    """
+    caplog.set_level(logging.CRITICAL, logger="grpc._cython.cygrpc")
     with capture_logs() as lines:
         yield lines
 
