@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from mesh.config import Settings
     from mesh.service import Service
 
-EXIT_BAD_SETTINGS = 2
 HEALTH_TIMEOUT_S = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -73,7 +72,7 @@ def run(name: str, work: Callable[[Settings], AbstractAsyncContextManager[object
             signal.signal(number, signal.SIG_IGN)
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - to the person who starts the process
-        raise SystemExit(EXIT_BAD_SETTINGS) from None
+        raise SystemExit(error.exit_code) from None
 
 
 @contextmanager

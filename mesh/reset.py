@@ -7,10 +7,11 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from mesh.config import SettingsError, load_settings
-from mesh.folder_lock import FolderInUse, folder_locked
-from mesh.orphans import OrphansRemain, without_orphans
-from mesh.postgres import PostgresError, erase
+from mesh.config import load_settings
+from mesh.failure import Failure
+from mesh.folder_lock import folder_locked
+from mesh.orphans import without_orphans
+from mesh.postgres import erase
 
 if TYPE_CHECKING:
     from mesh.config import Settings
@@ -23,7 +24,7 @@ def main() -> None:
     """Erase DATA_DIR; exit with one sentence where that is not possible."""
     try:
         asyncio.run(_reset(load_settings()))
-    except (SettingsError, FolderInUse, OrphansRemain, PostgresError) as error:
+    except Failure as error:
         sys.exit(str(error))
     except OSError as error:
         sys.exit(f"DATA_DIR: {error.filename} cannot be removed: {error.strerror}.")

@@ -88,9 +88,13 @@ class LocalMesh:
     def up(self, *options: str, **settings: object) -> subprocess.Popen[bytes]:
         """Start `solo60 up` and return once it says that all is up."""
         process = self.start(*options, **settings)
-        wait_for(lambda: IS_UP in self.output or process.poll() is not None)
-        assert IS_UP in self.output, self.output
+        self.wait_until_up()
         return process
+
+    def wait_until_up(self) -> None:
+        """Return once the `solo60 up` that was started last says that all is up; fail with its output if it ends."""
+        wait_for(lambda: IS_UP in self.output or not self.is_running)
+        assert IS_UP in self.output, self.output
 
     @property
     def is_running(self) -> bool:

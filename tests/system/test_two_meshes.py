@@ -20,7 +20,7 @@ import pytest
 from mesh.config import SERVICE_NAMES, child_environment
 from mesh.folder_lock import LOCK_NAME
 from mesh.supervised_settings import METRICS_PORT_DISTANCE
-from tests.support.local_mesh import IS_UP, LocalMesh, all_gone, family_of, wait_for
+from tests.support.local_mesh import LocalMesh, all_gone, family_of, wait_for
 from tests.support.nats import nats_served
 
 if TYPE_CHECKING:
@@ -235,11 +235,11 @@ def test_a_start_right_after_a_kill_waits_for_the_orphans(first_mesh: LocalMesh)
     slow.suspend()
     orphans = killed(first_mesh)
 
-    starting = first_mesh.start(drain_wait_s=1)
+    first_mesh.start(drain_wait_s=1)
     wait_for(lambda: "mesh: waiting for the services of a mesh that was killed" in first_mesh.output)
     assert not all_gone(orphans)
     slow.resume()
-    wait_for(lambda: IS_UP in first_mesh.output or starting.poll() is not None)
+    first_mesh.wait_until_up()
 
     assert all_gone(orphans)
     assert first_mesh.is_serving()
