@@ -105,14 +105,14 @@ async def assault(target: Target, name: str, times: int) -> Neighbour:
 
 @pytest.mark.parametrize("name", ATTACKS)
 async def test_an_attack_harms_nobody(target: Target, name: str) -> None:
-    """T-j2, short: the process lives, its memory and its handlers stay bounded, and a neighbour's calls all succeed."""
+    """The process lives, its memory and its handlers stay bounded, and a neighbour's calls all succeed."""
     await assault(target, name, ATTACKS[name].short)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ATTACKS)
 async def test_a_long_attack_harms_nobody(target: Target, name: str) -> None:
-    """T-j2, long: 50,000 resets, 2,000 idle connections, 216 MB of headers; each is over within a minute."""
+    """50,000 resets, 2,000 idle connections, 216 MB of headers; each is over within a minute."""
     neighbour = await assault(target, name, ATTACKS[name].long)
 
     times_s = sorted(neighbour.times_s)

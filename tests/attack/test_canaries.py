@@ -28,9 +28,10 @@ RIGHTLY = frozenset({"postgres", "inbox", "keys"})
 ALL_METHODS = [method for service in SERVICES.values() for method in methods_of(service)]
 
 
+@pytest.mark.requirement("S4")
 @pytest.mark.parametrize("method", ALL_METHODS, ids=lambda method: method.full_name)
 def test_no_personal_value_of_a_request_is_logged_or_told(method: Method) -> None:
-    """S4, T-i11: neither the logged form of a request nor what breaks its rules holds what its contract marks."""
+    """Neither the logged form of a request nor what breaks its rules holds what its contract marks."""
     canaries = Canaries()
     request, answer = method.request_type(), method.response_type()
     canaries.plant(request)
@@ -59,9 +60,10 @@ async def told_to_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list
     return told
 
 
+@pytest.mark.requirement("S4")
 @pytest.mark.system
 async def test_no_canary_leaves_its_cage(attacked_mesh: LocalMesh) -> None:
-    """S4, T-i11: after a journey and a call of every method, no log, span, metric or error has any planted value."""
+    """After a journey and a call of every method, no log, span, metric or error has any planted value."""
     mesh, canaries = attacked_mesh, Canaries()
     key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
     keys = [mesh.settings.key_path_of(name).read_text().strip() for name in (*SERVICE_NAMES, OPERATOR)]

@@ -145,13 +145,13 @@ async def fuzz_mesh(mesh: LocalMesh, seed: int, number: int) -> None:
 
 
 async def test_no_request_shakes_a_service(attacked_mesh: LocalMesh, seed: int) -> None:
-    """T-i10, short: 1,000 hostile requests get allowed codes and short texts of ours, and each log line is our own."""
+    """1,000 hostile requests get allowed codes and short texts of ours, and each log line is our own."""
     await fuzz_mesh(attacked_mesh, seed, SHORT)
 
 
 @pytest.mark.soak
 async def test_no_request_of_very_many_shakes_a_service(attacked_mesh: LocalMesh, seed: int) -> None:
-    """T-i10, long: 10,000 requests, more than 200 for every method."""
+    """10,000 requests, more than 200 for every method."""
     await fuzz_mesh(attacked_mesh, seed, LONG)
 
 
@@ -172,12 +172,12 @@ async def fuzz_echo(folder: Path, seed: int, number: int, engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
 async def test_no_request_shakes_any_shape(tmp_path: Path, seed: int, engine: str) -> None:
-    """T-i10: unary and streams alike, on both engines."""
+    """Unary and streams alike, on both engines."""
     await fuzz_echo(tmp_path, seed, SHORT // 2, engine)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
 async def test_no_request_of_very_many_shakes_any_shape(tmp_path: Path, seed: int, engine: str) -> None:
-    """T-i10, long."""
+    """The long form of the same."""
     await fuzz_echo(tmp_path, seed, LONG, engine)

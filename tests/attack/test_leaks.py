@@ -161,7 +161,7 @@ async def nothing_leaks(serve_echo: ServeEcho, end: Callable[..., Any], shape: s
 async def test_a_call_that_ends_early_leaves_nothing(
     serve_echo: ServeEcho, end: Callable[..., Any], shape: str
 ) -> None:
-    """T-b3: 50 cancelled or expired calls of each shape leave no task, span, context, call or file."""
+    """50 cancelled or expired calls of each shape leave no task, span, context, call or file."""
     await nothing_leaks(serve_echo, end, shape, SHORT)
 
 
@@ -171,5 +171,5 @@ async def test_a_call_that_ends_early_leaves_nothing(
 async def test_very_many_calls_that_end_early_leave_nothing(
     serve_echo: ServeEcho, end: Callable[..., Any], shape: str
 ) -> None:
-    """T-b3: so do 1,000 of each shape."""
+    """So do 1,000 of each shape."""
     await nothing_leaks(serve_echo, end, shape, LONG)

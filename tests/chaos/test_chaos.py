@@ -114,13 +114,13 @@ def keep_logs(local: LocalMesh, seed: int) -> Path:
 
 
 async def test_what_dies_loses_nothing_and_does_nothing_twice(stopped_mesh: LocalMesh) -> None:
-    """T-h8, T-g1, short: whoever was told of a booking has it, paid once, got one mail; all others paid nothing."""
+    """Whoever was told of a booking has it, paid once, got one mail; all others paid nothing."""
     await live_through(stopped_mesh, 1, SHORT_JOURNEYS, draw_short_havoc, hurrying=True)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", chosen_seeds())
 async def test_five_hundred_bookings_survive_whatever_breaks(stopped_mesh: LocalMesh, seed: int) -> None:
-    """T-h8, T-g1: services and relays are killed, frozen, slow, cut off; all is settled a lease and 60 s later."""
+    """Services and relays are killed, frozen, slow, cut off; all is settled a lease and 60 s later."""
     journeys = int(os.environ.get("CHAOS_JOURNEYS", "500"))
     await live_through(stopped_mesh, seed, journeys, draw_long_havoc, hurrying=False)

@@ -87,7 +87,7 @@ def test_a_call_that_nobody_answered_has_no_ledger(solo60: Solo60) -> None:
 
 
 def test_health_names_open_breakers_dead_letters_and_troubles(solo60: Solo60) -> None:
-    """T-j4: a service may be SERVING and yet not reach what it calls; the exit code is of the services alone."""
+    """A service may be SERVING and yet not reach what it calls; the exit code is of the services alone."""
     breakers = {QUOTE_PRICE: "open", "b/B": "half-open", "c/C": "closed"}
     listed = Health("", lambda: breakers, lambda: {"d/D": 1}, lambda: ["mail was given up"]).all_statuses()
     entry = health_pb2.HealthCheckResponse

@@ -50,7 +50,7 @@ def test_without_a_database_there_is_nothing_to_look_into(solo60: Solo60, tmp_pa
 
 
 def test_doctor_finds_what_is_wrong_and_nothing_else(solo60: Solo60, server_url: str) -> None:
-    """T-h1: databases that are missing, broken invariants with their rows, and migrations that are not applied."""
+    """Databases that are missing, broken invariants with their rows, and migrations that are not applied."""
     before = json.loads(solo60("doctor", "--json").out)
     solo60("migrate")
     sound = solo60("doctor")
@@ -78,7 +78,7 @@ def test_doctor_finds_what_is_wrong_and_nothing_else(solo60: Solo60, server_url:
 def test_doctor_says_where_permissions_do_not_hold(
     solo60: Solo60, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T-h2: a service that connects as a superuser may change its ledger, whatever was denied to it."""
+    """A service that connects as a superuser may change its ledger, whatever was denied to it."""
     solo60("migrate")
     monkeypatch.setenv("DATABASE_URL", superuser_url_of(server_url))
 

@@ -23,8 +23,9 @@ def keyring_in(folder: Path) -> Keyring:
     return parse_keyring((folder / "keyring.json").read_text())
 
 
+@pytest.mark.requirement("S1")
 def test_a_key_for_a_service_has_the_scopes_of_its_contract(solo60: Solo60, tmp_path: Path) -> None:
-    """S1: least privilege without anybody having to think of it; the key alone is on standard output, once."""
+    """Least privilege without anybody having to think of it; the key alone is on standard output, once."""
     done = solo60("keys", "issue", "session")
 
     record = keyring_in(tmp_path).find(done.out.strip(), datetime.now(UTC))
@@ -66,8 +67,9 @@ def test_a_scope_that_no_method_asks_for_is_refused(solo60: Solo60, tmp_path: Pa
     assert not (tmp_path / "keyring.json").exists()
 
 
+@pytest.mark.requirement("S2")
 def test_keys_are_listed_without_their_secrets(solo60: Solo60) -> None:
-    """S2: the list tells whose key it is and what it opens."""
+    """The list tells whose key it is and what it opens."""
     key = solo60("keys", "issue", "gym").out.strip()
 
     listed = solo60("keys", "list", "--json")
@@ -77,8 +79,9 @@ def test_keys_are_listed_without_their_secrets(solo60: Solo60) -> None:
     assert key not in solo60("keys", "list").out
 
 
+@pytest.mark.requirement("S2")
 def test_after_rotation_both_keys_are_valid_until_the_overlap_is_over(solo60: Solo60, tmp_path: Path) -> None:
-    """S2: a caller that still holds the old key fails no call."""
+    """A caller that still holds the old key fails no call."""
     old = solo60("keys", "issue", "gym").out.strip()
 
     new = solo60("keys", "rotate", "gym", "--overlap", "30m").out.strip()
@@ -89,8 +92,9 @@ def test_after_rotation_both_keys_are_valid_until_the_overlap_is_over(solo60: So
     assert keyring.find(new, now + timedelta(minutes=31)) is not None
 
 
+@pytest.mark.requirement("S2")
 def test_rotation_replaces_the_key_file_that_a_service_reads(solo60: Solo60, tmp_path: Path) -> None:
-    """S2: a service of the local mesh takes its new key by itself; nobody has to see it."""
+    """A service of the local mesh takes its new key by itself; nobody has to see it."""
     path = tmp_path / "keys" / "gym"
     write_key(path, solo60("keys", "issue", "gym").out.strip())
     old = path.read_text()
@@ -103,8 +107,9 @@ def test_rotation_replaces_the_key_file_that_a_service_reads(solo60: Solo60, tmp
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.requirement("S2")
 def test_a_revoked_key_opens_nothing_any_more(solo60: Solo60, tmp_path: Path) -> None:
-    """S2: at once, by its id."""
+    """At once, by its id."""
     key = solo60("keys", "issue", "gym").out.strip()
     (entry,) = json.loads(solo60("keys", "list", "--json").out)
 

@@ -101,9 +101,10 @@ async def office(serve: Serve) -> AsyncIterator[Office]:
         yield Office(await serve(SERVICE, smtp_url=moody.url), moody)
 
 
+@pytest.mark.requirement("L2")
 @pytest.mark.usefixtures("with_key")
 def test_failed_messages_are_listed_for_people_and_for_scripts(solo60: Solo60) -> None:
-    """Part 4, L2: why each failed, and how to come to the next page."""
+    """Why each failed, and how to come to the next page."""
     page = pb.ListFailedMessagesResponse(messages=[MESSAGE], next_page_token="a_b")  # noqa: S106 - no secret
     with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": Answer(page)}):
         shown = solo60("messages", "list", "-n", "1")
@@ -120,9 +121,10 @@ def test_failed_messages_are_listed_for_people_and_for_scripts(solo60: Solo60) -
     assert read["next_page_token"] == "a_b"  # noqa: S105 - no secret
 
 
+@pytest.mark.requirement("L2")
 @pytest.mark.usefixtures("with_key")
 def test_a_message_is_shown_for_people_and_for_scripts(solo60: Solo60) -> None:
-    """Part 4, L2: everything that the contract tells of it."""
+    """Everything that the contract tells of it."""
     answer = Answer(pb.GetMessageResponse(message=MESSAGE))
     with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "GetMessage": answer}):
         shown = solo60("messages", "show", MESSAGE.message_id)

@@ -33,6 +33,7 @@ def test_methods_of_an_unknown_service_are_refused(solo60: Solo60) -> None:
     assert done.err.startswith('"gmy" is not a service; they are auth, user, gym, ')
 
 
+@pytest.mark.requirement("C4")
 def test_a_method_is_described_with_everything_a_caller_needs(solo60: Solo60) -> None:
     """Fields with their rules, an example to copy, errors and scopes."""
     shown = solo60("describe", "session.BookSession").out
@@ -73,6 +74,7 @@ def test_a_method_that_nobody_answers_yet_says_so(solo60: Solo60) -> None:
     assert "no service answers it yet" in solo60("describe", "auth.LogIn").out
 
 
+@pytest.mark.requirement("C4")
 @pytest.mark.parametrize("method", all_methods().values(), ids=short_name)
 def test_every_method_can_be_described(solo60: Solo60, method: object) -> None:
     """And its example is a request of its type: `call` refuses a field that the contract lacks."""

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Solo60
 
 
+@pytest.mark.requirement("S5")
 def test_health_of_a_mesh_that_does_not_run_is_unreachable(solo60: Solo60) -> None:
-    """S5: an answer for every service, and an exit code that a script can trust."""
+    """An answer for every service, and an exit code that a script can trust."""
     done = solo60("health", "--json")
 
     report = json.loads(done.out)
@@ -28,17 +29,19 @@ def test_health_of_a_mesh_that_does_not_run_is_unreachable(solo60: Solo60) -> No
     assert [name for name, entry in report.items() if entry.get("implemented") is False] == ["auth"]
 
 
+@pytest.mark.requirement("C1")
 def test_health_says_which_services_are_contracts_only(solo60: Solo60) -> None:
-    """C1: nobody takes a healthy process for a finished service."""
+    """Nobody takes a healthy process for a finished service."""
     lines = solo60("health").out.splitlines()
 
     noted = [line.split()[0] for line in lines if "contract only, not implemented" in line]
     assert noted == ["auth"]
 
 
+@pytest.mark.requirement("S1")
 @pytest.mark.parametrize("command", [("call", "gym.ListGyms"), ("demo", "booking")])
 def test_without_a_key_nothing_is_called(solo60: Solo60, tmp_path: Path, command: tuple[str, ...]) -> None:
-    """S1: one sentence that names the setting and how to get a key."""
+    """One sentence that names the setting and how to get a key."""
     done = solo60(*command)
 
     assert done.exit_code == 2
@@ -48,6 +51,7 @@ def test_without_a_key_nothing_is_called(solo60: Solo60, tmp_path: Path, command
     )
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("request_json", "words"),
     [
@@ -62,7 +66,7 @@ def test_without_a_key_nothing_is_called(solo60: Solo60, tmp_path: Path, command
 def test_a_request_that_does_not_fit_is_refused_before_it_is_sent(
     solo60: Solo60, request_json: str, words: str
 ) -> None:
-    """C3: the sentence names the field."""
+    """The sentence names the field."""
     done = solo60("call", "gym.GetGym", request_json)
 
     assert (done.exit_code, done.out) == (1, "")
@@ -113,8 +117,9 @@ def test_a_folder_where_nothing_can_be_kept_is_named(
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.requirement("C1")
 def test_an_unknown_method_is_refused_with_near_ones(solo60: Solo60) -> None:
-    """C1: only what a contract has can be called."""
+    """Only what a contract has can be called."""
     done = solo60("call", "gym.GetGmy")
 
     assert done.exit_code == 1

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from contracts.call_graph import problems_of_calls
 from contracts.method import Method
 from contracts.policy import Policy, Retry
@@ -25,13 +27,15 @@ def graph(attempts: int = 1, **calls: tuple[float, tuple[str, ...]]) -> dict[str
     }
 
 
+@pytest.mark.requirement("C6")
 def test_our_call_graph_holds() -> None:
-    """C6: no method of ours waits for itself, nor for longer than it has."""
+    """No method of ours waits for itself, nor for longer than it has."""
     assert problems_of_calls(all_methods()) == []
 
 
+@pytest.mark.requirement("C6")
 def test_a_cycle_is_named_in_the_order_of_its_calls() -> None:
-    """C6: a cycle over several methods is found."""
+    """A cycle over several methods is found."""
     cycle = graph(a=(1, ("b",)), b=(1, ("c",)), c=(1, ("a",)))
 
     [problem] = problems_of_calls(cycle)

@@ -18,8 +18,9 @@ CLASSES = [
 ]
 
 
+@pytest.mark.requirement("L2")
 def test_every_reason_of_the_contract_has_exactly_one_class() -> None:
-    """L2: what a contract can say, Python can catch, and nothing else."""
+    """What a contract can say, Python can catch, and nothing else."""
     assert Counter(each.reason for each in CLASSES) == Counter(REASONS)
 
 

@@ -14,18 +14,20 @@ HEARD = Heard(text="hi", place="here")
 
 
 def test_an_event_knows_what_it_happened_to() -> None:
-    """T-g3: what decides the order stands in the contract."""
+    """What decides the order stands in the contract."""
     assert aggregate_key_of(HEARD) == "here"
 
 
+@pytest.mark.requirement("A3")
 def test_what_is_not_declared_to_be_an_event_is_none() -> None:
-    """A3: nothing else can be published."""
+    """Nothing else can be published."""
     with pytest.raises(ContractError, match=r"solo60\.example\.v1\.EchoRequest is not declared to be an event"):
         aggregate_key_of(EchoRequest())
 
 
+@pytest.mark.requirement("A3")
 def test_subscribers_are_known_from_their_contracts() -> None:
-    """A3: who subscribes is called with the event, and the publisher keeps no list."""
+    """Who subscribes is called with the event, and the publisher keeps no list."""
     (subscriber,) = subscribers_of(Heard.DESCRIPTOR.full_name)
 
     assert subscriber.full_name == "solo60.example.v1.EchoService/OnHeard"

@@ -105,7 +105,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("policy", "rule"), BROKEN)
 def test_a_broken_rule_is_named_with_its_method(policy: str | None, rule: str) -> None:
-    """T-a7: every invalid policy is refused in one sentence that names the method and the field."""
+    """Every invalid policy is refused in one sentence that names the method and the field."""
     problems = lint(methods(policy, NO_EFFECT))
 
     assert len(problems) == 1
@@ -133,7 +133,7 @@ def test_a_sound_policy_passes(policy: str, level: Level.ValueType) -> None:
 
 
 def test_a_method_that_may_act_twice_is_not_sent_again() -> None:
-    """T-a1: without an idempotency level or a key there is no retry."""
+    """Without an idempotency level or a key there is no retry."""
     assert lint(methods(f"{RETRY} {{}}")) == [
         f"{METHOD}: retry needs an idempotency_level or IDEMPOTENCY_REQUIRED, or a repetition may act twice."
     ]
@@ -141,7 +141,7 @@ def test_a_method_that_may_act_twice_is_not_sent_again() -> None:
 
 @pytest.mark.parametrize("level", [MethodOptions.IDEMPOTENCY_UNKNOWN, MethodOptions.IDEMPOTENT])
 def test_only_a_method_without_side_effects_is_hedged(level: Level.ValueType) -> None:
-    """T-a9: two attempts at once are safe only where nothing happens."""
+    """Two attempts at once are safe only where nothing happens."""
     assert lint(methods(f"{HEDGE} {{delay {{seconds: 1}}}}", level)) == [
         f"{METHOD}: hedge needs idempotency_level NO_SIDE_EFFECTS."
     ]
@@ -188,8 +188,9 @@ def test_a_warning_is_printed_and_stops_nothing(
     assert capsys.readouterr().err == "".join(f"warning: {warning}\n" for warning in warnings)
 
 
+@pytest.mark.requirement("C1", "C6")
 def test_our_contracts_pass() -> None:
-    """Every RPC of ours carries a sound policy, and their call graph holds (C1, C6)."""
+    """Every RPC of ours carries a sound policy, and their call graph holds."""
     assert lint_all() == []
 
 

@@ -67,8 +67,9 @@ def test_a_limit_that_refuses_is_named() -> None:
     assert problem.startswith("page_size")
 
 
+@pytest.mark.requirement("C3")
 def test_a_page_of_every_list_holds_what_the_mesh_sends() -> None:
-    """C3: each response may hold as many items as the largest page."""
+    """Each response may hold as many items as the largest page."""
     methods = [method for service in our_services() for method in service.methods if is_list(method)]
 
     limits = {

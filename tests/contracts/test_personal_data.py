@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from contracts.linter import our_services
@@ -27,8 +28,9 @@ HARMLESS = {
 }
 
 
+@pytest.mark.requirement("S4")
 def test_every_field_that_sounds_personal_is_marked() -> None:
-    """S4: what the contract marks never reaches a log; a field that sounds personal and is not says why here."""
+    """What the contract marks never reaches a log; a field that sounds personal and is not says why here."""
     unmarked = {
         field.full_name
         for field in _fields()

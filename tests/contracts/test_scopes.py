@@ -7,17 +7,19 @@ from contracts.scopes import all_scopes, calls_of, scopes_of_caller
 from contracts.services import SERVICES, all_methods
 
 
+@pytest.mark.requirement("S1")
 @pytest.mark.parametrize("caller", SERVICES)
 def test_a_service_may_call_what_its_contract_says_it_calls(caller: str) -> None:
-    """S1: no call that a contract announces fails for want of a scope."""
+    """No call that a contract announces fails for want of a scope."""
     for method in methods_of(SERVICES[caller]):
         for call in method.policy.calls:
             assert all_methods()[call].policy.scopes <= scopes_of_caller(caller)
 
 
+@pytest.mark.requirement("S1")
 @pytest.mark.parametrize("caller", SERVICES)
 def test_a_service_has_no_scope_without_a_call_that_needs_it(caller: str) -> None:
-    """S1: least privilege, so that a stolen key opens as little as possible."""
+    """Least privilege, so that a stolen key opens as little as possible."""
     called = {call for method in methods_of(SERVICES[caller]) for call in method.policy.calls}
 
     for scope in scopes_of_caller(caller):

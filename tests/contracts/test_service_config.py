@@ -58,7 +58,7 @@ async def test_the_core_refuses_a_bad_config(address: str) -> None:
 
 @each_service
 def test_exactly_the_methods_that_say_so_are_retried(service: ServiceDescriptor) -> None:
-    """T-a1: the channel's config says what the contract says, for each method and for no other."""
+    """The channel's config says what the contract says, for each method and for no other."""
     config = json.loads(service_config(service))
     policies = {
         (n["service"], n["method"]): each["retryPolicy"] for each in config["methodConfig"] for n in each["name"]
@@ -79,7 +79,7 @@ def test_exactly_the_methods_that_say_so_are_retried(service: ServiceDescriptor)
 
 @each_service
 def test_what_may_not_be_repeated_is_not_retried(service: ServiceDescriptor) -> None:
-    """T-a1: a method gets no retry without an idempotency_level that allows it, or an idempotency key."""
+    """A method gets no retry without an idempotency_level that allows it, or an idempotency key."""
     retried = {n["method"] for each in json.loads(service_config(service))["methodConfig"] for n in each["name"]}
     for method in service.methods:
         options = method.GetOptions()
@@ -91,13 +91,13 @@ def test_what_may_not_be_repeated_is_not_retried(service: ServiceDescriptor) -> 
 
 @each_service
 def test_no_config_carries_a_timeout(service: ServiceDescriptor) -> None:
-    """T-b7: the core ends calls early by it and tells the server nothing."""
+    """The core ends calls early by it and tells the server nothing."""
     assert "timeout" not in set(_keys(json.loads(service_config(service))))
 
 
 @each_service
 def test_every_channel_throttles_retries_and_heeds_health(service: ServiceDescriptor) -> None:
-    """T-a1, T-c6: retries stop when a server keeps failing; an address that fails or says NOT_SERVING gets no calls."""
+    """Retries stop when a server keeps failing; an address that fails or says NOT_SERVING gets no calls."""
     config = json.loads(service_config(service))
 
     assert config["retryThrottling"] == {"maxTokens": 20, "tokenRatio": 0.1}

@@ -9,6 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import protovalidate
+import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message_factory import GetMessageClass
 
@@ -32,8 +33,9 @@ TYPES: dict[str, Any] = {
 SCRIPT = Path(__file__).parent / "validate.mjs"
 
 
+@pytest.mark.requirement("C3")
 def test_a_second_implementation_gives_every_message_the_same_verdict(node_folder: Path, tmp_path: Path) -> None:
-    """C3: a client that checks its request by @bufbuild/protovalidate is told what the server would tell it."""
+    """A client that checks its request by @bufbuild/protovalidate is told what the server would tell it."""
     messages = list(dict.fromkeys((m.DESCRIPTOR.full_name, m.SerializeToString(deterministic=True)) for m in sample()))
 
     theirs = verdicts_of_node(node_folder, tmp_path, messages)

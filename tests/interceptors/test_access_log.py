@@ -32,8 +32,9 @@ def calls(logs: list[EventDict]) -> list[EventDict]:
     return [line for line in logs if line["event"] == "call"]
 
 
+@pytest.mark.requirement("S4")
 async def test_each_call_is_one_line(echo: EchoServer, logs: list[EventDict]) -> None:
-    """S4: caller, method, outcome, duration, correlation id and trace id, and nothing of the request."""
+    """Caller, method, outcome, duration, correlation id and trace id, and nothing of the request."""
     answer = await echo.stub().Echo(HI)
 
     [line] = calls(logs)
@@ -49,8 +50,9 @@ async def test_each_call_is_one_line(echo: EchoServer, logs: list[EventDict]) ->
     }
 
 
+@pytest.mark.requirement("S4")
 async def test_a_stream_is_one_line_whatever_its_length(echo: EchoServer, logs: list[EventDict]) -> None:
-    """S4: in each shape."""
+    """In each shape."""
 
     async def texts() -> AsyncIterator[echo_pb2.EchoEachRequest]:
         for text in "abc":
@@ -65,6 +67,7 @@ async def test_a_stream_is_one_line_whatever_its_length(echo: EchoServer, logs: 
     assert names == ["EchoMany", "EchoJoined", "EchoEach"]
 
 
+@pytest.mark.requirement("S4")
 @pytest.mark.parametrize(
     ("error", "code", "reason"),
     [
@@ -76,7 +79,7 @@ async def test_a_stream_is_one_line_whatever_its_length(echo: EchoServer, logs: 
 async def test_a_failed_call_is_logged_with_what_the_caller_was_told(
     echo: EchoServer, logs: list[EventDict], error: BaseException, code: str, reason: str
 ) -> None:
-    """S4: code and reason are those of the answer, and the exception's text stays out of the access log."""
+    """Code and reason are those of the answer, and the exception's text stays out of the access log."""
 
     async def hook() -> None:
         raise error
@@ -90,8 +93,9 @@ async def test_a_failed_call_is_logged_with_what_the_caller_was_told(
     assert SECRET not in str(line)
 
 
+@pytest.mark.requirement("S4")
 async def test_a_stranger_is_logged_too(echo: EchoServer, logs: list[EventDict]) -> None:
-    """S4: with no name, for none was proven."""
+    """With no name, for none was proven."""
     with pytest.raises(Unauthenticated):
         await echo.stub("sk_test_wrong").Echo(HI)
 
@@ -100,8 +104,9 @@ async def test_a_stranger_is_logged_too(echo: EchoServer, logs: list[EventDict])
     assert "sk_test" not in str(line)
 
 
+@pytest.mark.requirement("S4")
 async def test_a_call_that_ran_out_of_time_is_logged_as_such(echo: EchoServer, logs: list[EventDict]) -> None:
-    """S4: the caller's deadline ended it."""
+    """The caller's deadline ended it."""
     hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
     stub = echo.stub()
     await hook.until_out_of_time(lambda: stub.Echo(HI, timeout=0.2))
@@ -110,10 +115,11 @@ async def test_a_call_that_ran_out_of_time_is_logged_as_such(echo: EchoServer, l
     assert calls(logs)[-1]["code"] == "DEADLINE_EXCEEDED"
 
 
+@pytest.mark.requirement("S4")
 async def test_requests_are_logged_where_settings_say_so_and_masked(
     serve_echo: ServeEcho, logs: list[EventDict]
 ) -> None:
-    """S4: no personal data, not even then."""
+    """No personal data, not even then."""
     echo = await serve_echo(log_requests=True)
 
     await echo.stub().Echo(HI)
@@ -132,8 +138,9 @@ async def test_health_checks_are_not_logged(echo: EchoServer, logs: list[EventDi
     assert calls(logs) == []
 
 
+@pytest.mark.requirement("S4")
 async def test_a_trace_id_is_told_where_the_trace_is_recorded(logs: list[EventDict]) -> None:
-    """S4: a trace that nobody can look at has no id to look for."""
+    """A trace that nobody can look at has no id to look for."""
     async with serving(ServerContext(), ServerAccessLog()) as stub:
         await stub.Echo(HI)
 
@@ -153,8 +160,9 @@ class Noting(ServerInterceptor):
         return await proceed(call)
 
 
+@pytest.mark.requirement("S4")
 async def test_notes_are_in_the_line(logs: list[EventDict]) -> None:
-    """S4: what an interceptor finds out about a call, beside and never instead of what every line has."""
+    """What an interceptor finds out about a call, beside and never instead of what every line has."""
     async with serving(ServerContext(), ServerAccessLog(), Noting(limit="tight", code="made up")) as stub:
         await stub.Echo(HI)
 
@@ -167,9 +175,10 @@ def refuse(_facts: object) -> None:
     raise OSError(SECRET)
 
 
+@pytest.mark.requirement("S4")
 @pytest.mark.parametrize("log", [ServerAccessLog(write=refuse), ServerAccessLog()], ids=["full", "odd note"])
 async def test_a_line_that_cannot_be_written_fails_no_call(log: ServerAccessLog, logs: list[EventDict]) -> None:
-    """S4: the call has its answer; that its line is missing is told."""
+    """The call has its answer; that its line is missing is told."""
     async with serving(ServerContext(), log, Noting(event="takes a name that is taken")) as stub:
         assert (await stub.Echo(HI)).text == "hi"
 
@@ -177,8 +186,9 @@ async def test_a_line_that_cannot_be_written_fails_no_call(log: ServerAccessLog,
     assert SECRET not in str(logs)
 
 
+@pytest.mark.requirement("S4")
 async def test_a_request_with_a_time_out_of_range_is_refused_as_such(serve_echo: ServeEcho) -> None:
-    """S4: that requests are logged changes no answer."""
+    """That requests are logged changes no answer."""
     echo = await serve_echo(log_requests=True)
     request = echo_pb2.EchoRequest(text="hi")
     request.period.start_time.seconds = 2**62

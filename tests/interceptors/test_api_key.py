@@ -27,9 +27,10 @@ HOUR = timedelta(hours=1)
 BAD_KEYS = ["", "x", "sk_test_", mint_key("test"), mint_key("test")[:-1] + "!", "sk_test_" + "é" * 10]
 
 
+@pytest.mark.requirement("S1")
 @pytest.mark.parametrize("key", BAD_KEYS, ids=["none", "noise", "stump", "not ours", "typo", "not ASCII"])
 async def test_a_call_without_a_key_of_ours_is_unauthenticated(echo: EchoServer, key: str) -> None:
-    """S1: whoever calls must hold a key; which part of it was wrong is not told."""
+    """Whoever calls must hold a key; which part of it was wrong is not told."""
     metadata = (("x-api-key", key),) if key.isascii() and key else ()
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -48,9 +49,10 @@ async def test_the_unauthenticated_are_refused_before_their_bytes_are_parsed(ech
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.requirement("S1")
 @pytest.mark.parametrize("method", ["Echo", "EchoMany", "EchoJoined", "EchoEach", "Keep", "Promise"])
 async def test_every_method_asks_for_a_key(echo: EchoServer, method: str) -> None:
-    """S1: in every shape, also where no service answers yet."""
+    """In every shape, also where no service answers yet."""
     # A failed write would make grpc.aio replace the status of a refusal by an INTERNAL of its own.
     call: Any = echo.bare_channel().unary_stream(f"/solo60.example.v1.EchoService/{method}")
 
@@ -61,6 +63,7 @@ async def test_every_method_asks_for_a_key(echo: EchoServer, method: str) -> Non
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.requirement("S2")
 @pytest.mark.parametrize(
     "change",
     [
@@ -72,7 +75,7 @@ async def test_every_method_asks_for_a_key(echo: EchoServer, method: str) -> Non
     ids=["expired", "not yet valid", "revoked", "another secret"],
 )
 async def test_a_key_opens_nothing_outside_of_its_time(echo: EchoServer, change: dict[str, Any]) -> None:
-    """S2: expiry, start and revocation hold on the next call."""
+    """Expiry, start and revocation hold on the next call."""
     stub = echo.stub()
     assert (await stub.Echo(HI)).caller == "tester"
 
@@ -82,8 +85,9 @@ async def test_a_key_opens_nothing_outside_of_its_time(echo: EchoServer, change:
         await stub.Echo(HI)
 
 
+@pytest.mark.requirement("S2")
 async def test_a_caller_may_hold_several_keys(echo: EchoServer) -> None:
-    """S2: while a key is rotated, old and new both open."""
+    """While a key is rotated, old and new both open."""
     new = mint_key("test")
     echo.keyring = Keyring([*echo.keyring, record_of_key(new, "tester", SCOPES)])
 
@@ -91,8 +95,9 @@ async def test_a_caller_may_hold_several_keys(echo: EchoServer) -> None:
         assert (await echo.stub(key).Echo(HI)).caller == "tester"
 
 
+@pytest.mark.requirement("S1")
 async def test_a_key_without_the_methods_scope_is_denied(echo: EchoServer) -> None:
-    """S1: a key opens what its scopes name; the caller is told which one it lacks."""
+    """A key opens what its scopes name; the caller is told which one it lacks."""
     key = mint_key("test")
     echo.keyring = Keyring([record_of_key(key, "reader", ["example.echo"])])
     stub = echo.stub(key)

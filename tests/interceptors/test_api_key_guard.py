@@ -96,7 +96,7 @@ def record(key: str, now: datetime = NOW) -> KeyRecord:
 
 
 async def test_of_a_flood_of_unknown_keys_only_some_are_looked_at() -> None:
-    """T-e5: once a host has used up its looks, unknown keys are refused without a hash, whatever the connection."""
+    """Once a host has used up its looks, unknown keys are refused without a hash, whatever the connection."""
     keyring, clock = CountingKeyring([record(mint_key("test"))]), Clock()
     async with door(lambda: keyring, clock) as opened:
         refusals = await flood(opened, [mint_key("test") for _ in range(3 * UNKNOWN_KEYS_AT_ONCE)])
@@ -113,7 +113,7 @@ async def test_of_a_flood_of_unknown_keys_only_some_are_looked_at() -> None:
 
 
 async def test_a_flood_from_a_host_leaves_its_good_keys_alone() -> None:
-    """T-e5: keys that opened before, and those that have yet to; also when the keyring changes meanwhile."""
+    """Keys that opened before, and those that have yet to; also when the keyring changes meanwhile."""
     known, new, broken = mint_key("test"), mint_key("test"), mint_key("test")
     records = [record(known), record(new), replace(record(broken), not_after=NOW - HOUR)]
     keyring = CountingKeyring(records)
@@ -130,7 +130,7 @@ async def test_a_flood_from_a_host_leaves_its_good_keys_alone() -> None:
 
 
 async def test_a_key_that_opened_costs_no_further_hash() -> None:
-    """T-i2: until the keyring changes; then what it says now counts."""
+    """Until the keyring changes; then what it says now counts."""
     key = mint_key("test")
     keyring = CountingKeyring([record(key)])
     async with door(lambda: keyring) as opened:
@@ -144,7 +144,7 @@ async def test_a_key_that_opened_costs_no_further_hash() -> None:
 
 @pytest.mark.parametrize("error", [OSError(), ValueError(), RecursionError(), KeyError("keys")], ids=repr)
 async def test_a_keyring_that_fails_lets_nobody_in(error: Exception, logs: list[EventDict]) -> None:
-    """T-i5: neither a good key nor a bad one; said once a minute, and all is well again when the keyring is."""
+    """Neither a good key nor a bad one; said once a minute, and all is well again when the keyring is."""
     key, clock = mint_key("test"), Clock()
     keyring, fails = Keyring([record(key)]), False
 
@@ -168,7 +168,7 @@ async def test_a_keyring_that_fails_lets_nobody_in(error: Exception, logs: list[
 
 
 async def test_a_record_that_cannot_be_compared_lets_nobody_in() -> None:
-    """T-i5: likewise."""
+    """Likewise."""
     key = mint_key("test")
     keyring = Keyring([replace(record(key), sha256="é" * 64)])
     async with door(lambda: keyring) as opened:
@@ -176,7 +176,7 @@ async def test_a_record_that_cannot_be_compared_lets_nobody_in() -> None:
 
 
 async def test_a_key_with_a_successor_is_named(logs: list[EventDict]) -> None:
-    """T-i2: in the line of each call, for who is late to be seen, and in a warning once a minute."""
+    """In the line of each call, for who is late to be seen, and in a warning once a minute."""
     old, new, clock = mint_key("test"), mint_key("test"), Clock()
     keyring = Keyring([record(old, now=NOW - HOUR), record(new, now=NOW - HOUR / 2)])
     async with door(lambda: keyring, clock) as opened:

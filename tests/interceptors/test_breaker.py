@@ -93,7 +93,7 @@ async def fail(stub: EchoServiceAsyncStub, times: int, error: type[ServiceError]
 async def test_a_method_that_keeps_failing_is_left_alone(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
 ) -> None:
-    """T-c2: with the twentieth failure; from then on nothing is sent, and the caller hears why and until when."""
+    """With the twentieth failure; from then on nothing is sent, and the caller hears why and until when."""
     refuse(echo, error)
     await fail(stub, 20)
 
@@ -112,7 +112,7 @@ async def test_a_method_that_keeps_failing_is_left_alone(
 async def test_refusals_are_no_failures(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
 ) -> None:
-    """T-c1, T-d6: neither the caller's own faults, nor the callee's limits, nor what somebody has cancelled."""
+    """Neither the caller's own faults, nor the callee's limits, nor what somebody has cancelled."""
     refuse(echo, error)
 
     await fail(stub, 30)
@@ -122,7 +122,7 @@ async def test_refusals_are_no_failures(
 
 
 async def test_other_methods_go_on(echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers) -> None:
-    """T-c5: a method that fails takes no other with it, not even of the same service."""
+    """A method that fails takes no other with it, not even of the same service."""
     refuse(echo, Unavailable())
     await fail(stub, 21)
     refuse(echo, None)
@@ -135,7 +135,7 @@ async def test_other_methods_go_on(echo: EchoServer, stub: EchoServiceAsyncStub,
 async def test_it_recovers_after_three_good_probes(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, clock: Clock
 ) -> None:
-    """T-c4: as soon as the time is over for which it was open."""
+    """As soon as the time is over for which it was open."""
     refuse(echo, Unavailable())
     await fail(stub, 20)
     refuse(echo, None)
@@ -150,7 +150,7 @@ async def test_it_recovers_after_three_good_probes(
 
 
 async def test_three_of_two_hundred_callers_probe(echo: EchoServer, stub: EchoServiceAsyncStub, clock: Clock) -> None:
-    """T-c3: the others are refused here, and a probe that is cancelled lets another one go."""
+    """The others are refused here, and a probe that is cancelled lets another one go."""
     refuse(echo, Unavailable())
     await fail(stub, 20)
     echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # what the hook is for
@@ -175,7 +175,7 @@ async def test_three_of_two_hundred_callers_probe(echo: EchoServer, stub: EchoSe
 
 
 async def test_what_another_interceptor_refuses_is_not_counted(echo: EchoServer, breakers: Breakers) -> None:
-    """T-c1: a call that has no time left was never sent."""
+    """A call that has no time left was never sent."""
     for _ in range(30):
         with pytest.raises(DeadlineExceeded):
             await echo.stub().Echo(HI, timeout=0)
@@ -186,7 +186,7 @@ async def test_what_another_interceptor_refuses_is_not_counted(echo: EchoServer,
 
 
 async def test_a_service_that_is_not_there_is_given_up_after_five_calls(breakers: Breakers) -> None:
-    """T-c1: five in a row that reach nobody."""
+    """Five in a row that reach nobody."""
     [port] = free_ports(1)
     chain = [ClientBreaker(breakers)]
     async with ChainedChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), chain) as channel:
@@ -224,7 +224,7 @@ async def test_all_channels_of_a_process_share_their_breakers(serve_echo: ServeE
     ("given_s", "outcome"), [(None, Outcome.FAILURE), (0.2, Outcome.FAILURE), (0.1, Outcome.UNCOUNTED)]
 )
 def test_who_gives_hardly_any_time_has_itself_to_blame(given_s: float | None, outcome: Outcome) -> None:
-    """T-c1: less than a tenth of the contract's 2 s is a caller's own fault."""
+    """Less than a tenth of the contract's 2 s is a caller's own fault."""
     call = ClientCall(find_method("/" + ECHO), [], given_s)
 
     assert outcome_of(DeadlineExceeded(), call) is outcome
@@ -244,5 +244,5 @@ def test_who_gives_hardly_any_time_has_itself_to_blame(given_s: float | None, ou
     ],
 )
 def test_what_an_end_says_of_the_method(error: BaseException, outcome: Outcome) -> None:
-    """T-c1: failures are UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL and UNKNOWN."""
+    """Failures are UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL and UNKNOWN."""
     assert outcome_of(error, ClientCall(find_method("/" + ECHO), [], None)) is outcome

@@ -69,7 +69,7 @@ async def outcome(call: Any) -> None:  # noqa: ANN401 - a call of any shape
 async def test_a_cancelled_call_cancels_its_handler_and_leaves_nothing(
     echo: EchoServer, logs: list[EventDict], begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
-    """T-b3: the handler sees CancelledError, both spans end and say so, one line is logged, no task stays."""
+    """The handler sees CancelledError, both spans end and say so, one line is logged, no task stays."""
     before = asyncio.all_tasks()
     hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
     call = begin(echo.stub())
@@ -92,7 +92,7 @@ async def test_a_cancelled_call_cancels_its_handler_and_leaves_nothing(
 
 
 async def test_a_stream_cancelled_between_two_answers_ends_its_handler(echo: EchoServer) -> None:
-    """T-b3: also where the handler is not waiting but the caller has stopped reading."""
+    """Also where the handler is not waiting but the caller has stopped reading."""
     call = echo.stub().EchoMany(echo_pb2.EchoManyRequest(text="x" * 100_000, repeat=1000))
     answers = aiter(call)
     await anext(answers)
@@ -106,7 +106,7 @@ async def test_a_stream_cancelled_between_two_answers_ends_its_handler(echo: Ech
 
 
 async def test_a_cancellation_goes_through_every_hop(serve_echo: ServeEcho) -> None:
-    """T-b3: who waits for a call that nobody waits for any more stops waiting."""
+    """Who waits for a call that nobody waits for any more stops waiting."""
     front, back = await serve_echo(), await serve_echo()
     hook = back.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
     stub = back.stub()
@@ -127,7 +127,7 @@ async def test_a_cancellation_goes_through_every_hop(serve_echo: ServeEcho) -> N
 
 
 async def test_a_caller_that_is_cancelled_cancels_its_call(echo: EchoServer) -> None:
-    """T-b3: not only call.cancel(), but the end of the task that awaits the call."""
+    """Not only call.cancel(), but the end of the task that awaits the call."""
     hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
     waiting = asyncio.create_task(outcome(echo.stub().Echo(HI)))
     await hook.entered.wait()
@@ -149,7 +149,7 @@ async def until_accepted(stub: EchoServiceAsyncStub) -> str:
 
 
 async def test_a_thousand_cancelled_calls_leave_no_task(echo: EchoServer) -> None:
-    """T-b3: nothing piles up, and the server serves on."""
+    """Nothing piles up, and the server serves on."""
     before = asyncio.all_tasks()
     stub = echo.stub()
     hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for

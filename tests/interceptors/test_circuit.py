@@ -64,7 +64,7 @@ def half_open() -> Calls:
 
 
 def test_it_opens_when_all_of_twenty_calls_have_failed() -> None:
-    """T-c1, T-c2: with the twentieth call, and not before."""
+    """With the twentieth call, and not before."""
     calls = Calls()
 
     assert calls.make(FAILED, 19) == 19
@@ -73,7 +73,7 @@ def test_it_opens_when_all_of_twenty_calls_have_failed() -> None:
 
 
 def test_half_of_the_calls_must_fail_for_a_second() -> None:
-    """T-c1, T-c2: a single bad address of two is given up by gRPC's core before that."""
+    """A single bad address of two is given up by gRPC's core before that."""
     calls = Calls()
     for _ in range(50):
         calls.make(OK)
@@ -88,7 +88,7 @@ def test_half_of_the_calls_must_fail_for_a_second() -> None:
 
 
 def test_less_than_half_never_opens_it() -> None:
-    """T-c1: for as long as one likes."""
+    """For as long as one likes."""
     calls = Calls()
     for _ in range(200):
         calls.make(OK, 6, every_s=0.05)
@@ -98,7 +98,7 @@ def test_less_than_half_never_opens_it() -> None:
 
 
 def test_a_burst_of_failures_that_is_over_does_not_open_it() -> None:
-    """T-c6: what is bad for half a second only, and good from then on."""
+    """What is bad for half a second only, and good from then on."""
     calls = Calls()
     calls.make(OK, 10)
     calls.make(FAILED, 30)
@@ -110,7 +110,7 @@ def test_a_burst_of_failures_that_is_over_does_not_open_it() -> None:
 
 
 def test_failures_older_than_the_window_are_forgotten() -> None:
-    """T-c1: ten seconds."""
+    """Ten seconds."""
     calls = Calls()
     calls.make(FAILED, 19)
     calls.pass_s(10.1)
@@ -122,7 +122,7 @@ def test_failures_older_than_the_window_are_forgotten() -> None:
 
 
 def test_it_opens_after_five_calls_that_reach_nobody() -> None:
-    """T-c1: five in a row; an answer between them begins the count again, whatever it says."""
+    """Five in a row; an answer between them begins the count again, whatever it says."""
     calls = Calls()
     calls.make(LOST, 4)
     calls.make(FAILED)
@@ -136,7 +136,7 @@ def test_it_opens_after_five_calls_that_reach_nobody() -> None:
 
 
 def test_what_is_not_counted_neither_opens_it_nor_keeps_it_closed() -> None:
-    """T-c1: a caller's own faults are not its callee's."""
+    """A caller's own faults are not its callee's."""
     calls = Calls()
     calls.make(UNCOUNTED, 1000)
     assert calls.state() is State.CLOSED
@@ -147,7 +147,7 @@ def test_what_is_not_counted_neither_opens_it_nor_keeps_it_closed() -> None:
 
 
 def test_while_open_nothing_is_sent_and_it_says_for_how_long() -> None:
-    """T-c2: five seconds at first."""
+    """Five seconds at first."""
     calls = opened()
     assert calls.make(OK, 1000) == 0
     assert calls.circuit.retry_after_s(calls.now) == 5.0
@@ -158,7 +158,7 @@ def test_while_open_nothing_is_sent_and_it_says_for_how_long() -> None:
 
 
 def test_it_closes_after_three_good_probes() -> None:
-    """T-c1, T-c4: as soon as it has been open for long enough."""
+    """As soon as it has been open for long enough."""
     calls = half_open()
 
     calls.make(OK, 2)
@@ -170,7 +170,7 @@ def test_it_closes_after_three_good_probes() -> None:
 
 @pytest.mark.parametrize("good", [0, 1, 2])
 def test_one_bad_probe_opens_it_for_twice_as_long(good: int) -> None:
-    """T-c1: 5, 10, 20, 40, 60, 60 s."""
+    """5, 10, 20, 40, 60, 60 s."""
     calls = opened()
     lengths = []
     for _ in range(6):
@@ -183,7 +183,7 @@ def test_one_bad_probe_opens_it_for_twice_as_long(good: int) -> None:
 
 
 def test_a_service_that_is_not_there_is_looked_for_every_few_seconds() -> None:
-    """T-c4: a service that was restarted is found again soon; the core looks for it on its own anyway."""
+    """A service that was restarted is found again soon; the core looks for it on its own anyway."""
     calls = Calls()
     calls.make(LOST, 5)
     lengths = []
@@ -196,7 +196,7 @@ def test_a_service_that_is_not_there_is_looked_for_every_few_seconds() -> None:
 
 
 def test_a_service_that_is_there_again_is_found_within_five_seconds() -> None:
-    """T-a5: though the core may pause for 2 s, and a fifth, before it connects, while the breaker lets nobody try."""
+    """Though the core may pause for 2 s, and a fifth, before it connects, while the breaker lets nobody try."""
     for seed in range(100):
         chance = dice(seed)
         calls = Calls(Limits(), chance)
@@ -210,7 +210,7 @@ def test_a_service_that_is_there_again_is_found_within_five_seconds() -> None:
 
 
 def test_a_circuit_that_has_closed_only_just_does_not_begin_with_short_times_again() -> None:
-    """T-c4: who is good for three probes and then fails again is not asked all the time."""
+    """Who is good for three probes and then fails again is not asked all the time."""
     calls = half_open()
     calls.make(OK, 3)
     calls.pass_s(9)
@@ -227,7 +227,7 @@ def test_a_circuit_that_has_closed_only_just_does_not_begin_with_short_times_aga
 
 @pytest.mark.parametrize("repeat", range(100))
 def test_of_many_callers_at_once_exactly_three_probe(repeat: int) -> None:
-    """T-c3: exactly three of two hundred, and whoever is refused is told to wait a little."""
+    """Exactly three of two hundred, and whoever is refused is told to wait a little."""
     calls = opened(Limits(), dice(repeat))
     calls.pass_s(60)
 
@@ -238,7 +238,7 @@ def test_of_many_callers_at_once_exactly_three_probe(repeat: int) -> None:
 
 
 def test_a_cancelled_probe_gives_its_place_back() -> None:
-    """T-c3: otherwise three callers who give up would keep everybody else out for ever."""
+    """Otherwise three callers who give up would keep everybody else out for ever."""
     calls = half_open()
     probes = [calls.circuit.admit(calls.now) for _ in range(3)]
     assert calls.circuit.admit(calls.now) is None
@@ -251,7 +251,7 @@ def test_a_cancelled_probe_gives_its_place_back() -> None:
 
 
 def test_a_late_answer_of_an_earlier_generation_changes_nothing() -> None:
-    """T-c3: calls from before it opened neither close it nor open it again."""
+    """Calls from before it opened neither close it nor open it again."""
     calls = Calls()
     early = [calls.circuit.admit(calls.now) for _ in range(40)]
     for each in early[:20]:
@@ -269,7 +269,7 @@ def test_a_late_answer_of_an_earlier_generation_changes_nothing() -> None:
 
 
 def test_the_times_are_spread_evenly_by_a_fifth() -> None:
-    """T-a8, T-c1: callers that saw the same outage do not come back together (Kolmogorov-Smirnov, p > 0.01)."""
+    """Callers that saw the same outage do not come back together (Kolmogorov-Smirnov, p > 0.01)."""
     count, chance = 2000, dice(1)
     callers = [opened(Limits(), chance) for _ in range(count)]
     lengths = sorted(each.circuit.retry_after_s(each.now) / 5 for each in callers)
@@ -284,7 +284,7 @@ def test_the_times_are_spread_evenly_by_a_fifth() -> None:
 @pytest.mark.parametrize("ratio", [0.45, 0.5, 0.55])
 @pytest.mark.parametrize(("calls_per_s", "for_s"), [(10, 3600), (1000, 60)])
 def test_it_does_not_flap(ratio: float, calls_per_s: int, for_s: int) -> None:
-    """T-c4: at most one change a second where about half of the calls fail."""
+    """At most one change a second where about half of the calls fail."""
     calls, chance, changes = Calls(Limits()), dice(7), 0
     for _ in range(for_s * calls_per_s // 10):
         before = calls.state()
@@ -463,13 +463,13 @@ class Machine(RuleBasedStateMachine):
 
 
 class TestAgainstTheModel(Machine.TestCase):  # type: ignore[misc,valid-type]  # hypothesis makes it
-    """T-c1, T-c3: 3,000 steps of calls, of answers in any order, and of time."""
+    """3,000 steps of calls, of answers in any order, and of time."""
 
     settings = settings(max_examples=50, stateful_step_count=60, deadline=None)
 
 
 @pytest.mark.soak
 class TestAtLengthAgainstTheModel(Machine.TestCase):  # type: ignore[misc,valid-type]  # likewise
-    """T-c1, T-c3: 60,000 steps."""
+    """60,000 steps."""
 
     settings = settings(max_examples=1000, stateful_step_count=60, deadline=None)

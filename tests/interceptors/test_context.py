@@ -45,8 +45,9 @@ def calling(front: EchoServer, back: EchoServer) -> None:
     front.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
 
 
+@pytest.mark.requirement("L2")
 async def test_the_correlation_id_goes_along_with_every_hop(serve_echo: ServeEcho) -> None:
-    """L2: all calls of one request carry one id, from the first service to the last."""
+    """All calls of one request carry one id, from the first service to the last."""
     front, middle, back = await serve_echo(), await serve_echo(), await serve_echo()
     calling(front, middle)
     calling(middle, back)
@@ -109,8 +110,9 @@ async def test_each_stream_has_its_context_to_its_end(echo: EchoServer) -> None:
     assert sorted(context.user_id for context in seen) == sorted(f"user-{n}" for n in range(10) for _ in range(3))
 
 
+@pytest.mark.requirement("L3")
 async def test_detached_work_has_a_context_of_its_own(echo: EchoServer) -> None:
-    """L3: what goes on after a call keeps its correlation id if told to, and has neither its deadline nor its user."""
+    """What goes on after a call keeps its correlation id if told to, and has neither its deadline nor its user."""
     seen = remembering(echo)
     stub = echo.stub()
 

@@ -33,7 +33,7 @@ SHEDDABLE, NORMAL, CRITICAL = Criticality.SHEDDABLE, Criticality.NORMAL, Critica
     ],
 )
 def test_the_higher_of_contract_and_metadata_counts(name: str, claimed: str | None, level: Criticality) -> None:
-    """T-d3: a claim raises and never lowers, and one that is no level is none."""
+    """A claim raises and never lowers, and one that is no level is none."""
     metadata = {} if claimed is None else {CRITICALITY: claimed}
     call = Call(find_method(f"{ECHO}{name}"), cast("Any", None), metadata, b"")
 
@@ -51,7 +51,7 @@ def test_the_higher_of_contract_and_metadata_counts(name: str, claimed: str | No
     ],
 )
 def test_it_is_sent_where_the_callees_contract_says_less(serving: Criticality, name: str, sent: list[str]) -> None:
-    """T-d3: usually nothing is."""
+    """Usually nothing is."""
     call = ClientCall(find_method(f"{ECHO}{name}"), [], None)
     with detached_work() as context:
         context.criticality = serving
@@ -61,7 +61,7 @@ def test_it_is_sent_where_the_callees_contract_says_less(serving: Criticality, n
 
 
 async def test_a_call_inherits_the_criticality_of_the_call_it_serves(serve_echo: ServeEcho) -> None:
-    """T-d3: over two hops, through a method that is less critical by itself."""
+    """Over two hops, through a method that is less critical by itself."""
     servers = [await serve_echo() for _ in range(3)]
     seen: list[Criticality] = []
     stubs = [server.stub() for server in servers]

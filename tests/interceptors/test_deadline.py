@@ -54,7 +54,7 @@ async def call_with(echo: EchoServer, timeout_s: float | None) -> None:
 
 @pytest.mark.parametrize(("asked_s", "sent_s"), [(None, CONTRACT_S), (0.5, 0.5), (60, CONTRACT_S)])
 async def test_every_outgoing_call_carries_a_deadline(asked_s: float | None, sent_s: float) -> None:
-    """T-b1: the contract's, or the caller's if that is shorter."""
+    """The contract's, or the caller's if that is shorter."""
     call = ClientCall(find_method(ECHO), [], asked_s)
 
     ClientDeadline().start(call)
@@ -67,7 +67,7 @@ async def test_every_outgoing_call_carries_a_deadline(asked_s: float | None, sen
 async def test_the_server_allows_no_more_than_the_contract(
     echo: EchoServer, asked_s: float | None, ceiling_s: float
 ) -> None:
-    """T-b1: a caller that asks for more, or sets no deadline at all, gets the contract's."""
+    """A caller that asks for more, or sets no deadline at all, gets the contract's."""
     seen = budgets(echo)
 
     await call_with(echo, asked_s)
@@ -90,7 +90,7 @@ async def test_a_setting_stretches_the_deadline_of_the_contract(serve_echo: Serv
 
 
 async def test_a_call_without_a_deadline_ends_at_the_contracts(serve_echo: ServeEcho) -> None:
-    """T-b1: the server itself ends it, and the handler is cancelled."""
+    """The server itself ends it, and the handler is cancelled."""
     echo = await serve_echo(deadline_factor=0.1)
     hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
 
@@ -103,7 +103,7 @@ async def test_a_call_without_a_deadline_ends_at_the_contracts(serve_echo: Serve
 
 
 async def test_a_sub_call_has_less_time_than_the_call_it_serves(serve_echo: ServeEcho) -> None:
-    """T-b2: what is left, minus a reserve to answer in."""
+    """What is left, minus a reserve to answer in."""
     front, back = await serve_echo(), await serve_echo()
     seen, stub, left = budgets(back), back.stub(), []
 
@@ -118,7 +118,7 @@ async def test_a_sub_call_has_less_time_than_the_call_it_serves(serve_echo: Serv
 
 
 async def test_a_sub_call_without_time_is_not_sent(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
-    """T-b2: where nothing is left, there is no call on the wire, and the caller hears DEADLINE_EXCEEDED."""
+    """Where nothing is left, there is no call on the wire, and the caller hears DEADLINE_EXCEEDED."""
     front, back = await serve_echo(), await serve_echo()
     stub, errors = back.stub(), []
 
@@ -144,7 +144,7 @@ async def test_a_sub_call_without_time_is_not_sent(serve_echo: ServeEcho, logs: 
 async def test_a_call_that_arrives_too_late_enters_no_handler(
     echo: EchoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T-b5: with less than what is worth beginning with, nothing is begun."""
+    """With less than what is worth beginning with, nothing is begun."""
     stub = echo.stub()
     await stub.Echo(HI)
     monkeypatch.setattr(interceptors.deadline, "LEAST_TIME_S", 2 * STRETCHED_S)
@@ -168,11 +168,12 @@ async def test_a_timeout_of_the_handlers_own_is_its_fault(echo: EchoServer) -> N
         await echo.stub().Echo(HI)
 
 
+@pytest.mark.requirement("L3")
 @pytest.mark.parametrize(("budget_s", "least_s", "most_s"), [(30.0, CONTRACT_S, CONTRACT_S), (1.0, 0.0, 0.95)])
 async def test_work_that_no_call_waits_for_has_a_budget_of_its_own(
     budget_s: float, least_s: float, most_s: float
 ) -> None:
-    """L3: background work is bounded by its own calls' contracts, and by what is left of its budget."""
+    """Background work is bounded by its own calls' contracts, and by what is left of its budget."""
     call = ClientCall(find_method(ECHO), [], None)
 
     with detached_work(budget_s=budget_s):
@@ -182,8 +183,9 @@ async def test_work_that_no_call_waits_for_has_a_budget_of_its_own(
     assert call.finishing == []
 
 
+@pytest.mark.requirement("L3")
 async def test_work_whose_budget_is_spent_makes_no_more_calls() -> None:
-    """L3: nobody waits for it, so it is the next call that ends it."""
+    """Nobody waits for it, so it is the next call that ends it."""
     with (
         detached_work(budget_s=0.005),
         pytest.raises(DeadlineExceeded, match="No time is left to call"),
@@ -191,8 +193,9 @@ async def test_work_whose_budget_is_spent_makes_no_more_calls() -> None:
         ClientDeadline().start(ClientCall(find_method(ECHO), [], None))
 
 
+@pytest.mark.requirement("L3")
 async def test_the_work_of_a_call_is_not_bounded_by_it_once_it_is_detached(echo: EchoServer) -> None:
-    """L3: what outlives a call begins with all of its own budget, and the call goes on with its own deadline."""
+    """What outlives a call begins with all of its own budget, and the call goes on with its own deadline."""
     seen: list[float] = []
 
     async def hook() -> None:
@@ -218,7 +221,7 @@ async def test_a_call_to_grpcs_own_services_may_last_for_ever() -> None:
 
 @given(st.floats(0, 3600), st.floats(0, 3600))
 def test_more_time_is_never_less_for_the_callee(one_s: float, other_s: float) -> None:
-    """T-b2: the reserve grows with what is left, and never faster."""
+    """The reserve grows with what is left, and never faster."""
     shorter, longer = sorted([one_s, other_s])
 
     assert time_for_callee(shorter) <= time_for_callee(longer)

@@ -80,7 +80,7 @@ def outcomes(spans: list[ReadableSpan]) -> set[object]:
 
 
 async def test_a_chain_of_four_services_does_no_work_after_its_deadline(serve_echo: ServeEcho) -> None:
-    """T-b2, T-b3: the caller allows 300 ms; the spans prove that after that nothing is done for it, anywhere."""
+    """The caller allows 300 ms; the spans prove that after that nothing is done for it, anywhere."""
     chain = Chain([await serve_echo() for _ in range(SERVICES)])
     caller = chain.servers[0].stub()
     for _ in range(TRIES):
@@ -117,7 +117,7 @@ async def test_a_chain_that_runs_out_of_time_is_no_outage(serve_echo: ServeEcho)
 @settings(max_examples=1_000)
 @given(seed=st.integers(0, 2**32))
 def test_the_time_shrinks_with_every_hop(seed: int) -> None:
-    """T-b2: over any chain no hop's deadline is later than the one before, and each has a reserve to answer in.
+    """Over any chain no hop's deadline is later than the one before, and each has a reserve to answer in.
 
     Each hop does work of its own first, then calls under a contract of its own, and the core rounds up what it sends.
     """

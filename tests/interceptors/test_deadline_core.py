@@ -91,7 +91,7 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def test_a_handler_ends_at_the_deadline_of_a_caller_that_says_no_more(
     serve_echo: ServeEcho, logs: list[EventDict], timers: list[float], engine: str
 ) -> None:
-    """T-b1: no reset comes from the caller and no timer runs in the chain: it is the core that cancels."""
+    """No reset comes from the caller and no timer runs in the chain: it is the core that cancels."""
     echo = await serve_echo(engine=engine)
     hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
 
@@ -116,7 +116,7 @@ async def test_a_handler_ends_at_the_deadline_of_a_caller_that_says_no_more(
 async def test_a_caller_without_a_deadline_gets_the_contracts_and_is_logged(
     serve_echo: ServeEcho, logs: list[EventDict], timers: list[float], engine: str
 ) -> None:
-    """T-b1: here the server's own timer runs, and the answer says whose time it was."""
+    """Here the server's own timer runs, and the answer says whose time it was."""
     echo = await serve_echo(engine=engine, deadline_factor=0.1)
     hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
 
@@ -141,7 +141,7 @@ async def test_a_caller_with_the_contracts_deadline_costs_no_timer(serve_echo: S
 
 
 def test_a_call_that_has_expired_on_arrival_enters_no_handler() -> None:
-    """T-b5: a server that did nothing for 300 ms begins none of the calls that had 250 ms."""
+    """A server that did nothing for 300 ms begins none of the calls that had 250 ms."""
     asyncio.run(_stall())
 
 

@@ -41,6 +41,7 @@ def calling(front: EchoServer, back: EchoServiceAsyncStub) -> None:
     front.servicer.hook = call_back  # type: ignore[method-assign]  # what the hook is for
 
 
+@pytest.mark.requirement("C5")
 async def test_a_call_that_is_not_declared_is_refused_by_name_in_development(
     serve_echo: ServeEcho, logs: list[EventDict]
 ) -> None:
@@ -56,6 +57,7 @@ async def test_a_call_that_is_not_declared_is_refused_by_name_in_development(
     assert [line["undeclared"] for line in logs if line["event"] == "internal error"] == [UNDECLARED]
 
 
+@pytest.mark.requirement("C5")
 async def test_a_call_that_is_not_declared_is_made_and_logged_in_production(
     serve_echo: ServeEcho, logs: list[EventDict]
 ) -> None:
@@ -104,6 +106,7 @@ def test_the_sentence_names_callee_and_caller() -> None:
     )
 
 
+@pytest.mark.requirement("C5")
 def test_what_contracts_declare_is_no_problem() -> None:
     """For every pair of methods in the mesh; what is not ours can declare nothing."""
     methods = all_methods()

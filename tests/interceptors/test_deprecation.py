@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import pytest
 
 from contracts.errors import SlotTaken
 from interceptors.api_key import API_KEY
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 OLD = echo_pb2.EchoDeprecatedRequest(text="hi")
 
 
+@pytest.mark.requirement("C7")
 async def test_a_caller_is_told_when_a_method_goes_and_what_comes(echo: EchoServer) -> None:
     """RFC 8594: with every answer."""
     call: Any = echo.stub().EchoDeprecated(OLD)
@@ -27,6 +29,7 @@ async def test_a_caller_is_told_when_a_method_goes_and_what_comes(echo: EchoServ
     assert trailing[REPLACED_BY] == "solo60.example.v1.EchoService/Echo"
 
 
+@pytest.mark.requirement("C7")
 async def test_a_caller_is_told_when_its_call_fails_too(echo: EchoServer) -> None:
     """A caller that gets nothing but errors learns of it as well."""
     raising(echo, SlotTaken())
@@ -36,6 +39,7 @@ async def test_a_caller_is_told_when_its_call_fails_too(echo: EchoServer) -> Non
     assert await call.code() is not grpc.StatusCode.OK
 
 
+@pytest.mark.requirement("C7")
 async def test_a_method_that_stays_says_nothing(echo: EchoServer) -> None:
     """The interceptor costs nothing where nothing is deprecated."""
     call: Any = echo.stub().Echo(echo_pb2.EchoRequest(text="hi"))

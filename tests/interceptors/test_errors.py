@@ -81,9 +81,10 @@ def raising(echo: EchoServer, error: BaseException) -> EchoServiceAsyncStub:
     return echo.stub()
 
 
+@pytest.mark.requirement("L2")
 @each_shape
 async def test_the_caller_catches_the_class_that_the_servicer_raised(echo: EchoServer, call: Shape) -> None:
-    """L2: one error type on both sides, with reason, sentence, facts, correlation id and callee."""
+    """One error type on both sides, with reason, sentence, facts, correlation id and callee."""
     stub = raising(echo, RateLimited("Slow down.", metadata={"limit": "3"}, retry_after_s=1.5))
 
     with pytest.raises(RateLimited) as caught:
@@ -214,8 +215,9 @@ async def test_an_answer_of_another_type_is_our_fault(serve_echo: ServeEcho, log
         assert type(servicer.answer).__name__ in logs[-1]["exception"]
 
 
+@pytest.mark.requirement("C3")
 async def test_violations_reach_the_caller_field_by_field(echo: EchoServer) -> None:
-    """C3: also those that a servicer finds itself."""
+    """Also those that a servicer finds itself."""
     violations = [Violation("period.end", "must be a full hour"), Violation("text", "must rhyme")]
 
     with pytest.raises(InvalidRequest) as caught:

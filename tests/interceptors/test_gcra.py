@@ -27,7 +27,7 @@ def worst_excess(admitted_s: list[float], rate: float, burst: int) -> float:
 
 @given(RATES, BURSTS, PAUSES)
 def test_no_window_holds_more_than_rate_and_burst(rate: float, burst: int, pauses: list[float]) -> None:
-    """T-e1: for every window, whatever the arrivals."""
+    """For every window, whatever the arrivals."""
     limit = Gcra(rate, burst)
     arrivals_s = [1_000 + pause / rate for pause in accumulate(pauses)]
 
@@ -38,7 +38,7 @@ def test_no_window_holds_more_than_rate_and_burst(rate: float, burst: int, pause
 
 @pytest.mark.parametrize("load", [0.5, 1.0, 10.0])
 def test_the_limit_holds_over_a_long_run_and_is_used_up(load: float) -> None:
-    """T-e1: 100,000 arrivals, and no call is refused that the limit has room for."""
+    """100,000 arrivals, and no call is refused that the limit has room for."""
     chance, limit, now_s, admitted_s = random.Random(1), Gcra(100, 10), 0.0, []  # noqa: S311 - a simulation
     for _ in range(100_000):
         now_s += chance.expovariate(100 * load)
@@ -51,7 +51,7 @@ def test_the_limit_holds_over_a_long_run_and_is_used_up(load: float) -> None:
 
 @given(RATES, BURSTS, PAUSES)
 def test_whoever_comes_back_when_told_is_admitted(rate: float, burst: int, pauses: list[float]) -> None:
-    """T-e2: at the time named admitted, at half of it refused."""
+    """At the time named admitted, at half of it refused."""
     limit = Gcra(rate, burst)
     for at_s in [1_000 + pause / rate for pause in accumulate(pauses)]:
         wait_s = limit.admit("key", at_s)
@@ -67,7 +67,7 @@ def test_whoever_comes_back_when_told_is_admitted(rate: float, burst: int, pause
     st.integers(1, 4),
 )
 def test_to_be_forgotten_grants_no_burst(calls: list[tuple[int, float]], burst: int, keys_max: int) -> None:
-    """T-e4: with fewer places than keys in use, the limit of each key holds all the same."""
+    """With fewer places than keys in use, the limit of each key holds all the same."""
     limit, now_s = Gcra(1, burst, keys_max=keys_max), 0.0
     admitted_s: dict[int, list[float]] = {}
     for key, pause_s in calls:
@@ -80,7 +80,7 @@ def test_to_be_forgotten_grants_no_burst(calls: list[tuple[int, float]], burst: 
 
 
 def test_a_key_that_has_rested_is_forgotten_for_free() -> None:
-    """T-e4: only keys that are in use at once compete for the places."""
+    """Only keys that are in use at once compete for the places."""
     limit = Gcra(1, 2, keys_max=1)
 
     waits_s = [limit.admit(key, at_s) for at_s, key in [(0, "a"), (0, "a"), (2, "b"), (2, "b"), (4, "a"), (4, "a")]]
@@ -89,7 +89,7 @@ def test_a_key_that_has_rested_is_forgotten_for_free() -> None:
 
 
 def test_a_key_that_is_in_use_keeps_its_place() -> None:
-    """T-e4: the key that was not used for longest goes first, and a flood of new ones does not free a hot one."""
+    """The key that was not used for longest goes first, and a flood of new ones does not free a hot one."""
     limit, hot, new = Gcra(1, 10, keys_max=100), 0, 0
     for number in range(1_000):
         hot += limit.admit("hot", number / 1_000) == 0.0
@@ -101,7 +101,7 @@ def test_a_key_that_is_in_use_keeps_its_place() -> None:
 
 @pytest.mark.parametrize("keys", [200_000, pytest.param(1_000_000, marks=pytest.mark.soak)])
 def test_very_many_keys_take_a_bounded_memory(keys: int) -> None:
-    """T-e4: 1e6 distinct keys, ten times as many as are remembered, in at most 100 MB."""
+    """1e6 distinct keys, ten times as many as are remembered, in at most 100 MB."""
     limit = Gcra(1_000_000, 10)
     tracemalloc.start()
     for number in range(keys):
@@ -113,7 +113,7 @@ def test_very_many_keys_take_a_bounded_memory(keys: int) -> None:
 
 
 def test_one_key_does_not_change_another() -> None:
-    """T-e3: whoever is far over its limit takes nothing from others."""
+    """Whoever is far over its limit takes nothing from others."""
     limit = Gcra(5, 10)
     refused = sum(limit.admit("greedy", 0.001 * number) > 0 for number in range(1_000))
 

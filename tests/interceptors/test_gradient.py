@@ -22,7 +22,7 @@ def load(
 
 
 def test_the_limit_holds_while_latency_is_as_usual() -> None:
-    """T-d1: use alone does not shrink it."""
+    """Use alone does not shrink it."""
     gradient = Gradient()
 
     load(gradient, 0.01, int(gradient.limit), windows=100)
@@ -31,7 +31,7 @@ def test_the_limit_holds_while_latency_is_as_usual() -> None:
 
 
 def test_it_shrinks_while_latency_stays_far_above_usual() -> None:
-    """T-d1: a queue within the handlers is cut to a size that is served in time."""
+    """A queue within the handlers is cut to a size that is served in time."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, INITIAL, windows=20)
     for _ in range(30):
@@ -41,7 +41,7 @@ def test_it_shrinks_while_latency_stays_far_above_usual() -> None:
 
 
 def test_it_grows_again_when_latency_is_back() -> None:
-    """T-d2: what was slow once does not stay refused."""
+    """What was slow once does not stay refused."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, INITIAL, windows=20)
     now_s = load(gradient, 0.2, INITIAL, 20, now_s)
@@ -73,7 +73,7 @@ def test_it_does_not_grow_while_it_is_not_used() -> None:
 
 
 def test_a_queue_below_the_limit_is_cut_too() -> None:
-    """T-d1: first goes the room that nobody uses, so that what is under way is not refused at once."""
+    """First goes the room that nobody uses, so that what is under way is not refused at once."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, 20, windows=20)
     limits = []
@@ -96,7 +96,7 @@ def test_a_setting_keeps_it_from_shrinking() -> None:
 
 
 def test_the_least_counts_for_a_quarter_while_calls_run_out_of_time() -> None:
-    """T-d1: calls of other methods may wait for the same thing, and each method's least be too much for it."""
+    """Calls of other methods may wait for the same thing, and each method's least be too much for it."""
     gradient = Gradient()
     now_s = load(gradient, 0.25, 40, 20, late=True)
     lowest = gradient.limit
@@ -108,7 +108,7 @@ def test_the_least_counts_for_a_quarter_while_calls_run_out_of_time() -> None:
 
 
 def test_a_call_in_twenty_may_run_out_of_time() -> None:
-    """T-d1: a slow one among many is no overload."""
+    """A slow one among many is no overload."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, 40, 20)
     for _ in range(20):

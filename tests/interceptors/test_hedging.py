@@ -110,7 +110,7 @@ async def stub(echo: EchoServer, budgets: RetryBudgets, counted: Counted) -> Asy
 async def test_the_second_attempt_answers_where_the_first_is_slow(
     stub: EchoServiceAsyncStub, attempts: Attempts, counted: Counted
 ) -> None:
-    """T-a9: the first good answer counts, and the attempt that has lost is cancelled at the server."""
+    """The first good answer counts, and the attempt that has lost is cancelled at the server."""
     attempts.plan = [slow := Endless()]
 
     assert (await stub.EchoHedged(HEDGED)).text == "hi"
@@ -133,7 +133,7 @@ async def test_the_first_attempt_may_still_answer(stub: EchoServiceAsyncStub, at
 
 
 async def test_a_quick_call_is_sent_once(stub: EchoServiceAsyncStub, counted: Counted) -> None:
-    """T-a9: one that is answered before the delay; on a busy machine, not every one is."""
+    """One that is answered before the delay; on a busy machine, not every one is."""
     for _ in range(20):
         await stub.EchoHedged(HEDGED)
 
@@ -202,7 +202,7 @@ async def test_a_call_that_fails_is_not_sent_again(stub: EchoServiceAsyncStub, a
 async def test_nothing_is_hedged_while_the_budget_is_used_up(
     stub: EchoServiceAsyncStub, attempts: Attempts, budgets: RetryBudgets
 ) -> None:
-    """T-a9: the failures of all methods of the service count."""
+    """The failures of all methods of the service count."""
     attempts.plan = [Unavailable()] * 10
     for _ in range(10):
         with pytest.raises(Unavailable):
@@ -276,8 +276,9 @@ class Seen(ServerInterceptor):
         return await proceed(call)
 
 
+@pytest.mark.requirement("S6")
 async def test_all_attempts_are_one_call(attempts_seen: tuple[EchoServiceAsyncStub, Seen]) -> None:
-    """S6: the same metadata, but for the number of the attempt and the time that is left."""
+    """The same metadata, but for the number of the attempt and the time that is left."""
     stub, seen = attempts_seen
 
     await stub.EchoHedged(HEDGED, metadata=(("idempotency-key", "k-1"),))

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 KEEP = echo_pb2.KeepRequest(text="hi")
 
 
+@pytest.mark.requirement("S6")
 async def test_each_logical_call_has_a_key_of_its_own(echo: EchoServer) -> None:
-    """S6: the client mints it, so nobody forgets it."""
+    """The client mints it, so nobody forgets it."""
     stub = echo.stub()
 
     keys = {(await stub.Keep(KEEP)).idempotency_key for _ in range(3)}
@@ -29,8 +30,9 @@ async def test_each_logical_call_has_a_key_of_its_own(echo: EchoServer) -> None:
     assert all(len(key) == 36 for key in keys)
 
 
+@pytest.mark.requirement("S6")
 async def test_a_caller_may_bring_its_own_key(echo: EchoServer) -> None:
-    """S6: whoever repeats a call later says that it is the same one."""
+    """Whoever repeats a call later says that it is the same one."""
     answer = await echo.stub().Keep(KEEP, metadata=(("idempotency-key", "charge-session-7"),))
 
     assert answer.idempotency_key == "charge-session-7"
@@ -38,7 +40,7 @@ async def test_a_caller_may_bring_its_own_key(echo: EchoServer) -> None:
 
 @pytest.mark.parametrize("key", ["nul\x00", "line\nbreak", "line\n", "\x7f", "clé", "😀", "x" * 254 + "😀"])
 async def test_what_no_client_of_grpc_can_send_is_no_key_either(key: str) -> None:
-    """T-f6: gRPC's core lets no such metadata through; another engine might, so the form is asked for here as well."""
+    """GRPC's core lets no such metadata through; another engine might, so the form is asked for here as well."""
     call = Call(find_method("/solo60.example.v1.EchoService/Keep"), cast("Any", None), {IDEMPOTENCY_KEY: key}, b"")
 
     async def proceed(_call: Call) -> bytes:
@@ -50,7 +52,7 @@ async def test_what_no_client_of_grpc_can_send_is_no_key_either(key: str) -> Non
 
 @pytest.mark.parametrize("key", [None, "", "with blank", "x" * 256])
 async def test_a_call_without_a_well_formed_key_is_refused(echo: EchoServer, key: str | None) -> None:
-    """T-f1, T-f6: INVALID_ARGUMENT, before the handler."""
+    """INVALID_ARGUMENT, before the handler."""
     stub = EchoServiceStub(echo.bare_channel())
     own = () if key is None else (("idempotency-key", key),)
 
@@ -62,14 +64,15 @@ async def test_a_call_without_a_well_formed_key_is_refused(echo: EchoServer, key
 
 
 async def test_a_key_of_the_greatest_length_passes(echo: EchoServer) -> None:
-    """T-f6: 255 visible characters."""
+    """255 visible characters."""
     key = "~" * 255
 
     assert (await echo.stub().Keep(KEEP, metadata=(("idempotency-key", key),))).idempotency_key == key
 
 
+@pytest.mark.requirement("S6")
 async def test_no_key_is_read_where_the_contract_asks_for_none(echo: EchoServer) -> None:
-    """S6: a handler never acts on a key that its contract does not know."""
+    """A handler never acts on a key that its contract does not know."""
     seen: list[str] = []
 
     async def hook() -> None:

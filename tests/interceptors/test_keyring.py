@@ -20,7 +20,7 @@ environments = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=16)
 
 @given(environments)
 def test_every_key_that_is_minted_is_well_formed(environment: str) -> None:
-    """T-i1: a key names its environment, and its owner finds it again by its id."""
+    """A key names its environment, and its owner finds it again by its id."""
     key = mint_key(environment)
 
     assert key.startswith(f"sk_{environment}_")
@@ -29,7 +29,7 @@ def test_every_key_that_is_minted_is_well_formed(environment: str) -> None:
 
 @given(st.data())
 def test_no_single_typo_is_a_well_formed_key(data: st.DataObject) -> None:
-    """T-i1: the checksum refuses every slip of one character, without a look-up."""
+    """The checksum refuses every slip of one character, without a look-up."""
     index = data.draw(st.integers(0, len(KEY) - 1))
     typo = data.draw(st.sampled_from(ALPHABET + "_- ").filter(lambda character: character != KEY[index]))
 
@@ -92,7 +92,7 @@ def test_a_remembered_key_opens_exactly_when_it_would_be_found(
     revoked: bool,  # noqa: FBT001 - a test's parameter
     times: list[datetime],
 ) -> None:
-    """T-i2: what saves the hash on the next call never saves the look at the key's times."""
+    """What saves the hash on the next call never saves the look at the key's times."""
     record = replace(record_of_key(KEY, "session", [], now=not_before), not_after=not_after, revoked=revoked)
     keyring = Keyring([record])
 
@@ -105,7 +105,7 @@ def test_a_remembered_key_opens_exactly_when_it_would_be_found(
 
 
 def test_only_what_was_found_is_remembered() -> None:
-    """T-e5: no flood of bad keys makes a keyring larger."""
+    """No flood of bad keys makes a keyring larger."""
     keyring = Keyring([record_of_key(KEY, "session", [], now=NOW)])
     now_s = NOW.timestamp()
 
@@ -116,7 +116,7 @@ def test_only_what_was_found_is_remembered() -> None:
 
 
 def test_a_new_keyring_remembers_of_the_old_what_it_finds_itself() -> None:
-    """T-i2: a revoked key is forgotten with the keyring in which it was good."""
+    """A revoked key is forgotten with the keyring in which it was good."""
     kept = mint_key("test")
     records = [record_of_key(KEY, "session", [], now=NOW), record_of_key(kept, "gym", ["gym.read"], now=NOW)]
     old, now_s = Keyring(records), NOW.timestamp()
@@ -133,7 +133,7 @@ def test_a_new_keyring_remembers_of_the_old_what_it_finds_itself() -> None:
 
 
 def test_a_key_is_superseded_by_a_later_one_of_its_caller_that_is_valid() -> None:
-    """T-i2: neither by another's key, nor by one that is revoked, over, or yet to come."""
+    """Neither by another's key, nor by one that is revoked, over, or yet to come."""
     later = NOW + timedelta(hours=1)
     new = record_of_key(mint_key("test"), "session", [], now=later)
 
@@ -152,7 +152,7 @@ def test_a_key_is_superseded_by_a_later_one_of_its_caller_that_is_valid() -> Non
 
 
 def test_the_id_that_a_key_claims_is_told_where_the_keyring_has_it() -> None:
-    """T-e5: known without a hash, for any text."""
+    """Known without a hash, for any text."""
     keyring = Keyring([record_of_key(KEY, "session", [], now=NOW)])
 
     assert keyring.id_claimed_by(KEY) == id_of_key(KEY)

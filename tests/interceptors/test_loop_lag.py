@@ -15,7 +15,7 @@ async def sample_of(lag: LoopLag) -> None:
 
 
 async def test_a_loop_that_is_held_up_lags() -> None:
-    """T-d4: what is due waits for whatever holds the loop."""
+    """What is due waits for whatever holds the loop."""
     lag, seen_s = LoopLag(), 0.0
     lag.keep_sampling()
     time.sleep(PERIOD_S + 0.1)  # noqa: ASYNC251 - that is what holds it up

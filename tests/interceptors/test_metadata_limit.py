@@ -16,5 +16,5 @@ from tests.support.asking import ask
     ids=["small", "one large", "many small"],
 )
 def test_metadata_is_counted_as_http2_counts_it(metadata: dict[str, str], outcome: str) -> None:
-    """T-j1: many small fields are as much as one large."""
+    """Many small fields are as much as one large."""
     assert ask(ServerMetadataLimit(largest_bytes=4_000), metadata=metadata) == outcome

@@ -66,9 +66,10 @@ def total(registry: CollectorRegistry, name: str) -> float:
     return sum(samples(registry, name).values())
 
 
+@pytest.mark.requirement("S5")
 @each_shape
 async def test_a_good_call_is_counted_on_both_sides(echo: EchoServer, call: Shape) -> None:
-    """S5: begun, ended well and for whom, how long, and nothing under way, in every shape."""
+    """Begun, ended well and for whom, how long, and nothing under way, in every shape."""
     await call(echo.stub())
     await echo.stop()
 
@@ -82,6 +83,7 @@ async def test_a_good_call_is_counted_on_both_sides(echo: EchoServer, call: Shap
         assert samples(echo.registry, f"grpc_{side}_in_flight") == {(method,): 0}
 
 
+@pytest.mark.requirement("S5")
 @each_shape
 @pytest.mark.parametrize(
     ("error", "seen", "code", "reason"),
@@ -93,7 +95,7 @@ async def test_a_good_call_is_counted_on_both_sides(echo: EchoServer, call: Shap
 async def test_a_failed_call_is_counted_under_its_reason(
     echo: EchoServer, call: Shape, error: Exception, seen: type[Exception], code: str, reason: str
 ) -> None:
-    """S5: what was shed can be told from what is broken; an exception that nobody foresaw is INTERNAL."""
+    """What was shed can be told from what is broken; an exception that nobody foresaw is INTERNAL."""
     with pytest.raises(seen):
         await call(raising(echo, error))
     await echo.stop()
@@ -187,8 +189,9 @@ async def test_a_failed_call_has_sent_no_answer(echo: EchoServer) -> None:
         assert total(echo.registry, f"grpc_{side}_msg_sent_total") == sent
 
 
+@pytest.mark.requirement("S5")
 async def test_a_caller_without_a_good_key_has_no_name(echo: EchoServer) -> None:
-    """S5: no stranger can make up label values: a caller is named when its key has been verified."""
+    """No stranger can make up label values: a caller is named when its key has been verified."""
     with pytest.raises(Unauthenticated):
         await echo.stub("sk_test_of_nobody").Echo(HI)
 
@@ -197,8 +200,9 @@ async def test_a_caller_without_a_good_key_has_no_name(echo: EchoServer) -> None
     }
 
 
+@pytest.mark.requirement("S5")
 async def test_a_reason_that_the_contract_does_not_know_is_no_label(echo: EchoServer) -> None:
-    """S5: labels have few values: the contract's reasons."""
+    """Labels have few values: the contract's reasons."""
     with pytest.raises(SlotTaken):
         await raising(echo, SlotTaken()).Echo(HI)
     with pytest.raises(Internal):  # EchoMany's contract does not list it
@@ -217,8 +221,9 @@ async def test_health_checks_are_not_counted(echo: EchoServer) -> None:
     assert total(echo.registry, "grpc_server_started_total") == 0
 
 
+@pytest.mark.requirement("S5")
 async def test_a_method_that_is_not_served_is_not_counted(echo: EchoServer) -> None:
-    """S5: the names that strangers call make no labels."""
+    """The names that strangers call make no labels."""
     call: Any = echo.bare_channel().unary_unary("/no.Such/Method")
     with pytest.raises(Exception, match="UNIMPLEMENTED"):
         await call(b"")
@@ -248,8 +253,9 @@ class Refusing(ClientInterceptor):
         raise CircuitOpen
 
 
+@pytest.mark.requirement("S5")
 async def test_what_is_refused_at_the_client_is_counted_there(echo: EchoServer) -> None:
-    """S5: a call that an open breaker keeps back has a reason of its own, and no server saw it."""
+    """A call that an open breaker keeps back has a reason of its own, and no server saw it."""
     registry = CollectorRegistry()
     stub: Any = EchoServiceStub(echo._open([ClientMetrics(registry), Refusing()]))
 
@@ -273,8 +279,9 @@ def exemplars(registry: CollectorRegistry, name: str) -> list[dict[str, str]]:
     ]
 
 
+@pytest.mark.requirement("S5")
 async def test_a_duration_leads_to_a_trace(echo: EchoServer) -> None:
-    """S5: from a slow bucket to one trace that shows why, on both sides."""
+    """From a slow bucket to one trace that shows why, on both sides."""
     await echo.stub().Echo(HI)
     await echo.stop()
 
@@ -283,8 +290,9 @@ async def test_a_duration_leads_to_a_trace(echo: EchoServer) -> None:
         assert exemplars(echo.registry, f"grpc_{side}_handling_seconds") == [{"trace_id": trace_ids[0]}]
 
 
+@pytest.mark.requirement("S5")
 async def test_a_trace_that_nobody_recorded_is_no_exemplar(echo: EchoServer) -> None:
-    """S5: an exemplar that leads nowhere would be worse than none."""
+    """An exemplar that leads nowhere would be worse than none."""
     registry, off = CollectorRegistry(), TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
     clients = [ClientTracing(off), ClientMetrics(registry), *echo._client_interceptors(echo.key)[2:]]
     await EchoServiceStub(echo._open(clients)).Echo(HI)
@@ -303,8 +311,9 @@ class Noting(ServerInterceptor):
         return await proceed(call)
 
 
+@pytest.mark.requirement("S2")
 async def test_who_still_uses_an_old_key_is_counted() -> None:
-    """S2: before a key is revoked it can be seen whether anybody calls with it; the key's id is no label."""
+    """Before a key is revoked it can be seen whether anybody calls with it; the key's id is no label."""
     registry = CollectorRegistry()
     chain = [ServerMetrics(registry), Noting()]
 
@@ -346,7 +355,7 @@ def test_a_registry_can_be_forgotten() -> None:
 async def test_a_cancelled_call_is_not_under_way_any_more(
     echo: EchoServer, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
-    """T-b3: whichever shape it had; it is counted as cancelled."""
+    """Whichever shape it had; it is counted as cancelled."""
     hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
     call = begin(echo.stub())
     waiting = asyncio.create_task(outcome(call))
@@ -368,7 +377,7 @@ async def test_a_cancelled_call_is_not_under_way_any_more(
 async def test_a_thousand_cancelled_calls_leave_nothing_behind(
     echo: EchoServer, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
-    """T-b3: none counts as under way for ever, and every span that has begun has ended."""
+    """None counts as under way for ever, and every span that has begun has ended."""
     count = SpanCount()
     echo.tracers.add_span_processor(count)
     before = asyncio.all_tasks()
@@ -408,8 +417,9 @@ class Breakers:
         return self._states
 
 
+@pytest.mark.requirement("S5")
 def test_the_states_of_breakers_are_read_when_asked_for() -> None:
-    """S5: 0 closed, 1 half open, 2 open; of two clients' breakers for one method the worse counts."""
+    """0 closed, 1 half open, 2 open; of two clients' breakers for one method the worse counts."""
     registry = CollectorRegistry()
     ours, others = Breakers(Echo="closed", Keep="half-open"), Breakers(Echo="open")
     show_breakers(ours, registry)

@@ -89,10 +89,11 @@ async def is_good(stub: EchoServiceAsyncStub) -> bool:
     return True
 
 
+@pytest.mark.requirement("L4")
 async def test_a_bad_address_is_given_up_while_the_other_works(
     replicas: list[EchoServer], stub: EchoServiceAsyncStub, breakers: Breakers
 ) -> None:
-    """T-c6: at most 2 % of the calls fail after that, and the method's breaker never opens."""
+    """At most 2 % of the calls fail after that, and the method's breaker never opens."""
     replicas[0].servicer.hook = crash  # type: ignore[method-assign]  # what the hook is for
     good_in_a_row, give_up_at = 0, time.monotonic() + PATIENCE_S
     while good_in_a_row < DETECTED:
@@ -107,7 +108,7 @@ async def test_a_bad_address_is_given_up_while_the_other_works(
 
 
 async def test_where_all_addresses_fail_one_is_still_asked(replicas: list[EchoServer]) -> None:
-    """T-c6: never more than half are given up; it is the breaker that keeps calls from what fails everywhere."""
+    """Never more than half are given up; it is the breaker that keeps calls from what fails everywhere."""
     for each in replicas:
         each.servicer.hook = crash  # type: ignore[method-assign]  # what the hook is for
     async with calling(replicas, [ClientApiKey(lambda: replicas[0].key)]) as stub:

@@ -52,7 +52,7 @@ async def pushback_of(
 async def test_the_core_is_told_when_to_come_back_as_people_are(
     echo: EchoServer, retry_after_s: float | None, pushback: str | None
 ) -> None:
-    """T-a6: whole milliseconds, never fewer than were asked for."""
+    """Whole milliseconds, never fewer than were asked for."""
     raising(echo, RateLimited(retry_after_s=retry_after_s))
 
     assert await pushback_of(echo) == pushback
@@ -60,7 +60,7 @@ async def test_the_core_is_told_when_to_come_back_as_people_are(
 
 @needs_pushback
 async def test_a_time_to_come_back_beyond_the_deadline_is_never(echo: EchoServer) -> None:
-    """T-a6: the core itself would sleep until the deadline."""
+    """The core itself would sleep until the deadline."""
     raising(echo, Unavailable(retry_after_s=20))
 
     assert await pushback_of(echo, timeout_s=10) == "-1"
@@ -84,7 +84,7 @@ async def test_a_time_to_come_back_beyond_the_deadline_is_never(echo: EchoServer
 async def test_where_a_nearer_hop_has_retried_nobody_else_does(
     echo: EchoServer, error: ServiceError, callee: str, pushback: str | None
 ) -> None:
-    """T-a4: a fault of a callee that is retried by its own caller is not retried by that caller's caller."""
+    """A fault of a callee that is retried by its own caller is not retried by that caller's caller."""
     raising(echo, error, callee)
 
     assert await pushback_of(echo) == pushback
@@ -92,7 +92,7 @@ async def test_where_a_nearer_hop_has_retried_nobody_else_does(
 
 @needs_pushback
 async def test_a_service_may_say_it_in_its_own_words(echo: EchoServer) -> None:
-    """T-a4: what is raised from a callee's error is that fault still."""
+    """What is raised from a callee's error is that fault still."""
     lost = Unavailable()
     lost.callee = RETRIED
 
@@ -106,14 +106,14 @@ async def test_a_service_may_say_it_in_its_own_words(echo: EchoServer) -> None:
 
 @needs_pushback
 async def test_a_second_attempt_of_a_hedged_call_is_not_retried(echo: EchoServer) -> None:
-    """T-a2: retries do not multiply hedges."""
+    """Retries do not multiply hedges."""
     raising(echo, Unavailable())
 
     assert await pushback_of(echo, metadata=((HEDGE_ATTEMPT, "1"),)) == "-1"
 
 
 async def test_what_an_interceptor_refuses_counts_as_the_callees_refusal() -> None:
-    """T-a4: for whom the call was made, it makes no difference on which side of the wire it was refused."""
+    """For whom the call was made, it makes no difference on which side of the wire it was refused."""
 
     class Refuses(ClientInterceptor):
         def start(self, call: ClientCall) -> None:
@@ -128,7 +128,7 @@ async def test_what_an_interceptor_refuses_counts_as_the_callees_refusal() -> No
 
 @needs_pushback
 async def test_the_core_waits_as_long_as_it_is_told(echo: EchoServer) -> None:
-    """T-a6: not for its own pause of some 50 ms."""
+    """Not for its own pause of some 50 ms."""
     arrivals: list[float] = []
 
     async def hook() -> None:
@@ -145,7 +145,7 @@ async def test_the_core_waits_as_long_as_it_is_told(echo: EchoServer) -> None:
 
 @needs_pushback
 async def test_a_pushback_beyond_the_deadline_fails_at_once(echo: EchoServer) -> None:
-    """T-a6: with the refusal that it was, and not with DEADLINE_EXCEEDED after a sleep."""
+    """With the refusal that it was, and not with DEADLINE_EXCEEDED after a sleep."""
     raising(echo, Unavailable("Not now.", retry_after_s=100))
 
     async with retrying_stub(echo) as stub:
@@ -156,7 +156,7 @@ async def test_a_pushback_beyond_the_deadline_fails_at_once(echo: EchoServer) ->
 
 
 async def test_left_to_itself_the_core_sleeps_until_the_deadline() -> None:
-    """T-a6: why it is the server that looks at the caller's deadline."""
+    """Why it is the server that looks at the caller's deadline."""
 
     async def push_back(_request: Any, context: Any) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
         await context.abort(grpc.StatusCode.UNAVAILABLE, "Not now.", ((PUSHBACK_MS, "60000"),))

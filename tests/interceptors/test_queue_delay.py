@@ -20,7 +20,7 @@ def test_a_burst_is_no_standing_queue() -> None:
 
 
 def test_a_queue_stands_when_all_have_waited_for_an_interval() -> None:
-    """T-d1: not before an interval is over, and then at once."""
+    """Not before an interval is over, and then at once."""
     stands = observed([25] * 30)
 
     assert stands.index(True) == 10
@@ -28,14 +28,14 @@ def test_a_queue_stands_when_all_have_waited_for_an_interval() -> None:
 
 
 def test_it_stands_while_it_is_held_at_the_target() -> None:
-    """T-d1: where refusing keeps the delay at the target, to admit all again would make it grow anew."""
+    """Where refusing keeps the delay at the target, to admit all again would make it grow anew."""
     stands = observed([25] * 15 + [15, 22] * 50)
 
     assert all(stands[10:])
 
 
 def test_it_heals_when_calls_wait_for_less_than_half_of_the_target() -> None:
-    """T-d2: within two intervals, and one late call more or less does not count."""
+    """Within two intervals, and one late call more or less does not count."""
     stands = observed([25] * 15 + [5] * 19 + [30] + [5] * 20)
 
     assert stands[14]
@@ -43,7 +43,7 @@ def test_it_heals_when_calls_wait_for_less_than_half_of_the_target() -> None:
 
 
 def test_a_call_that_lies_of_its_wait_keeps_no_queue_standing() -> None:
-    """T-d2: a stranger can say that a call has waited for ten seconds; among a hundred others it counts for little."""
+    """A stranger can say that a call has waited for ten seconds; among a hundred others it counts for little."""
     delay = QueueDelay([0.01, 0.02, 0.1])
     for number in range(200):
         assert delay.observe(0.15, 10 + number / 1000) == [number >= 100] * 3
@@ -76,7 +76,7 @@ def test_calls_of_unknown_wait_do_not_keep_it_standing() -> None:
 
 
 def test_each_target_stands_for_itself() -> None:
-    """T-d3: the least critical is given up at less delay."""
+    """The least critical is given up at less delay."""
     delay = QueueDelay([0.01, 0.02, 0.1])
     for number in range(20):
         stands = delay.observe(0.015, 10 + number / 100)

@@ -46,6 +46,7 @@ async def use_up(echo: EchoServer) -> None:
         await echo.stub().EchoLimited(LIMITED)
 
 
+@pytest.mark.requirement("S3")
 async def test_a_caller_that_is_over_its_rate_is_refused(serve_echo: ServeEcho) -> None:
     """It hears when to come back and which limit it was, and the handler is not entered."""
     echo = await serve_echo(rate_limit_factor=FROZEN)
@@ -60,6 +61,7 @@ async def test_a_caller_that_is_over_its_rate_is_refused(serve_echo: ServeEcho) 
     assert echo.servicer.entered == BURST
 
 
+@pytest.mark.requirement("S3")
 async def test_it_is_refused_before_its_request_is_parsed(serve_echo: ServeEcho) -> None:
     """What is refused costs no parsing: bytes that are no message make no difference."""
     echo = await serve_echo(rate_limit_factor=FROZEN)
@@ -69,8 +71,9 @@ async def test_it_is_refused_before_its_request_is_parsed(serve_echo: ServeEcho)
         await echo.channel().unary_unary(f"{ECHO}EchoLimited")(cast("Any", b"\xff\xff"))
 
 
+@pytest.mark.requirement("S3")
 async def test_one_callers_flood_leaves_another_alone(serve_echo: ServeEcho) -> None:
-    """T-e3: each caller has its own limit for each method."""
+    """Each caller has its own limit for each method."""
     echo = await serve_echo(rate_limit_factor=FROZEN)
     other = mint_key("test")
     echo.keyring = Keyring(
@@ -89,6 +92,7 @@ async def test_one_callers_flood_leaves_another_alone(serve_echo: ServeEcho) -> 
     assert (await echo.stub().Echo(EchoRequest(text="hi"))).text == "hi"
 
 
+@pytest.mark.requirement("S3")
 async def test_each_value_of_a_field_has_its_own_limit(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """The error and the log name the field, never its value."""
     echo = await serve_echo(rate_limit_factor=FROZEN)
@@ -203,7 +207,7 @@ async def test_a_limit_by_field_counts_a_call_once_whoever_calls() -> None:
 
 
 async def test_a_stream_counts_once() -> None:
-    """T-e1: by its first message, however many follow."""
+    """By its first message, however many follow."""
     method, limiter = with_limit("EchoEach", "text"), ServerRateLimit(now=Clock())
     limiter.applies_to(method)
 

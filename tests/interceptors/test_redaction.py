@@ -134,9 +134,10 @@ def _set(message: Any, field: Any, data: st.DataObject, *, personal: bool, depth
             setattr(message, field.name, value)
 
 
+@pytest.mark.requirement("S4")
 @given(st.data())
 def test_personal_data_never_appears(data: st.DataObject) -> None:
-    """S4: whatever message of ours is shown, nothing that its contract marks can be read."""
+    """Whatever message of ours is shown, nothing that its contract marks can be read."""
     message = data.draw(st.sampled_from(MESSAGES))()
     fill(message, data, personal=False)
 
@@ -178,7 +179,7 @@ def test_the_chosen_one_of_several_fields_is_masked() -> None:
 
 @pytest.mark.parametrize("message_type", TYPES, ids=lambda each: each.DESCRIPTOR.full_name)
 def test_every_marked_field_of_every_message_is_masked(message_type: type[Message]) -> None:
-    """T-i11: each way from a message of ours down to a marked field ends in the mask."""
+    """Each way from a message of ours down to a marked field ends in the mask."""
     for path in ways_to_personal_fields(message_type.DESCRIPTOR):
         message = message_type()
         plant(message, path)
@@ -230,7 +231,7 @@ def plant_everywhere(message: Message) -> None:
 
 
 def test_what_no_contract_of_ours_has_yet_is_masked_too(made_up: type[Any]) -> None:
-    """T-i11: marks on a message, on a map of messages, on bytes, and below a map, a list and a choice."""
+    """Marks on a message, on a map of messages, on bytes, and below a map, a list and a choice."""
     ways = list(ways_to_personal_fields(made_up.DESCRIPTOR))
     assert len(ways) == 2 * (4 + 3 * 2)  # marked themselves, within three that are not, and both within itself
     for path in ways:
@@ -244,7 +245,7 @@ def test_what_no_contract_of_ours_has_yet_is_masked_too(made_up: type[Any]) -> N
 
 
 def test_of_a_packed_message_only_the_type_is_shown(made_up: type[Any]) -> None:
-    """T-i11: and not even that where nobody here knows it."""
+    """And not even that where nobody here knows it."""
     message = made_up()
     message.packed.Pack(EchoRequest(text="hi", email=MARKER))
     assert redacted(message) == {"packed": {"@type": "solo60.example.v1.EchoRequest", "value": MASK}}

@@ -59,7 +59,7 @@ async def succeeded(stub: EchoServiceAsyncStub, calls: int) -> int:
 @needs_pushback
 @pytest.mark.parametrize("calls", [300, pytest.param(3000, marks=LONG)])
 async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeEcho, calls: int) -> None:
-    """T-a2, T-a4: three hops away, at most 1.10 attempts arrive for each call at a hop, and 1.35 over all."""
+    """Three hops away, at most 1.10 attempts arrive for each call at a hop, and 1.35 over all."""
     servers = [await serve_echo() for _ in range(HOPS)]
     servers[-1].servicer.hook = refuse  # type: ignore[method-assign]  # what the hook is for
     async with AsyncExitStack() as stack:
@@ -79,7 +79,7 @@ async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeE
 
 @pytest.mark.parametrize("calls", [1000, pytest.param(20_000, marks=LONG)])
 async def test_a_few_random_failures_are_not_noticed(echo: EchoServer, calls: int) -> None:
-    """T-a3: 5 % of the attempts fail, 99.9 % of the calls succeed, and at most 1.07 attempts are made for each."""
+    """5 % of the attempts fail, 99.9 % of the calls succeed, and at most 1.07 attempts are made for each."""
     chance = Random(5)  # noqa: S311 - no secret is drawn
 
     async def hook() -> None:

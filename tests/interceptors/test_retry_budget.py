@@ -12,7 +12,7 @@ CALLS = 20_000
 
 
 def test_ten_further_attempts_at_once_are_allowed() -> None:
-    """T-a1: while more than half of the twenty tokens are there."""
+    """While more than half of the twenty tokens are there."""
     budget = RetryBudget()
 
     assert [budget.spend() for _ in range(12)] == [True] * 10 + [False] * 2
@@ -20,7 +20,7 @@ def test_ten_further_attempts_at_once_are_allowed() -> None:
 
 
 def test_ten_successes_pay_for_one() -> None:
-    """T-a1: a token ratio of 0.1."""
+    """A token ratio of 0.1."""
     budget = RetryBudget()
     while budget.spend():
         pass
@@ -34,7 +34,7 @@ def test_ten_successes_pay_for_one() -> None:
 
 
 def test_a_callee_that_fails_gets_no_further_attempts() -> None:
-    """T-a9: from the tenth failure on, until it has succeeded often enough."""
+    """From the tenth failure on, until it has succeeded often enough."""
     budget = RetryBudget()
     for _ in range(100):
         budget.record(failed=True)
@@ -74,7 +74,7 @@ def test_each_service_has_one_budget() -> None:
 
 @pytest.mark.parametrize(("slow", "most_extra"), [(1.0, 0.05), (3.0, 0.1)])
 def test_the_extra_load_is_bounded(slow: float, most_extra: float) -> None:
-    """T-a9: at most 5 % where the delay is the 95th percentile, and a tenth however slow the callee becomes."""
+    """At most 5 % where the delay is the 95th percentile, and a tenth however slow the callee becomes."""
     chance = Random(20)  # noqa: S311 - no secret is drawn
     delay_s = sorted(chance.lognormvariate(-3, 1) for _ in range(CALLS))[int(0.95 * CALLS)]
     budget, hedges = RetryBudget(), 0

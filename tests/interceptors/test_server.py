@@ -120,8 +120,9 @@ async def test_a_handlers_trailing_metadata_goes_out_with_ours(text: str) -> Non
     assert {"x-ours": "1", "x-theirs": "2"}.items() <= trailing.items()
 
 
+@pytest.mark.requirement("S1")
 async def test_a_server_of_composed_handlers_takes_none_that_would_escape_the_chain() -> None:
-    """S1: a handler that is added in another way would be served without a key."""
+    """A handler that is added in another way would be served without a key."""
     server = ChainedServer(grpc.aio.server(), ServerChain([ServerContext()]))
     with pytest.raises(TypeError, match="not generic handlers"):
         server.add_generic_rpc_handlers([Escaping()])

@@ -107,7 +107,7 @@ class Place:
 
 
 def test_a_place_that_is_known_serves_on_under_overload() -> None:
-    """T-d1, T-d3: at twice and four times the capacity, the critical first."""
+    """At twice and four times the capacity, the critical first."""
     for load in (2.0, 4.0):
         place = Place()
         place.offer(0.5, 30)
@@ -120,7 +120,7 @@ def test_a_place_that_is_known_serves_on_under_overload() -> None:
 
 
 def test_a_service_that_starts_under_overload_finds_out() -> None:
-    """T-a5, T-d1: it knows no usual latency and would keep all waiting until they run out of time, for ever."""
+    """It knows no usual latency and would keep all waiting until they run out of time, for ever."""
     for load in (2.0, 4.0):
         place = Place()
 
@@ -130,7 +130,7 @@ def test_a_service_that_starts_under_overload_finds_out() -> None:
 
 
 def test_the_load_is_let_in_again_when_it_is_bearable() -> None:
-    """T-d2: nothing is refused soon after the overload."""
+    """Nothing is refused soon after the overload."""
     place = Place()
     place.offer(4.0, 30)
     place.offer(0.5, 1)

@@ -99,9 +99,10 @@ class Simulation:
         return ordered[int(len(ordered) * 0.99)]
 
 
+@pytest.mark.requirement("S3")
 @pytest.mark.parametrize(("load", "share"), [(2.0, 0.85), (4.0, 0.60)])
 async def test_goodput_holds_under_overload(load: float, share: float) -> None:
-    """T-d1: at twice the capacity 85 % of it is served in time, at four times 60 %; what is served is served soon."""
+    """At twice the capacity 85 % of it is served in time, at four times 60 %; what is served is served soon."""
     simulation = Simulation()
     await simulation.offer(CAPACITY / 2, 10)
     unloaded_s = simulation.p99_s()
@@ -113,7 +114,7 @@ async def test_goodput_holds_under_overload(load: float, share: float) -> None:
 
 
 async def test_without_shedding_goodput_collapses() -> None:
-    """T-d1: the simulation shows what it is compared with."""
+    """The simulation shows what it is compared with."""
     simulation = Simulation(queue_delay_s=60.0)
 
     await simulation.offer(2 * CAPACITY, 20)
@@ -122,7 +123,7 @@ async def test_without_shedding_goodput_collapses() -> None:
 
 
 async def test_latency_is_back_soon_after_a_spike() -> None:
-    """T-d2: within 3 s; here within half of one."""
+    """Within 3 s; here within half of one."""
     simulation = Simulation()
     await simulation.offer(4 * CAPACITY, 30)
     await simulation.offer(CAPACITY / 2, 0.5)
@@ -133,8 +134,9 @@ async def test_latency_is_back_soon_after_a_spike() -> None:
     assert simulation.p99_s() <= 0.030
 
 
+@pytest.mark.requirement("S3")
 async def test_the_critical_is_shed_last() -> None:
-    """T-d3: at twice the capacity 99 % of what is critical is answered, and nothing of what is sheddable."""
+    """At twice the capacity 99 % of what is critical is answered, and nothing of what is sheddable."""
     simulation = Simulation()
     names = ("EchoSheddable", "Echo", "EchoCritical")
 
@@ -147,7 +149,7 @@ async def test_the_critical_is_shed_last() -> None:
 
 
 async def test_a_server_that_keeps_up_refuses_nothing() -> None:
-    """T-d1: at 80 % of the capacity, with the queues that chance makes."""
+    """At 80 % of the capacity, with the queues that chance makes."""
     simulation = Simulation()
 
     await simulation.offer(0.8 * CAPACITY, 20)
@@ -184,8 +186,9 @@ async def _answer(_call: Call) -> bytes | None:
     return b""
 
 
+@pytest.mark.requirement("S3")
 async def test_what_is_shed_hears_when_to_come_back(logs: list[EventDict]) -> None:
-    """T-d6: RESOURCE_EXHAUSTED, and a pause that is not the same for all."""
+    """RESOURCE_EXHAUSTED, and a pause that is not the same for all."""
     shedding, pauses_s = await standing(), set()
     for _ in range(100):
         with pytest.raises(Overloaded) as caught:
@@ -227,7 +230,7 @@ def test_a_wait_that_cannot_be_known_is_not_guessed(metadata: dict[str, str]) ->
 
 
 async def test_more_calls_at_once_than_the_limit_are_refused() -> None:
-    """T-d1: where calls wait within handlers; a critical call has five times the room."""
+    """Where calls wait within handlers; a critical call has five times the room."""
     shedding, is_open = ServerShedding(), asyncio.Event()
 
     async def wait(_call: Call) -> bytes | None:
@@ -251,7 +254,7 @@ async def test_more_calls_at_once_than_the_limit_are_refused() -> None:
 
 @pytest.mark.parametrize(("remaining_s", "is_cut"), [(0.0, True), (0.2, False)])
 async def test_only_calls_that_run_out_of_time_cut_the_least(remaining_s: float, *, is_cut: bool) -> None:
-    """T-d1: a caller that changes its mind, such as one that hedges, says nothing of how many are too many."""
+    """A caller that changes its mind, such as one that hedges, says nothing of how many are too many."""
     now_s = 100.0
     shedding = ServerShedding(now=lambda: now_s)
 
@@ -269,7 +272,7 @@ async def test_only_calls_that_run_out_of_time_cut_the_least(remaining_s: float,
 
 
 def test_health_and_streams() -> None:
-    """T-d5: health is never shed, and the length of a stream says nothing."""
+    """Health is never shed, and the length of a stream says nothing."""
     shedding = ServerShedding(["grpc.health.v1.Health"])
 
     assert not shedding.applies_to(find_method(HEALTH))
@@ -279,7 +282,7 @@ def test_health_and_streams() -> None:
 
 @needs_queue_delay
 async def test_a_server_under_load_sheds_and_stays_healthy(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
-    """T-d5, T-d6: of 80 calls at once some are answered, some told when to come back; health knows nothing of it."""
+    """Of 80 calls at once some are answered, some told when to come back; health knows nothing of it."""
     echo = await serve_echo(shed_queue_delay_s=0.02, deadline_factor=4)
     health = HealthStub(echo.bare_channel())
     stub, pauses_s = echo.stub(), []

@@ -51,6 +51,7 @@ headers = st.one_of(
 )
 
 
+@pytest.mark.requirement("S5")
 @given(
     st.fixed_dictionaries(
         {},
@@ -63,7 +64,7 @@ headers = st.one_of(
     )
 )
 def test_what_is_read_is_what_opentelemetry_reads(metadata: dict[str, str]) -> None:
-    """S5: the short way and OpenTelemetry's own agree on every header, well formed or not."""
+    """The short way and OpenTelemetry's own agree on every header, well formed or not."""
     ours, theirs = extract(metadata), propagate.extract(metadata)
 
     assert trace.get_current_span(ours).get_span_context() == trace.get_current_span(theirs).get_span_context()
@@ -80,11 +81,12 @@ def inside(context: Context) -> Iterator[None]:
         detach(token)
 
 
+@pytest.mark.requirement("S5")
 @pytest.mark.parametrize("with_baggage", [False, True])
 @pytest.mark.parametrize("tracestate", [None, "a=1"])
 @pytest.mark.parametrize("flags", ["00", "01"])
 def test_what_is_written_is_what_opentelemetry_writes(flags: str, tracestate: str | None, with_baggage: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """S5: the same headers, sampled or not, with trace state and baggage where there are any."""
+    """The same headers, sampled or not, with trace state and baggage where there are any."""
     metadata = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-{flags}"}
     context = extract(metadata | ({"tracestate": tracestate} if tracestate else {}))
     if with_baggage:
@@ -162,8 +164,9 @@ async def two_hops(serve_echo: ServeEcho) -> tuple[EchoServer, Callable[[], dict
     return front, lambda: seen
 
 
+@pytest.mark.requirement("S5")
 async def test_baggage_goes_over_two_hops(serve_echo: ServeEcho) -> None:
-    """S5: what the first caller puts into its baggage is there where the last one serves."""
+    """What the first caller puts into its baggage is there where the last one serves."""
     front, seen = await two_hops(serve_echo)
 
     with inside(baggage.set_baggage("plan", "gold & more", Context())):
@@ -172,8 +175,9 @@ async def test_baggage_goes_over_two_hops(serve_echo: ServeEcho) -> None:
     assert seen()["plan"] == "gold & more"
 
 
+@pytest.mark.requirement("S5")
 async def test_a_trace_that_is_not_sampled_goes_over_two_hops_all_the_same(serve_echo: ServeEcho) -> None:
-    """S5: who first says no, says it for all; the trace id is still the caller's, for whoever logs it."""
+    """Who first says no, says it for all; the trace id is still the caller's, for whoever logs it."""
     front, seen = await two_hops(serve_echo)
 
     with inside(extract({"traceparent": PARENT[:-2] + "00"})):

@@ -55,8 +55,9 @@ async def ended_spans(echo: EchoServer) -> tuple[ReadableSpan, ReadableSpan]:
     return client, server
 
 
+@pytest.mark.requirement("S5")
 async def test_the_servers_span_is_the_child_of_the_callers(echo: EchoServer) -> None:
-    """S5: one trace over both sides, which names the correlation id and the caller."""
+    """One trace over both sides, which names the correlation id and the caller."""
     answer = await echo.stub().Echo(HI)
 
     client, server = await ended_spans(echo)
@@ -69,8 +70,9 @@ async def test_the_servers_span_is_the_child_of_the_callers(echo: EchoServer) ->
     assert _attributes(server)["solo60.caller"] == "tester"
 
 
+@pytest.mark.requirement("S5")
 async def test_two_hops_make_one_trace(serve_echo: ServeEcho) -> None:
-    """S5: a call made while a call is served goes on with its trace."""
+    """A call made while a call is served goes on with its trace."""
     front, back = await serve_echo(), await serve_echo()
     stub = back.stub()
 
@@ -87,9 +89,10 @@ async def test_two_hops_make_one_trace(serve_echo: ServeEcho) -> None:
     assert [span.parent.span_id if span.parent else None for span in chain] == [None, *map(id_of, chain[:-1])]
 
 
+@pytest.mark.requirement("S5")
 @each_shape
 async def test_a_refused_call_is_an_error_on_both_sides(echo: EchoServer, call: Shape) -> None:
-    """S5: with code and reason, in every shape, and each span ends exactly once."""
+    """With code and reason, in every shape, and each span ends exactly once."""
     stub = raising(echo, DeadlineExceeded("Too late."))
 
     with pytest.raises(DeadlineExceeded):
@@ -116,9 +119,10 @@ async def test_a_refusal_that_is_the_callers_own_fault_is_none_of_the_server(ech
         assert _attributes(span)["solo60.reason"] == "SLOT_TAKEN"
 
 
+@pytest.mark.requirement("S4")
 @each_shape
 async def test_no_text_of_an_exception_is_in_a_span(echo: EchoServer, call: Shape) -> None:
-    """S4: spans leave the service; what went wrong inside stays in its log."""
+    """Spans leave the service; what went wrong inside stays in its log."""
     with pytest.raises(Internal):
         await call(raising(echo, ValueError(SECRET)))
 
@@ -128,8 +132,9 @@ async def test_no_text_of_an_exception_is_in_a_span(echo: EchoServer, call: Shap
         assert not span.events
 
 
+@pytest.mark.requirement("S5")
 async def test_the_callers_deadline_is_an_error_on_both_sides(echo: EchoServer) -> None:
-    """S5: the package's own interceptors leave such spans without a status."""
+    """The package's own interceptors leave such spans without a status."""
     hook, stub = Endless(), echo.stub()
     echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
 
@@ -141,8 +146,9 @@ async def test_the_callers_deadline_is_an_error_on_both_sides(echo: EchoServer) 
         assert _attributes(span)["error.type"] == "DEADLINE_EXCEEDED"
 
 
+@pytest.mark.requirement("S5")
 async def test_a_call_that_is_refused_before_it_is_sent_has_a_span_of_its_caller(serve_echo: ServeEcho) -> None:
-    """S5: who is refused for its key sees it in the trace as well."""
+    """Who is refused for its key sees it in the trace as well."""
     echo = await serve_echo()
     with pytest.raises(Unauthenticated):
         await echo.stub("sk_test_wrong").Echo(HI)

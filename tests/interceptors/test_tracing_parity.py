@@ -143,9 +143,10 @@ def their_tracing() -> Traced:
     )
 
 
+@pytest.mark.requirement("S5")
 @each_shape
 async def test_a_good_call_has_the_spans_that_users_of_the_package_know(call: Shape) -> None:
-    """S5: where both sets of names are asked for, kind, status, parent and attributes are those of the package.
+    """Where both sets of names are asked for, kind, status, parent and attributes are those of the package.
 
     Ours say more, never less. Of `rpc.method` and the span's name the present meaning counts.
     """

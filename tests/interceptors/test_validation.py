@@ -28,6 +28,7 @@ NOON, BAD = Timestamp(seconds=1_767_268_800), Timestamp(nanos=-1)
 SECRET = "not-an-address-of-anyone"  # noqa: S105 - what must not leak
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("request_", "fields"),
     [
@@ -43,7 +44,7 @@ SECRET = "not-an-address-of-anyone"  # noqa: S105 - what must not leak
 async def test_a_bad_request_is_refused_field_by_field(
     echo: EchoServer, request_: echo_pb2.EchoRequest, fields: list[str]
 ) -> None:
-    """C3: one violation for each field, with its path and the rule, and never with the value."""
+    """One violation for each field, with its path and the rule, and never with the value."""
     with pytest.raises(InvalidRequest) as caught:
         await echo.stub().Echo(request_)
 
@@ -54,8 +55,9 @@ async def test_a_bad_request_is_refused_field_by_field(
     assert echo.servicer.entered == 0
 
 
+@pytest.mark.requirement("C3")
 async def test_a_rule_over_several_fields_names_their_message(echo: EchoServer) -> None:
-    """C3: a period that ends before it begins."""
+    """A period that ends before it begins."""
     period = Period(start_time=NOON, end_time=Timestamp(seconds=NOON.seconds - 3600))
 
     with pytest.raises(InvalidRequest) as caught:
@@ -64,6 +66,7 @@ async def test_a_rule_over_several_fields_names_their_message(echo: EchoServer) 
     assert [violation.field for violation in caught.value.violations] == ["period"]
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     "time",
     [
@@ -75,7 +78,7 @@ async def test_a_rule_over_several_fields_names_their_message(echo: EchoServer) 
     ],
 )
 async def test_a_malformed_time_is_a_bad_request(echo: EchoServer, time: Timestamp) -> None:
-    """C3: a time outside of the years 1 to 9999 is the caller's fault, and its field is named."""
+    """A time outside of the years 1 to 9999 is the caller's fault, and its field is named."""
     with pytest.raises(InvalidRequest) as caught:
         await echo.stub().Echo(echo_pb2.EchoRequest(text="hi", period=Period(start_time=time, end_time=NOON)))
 
@@ -83,6 +86,7 @@ async def test_a_malformed_time_is_a_bad_request(echo: EchoServer, time: Timesta
     assert echo.servicer.entered == 0
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("message", "fields"),
     [
@@ -93,10 +97,11 @@ async def test_a_malformed_time_is_a_bad_request(echo: EchoServer, time: Timesta
     ],
 )
 def test_times_are_looked_at_in_any_depth(message: Message, fields: list[str]) -> None:
-    """C3: each malformed time is named with its path."""
+    """Each malformed time is named with its path."""
     assert [violation.field for violation in malformed_times(message)] == fields
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("request_", "fields"),
     [
@@ -107,7 +112,7 @@ def test_times_are_looked_at_in_any_depth(message: Message, fields: list[str]) -
     ],
 )
 def test_no_text_at_any_depth_holds_what_no_database_can_store(request_: Message, fields: list[str]) -> None:
-    """C3: PostgreSQL cannot store U+0000, and that is the caller's mistake, not a fault of the service."""
+    """PostgreSQL cannot store U+0000, and that is the caller's mistake, not a fault of the service."""
     violations = unstorable_texts(request_)
 
     assert [violation.field for violation in violations] == fields
@@ -122,8 +127,9 @@ def test_zeros_that_are_no_text_may_be_stored() -> None:
     assert unstorable_texts(request) == []
 
 
+@pytest.mark.requirement("C3")
 async def test_each_message_of_a_stream_is_validated(echo: EchoServer) -> None:
-    """C3: the first bad one ends the call; those before it are answered."""
+    """The first bad one ends the call; those before it are answered."""
     answers: list[str] = []
 
     with pytest.raises(InvalidRequest) as caught:
@@ -133,8 +139,9 @@ async def test_each_message_of_a_stream_is_validated(echo: EchoServer) -> None:
     assert [violation.field for violation in caught.value.violations] == ["text"]
 
 
+@pytest.mark.requirement("C3")
 async def test_a_bad_message_ends_a_stream_that_is_joined(echo: EchoServer) -> None:
-    """C3: also where the handler iterates over its requests."""
+    """Also where the handler iterates over its requests."""
 
     async def joined() -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
         yield echo_pb2.EchoJoinedRequest(text="a")
@@ -157,8 +164,9 @@ class Breaking(EchoServicer):
         yield echo_pb2.EchoManyResponse()
 
 
+@pytest.mark.requirement("C3")
 async def test_a_bad_answer_is_our_fault(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
-    """C3: the caller gets INTERNAL and not one word of the answer; the log says which field breaks which rule."""
+    """The caller gets INTERNAL and not one word of the answer; the log says which field breaks which rule."""
     stub = (await serve_echo(Breaking())).stub()  # type: ignore[abstract]  # Promise is but promised
 
     with pytest.raises(Internal) as caught:
@@ -170,8 +178,9 @@ async def test_a_bad_answer_is_our_fault(serve_echo: ServeEcho, logs: list[Event
     assert "text must be at least 1 characters" in line["exception"]
 
 
+@pytest.mark.requirement("C3")
 async def test_a_bad_answer_ends_a_stream(serve_echo: ServeEcho) -> None:
-    """C3: what was good has been sent, and the bad one is not."""
+    """What was good has been sent, and the bad one is not."""
     stub = (await serve_echo(Breaking())).stub()  # type: ignore[abstract]  # Promise is but promised
     answers: list[str] = []
 

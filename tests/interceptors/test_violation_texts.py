@@ -152,7 +152,7 @@ def test_each_rule_in_use_is_broken_by_what_is_planted() -> None:
 
 @pytest.mark.parametrize("message_type", TYPES, ids=lambda each: each.DESCRIPTOR.full_name)
 def test_no_violation_tells_what_was_sent(message_type: type[Message]) -> None:
-    """T-i11: neither description nor path, nor the status that goes to the caller."""
+    """Neither description nor path, nor the status that goes to the caller."""
     for message in spoilt(message_type):
         violations = [*violations_of(message), *unstorable_texts(message)]
         error = InvalidRequest("The request breaks the contract.", violations=violations)
@@ -163,7 +163,7 @@ def test_no_violation_tells_what_was_sent(message_type: type[Message]) -> None:
 
 
 async def test_of_very_many_violations_the_first_are_told(echo: EchoServer) -> None:
-    """T-i10: metadata has its limit, and an answer beyond it would reach the caller as another error altogether."""
+    """Metadata has its limit, and an answer beyond it would reach the caller as another error altogether."""
     request = BatchGetUsersRequest(user_ids=[f"{CANARY}{number}" for number in range(VERY_MANY)])
     call = Call(find_method("/solo60.user.v1.UserService/BatchGetUsers"), cast("Any", None), {}, b"")
 

@@ -82,7 +82,7 @@ def scopes_that_calls_need(caller: str) -> frozenset[str]:
 async def test_a_service_may_call_what_its_contract_declares_and_nothing_else(
     channel: grpc.aio.Channel, caller: str
 ) -> None:
-    """T-i4: each method of the seven contracts; what is not declared is denied."""
+    """Each method of the seven contracts; what is not declared is denied."""
     scopes = scopes_that_calls_need(caller)
     expected = {
         name: ALLOWED if method.policy.scopes <= scopes else "SCOPE_MISSING" for name, method in all_methods().items()
@@ -98,19 +98,19 @@ async def test_a_service_may_call_what_its_contract_declares_and_nothing_else(
 async def test_a_key_without_scopes_opens_nothing_and_the_operators_everything(
     channel: grpc.aio.Channel, caller: str, expected: str
 ) -> None:
-    """T-i4: no method is open to every key."""
+    """No method is open to every key."""
     assert {await answer(channel, caller, method) for method in all_methods()} == {expected}
 
 
 @pytest.mark.parametrize("method", INSPECTION)
 async def test_what_grpc_itself_serves_is_denied_to_services(channel: grpc.aio.Channel, method: str) -> None:
-    """T-i4: an operator alone holds the scope to look inside, also where health is not open."""
+    """An operator alone holds the scope to look inside, also where health is not open."""
     assert {await answer(channel, caller, method) for caller in (*SERVICES, STRANGER)} == {"SCOPE_MISSING"}
     assert await answer(channel, OPERATOR, method) == "OK"
 
 
 async def test_a_method_of_no_contract_is_served_to_nobody(channel: Any) -> None:  # noqa: ANN401 - takes bytes as they are
-    """T-i4: nothing is there that the matrix does not know, such as grpc.channelz."""
+    """Nothing is there that the matrix does not know, such as grpc.channelz."""
     for method in ("grpc.channelz.v1.Channelz/GetServers", "solo60.gym.v1.GymService/Nothing"):
         call = channel.unary_unary(f"/{method}")(b"", metadata=((API_KEY, KEYS[OPERATOR]),))
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -72,7 +72,7 @@ async def cancel_all(calls: list[Any]) -> None:
 
 
 async def test_a_cancelled_call_takes_its_statement_with_it(sleeper: EchoServer, watching: Database) -> None:
-    """T-b3: from the caller through the handler to PostgreSQL, long before the statement would have ended."""
+    """From the caller through the handler to PostgreSQL, long before the statement would have ended."""
     stub = sleeper.stub()
     calls: list[Any] = [asyncio.ensure_future(_answer(stub.Echo(HI))) for _ in range(CONNECTIONS)]
     await until(watching, ASLEEP, CONNECTIONS)
@@ -83,7 +83,7 @@ async def test_a_cancelled_call_takes_its_statement_with_it(sleeper: EchoServer,
 
 
 async def test_a_deadline_takes_the_statement_with_it(sleeper: EchoServer, watching: Database) -> None:
-    """T-b6: whichever is first, the core's cancellation or the server's own statement_timeout."""
+    """Whichever is first, the core's cancellation or the server's own statement_timeout."""
     call = asyncio.ensure_future(_answer(sleeper.stub().Echo(HI, timeout=0.5)))
 
     outcome = await asyncio.gather(call, return_exceptions=True)
@@ -96,7 +96,7 @@ async def test_a_deadline_takes_the_statement_with_it(sleeper: EchoServer, watch
 async def test_many_cancelled_calls_cost_no_connection_and_leave_no_task(
     sleeper: EchoServer, database: Database, watching: Database, rounds: int
 ) -> None:
-    """T-b3: a hundred cancellations, in the long form a thousand, at every point from the first byte to the answer."""
+    """A hundred cancellations, in the long form a thousand, at every point from the first byte to the answer."""
     stub = sleeper.stub()
     before = asyncio.all_tasks()
     for number in range(rounds):

@@ -105,8 +105,9 @@ async def channels(server: GymServer) -> AsyncIterator[Channels]:
     await channels.close()
 
 
+@pytest.mark.requirement("L1")
 async def test_a_stub_calls_the_service_at_its_address(channels: Channels, gyms: FailingGyms) -> None:
-    """L1: <NAME>_SERVICE_URL alone says where; key, correlation id and trace go along."""
+    """<NAME>_SERVICE_URL alone says where; key, correlation id and trace go along."""
     answer = await channels.stub(GymServiceStub).GetGym(GET)
 
     assert answer.gym.gym_id == GET.gym_id
@@ -114,8 +115,9 @@ async def test_a_stub_calls_the_service_at_its_address(channels: Channels, gyms:
     assert len(gyms.attempts[0]["x-correlation-id"]) == 32
 
 
+@pytest.mark.requirement("L1")
 async def test_the_contracts_retries_are_carried_out(channels: Channels, gyms: FailingGyms) -> None:
-    """L1, T-a1: gRPC's core sends the call again, and says which attempt it is; the caller notices nothing."""
+    """GRPC's core sends the call again, and says which attempt it is; the caller notices nothing."""
     gyms.refusals = 2
 
     await channels.stub(GymServiceStub).CreateGym(CREATE)
@@ -124,8 +126,9 @@ async def test_the_contracts_retries_are_carried_out(channels: Channels, gyms: F
     assert len({each["x-correlation-id"] for each in gyms.attempts}) == 1
 
 
+@pytest.mark.requirement("L2")
 async def test_after_the_last_attempt_the_caller_hears_of_it(channels: Channels, gyms: FailingGyms) -> None:
-    """L2: as the class that says so."""
+    """As the class that says so."""
     gyms.refusals = 100
 
     with pytest.raises(Unavailable):
@@ -145,8 +148,9 @@ async def test_other_codes_are_not_retried(channels: Channels, gyms: FailingGyms
     assert len(gyms.attempts) == 1
 
 
+@pytest.mark.requirement("S6")
 async def test_all_attempts_of_a_call_have_one_idempotency_key(channels: Channels, gyms: FailingGyms) -> None:
-    """S6: so that the service can tell a repetition from another call."""
+    """So that the service can tell a repetition from another call."""
     gyms.refusals = 1
 
     await channels.stub(GymServiceStub).CreateGym(CREATE)
@@ -155,10 +159,12 @@ async def test_all_attempts_of_a_call_have_one_idempotency_key(channels: Channel
     assert len({each["idempotency-key"] for each in gyms.attempts}) == 1
 
 
+@pytest.mark.requirement("L4")
+@pytest.mark.requirement("S5")
 async def test_an_address_that_says_not_serving_gets_no_calls(
     channels: Channels, gyms: FailingGyms, server: GymServer
 ) -> None:
-    """S5: a service that drains, or has lost its database, is left alone."""
+    """A service that drains, or has lost its database, is left alone."""
     stub = channels.stub(GymServiceStub)
     await stub.GetGym(GET)
 
@@ -172,8 +178,10 @@ async def test_an_address_that_says_not_serving_gets_no_calls(
     assert len(gyms.attempts) == 1
 
 
+@pytest.mark.requirement("L4")
+@pytest.mark.requirement("L1")
 async def test_a_service_that_comes_back_is_found_again(gyms: FailingGyms, server: GymServer) -> None:
-    """L1: the same stub goes on when the service was restarted."""
+    """The same stub goes on when the service was restarted."""
     port = await server.start()
     async with connect(GymServiceStub, settings_for(port)) as stub:
         await stub.GetGym(GET)
@@ -188,8 +196,9 @@ async def test_a_service_that_comes_back_is_found_again(gyms: FailingGyms, serve
         await again.stop()
 
 
+@pytest.mark.requirement("L1")
 async def test_one_channel_serves_all_stubs_of_a_service(channels: Channels) -> None:
-    """L1: opened when first asked for, and closed with all others."""
+    """Opened when first asked for, and closed with all others."""
     for _ in range(3):
         await channels.stub(GymServiceStub).GetGym(GET)
 
@@ -199,7 +208,7 @@ async def test_one_channel_serves_all_stubs_of_a_service(channels: Channels) -> 
 
 
 async def test_all_channels_of_a_process_share_its_breakers() -> None:
-    """T-c2: what one has learnt keeps the calls of the others back, and whoever asks for metrics sees it."""
+    """What one has learnt keeps the calls of the others back, and whoever asks for metrics sees it."""
     [port] = free_ports(1)
     first = Channels(settings_for(port), lambda: "sk_of_this_test")
     second = Channels(settings_for(port), lambda: "sk_of_this_test", first.breakers)

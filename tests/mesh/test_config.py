@@ -15,8 +15,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.requirement("L1")
 def test_every_service_has_an_address_of_its_own() -> None:
-    """L1: without any setting, all services find each other on one machine."""
+    """Without any setting, all services find each other on one machine."""
     settings = load_settings()
 
     addresses = {settings.url_of(name) for name in SERVICE_NAMES}
@@ -25,8 +26,9 @@ def test_every_service_has_an_address_of_its_own() -> None:
     assert {settings.listen_address_of(name) for name in SERVICE_NAMES} == addresses
 
 
+@pytest.mark.requirement("L1")
 def test_the_environment_says_where_a_service_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """L1: <NAME>_SERVICE_URL, and LISTEN_ADDRESS where a process is not found at the address it listens at."""
+    """<NAME>_SERVICE_URL, and LISTEN_ADDRESS where a process is not found at the address it listens at."""
     monkeypatch.setenv("GYM_SERVICE_URL", "dns:///gym.internal:50051")
 
     assert load_settings().url_of("gym") == "dns:///gym.internal:50051"
@@ -38,7 +40,7 @@ def test_the_environment_says_where_a_service_is(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_service_may_have_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """T-j5: replicas, between which calls take turns."""
+    """Replicas, between which calls take turns."""
     monkeypatch.setenv("GYM_SERVICE_URL", "ipv4:10.0.0.7:50053,10.0.0.8:50053")
 
     assert load_settings().url_of("gym") == "ipv4:10.0.0.7:50053,10.0.0.8:50053"

@@ -91,7 +91,7 @@ async def test_a_transaction_is_read_committed_in_utc(database: Database) -> Non
 async def test_statements_are_bounded_by_the_time_the_call_has_left(
     database: Database, remaining: Remaining, name: str
 ) -> None:
-    """T-b6: statement_timeout is what remains, lock_timeout half of it, and the next borrower has neither."""
+    """Statement_timeout is what remains, lock_timeout half of it, and the next borrower has neither."""
     lend = database.transaction if name == "transaction" else database.connection
     for _ in range(4):
         remaining.seconds = 1.5
@@ -190,7 +190,7 @@ async def test_a_wait_for_a_lock_ends_at_half_of_the_time(database: Database, re
 
 @pytest.mark.parametrize("name", ["transaction", "connection"])
 async def test_a_cancelled_call_leaves_no_statement_behind(database: Database, name: str) -> None:
-    """T-b3, T-b4: the statement is gone from the server, a change is rolled back, no connection is lost.
+    """The statement is gone from the server, a change is rolled back, no connection is lost.
 
     The cancellation comes while the statement is on its way: a request to cancel can overtake it.
     """
@@ -260,7 +260,7 @@ async def test_serialization_failures_try_again(database: Database) -> None:
 
 @pytest.mark.parametrize("state", ["40001", "40P01"])
 async def test_a_conflict_that_never_ends_is_raised(database: Database, state: str) -> None:
-    """T-h4: five repeats, then the conflict is the caller's."""
+    """Five repeats, then the conflict is the caller's."""
     attempts = 0
 
     async def work(connection: Connection) -> None:

@@ -73,7 +73,7 @@ class Load:
 
 @both_engines
 async def test_a_rolling_restart_loses_no_call(engine: str, tmp_path: Path, empty_database_url: str) -> None:
-    """T-j5: each replica once, streams included, and nothing is sent twice."""
+    """Each replica once, streams included, and nothing is sent twice."""
     await restart_under_load(
         tmp_path,
         empty_database_url,
@@ -92,7 +92,7 @@ async def test_a_rolling_restart_loses_no_call(engine: str, tmp_path: Path, empt
 async def test_twenty_rolling_restarts_lose_no_call(
     engine: str, tmp_path: Path, empty_database_url: str, drain_wait_s: float, *, retries: bool
 ) -> None:
-    """T-j5: with the shortest wait that is enough, and with the usual one."""
+    """With the shortest wait that is enough, and with the usual one."""
     await restart_under_load(
         tmp_path, empty_database_url, engine, restarts=20, drain_wait_s=drain_wait_s, retries=retries
     )
@@ -125,7 +125,7 @@ async def restart_under_load(
 
 @both_engines
 async def test_who_is_told_twice_to_stop_stops_once(engine: str, tmp_path: Path, empty_database_url: str) -> None:
-    """T-j5: a second SIGTERM, or Ctrl-C, cuts nothing short. The service runs on uvloop, which answers more calls."""
+    """A second SIGTERM, or Ctrl-C, cuts nothing short. The service runs on uvloop, which answers more calls."""
     async with Replicas.started(tmp_path, empty_database_url, number=1, engine=engine) as replicas:
         assert await replicas.stop(0, signal.SIGTERM, signal.SIGTERM, signal.SIGINT) == 0
 

@@ -84,8 +84,9 @@ async def outcome_of(call: Any) -> grpc.StatusCode:  # noqa: ANN401 - a call of 
     return code
 
 
+@pytest.mark.requirement("L1")
 def test_an_engine_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """L1: a misspelt engine must not become the other one."""
+    """A misspelt engine must not become the other one."""
     monkeypatch.setenv("ENGINE", "nativ")
     with pytest.raises(SettingsError, match=r"^ENGINE: must be 'grpcio' or 'native'\.$"):
         load_settings()
@@ -131,7 +132,7 @@ def test_without_its_package_native_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 @both_engines
 async def test_a_request_of_a_mebibyte_is_the_largest(name: Engine) -> None:
-    """T-j1: in every shape of call."""
+    """In every shape of call."""
     just_right = engine.REQUEST_BYTES - 10
     async with served(name) as servicer, servicer.channel() as channel:
         stub = EchoServiceStub(channel)
@@ -146,7 +147,7 @@ async def test_a_request_of_a_mebibyte_is_the_largest(name: Engine) -> None:
 @both_engines
 @pytest.mark.parametrize(("size", "fits"), [(7_000, True), (8_200, False), (9_000, False), (15_000, False)])
 async def test_metadata_above_the_limit_is_always_refused(name: Engine, size: int, fits: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """T-j1: and what is below never is; the core left to itself decides at random between 8 and 16 KiB."""
+    """And what is below never is; the core left to itself decides at random between 8 and 16 KiB."""
     metadata = (("x-large", "a" * size),)
     async with served(name) as servicer, servicer.channel() as channel:
         stub = EchoServiceStub(channel)
@@ -159,7 +160,7 @@ async def test_metadata_above_the_limit_is_always_refused(name: Engine, size: in
 
 @both_engines
 async def test_a_connection_has_a_limit_of_calls_under_way(name: Engine) -> None:
-    """T-j1: a further one waits, and only on its own connection."""
+    """A further one waits, and only on its own connection."""
     limit = engine.STREAMS_PER_CONNECTION
     async with served(name, held=True) as servicer, servicer.channel() as crowded, servicer.channel() as other:
         calls = [EchoServiceStub(crowded).Echo(HI) for _ in range(limit + 1)]
@@ -175,7 +176,7 @@ async def test_a_connection_has_a_limit_of_calls_under_way(name: Engine) -> None
 
 
 async def test_native_is_given_time_to_write_its_last_answers() -> None:
-    """T-j5: it closes its connections when the last call has ended, written or not."""
+    """It closes its connections when the last call has ended, written or not."""
     calls = CallsUnderWay()
     servicer = Holding()  # type: ignore[abstract]  # what these tests call
     server = new_server("native", [calls])
@@ -198,7 +199,7 @@ async def test_native_is_given_time_to_write_its_last_answers() -> None:
 
 
 async def test_no_call_is_lost_when_connections_grow_old() -> None:
-    """T-j6: each is replaced several times under load."""
+    """Each is replaced several times under load."""
     options = (("grpc.max_connection_age_ms", 100),)
     async with served("grpcio", options) as servicer, servicer.channel() as channel:
         stub = EchoServiceStub(channel)
@@ -217,14 +218,14 @@ async def test_no_call_is_lost_when_connections_grow_old() -> None:
 
 
 def test_no_call_is_cut_because_its_connection_is_old() -> None:
-    """T-j1: an old connection is kept for the longest that a call on it may take."""
+    """An old connection is kept for the longest that a call on it may take."""
     deadlines_s = [method.policy.deadline_s for service in SERVICES.values() for method in methods_of(service)]
 
     assert max(filter(math.isfinite, deadlines_s)) <= engine.CONNECTION_AGE_GRACE_S
 
 
 def test_our_own_clients_are_no_attackers() -> None:
-    """T-j1: they ask less often than servers permit."""
+    """They ask less often than servers permit."""
     assert engine.PING_INTERVAL_S * 1000 < KEEPALIVE_INTERVAL_MS
 
 

@@ -34,7 +34,7 @@ KEY_WITHOUT_ANSWER = "insert into idempotency_keys values ('operator', 'a.Reques
 
 
 async def test_each_view_that_is_not_empty_is_told_with_its_first_rows(empty_database_url: str) -> None:
-    """T-h1: by its name alone a view is known to be an invariant; others are none."""
+    """By its name alone a view is known to be an invariant; others are none."""
     async with connection_to(empty_database_url) as connection:
         assert await find_violations(connection) == ()
         await connection.execute("create view violation_none as select 1 as id where false")
@@ -58,7 +58,7 @@ async def test_each_view_that_is_not_empty_is_told_with_its_first_rows(empty_dat
 async def test_each_view_of_sessions_finds_what_breaks_it(
     open_database: DatabaseOpener, breakage: str, view: str
 ) -> None:
-    """T-h1: an empty view means something."""
+    """An empty view means something."""
     database = await open_database("session")
     async with database.connection() as connection:
         transaction = connection.transaction()
@@ -75,7 +75,7 @@ async def test_each_view_of_sessions_finds_what_breaks_it(
 
 @pytest.mark.breaks_invariants("violation_key_without_answer")
 async def test_tests_are_told_of_the_invariants_that_they_break(open_database: DatabaseOpener) -> None:
-    """T-h1: looked at after every test; this one would fail without its mark, and, with it, did it break nothing."""
+    """Looked at after every test; this one would fail without its mark, and, with it, did it break nothing."""
     database = await open_database("gym")
 
     async with database.transaction() as connection:

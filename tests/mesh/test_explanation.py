@@ -39,6 +39,7 @@ def test_a_setting_that_changes_a_contracts_value_is_named() -> None:
     assert rate == Fact("rate_limit.calls_per_second", "2", "contract: 0.2, times RATE_LIMIT_FACTOR: 10")
 
 
+@pytest.mark.requirement("C4")
 @pytest.mark.parametrize("method", all_methods())
 def test_nothing_that_a_contract_says_is_left_out(method: str) -> None:
     """Each field that the policy of any method sets is among its facts, as one of its own or by its parts."""

@@ -12,8 +12,9 @@ from mesh.health import Health
 GYMS = "solo60.gym.v1.GymService"
 
 
+@pytest.mark.requirement("S5")
 async def test_one_failed_check_is_no_reason_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    """S5: a busy process misses a check now and then; only a second one in a row makes it NOT_SERVING."""
+    """A busy process misses a check now and then; only a second one in a row makes it NOT_SERVING."""
     monkeypatch.setattr(mesh.health, "CHECK_INTERVAL_S", 0)
     health = Health(GYMS)
     answers = iter([False, True, False, False, False, True])
@@ -34,7 +35,7 @@ async def test_one_failed_check_is_no_reason_to_leave(monkeypatch: pytest.Monkey
 
 
 async def test_liveness_is_not_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """T-j4: without its database a process is alive and not ready; when it stops it is neither."""
+    """Without its database a process is alive and not ready; when it stops it is neither."""
     monkeypatch.setattr(mesh.health, "CHECK_INTERVAL_S", 0)
     health = Health(GYMS)
     unready = asyncio.Event()
@@ -55,7 +56,7 @@ async def test_liveness_is_not_readiness(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_breakers_that_are_not_closed_are_listed() -> None:
-    """T-j4: whoever asks for the list learns what this process cannot reach."""
+    """Whoever asks for the list learns what this process cannot reach."""
     health = Health(GYMS, lambda: {"user": "open", "auth": "half-open", "payment": "closed"})
     await health.say(serving=True)
 
@@ -82,8 +83,9 @@ async def test_what_keeps_a_service_from_its_work_is_listed_in_words() -> None:
     assert listed["trouble/its database does not answer within 1 s"] == "NOT_SERVING"
 
 
+@pytest.mark.requirement("S5")
 async def test_a_watch_sees_every_change_and_ends_with_the_process() -> None:
-    """S5: without an end a server that stops would wait for it all of its grace."""
+    """Without an end a server that stops would wait for it all of its grace."""
     health = Health(GYMS)
     watch = health.watch(GYMS)
     assert await anext(watch) == HealthCheckResponse.NOT_SERVING

@@ -77,8 +77,9 @@ async def effects(database: Database) -> int:
         return int(await connection.fetchval("select count(*) from effects"))
 
 
+@pytest.mark.requirement("S6")
 async def test_a_repetition_gets_the_first_answer_and_has_no_effect(database: Database) -> None:
-    """S6: the same key with the same request acts once and is answered alike."""
+    """The same key with the same request acts once and is answered alike."""
     async with calling(database) as connection:
         first = await act(connection)
     async with calling(database) as connection:
@@ -89,7 +90,7 @@ async def test_a_repetition_gets_the_first_answer_and_has_no_effect(database: Da
 
 
 async def test_a_key_that_comes_with_another_request_is_refused(database: Database) -> None:
-    """T-f1: the same key with another payload is IDEMPOTENCY_KEY_REUSED, and nothing happens."""
+    """The same key with another payload is IDEMPOTENCY_KEY_REUSED, and nothing happens."""
     async with calling(database) as connection:
         await act(connection)
 
@@ -100,25 +101,28 @@ async def test_a_key_that_comes_with_another_request_is_refused(database: Databa
     assert await effects(database) == 1
 
 
+@pytest.mark.requirement("S6")
 @pytest.mark.parametrize(("key", "caller"), [("key-2", "session"), ("key-1", "cli")])
 async def test_another_key_or_another_caller_acts_anew(database: Database, key: str, caller: str) -> None:
-    """S6: callers choose their keys without knowing each other's."""
+    """Callers choose their keys without knowing each other's."""
     async with calling(database) as connection:
         await act(connection)
     async with calling(database, key, caller) as connection:
         assert await act(connection) == "effect 2"
 
 
+@pytest.mark.requirement("S6")
 async def test_each_method_has_keys_of_its_own(database: Database) -> None:
-    """S6: one key may run through several methods, such as the id of a booking."""
+    """One key may run through several methods, such as the id of a booking."""
     async with calling(database) as connection:
         await act(connection)
     async with calling(database) as connection:
         assert await act(connection, GetGymRequest()) == "effect 2"
 
 
+@pytest.mark.requirement("S6")
 async def test_a_failure_leaves_the_key_free(database: Database) -> None:
-    """S6: a call that had no effect may be repeated with its key, and then acts."""
+    """A call that had no effect may be repeated with its key, and then acts."""
 
     async def fail() -> CreateGymResponse:
         raise ZeroDivisionError
@@ -133,7 +137,7 @@ async def test_a_failure_leaves_the_key_free(database: Database) -> None:
 
 
 async def test_a_repetition_that_cannot_wait_any_longer_is_told_to_come_back(database: Database) -> None:
-    """T-f1: a key that is being worked on answers REQUEST_IN_PROGRESS at the latest when half of the time is gone."""
+    """A key that is being worked on answers REQUEST_IN_PROGRESS at the latest when half of the time is gone."""
     async with calling(database) as connection:
         await act(connection)
 
@@ -143,8 +147,9 @@ async def test_a_repetition_that_cannot_wait_any_longer_is_told_to_come_back(dat
                 await act(impatient)
 
 
+@pytest.mark.requirement("S6")
 async def test_outside_of_a_call_with_a_key_nothing_is_done(database: Database) -> None:
-    """S6: no effect without a key."""
+    """No effect without a key."""
     with pytest.raises(IdempotencyKeyMissing):
         async with database.transaction() as connection:
             await act(connection)
@@ -155,8 +160,9 @@ async def test_outside_of_a_call_with_a_key_nothing_is_done(database: Database) 
     assert await effects(database) == 0
 
 
+@pytest.mark.requirement("S4")
 async def test_what_is_kept_of_a_request_is_its_fingerprint(database: Database) -> None:
-    """S4: a request may hold personal data; the table holds 32 bytes of it."""
+    """A request may hold personal data; the table holds 32 bytes of it."""
     async with calling(database) as connection:
         await act(connection)
 
@@ -176,7 +182,7 @@ print(fingerprint_of(SendEmailAsyncRequest(variables={f"name-{n}": f"value {n}" 
 
 
 def test_the_order_of_a_map_does_not_change_the_fingerprint() -> None:
-    """T-f5: the same request has the same one, in whatever order it was put together, in every process."""
+    """The same request has the same one, in whatever order it was put together, in every process."""
     forward = SendEmailAsyncRequest(variables=dict(VARIABLES))
     backward = SendEmailAsyncRequest(variables=dict(reversed(VARIABLES)))
     elsewhere = subprocess.run(
@@ -187,7 +193,7 @@ def test_the_order_of_a_map_does_not_change_the_fingerprint() -> None:
 
 
 def test_a_default_that_is_spelt_out_is_the_same_request() -> None:
-    """T-f5: a field without presence that is set to its default says nothing; an empty message that is there does."""
+    """A field without presence that is set to its default says nothing; an empty message that is there does."""
     assert fingerprint_of(CreateGymRequest(name="x", noise_policy="")) == fingerprint_of(CreateGymRequest(name="x"))
     assert fingerprint_of(CreateGymRequest(name="x", price_per_hour=Money())) != fingerprint_of(
         CreateGymRequest(name="x")
@@ -195,7 +201,7 @@ def test_a_default_that_is_spelt_out_is_the_same_request() -> None:
 
 
 def test_a_field_that_this_build_does_not_know_belongs_to_the_request() -> None:
-    """T-f5: a newer caller's requests that differ in a new field alone are two."""
+    """A newer caller's requests that differ in a new field alone are two."""
     known = REQUEST.SerializeToString()
     newer = [CreateGymRequest.FromString(known + bytes([0xF8, 0x7F, value])) for value in (1, 2)]  # field 2047
 
@@ -227,7 +233,7 @@ async def keep_keys(database: Database, *, age: timedelta, count: int) -> None:
 
 
 async def test_keys_are_forgotten_after_a_week_and_not_before(database: Database) -> None:
-    """T-f6: also when more have grown old than are forgotten at once."""
+    """Also when more have grown old than are forgotten at once."""
     await keep_keys(database, age=KEPT_FOR + timedelta(minutes=1), count=2 * DELETED_AT_ONCE + 1)
     await keep_keys(database, age=KEPT_FOR - timedelta(minutes=1), count=3)
 
@@ -238,7 +244,7 @@ async def test_keys_are_forgotten_after_a_week_and_not_before(database: Database
 
 
 async def test_a_key_that_is_being_worked_on_is_not_waited_for(database: Database) -> None:
-    """T-f6: forgetting leaves alone what somebody holds, however old it is."""
+    """Forgetting leaves alone what somebody holds, however old it is."""
     await keep_keys(database, age=2 * KEPT_FOR, count=2)
 
     async with database.transaction() as connection:
@@ -247,7 +253,7 @@ async def test_a_key_that_is_being_worked_on_is_not_waited_for(database: Databas
 
 
 async def test_a_process_forgets_while_it_runs(database: Database) -> None:
-    """T-f6: old keys are gone soon after a service has started."""
+    """Old keys are gone soon after a service has started."""
     await keep_keys(database, age=2 * KEPT_FOR, count=1)
 
     async with forgetting_old_keys(database), asyncio.timeout(30), database.connection() as connection:

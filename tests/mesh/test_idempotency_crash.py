@@ -50,7 +50,7 @@ async def effects(database: Database) -> list[int]:
 async def test_a_call_that_is_killed_anywhere_acts_once_when_it_is_repeated(
     database: Database, empty_database_url: str, point: str, times: int
 ) -> None:
-    """T-f3: `kill -9` before the key, after it, after the effect, after the commit, before the reply."""
+    """`kill -9` before the key, after it, after the effect, after the commit, before the reply."""
     before: list[int] = []
     for n in range(times):
         with started(keyed_caller.run, empty_database_url, f"key-{n}", point, NEVER_MS) as (process, pipe):
@@ -65,7 +65,7 @@ async def test_a_call_that_is_killed_anywhere_acts_once_when_it_is_repeated(
 
 
 async def test_a_call_whose_answer_is_lost_is_answered_alike(database: Database, empty_database_url: str) -> None:
-    """T-f1: byte by byte what the process said that came first."""
+    """Byte by byte what the process said that came first."""
     with started(keyed_caller.run, empty_database_url, "key", "nowhere", NEVER_MS) as (_, pipe):
         first = await heard(pipe)
 
@@ -77,7 +77,7 @@ async def test_a_call_whose_answer_is_lost_is_answered_alike(database: Database,
 async def test_one_who_hangs_loses_the_key_and_cannot_commit_any_more(
     database: Database, empty_database_url: str, point: str
 ) -> None:
-    """T-f4: the server ends a silent transaction; a repetition then acts, and who wakes up late finds itself fenced."""
+    """The server ends a silent transaction; a repetition then acts, and who wakes up late finds itself fenced."""
     with started(keyed_caller.run, empty_database_url, "key", point, 200) as (_, pipe):
         assert await heard(pipe) == f"at {point}"
         answer = await called(database, "key")
@@ -90,7 +90,7 @@ async def test_one_who_hangs_loses_the_key_and_cannot_commit_any_more(
 
 
 async def test_nobody_holds_a_key_in_silence_for_longer_than_half_a_minute(database: Database) -> None:
-    """T-f4: the lease is the same for every transaction of every service."""
+    """The lease is the same for every transaction of every service."""
     async with database.transaction() as connection:
         lease = await connection.fetchval("select current_setting('idle_in_transaction_session_timeout')::interval")
 
@@ -101,7 +101,7 @@ async def test_nobody_holds_a_key_in_silence_for_longer_than_half_a_minute(datab
 async def test_a_hundred_calls_at_once_with_one_key_act_once(
     empty_database_url: str, database: Database, rounds: int
 ) -> None:
-    """T-f2: one is carried out; all the others get its answer, or are told that it is being worked on."""
+    """One is carried out; all the others get its answer, or are told that it is being worked on."""
     crowd = await Database.connect(empty_database_url, max_connections=50, remaining_s=lambda: 300.0)
     for n in range(rounds):
         answers = await asyncio.gather(*[called(crowd, f"key-{n}") for _ in range(100)])

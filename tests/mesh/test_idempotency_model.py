@@ -160,7 +160,7 @@ async def _prepare(url: str) -> None:
 
 
 def test_any_sequence_of_calls_does_what_a_dictionary_says(empty_database_url: str) -> None:
-    """T-f1, T-f4, T-f5: callers, keys, requests, failures, repetitions, races and expiry, in any order."""
+    """Callers, keys, requests, failures, repetitions, races and expiry, in any order."""
     asyncio.run(_prepare(empty_database_url))
     machine = type("Machine", (IdempotencyMachine,), {"url": empty_database_url})
 

@@ -80,8 +80,9 @@ async def test_closing_does_not_wait_for_idle_clients(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.requirement("S4")
 async def test_no_address_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """S4: what the inbox logs names nobody."""
+    """What the inbox logs names nobody."""
     caplog.set_level(logging.INFO)
     async with Inbox(tmp_path, port=0) as inbox:
         await put(inbox, "secret")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_rotation_fails_no_call(tmp_path: Path) -> None:
-    """T-i2: nor does the revocation at its end, which holds within a second; tests/soak has the long form."""
+    """Nor does the revocation at its end, which holds within a second; tests/soak has the long form."""
     assert 2 * RELOAD_INTERVAL_S < 1
 
     answers = await rotate_under_load(tmp_path, rotations=2)

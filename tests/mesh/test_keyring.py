@@ -36,8 +36,9 @@ def caller_of(path: Path, key: str, now: datetime | None = None) -> str | None:
     return record.caller if record else None
 
 
+@pytest.mark.requirement("S1")
 def test_an_issued_key_opens(path: Path) -> None:
-    """S1: the file knows the key's owner and scopes, and holds no key."""
+    """The file knows the key's owner and scopes, and holds no key."""
     key = KeyringFile(path).issue("session", SCOPES)
 
     [record] = KeyringFile(path).records()
@@ -57,8 +58,9 @@ def test_what_is_written_is_what_is_read(path: Path) -> None:
     assert list(parse_keyring(format_keyring(file.records()))) == file.records()
 
 
+@pytest.mark.requirement("S2")
 def test_after_a_rotation_both_keys_open_until_the_overlap_ends(path: Path) -> None:
-    """S2: callers change their key one after another, and none of their calls fails."""
+    """Callers change their key one after another, and none of their calls fails."""
     file = KeyringFile(path)
     old = file.issue("session", SCOPES)
     other = file.issue("gym", [])
@@ -71,8 +73,9 @@ def test_after_a_rotation_both_keys_open_until_the_overlap_ends(path: Path) -> N
     assert {record.scopes for record in file.records() if record.caller == "session"} == {frozenset(SCOPES)}
 
 
+@pytest.mark.requirement("S2")
 def test_a_rotation_never_prolongs_a_key(path: Path) -> None:
-    """S2: a key that ends soon ends then."""
+    """A key that ends soon ends then."""
     file = KeyringFile(path)
     first = file.issue("session", SCOPES)
     file.rotate("session", timedelta(minutes=1))
@@ -93,8 +96,9 @@ def test_who_has_no_valid_key_has_none_to_rotate(path: Path) -> None:
     assert len(file.records()) == 1
 
 
+@pytest.mark.requirement("S2")
 def test_a_revoked_key_opens_nothing(path: Path) -> None:
-    """S2: at once, and no other key is touched."""
+    """At once, and no other key is touched."""
     file = KeyringFile(path)
     lost, kept = file.issue("session", SCOPES), file.issue("session", SCOPES)
 
@@ -105,8 +109,9 @@ def test_a_revoked_key_opens_nothing(path: Path) -> None:
         file.revoke("unknown")
 
 
+@pytest.mark.requirement("S2")
 def test_writers_do_not_overwrite_each_other(path: Path) -> None:
-    """S2: several operators at once lose no key."""
+    """Several operators at once lose no key."""
     gate = threading.Barrier(8)
 
     def issue(_: int) -> None:
@@ -142,7 +147,7 @@ def test_what_is_no_keyring_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("sha256", ["", "0" * 63, "é" * 64, "0" * 64 + "\n", None])
 def test_a_hash_that_is_none_is_refused(path: Path, sha256: str | None) -> None:
-    """T-i5: it would be no error until a call is compared with it."""
+    """It would be no error until a call is compared with it."""
     KeyringFile(path).issue("session", SCOPES)
     keyring = json.loads(path.read_text())
     keyring["keys"][0]["sha256"] = sha256
@@ -176,8 +181,9 @@ def test_a_server_without_a_keyring_says_what_to_do(path: Path) -> None:
         accepted_keys(settings(path.parent))
 
 
+@pytest.mark.requirement("S1")
 def test_a_server_accepts_what_the_file_holds(path: Path) -> None:
-    """S1: the keyring in the settings is the one that counts."""
+    """The keyring in the settings is the one that counts."""
     key = KeyringFile(path).issue("session", SCOPES)
 
     record = accepted_keys(settings(path))().find(key, datetime.now(UTC))
@@ -186,8 +192,9 @@ def test_a_server_accepts_what_the_file_holds(path: Path) -> None:
     assert record.caller == "session"
 
 
+@pytest.mark.requirement("S1")
 def test_a_process_finds_its_own_key(path: Path, tmp_path: Path) -> None:
-    """S1: in a setting, or in a file without the line's end; without either, one sentence names the settings."""
+    """In a setting, or in a file without the line's end; without either, one sentence names the settings."""
     file = tmp_path / "key"
     file.write_text(mint_key("test") + "\n")
 
@@ -199,9 +206,10 @@ def test_a_process_finds_its_own_key(path: Path, tmp_path: Path) -> None:
         own_key(settings(path, service_api_key_file=tmp_path / "missing"))
 
 
+@pytest.mark.requirement("S1")
 @pytest.mark.parametrize("text", ["", "two lines\nof text", "schlüssel"])
 def test_what_no_header_can_carry_is_not_taken_for_a_key(path: Path, tmp_path: Path, text: str) -> None:
-    """S1: said at the start in one sentence that does not repeat it, not by each call that fails."""
+    """Said at the start in one sentence that does not repeat it, not by each call that fails."""
     file = tmp_path / "key"
     file.write_text(text)
 

@@ -33,8 +33,9 @@ def record_of(settings: Settings, key: str) -> KeyRecord | None:
     return Keyring(KeyringFile(settings.keyring_path).records()).find(key, datetime.now(UTC))
 
 
+@pytest.mark.requirement("S1")
 def test_each_service_and_the_operator_get_a_key_with_the_scopes_of_the_contract(settings: Settings) -> None:
-    """S1: each has its own, and no more than it needs."""
+    """Each has its own, and no more than it needs."""
     ensure_local_keys(settings)
 
     for caller in (*SERVICE_NAMES, OPERATOR):
@@ -57,8 +58,9 @@ def test_keys_that_fit_are_kept(settings: Settings) -> None:
     assert KeyringFile(settings.keyring_path).records() == records
 
 
+@pytest.mark.requirement("S1")
 def test_a_key_whose_scopes_are_not_those_of_the_contract_is_replaced(settings: Settings) -> None:
-    """S1: a contract that asks for less takes it away from the key that has it."""
+    """A contract that asks for less takes it away from the key that has it."""
     old = KeyringFile(settings.keyring_path).issue("gym", ["user.write"])
     write_key(settings.key_path_of("gym"), old)
 

@@ -73,7 +73,7 @@ values = st.recursive(
 
 @given(st.dictionaries(texts, values))
 def test_whatever_is_logged_is_one_line_of_json(facts: dict[str, Any]) -> None:
-    """T-i11: nothing ends a line or speaks to a terminal, and every fact is there."""
+    """Nothing ends a line or speaks to a terminal, and every fact is there."""
     [line] = json_line(facts).decode("ascii").splitlines()
 
     assert line.isprintable() or "\x7f" in line
@@ -84,7 +84,7 @@ def test_whatever_is_logged_is_one_line_of_json(facts: dict[str, Any]) -> None:
     "note", [object(), Broken(), circle(), {1: 2, (3, 4): 5}, 2**80, b"\xff", "\ud800", float("nan"), {1, 2}], ids=type
 )
 def test_a_value_that_json_does_not_know_costs_no_other(note: object) -> None:
-    """T-i11: it becomes text; the rest of the line stays what it was."""
+    """It becomes text; the rest of the line stays what it was."""
     line = json.loads(json_line({"code": "OK", "duration_ms": 1.5, "note": note}))
 
     assert (line["code"], line["duration_ms"]) == ("OK", 1.5)
@@ -92,12 +92,12 @@ def test_a_value_that_json_does_not_know_costs_no_other(note: object) -> None:
 
 
 def test_what_an_object_hides_from_its_repr_is_not_logged() -> None:
-    """T-i11: a secret within a dataclass."""
+    """A secret within a dataclass."""
     assert b"hunter2" not in json_line({"note": Account("dana", "hunter2")})
 
 
 async def test_no_metadata_makes_a_second_line() -> None:
-    """T-i11: neither what a caller sends as metadata, as far as gRPC lets it, nor what its request says."""
+    """Neither what a caller sends as metadata, as far as gRPC lets it, nor what its request says."""
     stream = io.BytesIO()
     lines = LogLines(stream, "echo")
     log = ServerAccessLog(log_requests=True, write=lines.write_call)
@@ -117,7 +117,7 @@ async def test_no_metadata_makes_a_second_line() -> None:
 
 @pytest.mark.parametrize("buffering", [-1, 0])
 def test_lines_of_all_threads_stay_whole(buffering: int) -> None:
-    """T-i11: those of the access log and those of loggers, however long, in one pipe, with and without a buffer."""
+    """Those of the access log and those of loggers, however long, in one pipe, with and without a buffer."""
     reader, writer = os.pipe()
     with ThreadPoolExecutor(5) as threads, os.fdopen(reader, "rb") as output:
         reading = threads.submit(output.read)
@@ -137,8 +137,9 @@ def test_lines_of_all_threads_stay_whole(buffering: int) -> None:
     assert len(written) == 4 * 100 * 2
 
 
+@pytest.mark.requirement("S4")
 async def test_the_lines_of_calls_are_written_together_and_in_order() -> None:
-    """S4: a line of a logger does not overtake those of calls that ended before it."""
+    """A line of a logger does not overtake those of calls that ended before it."""
     stream = io.BytesIO()
     lines = LogLines(stream, "gym")
     lines.write_call({"number": 1})
@@ -151,8 +152,9 @@ async def test_the_lines_of_calls_are_written_together_and_in_order() -> None:
     assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == [1, 2, 3, 4]
 
 
+@pytest.mark.requirement("S4")
 async def test_the_line_of_a_call_waits_only_for_a_moment() -> None:
-    """S4: it is out although nothing else is logged."""
+    """It is out although nothing else is logged."""
     stream = io.BytesIO()
     LogLines(stream, "gym").write_call({})
 
@@ -161,8 +163,9 @@ async def test_the_line_of_a_call_waits_only_for_a_moment() -> None:
             await asyncio.sleep(LONGEST_WAIT_S)
 
 
+@pytest.mark.requirement("S4")
 def test_a_loop_that_closes_keeps_no_line_back() -> None:
-    """S4: what it has not written is written by the next one."""
+    """What it has not written is written by the next one."""
     stream = io.BytesIO()
     lines = LogLines(stream, "gym")
 
@@ -213,11 +216,12 @@ def test_a_stream_that_takes_no_more_stops_nobody() -> None:
     LogLines(broken, "gym").write_call({})
 
 
+@pytest.mark.requirement("S4")
 @pytest.mark.parametrize(
     ("level", "expected"), [("info", ["call", "ours", "theirs\n"]), ("warning", ["ours"]), ("error", [])]
 )
 def test_a_crash_loses_no_line_of_its_level(level: str, expected: list[str]) -> None:
-    """S4: each line is out before its call returns, in order, with the same keys whoever wrote it."""
+    """Each line is out before its call returns, in order, with the same keys whoever wrote it."""
     done = subprocess.run(
         [sys.executable, "-c", LEVELS_AND_A_CRASH, level],
         check=False,

@@ -47,8 +47,9 @@ def free_address() -> str:
     return f"127.0.0.1:{free_ports(1)[0]}"
 
 
+@pytest.mark.requirement("S5")
 async def test_metrics_are_served_for_the_time_of_the_context() -> None:
-    """S5: at METRICS_ADDRESS, and the port is free afterwards."""
+    """At METRICS_ADDRESS, and the port is free afterwards."""
     address, registry = free_address(), CollectorRegistry()
     Counter("bookings", "Bookings.", registry=registry).inc(exemplar={"trace_id": "abc"})
 
@@ -61,8 +62,9 @@ async def test_metrics_are_served_for_the_time_of_the_context() -> None:
         await scrape(address)
 
 
+@pytest.mark.requirement("S5")
 async def test_a_service_shows_its_calls_and_its_process(serve: Serve) -> None:
-    """S5: calls by caller and outcome, the process's memory and processor time, and the lag of its event loop."""
+    """Calls by caller and outcome, the process's memory and processor time, and the lag of its event loop."""
     address = free_address()
     mesh = await serve(GYM, metrics_address=address)
     await mesh.stub(GymServiceStub).ListGyms(ListGymsRequest(page_size=1))
@@ -75,8 +77,9 @@ async def test_a_service_shows_its_calls_and_its_process(serve: Serve) -> None:
     assert "solo60_event_loop_lag_seconds" in shown
 
 
+@pytest.mark.requirement("S5")
 async def test_a_stalled_event_loop_is_seen() -> None:
-    """S5: the gauge tells of a stall, and is read while the loop still stands."""
+    """The gauge tells of a stall, and is read while the loop still stands."""
     registry = CollectorRegistry()
     async with metrics_served(free_address(), registry):
         lag_s = 0.0

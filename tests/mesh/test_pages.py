@@ -42,12 +42,13 @@ def test_a_size_above_the_limit_is_lowered_to_it(page_size: int, size: int) -> N
     assert page_of(ListMessagesRequest(page_size=page_size)).size == size
 
 
+@pytest.mark.requirement("C1")
 @pytest.mark.parametrize(
     ("found", "items", "has_token"),
     [([], [], False), ([1], [1], False), ([1, 2], [1, 2], False), ([1, 2, 3], [1, 2], True)],
 )
 def test_a_token_says_that_more_follows(found: list[int], items: list[int], *, has_token: bool) -> None:
-    """C1: a page that is just full is followed by nothing."""
+    """A page that is just full is followed by nothing."""
     page, token = page_of(ListMessagesRequest(page_size=2)).cut(found, str)
 
     assert (page, bool(token)) == (items, has_token)
@@ -83,17 +84,19 @@ def test_a_token_belongs_to_its_request(
     assert refused_field(other) == "page_token"
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     "token",
     ["1", "x" * 511, "0" * 32, SOME_ID.hex, str(SOME_ID), "ä", "====", "A", urlsafe_b64encode(b"\xff").decode()],
 )
 def test_what_no_answer_held_is_no_token(token: str) -> None:
-    """C3: tokens are opaque, so nobody is to come to rely on making one."""
+    """Tokens are opaque, so nobody is to come to rely on making one."""
     assert refused_field(ListUserSessionsRequest(user_id=USER_ID, page_token=token)) == "page_token"
 
 
+@pytest.mark.requirement("C3")
 def test_a_changed_token_is_refused() -> None:
-    """C3: whichever letter of it is another, and where one is missing or one too many."""
+    """Whichever letter of it is another, and where one is missing or one too many."""
     token = token_after(SOME_ID)
     for at in range(len(token)):
         letter = next(letter for letter in string.ascii_letters if letter != token[at])
@@ -103,8 +106,9 @@ def test_a_changed_token_is_refused() -> None:
         assert refused_field(ListUserSessionsRequest(user_id=USER_ID, page_token=changed)) == "page_token"
 
 
+@pytest.mark.requirement("C3")
 def test_a_cursor_that_cannot_be_read_is_refused() -> None:
-    """C3: a token of a version that wrote its cursors in another way is one of none."""
+    """A token of a version that wrote its cursors in another way is one of none."""
     page = page_of(ListUserSessionsRequest(user_id=USER_ID, page_token=token_after("no id")))
 
     with pytest.raises(InvalidRequest):

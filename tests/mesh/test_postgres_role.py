@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def test_services_are_no_superusers(postgres: PostgresForTests) -> None:
-    """T-h2: nothing can be denied to a superuser, so the embedded server's services are none."""
+    """Nothing can be denied to a superuser, so the embedded server's services are none."""
     async with connection_to(postgres.url) as connection:
         role = await connection.fetchrow(
             "select rolsuper, rolcreaterole, rolreplication, rolbypassrls, rolcreatedb from pg_roles"
@@ -45,7 +45,7 @@ async def test_databases_that_an_earlier_version_made_as_superuser_are_handed_ov
 
 
 async def test_a_superusers_permissions_are_taken_from_the_owner_who_follows(reachable_folder: Path) -> None:
-    """T-h2: what the migrations take from the one who runs them, the services that take over the tables lack too."""
+    """What the migrations take from the one who runs them, the services that take over the tables lack too."""
     async with EmbeddedPostgres(reachable_folder / "data", durable=False) as server:
         await migrate(superuser_url_of(database_url_of(server.url, "payment")), SERVICES / "payment" / "migrations")
         async with connection_to(server.superuser_url) as connection:

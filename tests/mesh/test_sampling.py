@@ -3,6 +3,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
@@ -43,20 +44,22 @@ def facts(span: Span) -> tuple[bool, int, int, object, bool]:
     return span.is_recording(), context.trace_id, context.trace_flags, context.trace_state, context.is_remote
 
 
+@pytest.mark.requirement("S5")
 @given(
     st.sampled_from(RATIOS),
     st.tuples(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 255)),
 )
 def test_the_callers_choice_is_kept(ratio: float, parent: tuple[int, int, int]) -> None:
-    """S5: as OpenTelemetry's own provider does, with all that goes on to callees."""
+    """As OpenTelemetry's own provider does, with all that goes on to callees."""
     ours = SamplingProvider(ratio, shutdown_on_exit=False).get_tracer("test").start_span("name", under(parent))
     their = theirs(ratio).get_tracer("test").start_span("name", under(parent))
 
     assert facts(ours) == facts(their)
 
 
+@pytest.mark.requirement("S5")
 def test_a_new_trace_is_recorded_by_its_id() -> None:
-    """S5: so that whoever else goes by the id comes to the same choice."""
+    """So that whoever else goes by the id comes to the same choice."""
     for ratio in RATIOS:
         by_id, tracer = TraceIdRatioBased(ratio), SamplingProvider(ratio, shutdown_on_exit=False).get_tracer("test")
         begun = [tracer.start_span("name", Context()) for _ in range(2000)]

@@ -94,8 +94,9 @@ def health_of(channel: grpc.aio.Channel) -> Any:  # noqa: ANN401 - a stub withou
     return HealthStub(channel)
 
 
+@pytest.mark.requirement("S5")
 async def test_a_service_is_served_with_health_and_reflection(settings: Settings, servicer: EchoServicer) -> None:
-    """S5: health by the service's name and overall, reflection for whoever holds a key."""
+    """Health by the service's name and overall, reflection for whoever holds a key."""
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
         answer = await EchoServiceStub(channel).Echo(HI, metadata=METADATA)
         overall = await health_of(channel).Check(health_pb2.HealthCheckRequest())
@@ -115,7 +116,7 @@ async def test_a_service_is_served_with_health_and_reflection(settings: Settings
 
 
 async def test_health_is_told_by_name_and_listed(settings: Settings, servicer: EchoServicer) -> None:
-    """T-j4: without a key; a name that is not known is NOT_FOUND when checked, and SERVICE_UNKNOWN when watched."""
+    """Without a key; a name that is not known is NOT_FOUND when checked, and SERVICE_UNKNOWN when watched."""
     stranger = health_pb2.HealthCheckRequest(service="solo60.example.v1.NoService")
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
         health = health_of(channel)
@@ -137,7 +138,7 @@ async def test_health_is_told_by_name_and_listed(settings: Settings, servicer: E
 async def test_health_checks_of_one_host_are_limited(
     settings: Settings, servicer: EchoServicer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T-j4: they need no key and are never shed, so they must not be a way to keep a server busy."""
+    """They need no key and are never shed, so they must not be a way to keep a server busy."""
     monkeypatch.setattr(mesh.health, "PROBES_PER_SECOND", 0.001)
     monkeypatch.setattr(mesh.health, "PROBES_AT_ONCE", 3)
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
@@ -158,7 +159,7 @@ async def test_health_checks_of_one_host_are_limited(
 async def test_watches_of_one_host_are_limited(
     settings: Settings, servicer: EchoServicer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T-j4: a watch lasts and needs no key, so a stranger must not open any number; one that ends makes room."""
+    """A watch lasts and needs no key, so a stranger must not open any number; one that ends makes room."""
     monkeypatch.setattr(mesh.health, "WATCHES_AT_ONCE", 2)
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
         watches = [health_of(channel).Watch(CHECK) for _ in range(2)]
@@ -173,10 +174,11 @@ async def test_watches_of_one_host_are_limited(
                 pass
 
 
+@pytest.mark.requirement("S5")
 async def test_health_follows_the_database(
     settings: Settings, servicer: EchoServicer, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S5, T-j4: who cannot reach its database is alive and NOT_SERVING, and SERVING again once it can."""
+    """Who cannot reach its database is alive and NOT_SERVING, and SERVING again once it can."""
     monkeypatch.setattr(mesh.health, "CHECK_INTERVAL_S", 0.01)
     postgres = EmbeddedPostgres(reachable_folder / "data", durable=False)
     await postgres.start()
@@ -195,11 +197,12 @@ async def test_health_follows_the_database(
             watching.cancel()
 
 
+@pytest.mark.requirement("L1")
 @pytest.mark.parametrize(("engine", "package"), [("grpcio", "grpc"), ("native", "pygrpc_native")])
 async def test_a_setting_says_what_carries_the_calls(
     settings: Settings, servicer: EchoServicer, engine: str, package: str
 ) -> None:
-    """L1: and an application's own streams and unary calls do not notice."""
+    """And an application's own streams and unary calls do not notice."""
     own = settings.model_copy(update={"engine": engine})
     async with serving(echo_service(servicer), own, "127.0.0.1:0") as server, connected(server) as channel:
         assert isinstance(server._server, ChainedServer)
@@ -207,8 +210,9 @@ async def test_a_setting_says_what_carries_the_calls(
         assert (await _echo(channel)).text == "hi"
 
 
+@pytest.mark.requirement("S2", "S5")
 async def test_a_stop_is_announced_before_the_port_closes(settings: Settings, servicer: EchoServicer) -> None:
-    """S2, S5: NOT_SERVING comes first, and while it is being seen new calls are still served; then the port closes."""
+    """NOT_SERVING comes first, and while it is being seen new calls are still served; then the port closes."""
     patient = settings.model_copy(update={"drain_wait_s": 2.0})
     async with AsyncExitStack() as stack:
         stopping = AsyncExitStack()
@@ -228,8 +232,9 @@ async def test_a_stop_is_announced_before_the_port_closes(settings: Settings, se
             await asyncio.open_connection("127.0.0.1", server.port)
 
 
+@pytest.mark.requirement("S2")
 async def test_a_call_under_way_is_finished_before_the_server_ends(settings: Settings, servicer: EchoServicer) -> None:
-    """S2: a stop loses no call, though the port is closed already."""
+    """A stop loses no call, though the port is closed already."""
     hook = servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
     stopping = AsyncExitStack()
     server = await stopping.enter_async_context(serving(echo_service(servicer), settings, "127.0.0.1:0"))
@@ -249,7 +254,7 @@ async def test_a_call_under_way_is_finished_before_the_server_ends(settings: Set
 async def test_the_last_answers_are_written_before_the_end(
     settings: Settings, servicer: EchoServicer, engine: str
 ) -> None:
-    """T-j5: calls that all end at once, as the last ones of a server that stops."""
+    """Calls that all end at once, as the last ones of a server that stops."""
     hook = servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
     stopping = AsyncExitStack()
     own = settings.model_copy(update={"engine": engine})
@@ -267,8 +272,9 @@ async def test_the_last_answers_are_written_before_the_end(
         await stop
 
 
+@pytest.mark.requirement("S2")
 async def test_a_call_that_outlasts_the_grace_is_cancelled(settings: Settings, servicer: EchoServicer) -> None:
-    """S2: a stop ends, whatever is under way."""
+    """A stop ends, whatever is under way."""
     hook = servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
     quick = settings.model_copy(update={"drain_grace_s": 0.1})
     stopping = AsyncExitStack()
@@ -311,10 +317,11 @@ async def test_a_service_without_its_database_does_not_start(settings: Settings,
         assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.requirement("S2")
 async def test_keys_come_and_go_while_a_server_runs(
     settings: Settings, servicer: EchoServicer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S2: the keyring file is read again when it has changed; a broken one changes nothing."""
+    """The keyring file is read again when it has changed; a broken one changes nothing."""
     monkeypatch.setattr(mesh.watched_file, "RELOAD_INTERVAL_S", 0.0)
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
         settings.keyring_path.write_text("broken")

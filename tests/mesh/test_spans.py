@@ -34,8 +34,9 @@ def one_trace(folder: Path) -> str:
     return f"{root.get_span_context().trace_id:032x}"
 
 
+@pytest.mark.requirement("S5")
 def test_a_trace_is_read_back_from_all_processes(tmp_path: Path) -> None:
-    """S5: in the order in which its spans began, each with its service, and no span of another trace."""
+    """In the order in which its spans began, each with its service, and no span of another trace."""
     trace_id = one_trace(tmp_path / "spans")
     one_trace(tmp_path / "spans")
 
@@ -53,8 +54,9 @@ def test_a_trace_is_read_back_from_all_processes(tmp_path: Path) -> None:
     assert spans[0].duration_ms >= spans[1].duration_ms >= 0
 
 
+@pytest.mark.requirement("S5")
 def test_the_spans_make_a_tree(tmp_path: Path) -> None:
-    """S5: across services."""
+    """Across services."""
     spans = read_trace(tmp_path, one_trace(tmp_path))
 
     [root] = children_of(spans, None)
@@ -64,15 +66,17 @@ def test_the_spans_make_a_tree(tmp_path: Path) -> None:
     assert children_of(spans, spans[2]) == []
 
 
+@pytest.mark.requirement("S5")
 def test_a_span_whose_parent_is_elsewhere_is_a_root(tmp_path: Path) -> None:
-    """S5: a caller outside of the mesh keeps its own spans."""
+    """A caller outside of the mesh keeps its own spans."""
     spans = read_trace(tmp_path, one_trace(tmp_path))[1:]
 
     assert [span.name for span in children_of(spans, None)] == ["quote", "charge"]
 
 
+@pytest.mark.requirement("S5")
 def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
-    """S5: a trace can be read while services run."""
+    """A trace can be read while services run."""
     trace_id = one_trace(tmp_path)
     with (tmp_path / "gym.jsonl").open("a") as file:
         file.write(f'{{"trace_id": "{trace_id}", "span')
@@ -115,8 +119,9 @@ def test_the_latest_traces_are_listed(tmp_path: Path) -> None:
     assert latest_traces(tmp_path / "nowhere", 3) == []
 
 
+@pytest.mark.requirement("S5")
 def test_a_file_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S5: one older file is kept, and still read."""
+    """One older file is kept, and still read."""
     trace_id = one_trace(tmp_path)
     size = (tmp_path / "session.jsonl").stat().st_size
     monkeypatch.setattr(mesh.spans, "LARGEST_FILE_BYTES", size - 1)
@@ -130,9 +135,10 @@ def test_a_file_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "session.jsonl").stat().st_size <= 2 * size
 
 
+@pytest.mark.requirement("S5")
 @pytest.mark.parametrize("trace_id", ["", "0" * 32])
 def test_an_unknown_trace_has_no_spans(tmp_path: Path, trace_id: str) -> None:
-    """S5: also before anything was traced."""
+    """Also before anything was traced."""
     assert read_trace(tmp_path, trace_id) == []
 
     known = one_trace(tmp_path)

@@ -25,8 +25,9 @@ def stopped() -> Iterator[LocalMesh]:
         yield mesh
 
 
+@pytest.mark.requirement("S1")
 def test_a_service_is_told_what_was_set_here_and_its_own_key(stopped: LocalMesh) -> None:
-    """S1: services share settings, and never a key; development shows more unless its owner says otherwise."""
+    """Services share settings, and never a key; development shows more unless its owner says otherwise."""
     settings = stopped.settings_with(log_requests=False)
 
     environment = environment_of_service(settings, "gym")
@@ -87,8 +88,9 @@ def test_the_inbox_runs_where_mail_goes_if_that_is_here(stopped: LocalMesh, url:
     assert inbox_port(stopped.settings_with(smtp_url=url)) == port
 
 
+@pytest.mark.requirement("S5")
 async def test_a_probe_of_a_port_where_nobody_listens_says_so() -> None:
-    """S5: unreachable is an answer, not an error."""
+    """Unreachable is an answer, not an error."""
     (port,) = free_ports(1)
 
     async with probe_of(f"127.0.0.1:{port}", "solo60.gym.v1.GymService") as probe:

@@ -27,8 +27,9 @@ def spoil(path: Path) -> None:
     path.write_text("no number")
 
 
+@pytest.mark.requirement("S2")
 def test_a_change_is_seen(path: Path) -> None:
-    """S2: whoever uses the content uses the new one, whether the file was written to or replaced."""
+    """Whoever uses the content uses the new one, whether the file was written to or replaced."""
     number = WatchedFile(path, int)
     assert number() == 1
 
@@ -40,8 +41,9 @@ def test_a_change_is_seen(path: Path) -> None:
     assert number() == 33
 
 
+@pytest.mark.requirement("S1")
 def test_the_file_is_not_looked_at_on_every_use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S1: a keyring is asked on every call, and a call costs no look at the disk."""
+    """A keyring is asked on every call, and a call costs no look at the disk."""
     number = WatchedFile(path, int)
     monkeypatch.setattr(mesh.watched_file, "RELOAD_INTERVAL_S", 3600.0)
 
@@ -51,7 +53,7 @@ def test_the_file_is_not_looked_at_on_every_use(path: Path, monkeypatch: pytest.
 
 
 def test_a_change_is_seen_within_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """T-i2: a revoked key opens nothing any more from then on, though the file is looked at only now and then."""
+    """A revoked key opens nothing any more from then on, though the file is looked at only now and then."""
     monkeypatch.undo()
     now_s = 100.0
     number = WatchedFile(path, int, lambda: now_s)
@@ -64,9 +66,10 @@ def test_a_change_is_seen_within_a_second(path: Path, monkeypatch: pytest.Monkey
     assert number() == 22
 
 
+@pytest.mark.requirement("S2")
 @pytest.mark.parametrize("ruin", [spoil, Path.unlink])
 def test_a_ruined_file_leaves_the_last_good_content(path: Path, ruin: Callable[[Path], None]) -> None:
-    """S2: a mistake in an editor does not take a service down; it is logged once, without the content."""
+    """A mistake in an editor does not take a service down; it is logged once, without the content."""
     number = WatchedFile(path, int)
     ruin(path)
 

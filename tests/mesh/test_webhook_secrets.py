@@ -14,7 +14,7 @@ def secret_of(size: int) -> str:
 
 
 def test_several_secrets_are_several_keys() -> None:
-    """T-i8: in their order, so that a new one can stand beside the old one."""
+    """In their order, so that a new one can stand beside the old one."""
     secrets = SecretStr(f"{secret_of(24)}, {secret_of(64)}")
 
     assert standard_keys(secrets) == (b"k" * 24, b"k" * 64)
@@ -22,7 +22,7 @@ def test_several_secrets_are_several_keys() -> None:
 
 
 def test_no_secret_is_no_key() -> None:
-    """T-i8: fail closed: who has no key accepts nothing."""
+    """Fail closed: who has no key accepts nothing."""
     assert standard_keys(None) == processor_keys(None) == ()
 
 

@@ -19,11 +19,12 @@ CONTRACT_ONLY = [
 ]
 
 
+@pytest.mark.requirement("C1")
 @pytest.mark.parametrize(("service", "stub_type"), CONTRACT_ONLY)
 async def test_every_method_that_nothing_answers_yet_says_so(
     serve: Serve, service: Service, stub_type: type[Any]
 ) -> None:
-    """C1: what is but promised is served too, and each call is refused with a reason, not with a fault."""
+    """What is but promised is served too, and each call is refused with a reason, not with a fault."""
     mesh = await serve(service)
     stub = mesh.stub(stub_type)
 
@@ -35,8 +36,9 @@ async def test_every_method_that_nothing_answers_yet_says_so(
             await getattr(stub, method.name)(method.request_type(), metadata=(("idempotency-key", "k" * 16),))
 
 
+@pytest.mark.requirement("S5")
 async def test_a_contract_only_service_is_serving(serve: Serve) -> None:
-    """S5: its health tells of the process, which does what it should; `solo60 health` tells of the contract."""
+    """Its health tells of the process, which does what it should; `solo60 health` tells of the contract."""
     mesh = await serve(auth.SERVICE)
 
     async with probe_of(mesh.settings.url_of("auth"), auth.SERVICE.descriptor.full_name) as probe:

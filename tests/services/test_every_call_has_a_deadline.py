@@ -38,7 +38,7 @@ def _name_of(function: ast.expr) -> str:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(MODULES[0].parent)))
 def test_every_call_of_a_service_has_its_contracts_deadline(module: Path) -> None:
-    """T-b7: stubs come from `Channels`, whose chain sets the deadline; none is set where a call is made."""
+    """Stubs come from `Channels`, whose chain sets the deadline; none is set where a call is made."""
     assert offences(module.read_text()) == []
 
 
@@ -52,10 +52,10 @@ def test_every_call_of_a_service_has_its_contracts_deadline(module: Path) -> Non
     ],
 )
 def test_what_goes_past_the_channels_is_found(source: str) -> None:
-    """T-b7: the rule sees each way around it."""
+    """The rule sees each way around it."""
     assert len(offences(f"async def f():\n    {source}")) == 1
 
 
 def test_what_the_mesh_offers_is_no_offence() -> None:
-    """T-b7: a stub that is asked for, and a call without a timeout."""
+    """A stub that is asked for, and a call without a timeout."""
     assert offences("async def f():\n    await channels.stub(GymServiceStub).GetGym(GetGymRequest())") == []

@@ -51,9 +51,10 @@ def stub_of(method: MethodDescriptor) -> StubClass[Any]:
     return stubs[f"{method.containing_service.name}Stub"]  # type: ignore[no-any-return]  # found by its name
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize("method", LISTS, ids=lambda method: f"{method.containing_service.name}.{method.name}")
 async def test_every_list_keeps_to_aip_158(serve: Serve, method: MethodDescriptor) -> None:
-    """AIP-158, C3: a large page_size is taken, a negative one and a token of no answer are refused by name."""
+    """AIP-158: a large page_size is taken, a negative one and a token of no answer are refused by name."""
     service = home_of(method)
     mesh = await serve(service)
     call = getattr(mesh.stub(stub_of(method), at=service.name), method.name)

@@ -29,7 +29,7 @@ LARGEST_T = 4.5
 
 @pytest.mark.soak
 async def test_rotations_fail_no_call(tmp_path: Path) -> None:
-    """T-i2: at 200 calls a second, ten rotations in some fifteen seconds."""
+    """At 200 calls a second, ten rotations in some fifteen seconds."""
     answers = await rotate_under_load(tmp_path, rotations=10)
 
     assert set(answers) == {"hi"}
@@ -38,7 +38,7 @@ async def test_rotations_fail_no_call(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 async def test_the_time_of_a_refusal_does_not_tell_its_reason() -> None:
-    """T-i3: unknown id, wrong secret and revoked, as a caller on the same machine sees them, in random order."""
+    """Unknown id, wrong secret and revoked, as a caller on the same machine sees them, in random order."""
     strange = StrangeKeys(SAMPLES)
     samples = strange.samples()
     random.shuffle(samples)

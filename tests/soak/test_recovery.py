@@ -52,7 +52,7 @@ class Load:
 
 
 async def test_calls_succeed_again_soon_after_an_outage() -> None:
-    """T-a5, T-c4: ten seconds without the service and twice the calls; five seconds later all is as before."""
+    """Ten seconds without the service and twice the calls; five seconds later all is as before."""
     gyms = FailingGyms()  # type: ignore[abstract]  # two methods will do
     server = GymServer(gyms)
     port = await server.start()

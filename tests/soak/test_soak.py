@@ -101,13 +101,13 @@ async def soak(folder: Path, engine: str, lasts_s: float) -> str:
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_nothing_grows(tmp_path: Path, engine: str) -> None:
-    """T-j7, short: memory, files and tasks of a server are those of the start after a time of mixed calls."""
+    """Memory, files and tasks of a server are those of the start after a time of mixed calls."""
     await soak(tmp_path, engine, SHORT_S)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_nothing_grows_in_minutes(tmp_path: Path, engine: str) -> None:
-    """T-j7: as many minutes as SOAK_MINUTES says, 2 by default."""
+    """As many minutes as SOAK_MINUTES says, 2 by default."""
     seen = await soak(tmp_path, engine, MINUTE_S * float(os.environ.get("SOAK_MINUTES", "2")))
     print(seen)  # noqa: T201 - for who runs it

@@ -12,7 +12,7 @@ one database without any table. `postgres` is the server itself, for what needs 
 (`postgres.url`). Do not stop it: a test that kills a server starts its own `EmbeddedPostgres` in `reachable_folder`.
 Whoever connects by these URLs is the role that services have; `superuser_url_of` turns one into the superuser's.
 
-When a database is given back, every invariant that it states must hold (T-h1). A test that breaks one on purpose, and
+When a database is given back, every invariant that it states must hold. A test that breaks one on purpose, and
 leaves it broken, says so: `@pytest.mark.breaks_invariants("violation_sum_not_zero")`.
 """
 
@@ -227,7 +227,7 @@ def postgres() -> Iterator[PostgresForTests]:
 
 @contextmanager
 def lending(postgres: PostgresForTests, on_purpose: AbstractSet[str] = frozenset()) -> Iterator[list[tuple[Path, str]]]:
-    """Yield a list for databases, by migrations and URL, that are taken back at the end of the context; T-h1."""
+    """Yield a list for databases, by migrations and URL, that are taken back at the end of the context."""
     lent: list[tuple[Path, str]] = []
     yield lent
     found = postgres.give_back(*lent)

@@ -129,8 +129,9 @@ async def all_mails_to(mesh: LocalMesh, users: Sequence[User]) -> list[str]:
     return sorted(mail.recipient for mail in read_inbox(mesh.data_dir / "inbox") if mail.recipient in addresses)
 
 
+@pytest.mark.requirement("J1")
 async def test_of_two_hundred_bookings_of_one_slot_one_succeeds(local_mesh: LocalMesh) -> None:
-    """J1: 199 are told SLOT_TAKEN, the ledger sums to zero, and one member gets one mail."""
+    """199 are told SLOT_TAKEN, the ledger sums to zero, and one member gets one mail."""
     async with members_of(local_mesh) as members:
         gym_id, users = await members.gym(), await members.join(200)
 
@@ -146,8 +147,9 @@ async def test_of_two_hundred_bookings_of_one_slot_one_succeeds(local_mesh: Loca
     assert await all_mails_to(local_mesh, users) == [winner.email]
 
 
+@pytest.mark.requirement("J1")
 async def test_fifty_members_book_fifty_slots_at_once(local_mesh: LocalMesh) -> None:
-    """J1: nobody loses a slot that nobody else wants; each pays once and gets one mail."""
+    """Nobody loses a slot that nobody else wants; each pays once and gets one mail."""
     async with members_of(local_mesh) as members:
         gym_id, users = await members.gym(), await members.join(50)
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 
+@pytest.mark.requirement("J1", "S5")
 def test_the_demo_shows_everything_it_promises(local_mesh: LocalMesh) -> None:
-    """J1, S5: a booking, its mails, one trace over six processes, and two refusals; then again on what that left."""
+    """A booking, its mails, one trace over six processes, and two refusals; then again on what that left."""
     first = json.loads(local_mesh.solo60("demo", "booking", "--json").stdout)
     done = local_mesh.solo60("demo", "booking", "--json")
     second = json.loads(done.stdout)
@@ -42,8 +43,9 @@ def test_the_demo_is_readable_by_people(local_mesh: LocalMesh) -> None:
     assert "UNAUTHENTICATED" in shown
 
 
+@pytest.mark.requirement("S5")
 def test_a_trace_and_a_mail_can_be_looked_at_later(local_mesh: LocalMesh) -> None:
-    """S5: `solo60 trace` prints the tree again, `solo60 inbox` the mail."""
+    """`solo60 trace` prints the tree again, `solo60 inbox` the mail."""
     demo = json.loads(local_mesh.solo60("demo", "booking", "--json").stdout)
 
     assert "BookSession" in local_mesh.solo60("trace", demo["trace_id"]).stdout
@@ -85,8 +87,9 @@ def test_the_database_of_a_service_is_a_verb_away(local_mesh: LocalMesh) -> None
     assert (done.returncode, done.stdout) == (0, "solo60,solo60_gym\n")
 
 
+@pytest.mark.requirement("C2")
 def test_an_answer_is_printed_as_json(local_mesh: LocalMesh) -> None:
-    """C2: names as the contract has them, defaults included; the request may come by a pipe or a file."""
+    """Names as the contract has them, defaults included; the request may come by a pipe or a file."""
     email = f"{uuid4()}@solo60.example"
     request = json.dumps({"email": email, "display_name": "Call Test"})
 
@@ -96,8 +99,9 @@ def test_an_answer_is_printed_as_json(local_mesh: LocalMesh) -> None:
     assert answer["user"]["email_confirmed"] is False
 
 
+@pytest.mark.requirement("S6")
 def test_a_repeated_call_with_one_idempotency_key_acts_once(local_mesh: LocalMesh) -> None:
-    """S6: `--metadata` sends the caller's own key."""
+    """`--metadata` sends the caller's own key."""
     request = json.dumps({"email": f"{uuid4()}@solo60.example", "display_name": "Once"})
     options = ("--metadata", f"idempotency-key={uuid4()}", "--json")
 
@@ -106,8 +110,9 @@ def test_a_repeated_call_with_one_idempotency_key_acts_once(local_mesh: LocalMes
     assert json.loads(first) == json.loads(second)
 
 
+@pytest.mark.requirement("C3")
 def test_a_bad_request_is_answered_with_its_fields(local_mesh: LocalMesh) -> None:
-    """C3: one violation for each field, and the correlation id; exit code 1."""
+    """One violation for each field, and the correlation id; exit code 1."""
     done = local_mesh.solo60("call", "gym.GetGym", '{"gym_id": "nope"}')
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -116,8 +121,9 @@ def test_a_bad_request_is_answered_with_its_fields(local_mesh: LocalMesh) -> Non
     assert "correlation id: " in done.stderr
 
 
+@pytest.mark.requirement("L2")
 def test_an_error_can_be_read_by_a_script(local_mesh: LocalMesh) -> None:
-    """L2: with --json the error is an object on standard output."""
+    """With --json the error is an object on standard output."""
     done = local_mesh.solo60("call", "gym.GetGym", json.dumps({"gym_id": str(uuid4())}), "--json")
 
     error = json.loads(done.stdout)["error"]
@@ -142,16 +148,18 @@ def test_a_call_tells_where_its_time_went(local_mesh: LocalMesh) -> None:
     assert any(line.startswith("  solo60.") and " took " in line for line in lines)
 
 
+@pytest.mark.requirement("C1")
 def test_a_contract_only_method_says_so(local_mesh: LocalMesh) -> None:
-    """C1: UNIMPLEMENTED, by name."""
+    """UNIMPLEMENTED, by name."""
     done = local_mesh.solo60("call", "auth.LogIn")
 
     assert done.returncode == 1
     assert "solo60.auth.v1.AuthService/LogIn is in the contract, but no service answers it yet." in done.stderr
 
 
+@pytest.mark.requirement("C2")
 def test_a_stream_prints_one_object_a_line_until_its_time_is_up(local_mesh: LocalMesh) -> None:
-    """C2: what has arrived is printed at once; the deadline ends the call."""
+    """What has arrived is printed at once; the deadline ends the call."""
     period = {"start_time": "2030-01-01T10:00:00Z", "end_time": "2030-01-02T10:00:00Z"}
     request = json.dumps({"gym_id": str(uuid4()), "period": period})
 
@@ -161,8 +169,9 @@ def test_a_stream_prints_one_object_a_line_until_its_time_is_up(local_mesh: Loca
     assert "DEADLINE_EXCEEDED" in done.stderr
 
 
+@pytest.mark.requirement("S1")
 def test_a_key_of_a_service_opens_what_its_contract_says_and_no_more(local_mesh: LocalMesh) -> None:
-    """S1: `--as` calls with a service's own key."""
+    """`--as` calls with a service's own key."""
     allowed = local_mesh.solo60("call", "gym.ListGyms", "--as", "session")
     refused = local_mesh.solo60("call", "gym.ListGyms", "--as", "gym")
 
@@ -171,16 +180,18 @@ def test_a_key_of_a_service_opens_what_its_contract_says_and_no_more(local_mesh:
     assert "PERMISSION_DENIED SCOPE_MISSING" in refused.stderr
 
 
+@pytest.mark.requirement("S1")
 def test_a_wrong_key_opens_nothing(local_mesh: LocalMesh) -> None:
-    """S1: a well-formed key that nobody issued is no key."""
+    """A well-formed key that nobody issued is no key."""
     done = local_mesh.solo60("call", "gym.ListGyms", service_api_key=mint_key("dev"))
 
     assert done.returncode == 1
     assert "UNAUTHENTICATED" in done.stderr
 
 
+@pytest.mark.requirement("S2")
 def test_keys_rotate_without_a_failed_call(local_mesh: LocalMesh) -> None:
-    """S2: the session service changes its key while it books, and every booking succeeds."""
+    """The session service changes its key while it books, and every booking succeeds."""
     over = threading.Event()
     failed: list[str] = []
     booked = 0
@@ -215,7 +226,7 @@ def test_the_databases_of_a_running_mesh_are_up_to_date(local_mesh: LocalMesh) -
 
 
 def test_doctor_finds_nothing_wrong_with_a_running_mesh(local_mesh: LocalMesh) -> None:
-    """T-h1: every invariant holds in every database, migrations are applied, and no service is a superuser."""
+    """Every invariant holds in every database, migrations are applied, and no service is a superuser."""
     done = local_mesh.solo60("doctor", "--json")
 
     assert done.returncode == 0, done.stdout

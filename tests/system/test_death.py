@@ -171,10 +171,11 @@ def test_a_service_that_hangs_is_restarted_too(kept_mesh: LocalMesh) -> None:
     assert not gym.is_running()
 
 
+@pytest.mark.requirement("J6")
 def test_a_dead_service_is_left_when_asked_to(left_mesh: LocalMesh) -> None:
     """With --no-restart the window and `health` say what to type; that brings it back. It hides no other's outbox.
 
-    J6: meanwhile the others serve, and keep their processes.
+    Meanwhile the others serve, and keep their processes.
     """
     before = {name: process_of(left_mesh, name).pid for name in SERVICE_NAMES}
     booked = json.loads(left_mesh.solo60("demo", "booking", "--json").stdout)

@@ -53,8 +53,9 @@ def first_mesh(folder_of_first_mesh: LocalMesh) -> LocalMesh:
     return folder_of_first_mesh
 
 
+@pytest.mark.requirement("J1", "S5")
 async def test_a_mesh_starts_books_stops_and_remembers(folder_of_first_mesh: LocalMesh, tmp_path: Path) -> None:
-    """J1, S5: all seven are SERVING, the demo ends well twice, Ctrl-C leaves no process and no lock, data stays.
+    """All seven are SERVING, the demo ends well twice, Ctrl-C leaves no process and no lock, data stays.
 
     A start that fails in between changes nothing. A metrics port that is taken is named, and holds up nothing.
     """
@@ -198,8 +199,9 @@ def reset(mesh: LocalMesh) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.requirement("J6")
 def test_orphans_that_do_not_end_are_named(second_mesh: LocalMesh) -> None:
-    """J6: one line says which process is in the way, and how to end it; all others end by themselves."""
+    """One line says which process is in the way, and how to end it; all others end by themselves."""
     auth = auth_of(second_mesh)
     auth.suspend()
     orphans = killed(second_mesh)
@@ -229,8 +231,9 @@ def killed(mesh: LocalMesh) -> list[psutil.Process]:
     return orphans
 
 
+@pytest.mark.requirement("J6")
 def test_a_start_right_after_a_kill_waits_for_the_orphans(first_mesh: LocalMesh) -> None:
-    """J6: the services of the killed mesh still drain, on the ports that the new one needs; its data is as before."""
+    """The services of the killed mesh still drain, on the ports that the new one needs; its data is as before."""
     slow = auth_of(first_mesh)
     slow.suspend()
     orphans = killed(first_mesh)

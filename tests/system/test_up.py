@@ -64,9 +64,10 @@ def test_a_port_in_use_is_refused_with_the_name_of_its_setting(
     assert refused.stderr.endswith("); stop it, or move all ports with PORT_OFFSET.\n")
 
 
+@pytest.mark.requirement("S1")
 @pytest.mark.parametrize("field", ["service_api_key", "listen_address"])
 def test_a_setting_of_one_process_is_refused_for_all(stopped_mesh: LocalMesh, field: str) -> None:
-    """S1: the services of a mesh never share a key, nor an address."""
+    """The services of a mesh never share a key, nor an address."""
     refused = stopped_mesh.solo60("up", **{field: "127.0.0.1:1"})
 
     assert refused.returncode == 2

@@ -73,8 +73,9 @@ async def office(serve: Serve) -> Office:
     return Office(await serve(communication.SERVICE, user.SERVICE, extra_scopes={"user": ["communication.send"]}))
 
 
+@pytest.mark.requirement("S4")
 async def test_a_message_is_shown_without_what_is_personal(office: Office) -> None:
-    """Part 7, S4: an operator sees what became of it, not to whom it goes."""
+    """An operator sees what became of it, not to whom it goes."""
     await office.write()
     message = await office.settled(pb.OUTBOX_STATUS_DELIVERED)
 
@@ -87,7 +88,7 @@ async def test_a_message_is_shown_without_what_is_personal(office: Office) -> No
 
 
 async def test_a_dead_letter_is_listed_seen_in_metrics_and_retried(office: Office) -> None:
-    """T-g6, part 7: what was given up stays to be seen and mended."""
+    """What was given up stays to be seen and mended."""
     await office.write(template_key="NO_SUCH_TEMPLATE")
     message = await office.settled(pb.OUTBOX_STATUS_DEAD)
     assert message.last_error.startswith("NOT_FOUND TEMPLATE_NOT_FOUND")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def test_what_is_published_twice_lies_at_the_broker_once(nats: NatsServer) -> None:
-    """T-g2: the message's id is what the broker knows it by."""
+    """The message's id is what the broker knows it by."""
     broker, message = Broker(nats.url, "sender"), said("once")
     async with broker.running():
         for _ in range(2):
@@ -37,7 +37,7 @@ async def test_what_is_published_twice_lies_at_the_broker_once(nats: NatsServer)
 async def test_an_answer_of_the_broker_that_comes_too_late_is_no_loss(
     brokered_post: BrokeredPost, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T-g2: what was published, and not known to be, is published again with the same id and acts once."""
+    """What was published, and not known to be, is published again with the same id and acts once."""
     post, message = brokered_post, said("once")
     monkeypatch.setattr("mesh.outbox.broker.ANSWER_TIMEOUT_S", 0.1)
     with nats.paused(), pytest.raises(Unavailable):
@@ -74,7 +74,7 @@ async def test_a_connection_whose_loss_nobody_tells_is_made_anew(nats: NatsServe
 
 
 async def test_what_is_too_large_for_the_broker_is_given_up_at_once(brokered_post: BrokeredPost) -> None:
-    """T-g6: no repetition makes it smaller."""
+    """No repetition makes it smaller."""
     post = brokered_post
     await post.say("x" * 1_100_000)
 
@@ -112,7 +112,7 @@ async def test_a_full_broker_leaves_messages_where_they_are(nats: NatsServer) ->
 
 
 async def test_a_broker_that_refuses_us_stops_the_start(tmp_path: Path) -> None:
-    """T-j1: one sentence names the setting, and the password is not in it."""
+    """One sentence names the setting, and the password is not in it."""
     async with nats_served(tmp_path / "nats", "--user", "ada", "--pass", "right") as nats:
         good = nats.url.replace("//", "//ada:right@")
         async with Broker(good, "sender").running():
@@ -123,7 +123,7 @@ async def test_a_broker_that_refuses_us_stops_the_start(tmp_path: Path) -> None:
 
 
 async def test_a_stream_that_keeps_what_was_taken_stops_the_start(nats: NatsServer) -> None:
-    """T-g2: from such a one everything would be taken in again each time."""
+    """From such a one everything would be taken in again each time."""
     broker = Broker(nats.url, "operator")
     async with broker.running():
         await broker.jetstream().delete_stream(STREAM)

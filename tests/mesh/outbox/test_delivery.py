@@ -25,8 +25,9 @@ pytestmark = over_both
 ECHO = "solo60.example.v1.EchoService/Echo"
 
 
+@pytest.mark.requirement("A1")
 async def test_what_is_committed_is_delivered_and_what_is_rolled_back_is_not(post: Post) -> None:
-    """A1, T-g1: no event without its transaction, and no transaction without its event."""
+    """No event without its transaction, and no transaction without its event."""
 
     async def fail_in_the_end() -> None:
         async with post.database.transaction() as connection:
@@ -43,8 +44,9 @@ async def test_what_is_committed_is_delivered_and_what_is_rolled_back_is_not(pos
     assert post.heard() == ["happened"]
 
 
+@pytest.mark.requirement("S4")
 async def test_a_message_belongs_to_the_request_that_it_was_written_for(post: Post) -> None:
-    """S4, T-j8: its delivery carries that request's correlation id and is a part of its trace."""
+    """Its delivery carries that request's correlation id and is a part of its trace."""
     seen: list[str] = []
 
     async def note() -> None:
@@ -68,7 +70,7 @@ async def test_a_message_belongs_to_the_request_that_it_was_written_for(post: Po
 
 
 async def test_the_receiver_sees_one_idempotency_key_in_every_repetition(post: Post) -> None:
-    """T-g2: so that it acts once, however often a message comes."""
+    """So that it acts once, however often a message comes."""
     failures = iter([Internal(), Unavailable()])
 
     async def fail_twice() -> None:
@@ -88,7 +90,7 @@ async def test_the_receiver_sees_one_idempotency_key_in_every_repetition(post: P
 
 
 async def test_events_of_one_aggregate_are_told_in_order(post: Post) -> None:
-    """T-g3: also while some of them fail, and whatever else is delivered beside them."""
+    """Also while some of them fail, and whatever else is delivered beside them."""
     failures = {("0", 0): Unavailable, ("3", 0): Internal, ("40", 0): Internal}
     tries: dict[str, int] = {}
 
@@ -112,7 +114,7 @@ async def test_events_of_one_aggregate_are_told_in_order(post: Post) -> None:
 
 
 async def test_a_poison_message_holds_up_its_own_aggregate_alone(post: Post) -> None:
-    """T-g3: and its own no longer than until it is given up."""
+    """And its own no longer than until it is given up."""
     await post.say("poison", "there")
     await post.say("after it", "there")
     await post.say("elsewhere")
@@ -137,7 +139,7 @@ async def test_a_poison_message_holds_up_its_own_aggregate_alone(post: Post) -> 
 
 
 async def test_what_no_repetition_mends_is_given_up_at_once_with_its_reason(post: Post) -> None:
-    """T-g6: a refusal by the receiver's rules goes to the dead letters after one attempt."""
+    """A refusal by the receiver's rules goes to the dead letters after one attempt."""
 
     async def refuse() -> None:
         raise InvalidRequest("ada@members.example is no address")
@@ -154,7 +156,7 @@ async def test_what_no_repetition_mends_is_given_up_at_once_with_its_reason(post
 
 
 async def test_a_message_that_keeps_failing_is_given_up(post: Post) -> None:
-    """T-g6: after eight attempts, each after a pause that is waited for here by moving its time."""
+    """After eight attempts, each after a pause that is waited for here by moving its time."""
 
     async def be_of_no_use() -> None:
         raise Unimplemented

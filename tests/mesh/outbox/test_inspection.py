@@ -15,7 +15,7 @@ DELIVERED = Verdict(Status.DELIVERED, 0)
 
 
 async def test_a_dead_letter_that_is_retried_is_new_again(post: Post) -> None:
-    """T-g6: it keeps its id, so the receiver knows it, and begins with no attempts."""
+    """It keeps its id, so the receiver knows it, and begins with no attempts."""
     message = await post.settled(Verdict(Status.DEAD, 8, "INTERNAL."))
 
     retried = await post.inspection.retry(message.message_id)
@@ -26,7 +26,7 @@ async def test_a_dead_letter_that_is_retried_is_new_again(post: Post) -> None:
 
 
 async def test_a_retried_message_comes_after_what_waits_for_its_aggregate(post: Post) -> None:
-    """T-g3: what others are about to deliver is not overtaken."""
+    """What others are about to deliver is not overtaken."""
     message = await post.settled(Verdict(Status.DEAD, 8))
     await post.say("meanwhile")
     await post.inspection.retry(message.message_id)
@@ -86,7 +86,7 @@ async def test_what_is_not_delivered_is_not_replayed(post: Post) -> None:
 
 
 async def test_a_message_that_waits_for_its_next_attempt_keeps_its_place_when_it_is_hurried(post: Post) -> None:
-    """T-g3: what is behind it in its order does not overtake it."""
+    """What is behind it in its order does not overtake it."""
     message = await post.settled(Verdict(Status.PENDING, 3, "INTERNAL.", pause_s=600))
     await post.say("behind it")
 

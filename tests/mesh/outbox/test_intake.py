@@ -5,6 +5,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from contracts.errors import Unavailable
 from mesh.outbox.broker import STREAM, subject_of
 from mesh.outbox.envelope import seal
@@ -22,7 +24,7 @@ SHORT_NAME = "example"
 
 
 async def test_what_the_broker_has_forgotten_the_receiver_knows(brokered_post: BrokeredPost, nats: NatsServer) -> None:
-    """T-g2: a repetition that comes after the broker's window, here by its restart, is stored once too."""
+    """A repetition that comes after the broker's window, here by its restart, is stored once too."""
     post, message = brokered_post, said("once")
     await post.broker.publish(message)
     await eventually(lambda: all_is_taken_in(post))
@@ -41,7 +43,7 @@ async def test_what_the_broker_has_forgotten_the_receiver_knows(brokered_post: B
 
 
 async def test_what_was_stored_but_not_acknowledged_is_not_stored_again(brokered_post: BrokeredPost) -> None:
-    """T-g2: a receiver that dies between its commit and its word to the broker gets the message once more."""
+    """A receiver that dies between its commit and its word to the broker gets the message once more."""
     post, message = brokered_post, said("once")
     await post.receiver.store.receive([message])
 
@@ -87,7 +89,7 @@ async def is_cut(url: str) -> bool:
 
 
 async def test_processes_of_one_service_take_turns(brokered_post: BrokeredPost, nats: NatsServer) -> None:
-    """T-g3: one takes in at a time, so that no other overtakes it, and when it ends another does."""
+    """One takes in at a time, so that no other overtakes it, and when it ends another does."""
     post = brokered_post
     async with post.relay().running():
         async with taking_in(post.receiver, nats.url), taking_in(post.receiver, nats.url):
@@ -102,7 +104,7 @@ async def test_processes_of_one_service_take_turns(brokered_post: BrokeredPost, 
 
 
 async def test_a_process_that_vanishes_is_replaced(brokered_post: BrokeredPost) -> None:
-    """T-g5: what it had in its hands begins again with whoever comes next; here the broker forgets who that was."""
+    """What it had in its hands begins again with whoever comes next; here the broker forgets who that was."""
     post, stream = brokered_post, brokered_post.broker.jetstream()
     (consumer,) = await until_somebody_takes_in(post)
     await stream.delete_consumer(STREAM, consumer)
@@ -115,7 +117,7 @@ async def test_a_process_that_vanishes_is_replaced(brokered_post: BrokeredPost) 
 
 
 async def test_what_gets_lost_on_the_way_is_not_overtaken(brokered_post: BrokeredPost) -> None:
-    """T-g3: where one is missing among what comes, all from there on is asked for again; here somebody stole it."""
+    """Where one is missing among what comes, all from there on is asked for again; here somebody stole it."""
     post, stream = brokered_post, brokered_post.broker.jetstream()
     (consumer,) = await until_somebody_takes_in(post)
     thief = await stream.pull_subscribe_bind(consumer, stream=STREAM)
@@ -147,8 +149,9 @@ async def until_somebody_takes_in(post: BrokeredPost) -> list[str]:
     return names
 
 
+@pytest.mark.requirement("S3")
 async def test_what_is_not_for_the_service_is_not_taken_in(brokered_post: BrokeredPost) -> None:
-    """S3: who can write to the broker cannot make a service call another one, nor stop it by what makes no sense."""
+    """Who can write to the broker cannot make a service call another one, nor stop it by what makes no sense."""
     post, stream = brokered_post, brokered_post.broker.jetstream()
     foreign = said("foreign", destination="solo60.payment.v1.PaymentService/ChargeSession")
 
@@ -165,7 +168,7 @@ async def test_what_is_not_for_the_service_is_not_taken_in(brokered_post: Broker
 
 
 async def test_a_message_does_not_become_young_on_its_way(brokered_post: BrokeredPost) -> None:
-    """T-f6, T-g2: what is six days old may be acted upon twice when it is repeated, whatever way it came."""
+    """What is six days old may be acted upon twice when it is repeated, whatever way it came."""
     post = brokered_post
 
     async def be_of_no_use() -> None:

@@ -39,7 +39,7 @@ def assert_in_order(post: Post, places: int) -> None:
 @over_both
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
 async def test_relays_beside_each_other_deliver_nothing_twice_and_all_in_order(post: Post, count: int) -> None:
-    """T-g3: two relays on one outbox: no duplicate, and the order of each of a hundred aggregates is kept."""
+    """Two relays on one outbox: no duplicate, and the order of each of a hundred aggregates is kept."""
     await say_many(post, count, places=100)
 
     async with post.relay(seed=1).running(), post.relay(seed=2).running():
@@ -62,7 +62,7 @@ async def test_what_is_leased_is_nobody_elses(post: Post) -> None:
 
 
 async def test_a_run_is_the_next_of_an_aggregate_and_nobody_overtakes_it(post: Post) -> None:
-    """T-g3: what follows a message that is being delivered is not given to anybody else."""
+    """What follows a message that is being delivered is not given to anybody else."""
     await say_many(post, LONGEST_RUN + 5, places=1)
 
     ((*run,),) = await post.store.claim(uuid.uuid4(), 10)
@@ -73,7 +73,7 @@ async def test_a_run_is_the_next_of_an_aggregate_and_nobody_overtakes_it(post: P
 
 
 async def test_the_lease_of_a_dead_relay_runs_out(post: Post) -> None:
-    """T-g5: what a relay had taken when it died is taken by another when the lease is over; here it is cut short."""
+    """What a relay had taken when it died is taken by another when the lease is over; here it is cut short."""
     await say_many(post, 10, places=2)
     dead = uuid.uuid4()
     await post.store.claim(dead, 10)
@@ -88,7 +88,7 @@ async def test_the_lease_of_a_dead_relay_runs_out(post: Post) -> None:
 
 
 async def test_the_late_word_of_a_relay_that_lost_its_lease_counts_for_nothing(post: Post) -> None:
-    """T-g5: a relay that was paused for longer than its lease is fenced off."""
+    """A relay that was paused for longer than its lease is fenced off."""
     await post.say("contested")
     slow, quick = uuid.uuid4(), uuid.uuid4()
     ((message,),) = await post.store.claim(slow, 1)
@@ -104,7 +104,7 @@ async def test_the_late_word_of_a_relay_that_lost_its_lease_counts_for_nothing(p
 
 
 async def test_a_paused_relay_delivers_nothing_more_under_its_old_lease(post: Post) -> None:
-    """T-g5: after a pause it gives up what it has not begun, by its own clock, without asking anybody."""
+    """After a pause it gives up what it has not begun, by its own clock, without asking anybody."""
     await say_many(post, 3, places=1)
     now_s = 0.0
     relay = post.relay(clock=lambda: now_s)
@@ -123,7 +123,7 @@ async def test_a_paused_relay_delivers_nothing_more_under_its_old_lease(post: Po
 
 
 async def test_a_long_delivery_keeps_its_lease(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    """T-g5: leases are renewed for as long as a relay lives."""
+    """Leases are renewed for as long as a relay lives."""
     monkeypatch.setattr("mesh.outbox.relay.RENEW_INTERVAL_S", 0.01)
     gate = asyncio.Event()
     post.echo.servicer.hook = gate.wait  # type: ignore[assignment, method-assign]
@@ -151,7 +151,7 @@ async def is_not_none(read) -> bool:  # type: ignore[no-untyped-def]  # noqa: AN
 
 
 async def test_a_later_transaction_that_commits_first_does_not_hide_an_earlier_one(post: Post) -> None:
-    """T-g4: numbers become visible out of their order, and all that is committed is delivered."""
+    """Numbers become visible out of their order, and all that is committed is delivered."""
     async with connection_to(post.url) as slow:
         transaction = slow.transaction()
         await transaction.start()

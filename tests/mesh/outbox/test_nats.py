@@ -43,7 +43,7 @@ async def test_messages_wait_for_a_broker_that_is_away(brokered_post: BrokeredPo
 async def test_a_broker_that_is_killed_loses_nothing_and_repeats_no_effect(
     brokered_post: BrokeredPost, nats: NatsServer, kills: int
 ) -> None:
-    """Part 3, T-g3: kill -9 in the middle of a thousand messages: each acts once, and in order within its aggregate."""
+    """Kill -9 in the middle of a thousand messages: each acts once, and in order within its aggregate."""
     post, count, places = brokered_post, 1_000, 50
 
     async def act_once() -> None:

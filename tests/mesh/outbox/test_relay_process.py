@@ -29,7 +29,7 @@ SESSION_ID = "0198c1a2-0000-7000-8000-000000000001"
 async def test_a_relay_in_a_process_of_its_own_delivers_and_stops_with_its_parent(
     serve: Serve, database_url: DatabaseFactory, tmp_path: Path
 ) -> None:
-    """T-g3: a relay may run beside a service or without it, and calls with the service's key."""
+    """A relay may run beside a service or without it, and calls with the service's key."""
     mesh = await serve(payment.SERVICE)
     url = await database_url("session")
     sessions = await Database.connect(url)
@@ -60,9 +60,10 @@ async def holds(database: Database, question: str) -> bool:
         return bool(await connection.fetchval(question))
 
 
+@pytest.mark.requirement("S5")
 @pytest.mark.parametrize("arguments", [[], ["nobody"], ["session", "gym"]])
 def test_a_relay_of_nobody_says_how_it_is_used(arguments: list[str]) -> None:
-    """S5: one line, and no traceback."""
+    """One line, and no traceback."""
     done = subprocess.run(
         [sys.executable, "-m", "mesh.outbox", *arguments], check=False, capture_output=True, text=True
     )

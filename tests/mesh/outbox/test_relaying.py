@@ -3,6 +3,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import pytest
 from grpc.aio import insecure_channel
 
 from mesh.database import DatabaseUnavailable
@@ -14,8 +15,6 @@ from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.mesh.outbox.post import Post
 
 HEARD = "solo60.example.v1.EchoService/OnHeard"
@@ -27,7 +26,7 @@ END_LISTENER = """
 
 
 async def test_a_committed_message_wakes_the_relay(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    """T-g7: nobody has to look: the database tells, whoever wrote."""
+    """Nobody has to look: the database tells, whoever wrote."""
     monkeypatch.setattr("mesh.outbox.relay.POLL_S", NEVER_S)
     async with relaying(post.store, post.url, post.transport):
         for number in range(3):
@@ -38,7 +37,7 @@ async def test_a_committed_message_wakes_the_relay(post: Post, monkeypatch: pyte
 
 
 async def test_a_relay_whose_connection_was_cut_is_told_again(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    """T-g7: what was written while nobody listened is delivered as soon as somebody listens again."""
+    """What was written while nobody listened is delivered as soon as somebody listens again."""
     monkeypatch.setattr("mesh.outbox.relay.POLL_S", NEVER_S)
 
     async def listener_is_cut() -> bool:
@@ -52,7 +51,7 @@ async def test_a_relay_whose_connection_was_cut_is_told_again(post: Post, monkey
 
 
 async def test_a_relay_that_nobody_tells_looks_by_itself(post: Post) -> None:
-    """T-g7: a lost notification costs a second."""
+    """A lost notification costs a second."""
     async with post.relay().running():
         await post.say("unannounced")
         await post.until_nothing_pends()
@@ -67,8 +66,9 @@ async def say_in_the_end(post: Post, text: str) -> None:
             return await post.say(text, place=text)
 
 
+@pytest.mark.requirement("A1")
 async def test_a_relay_outlives_its_connections(post: Post) -> None:
-    """A1: connections that are cut, in the middle of whatever it did, cost it nothing but time."""
+    """Connections that are cut, in the middle of whatever it did, cost it nothing but time."""
     async with post.relay().running():
         for number in range(20):
             await say_in_the_end(post, str(number))

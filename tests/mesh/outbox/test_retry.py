@@ -69,14 +69,14 @@ def test_what_says_nothing_about_a_message_burns_no_attempt(error: ServiceError)
 
 @pytest.mark.parametrize("error", COUNTED, ids=lambda error: type(error).__name__)
 def test_what_may_be_a_messages_fault_counts(error: Exception) -> None:
-    """T-g6: eight of them and it is given up."""
+    """Eight of them and it is given up."""
     assert judge(message(attempts=MAX_ATTEMPTS - 2), error, rng()).status is Status.PENDING
     assert judge(message(attempts=MAX_ATTEMPTS - 1), error, rng()).status is Status.DEAD
 
 
 @pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__name__)
 def test_what_no_repetition_mends_is_final(error: Exception) -> None:
-    """T-g6: such codes go to the dead letters after one attempt."""
+    """Such codes go to the dead letters after one attempt."""
     verdict = judge(message(), error, rng())
 
     assert (verdict.status, verdict.attempts) == (Status.DEAD, 1)
@@ -84,19 +84,20 @@ def test_what_no_repetition_mends_is_final(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", [*NOT_NOW, *COUNTED], ids=lambda error: type(error).__name__)
 def test_a_message_is_given_up_before_its_receiver_forgets_its_key(error: Exception) -> None:
-    """T-f6, T-g2: a repetition after the receiver has forgotten would act twice."""
+    """A repetition after the receiver has forgotten would act twice."""
     assert judge(message(age_s=GIVE_UP_AFTER_S + 1), error, rng()).status is Status.DEAD
 
 
+@pytest.mark.requirement("S4")
 def test_foreign_words_do_not_get_into_the_last_error() -> None:
-    """S4: what is not a sentence of our contracts may hold anything."""
+    """What is not a sentence of our contracts may hold anything."""
     for error in (UnknownError(errors.Internal.code, "postgres://user:secret@host"), LookupError("secret")):
         assert "secret" not in judge(message(), error, rng()).error
 
 
 @given(attempts=st.integers(1, 200), seed=st.integers())
 def test_pauses_have_full_jitter_below_a_ceiling(attempts: int, seed: int) -> None:
-    """T-g6: from 1 s on up to 15 minutes."""
+    """From 1 s on up to 15 minutes."""
     assert 0 <= backoff_s(attempts, rng(seed)) <= min(MAX_BACKOFF_S, 3.0 ** (attempts - 1))
 
 
@@ -134,7 +135,7 @@ def test_many_calls_that_fail_at_once_are_one_failure() -> None:
 
 
 def test_pushback_is_honoured() -> None:
-    """T-a6: who says when to come back is left alone until then."""
+    """Who says when to come back is left alone until then."""
     rests = Rests(rng())
     rests.failed(DESTINATION, errors.Overloaded(retry_after_s=60.0), 0.0)
 

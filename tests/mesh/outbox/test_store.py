@@ -26,7 +26,7 @@ async def fill(post: Post, count: int, age: timedelta = timedelta()) -> None:
 
 
 async def test_claiming_looks_at_nothing_that_is_delivered(post: Post) -> None:
-    """T-g8: the plan of the claim uses the indexes of what is pending, however much is delivered."""
+    """The plan of the claim uses the indexes of what is pending, however much is delivered."""
     await fill(post, 20_000)
     await post.say("pending")
     async with post.database.connection() as connection:
@@ -49,7 +49,7 @@ async def test_what_was_delivered_is_forgotten_after_a_day(post: Post) -> None:
 
 
 async def test_what_comes_twice_from_elsewhere_is_stored_once(post: Post) -> None:
-    """T-g2: a broker repeats, and the inbox of the receiver does not."""
+    """A broker repeats, and the inbox of the receiver does not."""
     message = Message(uuid.uuid4(), "solo60.example.v1.EchoService/Keep", b"", "", None, "correlation", "")
 
     for _ in range(2):

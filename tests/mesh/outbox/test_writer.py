@@ -73,8 +73,9 @@ async def test_what_is_not_safe_to_repeat_is_refused(post: Post) -> None:
             await call_later(connection, post.echo.stub().Promise, PromiseRequest())
 
 
+@pytest.mark.requirement("A3")
 async def test_a_message_that_is_no_event_is_refused(post: Post) -> None:
-    """A3: what is published is declared to be an event."""
+    """What is published is declared to be an event."""
     async with post.database.transaction() as connection:
         with pytest.raises(ContractError, match=r"solo60\.example\.v1\.EchoRequest is not declared to be an event"):
             await publish(connection, EchoRequest(text="hi"))

@@ -58,8 +58,9 @@ def attempt(round_number: int) -> Attempt:
     )
 
 
+@pytest.mark.requirement("A1")
 def test_pauses_double_up_to_an_hour_with_full_jitter(rng: random.Random) -> None:
-    """A1: the pause before an attempt is anything up to a limit that doubles; no two senders march in step."""
+    """The pause before an attempt is anything up to a limit that doubles; no two senders march in step."""
     for attempts in range(1, 30):
         limit_s = min(MAX_BACKOFF_S, 2.0 ** (attempts - 1))
         pauses_s = [backoff_s(attempts, rng) for _ in range(500)]
@@ -67,14 +68,16 @@ def test_pauses_double_up_to_an_hour_with_full_jitter(rng: random.Random) -> Non
         assert 0.9 * limit_s < max(pauses_s) <= limit_s
 
 
+@pytest.mark.requirement("A1")
 def test_a_mail_server_may_be_down_for_half_an_hour(rng: random.Random) -> None:
-    """A1: however the pauses are drawn, a usual outage ends no mail."""
+    """However the pauses are drawn, a usual outage ends no mail."""
     for _ in range(200):
         assert sum(backoff_s(number, rng) for number in range(1, MAX_ATTEMPTS)) > 1800
 
 
+@pytest.mark.requirement("A1")
 def test_a_failed_attempt_is_followed_by_another_until_they_are_used_up(rng: random.Random) -> None:
-    """A1: a message is tried again up to the limit and then ends in the list of the dead, where it can be seen."""
+    """A message is tried again up to the limit and then ends in the list of the dead, where it can be seen."""
     for number in range(1, MAX_ATTEMPTS):
         verdict = judge(attempt(number), BUSY, NOW, rng)
         assert verdict.status is Status.FAILED

@@ -78,7 +78,7 @@ async def has_no_backends(post: Post, condition: str) -> bool:
 async def test_after_a_kill_between_answer_and_note_only_what_may_come_twice_does(
     post: Post, moody: MoodyMailServer, *, repeats_in_doubt: bool, copies: int
 ) -> None:
-    """T-h8: killed before it noted the answer, `repeat` comes again under one Message-ID, `give up` ends as DEAD."""
+    """Killed before it noted the answer, `repeat` comes again under one Message-ID, `give up` ends as DEAD."""
     post.clock.time = datetime.now(UTC)
     message_id = await post.add(repeats_in_doubt=repeats_in_doubt)
     await kill_between_answer_and_note(post, moody, message_id)
@@ -97,7 +97,7 @@ async def test_after_a_kill_between_answer_and_note_only_what_may_come_twice_doe
 async def test_what_may_have_been_sent_is_given_up_when_the_lease_is_over_and_not_before(
     post: Post, moody: MoodyMailServer
 ) -> None:
-    """T-g5: until then its sender may be at work, and afterwards an operator may still have it sent."""
+    """Until then its sender may be at work, and afterwards an operator may still have it sent."""
     message_id = await post.add(repeats_in_doubt=False)
     await post.store.claim(post.clock.now())  # and then its process is killed
     sender = post.sender(moody.url)
@@ -117,7 +117,7 @@ async def test_what_may_have_been_sent_is_given_up_when_the_lease_is_over_and_no
 
 
 async def test_a_sender_that_was_only_slow_may_say_how_it_ended_until_its_message_is_given_up(post: Post) -> None:
-    """T-g5: the doubt ends when the truth comes in time; later it changes nothing."""
+    """The doubt ends when the truth comes in time; later it changes nothing."""
     first, second = [await post.add(repeats_in_doubt=False) for _ in range(2)]
     now = post.clock.now()
     slow = [await post.store.claim(now) for _ in range(2)]
@@ -169,11 +169,12 @@ async def test_a_server_that_takes_a_mail_and_falls_silent_leaves_a_doubt(post: 
     assert message.last_error == f"The mail server did not answer in time. {NOT_REPEATED}"
 
 
+@pytest.mark.requirement("A1")
 @pytest.mark.parametrize("trouble", ["no server", "hung up on the recipient", "recipient put off", "mail put off"])
 async def test_what_was_certainly_not_sent_is_tried_again_in_any_case(
     post: Post, moody: MoodyMailServer, trouble: str
 ) -> None:
-    """A1: a definite answer, or an end before the mail was handed over, leaves no doubt."""
+    """A definite answer, or an end before the mail was handed over, leaves no doubt."""
     url = f"smtp://127.0.0.1:{free_ports(1)[0]}" if trouble == "no server" else moody.url
     if trouble.endswith("recipient") or trouble.startswith("recipient"):
         moody.refused[ADA] = HANG_UP if trouble.startswith("hung up") else BUSY

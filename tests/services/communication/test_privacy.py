@@ -38,6 +38,7 @@ def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
     return [span for span in spans.get_finished_spans() if span.name == name]
 
 
+@pytest.mark.requirement("S4")
 @pytest.mark.parametrize("answer", [BUSY, UNKNOWN, HANG_UP, "250 OK"])
 async def test_nothing_personal_is_told(
     spans: InMemorySpanExporter,
@@ -46,7 +47,7 @@ async def test_nothing_personal_is_told(
     caplog: pytest.LogCaptureFixture,
     answer: str,
 ) -> None:
-    """S4: whatever a mail server says, last_error, logs and spans hold no address, name or variable."""
+    """Whatever a mail server says, last_error, logs and spans hold no address, name or variable."""
     caplog.set_level(logging.INFO)
     moody.answers.append(answer)
     post = moody_mesh.stub(CommunicationServiceStub)
@@ -75,10 +76,11 @@ async def test_nothing_personal_stays_when_a_mail_is_sent(mesh: MeshForTests, ma
     assert [secret for secret in SECRETS if secret in kept] == []
 
 
+@pytest.mark.requirement("S5")
 async def test_a_mail_is_sent_in_the_trace_of_the_call_that_asked_for_it(
     tracers: TracerProvider, spans: InMemorySpanExporter, mesh: MeshForTests
 ) -> None:
-    """S5, T-j8: one trace leads from the caller through the store to the mail server."""
+    """One trace leads from the caller through the store to the mail server."""
     post = mesh.stub(CommunicationServiceStub)
     with tracers.get_tracer("test").start_as_current_span("caller") as caller:
         response = await post.SendEmailAsync(REQUEST)

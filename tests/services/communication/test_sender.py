@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from structlog.testing import capture_logs
 
 from services.communication.domain import (
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from tests.services.communication.post import Post
 
 
+@pytest.mark.requirement("A2")
 async def test_a_message_is_sent_once_and_its_text_is_forgotten(post: Post, moody: MoodyMailServer) -> None:
-    """A2: what is sent is sent once; afterwards nothing personal is left of it."""
+    """What is sent is sent once; afterwards nothing personal is left of it."""
     message_id = await post.add()
     sender = post.sender(moody.url)
 
@@ -47,8 +49,9 @@ async def test_a_message_is_sent_once_and_its_text_is_forgotten(post: Post, mood
     assert tuple(row) == ([], None)
 
 
+@pytest.mark.requirement("A1")
 async def test_what_a_busy_server_puts_off_is_tried_again_as_the_same_mail(post: Post, moody: MoodyMailServer) -> None:
-    """A1: 4xx is no end; every attempt sends the same bytes, Message-ID included, so that a repetition shows."""
+    """4xx is no end; every attempt sends the same bytes, Message-ID included, so that a repetition shows."""
     moody.answers.extend([BUSY, BUSY])
     message_id = await post.add()
     sender = post.sender(moody.url)
@@ -66,8 +69,9 @@ async def test_what_a_busy_server_puts_off_is_tried_again_as_the_same_mail(post:
     assert [mail.is_accepted for mail in moody.received] == [False, False, True]
 
 
+@pytest.mark.requirement("A1")
 async def test_a_message_that_is_not_due_is_left_alone(post: Post, moody: MoodyMailServer) -> None:
-    """A1: the pause between attempts is kept."""
+    """The pause between attempts is kept."""
     moody.answers.append(BUSY)
     message_id = await post.add()
     sender = post.sender(moody.url)
@@ -80,8 +84,9 @@ async def test_a_message_that_is_not_due_is_left_alone(post: Post, moody: MoodyM
     assert not await sender.send_next()
 
 
+@pytest.mark.requirement("A1")
 async def test_no_server_is_a_failure_that_passes(post: Post, moody: MoodyMailServer) -> None:
-    """A1: while the mail server is down, messages wait."""
+    """While the mail server is down, messages wait."""
     message_id = await post.add()
     (port,) = free_ports(1)
     await post.sender(f"smtp://127.0.0.1:{port}").send_next()
@@ -122,8 +127,9 @@ async def test_what_a_server_refuses_is_dead_at_once(post: Post, moody: MoodyMai
     assert [each.message_id for each in await post.store.list_failed(9, before=None)] == [message_id]
 
 
+@pytest.mark.requirement("A1", "A2")
 async def test_attempts_are_used_up_and_an_operator_gives_as_many_again(post: Post, moody: MoodyMailServer) -> None:
-    """A1, A2: after the last attempt a message is dead but not lost; a retry counts from the beginning."""
+    """After the last attempt a message is dead but not lost; a retry counts from the beginning."""
     moody.answers.extend([BUSY] * 2 * MAX_ATTEMPTS)
     message_id = await post.add()
     sender = post.sender(moody.url)
@@ -146,7 +152,7 @@ async def test_attempts_are_used_up_and_an_operator_gives_as_many_again(post: Po
 
 
 async def test_a_killed_sender_is_succeeded_when_its_lease_is_over(post: Post, moody: MoodyMailServer) -> None:
-    """T-g5: a message claimed by a sender that died is sent by another, not before its lease is over."""
+    """A message claimed by a sender that died is sent by another, not before its lease is over."""
     message_id = await post.add()
     assert await post.store.claim(post.clock.now()) is not None  # and then its process is killed
 
@@ -162,7 +168,7 @@ async def test_a_killed_sender_is_succeeded_when_its_lease_is_over(post: Post, m
 
 
 async def test_a_sender_that_was_only_slow_records_nothing_over_its_successor(post: Post) -> None:
-    """T-g5: what a paused sender says late is ignored, while its successor is at work and afterwards."""
+    """What a paused sender says late is ignored, while its successor is at work and afterwards."""
     message_id = await post.add()
     slow = await post.store.claim(post.clock.now())
     post.clock.advance(LEASE)
@@ -232,8 +238,9 @@ async def test_a_message_is_sent_when_some_of_its_recipients_are_refused(post: P
     )
 
 
+@pytest.mark.requirement("A2")
 async def test_a_running_sender_sends_what_it_is_woken_for(post: Post, moody: MoodyMailServer) -> None:
-    """A2: a new message is sent at once, in the background, and who watches it is told."""
+    """A new message is sent at once, in the background, and who watches it is told."""
     sender = post.sender(moody.url)
     async with sender.running():
         message_id = await post.add()

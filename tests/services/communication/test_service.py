@@ -123,8 +123,9 @@ async def test_send_email_answers_when_the_mail_is_there(post: Post, mail_folder
     assert message.create_time.ToDatetime() <= message.send_time.ToDatetime()
 
 
+@pytest.mark.requirement("A2")
 async def test_send_email_async_answers_at_once_and_sends_later(post: Post, mail_folder: Path) -> None:
-    """SendEmailAsync, A2: the message is stored when it is answered, sent in the background, and can be followed."""
+    """SendEmailAsync: the message is stored when it is answered, sent in the background, and can be followed."""
     message_id = await send(post, "SendEmailAsync")
 
     message = await reached(post, message_id, pb.MESSAGE_STATUS_SENT)
@@ -164,6 +165,7 @@ async def test_a_missing_variable_is_named(post: Post, method: str) -> None:
     assert caught.value.metadata["variables"] == "gym_name, start_time"
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("method", "changes", "field"),
     [
@@ -185,7 +187,7 @@ async def test_a_missing_variable_is_named(post: Post, method: str) -> None:
 async def test_a_bad_request_to_send_names_its_field(
     post: Post, method: str, changes: dict[str, Any], field: str
 ) -> None:
-    """C3: each rule of the contract is held, and an address that mail cannot be sent to is found out at once."""
+    """Each rule of the contract is held, and an address that mail cannot be sent to is found out at once."""
     with pytest.raises(InvalidRequest) as caught:
         await send(post, method, **changes)
 
@@ -204,17 +206,19 @@ async def test_a_message_that_is_not_there_is_not_found(post: Post, method: str)
     assert fields(caught.value) == ["message_id"]
 
 
+@pytest.mark.requirement("S6")
 async def test_fifty_calls_with_one_key_make_one_mail(post: Post, mail_folder: Path) -> None:
-    """S6: however often a call is repeated, and at the same time, there is one message, one mail and one answer."""
+    """However often a call is repeated, and at the same time, there is one message, one mail and one answer."""
     answers = await asyncio.gather(*(post.SendEmail(email(), metadata=with_key("one")) for _ in range(50)))
 
     assert len({answer.message_id for answer in answers}) == 1
     assert [mail.message_id for mail in read_inbox(mail_folder)] == [answers[0].email_message_id]
 
 
+@pytest.mark.requirement("S6")
 @pytest.mark.parametrize("method", SENDINGS)
 async def test_a_key_belongs_to_its_request(mesh: MeshForTests, post: Post, method: str) -> None:
-    """S6: the same key with another text is a mistake that is told, and another caller's key is another key."""
+    """The same key with another text is a mistake that is told, and another caller's key is another key."""
     make = {"SendEmail": email, "SendEmailAsync": in_background, "SendSystemNotification": notification}[method]
     first = await getattr(post, method)(make(), metadata=with_key("one"))
     assert await getattr(post, method)(make(), metadata=with_key("one")) == first
@@ -238,10 +242,11 @@ async def test_a_refused_mail_is_told_and_listed(moody_post: Post, moody: MoodyM
     assert message.status == pb.MESSAGE_STATUS_DEAD
 
 
+@pytest.mark.requirement("L1")
 async def test_a_busy_mail_server_is_unavailable_and_the_mail_is_sent_once(
     moody_post: Post, moody: MoodyMailServer
 ) -> None:
-    """SendEmail, L1: three attempts, then UNAVAILABLE; repeating the call with its key sends the mail, once."""
+    """SendEmail: three attempts, then UNAVAILABLE; repeating the call with its key sends the mail, once."""
     moody.answers.extend([BUSY] * 3)
     with pytest.raises(Unavailable):
         await moody_post.SendEmail(email(), metadata=with_key("one"))
@@ -279,8 +284,9 @@ async def test_who_waits_for_a_mail_in_doubt_is_told_that_it_may_be_sent(
     assert len(moody.received) == 1
 
 
+@pytest.mark.requirement("A2")
 async def test_a_message_that_failed_is_retried_by_hand(moody_post: Post, moody: MoodyMailServer) -> None:
-    """RetryMessage, A2: a dead message is queued again with its history, once for each key, and then sent."""
+    """RetryMessage: a dead message is queued again with its history, once for each key, and then sent."""
     moody.answers.append(UNKNOWN)
     message_id = await send(moody_post, "SendEmailAsync")
     dead = await reached(moody_post, message_id, pb.MESSAGE_STATUS_DEAD)
@@ -326,6 +332,7 @@ async def test_failed_messages_come_in_pages_the_newest_first(moody_post: Post, 
     assert [message.message_id for message in whole.messages] == message_ids[4::-1]
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -334,15 +341,16 @@ async def test_failed_messages_come_in_pages_the_newest_first(moody_post: Post, 
     ],
 )
 async def test_a_bad_page_is_named(post: Post, changes: dict[str, Any], field: str) -> None:
-    """ListFailedMessages, C3: a page size out of bounds or a token that is none of ours is the caller's mistake."""
+    """ListFailedMessages: a page size out of bounds or a token that is none of ours is the caller's mistake."""
     with pytest.raises(InvalidRequest) as caught:
         await post.ListFailedMessages(pb.ListFailedMessagesRequest(**changes))
 
     assert fields(caught.value) == [field]
 
 
+@pytest.mark.requirement("S1")
 async def test_a_service_that_sends_may_not_operate(mesh: MeshForTests) -> None:
-    """S1: the session service may send, and neither read the list of failures nor retry."""
+    """The session service may send, and neither read the list of failures nor retry."""
     session = mesh.stub(CommunicationServiceStub, caller="session")
 
     assert await send(session, "SendEmailAsync")
@@ -352,10 +360,11 @@ async def test_a_service_that_sends_may_not_operate(mesh: MeshForTests) -> None:
         await session.RetryMessage(pb.RetryMessageRequest(message_id=str(uuid4())))
 
 
+@pytest.mark.requirement("J6")
 async def test_what_is_stored_is_sent_after_a_restart(
     serve: Serve, inbox: Inbox, mail_folder: Path, database_url: DatabaseFactory
 ) -> None:
-    """J6: mail that could not be sent before the service went down is sent when it is up again."""
+    """Mail that could not be sent before the service went down is sent when it is up again."""
     url = await database_url(SERVICE.name)
     (port,) = free_ports(1)
     before = await serve(smtp_url=f"smtp://127.0.0.1:{port}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from prometheus_client import REGISTRY
 
 from interceptors.metrics_registry import metrics_of
@@ -37,8 +38,9 @@ async def fill(post: Post, status: Status, age: timedelta, count: int = 1) -> No
         await connection.execute(_FILL, status, post.clock.now() - age, count)
 
 
+@pytest.mark.requirement("A2")
 async def test_what_is_sent_is_forgotten_after_thirty_days_and_nothing_else(post: Post) -> None:
-    """A2: in parts, by age; what could not be sent stays until it is."""
+    """In parts, by age; what could not be sent stays until it is."""
     for status in set(Status) - {Status.EXPIRED}:
         await fill(post, status, KEPT_FOR + timedelta(hours=1))
     await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1), DELETED_AT_ONCE)
@@ -51,8 +53,9 @@ async def test_what_is_sent_is_forgotten_after_thirty_days_and_nothing_else(post
     assert left == {"QUEUED": 1, "SENDING": 1, "SENT": 3, "FAILED": 1, "DEAD": 1}
 
 
+@pytest.mark.requirement("A2", "S5")
 async def test_a_service_forgets_and_counts_while_it_runs(serve: Serve, post: Post) -> None:
-    """A2, S5: both happen soon after it has started."""
+    """Both happen soon after it has started."""
     post.clock.time = datetime.now(UTC)
     await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1))
     await fill(post, Status.DEAD, KEPT_FOR + timedelta(hours=1), 7)
@@ -66,8 +69,9 @@ async def test_a_service_forgets_and_counts_while_it_runs(serve: Serve, post: Po
     await eventually(is_tended)
 
 
+@pytest.mark.requirement("S5")
 async def test_what_waits_and_what_is_given_up_is_shown(post: Post, moody: MoodyMailServer) -> None:
-    """S5: how much, for how long, and how attempts ended."""
+    """How much, for how long, and how attempts ended."""
     await fill(post, Status.SENT, timedelta(hours=9))
     await post.add()
     moody.refused[ADA] = UNKNOWN

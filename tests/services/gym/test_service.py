@@ -94,8 +94,9 @@ def fields_of(error: ServiceError) -> list[str]:
     return [violation.field for violation in error.violations]
 
 
+@pytest.mark.requirement("C1")
 async def test_a_gym_is_added_and_found(gyms: Gyms) -> None:
-    """C1: CreateGym answers with the whole gym, and GetGym with the same."""
+    """CreateGym answers with the whole gym, and GetGym with the same."""
     hours = OpeningHours(opens_minute=360, closes_minute=1320)
     created = await added(gyms, noise_policy="No dropped weights", opening_hours=hours, requires_approval=True)
 
@@ -115,8 +116,9 @@ async def test_a_gym_is_added_and_found(gyms: Gyms) -> None:
     )
 
 
+@pytest.mark.requirement("C1")
 async def test_a_gym_is_open_around_the_clock_unless_told_otherwise(gyms: Gyms) -> None:
-    """C1: the default of opening_hours."""
+    """The default of opening_hours."""
     created = await added(gyms)
 
     assert created.opening_hours == OpeningHours(opens_minute=0, closes_minute=1440)
@@ -144,8 +146,9 @@ async def test_of_many_who_want_one_name_at_once_one_gets_it(gyms: Gyms) -> None
     assert len((await gyms.ListGyms(ListGymsRequest())).gyms) == 1
 
 
+@pytest.mark.requirement("S6")
 async def test_a_repeated_creation_gets_the_first_answer(gyms: Gyms) -> None:
-    """S6: the same caller, key and request add one gym, however often and however close together they come."""
+    """The same caller, key and request add one gym, however often and however close together they come."""
     key = (("idempotency-key", "gym-of-field-street"),)
 
     answers = await asyncio.gather(*[gyms.CreateGym(a_gym(), metadata=key) for _ in range(8)])
@@ -155,7 +158,7 @@ async def test_a_repeated_creation_gets_the_first_answer(gyms: Gyms) -> None:
 
 
 async def test_a_caller_is_told_that_an_answer_is_an_earlier_one(gyms: Gyms) -> None:
-    """T-f1: a replay says `idempotent-replayed: true` at its end; the first answer says no such thing."""
+    """A replay says `idempotent-replayed: true` at its end; the first answer says no such thing."""
     replayed = []
     for _ in range(2):
         call: Any = gyms.CreateGym(a_gym(), metadata=(("idempotency-key", "gym-of-field-street"),))
@@ -166,7 +169,7 @@ async def test_a_caller_is_told_that_an_answer_is_an_earlier_one(gyms: Gyms) -> 
 
 
 async def test_a_key_does_not_add_two_different_gyms(gyms: Gyms) -> None:
-    """T-f1: a key that comes again with another request is refused."""
+    """A key that comes again with another request is refused."""
     key = (("idempotency-key", "gym-of-field-street"),)
     await gyms.CreateGym(a_gym(), metadata=key)
 
@@ -175,7 +178,7 @@ async def test_a_key_does_not_add_two_different_gyms(gyms: Gyms) -> None:
 
 
 async def test_a_refused_request_does_not_use_up_the_key(gyms: Gyms, mesh: MeshForTests) -> None:
-    """T-f7: what is not valid is refused before anything is done, and nothing of it is kept."""
+    """What is not valid is refused before anything is done, and nothing of it is kept."""
     key = (("idempotency-key", "gym-of-field-street"),)
     with pytest.raises(InvalidRequest):
         await gyms.CreateGym(a_gym(""), metadata=key)
@@ -186,7 +189,7 @@ async def test_a_refused_request_does_not_use_up_the_key(gyms: Gyms, mesh: MeshF
 
 
 async def test_a_key_that_is_being_worked_on_is_answered_with_when_to_come_back(gyms: Gyms, mesh: MeshForTests) -> None:
-    """T-f1: ABORTED with RetryInfo, while an earlier call with the key is under way; then it can be repeated."""
+    """ABORTED with RetryInfo, while an earlier call with the key is under way; then it can be repeated."""
     key = (("idempotency-key", "gym-of-field-street"),)
     async with mesh.database("gym").connection() as connection:
         earlier = connection.transaction()
@@ -205,8 +208,9 @@ async def test_a_key_that_is_being_worked_on_is_answered_with_when_to_come_back(
     await gyms.CreateGym(a_gym(), metadata=key)
 
 
+@pytest.mark.requirement("S6")
 async def test_a_refused_name_does_not_use_up_the_key(gyms: Gyms) -> None:
-    """S6: what had no effect may be tried again with its key."""
+    """What had no effect may be tried again with its key."""
     key = (("idempotency-key", "gym-of-field-street"),)
     await added(gyms)
     with pytest.raises(GymNameTaken):
@@ -215,6 +219,7 @@ async def test_a_refused_name_does_not_use_up_the_key(gyms: Gyms) -> None:
     assert (await gyms.CreateGym(a_gym("Another Gym"), metadata=key)).gym.name == "Another Gym"
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -234,7 +239,7 @@ async def test_a_refused_name_does_not_use_up_the_key(gyms: Gyms) -> None:
 )
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_gym_that_cannot_be_is_refused_by_field(shared_gyms: Gyms, fields: dict[str, Any], field: str) -> None:
-    """C3: each bad field is named, and nothing is stored."""
+    """Each bad field is named, and nothing is stored."""
     with pytest.raises(InvalidRequest) as refusal:
         await shared_gyms.CreateGym(a_gym(**fields))
 
@@ -242,8 +247,9 @@ async def test_a_gym_that_cannot_be_is_refused_by_field(shared_gyms: Gyms, field
     assert not (await shared_gyms.ListGyms(ListGymsRequest())).gyms
 
 
+@pytest.mark.requirement("C3")
 async def test_all_bad_fields_are_named_at_once(gyms: Gyms) -> None:
-    """C3: one violation for each field, in one answer."""
+    """One violation for each field, in one answer."""
     with pytest.raises(InvalidRequest) as refusal:
         await gyms.CreateGym(a_gym(time_zone="Nowhere", credits_per_hour=MAX_HOURLY_PRICE + 1))
 
@@ -258,16 +264,18 @@ async def test_an_unknown_gym_is_not_found(gyms: Gyms) -> None:
         await gyms.QuotePrice(QuotePriceRequest(gym_id=str(uuid4()), period=period()))
 
 
+@pytest.mark.requirement("C3")
 async def test_an_id_that_is_none_is_refused(gyms: Gyms) -> None:
-    """C3: gym_id has to be a UUID."""
+    """Gym_id has to be a UUID."""
     with pytest.raises(InvalidRequest) as refusal:
         await gyms.GetGym(GetGymRequest(gym_id="field-street"))
 
     assert fields_of(refusal.value) == ["gym_id"]
 
 
+@pytest.mark.requirement("C1")
 async def test_gyms_are_listed_by_name_a_page_at_a_time(gyms: Gyms) -> None:
-    """C1: AIP-158, in the order of the names without regard to case, each gym once."""
+    """AIP-158, in the order of the names without regard to case, each gym once."""
     for name in ("delta", "Bravo", "echo", "alpha", "Charlie"):
         await added(gyms, name)
 
@@ -282,8 +290,9 @@ async def test_gyms_are_listed_by_name_a_page_at_a_time(gyms: Gyms) -> None:
     assert pages == [["alpha", "Bravo"], ["Charlie", "delta"], ["echo"]]
 
 
+@pytest.mark.requirement("C1")
 async def test_a_full_last_page_is_known_as_the_last(gyms: Gyms) -> None:
-    """C1: an empty next_page_token means that nothing follows, also when the page is full, and when it is empty."""
+    """An empty next_page_token means that nothing follows, also when the page is full, and when it is empty."""
     assert not (await gyms.ListGyms(ListGymsRequest())).next_page_token
     for name in ("alpha", "bravo"):
         await added(gyms, name)
@@ -294,8 +303,9 @@ async def test_a_full_last_page_is_known_as_the_last(gyms: Gyms) -> None:
     assert not answer.next_page_token
 
 
+@pytest.mark.requirement("C1")
 async def test_fifty_gyms_are_a_page_by_default(gyms: Gyms) -> None:
-    """C1: page_size 0 stands for 50."""
+    """Page_size 0 stands for 50."""
     await asyncio.gather(*[gyms.CreateGym(a_gym(f"gym {number:02}")) for number in range(51)])
 
     answer = await gyms.ListGyms(ListGymsRequest())
@@ -305,9 +315,10 @@ async def test_fifty_gyms_are_a_page_by_default(gyms: Gyms) -> None:
     assert [gym.name for gym in rest.gyms] == ["gym 50"]
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize("token", ["guessed", "0" * 32, "\x00"])
 async def test_a_page_token_of_another_origin_is_refused(gyms: Gyms, token: str) -> None:
-    """C3: a token that no answer gave is an invalid request, not an empty page."""
+    """A token that no answer gave is an invalid request, not an empty page."""
     with pytest.raises(InvalidRequest) as refusal:
         await gyms.ListGyms(ListGymsRequest(page_token=token))
 
@@ -325,8 +336,9 @@ async def test_a_page_holds_a_hundred_gyms_at_most(gyms: Gyms) -> None:
     assert [gym.name for gym in rest.gyms] == ["gym 100"]
 
 
+@pytest.mark.requirement("C1")
 async def test_a_quote_has_the_price_and_the_rules(gyms: Gyms) -> None:
-    """C1: QuotePrice prices the period exactly and says what comes with it."""
+    """QuotePrice prices the period exactly and says what comes with it."""
     gym = await added(gyms, noise_policy="No dropped weights", requires_approval=True)
 
     answer = await gyms.QuotePrice(QuotePriceRequest(gym_id=gym.gym_id, period=period(minutes=75)))
@@ -346,6 +358,7 @@ async def test_a_closed_gym_quotes_no_price(gyms: Gyms) -> None:
         await gyms.QuotePrice(QuotePriceRequest(gym_id=gym.gym_id, period=winter))
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("asked", "field"),
     [
@@ -359,7 +372,7 @@ async def test_a_closed_gym_quotes_no_price(gyms: Gyms) -> None:
     ],
 )
 async def test_a_period_that_cannot_be_priced_is_refused(gyms: Gyms, asked: Period, field: str) -> None:
-    """C3: a period has two ends in order, on full quarters, up to 12 hours apart, within the calendar."""
+    """A period has two ends in order, on full quarters, up to 12 hours apart, within the calendar."""
     gym = await added(gyms)
 
     with pytest.raises(InvalidRequest) as refusal:
@@ -368,9 +381,10 @@ async def test_a_period_that_cannot_be_priced_is_refused(gyms: Gyms, asked: Peri
     assert field in fields_of(refusal.value)
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize("seconds", [2**62, 253_402_300_800, -(2**62)])
 async def test_a_time_beyond_every_calendar_is_refused(gyms: Gyms, seconds: int) -> None:
-    """C3: a timestamp that protobuf itself does not allow is the caller's mistake."""
+    """A timestamp that protobuf itself does not allow is the caller's mistake."""
     gym = await added(gyms)
     asked = period()
     asked.end_time.seconds = seconds
@@ -379,7 +393,8 @@ async def test_a_time_beyond_every_calendar_is_refused(gyms: Gyms, seconds: int)
         await gyms.QuotePrice(QuotePriceRequest(gym_id=gym.gym_id, period=asked))
 
 
+@pytest.mark.requirement("S1")
 async def test_who_may_only_read_gyms_cannot_add_one(mesh: MeshForTests) -> None:
-    """S1: CreateGym asks for the scope gym.write, which the session service has no need of."""
+    """CreateGym asks for the scope gym.write, which the session service has no need of."""
     with pytest.raises(ScopeMissing):
         await mesh.stub(GymServiceStub, caller="session").CreateGym(a_gym())

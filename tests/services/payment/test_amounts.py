@@ -29,7 +29,7 @@ def priced(currency: str, minor_units: int) -> ChargeSessionRequest:
 async def test_amounts_are_whole_minor_units_of_any_currency(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, currency: str, minor_units: int
 ) -> None:
-    """T-h5: what is taken and given back is the very number of the request, however many decimals its currency has."""
+    """What is taken and given back is the very number of the request, however many decimals its currency has."""
     database = mesh.database("payment")
     requests = [priced(currency, minor_units) for _ in range(2)]
 
@@ -48,7 +48,7 @@ async def test_amounts_are_whole_minor_units_of_any_currency(
 async def test_credits_beyond_what_a_number_holds_are_refused(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests
 ) -> None:
-    """T-h5: a balance never overflows: nothing is granted and nothing given back that it cannot hold."""
+    """A balance never overflows: nothing is granted and nothing given back that it cannot hold."""
     first, second = (charge(BY_CARD, user_id=some_id()) for _ in range(2))
     second.user_id = first.user_id
     for request in (first, second):

@@ -79,7 +79,7 @@ async def test_a_repetition_finishes_a_pending_charge(
     line: Line,
     arrives: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    """T-h8: a charge of which nobody knows is asked about with the same key, and taken once."""
+    """A charge of which nobody knows is asked about with the same key, and taken once."""
     request = await left_pending(payments, line, arrives=arrives)
 
     payment = (await payments.ChargeSession(request)).payment
@@ -88,10 +88,11 @@ async def test_a_repetition_finishes_a_pending_charge(
     assert await held_by_cards(mesh.database("payment")) == PENCE
 
 
+@pytest.mark.requirement("J6")
 async def test_a_refund_gives_back_what_a_lost_charge_took(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
 ) -> None:
-    """J6: the charge's caller died with the answer; the refund alone brings the money back."""
+    """The charge's caller died with the answer; the refund alone brings the money back."""
     request = await left_pending(payments, line, arrives=True)
 
     answer = await payments.RefundSession(refund(request))
@@ -101,10 +102,11 @@ async def test_a_refund_gives_back_what_a_lost_charge_took(
     assert await held_by_cards(mesh.database("payment")) == 0
 
 
+@pytest.mark.requirement("J6")
 async def test_a_refund_calls_off_a_charge_that_never_arrived(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
 ) -> None:
-    """J6: the payment is voided, and the charge stays refused when it comes again."""
+    """The payment is voided, and the charge stays refused when it comes again."""
     request = await left_pending(payments, line, arrives=False)
 
     answer = await payments.RefundSession(refund(request))
@@ -133,6 +135,7 @@ async def test_a_credit_back_of_a_lost_charge_leaves_nothing_taken(
     assert await held_by_cards(mesh.database("payment")) == 0
 
 
+@pytest.mark.requirement("J6")
 @pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", "call lost"])
 async def test_a_refund_that_lost_the_company_is_finished_by_the_next_call(
     payments: PaymentServiceAsyncStub,
@@ -140,7 +143,7 @@ async def test_a_refund_that_lost_the_company_is_finished_by_the_next_call(
     line: Line,
     arrives: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    """J6: until then the session takes no charge, and a credit-back does not give a second time."""
+    """Until then the session takes no charge, and a credit-back does not give a second time."""
     request, other = charge(BY_CARD), charge(BY_CARD)
     if arrives:
         line.after_return = lose_the_call
@@ -164,10 +167,11 @@ async def test_a_refund_that_lost_the_company_is_finished_by_the_next_call(
     assert await held_by_cards(mesh.database("payment")) == 0
 
 
+@pytest.mark.requirement("J6")
 async def test_a_refund_overtakes_a_charge_on_its_way_to_the_company(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
 ) -> None:
-    """J6: the charge arrives called off, and its caller learns that the payment is void."""
+    """The charge arrives called off, and its caller learns that the payment is void."""
     gate = line.before_charge = Gate()
     request = charge(BY_CARD)
     charging = asyncio.ensure_future(payments.ChargeSession(request))
@@ -182,10 +186,11 @@ async def test_a_refund_overtakes_a_charge_on_its_way_to_the_company(
     assert await held_by_cards(mesh.database("payment")) == 0
 
 
+@pytest.mark.requirement("J6")
 async def test_a_refund_overtakes_a_charge_on_its_way_back(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
 ) -> None:
-    """J6: the money was taken and is returned, and the charge's caller learns that the payment is void."""
+    """The money was taken and is returned, and the charge's caller learns that the payment is void."""
     gate = line.after_charge = Gate()
     request = charge(BY_CARD)
     charging = asyncio.ensure_future(payments.ChargeSession(request))
@@ -200,10 +205,11 @@ async def test_a_refund_overtakes_a_charge_on_its_way_back(
     assert await held_by_cards(mesh.database("payment")) == 0
 
 
+@pytest.mark.requirement("J6")
 async def test_a_charge_refunds_itself_when_the_refund_could_not(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
 ) -> None:
-    """J6: the refund left word that the session is void and lost the company; the charge under way sees to it."""
+    """The refund left word that the session is void and lost the company; the charge under way sees to it."""
     gate = line.after_charge = Gate()
     request = charge(BY_CARD)
     charging = asyncio.ensure_future(payments.ChargeSession(request))
@@ -251,8 +257,9 @@ async def test_no_transaction_is_open_while_the_company_is_asked(
     await asking
 
 
+@pytest.mark.requirement("S4")
 async def test_the_card_token_is_kept_nowhere(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """S4: it goes to the card company and no further."""
+    """It goes to the card company and no further."""
     await payments.ChargeSession(charge(BY_CARD))
 
     async with mesh.database("payment").connection() as connection:

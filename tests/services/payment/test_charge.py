@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests
 
 
+@pytest.mark.requirement("J1")
 async def test_a_card_is_charged_the_price_in_money(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """J1: the payment is captured, the card company has taken the money, and the ledger says so."""
+    """The payment is captured, the card company has taken the money, and the ledger says so."""
     request = charge(BY_CARD)
 
     payment = (await payments.ChargeSession(request)).payment
@@ -58,8 +59,9 @@ async def test_a_card_is_charged_the_price_in_money(payments: PaymentServiceAsyn
     assert await house_sum(database, "cards", "GBP") == -PENCE
 
 
+@pytest.mark.requirement("J1")
 async def test_credits_are_taken_from_the_member(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """J1: a price in credits leaves the member's balance, and no card company is asked."""
+    """A price in credits leaves the member's balance, and no card company is asked."""
     request = charge(BY_CREDITS)
     await grant(payments, request.user_id, 10)
 
@@ -71,11 +73,12 @@ async def test_credits_are_taken_from_the_member(payments: PaymentServiceAsyncSt
     assert await count(mesh.database("payment"), "card_charges") == 0
 
 
+@pytest.mark.requirement("S6")
 @pytest.mark.parametrize("method", [BY_CARD, BY_CREDITS], ids=["card", "credits"])
 async def test_a_repeated_charge_answers_with_the_first_payment(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, method: PaymentMethod
 ) -> None:
-    """S6: the session id is the key; a repetition takes nothing more."""
+    """The session id is the key; a repetition takes nothing more."""
     request = charge(method)
     await grant(payments, request.user_id, 10)
 
@@ -91,7 +94,7 @@ async def test_a_repeated_charge_answers_with_the_first_payment(
 async def test_fifty_charges_of_one_session_at_once_charge_it_once(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, method: PaymentMethod
 ) -> None:
-    """T-f2: whoever comes first charges, and all get that payment."""
+    """Whoever comes first charges, and all get that payment."""
     request = charge(method)
     await grant(payments, request.user_id, 1000)
 
@@ -103,7 +106,7 @@ async def test_fifty_charges_of_one_session_at_once_charge_it_once(
 
 
 async def test_credits_are_not_spent_twice_by_charges_at_once(payments: PaymentServiceAsyncStub) -> None:
-    """T-h4: thirty sessions race for credits that pay for ten; ten get them, nobody falls below zero."""
+    """Thirty sessions race for credits that pay for ten; ten get them, nobody falls below zero."""
     user_id = some_id()
     await grant(payments, user_id, 10 * CREDITS)
 
@@ -205,6 +208,7 @@ async def test_a_session_that_was_given_back_is_not_charged_again(
             await payments.ChargeSession(request)
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -222,7 +226,7 @@ async def test_a_session_that_was_given_back_is_not_charged_again(
 async def test_a_bad_charge_is_refused_with_its_field(
     payments: PaymentServiceAsyncStub, change: dict[str, object], field: str
 ) -> None:
-    """C3: one violation for each field that breaks a rule."""
+    """One violation for each field that breaks a rule."""
     request = charge()
     for name, value in change.items():
         request.ClearField(name)  # type: ignore[arg-type]  # any of the fields
@@ -253,8 +257,9 @@ async def test_a_payment_that_is_not_there_is_not_found(payments: PaymentService
     assert not (await payments.ListSessionPayments(ListSessionPaymentsRequest(session_id=some_id()))).payments
 
 
+@pytest.mark.requirement("C3")
 async def test_a_bad_id_is_refused_with_its_field(payments: PaymentServiceAsyncStub) -> None:
-    """C3: reads name the field, too."""
+    """Reads name the field, too."""
     with pytest.raises(InvalidRequest) as refused:
         await payments.GetPayment(GetPaymentRequest(payment_id="17"))
     assert [violation.field for violation in refused.value.violations] == ["payment_id"]

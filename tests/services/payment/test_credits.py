@@ -24,8 +24,9 @@ def monthly(user_id: str, credits_granted: int = 8) -> GrantCreditsRequest:
     return GrantCreditsRequest(user_id=user_id, credits=credits_granted, reason="subscription, June")
 
 
+@pytest.mark.requirement("J4")
 async def test_granted_credits_can_be_spent_at_once(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """J4: the answer and the balance tell the same, and the ledger shows what was issued."""
+    """The answer and the balance tell the same, and the ledger shows what was issued."""
     user_id = some_id()
 
     assert await grant(payments, user_id, 8) == 8
@@ -35,8 +36,9 @@ async def test_granted_credits_can_be_spent_at_once(payments: PaymentServiceAsyn
     assert await house_sum(mesh.database("payment"), "issued", "CREDIT") == -12
 
 
+@pytest.mark.requirement("S6")
 async def test_a_repeated_grant_gives_nothing_more(payments: PaymentServiceAsyncStub) -> None:
-    """S6: same caller, same key, same answer, also after the balance has moved on."""
+    """Same caller, same key, same answer, also after the balance has moved on."""
     user_id = some_id()
 
     first = await payments.GrantCredits(monthly(user_id), metadata=KEY)
@@ -50,7 +52,7 @@ async def test_a_repeated_grant_gives_nothing_more(payments: PaymentServiceAsync
 async def test_fifty_grants_at_once_with_one_key_give_once(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests
 ) -> None:
-    """T-f2: one is carried out, all get its answer."""
+    """One is carried out, all get its answer."""
     user_id = some_id()
 
     answers = await asyncio.gather(*[payments.GrantCredits(monthly(user_id), metadata=KEY) for _ in range(50)])
@@ -60,7 +62,7 @@ async def test_fifty_grants_at_once_with_one_key_give_once(
 
 
 async def test_fifty_grants_at_once_to_one_new_user_all_arrive(payments: PaymentServiceAsyncStub) -> None:
-    """T-h4: contention on one account queues; none is lost, none fails."""
+    """Contention on one account queues; none is lost, none fails."""
     user_id = some_id()
 
     answers = await asyncio.gather(*[payments.GrantCredits(monthly(user_id, 2)) for _ in range(50)])
@@ -70,7 +72,7 @@ async def test_fifty_grants_at_once_to_one_new_user_all_arrive(payments: Payment
 
 
 async def test_a_key_is_not_reused_for_another_grant(payments: PaymentServiceAsyncStub) -> None:
-    """T-f1: another amount under the same key is IDEMPOTENCY_KEY_REUSED."""
+    """Another amount under the same key is IDEMPOTENCY_KEY_REUSED."""
     user_id = some_id()
     await payments.GrantCredits(monthly(user_id), metadata=KEY)
 
@@ -81,7 +83,7 @@ async def test_a_key_is_not_reused_for_another_grant(payments: PaymentServiceAsy
 
 
 async def test_another_caller_may_have_the_same_key(mesh: MeshForTests) -> None:
-    """T-f5: keys belong to their caller."""
+    """Keys belong to their caller."""
     user_id = some_id()
     operator = mesh.stub(PaymentServiceStub)
     subscription = mesh.stub(PaymentServiceStub, caller="subscription")
@@ -103,6 +105,7 @@ async def test_a_user_that_payment_never_saw_has_no_credits(
     assert await count(mesh.database("payment"), "accounts") == accounts
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
@@ -116,20 +119,22 @@ async def test_a_user_that_payment_never_saw_has_no_credits(
 async def test_a_bad_grant_is_refused_with_its_field(
     payments: PaymentServiceAsyncStub, request_: GrantCreditsRequest, field: str
 ) -> None:
-    """C3: one violation for each field that breaks a rule."""
+    """One violation for each field that breaks a rule."""
     with pytest.raises(InvalidRequest) as refused:
         await payments.GrantCredits(request_)
     assert [violation.field for violation in refused.value.violations] == [field]
 
 
+@pytest.mark.requirement("C3")
 async def test_a_bad_balance_request_is_refused_with_its_field(payments: PaymentServiceAsyncStub) -> None:
-    """C3: also where unknown users are no error."""
+    """Also where unknown users are no error."""
     with pytest.raises(InvalidRequest) as refused:
         await payments.GetBalance(GetBalanceRequest(user_id="me"))
     assert [violation.field for violation in refused.value.violations] == ["user_id"]
 
 
+@pytest.mark.requirement("S1")
 async def test_who_may_only_charge_cannot_grant(mesh: MeshForTests) -> None:
-    """S1: the key of session carries no scope to make credits."""
+    """The key of session carries no scope to make credits."""
     with pytest.raises(ScopeMissing):
         await grant(mesh.stub(PaymentServiceStub, caller="session"), some_id(), 1)

@@ -68,7 +68,7 @@ async def execute(database: Database, statement: str) -> None:
     ids=["unequal", "one-sided", "across currencies", "empty"],
 )
 async def test_a_transaction_that_does_not_sum_to_zero_is_refused(store: PaymentStore, entries: list[Entry]) -> None:
-    """T-h1: at the commit, for each currency; and one without entries is none."""
+    """At the commit, for each currency; and one without entries is none."""
     with pytest.raises(asyncpg.CheckViolationError):
         await store.run(lambda books: books.post("grant", entries, NOON))
 
@@ -90,7 +90,7 @@ async def test_the_sum_is_checked_at_the_commit(database: Database) -> None:
 
 
 async def test_an_entry_after_an_early_check_is_checked_too(database: Database) -> None:
-    """T-h1: who has the sum checked before the commit cannot add to it afterwards."""
+    """Who has the sum checked before the commit cannot add to it afterwards."""
     async with database.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -112,7 +112,7 @@ CHANGES = ["update {} set transaction_id = transaction_id", "delete from {}", "t
 async def test_the_service_may_not_change_what_is_written(
     store: PaymentStore, database: Database, table: str, statement: str
 ) -> None:
-    """T-h2: its role has no permission to update, delete or truncate; what is wrong is reversed."""
+    """Its role has no permission to update, delete or truncate; what is wrong is reversed."""
     await grant(store)
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match=f"permission denied for table {table}"):
@@ -126,7 +126,7 @@ async def test_the_service_may_not_change_what_is_written(
 async def test_whoever_may_change_what_is_written_is_refused(
     store: PaymentStore, superuser: Database, table: str, statement: str
 ) -> None:
-    """T-h2: triggers stand behind the permissions, which a superuser does not need."""
+    """Triggers stand behind the permissions, which a superuser does not need."""
     await grant(store)
 
     with pytest.raises(asyncpg.RestrictViolationError):
@@ -136,7 +136,7 @@ async def test_whoever_may_change_what_is_written_is_refused(
 
 
 async def test_what_lets_transactions_be_locked_changes_none_of_them(store: PaymentStore, database: Database) -> None:
-    """T-h2: the one column with a permission takes no value, and not even its own."""
+    """The one column with a permission takes no value, and not even its own."""
     await grant(store)
 
     with pytest.raises(asyncpg.GeneratedAlwaysError):
@@ -147,7 +147,7 @@ async def test_what_lets_transactions_be_locked_changes_none_of_them(store: Paym
 
 @pytest.mark.parametrize("table", ["accounts", "payments", "sessions"])
 async def test_what_entries_refer_to_is_not_deleted(database: Database, store: PaymentStore, table: str) -> None:
-    """T-h2: nor is what they are about."""
+    """Nor is what they are about."""
     await captured(database)
     await grant(store)
 
@@ -156,7 +156,7 @@ async def test_what_entries_refer_to_is_not_deleted(database: Database, store: P
 
 
 async def test_a_closed_transaction_takes_no_more_entries(store: PaymentStore, database: Database) -> None:
-    """T-h2: not even such as sum to zero."""
+    """Not even such as sum to zero."""
     await grant(store)
     await execute(database, "insert into accounts (kind, currency) values ('cards', 'GBP'), ('income', 'GBP')")
 
@@ -170,7 +170,7 @@ async def test_a_closed_transaction_takes_no_more_entries(store: PaymentStore, d
 
 
 async def test_a_balance_moves_with_entries_only(store: PaymentStore, database: Database) -> None:
-    """T-h1: balance = sum(entries), because nothing else may write it."""
+    """Balance = sum(entries), because nothing else may write it."""
     await grant(store)
 
     with pytest.raises(asyncpg.RestrictViolationError):
@@ -178,7 +178,7 @@ async def test_a_balance_moves_with_entries_only(store: PaymentStore, database: 
 
 
 async def test_no_balance_falls_below_zero(store: PaymentStore) -> None:
-    """T-h1: the database says so where the code forgets to look."""
+    """The database says so where the code forgets to look."""
     await grant(store, 10)
 
     with pytest.raises(asyncpg.CheckViolationError, match="accounts_balance_not_below_zero"):
@@ -188,7 +188,7 @@ async def test_no_balance_falls_below_zero(store: PaymentStore) -> None:
 
 
 async def test_a_balance_that_a_number_cannot_hold_is_refused(store: PaymentStore) -> None:
-    """T-h5: no overflow makes credits vanish."""
+    """No overflow makes credits vanish."""
     await grant(store, 2**63 - 1)
 
     with pytest.raises(asyncpg.NumericValueOutOfRangeError):
@@ -206,7 +206,7 @@ async def captured(database: Database) -> UUID:
 
 @pytest.mark.parametrize("status", ["pending", "declined", "voided"])
 async def test_a_captured_payment_has_no_other_end_than_a_refund(database: Database, status: str) -> None:
-    """T-h1: one terminal state."""
+    """One terminal state."""
     await captured(database)
 
     with pytest.raises(asyncpg.RestrictViolationError):
@@ -214,7 +214,7 @@ async def test_a_captured_payment_has_no_other_end_than_a_refund(database: Datab
 
 
 async def test_what_a_payment_is_for_does_not_change(database: Database) -> None:
-    """T-h2: the terms of a payment are as immutable as its entries."""
+    """The terms of a payment are as immutable as its entries."""
     await captured(database)
 
     with pytest.raises(asyncpg.RestrictViolationError, match="does not change"):
@@ -227,7 +227,7 @@ async def test_what_a_payment_is_for_does_not_change(database: Database) -> None
 
 @pytest.mark.parametrize("kind", ["charge", "credit_back"])
 async def test_a_payment_is_taken_once_and_given_back_once(database: Database, kind: str) -> None:
-    """T-h1: a second transaction of the kind is refused by an index, whatever was decided before."""
+    """A second transaction of the kind is refused by an index, whatever was decided before."""
     payment_id = await captured(database)
     store = PaymentStore(database)
 
@@ -264,7 +264,7 @@ async def twice(books: Books, post: object) -> None:
 async def test_each_view_of_invariants_finds_what_breaks_it(
     store: PaymentStore, database: Database, superuser: Database, breakage: str, view: str
 ) -> None:
-    """T-h1: an empty view means something, because what the triggers would refuse shows up in it."""
+    """An empty view means something, because what the triggers would refuse shows up in it."""
     await grant(store)
     await captured(database)
     cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
@@ -288,7 +288,7 @@ async def test_each_view_of_invariants_finds_what_breaks_it(
 async def test_the_account_of_a_member_is_locked_before_it_is_looked_at(
     database: Database, store: PaymentStore
 ) -> None:
-    """T-h4: a charge waits for the one before it and then sees what that left."""
+    """A charge waits for the one before it and then sees what that left."""
     await grant(store, 5)
     cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
     orders = [Order(uuid4(), USER, Price("GBP", 1250, 3), Means.CREDITS) for _ in range(2)]

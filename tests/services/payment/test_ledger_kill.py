@@ -76,7 +76,7 @@ class Crowd:
 async def test_a_crowd_whose_members_are_killed_leaves_a_ledger_without_a_flaw(
     payment_url: str, database: Database, workers: int, operations: int, kill_every: int
 ) -> None:
-    """T-h3: charges, refunds, credits back and grants race, `kill -9` at any point; what it left is taken up again."""
+    """Charges, refunds, credits back and grants race, `kill -9` at any point; what it left is taken up again."""
     crowd = Crowd(payment_url, workers, random.Random(workers))  # noqa: S311 - a test's choices
     began_s = time.perf_counter()
     await asyncio.to_thread(crowd.work, operations, kill_every)

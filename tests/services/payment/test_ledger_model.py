@@ -234,7 +234,7 @@ def end_of(session: Session) -> str:
 
 @pytest.mark.parametrize("examples", [6, pytest.param(100, marks=pytest.mark.soak)])
 def test_any_steps_one_after_the_other_and_at_once_do_what_the_model_says(payment_url: str, examples: int) -> None:
-    """T-h3: every answer and every balance, and every race of charge, refund and credit back, in any order."""
+    """Every answer and every balance, and every race of charge, refund and credit back, in any order."""
     machine = type("Machine", (LedgerMachine,), {"url": payment_url})
 
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=15, database=None))
@@ -243,7 +243,7 @@ def test_any_steps_one_after_the_other_and_at_once_do_what_the_model_says(paymen
 @BOUNDED
 @given(steps=st.lists(STEP, max_size=14))
 async def test_steps_all_at_once_leave_a_ledger_without_a_flaw(database: Database, steps: list[Step]) -> None:
-    """T-h3: no invariant breaks, and ledger and card company agree on every penny."""
+    """No invariant breaks, and ledger and card company agree on every penny."""
     club = new_club(database)
 
     await asyncio.gather(*map(club.take, steps))

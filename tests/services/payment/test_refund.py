@@ -49,8 +49,9 @@ async def stored(payments: PaymentServiceAsyncStub, session_id: str) -> list[Pay
     return list((await payments.ListSessionPayments(ListSessionPaymentsRequest(session_id=session_id))).payments)
 
 
+@pytest.mark.requirement("J2")
 async def test_a_card_payment_goes_back_to_the_card(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """J2: the money is returned the way it came, and the payment says how and why."""
+    """The money is returned the way it came, and the payment says how and why."""
     request = charge(BY_CARD)
     await payments.ChargeSession(request)
 
@@ -65,8 +66,9 @@ async def test_a_card_payment_goes_back_to_the_card(payments: PaymentServiceAsyn
     assert await stored(payments, request.session_id) == [answer.payment]
 
 
+@pytest.mark.requirement("J2")
 async def test_a_credit_payment_goes_back_to_the_balance(payments: PaymentServiceAsyncStub) -> None:
-    """J2: the member has the credits again."""
+    """The member has the credits again."""
     request = charge(BY_CREDITS)
     await grant(payments, request.user_id, 10)
     await payments.ChargeSession(request)
@@ -78,11 +80,12 @@ async def test_a_credit_payment_goes_back_to_the_balance(payments: PaymentServic
     assert await balance(payments, request.user_id) == 10
 
 
+@pytest.mark.requirement("S6")
 @EITHER_METHOD
 async def test_fifty_refunds_at_once_give_back_once(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, method: PaymentMethod
 ) -> None:
-    """S6: whoever comes first refunds; all are told the same."""
+    """Whoever comes first refunds; all are told the same."""
     request = charge(method)
     await grant(payments, request.user_id, 10)
     await payments.ChargeSession(request)
@@ -95,8 +98,9 @@ async def test_fifty_refunds_at_once_give_back_once(
     assert await count(mesh.database("payment"), "transactions") == 3  # grant, charge, refund
 
 
+@pytest.mark.requirement("S6")
 async def test_a_repeated_refund_keeps_the_first_reason(payments: PaymentServiceAsyncStub) -> None:
-    """S6: what was given back stays as it is."""
+    """What was given back stays as it is."""
     request = charge(BY_CARD)
     await payments.ChargeSession(request)
 
@@ -106,11 +110,12 @@ async def test_a_repeated_refund_keeps_the_first_reason(payments: PaymentService
     assert second == first
 
 
+@pytest.mark.requirement("J6")
 @EITHER_METHOD
 async def test_a_session_voided_before_its_charge_is_never_charged(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, method: PaymentMethod
 ) -> None:
-    """J6: a refund that overtakes its charge leaves word of it, and the late charge is PAYMENT_VOIDED."""
+    """A refund that overtakes its charge leaves word of it, and the late charge is PAYMENT_VOIDED."""
     request = charge(method)
     await grant(payments, request.user_id, 10)
 
@@ -139,11 +144,12 @@ async def test_a_declined_session_has_nothing_to_give_back(payments: PaymentServ
         await payments.ChargeSession(request)
 
 
+@pytest.mark.requirement("J6")
 @EITHER_METHOD
 async def test_a_charge_and_a_refund_at_once_never_leave_the_price_taken(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, method: PaymentMethod
 ) -> None:
-    """J6, T-h3: in sixty races a session ends refunded or voided, whoever wins and however calls are repeated."""
+    """In sixty races a session ends refunded or voided, whoever wins and however calls are repeated."""
     user_id = some_id()
     await grant(payments, user_id, 1000)
     requests = [charge(method, user_id=user_id) for _ in range(60)]
@@ -167,8 +173,9 @@ async def test_a_charge_and_a_refund_at_once_never_leave_the_price_taken(
     assert statuses <= {"refunded", "voided"}
 
 
+@pytest.mark.requirement("J2")
 async def test_a_card_payment_is_given_back_in_credits(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """J2: the house keeps the money, and the member gets the price in credits."""
+    """The house keeps the money, and the member gets the price in credits."""
     request = charge(BY_CARD)
     await payments.ChargeSession(request)
 
@@ -241,8 +248,9 @@ async def test_a_credit_back_without_a_charge_leaves_the_session_chargeable(paym
     assert isinstance(await payments.ChargeSession(request), ChargeSessionResponse)
 
 
+@pytest.mark.requirement("C3")
 async def test_a_bad_request_to_give_back_is_refused_with_its_field(payments: PaymentServiceAsyncStub) -> None:
-    """C3: the id is no id, the reason is too long or cannot be stored."""
+    """The id is no id, the reason is too long or cannot be stored."""
     for bad, field in (
         ({"session_id": "17"}, "session_id"),
         ({"session_id": some_id(), "reason": "r" * 501}, "reason"),

@@ -50,8 +50,9 @@ async def refunds(database: Database) -> list[RefundSessionRequest]:
     return [RefundSessionRequest.FromString(each) for each in await left_to_do(database, REFUND)]
 
 
+@pytest.mark.requirement("J3")
 async def test_an_approved_session_is_confirmed_and_mailed(town: Town) -> None:
-    """J3: the member is told, and warned where the gym asks for it."""
+    """The member is told, and warned where the gym asks for it."""
     member = await town.a_member(email="ada@members.example")
     gym = await town.a_gym(requires_approval=True, noise_policy="Quiet, please")
     booked = await town.booked(order(member, gym))
@@ -66,8 +67,9 @@ async def test_an_approved_session_is_confirmed_and_mailed(town: Town) -> None:
     assert await town.payment_statuses(booked.session_id) == ["CAPTURED"]
 
 
+@pytest.mark.requirement("J3")
 async def test_a_rejected_session_is_given_back_and_its_slot_is_free(town: Town) -> None:
-    """J3: the member is told the reason, and the first one stands."""
+    """The member is told the reason, and the first one stands."""
     member, gym = await town.a_member(email="ada@members.example"), await town.a_gym(requires_approval=True)
     booked = await town.booked(order(member, gym, by=BY_CARD))
 
@@ -84,8 +86,9 @@ async def test_a_rejected_session_is_given_back_and_its_slot_is_free(town: Town)
     assert await town.payment_statuses(booked.session_id) == ["REFUNDED"]
 
 
+@pytest.mark.requirement("A1")
 async def test_approving_is_written_with_what_follows(stores: Stores, database: Database) -> None:
-    """A1: the admins are asked once, and the member is told once."""
+    """The admins are asked once, and the member is told once."""
     session = await paid(stores.sessions, requires_approval=True)
     assert await mails_about(database, session) == ["APPROVAL_REQUESTED"]
 
@@ -96,8 +99,9 @@ async def test_approving_is_written_with_what_follows(stores: Stores, database: 
     assert await refunds(database) == []
 
 
+@pytest.mark.requirement("A1")
 async def test_rejecting_is_written_with_what_follows(stores: Stores, database: Database) -> None:
-    """A1: refund, member, guests and those who wait, in one transaction and once."""
+    """Refund, member, guests and those who wait, in one transaction and once."""
     session = await paid(stores.sessions, requires_approval=True)
     wish = Wish(uuid4(), session.order.gym_id, session.order.period)
     async with stores.guests.transaction() as transaction:
@@ -119,10 +123,11 @@ async def test_rejecting_is_written_with_what_follows(stores: Stores, database: 
     ]
 
 
+@pytest.mark.requirement("J3")
 async def test_what_nobody_has_approved_when_it_begins_is_rejected_and_given_back(
     stores: Stores, database: Database
 ) -> None:
-    """J3: nobody pays for a session that never was, and nobody is told of a slot that is past."""
+    """Nobody pays for a session that never was, and nobody is told of a slot that is past."""
     session, other = [await paid(stores.sessions, requires_approval=each) for each in (True, False)]
     wish = Wish(uuid4(), session.order.gym_id, Period(session.order.period.start, session.order.period.end + HOUR))
     async with stores.waiting_list.transaction() as transaction:
@@ -144,7 +149,7 @@ async def test_what_nobody_has_approved_when_it_begins_is_rejected_and_given_bac
 
 
 async def test_of_those_who_decide_at_once_one_does(stores: Stores, database: Database) -> None:
-    """T-h1: one terminal state: what follows is what follows from it, and the others are told that they came late."""
+    """One terminal state: what follows is what follows from it, and the others are told that they came late."""
     mails_after = {
         Status.CONFIRMED: ["SESSION_APPROVED", "NOISE_WARNING"],
         Status.REJECTED: ["SESSION_REJECTED"],

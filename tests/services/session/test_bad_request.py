@@ -60,6 +60,7 @@ def booking(**changes: object) -> BookSessionRequest:
     return BookSessionRequest(**{**good, **changes})
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("rpc", "field", "request_"),
     [
@@ -133,15 +134,16 @@ def booking(**changes: object) -> BookSessionRequest:
 async def test_a_bad_request_is_refused_with_its_field(
     sessions: SessionServiceAsyncStub, rpc: str, field: str, request_: Message
 ) -> None:
-    """C3: INVALID_ARGUMENT with one violation for the field."""
+    """INVALID_ARGUMENT with one violation for the field."""
     with pytest.raises(InvalidRequest) as refusal:
         await getattr(sessions, rpc)(request_)
 
     assert [violation.field for violation in refusal.value.violations] == [field]
 
 
+@pytest.mark.requirement("C3")
 async def test_a_bad_window_is_not_watched(sessions: SessionServiceAsyncStub) -> None:
-    """C3: a stream is refused like a single answer."""
+    """A stream is refused like a single answer."""
     request = WatchAvailabilityRequest(gym_id="field-street", period=period(length=32 * 24 * HOUR))
 
     with pytest.raises(InvalidRequest) as refusal:
@@ -151,7 +153,8 @@ async def test_a_bad_window_is_not_watched(sessions: SessionServiceAsyncStub) ->
     assert {violation.field for violation in refusal.value.violations} == {"gym_id", "period"}
 
 
+@pytest.mark.requirement("S6")
 async def test_a_booking_without_a_well_formed_key_is_refused(sessions: SessionServiceAsyncStub) -> None:
-    """S6: without a key, a repetition could not be told from another booking."""
+    """Without a key, a repetition could not be told from another booking."""
     with pytest.raises(IdempotencyKeyMissing):
         await sessions.BookSession(booking(), metadata=keyed(""))

@@ -49,8 +49,9 @@ if TYPE_CHECKING:
 QUARTER = timedelta(minutes=15)
 
 
+@pytest.mark.requirement("J1")
 async def test_a_member_books_and_pays_in_credits(town: Town) -> None:
-    """J1: the session is confirmed, with the price it was booked at, and the credits are taken."""
+    """The session is confirmed, with the price it was booked at, and the credits are taken."""
     member, gym = await town.a_member(credits_granted=10), await town.a_gym()
 
     session = await town.booked(order(member, gym))
@@ -63,8 +64,9 @@ async def test_a_member_books_and_pays_in_credits(town: Town) -> None:
     assert await town.payment_statuses(session.session_id) == ["CAPTURED"]
 
 
+@pytest.mark.requirement("J1")
 async def test_a_booking_is_mailed_to_the_member_in_the_members_own_time(town: Town) -> None:
-    """J1: one mail, with gym, times and the price as it was paid."""
+    """One mail, with gym, times and the price as it was paid."""
     member = await town.a_member(email="ada@members.example", display_name="Ada Byron", time_zone="Asia/Kolkata")
     gym = await town.a_gym(name="Field Street Gym")
 
@@ -77,8 +79,9 @@ async def test_a_booking_is_mailed_to_the_member_in_the_members_own_time(town: T
     assert all(words in mail.body for words in ("Ada Byron", start, "00:30 (Asia/Kolkata)", "12.50 GBP"))
 
 
+@pytest.mark.requirement("J1")
 async def test_a_gym_with_a_noise_policy_warns_by_a_second_mail(town: Town) -> None:
-    """J1: Field Street Gym: who books is told what the neighbours ask for."""
+    """Field Street Gym: who books is told what the neighbours ask for."""
     member, gym = await town.a_member(), await town.a_gym(noise_policy="No dropped weights after 20:00")
 
     await town.booked(order(member, gym))
@@ -89,8 +92,9 @@ async def test_a_gym_with_a_noise_policy_warns_by_a_second_mail(town: Town) -> N
     assert "No dropped weights after 20:00" in warning.body
 
 
+@pytest.mark.requirement("J3")
 async def test_a_gym_that_asks_for_approval_gets_a_paid_session_that_waits(town: Town) -> None:
-    """J3: the slot is held and paid; the admins are asked, and nothing is promised to the member yet."""
+    """The slot is held and paid; the admins are asked, and nothing is promised to the member yet."""
     member = await town.a_member(display_name="Ada Byron")
     gym = await town.a_gym(requires_approval=True, noise_policy="Quiet, please", time_zone="Asia/Kolkata")
 
@@ -105,8 +109,9 @@ async def test_a_gym_that_asks_for_approval_gets_a_paid_session_that_waits(town:
     assert all(words in mail.body for words in ("Ada Byron", "23:30 (Asia/Kolkata)", session.session_id))
 
 
+@pytest.mark.requirement("J1")
 async def test_a_declined_card_leaves_no_booking_and_no_charge(town: Town) -> None:
-    """J1: the refusal is the card's, and the slot is free for the next one at once."""
+    """The refusal is the card's, and the slot is free for the next one at once."""
     member, gym = await town.a_member(), await town.a_gym()
 
     with pytest.raises(CardDeclined):
@@ -121,8 +126,9 @@ async def test_a_declined_card_leaves_no_booking_and_no_charge(town: Town) -> No
     assert len(await town.mails(1)) == 1
 
 
+@pytest.mark.requirement("J1")
 async def test_a_member_without_enough_credits_books_nothing(town: Town) -> None:
-    """J1: a balance is never overdrawn, and the slot stays free."""
+    """A balance is never overdrawn, and the slot stays free."""
     member, gym = await town.a_member(credits_granted=CREDITS_PER_HOUR - 1), await town.a_gym()
 
     with pytest.raises(InsufficientCredits):
@@ -219,9 +225,10 @@ async def test_the_past_is_not_booked(town: Town) -> None:
         await town.booked(order(member, gym, start=begun))
 
 
+@pytest.mark.requirement("S6")
 @pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
 async def test_a_repetition_after_a_lost_answer_gets_the_same_session(town: Town, method: Method) -> None:
-    """S6: the same caller and key book, charge and mail once, and the answer is the same to the byte."""
+    """The same caller and key book, charge and mail once, and the answer is the same to the byte."""
     member, gym = await town.a_member(credits_granted=10), await town.a_gym()
     request = order(member, gym, by=method)
 
@@ -234,8 +241,9 @@ async def test_a_repetition_after_a_lost_answer_gets_the_same_session(town: Town
     assert len(await town.mails(1)) == 1
 
 
+@pytest.mark.requirement("S6")
 async def test_a_repetition_needs_nobody_else(town: Town) -> None:
-    """S6: what was answered once is answered again from what is kept, whoever is gone by now."""
+    """What was answered once is answered again from what is kept, whoever is gone by now."""
     request = order(await town.a_member(), await town.a_gym())
     first = await town.sessions.BookSession(request, metadata=keyed("kept"))
     for name in ("user", "gym", "payment"):
@@ -247,8 +255,9 @@ async def test_a_repetition_needs_nobody_else(town: Town) -> None:
         await town.start(name)
 
 
+@pytest.mark.requirement("S6")
 async def test_a_repetition_is_answered_as_the_first_call_even_when_the_session_has_changed(town: Town) -> None:
-    """S6: the answer of a call stays what it was; what became of the session is GetSession's to tell."""
+    """The answer of a call stays what it was; what became of the session is GetSession's to tell."""
     member, gym = await town.a_member(), await town.a_gym()
     first = await town.sessions.BookSession(order(member, gym), metadata=keyed("then-cancelled"))
     await town.sessions.CancelSession(CancelSessionRequest(session_id=first.session.session_id))
@@ -259,8 +268,9 @@ async def test_a_repetition_is_answered_as_the_first_call_even_when_the_session_
     assert await town.busy(gym) == []
 
 
+@pytest.mark.requirement("S6")
 async def test_twenty_repetitions_at_once_book_once(town: Town) -> None:
-    """S6: a retry may overtake the attempt that it repeats."""
+    """A retry may overtake the attempt that it repeats."""
     member, gym = await town.a_member(), await town.a_gym()
     request = order(member, gym)
 
@@ -274,7 +284,7 @@ async def test_twenty_repetitions_at_once_book_once(town: Town) -> None:
 
 
 async def test_a_repeated_booking_says_that_its_answer_is_an_earlier_one(town: Town) -> None:
-    """T-f1: with `idempotent-replayed: true` at its end."""
+    """With `idempotent-replayed: true` at its end."""
     member, gym = await town.a_member(), await town.a_gym()
     replayed = []
     for _ in range(2):
@@ -286,7 +296,7 @@ async def test_a_repeated_booking_says_that_its_answer_is_an_earlier_one(town: T
 
 
 async def test_a_key_that_comes_with_another_request_is_refused(town: Town) -> None:
-    """T-f1: the same key with another payload is IDEMPOTENCY_KEY_REUSED, and nothing is booked."""
+    """The same key with another payload is IDEMPOTENCY_KEY_REUSED, and nothing is booked."""
     member, gym, elsewhere = await town.a_member(), await town.a_gym(), await town.a_gym()
     await town.sessions.BookSession(order(member, gym), metadata=keyed("reused"))
 
@@ -298,7 +308,7 @@ async def test_a_key_that_comes_with_another_request_is_refused(town: Town) -> N
 
 
 async def test_one_key_for_two_gyms_at_once_books_one_of_them(town: Town) -> None:
-    """T-f1: two calls that no lock of one gym keeps apart are kept apart by their key."""
+    """Two calls that no lock of one gym keeps apart are kept apart by their key."""
     member, gym, elsewhere = await town.a_member(), await town.a_gym(), await town.a_gym()
 
     answers = await asyncio.gather(
@@ -310,11 +320,12 @@ async def test_one_key_for_two_gyms_at_once_books_one_of_them(town: Town) -> Non
     assert len(await town.sessions_of(member)) == 1
 
 
+@pytest.mark.requirement("S6")
 @pytest.mark.parametrize(("method", "refusal"), [(BY_DECLINED_CARD, CardDeclined), (BY_CREDITS, InsufficientCredits)])
 async def test_a_refused_booking_is_refused_alike_when_repeated(
     town: Town, method: Method, refusal: type[ServiceError]
 ) -> None:
-    """S6: a refusal had no effect, so its key is free; the repetition is judged anew."""
+    """A refusal had no effect, so its key is free; the repetition is judged anew."""
     member, gym = await town.a_member(credits_granted=0), await town.a_gym()
 
     for _ in range(2):
@@ -324,8 +335,9 @@ async def test_a_refused_booking_is_refused_alike_when_repeated(
     assert await town.busy(gym) == []
 
 
+@pytest.mark.requirement("S6")
 async def test_two_callers_may_choose_the_same_key(town: Town) -> None:
-    """S6: callers choose their keys without knowing each other's."""
+    """Callers choose their keys without knowing each other's."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.sessions.BookSession(order(member, gym), metadata=keyed("common"))
 

@@ -43,9 +43,10 @@ async def is_free(town: Town, gym: str) -> bool:
     return not await town.busy(gym)
 
 
+@pytest.mark.requirement("J6")
 @pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
 async def test_a_lost_payment_service_leaves_no_booking_and_no_charge(town: Town, method: PaymentMethod) -> None:
-    """J6: the member is told to come back, the slot is free at once, and when payment is back nothing was charged."""
+    """The member is told to come back, the slot is free at once, and when payment is back nothing was charged."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.stop("payment")
 
@@ -63,8 +64,9 @@ async def test_a_lost_payment_service_leaves_no_booking_and_no_charge(town: Town
     assert (await town.booked(order(member, gym, by=method))).status == SESSION_STATUS_CONFIRMED
 
 
+@pytest.mark.requirement("S6")
 async def test_the_same_key_books_once_payment_is_back(town: Town) -> None:
-    """S6: a booking that came to nothing left its key free, so the caller may go on trying with it."""
+    """A booking that came to nothing left its key free, so the caller may go on trying with it."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.stop("payment")
     with pytest.raises(Unavailable):
@@ -79,9 +81,10 @@ async def test_the_same_key_books_once_payment_is_back(town: Town) -> None:
     assert await town.balance(member) == 97
 
 
+@pytest.mark.requirement("J6")
 @pytest.mark.parametrize("name", ["user", "gym"])
 async def test_without_user_or_gym_service_nothing_is_held(town: Town, name: str) -> None:
-    """J6: who cannot be asked is not guessed about."""
+    """Who cannot be asked is not guessed about."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.stop(name)
 
@@ -91,8 +94,9 @@ async def test_without_user_or_gym_service_nothing_is_held(town: Town, name: str
     assert await town.sessions_of(member) == []
 
 
+@pytest.mark.requirement("J6")
 async def test_a_charge_whose_answer_is_lost_is_given_back(town: Town) -> None:
-    """J6: the card was charged, nobody knows it, and the member still pays nothing."""
+    """The card was charged, nobody knows it, and the member still pays nothing."""
     member, gym = await town.a_member(), await town.a_gym()
     line = Line(after_charge=lose_the_call)
     await use_distant_cards(town, line)
@@ -107,8 +111,9 @@ async def test_a_charge_whose_answer_is_lost_is_given_back(town: Town) -> None:
     assert await town.mails(0) == []
 
 
+@pytest.mark.requirement("J6")
 async def test_a_member_who_gives_up_has_no_booking_and_no_charge(town: Town) -> None:
-    """J6, T-b4: the call ends while the card is charged; the slot is free soon, and the charge comes to nothing."""
+    """The call ends while the card is charged; the slot is free soon, and the charge comes to nothing."""
     member, gym = await town.a_member(), await town.a_gym()
     gate = Gate()
     await use_distant_cards(town, Line(before_charge=gate))
@@ -128,8 +133,9 @@ async def test_a_member_who_gives_up_has_no_booking_and_no_charge(town: Town) ->
     assert await town.mails(0) == []
 
 
+@pytest.mark.requirement("J6")
 async def test_a_caller_out_of_time_has_no_booking_and_no_charge(town: Town) -> None:
-    """J6: the same when it is the deadline that ends the call, or the payment's, which is a little sooner."""
+    """The same when it is the deadline that ends the call, or the payment's, which is a little sooner."""
     member, gym = await town.a_member(), await town.a_gym()
     gate = Gate()
     await use_distant_cards(town, Line(after_charge=gate))
@@ -144,8 +150,9 @@ async def test_a_caller_out_of_time_has_no_booking_and_no_charge(town: Town) -> 
     assert await town.payment_statuses(session.session_id) == ["REFUNDED"]
 
 
+@pytest.mark.requirement("J6")
 async def test_a_booking_that_a_crash_cut_off_after_the_charge_is_undone(town: Town) -> None:
-    """J6: a slot that nobody confirmed in time is released, and what was paid for it goes back."""
+    """A slot that nobody confirmed in time is released, and what was paid for it goes back."""
     member, gym, session_id = await town.a_member(), await town.a_gym(), str(uuid4())
     await leave_pending(town, session_id, member, gym)
     price = Money(currency_code="GBP", minor_units=1250)
@@ -164,8 +171,9 @@ async def test_a_booking_that_a_crash_cut_off_after_the_charge_is_undone(town: T
     assert await town.mails(0) == []
 
 
+@pytest.mark.requirement("J6")
 async def test_a_booking_that_a_crash_cut_off_before_the_charge_can_never_be_charged(town: Town) -> None:
-    """J6: the session is voided at payment, so that a charge still under way is refused."""
+    """The session is voided at payment, so that a charge still under way is refused."""
     member, gym, session_id = await town.a_member(), await town.a_gym(), str(uuid4())
     await leave_pending(town, session_id, member, gym)
     await let_expire(town, session_id)
@@ -180,8 +188,9 @@ async def test_a_booking_that_a_crash_cut_off_before_the_charge_can_never_be_cha
     assert await town.balance(member) == 100
 
 
+@pytest.mark.requirement("J6")
 async def test_a_booking_stands_while_mail_is_gone_and_the_mail_comes_later(town: Town) -> None:
-    """J6: mail is no reason to refuse a member; it is owed until the communication service has it, and comes once."""
+    """Mail is no reason to refuse a member; it is owed until the communication service has it, and comes once."""
     member, gym = await town.a_member(), await town.a_gym(noise_policy="Quiet, please")
     await town.stop("communication")
 
@@ -193,8 +202,9 @@ async def test_a_booking_stands_while_mail_is_gone_and_the_mail_comes_later(town
     assert len(await town.mails(2)) == 2
 
 
+@pytest.mark.requirement("J6")
 async def test_what_one_process_leaves_undone_the_next_one_does(town: Town) -> None:
-    """J6: what is due is in the database, not in the process."""
+    """What is due is in the database, not in the process."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.stop("communication")
     await town.booked(order(member, gym))
@@ -206,8 +216,9 @@ async def test_what_one_process_leaves_undone_the_next_one_does(town: Town) -> N
     assert len(await town.mails(1)) == 1
 
 
+@pytest.mark.requirement("S6")
 async def test_a_mail_that_was_handed_over_in_other_words_is_not_owed_any_more(town: Town) -> None:
-    """S6: the key of a mail is the session's, so a crash before the note of it cannot send it twice."""
+    """The key of a mail is the session's, so a crash before the note of it cannot send it twice."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.booked(order(member, gym))
     await town.mails(1)

@@ -68,7 +68,7 @@ async def told(town: Town) -> Counter[tuple[str, str]]:
 
 @pytest.mark.parametrize("when", [When.BEFORE, When.AFTER], ids=["not reached", "answer lost"])
 async def test_everybody_is_told_once_whatever_is_cut_off_on_the_way(town: Town, when: When) -> None:
-    """T-h8: a rejection gives the price back once, and each of those concerned has one mail of each kind."""
+    """A rejection gives the price back once, and each of those concerned has one mail of each kind."""
     faults = await break_all(town, when)
 
     session_id = await call_off(town)
@@ -79,8 +79,9 @@ async def test_everybody_is_told_once_whatever_is_cut_off_on_the_way(town: Town,
     assert {fault.left for fault in faults} == {0}
 
 
+@pytest.mark.requirement("J6")
 async def test_everybody_is_told_when_mail_and_payment_are_back(town: Town) -> None:
-    """J6: the slot is free at once; what is owed waits in the outbox, also for another process."""
+    """The slot is free at once; what is owed waits in the outbox, also for another process."""
     member, gym = await town.a_member(), await town.a_gym(requires_approval=True)
     session = await town.booked(order(member, gym))
     await town.settled()

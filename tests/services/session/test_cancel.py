@@ -30,9 +30,10 @@ async def cancel(town: Town, session: Session, reason: str = "") -> Session:
     return (await town.sessions.CancelSession(request)).session
 
 
+@pytest.mark.requirement("J2")
 @pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
 async def test_a_cancelled_session_is_given_back_the_way_it_was_paid(town: Town, method: PaymentMethod) -> None:
-    """J2: when the call is answered the slot is free, and the price comes back; the reason is kept."""
+    """When the call is answered the slot is free, and the price comes back; the reason is kept."""
     member, gym = await town.a_member(), await town.a_gym()
     session = await town.booked(order(member, gym, by=method))
 
@@ -48,9 +49,10 @@ async def test_a_cancelled_session_is_given_back_the_way_it_was_paid(town: Town,
     assert (await town.booked(order(member, gym))).status == SESSION_STATUS_CONFIRMED
 
 
+@pytest.mark.requirement("J2")
 @pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
 async def test_a_price_can_be_given_back_in_credits_whatever_paid_it(town: Town, method: PaymentMethod) -> None:
-    """J2: refund or credit back: who cancels may ask for credits instead of money."""
+    """Refund or credit back: who cancels may ask for credits instead of money."""
     member, gym = await town.a_member(), await town.a_gym()
     session = await town.booked(order(member, gym, by=method))
 
@@ -63,8 +65,9 @@ async def test_a_price_can_be_given_back_in_credits_whatever_paid_it(town: Town,
     assert await town.payment_statuses(session.session_id) == ["REFUNDED"]
 
 
+@pytest.mark.requirement("A3")
 async def test_the_sessions_of_a_member_who_leaves_are_cancelled(town: Town) -> None:
-    """A3: the session service hears of it from the user service, once that is committed there; other members stay."""
+    """The session service hears of it from the user service, once that is committed there; other members stay."""
     member, other, gym = await town.a_member(), await town.a_member(), await town.a_gym()
     await town.booked(order(member, gym))
     await town.booked(order(member, gym, start=TOMORROW + HOUR))
@@ -82,8 +85,9 @@ async def test_the_sessions_of_a_member_who_leaves_are_cancelled(town: Town) -> 
     assert await town.busy(gym, TOMORROW, 3 * HOUR) == [kept.period]
 
 
+@pytest.mark.requirement("J2")
 async def test_a_cancellation_is_mailed_after_the_booking(town: Town) -> None:
-    """J2: the member is told what comes back."""
+    """The member is told what comes back."""
     member, gym = await town.a_member(), await town.a_gym(name="Field Street Gym")
 
     await cancel(town, await town.booked(order(member, gym)))
@@ -93,8 +97,9 @@ async def test_a_cancellation_is_mailed_after_the_booking(town: Town) -> None:
     assert "3 credits" in subjects["Cancelled: Field Street Gym"]
 
 
+@pytest.mark.requirement("J3")
 async def test_a_session_that_waits_for_approval_can_be_cancelled(town: Town) -> None:
-    """J3: nobody is held to what was not yet granted."""
+    """Nobody is held to what was not yet granted."""
     member, gym = await town.a_member(), await town.a_gym(requires_approval=True)
 
     cancelled = await cancel(town, await town.booked(order(member, gym)))
@@ -159,8 +164,9 @@ async def test_a_session_cancelled_in_time_is_cancelled_for_ever(town: Town) -> 
     assert (await cancel(town, session)).status == SESSION_STATUS_CANCELLED
 
 
+@pytest.mark.requirement("J6")
 async def test_a_cancellation_stands_while_payment_and_mail_are_gone_and_is_settled_later(town: Town) -> None:
-    """J6: the slot is free at once; the price comes back and the mail goes out as soon as that is possible."""
+    """The slot is free at once; the price comes back and the mail goes out as soon as that is possible."""
     member, gym = await town.a_member(), await town.a_gym()
     session = await town.booked(order(member, gym))
     await town.mails(1)

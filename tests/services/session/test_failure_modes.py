@@ -101,7 +101,7 @@ async def mails_so_far(town: Town) -> int:
 
 @pytest.mark.parametrize("when", [When.BEFORE, When.AFTER], ids=["not reached", "answer lost"])
 async def test_a_booking_survives_a_fault_in_each_of_its_calls(town: Town, when: When) -> None:
-    """T-h8: whichever callee is cut off, or its answer lost: booked and charged once, and one mail."""
+    """Whichever callee is cut off, or its answer lost: booked and charged once, and one mail."""
     gym = await town.a_gym()
     for number, (service, method) in enumerate(BOOKING):
         member = await town.a_member()
@@ -115,7 +115,7 @@ async def test_a_booking_survives_a_fault_in_each_of_its_calls(town: Town, when:
 
 @pytest.mark.parametrize("when", [When.BEFORE, When.AFTER], ids=["not reached", "answer lost"])
 async def test_a_cancellation_survives_a_fault_in_each_of_its_calls(town: Town, when: When) -> None:
-    """T-h8: the price comes back once, and one mail tells so."""
+    """The price comes back once, and one mail tells so."""
     member, gym = await town.a_member(), await town.a_gym()
     for number, (service, method) in enumerate(CANCELLATION):
         session = await town.booked(order(member, gym))
@@ -129,7 +129,7 @@ async def test_a_cancellation_survives_a_fault_in_each_of_its_calls(town: Town, 
 
 
 async def test_an_answer_that_the_member_does_not_get_is_given_again(town: Town) -> None:
-    """T-h8: booking and cancelling are done when their answers are lost, and repeating them does nothing more."""
+    """Booking and cancelling are done when their answers are lost, and repeating them does nothing more."""
     member, gym = await town.a_member(), await town.a_gym()
     await break_service(town, "session", "BookSession", When.AFTER)
     session = await booked_in_the_end(town, order(member, gym))
@@ -141,7 +141,7 @@ async def test_an_answer_that_the_member_does_not_get_is_given_again(town: Town)
 
 
 async def test_what_was_delivered_and_not_noted_is_delivered_again_without_effect(town: Town) -> None:
-    """T-h8, T-g2: a relay that died before it noted its deliveries leaves them to the next one."""
+    """A relay that died before it noted its deliveries leaves them to the next one."""
     member, gym = await town.a_member(), await town.a_gym()
     session = await town.booked(order(member, gym))
     await assert_booked_once(town, member, session, mails=1)
@@ -179,8 +179,9 @@ async def cut_while_waiting_for(url: str, lock: str, *values: object) -> AsyncIt
             await transaction.rollback()
 
 
+@pytest.mark.requirement("J6")
 async def test_a_connection_cut_while_a_slot_is_reserved_costs_a_repetition(town: Town) -> None:
-    """J6: whether the hold was written is not known, and repeating with the key finds out."""
+    """Whether the hold was written is not known, and repeating with the key finds out."""
     member, gym = await town.a_member(), await town.a_gym()
     async with town.mesh.database("session").transaction() as connection:
         await connection.execute("insert into calendars (gym_id) values ($1)", UUID(gym))
@@ -192,8 +193,9 @@ async def test_a_connection_cut_while_a_slot_is_reserved_costs_a_repetition(town
     await assert_booked_once(town, member, await booking, mails=1)
 
 
+@pytest.mark.requirement("J6")
 async def test_a_connection_cut_while_a_session_is_confirmed_costs_a_repetition(town: Town) -> None:
-    """J6: the charge is given back with the slot, and the repetition books anew."""
+    """The charge is given back with the slot, and the repetition books anew."""
     member, gym = await town.a_member(), await town.a_gym()
     fault = await break_service(town, "payment", "ChargeSession", When.LATE, times=1)
     booking = asyncio.create_task(booked_in_the_end(town, order(member, gym)))
@@ -205,8 +207,9 @@ async def test_a_connection_cut_while_a_session_is_confirmed_costs_a_repetition(
     await assert_booked_once(town, member, await booking, mails=1)
 
 
+@pytest.mark.requirement("J6")
 async def test_a_connection_cut_while_a_session_is_cancelled_costs_a_repetition(town: Town) -> None:
-    """J6: cancelled with all that follows, or not at all."""
+    """Cancelled with all that follows, or not at all."""
     member, gym = await town.a_member(), await town.a_gym()
     session = await town.booked(order(member, gym))
     await town.settled()
@@ -218,8 +221,9 @@ async def test_a_connection_cut_while_a_session_is_cancelled_costs_a_repetition(
     await assert_given_back_once(town, member, session, mails=2)
 
 
+@pytest.mark.requirement("J6")
 async def test_a_refund_that_is_refused_for_good_is_a_dead_letter_until_somebody_mends_it(town: Town) -> None:
-    """J6, T-g6: the slot is free all the same; the refund is listed, and made when it is retried."""
+    """The slot is free all the same; the refund is listed, and made when it is retried."""
     member, gym = await town.a_member(), await town.a_gym()
     session = await town.booked(order(member, gym))
     await break_service(town, "payment", "RefundSession", When.REFUSED, times=1)
@@ -246,8 +250,9 @@ async def hasty_town(serve: Serve, urls: dict[str, str], tmp_path: Path) -> Asyn
         await mesh.close()
 
 
+@pytest.mark.requirement("J6")
 async def test_callees_slower_than_their_deadlines_cost_time_and_nothing_else(hasty_town: Town) -> None:
-    """J6: charge, mail and refund are done, their answers come too late, and all that follows happens once."""
+    """Charge, mail and refund are done, their answers come too late, and all that follows happens once."""
     town = hasty_town
     member = await given_in_the_end(town.a_member)
     gym = await given_in_the_end(town.a_gym)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "failure-modes.md"
 TESTS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
@@ -15,8 +17,9 @@ def rows() -> list[list[str]]:
     return [row for row in cells if row[0] not in ("step", "---")]
 
 
+@pytest.mark.requirement("J6")
 def test_each_row_names_a_test_that_exists() -> None:
-    """J6: what the page says of a failure is proved where it says so."""
+    """What the page says of a failure is proved where it says so."""
     named = [re.fullmatch(r"`(test_\w+)`", row[-1]) for row in rows()]
 
     assert len(named) >= 24
@@ -24,7 +27,8 @@ def test_each_row_names_a_test_that_exists() -> None:
     assert [name[1] for name in named if name and f"def {name[1]}(" not in TESTS] == []
 
 
+@pytest.mark.requirement("J6")
 def test_each_row_says_what_the_member_sees_and_what_repairs_it() -> None:
-    """J6: no outcome is left open."""
+    """No outcome is left open."""
     assert {len(row) for row in rows()} == {5}
     assert [row for row in rows() if not all(row)] == []

@@ -68,8 +68,9 @@ async def invite(town: Town, session_id: str, email: str, name: str = "Grace Hop
     return (await town.sessions.InviteGuest(request, metadata=keyed(key) if key else None)).guest
 
 
+@pytest.mark.requirement("J4")
 async def test_a_guest_is_mailed_with_the_invitation_and_when_it_is_taken_back(town: Town) -> None:
-    """J4: in the words of the member and by the clock of the gym; who is taken back is not listed any more."""
+    """In the words of the member and by the clock of the gym; who is taken back is not listed any more."""
     member = await town.a_member(display_name="Ada Byron", time_zone="Asia/Kolkata")
     gym = await town.a_gym(name="Field Street Gym", time_zone="Europe/Paris")
     session = await town.booked(order(member, gym))
@@ -88,8 +89,9 @@ async def test_a_guest_is_mailed_with_the_invitation_and_when_it_is_taken_back(t
     assert all("Hello “Grace Hopper”" in mail.body and "(Europe/Paris)" in mail.body for mail in mails.values())
 
 
+@pytest.mark.requirement("J2")
 async def test_guests_are_told_when_their_session_is_cancelled(town: Town) -> None:
-    """J2: each once, but nobody whose invitation was taken back before."""
+    """Each once, but nobody whose invitation was taken back before."""
     session = await town.booked(order(await town.a_member(), await town.a_gym()))
     uninvited = await invite(town, session.session_id, "gone@guests.example")
     await town.sessions.CancelInvitation(CancelInvitationRequest(invitation_id=uninvited.invitation_id))
@@ -102,8 +104,9 @@ async def test_guests_are_told_when_their_session_is_cancelled(town: Town) -> No
     assert sorted(told) == ["edsger@guests.example", "gone@guests.example", "grace@guests.example"]
 
 
+@pytest.mark.requirement("S6")
 async def test_an_invitation_with_the_same_key_is_the_same_invitation(town: Town) -> None:
-    """S6: one guest, one mail, one answer; without the key it would be a second invitation, and is refused."""
+    """One guest, one mail, one answer; without the key it would be a second invitation, and is refused."""
     session = await town.booked(order(await town.a_member(), await town.a_gym()))
 
     first = await invite(town, session.session_id, "Grace@guests.example", key="once")
@@ -142,7 +145,7 @@ async def test_guests_are_listed_in_pages(town: Town) -> None:
 
 
 async def test_of_many_who_invite_one_address_one_does(stores: Stores, database: Database) -> None:
-    """T-h7: a unique index decides, without regard to case, and who was taken back may be invited again."""
+    """A unique index decides, without regard to case, and who was taken back may be invited again."""
     session = await paid(stores.sessions)
     spellings = ["grace@guests.example", "Grace@Guests.Example", "GRACE@guests.example"] * 3
 
@@ -161,6 +164,7 @@ async def test_of_many_who_invite_one_address_one_does(stores: Stores, database:
     ]
 
 
+@pytest.mark.requirement("J4")
 @pytest.mark.parametrize(
     ("change", "refusal"),
     [
@@ -174,7 +178,7 @@ async def test_of_many_who_invite_one_address_one_does(stores: Stores, database:
 async def test_nobody_is_invited_to_what_is_called_off_or_over(
     stores: Stores, database: Database, change: str, refusal: type[ServiceError]
 ) -> None:
-    """J4: an invitation is to something that will be."""
+    """An invitation is to something that will be."""
     session = await paid(stores.sessions)
     async with database.transaction() as connection:
         await connection.execute(f"update sessions set {change}")  # noqa: S608 - the changes above
@@ -185,8 +189,9 @@ async def test_nobody_is_invited_to_what_is_called_off_or_over(
     assert await guest_mails(database) == []
 
 
+@pytest.mark.requirement("J4")
 async def test_nobody_is_invited_to_a_session_that_is_being_paid(stores: Stores) -> None:
-    """J4: a slot that is held is no session yet."""
+    """A slot that is held is no session yet."""
     with pytest.raises(SessionTakesNoGuests):
         await invited(stores, (await held(stores.sessions)).session_id)
 
@@ -200,7 +205,7 @@ async def test_an_unknown_invitation_is_not_taken_back(stores: Stores) -> None:
 async def test_who_is_invited_as_the_session_is_cancelled_is_refused_or_told(
     stores: Stores, database: Database
 ) -> None:
-    """T-b4: the two exclude each other: no guest stands before a closed door."""
+    """The two exclude each other: no guest stands before a closed door."""
     for _ in range(25):
         session = await paid(stores.sessions)
         _, answer = await asyncio.gather(
@@ -217,7 +222,7 @@ async def test_who_is_invited_as_the_session_is_cancelled_is_refused_or_told(
 
 
 async def test_the_outbox_knows_no_address(stores: Stores, database: Database) -> None:
-    """T-i11: what waits for delivery names the invitation; the address is looked up when it is mailed."""
+    """What waits for delivery names the invitation; the address is looked up when it is mailed."""
     await invited(stores, (await paid(stores.sessions)).session_id)
 
     async with database.connection() as connection:

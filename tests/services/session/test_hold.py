@@ -39,8 +39,9 @@ async def mails(database: Database) -> list[str]:
     return [letter.template_key for letter in await letters(database)]
 
 
+@pytest.mark.requirement("A1")
 async def test_what_follows_is_written_with_the_change(store: SessionStore, database: Database) -> None:
-    """A1: a booking owes its mails from the moment that it stands, and a cancellation the refund too."""
+    """A booking owes its mails from the moment that it stands, and a cancellation the refund too."""
     session = await held(store)
     assert await mails(database) == []
 
@@ -53,10 +54,11 @@ async def test_what_follows_is_written_with_the_change(store: SessionStore, data
     assert await refunds(database) == [session.session_id]
 
 
+@pytest.mark.requirement("J6")
 async def test_a_held_slot_is_released_when_its_time_is_over_and_not_before(
     store: SessionStore, database: Database
 ) -> None:
-    """J6: a booking that died in the middle holds the slot for seconds, and is then refunded."""
+    """A booking that died in the middle holds the slot for seconds, and is then refunded."""
     session = await held(store)
 
     await store.release_expired(NOW + MINUTE - timedelta(seconds=1))
@@ -72,7 +74,7 @@ async def test_a_held_slot_is_released_when_its_time_is_over_and_not_before(
 async def test_whoever_comes_second_finds_the_session_as_the_first_left_it(
     store: SessionStore, database: Database
 ) -> None:
-    """T-b4: confirming and releasing exclude each other, so a session is charged and kept, or neither."""
+    """Confirming and releasing exclude each other, so a session is charged and kept, or neither."""
     released_first, confirmed_first = await held(store), await held(store)
     await store.release(released_first.session_id, now=NOW)
     await store.confirm(confirmed_first.session_id, lambda _: b"answer", now=NOW)
@@ -89,7 +91,7 @@ async def test_whoever_comes_second_finds_the_session_as_the_first_left_it(
 async def test_a_hold_that_expires_as_it_is_confirmed_ends_in_one_way(
     store: SessionStore, database: Database, rounds: int
 ) -> None:
-    """T-h9: at the same instant exactly one of the two wins, and what follows is what the winner wrote."""
+    """At the same instant exactly one of the two wins, and what follows is what the winner wrote."""
     kept: set[UUID] = set()
     given_up: set[UUID] = set()
     for _ in range(rounds):

@@ -85,7 +85,7 @@ async def sessions_in(url: str) -> int:
 @pytest.mark.soak
 @pytest.mark.parametrize("connections", CONNECTIONS)
 async def test_one_of_two_hundred_holds_the_slot_in_every_round(postgres: PostgresForTests, connections: int) -> None:
-    """T-h6, trap 0.4: 100 rounds, half of them on a new schema: one holds it, 199 lose it, nobody is a victim."""
+    """100 rounds, half of them on a new schema: one holds it, 199 lose it, nobody is a victim."""
     outcomes: Counter[str] = Counter()
     slowest_s, seconds = 0.0, list[float]()
     async with new_store(postgres, connections) as (kept, _):
@@ -122,7 +122,7 @@ async def _crowd(store: SessionStore, seconds: list[float]) -> list[str]:
 async def test_without_the_lock_the_constraint_still_lets_one_hold_the_slot(
     postgres: PostgresForTests, monkeypatch: pytest.MonkeyPatch, broken: str, held: int
 ) -> None:
-    """T-h7: eight have seen that the slot is free and write at one instant; the lock is a queue, not the promise."""
+    """Eight have seen that the slot is free and write at one instant; the lock is a queue, not the promise."""
     monkeypatch.setattr("services.session.store._LOCK_CALENDAR", "select $1::uuid")
     gym_id = uuid4()
     async with new_store(postgres, connections=8) as (store, url), connection_to(superuser_url_of(url)) as superuser:

@@ -96,8 +96,9 @@ def test_every_mail_tells_the_hour_that_comes_twice_apart(mail: Mail) -> None:
         assert "01:30 (Europe/London, UTC+00:00)" in text.body
 
 
+@pytest.mark.requirement("J5")
 def test_who_waits_no_more_or_for_what_has_begun_is_not_told() -> None:
-    """J5: a mail that comes too late to be of use is not sent, and no other mail is ever too late."""
+    """A mail that comes too late to be of use is not sent, and no other mail is ever too late."""
     booked = session(Means.CREDITS, 3)
     wish = Wish(UUID(int=5), UUID(int=2), booked.order.period)
     waits, left = (WaitingListEntry(UUID(int=6), wish, EVENING, is_over=is_over) for is_over in (False, True))

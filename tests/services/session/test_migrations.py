@@ -21,7 +21,7 @@ ADD_SESSION = """
 
 
 async def test_what_was_due_before_the_outbox_goes_into_it(empty_database_url: str, tmp_path: Path) -> None:
-    """T-g9: an older database is brought up to date, and no refund and no mail is lost on the way."""
+    """An older database is brought up to date, and no refund and no mail is lost on the way."""
     for path in MIGRATIONS.glob("*.sql"):
         if int(path.name.partition("_")[0]) <= LAST_BEFORE:
             shutil.copy(path, tmp_path)

@@ -55,8 +55,9 @@ async def delivered(town: Town, service: str) -> dict[str, int]:
         return {each[0].rpartition("/")[2]: each[1] for each in await connection.fetch(BY_DESTINATION)}
 
 
+@pytest.mark.requirement("J1", "J2")
 async def test_a_booking_that_is_cancelled_is_given_back(town: Town) -> None:
-    """J1, J2, part 3: the same journey by way of the broker: one charge, one refund, one mail of each."""
+    """The same journey by way of the broker: one charge, one refund, one mail of each."""
     booked = await town.booked(order(await town.a_member(), await town.a_gym(), by=BY_CARD))
     await town.sessions.CancelSession(CancelSessionRequest(session_id=booked.session_id))
 
@@ -91,8 +92,9 @@ async def test_a_service_takes_in_from_a_broker_however_it_sends(
     assert "RefundSession" not in await delivered(town, "payment")
 
 
+@pytest.mark.requirement("A3")
 async def test_while_the_broker_is_away_members_book_and_leave(town: Town, nats: NatsServer) -> None:
-    """A3, part 3: no call waits for the broker, and what follows from them comes when it is back."""
+    """No call waits for the broker, and what follows from them comes when it is back."""
     member, gym_id = await town.a_member(), await town.a_gym()
     nats.kill()
     first = await town.booked(order(member, gym_id))

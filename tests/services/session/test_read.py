@@ -109,8 +109,9 @@ async def test_sessions_can_be_listed_by_status(town: Town) -> None:
         assert [session.session_id for session in listed.sessions] == [expected.session_id]
 
 
+@pytest.mark.requirement("C3")
 async def test_a_page_token_of_another_user_is_refused(town: Town) -> None:
-    """C3: a token continues the list that it came from."""
+    """A token continues the list that it came from."""
     member, other, gym = await town.a_member(), await town.a_member(), await town.a_gym()
     for hours in (0, 1):
         await town.booked(order(member, gym, start=TOMORROW + hours * HOUR))

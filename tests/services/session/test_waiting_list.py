@@ -84,8 +84,9 @@ async def waiting(town: Town, gym_id: str) -> list[WaitingListEntry]:
     return list((await town.sessions.ListWaitingList(ListWaitingListRequest(gym_id=gym_id))).entries)
 
 
+@pytest.mark.requirement("J5")
 async def test_all_who_wait_are_mailed_when_a_slot_becomes_free_each_time(town: Town) -> None:
-    """J5: all whose periods overlap, each by their own clock; who books first has it, and the others wait on."""
+    """All whose periods overlap, each by their own clock; who books first has it, and the others wait on."""
     owner, gym = await town.a_member(), await town.a_gym(name="Field Street Gym")
     session = await town.booked(order(owner, gym))
     first = await town.a_member(email="ada@members.example", time_zone="Asia/Kolkata")
@@ -108,8 +109,9 @@ async def test_all_who_wait_are_mailed_when_a_slot_becomes_free_each_time(town: 
     assert sorted(recipients) == ["ada@members.example", "grace@members.example", "grace@members.example"]
 
 
+@pytest.mark.requirement("J5")
 async def test_joining_is_refused_where_there_is_nothing_to_wait_for(town: Town) -> None:
-    """J5: each refusal has its reason, and the list shows those who were taken."""
+    """Each refusal has its reason, and the list shows those who were taken."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.booked(order(await town.a_member(), gym))
     entry = (await town.sessions.JoinWaitingList(wish(member, gym), metadata=keyed("once"))).entry
@@ -134,8 +136,9 @@ async def test_joining_is_refused_where_there_is_nothing_to_wait_for(town: Town)
     assert await waiting(town, gym) == []
 
 
+@pytest.mark.requirement("A3")
 async def test_a_member_who_leaves_waits_for_nothing(town: Town) -> None:
-    """A3: the session service hears of it from the user service."""
+    """The session service hears of it from the user service."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.booked(order(await town.a_member(), gym))
     await town.sessions.JoinWaitingList(wish(member, gym))
@@ -172,8 +175,9 @@ async def test_a_waiting_list_is_read_in_pages(town: Town) -> None:
         await town.sessions.ListWaitingList(ListWaitingListRequest(gym_id=elsewhere, page_token=token))
 
 
+@pytest.mark.requirement("J5")
 async def test_those_who_wait_are_told_in_the_order_of_their_coming(stores: Stores, database: Database) -> None:
-    """J5: whose period overlaps the one that is free, but neither who has left nor whose session it was."""
+    """Whose period overlaps the one that is free, but neither who has left nor whose session it was."""
     session = await paid(stores.sessions)
     gym_id = session.order.gym_id
     await paid(stores.sessions, gym_id=gym_id, start=NOW + 2 * HOUR)
@@ -189,10 +193,11 @@ async def test_those_who_wait_are_told_in_the_order_of_their_coming(stores: Stor
     assert await told(database) == [whole.entry_id, part.entry_id]
 
 
+@pytest.mark.requirement("J5")
 async def test_a_hold_that_comes_to_nothing_is_told_to_those_who_began_to_wait_meanwhile(
     stores: Stores, database: Database
 ) -> None:
-    """J5: a card that is declined ten times is no news to those who know that the slot is free."""
+    """A card that is declined ten times is no news to those who know that the slot is free."""
     taken = await paid(stores.sessions)
     gym_id = taken.order.gym_id
     before = await joined(stores, gym_id)
@@ -208,7 +213,7 @@ async def test_a_hold_that_comes_to_nothing_is_told_to_those_who_began_to_wait_m
 
 
 async def test_of_one_who_joins_many_times_at_once_one_entry_is_made(stores: Stores) -> None:
-    """T-h7: a unique index decides; who has left may wait again."""
+    """A unique index decides; who has left may wait again."""
     gym_id, user_id = (await paid(stores.sessions)).order.gym_id, uuid4()
 
     answers = await asyncio.gather(
@@ -222,8 +227,9 @@ async def test_of_one_who_joins_many_times_at_once_one_entry_is_made(stores: Sto
     assert (await joined(stores, gym_id, user_id=user_id)).entry_id != entry.entry_id
 
 
+@pytest.mark.requirement("J5")
 async def test_who_joins_as_the_slot_becomes_free_is_told_now_or_by_mail(stores: Stores, database: Database) -> None:
-    """J5: nobody waits for a free slot that nobody tells of."""
+    """Nobody waits for a free slot that nobody tells of."""
     for _ in range(25):
         session = await paid(stores.sessions)
         _, answer = await asyncio.gather(

@@ -134,8 +134,9 @@ async def test_fifty_watchers_share_one_connection_to_the_database(town: Town) -
         watch.call.cancel()
 
 
+@pytest.mark.requirement("J6")
 async def test_a_change_made_while_nobody_listened_is_told_later(town: Town) -> None:
-    """J6: the listening connection dies, a change follows; when the service listens again, watchers look again."""
+    """The listening connection dies, a change follows; when the service listens again, watchers look again."""
     member, gym = await town.a_member(), await town.a_gym()
     watch = Watch(town.sessions, gym)
     assert await watch.told() == []
@@ -156,7 +157,7 @@ async def test_a_change_made_while_nobody_listened_is_told_later(town: Town) -> 
 
 
 async def test_a_watcher_who_leaves_leaves_nothing_behind(town: Town) -> None:
-    """T-b3: a cancelled stream ends on the server too."""
+    """A cancelled stream ends on the server too."""
     gym = await town.a_gym()
     before = len(asyncio.all_tasks())
     watches = [Watch(town.sessions, gym) for _ in range(20)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     ("events", "status"), [(LIFE, Status.EXPIRED), (YOUTH, Status.ACTIVE)], ids=["whole life", "still running"]
 )
 def test_all_orders_of_eight_events_lead_to_one_state(events: tuple[Report, ...], status: Status) -> None:
-    """T-i8: all 40,320 orders: the state, where it stands, and the reminder that is to come are the same."""
+    """All 40,320 orders: the state, where it stands, and the reminder that is to come are the same."""
     end = told(TRIAL, *events)
 
     same = [each == end for each in ends_of_all_orders(TRIAL, events)]
@@ -62,7 +62,7 @@ def reports() -> SearchStrategy[Report]:
 
 @given(st.data(), st.lists(reports(), max_size=8))
 def test_repeated_and_reordered_deliveries_change_nothing(data: st.DataObject, events: list[Report]) -> None:
-    """T-i8: whatever is reported, each of them once or several times, in any order."""
+    """Whatever is reported, each of them once or several times, in any order."""
     again = data.draw(st.lists(st.sampled_from(events), max_size=8)) if events else []
     disorder = data.draw(st.permutations([*events, *again]))
 

@@ -35,12 +35,13 @@ PAST_DUE = told(PAID, failure(1))
     ],
 )
 def test_a_month_ends_on_the_same_day_or_on_the_last(start: str, end: str) -> None:
-    """T-h6: months of any length, leap years among them."""
+    """Months of any length, leap years among them."""
     midnight = datetime.fromisoformat(start).replace(tzinfo=UTC)
 
     assert a_month_after(midnight) == datetime.fromisoformat(end).replace(tzinfo=UTC)
 
 
+@pytest.mark.requirement("J4")
 @pytest.mark.parametrize(
     ("subscription", "status"),
     [
@@ -59,12 +60,13 @@ def test_a_month_ends_on_the_same_day_or_on_the_last(start: str, end: str) -> No
     ],
 )
 def test_where_a_subscription_stands_follows_from_what_is_known(subscription: Subscription, status: Status) -> None:
-    """J4: what is paid outweighs a failure of the same period; an end outweighs all."""
+    """What is paid outweighs a failure of the same period; an end outweighs all."""
     assert subscription.status(NOW) is status
 
 
+@pytest.mark.requirement("J4")
 def test_one_cancelled_for_its_period_is_over_when_the_period_is() -> None:
-    """J4: no scheduler ends it: time does."""
+    """No scheduler ends it: time does."""
     cancelled = PAID.cancelled(NOW, at_period_end=True)
     end = month(0).end
 
@@ -73,8 +75,9 @@ def test_one_cancelled_for_its_period_is_over_when_the_period_is() -> None:
     assert (cancelled.status(end), cancelled.ends_later(end)) == (Status.CANCELLED, False)
 
 
+@pytest.mark.requirement("J4")
 def test_what_has_its_end_is_not_given_the_same_or_a_later_one() -> None:
-    """J4: SUBSCRIPTION_NOT_ACTIVE; an earlier end is one."""
+    """SUBSCRIPTION_NOT_ACTIVE; an earlier end is one."""
     to_end = PAID.cancelled(NOW, at_period_end=True)
     ended = to_end.cancelled(NOW + DAY, at_period_end=False)
 
@@ -84,6 +87,7 @@ def test_what_has_its_end_is_not_given_the_same_or_a_later_one() -> None:
             subscription.cancelled(NOW + 2 * DAY, at_period_end=at_period_end)
 
 
+@pytest.mark.requirement("J4")
 @pytest.mark.parametrize(
     ("subscription", "now", "reminder"),
     [
@@ -99,10 +103,11 @@ def test_what_has_its_end_is_not_given_the_same_or_a_later_one() -> None:
 def test_one_reminder_is_to_come_where_something_will_happen(
     subscription: Subscription, now: datetime, reminder: Reminder | None
 ) -> None:
-    """J4: 7 days before a renewal, 3 days before a trial ends, and none where that day is past or nothing follows."""
+    """7 days before a renewal, 3 days before a trial ends, and none where that day is past or nothing follows."""
     assert subscription.reminder(now) == reminder
 
 
+@pytest.mark.requirement("J4")
 @pytest.mark.parametrize(
     ("mail", "time", "true_of", "pointless_for"),
     [
@@ -117,28 +122,30 @@ def test_one_reminder_is_to_come_where_something_will_happen(
 def test_a_mail_that_is_no_longer_true_is_not_worth_saying(
     mail: Mail, time: datetime, true_of: Subscription, pointless_for: list[Subscription]
 ) -> None:
-    """J4: what is left to be said for a day to come is looked at again on that day."""
+    """What is left to be said for a day to come is looked at again on that day."""
     assert true_of.is_worth_saying(mail, time, NOW)
     assert not any(each.is_worth_saying(mail, time, NOW) for each in pointless_for)
 
 
+@pytest.mark.requirement("J4")
 def test_test_mode_takes_one_card() -> None:
-    """J4: as the contract says."""
+    """As the contract says."""
     accept_card("tok_visa")
     with pytest.raises(CardDeclined):
         accept_card("tok_declined")
 
 
+@pytest.mark.requirement("J4")
 @pytest.mark.parametrize("subscription", [PAST_DUE, told(PAID, Ended(NOW)), PAID.cancelled(NOW, at_period_end=False)])
 def test_nothing_is_granted_where_nothing_is_paid(subscription: Subscription) -> None:
-    """J4: until the charge succeeds there are no credits."""
+    """Until the charge succeeds there are no credits."""
     replace(PAID).ensure_takes_credits(NOW)
     with pytest.raises(SubscriptionNotActive):
         subscription.ensure_takes_credits(NOW)
 
 
 def test_a_period_has_a_length() -> None:
-    """T-h6: empty and inverted ones are refused."""
+    """Empty and inverted ones are refused."""
     for end in (NOW, NOW - DAY):
         with pytest.raises(ValueError, match="a period ends after its start"):
             Period(NOW, end)

@@ -50,8 +50,9 @@ def end_of(subscription: Subscription) -> datetime:
     return subscription.current_period.end_time.ToDatetime(UTC)
 
 
+@pytest.mark.requirement("J4")
 async def test_plans_are_listed_from_the_cheapest_on(serve: Serve) -> None:
-    """J4: in pages."""
+    """In pages."""
     stub = (await serve(SERVICES["subscription"])).stub(SubscriptionServiceStub)
 
     first = await stub.ListPlans(ListPlansRequest(page_size=2))
@@ -68,8 +69,9 @@ async def test_plans_are_listed_from_the_cheapest_on(serve: Serve) -> None:
         await stub.ListPlans(ListPlansRequest(page_token="x"))  # noqa: S106 - a cursor
 
 
+@pytest.mark.requirement("J4")
 async def test_a_plan_without_a_trial_is_paid_at_once(club: Club) -> None:
-    """J4: credits, a welcome with the plan's details, and a reminder 7 days before it renews."""
+    """Credits, a welcome with the plan's details, and a reminder 7 days before it renews."""
     user_id = await club.a_member(display_name="Ada Byron")
 
     new = await club.subscribed(FOUR_HOURS, user_id)
@@ -82,8 +84,9 @@ async def test_a_plan_without_a_trial_is_paid_at_once(club: Club) -> None:
     assert await club.reminders() == [(SUBSCRIPTION_MAIL_RENEWAL_REMINDER, end_of(new) - 7 * DAY)]
 
 
+@pytest.mark.requirement("J4")
 async def test_a_trial_costs_nothing_yet(club: Club) -> None:
-    """J4: it brings the first month's credits, and a reminder 3 days before it ends."""
+    """It brings the first month's credits, and a reminder 3 days before it ends."""
     new = await club.subscribed(TEN_HOURS)
 
     assert await club.status(new) == "TRIALING"
@@ -93,16 +96,18 @@ async def test_a_trial_costs_nothing_yet(club: Club) -> None:
     assert await club.reminders() == [(SUBSCRIPTION_MAIL_TRIAL_ENDING, end_of(new) - 3 * DAY)]
 
 
+@pytest.mark.requirement("J4")
 async def test_the_length_of_a_trial_may_be_asked_for(club: Club) -> None:
-    """J4: 0 is none, whatever the plan gives."""
+    """0 is none, whatever the plan gives."""
     without, longer = await club.subscribed(TEN_HOURS, trial_days=0), await club.subscribed(TEN_HOURS, trial_days=30)
 
     assert [await club.status(each) for each in (without, longer)] == ["ACTIVE", "TRIALING"]
     assert end_of(longer) - longer.create_time.ToDatetime(UTC) == 30 * DAY
 
 
+@pytest.mark.requirement("J4")
 async def test_who_cannot_subscribe_is_told_why(club: Club) -> None:
-    """J4: and nothing is left behind."""
+    """And nothing is left behind."""
     suspended = User(user_id=await club.a_member(), state=USER_STATE_SUSPENDED)
     await club.users.UpdateUser(UpdateUserRequest(user=suspended, update_mask=FieldMask(paths=["state"])))
     given = {"user_id": await club.a_member(), "plan_id": FOUR_HOURS, "payment_method": GOOD_CARD}
@@ -122,7 +127,7 @@ async def test_who_cannot_subscribe_is_told_why(club: Club) -> None:
 
 
 async def test_of_twenty_at_once_one_subscribes_the_user(club: Club) -> None:
-    """T-h6: a user has one subscription at a time, and nobody is a victim of a deadlock."""
+    """A user has one subscription at a time, and nobody is a victim of a deadlock."""
     user_id = await club.a_member()
 
     answers = await asyncio.gather(*[club.subscribed(user_id=user_id) for _ in range(20)], return_exceptions=True)
@@ -133,7 +138,7 @@ async def test_of_twenty_at_once_one_subscribes_the_user(club: Club) -> None:
 
 
 async def test_who_subscribes_a_user_waits_for_who_else_does(office: Office) -> None:
-    """T-h7, trap 0.4: in a queue before the insert: inserts that wait for each other in the constraint deadlock."""
+    """In a queue before the insert: inserts that wait for each other in the constraint deadlock."""
     user_id = uuid4()
 
     async def waited_for() -> list[str]:
@@ -158,8 +163,9 @@ async def test_who_subscribes_a_user_waits_for_who_else_does(office: Office) -> 
         await second
 
 
+@pytest.mark.requirement("S6")
 async def test_a_repetition_is_answered_alike(club: Club) -> None:
-    """S6: one subscription and one month's credits for each key; another request under it is refused."""
+    """One subscription and one month's credits for each key; another request under it is refused."""
     user_id = await club.a_member()
     request = CreateSubscriptionRequest(user_id=user_id, plan_id=FOUR_HOURS, payment_method=GOOD_CARD)
 
@@ -172,8 +178,9 @@ async def test_a_repetition_is_answered_alike(club: Club) -> None:
         await club.subscriptions.CreateSubscription(request, metadata=KEY)
 
 
+@pytest.mark.requirement("J4")
 async def test_a_users_subscription_is_the_one_that_lasts_or_else_the_last(club: Club) -> None:
-    """J4: ended ones are shown too."""
+    """Ended ones are shown too."""
     user_id = await club.a_member()
     first = await club.cancelled(await club.subscribed(user_id=user_id))
     of_user = GetUserSubscriptionRequest(user_id=user_id)
@@ -191,8 +198,9 @@ async def test_a_users_subscription_is_the_one_that_lasts_or_else_the_last(club:
             await unknown
 
 
+@pytest.mark.requirement("J4")
 async def test_a_cancelled_subscription_runs_until_its_period_ends(club: Club) -> None:
-    """J4: it is mailed when that is, and the reminder is taken back."""
+    """It is mailed when that is, and the reminder is taken back."""
     new = await club.subscribed()
 
     cancelled = await club.cancelled(new, at_period_end=True)
@@ -208,8 +216,9 @@ async def test_a_cancelled_subscription_runs_until_its_period_ends(club: Club) -
         await club.subscribed(user_id=new.user_id)
 
 
+@pytest.mark.requirement("J4")
 async def test_a_subscription_is_ended_now_and_its_user_begins_anew(club: Club) -> None:
-    """J4: also one that was to run until its period ends."""
+    """Also one that was to run until its period ends."""
     new = await club.subscribed()
     await club.cancelled(new, at_period_end=True)
 
@@ -222,8 +231,9 @@ async def test_a_subscription_is_ended_now_and_its_user_begins_anew(club: Club) 
     assert await club.status(await club.subscribed(user_id=new.user_id)) == "ACTIVE"
 
 
+@pytest.mark.requirement("J4")
 async def test_a_mail_speaks_in_the_members_time_zone(club: Club) -> None:
-    """J4: as the clock there shows it."""
+    """As the clock there shows it."""
     member = await club.a_member(time_zone="Pacific/Auckland")
     new = await club.subscribed(user_id=member)
 

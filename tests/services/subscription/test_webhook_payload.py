@@ -52,7 +52,7 @@ def processor(kind: str, **fields: Any) -> bytes:  # noqa: ANN401 - any field
     ],
 )
 def test_our_own_words_are_understood(payload: bytes, report: Report) -> None:
-    """T-i8: what happened to which subscription, in UTC."""
+    """What happened to which subscription, in UTC."""
     assert read_standard(payload) == Notice(UUID(ID), report)
 
 
@@ -76,7 +76,7 @@ def test_our_own_words_are_understood(payload: bytes, report: Report) -> None:
     ],
 )
 def test_the_card_processors_words_are_understood(payload: bytes, report: Report) -> None:
-    """T-i8: an invoice is for the latest period of its lines, of the subscription that its parent names."""
+    """An invoice is for the latest period of its lines, of the subscription that its parent names."""
     assert read_processor(payload) == Notice(UUID(ID), report)
     assert id_of_processor(payload) == "evt_1"
 
@@ -95,7 +95,7 @@ def test_the_card_processors_words_are_understood(payload: bytes, report: Report
 def test_what_is_not_about_a_subscription_of_ours_means_nothing(
     read: Callable[[bytes], Notice | None], payload: bytes
 ) -> None:
-    """T-i8: it is accepted, or it would come again and again."""
+    """It is accepted, or it would come again and again."""
     assert read(payload) is None
 
 
@@ -117,7 +117,7 @@ def test_what_is_not_about_a_subscription_of_ours_means_nothing(
     ],
 )
 def test_what_should_mean_something_and_cannot_be_read_is_refused(payload: bytes) -> None:
-    """T-i10: the sentence names the field and repeats nothing of it."""
+    """The sentence names the field and repeats nothing of it."""
     with pytest.raises(InvalidRequest) as refused:
         read_standard(payload)
 
@@ -137,13 +137,13 @@ def test_what_should_mean_something_and_cannot_be_read_is_refused(payload: bytes
     ],
 )
 def test_what_the_card_processor_says_unreadably_is_refused(payload: bytes) -> None:
-    """T-i10: with the same error."""
+    """With the same error."""
     with pytest.raises(InvalidRequest):
         read_processor(payload)
 
 
 @pytest.mark.parametrize("payload", [b"{}", b"[]", b"{", b'{"id": 7}', b'{"id": ""}', orjson.dumps({"id": "e" * 256})])
 def test_an_event_without_an_id_cannot_be_known_again(payload: bytes) -> None:
-    """T-i8: so it is refused."""
+    """So it is refused."""
     with pytest.raises(InvalidRequest):
         id_of_processor(payload)

@@ -38,19 +38,19 @@ def verified_at(scheme: str, now: datetime) -> None:
 
 
 def test_the_published_test_vector_is_accepted() -> None:
-    """T-i8: secret, id, timestamp, body and signature that the reference libraries of Standard Webhooks test with."""
+    """Secret, id, timestamp, body and signature that the reference libraries of Standard Webhooks test with."""
     standard(PUBLISHED, NOW)
 
 
 def test_what_the_card_processor_signed_is_accepted() -> None:
-    """T-i8: its own scheme, in which the whole text of the secret is the key."""
+    """Its own scheme, in which the whole text of the secret is the key."""
     processor(processor_signature(SIGNED_AT, PAYLOAD), NOW)
 
 
 @pytest.mark.parametrize("scheme", ["standard", "processor"])
 @pytest.mark.parametrize("sign", [1, -1], ids=["late", "early"])
 def test_a_timestamp_is_right_up_to_five_minutes_on_both_sides(scheme: str, sign: int) -> None:
-    """T-i8, trap 0.15: one from the future could be replayed until then, so it is refused like an old one."""
+    """One from the future could be replayed until then, so it is refused like an old one."""
     verified_at(scheme, NOW + sign * timedelta(seconds=300))
 
     with pytest.raises(WebhookSignatureInvalid):
@@ -70,7 +70,7 @@ def test_a_timestamp_is_right_up_to_five_minutes_on_both_sides(scheme: str, sign
     ids=str,
 )
 def test_whatever_is_signed_cannot_be_changed(change: dict[str, object]) -> None:
-    """T-i8: id, timestamp and every byte of the body; and without a secret nothing is right."""
+    """Id, timestamp and every byte of the body; and without a secret nothing is right."""
     given = {"keys": [STANDARD_KEY], "webhook_id": ID, "timestamp": str(SIGNED_AT), "payload": PAYLOAD}
 
     with pytest.raises(WebhookSignatureInvalid):
@@ -96,7 +96,7 @@ def test_whatever_is_signed_cannot_be_changed(change: dict[str, object]) -> None
     ],
 )
 def test_a_malformed_signature_is_refused_like_a_wrong_one(signature: str) -> None:
-    """T-i10: the same error, no fault, whatever stands there."""
+    """The same error, no fault, whatever stands there."""
     with pytest.raises(WebhookSignatureInvalid):
         standard(signature, NOW)
 
@@ -124,7 +124,7 @@ RIGHT = processor_signature(SIGNED_AT, PAYLOAD)
     ],
 )
 def test_a_malformed_header_of_the_card_processor_is_refused_like_a_wrong_one(signature: str) -> None:
-    """T-i10: also one with two times, of which only one can have been signed."""
+    """Also one with two times, of which only one can have been signed."""
     with pytest.raises(WebhookSignatureInvalid):
         processor(signature, NOW)
 
@@ -143,7 +143,7 @@ def both_processor(keys: list[bytes], now: datetime = NOW) -> None:
 
 @pytest.mark.parametrize(("verify", "old"), [(both_standard, STANDARD_KEY), (both_processor, PROCESSOR_KEY)])
 def test_while_a_secret_is_replaced_either_will_do(verify: Callable[[list[bytes]], None], old: bytes) -> None:
-    """T-i8: every listed signature is tried with every secret that is set, in any order."""
+    """Every listed signature is tried with every secret that is set, in any order."""
     for keys in ([old], [NEW_KEY], [old, NEW_KEY], [NEW_KEY, old], [b"x" * 32, NEW_KEY]):
         verify(keys)
 

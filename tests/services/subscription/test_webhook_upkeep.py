@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def test_what_was_left_over_acts_as_soon_as_it_can(office: Office) -> None:
-    """T-i8: nothing that was stored needs another delivery; what still cannot act stays, and holds up nothing."""
+    """Nothing that was stored needs another delivery; what still cannot act stays, and holds up nothing."""
     unknown, early = str(uuid4()), str(uuid4())
     for subscription_id, webhook_id in [(unknown, "msg_1"), (early, "msg_2")]:
         with pytest.raises(SubscriptionNotFound):
@@ -50,7 +50,7 @@ async def test_a_webhook_that_acted_is_known_for_a_month(office: Office) -> None
 
 
 async def test_one_renewal_leaves_one_grant_in_the_same_transaction(office: Office) -> None:
-    """T-g1: the note that a month is granted and the message that grants it are there together, or neither is."""
+    """The note that a month is granted and the message that grants it are there together, or neither is."""
     new = await office.subscribed()
     period = {"start_time": new.current_period.end.isoformat(), "end_time": (office.now + 90 * DAY).isoformat()}
     renewed = event("renewed", str(new.subscription_id), period=period)

@@ -48,8 +48,9 @@ async def stored(club: Club) -> list[Any]:
     return await club.fetch("subscription", "select payload is not null, event from webhooks order by receive_time")
 
 
+@pytest.mark.requirement("J4")
 async def test_a_renewal_begins_the_next_period(club: Club) -> None:
-    """J4: credits, a mail that says so, and the reminder of the next one in place of that of the last."""
+    """Credits, a mail that says so, and the reminder of the next one in place of that of the last."""
     new = await club.subscribed()
     period = month_after(new)
 
@@ -63,8 +64,9 @@ async def test_a_renewal_begins_the_next_period(club: Club) -> None:
     assert await club.reminders() == [(SUBSCRIPTION_MAIL_RENEWAL_REMINDER, end - 7 * DAY)]
 
 
+@pytest.mark.requirement("J4")
 async def test_a_failed_payment_is_told_until_it_is_made_good(club: Club) -> None:
-    """J4: with the time of the next attempt; the reminder of a renewal that is due already is taken back."""
+    """With the time of the next attempt; the reminder of a renewal that is due already is taken back."""
     new = await club.subscribed()
     period, retry_time = month_after(new), midnight(40)
 
@@ -80,7 +82,7 @@ async def test_a_failed_payment_is_told_until_it_is_made_good(club: Club) -> Non
 
 
 async def test_a_failure_that_is_told_after_its_payment_says_nothing(club: Club) -> None:
-    """T-i8: out of order, it is no longer true."""
+    """Out of order, it is no longer true."""
     new = await club.subscribed()
     period = month_after(new)
     await club.deliver(webhook(event("renewed", new, period=period)))
@@ -92,8 +94,9 @@ async def test_a_failure_that_is_told_after_its_payment_says_nothing(club: Club)
     assert await club.mails() == before
 
 
+@pytest.mark.requirement("J4")
 async def test_the_end_of_a_trial_is_told_once(club: Club) -> None:
-    """J4: by the webhook or by our own reminder, whichever comes first: they are one mail."""
+    """By the webhook or by our own reminder, whichever comes first: they are one mail."""
     new = await club.subscribed(TEN_HOURS)
     assert await club.deliver(webhook(event("trial_ending", new))) == "TRIAL_ENDING"
     request = SendSubscriptionMailRequest(
@@ -106,8 +109,9 @@ async def test_the_end_of_a_trial_is_told_once(club: Club) -> None:
     assert {subject[:24] for subject in await club.mails()} == {"Welcome to Ten hours", "Your trial of Ten hours "}
 
 
+@pytest.mark.requirement("J4")
 async def test_a_reminder_that_has_become_pointless_is_not_sent(club: Club) -> None:
-    """J4: should it be under way already when the subscription is cancelled."""
+    """Should it be under way already when the subscription is cancelled."""
     new = await club.subscribed()
     request = SendSubscriptionMailRequest(
         subscription_id=new.subscription_id,
@@ -121,8 +125,9 @@ async def test_a_reminder_that_has_become_pointless_is_not_sent(club: Club) -> N
     assert await club.mails() == before
 
 
+@pytest.mark.requirement("J4")
 async def test_a_reminder_is_sent_on_its_day(club: Club) -> None:
-    """J4: no scheduler does that: it lies in the outbox until it is due."""
+    """No scheduler does that: it lies in the outbox until it is due."""
     await club.subscribed()
     moved = "update outbox set due_time = now(), deliver_time = now() where cancel_key ~ '^reminder/'"
     await club.fetch("subscription", moved)
@@ -130,8 +135,9 @@ async def test_a_reminder_is_sent_on_its_day(club: Club) -> None:
     assert any(subject.startswith("Four hours renews on ") for subject in await club.mails())
 
 
+@pytest.mark.requirement("J4")
 async def test_an_end_is_told_with_its_time(club: Club) -> None:
-    """J4: the processor has given up; what it tells again afterwards changes nothing."""
+    """The processor has given up; what it tells again afterwards changes nothing."""
     new = await club.subscribed()
     ended = event("ended", new, end_time=midnight(0))
 
@@ -144,7 +150,7 @@ async def test_an_end_is_told_with_its_time(club: Club) -> None:
 
 
 async def test_a_webhook_acts_once(club: Club) -> None:
-    """T-i8: by its id, however often it is delivered, also at once and signed anew."""
+    """By its id, however often it is delivered, also at once and signed anew."""
     new = await club.subscribed(TEN_HOURS)
 
     deliveries = [
@@ -160,8 +166,9 @@ async def test_a_webhook_acts_once(club: Club) -> None:
     assert await club.deliver(webhook(event("renewed", new, period=month_after(new)), "msg_1")) == "TRIAL_ENDING"
 
 
+@pytest.mark.requirement("J4")
 async def test_a_month_that_is_granted_brings_nothing_more(club: Club) -> None:
-    """J4: as when a trial ends in the month in which it began; also by webhooks that differ in their ids."""
+    """As when a trial ends in the month in which it began; also by webhooks that differ in their ids."""
     new = await club.subscribed(TEN_HOURS)
     start = new.create_time.ToDatetime(UTC)
     period = {"start_time": start.isoformat(), "end_time": (start + 40 * DAY).isoformat()}
@@ -175,7 +182,7 @@ async def test_a_month_that_is_granted_brings_nothing_more(club: Club) -> None:
 
 
 async def test_orders_and_repetitions_lead_to_one_state(club: Club) -> None:
-    """T-i8: over the RPC and the database: the state, the months that are granted, the reminder to come."""
+    """Over the RPC and the database: the state, the months that are granted, the reminder to come."""
     starts = [midnight(35 * number).isoformat() for number in range(4)]
     months = [{"start_time": start, "end_time": end} for start, end in pairwise(starts)]
 
@@ -227,7 +234,7 @@ async def state_of(club: Club, of: Subscription) -> list[Any]:
 
 
 async def test_what_is_not_signed_now_is_refused_and_not_stored(club: Club) -> None:
-    """T-i8: a replay after five minutes, one from the future, and whatever has no signature of ours."""
+    """A replay after five minutes, one from the future, and whatever has no signature of ours."""
     new = await club.subscribed()
     payload = event("ended", new, end_time=midnight(0))
     forged = webhook(payload)
@@ -245,7 +252,7 @@ async def test_what_is_not_signed_now_is_refused_and_not_stored(club: Club) -> N
 
 
 async def test_without_secrets_every_webhook_is_refused(serve: Serve) -> None:
-    """T-i5: fail closed."""
+    """Fail closed."""
     mesh = await serve(SERVICES["subscription"])
     stub = mesh.stub(SubscriptionServiceStub)
 
@@ -255,7 +262,7 @@ async def test_without_secrets_every_webhook_is_refused(serve: Serve) -> None:
 
 
 async def test_what_cannot_be_acted_upon_stays_stored_and_acts_later(club: Club) -> None:
-    """T-i8: one that overtakes the beginning of its subscription, and one that nobody understands."""
+    """One that overtakes the beginning of its subscription, and one that nobody understands."""
     new = await club.subscribed()
     early = webhook(event("renewed", str(uuid4()), period=month_after(new)))
     unreadable = webhook(b'{"type": "subscription.renewed", "data": {"subscription_id": "hunter2"}}')
@@ -276,13 +283,13 @@ async def test_what_cannot_be_acted_upon_stays_stored_and_acts_later(club: Club)
 
 
 async def test_what_means_nothing_is_accepted(club: Club) -> None:
-    """T-i8: or it would be delivered again and again."""
+    """Or it would be delivered again and again."""
     assert await club.deliver(webhook(b'{"type": "contact.created"}')) == "IGNORED"
     assert await stored(club) == [(False, "ignored")]
 
 
 async def test_the_card_processors_own_webhooks_act_alike(club: Club) -> None:
-    """T-i8: the id is in the signed body, so nobody can give a replay another one."""
+    """The id is in the signed body, so nobody can give a replay another one."""
     new = await club.subscribed(TEN_HOURS)
     metadata = {"solo60_subscription_id": new.subscription_id}
     period = {"start": int(midnight(14).timestamp()), "end": int(midnight(45).timestamp())}
@@ -305,7 +312,7 @@ async def test_the_card_processors_own_webhooks_act_alike(club: Club) -> None:
 
 
 async def test_a_webhook_may_have_a_mebibyte(club: Club) -> None:
-    """T-i8: less the 4 KiB that the rest of its message may take; more is refused before it is looked at."""
+    """Less the 4 KiB that the rest of its message may take; more is refused before it is looked at."""
     padded = b'{"type": "contact.created", "data": "' + b"x" * (LARGEST_PAYLOAD - 39) + b'"}'
 
     assert len(padded) == LARGEST_PAYLOAD
@@ -316,8 +323,9 @@ async def test_a_webhook_may_have_a_mebibyte(club: Club) -> None:
         await club.deliver(webhook(padded + b" " * 4096))
 
 
+@pytest.mark.requirement("C3")
 async def test_a_header_that_is_missing_is_named(serve: Serve) -> None:
-    """C3: what Standard Webhooks signs has an id and a timestamp; the card processor's scheme has them elsewhere."""
+    """What Standard Webhooks signs has an id and a timestamp; the card processor's scheme has them elsewhere."""
     stub = (await serve(SERVICES["subscription"])).stub(SubscriptionServiceStub)
 
     for missing in ("webhook_id", "timestamp", "signature", "payload"):

@@ -91,8 +91,9 @@ def fields_of(error: ServiceError) -> list[str]:
     return [violation.field for violation in error.violations]
 
 
+@pytest.mark.requirement("C1")
 async def test_a_user_is_added_and_found(users: Users) -> None:
-    """C1: CreateUser answers with the whole user, and both ways to look for it with the same."""
+    """CreateUser answers with the whole user, and both ways to look for it with the same."""
     created = await added(users, roles=[ROLE_OWNER, ROLE_MEMBER], time_zone="Europe/London")
 
     assert await stored(users, created) == created
@@ -111,23 +112,26 @@ async def test_a_user_is_added_and_found(users: Users) -> None:
     )
 
 
+@pytest.mark.requirement("C1")
 async def test_a_user_is_a_member_in_utc_unless_told_otherwise(users: Users) -> None:
-    """C1: the defaults of roles and time_zone."""
+    """The defaults of roles and time_zone."""
     created = await added(users)
 
     assert list(created.roles) == [ROLE_MEMBER]
     assert created.time_zone == "UTC"
 
 
+@pytest.mark.requirement("C1")
 def test_roles_and_states_are_those_of_the_contract() -> None:
-    """C1: the service knows every role and state that the contract has, and no other."""
+    """The service knows every role and state that the contract has, and no other."""
     assert {"ROLE_UNSPECIFIED", *Role} == set(user_pb2.Role.keys())
     assert {"USER_STATE_UNSPECIFIED", *State} == set(user_pb2.UserState.keys())
 
 
+@pytest.mark.requirement("C1")
 @pytest.mark.parametrize("roles", [[ROLE_MEMBER], [ROLE_ADMIN], [ROLE_OWNER], [ROLE_MEMBER, ROLE_ADMIN, ROLE_OWNER]])
 async def test_every_role_can_be_stored(users: Users, roles: list[user_pb2.Role.ValueType]) -> None:
-    """C1: each role of the contract is one of the database too."""
+    """Each role of the contract is one of the database too."""
     created = await added(users, roles=roles)
 
     assert set((await stored(users, created)).roles) == set(roles)
@@ -176,8 +180,9 @@ async def test_of_many_who_want_one_address_at_once_one_gets_it(users: Users) ->
     assert sum(isinstance(answer, EmailTaken) for answer in answers) == 19
 
 
+@pytest.mark.requirement("S6")
 async def test_a_repeated_creation_gets_the_first_answer(users: Users) -> None:
-    """S6: the same caller, key and request add one user, however often and however close together they come."""
+    """The same caller, key and request add one user, however often and however close together they come."""
     key = (("idempotency-key", "sign-up-1"),)
 
     answers = await asyncio.gather(*[users.CreateUser(a_user(), metadata=key) for _ in range(8)])
@@ -186,7 +191,7 @@ async def test_a_repeated_creation_gets_the_first_answer(users: Users) -> None:
 
 
 async def test_a_key_does_not_add_two_different_users(users: Users) -> None:
-    """T-f1: a key that comes again with another request is refused."""
+    """A key that comes again with another request is refused."""
     key = (("idempotency-key", "sign-up-1"),)
     await users.CreateUser(a_user(), metadata=key)
 
@@ -194,8 +199,9 @@ async def test_a_key_does_not_add_two_different_users(users: Users) -> None:
         await users.CreateUser(a_user(display_name="Augusta"), metadata=key)
 
 
+@pytest.mark.requirement("S6")
 async def test_callers_do_not_share_their_keys(mesh: MeshForTests, users: Users) -> None:
-    """S6: two callers with the same key are two calls: the second is refused for the address, not answered."""
+    """Two callers with the same key are two calls: the second is refused for the address, not answered."""
     key = (("idempotency-key", "sign-up-1"),)
     await users.CreateUser(a_user(), metadata=key)
 
@@ -203,6 +209,7 @@ async def test_callers_do_not_share_their_keys(mesh: MeshForTests, users: Users)
         await mesh.stub(UserServiceStub, caller="auth").CreateUser(a_user(), metadata=key)
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -231,7 +238,7 @@ async def test_callers_do_not_share_their_keys(mesh: MeshForTests, users: Users)
 async def test_a_user_that_cannot_be_is_refused_by_field(
     shared_users: Users, fields: dict[str, Any], field: str
 ) -> None:
-    """C3: each bad field is named."""
+    """Each bad field is named."""
     with pytest.raises(InvalidRequest) as refusal:
         await shared_users.CreateUser(a_user(**fields))
 
@@ -252,8 +259,9 @@ async def test_an_unknown_user_is_not_found(users: Users) -> None:
         await changed(users, nobody, display_name="Nobody")
 
 
+@pytest.mark.requirement("C3")
 async def test_what_is_no_id_and_no_address_is_refused(users: Users) -> None:
-    """C3: the field is named, for each method that looks for a user."""
+    """The field is named, for each method that looks for a user."""
     with pytest.raises(InvalidRequest) as by_id:
         await users.GetUser(GetUserRequest(user_id="ada"))
     with pytest.raises(InvalidRequest) as by_email:
@@ -264,8 +272,9 @@ async def test_what_is_no_id_and_no_address_is_refused(users: Users) -> None:
     assert [fields_of(error.value) for error in (by_id, by_email, validated)] == [["user_id"], ["email"], ["user_id"]]
 
 
+@pytest.mark.requirement("C1")
 async def test_many_users_come_in_the_order_asked_for(users: Users) -> None:
-    """C1: BatchGetUsers lists who exists and who does not, each in the order of the request."""
+    """BatchGetUsers lists who exists and who does not, each in the order of the request."""
     one, two, three = [await added(users, f"{name}@example.org") for name in ("one", "two", "three")]
     nobody, noone = str(uuid4()), str(uuid4())
 
@@ -277,6 +286,7 @@ async def test_many_users_come_in_the_order_asked_for(users: Users) -> None:
     assert list(answer.missing_user_ids) == [nobody, noone]
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("user_ids", "field"),
     [
@@ -287,15 +297,16 @@ async def test_many_users_come_in_the_order_asked_for(users: Users) -> None:
     ],
 )
 async def test_a_batch_is_one_to_a_hundred_different_ids(users: Users, user_ids: list[str], field: str) -> None:
-    """C3: anything else is refused by field."""
+    """Anything else is refused by field."""
     with pytest.raises(InvalidRequest) as refusal:
         await users.BatchGetUsers(BatchGetUsersRequest(user_ids=user_ids))
 
     assert fields_of(refusal.value) == [field]
 
 
+@pytest.mark.requirement("C1")
 async def test_a_user_is_valid_while_active(users: Users) -> None:
-    """C1: ValidateUser answers for everyone, also for those who do not exist."""
+    """ValidateUser answers for everyone, also for those who do not exist."""
     user = await added(users)
 
     for state in (USER_STATE_ACTIVE, USER_STATE_SUSPENDED, USER_STATE_DELETED):
@@ -307,8 +318,9 @@ async def test_a_user_is_valid_while_active(users: Users) -> None:
     assert (answer.valid, answer.state) == (False, USER_STATE_UNSPECIFIED)
 
 
+@pytest.mark.requirement("C1")
 async def test_roles_are_checked_as_any_or_all(users: Users) -> None:
-    """C1: CheckRoles says whether the user may, and which of the roles are missing, in the order of the request."""
+    """CheckRoles says whether the user may, and which of the roles are missing, in the order of the request."""
     user = await added(users, roles=[ROLE_MEMBER, ROLE_OWNER])
 
     async def check(match: user_pb2.RoleMatch.ValueType, *roles: user_pb2.Role.ValueType) -> CheckRolesResponse:
@@ -325,12 +337,13 @@ async def test_roles_are_checked_as_any_or_all(users: Users) -> None:
     assert await check(ROLE_MATCH_ANY, ROLE_OWNER) == CheckRolesResponse(allowed=False)
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("fields", "field"),
     [({"roles": []}, "roles"), ({"roles": [0]}, "roles[0]"), ({"match": 0}, "match"), ({"user_id": "ada"}, "user_id")],
 )
 async def test_a_check_of_roles_has_to_say_what_it_asks(users: Users, fields: dict[str, Any], field: str) -> None:
-    """C3: roles, the way to match them and the user are needed."""
+    """Roles, the way to match them and the user are needed."""
     asked = {"user_id": str(uuid4()), "roles": [ROLE_ADMIN], "match": ROLE_MATCH_ANY, **fields}
 
     with pytest.raises(InvalidRequest) as refusal:
@@ -356,8 +369,9 @@ async def test_only_the_fields_in_the_mask_change(users: Users) -> None:
     assert await stored(users, user) == after
 
 
+@pytest.mark.requirement("C1")
 async def test_every_field_can_change_at_once(users: Users) -> None:
-    """C1: UpdateUser answers with the whole user as stored."""
+    """UpdateUser answers with the whole user as stored."""
     user = await added(users)
     new: dict[str, Any] = {
         "email": "grace@example.org",
@@ -502,6 +516,7 @@ async def test_changes_of_different_fields_do_not_undo_each_other(users: Users) 
     )
 
 
+@pytest.mark.requirement("C3")
 @pytest.mark.parametrize(
     ("mask", "fields", "field"),
     [
@@ -523,7 +538,7 @@ async def test_changes_of_different_fields_do_not_undo_each_other(users: Users) 
 async def test_a_change_that_cannot_be_is_refused_by_field(
     users: Users, mask: tuple[str, ...], fields: dict[str, Any], field: str
 ) -> None:
-    """C3: unknown and immutable fields, emptied fields and bad values are invalid requests; nothing changes."""
+    """Unknown and immutable fields, emptied fields and bad values are invalid requests; nothing changes."""
     user = await added(users)
     request = UpdateUserRequest(user=User(**{"user_id": user.user_id, **fields}), update_mask=FieldMask(paths=mask))
 
@@ -534,8 +549,9 @@ async def test_a_change_that_cannot_be_is_refused_by_field(
     assert await stored(users, user) == user
 
 
+@pytest.mark.requirement("S1")
 async def test_who_may_only_read_users_cannot_change_one(mesh: MeshForTests) -> None:
-    """S1: CreateUser and UpdateUser ask for the scope user.write, which the session service has no need of."""
+    """CreateUser and UpdateUser ask for the scope user.write, which the session service has no need of."""
     users = mesh.stub(UserServiceStub, caller="session")
 
     with pytest.raises(ScopeMissing):

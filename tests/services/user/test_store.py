@@ -36,8 +36,9 @@ def moved(user: User, email: str) -> User:
     return replace(user, profile=replace(user.profile, email=email))
 
 
+@pytest.mark.requirement("S4")
 async def test_an_address_taken_at_the_same_moment_is_refused_without_a_trace_of_it(database: Database) -> None:
-    """EMAIL_TAKEN, S4: who waits for another's change to the same address loses, and no cause names the address."""
+    """EMAIL_TAKEN: who waits for another's change to the same address loses, and no cause names the address."""
     store = UserStore(database)
     first, second = await added(store, "first@example.org"), await added(store, "second@example.org")
 
