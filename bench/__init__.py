@@ -1,1 +1,1 @@
-"""Benchmarks: figures about the mesh, measured on the machine at hand. Never part of the tests."""
+"""Benchmarks of the mesh, run on the local machine. They are not part of the tests."""

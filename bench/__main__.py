@@ -1,6 +1,6 @@
-"""Measure everything, write build/bench.json, and after a full run docs/performance.md and its plot.
+"""Complete benchmark: writes build/bench.json, and after a full run docs/performance.md and its plot.
 
-`python -m bench`, or with --quick in less time and less exactly; the page then stays as it is.
+Run `python -m bench`. With --quick it takes less time, is less exact, and leaves the page unchanged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PLOT = Path("docs/performance.png")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m bench")
-    parser.add_argument("--quick", action="store_true", help="measure less exactly, in under 50 seconds")
+    parser.add_argument("--quick", action="store_true", help="run in under 50 seconds, with less exact figures")
     quick = parser.parse_args().quick
     program_path()
     require_two_cores()
@@ -47,11 +47,11 @@ def main() -> None:
 
 
 def measure_everything(effort: Effort) -> Run:
-    """Measure servers, policies and the client."""
+    """Measure servers, interceptors and the client."""
     machine = describe_machine()
     with ExitStack() as stack:
         servers = [stack.enter_context(started(row)) for row in all_rows()]
-        # The servers need their own core alone while they start.
+        # The policies run on the load's core, so the servers have their own core while they start.
         policies = {percent: policy_costs(percent, effort) for percent in SAMPLED_PERCENT}
         ready, left_out = ready_servers(servers)
         table = Table(measure(ready, effort), left_out)
@@ -63,12 +63,12 @@ def measure_everything(effort: Effort) -> Run:
 
 
 def policy_costs(percent: int, effort: Effort) -> dict[str, float]:
-    """Return what each interceptor costs with the given share of traces recorded."""
+    """Return the cost of each interceptor if `percent` of the traces are recorded."""
     return _run_on_load_core("bench.policies", effort.policy_rounds, effort.policy_calls, percent)
 
 
 def client_figures(effort: Effort) -> dict[str, float]:
-    """Return what a client measures against the fastest server."""
+    """Return the client's figures, measured against the fastest server."""
     with started(bare_native()) as server:
         server.wait_until_listening()
         return _run_on_load_core("bench.client", server.port, effort.client_rounds, effort.client_window_s)
@@ -77,7 +77,7 @@ def client_figures(effort: Effort) -> dict[str, float]:
 def _run_on_load_core(module: str, *arguments: float) -> dict[str, Any]:
     with on_core(load_core()):
         command = [sys.executable, "-m", module, *map(str, arguments)]
-        # gRPC's core would remark that the bare server checks no health.
+        # gRPC's core would log that the bare server has no health service.
         environment = child_environment(grpc_verbosity="NONE")
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, Any] = json.loads(done.stdout)

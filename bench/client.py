@@ -1,7 +1,7 @@
-"""Client: calls per second of the plain generated stub and of one with the whole client chain, in turn, in one process.
+"""Client benchmark: calls per second of a plain generated stub and of a stub with the whole client chain.
 
-10 % of the traces are recorded. Both have as many calls under way, all to the fastest server there is here, which runs
-on the other core. `python -m bench.client PORT ROUNDS SECONDS` prints JSON.
+10 % of the traces are recorded. Both stubs run in turn in one process, with the same number of calls in flight. They
+call the fastest available server, which runs on another core. `python -m bench.client PORT ROUNDS SECONDS` prints JSON.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MICROSECONDS = 1e6
 
 
 async def measure(port: int, rounds: int, seconds: float) -> dict[str, float]:
-    """Return the medians over the rounds: calls per second and processor time a call, of both stubs."""
+    """Return the medians of all rounds for both stubs: calls per second and processor time per call."""
     address = f"127.0.0.1:{port}"
     taken: dict[str, list[tuple[float, float]]] = {"stub": [], "chain": []}
     async with (
@@ -59,7 +59,7 @@ async def measure(port: int, rounds: int, seconds: float) -> dict[str, float]:
 
 
 def chain_channel(address: str) -> grpc.aio.Channel:
-    """Open a channel as mesh.channel opens one for a service of the mesh."""
+    """Open a channel with the client chain of mesh.channel."""
     settings = load_settings(trace_sample_ratio=SAMPLED)
     set_up_logging(settings, "bench-client")
     count_spans(set_up_tracing(settings, "bench-client"))
@@ -71,7 +71,7 @@ def chain_channel(address: str) -> grpc.aio.Channel:
 
 
 async def drive(stub: EchoServiceAsyncStub, seconds: float) -> tuple[float, float]:
-    """Call for some seconds; return the calls per second and the microseconds of processor time for each."""
+    """Call for `seconds`; return the calls per second and the processor time per call in microseconds."""
     began, cpu_s = time.perf_counter(), time.process_time()
     ends = began + seconds
     calls = sum(await asyncio.gather(*[_call_until(stub, ends) for _ in range(CALLS_AT_ONCE)]))
@@ -82,7 +82,7 @@ async def _call_until(stub: EchoServiceAsyncStub, ends: float) -> int:
     request, calls = EchoRequest(text=TEXT), 0
     while time.perf_counter() < ends:
         answer = await stub.Echo(request, timeout=TIMEOUT_S)
-        assert answer.text == TEXT  # noqa: S101 - a wrong answer would make the figures worthless
+        assert answer.text == TEXT  # noqa: S101 - wrong responses would invalidate the figures
         calls += 1
     return calls
 

@@ -1,4 +1,4 @@
-"""Cores: servers run on one, what loads them on another, so that neither takes time from the other."""
+"""Processor cores: servers and their load run on different ones, so that neither slows the other."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ LEAST_CORES = 2
 
 
 def server_core() -> int:
-    """Return the core for servers."""
+    """Return the core that runs the servers."""
     return _CORES[0]
 
 
 def load_core() -> int:
-    """Return the core for what loads them: the farthest, as neighbours may be two halves of one."""
+    """Return the core that runs the load: the last one, because neighbours may be two threads of one core."""
     return _CORES[-1]
 
 
 def require_two_cores() -> None:
-    """End the program with one sentence where servers and load cannot be kept apart."""
+    """Exit with an error message unless there is a core for servers and another one for the load."""
     if len(_CORES) < LEAST_CORES:
         sys.exit("The benchmarks need Linux and two cores: one for the server, one for the load.")
 
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """Run on `core` for the time of the context; a process started meanwhile stays there, with all its threads."""
+    """Run on `core` inside the context. A process started there stays on the core with all its threads."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:

@@ -1,4 +1,4 @@
-"""Driver context: gRPC's context of one call, as far as a call of one message each way asks for it; no network."""
+"""Stand-in for gRPC's context of a unary call, without a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT_S = 2.0
 
 
 class DriverContext:
-    """The context of a call that came with `metadata` from a client on this machine, with two seconds to go."""
+    """Context of a call with `metadata` from a client on this machine, with two seconds left."""
 
     def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
@@ -45,13 +45,13 @@ class DriverContext:
         self._trailing = metadata
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:
-        """Send nothing."""
+        """Do nothing."""
 
     async def abort(self, code: object, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:  # noqa: ARG002 - as in gRPC
         raise grpc.aio.AbortError(f"{code}: {details}")
 
     def add_done_callback(self, callback: object) -> None:
-        """Tell nobody: a call that ends well tells nothing."""
+        """Ignore the callback: it matters only for calls that do not end well."""
 
     def cancelled(self) -> bool:
         return False

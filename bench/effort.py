@@ -1,4 +1,4 @@
-"""Effort: how long a run measures."""
+"""Effort: number and duration of the measurements in one run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """The rounds that go through all rows, and the seconds that each window takes; no profile where it takes 0."""
+    """Numbers of rounds over all rows, and seconds per window. With `profile_s` 0, nothing is profiled."""
 
     rounds: int
     warm_up_s: float

@@ -1,6 +1,6 @@
-"""h2load: nghttp2's load generator, the only one at hand that is far faster than the servers it drives.
+"""h2load: nghttp2's load generator, which is far faster than the servers that it calls.
 
-It does not read gRPC's status, which stands in the trailers: what counts as answered is counted at the server.
+h2load does not read gRPC's status in the trailers. So successful calls are counted at the server.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from bench.server_process import ServerProcess
 
-# As many calls at once for every row, enough to keep a server busy and too few for ours to find itself overloaded: it
-# sheds what has to wait for 20 ms. HTTP/1.1 carries one call at a time on a connection, HTTP/2 many.
+# Same number of calls in flight for every row. It keeps a server busy without overloading ours, which sheds calls that
+# wait for 20 ms. HTTP/1.1 carries one call at a time per connection, HTTP/2 many.
 CONNECTIONS = 4
 STREAMS = 5
 CALLS_AT_ONCE = CONNECTIONS * STREAMS
@@ -31,16 +31,16 @@ HTTP_OK = "200"
 
 
 def program_path() -> str:
-    """Return the path of h2load; end the program with one sentence where it is missing."""
+    """Return the path of h2load; exit with an error message if it is not installed."""
     path = shutil.which("h2load")
     if path is None:
-        sys.exit("The benchmarks need h2load: `apt-get install nghttp2-client`.")
+        sys.exit("h2load is not installed. Run `apt-get install nghttp2-client`.")
     return path
 
 
 @contextmanager
 def load(server: ServerProcess, duration_s: float) -> Iterator[None]:
-    """Call `server` as fast as it answers, for `duration_s` at most, from the load's core."""
+    """Call `server` as fast as it responds, for at most `duration_s`, from the load's core."""
     with on_core(load_core()), _output(server) as output:
         process = subprocess.Popen(_command(server, [f"--duration={_time(duration_s)}"]), stdout=output, stderr=output)
     try:
@@ -52,7 +52,7 @@ def load(server: ServerProcess, duration_s: float) -> Iterator[None]:
 
 
 def call_times_ms(server: ServerProcess, duration_s: float, calls_per_s: float) -> list[float]:
-    """Call `server` at the given rate and return how long each call took, in milliseconds."""
+    """Call `server` at a given rate; return the duration of each call in milliseconds."""
     log = FOLDER / f"{server.row.name}.times"
     log.unlink(missing_ok=True)
     rate = calls_per_s / _connections(server)
@@ -66,15 +66,15 @@ def call_times_ms(server: ServerProcess, duration_s: float, calls_per_s: float) 
 
 
 def completed_calls(server: ServerProcess) -> int:
-    """Return how many calls of the last load got an answer, well or not."""
+    """Return the number of calls in the last load that got a response, successful or not."""
     found = re.search(r"(\d+) succeeded", _output_path(server).read_text(encoding="utf-8"))
     return int(found[1]) if found else 0
 
 
 def call_some(server: ServerProcess, count: int) -> None:
-    """Call `server` `count` times, one after the other, and return when all are answered, well or not."""
+    """Call `server` `count` times, one after the other; return when all calls have a response, successful or not."""
     with _output(server) as output:
-        one_by_one = ["--clients=1", "--max-concurrent-streams=1"]  # h2load goes by what stands last
+        one_by_one = ["--clients=1", "--max-concurrent-streams=1"]  # h2load uses the last value of an option
         command = _command(server, [f"--requests={count}", *one_by_one])
         subprocess.run(command, stdout=output, stderr=output, timeout=END_TIMEOUT_S, check=True)
 
@@ -93,7 +93,7 @@ def _connections(server: ServerProcess) -> int:
 
 
 def _time(duration_s: float) -> str:
-    # h2load knows no fractions.
+    # h2load does not accept fractions.
     return f"{round(duration_s * 1000)}ms"
 
 

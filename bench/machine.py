@@ -1,4 +1,4 @@
-"""Machine: what the figures were measured on."""
+"""Machine: description of the hardware and software of a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GIBIBYTE = 1024**3
 
 
 def describe_machine() -> dict[str, str]:
-    """Return the machine's description, from what there is to what it is."""
+    """Return the description of the machine, by heading."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     h2load = subprocess.run([program_path(), "--version"], capture_output=True, text=True, check=True).stdout.strip()
     return {

@@ -1,7 +1,7 @@
-"""Measure: what each server answers per second, what a call costs it, and how long calls take at half load.
+"""Server benchmark: calls per second, processor time per call, and latency at half load.
 
-All servers run at once, and the rounds go through them in turn, so that a machine that drifts does so for every row.
-Each round takes from every server one short window; a row's figure is the median of its windows.
+All servers run at once, and each round measures every server for one short window in turn. So a change of the machine's
+speed affects all rows. The figure of a row is the median of its windows.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 
 MICROSECONDS = 1e6
 ATTEMPTS = 5
-# Longer than stalls of a busy machine last.
+# Longer than a typical stall of a busy machine.
 PAUSE_AFTER_STALL_S = 1.0
 FIRST_CALLS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was counted at one server for some time.
+    """Figures of one server in one window.
 
-    Calls answered with OK per second, the processor time for each, and the share of all calls that were refused.
+    `rps` is successful calls per second. `cpu_us` is the processor time per successful call in microseconds. `refused`
+    is the share of rejected calls.
     """
 
     rps: float
@@ -44,8 +45,8 @@ class Window:
 class Figures:
     """One row of the table.
 
-    Calls answered with OK per second, how long calls take at half of that, and the processor time that all of the
-    server's threads take for one. `refused` is the share of calls that were answered with an error.
+    `rps` is successful calls per second. `p50_ms` and `p99_ms` are latencies at half of that rate. `server_cpu_us` is
+    the processor time of all the server's threads per call. `refused` is the share of calls with an error response.
     """
 
     name: str
@@ -59,14 +60,14 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The measured rows, and for each row that could not be measured the reason."""
+    """Measured rows, and the reason for each row that could not be measured."""
 
     rows: list[Figures]
     left_out: dict[str, str]
 
 
 def ready_servers(servers: Iterable[ServerProcess]) -> tuple[list[ServerProcess], dict[str, str]]:
-    """Wait for the servers; return those that answer well, and for each other row the reason why it is left out."""
+    """Wait for the servers; return the working ones, and for each other row the reason why it is missing."""
     ready: list[ServerProcess] = []
     left_out: dict[str, str] = {}
     for server in servers:
@@ -81,9 +82,9 @@ def ready_servers(servers: Iterable[ServerProcess]) -> tuple[list[ServerProcess]
 
 
 def _check_answers(server: ServerProcess) -> None:
-    """Raise RowUnavailable unless the handler answers each of the first calls."""
+    """Raise RowUnavailable unless the handler answers every one of the first calls."""
     answered = 0
-    for _ in range(ATTEMPTS):  # while others start, our chain may find itself overloaded
+    for _ in range(ATTEMPTS):  # our chain may shed calls while other servers start
         answered = -server.calls
         call_some(server, FIRST_CALLS)
         answered += server.calls
@@ -94,7 +95,7 @@ def _check_answers(server: ServerProcess) -> None:
 
 
 def measure(servers: Sequence[ServerProcess], effort: Effort) -> list[Figures]:
-    """Return the figures of each server, measured side by side."""
+    """Return the figures of all servers, measured side by side."""
     windows: dict[str, list[Window]] = {server.row.name: [] for server in servers}
     for _ in range(effort.rounds):
         for server in servers:
@@ -122,9 +123,9 @@ def _figures(server: ServerProcess, windows: Sequence[Window], times_ms: Sequenc
 
 
 def take_window(server: ServerProcess, effort: Effort) -> Window:
-    """Load `server` and count at it for one window, after it has warmed up and before the load ends.
+    """Load `server` and measure one window, between its warm-up and the end of the load.
 
-    A machine with other work may leave the server no time at all: then the window is taken again.
+    A busy machine may leave the server no time at all. The window is then repeated; the program exits after 5 attempts.
     """
     for _ in range(ATTEMPTS):
         window = _window(server, effort)
@@ -135,7 +136,7 @@ def take_window(server: ServerProcess, effort: Effort) -> Window:
 
 
 def _window(server: ServerProcess, effort: Effort) -> Window | None:
-    """Take one window; return None where the server answered no call."""
+    """Measure one window; return None if the server answered no call."""
     before = server.calls
     with load(server, effort.warm_up_s + effort.window_s + effort.warm_up_s / 2):
         time.sleep(effort.warm_up_s)

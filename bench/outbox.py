@@ -1,9 +1,9 @@
-"""Outbox: messages per second, written and delivered, beside Procrastinate's tasks on the same PostgreSQL.
+"""Outbox benchmark: messages per second, beside Procrastinate's tasks on the same PostgreSQL.
 
-`python -m bench.outbox`, or with --quick in less time. Ours are delivered over gRPC, through both whole chains, to a
-server in another process; Procrastinate's tasks do nothing, in the worker's own process. Both write each message in a
-transaction of its own, have one relay or worker, and 32 under way at once. Writes build/outbox.json and, after a full
-run, its part of docs/performance.md.
+Run `python -m bench.outbox`; --quick takes less time. Our messages are delivered over gRPC, through both whole chains,
+to a server in another process. Procrastinate's tasks do nothing, in the worker's own process. Both write each message
+in a transaction of its own, and have one relay or worker with 32 messages in flight. Writes build/outbox.json and,
+after a full run, the outbox section of docs/performance.md.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ FILL = """
 
 SCAN = re.compile(r"(?:Scan using |(?=Seq Scan))(\w+(?: Scan on \w+)?)")
 
-# At its default level it writes three lines for each task.
+# At its default level, Procrastinate logs three lines per task.
 logging.getLogger("procrastinate").setLevel(logging.WARNING)
 app = procrastinate.App(connector=procrastinate.PsycopgConnector())
 
@@ -75,7 +75,7 @@ nothing_later = app.task(nothing)
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Messages per second: written, delivered when all are there, and both at the same time."""
+    """Messages per second: written, delivered from a full queue, and both at the same time."""
 
     written: float
     delivered: float
@@ -84,7 +84,7 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Fullness:
-    """What delivering costs with so many rows in the table, in messages per second, and how rows are found."""
+    """Delivery with `rows` delivered rows in the table: messages per second, cost of a claim, and indexes used."""
 
     rows: int
     delivered: float
@@ -93,7 +93,7 @@ class Fullness:
 
 
 class Outbox:
-    """Our outbox in a database, with an echo server at the other end."""
+    """Our outbox in a database, with an echo server as its destination."""
 
     def __init__(self, database: Database, channel: grpc.aio.Channel) -> None:
         self._database = database
@@ -117,7 +117,7 @@ class Outbox:
             return int(await connection.fetchval("select count(*) from outbox where status = 'pending'"))
 
     async def fullness(self, rows: int, messages: int) -> Fullness:
-        """Fill the table up to `rows` that are delivered, and measure."""
+        """Fill the table with delivered rows up to `rows`, and measure."""
         async with self._database.connection() as connection:
             there = await connection.fetchval("select count(*) from outbox")
             await connection.execute(FILL, max(0, rows - there))
@@ -157,7 +157,7 @@ class Procrastinate:
 
 
 async def speed_of(queue: Outbox | Procrastinate, messages: int) -> Speed:
-    """Measure one of the two."""
+    """Measure one of the two queues."""
     began = time.perf_counter()
     await _write(queue.write, messages)
     written = messages / (time.perf_counter() - began)
@@ -185,7 +185,7 @@ async def _deliver(queue: Outbox | Procrastinate) -> None:
 
 
 async def _until_empty(queue: Outbox | Procrastinate) -> None:
-    while await queue.left():  # noqa: ASYNC110 - what is waited for happens in the database
+    while await queue.left():  # noqa: ASYNC110 - the database signals no event for it
         await asyncio.sleep(POLL_S)
 
 
@@ -196,7 +196,7 @@ async def _timed_ms(work: Callable[[], Coroutine[None, None, object]]) -> float:
 
 
 async def measure(port: int, messages: int, rounds: int, fill: tuple[int, ...]) -> dict[str, object]:
-    """Measure both in turn, and then ours with more and more rows in its table."""
+    """Measure both in turn, then our outbox with more and more rows in its table."""
     taken: dict[str, list[Speed]] = {"outbox": [], "procrastinate": []}
     with folder_for_all() as folder:
         async with (
@@ -242,7 +242,7 @@ async def _procrastinate_on(url: str) -> AsyncIterator[Procrastinate]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m bench.outbox")
-    parser.add_argument("--quick", action="store_true", help="measure less exactly")
+    parser.add_argument("--quick", action="store_true", help="take less time, with less exact figures")
     quick = parser.parse_args().quick
     prepare()
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -259,7 +259,7 @@ def main() -> None:
 
 
 def page_of(figures: dict[str, object]) -> str:
-    """Return the figures as the page shows them."""
+    """Return the figures as Markdown for docs/performance.md."""
     speeds: dict[str, dict[str, float]] = figures["speeds"]  # type: ignore[assignment]
     fullness: list[dict[str, float | str]] = figures["fullness"]  # type: ignore[assignment]
     labels = {"outbox": "our outbox, over gRPC", "procrastinate": "Procrastinate, tasks that do nothing"}

@@ -1,9 +1,9 @@
-"""Overload: what a server still answers in time when it gets 2 and 4 times the calls that it can serve.
+"""Overload benchmark: calls answered in time at up to four times the server's capacity.
 
     python -m bench.overload [--quick]
 
-The load is open-loop: calls are sent at random times at a given mean rate, whatever becomes of those before. A bare
-grpc.aio server is compared with the whole chain. Writes build/overload.json: calls a second, milliseconds, MiB.
+The load is open-loop: calls start at random times at a given mean rate, independent of earlier calls. It compares a
+bare grpc.aio server with the whole chain. Writes build/overload.json: calls per second, milliseconds, MiB.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ REQUESTS = {
 
 @dataclass
 class Step:
-    """What became of the calls of one step."""
+    """Outcomes of the calls in one step."""
 
     seconds: float
     sent: Counter[str] = field(default_factory=Counter)
@@ -66,7 +66,7 @@ class Step:
     server: list[float] = field(default_factory=list)
 
     def figures(self) -> dict[str, Any]:
-        """Return the step as it is written to the file."""
+        """Return the figures of the step, as written to the file."""
         return {
             "sent_per_s": self.sent.total() / self.seconds,
             "goodput_per_s": self.ok.total() / self.seconds,
@@ -86,19 +86,19 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 class Server:
-    """A running server process: its port, its key, and what it says of itself."""
+    """Running server process: its port, its API key and its state."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self.port, self.key = self._line().split()
 
     def _line(self) -> str:
-        assert self._process.stdout is not None  # noqa: S101 - asked for below
+        assert self._process.stdout is not None  # noqa: S101 - `server` opens the pipe
         return self._process.stdout.readline()
 
     def state(self) -> list[float]:
-        """Return its memory in MiB, and its worst and p99 lag in ms since it was asked last."""
-        assert self._process.stdin is not None  # noqa: S101 - asked for below
+        """Return its memory in MiB, and its worst and p99 lag in ms since the previous call."""
+        assert self._process.stdin is not None  # noqa: S101 - `server` opens the pipe
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         return [float(part) for part in self._line().split()]
@@ -116,7 +116,7 @@ def server(chain: str, work: str) -> Iterator[Server]:
 
 @asynccontextmanager
 async def stubs(to: Server) -> AsyncIterator[list[Any]]:
-    """Open as many connections as a service has callers."""
+    """Open several connections, as a service has several callers."""
     channels = [grpc.aio.insecure_channel(f"127.0.0.1:{to.port}", connection_options()) for _ in range(CONNECTIONS)]
     await asyncio.gather(*(channel.channel_ready() for channel in channels))
     yield [EchoServiceStub(channel) for channel in channels]
@@ -125,7 +125,7 @@ async def stubs(to: Server) -> AsyncIterator[list[Any]]:
 
 
 async def call(stub: Any, name: str, key: str, step: Step) -> None:  # noqa: ANN401 - a stub
-    """Make one call as our clients make it, but at less cost, and count its outcome."""
+    """Make one call like our clients, but at less cost, and count its outcome."""
     step.sent[name] += 1
     metadata = ((API_KEY, key), (TIMEOUT_MS, f"{DEADLINE_S * 1000:.0f}"))
     began_s = time.monotonic()
@@ -142,7 +142,7 @@ async def call(stub: Any, name: str, key: str, step: Step) -> None:  # noqa: ANN
 
 async def watch_health(port: str, step: Step) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", connection_options()) as own:
-        check: Any = HealthStub(own).Check  # type: ignore[attr-defined]  # its types know no attributes
+        check: Any = HealthStub(own).Check  # type: ignore[attr-defined]  # its type stubs declare no attributes
         while True:
             began_s = time.monotonic()
             await check(HealthCheckRequest())
@@ -151,7 +151,7 @@ async def watch_health(port: str, step: Step) -> None:
 
 
 async def offer(to: Server, rate: float, seconds: float, names: Sequence[str] = ALL) -> Step:
-    """Send `rate` calls a second for `seconds`."""
+    """Send calls for `seconds` at a mean rate of `rate` per second."""
     chance, step, calls = random.Random(1), Step(seconds), set[asyncio.Task[None]]()  # noqa: S311 - a load
     to.state()
     async with stubs(to) as callers:
@@ -170,7 +170,7 @@ async def offer(to: Server, rate: float, seconds: float, names: Sequence[str] = 
 
 
 async def capacity(to: Server, seconds: float) -> float:
-    """Return the calls a second that are answered where eight callers each wait for their answer."""
+    """Return the successful calls per second of four callers, each waiting for its response."""
     step = Step(seconds)
     async with stubs(to) as callers:
         ends_s = time.monotonic() + seconds
@@ -196,7 +196,7 @@ def main(*, quick: bool) -> None:
 
 
 def measure(chain: str, work: str, seconds: float) -> dict[str, Any]:
-    """Measure one kind of server: its capacity, each load, the mixture, and how it recovers."""
+    """Measure one kind of server: capacity, each load, recovery, and mixed criticalities."""
     with server(chain, work) as to:
         peak = asyncio.run(capacity(to, seconds / 2))
         steps: dict[str, Any] = {"capacity": peak}
@@ -209,7 +209,7 @@ def measure(chain: str, work: str, seconds: float) -> dict[str, Any]:
 
 
 def show(results: dict[str, dict[str, Any]]) -> None:
-    """Print the figures."""
+    """Print the figures as a table."""
     table = Table(title=f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, deadline {DEADLINE_S * 1000:.0f} ms")
     columns = ("server", "load", "sent/s", "in time/s", "of capacity", "p50", "p99", "refused p99", "health", "state")
     for column in columns:
@@ -222,7 +222,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
             share = f"{step['goodput_per_s'] / steps['capacity']:.0%}"
             state = " ".join(f"{number:.0f}" for number in step["server_mib_worst_and_p99_lag_ms"])
             table.add_row(name, load, f"{step['sent_per_s']:.0f}", f"{step['goodput_per_s']:.0f}", share, *times, state)
-        print(name, "of 2x mixed answered:", steps["2x mixed"]["ok_share"])
+        print(name, "share of calls answered at 2x mixed:", steps["2x mixed"]["ok_share"])
     Console(width=140).print(table)
 
 

@@ -1,9 +1,9 @@
-"""The server of bench/overload.py: an echo that costs 4 ms of processor time, or of waiting, on a core of its own.
+"""Server of bench/overload.py: an echo that takes 4 ms of processor time or of waiting, on its own core.
 
     python -m bench.overload_server ours cpu
 
-It prints its port and the key to call it with, then at each line of its input its memory in MiB and the loop's worst
-and p99 lag in ms since the line before.
+It prints its port and an API key. For each line of input it then prints its memory in MiB, and the event loop's worst
+and p99 lag in ms since the previous line.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ LOG = Path("build/overload.jsonl")
 
 
 async def burn() -> None:
-    """Use up processor time, whoever else uses the machine."""
+    """Use processor time, independent of other load on the machine."""
     began_s = time.thread_time()
     while time.thread_time() - began_s < COST_S:
         pass
 
 
 def waiting() -> Callable[[], Awaitable[None]]:
-    """Return what waits for the one connection to a slow database."""
+    """Return a function that waits for the single connection to a slow database."""
     connection = asyncio.Lock()
 
     async def wait() -> None:
@@ -56,7 +56,7 @@ def waiting() -> Callable[[], Awaitable[None]]:
 
 
 class Costly(EchoServiceServicer):
-    """Echoes of three criticalities at the same cost."""
+    """Echo service with three methods of different criticality and equal cost."""
 
     def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
         self._work = work
@@ -75,7 +75,7 @@ class Costly(EchoServiceServicer):
 
 
 async def sample_lag(lags_ms: list[float]) -> None:
-    """Note for ever how late the loop is."""
+    """Measure the lag of the event loop until cancelled."""
     while True:
         due_s = time.monotonic() + LAG_PERIOD_S
         await asyncio.sleep(LAG_PERIOD_S)
@@ -88,7 +88,7 @@ async def serve(chain: str, work: str) -> None:
     keyring = Keyring([record_of_key(key, "bench", ["example.echo"])])
     interceptors = [ServerChain(server_interceptors(settings, lambda: keyring))] if chain == "ours" else []
     server = grpc.aio.server(interceptors=interceptors, options=[("grpc.so_reuseport", 0)])
-    add_EchoServiceServicer_to_server(Costly(burn if work == "cpu" else waiting()), server)  # type: ignore[abstract]  # what is called
+    add_EchoServiceServicer_to_server(Costly(burn if work == "cpu" else waiting()), server)  # type: ignore[abstract]  # the called methods exist
     add_HealthServicer_to_server(health.HealthServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -1,4 +1,4 @@
-"""The page that people read: sections which each run of a benchmark writes anew, between text that stays."""
+"""Performance page: sections that each benchmark run replaces, between text that stays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Cells: TypeAlias = "Sequence[str]"
 
 
 def fill_section(path: Path, name: str, text: str) -> None:
-    """Replace, in the page at `path`, what stands between `<!-- bench NAME -->` and `<!-- end -->`."""
+    """Replace the text between `<!-- bench NAME -->` and `<!-- end -->` in the page at `path`."""
     page = path.read_text(encoding="utf-8")
     before, begin, rest = page.partition(f"<!-- bench {name} -->\n")
     _, end, after = rest.partition("<!-- end -->")
@@ -20,6 +20,6 @@ def fill_section(path: Path, name: str, text: str) -> None:
 
 
 def markdown_table(headings: Cells, rows: Iterable[Cells]) -> str:
-    """Return a table whose first column is left-aligned and whose others are not."""
+    """Return a Markdown table with its first column left-aligned and the others right-aligned."""
     ruler = ["---", *("---:" for _ in headings[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, ruler, *rows))

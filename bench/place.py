@@ -1,4 +1,4 @@
-"""Place: the folder in which a run of the benchmarks keeps what it makes, and the one request that all rows answer."""
+"""Working folder of a benchmark run, and the request that all rows answer."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PATH = "/solo60.example.v1.EchoService/Echo"
 
 
 def prepare() -> None:
-    """Write the request in each of its forms, a fresh API key, and the keyring that knows it."""
+    """Write the request in each encoding, a new API key, and a keyring with that key."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     message = EchoRequest(text=TEXT).SerializeToString()
-    # A gRPC message on the wire: not compressed, its length, itself.
+    # A gRPC message on the wire: a flag for no compression, its length, then the message.
     GRPC_BODY.write_bytes(struct.pack(">BI", 0, len(message)) + message)
     PROTO_BODY.write_bytes(message)
     JSON_BODY.write_text(json.dumps({"text": TEXT}), encoding="utf-8")
@@ -37,12 +37,15 @@ def prepare() -> None:
 
 
 def own_key() -> str:
-    """Return the key that the callers of this run send."""
+    """Return the API key of this run's callers."""
     return KEY.read_text(encoding="utf-8")
 
 
 def request_metadata() -> tuple[tuple[str, str], ...]:
-    """Return what our own client sends with each call, but for the trace: so the server chooses what is traced."""
+    """Return the metadata that our client sends with each call.
+
+    The trace is omitted, so that the server decides which calls are traced.
+    """
     return (
         ("x-timeout-ms", "2000"),
         ("x-correlation-id", "0123456789abcdef0123456789abcdef"),

@@ -1,4 +1,4 @@
-"""Plot: calls per second of every row, as bars."""
+"""Plot: bar chart of the calls per second of every row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DOTS_PER_INCH = 130
 
 
 def draw(rows: Sequence[Figures], path: Path) -> None:
-    """Write the bars of `rows` to `path` as a PNG, each with its figure and how it compares with bare grpc.aio."""
+    """Write the bar chart of `rows` to `path` as a PNG, with each row's ratio to bare grpc.aio."""
     base_rps = next(row.rps for row in rows if row.name == BASE)
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
@@ -31,7 +31,7 @@ def draw(rows: Sequence[Figures], path: Path) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.22)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("calls answered per second on one core, and how many times those of bare grpc.aio")
+    axes.set_xlabel("calls answered per second on one core, and their ratio to bare grpc.aio")
     axes.legend(
         handles=[Patch(color=colour) for colour in (OURS, BARE, OTHERS)],
         labels=["this mesh, whole chain", "no policy at all", "other stacks"],

@@ -1,8 +1,8 @@
-"""Policies: what each interceptor of the server adds to a call, in microseconds of processor time.
+"""Interceptor benchmark: processor time that each server interceptor adds to a call, in microseconds.
 
-Measured without a network, in a process of its own: a chain of one interceptor serves the bytes of a request to a
-stand-in for gRPC's context, each call in a task as in a server, and a chain of none is measured in turn with it. What
-is left after subtracting is the interceptor's own. `python -m bench.policies ROUNDS CALLS PERCENT` prints JSON.
+It runs without a network, in a process of its own. A chain of one interceptor serves a request's bytes to a stand-in
+for gRPC's context, each call in a task as in a server. An empty chain is measured in turn, and the difference is the
+interceptor's own cost. `python -m bench.policies ROUNDS CALLS PERCENT` prints JSON.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(rounds: int, calls: int, percent: float) -> None:
     settings = load_settings(keyring_file=KEYRING, trace_sample_ratio=percent / 100)
     figures = sys.stdout
     with (FOLDER / f"{NAME}.log").open("w", encoding="utf-8") as log:
-        sys.stdout = log  # the access log goes where a service's goes
+        sys.stdout = log  # the access log is written to standard output, as in a service
         set_up_logging(settings, NAME)
         tracers = set_up_tracing(settings, NAME)
         count_spans(tracers)
@@ -62,28 +62,28 @@ def main(rounds: int, calls: int, percent: float) -> None:
 
 
 async def measure(interceptors: Sequence[ServerInterceptor], rounds: int, calls: int) -> dict[str, float]:
-    """Return the microseconds a call for a chain of none, and what each interceptor, and all of them, add to it."""
+    """Return the microseconds per call of an empty chain, and those added by each interceptor and by all of them."""
     chains = {NONE: [], **{type(each).__name__: [each] for each in interceptors}, ALL: list(interceptors)}
     serving = {name: await compose(chain) for name, chain in chains.items()}
     taken: list[dict[str, float]] = []
     gc.collect()
     for _ in range(rounds * ATTEMPTS):
-        # A machine with other work may stall so long that calls are shed: such a round tells nothing.
+        # A busy machine may stall so long that calls are shed. Discard such a round.
         with suppress(grpc.aio.AbortError):
             taken.append({name: await time_of(serve, calls) for name, serve in serving.items()})
         if len(taken) == rounds:
             break
     else:
-        sys.exit("the machine is too busy to measure on: calls are shed")
-    # Each is compared with the chain of none of the same round: both saw the same machine.
+        sys.exit("The machine is too busy to measure: calls were shed. Stop other programs and try again.")
+    # Compare each chain with the empty chain of the same round, because both ran under the same conditions.
     added = {name: median(each[name] - each[NONE] for each in taken) for name in serving if name != NONE}
     return {NONE: median(each[NONE] for each in taken), **added}
 
 
 async def compose(chain: Sequence[ServerInterceptor]) -> Serve:
-    """Return what serves the calls of the Echo method through a chain of `chain`."""
+    """Return a function that serves the calls of the Echo method through `chain`."""
     registered = _Registered()
-    add_EchoServiceServicer_to_server(echo(Tally(NAME)), registered)  # type: ignore[arg-type]  # it needs but this
+    add_EchoServiceServicer_to_server(echo(Tally(NAME)), registered)  # type: ignore[arg-type]  # no other method is called
     details: Any = _Details()
     handler = await ServerChain(chain).intercept_service(registered.find, details)
     assert handler is not None  # noqa: S101 - it is registered above
@@ -106,18 +106,18 @@ class _Details:
 
 
 class _Registered:
-    """What generated code registers handlers with."""
+    """Stand-in for a server, which stores the handlers that generated code registers."""
 
     def __init__(self) -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """Pass over what the next one brings too."""
+        """Ignore the handlers: generated code registers them again in the other way."""
 
     def add_registered_method_handlers(
         self, service: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
-        """Keep the handlers of a service."""
+        """Store the handlers of a service."""
         self._handlers.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
 
     async def find(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:

@@ -1,4 +1,4 @@
-"""Report: what one run has measured, as JSON, as a table on the screen, and in the page that people read."""
+"""Report of a benchmark run: JSON file, table on the screen, and sections of the performance page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BASE = "bare_aio"
 HEADINGS = ("", "calls/s", "to bare", "p50 ms", "p99 ms", "server CPU µs/call", "refused")
-# What takes less than this share of the time is not worth a line.
+# Parts with a smaller share of the time get no line.
 LEAST_SHARE = 0.01
 SCREEN_WIDTH = 120
 MOST_REFUSED = 0.01
@@ -30,10 +30,10 @@ MOST_REFUSED = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything that one run has measured.
+    """All figures of one run.
 
-    `policies` are microseconds by interceptor for each share of traced calls in per cent, `client` the figures of
-    bench.client, and `shares` what each profiled server's time goes to.
+    `policies` has microseconds per interceptor, by percentage of traced calls. `client` has the figures of
+    bench.client. `shares` has the shares of processor time of each profiled server.
     """
 
     machine: Mapping[str, str]
@@ -44,12 +44,12 @@ class Run:
 
     @property
     def ratios(self) -> dict[str, float]:
-        """The ratios that the targets speak of."""
+        """Ratios that the targets refer to."""
         return ratios_of(self.table.rows, self.client)
 
 
 def write_json(run: Run, path: Path) -> None:
-    """Write the figures to `path`."""
+    """Write the figures to `path` as JSON."""
     figures = {
         "rows": [asdict(row) for row in run.table.rows],
         "ratios": run.ratios,
@@ -64,7 +64,7 @@ def write_json(run: Run, path: Path) -> None:
 
 
 def write_page(run: Run, path: Path) -> None:
-    """Replace the sections of the page at `path` by this run's."""
+    """Replace the sections of the page at `path` with the figures of this run."""
     for name, text in _sections(run).items():
         fill_section(path, name, text)
 
@@ -73,7 +73,7 @@ def _sections(run: Run) -> dict[str, str]:
     return {
         "machine": "\n".join(f"- {what}: {value}" for what, value in run.machine.items()),
         "rows": markdown_table(HEADINGS, _row_cells(run)) + _left_out(run),
-        "targets": markdown_table(("calls per second of", "at least", "measured", ""), _target_cells(run)),
+        "targets": markdown_table(("ratio of calls per second", "at least", "measured", ""), _target_cells(run)),
         "policies": markdown_table(("", *(f"{percent} % traced" for percent in run.policies)), _policy_cells(run)),
         "client": markdown_table(("", "calls/s", "client CPU µs/call"), _client_cells(run)),
         "shares": markdown_table(("", *run.shares), _share_cells(run)),
@@ -81,12 +81,12 @@ def _sections(run: Run) -> dict[str, str]:
 
 
 def show(run: Run) -> None:
-    """Print the rows and the targets."""
+    """Print the rows, the client's figures and the targets."""
     console = Console(width=SCREEN_WIDTH)
     for title, headings, rows in (
         ("Servers, each on one core", HEADINGS, _row_cells(run)),
         ("Client", ("", "calls/s", "client CPU µs/call"), _client_cells(run)),
-        ("Targets", ("calls per second of", "at least", "measured", ""), _target_cells(run)),
+        ("Targets", ("ratio of calls per second", "at least", "measured", ""), _target_cells(run)),
     ):
         table = ScreenTable(title=title)
         for number, heading in enumerate(headings):
@@ -95,9 +95,9 @@ def show(run: Run) -> None:
             table.add_row(*map(escape, cells))
         console.print(table)
     if any(row.refused > MOST_REFUSED for row in run.table.rows):
-        console.print("Calls were refused: the machine has other work, and the figures mean little.")
+        console.print("Calls were rejected, so the figures are unreliable: stop other programs and run again.")
     for reason in run.table.left_out.values():
-        console.print(f"left out: {reason}", markup=False)
+        console.print(f"not measured: {reason}", markup=False)
 
 
 def _row_cells(run: Run) -> list[Cells]:
@@ -117,7 +117,7 @@ def _row_cells(run: Run) -> list[Cells]:
 
 
 def _left_out(run: Run) -> str:
-    return "".join(f"\n\nLeft out: {reason}." for reason in run.table.left_out.values())
+    return "".join(f"\n\nNot measured: {reason}." for reason in run.table.left_out.values())
 
 
 def _target_cells(run: Run) -> list[Cells]:
@@ -134,7 +134,7 @@ def _policy_cells(run: Run) -> list[Cells]:
 
 
 def _policy_label(name: str) -> str:
-    words = {"none": "no interceptor: parse, handler, serialize", "all": "the whole chain, beyond that"}
+    words = {"none": "no interceptor: parse, handler, serialize", "all": "whole chain, in addition"}
     return words.get(name, f"`{name}`")
 
 

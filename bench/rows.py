@@ -1,4 +1,4 @@
-"""Rows: every server that is measured side by side, how it is started and how it is called."""
+"""Rows: the servers that are measured side by side, with the command to start and the request to send."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SAMPLED_PERCENT = (0, 10, 100)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One server of the table: its `label` there, its program, and how h2load is to call it.
+    """One server of the table: `label` in the table, command, and request for h2load.
 
-    `command` lacks the port, which stands where it says PORT.
+    In `command`, PORT is a placeholder for the port.
     """
 
     name: str
@@ -28,12 +28,12 @@ class Row:
 
 
 def all_rows() -> list[Row]:
-    """Return the rows in the order of the table; the request must have been prepared."""
+    """Return the rows in the order of the table. Requires `bench.place.prepare`."""
     return [*_bare_rows(), *_other_stacks(), *_our_rows()]
 
 
 def bare_native() -> Row:
-    """Return the fastest server there is here, for measuring clients."""
+    """Return the fastest available server, for measuring clients."""
     return _grpc("bare_native", "bare native engine, on our event loop", "bench.servers.bare", "native")
 
 
@@ -81,7 +81,7 @@ def _fastapi(name: str, label: str, *options: str) -> Row:
 
 
 def our_row(engine: str, percent: int) -> Row:
-    """Return our whole chain on an engine, with so many of 100 traces recorded."""
+    """Return our whole chain on an engine, with `percent` of the traces recorded."""
     return _ours(f"{engine}_{percent}", f"full chain on {engine}, {percent} % traced", engine, str(percent))
 
 
@@ -102,6 +102,6 @@ def _grpc(name: str, label: str, module: str, *arguments: str) -> Row:
 
 
 def _grpc_headers() -> tuple[str, ...]:
-    """Return the headers of a call; the bare rows get the same."""
+    """Return the headers of a call, which are the same for all gRPC rows."""
     metadata = (f"{name}: {value}" for name, value in request_metadata())
     return ("content-type: application/grpc", "te: trailers", "grpc-timeout: 2S", *metadata)

@@ -1,4 +1,4 @@
-"""Server process: one row's server, alone on its core, with its answers counted and its processor time read."""
+"""Server process of one row, on its own core, with counters for its calls and processor time."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ POLL_INTERVAL_S = 0.02
 
 
 class RowUnavailable(Exception):
-    """A row cannot be measured on this machine; the sentence says why."""
+    """Error with the reason why a row cannot be measured on this machine."""
 
 
 class ServerProcess:
-    """A running server of `row` at `port`; `calls` are those it has answered so far."""
+    """Running server of `row` at `port`."""
 
     def __init__(self, row: Row, port: int, process: subprocess.Popen[bytes]) -> None:
         self.row = row
@@ -43,43 +43,43 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The process that was started; it may have started others."""
+        """Id of the started process, which may have child processes."""
         return self._process.pid
 
     @property
     def calls(self) -> int:
-        """The calls answered so far, as the handler counts them."""
+        """Number of calls answered so far, as counted by the handler."""
         return self._tally.value
 
     @property
     def url(self) -> str:
-        """Where the row's call is found."""
+        """URL of the row's method."""
         return f"http://127.0.0.1:{self.port}{self.row.path}"
 
     def cpu_s(self) -> float:
-        """Return the processor time that all threads of all its processes have used, user and system, in seconds."""
+        """Return the user and system time of all its processes and threads, in seconds."""
         root = psutil.Process(self.pid)
         times = [each.cpu_times() for each in (root, *root.children(recursive=True))]
         return sum(each.user + each.system for each in times)
 
     def wait_until_listening(self) -> None:
-        """Return as soon as it takes connections; raise RowUnavailable when it does not come to that."""
+        """Wait until it accepts connections; raise RowUnavailable if it ends or does not within 20 s."""
         ends = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < ends:
             if self._process.poll() is not None:
-                raise RowUnavailable(f"{self.row.label} ended at once: {_last_line(error_path(self.row))}")
+                raise RowUnavailable(f"{self.row.label} exited at startup: {_last_line(error_path(self.row))}")
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
             except OSError:
                 time.sleep(POLL_INTERVAL_S)
             else:
                 return
-        raise RowUnavailable(f"{self.row.label} took no connection within {START_TIMEOUT_S:.0f} s")
+        raise RowUnavailable(f"{self.row.label} accepted no connection within {START_TIMEOUT_S:.0f} s")
 
 
 @contextmanager
 def started(row: Row) -> Iterator[ServerProcess]:
-    """Start the server of `row` on the servers' core, and end it and all it started when the context ends."""
+    """Start the server of `row` on the servers' core; kill it and its children when the context ends."""
     reset_tally(row.name)
     (port,) = free_ports(1)
     command = [argument.replace("PORT", str(port)) for argument in row.command]
@@ -96,21 +96,21 @@ def started(row: Row) -> Iterator[ServerProcess]:
         try:
             yield ServerProcess(row, port, process)
         finally:
-            with suppress(ProcessLookupError):  # it has ended by itself
+            with suppress(ProcessLookupError):  # it has already exited
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def log_path(row: Row) -> Path:
-    """Return the file that takes the standard output of the row's server: the access log of ours."""
+    """Return the file for the standard output of the row's server. Ours writes its access log there."""
     return FOLDER / f"{row.name}.log"
 
 
 def error_path(row: Row) -> Path:
-    """Return the file that takes what the row's server complains of."""
+    """Return the file for the standard error of the row's server."""
     return FOLDER / f"{row.name}.err"
 
 
 def _last_line(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return lines[-1] if lines else "it gave no reason"
+    return lines[-1] if lines else "no error output"

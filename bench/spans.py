@@ -1,4 +1,4 @@
-"""Span exporters for measuring: one that only counts, so that a row shows what tracing costs without sending."""
+"""Span exporters that only count, so that a row shows the cost of tracing without sending."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CountingExporter(SpanExporter):
-    """Counts spans and forgets them."""
+    """Exporter that counts spans and discards them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -25,7 +25,7 @@ class CountingExporter(SpanExporter):
 
 
 class EncodingExporter(CountingExporter):
-    """Makes of each batch the bytes that OTLP sends, and forgets them."""
+    """Exporter that encodes each batch as OTLP and discards the result."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         encode_spans(spans).SerializeToString()
@@ -33,5 +33,5 @@ class EncodingExporter(CountingExporter):
 
 
 def count_spans(tracers: TracerProvider, *, encode: bool = False) -> None:
-    """Give the spans of `tracers` in batches to an exporter that counts them, and encodes them where asked to."""
+    """Export the spans of `tracers` in batches to a counting exporter; with `encode`, also encode them."""
     tracers.add_span_processor(BatchSpanProcessor(EncodingExporter() if encode else CountingExporter()))

@@ -1,6 +1,6 @@
-"""Start-up: how long `solo60 up` takes until all seven services are healthy, and the memory they hold when idle.
+"""Start-up benchmark: time of `solo60 up` until all seven services are healthy, and their idle memory.
 
-Writes build/startup.json: seconds for each run on an empty and on a kept database, and MiB (resident) for each service.
+Writes build/startup.json: seconds for each run on an empty and on an existing database, and resident MiB per service.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def main() -> None:
 
 
 def measure_start(data_dir: Path) -> tuple[float, dict[str, float]]:
-    """Start a mesh and stop it; return the seconds until it was healthy and each service's resident MiB when idle."""
+    """Start and stop a mesh; return the seconds until it was healthy, and each service's resident MiB when idle."""
     solo60 = Path(sys.executable).with_name("solo60")
     began = time.perf_counter()
     with subprocess.Popen([solo60, "up"], env=environment_of_mesh(data_dir), stdout=subprocess.PIPE, text=True) as up:
-        assert up.stdout is not None  # noqa: S101 - asked for above
+        assert up.stdout is not None  # noqa: S101 - the pipe is opened above
         if not any("Ctrl-C" in line for line in up.stdout):
-            sys.exit("the mesh did not start")
+            sys.exit("The mesh did not start. Run `solo60 up` to see the reason.")
         seconds = time.perf_counter() - began
         memory = resident_mib(up.pid)
         up.send_signal(signal.SIGINT)
@@ -57,14 +57,14 @@ def measure_start(data_dir: Path) -> tuple[float, dict[str, float]]:
 
 
 def environment_of_mesh(data_dir: Path) -> dict[str, str]:
-    """Return the environment of a mesh on free ports that keeps its data in `data_dir`."""
+    """Return the environment of a mesh on free ports with its data in `data_dir`."""
     smtp_port, *ports = free_ports(1 + len(SERVICE_NAMES))
     urls = {f"{name}_service_url": f"127.0.0.1:{port}" for name, port in zip(SERVICE_NAMES, ports, strict=True)}
     return child_environment(data_dir=data_dir, smtp_url=f"smtp://127.0.0.1:{smtp_port}", **urls)
 
 
 def resident_mib(supervisor_pid: int) -> dict[str, float]:
-    """Return the resident memory of each service process below the supervisor."""
+    """Return the resident MiB of each service process under the supervisor."""
     memory = {}
     for process in psutil.Process(supervisor_pid).children(recursive=True):
         module = next((part for part in process.cmdline() if part.startswith("services.")), None)
@@ -74,12 +74,12 @@ def resident_mib(supervisor_pid: int) -> dict[str, float]:
 
 
 def show(empty_s: list[float], kept_s: list[float], memory_mib: dict[str, float]) -> None:
-    """Print the figures."""
+    """Print the figures as a table."""
     table = Table(title=f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
     table.add_column("what")
     table.add_column("measured", justify="right")
     table.add_row("all seven healthy, empty database", " ".join(f"{seconds:.2f} s" for seconds in empty_s))
-    table.add_row("all seven healthy, kept database", " ".join(f"{seconds:.2f} s" for seconds in kept_s))
+    table.add_row("all seven healthy, existing database", " ".join(f"{seconds:.2f} s" for seconds in kept_s))
     for name, mib in sorted(memory_mib.items()):
         table.add_row(f"resident, {name}", f"{mib:.0f} MiB")
     table.add_row("resident, all service processes", f"{sum(memory_mib.values()):.0f} MiB")

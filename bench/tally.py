@@ -1,6 +1,6 @@
-"""Tally: how many calls a server has answered, counted by its handler and read by the driver without asking it.
+"""Call counter shared by a server's handler, which increments it, and the driver, which reads it.
 
-The count lies in a file that both map into memory, so reading it costs the server nothing.
+The counter is in a memory-mapped file, so reading it costs the server nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ SIZE_BYTES = 8
 
 
 class Tally:
-    """The count of one server: `add` in the server, `value` in the driver, which `reset` it before the server began."""
+    """Call counter of one server. The driver calls `reset_tally` before the server starts."""
 
     def __init__(self, name: str) -> None:
         with path_of_tally(name).open("r+b") as file:
             self._count = memoryview(mmap.mmap(file.fileno(), SIZE_BYTES)).cast("Q")
-        # Threads may count at once: the next number is given in one step, where adding one takes several.
+        # Several threads may count at once. `next` is a single step, while incrementing a number takes several.
         self._numbers = itertools.count(1)
 
     def add(self) -> None:
@@ -32,15 +32,15 @@ class Tally:
 
     @property
     def value(self) -> int:
-        """The calls counted so far."""
+        """Number of calls counted so far."""
         return self._count[0]
 
 
 def path_of_tally(name: str) -> Path:
-    """Return the file that holds the count of the server called `name`."""
+    """Return the file with the counter of the server called `name`."""
     return FOLDER / f"{name}.tally"
 
 
 def reset_tally(name: str) -> None:
-    """Begin the count of the server called `name` at 0."""
+    """Reset the counter of the server called `name` to 0."""
     path_of_tally(name).write_bytes(bytes(SIZE_BYTES))

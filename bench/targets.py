@@ -1,4 +1,4 @@
-"""Targets: the ratios that the mesh promises, each of two rows of one run, and whether this run reached them."""
+"""Targets: required ratios between two rows of one run, and whether the run reached them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLIENT = "client_chain_vs_stub"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A promise: calls per second of row `of` are at least `least` times those of row `to`."""
+    """Requirement that the calls per second of row `of` are at least `least` times those of row `to`."""
 
     name: str
     of: str
@@ -37,14 +37,14 @@ TARGETS = (
 
 
 def ratios_of(rows: Sequence[Figures], client: Mapping[str, float]) -> dict[str, float]:
-    """Return each target's ratio in this run; end the program where a row that one needs was not measured."""
+    """Return each target's ratio in this run; exit with an error message if a required row is missing."""
     rps = {row.name: row.rps for row in rows} | {name: client[f"{name}_rps"] for name in ("chain", "stub")}
     missing = {row for target in TARGETS for row in (target.of, target.to)} - rps.keys()
     if missing:
-        sys.exit(f"not measured, though a target needs it: {', '.join(sorted(missing))}")
+        sys.exit(f"Rows required by a target were not measured: {', '.join(sorted(missing))}")
     return {target.name: rps[target.of] / rps[target.to] for target in TARGETS}
 
 
 def verdict(target: Target, ratio: float) -> str:
-    """Return whether the promise is kept, in words."""
+    """Return whether the target was reached, in words."""
     return "reached" if ratio >= target.least else f"not reached: {ratio:.2f}"

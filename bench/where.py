@@ -1,8 +1,9 @@
-"""Where: what a loaded server's processor time goes to, by the kernel's count for each thread and py-spy's samples.
+"""Profile of a loaded server: shares of its processor time, by thread and by module.
 
-py-spy samples the event loop's thread from outside. A sample counts for the innermost of our modules that stands on its
-stack, so what the access log spends in `json` is the access log's; what has none there is gRPC's and the event loop's.
-The other threads (an engine's own, and the one that exports spans) count with the processor time that they took.
+py-spy samples the event loop's thread from outside. A sample counts for the innermost module of `interceptors/` on its
+stack, so time that the access log spends in `json` belongs to the access log. A sample without such a module belongs to
+gRPC and the event loop. Other threads (the engine's, and the span exporter's) count with the processor time that the
+kernel reports.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ _OTHER_THREAD = "Thread._bootstrap"
 
 
 def shares_of(server: ServerProcess, duration_s: float) -> dict[str, float] | None:
-    """Load `server` and return each part's share of its processor time; None where py-spy may not look at it."""
+    """Load `server`; return each part's share of its processor time, or None if py-spy has no access."""
     raw = FOLDER / f"{server.row.name}.pyspy"
     with load(server, duration_s + TIME_TO_ATTACH_S):
         before = _thread_times(server)
         done = subprocess.run(_py_spy(server, duration_s, raw), capture_output=True, text=True, check=False)
         after = _thread_times(server)
     if done.returncode != 0:
-        print(f"py-spy cannot look into {server.row.label}: {done.stderr.strip()[-200:]}", file=sys.stderr)
+        print(f"py-spy cannot profile {server.row.label}: {done.stderr.strip()[-200:]}", file=sys.stderr)
         return None
     took = {thread: seconds - before.get(thread, 0) for thread, seconds in after.items()}
     loop_share = took[server.pid] / sum(took.values())
@@ -60,12 +61,18 @@ def _py_spy(server: ServerProcess, duration_s: float, raw: Path) -> list[str]:
 
 
 def _thread_times(server: ServerProcess) -> dict[int, float]:
-    """Return the processor seconds of each thread; the first one, which runs the event loop, has the process's id."""
+    """Return the processor seconds of each thread.
+
+    The first thread runs the event loop, and its id is the process id.
+    """
     return {each.id: each.user_time + each.system_time for each in psutil.Process(server.pid).threads()}
 
 
 def count_parts(stacks: Iterable[str]) -> Counter[str]:
-    """Return the samples of each part, from lines such as "a (x.py:1);b (y.py:2) 17", outermost frame first."""
+    """Return the samples of each part.
+
+    `stacks` are lines such as "a (x.py:1);b (y.py:2) 17", outermost frame first.
+    """
     counts: Counter[str] = Counter()
     for line in stacks:
         stack, _, count = line.rpartition(" ")
@@ -75,7 +82,7 @@ def count_parts(stacks: Iterable[str]) -> Counter[str]:
 
 
 def part_of(frames: list[str]) -> str:
-    """Return the part that a stack counts for."""
+    """Return the part to which a stack belongs."""
     for frame in reversed(frames):
         ours = _OURS.search(frame)
         if ours is not None:

@@ -1,16 +1,16 @@
-// Calls a service of a running mesh from Node.js: SERVICE_API_KEY_FILE=.data/keys/operator node call_a_service.mjs
+// Example client for a running mesh in Node.js: SERVICE_API_KEY_FILE=.data/keys/operator node call_a_service.mjs
 import { readFileSync } from "node:fs";
 import grpc from "@grpc/grpc-js";
 import loader from "@grpc/proto-loader";
 
-// The folder that `buf export` wrote, beside this file.
+// `buf export` writes this folder, beside this file.
 const protos = loader.loadSync("solo60/gym/v1/gym.proto", { includeDirs: [`${import.meta.dirname}/proto`], keepCase: true });
 const { GymService } = grpc.loadPackageDefinition(protos).solo60.gym.v1;
 const gyms = new GymService(process.env.GYM_SERVICE_URL ?? "127.0.0.1:50053", grpc.credentials.createInsecure());
 
 const metadata = new grpc.Metadata();
 metadata.set("x-api-key", readFileSync(process.env.SERVICE_API_KEY_FILE, "utf8").trim());
-// Every call has a deadline: the one that the contract names, or less.
+// Every call needs a deadline: the one in the contract, or less.
 const deadline = Date.now() + 2000;
 
 gyms.ListGyms({ page_size: 3 }, metadata, { deadline }, (error, answer) => {

@@ -1,4 +1,4 @@
-"""Calls a service of a running mesh: SERVICE_API_KEY_FILE=.data/keys/operator python examples/call_a_service.py"""
+"""Example client for a running mesh: SERVICE_API_KEY_FILE=.data/keys/operator python examples/call_a_service.py"""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Calls a service with gen/ and grpcio alone: SERVICE_API_KEY_FILE=.data/keys/operator python call_with_grpcio.py"""
+"""Example client with gen/ and grpcio only: SERVICE_API_KEY_FILE=.data/keys/operator python call_with_grpcio.py"""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ address = os.environ.get("GYM_SERVICE_URL", "127.0.0.1:50053")
 key = Path(os.environ["SERVICE_API_KEY_FILE"]).read_text(encoding="utf-8").strip()
 
 with grpc.insecure_channel(address) as channel:
-    # Nothing follows from the contract here: the caller sets the deadline and the key.
+    # Plain grpcio applies no contract, so the caller sets the deadline and the key.
     page = GymServiceStub(channel).ListGyms(ListGymsRequest(page_size=3), timeout=2, metadata=[("x-api-key", key)])
     for gym in page.gyms:
         print(gym.gym_id, gym.name)

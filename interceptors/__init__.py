@@ -1,6 +1,8 @@
-"""Interceptors: one module for each concept, its client half and its server half together.
+"""Server and client interceptors, one module per concept.
 
-Each stands alone in `grpc.aio.server(interceptors=[...])`; `interceptors.server.ServerChain` makes one chain of many.
-In the examples of their docstrings, which are run as tests, `ask` serves an echo behind the interceptors it is given,
-calls it once over a real socket, and returns the answered text or the reason of the refusal.
+Each server interceptor also works alone in `grpc.aio.server(interceptors=[...])`. `interceptors.server.ServerChain`
+combines several.
+
+The examples in the docstrings run as tests. Their function `ask` serves an echo behind the given interceptors and calls
+it once over a real socket. It returns the response text or the reason of the error.
 """

@@ -1,4 +1,4 @@
-"""Access log: one line for each call, with its correlation id, caller, callee, outcome and duration (S4)."""
+"""Access log: one line per call with correlation id, caller, method, outcome and duration."""
 
 from __future__ import annotations
 
@@ -34,11 +34,14 @@ def log_call(facts: Mapping[str, Any]) -> None:
 
 
 class ServerAccessLog(ServerInterceptor):
-    """Logs every call when it has ended; with `log_requests`, its first request too, personal data masked.
+    """Server interceptor that logs each call when it has ended.
 
-    `write` gets the facts of each call: `method`, `caller`, `code`, `duration_ms` and `correlation_id`, for a failed
-    call the `reason`, the `trace_id` where `ServerTracing` records it, and its notes. What it raises is logged and
-    fails no call. `quiet_services` are not logged: health checks would drown everything else.
+    With `log_requests`, the line includes the first request, with personal data masked. Calls of `quiet_services` are
+    not logged, because health checks would fill the log.
+
+    `write` receives the facts of each call: `method`, `caller`, `code`, `duration_ms`, `correlation_id` and the call's
+    notes. A failed call adds `reason`. A call recorded by `ServerTracing` adds `trace_id`. An exception raised by
+    `write` is logged and does not fail the call.
 
     >>> ask(ServerAccessLog(write=lambda facts: print(facts["method"], facts["code"])))
     solo60.example.v1.EchoService/Echo OK
@@ -84,5 +87,5 @@ class ServerAccessLog(ServerInterceptor):
             facts["trace_id"] = call.trace_id
         try:
             self._write(facts)
-        except Exception as failure:  # noqa: BLE001 - whatever is wrong with the log, the call has its answer
+        except Exception as failure:  # noqa: BLE001 - a logging failure must not fail the call
             _log.error("a call could not be logged", method=call.method.full_name, error=type(failure).__name__)

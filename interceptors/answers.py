@@ -1,4 +1,4 @@
-"""Answers: the errors that a method's contract lets its caller see, and the decision whether an error is a fault."""
+"""Mapping of exceptions to the errors that a method's contract allows its caller to see."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from interceptors.handlers import StatusSet, status_set_on, text_of_details
 if TYPE_CHECKING:
     from interceptors.server import Call
 
-# Errors of a service that we depend on are no fault of ours: the same call may succeed later.
+# Codes after which the same call may succeed later. A callee's platform error with one of them becomes UNAVAILABLE.
 TRANSIENT = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -23,16 +23,21 @@ TRANSIENT = frozenset(
         grpc.StatusCode.DEADLINE_EXCEEDED,
     }
 )
-_INTERNAL_SENTENCE = "The service failed. Its log says why, under this correlation id."
+_INTERNAL_SENTENCE = "Internal error. Search the service's log for this correlation id."
 
 
 def answer_to(error: BaseException, call: Call) -> ServiceError:
-    """Return the error that the caller gets for `error`: only errors that the method's contract promises."""
+    """Return the error to send to the caller for `error`.
+
+    A ServiceError passes if the method's contract declares its reason. A platform error of a callee becomes UNAVAILABLE
+    if it is transient, and INTERNAL otherwise. A status set by the handler or an application interceptor passes
+    unchanged. A cancelled call becomes DEADLINE_EXCEEDED or CANCELLED. Everything else becomes INTERNAL.
+    """
     if isinstance(error, ServiceError):
         return _answer_to_refusal(error, call)
     if isinstance(error, StatusSet):
         return UnknownError(error.code, error.details)
-    if isinstance(error, GrpcException):  # of an application's own interceptor
+    if isinstance(error, GrpcException):  # raised by an application interceptor
         return UnknownError(error.status_code, error.details)
     if isinstance(error, asyncio.CancelledError) and task_is_cancelled():
         return DeadlineExceeded() if call.is_out_of_time() else Cancelled()
@@ -47,26 +52,26 @@ def _answer_to_refusal(error: ServiceError, call: Call) -> ServiceError:
 
 
 def _answer_to_fault(call: Call) -> ServiceError:
-    """Return the status that the handler has set, by `abort` too, or else a bare INTERNAL."""
+    """Return the status that the handler set, also by `abort`, or else INTERNAL without details."""
     code = status_set_on(call.context)
     if code is grpc.StatusCode.OK:
         return Internal(_INTERNAL_SENTENCE)
-    # As grpc.aio has it, a handler may set a status and then raise anything; of that, the caller is told nothing.
+    # As in grpc.aio, a handler may set a status and then raise any exception. The caller gets the status only.
     return UnknownError(code, text_of_details(call.context))
 
 
 def _answer_to_lost_callee(error: ServiceError) -> ServiceError:
     if error.code in TRANSIENT:
-        return Unavailable("A service that this one depends on is not reachable now.")
+        return Unavailable("A service that this one depends on is unavailable. Try again later.")
     return Internal(_INTERNAL_SENTENCE)
 
 
 def task_is_cancelled() -> bool:
-    """Tell whether the current task is being cancelled from outside."""
+    """Return whether the current task is being cancelled from outside."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def is_fault(error: BaseException, answer: ServiceError) -> bool:
-    """Tell whether `error` is a fault of the service, which its log must explain."""
+    """Return whether `error` is a fault of this service, which must be logged in full."""
     return isinstance(answer, Internal) or not isinstance(error, (ServiceError, GrpcException, StatusSet))

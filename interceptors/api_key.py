@@ -1,4 +1,4 @@
-"""API keys: every call proves which service makes it, and that service may do only what its key's scopes allow (S1)."""
+"""API keys: authentication of the calling service, and authorization by the scopes of its key."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ if TYPE_CHECKING:
     from interceptors.server import Proceed
 
 API_KEY = "x-api-key"
-# The note of a call whose key has a successor.
+# Note on a call with a superseded key.
 SUPERSEDED_KEY = "superseded_key"
-# The notes of a call with a refused key: the key's id, its caller and the cause. The answer contains none of them.
+# Notes on a call with a rejected key: the key's id, its caller and the cause. The response contains none of them.
 REFUSED_KEY, REFUSED_CALLER, REFUSED_BECAUSE = "refused_key", "refused_caller", "refused_because"
-# Of one key that one host shows and that is not known to be good, so many are looked at; all others are refused unseen.
+# Limits how often one host may present an unverified key. Further attempts are rejected without hashing.
 UNKNOWN_KEYS_PER_S = 20.0
 UNKNOWN_KEYS_AT_ONCE = 20
-# What goes wrong with every call is logged no more often than this.
+# Minimum time between two log lines about the same problem.
 WARNING_INTERVAL_S = 60.0
 
 _log = structlog.stdlib.get_logger("solo60.keys")
 
 
 class ServerApiKey(ServerInterceptor):
-    """Refuses a call without a valid key in `x-api-key` before its request is parsed, or without the method's scopes.
+    """Server interceptor that requires a valid API key in `x-api-key` with the scopes of the method.
 
-    `keyring` is asked on every call, so that a keyring read anew holds at once; where it fails, no call is let in:
-    UNAVAILABLE. Services named in `open_services` need no key. User tokens play no part here.
+    A call is rejected before its request is parsed. `keyring` is called on each call, so a reloaded keyring takes
+    effect at once. If it raises, every call is rejected with UNAVAILABLE. Services named in `open_services` need no
+    key. User tokens are not checked here.
 
-    A key that was found good costs no hash on its next call. Others are looked at 20 times a second for each host and
-    each id of a key in the keyring, all unknown ids together; beyond that they are refused as RATE_LIMITED without a
-    look (CWE-307). A key that its caller should have changed for a newer one is named in the call's notes, as
-    `superseded_key`, and in a warning once a minute. The notes also name a refused key's id, its caller where the
-    secret is right, and the cause. The caller gets one answer, in the same time, whatever the cause.
+    A verified key is not hashed again on its next call. Each host may present 20 unverified keys a second per key id in
+    the keyring; all unknown ids count as one. Further attempts are rejected as RATE_LIMITED without a lookup (CWE-307).
 
-    `wall_clock` gives the seconds since 1970 by which keys begin and end, `clock` is one that never goes back.
+    If the caller has a newer valid key, the call's notes name the old one as `superseded_key`, and a warning is logged
+    once a minute. The notes of a rejected call name the key's id and the cause, and the caller if the secret is right.
+    The response and its timing are the same for every cause.
+
+    `wall_clock` returns seconds since 1970 and decides whether a key is valid. `clock` is monotonic.
 
     >>> from interceptors.keyring import Keyring, mint_key, record_of_key
     >>> key = mint_key("dev")
@@ -85,15 +87,15 @@ class ServerApiKey(ServerInterceptor):
         try:
             held = self._held(call, now_s)
         except Exception as error:
-            self._warn("error", "keys cannot be checked, so no call is let in", error=type(error).__name__)
-            raise Unavailable("The service cannot check keys now.") from error
+            self._warn("error", "cannot verify API keys, rejecting all calls", error=type(error).__name__)
+            raise Unavailable("The service cannot verify API keys now. Try again later.") from error
         if isinstance(held, ServiceError):
             raise held
         record = held.record
         call.caller = record.caller
         if held.newer and held.is_superseded(now_s):
             call.notes[SUPERSEDED_KEY] = record.key_id
-            self._warn(record.key_id, "a key is used that has a successor", key_id=record.key_id, caller=record.caller)
+            self._warn(record.key_id, "superseded key used", key_id=record.key_id, caller=record.caller)
         scopes = call.method.policy.scopes
         if not scopes <= record.scopes:
             names = ", ".join(sorted(scopes - record.scopes))
@@ -104,10 +106,14 @@ class ServerApiKey(ServerInterceptor):
         return await proceed(call)
 
     def _held(self, call: Call, now_s: float) -> HeldKey | ServiceError:
-        """Return the record of the call's key, or the refusal: raised here, it would show the key in a traceback."""
+        """Return the record of the call's key, or the error to raise.
+
+        The error is not raised here, because its traceback would show the key.
+        """
         keyring = self._keyring()
         if keyring is not self._last:
-            # Or else a flood of bad keys could keep out the good ones that this host shows next.
+            # Verify cached keys again now. Otherwise bad keys from the same host could use up its attempts and lock out
+            # good keys.
             keyring.find_again(self._last, now_s)
             self._last = keyring
         key = call.metadata.get(API_KEY, "")
@@ -117,7 +123,9 @@ class ServerApiKey(ServerInterceptor):
         source = (host_of(call.context.peer()), keyring.id_claimed_by(key))
         retry_after_s = self._unknown_keys.admit(source, self._clock())
         if retry_after_s > 0:
-            return RateLimited("Too many unknown keys come from this host.", retry_after_s=retry_after_s)
+            return RateLimited(
+                "Too many unverified API keys from this host. Try again later.", retry_after_s=retry_after_s
+            )
         held = keyring.look_up(key, now_s)
         if held is None:
             self._note_refusal(call, keyring.refusal_of(key, now_s))
@@ -126,9 +134,9 @@ class ServerApiKey(ServerInterceptor):
 
     @staticmethod
     def _note_refusal(call: Call, refused: RefusedKey) -> None:
-        if not refused.key_id:  # no key, or none of ours
+        if not refused.key_id:  # no key, or a malformed one
             return
-        # The same work for every cause, or else the time of the answer would tell the cause. So there is no warning.
+        # Do the same work for every cause and log no warning: the response time must not reveal the cause.
         call.notes[REFUSED_KEY] = refused.key_id
         call.notes[REFUSED_CALLER] = refused.caller
         call.notes[REFUSED_BECAUSE] = refused.cause
@@ -139,7 +147,10 @@ class ServerApiKey(ServerInterceptor):
 
 
 class ClientApiKey(ClientInterceptor):
-    """Sends this service's own key with every call; `key` is asked each time, so that a rotated key is used at once."""
+    """Client interceptor that sends this service's API key with each call.
+
+    `key` is called each time, so a rotated key is used at once.
+    """
 
     def __init__(self, key: Callable[[], str]) -> None:
         self._key = key

@@ -1,4 +1,4 @@
-"""Application interceptors: those of the grpc-interceptor package, put around a handler once for each method."""
+"""Application interceptors, written for the grpc-interceptor package and applied once per method."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MethodDetails(grpc.HandlerCallDetails):
-    """Call details for an interceptor that is asked about a method before there is a call."""
+    """Call details for choosing a handler before any call exists."""
 
     method: str
     invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
@@ -25,9 +25,9 @@ class MethodDetails(grpc.HandlerCallDetails):
 def inside(
     application: Sequence[AsyncServerInterceptor], path: str, handler: grpc.RpcMethodHandler[Any, Any]
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return `handler` inside of `application`, the first outermost.
+    """Return `handler` wrapped in the `application` interceptors, first one outermost.
 
-    Such an interceptor looks at nothing but the method's name, so it too is asked once for each method.
+    These interceptors depend only on the method's name, so each is asked once per method.
     """
     for interceptor in reversed(application):
         handler = _at_once(interceptor.intercept_service(partial(_give, handler), MethodDetails(path)))
@@ -41,7 +41,7 @@ def _at_once(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a handl
     except StopIteration as answer:
         return answer.value
     asking.close()
-    raise TypeError("an application's interceptor must not wait for anything before there is a call")
+    raise TypeError("intercept_service of an application interceptor must not await: it runs before any call")
 
 
 async def _give(

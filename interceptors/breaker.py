@@ -1,4 +1,4 @@
-"""Circuit breaker: a method that keeps failing is left alone for a while, and its caller is told so at once."""
+"""Circuit breakers for outgoing calls: they reject calls at once while a method keeps failing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from contracts.method import Method
     from interceptors.client import Finish
 
-# What may be a fault of the callee: never what it refuses, nor what its caller has cancelled.
+# Codes that may be faults of the callee. Rejections and cancellations by the caller are not among them.
 FAULTS = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -32,7 +32,7 @@ FAULTS = frozenset(
         grpc.StatusCode.UNKNOWN,
     }
 )
-# A refusal with one of these says nothing of how the method does: limiters and checks answer so, and callers give up.
+# Codes that say nothing about the method's health: limiters and checks return them, or the caller cancelled.
 UNCOUNTED = frozenset(
     {
         grpc.StatusCode.CANCELLED,
@@ -43,14 +43,14 @@ UNCOUNTED = frozenset(
         grpc.StatusCode.UNIMPLEMENTED,
     }
 )
-# Looked up once: this is on the path of every call.
+# Looked up once, because every call needs it.
 _SUCCESS = Outcome.SUCCESS
-# Whoever gives a call less of the contract's deadline than this has itself to blame when it is over.
+# A caller that allows less than this share of the contract's deadline causes its own DEADLINE_EXCEEDED.
 LEAST_SHARE_OF_DEADLINE = 0.1
 
 
 class Breakers:
-    """The circuits of one process, one for each method that it calls, whatever channel a call goes through."""
+    """Circuits of one process: one per called method, shared by all channels."""
 
     def __init__(self, rng: Random | None = None, now: Callable[[], float] = time.monotonic) -> None:
         self.now = now
@@ -58,25 +58,26 @@ class Breakers:
         self._circuits: dict[str, Circuit] = {}
 
     def of(self, method: str) -> Circuit:
-        """Return the circuit of a method, by its full name ("solo60.gym.v1.GymService/GetGym")."""
+        """Return the circuit of a method, given its full name ("solo60.gym.v1.GymService/GetGym")."""
         circuit = self._circuits.get(method)
         if circuit is None:
             circuit = self._circuits[method] = Circuit(self._rng)
         return circuit
 
     def states(self) -> dict[str, str]:
-        """Return "closed", "half-open" or "open" for each method that has been called, by its full name."""
+        """Return "closed", "half-open" or "open" for each called method, by full name."""
         now = self.now()
-        # Copied first: metrics ask from a thread of their own.
+        # Copy first, because metrics are collected in another thread.
         return {method: circuit.state(now).value for method, circuit in list(self._circuits.items())}
 
 
 class ClientBreaker(ClientInterceptor):
-    """Refuses calls of a method that keeps failing with CircuitOpen, and sends nothing.
+    """Client interceptor that rejects calls of a failing method with CircuitOpen, without sending them.
 
-    UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL and UNKNOWN are failures; that a call was refused, cancelled or given
-    hardly any time is not. It stands innermost: what another interceptor refuses is none of its calls. Endless
-    streams, which tell how they did only when they end, pass it.
+    UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL and UNKNOWN count as failures. Rejections and cancellations do not, nor
+    does DEADLINE_EXCEEDED after less than a tenth of the contract's deadline. Place this interceptor innermost, so that
+    it counts no call that another interceptor rejected. Methods with a response stream are not covered, because a
+    stream reports its outcome only at its end.
 
     >>> ask(clients=[ClientBreaker(Breakers())])
     'hi'
@@ -109,18 +110,21 @@ class ClientBreaker(ClientInterceptor):
 
 
 def _refusal(method: Method, retry_after_s: float) -> CircuitOpen:
-    return CircuitOpen(f"{method.full_name} kept failing: nothing was sent.", retry_after_s=retry_after_s)
+    return CircuitOpen(
+        f"{method.full_name} keeps failing: the circuit breaker is open and the call was not sent.",
+        retry_after_s=retry_after_s,
+    )
 
 
 def outcome_of(error: BaseException, call: ClientCall) -> Outcome:
-    """Return what the end of `call` with `error` says of its method."""
+    """Return the outcome to record after `call` ended with `error`."""
     if not isinstance(error, ServiceError):
         return Outcome.UNCOUNTED
     if error.code in FAULTS:
         return _fault(error, call)
     if error.reason in PLATFORM_REASONS or error.code in UNCOUNTED:
         return Outcome.UNCOUNTED
-    return Outcome.SUCCESS  # a refusal by the domain, which is alive
+    return Outcome.SUCCESS  # a domain error: the method works
 
 
 def _fault(error: ServiceError, call: ClientCall) -> Outcome:
@@ -128,7 +132,8 @@ def _fault(error: ServiceError, call: ClientCall) -> Outcome:
         least_s = LEAST_SHARE_OF_DEADLINE * call.method.policy.deadline_s
         given_s = call.timeout_s
         return Outcome.FAILURE if given_s is None or given_s >= least_s else Outcome.UNCOUNTED
-    # A server of the mesh says with details why it is not available; the transport alone says nothing.
+    # Mesh servers attach status details to UNAVAILABLE. Without details, the error is the transport's: no server was
+    # reached.
     if error.code is grpc.StatusCode.UNAVAILABLE and STATUS_DETAILS not in call.trailing:
         return Outcome.UNREACHABLE
     return Outcome.FAILURE

@@ -1,4 +1,4 @@
-"""Breaker metrics: the state of every circuit breaker of this process, read when Prometheus asks."""
+"""Prometheus gauge of all circuit breakers in this process, read at each scrape."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ NUMBERS = {"closed": 0, "half-open": 1, "open": 2}
 
 
 class HasStates(Protocol):
-    """What knows the state of each breaker, by the method's full name ("solo60.gym.v1.GymService/GetGym")."""
+    """Source of breaker states."""
 
     def states(self) -> Mapping[str, str]:
-        """Return "closed", "half-open" or "open" for each method."""
+        """Return "closed", "half-open" or "open" for each method, by full name ("solo60.gym.v1.GymService/GetGym")."""
 
 
 class BreakerStates(Collector):
-    """Shows `grpc_client_breaker_state`: 0 for a closed breaker, 1 for a half open one, 2 for an open one.
+    """Collector of `grpc_client_breaker_state`: 0 for closed, 1 for half open, 2 for open.
 
-    Where several clients of a process call one method, the breaker that is furthest open counts.
+    If several clients of the process call one method, the most open state is reported.
     """
 
     def __init__(self) -> None:
         self._shown: WeakSet[HasStates] = WeakSet()
 
     def add(self, breakers: HasStates) -> None:
-        """Show `breakers` for as long as something else holds them."""
+        """Report `breakers` while other code holds a reference to them."""
         self._shown.add(breakers)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily(
             "grpc_client_breaker_state",
-            "Circuit breakers: 0 closed, 1 half open, 2 open.",
+            "State of the circuit breaker: 0 closed, 1 half open, 2 open.",
             labels=("grpc_service", "grpc_method"),
         )
         for name, number in sorted(self._numbers().items()):
@@ -59,7 +59,7 @@ class BreakerStates(Collector):
 
 
 def show_breakers(breakers: HasStates, registry: CollectorRegistry) -> None:
-    """Make the states of `breakers` part of what `registry` shows, for as long as something else holds them."""
+    """Report the states of `breakers` in `registry` while other code holds a reference to them."""
     metrics_of(registry, _states_in).add(breakers)
 
 

@@ -1,8 +1,7 @@
-"""Call counts: plain numbers that calls add to, and that become Prometheus metrics when somebody asks for them.
+"""Call counters: plain numbers, converted to Prometheus metrics at each scrape.
 
-The counters of prometheus-client take a lock for each of the seven numbers that a call changes. All calls of a server
-begin and end on the thread of its event loop, so here they change numbers, in a fifth of the time; prometheus-client
-writes them out.
+Each call changes seven numbers, and a counter of prometheus-client takes a lock for each. All calls of a server start
+and end on the event loop's thread, so plain numbers are safe here and take a fifth of the time.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 METHOD_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 _BOUNDS = (*map(floatToGoString, BUCKETS_S), "+Inf")
-# Each status as Go writes it, which is how go-grpc-prometheus labels it: alerts written for that look for "NotFound".
-# "Canceled" is spelled as in Go too.
+# Status names as in Go, also "Canceled". go-grpc-prometheus uses them as labels, and existing alerts match "NotFound".
 CODE_LABELS = {
     "OK": "OK",
     "CANCELLED": "Canceled",
@@ -48,7 +46,7 @@ CODE_LABELS = {
     "DATA_LOSS": "DataLoss",
     "UNAUTHENTICATED": "Unauthenticated",
 }
-# By (requests are streamed, answers are streamed).
+# Keyed by (request streaming, response streaming).
 _TYPES = {
     (False, False): "unary",
     (False, True): "server_stream",
@@ -63,7 +61,7 @@ def labels_of(method: Method) -> tuple[str, str, str]:
 
 
 class MethodCounts:
-    """What the calls of one method add up to; to be changed on one thread alone."""
+    """Counters of one method. They must be changed on a single thread."""
 
     __slots__ = ("by_bucket", "by_outcome", "ended", "exemplars", "labels", "received", "seconds", "sent", "started")
 
@@ -75,27 +73,28 @@ class MethodCounts:
         self.sent = 0
         self.seconds = 0.0
         self.by_bucket = [0] * len(_BOUNDS)
-        # The last recorded trace of each bucket, the seconds of its call, and when it ended.
+        # Per bucket: trace id, duration in seconds and end time of the last recorded call.
         self.exemplars: list[tuple[str, float, float] | None] = [None] * len(_BOUNDS)
         self.by_outcome: Counter[tuple[str, ...]] = Counter()
 
     def begin(self) -> float:
-        """Count a call that begins; return what `end` needs."""
+        """Count a started call; return its start time, which `end` takes."""
         self.started += 1
         return time.perf_counter()
 
     def receive(self, *_message: object) -> None:
-        """Count a message that was received."""
+        """Count a received message."""
         self.received += 1
 
     def send(self, *_message: object) -> None:
-        """Count a message that is sent."""
+        """Count a sent message."""
         self.sent += 1
 
     def end(self, began: float, outcome: tuple[str, ...], trace_id: str) -> None:
-        """Count a call that has ended; `trace_id` is empty where its trace is not recorded.
+        """Count a finished call.
 
-        The first part of `outcome` is the name of its gRPC status, such as "NOT_FOUND".
+        `began` is the result of `begin`. The first item of `outcome` is the name of the gRPC status, such as
+        "NOT_FOUND". `trace_id` is empty if the call's trace is not recorded.
         """
         seconds = time.perf_counter() - began
         self.ended += 1
@@ -108,9 +107,9 @@ class MethodCounts:
 
 
 class CallCounts(Collector):
-    """Shows the calls of one side, "server" or "client", under the names of go-grpc-prometheus, by method.
+    """Collector of the call metrics of one side, "server" or "client", named as in go-grpc-prometheus.
 
-    `outcome_labels` name the parts of the outcomes that `MethodCounts.end` is given; the first is `grpc_code`.
+    `outcome_labels` name the items of each outcome given to `MethodCounts.end`. The first label is `grpc_code`.
     """
 
     def __init__(self, side: str, outcome_labels: tuple[str, ...]) -> None:
@@ -119,21 +118,21 @@ class CallCounts(Collector):
         self._by_path: dict[str, MethodCounts] = {}
 
     def of(self, method: Method) -> MethodCounts:
-        """Return the counts of a method."""
+        """Return the counters of a method, created on first use."""
         found = self._by_path.get(method.path)
         if found is None:
             found = self._by_path[method.path] = MethodCounts(method)
         return found
 
     def collect(self) -> Iterator[Metric]:
-        started = CounterMetricFamily(f"{self._prefix}_started", "Calls begun.", labels=METHOD_LABELS)
-        in_flight = GaugeMetricFamily(f"{self._prefix}_in_flight", "Calls under way.", labels=METHOD_LABELS)
+        started = CounterMetricFamily(f"{self._prefix}_started", "Calls started.", labels=METHOD_LABELS)
+        in_flight = GaugeMetricFamily(f"{self._prefix}_in_flight", "Calls in flight.", labels=METHOD_LABELS)
         received = CounterMetricFamily(f"{self._prefix}_msg_received", "Messages received.", labels=METHOD_LABELS)
         sent = CounterMetricFamily(f"{self._prefix}_msg_sent", "Messages sent.", labels=METHOD_LABELS)
         labels = (*METHOD_LABELS, *self._outcome_labels)
-        handled = CounterMetricFamily(f"{self._prefix}_handled", "Calls ended, by outcome.", labels=labels)
+        handled = CounterMetricFamily(f"{self._prefix}_handled", "Calls finished, by outcome.", labels=labels)
         seconds = HistogramMetricFamily(
-            f"{self._prefix}_handling_seconds", "How long calls took.", labels=METHOD_LABELS
+            f"{self._prefix}_handling_seconds", "Duration of calls in seconds.", labels=METHOD_LABELS
         )
         for counts in [each for each in self._by_path.values() if each.started]:
             started.add_metric(counts.labels, counts.started)

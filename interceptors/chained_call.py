@@ -1,6 +1,6 @@
-"""Chained calls: call objects of calls that pass a chain; they raise the errors of the contracts.
+"""Call objects of a chained channel; they raise the errors of the contracts.
 
-docs/interceptors.md lists every difference between these and the calls of grpc.aio.
+docs/interceptors.md lists every difference from the calls of grpc.aio.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _waiting: set[asyncio.Task[None]] = set()
 
 
 class Outcome:
-    """How a call ends: every interceptor is told once, and so is whoever waits for its error."""
+    """Outcome of one call, reported once to each interceptor and to code that waits for the error."""
 
     __slots__ = ("_call", "_callee", "_error", "_known")
 
@@ -39,15 +39,15 @@ class Outcome:
         rpc.add_done_callback(self._on_status)
 
     async def error(self) -> ServiceError | None:
-        """Wait for the end of the call and return its error."""
+        """Wait for the end of the call; return its error, or None if it succeeded."""
         if self._call is not None:
             self._known = self._known or asyncio.Event()
             await self._known.wait()
         return self._error
 
     def end(self, error: BaseException | None) -> None:
-        """Tell every interceptor that the call has ended, unless they know."""
-        # Let go, because the call holds what holds this.
+        """Report the end of the call to each interceptor; do nothing the second time."""
+        # Drop the call, because it references this object: a reference cycle would delay its release.
         call, self._call = self._call, None
         try:
             if call is not None:
@@ -68,7 +68,7 @@ class Outcome:
             self._fail(rpc)
 
     async def _await_status(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any streaming shape
-        # The server's own status replaces that of the failed write, and nobody tells.
+        # The server's own status replaces that of the failed write. grpc.aio reports no event for it, so poll.
         for _ in range(int(LONGEST_WAIT_FOR_STATUS_S / POLL_INTERVAL_S)):
             await asyncio.sleep(POLL_INTERVAL_S)
             if not _is_failed_write(rpc):
@@ -83,7 +83,10 @@ class Outcome:
 
 
 class ChainedCall:
-    """A call that raises the errors of the contracts; all else is gRPC's own call. Each RPC shape has a class."""
+    """Base class of chained calls: raises the contracts' errors and delegates the rest to gRPC's call.
+
+    Each RPC shape has a subclass.
+    """
 
     __slots__ = ("_outcome", "_rpc")
 
@@ -91,7 +94,7 @@ class ChainedCall:
         self._rpc = rpc
         self._outcome = outcome
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the call has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the call
         return getattr(self._rpc, name)
 
     def __repr__(self) -> str:
@@ -115,8 +118,8 @@ class _ManyRequests(ChainedCall):
 
     def __init__(self, rpc: Any, outcome: Outcome) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
         super().__init__(rpc, outcome)
-        # The task in which grpc.aio takes requests from an iterator. Only `cancel()` of the call ends it; else it waits
-        # for the next request until it is collected: "Task was destroyed but it is pending".
+        # grpc.aio reads an iterator of requests in this task. Only `cancel()` of the call ends the task. Otherwise it
+        # waits for the next request until garbage collection reports "Task was destroyed but it is pending".
         consuming: asyncio.Task[None] | None = getattr(rpc, "_async_request_poller", None)
         if consuming is not None:
             rpc.add_done_callback(lambda _: consuming.cancel())
@@ -127,7 +130,7 @@ class _ManyRequests(ChainedCall):
         except grpc.aio.AioRpcError as rpc_error:
             raise await self._typed(rpc_error) from rpc_error
         except asyncio.InvalidStateError as rpc_error:
-            # After `done_writing` the call goes on: its error may be a long way off.
+            # After `done_writing` the call is still running, so its error could arrive much later.
             if not self._rpc.done() or self._rpc.cancelled():
                 raise
             raise await self._typed(rpc_error) from rpc_error
@@ -167,37 +170,37 @@ class _ManyAnswers(ChainedCall):
             return grpc.aio.EOF
 
     async def _raise_unless_ended_well(self, rpc_error: grpc.aio.AioRpcError) -> None:
-        # The server may end a call while it is being written to: for grpc.aio that is an error, whatever the status.
+        # If the server ends a call during a write, grpc.aio raises an error even if the status is OK.
         error = await self._outcome.error()
         if error is not None:
             raise error from rpc_error
 
 
 class UnaryUnary(_OneAnswer):
-    """One request, one answer: `await` it."""
+    """Call with one request and one response: `await` it."""
 
     __slots__ = ()
 
 
 class UnaryStream(_ManyAnswers):
-    """One request, many answers: iterate over it, or `read` them."""
+    """Call with one request and a stream of responses: iterate over it, or `read` them."""
 
     __slots__ = ()
 
 
 class StreamUnary(_OneAnswer, _ManyRequests):
-    """Many requests, which may be written, and one answer."""
+    """Call with a stream of requests, which may be written, and one response."""
 
     __slots__ = ()
 
 
 class StreamStream(_ManyAnswers, _ManyRequests):
-    """Many requests, which may be written, and many answers."""
+    """Call with a stream of requests, which may be written, and a stream of responses."""
 
     __slots__ = ()
 
 
-# For `isinstance`. They do not inherit, because all but the errors is left to a call of grpc.aio.
+# For `isinstance`. The classes do not inherit from grpc.aio's, because they delegate everything except errors.
 grpc.aio.UnaryUnaryCall.register(UnaryUnary)
 grpc.aio.UnaryStreamCall.register(UnaryStream)
 grpc.aio.StreamUnaryCall.register(StreamUnary)
@@ -205,8 +208,9 @@ grpc.aio.StreamStreamCall.register(StreamStream)
 
 
 def at_once(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a part of a status
-    """Return what a call that has ended says of its end."""
-    # Only a coroutine may ask for a call's status, and a callback cannot wait; but once it is known, none waits.
+    """Return the result of a status coroutine of a finished call."""
+    # A call's status is available only from coroutines, and a callback cannot await. Once the call has ended, they
+    # never suspend.
     try:
         asking.send(None)
     except StopIteration as answer:
@@ -215,5 +219,5 @@ def at_once(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a part o
 
 
 def _is_failed_write(rpc: Any) -> bool:  # noqa: ANN401 - a call of any shape
-    """Tell whether grpc.aio made the status up, because the server ended a call that was being written to."""
+    """Return whether grpc.aio invented the status, because the server ended the call during a write."""
     return at_once(rpc.code()) is grpc.StatusCode.INTERNAL and at_once(rpc.details()) == "Internal error from Core"

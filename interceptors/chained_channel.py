@@ -1,7 +1,7 @@
-"""Chained channel: a channel whose calls pass a chain of interceptors, whatever their shape.
+"""Channel that sends calls of every RPC shape through a chain of interceptors.
 
-grpc.aio runs the interceptors of a channel in a task of their own for each call and knows four kinds of them, one for
-each RPC shape. This stands around a channel instead, and costs a call a fraction of that.
+grpc.aio starts a task for the interceptors of each call, and has one interceptor class per RPC shape. This wrapper
+around a channel costs a fraction of that.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ if TYPE_CHECKING:
     from interceptors.client import ClientInterceptor, Notice
 
 
-# The parameters of a channel's methods after the method's path, in their order.
+# Parameters of a channel's methods after the method's path, in order.
 _TRANSPORT = ("request_serializer", "response_deserializer", "_registered_method")
 
 
 class ChainedChannel(grpc.aio.Channel):
-    """Around `channel`, whose calls it sends through `interceptors`, outermost first.
+    """Wrapper around `channel` that sends its calls through `interceptors`, outermost first.
 
-    A call's errors come out as the exceptions of `contracts.errors`, also where an interceptor refused it and nothing
-    was sent.
+    Calls raise the exceptions of `contracts.errors`, also if an interceptor rejected the call before it was sent.
     """
 
     def __init__(self, channel: grpc.aio.Channel, interceptors: Sequence[ClientInterceptor]) -> None:
@@ -66,7 +65,7 @@ class ChainedChannel(grpc.aio.Channel):
         return kind(shape, method, multi_callable(path, **self._with_hooks(method, named)), self._interceptors)
 
     def _with_hooks(self, method: Method, transport: dict[str, Any]) -> dict[str, Any]:
-        """Return how messages become bytes and back, so that interceptors notice each message of a stream too."""
+        """Return the transport arguments with (de)serializers that call the interceptors' message hooks."""
         hooked = dict(transport)
         for name, hooks in (
             ("request_serializer", [each.request_hook(method) for each in self._interceptors]),
@@ -105,7 +104,7 @@ def _noticed(notice: Notice, transform: Callable[[Any], Any] | None, message: An
 
 
 class _Calls:
-    """Makes the calls of `method`: what a stub's attribute is."""
+    """Callable that makes the calls of `method`; the attributes of a stub have this type."""
 
     def __init__(
         self,
@@ -131,17 +130,17 @@ class _Calls:
         try:
             self._start(call)
             if call.send is None:
-                metadata = None  # or a traceback would show the caller's metadata
+                metadata = None  # keeps the caller's metadata out of tracebacks
                 rpc = self._send(request, timeout=call.timeout_s, metadata=grpc.aio.Metadata(*call.metadata), **options)
             else:
                 rpc = call.send(call, partial(self._send, request, **options))
-        except Exception as error:  # noqa: BLE001 - raised where the call's answer is asked for
+        except Exception as error:  # noqa: BLE001 - raised when the response is awaited
             call.finish(error)
             return RefusedCall(error)
         return self._shape(rpc, Outcome(call, rpc))
 
     def start_later(self) -> None:
-        """Run a call that is left to an outbox through all interceptors; raise the error of any of them."""
+        """Pass a call for an outbox through all interceptors; raise the first error of an interceptor."""
         for interceptor in self._interceptors:
             interceptor.start_later(self.method)
 
@@ -157,7 +156,7 @@ class _Calls:
 
 
 class _StreamCalls(_Calls):
-    """Calls with many requests, of which grpc.aio takes the options by position too."""
+    """Calls with a stream of requests; grpc.aio accepts their options by position too."""
 
     def __call__(  # type: ignore[override]  # as grpc.aio has it
         self,

@@ -1,4 +1,4 @@
-"""Chained server: a server whose handlers stand inside a chain from the moment they are registered."""
+"""Server that wraps each handler in a chain when the handler is registered."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 class ChainedServer(grpc.aio.Server):
-    """A server, of whatever engine, that asks nothing on a call, as `grpc.aio.server(interceptors=[chain])` does.
+    """Wrapper around a server of either engine that composes `chain` and handlers at registration.
 
-    It takes the services that generated code adds. What is added in another way would escape the chain and is refused
-    with TypeError: a generic handler at once, one of `grpc.method_handlers_generic_handler` when the server starts. A
-    contract that cannot be served is refused with ContractError as its service is added. A method that nobody has added
-    is answered UNIMPLEMENTED, with a correlation id as every other answer.
+    With `grpc.aio.server(interceptors=[chain])`, the server asks the chain on each call instead.
+
+    Only services added by generated code are accepted, because other handlers would bypass the chain. A generic handler
+    raises TypeError: at once, or in `start` if `grpc.method_handlers_generic_handler` made it. Adding a service with an
+    unusable contract raises ContractError. A call of an unregistered method gets UNIMPLEMENTED with a correlation id.
     """
 
     def __init__(self, server: grpc.aio.Server, chain: ServerChain) -> None:
@@ -42,10 +43,12 @@ class ChainedServer(grpc.aio.Server):
         self._registered.add(service_name)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        # Generated code adds each service in both ways, and in this one first.
+        # Generated code registers each service in both ways, and in this one first.
         for handler in generic_rpc_handlers:
             if not isinstance(handler, grpc.ServiceRpcHandler):
-                raise TypeError("this server takes services that generated code adds, not generic handlers")
+                raise TypeError(
+                    "ChainedServer accepts generated services, not generic handlers: use add_<Name>Servicer_to_server"
+                )
             self._announced.add(handler.service_name())
 
     def add_insecure_port(self, address: str) -> int:
@@ -58,7 +61,7 @@ class ChainedServer(grpc.aio.Server):
         escaped = self._announced - self._registered
         if escaped:
             raise TypeError(
-                f"{', '.join(sorted(escaped))}: added as a generic handler alone, which nothing would serve"
+                f"{', '.join(sorted(escaped))}: added only as a generic handler; use add_<Name>Servicer_to_server"
             )
         self._server.add_generic_rpc_handlers((_Unknown(),))
         await self._server.start()
@@ -71,11 +74,11 @@ class ChainedServer(grpc.aio.Server):
 
 
 class _Unknown(grpc.GenericRpcHandler):
-    """Refuses every method that no other handler has taken."""
+    """Fallback handler that rejects calls of unregistered methods."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         correlation_id = correlation_id_in(dict(handler_call_details.invocation_metadata or ()))  # type: ignore[arg-type]  # as grpc.aio has it
-        error = Unimplemented("There is no such method here.")
+        error = Unimplemented("This server has no such method.")
         trailing = (
             (CORRELATION_ID, correlation_id),
             (STATUS_DETAILS, status_of_error(error, correlation_id).SerializeToString()),
@@ -84,5 +87,5 @@ class _Unknown(grpc.GenericRpcHandler):
         async def refuse(_requests: object, context: Any) -> None:  # noqa: ANN401 - of either engine
             await context.abort(error.code, error.message, trailing)
 
-        # On the wire it takes calls of every shape, and nothing is read of them.
+        # A stream-stream handler accepts calls of every shape, and this one reads no request.
         return grpc.stream_stream_rpc_method_handler(refuse)

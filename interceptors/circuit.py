@@ -1,4 +1,4 @@
-"""Circuit: decides from how calls end whether the next one is worth sending, without any I/O."""
+"""Circuit: state machine of a circuit breaker for one method, without I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """What a circuit does: lets calls through, lets a few probes through, or refuses."""
+    """State of a circuit: all calls pass, a few probes pass, or calls are rejected."""
 
     CLOSED = "closed"
     HALF_OPEN = "half-open"
@@ -19,7 +19,7 @@ class State(StrEnum):
 
 
 class Outcome(Enum):
-    """How a call ended, for the circuit: UNREACHABLE is a failure without an answer; UNCOUNTED says nothing."""
+    """Outcome of a call: UNREACHABLE is a failure without a response, UNCOUNTED does not affect the circuit."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -27,21 +27,26 @@ class Outcome(Enum):
     UNCOUNTED = "uncounted"
 
 
-# Looked up once: they are on the path of every call.
+# Looked up once, because every call needs them.
 CLOSED, HALF_OPEN, OPEN = State
 SUCCESS, FAILURE, UNREACHABLE, UNCOUNTED = Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a circuit opens and closes.
+    """Thresholds for opening and closing a circuit. Times are in seconds.
 
-    It opens once `failure_ratio` of at least `least_calls` in the window have failed and that has lasted for
-    `patience_s`, in which gRPC's core gives up a single bad address; at once where `hopeless_ratio` have failed; and
-    after `unreachable_in_a_row`. It stays open for `open_s`, twice as long each time up to `longest_open_s`, or, where
-    the service is not reachable, which the core itself tries every few seconds, for `unreachable_open_s` to
-    `longest_unreachable_open_s`: each drawn from 1 - `jitter` to 1 + `jitter` times that. It closes after `probes`
-    successes. (Numbers: Envoy, gobreaker, resilience4j.)
+    A circuit opens in three cases:
+
+    - `failure_ratio` of at least `least_calls` calls in the window failed, and this lasted for `patience_s`. In that
+      time gRPC's core drops a single bad address.
+    - `hopeless_ratio` of these calls failed.
+    - `unreachable_in_a_row` consecutive calls did not reach a server.
+
+    It stays open for `open_s`, doubled each time up to `longest_open_s`. If no server is reachable, it stays open for
+    `unreachable_open_s` up to `longest_unreachable_open_s`, because gRPC's core itself reconnects every few seconds.
+    Each time is multiplied by a random factor from 1 - `jitter` to 1 + `jitter`. The circuit closes after `probes`
+    successes. The defaults follow Envoy, gobreaker and resilience4j.
     """
 
     window_s: float = 10.0
@@ -63,10 +68,9 @@ DEFAULT_LIMITS = Limits()
 
 
 class Circuit:
-    """The calls of one method: open after too many failures, tried again with a few probes, closed when they succeed.
+    """Circuit of one method: opens after too many failures, sends a few probes, and closes when they succeed.
 
-    Each call asks `admit` and, if it was let through, says with `record` how it ended. Times are in seconds on one
-    clock that never goes back.
+    Call `admit` before each call, and `record` after each admitted call. Times are in seconds on one monotonic clock.
     """
 
     __slots__ = (
@@ -111,7 +115,7 @@ class Circuit:
         self._begin_counting()
 
     def admit(self, now: float) -> int | None:
-        """Let a call through, or return None: the number returned goes with its outcome into `record`."""
+        """Return a number to pass to `record` with the outcome, or None if the call is rejected."""
         if self._state is CLOSED:
             return self._generation
         if self.state(now) is OPEN:
@@ -124,7 +128,10 @@ class Circuit:
         return self._generation
 
     def record(self, admitted: int, outcome: Outcome, now: float) -> None:
-        """Note how a call ended that `admit` let through; what was let through before the last change is ignored."""
+        """Record the outcome of a call that `admit` let through.
+
+        Calls admitted before the last state change are ignored.
+        """
         if admitted != self._generation:
             return
         if self._state is HALF_OPEN:
@@ -133,12 +140,12 @@ class Circuit:
             self._count(outcome, now)
 
     def state(self, now: float) -> State:
-        """Return the state; one that has been open for long enough is half open."""
+        """Return the state; an open circuit is half open once its time is over."""
         return HALF_OPEN if self._state is OPEN and now >= self._open_until else self._state
 
     def retry_after_s(self, now: float) -> float:
-        """Return after how long a refused call may come again."""
-        # While probes are out, the answer of each may be the last that is waited for.
+        """Return the seconds after which a rejected call may be repeated."""
+        # While probes are in flight, the circuit may close at any moment.
         return max(self._open_until - now, 0.0) if self._state is OPEN else self._limits.unreachable_open_s
 
     def _count(self, outcome: Outcome, now: float) -> None:
@@ -167,7 +174,7 @@ class Circuit:
         return failed >= limits.hopeless_ratio * calls or now - self._failing_since >= limits.patience_s
 
     def _turn_to(self, bucket: int) -> None:
-        """Forget what lies further back than the window."""
+        """Drop counts older than the window."""
         buckets = self._limits.buckets
         for passed in range(max(self._bucket + 1, bucket - buckets + 1), bucket + 1):
             at = passed % buckets

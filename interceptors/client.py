@@ -1,4 +1,7 @@
-"""Client interceptors: each does one thing around every outgoing call of every shape; `ChainedChannel` runs them."""
+"""Base class of client interceptors, and the outgoing call that they share.
+
+`ChainedChannel` runs the interceptors, for calls of every RPC shape.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from contracts.method import Method
 
     Finish = Callable[[BaseException | None], None]
-    # Sends the request, with `timeout` and `metadata`, and returns grpc.aio's call; to be called any number of times.
+    # Sends the request with `timeout` and `metadata`, and returns grpc.aio's call. May be called repeatedly.
     Attempt = Callable[..., Any]
     Send = Callable[["ClientCall", Attempt], Any]
     Notice = Callable[[], None]
@@ -21,55 +24,58 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, repr=False)
 class ClientCall:
-    """One outgoing call, as the interceptors of the client see it: before it is sent, and once it has ended."""
+    """One outgoing call, shared by the client interceptors before it is sent and after it has ended."""
 
     method: Method
     metadata: list[tuple[str, str | bytes]]
     timeout_s: float | None
     correlation_id: str = ""
-    # Where the call's trace is recorded; empty where it is not.
+    # Id of the call's trace; empty if the trace is not recorded.
     trace_id: str = ""
     finishing: list[Finish] = field(default_factory=list)
-    # How a unary call is sent, where it is not simply sent once; `attempts` counts what is sent from here.
+    # Sends a unary call in place of a single attempt, for hedging. `attempts` counts the attempts sent here, not the
+    # retries of gRPC's core.
     send: Send | None = None
     attempts: int = 1
-    # grpc.aio's call; None where nothing was sent.
+    # grpc.aio's call; None if nothing was sent.
     answer: Any = None
 
     def __repr__(self) -> str:
-        # Tracebacks show it: no metadata, which holds the API key.
+        # Tracebacks show this text, so it omits the metadata, which holds the API key.
         return f"<ClientCall of {self.method.full_name}, correlation id {self.correlation_id or 'not known'}>"
 
     @property
     def trailing(self) -> Mapping[str, str | bytes]:
-        """The trailing metadata of a call that has ended; empty where none came. It is read when asked for."""
+        """Trailing metadata of a finished call, read on each access; empty if none arrived."""
         answer = self.answer
         return dict(at_once(answer.trailing_metadata())) if answer is not None and answer.done() else {}
 
     def finish(self, error: BaseException | None) -> None:
-        """Tell every interceptor how the call ended, innermost first."""
-        # Emptied, because they hold the call that holds them: it would stay until it is collected.
+        """Report the end of the call to each interceptor, innermost first."""
+        # Empty the list: its callbacks reference this call, and the cycle would delay its release to a garbage
+        # collection.
         while self.finishing:
             self.finishing.pop()(error)
 
 
 class ClientInterceptor:
-    """Does one thing before every outgoing call and, if it says so, one when the call has ended."""
+    """Base class of client interceptors: one action before each call, and optionally one after it."""
 
     def start(self, call: ClientCall) -> Finish | None:
-        """Prepare `call`, or refuse it by raising a ServiceError: then nothing is sent, and the error is the callee's.
+        """Prepare `call`, or raise a ServiceError to reject it before anything is sent.
 
-        What is returned is called once when the call has ended, with its error or None.
+        The chain sets the error's `callee`. Return a function to be called once when the call has ended, with its error
+        or None, or return None.
         """
         raise NotImplementedError
 
     def start_later(self, method: Method) -> None:
-        """Look at a call of `method` that is left to an outbox, or refuse it by raising: then it is not left there."""
+        """Check a call of `method` before it is stored in an outbox; raise to reject it."""
 
     def request_hook(self, method: Method) -> Notice | None:  # noqa: ARG002 - for subclasses
-        """Return the function to call for each request of `method` that is sent, or None; called once per stub."""
+        """Return the function to call for each request of `method` that is sent, or None. Called once per stub."""
         return None
 
     def response_hook(self, method: Method) -> Notice | None:  # noqa: ARG002 - for subclasses
-        """Return the function to call for each answer of `method` that arrives, or None; called once per stub."""
+        """Return the function to call for each response of `method` that arrives, or None. Called once per stub."""
         return None

@@ -1,4 +1,4 @@
-"""Call context: who calls for whom, and the correlation id that ties all calls of one request together."""
+"""Call context: correlation id, caller, user and deadline of the current work."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ _USER_ID_FORM = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(slots=True)
 class CallContext:
-    """What the work being done now belongs to.
+    """Context of the call or detached work that the current task belongs to.
 
-    `caller` is the service whose key the call carries, `user_id` the member on whose behalf it was made (never a proof
-    of identity), `deadline` the instant, on the clock of `time.monotonic`, at which it must be over. `replayed` is set
-    by a handler that answers with what it answered before to the same idempotency key. `ledger` collects what callees
-    say of their deadlines, where a call is being served, and `has_run_out` that one of them used up all of its time.
-    Its own calls inherit `criticality`, if that is higher than theirs. `method` is the one being served; None
-    where no call waits for the work.
+    - `caller`: owner of the API key that the call carries.
+    - `user_id`: user on whose behalf the call is made; never a proof of identity.
+    - `replayed`: set by a handler that returns a stored response for a repeated idempotency key.
+    - `deadline`: instant on the clock of `time.monotonic`.
+    - `ledger`: deadline entries of the callees; None unless a call is being served.
+    - `has_run_out`: whether a callee used up all the time of this call.
+    - `criticality`: inherited by outgoing calls if higher than their own.
+    - `method`: method being served; None for detached work.
     """
 
     correlation_id: str
@@ -56,28 +58,28 @@ _current: ContextVar[CallContext | None] = ContextVar("solo60_call_context", def
 
 
 def current_context() -> CallContext | None:
-    """Return the context of the call being served by this task, or None outside of one."""
+    """Return the context of the call being served by this task, or None outside of a call."""
     return _current.get()
 
 
 def new_correlation_id() -> str:
-    """Return a correlation id that no other request has: 128 random bits in hexadecimal. It is no secret."""
-    # The system's own random bits would let other threads take over: they cost 30 times as much on a busy process.
+    """Return a new correlation id: 128 random bits in hexadecimal. It is not a secret."""
+    # os.urandom releases the GIL to other threads, which makes it 30 times as slow in a busy process.
     return f"{_random.getrandbits(128):032x}"
 
 
 def correlation_id_in(metadata: Mapping[str, str]) -> str:
-    """Return the correlation id that came with a call, or a new one where none did that is well-formed."""
+    """Return the correlation id of a call's metadata, or a new one if it is missing or malformed."""
     correlation_id = metadata.get(CORRELATION_ID, "")
     return correlation_id if _CORRELATION_ID_FORM.fullmatch(correlation_id) else new_correlation_id()
 
 
 @contextmanager
 def detached_work(correlation_id: str = "", budget_s: float = DETACHED_BUDGET_S) -> Iterator[CallContext]:
-    """Do work that no call waits for, under a context of its own, in `budget_s` seconds.
+    """Open a context for work that no call waits for, with a budget of `budget_s` seconds.
 
-    The calls and the database statements of the work are bounded by what is left of that, as those of a handler are by
-    its deadline. It is not cancelled when the time is up: then its next call raises DeadlineExceeded.
+    The remaining budget limits the calls and database statements of the work, as a deadline limits those of a handler.
+    The work is not cancelled when the budget is used up; its next call raises DeadlineExceeded.
     """
     context = CallContext(correlation_id or new_correlation_id(), deadline=time.monotonic() + budget_s)
     token = _current.set(context)
@@ -88,10 +90,10 @@ def detached_work(correlation_id: str = "", budget_s: float = DETACHED_BUDGET_S)
 
 
 class ServerContext(ServerInterceptor):
-    """Makes the caller's correlation id and user id current for the handler, and answers with the correlation id.
+    """Server interceptor that sets the call context and returns the correlation id to the caller.
 
-    A correlation id that is missing, or is not 8 to 64 letters, digits, "_" or "-", is replaced by a new one: it goes
-    into log lines.
+    A correlation id has 8 to 64 letters, digits, "_" or "-", because it is written to logs. A missing or malformed id
+    is replaced by a new one. A malformed user id is dropped.
 
     >>> ask(ServerContext(), metadata={"x-correlation-id": "order-2026_17"})
     'hi'
@@ -109,7 +111,7 @@ class ServerContext(ServerInterceptor):
 
 
 class ClientContext(ClientInterceptor):
-    """Sends the correlation id and the user id of the call being served with every call made for it."""
+    """Client interceptor that sends the correlation id and user id of the call being served."""
 
     def start(self, call: ClientCall) -> None:
         context = current_context()

@@ -1,8 +1,8 @@
-"""Criticality: what is given up first under load, declared in the contract and inherited by the calls made for a call.
+"""Criticality: the order in which calls are shed under load, declared in the contract.
 
-A call's criticality is that of its method or that of the call it serves, whichever is higher. It travels as metadata
-`x-criticality` ("sheddable", "normal", "critical") where the method's own contract would say less. It is read before
-the API key is: it is a claim, and buys nothing but a later refusal.
+A call has the criticality of its method or of the call it serves, whichever is higher. If that is higher than the
+method's own, it travels as metadata `x-criticality` ("sheddable", "normal", "critical"). The server reads it before it
+checks the API key, because a false claim gains nothing but a later rejection.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _BY_NAME = {level.name.lower(): level for level in Criticality}
 
 
 def criticality_of(call: Call) -> Criticality:
-    """Return the criticality of a call that has come in; a level that does not exist counts as none."""
+    """Return the criticality of an incoming call; an unknown level is ignored."""
     declared = call.method.policy.criticality
     claimed = call.metadata.get(CRITICALITY)
     return declared if claimed is None else max(declared, _BY_NAME.get(claimed, declared))
 
 
 class ServerCriticality(ServerInterceptor):
-    """Notes the criticality of the call being served, for the calls that are made for it.
+    """Server interceptor that stores the call's criticality for the calls made on its behalf.
 
     >>> ask(ServerCriticality(), metadata={"x-criticality": "critical"})
     'hi'
@@ -43,7 +43,7 @@ class ServerCriticality(ServerInterceptor):
 
 
 class ClientCriticality(ClientInterceptor):
-    """Sends the criticality of the call being served with every call that is less critical by its own contract."""
+    """Client interceptor that sends the served call's criticality if it is higher than the method's own."""
 
     def start(self, call: ClientCall) -> None:
         context = current_context()

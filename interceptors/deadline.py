@@ -19,28 +19,29 @@ if TYPE_CHECKING:
     from interceptors.client import Finish
     from interceptors.server import Proceed
 
-# The milliseconds that the caller gives a call as it sends it: less remains on arrival where the call has waited.
-# Where gRPC's core sends a call again (grpc-previous-rpc-attempts), the attempts before are in the difference too.
+# Metadata key: milliseconds that the caller allows when it sends the call. The time left on arrival is less if the call
+# had to wait. If gRPC's core retried the call (grpc-previous-rpc-attempts), the difference includes the earlier
+# attempts.
 TIMEOUT_MS = "x-timeout-ms"
-# Less than this is not worth beginning with.
+# A call with less time than this is rejected.
 LEAST_TIME_S = 0.005
-# What a service keeps of its own time to answer in, when it calls another.
+# Share of its remaining time that a service reserves for its own response when it calls another service.
 RESERVE_S = 0.010
 RESERVE_RATIO = 0.05
-# gRPC's core rounds a deadline up by as much when it sends it.
+# gRPC's core rounds a deadline up by at most this factor when it sends it.
 CORE_ROUNDING = 1.01
 
 
 def time_for_callee(remaining_s: float) -> float:
-    """Return how long a sub-call may take when `remaining_s` is left of the call it serves.
+    """Return the seconds for a sub-call if `remaining_s` seconds are left of the call it serves.
 
-    What is kept back is 5 % of what remains and at least 10 ms; at 0 or less the sub-call may not begin.
+    The reserve is 5 % of the remaining time, at least 10 ms. At 0 or less, the sub-call must not start.
     """
     return remaining_s - max(RESERVE_S, RESERVE_RATIO * remaining_s)
 
 
 def remaining_s() -> float | None:
-    """Return the seconds left of the call or the detached work that this task belongs to, or None outside of both."""
+    """Return the seconds left of the current call or detached work, or None outside of both."""
     context = current_context()
     if context is None or context.deadline is None:
         return None
@@ -48,15 +49,18 @@ def remaining_s() -> float | None:
 
 
 class ServerDeadline(ServerInterceptor):
-    """Ends a call at the caller's deadline or the contract's ceiling, whichever is sooner, and refuses what is late.
+    """Server interceptor that ends each call at its deadline and rejects calls that arrive too late.
 
-    The ceiling is `factor` times what the contract says; a call without a deadline gets it, and is logged with
-    `without_deadline`. At the caller's own deadline it is gRPC's core that cancels the handler. The answer of
-    every call that was begun carries the ledger of its deadline, and so does the log line of one that ran out of time.
+    The deadline is the caller's, or the contract's times `factor` if that is sooner. A call without a deadline gets the
+    contract's, and its log line says `without_deadline`. A call with less than 5 ms left raises DeadlineExceeded.
+    gRPC's core enforces the caller's own deadline by cancelling the handler.
+
+    The response of each started call carries its deadline ledger. The log line of a call that ran out of time carries
+    it too.
 
     >>> ask(ServerDeadline(), timeout_s=1.0)
     'hi'
-    >>> ask(ServerDeadline(factor=0.001))  # 2 ms are not worth beginning with
+    >>> ask(ServerDeadline(factor=0.001))  # 2 ms are too little to start
     'DEADLINE_EXCEEDED'
     """
 
@@ -108,18 +112,18 @@ def _overrun(call: Call, budget_s: float) -> DeadlineExceeded:
 
 def _is_out_of_time(error: BaseException, call: Call) -> bool:
     return isinstance(error, DeadlineExceeded) or (
-        isinstance(error, asyncio.CancelledError) and call.is_out_of_time()  # by gRPC's core
+        isinstance(error, asyncio.CancelledError) and call.is_out_of_time()  # cancelled by gRPC's core
     )
 
 
 def _is_overrun_of_callee(error: BaseException, context: CallContext | None) -> bool:
-    """Tell whether a callee has used up all the time that the call itself had."""
+    """Return whether a callee used up all the time of the call itself."""
     has_run_out = context is not None and context.has_run_out
     return has_run_out and isinstance(error, DeadlineExceeded) and bool(error.callee)
 
 
 def _close_ledger(call: Call, context: CallContext | None, began: float) -> str:
-    """Write the ledger into the call's trailing metadata, and return it."""
+    """Add the ledger to the call's trailing metadata and return it."""
     ledger = hop_entry(call.method.full_name, time.monotonic() - began, call.allowed_s)
     if context is not None and context.ledger:
         ledger = whole_ledger(ledger, context.ledger)
@@ -128,12 +132,13 @@ def _close_ledger(call: Call, context: CallContext | None, began: float) -> str:
 
 
 class ClientDeadline(ClientInterceptor):
-    """Gives every call the contract's deadline, or less: what the caller asks for, or what the call it serves has left.
+    """Client interceptor that gives each call a deadline.
 
-    The contract's deadline counts `factor` times. A call for which nothing is left raises DeadlineExceeded and is not
-    sent. What a callee's answer says of its deadline goes into the ledger of the call being served. Where that call
-    runs out of time because its callee used up all that it had left, it is the call's own deadline that has passed, and
-    no outage of the callee.
+    The deadline is the least of three: the contract's times `factor`, the caller's timeout, and the time left of the
+    call being served, minus a reserve. A call without any time left raises DeadlineExceeded and is not sent. The
+    deadline ledger of the response is added to that of the call being served.
+
+    If a callee uses up all that time, the call being served fails with its own DEADLINE_EXCEEDED, not with UNAVAILABLE.
     """
 
     def __init__(self, factor: float = 1.0) -> None:

@@ -1,7 +1,7 @@
-"""Deadline ledger: each call's answer says how long it took of what it had, and so does each call made for it.
+"""Deadline ledger: time spent and allowed for a call and for each call made on its behalf.
 
-It travels as trailing metadata, `x-deadline-ledger`: the call itself, then its callees, one ">" deeper for each hop, in
-milliseconds spent and allowed. "?" marks what the caller measured, where the callee answered without a ledger.
+It travels as trailing metadata `x-deadline-ledger`: first the call itself, then its callees, with one more ">" for each
+hop, in milliseconds spent and allowed. "?" marks a time that the caller measured, because the callee sent no ledger.
 
     solo60.session.v1.SessionService/BookSession 312/10000, >solo60.payment.v1.PaymentService/Charge 120/9300
 """
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 DEADLINE_LEDGER = "x-deadline-ledger"
 MOST_HOPS = 20
 MOST_BYTES = 2048
-# Stands where more hops were than a ledger holds.
+# Last entry of a ledger that was cut off.
 MORE = "..."
 
 _SEPARATOR = ", "
 _DEEPER = ">"
 _UNANSWERED = "?"
-# Bounded in every part: a ledger comes from another process and goes into log lines.
+# Every part is bounded, because a ledger comes from another process and is written to logs.
 _HOP = re.compile(r"(>{0,15})([A-Za-z][\w.]{0,199}/[A-Za-z]\w{0,99}) (\d{1,9})/(\d{1,9})(\??)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One call of a ledger: its method's full name, how long it took of what it had, and how deep it stands.
+    """One call of a ledger: full name of its method, milliseconds spent and allowed, and depth.
 
-    `depth` is 0 for the call itself. Where `answered` is false, the callee sent no ledger: it had no time to, or is not
-    of this mesh; then the times are its caller's.
+    `depth` is 0 for the call itself. If `answered` is false, the callee sent no ledger: it ran out of time, or is not
+    in this mesh. The caller measured the times then.
     """
 
     method: str
@@ -44,12 +44,12 @@ class Hop:
 
 
 def hop_entry(method: str, spent_s: float, allowed_s: float) -> str:
-    """Return what a ledger says of one call."""
+    """Return the ledger entry of one call."""
     return f"{method} {int(spent_s * 1000)}/{int(allowed_s * 1000)}"
 
 
 def whole_ledger(own: str, callees: Iterable[str]) -> str:
-    """Return the ledger of a call from its own entry and those of its callees: at most 20 hops and 2 KiB."""
+    """Return a call's ledger from its own entry and those of its callees: at most 20 hops and 2 KiB."""
     kept, room = [own], MOST_BYTES - len(own) - len(_SEPARATOR + MORE)
     for entry in callees:
         room -= len(_SEPARATOR) + len(entry)
@@ -61,9 +61,9 @@ def whole_ledger(own: str, callees: Iterable[str]) -> str:
 
 
 def add_callee(ledger: list[str], measured: str, received: object) -> None:
-    """Add to a call's `ledger` what a callee's answer said, or, where that is no ledger, the entry `measured`.
+    """Add the ledger received from a callee to `ledger`, or the entry `measured` if there is no valid one.
 
-    Once the ledger is full, nothing is added but the mark of that.
+    A ledger with more than 20 entries is not extended.
     """
     if len(ledger) > MOST_HOPS:
         return
@@ -72,7 +72,7 @@ def add_callee(ledger: list[str], measured: str, received: object) -> None:
 
 
 def read_ledger(trailing: Iterable[tuple[str, str | bytes]] | None) -> list[Hop]:
-    """Return the hops in a call's trailing metadata, the call itself first; none where it carries no valid ledger."""
+    """Return the hops in a call's trailing metadata, the call itself first; empty without a valid ledger."""
     received = next((value for key, value in trailing or () if key == DEADLINE_LEDGER), None)
     found = [_HOP.fullmatch(entry) for entry in _valid_entries(received)]
     return [
@@ -81,7 +81,7 @@ def read_ledger(trailing: Iterable[tuple[str, str | bytes]] | None) -> list[Hop]
 
 
 def _valid_entries(received: object) -> list[str]:
-    """Return the entries of a ledger as received, up to the first that is none."""
+    """Return the entries of a received ledger, up to the first invalid one."""
     if not isinstance(received, str) or len(received) > MOST_BYTES:
         return []
     valid = []

@@ -1,4 +1,4 @@
-"""Declared calls: serving a method, a service calls the methods that its contract names, and no others."""
+"""Declared calls: a method may make only the calls that its contract lists."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
 
-# Each undeclared pair of methods is logged no more often than this.
+# Minimum time between two log lines about the same pair of methods.
 WARNING_INTERVAL_S = 60.0
 
 _log = structlog.stdlib.get_logger("solo60.contracts")
 
 
 class ClientDeclaredCalls(ClientInterceptor):
-    """Logs a call that the method being served does not name in `calls`, or in `calls_later` where an outbox makes it.
+    """Client interceptor that logs calls missing in the `calls` of the method being served.
 
-    With `refuse`, nothing is sent, and the handler gets a ContractError. The scopes of the key play no part: a service
-    may be entitled to a call for the sake of another method. Work that no call waits for serves no method, so it is
-    free. `clock` is monotonic, in seconds.
+    A call through an outbox must be listed in `calls_later`. With `refuse`, an undeclared call is not sent, and the
+    handler gets a ContractError. The scopes of the key do not matter, because the service may need them for another
+    method. Detached work serves no method, so it may make any call. `clock` is monotonic, in seconds.
     """
 
     def __init__(self, *, refuse: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._refuses = refuse
         self._clock = clock
         self._warnings = Gcra(1 / WARNING_INTERVAL_S, burst=1)
-        # By the path of the method that is served and of the one that is called: empty where the call is declared.
+        # Keyed by the paths of the served and the called method. The text is empty if the call is declared.
         self._problems: dict[tuple[str, str], str] = {}
         self._problems_later: dict[tuple[str, str], str] = {}
 

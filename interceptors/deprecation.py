@@ -1,4 +1,4 @@
-"""Deprecation: whoever calls a method that is on its way out is told so with every answer."""
+"""Deprecation notices: each response of a deprecated method names its sunset date and its replacement."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from contracts.policy import Deprecation
     from interceptors.server import Proceed
 
-# RFC 8594: from this date on the method may be gone.
+# RFC 8594: the method may be removed after this date.
 SUNSET = "sunset"
 REPLACED_BY = "x-replaced-by"
 
 
 class ServerDeprecation(ServerInterceptor):
-    """Sends `sunset` (RFC 8594), and in `x-replaced-by` what to call instead, with every answer of a deprecated method.
+    """Server interceptor that adds `sunset` (RFC 8594) and `x-replaced-by` to responses of deprecated methods.
 
-    Who still calls it, the metrics say: they count calls by method and caller.
+    The call metrics show which callers remain: they count calls by method and caller.
 
     >>> ask(ServerDeprecation(), method="EchoDeprecated")
     'hi'

@@ -1,8 +1,8 @@
-"""Errors: servicers raise, this module answers with google.rpc.Status, and the caller gets the same class back.
+"""Error responses: the server sends an exception as google.rpc.Status, and the client raises the same class.
 
-What is not a ServiceError is a fault of the service: its text stays in the log, and the caller gets a bare INTERNAL
-with the correlation id. So does a reason that the method's contract does not list. A status that a handler sets on its
-context, as gRPC has it, reaches the caller as it was set.
+An exception other than ServiceError is a fault of the service. Its text stays in the log, and the caller gets a bare
+INTERNAL with the correlation id. The same happens for a reason that the method's contract does not list. A status that
+a handler sets on its context reaches the caller unchanged, as in gRPC.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ if TYPE_CHECKING:
 Detail = TypeVar("Detail", bound=Message)
 
 STATUS_DETAILS = "grpc-status-details-bin"
-# When a client may send a refused call again; below 0, never (gRFC A6).
+# Metadata key: milliseconds until a client may send a rejected call again; below 0, never (gRFC A6).
 PUSHBACK_MS = "grpc-retry-pushback-ms"
 NEVER_AGAIN = -1
-# Which attempt of a hedged call this one is, beside the first, which carries none.
+# Metadata key: number of a hedged call's attempt. The first attempt carries none.
 HEDGE_ATTEMPT = "x-hedge-attempt"
-# A status without a reason of ours is the transport's own verdict.
+# A status without a reason of the mesh comes from the transport.
 _BY_CODE: dict[grpc.StatusCode, type[ServiceError]] = {
     grpc.StatusCode.CANCELLED: Cancelled,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
@@ -67,18 +67,19 @@ _log = structlog.stdlib.get_logger("solo60.errors")
 
 
 def plain_traceback(error: BaseException) -> str:
-    """Return the traceback of `error` as Python prints it, which shows no local variables."""
+    """Return the traceback of `error` as Python prints it, without local variables."""
     return "".join(traceback.format_exception(error)).rstrip("\n")
 
 
 class ServerErrors(ServerInterceptor):
-    """Answers every error of the chain and the handler with a rich status; the outermost interceptor of a server.
+    """Outermost server interceptor, which sends every error of the chain and the handler as a rich status.
 
-    An answer that says when to come back says it twice: to people as RetryInfo, to gRPC's core as pushback; the latter
-    is dropped without `pushback`, for servers that cannot send it. Where the handler did what its contract does not
-    declare, the log says so; with `name_undeclared`, the caller is told as well. A fault is logged with the text that
-    `describe` makes of it: a logger that got the exception itself might print its frames with the request and the API
-    key in them.
+    A retry delay is sent twice: as RetryInfo for people, and as pushback for gRPC's core. Set `pushback` to False for a
+    server that cannot send the latter. If the handler did something that its contract does not declare, the log reports
+    it. With `name_undeclared`, the caller is informed too.
+
+    A fault is logged as the text that `describe` returns. A logger with access to the exception could print its frames,
+    with the request and the API key in them.
 
     >>> ask(ServerErrors(), text="crash")  # the handler raises ValueError("postgres://user:secret@host")
     'INTERNAL'
@@ -101,18 +102,18 @@ class ServerErrors(ServerInterceptor):
         except asyncio.CancelledError as error:
             if task_is_cancelled():
                 raise
-            # The handler raised it on its own: without an answer the caller would wait until its deadline.
+            # The handler raised CancelledError itself. Without a response, the caller would wait until its deadline.
             answer = self._answer(call, error)
         except grpc.aio.AbortError:
-            raise  # answered already, by a servicer that is not ours: health, reflection
-        except Exception as error:  # noqa: BLE001 - this is where every error ends, and it is logged
+            raise  # already answered by a third-party servicer, such as health or reflection
+        except Exception as error:  # noqa: BLE001 - every error ends here and is logged
             answer = self._answer(call, error)
-        # Outside of `except`, so that no traceback leads from here to the frames within.
+        # Abort outside of `except`, so that its traceback does not lead to the frames of the chain.
         await call.context.abort(answer.code, answer.message, call.whole_trailing())
         raise AssertionError("abort always raises")
 
     def _answer(self, call: Call, error: BaseException) -> ServiceError:
-        """Return the caller's error, put its details into the trailing metadata, and log a fault."""
+        """Return the caller's error, add its details to the trailing metadata, and log a fault."""
         answer = answer_to(error, call)
         if is_fault(error, answer):
             undeclared = undeclared_in(error, call.method)
@@ -120,7 +121,7 @@ class ServerErrors(ServerInterceptor):
             _log.error("internal error", method=call.method.full_name, **facts, exception=self._describe(error))
             if undeclared and self._names_undeclared:
                 answer = Internal(undeclared)
-        if STATUS_DETAILS not in dict(call.context.trailing_metadata() or ()):  # of the handler
+        if STATUS_DETAILS not in dict(call.context.trailing_metadata() or ()):  # set by the handler
             call.trailing.append((STATUS_DETAILS, status_of_error(answer, call.correlation_id).SerializeToString()))
         pushback = _pushback(error, answer, call) if self._says_pushback else None
         if pushback is not None:
@@ -129,10 +130,13 @@ class ServerErrors(ServerInterceptor):
 
 
 def _pushback(error: BaseException, answer: ServiceError, call: Call) -> int | None:
-    """Return after how many milliseconds gRPC's core may send the call again (gRFC A6); below 0, never; None, its own.
+    """Return the milliseconds after which gRPC's core may send the call again (gRFC A6); below 0, never.
 
-    Never, where that is later than the call's deadline, until which the core would only sleep; where a hop nearer the
-    fault has tried again already; and where another attempt of the same call is under way.
+    None leaves the delay to the core. There are three cases of never:
+
+    - The delay is longer than the call's remaining time: the core would sleep in vain.
+    - A hop nearer to the fault has already retried.
+    - The call is a further attempt of a hedged call.
     """
     if _was_retried(error) or HEDGE_ATTEMPT in call.metadata:
         return NEVER_AGAIN
@@ -142,7 +146,7 @@ def _pushback(error: BaseException, answer: ServiceError, call: Call) -> int | N
 
 
 def _was_retried(error: BaseException | None) -> bool:
-    """Tell whether `error`, or one that it was raised from, is that of a callee whose caller tries again by itself."""
+    """Return whether `error` or a cause of it is a platform error of a callee with a retry policy."""
     while error is not None:
         if isinstance(error, ServiceError) and error.callee and error.reason in PLATFORM_REASONS:
             return _is_retried(error.callee)
@@ -158,7 +162,7 @@ def _is_retried(callee: str) -> bool:
 
 
 def status_of_error(error: ServiceError, correlation_id: str) -> status_pb2.Status:
-    """Return the google.rpc.Status of an error: ErrorInfo, and BadRequest or RetryInfo where they apply (AIP-193)."""
+    """Return the google.rpc.Status of an error: ErrorInfo, and BadRequest or RetryInfo if they apply (AIP-193)."""
     info = error_details_pb2.ErrorInfo(reason=error.reason_name(), domain=DOMAIN, metadata=error.metadata)
     info.metadata["correlation_id"] = correlation_id
     details: list[Message] = [info]
@@ -178,21 +182,24 @@ def status_of_error(error: ServiceError, correlation_id: str) -> status_pb2.Stat
 
 
 def error_of_outcome(error: BaseException) -> ServiceError:
-    """Return what a call's end means to its caller, also where it is no answer but a cancellation or an own fault."""
+    """Return the error that ended a call.
+
+    A cancellation becomes Cancelled. Any other exception that is not a ServiceError becomes Internal.
+    """
     if isinstance(error, ServiceError):
         return error
-    return Internal("The call failed before it was answered.") if isinstance(error, Exception) else Cancelled()
+    return Internal("The call failed before a response arrived.") if isinstance(error, Exception) else Cancelled()
 
 
 def error_of_call(rpc_error: grpc.aio.AioRpcError, callee: str) -> ServiceError:
-    """Return the exception for a call of `callee` that failed."""
+    """Return the exception for a failed call of `callee`."""
     return error_of_status(rpc_error.code(), rpc_error.details(), rpc_error.trailing_metadata(), callee)
 
 
 def error_of_status(
     code: grpc.StatusCode, message: str | None, trailing: grpc.aio.Metadata | None, callee: str
 ) -> ServiceError:
-    """Return the exception for a status received from `callee`; UnknownError where its reason means nothing here."""
+    """Return the exception for a status received from `callee`; UnknownError if its reason is not known here."""
     details = _details_by_type(trailing)
     info = _parsed(error_details_pb2.ErrorInfo, details) or error_details_pb2.ErrorInfo()
     bad_request = _parsed(error_details_pb2.BadRequest, details) or error_details_pb2.BadRequest()
@@ -215,7 +222,7 @@ def _details_by_type(trailing: grpc.aio.Metadata | None) -> dict[str, bytes]:
     try:
         return {detail.TypeName(): detail.value for detail in status_pb2.Status.FromString(raw).details}
     except DecodeError:
-        _log.warning("a status came with malformed details")
+        _log.warning("received a status with malformed details")
         return {}
 
 
@@ -224,6 +231,6 @@ def _parsed(kind: type[Detail], details: Mapping[str, bytes]) -> Detail | None:
     try:
         return None if raw is None else kind.FromString(raw)
     except DecodeError:
-        # The caller waits for this error: it must not get another one instead.
-        _log.warning("a status came with malformed details")
+        # Ignore the malformed details, so that a decoding error does not replace the callee's error.
+        _log.warning("received a status with malformed details")
         return None

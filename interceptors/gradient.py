@@ -1,8 +1,8 @@
-"""Adaptive concurrency: as many calls at once as are answered about as fast as usual.
+"""Adaptive concurrency limit: as many calls in flight as the usual latency allows.
 
-After Gradient2 of Netflix's concurrency-limits: the limit shrinks by the ratio of the usual latency to the present one,
-and grows while it is used and latency stays as usual. More lenient than there: latency counts as the mean over half a
-second, may double, and the limit begins far above what a healthy method needs.
+Based on Gradient2 of Netflix's concurrency-limits. The limit shrinks by the ratio of the usual latency to the present
+one. It grows while it is used and latency is normal. This version is more lenient: latency is the mean over half a
+second and may double, and the limit starts far above the need of a healthy method.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ LEAST = 20
 MOST = 1_000
 WINDOW_S = 0.5
 LEAST_SAMPLES = 10
-# The usual latency is a mean over about so many windows, and begins as that of the first few.
+# The usual latency is a mean over about this many windows. It starts as the mean of the first few.
 USUAL_WINDOWS = 600
 FIRST_WINDOWS = 10
 TOLERANCE = 2.0
 STEEPEST = 0.5
 SMOOTHING = 0.5
-# Where more of a window's calls than this run out of time, the least is halved, to a quarter at last; with each window
-# in which they do not, it comes back by so much.
+# If more than LATE_SHARE of a window's calls run out of time, the least limit is halved, down to LEAST_SHARE of it.
+# Each other window multiplies it by RECOVERY.
 LATE_SHARE = 0.05
 LEAST_SHARE = 0.25
 RECOVERY = 1.02
 
 
 class Gradient:
-    """How many calls of one kind may be under way at once: `limit`, kept between `least` and 1,000.
+    """Concurrency limit for calls of one kind: `limit`, between `least` and 1,000.
 
-    Where calls run out of time while they are under way, `least` counts for a quarter: other kinds of calls may wait
-    for the same thing. `in_flight` is how many are under way. Each call is told by `enter` and `leave`.
+    `least` drops to as little as a quarter while running calls run out of time, because other kinds of calls may wait
+    for the same resource. `in_flight` is the number of calls in flight. Call `enter` at the start of each call and
+    `leave` at its end.
     """
 
     def __init__(self, least: int = LEAST) -> None:
@@ -51,14 +52,14 @@ class Gradient:
         self._busiest = 0
 
     def enter(self) -> None:
-        """Count a call that begins."""
+        """Count a started call."""
         self.in_flight += 1
         self._busiest = max(self._busiest, self.in_flight)
 
     def leave(self, latency_s: float | None, began_s: float, *, late: bool = False) -> None:
-        """Count a call that began at `began_s` and has ended, `latency_s` later, or None where that says nothing.
+        """Count a finished call that started at `began_s` and took `latency_s`; None is not measured.
 
-        `late` is one that ran out of time.
+        `late` marks a call that ran out of time.
         """
         self.in_flight -= 1
         if latency_s is None:
@@ -71,7 +72,10 @@ class Gradient:
             self._begin_window(began_s)
 
     def if_given_up(self, latency_s: float) -> float | None:
-        """Return the latency to count for a call given up after `latency_s`: it would have taken longer."""
+        """Return the latency to count for a call cancelled after `latency_s`, or None to ignore it.
+
+        The call would have taken longer, so it counts only if it already took longer than usual.
+        """
         return latency_s if latency_s > self._usual_s else None
 
     def _adjust(self, latency_s: float, busiest: int) -> None:
@@ -79,7 +83,7 @@ class Gradient:
         self._windows += 1
         weight = 1 / (self._windows if self._windows <= FIRST_WINDOWS else USUAL_WINDOWS)
         self._usual_s += (latency_s - self._usual_s) * weight
-        if self._usual_s > 2 * latency_s:  # an overload is over: it must not count as usual
+        if self._usual_s > 2 * latency_s:  # after an overload, its latency must not count as usual
             self._usual_s *= 0.95
         if self._late > LATE_SHARE * self._samples:
             self._floor = max(self._least * LEAST_SHARE, self._floor / 2)
@@ -89,7 +93,7 @@ class Gradient:
         gradient = min(1.0, max(STEEPEST, TOLERANCE * self._usual_s / latency_s))
         if busiest >= self.limit / 2:
             aim = self.limit * gradient + math.sqrt(self.limit)
-        elif gradient < 1:  # at first, only the room that nobody uses goes
+        elif gradient < 1:  # first remove only the unused capacity
             aim = busiest
         else:
             aim = self.limit

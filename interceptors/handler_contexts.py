@@ -1,4 +1,4 @@
-"""Handler contexts: contexts for handlers where gRPC's own context does not fit into the chain."""
+"""Contexts for handlers that cannot use gRPC's own context inside the chain."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ CORRELATION_ID = "x-correlation-id"
 
 
 class StreamContext:
-    """A streaming call's context for its handler: `read` and `write` speak messages, all else is the call's own.
+    """Context of a streaming call for its handler: `read` and `write` use messages instead of bytes.
 
-    The correlation id goes out with the handler's initial metadata, or else before the first answer. It cannot be sent
-    sooner: gRPC takes initial metadata once, and the handler may still send its own.
+    Everything else is delegated to gRPC's context. The correlation id is sent with the handler's initial metadata, or
+    else before the first response. It cannot be sent earlier, because gRPC takes initial metadata once and the handler
+    may still send its own.
     """
 
     def __init__(self, call: Call, messages: Messages) -> None:
@@ -50,12 +51,12 @@ class StreamContext:
         """Send the initial metadata."""
         await self.send_initial_metadata(())
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the context has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the context
         return getattr(self.call.context, name)
 
 
 class BlockingContext:
-    """A call's context for a handler that runs in a thread: each method that is awaited elsewhere blocks here."""
+    """Context of a call for a handler that runs in a thread: methods block instead of being awaited."""
 
     def __init__(self, context: Any, loop: asyncio.AbstractEventLoop) -> None:  # noqa: ANN401 - of either engine
         self._context = context
@@ -73,5 +74,5 @@ class BlockingContext:
     def _wait_for(self, name: str, *arguments: Any) -> None:  # noqa: ANN401 - as the context has it
         asyncio.run_coroutine_threadsafe(getattr(self._context, name)(*arguments), self._loop).result()
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the context has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the context
         return getattr(self._context, name)

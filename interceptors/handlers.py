@@ -1,10 +1,11 @@
-"""Handlers: the innermost of the chain, which parses requests, runs a handler of whatever kind, and serializes answers.
+"""Innermost part of the chain: parses requests, runs the handler, and serializes responses.
 
-A handler is a coroutine, an async generator, or a coroutine that uses `context.read` and `context.write`. A plain
-function may serve a method without streams; it runs in a thread, which a deadline cannot stop.
+A handler is a coroutine function or an async generator function. A coroutine function may use `context.read` and
+`context.write`. A plain function may serve a method without streams; it runs in a thread, which a deadline cannot stop.
 
-A handler refuses a call by raising, or by `context.set_code`, as gRPC has it: then its answer is discarded. No frame of
-this module keeps a request in a local variable while an error passes, because tools print those of a traceback.
+A handler rejects a call by raising, or by `context.set_code` as in gRPC; its response is then discarded. No frame of
+this module holds a request in a local variable while an error passes, because some tools print the local variables of a
+traceback.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class StatusSet(Exception):
-    """A handler has set a status on its context, which is the end of its call."""
+    """Status that a handler has set on its context, raised to end the call."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
         self.code = code
@@ -45,7 +46,7 @@ class StatusSet(Exception):
 
 
 class Messages:
-    """Turns bytes into messages and back for one method, and shows each message to the interceptors that look at it."""
+    """Parser and serializer of one method's messages, which also passes each message to the interceptors' hooks."""
 
     def __init__(self, method: Method, *, on_request: Sequence[LookAt], on_response: Sequence[LookAt]) -> None:
         self._request_type = method.request_type
@@ -54,7 +55,7 @@ class Messages:
         self._on_response = tuple(on_response)
 
     def parse(self, call: Call, raw: bytes) -> Message:
-        """Return the request in `raw`; raise InvalidRequest where the bytes are none, or an interceptor refuses it."""
+        """Return the request in `raw`; raise InvalidRequest if it is malformed, or the error of a hook."""
         message = None
         refusal: ServiceError | None
         try:
@@ -69,18 +70,18 @@ class Messages:
         raise refusal
 
     async def parse_each(self, call: Call) -> AsyncIterator[Message]:
-        """Yield the requests of a stream."""
+        """Yield the parsed requests of a stream."""
         async for raw in cast("AsyncIterator[bytes]", call.incoming):
             waiting = [raw]
             del raw
             yield self.parse(call, waiting.pop())
 
     def serialize(self, call: Call, message: object) -> bytes:
-        """Return an answer as bytes; raise Internal where the handler answers with another type."""
+        """Return a response as bytes; raise Internal if its type is wrong, or the error of a hook."""
         if not isinstance(message, self._response_type):
             kind = type(message).__name__
             del message
-            raise Internal(f"the handler answered with {kind}, not {self._response_type.__name__}")
+            raise Internal(f"the handler returned {kind}, not {self._response_type.__name__}")
         refusal = _refusal_of(call, message, self._on_response)
         if refusal is None:
             return message.SerializeToString()
@@ -89,7 +90,7 @@ class Messages:
 
 
 def _refusal_of(call: Call, message: Message, look_at_each: Sequence[LookAt]) -> ServiceError | None:
-    """Return the error of the first interceptor that refuses `message`, without the frames that hold the message."""
+    """Return the first error that a hook raises for `message`, without the frames that hold the message."""
     try:
         for look_at in look_at_each:
             look_at(call, message)
@@ -99,17 +100,17 @@ def _refusal_of(call: Call, message: Message, look_at_each: Sequence[LookAt]) ->
 
 
 def behaviour_of(handler: grpc.RpcMethodHandler[Any, Any]) -> Any:  # noqa: ANN401 - a handler of any shape
-    """Return the function that serves the calls."""
+    """Return the function that serves the calls of `handler`."""
     return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
 
 def is_generated_default(behaviour: object) -> bool:
-    """Tell whether nobody has written the handler: it is the one that protoc generates."""
+    """Return whether the handler is the default one that protoc generates."""
     return str(getattr(behaviour, "__module__", "")).endswith("_pb2_grpc")
 
 
 def innermost(method: Method, behaviour: Any, messages: Messages) -> Proceed:  # noqa: ANN401 - a handler of any shape
-    """Return what stands at the inner end of the chain: from bytes through `behaviour` to bytes."""
+    """Return the inner end of the chain: parse the request, run `behaviour`, serialize the response."""
     if is_generated_default(behaviour):
         return _refuse_unimplemented
     streaming = method.request_streaming or method.response_streaming
@@ -120,7 +121,7 @@ def innermost(method: Method, behaviour: Any, messages: Messages) -> Proceed:  #
     return _stream(method, behaviour, messages) if streaming else _unary(behaviour, messages)
 
 
-def _unary(behaviour: Any, messages: Messages) -> Proceed:  # noqa: ANN401 - a handler of one request and one answer
+def _unary(behaviour: Any, messages: Messages) -> Proceed:  # noqa: ANN401 - a unary handler
     parse, serialize = messages.parse, messages.serialize
 
     async def handle(call: Call) -> bytes:
@@ -130,7 +131,7 @@ def _unary(behaviour: Any, messages: Messages) -> Proceed:  # noqa: ANN401 - a h
             error = answerable_in(group)
             if error is None:
                 raise
-        # Outside of `except`, or the error would become a part of its own context.
+        # Raise outside of `except`, so that the group, which holds the error, does not become the error's context.
         raise error
 
     return handle
@@ -158,10 +159,10 @@ def _stream(method: Method, behaviour: Any, messages: Messages) -> Proceed:  # n
 
 
 def answerable_in(group: BaseExceptionGroup[Any]) -> Exception | None:
-    """Return the error that answers for a group: its first, at any depth, if each of them has an answer of its own.
+    """Return the first error of a group, at any depth, if every error in it has a response of its own.
 
-    Returns None where the group holds a fault. Handlers get such groups from `asyncio.TaskGroup`, which lists errors in
-    the order in which they were raised.
+    Return None if the group holds a fault. `asyncio.TaskGroup` raises such groups and lists errors in the order in
+    which they were raised.
     """
     first: Exception | None = None
     for each in group.exceptions:
@@ -176,7 +177,7 @@ _ANSWERABLE = (ServiceError, GrpcException, grpc.aio.AbortError)
 
 
 def _checked(answer: object, context: Any) -> object:  # noqa: ANN401 - of either engine
-    """Return `answer`; raise StatusSet where the handler has set a status in its place."""
+    """Return `answer`; raise StatusSet if the handler has set a status instead."""
     code = status_set_on(context)
     if code is grpc.StatusCode.OK:
         return answer
@@ -185,22 +186,22 @@ def _checked(answer: object, context: Any) -> object:  # noqa: ANN401 - of eithe
 
 
 def status_set_on(context: Any) -> grpc.StatusCode:  # noqa: ANN401 - of either engine
-    """Return the status that a handler has set on its context; OK where it has set none."""
+    """Return the status that a handler has set on its context; OK if it has set none."""
     code = context.code()
     if code is None:
         return grpc.StatusCode.OK
-    # As it was set: grpc.aio takes numbers too.
+    # grpc.aio returns the value as it was set, and accepts numbers too.
     return code if isinstance(code, grpc.StatusCode) else status_of_number(code)
 
 
 def text_of_details(context: Any) -> str:  # noqa: ANN401 - of either engine
-    """Return the sentence that a handler has set on its context; empty where it has set none."""
-    # Where grpc.aio's types promise bytes, it gives text.
+    """Return the message that a handler has set on its context; empty if it has set none."""
+    # grpc.aio declares bytes but returns text.
     details: str | bytes | None = context.details()
     return details.decode() if isinstance(details, bytes) else details or ""
 
 
-async def _in_thread(behaviour: Any, request: Any, context: Any) -> object:  # noqa: ANN401 - a handler of one request and one answer
+async def _in_thread(behaviour: Any, request: Any, context: Any) -> object:  # noqa: ANN401 - a unary handler
     return await asyncio.to_thread(behaviour, request, BlockingContext(context, asyncio.get_running_loop()))
 
 
@@ -209,7 +210,7 @@ def _is_async(behaviour: Any) -> bool:  # noqa: ANN401 - a handler of any shape
 
 
 async def _refuse_unimplemented(call: Call) -> bytes | None:
-    raise Unimplemented(f"{call.method.full_name} is in the contract, but no service answers it yet.")
+    raise Unimplemented(f"{call.method.full_name} is in the contract, but no service implements it yet.")
 
 
 async def _refuse_blocking_stream(call: Call) -> bytes | None:
@@ -239,7 +240,7 @@ async def _answer_yielded(answers: Any, context: StreamContext, messages: Messag
     return None
 
 
-# By (answers are streamed, the handler is an async generator).
+# Keyed by (response streaming, handler is an async generator).
 _ANSWER: dict[tuple[bool, bool], Callable[[Any, StreamContext, Messages], Awaitable[bytes | None]]] = {
     (False, False): _answer_one,
     (True, False): _answer_written,

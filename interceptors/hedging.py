@@ -1,6 +1,7 @@
-"""Hedging: a call that stays unanswered is sent once more, and the first answer counts (gRFC A6).
+"""Request hedging: a slow call is sent again, and the first response counts (gRFC A6).
 
-gRPC's core does not offer it to Python. Only methods without side effects declare it, and only their unary calls do it.
+gRPC's core does not offer hedging in Python. Only methods without side effects declare it, and it applies to unary
+calls only.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 
 
 class ClientHedging(ClientInterceptor):
-    """Sends a call again when its contract says so and it stays unanswered, as long as the retry budget allows it.
+    """Client interceptor that sends slow calls again if their contract declares it and the retry budget allows it.
 
-    The first answer ends the call, and so does the first error that another attempt would meet too; attempts under way
-    are then cancelled. All carry the same metadata and share one deadline; each after the first says which it is in
-    `x-hedge-attempt`, and is not retried. An attempt that is pushed back is the last to be sent. Where all fail, the
-    first error is raised.
+    The first response ends the call and cancels the other attempts. So does the first error that another attempt would
+    get too. All attempts carry the same metadata and share one deadline. Each further attempt carries its number in
+    `x-hedge-attempt` and is not retried. After a pushback no further attempt is sent. If all attempts fail, the first
+    error is raised.
 
     >>> from interceptors.retry_budget import RetryBudgets
     >>> ask(clients=[ClientHedging(RetryBudgets())])
@@ -52,7 +53,7 @@ class ClientHedging(ClientInterceptor):
         return finish
 
     def _way_of(self, method: Method) -> tuple[Send | None, Finish | None]:
-        # Services that hedge nothing have no budget to feed: their calls cost nothing here.
+        # A service without hedged methods needs no budget, so its calls cost nothing here.
         if not _is_hedged(method.service):
             return None, None
         budget = self._budgets.of(method.service)
@@ -71,7 +72,7 @@ def _feed(budget: RetryBudget, error: BaseException | None) -> None:
 
 
 class HedgedCall:
-    """Several attempts of one call, as a call of grpc.aio: it ends as the attempt does that decides."""
+    """Call object for several attempts, with the interface of grpc.aio's calls. It ends like the deciding attempt."""
 
     def __init__(self, first: Any, racing: Coroutine[Any, Any, Any]) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
         self._first = first
@@ -97,33 +98,33 @@ class HedgedCall:
         return self._race.done()
 
     def time_remaining(self) -> float | None:
-        # Each further attempt has the rest of this time.
+        # Further attempts get the rest of this time.
         remaining_s: float | None = self._first.time_remaining()
         return remaining_s
 
     async def wait_for_connection(self) -> None:
         await (await self._race).wait_for_connection()
 
-    async def code(self) -> Any:  # noqa: ANN401 - the attempt's own string
+    async def code(self) -> Any:  # noqa: ANN401 - as the attempt has it
         return await self._said("code", grpc.StatusCode.CANCELLED)
 
-    async def details(self) -> Any:  # noqa: ANN401 - the attempt's own string
-        return await self._said("details", "Locally cancelled by application!")  # in grpc.aio's words
+    async def details(self) -> Any:  # noqa: ANN401 - as the attempt has it
+        return await self._said("details", "Locally cancelled by application!")  # same text as in grpc.aio
 
-    async def initial_metadata(self) -> Any:  # noqa: ANN401 - the attempt's own string
+    async def initial_metadata(self) -> Any:  # noqa: ANN401 - as the attempt has it
         return await self._said("initial_metadata", grpc.aio.Metadata())
 
-    async def trailing_metadata(self) -> Any:  # noqa: ANN401 - the attempt's own string
+    async def trailing_metadata(self) -> Any:  # noqa: ANN401 - as the attempt has it
         return await self._said("trailing_metadata", grpc.aio.Metadata())
 
-    async def debug_error_string(self) -> Any:  # noqa: ANN401 - the attempt's own string
+    async def debug_error_string(self) -> Any:  # noqa: ANN401 - as the attempt has it
         return await self._said("debug_error_string", None)
 
     def _is_decided(self) -> bool:
         return self._race.done() and not self._race.cancelled() and self._race.exception() is None
 
-    async def _said(self, what: str, of_none: object) -> Any:  # noqa: ANN401 - the attempt's own string
-        """Wait for the end, and return what the deciding attempt says of it; `of_none` where the call was cancelled."""
+    async def _said(self, what: str, of_none: object) -> Any:  # noqa: ANN401 - as the attempt has it
+        """Wait for the end; return `what` of the deciding attempt, or `of_none` if the call was cancelled."""
         if not self._race.done():
             await asyncio.wait([self._race])
         return of_none if self._race.cancelled() else await getattr(self._race.result(), what)()
@@ -163,7 +164,7 @@ async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: At
 
 def _start(rpc: Any) -> asyncio.Task[Any]:  # noqa: ANN401 - grpc.aio's own types are open here
     task = asyncio.get_running_loop().create_task(_ended(rpc))
-    task.add_done_callback(_has_failed)  # asking counts as having heard of it: nobody asks a loser
+    task.add_done_callback(_has_failed)  # or asyncio logs "exception was never retrieved"
     return task
 
 
@@ -176,7 +177,7 @@ def _has_failed(task: asyncio.Task[Any]) -> bool:
 
 
 def _again(call: ClientCall, attempt: Attempt, passed_s: float) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
-    """Send a further attempt, which has the time that is left."""
+    """Send a further attempt with the remaining time."""
     metadata = [each for each in call.metadata if each[0] != TIMEOUT_MS]
     metadata.append((HEDGE_ATTEMPT, str(call.attempts)))
     left_s = None

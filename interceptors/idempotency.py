@@ -1,7 +1,7 @@
-"""Idempotency keys: one for each logical call, the same over all its attempts (S6).
+"""Idempotency keys: one per logical call, the same for all its attempts.
 
-Where the contract says IDEMPOTENCY_REQUIRED, the client mints the key and the server sees to it that it is there; the
-handler finds it in its call context and acts once for each key of each caller.
+If the contract says IDEMPOTENCY_REQUIRED, the client creates the key and the server rejects calls without one. The
+handler reads it from its call context and must act once per key and caller.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _FORM = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class ServerIdempotencyKey(ServerInterceptor):
-    """Refuses a call that has no well-formed key where the contract asks for one: 1 to 255 visible ASCII characters.
+    """Server interceptor that rejects calls without a well-formed key if the contract requires one.
 
-    A handler that answers with what it answered before says so with `current_context().replayed = True`, and the caller
-    finds `idempotent-replayed: true` in the trailing metadata.
+    A key has 1 to 255 visible ASCII characters. A handler that returns a stored response sets
+    `current_context().replayed = True`, and the caller gets `idempotent-replayed: true` in the trailing metadata.
 
     >>> ask(ServerIdempotencyKey(), method="Keep", metadata={"idempotency-key": "4d8f"})
     ''
@@ -42,7 +42,9 @@ class ServerIdempotencyKey(ServerInterceptor):
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         key = call.metadata.get(IDEMPOTENCY_KEY, "")
         if not _FORM.fullmatch(key):
-            raise IdempotencyKeyMissing(f"{call.method.full_name} needs metadata {IDEMPOTENCY_KEY}.")
+            raise IdempotencyKeyMissing(
+                f"{call.method.full_name} requires metadata {IDEMPOTENCY_KEY} with 1 to 255 visible ASCII characters."
+            )
         context = current_context()
         if context is None:
             return await proceed(call)
@@ -54,7 +56,10 @@ class ServerIdempotencyKey(ServerInterceptor):
 
 
 class ClientIdempotencyKey(ClientInterceptor):
-    """Mints a key for each call whose contract asks for one, unless the caller brings its own in the metadata."""
+    """Client interceptor that creates a key for each call that requires one.
+
+    A key in the caller's own metadata takes precedence.
+    """
 
     def start(self, call: ClientCall) -> None:
         if call.method.policy.idempotency_key_required and not any(key == IDEMPOTENCY_KEY for key, _ in call.metadata):

@@ -1,4 +1,4 @@
-"""Idle streams: where no message passes for as long as the contract allows, the stream ends."""
+"""Idle timeout for streams: a stream ends if no message passes for the time that the contract allows."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ if TYPE_CHECKING:
 
 
 class ServerIdle(ServerInterceptor):
-    """Ends a stream with DEADLINE_EXCEEDED once no message has passed in either direction for the `idle_timeout`.
+    """Server interceptor that ends a stream with DEADLINE_EXCEEDED after `idle_timeout` without a message.
 
-    A message has passed when the handler takes a request, or gives an answer and gRPC has room for it. So a caller that
-    is slow to read is not idle until gRPC's buffers are full, and it may still read what they hold after the handler
-    has finished. Nor is a handler kept that neither reads nor writes. A stream lasts no longer than its deadline,
-    however busy: that is ServerDeadline's to see to. `factor` counts as it does there. The server alone keeps this
-    promise; a caller's own guard is the deadline.
+    A message passes when the handler takes a request, or gives a response and gRPC has room for it. A caller that reads
+    slowly becomes idle only when gRPC's buffers are full. It may still read the buffered messages after the handler has
+    ended. A handler that neither reads nor writes is ended too. `ServerDeadline` limits the total duration of a stream.
+    `factor` multiplies the timeout. Only the server enforces it; a caller relies on its deadline.
 
-    >>> ask(ServerIdle())  # what is no stream is never idle
+    >>> ask(ServerIdle())  # a unary call is never idle
     'hi'
     """
 
@@ -54,15 +53,15 @@ class ServerIdle(ServerInterceptor):
                 raise
             raise DeadlineExceeded(f"{call.method.full_name} was idle for {idle_s:.3g} s.") from error
 
-    def on_request(self, call: Call, message: Message) -> None:  # noqa: ARG002 - that there is one is enough
+    def on_request(self, call: Call, message: Message) -> None:  # noqa: ARG002 - only its time matters
         call.last_message_at = self._now()
 
-    def on_response(self, call: Call, message: Message) -> None:  # noqa: ARG002 - that there is one is enough
+    def on_response(self, call: Call, message: Message) -> None:  # noqa: ARG002 - only its time matters
         call.last_message_at = self._now()
 
 
 class _Watch:
-    """One timer for a whole stream: a message only notes the time, and the timer looks at that when it fires."""
+    """Single timer of a stream: a message only stores the time, and the timer checks it when it fires."""
 
     def __init__(self, call: Call, limit: asyncio.Timeout, idle_s: float, now: Callable[[], float]) -> None:
         self._call = call
@@ -73,7 +72,7 @@ class _Watch:
         self._timer = self._loop.call_later(idle_s, self._look)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Cancel the timer."""
         self._timer.cancel()
 
     def _look(self) -> None:

@@ -1,8 +1,8 @@
-"""Service API keys: how one is written, how a keyring knows it, and what its owner may do. No I/O.
+"""Service API keys and keyrings: format, verification, scopes and validity. No I/O.
 
-A key reads `sk_<environment>_<id>_<secret><checksum>`. The checksum (six base-62 digits of CRC-32) lets a scanner tell
-a key from noise and a typo be refused without a look-up. A keyring holds the SHA-256 of each key, never the key: 190
-random bits need no slow hash.
+A key has the form `sk_<environment>_<id>_<secret><checksum>`. The checksum is six base-62 digits of CRC-32. It lets
+scanners recognize keys, and typos are rejected without a lookup. A keyring stores the SHA-256 of each key, never the
+key itself. A fast hash is enough for 190 random bits.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ CHECKSUM_LENGTH = 6
 _ID_IN_KEY = slice(-(ID_LENGTH + 1 + SECRET_LENGTH + CHECKSUM_LENGTH), -(1 + SECRET_LENGTH + CHECKSUM_LENGTH))
 _FORM = re.compile(rf"sk_[a-z]{{1,16}}_([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]{{{SECRET_LENGTH + CHECKSUM_LENGTH}}}")
 
-# The name is in logs and metrics, and a local mesh names files after it.
+# The name appears in logs and metrics, and a local mesh names files after it.
 _CALLER_FORM = re.compile(r"[0-9A-Za-z]([0-9A-Za-z ._-]{0,62}[0-9A-Za-z._-])?")
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """What a keyring knows of one key: whose it is, what it entitles to, and from when until when (UTC)."""
+    """Record of one key: its caller, hash, scopes and period of validity (UTC)."""
 
     key_id: str
     caller: str
@@ -46,15 +46,15 @@ class KeyRecord:
     revoked: bool = False
 
     def is_valid(self, now: datetime) -> bool:
-        """Tell whether the key opens anything at `now`."""
+        """Return whether the key is valid at `now`."""
         return not self.revoked and self.not_before <= now and (self.not_after is None or now < self.not_after)
 
 
 @dataclass(frozen=True, slots=True)
 class HeldKey:
-    """A record within its keyring, with its times as seconds since 1970, as `time.time()` gives them.
+    """Record in a keyring, with its times in seconds since 1970, as `time.time()` returns them.
 
-    `newer` are the times of the same caller's later keys. A revoked key ends before it begins.
+    `newer` are the later keys of the same caller. A revoked key ends before it begins.
     """
 
     record: KeyRecord
@@ -63,25 +63,26 @@ class HeldKey:
     newer: tuple[HeldKey, ...] = ()
 
     def is_valid(self, now_s: float) -> bool:
-        """Tell whether the key opens anything at `now_s`; that takes as long for every key."""
+        """Return whether the key is valid at `now_s`, in the same time for every key."""
         return (self.begins_s <= now_s) & (now_s < self.ends_s)
 
     def refusal_at(self, now_s: float) -> str:
-        """Return why the key opens nothing at `now_s`: "revoked", "not yet valid" or "expired"."""
+        """Return why the key is not valid at `now_s`: "revoked", "not yet valid" or "expired"."""
         if self.record.revoked:
             return "revoked"
         return "not yet valid" if now_s < self.begins_s else "expired"
 
     def is_superseded(self, now_s: float) -> bool:
-        """Tell whether its caller has a later key that is valid at `now_s`."""
+        """Return whether the key's caller has a later key that is valid at `now_s`."""
         return any(later.is_valid(now_s) for later in self.newer)
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedKey:
-    """The facts about a refused key, for operators; `caller` is empty unless the key itself is known.
+    """Facts about a rejected key, for operators.
 
-    `cause` is "revoked", "not yet valid" or "expired"; "wrong secret" where the id alone is known, and "unknown".
+    `cause` is "revoked", "not yet valid", "expired", "wrong secret" (only the id is known) or "unknown". `caller` is
+    empty unless the secret is right.
     """
 
     key_id: str
@@ -90,18 +91,19 @@ class RefusedKey:
 
 
 class Keyring:
-    """All keys that a server accepts; a caller may hold several at once, which is how keys are rotated.
+    """All keys that a server accepts. A caller may have several, which allows rotation.
 
-    A key that was found is remembered, so that its next call costs no hash; its times count on every call. Its records
-    never change: when keys change there is a new keyring, which remembers nothing that it has not found itself.
+    A verified key is cached, so its next call needs no hash. Its period of validity is checked on each call. The
+    records never change: changed keys need a new keyring, which caches only keys that it has verified itself.
     """
 
     def __init__(self, records: Iterable[KeyRecord] = ()) -> None:
         self._by_id = _held({record.key_id: record for record in records}.values())
-        # By the key itself. Looking there tells by its time no more than the answer does, as Python's dictionaries
-        # compare a keyed hash first. Only what was found gets in, so it is never larger than the keyring.
+        # Cache by full key. The timing of a lookup reveals no more than the response does, because Python's
+        # dictionaries compare a keyed hash first. Only verified keys are added, so the cache is never larger than the
+        # keyring.
         self._found: dict[str, HeldKey] = {}
-        # Those found that have not been shown since the uses were taken, and when each key was first shown since then.
+        # Cached keys without a use since the last `take_uses`, and the first use of each key since then.
         self._idle: dict[str, HeldKey] = {}
         self._uses: dict[str, float] = {}
 
@@ -109,12 +111,12 @@ class Keyring:
         return (held.record for held in self._by_id.values())
 
     def find(self, key: str, now: datetime) -> KeyRecord | None:
-        """Return the record of a valid key, or None; how long that takes does not depend on the secret."""
+        """Return the record of a valid key, or None. The time taken does not depend on the secret."""
         held = self.look_up(key, now.timestamp())
         return held.record if held else None
 
     def look_up(self, key: str, now_s: float) -> HeldKey | None:
-        """Return the record of a valid key, or None; takes the same time for unknown, revoked and wrong keys."""
+        """Return the record of a valid key, or None. Takes the same time for unknown, revoked and wrong keys."""
         held = self._by_id.get(id_of_key(key) or "", _NOBODY)
         is_known = hmac.compare_digest(hash_of_key(key), held.record.sha256)
         if not is_known & held.is_valid(now_s):
@@ -124,17 +126,17 @@ class Keyring:
         return held
 
     def refusal_of(self, key: str, now_s: float) -> RefusedKey:
-        """Return why `look_up` refuses a key; takes the same time for unknown, revoked and wrong keys."""
+        """Return why `look_up` rejects a key. Takes the same time for unknown, revoked and wrong keys."""
         key_id = id_of_key(key) or ""
         held = self._by_id.get(key_id, _NOBODY)
         is_known = hmac.compare_digest(hash_of_key(key), held.record.sha256)
-        # Both are made, and one is chosen without a branch.
+        # Build both, then choose without a branch, so that both cases take the same time.
         unproven = ("", "unknown" if held is _NOBODY else "wrong secret")
         proven = (held.record.caller, held.refusal_at(now_s))
         return RefusedKey(key_id, *(unproven, proven)[is_known])
 
     def recall(self, key: str, now_s: float) -> HeldKey | None:
-        """Return what is held of a key that was found before and is valid at `now_s`, or None; hashes nothing."""
+        """Return the cached record of a key that is valid at `now_s`, or None. Hashes nothing."""
         held = self._found.get(key) or self._recall_idle(key, now_s)
         return held if held is not None and held.is_valid(now_s) else None
 
@@ -146,9 +148,9 @@ class Keyring:
         return held
 
     def take_uses(self) -> dict[str, float]:
-        """Return when each key was first shown since the last time, by id, and begin anew.
+        """Return the first use of each key since the last `take_uses`, by key id, and start over.
 
-        Asked once a minute, it tells the last use of every key to the minute, and no call notes anything.
+        Called once a minute, it yields the last use of each key to the minute, at no cost for calls.
         """
         uses, self._uses = self._uses, {}
         self._idle.update(self._found)
@@ -156,15 +158,15 @@ class Keyring:
         return uses
 
     def id_claimed_by(self, key: str) -> str:
-        """Return the id in `key` where the keyring has it, or the empty string; hashes nothing, proves nothing."""
+        """Return the id in `key` if the keyring has it, or an empty string. Hashes nothing and proves nothing."""
         claimed = key[_ID_IN_KEY]
         return claimed if claimed in self._by_id else ""
 
     def find_again(self, earlier: Keyring, now_s: float) -> None:
-        """Look up every key that `earlier` remembers, so that those still valid are remembered here too."""
+        """Look up every key that `earlier` has cached, so that keys still valid are cached here too."""
         for key in (*earlier._found, *earlier._idle):
             self.look_up(key, now_s)
-        # A key that was looked up so has not been shown.
+        # These lookups are not uses of the keys.
         self._idle, self._found, self._uses = self._found, {}, earlier._uses
 
 
@@ -194,7 +196,7 @@ def mint_key(environment: str) -> str:
 
 
 def id_of_key(key: str) -> str | None:
-    """Return the id within a well-formed key, or None where form or checksum is wrong."""
+    """Return the id in a well-formed key, or None if its form or checksum is wrong."""
     match = _FORM.fullmatch(key)
     if match is None or checksum(key[:-CHECKSUM_LENGTH]) != key[-CHECKSUM_LENGTH:]:
         return None
@@ -202,22 +204,25 @@ def id_of_key(key: str) -> str | None:
 
 
 def hash_of_key(key: str) -> str:
-    """Return what a keyring keeps of a key: its SHA-256 in hexadecimal."""
+    """Return the SHA-256 of a key in hexadecimal, as a keyring stores it."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def record_of_key(key: str, caller: str, scopes: Iterable[str], *, now: datetime | None = None) -> KeyRecord:
-    """Return the record of a well-formed key that is valid from `now` on, for ever; its caller has a name."""
+    """Return the record of a key that is valid from `now` on, without an end.
+
+    Raises ValueError if the key or the caller's name is malformed.
+    """
     key_id = id_of_key(key)
     if key_id is None:
         raise ValueError("not a well-formed key")
     if not is_caller_name(caller):
-        raise ValueError("not the name of a caller")
+        raise ValueError('not a caller name: use 1 to 64 letters, digits, ".", "_", "-" and inner spaces')
     return KeyRecord(key_id, caller, hash_of_key(key), frozenset(scopes), now or datetime.now(UTC))
 
 
 def is_caller_name(caller: str) -> bool:
-    """Tell whether a caller may be called so: 1 to 64 letters, digits, ".", "_", "-" and inner spaces."""
+    """Return whether a caller's name is valid: 1 to 64 letters, digits, ".", "_", "-" and inner spaces."""
     return _CALLER_FORM.fullmatch(caller) is not None
 
 
@@ -226,7 +231,7 @@ def _random_text(length: int) -> str:
 
 
 def checksum(body: str) -> str:
-    """Return the six digits with which a key ends that begins with `body`."""
+    """Return the six checksum digits of a key that starts with `body`."""
     number, digits = zlib.crc32(body.encode()), []
     for _ in range(CHECKSUM_LENGTH):
         number, digit = divmod(number, len(ALPHABET))

@@ -1,4 +1,4 @@
-"""Event-loop lag: how late the loop runs what is due, and whether it is busy at all."""
+"""Event-loop lag: delay of due callbacks, and whether the loop is busy."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PERIOD_S = 0.02
-# The loop is taken to have had no rest from this share of processor time on, or where so many turns of it take so long:
-# a turn of a loop at rest takes microseconds, and one that blocks without need of the processor is not at rest.
+# The loop is busy if its thread used more than this share of processor time. It is also busy if the delay, or TURNS
+# turns of the loop, took longer than BUSY_TURNS_S. A turn of an idle loop takes microseconds, and a blocked turn needs
+# no processor time.
 BUSY_SHARE = 0.5
 TURNS = 5
 BUSY_TURNS_S = 0.005
-# One sample may fall between two handlers.
+# A single sample may fall between two handlers.
 SAMPLES = 5
 
 
 class LoopLag:
-    """Samples the event loop every 20 ms, for as long as it is asked to; without calls, an idle process stays asleep.
+    """Sampler of the event loop: one sample every 20 ms while calls request it.
 
-    Of the last period, `lag_s` is how late its end came, and `is_busy` whether the loop had hardly any rest in that or
-    one of the four before.
+    Without calls nothing is sampled, so an idle process stays asleep. `lag_s` is the delay at the end of the last
+    period. `is_busy` is whether the loop was busy in that period or one of the four before.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class LoopLag:
         self._processor_began_s = 0.0
 
     def keep_sampling(self) -> None:
-        """Sample for another period at least; to be called from the loop."""
+        """Sample for at least one more period. Must be called from the loop."""
         self._is_wanted = True
         if not self.is_sampling:
             self.is_sampling = True
@@ -68,7 +69,7 @@ class LoopLag:
             self._busy_samples, self.lag_s = 0, 0.0
 
     def take(self, elapsed_s: float, processor_s: float, turns_s: float) -> None:
-        """Take in one sample: how long a period lasted, for how much of it the thread ran, and how long turns took."""
+        """Add one sample: seconds of the period, processor seconds of the thread in it, and seconds of the turns."""
         self.lag_s = max(0.0, elapsed_s - PERIOD_S)
         had_no_rest = processor_s > BUSY_SHARE * elapsed_s or max(self.lag_s, turns_s) > BUSY_TURNS_S
         self._busy_samples = SAMPLES if had_no_rest else max(0, self._busy_samples - 1)

@@ -1,4 +1,4 @@
-"""Mail addresses in requests: the parts of the rule `mail_address` that no expression of a contract can say."""
+"""Mail address checks of requests, for the parts of the rule `mail_address` that CEL cannot express."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def address_violations(message: Message) -> list[Violation]:
-    """Return a violation for each address in `message`, at any depth, that mail cannot be sent to."""
+    """Return a violation for each invalid mail address in `message`, at any depth."""
     if not _holds_addresses(message.DESCRIPTOR):
         return []
     return [Violation(path, problem) for path, text in _addresses(message) if (problem := _problem_of(text))]
@@ -56,7 +56,7 @@ def _is_address(field: FieldDescriptor) -> bool:
 
 @functools.cache
 def _holds_addresses(message_type: Descriptor) -> bool:
-    """Whether a message of this type can hold an address; a type that holds itself is looked at once."""
+    """Return whether a message of this type can hold an address, at any depth."""
     seen, waiting = {message_type.full_name}, [message_type]
     while waiting:
         for field in waiting.pop().fields:

@@ -1,4 +1,4 @@
-"""Malformed timestamps: fields that no clock can show, although their types can hold them."""
+"""Malformed timestamps: field values outside of the range that google.protobuf.Timestamp allows."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _NAME = Timestamp.DESCRIPTOR.full_name
 
 
 def malformed_times(message: Message) -> list[Violation]:
-    """Return a violation for each timestamp in `message`, at any depth, that is outside of years 1 to 9999.
+    """Return a violation for each timestamp in `message`, at any depth, outside of the years 1 to 9999.
 
-    So does a timestamp with `nanos` outside of a second. A type without timestamps costs one look into a cache.
+    A timestamp with `nanos` outside of a second is a violation too. A type without timestamps costs one cache lookup.
     """
     description = "must be a time in the years 1 to 9999, with 0 to 999999999 nanos"
     return [Violation(path, description) for path, time in _times(message) if not _is_well_formed(time)]
@@ -46,7 +46,10 @@ def _times(message: Message) -> Iterator[tuple[str, Timestamp]]:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A field that leads to a timestamp; asking a descriptor anew for each message would cost as much as the rules."""
+    """Field that leads to a timestamp.
+
+    It is cached, because reading the descriptor for each message would cost as much as the rules.
+    """
 
     name: str
     is_repeated: bool
@@ -56,7 +59,7 @@ class _Field:
         if not self.is_repeated:
             return [(self.name, getattr(message, self.name))] if message.HasField(self.name) else []
         content = getattr(message, self.name)
-        if self.is_map:  # its keys may be personal data
+        if self.is_map:  # map keys may be personal data, so the path omits them
             return [(f"{self.name}[]", each) for each in content.values()]
         return [(f"{self.name}[{index}]", each) for index, each in enumerate(content)]
 
@@ -71,7 +74,7 @@ def _fields_with_times(descriptor: Descriptor) -> tuple[_Field, ...]:
 
 
 def _names_within(descriptor: Descriptor) -> set[str]:
-    """Return the names of a message type and of all that it is made of."""
+    """Return the names of a message type and of all message types inside it."""
     found, waiting = set[str](), [descriptor]
     while waiting:
         each = waiting.pop()

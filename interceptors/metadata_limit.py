@@ -1,6 +1,6 @@
-"""Metadata limit: no more metadata than agreed reaches anything that reads it.
+"""Limit on the size of a call's metadata.
 
-gRPC's core has options for this (`grpc.max_metadata_size`), but a peer that is not gRPC's own gets past them.
+gRPC's core has options for this (`grpc.max_metadata_size`), but a peer other than gRPC's own can evade them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from interceptors.server import Proceed
 
-# RFC 9113, 6.5.2: what each field counts beside its name and value.
+# RFC 9113, 6.5.2: bytes that each field counts in addition to its name and value.
 BYTES_OF_A_FIELD = 32
 LARGEST_METADATA_BYTES = 8 * 1024
 
 
 class ServerMetadataLimit(ServerInterceptor):
-    """Refuses a call whose metadata is larger than `largest_bytes`, counted as HTTP/2 does.
+    """Server interceptor that rejects calls with more than `largest_bytes` of metadata, counted as in HTTP/2.
 
     >>> ask(ServerMetadataLimit(), metadata={"x-size": "a" * 5000})
     'hi'
@@ -34,9 +34,9 @@ class ServerMetadataLimit(ServerInterceptor):
         self._largest_bytes = largest_bytes
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        # No local variable for the fields: a traceback would show the API key among them.
+        # Do not store the fields in a local variable: a traceback would show the API key.
         if _size_of(call.fields) > self._largest_bytes:
-            raise MessageTooLarge(f"The metadata is larger than {self._largest_bytes} bytes.")
+            raise MessageTooLarge(f"The metadata is larger than {self._largest_bytes} bytes. Send less.")
         return await proceed(call)
 
 

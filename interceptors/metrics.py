@@ -1,9 +1,9 @@
-"""Metrics: how many calls, how long they took, how they ended and for whom, for Prometheus, on both sides (S5).
+"""Prometheus metrics of calls on both sides: number, duration, outcome and caller.
 
-Names, labels and codes are those of go-grpc-prometheus, so dashboards and alerts made for it work: `grpc_code` is
-"NotFound". Two labels say more: `reason` is the contract's ("SLOT_TAKEN", "OVERLOADED", "CIRCUIT_OPEN"), `caller` names
-the key that the call carried. Every label has few values: methods and reasons come from contracts, callers from the
-keyring.
+Names, labels and codes are those of go-grpc-prometheus, so existing dashboards and alerts work: `grpc_code` is
+"NotFound". Two labels are added: `reason` is the contract's ("SLOT_TAKEN", "OVERLOADED", "CIRCUIT_OPEN"), and `caller`
+is the owner of the call's API key. Every label has few values: methods and reasons come from contracts, callers from
+the keyring.
 """
 
 from __future__ import annotations
@@ -35,13 +35,11 @@ OK = "OK"
 
 
 class ServerMetrics(ServerInterceptor):
-    """Counts each call that the server takes, also one that is refused further in, and the messages of both directions.
+    """Server interceptor that counts calls and messages, including calls rejected further in.
 
-    The one request of a call without a request stream counts as received when the call arrives. Messages of a stream
-    count as the handler reads and writes them.
-
-    The trace of a call, where it is recorded, becomes the exemplar of its duration. Any number of these may share a
-    registry. Calls of `unmeasured_services` are not counted.
+    The single request of a call counts as received when the call arrives. Messages of a stream count as the handler
+    reads and writes them. The trace id of a recorded call becomes the exemplar of its duration. Several instances may
+    share a registry. Calls of `unmeasured_services` are not counted.
 
     >>> from prometheus_client import CollectorRegistry
     >>> registry = CollectorRegistry()
@@ -91,10 +89,10 @@ class ServerMetrics(ServerInterceptor):
 
 
 class ClientMetrics(ClientInterceptor):
-    """Counts each call that is made, also one that an interceptor further in refuses before it is sent.
+    """Client interceptor that counts calls and messages, including calls rejected before they are sent.
 
-    What gRPC's core sends again is one call here, and several at the server; the same holds for the one message of a
-    direction without a stream. Messages of a stream count as they are sent and as they arrive.
+    A call retried by gRPC's core is one call here and several at the server; so is its single message. Messages of a
+    stream count as they are sent and as they arrive.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -124,15 +122,15 @@ def _finish(call: ClientCall, counts: MethodCounts, began: float, error: BaseExc
 
 
 class _Rare(NamedTuple):
-    """What few calls change."""
+    """Counters that few calls change."""
 
     retried: Counter
     superseded_key_calls: Counter
 
 
 def _rare_counters(registry: CollectorRegistry) -> _Rare:
-    retried = "Calls that their caller's gRPC core had sent before."
-    superseded = "Calls with a key that has a successor."
+    retried = "Calls that are retries by the caller's gRPC core."
+    superseded = "Calls with a superseded API key."
     return _Rare(
         Counter("grpc_server_retried", retried, METHOD_LABELS, registry=registry),
         Counter("solo60_server_superseded_key_calls", superseded, ("caller",), registry=registry),

@@ -1,4 +1,7 @@
-"""What a registry shows already: it takes each name once, and a process may have many chains, servers and relays."""
+"""One metrics object per Prometheus registry, because a registry rejects duplicate names.
+
+A process may have many chains, servers and relays that share a registry.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _made: WeakKeyDictionary[CollectorRegistry, dict[Callable[[CollectorRegistry], A
 
 
 def metrics_of(registry: CollectorRegistry, make: Callable[[CollectorRegistry], Metrics]) -> Metrics:
-    """Return what `make` makes of `registry`, the same each time."""
+    """Return `make(registry)`, cached per registry."""
     made = _made.setdefault(registry, {})
     if make not in made:
         made[make] = make(registry)

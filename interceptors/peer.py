@@ -1,4 +1,4 @@
-"""Peer: who is at the other end of a call's connection, as far as the network says it."""
+"""Peer of a call: the host at the other end of its connection."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contracts.canonical import canonical_address
 
 
 def host_of(peer: str) -> str:
-    """Return the part of gRPC's "ipv4:10.0.0.7:51234" that stays the same for each connection of a host.
+    """Return the host of a gRPC peer such as "ipv4:10.0.0.7:51234", the same for all its connections.
 
-    A host with IPv6 may use any address of its /64, so that is its name: "2001:db8::/64". An IPv4 address that is
-    written as IPv6 ("::ffff:10.0.0.7") is the same host as without.
+    An IPv6 host may use any address of its /64, so the network identifies it: "2001:db8::/64". An IPv4 address written
+    as IPv6 ("::ffff:10.0.0.7") gives the plain IPv4 address.
     """
     kind, _, rest = peer.partition(":")
     if kind not in ("ipv4", "ipv6"):

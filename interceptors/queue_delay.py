@@ -1,8 +1,8 @@
-"""Queue delay: tells a queue that stands from one that comes and goes.
+"""Queue delay: distinguishes a standing queue from a short burst.
 
-CoDel (RFC 8289) sees that a burst makes some wait, but a standing queue makes all wait: a queue stands once even the
-least delay of a whole interval is above its target. Here it stands until the mean delay of an interval is below half of
-the target: where the delay is held at the target by refusing calls, it must not be taken for healed.
+In CoDel (RFC 8289), a burst makes some calls wait, but a standing queue makes all of them wait. A queue is standing if
+even the least delay of an interval is above the target. Here it stops standing only when the mean delay of an interval
+is below half the target. Rejecting calls holds the delay at the target, and that must not count as recovery.
 
     >>> delay = QueueDelay(targets_s=[0.02], interval_s=0.1)
     >>> [delay.observe(0.030, now_s=now_s)[0] for now_s in (1.00, 1.05, 1.11)]
@@ -22,15 +22,15 @@ HEALED = 0.5
 
 
 class QueueDelay:
-    """Tells for each of `targets_s` whether the queue stands above it; after a pause of the calls it stands no more.
+    """Detector of standing queues, with one result for each of `targets_s`.
 
-    Times are of a clock that never goes back.
+    After a pause without calls no queue is standing. Times are in seconds on a monotonic clock.
     """
 
     def __init__(self, targets_s: Sequence[float], interval_s: float = INTERVAL_S) -> None:
         self.stands = [False] * len(targets_s)
         self._targets_s = tuple(targets_s)
-        # A call says itself how long it has waited: beyond this, one that lies must not outweigh all others.
+        # The caller claims the delay. This cap prevents one false claim from outweighing all others.
         self._most_s = max(self._targets_s)
         self._interval_s = interval_s
         self._begin(-math.inf)
@@ -42,24 +42,24 @@ class QueueDelay:
         self._calls = 0
 
     def observe(self, delay_s: float, now_s: float) -> list[bool]:
-        """Take in how long a call has waited; return `stands`, in the order of the targets."""
+        """Add the delay of a call; return `stands`, in the order of the targets."""
         if now_s >= self._ends_s:
             self.at(now_s)
-        if delay_s < self._least_s:  # noqa: PLR1730 - on every call, and a call of min costs as much as all else here
+        if delay_s < self._least_s:  # noqa: PLR1730 - on every call; min would double the cost
             self._least_s = delay_s
         self._sum_s += delay_s if delay_s < self._most_s else self._most_s  # noqa: FURB136 - as above
         self._calls += 1
         return self.stands
 
     def at(self, now_s: float) -> list[bool]:
-        """Return `stands` for a call of which it is not known how long it has waited."""
+        """Return `stands` for a call with an unknown delay."""
         if now_s >= self._ends_s:
             self._judge(is_pause=self._calls == 0 or now_s >= self._ends_s + self._interval_s)
             self._begin(now_s)
         return self.stands
 
     def _judge(self, *, is_pause: bool) -> None:
-        if is_pause:  # of the calls or of the machine: what was before it says nothing
+        if is_pause:  # of the calls or the machine: earlier delays mean nothing
             self.stands = [False] * len(self._targets_s)
             return
         mean_s = self._sum_s / self._calls

@@ -1,6 +1,6 @@
-"""Rate limits: each caller of a method, or each value of a request field, as often as the contract allows (T-e).
+"""Rate limits per caller or per value of a request field, as the contract declares.
 
-A limit is kept by each server process on its own: a service that runs as N processes admits up to N times as much.
+Each server process counts by itself: a service with N processes admits up to N times as many calls.
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ if TYPE_CHECKING:
 
 
 class ServerRateLimit(ServerInterceptor):
-    """Refuses a call with RateLimited, which says when to come back, where its method's `rate_limit` is used up.
+    """Server interceptor that rejects calls above the method's `rate_limit` with RateLimited and a retry delay.
 
-    The limit counts the calls of one caller and is checked before the request is parsed; where the contract names
-    `per_field`, it counts the calls, of any caller, whose request has one value there, in whatever spelling
-    (`contracts.canonical`). A stream counts once, by its first message. The rates of all contracts count `factor`
-    times. The memory is bounded (`interceptors.gcra`), and of a field's values only their hashes are kept: they may
-    be personal.
+    By default the limit counts the calls of one caller, before the request is parsed. With `per_field` it counts the
+    calls of all callers with the same value in that field, in any spelling (`contracts.canonical`). A stream counts
+    once, by its first message. `factor` multiplies the rates of all contracts. Memory is bounded (`interceptors.gcra`).
+    Only hashes of field values are stored, because the values may be personal data.
 
     >>> ask(ServerRateLimit(), method="EchoLimited")
     'hi'
@@ -49,7 +48,7 @@ class ServerRateLimit(ServerInterceptor):
         self._unread_streams: set[int] = set()
 
     def applies_to(self, method: Method) -> bool:
-        """Tell whether `method` has a limit; raise ContractError where the limit's field is not in the request."""
+        """Return whether `method` has a limit; raise ContractError if the request lacks the limit's field."""
         declared = method.policy.rate_limit
         if declared is None:
             return False
@@ -95,20 +94,20 @@ class ServerRateLimit(ServerInterceptor):
     def _refuse(self, method: Method, wait_s: float) -> NoReturn:
         declared = method.policy.rate_limit
         if declared is None:
-            raise AssertionError("what is refused has a limit")
+            raise AssertionError("a rejected call has a limit")
         rate = f"{declared.calls_per_second * self._factor:g}"
         metadata = {"calls_per_second": rate, "burst": str(declared.burst)}
         if declared.per_field:
             metadata["per_field"] = declared.per_field
         whose = declared.per_field or "caller"
-        sentence = f"{method.full_name} may be called {rate} times a second for one {whose}."
+        sentence = f"{method.full_name} allows {rate} calls per second per {whose}. Try again later."
         raise RateLimited(sentence, metadata=metadata, retry_after_s=wait_s)
 
 
 def _reader(method: Method, declared: RateLimit) -> ReadField:
-    """Return a function that reads the key of a request; raise ContractError where the request lacks the field.
+    """Return a function that reads the limit's key from a request.
 
-    The key is the same for every spelling of one value of the field that `declared` names.
+    The key is the same for every spelling of a value. Raises ContractError if the request lacks the declared field.
     """
     field = field_at(cast("Descriptor", method.request_type.DESCRIPTOR), declared.per_field)
     if field is None:

@@ -1,4 +1,4 @@
-"""Redaction: a message as plain values that may be logged, with every field that its contract marks `pii` masked."""
+"""Redaction: messages as loggable values, with every field marked `pii` in its contract masked."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ LONGEST_TEXT = 200
 
 
 def redacted(message: Message) -> dict[str, Any]:
-    """Return the set fields of `message` by name, without personal data, and long texts and bytes shortened.
+    """Return the set fields of `message` by name, with personal data masked and long values shortened.
 
-    What there is to mask is read from the contract once for each type. Of a google.protobuf.Any no more is shown than
-    its type, where that is known here; fields that the contract does not have are left out. It raises nothing, whatever
-    the message holds.
+    Bytes are shown as their length. The plan of each type is read from its contract once. A google.protobuf.Any is
+    shown as its type name, if that type is known here. Unknown fields are omitted. Raises no errors, whatever the
+    message holds.
     """
     plan = _plan_of(message.DESCRIPTOR)
     shown = {}
@@ -39,13 +39,13 @@ def redacted(message: Message) -> dict[str, Any]:
 
 @cache
 def is_personal(field: FieldDescriptor) -> bool:
-    """Tell whether the contract marks the field as personal data or a secret."""
+    """Return whether the contract marks the field as personal data or a secret."""
     return bool(field.GetOptions().Extensions[policy_pb2.pii])
 
 
 @cache
 def _plan_of(descriptor: Descriptor) -> dict[FieldDescriptor, tuple[str, Show]]:
-    """Return the name of each field and how its value is shown."""
+    """Return the name and the display function of each field."""
     return {field: (field.name, _show_of(field)) for field in descriptor.fields}
 
 
@@ -97,12 +97,12 @@ def _length(data: bytes) -> str:
 def _json_text(value: Any) -> Any:  # noqa: ANN401 - a time, a duration or a field mask
     try:
         return _short_text(value.ToJsonString())
-    except ValueError:  # out of the range that has a text
+    except ValueError:  # outside of the range that JSON can express
         return redacted(value)
 
 
 def _packed(packed: AnyMessage) -> dict[str, str] | str:
-    # Its content may be packed again, and again: what is deeper than this is nobody's business in a log.
+    # The content may hold another Any, at any depth, so it is masked.
     try:
         policy_pb2.DESCRIPTOR.pool.FindMessageTypeByName(packed.TypeName())
     except KeyError:

@@ -1,4 +1,4 @@
-"""Refused calls: call objects of calls that an interceptor refused."""
+"""Call objects of calls that an interceptor rejected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class RefusedCall:
-    """A call that was never sent: awaiting anything of it raises the error of the refusal."""
+    """Call that was never sent: awaiting any part of it raises the error."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error

@@ -1,4 +1,4 @@
-"""Retry budget: calls are sent more than once only as long as most of them succeed (gRFC A6)."""
+"""Retry budget: limits further attempts to a share of the successful calls (gRFC A6)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from contracts.service_config import MAX_TOKENS, TOKEN_RATIO
 
 
 class RetryBudget:
-    """The tokens of one callee: full at first, less with each failure and each further attempt, more with each success.
+    """Token bucket of one callee: failures and further attempts take tokens, successes add tokens.
 
-    Further attempts are in order while more than half of the tokens are there, and each costs one. So they are at most
-    10 at once, and in the long run at most a tenth of the calls that succeed: gRFC A6's throttle, and also where the
-    callee is not failing but slow.
+    It starts full. A further attempt costs one token and is allowed while more than half of the tokens remain. So there
+    are at most 10 further attempts at once, and in the long run at most one for ten successful calls. This is gRFC A6's
+    throttle, which here also covers a callee that is slow but not failing.
     """
 
     __slots__ = ("_max_tokens", "_token_ratio", "_tokens")
@@ -21,18 +21,18 @@ class RetryBudget:
 
     @property
     def tokens(self) -> float:
-        """How many tokens are there, from 0 to the maximum."""
+        """Number of tokens, from 0 to the maximum."""
         return self._tokens
 
     def spend(self) -> bool:
-        """Take the token for one further attempt; return False where none may be sent."""
+        """Take the token for one further attempt; return False if none may be sent."""
         if self._tokens <= self._max_tokens / 2:
             return False
         self._tokens -= 1
         return True
 
     def record(self, *, failed: bool) -> None:
-        """Note how one attempt ended."""
+        """Record the outcome of one attempt."""
         if failed:
             self._tokens = max(self._tokens - 1, 0.0)
         elif self._tokens < self._max_tokens:
@@ -40,11 +40,11 @@ class RetryBudget:
 
 
 class RetryBudgets:
-    """The budgets of one process, one for each service that it calls."""
+    """Retry budgets of one process, one per called service."""
 
     def __init__(self) -> None:
         self._budgets: dict[str, RetryBudget] = {}
 
     def of(self, service: str) -> RetryBudget:
-        """Return the budget of a service, by its full name."""
+        """Return the budget of a service, given its full name."""
         return self._budgets.get(service) or self._budgets.setdefault(service, RetryBudget())

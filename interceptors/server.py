@@ -1,14 +1,14 @@
-"""The server chain: every interceptor around every handler, composed once per method and for all four RPC shapes.
+"""Server chain: composes all interceptors around each handler, once per method and for all four RPC shapes.
 
-grpc.aio asks each server interceptor for a handler again on every RPC. So the server gets one interceptor,
-`ServerChain`, which nests the interceptors of a method once and is a dictionary look-up from then on.
+grpc.aio asks each server interceptor for a handler on every RPC. So the server gets one interceptor, `ServerChain`. It
+nests the interceptors of a method once; later calls cost one dictionary lookup.
 
-An interceptor may also stand alone in any server, or beside those of other libraries, as in
-`grpc.aio.server(interceptors=[ServerDeadline()])`. Several of ours in one server become one chain.
+An interceptor also works alone or beside those of other libraries, as in
+`grpc.aio.server(interceptors=[ServerDeadline()])`. Several of our interceptors in one server become one chain.
 
-The chain takes requests as bytes and gives answers as bytes: what is refused is refused before it is parsed, and a
-malformed message is an error like any other. Around a stream the chain is one coroutine that writes to the call's
-context, never a generator, so each interceptor begins and ends in the same task.
+The chain takes and returns bytes. So a call can be rejected before its request is parsed, and a malformed message is an
+ordinary error. A stream is one coroutine that writes to the call's context, never a generator, so each interceptor
+starts and ends in the same task.
 """
 
 from __future__ import annotations
@@ -44,19 +44,20 @@ _DELIVERY_S = 0.005
 _ROUNDING = 0.01
 _FOR_EVER_S = 1e9
 
-# gRPC's core says with it how often it has tried the call before (gRFC A6).
+# Metadata key: number of times that gRPC's core has sent the call before (gRFC A6).
 PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
 _MOST_DIGITS = 3
 
 
 @dataclass(slots=True, repr=False)
 class Call:
-    """One call, as the interceptors of the server see it; each fills in what it finds out.
+    """One incoming call, shared by the server interceptors; each sets the fields that it knows.
 
-    `metadata` is by name, the last of each name; `fields` is all of it. `trailing` is the
-    metadata that goes out with the call's end, however it ends; `notes` are facts for the access log.
-    `allowed_s` is the time that the call was given when it arrived, 0 where nothing limits it. `last_message_at` is
-    when a message of a stream that may not be idle has passed, on the clock of `time.monotonic`.
+    - `metadata`: the last value of each name; `fields` holds all values.
+    - `trailing`: metadata sent at the end of the call, however it ends.
+    - `notes`: facts for the access log.
+    - `allowed_s`: seconds that the call had on arrival; 0 if nothing limits it.
+    - `last_message_at`: time of the last message of a stream with an idle timeout, on the clock of `time.monotonic`.
     """
 
     method: Method
@@ -66,7 +67,7 @@ class Call:
     fields: Sequence[tuple[str, str]] = ()
     correlation_id: str = ""
     caller: str = ""
-    # Where the call's trace is recorded; empty where it is not.
+    # Id of the call's trace; empty if the trace is not recorded.
     trace_id: str = ""
     allowed_s: float = 0.0
     last_message_at: float = 0.0
@@ -74,37 +75,38 @@ class Call:
     notes: dict[str, object] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        # Tracebacks show it: no metadata, which holds the API key, and no request.
+        # Tracebacks show this text, so it omits the request, and the metadata, which holds the API key.
         return f"<Call of {self.method.full_name}, correlation id {self.correlation_id or 'not known'}>"
 
     @property
     def remaining_s(self) -> float:
-        """The seconds left until the caller's deadline; infinite where it set none."""
-        # Where its types promise a number, grpc.aio gives None, and other servers give one of 19 digits.
+        """Seconds until the caller's deadline; infinite if the caller set none."""
+        # Without a deadline, grpc.aio returns None although it declares a number. Other servers return a number of 19
+        # digits.
         remaining_s = cast("float | None", self.context.time_remaining())
         return math.inf if remaining_s is None or remaining_s > _FOR_EVER_S else remaining_s
 
     def is_out_of_time(self) -> bool:
-        """Tell whether it is the caller's deadline that ends the call now.
+        """Return whether the call is ending because of the caller's deadline.
 
-        The deadline that the server knows is a little later than the caller's: it came with the call, and gRPC's core
-        rounds it up by as much as 1 %.
+        The server's deadline is slightly later than the caller's: the call takes time to arrive, and gRPC's core rounds
+        the deadline up by as much as 1 %.
         """
         return self.remaining_s <= max(_DELIVERY_S, _ROUNDING * self.allowed_s)
 
     @property
     def previous_attempts(self) -> int:
-        """How often the caller's gRPC core has sent this call before (gRFC A6)."""
+        """Number of times that the caller's gRPC core has sent this call before (gRFC A6)."""
         attempts = self.metadata.get(PREVIOUS_ATTEMPTS)
         return int(attempts) if attempts and len(attempts) <= _MOST_DIGITS and attempts.isdecimal() else 0
 
     def whole_trailing(self) -> tuple[tuple[str, str | bytes], ...]:
-        """Return the metadata of the call's end: what the handler has set, and `trailing`."""
+        """Return all trailing metadata: the handler's own and `trailing`."""
         return (*(self.context.trailing_metadata() or ()), *self.trailing)
 
 
 class ServerInterceptor(grpc.aio.ServerInterceptor):
-    """Does one thing around every call of the methods that it applies to."""
+    """Base class of server interceptors: one action around each call of the methods that it applies to."""
 
     @cached_property
     def _alone(self) -> ServerChain:
@@ -113,41 +115,41 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Serve as the only interceptor of a chain: what grpc.aio asks of a server's interceptors."""
+        """Serve as a chain of this one interceptor, as grpc.aio requires of a server interceptor."""
         return await self._alone.intercept_service(continuation, handler_call_details)
 
     def applies_to(self, method: Method) -> bool:  # noqa: ARG002 - for subclasses
-        """Tell, once per method, whether calls of `method` pass through this interceptor."""
+        """Return whether this interceptor handles calls of `method`. Called once per method."""
         return True
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        """Do what is to be done around `await proceed(call)`, which runs the rest of the chain and the handler.
+        """Act around `await proceed(call)`, which runs the rest of the chain and the handler.
 
-        The result is the serialized answer, or None where answers are streamed.
+        Return the serialized response, or None if responses are streamed.
         """
         return await proceed(call)
 
     def on_request(self, call: Call, message: Message) -> None:
-        """Look at one parsed request message before the handler gets it."""
+        """Inspect one parsed request before the handler gets it."""
 
     def on_response(self, call: Call, message: Message) -> None:
-        """Look at one answer of the handler before it is sent."""
+        """Inspect one response of the handler before it is sent."""
 
     def request_hook(self, method: Method) -> LookAt | None:  # noqa: ARG002 - for subclasses
-        """Return the function that looks at each request of `method`, or None; called once per method."""
+        """Return the function that inspects each request of `method`, or None. Called once per method."""
         return self.on_request if _overrides(self, "on_request") else None
 
     def response_hook(self, method: Method) -> LookAt | None:  # noqa: ARG002 - for subclasses
-        """Return the function that looks at each answer of `method`, or None; called once per method."""
+        """Return the function that inspects each response of `method`, or None. Called once per method."""
         return self.on_response if _overrides(self, "on_response") else None
 
 
 class ServerChain(grpc.aio.ServerInterceptor):
-    """The interceptors of a server, outermost first, as the single interceptor that grpc.aio knows of.
+    """Interceptors of a server, outermost first, as one interceptor for grpc.aio.
 
-    Errors are always answered by `ServerErrors`, outermost, whether it is named or not. `application` are an
-    application's own interceptors, written for the grpc-interceptor package. They stand innermost: they see messages
-    that have passed every check, and what they raise is answered as if the handler had raised it.
+    `ServerErrors` is always the outermost, even if it is not listed. `application` are an application's own
+    interceptors, written for the grpc-interceptor package. They are innermost, so they see only messages that passed
+    every check, and their errors are treated like the handler's.
     """
 
     def __init__(
@@ -169,15 +171,15 @@ class ServerChain(grpc.aio.ServerInterceptor):
             if not is_described(path, handler):
                 return handler
             composed = self._composed_or_refusing(path, handler)
-            if is_imported(path):  # or else a handler of every path would fill the memory
+            if is_imported(path):  # a handler that accepts every path would fill the memory
                 self._handlers[path] = composed
         return composed
 
     def check(self, *services: str) -> None:
-        """Raise ContractError where a service, by its full name, cannot be served by this chain.
+        """Raise ContractError if this chain cannot serve a service, given by its full name.
 
-        A server that asks its interceptors on each call tells them nothing before: call this before it starts. A
-        `ChainedServer` needs no such check, as it composes what is added to it at once.
+        A server that asks its interceptors on each call does not check contracts before, so call this before it starts.
+        A `ChainedServer` needs no such check, because it composes services when they are added.
         """
         for service in services:
             for method in methods_of(service_named(service)):
@@ -193,13 +195,13 @@ class ServerChain(grpc.aio.ServerInterceptor):
             return refusing(path, handler, error)
 
     def compose(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        """Return a handler that serves the method called by `path` with `handler` inside this chain.
+        """Return a handler that serves the method at `path` with `handler` inside this chain.
 
-        Raises ContractError where the contract of the method cannot be served.
+        Raises ContractError if the method's contract is unusable.
         """
         inner: _Composed | None = getattr(behaviour_of(handler), _COMPOSED, None)
         interceptors = self._interceptors
-        if inner is not None:  # by another chain on the same server: both become one
+        if inner is not None:  # from another chain on the same server: merge both
             interceptors, handler = (*interceptors, *inner.interceptors), inner.handler
         if not is_generated_default(behaviour_of(handler)):
             handler = inside(self._application, path, handler)
@@ -221,7 +223,7 @@ _COMPOSED = "composed"
 
 
 def _with_errors_outermost(interceptors: Iterable[ServerInterceptor]) -> list[ServerInterceptor]:
-    from interceptors.errors import ServerErrors  # noqa: PLC0415 - it is an interceptor itself, and imports this module
+    from interceptors.errors import ServerErrors  # noqa: PLC0415 - that module imports this one
 
     errors = [each for each in interceptors if isinstance(each, ServerErrors)] or [ServerErrors()]
     return [errors[0], *(each for each in interceptors if not isinstance(each, ServerErrors))]
@@ -234,7 +236,7 @@ def _nested(
     messages = Messages(
         method,
         on_request=[hook for each in applicable if (hook := each.request_hook(method))],
-        # Answers pass from the inside out: an answer that validation refuses is not counted as sent.
+        # Responses pass from the inside out, so a response that validation rejects is not counted as sent.
         on_response=[hook for each in reversed(applicable) if (hook := each.response_hook(method))],
     )
     proceed: Proceed = innermost(method, behaviour_of(handler), messages)
@@ -243,10 +245,10 @@ def _nested(
             proceed = partial(interceptor.intercept, proceed=proceed)
 
     async def serve(incoming: bytes | AsyncIterator[bytes], context: Context) -> bytes | None:
-        # grpc.aio gives pairs where its types promise more.
+        # grpc.aio declares a more general type but returns pairs.
         fields = cast("Sequence[tuple[str, str]]", context.invocation_metadata() or ())
         call = Call(method, context, dict(fields), incoming, fields)
-        # No traceback shows the request or the API key.
+        # Keep the request and the API key out of tracebacks.
         del incoming, fields
         reply = await proceed(call)
         context.set_trailing_metadata(call.whole_trailing())

@@ -1,9 +1,12 @@
-"""Load shedding: what cannot be finished in time is refused while refusing is cheap, the least critical first.
+"""Load shedding: calls that cannot finish in time are rejected early, the least critical first.
 
-Three signals, for the three places where calls wait. Queue delay: the time the caller gave the call when it sent it
-(`x-timeout-ms`) less what remained on arrival; where the event loop has time to rest, it is not this server's. Lag of
-the event loop: what a call waits for within the process. Concurrency: calls that wait within a handler, for a database
-or another service; there the latency of each method tells how many at once are too many.
+Calls wait in three places, each with its own signal:
+
+- Queue delay: the timeout that the caller sent (`x-timeout-ms`) minus the time left on arrival. If the event loop is
+  not busy, the delay is not caused by this server and is ignored.
+- Lag of the event loop: waiting inside the process.
+- Concurrency: waiting inside a handler, for a database or another service. The latency of each method shows how many
+  calls in flight are too many.
 """
 
 from __future__ import annotations
@@ -33,10 +36,10 @@ if TYPE_CHECKING:
     from interceptors.server import Proceed
 
 QUEUE_DELAY_S = 0.02
-# gRPC's core rounds longer deadlines up by more than the delays that matter here.
+# gRPC's core rounds longer timeouts up by more than the delays measured here.
 LONGEST_EXACT_TIMEOUT_S = 10.0
-# Of the standing queue delay at which NORMAL calls are refused, and of the calls of one method under way at once, for
-# SHEDDABLE, NORMAL, CRITICAL: the levels' numbers are 1, 2, 3.
+# Factors for SHEDDABLE, NORMAL and CRITICAL calls (levels 1, 2 and 3). Each factor multiplies two limits: the queue
+# delay, and the number of calls of one method in flight.
 SHARES = (0.5, 1.0, 5.0)
 LOG_PERIOD_S = 1.0
 
@@ -44,14 +47,14 @@ _log = structlog.stdlib.get_logger("solo60.shedding")
 
 
 class ServerShedding(ServerInterceptor):
-    """Refuses a call with Overloaded where all calls have waited for longer than `queue_delay_s` for 100 ms.
+    """Server interceptor that rejects calls with Overloaded if all calls waited over `queue_delay_s` for 100 ms.
 
-    Calls of one method that are under way at once are limited too (`interceptors.gradient`), never to less than
-    `least_concurrency`, or, where they run out of time, a quarter of it. SHEDDABLE calls are refused at half of that
-    delay and of that limit, CRITICAL ones at five times. The error says when to come back: not sooner than things can
-    have changed, and not all at once. Services named in `never_shed`, such as health, are always served.
+    The number of calls of one method in flight is limited too (`interceptors.gradient`). That limit is at least
+    `least_concurrency`, or a quarter of it while calls run out of time. SHEDDABLE calls are rejected at half of the
+    delay and the limit, CRITICAL calls at five times. The error carries a random retry delay of 100 to 300 ms, so that
+    callers do not return all at once. Services named in `never_shed`, such as health, are always served.
 
-    It stands near the outer end, so it writes one log line a second at most, with the number of calls refused.
+    Calls rejected here do not reach the access log. Instead, at most one log line a second reports their number.
 
     >>> ask(ServerShedding())
     'hi'
@@ -80,7 +83,7 @@ class ServerShedding(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         if method.service in self._never_shed:
             return False
-        if not (method.request_streaming or method.response_streaming):  # a stream is as long as its caller likes
+        if not (method.request_streaming or method.response_streaming):  # the caller decides how long a stream lasts
             self._gradients.setdefault(method.path, Gradient(self._least_concurrency))
         return True
 
@@ -113,7 +116,7 @@ class ServerShedding(ServerInterceptor):
         waited_s = waited_before_arrival_s(call)
         if waited_s is None and loop.lag_s < self._targets_s[0]:
             return queue.at(now_s)[level - 1]
-        if waited_s is None or not loop.is_busy:  # it waited elsewhere: for its connection, or in a busy caller
+        if waited_s is None or not loop.is_busy:  # it waited elsewhere: for a connection, or in a busy caller
             waited_s = 0.0
         delay_s = max(waited_s, loop.lag_s)
         return queue.observe(delay_s, now_s)[level - 1] and delay_s > self._targets_s[level - 1]
@@ -122,7 +125,7 @@ class ServerShedding(ServerInterceptor):
         self._shed[level.name.lower()] += 1
         if not self._is_logging:
             self._is_logging = True
-            # The line is about many calls: it carries no correlation id.
+            # The line is about many calls, so it carries no correlation id.
             asyncio.get_running_loop().call_soon(self._log_shed, context=Context())
         raise Overloaded(retry_after_s=INTERVAL_S * self._rng.uniform(1, 3))
 
@@ -135,16 +138,17 @@ class ServerShedding(ServerInterceptor):
 
 
 def waited_before_arrival_s(call: Call) -> float | None:
-    """Return how long a call has waited since its caller sent it, or None where that is not known.
+    """Return the seconds that a call waited since its caller sent it, or None if they are unknown.
 
-    It is not where the caller does not tell, where gRPC's core has sent the call before, or rounds too much.
+    They are unknown if the caller sent no valid `x-timeout-ms`, or if gRPC's core sent the call before. They are also
+    unknown for timeouts over 10 s, which the core rounds too much.
     """
     sent_ms = call.metadata.get(TIMEOUT_MS)
     if sent_ms is None or PREVIOUS_ATTEMPTS in call.metadata:
         return None
     try:
         timeout_s = int(sent_ms) / 1000
-    except (ValueError, OverflowError):  # of a caller who may not even have a key
+    except (ValueError, OverflowError):  # the caller is not authenticated yet
         return None
     if timeout_s > LONGEST_EXACT_TIMEOUT_S:
         return None

@@ -1,8 +1,8 @@
-"""Span attributes of a call, by OpenTelemetry's semantic conventions for RPC and gRPC (version 1.45.0).
+"""Span attributes of calls, by OpenTelemetry's semantic conventions for RPC and gRPC (version 1.45.0).
 
-The conventions before 1.38 named most of them otherwise. Those names are added where a program asks for both sets, as
-`OTEL_SEMCONV_STABILITY_OPT_IN=rpc/dup` does. One name is in both sets with two meanings, `rpc.method`: the present one
-("solo60.gym.v1.GymService/GetGym") counts.
+Conventions before 1.38 used other names for most of them. Those names are added if a program requests both sets, as
+`OTEL_SEMCONV_STABILITY_OPT_IN=rpc/dup` does. `rpc.method` has a different meaning in each set; the current one
+("solo60.gym.v1.GymService/GetGym") is used.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.45.0"
 PACKAGE = "solo60-mesh"
-# Newer than the constants of the package opentelemetry-semantic-conventions.
+# Not yet a constant of the package opentelemetry-semantic-conventions.
 RPC_STATUS_CODE = "rpc.status_code"
-# The reason of the contract ("SLOT_TAKEN"), on the span of every refused call, also of one that is no error.
+# Reason from the contract ("SLOT_TAKEN"), on the span of every rejected call, even if the span is not an error.
 REASON = "solo60.reason"
-# As opentelemetry-instrumentation-grpc calls it.
+# Name used by opentelemetry-instrumentation-grpc.
 RPC_USER_AGENT = "rpc.user_agent"
-# Errors of a server; to it, any other refusal is one of its answers. To a client, every code but OK is an error.
+# Codes that are errors on a server span; other rejections are normal responses. On a client span every code except OK
+# is an error.
 SERVER_ERRORS = frozenset(
     {
         grpc.StatusCode.UNKNOWN,
@@ -57,7 +58,7 @@ _HOST_AND_PORT = re.compile(r"(?:dns:(?://[^/]*/)?|ipv[46]:)?((?:\[[^\]]+\])|[^:
 
 
 def tracer_of(tracers: TracerProvider, scope: str) -> Tracer:
-    """Return the tracer of a part of the mesh, with the mesh's version and the conventions that its spans follow."""
+    """Return a tracer for a part of the mesh, with the mesh's version and the schema of its spans."""
     return tracers.get_tracer(scope, _version(), schema_url=SCHEMA_URL)
 
 
@@ -65,18 +66,18 @@ def tracer_of(tracers: TracerProvider, scope: str) -> Tracer:
 def _version() -> str | None:
     try:
         return metadata.version(PACKAGE)
-    except metadata.PackageNotFoundError:  # run from its source
+    except metadata.PackageNotFoundError:  # not installed, but run from source
         return None
 
 
 class SpanAttributes:
-    """The attributes of calls: the present names, and those before them where `old_names_too`."""
+    """Attributes of calls under their current names, and with `old_names_too` under the earlier ones as well."""
 
     def __init__(self, *, old_names_too: bool = False) -> None:
         self._old_names_too = old_names_too
 
     def of_method(self, method: Method) -> Attributes:
-        """Return the attributes of a call that ends well."""
+        """Return the attributes of a successful call."""
         attributes: Attributes = {
             rpc_attributes.RPC_SYSTEM_NAME: "grpc",
             rpc_attributes.RPC_METHOD: method.full_name,
@@ -87,7 +88,7 @@ class SpanAttributes:
         return attributes
 
     def of_refusal(self, refusal: ServiceError, error_type: str) -> Attributes:
-        """Return the attributes that a refusal adds or changes; `error_type` is empty where it is no error."""
+        """Return the attributes that a rejection adds or changes; `error_type` is empty if it is not an error."""
         attributes = self._of_code(refusal.code)
         reason = refusal.reason_name()
         if reason:
@@ -97,7 +98,7 @@ class SpanAttributes:
         return attributes
 
     def of_user_agent(self, user_agent: str) -> Attributes:
-        """Return the attributes of a caller's library."""
+        """Return the attributes of the caller's user agent."""
         attributes: Attributes = {USER_AGENT_ORIGINAL: user_agent}
         return attributes | {RPC_USER_AGENT: user_agent} if self._old_names_too else attributes
 
@@ -125,10 +126,11 @@ def _of_peer(peer: str, *, old_names_too: bool) -> Mapping[str, str | int]:
 
 
 def attributes_of_target(target: str) -> Attributes:
-    """Return where a channel's calls go: the server by name, and its network address where that is known.
+    """Return the attributes of a channel's target: the server's name, and its network address if known.
 
-    gRPC gives Python no client's peer, so the network address is that of a target which is one IP address. What has
-    neither host nor path of its own, such as a list of addresses, is named by the whole target.
+    gRPC in Python does not report the peer of a client call. So the network address is known only for a target that is
+    one IP address or a Unix socket. A target without a host or path, such as a list of addresses, is the name as a
+    whole.
     """
     if not target:
         return {}
@@ -151,12 +153,12 @@ def _is_ip(host: str) -> bool:
 
 
 def server_error_type(refusal: ServiceError) -> str:
-    """Return the `error.type` of a call that a server refused; empty where the refusal is one of its answers."""
+    """Return the `error.type` of a call that a server rejected; empty if the rejection is a normal response."""
     return refusal.code.name if refusal.code in SERVER_ERRORS else ""
 
 
 def client_error_type(error: BaseException, refusal: ServiceError) -> str:
-    """Return the `error.type` of a call that failed: its code, or the exception's class where no code came."""
+    """Return the `error.type` of a failed call: its code, or the exception's class if there is no code."""
     if isinstance(error, ServiceError) or not isinstance(error, Exception):
         return refusal.code.name
     kind = type(error)

@@ -1,8 +1,8 @@
-"""Trace context: which trace a call belongs to, and its baggage, read from its metadata and written there.
+"""Trace context and baggage, read from a call's metadata and written to it.
 
-What OpenTelemetry is set up with decides the headers. By default those are `traceparent`, `tracestate` and `baggage` of
-W3C Trace Context and W3C Baggage, and then the usual call, with nothing but a `traceparent`, takes a short way that
-costs a third. Everything else goes through OpenTelemetry's own propagators.
+OpenTelemetry's configuration decides the headers. By default they are `traceparent`, `tracestate` and `baggage` of W3C
+Trace Context and W3C Baggage. In that case a call with only a `traceparent`, the usual one, takes a short path at a
+third of the cost. Everything else goes through OpenTelemetry's propagators.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 BAGGAGE = "baggage"
 _W3C = {TRACEPARENT, TRACESTATE, BAGGAGE}
-# What version 00 allows, without the white space that nobody sends.
+# Version 00, without the white space that it allows but clients do not send.
 _TRACEPARENT_FORM = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _NO_TRACE = Context()
 
 
 def extract(metadata: Mapping[str, str]) -> Context:
-    """Return the trace and the baggage that came with a call; an empty context where none did."""
+    """Return the trace and baggage of a call's metadata; an empty context if there are none."""
     if not _is_w3c(propagate.get_global_textmap()) or TRACESTATE in metadata or BAGGAGE in metadata:
         return propagate.extract(metadata)
     header = metadata.get(TRACEPARENT)
@@ -47,26 +47,26 @@ def extract(metadata: Mapping[str, str]) -> Context:
 
 
 def inject(span: Span, metadata: list[tuple[str, str | bytes]]) -> None:
-    """Add the trace of `span` and the current baggage to the metadata of a call, also where nothing is recorded."""
+    """Add the trace of `span` and the current baggage to a call's metadata, even if the trace is not recorded."""
     context = span.get_span_context()
     if not _is_w3c(propagate.get_global_textmap()) or context.trace_state or baggage.get_all():
         carrier: dict[str, str] = {}
         propagate.inject(carrier, set_span_in_context(span))
         metadata.extend(carrier.items())
     elif context.is_valid:
-        # By index, because SpanContext's properties cost more than the rest.
+        # Unpack the tuple, because SpanContext's properties cost more than the rest.
         trace_id, span_id, _, flags, *_ = context
         metadata.append((TRACEPARENT, f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"))
 
 
 def current_traceparent() -> str:
-    """Return the current span as a W3C traceparent, to be kept with what is done later; empty where there is none."""
+    """Return the current span as a W3C traceparent, to store with deferred work; empty if there is none."""
     trace_id, span_id, _, flags, *_ = context = get_current_span().get_span_context()
     return f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}" if context.is_valid else ""
 
 
 def trace_of(traceparent: str) -> Context:
-    """Return the trace that a kept traceparent belongs to; an empty context where there is none."""
+    """Return the trace of a stored traceparent; an empty context if there is none."""
     return extract({TRACEPARENT: traceparent} if traceparent else {})
 
 

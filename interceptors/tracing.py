@@ -1,8 +1,8 @@
-"""Tracing: one span for each call on each side, in one trace over every hop (S5).
+"""Tracing: one span per call on each side, in one trace across all hops.
 
-Names, kinds, parents and attributes follow OpenTelemetry's semantic conventions (`interceptors.span_attributes`); those
-of opentelemetry-instrumentation-grpc are there too where a program asks for both. How a call ended is its true outcome;
-no text of an exception goes into a span. A call that is not sampled costs almost nothing and still hands its trace on.
+Names, kinds, parents and attributes follow OpenTelemetry's semantic conventions (`interceptors.span_attributes`). The
+attributes of opentelemetry-instrumentation-grpc are added on request. A span shows the call's true outcome and never an
+exception's text. A call that is not sampled costs almost nothing and still propagates its trace.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def _always(_details: object) -> bool:
 
 
 class ServerTracing(ServerInterceptor):
-    """Serves each call inside a span that continues the caller's trace and ends with the call's true outcome.
+    """Server interceptor that serves each call in a span, which continues the caller's trace.
 
-    Which methods are traced says a filter of opentelemetry-instrumentation-grpc, which is asked once for each method.
-    With `old_names_too`, spans carry the attributes of earlier conventions beside the present ones.
+    `is_traced` is a filter of opentelemetry-instrumentation-grpc and is called once per method. With `old_names_too`,
+    spans also carry the attributes of earlier conventions.
 
     >>> from opentelemetry.instrumentation.grpc import filters
     >>> ask(ServerTracing(trace.get_tracer_provider(), filters.negate(filters.health_check())))
@@ -66,7 +66,7 @@ class ServerTracing(ServerInterceptor):
         self._tracer = tracer_of(tracers, INSTRUMENTATION)
         self._is_traced = is_traced
         self._names = SpanAttributes(old_names_too=old_names_too)
-        # For each method its name and the attributes of every span.
+        # For each method, its span's name and constant attributes.
         self._methods: dict[str, tuple[str, Attributes]] = {}
 
     def applies_to(self, method: Method) -> bool:
@@ -94,7 +94,7 @@ class ServerTracing(ServerInterceptor):
             current.detach(token)
 
     def _end(self, span: Span, call: Call, refusal: ServiceError | None) -> None:
-        # All at once, and at the end: each time that attributes are set, the SDK takes two locks and copies them.
+        # Set all attributes at once at the end: each time, the SDK takes two locks and copies them.
         attributes: dict[str, str | int | tuple[str]] = {CORRELATION_ID: call.correlation_id, CALLER: call.caller}
         attributes.update(self._names.of_peer(call.context.peer()))
         user_agent = call.metadata.get("user-agent")
@@ -112,10 +112,10 @@ class ServerTracing(ServerInterceptor):
 
 
 class ClientTracing(ClientInterceptor):
-    """Sends each call inside a span of its own, with the trace context and the baggage in its metadata.
+    """Client interceptor that sends each call in a span, with trace context and baggage in the metadata.
 
-    `address_of` returns the gRPC target of a service ("host:port", "dns:///host:port"), by the service's full name, or
-    "" where that is not known. `old_names_too` adds the attributes of earlier conventions.
+    `address_of` returns the gRPC target of a service ("host:port", "dns:///host:port") by its full name, or "" if
+    unknown. `old_names_too` adds the attributes of earlier conventions.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class ClientTracing(ClientInterceptor):
         self._tracer = tracer_of(tracers, INSTRUMENTATION)
         self._names = SpanAttributes(old_names_too=old_names_too)
         self._address_of = address_of
-        # For each method its name and the attributes of every span.
+        # For each method, its span's name and constant attributes.
         self._methods: dict[str, tuple[str, Attributes]] = {}
 
     def start(self, call: ClientCall) -> Finish | None:

@@ -1,4 +1,4 @@
-"""Usability of contracts: which methods a contract describes, and the refusal of those that cannot be served."""
+"""Usability of contracts: which methods a contract describes, and a fallback for unusable contracts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
 
 GENERATED_SUFFIX = "_pb2_grpc"
-_SENTENCE = "The contract of this method cannot be served. The service's log says why."
+_SENTENCE = "The contract of this method is unusable. The service's log has the reason."
 
 _log = structlog.stdlib.get_logger("solo60.contracts")
 
-# By (requests are streamed, answers are streamed). Without (de)serializers the core hands bytes through.
+# Keyed by (request streaming, response streaming). Without (de)serializers, gRPC's core passes bytes through.
 AS_HANDLER: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,
@@ -33,25 +33,26 @@ AS_HANDLER: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any
 
 
 def service_named(name: str) -> ServiceDescriptor:
-    """Return the service with this full name; raise ContractError where no imported contract has it."""
+    """Return the service with this full name; raise ContractError if no imported contract has it."""
     try:
         return descriptor_pool.Default().FindServiceByName(name)
     except KeyError:
         raise ContractError(
-            f"no imported contract has a service {name}: import the module that protoc generates of its file"
+            f"no imported contract has a service {name}: import the module that protoc generates from its file"
         ) from None
 
 
 def is_described(path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> bool:
-    """Tell whether a contract describes the method, imported or not: its handler is generated, or takes its messages.
+    """Return whether a contract, imported or not, describes the method.
 
-    Others are generic: they take and give bytes, or objects of another kind.
+    It does if its service is imported, or if its handler is generated or takes protobuf messages. Other handlers are
+    generic: they use bytes or other objects.
     """
     return is_imported(path) or _takes_messages(handler) or bool(_generated_module(handler))
 
 
 def is_imported(path: str) -> bool:
-    """Tell whether an imported contract has the service of the method called by `path`."""
+    """Return whether an imported contract has the service of the method at `path`."""
     try:
         descriptor_pool.Default().FindServiceByName(path.removeprefix("/").partition("/")[0])
     except KeyError:
@@ -60,7 +61,7 @@ def is_imported(path: str) -> bool:
 
 
 def explained(error: Exception, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Exception:
-    """Return `error`, or, where the contract of a generated handler is not imported, one that names its module."""
+    """Return `error`, or an error that names the module to import if the handler's contract is not imported."""
     module = _generated_module(handler)
     if not isinstance(error, ContractError) or is_imported(path) or not module:
         return error
@@ -68,8 +69,8 @@ def explained(error: Exception, path: str, handler: grpc.RpcMethodHandler[Any, A
 
 
 def refusing(path: str, handler: grpc.RpcMethodHandler[Any, Any], error: Exception) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return a handler that answers every call of the method with INTERNAL, and log why."""
-    from interceptors.errors import STATUS_DETAILS, status_of_error  # noqa: PLC0415 - it imports the chain, which imports this
+    """Return a handler that answers every call of the method with INTERNAL, and log the reason."""
+    from interceptors.errors import STATUS_DETAILS, status_of_error  # noqa: PLC0415 - it imports the chain, which imports this module
 
     _log.error("a contract cannot be served", method=path.removeprefix("/"), reason=str(error))
     answer = Internal(_SENTENCE)
@@ -88,7 +89,7 @@ def _takes_messages(handler: grpc.RpcMethodHandler[Any, Any]) -> bool:
 
 
 def _generated_module(handler: grpc.RpcMethodHandler[Any, Any]) -> str:
-    """Return the module that protoc has generated for the handler's service; empty where there is none."""
+    """Return the module that protoc generated for the handler's service; empty if there is none."""
     return next(_generated_bases(behaviour_of(handler)), "")
 
 

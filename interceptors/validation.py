@@ -1,4 +1,4 @@
-"""Validation: a message that breaks the rules beside its fields reaches neither handler nor caller (C3)."""
+"""Validation of requests and responses against the rules of their contract."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
 
-# They travel in metadata, and gRPC drops an answer with more than 8 KiB of it: the caller would learn nothing.
+# Violations travel in metadata. gRPC drops a response with more than 8 KiB of metadata, so the caller would learn
+# nothing.
 MOST_TOLD = 15
 MOST_NAMED = 5
 
 
 class ServerValidation(ServerInterceptor):
-    """Refuses a bad request with one violation for each field; a bad answer is our own fault and becomes INTERNAL.
+    """Server interceptor that checks requests and responses against their contract.
 
-    Of a request with more than 15 violations the first 15 are told.
-    Beyond the rules of its contract, no text of a request holds U+0000, because PostgreSQL cannot store it, each
-    timestamp is a time in the years 1 to 9999, and mail can be sent to each address.
+    An invalid request is rejected with one violation per field, at most 15 of them. An invalid response is a fault of
+    the service and becomes INTERNAL.
+
+    Three rules hold for every request. No text contains U+0000, because PostgreSQL cannot store it. Each timestamp is
+    in the years 1 to 9999. Each mail address is valid.
 
     >>> ask(ServerValidation(), text="hi")
     'hi'
@@ -40,37 +43,37 @@ class ServerValidation(ServerInterceptor):
     """
 
     def applies_to(self, method: Method) -> bool:
-        """Return True; raise ContractError where a rule of the method's messages cannot be used."""
-        # The first look at a type compiles its rules, which takes milliseconds: do it before the first call.
+        """Return True; raise ContractError if a rule of the method's messages does not compile."""
+        # Rules are compiled when a type is first checked, which takes milliseconds. Do it before the first call.
         try:
             violations_of(method.request_type())
             violations_of(method.response_type())
         except protovalidate.CompilationError as error:
-            raise ContractError(f"{method.full_name}: a rule of its messages cannot be used: {error}") from None
+            raise ContractError(f"{method.full_name}: a rule of its messages does not compile: {error}") from None
         return True
 
     def on_request(self, call: Call, message: Message) -> None:
         raw = call.incoming if isinstance(call.incoming, bytes) else message.SerializeToString()
         try:
-            # Rules about a time judge it, or fail, as if it were another one where it is malformed.
+            # Check timestamps first: the rules would fail on a malformed one, or misread it as another time.
             violations = malformed_times(message) or violations_of(message)
-            # Looking for the byte is next to nothing beside looking at each field, and it is hardly ever there.
+            # Searching the bytes costs next to nothing compared to visiting each field, and U+0000 is rare.
             if not violations and b"\x00" in raw:
                 violations = unstorable_texts(message)
-            # An address that breaks the form is refused already.
+            # The rules have already rejected addresses of the wrong form.
             violations = violations or address_violations(message)
-        except protovalidate.EvaluationError:  # a duration that no calendar holds, say
-            raise InvalidRequest("The request holds values to which no rule can be applied.") from None
+        except protovalidate.EvaluationError:  # such as a duration out of range
+            raise InvalidRequest("The request holds values that the validation rules cannot evaluate.") from None
         if violations:
             raise InvalidRequest(
-                f"The request breaks the contract: {_names(violations)}.", violations=violations[:MOST_TOLD]
+                f"The request violates the contract: {_names(violations)}.", violations=violations[:MOST_TOLD]
             )
 
     def on_response(self, call: Call, message: Message) -> None:
         violations = violations_of(message)
         if violations:
             broken = "; ".join(f"{violation.field} {violation.description}" for violation in violations)
-            raise Internal(f"the answer of {call.method.full_name} breaks the contract: {broken}")
+            raise Internal(f"the response of {call.method.full_name} violates the contract: {broken}")
 
 
 _collect_violations = protovalidate.Validator().collect_violations
@@ -83,7 +86,7 @@ def _names(violations: list[Violation]) -> str:
 
 
 def violations_of(message: Message) -> list[Violation]:
-    """Return what in `message` breaks the rules of its contract; descriptions name the rule, never the value."""
+    """Return the violations of the contract's rules in `message`. Descriptions name the rule, never the value."""
     return [_of_ours(violation) for violation in _collect_violations(message)]
 
 
@@ -123,5 +126,5 @@ def _subscript(element: validate_pb2.FieldPathElement) -> str:
     kind = element.WhichOneof("subscript")
     if kind is None:
         return ""
-    # A map's key may be personal data: its place is told, the key itself is not.
+    # A map key may be personal data, so the path omits it.
     return f"[{element.index}]" if kind == "index" else "[]"

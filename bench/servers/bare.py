@@ -1,4 +1,4 @@
-"""Bare servers: the handler, and nothing around it.
+"""Bare servers: the handler without any interceptor.
 
 `python -m bench.servers.bare NAME aio|service_loop|sync|native PORT`
 """

@@ -1,4 +1,4 @@
-"""Connect: the echo by the connectrpc package, with Google's protobuf messages, as an ASGI application."""
+"""Echo service as an ASGI application of the connectrpc package, with Google's protobuf messages."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ _ECHO = MethodInfo(
 
 
 class Echo:
-    """The handler."""
+    """Handler of the echo service."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
 
     async def echo(self, request: EchoRequest, _context: object) -> EchoResponse:
-        """Say back what is heard."""
+        """Return the text of the request."""
         self._tally.add()
         return EchoResponse(text=request.text)
 
 
-class Application(ConnectASGIApplication):  # type: ignore[misc]  # its types are not installed where types are checked
-    """What connectrpc's plugin generates for the service, written down."""
+class Application(ConnectASGIApplication):  # type: ignore[misc]  # the package is not installed for type checks
+    """ASGI application of the service, as connectrpc's plugin would generate it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(service=Echo(Tally(name)), endpoints=_endpoints, codecs=google_protobuf_codecs())
 
     @property
     def path(self) -> str:
-        """Where the service is found."""
+        """Path of the service."""
         return f"/{_SERVICE}"
 
 

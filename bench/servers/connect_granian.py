@@ -1,4 +1,4 @@
-"""The Connect application whose calls are counted under the name of granian, which serves `app`."""
+"""Connect application for granian, with its own call counter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Connect application whose calls are counted under the name of pyvoy, which serves `app`."""
+"""Connect application for pyvoy, with its own call counter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The handler that every gRPC row serves: it says back what it hears and counts the call."""
+"""Echo handler of all gRPC rows, which also counts the calls."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class _BlockingEcho(EchoServiceServicer):
 
 
 def echo(tally: Tally) -> EchoServiceServicer:
-    """Return the handler for servers with an event loop; the other methods stay unanswered."""
+    """Return the handler for servers with an event loop. Only `Echo` is implemented."""
     return _Echo(tally)  # type: ignore[abstract]
 
 
 def blocking_echo(tally: Tally) -> EchoServiceServicer:
-    """Return the handler for servers with threads; the other methods stay unanswered."""
+    """Return the handler for servers with threads. Only `Echo` is implemented."""
     return _BlockingEcho(tally)  # type: ignore[abstract]
 
 
 async def serve_forever(server: grpc.aio.Server, port: int) -> None:
-    """Serve at `port` of 127.0.0.1 until the process is ended."""
+    """Serve at `port` on 127.0.0.1 until the process ends."""
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await asyncio.Event().wait()

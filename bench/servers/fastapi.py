@@ -1,4 +1,4 @@
-"""The FastAPI application that uvicorn[standard] serves as `app`."""
+"""FastAPI application for uvicorn[standard]."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The FastAPI application that plain uvicorn serves as `app`."""
+"""FastAPI application for plain uvicorn."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""FastAPI: the echo as JSON over HTTP/1.1, with a key in a header and pydantic at both ends."""
+"""Echo service as a FastAPI application: JSON over HTTP/1.1, with a key in a header and pydantic models."""
 
-# No `from __future__ import annotations`: FastAPI reads them when the program runs.
+# No `from __future__ import annotations`: FastAPI evaluates annotations at run time.
 
 from typing import Annotated
 
@@ -14,25 +14,25 @@ _key = own_key()
 
 
 class Request(BaseModel):
-    """What to say back."""
+    """Request of the echo."""
 
     text: str = Field(min_length=1, max_length=1000)
 
 
 class Response(BaseModel):
-    """What was said."""
+    """Response of the echo."""
 
     text: str = Field(min_length=1)
 
 
 async def check_key(x_api_key: Annotated[str, Header()]) -> None:
-    """Refuse a wrong key."""
+    """Reject a wrong key with status 401."""
     if x_api_key != _key:
         raise HTTPException(401)
 
 
 def json_app(name: str) -> FastAPI:
-    """Return the application whose calls are counted under `name`."""
+    """Return the application, with its calls counted under `name`."""
     tally = Tally(name)
     app = FastAPI()
 

@@ -1,8 +1,8 @@
-"""The naive stack: what a team puts together from packages, each interceptor as its documentation shows.
+"""Naive stack: packages combined as their documentation shows.
 
-Six interceptors of grpc-interceptor (errors, log, API key and scopes, deadline, rate limit, protovalidate both ways)
-and OpenTelemetry's own. It does less than ours: no metrics, no shedding, no checks of a key's form and age.
-`python -m bench.servers.naive NAME PORT`.
+It has six interceptors of grpc-interceptor (errors, log, API key and scopes, deadline, rate limit, protovalidate in
+both directions) and OpenTelemetry's own. It does less than our chain: no metrics, no shedding, and no checks of a key's
+form and age. `python -m bench.servers.naive NAME PORT`.
 """
 
 # ruff: noqa: ANN401, ARG002 - as in grpc-interceptor
@@ -39,7 +39,7 @@ CALLS_PER_SECOND = 1_000_000.0
 
 
 class Refused(Exception):
-    """What an interceptor answers instead of the handler."""
+    """Error of an interceptor that rejects a call."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class Refused(Exception):
 
 
 class Errors(AsyncServerInterceptor):
-    """Answers what is raised."""
+    """Interceptor that sends raised errors as a status."""
 
     async def intercept(
         self, method: Callable[..., Any], request_or_iterator: Any, context: Any, method_name: str
@@ -60,7 +60,7 @@ class Errors(AsyncServerInterceptor):
 
 
 class Log(AsyncServerInterceptor):
-    """Writes a line of JSON for each call."""
+    """Interceptor that writes a line of JSON per call."""
 
     def __init__(self) -> None:
         structlog.configure(
@@ -87,7 +87,7 @@ class Log(AsyncServerInterceptor):
 
 
 class ApiKey(AsyncServerInterceptor):
-    """Lets in who has a key with the scopes."""
+    """Interceptor that rejects calls without a key or without its scopes."""
 
     def __init__(self) -> None:
         keys = json.loads(KEYRING.read_text(encoding="utf-8"))["keys"]
@@ -106,7 +106,7 @@ class ApiKey(AsyncServerInterceptor):
 
 
 class Deadline(AsyncServerInterceptor):
-    """Ends what takes too long."""
+    """Interceptor that ends calls at their deadline."""
 
     async def intercept(
         self, method: Callable[..., Any], request_or_iterator: Any, context: Any, method_name: str
@@ -119,7 +119,7 @@ class Deadline(AsyncServerInterceptor):
 
 
 class RateLimit(AsyncServerInterceptor):
-    """Keeps a bucket of tokens for each key."""
+    """Interceptor with a token bucket per key."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, tuple[float, float]] = {}
@@ -138,7 +138,7 @@ class RateLimit(AsyncServerInterceptor):
 
 
 class Validation(AsyncServerInterceptor):
-    """Checks request and answer by the rules of the contract."""
+    """Interceptor that checks requests and responses against the rules of the contract."""
 
     async def intercept(
         self, method: Callable[..., Any], request_or_iterator: Any, context: Any, method_name: str

@@ -1,7 +1,7 @@
-"""Our server: the whole chain, as a service has it. `python -m bench.servers.ours NAME grpcio|native PERCENT PORT`.
+"""Our server with the whole chain, as in a service.
 
-PERCENT is the share of traces that are recorded. The access log goes to standard output, as a service's does. A fifth
-argument, "otlp", has the spans encoded.
+`python -m bench.servers.ours NAME grpcio|native PERCENT PORT`. PERCENT is the percentage of traces that are recorded.
+The access log is written to standard output, as in a service. With a fifth argument "otlp", the spans are also encoded.
 """
 
 from __future__ import annotations

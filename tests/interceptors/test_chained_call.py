@@ -107,7 +107,7 @@ async def test_the_attempt_that_fails_for_good_is_the_hedged_calls_end(
     call: Any = stub.EchoHedged(HEDGED)
 
     assert await call.code() is grpc.StatusCode.INTERNAL
-    assert (await call.details()).startswith("The service failed.")
+    assert (await call.details()).startswith("Internal error.")
     assert "grpc-status-details-bin" in dict(await call.trailing_metadata())
     await ends.one.wait()
     assert isinstance(ends.seen[0], ServiceError)

@@ -55,7 +55,7 @@ LIMITED = policy_pb2.MethodPolicy(
 )
 BAD = {
     contract("NoPolicy", policy=None): "carries no policy",
-    contract("BadRule", policy=GOOD, rule="this.nothing("): "a rule of its messages cannot be used",
+    contract("BadRule", policy=GOOD, rule="this.nothing("): "a rule of its messages does not compile",
     contract("BadLimit", policy=LIMITED): "no single-valued field nothing",
 }
 each_bad_contract = pytest.mark.parametrize(("service", "reason"), BAD.items())
@@ -138,7 +138,7 @@ async def test_where_nothing_was_checked_the_caller_gets_no_inner_text(
             await call(b"")
     await server.stop(0)
     assert caught.value.code() is grpc.StatusCode.INTERNAL
-    assert caught.value.details() == "The contract of this method cannot be served. The service's log says why."
+    assert caught.value.details() == "The contract of this method is unusable. The service's log has the reason."
     assert any(reason in str(line.get("reason")) for line in logs)
 
 

@@ -154,7 +154,7 @@ def test_a_contract_only_method_says_so(local_mesh: LocalMesh) -> None:
     done = local_mesh.solo60("call", "auth.LogIn")
 
     assert done.returncode == 1
-    assert "solo60.auth.v1.AuthService/LogIn is in the contract, but no service answers it yet." in done.stderr
+    assert "solo60.auth.v1.AuthService/LogIn is in the contract, but no service implements it yet." in done.stderr
 
 
 @pytest.mark.requirement("C2")
