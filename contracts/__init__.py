@@ -1,1 +1,1 @@
-"""What the contracts say: the policy of every method, its errors, and what follows from both."""
+"""The contracts as Python objects: policies, errors, events, and the linter that checks them."""

@@ -1,4 +1,4 @@
-"""The call graph: nobody waits for itself, or for longer than it has, and retries do not pile up over hops (C6)."""
+"""Checks of the call graph: no cycles, no callee slower than its caller, no multiplied retries."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
 
-# Google's SRE book counts 64 attempts where three hops make four each; three hops of two or three stay below this.
+# Google's SRE book warns of 64 attempts, from three hops with four attempts each. This limit allows hops of two, three
+# and three attempts.
 MOST_ATTEMPTS_OF_A_CHAIN = 18
 
 
 def problems_of_calls(methods: Mapping[str, Method]) -> list[str]:
     """Return one sentence for each problem.
 
-    These are a cycle, a call that may take longer than the call it serves, and a chain of calls over which retries
-    multiply to more than MOST_ATTEMPTS_OF_A_CHAIN. `methods` are all methods by full name; each call that a policy
-    lists is among them.
+    A problem is a cycle, a callee with a longer deadline than its caller, or a chain of calls with more than
+    MOST_ATTEMPTS_OF_A_CHAIN attempts in total. If there is a cycle, only the cycle is reported. `methods` maps full
+    names to methods, and contains every call that a policy lists.
     """
     return _cycle(methods) or [*_overlong_calls(methods), *_piled_up_retries(methods)]
 
@@ -29,15 +30,15 @@ def _cycle(methods: Mapping[str, Method]) -> list[str]:
     try:
         graph.prepare()
     except CycleError as error:
-        # Each name is called by the next one.
+        # The error lists each callee before its caller.
         path = " calls ".join(reversed(error.args[1]))
-        return [f"{path}: a cycle."]
+        return [f"{path}: calls must not form a cycle."]
     return []
 
 
 def _overlong_calls(methods: Mapping[str, Method]) -> list[str]:
     return [
-        f"{name} has {method.policy.deadline_s:g} s and calls {call}, which may take {limit_s:g} s."
+        f"{name} has a deadline of {method.policy.deadline_s:g} s, but its callee {call} has {limit_s:g} s."
         for name, method in methods.items()
         for call in method.policy.calls
         if (limit_s := methods[call].policy.deadline_s) > method.policy.deadline_s
@@ -51,7 +52,7 @@ def _piled_up_retries(methods: Mapping[str, Method]) -> list[str]:
         attempts, chain = _most_attempts(methods, first)
         if attempts > MOST_ATTEMPTS_OF_A_CHAIN:
             path = " calls ".join(chain)
-            found.append(f"{path}: with all retries up to {attempts} attempts, above {MOST_ATTEMPTS_OF_A_CHAIN}.")
+            found.append(f"{path}: retries multiply to {attempts} attempts, above {MOST_ATTEMPTS_OF_A_CHAIN}.")
     return sorted(found)
 
 

@@ -1,7 +1,7 @@
-"""Canonical forms: one key for all spellings of one value, by the rules of the field in its contract.
+"""Canonical forms: one key for all spellings of a value, according to the field's rule in the contract.
 
-A caller chooses the spelling of a value. Whatever counts by value must count `A1b2` and `a1B2` together where both are
-one UUID, or a limit of ten lets through as many calls as there are spellings.
+The caller chooses the spelling of a value. A limit per value must count `A1b2` and `a1B2` together if both are one
+UUID. Otherwise a limit of ten allows ten calls for each spelling.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     Canonical = Callable[[str], str]
 
-# A provider gives one host a whole network of this many bits (RFC 6177), so its single addresses tell nothing.
+# A provider assigns at least a /64 to each customer (RFC 6177), so single addresses do not identify hosts.
 HOST_PREFIX_BITS = 64
 _HOST_BITS = 128 - HOST_PREFIX_BITS
 
 
 def canonical_form(field: FieldDescriptor) -> Canonical | None:
-    """Return the function that turns each spelling of a value of `field` into one key, or None where none differ.
+    """Return the function that maps all spellings of a value of `field` to one key; None if spellings never differ.
 
-    The field's rule (`uuid`, `ip`, `mail_address`) decides.
+    The field's rule decides, such as `uuid`, `ip` or `mail_address`.
     """
     if field.type != FieldDescriptor.TYPE_STRING:
         return None
@@ -40,9 +40,9 @@ def canonical_form(field: FieldDescriptor) -> Canonical | None:
 
 
 def canonical_address(text: str) -> str:
-    """Return the key of the host at an IP address: an IPv6 host is its /64, an IPv4-mapped address is IPv4.
+    """Return the key of the host at an IP address: the /64 network for IPv6, the address itself for IPv4.
 
-    Text that is no address is its own key.
+    An IPv4-mapped address counts as IPv4. A link-local address is its own key, and so is text that is not an address.
     """
     try:
         address = ip_address(text)
@@ -52,7 +52,7 @@ def canonical_address(text: str) -> str:
         return str(address)
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
-    if address.is_link_local:  # one network for all hosts of a link
+    if address.is_link_local:  # all hosts on a link share one network
         return str(address)
     return f"{IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS)}/{HOST_PREFIX_BITS}"
 
@@ -62,14 +62,14 @@ def _canonical_uuid(text: str) -> str:
 
 
 def _canonical_email(text: str) -> str:
-    """Return an address as the user service compares it: in its stored form, case-folded as a whole."""
+    """Return a mail address as the user service compares it: in stored form, and case-folded."""
     try:
         return canonical(text).casefold()
     except ValueError:
         return text.casefold()
 
 
-# By protovalidate's rule.
+# Functions by the name of protovalidate's rule.
 _BY_KIND: dict[str, Canonical] = {
     "uuid": _canonical_uuid,
     "tuuid": _canonical_uuid,

@@ -1,4 +1,4 @@
-"""Declarations: the calls and errors of a method that its contract does not name, each in one sentence."""
+"""Checks for undeclared calls and errors: one sentence for each that the method's contract does not name."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def undeclared_call(serving: Method, called: Method) -> str:
-    """Return a complaint about calling one method while serving another; empty where the contract names the call."""
+    """Return a complaint about a call made while serving a method; empty if the contract names the call."""
     return _unnamed("calls", serving.policy.calls, serving, called)
 
 
 def undeclared_later_call(serving: Method, called: Method) -> str:
-    """Return a complaint about leaving a call to the outbox; empty where the contract names the call."""
+    """Return a complaint about a call through the outbox; empty if the contract names the call."""
     return _unnamed("calls_later", serving.policy.calls_later, serving, called)
 
 
 def _unnamed(option: str, named: tuple[str, ...], serving: Method, called: Method) -> str:
-    # A foreign method has no policy that could name a call, and no policy can name the method.
+    # Foreign methods, such as health checks, have no policies, and our policies cannot name them.
     are_ours = serving.service.startswith(OUR_PACKAGE) and called.service.startswith(OUR_PACKAGE)
     if not are_ours or called.full_name in named:
         return ""
@@ -31,7 +31,7 @@ def _unnamed(option: str, named: tuple[str, ...], serving: Method, called: Metho
 
 
 def undeclared_in(error: BaseException, method: Method) -> str:
-    """Return a complaint if `error` shows that a handler of `method` left its contract; empty otherwise."""
+    """Return a complaint if `error` shows that a handler of `method` violated its contract; empty otherwise."""
     if isinstance(error, ContractError):
         return str(error)
     if not isinstance(error, ServiceError) or not error.reason:

@@ -1,10 +1,10 @@
-"""The errors of the contracts as Python exceptions: raised by a servicer, caught under the same class by its caller.
+"""Errors of the contracts as Python exceptions. The servicer raises them; the caller catches the same classes.
 
     ServiceError
     ├── one class for each solo60.common.v1.ErrorReason: SlotTaken, UserNotFound, Unavailable, ...
-    └── UnknownError: a status that names no reason this build knows
+    └── UnknownError: a status without a reason that this build knows
 
-A class's docstring is the sentence that callers get unless the raiser writes a better one.
+The docstring of a class is its default message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Unauthenticated(ServiceError, reason=ErrorReason.ERROR_REASON_UNAUTHENTICA
 
 
 class ScopeMissing(ServiceError, reason=ErrorReason.ERROR_REASON_SCOPE_MISSING):
-    """The caller's API key lacks a scope that the method asks for."""
+    """The caller's API key lacks a scope that the method requires."""
 
 
 class InvalidRequest(ServiceError, reason=ErrorReason.ERROR_REASON_INVALID_REQUEST):
@@ -28,39 +28,39 @@ class InvalidRequest(ServiceError, reason=ErrorReason.ERROR_REASON_INVALID_REQUE
 
 
 class DeadlineExceeded(ServiceError, reason=ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED):
-    """The time allowed for the call has passed, or too little of it was left to begin."""
+    """The deadline of the call has passed, or too little time was left to start."""
 
 
 class Unavailable(ServiceError, reason=ErrorReason.ERROR_REASON_UNAVAILABLE):
-    """The service, or something it cannot work without, is not reachable now. Try again later."""
+    """The service, or a dependency of it, is not reachable now. Try again later."""
 
 
 class Internal(ServiceError, reason=ErrorReason.ERROR_REASON_INTERNAL):
-    """A fault of the service. The correlation id leads to it in the service's log."""
+    """The service failed unexpectedly. Search its log for the correlation id."""
 
 
 class Unimplemented(ServiceError, reason=ErrorReason.ERROR_REASON_UNIMPLEMENTED):
-    """The contract has the method, but no service answers it yet."""
+    """The contract has the method, but no service implements it yet."""
 
 
 class RateLimited(ServiceError, reason=ErrorReason.ERROR_REASON_RATE_LIMITED):
-    """The caller used up its rate; google.rpc.RetryInfo says when to come back."""
+    """The caller exceeded its rate limit; google.rpc.RetryInfo says when to retry."""
 
 
 class Overloaded(ServiceError, reason=ErrorReason.ERROR_REASON_OVERLOADED):
-    """The service has more work than it can finish in time; google.rpc.RetryInfo says when to come back."""
+    """The service has more work than it can finish in time; google.rpc.RetryInfo says when to retry."""
 
 
 class CircuitOpen(ServiceError, reason=ErrorReason.ERROR_REASON_CIRCUIT_OPEN):
-    """The caller's own circuit breaker is open: nothing was sent."""
+    """The caller's own circuit breaker is open, so the call was not sent."""
 
 
 class MessageTooLarge(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE):
-    """The request, its metadata or the answer is larger than the receiver accepts."""
+    """The request, its metadata or the response is larger than the receiver accepts."""
 
 
 class IdempotencyKeyMissing(ServiceError, reason=ErrorReason.ERROR_REASON_IDEMPOTENCY_KEY_MISSING):
-    """The method asks for an idempotency key, and the call has none or a malformed one."""
+    """The method requires an idempotency key, but the call has none or a malformed one."""
 
 
 class IdempotencyKeyReused(ServiceError, reason=ErrorReason.ERROR_REASON_IDEMPOTENCY_KEY_REUSED):
@@ -68,11 +68,11 @@ class IdempotencyKeyReused(ServiceError, reason=ErrorReason.ERROR_REASON_IDEMPOT
 
 
 class RequestInProgress(ServiceError, reason=ErrorReason.ERROR_REASON_REQUEST_IN_PROGRESS):
-    """A call with the same idempotency key is being worked on."""
+    """Another call with the same idempotency key is in progress."""
 
 
 class Cancelled(ServiceError, reason=ErrorReason.ERROR_REASON_CANCELLED):
-    """The caller gave up before the answer."""
+    """The caller cancelled the call before the response."""
 
 
 class UserNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_USER_NOT_FOUND):
@@ -84,7 +84,7 @@ class EmailTaken(ServiceError, reason=ErrorReason.ERROR_REASON_EMAIL_TAKEN):
 
 
 class UserNotActive(ServiceError, reason=ErrorReason.ERROR_REASON_USER_NOT_ACTIVE):
-    """The user exists but may not act: suspended or deleted."""
+    """The user is suspended or deleted."""
 
 
 class GymNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_GYM_NOT_FOUND):
@@ -108,19 +108,19 @@ class SlotTaken(ServiceError, reason=ErrorReason.ERROR_REASON_SLOT_TAKEN):
 
 
 class PeriodPast(ServiceError, reason=ErrorReason.ERROR_REASON_PERIOD_PAST):
-    """The period begins in the past."""
+    """The period starts in the past."""
 
 
 class SessionNotCancellable(ServiceError, reason=ErrorReason.ERROR_REASON_SESSION_NOT_CANCELLABLE):
-    """The session has begun, or is in a state from which it cannot be cancelled."""
+    """The session has started, or its state does not allow cancellation."""
 
 
 class SessionNotPendingApproval(ServiceError, reason=ErrorReason.ERROR_REASON_SESSION_NOT_PENDING_APPROVAL):
-    """The session is not waiting for an approval."""
+    """The session is not pending approval."""
 
 
 class GuestAlreadyInvited(ServiceError, reason=ErrorReason.ERROR_REASON_GUEST_ALREADY_INVITED):
-    """The guest is invited to this session already."""
+    """The guest is already invited to this session."""
 
 
 class InvitationNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_INVITATION_NOT_FOUND):
@@ -128,7 +128,7 @@ class InvitationNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_INVITATIO
 
 
 class AlreadyWaiting(ServiceError, reason=ErrorReason.ERROR_REASON_ALREADY_WAITING):
-    """The member is on the waiting list for this period already."""
+    """The member is already on the waiting list for this period."""
 
 
 class WaitingListEntryNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_WAITING_LIST_ENTRY_NOT_FOUND):
@@ -140,7 +140,7 @@ class SlotFree(ServiceError, reason=ErrorReason.ERROR_REASON_SLOT_FREE):
 
 
 class SessionTakesNoGuests(ServiceError, reason=ErrorReason.ERROR_REASON_SESSION_TAKES_NO_GUESTS):
-    """Nobody can be invited to the session: it is not paid, is called off, or is over."""
+    """The session takes no guests, because it is unpaid, cancelled or over."""
 
 
 class PaymentNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_PAYMENT_NOT_FOUND):
@@ -156,11 +156,11 @@ class InsufficientCredits(ServiceError, reason=ErrorReason.ERROR_REASON_INSUFFIC
 
 
 class AlreadyCharged(ServiceError, reason=ErrorReason.ERROR_REASON_ALREADY_CHARGED):
-    """The session was charged before, with another amount or another means of payment."""
+    """The session was already charged, with another amount or another means of payment."""
 
 
 class PaymentVoided(ServiceError, reason=ErrorReason.ERROR_REASON_PAYMENT_VOIDED):
-    """The payment was refunded or voided before it could be charged: it never will be."""
+    """The payment was refunded or voided before the charge, so it cannot be charged."""
 
 
 class SubscriptionNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_SUBSCRIPTION_NOT_FOUND):
@@ -176,7 +176,7 @@ class AlreadySubscribed(ServiceError, reason=ErrorReason.ERROR_REASON_ALREADY_SU
 
 
 class SubscriptionNotActive(ServiceError, reason=ErrorReason.ERROR_REASON_SUBSCRIPTION_NOT_ACTIVE):
-    """The subscription has ended or is cancelled already."""
+    """The subscription has ended or is already cancelled."""
 
 
 class WebhookSignatureInvalid(ServiceError, reason=ErrorReason.ERROR_REASON_WEBHOOK_SIGNATURE_INVALID):
@@ -188,11 +188,11 @@ class WebhookNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_WEBHOOK_NOT_
 
 
 class TrialUsed(ServiceError, reason=ErrorReason.ERROR_REASON_TRIAL_USED):
-    """The user has had a trial before: each user has one."""
+    """The user has already had a trial; each user gets one."""
 
 
 class SubscriptionNotCancelled(ServiceError, reason=ErrorReason.ERROR_REASON_SUBSCRIPTION_NOT_CANCELLED):
-    """No cancellation of the subscription is planned that could be taken back."""
+    """The subscription has no planned cancellation to undo."""
 
 
 class MessageNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_NOT_FOUND):
@@ -204,7 +204,7 @@ class TemplateNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_TEMPLATE_NO
 
 
 class TemplateVariableMissing(ServiceError, reason=ErrorReason.ERROR_REASON_TEMPLATE_VARIABLE_MISSING):
-    """The template asks for a variable that the request does not give."""
+    """The request lacks a variable that the template requires."""
 
 
 class MessageNotRetryable(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_NOT_RETRYABLE):
@@ -212,15 +212,15 @@ class MessageNotRetryable(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_
 
 
 class MessageRefused(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_REFUSED):
-    """The mail server refused the message for good."""
+    """The mail server refused the message permanently."""
 
 
 class CredentialsInvalid(ServiceError, reason=ErrorReason.ERROR_REASON_CREDENTIALS_INVALID):
-    """Email address and password do not belong together."""
+    """The email address or the password is wrong."""
 
 
 class TokenInvalid(ServiceError, reason=ErrorReason.ERROR_REASON_TOKEN_INVALID):
-    """The token is malformed, expired, revoked or not ours."""
+    """The token is malformed, expired, revoked or issued by somebody else."""
 
 
 class EmailNotConfirmed(ServiceError, reason=ErrorReason.ERROR_REASON_EMAIL_NOT_CONFIRMED):
@@ -232,16 +232,16 @@ class CodeInvalid(ServiceError, reason=ErrorReason.ERROR_REASON_CODE_INVALID):
 
 
 class PasswordTooCommon(ServiceError, reason=ErrorReason.ERROR_REASON_PASSWORD_TOO_COMMON):
-    """The password is among those that are guessed first."""
+    """The password is too common."""
 
 
 class OutboxMessageNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND):
-    """There is no message with this id in this service's outbox, or not any more."""
+    """The outbox of this service has no message with this id."""
 
 
 class OutboxMessageSettled(ServiceError, reason=ErrorReason.ERROR_REASON_OUTBOX_MESSAGE_SETTLED):
-    """The message is delivered, or being delivered: nothing of it can be changed."""
+    """The message is delivered or being delivered, so it cannot be changed."""
 
 
 class OutboxMessagePending(ServiceError, reason=ErrorReason.ERROR_REASON_OUTBOX_MESSAGE_PENDING):
-    """The message is still to be delivered, or given up: retry it instead."""
+    """The message is pending or a dead letter: retry it instead."""

@@ -1,9 +1,9 @@
-"""The contract linter: every policy is complete and safe to carry out, or a sentence names the method and the rule.
+"""Contract linter: reports policies that are incomplete or unsafe, one sentence per method and rule.
 
     python -m contracts.linter
 
-It reads the policies as declared, before any default is filled in, and refuses what gRPC's core would ignore or reject
-at run time, when nobody looks.
+Reads policies as declared, without defaults. Rejects values that gRPC's core would silently ignore or reject at run
+time.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Value = TypeVar("Value")
 
 LONGEST_DEADLINE_S = 3600
 MOST_ATTEMPTS = 5
-# AIP-194: after any other code a repetition is futile, or the call may have had its effect.
+# AIP-194: after any other code a retry is useless, or the call may already have had its effect.
 RETRYABLE_CODES = frozenset({code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED, code_pb2.ABORTED})
 _SCOPE_FORM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 
 
 def lint(methods: Iterable[MethodDescriptor]) -> list[str]:
-    """Return one sentence for each rule that a policy of `methods` breaks; calls may go to these methods only."""
+    """Return one sentence for each rule that the policies of `methods` break; calls must name one of `methods`."""
     methods = list(methods)
     known = {_name_of(method): method for method in methods}
     return [
@@ -60,7 +60,7 @@ def lint(methods: Iterable[MethodDescriptor]) -> list[str]:
 def _problems(method: MethodDescriptor) -> Iterator[str]:
     options = method.GetOptions()
     if not options.HasExtension(policy_pb2.policy):
-        yield "carries no policy"
+        yield "has no policy"
         return
     declared = options.Extensions[policy_pb2.policy]
     for rule in RULES:
@@ -76,14 +76,14 @@ def _idle_timeout(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -
     if not declared.HasField("idle_timeout"):
         return
     if not (method.client_streaming or method.server_streaming):
-        yield "idle_timeout is for streams"
+        yield "idle_timeout is only allowed for streams"
     elif not 0 < seconds(declared.idle_timeout) <= seconds(declared.deadline):
         yield "idle_timeout must be above 0 s and at most the deadline"
 
 
 def _scopes(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
     if not declared.scopes:
-        yield "scopes must name at least one"
+        yield "scopes must not be empty"
     for scope in declared.scopes:
         if not _SCOPE_FORM.fullmatch(scope):
             yield f'scopes: "{scope}" is not of the form "service.verb"'
@@ -94,14 +94,14 @@ def _retry(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Itera
         return
     retry = declared.retry
     if not is_repeatable(method.GetOptions()):
-        yield "retry needs an idempotency_level or IDEMPOTENCY_REQUIRED, or a repetition may act twice"
+        yield "retry needs an idempotency_level or IDEMPOTENCY_REQUIRED, otherwise a retry may act twice"
     if not _is_attempts(retry.max_attempts):
         yield f"retry.max_attempts must be 2 to {MOST_ATTEMPTS}"
     if retry.backoff_multiplier < 0:
         yield "retry.backoff_multiplier must not be negative"
     for code in retry.codes:
         if code not in RETRYABLE_CODES:
-            yield f"retry.codes: {code_pb2.Code.Name(code)} is not a code after which a repetition may help"
+            yield f"retry.codes: {code_pb2.Code.Name(code)} is not a retryable code (AIP-194)"
 
 
 def _backoff(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
@@ -136,19 +136,19 @@ def _rate_limit(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> 
 def _errors(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
     for reason in declared.errors:
         if reason < FIRST_DOMAIN_REASON:
-            yield f"errors: {ErrorReason.Name(reason)} is the mesh's own, any method may answer with it"
+            yield f"errors: {ErrorReason.Name(reason)} belongs to the mesh and needs no declaration"
     for reason in _repeated(declared.errors):
-        yield f"errors: {ErrorReason.Name(reason)} stands there twice"
+        yield f"errors: {ErrorReason.Name(reason)} is listed more than once"
 
 
 def _calls(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
     for call in _repeated(declared.calls):
-        yield f"calls: {call} stands there twice"
+        yield f"calls: {call} is listed more than once"
 
 
 def _calls_later(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
     for call in _repeated(declared.calls_later):
-        yield f"calls_later: {call} stands there twice"
+        yield f"calls_later: {call} is listed more than once"
 
 
 def _subscription(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
@@ -164,12 +164,12 @@ def _subscription(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -
 
 
 def _not_for_the_outbox(method: MethodDescriptor, option: str) -> Iterator[str]:
-    """Say why a method cannot be called from an outbox, which knows one message and repeats it."""
+    """Yield the reasons why an outbox cannot call a method: it sends one message and repeats it."""
     name = _name_of(method)
     if method.client_streaming or method.server_streaming:
-        yield f"{option}: {name} is a stream"
+        yield f"{option}: {name} is a stream, and an outbox can only call unary methods"
     if not is_repeatable(method.GetOptions()):
-        yield f"{option}: {name} needs an idempotency_level or IDEMPOTENCY_REQUIRED, or a repetition may act twice"
+        yield f"{option}: {name} needs an idempotency_level or IDEMPOTENCY_REQUIRED, otherwise a retry may act twice"
 
 
 def _deprecation(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
@@ -204,7 +204,7 @@ def _problems_of_references(method: MethodDescriptor, known: Mapping[str, Method
         if call not in known:
             yield f"calls: there is no method {call}"
         elif call.partition("/")[0] == method.containing_service.full_name:
-            yield f"calls: {call} is of the same service, which needs no call"
+            yield f"calls: {call} belongs to the same service, so no call is needed"
     for call in declared.calls_later:
         if call not in known:
             yield f"calls_later: there is no method {call}"
@@ -228,7 +228,7 @@ def _repeated(values: Iterable[Value]) -> list[Value]:
 
 
 def our_files() -> list[FileDescriptor]:
-    """Return every contract under gen/solo60, also those that nobody has registered."""
+    """Return the descriptor of every contract under gen/solo60, including contracts that are not registered."""
     names = [
         ".".join(("solo60", *path.relative_to(root).with_suffix("").parts))
         for root in solo60.__path__
@@ -238,17 +238,17 @@ def our_files() -> list[FileDescriptor]:
 
 
 def our_services() -> list[ServiceDescriptor]:
-    """Return every service of our contracts."""
+    """Return every service in our contracts."""
     return [service for file in our_files() for service in file.services_by_name.values()]
 
 
 def lint_all() -> list[str]:
-    """Return what is wrong with our contracts; with their call graph only once each policy can be read."""
+    """Return the problems of our contracts. The call graph is checked only if there are no other problems."""
     services = our_services()
     problems = lint(method for service in services for method in service.methods)
     messages = [message for file in our_files() for message in file.message_types_by_name.values()]
     problems += problems_of_events(messages)
-    # Options travel in no call.
+    # Skip policy.proto, because its messages are options and never sent in a call.
     problems += problems_of_texts(message for message in messages if message.file.name != policy_pb2.DESCRIPTOR.name)
     return problems or problems_of_calls({m.full_name: m for service in services for m in methods_of(service)})
 
@@ -259,13 +259,13 @@ def warn_all() -> list[str]:
 
 
 def main() -> None:
-    """Print the faults of our contracts and exit with 1; otherwise print the warnings, if any."""
+    """Print the problems of our contracts and exit with 1; print the warnings if there are no problems."""
     problems = lint_all()
     if not problems:
         for warning in warn_all():
-            print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 - to the person who runs `make lint`
+            print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 - output of `make lint`
     if problems:
-        print(*problems, sep="\n", file=sys.stderr)  # noqa: T201 - to the person who runs `make lint`
+        print(*problems, sep="\n", file=sys.stderr)  # noqa: T201 - output of `make lint`
         raise SystemExit(1)
 
 

@@ -1,7 +1,7 @@
-"""Mail addresses: the rule `mail_address` of solo60/common/v1/text.proto in full, and the forms of one address.
+"""Mail addresses: the rule `mail_address` of solo60/common/v1/text.proto, and the forms of an address.
 
-RFC 5321 defines the addresses that SMTP can deliver to. Domains may be internationalized (IDNA, RFC 5891); a local
-part beyond ASCII is refused, because it needs SMTPUTF8 (RFC 6531) at every mail server on the way.
+RFC 5321 defines the addresses that SMTP can deliver to. Domains may be internationalized (IDNA, RFC 5891). Local parts
+must be ASCII, because others need SMTPUTF8 (RFC 6531) on every mail server along the way.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Self
 
 import idna
 
-# RFC 5321, section 4.5.3.1, in octets: the local part, and the path without its angle brackets.
+# RFC 5321, section 4.5.3.1, in octets: the local part, and the path without angle brackets.
 LONGEST_LOCAL_PART = 64
 LONGEST_ADDRESS = 254
-# RFC 5322, section 3.2.3. With dots between these characters, a local part needs no quotes.
+# RFC 5322, section 3.2.3. A local part of these characters, separated by single dots, needs no quotes.
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _UNQUOTED = re.compile(rf"(?:{_ATOM}|\.)+")
 # RFC 5321, section 4.1.2: a quoted string.
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\[ -~])+)"')
-# RFC 1123, section 2.1: letters, digits and hyphens. A last label that begins with a digit is no name.
+# RFC 1123, section 2.1: letters, digits and hyphens. The last label must not begin with a digit.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?=[A-Za-z]){_LABEL}")
 _A_LABEL = "xn--"
@@ -29,14 +29,17 @@ _A_LABEL = "xn--"
 
 @dataclass(frozen=True, slots=True)
 class MailAddress:
-    """An address that SMTP can deliver to: the local part without quotes, and the domain in ASCII."""
+    """Mail address that SMTP can deliver to: the local part without quotes, and the domain in ASCII."""
 
     local_part: str
     domain: str
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read an address as people write it; raise ValueError, in words that do not repeat it, if it is none."""
+        """Parse an address as people write it; raise ValueError if it is invalid.
+
+        The error does not repeat the address, because addresses are personal data.
+        """
         local_part, at, domain = text.rpartition("@")
         if not at:
             raise ValueError("must be in the form local@domain")
@@ -49,17 +52,17 @@ class MailAddress:
 
     @property
     def wire(self) -> str:
-        """The address as it is sent in SMTP and in headers: quoted unless the local part is a dot-atom."""
+        """Address for SMTP and headers: quoted unless the local part is a dot-atom."""
         return f"{self._local_part(is_quoted=not _DOT_ATOM.fullmatch(self.local_part))}@{self.domain}"
 
     @property
     def canonical(self) -> str:
-        """The address as it is stored and compared: without needless quotes, and with its domain in ASCII."""
+        """Address for storage and comparison: quoted only if necessary, and with its domain in ASCII."""
         return f"{self._local_part(is_quoted=not _UNQUOTED.fullmatch(self.local_part))}@{self.domain}"
 
     @property
     def readable(self) -> str:
-        """The address as people read it: like `canonical`, with its domain in Unicode."""
+        """Address for people: like `canonical`, with its domain in Unicode."""
         local_part, _, _ = self.canonical.rpartition("@")
         return f"{local_part}@{idna.decode(self.domain) if _A_LABEL in self.domain.lower() else self.domain}"
 
@@ -68,12 +71,12 @@ class MailAddress:
 
 
 def canonical(text: str) -> str:
-    """Return the form in which an address is stored and compared; raise ValueError if it is none."""
+    """Return the form of an address for storage and comparison; raise ValueError if it is invalid."""
     return MailAddress.parse(text).canonical
 
 
 def readable(text: str) -> str:
-    """Return an address as people read it; one from before this rule, which is no address by it, as it is."""
+    """Return an address for people; return text that is not a valid address unchanged."""
     try:
         return MailAddress.parse(text).readable
     except ValueError:
@@ -82,10 +85,10 @@ def readable(text: str) -> str:
 
 def _read_local_part(text: str) -> str:
     if not text.isascii():
-        raise ValueError("must have nothing but ASCII characters before the @")
+        raise ValueError("must have only ASCII characters before the @")
     quoted = _QUOTED.fullmatch(text)
     if quoted is None and not _UNQUOTED.fullmatch(text):
-        raise ValueError("must be quoted before the @, or have no spaces or special characters there")
+        raise ValueError("must not have spaces or special characters before the @, unless quoted")
     return re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else text
 
 

@@ -1,4 +1,4 @@
-"""A method: its name, its messages, its shape and its policy, found by the path that gRPC calls it by."""
+"""RPC methods: name, message types, streaming and policy, found by gRPC path."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 OUR_PACKAGE = "solo60."
-# For services of gRPC itself, which know no policy: health is watched for ever.
+# For services of gRPC itself, which have no policies. Their deadline is infinite, because a health watch never ends.
 FOREIGN_POLICY = Policy(deadline_s=math.inf, scopes=frozenset({"mesh.inspect"}))
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC, as its descriptor declares it."""
+    """An RPC, as its descriptor declares it."""
 
     path: str
     service: str
@@ -38,14 +38,14 @@ class Method:
 
     @property
     def full_name(self) -> str:
-        """The method as contracts write it: "solo60.gym.v1.GymService/GetGym"."""
+        """Name in contracts: "solo60.gym.v1.GymService/GetGym"."""
         return self.path[1:]
 
 
 def find_method(path: str) -> Method:
-    """Return the method called by `path` ("/package.Service/Method").
+    """Return the method with this path ("/package.Service/Method").
 
-    Raises ContractError when no imported contract has it, or when a method of ours carries no policy.
+    Raises ContractError if no imported contract has the method, or if it is ours and has no policy.
     """
     service_name, _, name = path.removeprefix("/").partition("/")
     try:
@@ -58,7 +58,7 @@ def find_method(path: str) -> Method:
 
 @cache
 def read_method(descriptor: MethodDescriptor) -> Method:
-    """Return the method that `descriptor` declares; raise ContractError when a method of ours carries no policy."""
+    """Return the method of a descriptor; raise ContractError if it is a method of ours without a policy."""
     service: ServiceDescriptor = descriptor.containing_service
     ours = service.full_name.startswith(OUR_PACKAGE)
     return Method(
@@ -74,11 +74,11 @@ def read_method(descriptor: MethodDescriptor) -> Method:
 
 
 def methods_of(service: ServiceDescriptor) -> Iterator[Method]:
-    """Yield each method of `service`, in the contract's order."""
+    """Yield the methods of `service` in the contract's order."""
     return map(read_method, service.methods)
 
 
 def service_of_stub(stub_type: Callable[..., object]) -> ServiceDescriptor:
-    """Return the service that a generated stub class calls."""
+    """Return the service of a generated stub class."""
     package = stub_type.__module__.rpartition(".")[0]
     return descriptor_pool.Default().FindServiceByName(f"{package}.{stub_type.__name__.removesuffix('Stub')}")

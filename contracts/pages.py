@@ -1,4 +1,4 @@
-"""Pages in contracts: a method that lists has them, in the words of AIP-158."""
+"""Pagination rules: fields that AIP-158 requires in methods that list."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ _TEXT, _NUMBER = FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_INT32
 
 
 def is_list(method: MethodDescriptor) -> bool:
-    """Return whether the name of a method says that it lists."""
+    """Return whether the name of a method starts with List or Search."""
     return method.name.startswith(_VERBS)
 
 
 def problems_of_pages(method: MethodDescriptor) -> Iterator[str]:
-    """Yield the fields that a listing method lacks: page_size, page_token, and next_page_token in the response.
+    """Yield each missing field of a method that lists: page_size, page_token, or next_page_token in the response.
 
-    A page_size above the limit is lowered to it, so no rule of the contract may refuse one.
+    Also yields an upper limit on page_size: servers lower a larger page_size to the limit, so the contract must not
+    reject it.
     """
     if not is_list(method):
         return
@@ -36,11 +37,11 @@ def problems_of_pages(method: MethodDescriptor) -> Iterator[str]:
     ):
         if not _has(message, name, kind):
             kind_name = "int32" if kind == _NUMBER else "string"
-            yield f"{method.name} lists: {message.name} needs a field {name} of type {kind_name} (AIP-158)"
+            yield f"{method.name} returns a list: {message.name} needs a field {name} of type {kind_name} (AIP-158)"
     if _has(method.input_type, "page_size", _NUMBER):
         rules = method.input_type.fields_by_name["page_size"].GetOptions().Extensions[validate_pb2.field].int32
         if rules.WhichOneof("less_than"):
-            yield "page_size: a size above the limit is lowered, not refused (AIP-158)"
+            yield "page_size must have no upper limit, because servers lower larger values (AIP-158)"
 
 
 def _has(message: Descriptor, name: str, kind: int) -> bool:

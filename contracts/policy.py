@@ -1,4 +1,4 @@
-"""The policy of a method: read once from its descriptor, then plain values in seconds."""
+"""Policy of a method: read from its descriptor once, into plain values with times in seconds."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ REPEATABLE_LEVELS = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEM
 
 
 class ContractError(Exception):
-    """A contract that cannot be served: the sentence names the method and what is wrong with it."""
+    """Error in a contract, so that a method cannot be served; the message names the method and the problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """When gRPC's core sends a failed call again (gRFC A6); pauses in seconds."""
+    """Retry policy, carried out by gRPC's core (gRFC A6); backoffs in seconds."""
 
     max_attempts: int
     initial_backoff_s: float
@@ -40,7 +40,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Hedge:
-    """When a slow call is sent once more before the first attempt has failed."""
+    """Hedging policy: a slow call is sent again after `delay_s` seconds, before the first attempt has failed."""
 
     delay_s: float
     max_attempts: int
@@ -48,7 +48,7 @@ class Hedge:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """How often one caller may call, or, with `per_field`, how often for one value of that field of the request."""
+    """Rate limit per caller, or per value of the request field `per_field` if it is set."""
 
     calls_per_second: float
     burst: int
@@ -56,7 +56,7 @@ class RateLimit:
 
 
 class Criticality(IntEnum):
-    """What is given up first under load, from the least to the most important."""
+    """Importance of a call, in ascending order. Under load, servers reject the least important calls first."""
 
     SHEDDABLE = policy_pb2.CRITICALITY_SHEDDABLE
     NORMAL = policy_pb2.CRITICALITY_NORMAL
@@ -65,7 +65,7 @@ class Criticality(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Deprecation:
-    """How a method leaves: from `sunset` (UTC) on it may be gone; `replaced_by` is what to call instead, or empty."""
+    """Planned removal of a method: at `sunset` (UTC) or later. `replaced_by` is its replacement, or empty."""
 
     sunset: datetime
     replaced_by: str
@@ -73,11 +73,11 @@ class Deprecation:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What `option (solo60.mesh.v1.policy)` of one method says, with its defaults filled in.
+    """Values of `option (solo60.mesh.v1.policy)` of one method, including defaults.
 
-    `idle_s` is the longest pause between two messages of a stream. `has_side_effects` is protobuf's own
-    `idempotency_level`: false for NO_SIDE_EFFECTS. `is_repeatable` tells whether a call that may have had its effect
-    can be sent again: by that level, or by an idempotency key. `subscribes_to` is an event's full name, or empty.
+    `idle_s` is the longest pause between two messages of a stream. `has_side_effects` is false for methods with
+    `idempotency_level` NO_SIDE_EFFECTS. `is_repeatable` is true if a call can safely be sent again, because of its
+    `idempotency_level` or an idempotency key. `subscribes_to` is the full name of an event, or empty.
     """
 
     deadline_s: float
@@ -99,10 +99,10 @@ class Policy:
 
 
 def read_policy(method: MethodDescriptor) -> Policy:
-    """Return the policy that `method` declares; raise ContractError when it declares none."""
+    """Return the policy that `method` declares; raise ContractError if it declares none."""
     options = method.GetOptions()
     if not options.HasExtension(policy_pb2.policy):
-        raise ContractError(f"{method.full_name} carries no policy")
+        raise ContractError(f"{method.full_name} has no policy")
     declared = options.Extensions[policy_pb2.policy]
     return Policy(
         deadline_s=seconds(declared.deadline),
@@ -125,13 +125,16 @@ def read_policy(method: MethodDescriptor) -> Policy:
 
 
 def is_repeatable(options: MethodOptions) -> bool:
-    """Tell whether a method with these options, a policy among them, acts once however often one call is sent."""
+    """Return whether a method with these options acts once, even if the same call is sent repeatedly.
+
+    The options must include a policy.
+    """
     has_key = options.Extensions[policy_pb2.policy].idempotency == policy_pb2.IDEMPOTENCY_REQUIRED
     return has_key or options.idempotency_level in REPEATABLE_LEVELS
 
 
 def read_retry(declared: policy_pb2.Retry) -> Retry:
-    """Return the retries that a policy declares, with their defaults filled in."""
+    """Return the retry policy of a declaration, including defaults."""
     return Retry(
         max_attempts=declared.max_attempts or 3,
         initial_backoff_s=seconds(declared.initial_backoff) or 0.05,
@@ -159,9 +162,9 @@ def seconds(duration: Duration) -> float:
 
 
 def field_at(message: Descriptor | None, path: str) -> FieldDescriptor | None:
-    """Return the field of one value, not itself a message, to which `path` ("user.id") leads from a message type.
+    """Return the single-valued field at a dotted path ("user.id") below a message type.
 
-    Returns None where the path leads elsewhere or nowhere.
+    Returns None if the path does not exist, or leads to a message or a repeated field.
     """
     field: FieldDescriptor | None = None
     for name in path.split("."):

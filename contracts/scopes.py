@@ -1,4 +1,4 @@
-"""Scopes: what a caller's key must entitle it to: what the methods ask for that its own contract says it calls."""
+"""Scopes of API keys: a service's key has the scopes that its calls require, according to the contracts."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ if TYPE_CHECKING:
     from contracts.method import Method
 
 
-# Scopes that no service needs, of methods that are called from outside the mesh: by the public API, by those who send
-# webhooks, by operators. Each is asked for by one method alone.
+# Scopes for callers outside the mesh: the public API, webhook senders and operators. No service needs them, and only
+# one method requires each.
 FROM_OUTSIDE = frozenset(
     {"auth.verify", "communication.read", "gym.write", "subscription.allocate", "subscription.webhook"}
 )
 
 
 def all_scopes() -> frozenset[str]:
-    """Return every scope that any method asks for."""
+    """Return all scopes that methods require."""
     mesh_methods = (method for service in MESH_SERVICES for method in methods_of(service))
     return FOREIGN_POLICY.scopes.union(*(method.policy.scopes for method in (*all_methods().values(), *mesh_methods)))
 
 
 def scopes_of_caller(name: str) -> frozenset[str]:
-    """Return the scopes that the service called `name` needs to serve its methods, and no more."""
+    """Return the scopes that the service `name` needs for its own calls, and no others."""
     methods = all_methods()
     return frozenset[str]().union(*(methods[call].policy.scopes for call in calls_of(name)))
 
 
 def calls_of(name: str) -> frozenset[str]:
-    """Return the methods, by full name, that the service called `name` may call.
+    """Return the methods, by full name, that the service `name` may call.
 
-    They are those that its methods call, at once or later, and the subscribers of its events. What others leave to
-    their outboxes for it may reach it over a message broker, and then it calls itself.
+    These are the methods that its contract lists in `calls` and `calls_later`, and the subscribers of its events. They
+    also include its own methods that other services call through an outbox: a message for them may arrive over a
+    message broker, and the service then calls itself.
     """
     own = SERVICES[name]
     package = own.file.package
@@ -52,7 +53,7 @@ def calls_of(name: str) -> frozenset[str]:
 
 
 def calls_left_to_outboxes() -> Iterator[str]:
-    """Yield the methods, by full name, that any service leaves to its outbox, some of them more than once."""
+    """Yield the methods, by full name, that services call through an outbox; duplicates are possible."""
     for method in all_methods().values():
         yield from method.policy.calls_later
         if method.policy.subscribes_to:
@@ -60,19 +61,20 @@ def calls_left_to_outboxes() -> Iterator[str]:
 
 
 def held_scopes() -> frozenset[str]:
-    """Return the scopes of all keys but the operators', who may call everything."""
+    """Return the scopes of all keys, without the operators' keys, which have every scope."""
     return FROM_OUTSIDE.union(*map(scopes_of_caller, SERVICES))
 
 
 def warnings_of_scopes(methods: Sequence[Method], held: frozenset[str] | None = None) -> list[str]:
-    """Return one sentence for each scope that one method alone asks for and no key has: nobody may call that method.
+    """Return one sentence for each scope that only one method requires and no key has.
 
-    `held` are the scopes of all keys; by default, those of our services and of callers from outside.
+    Only operators can call such a method, so the scope may be misspelt. `held` are the scopes of all keys except the
+    operators' keys; the default is the scopes of our services and of callers outside the mesh.
     """
     held = held_scopes() if held is None else held
     count = Counter(scope for method in methods for scope in method.policy.scopes)
     return [
-        f'{method.full_name}: scopes: no other method and no key has "{scope}": is it spelt as it should be?'
+        f'{method.full_name}: scopes: no other method and no key has "{scope}", check its spelling'
         for method in methods
         for scope in sorted(method.policy.scopes - held)
         if count[scope] == 1

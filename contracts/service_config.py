@@ -1,7 +1,7 @@
-"""Service config: what gRPC's core does for a client (retries, balancing, draining), written from the contract.
+"""gRPC service config, generated from the contract: retries, load balancing and connection draining.
 
-The config never carries a `timeout`: the core would end calls before their time and tell the server nothing. The
-deadline is set on each call instead.
+The config contains no `timeout`: with one, the core would end calls early and not inform the server. Each call has its
+own deadline instead.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
     from contracts.policy import Retry
 
-# gRFC A6: calls are sent again while more than half of the tokens are there. A failure takes one, a success gives a
-# tenth. So where 5 % of all attempts fail, one failure of 17,000 is not followed by a retry for want of tokens (with 10
-# tokens, one of 115), and once all fail, less than ten are.
+# gRFC A6: calls are retried while more than half of the tokens are left. A failure takes one token, a success returns a
+# tenth. If 5 % of all attempts fail, tokens prevent the retry of one failure in 17,000 (with 10 tokens, one in 115). If
+# all attempts fail, fewer than ten are retried.
 MAX_TOKENS = 20
 TOKEN_RATIO = 0.1
-# gRFC A50: an address of several is given no calls for a while once nine of ten have failed there, which the core
-# counts every half second, and whatever went wrong, refusals too. Of two or three addresses one may be ejected, of more
-# never more than half: where all fail, the addresses are not what is wrong.
+# gRFC A50: one of several addresses is ejected for a while if nine of ten calls fail there. The core counts every half
+# second, and every error counts, including rejections. Of two or three addresses one may be ejected, and of more at
+# most half: if all addresses fail, the cause is elsewhere.
 OUTLIER_DETECTION = {
     "interval": "0.5s",
     "baseEjectionTime": "5s",
     "maxEjectionTime": "60s",
-    # Another address is ejected while fewer than these are: at 50, it would be two of three.
+    # The core ejects another address while the ejected share is below this value: 50 would eject two of three.
     "maxEjectionPercent": 33,
     "failurePercentageEjection": {
         "threshold": 90,
@@ -43,8 +43,9 @@ OUTLIER_DETECTION = {
 def service_config(service: ServiceDescriptor) -> str:
     """Return the service config for a channel to `service`, as JSON.
 
-    Methods are sent again only as their policy says; addresses take turns; one that fails while others do not gets no
-    calls for a while (gRFC A50), and neither does one whose health check for this service says NOT_SERVING (gRFC A17).
+    Calls are retried only as the method's policy says, and are balanced round-robin over the addresses. An address gets
+    no calls for a while if it fails and others do not (gRFC A50), or if its health check for this service reports
+    NOT_SERVING (gRFC A17).
     """
     config = {
         "loadBalancingConfig": [{"outlier_detection_experimental": OUTLIER_DETECTION}],

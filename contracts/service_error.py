@@ -1,4 +1,4 @@
-"""ServiceError: what a refused call raises, with the same class on both sides of the wire."""
+"""ServiceError: base class of the errors that rejected calls raise, on both sides of the wire."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DOMAIN = "solo60"
 PREFIX = "ERROR_REASON_"
-# Reasons below this number are the mesh's own: any method may answer with them.
+# Reasons below this number belong to the mesh: any method may return them.
 FIRST_DOMAIN_REASON = 100
 PLATFORM_REASONS = frozenset(number for number in ErrorReason.values() if 0 < number < FIRST_DOMAIN_REASON)
 
@@ -28,26 +28,27 @@ def status_of_number(number: int) -> grpc.StatusCode:
 
 
 def status_of_reason(reason: ErrorReason.ValueType) -> grpc.StatusCode:
-    """Return the gRPC status that the contract gives a reason."""
+    """Return the gRPC status of a reason, according to the contract."""
     value = errors_pb2.DESCRIPTOR.enum_types_by_name["ErrorReason"].values_by_number[reason]
     return status_of_number(value.GetOptions().Extensions[errors_pb2.code])
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One field of a request that breaks a rule: its dotted path, and the rule as a sentence without the value."""
+    """Invalid field of a request: its dotted path, and the broken rule as a sentence without the value."""
 
     field: str
     description: str
 
 
 class ServiceError(Exception):
-    """A call was refused, for a reason that the contract names.
+    """Rejected call, with a reason from the contract.
 
-    `reason` and `code` say why; `message` is a sentence for the caller's engineer and carries no personal data;
-    `metadata` are facts beside the reason (AIP-193); `violations` name the fields of a bad request; `retry_after_s`
-    is when to come back, if that is known; `correlation_id` leads to the call in the logs; `callee` is the method that
-    answered so ("solo60.gym.v1.GymService/GetGym"), and empty where the error was raised here.
+    `reason` and `code` are the reason and its gRPC status. `message` is a sentence for the caller's engineer, without
+    personal data. `metadata` holds facts beside the reason (AIP-193). `violations` name the fields of an invalid
+    request. `retry_after_s` is the time in seconds until a retry may succeed, or None if unknown. `correlation_id`
+    identifies the call in the logs. `callee` is the method that returned the error ("solo60.gym.v1.GymService/GetGym"),
+    or empty if the error was raised here.
     """
 
     reason: ClassVar[ErrorReason.ValueType]
@@ -78,12 +79,12 @@ class ServiceError(Exception):
 
     @classmethod
     def reason_name(cls) -> str:
-        """Return the reason as it stands on the wire: "SLOT_TAKEN"; empty where there is none."""
+        """Return the reason as sent on the wire ("SLOT_TAKEN"), or an empty string if there is none."""
         return ErrorReason.Name(cls.reason).removeprefix(PREFIX)
 
 
 class UnknownError(ServiceError):
-    """The service refused the call and gave no reason that is known here."""
+    """The service rejected the call for an unknown reason."""
 
     reason = errors_pb2.ERROR_REASON_UNSPECIFIED
 

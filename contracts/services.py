@@ -1,4 +1,4 @@
-"""The seven services: their contracts by short name, in one place."""
+"""The seven services: their contracts by short name."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ SERVICES: dict[str, ServiceDescriptor] = {
     "subscription": subscription_pb2.DESCRIPTOR.services_by_name["SubscriptionService"],
     "communication": communication_pb2.DESCRIPTOR.services_by_name["CommunicationService"],
 }
-# Served beside its own by every service that has what they are about.
+# Contracts of the mesh itself. A service with an outbox serves OutboxService in addition to its own contract.
 MESH_SERVICES: tuple[ServiceDescriptor, ...] = (outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"],)
 
 
 def short_name(service: str) -> str:
-    """Return what a service is called in short: "gym" of "solo60.gym.v1.GymService"."""
+    """Return the short name of a service: "gym" for "solo60.gym.v1.GymService"."""
     return service.split(".")[1]
 
 
 def all_methods() -> dict[str, Method]:
-    """Return every method of the seven services by its full name, "package.Service/Method"."""
+    """Return every method of the seven services by full name ("package.Service/Method")."""
     return {method.full_name: method for service in SERVICES.values() for method in methods_of(service)}

@@ -1,4 +1,4 @@
-"""Texts: every string field of a contract says which characters it may hold."""
+"""Text rules: every string field of a contract must restrict its characters."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 TEXT_RULES = (text_pb2.line, text_pb2.name, text_pb2.multi_line, text_pb2.mail_address)
 _CLASS = re.compile(r"\[[^\]^][^\]]*\]")
 _GROUP = re.compile(r"\([^()|]*(?:\|[^()|]*)*\)")
-# Outside of character classes that are written out: anything may match, or one alternative has no anchor.
+# Parts of a pattern, outside of listed character classes, that match any character or leave one alternative unanchored.
 _OPEN = re.compile(r"(?<!\\)\.|\[|\\[sSWD]|\|")
 
 
 def problems_of_texts(messages: Iterable[Descriptor]) -> Iterator[str]:
-    """Yield one sentence for each string field, also of nested messages, that allows any character."""
+    """Yield one sentence for each string field that allows any character, including nested messages."""
     for message in messages:
         if not message.GetOptions().map_entry:
             for field in message.fields:
@@ -30,7 +30,7 @@ def problems_of_texts(messages: Iterable[Descriptor]) -> Iterator[str]:
 
 
 def string_rules_of(field: FieldDescriptor) -> validate_pb2.StringRules:
-    """Return the rules of a string field, or of each item of a repeated one."""
+    """Return the rules of a string field, or of the items of a repeated string field."""
     rules = field.GetOptions().Extensions[validate_pb2.field]
     return rules.repeated.items.string if field.is_repeated else rules.string
 
@@ -38,13 +38,13 @@ def string_rules_of(field: FieldDescriptor) -> validate_pb2.StringRules:
 def _problems(field: FieldDescriptor) -> Iterator[tuple[str, str]]:
     for place, rules in _places(field):
         if rules.email:
-            yield place, "email is not the rule of these contracts: use solo60.common.v1.mail_address"
+            yield place, "do not use the rule email, use solo60.common.v1.mail_address"
         elif place and rules.Extensions[text_pb2.mail_address]:
-            yield place, "mail_address is not checked in maps"
+            yield place, "mail_address is not supported in maps"
         elif not _is_closed(rules):
             yield (
                 place,
-                "names none of line, name, multi_line, mail_address, a format or a pattern of listed characters",
+                "needs line, name, multi_line, mail_address, a format or a pattern of listed characters",
             )
 
 
@@ -66,7 +66,7 @@ def _is_closed(rules: validate_pb2.StringRules) -> bool:
 
 
 def _lists_all(pattern: str) -> bool:
-    """Whether a pattern is anchored at both ends and made of listed characters alone."""
+    """Return whether a pattern is anchored at both ends and lists every character that it matches."""
     if not (pattern.startswith("^") and pattern.endswith("$")):
         return False
     rest = _CLASS.sub("x", pattern)

@@ -1,1 +1,1 @@
-"""Code generation: what buf runs, and what gives buf its inputs."""
+"""Code generation: plugins for buf, and scripts that prepare its inputs."""

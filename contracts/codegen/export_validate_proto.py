@@ -1,7 +1,7 @@
-"""buf/validate/validate.proto: rebuilt as source from the descriptor inside the protovalidate package.
+"""Export of buf/validate/validate.proto as source, from the descriptor in the protovalidate package.
 
-No package ships the file, and buf needs it to compile rules on fields. The text carries no comments but compiles to the
-same FileDescriptorProto, which tests/contracts/test_codegen.py proves.
+No package ships the file, and buf needs it to compile field rules. The source has no comments, but compiles to the same
+FileDescriptorProto (tests/contracts/test_codegen.py).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LAST_FIELD_NUMBER = 536870911
 
 def validate_file() -> descriptor_pb2.FileDescriptorProto:
     """Return the descriptor of validate.proto that the protovalidate package was built with."""
-    return descriptor_pb2.FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary())  # noqa: SLF001 - the package exports it nowhere else
+    return descriptor_pb2.FileDescriptorProto.FromString(validate_pb._DESC.proto.to_binary())  # noqa: SLF001 - the package has no public export
 
 
 def write_validate_proto(folder: Path) -> None:
@@ -47,12 +47,12 @@ def write_validate_proto(folder: Path) -> None:
 
 
 class Printer:
-    """Prints one file descriptor as proto source; knows the features that validate.proto uses."""
+    """Printer of a file descriptor as proto source. Supports the features that validate.proto uses."""
 
     def __init__(self, file: descriptor_pb2.FileDescriptorProto) -> None:
         self._file = file
         self._lines: list[str] = []
-        # A pool of its own, so that the custom options which this very file declares can be read.
+        # A separate pool, so that custom options of this same file can be read.
         self._pool = descriptor_pool.DescriptorPool()
         for dependency in (descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2):
             self._pool.AddSerializedFile(dependency.DESCRIPTOR.serialized_pb)
@@ -148,7 +148,7 @@ class Printer:
 
     def _message(self, depth: int, message: descriptor_pb2.DescriptorProto) -> None:
         if any(nested.options.map_entry for nested in message.nested_type):
-            raise NotImplementedError("map fields")
+            raise NotImplementedError("map fields are not supported")
         self._out(depth, f"message {message.name} {{")
         for option in self._options(message.options):
             self._out(depth + 1, f"option {option};")
@@ -171,7 +171,7 @@ class Printer:
 
 
 def ranges(declared: Iterable[Any], *, inclusive: bool) -> str:
-    """Print number ranges; enums declare theirs with an inclusive end, messages with an exclusive one."""
+    """Format number ranges. Enums declare inclusive ends, messages exclusive ends."""
     parts = []
     for each in declared:
         last = each.end if inclusive else each.end - 1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fails, naming the files, when gen/ is not what `buf generate` makes of proto/.
+# Fails and names the files if gen/ differs from the output of `buf generate`.
 set -eu
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT

@@ -1,7 +1,7 @@
-"""protoc as `buf generate` calls it, without one wrong warning.
+"""protoc wrapper for `buf generate` that removes one wrong warning.
 
-buf hands protoc contracts whose options are encoded already, so protoc does not see that they use the rules of
-solo60/common/v1/text.proto, and calls every import of that file unused. `buf lint` finds imports that are.
+buf passes contracts with encoded options, so protoc does not see their use of solo60/common/v1/text.proto and reports
+every import of that file as unused. `buf lint` finds imports that really are unused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ WRONG_WARNING = "warning: Import solo60/common/v1/text.proto is unused."
 
 
 def main() -> int:
-    """Run protoc with the arguments of this process, pass its other messages on, and return its exit code."""
+    """Run protoc with this process's arguments, forward its other messages, and return its exit code."""
     command = [sys.executable, "-m", "grpc_tools.protoc", *sys.argv[1:]]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603 - arguments from buf
     sys.stderr.writelines(line for line in done.stderr.splitlines(keepends=True) if WRONG_WARNING not in line)

@@ -1,4 +1,4 @@
-"""protoc-gen-grpc-python: the generator built into grpcio-tools, as a plugin that buf can run.
+"""protoc-gen-grpc-python: the generator of grpcio-tools as a plugin for buf.
 
 Reads a CodeGeneratorRequest from standard input and writes a CodeGeneratorResponse to standard output.
 """

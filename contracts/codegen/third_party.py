@@ -1,4 +1,4 @@
-"""Third-party protos: copied out of the installed packages into third_party/, so that buf needs no network."""
+"""Third-party protos, copied from installed packages to third_party/ so that buf needs no network."""
 
 from __future__ import annotations
 

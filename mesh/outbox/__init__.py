@@ -1,12 +1,12 @@
-"""The outbox: what must happen later is written in the caller's transaction, and happens once, whatever dies (A1, L3).
+"""Transactional outbox: stores calls and events in the caller's transaction and delivers them after it commits.
 
     async with database.transaction() as connection:
         await store.cancel(connection, session)
         await call_later(connection, payments.RefundSession, RefundSessionRequest(session_id=session.session_id))
         await publish(connection, SessionCancelled(session_id=session.session_id))
 
-A relay in the service's process delivers what is committed, at least once, with the message's id as idempotency key: a
-receiver that acts once for each key acts exactly once. docs/outbox.md says what is promised.
+A relay in the service's process delivers committed messages at least once. The message id is the idempotency key, so a
+receiver that acts once per key acts exactly once. docs/outbox.md lists the guarantees.
 """
 
 from mesh.outbox.writer import call_later as call_later

@@ -1,4 +1,4 @@
-"""Runs a relay beside those in a service's own processes, with its settings and key: python -m mesh.outbox session."""
+"""Additional relay for one service, with that service's settings and key: python -m mesh.outbox session."""
 
 import sys
 from functools import partial

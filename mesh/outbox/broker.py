@@ -1,7 +1,7 @@
-"""Broker: a NATS server with JetStream, which keeps what one outbox leaves to another until that has stored it.
+"""NATS JetStream broker: stores messages of one outbox until the receiving outbox has stored them.
 
-It may be away for any time and come back: the connection is made anew for as long as the process lives. What it has
-acknowledged lies in its files. docs/outbox-nats.md says what that is worth.
+The connection is retried for as long as the process lives, so the server may be down for any time. The server stores
+acknowledged messages in files. docs/outbox-nats.md describes their durability.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 STREAM = "solo60-outbox"
 SUBJECTS = "solo60.outbox.*"
-# Who publishes again within this time, as after a lost answer or a lost lease, adds nothing. Later, the receiver's own
-# table knows what it has.
+# JetStream drops a message id that it received within this time, for example after a lost answer or a lost lease. The
+# receiver's outbox table drops later duplicates.
 DUPLICATE_WINDOW_S = 120.0
-# When nobody takes in for so long that the stream is full, senders keep what they have.
+# A full stream rejects new messages, which then stay in the senders' outboxes.
 LARGEST_STREAM_BYTES = 1024**3
 
 CONNECT_TIMEOUT_S = 2
-# A server that is gone without a word is noticed after three of these.
+# An unresponsive server is detected after three of these.
 PING_INTERVAL_S = 10
 ANSWER_TIMEOUT_S = 2.0
 RECONNECT_PAUSE_S = 0.5
@@ -48,14 +48,14 @@ _log = structlog.stdlib.get_logger("solo60.outbox")
 
 
 def subject_of(service: str) -> str:
-    """Return the subject of what is for the service with this short name."""
+    """Return the subject of messages for the service with this short name."""
     return SUBJECTS.replace("*", service)
 
 
 class Broker:
-    """A connection to the server, or one of the servers, at `url`; `name` is how this end is called there.
+    """Connection to one of the NATS servers at `url` (comma-separated); `name` identifies this client there.
 
-    `clock` is the time in seconds since 1970.
+    `clock` returns the time in seconds since 1970.
     """
 
     def __init__(self, url: str, name: str, clock: Callable[[], float] = time.time) -> None:
@@ -66,30 +66,30 @@ class Broker:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Stay connected for the time of the context; it may begin without anybody there.
+        """Stay connected while the context is open, and retry if no server is reachable.
 
-        Raises SettingsError where somebody is there and refuses us.
+        Raises SettingsError if the server rejects the user and password, or if its stream is not a work queue.
         """
         await self._try_to_connect()
         if self._client is None:
-            _log.warning("no broker at NATS_URL: what is for other services waits")
+            _log.warning("no connection to the broker at NATS_URL yet, retrying")
         try:
-            async with repeating("keeping the connection to the broker", self._keep_connected, RECONNECT_PAUSE_S):
+            async with repeating("reconnecting to the broker", self._keep_connected, RECONNECT_PAUSE_S):
                 yield
         finally:
             if self._client is not None:
                 await _close(self._client)
 
     def jetstream(self) -> JetStreamContext:
-        """Return what the mesh uses of the server; raise Unavailable where there is no connection now."""
+        """Return the JetStream API of the connection; raise Unavailable if there is no connection."""
         if self._client is None or not self._client.is_connected:
             raise Unavailable
         return self._client.jetstream(timeout=ANSWER_TIMEOUT_S)
 
     async def publish(self, message: Message) -> None:
-        """Have the server keep a message for its receiver, once for each id; return when it has said that it does.
+        """Publish a message, deduplicated by its id; return after the server has acknowledged it.
 
-        Raises MessageTooLarge, or Unavailable where it did not say so.
+        Raises MessageTooLarge, or Unavailable if the server did not acknowledge.
         """
         stream = self.jetstream()
         subject = subject_of(short_name(message.destination))
@@ -98,23 +98,23 @@ class Broker:
             await stream.publish(subject, seal(message, self._clock()), stream=STREAM, headers=headers)
         except MaxPayloadError:
             raise MessageTooLarge from None
-        except NoStreamResponseError as error:  # somebody has deleted it
+        except NoStreamResponseError as error:  # the stream was deleted
             with suppress(Error):
                 await _make_stream(stream)
             raise Unavailable from error
-        except Exception as error:  # whatever happens between here and the server, the message is not to blame
+        except Exception as error:  # not the message's fault, so it must stay pending
             raise Unavailable from error
 
     async def _keep_connected(self) -> None:
-        # It is asked, for it calls nobody back where the loss met it sending.
+        # Poll the state, because nats-py runs no callback if a send detects the lost connection.
         if self._client is not None and not self._client.is_connected:
             _log.warning("connection to the broker lost")
             self._client = None
         if self._client is None:
             try:
                 await self._try_to_connect()
-            except SettingsError as error:  # it was good once, and may be again
-                _log.warning("the broker refuses us", error=str(error))
+            except SettingsError as error:  # the service runs already, so retry instead of stopping it
+                _log.warning("the broker rejects this service", error=str(error))
 
     async def _try_to_connect(self) -> None:
         client = Client()
@@ -136,13 +136,13 @@ class Broker:
         await client.connect(
             self._servers,
             name=self._name,
-            # By itself the client would keep what is sent meanwhile, and give up for good on some errors.
+            # nats-py's own reconnect would buffer messages meanwhile, and stop for good after some errors.
             allow_reconnect=False,
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             connect_timeout=CONNECT_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,
-            # By itself it would wait for ever to send what a lost connection does not take.
+            # Without a timeout, a flush on a lost connection waits forever.
             flush_timeout=ANSWER_TIMEOUT_S,
             error_cb=_note_error,
         )
@@ -150,7 +150,7 @@ class Broker:
 
 
 async def _note_error(error: Exception) -> None:
-    _log.debug("trouble with the broker", error=type(error).__name__)
+    _log.debug("error from the NATS client", error=type(error).__name__)
 
 
 async def _close(client: Client) -> None:
@@ -160,9 +160,10 @@ async def _close(client: Client) -> None:
 
 
 async def _make_stream(stream: JetStreamContext) -> None:
-    """Make the stream, unless it is there: then its limits and replicas are the operator's.
+    """Create the stream if it is missing; an existing stream keeps its operator's limits and replicas.
 
-    Raises SettingsError where it keeps what has been taken from it: that would be taken again and again.
+    Raises SettingsError if the stream is not a work queue, because other streams retain acknowledged messages and would
+    deliver them to each new consumer.
     """
     try:
         info = await stream.stream_info(STREAM)
@@ -177,4 +178,4 @@ async def _make_stream(stream: JetStreamContext) -> None:
             duplicate_window=DUPLICATE_WINDOW_S,
         )
     if info.config.retention != RetentionPolicy.WORK_QUEUE:
-        raise SettingsError(f"NATS_URL: the stream {STREAM} at that server is no work queue.")
+        raise SettingsError(f"NATS_URL: the stream {STREAM} must have work queue retention.")

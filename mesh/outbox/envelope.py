@@ -1,4 +1,4 @@
-"""Envelope: a message of an outbox as it travels by way of a broker."""
+"""Envelope of an outbox message that travels through a broker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from solo60.mesh.v1.outbox_pb2 import OutboxEnvelope
 
 
 def seal(message: Message, now_s: float) -> bytes:
-    """Return the envelope of a message, serialized; `now_s` is the time in seconds since 1970."""
+    """Return a message as a serialized envelope; `now_s` is the time in seconds since 1970."""
     envelope = OutboxEnvelope(
         message_id=str(message.message_id),
         destination=message.destination,
@@ -26,11 +26,11 @@ def seal(message: Message, now_s: float) -> bytes:
 
 
 def unseal(content: bytes, now_s: float) -> Message:
-    """Return the message in an envelope, as old as it is at `now_s`; raise ValueError where there is none."""
+    """Return the message in an envelope, with its age at `now_s`; raise ValueError if `content` is invalid."""
     try:
         envelope = OutboxEnvelope.FromString(content)
     except DecodeError:
-        raise ValueError("this is no envelope") from None
+        raise ValueError("not an OutboxEnvelope") from None
     message = Message(
         message_id=UUID(envelope.message_id),
         destination=envelope.destination,
@@ -43,5 +43,5 @@ def unseal(content: bytes, now_s: float) -> Message:
     )
     texts = (message.destination, message.event, message.aggregate_key, message.correlation_id, message.traceparent)
     if any("\0" in (text or "") for text in texts):
-        raise ValueError("PostgreSQL stores no such text")
+        raise ValueError("PostgreSQL text cannot contain NUL characters")
     return message

@@ -1,4 +1,4 @@
-"""Inspection: what an operator sees of an outbox, and how messages that could not be delivered are mended."""
+"""Inspection of an outbox by operators: list, show, retry, drop and replay messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _LIST = """
 """
 _FIND = "select * from outbox where message_id = $1"
 _LOCK = "select * from outbox where message_id = $1 for update"
-# What is dead comes after what waits for its aggregate now; what waits keeps its place.
+# A dead letter gets a new sequence, so it comes after the pending messages of its aggregate. A pending message retains
+# its sequence.
 _REVIVE = """
     update outbox set status = 'pending', attempts = 0, due_time = now(), settle_time = null, deliver_time = now(),
         sequence = default
@@ -39,7 +40,7 @@ _REPLAY = """
 
 
 class Inspection:
-    """The outbox of one database, to look into it."""
+    """Operator access to the outbox of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -47,32 +48,41 @@ class Inspection:
     async def list(
         self, status: Status | None, destination: str | None, limit: int, *, before: int | None
     ) -> list[StoredMessage]:
-        """Return messages, the newest first: the first ones, or those before that sequence."""
+        """Return at most `limit` matching messages, newest first; with `before`, only those with a lower sequence."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(_LIST, status, destination, before, limit)
         return [_stored(row) for row in rows]
 
     async def find(self, message_id: UUID) -> StoredMessage:
-        """Return one message; raise OutboxMessageNotFound."""
+        """Return one message; raise OutboxMessageNotFound if it does not exist."""
         async with self._database.connection() as connection:
             return _stored(await connection.fetchrow(_FIND, message_id))
 
     async def retry(self, message_id: UUID) -> StoredMessage:
-        """Make a message due at once, its attempts forgotten; raise OutboxMessageNotFound or OutboxMessageSettled."""
+        """Make an undelivered message due now and reset its attempts.
+
+        Raises OutboxMessageNotFound, or OutboxMessageSettled if the message is delivered or being delivered.
+        """
         async with self._database.transaction() as connection:
-            stored = _mendable(await connection.fetchrow(_LOCK, message_id))
-            mend = _REVIVE if stored.status is Status.DEAD else _HURRY
-            return _stored(await connection.fetchrow(mend, message_id))
+            stored = _unsettled(await connection.fetchrow(_LOCK, message_id))
+            statement = _REVIVE if stored.status is Status.DEAD else _HURRY
+            return _stored(await connection.fetchrow(statement, message_id))
 
     async def drop(self, message_id: UUID) -> StoredMessage:
-        """Delete a message that is not delivered; raise OutboxMessageNotFound or OutboxMessageSettled."""
+        """Delete an undelivered message and return it.
+
+        Raises OutboxMessageNotFound, or OutboxMessageSettled if the message is delivered or being delivered.
+        """
         async with self._database.transaction() as connection:
-            stored = _mendable(await connection.fetchrow(_LOCK, message_id))
+            stored = _unsettled(await connection.fetchrow(_LOCK, message_id))
             await connection.execute(_DROP, message_id)
             return stored
 
     async def replay(self, message_id: UUID, new_id: UUID) -> StoredMessage:
-        """Add a delivered message once more under another id, once; raise OutboxMessageNotFound or -Pending."""
+        """Add a copy of a delivered message under `new_id`, at most once, and return the copy.
+
+        Raises OutboxMessageNotFound, or OutboxMessagePending if the message is not delivered.
+        """
         async with self._database.transaction() as connection:
             if _stored(await connection.fetchrow(_FIND, message_id)).status is not Status.DELIVERED:
                 raise OutboxMessagePending
@@ -80,8 +90,8 @@ class Inspection:
             return _stored(await connection.fetchrow(_FIND, new_id))
 
 
-def _mendable(row: asyncpg.Record | None) -> StoredMessage:
-    """Return a message that is not delivered, and that nobody delivers now."""
+def _unsettled(row: asyncpg.Record | None) -> StoredMessage:
+    """Return the message of a row; raise OutboxMessageSettled if it is delivered or leased by a relay."""
     stored = _stored(row)
     if stored.status is Status.DELIVERED or (row is not None and row["lease_holder"] is not None):
         raise OutboxMessageSettled

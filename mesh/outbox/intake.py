@@ -1,7 +1,7 @@
-"""Intake: what others left at the broker is stored in the own outbox, in order, before the broker forgets it.
+"""Intake: stores messages from the broker in the service's own outbox, in order, before acknowledging them.
 
-From there the service's relay delivers it as it delivers everything: in order, again where it failed, to the dead
-letters where nothing helps.
+The service's relay then delivers them like all other messages: in order, with retries, and with dead letters for
+messages that cannot be delivered.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LARGEST_BATCH = 100
 FETCH_TIMEOUT_S = 2.0
-# Another process takes over when this one has asked for nothing for so long.
+# The server deletes a consumer after this idle time, and another process can take over.
 INACTIVE_S = 5.0
 PAUSE_S = 0.5
 ANOTHER_HAS_IT = 10100  # JSConsumerWQConsumerNotUniqueErr of nats-server
@@ -43,7 +43,10 @@ _log = structlog.stdlib.get_logger("solo60.outbox")
 
 
 class Intake:
-    """Takes what is for `service`, by its full name, from `broker` into `store`; `clock` is in seconds since 1970."""
+    """Consumer that stores the broker's messages for one service in `store`.
+
+    `service` is the full name of the service. `clock` returns the time in seconds since 1970.
+    """
 
     def __init__(
         self, broker: Broker, service: str, store: OutboxStore, clock: Callable[[], float] = time.time
@@ -56,30 +59,30 @@ class Intake:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Take in for the time of the context, or wait until the process that does no longer does."""
-        async with repeating("taking in messages", self._take_in, PAUSE_S):
+        """Consume messages while the context is open. If another process consumes, wait until it stops."""
+        async with repeating("consuming messages from the broker", self._take_in, PAUSE_S):
             yield
 
     async def _take_in(self) -> None:
-        """Take in until something is in doubt; who begins again, begins at the first that is not acknowledged."""
+        """Consume messages until an error. The next run starts at the first unacknowledged message."""
         try:
             stream = self._broker.jetstream()
         except Unavailable:
-            return  # who keeps the connection has said so
+            return  # the broker has logged the lost connection
         try:
             if not await self._make_consumer(stream):
                 return
             try:
                 await self._take_in_order(stream)
             finally:
-                with suppress(Error, OSError):  # it ends by itself when nobody asks it for anything
+                with suppress(Error, OSError):  # the server deletes an idle consumer
                     await stream.delete_consumer(STREAM, self._name)
         except (Error, OSError) as error:
             raise Unavailable from error
 
     async def _make_consumer(self, stream: JetStreamContext) -> bool:
-        """Begin at the first message that is not acknowledged; False where another process takes in."""
-        with suppress(APIError):  # there is none of a time before this
+        """Create a consumer at the first unacknowledged message; return False if another process has one."""
+        with suppress(APIError):  # fails if this process has none yet
             await stream.delete_consumer(STREAM, self._name)
         try:
             await stream.add_consumer(
@@ -103,10 +106,10 @@ class Intake:
                 try:
                     batch = await subscription.fetch(LARGEST_BATCH, FETCH_TIMEOUT_S)
                 except TimeoutError:
-                    await subscription.consumer_info()  # raises where it has not been quiet, but is gone
+                    await subscription.consumer_info()  # raises if the consumer is gone
                     continue
                 if [each.metadata.sequence.consumer for each in batch] != [*range(count + 1, count + len(batch) + 1)]:
-                    _log.warning("messages got lost between the broker and here: taking them in again")
+                    _log.warning("gap in the messages from the broker, restarting at the first unacknowledged one")
                     return
                 count += len(batch)
                 await self._store_all(batch)
@@ -125,8 +128,8 @@ class Intake:
             message = unseal(received.data, self._clock())
         except ValueError:
             message = None
-        # Nobody makes this service call another one in its name.
+        # Drop messages for other services: this service would call them with its own key.
         if message is None or message.destination.partition("/")[0] != self._service:
-            _log.error("what came from the broker is no message for this service", size_bytes=len(received.data))
+            _log.error("dropped a broker message: malformed or for another service", size_bytes=len(received.data))
             return None
         return message

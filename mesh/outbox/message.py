@@ -1,4 +1,4 @@
-"""Messages of an outbox: what is delivered where, and what becomes of one after an attempt."""
+"""Outbox messages, their status, and verdicts on deliveries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """How far a message has come; the names are those of the contract's OutboxStatus."""
+    """Delivery status of a message. The names are those of OutboxStatus in the contract."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -21,9 +21,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One call to be made: `destination` ("package.Service/Method") with `payload`, its serialized request.
+    """One call to deliver: `destination` ("package.Service/Method") and `payload`, its serialized request.
 
-    `attempts` are those that failed and count; `age_s` is how long it has been due, in seconds, as the database says.
+    `attempts` counts failed attempts, without those that failed because the receiver was unavailable. `age_s` is the
+    time in seconds since the message was first due, by the database's clock.
     """
 
     message_id: UUID
@@ -39,13 +40,13 @@ class Message:
 
     @property
     def lane(self) -> tuple[str, str] | None:
-        """What has to stay in order: the messages of one aggregate to one destination; None: nothing."""
+        """Destination and aggregate, within which order matters; None if the message has no aggregate."""
         return None if self.aggregate_key is None else (self.destination, self.aggregate_key)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a message: `pause_s` is how long one that stays pending waits."""
+    """Result of a delivery attempt; `pause_s` is the time in seconds until a pending message is due again."""
 
     status: Status
     attempts: int
@@ -55,7 +56,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message as it lies in the outbox."""
+    """A message with its state in the outbox table."""
 
     message: Message
     status: Status

@@ -1,4 +1,4 @@
-"""Outbox metrics: how much waits and for how long, what is given up, and what became of every delivery."""
+"""Outbox metrics: size and age of the backlog, dead letters, and delivery attempts."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 360
 
 
 class OutboxMetrics:
-    """The metrics of the outboxes of one process, by destination."""
+    """Prometheus metrics of one process's outboxes, by destination."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         by = ("destination",)
-        self._pending = Gauge("outbox_pending", "Messages to be delivered.", by, registry=registry)
-        self._dead = Gauge("outbox_dead_letters", "Messages given up.", by, registry=registry)
+        self._pending = Gauge("outbox_pending", "Pending messages.", by, registry=registry)
+        self._dead = Gauge("outbox_dead_letters", "Dead letters.", by, registry=registry)
         self._oldest = Gauge(
-            "outbox_oldest_pending_seconds", "How long the oldest message has been due.", by, registry=registry
+            "outbox_oldest_pending_seconds", "Time since the oldest pending message was due.", by, registry=registry
         )
         self._attempts = Counter(
             "outbox_deliveries",
-            "Attempts to deliver, by what became of the message.",
+            "Delivery attempts, by resulting status.",
             (*by, "status"),
             registry=registry,
         )
         self._delay = Histogram(
             "outbox_delivery_delay_seconds",
-            "From the moment a message was due until its receiver had answered.",
+            "Time from when a message was due until its receiver answered.",
             by,
             registry=registry,
             buckets=_BUCKETS_S,
         )
 
     def attempted(self, destination: str, status: Status, delay_s: float) -> None:
-        """Count an attempt: the message is then delivered, dead, or pending still."""
+        """Count a delivery attempt with its resulting status; observe `delay_s` if the message is delivered."""
         self._attempts.labels(destination, status).inc()
         if status is Status.DELIVERED:
             self._delay.labels(destination).observe(delay_s)
 
     def show_backlog(self, backlog: Iterable[tuple[str, Status, int, float]]) -> None:
-        """Show what waits and what is given up, by destination, status, number and age of the oldest."""
+        """Set the gauges from tuples of destination, status, message count and age of the oldest in seconds."""
         for gauge in (self._pending, self._dead, self._oldest):
             gauge.clear()
         for destination, status, depth, oldest_s in backlog:

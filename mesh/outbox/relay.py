@@ -1,7 +1,7 @@
-"""The relay: takes what is due from an outbox and delivers it, many at once, in order within an aggregate.
+"""Relay: claims due messages from an outbox and delivers them concurrently, in order within an aggregate.
 
-It dies of nothing: what it leaves undone, by whatever accident, another relay or its own next turn takes up when the
-lease is over. Any number of relays may serve one outbox.
+A relay survives every delivery error. If it dies, another relay delivers its messages after their lease expires. Any
+number of relays may serve one outbox.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from mesh.outbox.store import OutboxStore
     from mesh.outbox.transport import Transport
 
-# Deliveries under way at once, and runs that are leased: enough that none of the two waits for the other.
+# Maximum numbers of concurrent deliveries and of leased runs. More runs than deliveries, so that deliveries do not wait
+# for the next claim.
 CONCURRENCY = 32
 MOST_RUNS = 128
-# How late a message may be of which nobody was notified.
+# Longest delivery delay when a notification is lost.
 POLL_S = 1.0
 RENEW_INTERVAL_S = LEASE.total_seconds() / 3
 FORGET_INTERVAL_S = 60.0
@@ -43,7 +44,10 @@ _log = structlog.stdlib.get_logger("solo60.outbox")
 
 
 class Relay:
-    """Delivers what lies in `store` over `transport`; `rng` spreads the pauses, `clock` is monotonic, in seconds."""
+    """Delivery loop for the messages of `store`, over `transport`.
+
+    `rng` adds jitter to pauses. `clock` is monotonic, in seconds.
+    """
 
     def __init__(
         self,
@@ -65,23 +69,24 @@ class Relay:
         self._woken = asyncio.Event()
         self._verdicts: list[tuple[Message, Verdict]] = []
         self._has_verdicts = asyncio.Event()
-        # Settling and renewing touch the same rows, and must not wait for each other within the database.
+        # Settling and renewing update the same rows. The lock keeps one statement from blocking the other in the
+        # database.
         self._writing = asyncio.Lock()
         self._renewed_at = clock()
         self._is_stopping = False
         self.dead_letters: dict[str, int] = {}
 
     def wake(self) -> None:
-        """Look for due messages now: some have been written."""
+        """Look for due messages now instead of at the next poll."""
         self._woken.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Deliver for the time of the context; then let deliveries under way finish, for 5 s at most."""
+        """Deliver messages while the context is open; then wait at most 5 s for deliveries in progress."""
         async with (
             repeating("renewing leases", self._renew, RENEW_INTERVAL_S),
-            repeating("forgetting delivered messages", self._store.forget_delivered, FORGET_INTERVAL_S),
-            repeating("showing the backlog", self._show_backlog, BACKLOG_INTERVAL_S),
+            repeating("deleting delivered messages", self._store.forget_delivered, FORGET_INTERVAL_S),
+            repeating("updating the backlog metrics", self._show_backlog, BACKLOG_INTERVAL_S),
         ):
             taking = asyncio.create_task(self._take_for_ever())
             settling = asyncio.create_task(self._settle_for_ever())
@@ -111,13 +116,13 @@ class Relay:
                 await self._wait_for_work()
 
     async def _take(self) -> bool:
-        """Claim what is due, and begin to deliver it; False where nothing was."""
+        """Claim due messages and start to deliver them; return False if there were none or the claim failed."""
         claimed_at = self._clock()
         try:
             runs = await self._store.claim(
                 self._holder, MOST_RUNS - len(self._runs), resting=self._rests.resting(claimed_at)
             )
-        except Exception as error:  # noqa: BLE001 - the database may be back at the next look
+        except Exception as error:  # noqa: BLE001 - the next poll tries again
             _log.warning("cannot look for due messages", error=type(error).__name__)
             return False
         for run in runs:
@@ -137,7 +142,7 @@ class Relay:
         if rest_s is not None:
             waits_s.append(rest_s)
         if not self._woken.is_set() and len(self._runs) <= MOST_RUNS // 2:
-            with suppress(Exception):  # the next look says what is wrong
+            with suppress(Exception):  # the next claim logs the error
                 due_s = await self._store.next_due_s()
                 if due_s is not None and due_s > 0:
                     waits_s.append(due_s)
@@ -146,7 +151,7 @@ class Relay:
                 await self._woken.wait()
 
     async def _deliver_run(self, run: Sequence[Message], claimed_at: float) -> None:
-        """Deliver one message after another; what follows one that failed waits for it."""
+        """Deliver the messages of a run in order; after a failure, return the rest of the run to the outbox."""
         for position, message in enumerate(run):
             verdict = None
             async with self._free:
@@ -170,24 +175,24 @@ class Relay:
         try:
             await self._transport.deliver(message)
         except asyncio.CancelledError:
-            return Verdict(Status.PENDING, message.attempts)  # only when the relay stops: somebody else delivers it
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is judged
+            return Verdict(Status.PENDING, message.attempts)  # the relay stops: another one delivers the message
+        except Exception as error:  # noqa: BLE001 - `judge` handles every error
             verdict = judge(message, error, self._rng)
             if is_not_now(error):
                 self._rests.failed(message.destination, error, self._clock())
             else:
                 self._rests.answered(message.destination)
-                self._tell_of_failure(message, verdict)
+                self._log_failure(message, verdict)
         else:
             verdict = Verdict(Status.DELIVERED, message.attempts)
             self._rests.answered(message.destination)
         self._metrics.attempted(message.destination, verdict.status, message.age_s + self._clock() - began)
         return verdict
 
-    def _tell_of_failure(self, message: Message, verdict: Verdict) -> None:
-        tell = _log.error if verdict.status is Status.DEAD else _log.warning
-        tell(
-            "message given up" if verdict.status is Status.DEAD else "message not delivered",
+    def _log_failure(self, message: Message, verdict: Verdict) -> None:
+        log = _log.error if verdict.status is Status.DEAD else _log.warning
+        log(
+            "message is now a dead letter" if verdict.status is Status.DEAD else "delivery failed, will retry",
             message_id=str(message.message_id),
             destination=message.destination,
             attempts=verdict.attempts,
@@ -208,7 +213,7 @@ class Relay:
                 await asyncio.sleep(PAUSE_AFTER_TROUBLE_S)
 
     async def _settle(self) -> bool:
-        """Record all verdicts since the last time in one statement; keep them where that fails."""
+        """Record all new verdicts in one statement; restore them if the statement fails."""
         verdicts, self._verdicts = self._verdicts, []
         if not verdicts:
             return True
@@ -218,12 +223,12 @@ class Relay:
         except asyncio.CancelledError:
             self._verdicts = verdicts + self._verdicts
             raise
-        except Exception as error:  # noqa: BLE001 - until it succeeds, or the leases run out
-            _log.warning("deliveries not recorded yet", count=len(verdicts), error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - retried until it succeeds or the leases expire
+            _log.warning("cannot record verdicts, retrying", count=len(verdicts), error=type(error).__name__)
             self._verdicts = verdicts + self._verdicts
             self._has_verdicts.set()
             return False
-        self.wake()  # what follows in an order may be due now
+        self.wake()  # the next message of an aggregate may be due now
         return True
 
     async def _renew(self) -> None:

@@ -1,4 +1,4 @@
-"""Relaying: a relay on a service's own outbox, woken by every transaction that writes to it."""
+"""Relay on a service's own outbox, woken by each transaction that writes to it."""
 
 from __future__ import annotations
 
@@ -26,29 +26,31 @@ if TYPE_CHECKING:
     from mesh.outbox.transport import Transport
     from mesh.service import Runtime
 
-# As the trigger in the database has it.
+# The channel of the table's trigger (mesh/outbox/schema.py).
 CHANNEL = "outbox"
 
 
 @asynccontextmanager
 async def outbox_served(name: str, runtime: Runtime) -> AsyncIterator[OutboxServicer | None]:
-    """Relay the outbox of the service called `name`, and yield what shows it; None where it has none.
+    """Relay the outbox of the service `name` and yield its servicer; yield None if it has no outbox.
 
-    With a broker, take in what others left there, until the relay stops. Raises SettingsError where the broker refuses
-    us, or where this service has no outbox to take in what others leave to it.
+    With NATS_URL, also consume messages from other services until the relay stops.
+
+    Raises SettingsError if the broker rejects this service, or if other services send messages to a service without an
+    outbox.
     """
     store = OutboxStore(runtime.database)
     url = runtime.settings.nats_url
     if not await store.exists():
         if url is not None and any(short_name(call) == name for call in calls_left_to_outboxes()):
-            raise SettingsError(f"NATS_URL: {name} has no outbox to take in what others leave to it.")
+            raise SettingsError(f"NATS_URL: {name} needs an outbox for messages from other services.")
         yield None
         return
     async with AsyncExitStack() as stack:
         transport: Transport = DirectTransport(lambda service: runtime.channels.channel(short_name(service)))
         intake = None
         if url is not None:
-            # Their client costs memory, and few need it.
+            # Imported only with NATS_URL, because the NATS client costs memory.
             from mesh.outbox.broker import Broker  # noqa: PLC0415
             from mesh.outbox.intake import Intake  # noqa: PLC0415
 
@@ -65,7 +67,7 @@ async def outbox_served(name: str, runtime: Runtime) -> AsyncIterator[OutboxServ
 
 @asynccontextmanager
 async def relaying(store: OutboxStore, database_url: str, transport: Transport) -> AsyncIterator[Relay]:
-    """Deliver what lies in `store`, the outbox of the database at that URL, for the time of the context."""
+    """Deliver the messages of `store`, the outbox of the database at `database_url`, while the context is open."""
     relay = Relay(store, transport, metrics_of(REGISTRY, OutboxMetrics), random.SystemRandom())
     async with (
         relay.running(),

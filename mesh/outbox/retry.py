@@ -1,7 +1,7 @@
-"""Retry: what becomes of a message whose delivery failed, and how long a receiver that is not there is left alone.
+"""Retry rules: verdicts on failed deliveries, and pauses for unavailable destinations.
 
-A receiver that cannot be reached is no fault of a message, so it burns no attempt: its destination rests, and all its
-messages wait. Only answers that may be the message's own fault count; what no repetition mends is given up at once.
+An unavailable receiver is not the message's fault: the attempt does not count, and all messages for that destination
+wait. Errors that a retry may fix count as attempts. All other errors make the message a dead letter at once.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from mesh.outbox.message import Message
 
 MAX_ATTEMPTS = 8
-# Full jitter below 1, 3, 9, 27, 81, 243, 729 s: about ten minutes until a message is given up, twenty at most.
+# Full jitter below 1, 3, 9, 27, 81, 243 and 729 s: a message becomes a dead letter after about ten minutes, at most
+# twenty.
 FIRST_BACKOFF_S = 1.0
 BACKOFF_MULTIPLIER = 3.0
 MAX_BACKOFF_S = 900.0
-# A receiver forgets keys after a week, and what it has forgotten it would do again: by then it must have been given up.
+# A receiver deletes idempotency keys after a week and would then act again. Messages become dead letters a day earlier.
 GIVE_UP_AFTER_S = KEPT_FOR.total_seconds() - 86_400.0
 
 FIRST_REST_S = 0.1
 MAX_REST_S = 5.0
 
-# The receiver, or the way to it, is not there now.
+# The receiver or the network is unavailable: the attempt does not count.
 NOT_NOW = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -40,7 +41,7 @@ NOT_NOW = frozenset(
         grpc.StatusCode.ABORTED,
     }
 )
-# May be the message's fault, the receiver's, or that of a roll-out or a key rotation under way.
+# The cause may be the message, the receiver, a rollout or a key rotation: the attempt counts.
 COUNTED = frozenset(
     {
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -56,10 +57,10 @@ DELIVERED = Verdict(Status.DELIVERED, 0)
 
 
 def judge(message: Message, error: Exception, rng: random.Random) -> Verdict:
-    """Decide what becomes of a message whose delivery raised `error`."""
+    """Return the verdict on a message after its delivery raised `error`."""
     sentence = sentence_of(error)
     if message.age_s > GIVE_UP_AFTER_S:
-        return Verdict(Status.DEAD, message.attempts, f"Not delivered within its time. {sentence}")
+        return Verdict(Status.DEAD, message.attempts, f"Not delivered in time. {sentence}")
     if is_not_now(error):
         pause_s = error.retry_after_s if isinstance(error, ServiceError) else None
         return Verdict(Status.PENDING, message.attempts, sentence, pause_s or FIRST_REST_S)
@@ -72,17 +73,20 @@ def judge(message: Message, error: Exception, rng: random.Random) -> Verdict:
 
 
 def is_not_now(error: Exception) -> bool:
-    """Tell whether a failure says nothing about the message: it may be delivered as soon as the receiver can."""
+    """Return whether an error concerns only the availability of the receiver, not the message."""
     return isinstance(error, ServiceError) and error.code in NOT_NOW and not isinstance(error, MessageTooLarge)
 
 
 def backoff_s(attempts: int, rng: random.Random) -> float:
-    """Return the pause in seconds after so many failed attempts, with full jitter (AWS, "Exponential backoff")."""
+    """Return the pause in seconds after `attempts` failed attempts, with full jitter.
+
+    Source: AWS, "Exponential Backoff And Jitter".
+    """
     return rng.uniform(0, min(MAX_BACKOFF_S, FIRST_BACKOFF_S * BACKOFF_MULTIPLIER ** (attempts - 1)))
 
 
 def sentence_of(error: Exception) -> str:
-    """Say how a delivery failed, in no words but those of our own contracts."""
+    """Describe an error in the words of our contracts only, because other text may contain personal data."""
     if isinstance(error, UnknownError):
         return f"{error.code.name}."
     if isinstance(error, ServiceError):
@@ -97,16 +101,16 @@ class _Rest:
 
 
 class Rests:
-    """Which destinations are left alone, and until when; times in seconds on any one clock."""
+    """Pauses of unavailable destinations. All times are in seconds on the caller's clock."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._rests: dict[str, _Rest] = {}
 
     def failed(self, destination: str, error: Exception, now: float) -> None:
-        """Leave a destination alone for as long as it says, and else twice as long each time, up to 5 s."""
+        """Pause a destination for up to 0.1 s, doubled with each failure up to 5 s, or longer if `error` says so."""
         if isinstance(error, RequestInProgress) or self.is_resting(destination, now):
-            return  # about one message alone; or a call that was under way when the rest began
+            return  # concerns one message only, or started before the pause
         rest = self._rests.setdefault(destination, _Rest(now, 0))
         rest.failures += 1
         longest_s = min(MAX_REST_S, FIRST_REST_S * 2.0 ** (rest.failures - 1))
@@ -114,18 +118,18 @@ class Rests:
         rest.until = now + max(asked_s, self._rng.uniform(longest_s / 2, longest_s))
 
     def answered(self, destination: str) -> None:
-        """Note that a destination is there again."""
+        """End the pause of a destination, because it has answered."""
         self._rests.pop(destination, None)
 
     def is_resting(self, destination: str, now: float) -> bool:
-        """Whether a destination is left alone now."""
+        """Return whether a destination is paused now."""
         rest = self._rests.get(destination)
         return rest is not None and now < rest.until
 
     def resting(self, now: float) -> list[str]:
-        """Return the destinations that are left alone now."""
+        """Return the destinations that are paused now."""
         return [destination for destination, rest in self._rests.items() if now < rest.until]
 
     def next_end_s(self, now: float) -> float | None:
-        """Return in how many seconds the next rest ends; None where nothing rests."""
+        """Return the time in seconds until the next pause ends; None if no destination is paused."""
         return min((rest.until - now for rest in self._rests.values() if now < rest.until), default=None)

@@ -1,6 +1,6 @@
-"""The table of an outbox: every service makes it in its migrations, word for word.
+"""SQL of the outbox table: every service copies it word for word into a migration.
 
-The indexes that claiming uses hold nothing but what is pending, so it costs the same with a million rows delivered.
+The indexes for claims contain only pending rows, so a claim costs the same with a million delivered rows.
 """
 
 OUTBOX = """\

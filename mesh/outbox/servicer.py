@@ -1,4 +1,4 @@
-"""The outbox's own RPCs, which every service with an outbox serves: to look at its messages and to mend them."""
+"""gRPC servicer of the outbox: every service with an outbox serves it to show and repair its messages."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 class OutboxServicer(OutboxServiceServicer):
-    """Answers for an outbox, and wakes `relay` where something is due again."""
+    """Servicer for one outbox. Wakes `relay` after a retry."""
 
     def __init__(self, inspection: Inspection, relay: Relay) -> None:
         self._inspection = inspection
         self._relay = relay
 
     def dead_letters(self) -> Mapping[str, int]:
-        """Return how many messages were given up, by their destination, as they were counted last."""
+        """Return the number of dead letters by destination, as of the last count."""
         return self._relay.dead_letters
 
     async def ListMessages(
@@ -80,7 +80,7 @@ class OutboxServicer(OutboxServiceServicer):
         context: ServicerContext[pb.ReplayMessageRequest, pb.ReplayMessageResponse],
     ) -> pb.ReplayMessageResponse:
         message_id = UUID(request.message_id)
-        # The same call with the same key finds the message that it made before.
+        # A repeated call with the same key gets the message that the first call added.
         new_id = uuid.uuid5(message_id, f"{keyed_call().caller}/{keyed_call().idempotency_key}")
         return pb.ReplayMessageResponse(message=_shown(await self._inspection.replay(message_id, new_id)))
 
@@ -90,7 +90,7 @@ def _status_of(value: pb.OutboxStatus.ValueType) -> Status | None:
 
 
 def _payload_of(stored: StoredMessage) -> str:
-    """Return the request as JSON; of one whose contract is not known here any more, nothing."""
+    """Return the request as redacted JSON, or an empty string if this process does not know its contract."""
     try:
         request_type = find_method(f"/{stored.message.destination}").request_type
     except ContractError:

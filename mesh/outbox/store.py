@@ -1,4 +1,4 @@
-"""The outbox in PostgreSQL: messages are claimed by one relay at a time, under a lease, and settled by who holds it."""
+"""Outbox table in PostgreSQL: one relay at a time leases a message, and only the lease holder may settle it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from mesh.database import Database
     from mesh.outbox.message import Verdict
 
-# A lease is renewed three times before it runs out.
+# Relays renew their leases three times within this period.
 LEASE = timedelta(seconds=30)
-# What is delivered can be looked at and replayed for so long; its payload may hold what is personal.
+# Delivered messages can be inspected and replayed for this long. Payloads may contain personal data, so not longer.
 KEPT_FOR = timedelta(days=1)
-# Messages of one aggregate that one relay takes at a time.
+# Maximum number of messages of one aggregate that a relay claims at once.
 LONGEST_RUN = 20
 
-# A message heads its lane when nothing pending of its aggregate was written before it. Who has locked the head may take
-# those that follow: nobody else can, as long as the head is pending.
+# A message is the head of its lane if its aggregate has no earlier pending message. The relay that locks the head may
+# also claim its followers, because no other relay can claim them while the head is pending.
 _CLAIM = """
     with heads as materialized (
         select message_id, destination, aggregate_key, sequence
@@ -90,28 +90,28 @@ _BACKLOG = """
 
 
 class OutboxStore:
-    """The outbox of one database."""
+    """Access to the outbox table of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def exists(self) -> bool:
-        """Whether this database has an outbox."""
+        """Return whether this database has an outbox table."""
         async with self._database.connection() as connection:
             return bool(await connection.fetchval("select to_regclass('outbox') is not null"))
 
     async def claim(self, holder: UUID, limit: int, *, resting: Collection[str] = ()) -> list[list[Message]]:
-        """Lease what is due to `holder`, and return it in runs whose messages are to be delivered one after another.
+        """Lease due messages to `holder` and return them in runs; deliver the messages of a run one after another.
 
-        A run is one message, or the next ones of an aggregate; there are at most `limit` runs. `resting` are
-        destinations that are left alone now.
+        A run is one message, or the next messages of one aggregate. Returns at most `limit` runs, and none for the
+        destinations in `resting`.
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(_CLAIM, holder, limit, list(resting), LONGEST_RUN - 1, LEASE)
         return _runs(map(_message, rows))
 
     async def settle(self, holder: UUID, verdicts: Iterable[tuple[Message, Verdict]]) -> None:
-        """Record what became of messages; of those whose lease `holder` has lost, nothing is recorded."""
+        """Record verdicts on messages; skip messages that `holder` no longer leases."""
         pairs = list(verdicts)
         async with self._database.connection() as connection:
             await connection.execute(
@@ -125,22 +125,22 @@ class OutboxStore:
             )
 
     async def renew(self, holder: UUID) -> None:
-        """Begin anew the leases that `holder` has."""
+        """Extend all leases of `holder`."""
         async with self._database.connection() as connection:
             await connection.execute(_RENEW, holder, LEASE)
 
     async def next_due_s(self) -> float | None:
-        """Return in how many seconds the next message is due, below 0 where one is already; None where none will be."""
+        """Return the time in seconds until the next message is due, negative if overdue; None if none is pending."""
         async with self._database.connection() as connection:
             due_s: float | None = await connection.fetchval(_NEXT_DUE)
         return due_s
 
     async def forget_delivered(self, older_than: timedelta = KEPT_FOR) -> int:
-        """Delete what was delivered before that time, and return how much that was."""
+        """Delete messages that were delivered more than `older_than` ago, and return their number."""
         return await delete_in_batches(self._database, _FORGET, older_than)
 
     async def receive(self, messages: Sequence[Message]) -> None:
-        """Store messages that came from other outboxes, in their order; those that came before are not stored again."""
+        """Store messages from other outboxes in their order; skip ids that are already stored."""
         async with self._database.transaction() as connection:
             await connection.execute(
                 _RECEIVE,
@@ -155,14 +155,17 @@ class OutboxStore:
             )
 
     async def backlog(self) -> list[tuple[str, Status, int, float]]:
-        """Return destination, status, number and age of the oldest in seconds of what is pending and what is dead."""
+        """Return tuples of destination, status, message count and age of the oldest in seconds.
+
+        Covers pending messages and dead letters.
+        """
         async with self._database.connection() as connection:
             rows = await connection.fetch(_BACKLOG)
         return [(row["destination"], Status(row["status"]), row["depth"], row["oldest_s"]) for row in rows]
 
 
 def _runs(messages: Iterable[Message]) -> list[list[Message]]:
-    """Put the messages of one lane together, in their order."""
+    """Group messages by lane, ordered by sequence."""
     in_order = sorted(messages, key=lambda each: each.sequence)
     alone = [[each] for each in in_order if each.lane is None]
     lanes: dict[tuple[str, str], list[Message]] = {}

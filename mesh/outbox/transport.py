@@ -1,4 +1,4 @@
-"""Transports: how a message of an outbox reaches its receiver; the direct one calls it and needs nothing else."""
+"""Transports for outbox messages: a direct call to the receiver, or publication to a broker."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ if TYPE_CHECKING:
     from mesh.outbox.broker import Broker
     from mesh.outbox.message import Message
 
-# The contract's deadline bounds a delivery; this only has to be longer than every deadline.
+# No contract allows a longer deadline, so the contract's deadline limits each delivery.
 BUDGET_S = 3_600.0
 
 
 class Transport(Protocol):
-    """Delivers messages."""
+    """Interface for the delivery of messages."""
 
     async def deliver(self, message: Message) -> None:
-        """Return once the receiver, or a broker on its behalf, has taken the message; raise a ServiceError otherwise.
+        """Deliver a message, or raise a ServiceError.
 
-        It may be called again for the same message, also after it has returned.
+        Returns after the receiver, or a broker on its behalf, has accepted the message. A relay may deliver the same
+        message again, even after a successful return.
         """
 
 
 class DirectTransport:
-    """Calls the receiver, on the channel to its service: it has answered when `deliver` returns."""
+    """Transport that calls the receiver directly: `deliver` returns after the receiver has answered."""
 
     def __init__(self, channel_of: Callable[[str], grpc.aio.Channel]) -> None:
         self._channel_of = channel_of
@@ -51,14 +52,14 @@ class DirectTransport:
     def _call_of(self, destination: str) -> tuple[Any, bool]:
         if destination not in self._calls:
             method = find_method(f"/{destination}")
-            # The payload is on the wire as it lies in the outbox.
+            # No serializer, because the payload is already serialized.
             call: Any = self._channel_of(method.service).unary_unary(method.path, None, method.response_type.FromString)
             self._calls[destination] = (call, method.policy.idempotency_key_required)
         return self._calls[destination]
 
 
 class BrokeredTransport:
-    """Leaves messages to a broker, where their receivers take them in; calls `service`, the own one, directly."""
+    """Transport that publishes messages to a broker; messages for its own `service` go directly."""
 
     def __init__(self, broker: Broker, service: str, direct: Transport) -> None:
         self._broker = broker
@@ -72,7 +73,7 @@ class BrokeredTransport:
 
 @contextmanager
 def as_its_request(message: Message) -> Iterator[None]:
-    """Work for the request that the message was written for, in its trace and under its correlation id."""
+    """Run the block in the trace and under the correlation id of the request that wrote the message."""
     token = trace_context.attach(trace_of(message.traceparent))
     try:
         with detached_work(message.correlation_id, BUDGET_S):

@@ -1,4 +1,4 @@
-"""Writing to an outbox: one statement in the caller's transaction, committed or rolled back with it."""
+"""Functions that write to an outbox, in one statement of the caller's transaction."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ _CANCEL = "delete from outbox where cancel_key = $1 and status = 'pending' and l
 
 
 async def publish(connection: Connection, event: ProtoMessage) -> None:
-    """Tell every subscriber of `event`, each by a message of its own, once the caller's transaction is committed.
+    """Send `event` to each subscriber in a separate message, after the caller's transaction commits.
 
-    It costs one statement, and none where nobody subscribes. Raises ContractError when the message is no event.
+    Executes one statement, or none if there are no subscribers. Raises ContractError if the message is not declared to
+    be an event.
     """
     aggregate_key = aggregate_key_of(event)
     name = event.DESCRIPTOR.full_name
@@ -54,28 +55,29 @@ async def call_later(
     at: datetime | None = None,
     cancel_key: str | None = None,
 ) -> None:
-    """Call `method` of a stub with `request` once the caller's transaction is committed, and not before `at`.
+    """Call `method` of a stub with `request` after the caller's transaction commits, and not before `at`.
 
-    Calls to one method with the same `aggregate_key` are made in the order of their writing; what is to come at a time
-    of its own takes no part in an order. `cancel_later` takes back what has this `cancel_key`. Nobody sees the answer.
+    Calls of one method with the same `aggregate_key` are delivered in the order they were written. `cancel_later`
+    deletes calls with this `cancel_key`. The response is discarded.
 
-    Raises ContractError when the method's contract does not say that a call can be repeated, and where contracts are
-    strict, when the method being served does not name it in `calls_later`.
+    Raises ContractError if the method's contract does not allow repeated calls. With strict contracts, also raises
+    ContractError if the method being served does not name this method in `calls_later`. Raises ValueError for a call
+    with both `at` and `aggregate_key`.
     """
     called = _method_of(method)
     _start_later(method)
     if not called.policy.is_repeatable:
-        raise ContractError(f"{called.full_name} is not safe to repeat, so no outbox may call it")
+        raise ContractError(f"{called.full_name} is not safe to repeat, so it cannot be called from an outbox")
     if at is not None and aggregate_key is not None:
-        raise ValueError("a call at a time of its own takes no part in an order")
+        raise ValueError("a call cannot have both `at` and `aggregate_key`")
     payload = request.SerializeToString(deterministic=True)
     await _add(connection, [(called.full_name, payload)], aggregate_key=aggregate_key, at=at, cancel_key=cancel_key)
 
 
 async def cancel_later(connection: Connection, cancel_key: str) -> int:
-    """Take back, with the caller's transaction, every pending message with this key; return how many those were.
+    """Delete every pending message with this key in the caller's transaction, and return their number.
 
-    What is being delivered at this moment is not taken back.
+    Messages that are being delivered are not deleted.
     """
     status = await connection.execute(_CANCEL, cancel_key)
     return int(status.removeprefix("DELETE "))
@@ -105,13 +107,13 @@ async def _add(
     )
 
 
-def _start_later(calls: Any) -> None:  # noqa: ANN401 - a stub's attribute over a chained channel
+def _start_later(calls: Any) -> None:  # noqa: ANN401 - a stub attribute on a chained channel
     calls.start_later()
 
 
 def _method_of(calls: object) -> Method:
-    """Return the method that an attribute of a stub calls: the mesh's channels know it, others do not."""
+    """Return the method that a stub attribute calls; raise ContractError if its channel is not a mesh channel."""
     method: Method | None = getattr(calls, "method", None)
     if method is None:
-        raise ContractError("this is no method of a stub on one of the mesh's channels")
+        raise ContractError("`method` must be a method of a stub on a mesh channel")
     return method

@@ -41,7 +41,7 @@ def test_a_cycle_is_named_in_the_order_of_its_calls() -> None:
     [problem] = problems_of_calls(cycle)
 
     ways_round = ("a calls b calls c calls a", "b calls c calls a calls b", "c calls a calls b calls c")
-    assert problem in {f"{way}: a cycle." for way in ways_round}
+    assert problem in {f"{way}: calls must not form a cycle." for way in ways_round}
 
 
 def test_two_ways_to_one_method_are_no_cycle() -> None:
@@ -51,12 +51,14 @@ def test_two_ways_to_one_method_are_no_cycle() -> None:
 
 def test_a_callee_has_no_more_time_than_its_caller() -> None:
     """A wait that outlasts the call it serves is pointless from the start."""
-    assert problems_of_calls(graph(a=(1, ("b",)), b=(1.5, ()))) == ["a has 1 s and calls b, which may take 1.5 s."]
+    assert problems_of_calls(graph(a=(1, ("b",)), b=(1.5, ()))) == [
+        "a has a deadline of 1 s, but its callee b has 1.5 s."
+    ]
 
 
 def test_retries_that_multiply_over_a_chain_are_named() -> None:
     """Each hop repeats what the hop above repeats: four hops of three attempts are 81 at the last."""
     chain = graph(3, a=(1, ("b",)), b=(1, ("c",)), c=(1, ("d",)), d=(1, ()))
 
-    assert problems_of_calls(chain) == ["a calls b calls c calls d: with all retries up to 81 attempts, above 18."]
+    assert problems_of_calls(chain) == ["a calls b calls c calls d: retries multiply to 81 attempts, above 18."]
     assert problems_of_calls(graph(2, a=(1, ("b",)), b=(1, ("c",)), c=(1, ("d",)), d=(1, ()))) == []

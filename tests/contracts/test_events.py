@@ -40,9 +40,9 @@ def test_subscribers_are_known_from_their_contracts() -> None:
     [
         ("", None),
         ("text", None),
-        ("number", 'event.aggregate_key: it has no string field "number".'),
-        ("texts", 'event.aggregate_key: it has no string field "texts".'),
-        ("nothing", 'event.aggregate_key: it has no string field "nothing".'),
+        ("number", 'event.aggregate_key: the event has no string field "number".'),
+        ("texts", 'event.aggregate_key: the event has no string field "texts".'),
+        ("nothing", 'event.aggregate_key: the event has no string field "nothing".'),
     ],
 )
 def test_an_aggregate_key_is_a_string_of_the_event(key: str, problem: str | None) -> None:

@@ -58,12 +58,12 @@ RETRY = f"{GOOD} retry"
 HEDGE = f"{GOOD} hedge"
 NO_EFFECT = MethodOptions.NO_SIDE_EFFECTS
 BROKEN = [
-    (None, "carries no policy"),
+    (None, "has no policy"),
     ('scopes: "test.read"', "deadline must be above 0 s and at most 3600 s"),
     ('deadline {seconds: -1} scopes: "test.read"', "deadline must be above 0 s and at most 3600 s"),
     ('deadline {seconds: 3601} scopes: "test.read"', "deadline must be above 0 s and at most 3600 s"),
-    (f"{GOOD} idle_timeout {{seconds: 1}}", "idle_timeout is for streams"),
-    ("deadline {seconds: 1}", "scopes must name at least one"),
+    (f"{GOOD} idle_timeout {{seconds: 1}}", "idle_timeout is only allowed for streams"),
+    ("deadline {seconds: 1}", "scopes must not be empty"),
     ('deadline {seconds: 1} scopes: "read"', 'scopes: "read" is not of the form "service.verb"'),
     ('deadline {seconds: 1} scopes: "Test.*"', 'scopes: "Test.*" is not of the form "service.verb"'),
     (f"{RETRY} {{max_attempts: 1}}", "retry.max_attempts must be 2 to 5"),
@@ -72,8 +72,8 @@ BROKEN = [
     (f"{RETRY} {{initial_backoff {{nanos: -1}}}}", "retry.initial_backoff and max_backoff must not be negative"),
     (f"{RETRY} {{max_backoff {{seconds: -1}}}}", "retry.initial_backoff and max_backoff must not be negative"),
     (f"{RETRY} {{initial_backoff {{seconds: 2}}}}", "retry.initial_backoff must not be longer than max_backoff"),
-    (f"{RETRY} {{codes: OK}}", "retry.codes: OK is not a code after which a repetition may help"),
-    (f"{RETRY} {{codes: [UNAVAILABLE, INTERNAL]}}", "retry.codes: INTERNAL is not a code after which"),
+    (f"{RETRY} {{codes: OK}}", "retry.codes: OK is not a retryable code (AIP-194)"),
+    (f"{RETRY} {{codes: [UNAVAILABLE, INTERNAL]}}", "retry.codes: INTERNAL is not a retryable code"),
     (f"{HEDGE} {{}}", "hedge.delay must be above 0 s"),
     (f"{HEDGE} {{delay {{seconds: 1}} max_attempts: 9}}", "hedge.max_attempts must be 2 to 5"),
     (f"{GOOD} rate_limit {{}}", "rate_limit.calls_per_second must be above 0"),
@@ -83,17 +83,17 @@ BROKEN = [
     (f'{GOOD} rate_limit {{calls_per_second: 1 per_field: "inners.id"}}', 'no single-valued field "inners.id"'),
     (f'{GOOD} rate_limit {{calls_per_second: 1 per_field: "inner.id.x"}}', 'no single-valued field "inner.id.x"'),
     (f'{GOOD} calls: "solo60.test.v1.OtherService/No"', "calls: there is no method solo60.test.v1.OtherService/No"),
-    (f'{GOOD} calls: "{METHOD}"', f"calls: {METHOD} is of the same service"),
-    (f'{GOOD} calls: ["{OTHER}", "{OTHER}"]', f"calls: {OTHER} stands there twice"),
+    (f'{GOOD} calls: "{METHOD}"', f"calls: {METHOD} belongs to the same service"),
+    (f'{GOOD} calls: ["{OTHER}", "{OTHER}"]', f"calls: {OTHER} is listed more than once"),
     (f'{GOOD} calls_later: "a/B"', "calls_later: there is no method a/B"),
     (f'{GOOD} calls_later: "{OTHER}"', f"calls_later: {OTHER} needs an idempotency_level or IDEMPOTENCY_REQUIRED"),
-    (f'{GOOD} calls_later: ["{METHOD}", "{METHOD}"]', f"calls_later: {METHOD} stands there twice"),
+    (f'{GOOD} calls_later: ["{METHOD}", "{METHOD}"]', f"calls_later: {METHOD} is listed more than once"),
     (f'{GOOD} subscribes_to: "a.B"', 'subscribes_to: the request has no field "event" of type a.B'),
-    (f"{GOOD} errors: ERROR_REASON_INTERNAL", "errors: ERROR_REASON_INTERNAL is the mesh's own"),
-    (f"{GOOD} errors: ERROR_REASON_UNSPECIFIED", "errors: ERROR_REASON_UNSPECIFIED is the mesh's own"),
+    (f"{GOOD} errors: ERROR_REASON_INTERNAL", "errors: ERROR_REASON_INTERNAL belongs to the mesh"),
+    (f"{GOOD} errors: ERROR_REASON_UNSPECIFIED", "errors: ERROR_REASON_UNSPECIFIED belongs to the mesh"),
     (
         f"{GOOD} errors: [ERROR_REASON_SLOT_TAKEN, ERROR_REASON_SLOT_TAKEN]",
-        "SLOT_TAKEN stands there twice",
+        "SLOT_TAKEN is listed more than once",
     ),
     (f"{GOOD} deprecation {{}}", "deprecation needs a sunset"),
     (
@@ -135,7 +135,7 @@ def test_a_sound_policy_passes(policy: str, level: Level.ValueType) -> None:
 def test_a_method_that_may_act_twice_is_not_sent_again() -> None:
     """Without an idempotency level or a key there is no retry."""
     assert lint(methods(f"{RETRY} {{}}")) == [
-        f"{METHOD}: retry needs an idempotency_level or IDEMPOTENCY_REQUIRED, or a repetition may act twice."
+        f"{METHOD}: retry needs an idempotency_level or IDEMPOTENCY_REQUIRED, otherwise a retry may act twice."
     ]
 
 

@@ -108,7 +108,7 @@ OPEN = [
     r'string {pattern: "[a-z]+"}',
     r'string {pattern: "^a\\s$"}',
 ]
-OPEN_PROBLEM = "names none of line, name, multi_line, mail_address, a format or a pattern of listed characters."
+OPEN_PROBLEM = "needs line, name, multi_line, mail_address, a format or a pattern of listed characters."
 
 
 def declared(rules: str, *, is_repeated: bool = False, is_map: bool = False) -> Descriptor:
@@ -156,10 +156,10 @@ def test_a_text_that_may_hold_anything_is_named(rules: str) -> None:
 def test_one_rule_says_what_an_address_is() -> None:
     """The format that refuses what mail can deliver is not used, and no address stands where nobody looks."""
     assert list(problems_of_texts([declared("string {email: true}")])) == [
-        "solo60.test.v1.Said.text: email is not the rule of these contracts: use solo60.common.v1.mail_address."
+        "solo60.test.v1.Said.text: do not use the rule email, use solo60.common.v1.mail_address."
     ]
     address = "string {[solo60.common.v1.mail_address]: true}"
     sides = f"map {{keys {{{address}}} values {{string {{uuid: true}}}}}}"
     assert list(problems_of_texts([declared(sides, is_map=True)])) == [
-        "solo60.test.v1.Said.text (keys): mail_address is not checked in maps."
+        "solo60.test.v1.Said.text (keys): mail_address is not supported in maps."
     ]

@@ -54,7 +54,7 @@ LIMITED = policy_pb2.MethodPolicy(
     deadline=SECOND, rate_limit=policy_pb2.RateLimit(calls_per_second=1, per_field="nothing")
 )
 BAD = {
-    contract("NoPolicy", policy=None): "carries no policy",
+    contract("NoPolicy", policy=None): "has no policy",
     contract("BadRule", policy=GOOD, rule="this.nothing("): "a rule of its messages does not compile",
     contract("BadLimit", policy=LIMITED): "no single-valued field nothing",
 }

@@ -129,7 +129,7 @@ async def test_a_stream_that_keeps_what_was_taken_stops_the_start(nats: NatsServ
         await broker.jetstream().delete_stream(STREAM)
         await broker.jetstream().add_stream(name=STREAM, subjects=[SUBJECTS])
 
-    with pytest.raises(SettingsError, match=r"^NATS_URL: the stream solo60-outbox at that server is no work queue\.$"):
+    with pytest.raises(SettingsError, match=r"^NATS_URL: the stream solo60-outbox must have work queue retention\.$"):
         async with Broker(nats.url, "sender").running():
             pass
 
@@ -154,5 +154,5 @@ async def test_a_service_that_cannot_take_in_does_not_start(
     await mesh.start(auth.SERVICE, empty_database_url)
 
     without_outbox = replace(auth.SERVICE, name="payment", descriptor=SERVICES["payment"])
-    with pytest.raises(SettingsError, match=r"^NATS_URL: payment has no outbox to take in what others leave to it\.$"):
+    with pytest.raises(SettingsError, match=r"^NATS_URL: payment needs an outbox for messages from other services\.$"):
         await mesh.start(without_outbox, empty_database_url)

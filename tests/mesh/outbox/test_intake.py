@@ -180,4 +180,4 @@ async def test_a_message_does_not_become_young_on_its_way(brokered_post: Brokere
     await post.until_nothing_pends()
 
     (dead,) = await post.inspection.list(Status.DEAD, None, 2, before=None)
-    assert dead.last_error.startswith("Not delivered within its time.")
+    assert dead.last_error.startswith("Not delivered in time.")
