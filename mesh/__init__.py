@@ -1,1 +1,1 @@
-"""The mesh runtime: what makes a servicer a process."""
+"""Mesh runtime, which runs a servicer as a process."""

@@ -1,8 +1,8 @@
-"""A child: a program in a process of its own that never outlives this one, with its log in a file of JSON lines.
+"""Child process that ends with its parent and logs JSON lines to a file.
 
-The child writes its log to the file itself. Whatever else it, its libraries or the interpreter write to standard output
-and standard error comes here through a pipe, also the last words of a process that crashes, and is written to the same
-file as JSON (`mesh.foreign_lines`). A child never waits for this process: output that the pipe cannot take is lost.
+The child writes its log to the file itself. A pipe carries all other output to the parent: text of libraries or the
+interpreter on standard output and standard error, and the last output of a crash. The parent writes it to the same file
+as JSON (`mesh.foreign_lines`). The child never waits for the parent: output that does not fit into the pipe is lost.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-# A log that has grown to this size starts anew with the next process; one older file is kept.
+# The next process renames a log larger than this and starts a new one. Only one older file is stored.
 LARGEST_LOG_BYTES = 16 * 1024 * 1024
-# The longest line that is looked for at the end of a log.
+# Longest incomplete line that is searched for at the end of a log.
 LONGEST_LINE_BYTES = 4 * 1024 * 1024
 POLL_INTERVAL_S = 0.02
-# How long the last lines of a process that has ended may take to reach its log.
+# Longest time until the last lines of an ended process reach its log.
 LOG_PATIENCE_S = 2.0
 
 
 class Child:
-    """The process of one service, from its start on: it loads its code at once, and serves when told to begin.
+    """Process of one service, which loads its code at once and serves after `begin`.
 
-    `program` is a module and its arguments, where it is not the service itself that is to run. `inherited` are file
-    descriptors that stay open in the process.
+    `program` is a module with its arguments, to run instead of the service. `inherited` are file descriptors that stay
+    open in the process.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Child:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
                 [sys.executable, "-m", *(program or [f"services.{name}"])],
                 env={**environment, "LOG_FD": str(output.fileno())},
-                stdin=subprocess.PIPE,  # brings the database; when it closes, because we are gone, the service stops
+                stdin=subprocess.PIPE,  # carries the DATABASE_URL; closes with the parent, which stops the service
                 stdout=foreign,
                 stderr=foreign,
                 pass_fds=[output.fileno(), *inherited],
-                start_new_session=True,  # Ctrl-C in a terminal is ours to handle
+                start_new_session=True,  # the parent handles Ctrl-C in a terminal
             )
         self._reading = threading.Thread(
             target=_log_foreign, args=(reader, log, name), name=f"output of {name}", daemon=True
@@ -73,9 +73,9 @@ class Child:
         self._reading.start()
 
     def begin(self, database_url: str) -> None:
-        """Let the service serve, with the database that is ready for it."""
+        """Send the URL of a ready database to the service, which then begins to serve."""
         if self._process.stdin is not None:
-            with suppress(BrokenPipeError):  # it has ended; whoever waits for it to serve will see that
+            with suppress(BrokenPipeError):  # the process has ended, which callers see in `exit_code`
                 self._process.stdin.write(f"{database_url}\n".encode())
                 self._process.stdin.flush()
 
@@ -86,22 +86,22 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """How the process ended (minus the signal's number where one killed it), or None while it runs."""
+        """The exit code (minus the signal's number if a signal killed the process), or None while it runs."""
         return self._process.poll()
 
     def terminate(self) -> None:
-        """Ask the service to drain and end."""
+        """Ask the service to drain and exit."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process at once."""
         self._process.kill()
 
     async def ended(self) -> int:
-        """Return the exit code once the process has ended and its log is whole."""
+        """Return the exit code once the process has ended and its log is complete."""
         while (code := self.exit_code) is None:  # noqa: ASYNC110 - the process belongs to no event loop
             await asyncio.sleep(POLL_INTERVAL_S)
-        # A process that the child has started may hold the pipe open.
+        # A process started by the child may hold the pipe open, so the wait is limited.
         give_up_at = time.monotonic() + LOG_PATIENCE_S
         while self._reading.is_alive() and time.monotonic() < give_up_at:  # noqa: ASYNC110 - nor does the thread
             await asyncio.sleep(POLL_INTERVAL_S)
@@ -110,7 +110,7 @@ class Child:
         return code
 
     def last_words(self) -> str:
-        """Return the last line that the process wrote past its log, or else the last one of its log."""
+        """Return the last line of foreign output in this process's log, or else the last line of the log."""
         self._reading.join(LOG_PATIENCE_S if self.exit_code is not None else 0)
         with self.log.open("rb") as file:
             file.seek(self._log_begins_at)
@@ -121,7 +121,7 @@ class Child:
 
 
 def _parsed(line: bytes) -> Mapping[str, object] | None:
-    """Return the record in a line of a log, or None if a full disk or a writer at work left it torn."""
+    """Return the record in a log line, or None if the line is incomplete (a full disk, or a write in progress)."""
     try:
         record: Mapping[str, object] = json.loads(line)
     except ValueError:
@@ -133,7 +133,7 @@ def _log_foreign(reader: int, log: Path, name: str) -> None:
     with log.open("ab", buffering=0) as file:
 
         def write(record: ForeignRecord) -> None:
-            with suppress(OSError):  # a full disk is no reason to stop reading
+            with suppress(OSError):  # keep reading on a full disk
                 file.write(foreign_line(record, name))
 
         hand_on(reader, write)
@@ -142,7 +142,7 @@ def _log_foreign(reader: int, log: Path, name: str) -> None:
 
 
 def _end_last_line(log: Path, name: str) -> None:
-    """Make a line of the log whole JSON where a process died in the midst of writing it."""
+    """Replace an incomplete last line of a log, left by a killed process, by a complete JSON line."""
     if not log.exists():
         return
     with log.open("r+b") as file:

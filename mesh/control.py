@@ -1,8 +1,8 @@
-"""Control: how another process of the same user asks a running mesh to restart a part, or for the states of its parts.
+"""Control socket of a running mesh: other processes of its user restart parts or query their states.
 
-The mesh listens on a free port of 127.0.0.1 and publishes that port, with a token, in its lock file, which only its
-owner can read. A socket in DATA_DIR would need a path shorter than 108 bytes, and a file would need a disk with room.
-An order is one line of JSON, and so is its answer.
+The mesh listens on a free port of 127.0.0.1. The lock file holds the port and a token, and only its owner can read it.
+A socket in DATA_DIR would need a path shorter than 108 bytes, and a file would need free disk space. An order and its
+answer are one line of JSON each.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ TOKEN_BYTES = 32
 
 
 class ControlError(Failure):
-    """The order did not reach the mesh, or failed there; the sentence says why."""
+    """The order did not reach the mesh, or failed there; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The place where a mesh takes orders, and the token that proves an order to be its owner's."""
+    """Port of a mesh's control socket, and the token that authenticates its owner."""
 
     port: int
     token: str
 
     def as_facts(self) -> dict[str, str]:
-        """Return the address as the lock file publishes it."""
+        """Return the address in the form published in the lock file."""
         return {"control_port": str(self.port), "control_token": self.token}
 
 
 @asynccontextmanager
 async def orders_taken(obey: Obey) -> AsyncIterator[Address]:
-    """Take orders for the time of the context, and yield where.
+    """Accept orders while the context is open, and yield the address for them.
 
-    `obey` returns the answer to an order; a ControlError that it raises is the answer of a refusal.
+    `obey` returns the answer to an order. A ControlError that it raises becomes an error answer.
     """
     token = secrets.token_urlsafe(TOKEN_BYTES)
     under_way: set[asyncio.Task[object]] = set()
 
     async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine runs in one
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
         under_way.add(task)
         try:
-            with suppress(OSError, TimeoutError, ValueError):  # a stranger, or a caller that has left
+            with suppress(OSError, TimeoutError, ValueError):  # a stranger, or a caller that has disconnected
                 await _attend(obey, token, reader, writer)
         finally:
             writer.close()
@@ -92,7 +92,7 @@ async def _answer(obey: Obey, order: Order) -> Mapping[str, object]:
 
 
 async def give_order(folder: Path, **order: object) -> dict[str, Any]:
-    """Give an order to the mesh that runs in `folder`, and return its answer; raise ControlError where it refuses."""
+    """Send an order to the mesh that runs in `folder`, and return its answer; raise ControlError if it fails."""
     address = find_mesh(folder)
     try:
         reader, writer = await asyncio.open_connection(HOST, address.port)
@@ -101,7 +101,7 @@ async def give_order(folder: Path, **order: object) -> dict[str, Any]:
         writer.close()
         await writer.wait_closed()
     except OSError as error:
-        raise ControlError(f"The mesh takes no orders: {error.strerror}.") from None
+        raise ControlError(f"The mesh does not accept connections on its control port: {error.strerror}.") from None
     if not line:
         raise ControlError("The mesh stopped before it answered.")
     answer: dict[str, Any] = json.loads(line)
@@ -111,7 +111,7 @@ async def give_order(folder: Path, **order: object) -> dict[str, Any]:
 
 
 def find_mesh(folder: Path) -> Address:
-    """Return where the mesh that runs in `folder` takes orders; raise ControlError where none does."""
+    """Return the control address of the mesh that runs in `folder`; raise ControlError if none is ready."""
     facts = read_published(folder)
     if facts is None:
         raise ControlError(f"No mesh runs in {folder.absolute()}: `make run` starts it.")

@@ -1,4 +1,4 @@
-"""The database: pooled transactions whose statements do not outlive the call they serve."""
+"""Database pool with transactions whose statements end with the call that they serve."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ ACQUIRE_TIMEOUT_S = 5.0
 FAREWELL_TIMEOUT_S = 0.1
 RELEASE_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 10.0
-# The lease of whoever holds locks and says nothing: a process that hangs, or a host that is gone without a word.
+# Limit for a session that is idle in a transaction and may hold locks: a hanging process or a host that disappeared.
 SILENCE_TIMEOUT_S = 30.0
 MAX_REPEATS = 5
 BACKOFF_S = 0.01
 MAX_BACKOFF_S = 0.5
 
-# How long a disk counts as full after a statement failed for it.
+# Time that the disk is reported as full after a statement failed because of it.
 DISK_MEMORY_S = 60.0
-# The disk of the server takes nothing more.
+# Errors of a full or failing disk at the server.
 _NO_ROOM = (asyncpg.DiskFullError, asyncpg.PostgresIOError)
-# The server is going away, is not there yet, or has no connection left.
+# The server is shutting down, is not ready yet, or has no free connection.
 _UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
@@ -43,10 +43,10 @@ _UNAVAILABLE = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     *_NO_ROOM,
-    # What asyncpg says of a connection to which the server has said farewell, until it is closed as well.
+    # asyncpg raises this after the server has announced the end of the connection, until the connection is closed.
     asyncpg.InternalClientError,
 )
-# All that can go wrong with a connection.
+# Every error of a connection.
 _TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _TOO_SLOW = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
 _CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
@@ -54,9 +54,9 @@ _LIMIT_STATEMENTS = "select set_config('statement_timeout', $1, $3), set_config(
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database cannot be reached now; whether work that was under way is committed is then unknown.
+    """The database is not reachable, and unfinished work may or may not have been committed.
 
-    Callers learn that the service is unavailable; the reason is for the log.
+    Callers are told only that the service is unavailable; the reason is for the log.
     """
 
     def __init__(self, reason: str) -> None:
@@ -72,14 +72,14 @@ class DatabaseTooSlow(DeadlineExceeded):
 
 
 class Database:
-    """A pool of connections to one PostgreSQL database, in UTC.
+    """Pool of connections to one PostgreSQL database, in UTC.
 
-    `remaining_s` says how much time the current call has left, None for no limit. A call waits for a free connection no
-    longer than half of that (5 s without a limit); no statement runs longer than what then is left, and none waits for
-    a lock longer than half of it; what takes longer raises DatabaseTooSlow once it leaves the connection's context,
-    inside of which it is asyncpg's QueryCanceledError or LockNotAvailableError. A transaction in which nothing is said
-    for 30 s is rolled back by the server, and its connection is lost. `rng` spreads the repeats of `run`.
-    `timestamptz` comes as an aware datetime and `tstzrange` as an asyncpg.Range of two.
+    `remaining_s` returns the time that the current call has left, or None for no limit. A call waits for a free
+    connection at most half of that time, or 5 s without a limit. A statement runs at most for the time that is left
+    then, and waits for a lock at most half of it. A slower statement raises asyncpg's QueryCanceledError or
+    LockNotAvailableError inside the connection's context, and DatabaseTooSlow outside of it. The server rolls back a
+    transaction that is idle for 30 s and closes its connection. `rng` spreads the retries of `run`. `timestamptz` is
+    returned as an aware datetime, and `tstzrange` as an asyncpg.Range of two.
     """
 
     def __init__(self, pool: Pool, probes: Pool, remaining_s: Callable[[], float | None], rng: random.Random) -> None:
@@ -99,12 +99,12 @@ class Database:
         remaining_s: Callable[[], float | None] = lambda: None,
         rng: random.Random | None = None,
     ) -> Database:
-        """Open the pool; raise DatabaseUnavailable when the server lets nobody in, ValueError for a bad URL."""
+        """Open the pool; raise DatabaseUnavailable if the server refuses connections, ValueError for a bad URL."""
         pool = _pool(url, min_size=1, max_size=max_connections)
         probes = _pool(url, min_size=0, max_size=1)
         try:
             await pool
-            await probes  # connects to nothing yet
+            await probes  # opens no connection yet
         except TimeoutError as error:
             raise DatabaseUnavailable(f"the database does not answer within {CONNECT_TIMEOUT_S:g} s") from error
         except _TROUBLE as error:
@@ -112,7 +112,7 @@ class Database:
         return cls(pool, probes, remaining_s, rng or random.SystemRandom())
 
     async def close(self) -> None:
-        """Close the pool once its connections are given back, after 10 s at the latest."""
+        """Close the pool once its connections are released, after 10 s at the latest."""
         for pool in (self._pool, self._probes):
             try:
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -122,9 +122,9 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Lend a connection in a READ COMMITTED transaction: committed at the end, rolled back when anything is raised.
+        """Yield a connection in a READ COMMITTED transaction, committed at the end or rolled back on any exception.
 
-        Raises DatabaseUnavailable when the server or a free connection is missing.
+        Raises DatabaseUnavailable if the server is not reachable or no connection is free.
         """
         async with self._borrowed() as connection:
             transaction = connection.transaction(isolation="read_committed")
@@ -142,7 +142,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection without a transaction, for reads; raise DatabaseUnavailable as `transaction` does."""
+        """Yield a connection without a transaction, for reads; raise DatabaseUnavailable as `transaction` does."""
         async with self._borrowed() as connection:
             try:
                 await self._limit(connection, for_transaction=False)
@@ -152,10 +152,10 @@ class Database:
                 raise
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run `work` in a transaction of its own, again when it lost to a concurrent one, and return what it returns.
+        """Run `work` in its own transaction, retry it after conflicts, and return its result.
 
-        A serialization failure (40001) or a deadlock (40P01) is repeated up to five times with full jitter, then
-        raised. `work` must do nothing but what the rollback takes back.
+        A serialization failure (40001) or a deadlock (40P01) is retried up to five times with full jitter, then raised.
+        `work` must have no effects except those that a rollback undoes.
         """
         for repeat in range(MAX_REPEATS):
             try:
@@ -167,7 +167,7 @@ class Database:
             return await work(connection)
 
     async def is_reachable(self, timeout_s: float) -> bool:
-        """Whether the server answers `select 1` in time, on a connection of its own: a busy pool is not an outage."""
+        """Return whether the server answers `select 1` in time, outside the main pool: a busy pool is not an outage."""
         try:
             async with asyncio.timeout(timeout_s):
                 reachable = bool(await self._ask("select 1"))
@@ -175,32 +175,33 @@ class Database:
             self._trouble = f"its database does not answer within {timeout_s:g} s"
             return False
         except _TROUBLE as error:
-            self._trouble = f"its database lets nobody in ({reason_of(error)})"
+            self._trouble = f"its database cannot be reached ({reason_of(error)})"
             return False
         self._trouble = ""
         return reachable
 
     def troubles(self) -> list[str]:
-        """Return the last result of `is_reachable`, and whether the server's disk was full within the last minute."""
+        """Return the last failure of `is_reachable`, and a sentence if the disk was full within the last minute."""
         no_room = time.monotonic() - self._no_room_at < DISK_MEMORY_S
         return [*([self._trouble] if self._trouble else []), *(["the disk of its database is full"] if no_room else [])]
 
     async def _ask(self, question: str, *values: object) -> object:
-        """Ask the server something beside the pool."""
+        """Run a query on a connection outside the main pool."""
         connection = await self._probes.acquire()
         try:
             return await connection.fetchval(question, *values)
         except BaseException:
-            connection.terminate()  # giving it back in order would wait for a server that does not answer
+            connection.terminate()  # an orderly release would wait for a server that does not answer
             raise
         finally:
             await self._probes.release(connection)
 
     async def _abandon(self, connection: Connection, farewell: Callable[[], Awaitable[object]]) -> None:
-        """Let go of the connection of a cancelled call, and see to it that no statement goes on.
+        """Release the connection of a cancelled call, and make sure that its statement ends.
 
-        asyncpg asks the server to cancel, but a request that overtakes its own statement is lost: `farewell` then waits
-        for that statement, and the whole connection has to go.
+        asyncpg asks the server to cancel the statement. If that request arrives before the statement, it has no effect.
+        `farewell` then waits for the statement. If `farewell` fails or times out, the connection and its server process
+        are terminated.
         """
         if _is_lost(connection):
             return
@@ -228,12 +229,12 @@ class Database:
         except _UNAVAILABLE as error:
             raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}") from error
         except (OSError, asyncpg.InterfaceError) as error:
-            # Such an error is the database's only if it took the connection with it.
+            # Other errors may come from the caller's code: only a lost connection shows a failure of the database.
             if not _is_lost(connection):
                 raise
             raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}") from error
         finally:
-            # Whatever becomes of the connection, what the call did with it stands: asyncpg closes one that fails here.
+            # A failed release must not fail a finished call. asyncpg closes a connection that fails here.
             with suppress(*_TROUBLE):
                 await self._pool.release(connection, timeout=RELEASE_TIMEOUT_S)
 
@@ -248,10 +249,10 @@ class Database:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}") from error
 
     async def _limit(self, connection: Connection, *, for_transaction: bool) -> None:
-        """Bound the statements to come; outside a transaction the pool takes the bound back with the connection."""
+        """Limit the time of the following statements; the pool resets limits set outside of a transaction."""
         remaining_s = self._remaining_s()
         if remaining_s is not None:
-            # 0 would mean no limit at all, also for half of it.
+            # 0 would mean no limit, so both values must be at least 1.
             remaining_ms = max(2, int(remaining_s * 1000))
             await connection.execute(_LIMIT_STATEMENTS, str(remaining_ms), str(remaining_ms // 2), for_transaction)
 
@@ -271,7 +272,7 @@ def _pool(url: str, *, min_size: int, max_size: int) -> Pool:
 
 
 def _is_lost(connection: Connection) -> bool:
-    """Whether the server is gone; the pool takes back at once what is lost while no statement runs."""
+    """Return whether the connection is lost. If it was idle, the pool has it back and asyncpg raises InterfaceError."""
     try:
         return connection.is_closed()
     except asyncpg.InterfaceError:

@@ -1,4 +1,4 @@
-"""Database probe: whether a PostgreSQL server lets anybody in, and why not, without waiting for long."""
+"""Probe of a PostgreSQL server with a short timeout, which returns the reason for a failure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import asyncpg
 
-# A server that is alive answers within milliseconds; one that is stopped or cut off would never answer.
+# A healthy server answers within milliseconds; a suspended or unreachable one would never answer.
 CONNECT_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTrouble:
-    """The reason why a server does not answer, as a predicate: "does not answer within 5 s".
+    """Reason why a server does not answer, as a predicate such as "does not answer within 5 s".
 
-    A silent server takes connections and says nothing. The reason holds nothing of the URL.
+    A silent server accepts connections but does not respond. The reason contains no part of the URL.
     """
 
     reason: str
@@ -25,9 +25,9 @@ class DatabaseTrouble:
 
 
 async def database_trouble(url: str, patience_s: float = CONNECT_TIMEOUT_S) -> DatabaseTrouble | None:
-    """Return why the server at `url` does not answer, or None where it does.
+    """Return the reason why the server at `url` does not answer, or None if it does.
 
-    It connects anew, because a server that is suspended may still answer on connections that exist.
+    The probe opens a new connection, because a suspended server may still answer on existing ones.
     """
     try:
         async with asyncio.timeout(patience_s):
@@ -39,12 +39,12 @@ async def database_trouble(url: str, patience_s: float = CONNECT_TIMEOUT_S) -> D
     except TimeoutError:
         return DatabaseTrouble(f"does not answer within {patience_s:.0f} s", is_silent=True)
     except (OSError, ValueError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
-        return DatabaseTrouble(f"lets nobody in ({reason_of(error)})", is_silent=False)
+        return DatabaseTrouble(f"cannot be reached ({reason_of(error)})", is_silent=False)
     return None
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why a database cannot be reached, without anything of its URL."""
+    """Return the reason why a database cannot be reached, without any part of its URL."""
     if isinstance(error, socket.gaierror):
         return str(error.strerror)
     if isinstance(error, OSError) and error.errno is not None:

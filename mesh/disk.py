@@ -1,4 +1,4 @@
-"""Disk: checks whether DATA_DIR can be written, and finds the path that a system error means."""
+"""Checks of DATA_DIR for write access and free space, and a context that adds the path to a system error."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 MIB = 1024 * 1024
-# PostgreSQL adds files of 16 MiB to its log of changes, and stops when it cannot.
+# PostgreSQL adds WAL files of 16 MiB, and stops if it cannot.
 LEAST_FREE_BYTES = 32 * MIB
 LEAST_FREE_FOR_LOGS_BYTES = MIB
-# Seven databases, and that log twice.
+# Seven databases, and twice the space for WAL.
 NEW_DATABASE_BYTES = 160 * MIB
 
 
 def disk_trouble(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> str:
-    """Return why nothing can be written into an existing folder, as a sentence that names it, or "" where it can."""
+    """Return a sentence that says why an existing folder cannot be written, or "" if it can."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"0")
@@ -35,7 +35,7 @@ def disk_trouble(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> str:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"the disk of {folder.absolute()} is full."
-        return f"nothing can be written to {folder.absolute()}: {error.strerror}."
+        return f"{folder.absolute()} cannot be written: {error.strerror}."
     if free_bytes < least_free_bytes:
         return (
             f"the disk of {folder.absolute()} is nearly full: {free_bytes / MIB:.1f} MiB are free, "
@@ -45,21 +45,21 @@ def disk_trouble(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> str:
 
 
 def refuse_full_disk(settings: Settings) -> None:
-    """Raise SettingsError where DATA_DIR has no room for the data of a mesh."""
+    """Raise SettingsError if DATA_DIR lacks space for the data of a mesh."""
     trouble = disk_trouble_of_mesh(settings, at_start=True)
     if trouble:
         raise SettingsError(f"DATA_DIR: {trouble}")
 
 
 def disk_trouble_of_mesh(settings: Settings, *, at_start: bool = False) -> str:
-    """Return the reason why a mesh cannot write to DATA_DIR, as a sentence that names the folder, or ""."""
+    """Return a sentence that says why a mesh cannot write to DATA_DIR, or "" if it can."""
     least = LEAST_FREE_BYTES if settings.database_url is None else LEAST_FREE_FOR_LOGS_BYTES
     cluster = settings.postgres_folder / "cluster"
     if at_start and settings.database_url is None and not cluster.exists():
         least = NEW_DATABASE_BYTES
     trouble = disk_trouble(settings.data_dir, least)
     folders = [] if settings.database_url is not None else [settings.postgres_folder.resolve()]
-    # Any of them may be a disk of its own.
+    # Each of these folders may be on another disk.
     for folder in (*folders, settings.log_folder, settings.local_span_dir, settings.inbox_folder):
         if not trouble and folder.is_dir() and folder.stat().st_dev != settings.data_dir.stat().st_dev:
             trouble = disk_trouble(folder, LEAST_FREE_FOR_LOGS_BYTES)
@@ -68,7 +68,7 @@ def disk_trouble_of_mesh(settings: Settings, *, at_start: bool = False) -> str:
 
 @contextmanager
 def naming(path: Path | str) -> Iterator[None]:
-    """Let an OSError of the context name `path`: that of a write names nothing by itself."""
+    """Add `path` to an OSError of the context that has no file name, such as that of a write."""
     try:
         yield
     except OSError as error:

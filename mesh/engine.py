@@ -1,7 +1,7 @@
-"""Engine: what carries a server's calls, gRPC's own core or one in Rust; services and interceptors do not know which.
+"""Server engines: gRPC's own core (`grpcio`), or one in Rust (`native`), behind the same interface.
 
-`native` (the package pygrpc-native) answers several times as many calls on a core. It is young and cannot do all that
-`grpcio` can: what it is asked for and cannot do is refused, in one sentence.
+`native` (the package pygrpc-native) answers several times as many calls per core, but is young and has fewer
+features than `grpcio`. A request for a missing feature is rejected with one sentence.
 """
 
 from __future__ import annotations
@@ -31,32 +31,33 @@ if TYPE_CHECKING:
 Engine: TypeAlias = Literal["grpcio", "native"]
 
 MEBIBYTE = 1024 * 1024
-# What a caller may send and hold open. Both engines keep to these.
-# A caller's calls share one connection, and where as many are under way as this, the core refuses some beyond it with
-# REFUSED_STREAM instead of letting them wait: the two ends do not count alike when a call ends. With 1,000, a flood of
-# reset calls on twenty connections takes too much memory.
+# Limits for callers. The native engine applies only those in `_COMMON`.
+
+# The calls of a caller share one connection. Beyond this number of concurrent calls, grpcio rejects some with
+# REFUSED_STREAM instead of queueing them. The reason is that client and server disagree on when a call has ended. With
+# a limit of 1,000, a flood of reset calls on twenty connections needs too much memory.
 STREAMS_PER_CONNECTION = 256
 REQUEST_BYTES = 1 * MEBIBYTE
-# A connection is begun anew after half an hour, so that new replicas get their share. The calls on it are not cut: the
-# longest deadline of any contract is an hour.
+# A connection is replaced after half an hour, so that new replicas get their share of calls. Running calls are not
+# cut: the grace period equals the longest deadline of any contract, one hour.
 CONNECTION_AGE_S = 30 * 60
 CONNECTION_AGE_GRACE_S = 60 * 60
 CONNECTION_IDLE_S = 5 * 60
-# Who has connected and says nothing.
+# Time for a new connection to complete its handshake.
 HANDSHAKE_TIMEOUT_S = 5
-# A client may ask no more often whether the connection still lives, and is warned twice. Ours asks every 90 s.
+# Clients may ping at most this often and get two warnings. The mesh's own clients ping every 90 s.
 PING_INTERVAL_S = 60
 PING_STRIKES = 2
-# So many calls may wait until Python takes them, also those that their callers have reset meanwhile. Beyond it the core
-# cancels calls at random, of any connection: at its own limit of 1,000 a few peers that reset calls harm all others.
+# Number of calls that may wait for Python, including calls that their callers have reset. Above it, the core cancels
+# random calls of any connection. At the core's default of 1,000, a few peers that reset calls disturb all others.
 PENDING_CALLS = 20_000
 
 _COMMON: Options = (
-    # Without this a second process would share the port of the first and take half of its calls.
+    # With port reuse, a second process would share the port of the first and receive half of its calls.
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
     ("grpc.max_receive_message_length", REQUEST_BYTES),
-    # Between two different limits the core refuses at random.
+    # If the two limits differ, the core rejects metadata between them at random.
     ("grpc.max_metadata_size", LARGEST_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", LARGEST_METADATA_BYTES),
 )
@@ -70,20 +71,20 @@ _GRPCIO_ONLY: Options = (
     ("grpc.server.max_pending_requests", PENDING_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
 )
-# What each engine is told where nobody asks for something else.
+# Default options of each engine.
 SERVER_OPTIONS: dict[Engine, Options] = {"grpcio": (*_COMMON, *_GRPCIO_ONLY), "native": _COMMON}
-# Native takes no metadata that begins with "grpc-", so it cannot tell a caller's core when to try again.
+# The native engine rejects metadata that begins with "grpc-", so it cannot send retry pushback to callers.
 CAN_PUSH_BACK: frozenset[Engine] = frozenset({"grpcio"})
-# Native closes its connections at the end of the last call, and what is not yet written to them is lost.
+# The native engine closes its connections when the last call ends, and drops answers that are not yet written.
 ANSWERS_BEFORE_IT_CLOSES: frozenset[Engine] = frozenset({"grpcio"})
 TIME_TO_WRITE_S = 0.05
 NATIVE_IS_MISSING = (
-    "ENGINE: native needs the package pygrpc-native, which is not installed here; grpcio works everywhere."
+    "ENGINE: native needs the package pygrpc-native, which is not installed; install it, or set ENGINE=grpcio."
 )
 
 
 class CallsUnderWay(ServerInterceptor):
-    """The calls of a server whose engine does not itself wait until their answers are on their way."""
+    """Interceptor that counts running calls, for an engine that closes connections before answers are written."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -93,7 +94,7 @@ class CallsUnderWay(ServerInterceptor):
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         if self._are_over:
-            raise Unavailable("This instance of the service stops.")
+            raise Unavailable("This instance of the service is stopping.")
         self._count += 1
         try:
             return await proceed(call)
@@ -104,7 +105,7 @@ class CallsUnderWay(ServerInterceptor):
                 self._none_left.set()
 
     async def end(self, grace_s: float) -> float:
-        """Take no more, and wait until those under way are answered; return what is then left of `grace_s` seconds."""
+        """Reject new calls and wait until the running ones are answered; return the rest of `grace_s` in seconds."""
         self._are_over = True
         began = time.monotonic()
         with suppress(TimeoutError):
@@ -122,10 +123,10 @@ def new_server(
     *,
     options: Options = (),
 ) -> grpc.aio.Server:
-    """Make a server that is not started yet; `options` count more than those of the mesh.
+    """Return a server that is not started yet; `options` override the defaults of the mesh.
 
-    `interceptors` and `application` are those of `ServerChain`. Raises SettingsError where the engine is not installed
-    here or cannot do what an option asks for.
+    `interceptors` and `application` are those of `ServerChain`. Raises SettingsError if the engine is not installed or
+    does not support an option.
     """
     wanted = [*({**dict(SERVER_OPTIONS[engine]), **dict(options)}).items()]
     server = grpc.aio.server(options=wanted) if engine == "grpcio" else _native_server(wanted)
@@ -133,9 +134,9 @@ def new_server(
 
 
 def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
-    """Listen at `address` ("host:port"), with TLS where there are `credentials`, and return the port.
+    """Listen on `address` ("host:port"), with TLS if `credentials` are given, and return the port.
 
-    Raises SettingsError where the engine cannot do that, and RuntimeError where the address cannot be had.
+    Raises SettingsError if the engine does not support TLS, and RuntimeError if it cannot listen on the address.
     """
     if credentials is None:
         return server.add_insecure_port(address)
@@ -148,16 +149,16 @@ def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCreden
 def _native_server(options: Options) -> grpc.aio.Server:
     for name, value in options:
         if value and name in dict(_GRPCIO_ONLY):
-            raise _cannot(f"do {name}")
+            raise _cannot(f"set {name}")
     try:
-        import pygrpc_native.aio  # noqa: PLC0415 - not installed everywhere, and needed for this engine alone
+        import pygrpc_native.aio  # noqa: PLC0415 - not installed everywhere, and only needed for this engine
     except ImportError:
         raise SettingsError(NATIVE_IS_MISSING) from None
     try:
         return pygrpc_native.aio.server(options=options)
-    except ValueError as error:  # it names the option
-        raise _cannot(f"do that: {error}") from None
+    except ValueError as error:  # the error names the option
+        raise _cannot(f"be started: {error}") from None
 
 
 def _cannot(what: str) -> SettingsError:
-    return SettingsError(f"ENGINE: native cannot {what}; with ENGINE=grpcio a service can.")
+    return SettingsError(f"ENGINE: native cannot {what}; use ENGINE=grpcio.")

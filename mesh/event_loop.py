@@ -1,4 +1,4 @@
-"""The event loop of a service: uvloop where it is installed, on threads that do not get into each other's way."""
+"""Event loop of a service: uvloop if installed, with a scheduling policy that avoids needless thread switches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from contextlib import suppress
 
 
 def service_loop() -> asyncio.Runner:
-    """Return a runner for the one loop of a service's process, to be used as a context.
+    """Return a runner for the only event loop of a service's process, for use as a context manager.
 
-    On Linux the process asks for SCHED_BATCH (sched(7)): a thread that becomes ready does not interrupt the one that
-    runs. Both engines answer on threads of their own, which each answer wakes; where they share a core with the loop,
-    the kernel would leave the loop and come back for every single call. That is a fifth of the time that one takes.
+    On Linux the process asks for SCHED_BATCH (sched(7)), so that a thread that becomes ready does not interrupt the
+    running one. Both engines answer on their own threads, and each answer wakes one. If such a thread shares a core
+    with the loop, the kernel would otherwise switch to the thread and back for every call. That takes a fifth of a
+    call's time.
     """
     if hasattr(os, "SCHED_BATCH"):
-        with suppress(OSError):  # not allowed everywhere, and needed nowhere
+        with suppress(OSError):  # not allowed everywhere, and only an optimization
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     return asyncio.Runner(loop_factory=_new_event_loop)
 

@@ -1,7 +1,7 @@
-"""Examination: what is wrong with a service's database, as it says itself; nothing is changed by asking.
+"""Examination of a service's database for broken invariants; read-only.
 
-Each view whose name begins with `violation_` lists what breaks one invariant: all of them are empty, always. A row says
-what it is about by ids, never by personal data.
+Each view named `violation_*` lists the rows that break one invariant, so all of these views must be empty. The rows
+hold ids, never personal data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mesh.database import Connection
 
-# Enough to find the fault by.
+# Enough examples to find the fault.
 EXAMPLES = 5
 PATIENCE_S = 60.0
 
@@ -29,7 +29,7 @@ _IS_SUPERUSER = "select rolsuper from pg_roles where rolname = current_user"
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """An invariant that does not hold: how many rows its view lists, and the first of them as JSON."""
+    """Broken invariant: the number of rows in its view, and the first of them as JSON."""
 
     view: str
     count: int
@@ -38,7 +38,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was found in one database; `trouble` is a sentence where it could not be looked into."""
+    """Findings in one database; `trouble` is a sentence if the database could not be examined."""
 
     violations: tuple[Violation, ...] = ()
     pending: tuple[str, ...] = ()
@@ -47,12 +47,12 @@ class Examination:
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there are no findings."""
         return not (self.violations or self.pending or self.is_superuser or self.trouble)
 
 
 async def find_violations(connection: asyncpg.Connection[Any] | Connection) -> tuple[Violation, ...]:
-    """Return the views of broken invariants that are not empty."""
+    """Return a violation for each `violation_*` view that is not empty."""
     views = [view for (view,) in await connection.fetch(_VIEWS)]
     if not views:
         return ()
@@ -66,7 +66,7 @@ def _question(view: str) -> str:
 
 
 async def examine(database_url: str, migrations: Path) -> Examination:
-    """Look into a database: broken invariants, migrations it lacks, and a role to which nothing can be denied."""
+    """Examine a database for broken invariants, missing migrations, and a superuser role."""
     try:
         connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S, command_timeout=PATIENCE_S)
     except TimeoutError:
@@ -83,13 +83,13 @@ async def examine(database_url: str, migrations: Path) -> Examination:
     except MigrationError as error:
         return Examination(trouble=str(error))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        return Examination(trouble=f"It cannot be looked into ({type(error).__name__}).")
+        return Examination(trouble=f"It cannot be examined ({type(error).__name__}).")
     finally:
         await connection.close()
 
 
 async def _misfit(connection: asyncpg.Connection[Any], migrations: Path) -> str:
-    """Return a sentence where the server is too old or the database was made by other migrations, else ""."""
+    """Return a sentence if the server is too old or other migrations created the database, else ""."""
     try:
         refuse_old_server(connection)
         await refuse_foreign_history(connection, migrations)

@@ -1,7 +1,7 @@
-"""Example requests: for any message of a contract, one that its rules accept, found by trying common values.
+"""Generator of valid example messages for any message type of a contract, by trying common values.
 
-The rules themselves decide: a value is taken when protovalidate accepts it. So an example follows its contract, and a
-new rule needs no code here as long as one of the values below passes it.
+A value is used if protovalidate accepts it. So an example follows its contract, and a new rule needs no change here as
+long as one of the values below passes it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
 
-# In 2030: rules may ask for the future. On the full hour, as sessions begin.
+# In 2030, because rules may require the future. On the full hour, because sessions begin then.
 START_S = 1_893_492_000
 HOUR_S = 3600
 UUID = "0198c1a2-0000-7000-8000-000000000000"
-# Values that a person would expect, by the name of the field.
+# Realistic values by field name.
 BY_NAME: dict[str, Any] = {
     "page_token": "",
     "page_size": 20,
@@ -55,7 +55,7 @@ DEEPEST = 6
 
 
 def example_of(message_type: type[Message]) -> Message:
-    """Return a message with as many fields as its rules allow together."""
+    """Return a message with as many fields set as its rules allow together."""
     return _example(message_type, DEEPEST)
 
 
@@ -70,7 +70,7 @@ def _example(message_type: type[Message], depth: int) -> Message:
 
 
 def _fill(message: Message, field: FieldDescriptor, depth: int) -> None:
-    """Set a field to the first value that breaks none of the field's own rules; leave it where there is none."""
+    """Set a field to the first value that breaks none of its own rules; leave it unset if there is none."""
     for value in _candidates(field, depth):
         alone = type(message)()
         _set(alone, field, value)
@@ -80,7 +80,7 @@ def _fill(message: Message, field: FieldDescriptor, depth: int) -> None:
 
 
 def _repair(message: Message) -> None:
-    """Clear the fields that a rule about the whole message forbids beside others."""
+    """Clear fields that rules about the whole message do not allow in combination."""
     broken = len(violations_of(message))
     for field, _ in reversed(message.ListFields()):
         if not broken:
@@ -127,14 +127,14 @@ def _pairs(entry: Descriptor) -> Iterator[dict[Any, Any]]:
 
 
 def _masks(owner: Descriptor) -> Iterator[list[str]]:
-    """Yield masks of one field of the message beside the mask, as in UpdateUser."""
+    """Yield masks with one field of the message that the mask belongs to, as in UpdateUser."""
     for field in owner.fields:
         if field.message_type is not None and field.message_type.full_name != FIELD_MASK:
             names: Iterable[str] = (inner.name for inner in field.message_type.fields)
             yield from ([name] for name in names)
 
 
-def _set(message: Message, field: FieldDescriptor, value: Any) -> None:  # noqa: ANN401 - as the field has it
+def _set(message: Message, field: FieldDescriptor, value: Any) -> None:  # noqa: ANN401 - any type of field
     target = getattr(message, field.name)
     kind = field.message_type
     if kind is None and field.is_repeated:
@@ -147,7 +147,7 @@ def _set(message: Message, field: FieldDescriptor, value: Any) -> None:  # noqa:
         _set_message(target.add() if field.is_repeated else target, value)
 
 
-def _set_message(target: Any, value: Any) -> None:  # noqa: ANN401 - a message and its values
+def _set_message(target: Any, value: Any) -> None:  # noqa: ANN401 - any message and its values
     target.SetInParent()
     if target.DESCRIPTOR.full_name in SPECIAL:
         target.FromSeconds(value)

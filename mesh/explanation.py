@@ -1,4 +1,4 @@
-"""Explanation: every value by which a method's calls are treated, and where each comes from."""
+"""Explanation of a method's effective policy: every value, and where it comes from."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ NONE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One value in effect.
+    """One effective value.
 
-    `name` is the contract's own ("retry.max_attempts"). `source` is "contract", "default" where the contract says
-    nothing, or names the setting that changes what the contract says: "contract: 10 s, times DEADLINE_FACTOR: 2".
+    `name` is the field of the contract ("retry.max_attempts"). `source` is "contract", or "default" if the contract
+    does not set the field. If a setting scales the value, `source` shows that: "contract: 10 s, times
+    DEADLINE_FACTOR: 2".
     """
 
     name: str
@@ -41,7 +42,7 @@ class Fact:
 
 
 def explain(method: Method, settings: Settings) -> list[Fact]:
-    """Return what is in effect for calls of `method` in a process with `settings`."""
+    """Return the effective values for calls of `method` in a process with `settings`."""
     return list(_Explanation(method, settings).facts())
 
 

@@ -1,4 +1,4 @@
-"""Failure: the base of errors that a person can act on."""
+"""Base classes of errors that the user can act on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import ClassVar
 
 
 class Failure(Exception):
-    """Base of errors whose text is a sentence for the person at the command line."""
+    """Base of errors with a message for the user of the command line."""
 
     exit_code: ClassVar[int] = 1
 
 
 class BadSettings(Failure):
-    """Base of failures that another value of a setting avoids."""
+    """Base of failures that a corrected setting avoids."""
 
     exit_code = 2

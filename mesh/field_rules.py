@@ -1,4 +1,4 @@
-"""Field rules: the rules of a contract on its fields, as a person reads them."""
+"""Readable form of a contract's field rules."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 DEEPEST = 6
 WELL_KNOWN = "google.protobuf."
-# Rules for every element of a list or map, by their names in buf/validate/validate.proto.
+# Rules for every element of a list or map, named as in buf/validate/validate.proto.
 EACH = {"items": "each: ", "keys": "each key: ", "values": "each value: "}
 _SCALARS = {int(number): name.removeprefix("TYPE_").lower() for name, number in FieldDescriptorProto.Type.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class FieldRules:
-    """One field of a message: its path below the message, its type, and its rules."""
+    """One field of a message: its path within the message, its type and its rules."""
 
     path: str
     type: str
@@ -32,7 +32,7 @@ class FieldRules:
 
 
 def fields_of(descriptor: Descriptor, prefix: str = "", depth: int = DEEPEST) -> Iterator[FieldRules]:
-    """Yield every field of a message, and below it those of the messages in it."""
+    """Yield every field of a message and, recursively, the fields of its nested messages."""
     for field in descriptor.fields:
         path = f"{prefix}{field.name}"
         yield FieldRules(path, _type_of(field), tuple(_rules_of(field)))
@@ -42,7 +42,7 @@ def fields_of(descriptor: Descriptor, prefix: str = "", depth: int = DEEPEST) ->
 
 
 def rules_of_message(descriptor: Descriptor) -> list[str]:
-    """Return the rules about several fields of a message together."""
+    """Return the rules that apply to several fields of a message together."""
     rules = descriptor.GetOptions().Extensions[validate_pb2.message]
     return [rule.message or rule.expression for rule in rules.cel]
 
@@ -70,7 +70,7 @@ def _rules_of(field: FieldDescriptor) -> Iterator[str]:
 
 
 def _words(rules: Message, each: str = "") -> Iterator[str]:
-    """Yield each rule by the name that it has in the contract: "uuid", "min_len 1", "in email, display_name"."""
+    """Yield each rule under its name in the contract: "uuid", "min_len 1", "in email, display_name"."""
     for rule, value in rules.ListFields():
         if rule.name == "cel":
             yield from (f"{each}{cel.message or cel.expression}" for cel in value)

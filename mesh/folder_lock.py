@@ -1,4 +1,4 @@
-"""The folder lock: one mesh at a time runs in a data folder, and others can read where its parts are."""
+"""Lock of a data folder for one mesh at a time. The lock file shows other processes how to reach the mesh."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOCK_NAME = "mesh.lock"
-# Whoever only looks whether the lock is held holds it for an instant.
+# A process that only checks the lock holds it for an instant. A second attempt after this pause avoids a false alarm.
 LOOKERS_PATIENCE_S = 0.2
 
 
 class FolderInUse(BadSettings):
-    """A mesh runs in the folder already; the sentence names its process."""
+    """A mesh already runs in the folder; the message names its process."""
 
 
 class FolderLock:
-    """The lock of a data folder while it is held."""
+    """Lock of a data folder while it is held."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
 
     def publish(self, **facts: str) -> None:
-        """Let others read the process that holds the lock, and `facts` about it.
+        """Write this process's id and `facts` to the lock file for other processes.
 
-        Raises SettingsError when the disk takes nothing.
+        Raises SettingsError if the file cannot be written.
         """
         try:
-            # Past the file's buffer, which would try again when it is closed.
+            # Unbuffered, because a buffered file would retry the failed write when it is closed.
             os.ftruncate(self._file.fileno(), 0)
             os.write(self._file.fileno(), json.dumps({"pid": os.getpid(), **facts}).encode())
         except OSError as error:
@@ -46,10 +46,10 @@ class FolderLock:
 
 @contextmanager
 def folder_locked(folder: Path) -> Iterator[FolderLock]:
-    """Hold the lock of `folder`, which is made where it is missing.
+    """Hold the lock of `folder`, which is created if missing.
 
-    The lock ends with the process that holds it, however that ends. Its file is removed with it. Raises FolderInUse
-    when another process has it, SettingsError when nothing can be kept in the folder.
+    The lock is released when its process ends for any reason. The lock file is removed at the end of the context.
+    Raises FolderInUse if another process holds the lock, SettingsError if the folder cannot be written.
     """
     path = folder / LOCK_NAME
     try:
@@ -67,11 +67,11 @@ def folder_locked(folder: Path) -> Iterator[FolderLock]:
 
 
 def _unusable(folder: Path, error: OSError) -> SettingsError:
-    return SettingsError(f"DATA_DIR: nothing can be kept in {folder.absolute()}: {error.strerror}.")
+    return SettingsError(f"DATA_DIR: {folder.absolute()} cannot be written: {error.strerror}.")
 
 
 def read_published(folder: Path) -> dict[str, object] | None:
-    """Return what the mesh that runs in `folder` has published, or None when none runs."""
+    """Return the published facts of the mesh that runs in `folder`, or None if none runs."""
     try:
         with (folder / LOCK_NAME).open(encoding="utf-8") as file:
             return None if try_lock(file) else _facts(file)
@@ -89,11 +89,11 @@ def _locked_file(path: Path) -> IO[str]:
                 raise FolderInUse(f"DATA_DIR: process {pid} runs a mesh in {path.parent.absolute()}; stop it first.")
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             return file
-        file.close()  # its former holder has just removed it
+        file.close()  # the previous holder has just removed this file
 
 
 def try_lock(file: IO[str]) -> bool:
-    """Lock a file unless another process holds it; tell whether this one does."""
+    """Lock a file unless another process holds the lock; return whether that succeeded."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -110,6 +110,6 @@ def _facts(file: IO[str]) -> dict[str, object]:
     file.seek(0)
     try:
         facts: dict[str, object] = json.load(file)
-    except ValueError:  # just being written
+    except ValueError:  # the file is being written
         return {}
     return facts

@@ -1,7 +1,7 @@
-"""Foreign lines: lines on standard output or error that did not come from the log, as records for the log.
+"""Parser of plain text on standard output or standard error into records for the log.
 
-gRPC's core, the interpreter, a library in C or a Python warning write plain text there. A peer without a key can make
-the core write a line for each of its calls, so records are limited by the place in the code that writes them.
+gRPC's core, the interpreter, C libraries and Python warnings write plain text there. A peer without a key can make the
+core write a line for each of its calls. So the rate of records is limited for each place in gRPC's code.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from interceptors.gcra import Gcra
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# A longer record is cut, so that no line of a log is longer than most tools read.
+# Longer records are cut, so that log lines stay within the limits of common tools.
 LONGEST_RECORD_BYTES = 16 * 1024
-# Each place of gRPC's core, and everything else together, may write so many records a second after so many at once.
+# Rate and burst of each place in gRPC's core; everything else together counts as one more place.
 RECORDS_PER_S = 1.0
 RECORDS_AT_ONCE = 50
-# All places together: a line may look as if it came from any place.
+# Rate and burst of all places together: any line may look like a line of gRPC's core.
 ALL_RECORDS_PER_S = 20.0
 ALL_RECORDS_AT_ONCE = 500
-# How often a log says that records were dropped while nothing else is written.
+# Interval of reports about dropped records while nothing else is written.
 REPORT_INTERVAL_S = 10.0
-# A record is whole when nothing has followed for this long.
+# A record is complete if nothing follows for this long.
 QUIET_S = 0.1
 _READ_BYTES = 64 * 1024
-# As abseil writes for gRPC's core: "E0000 00:00:1764.123   4711 chttp2_transport.cc:1403] text".
+# Line format of abseil in gRPC's core: "E0000 00:00:1764.123   4711 chttp2_transport.cc:1403] text".
 _CORE_LINE = re.compile(rb"([IWEF])\d{4} \S+ +\d+ ([\w./-]{1,80}:\d{1,6})\] ")
 _CORE_LEVELS = {b"I": "info", b"W": "warning", b"E": "error", b"F": "critical"}
 _TRACEBACK = b"Traceback (most recent call last):"
@@ -39,9 +39,9 @@ _TRACEBACK = b"Traceback (most recent call last):"
 
 @dataclass(frozen=True, slots=True)
 class ForeignRecord:
-    """One piece of output: a line with the indented lines after it, or a whole traceback.
+    """Record of foreign output: a line with the indented lines after it, or a whole traceback.
 
-    `dropped` counts the records before it that were too many to be kept.
+    `dropped` is the number of records before this one that the rate limit dropped.
     """
 
     text: str
@@ -50,14 +50,14 @@ class ForeignRecord:
 
 
 class ForeignLines:
-    """Makes records of the bytes that come through a pipe, and drops those that are too many."""
+    """Parser that splits the bytes of a pipe into records, and drops records above the rate limit."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._by_place = Gcra(RECORDS_PER_S, RECORDS_AT_ONCE)
         self._all = Gcra(ALL_RECORDS_PER_S, ALL_RECORDS_AT_ONCE)
         self._reports = Gcra(1 / REPORT_INTERVAL_S, 1)
-        # The line that has begun, and the record of the lines before it, each with the number of bytes cut from it.
+        # The current line, and the record of the lines before it, each with the number of bytes cut from it.
         self._line, self._line_cut = bytearray(), 0
         self._record: list[bytes] = []
         self._record_size = self._record_cut = 0
@@ -65,7 +65,7 @@ class ForeignLines:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there is something that `pause` would return."""
+        """Whether `pause` would complete any lines."""
         return bool(self._line or self._record)
 
     def take(self, data: bytes) -> Iterator[ForeignRecord]:
@@ -77,14 +77,14 @@ class ForeignLines:
         self._extend(begun)
 
     def pause(self) -> Iterator[ForeignRecord]:
-        """Yield the lines so far, because nothing follows for now; an unfinished line counts as a whole one."""
+        """Yield the lines so far, because no more output follows for now; an unfinished line counts as complete."""
         yield from self._end_line()
         yield from self._end_record()
         if self._dropped and self._reports.admit("", self._now()) == 0:
             yield self._report()
 
     def end(self) -> Iterator[ForeignRecord]:
-        """Yield the remaining lines, because nothing will follow."""
+        """Yield the remaining lines, because the pipe has ended."""
         yield from self.pause()
         if self._dropped:
             yield self._report()
@@ -105,7 +105,7 @@ class ForeignLines:
         if not in_traceback and not is_indented:
             yield from self._end_record()
         self._add(line)
-        if in_traceback and not is_indented:  # its last line: the exception
+        if in_traceback and not is_indented:  # the last line of a traceback: the exception
             yield from self._end_record()
 
     def _add(self, line: bytes) -> None:
@@ -132,13 +132,13 @@ class ForeignLines:
 
     def _report(self) -> ForeignRecord:
         dropped, self._dropped = self._dropped, 0
-        return ForeignRecord("more was written than the log takes", "warning", dropped)
+        return ForeignRecord("output was dropped because it exceeded the rate limit", "warning", dropped)
 
 
 def hand_on(reader: int, write: Callable[[ForeignRecord], None]) -> None:
-    """Hand on the records that come through the pipe `reader` until no process holds its other end; then close it.
+    """Pass the records from the pipe `reader` to `write` until all writers have closed the pipe; then close `reader`.
 
-    Make the other end non-blocking, so that a writer loses output instead of waiting for a slow reader.
+    Make the writing end non-blocking, so that a writer loses output instead of waiting for a slow reader.
     """
     lines, poll = ForeignLines(), select.poll()
     poll.register(reader, select.POLLIN)

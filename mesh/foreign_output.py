@@ -1,8 +1,8 @@
-"""Foreign output: output of a process past its log. It is not JSON, so it must not get into the log.
+"""Redirection of a process's output past its log, which is not JSON and must not get into the log.
 
-Writing such output must not stop the process either.
-A process with a supervisor leaves standard output and standard error to that (`mesh.child`). One without logs to
-standard output, which a container keeps together with standard error, so it reads both itself.
+Such output must not block the process either. A supervised process leaves standard output and standard error to its
+parent (`mesh.child`). Any other process logs to standard output. A container mixes that with standard error, so the
+process reads both itself and logs them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from mesh.log_lines import LogLines
 
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
-# How long the last lines may take to reach the log when the process ends.
+# Longest time until the last lines reach the log at the end of the process.
 PATIENCE_S = 1.0
 
 
 @contextmanager
 def foreign_output_left_to_parent() -> Iterator[None]:
-    """Redirect standard output and error to the pipes that the parent reads; never wait for room in a pipe."""
+    """Write standard output and standard error to the parent's pipe without waiting for room in it."""
     faulthandler.enable()
     with _lossy_streams():
         yield
@@ -38,17 +38,17 @@ def foreign_output_left_to_parent() -> Iterator[None]:
 
 @contextmanager
 def foreign_output_logged(lines: LogLines) -> Iterator[None]:
-    """Redirect standard output and standard error to `lines`, for the time of the context.
+    """Redirect standard output and standard error to `lines` while the context is open.
 
-    `lines` writes to a descriptor of its own. A terminal is left as it is: its output is for a person. A
-    crash is written to standard error as it is, because the thread that would log it dies with the process.
+    `lines` must write to another descriptor. A terminal is not redirected, because a person reads it. A crash is
+    written to the original standard error, because the thread that would log it dies with the process.
     """
     taken = [each for each in (STANDARD_OUTPUT, STANDARD_ERROR) if not os.isatty(each)]
     if not taken:
         yield
         return
     reader, writer = os.pipe()
-    # A thread that waits for room here may hold the interpreter's lock, without which nobody makes room.
+    # A thread that waits for room in the pipe may hold the GIL, and then no thread could read the pipe.
     os.set_blocking(writer, False)
     kept = {descriptor: os.dup(descriptor) for descriptor in taken}
     with _lossy_streams():
@@ -66,13 +66,13 @@ def foreign_output_logged(lines: LogLines) -> Iterator[None]:
             for descriptor, copy in kept.items():
                 os.dup2(copy, descriptor)
                 os.close(copy)
-            # A process that was started meanwhile may hold the pipe open.
+            # A process started meanwhile may hold the pipe open, so the wait is limited.
             thread.join(PATIENCE_S)
 
 
 @contextmanager
 def _lossy_streams() -> Iterator[None]:
-    """Let Python's own streams drop output that nobody reads: the usual ones raise BlockingIOError in `print`."""
+    """Let Python's streams drop output that does not fit into a pipe, where `print` would raise BlockingIOError."""
     usual = sys.stdout, sys.stderr
     for stream in usual:
         with suppress(OSError):
@@ -89,7 +89,7 @@ def _text_stream(raw: _Lossy) -> io.TextIOWrapper:
 
 
 class _Lossy(io.RawIOBase):
-    """A descriptor that may be written to and never complains."""
+    """Raw stream that ignores write errors of its descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -103,7 +103,7 @@ class _Lossy(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any) -> int:  # noqa: ANN401 - as RawIOBase has it
+    def write(self, data: Any) -> int:  # noqa: ANN401 - signature of RawIOBase
         with suppress(OSError):
             os.write(self._descriptor, data)
         return len(data)

@@ -1,8 +1,9 @@
-"""Health: grpc.health.v1 for the process, and for its service, which is ready once it can reach its database (S5).
+"""Health of a process and its services, served as grpc.health.v1.
 
-Overall health ("") is liveness: SERVING until the process begins to stop, whatever its database does, so that nobody
-restarts a process because of a database. Readiness stands under the full name of the service; callers go by that one.
-The other services of the process are as ready as it is, or, where they need no database, SERVING while it lives.
+Overall health ("") is liveness: SERVING until the process begins to stop. Liveness ignores the database, so that an
+orchestrator does not restart a process because of a database. Readiness is reported under the full name of the service,
+and callers use it. Other services of the process have the same readiness, or only its liveness if they need no
+database.
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 
 LIVENESS = ""
-# gRFC A90: a list longer than this is refused.
+# gRFC A90: a server rejects List if the list is longer than this.
 LIST_MAX = 100
 CHECK_INTERVAL_S = 0.5
-# One check may fail because the process is busy, which is no reason for all its callers to leave it.
+# A single check may fail because the process is busy, and then its callers must not all switch to other replicas.
 FAILURES_TO_STOP = 2
-# Health checks need no key and are never shed. So each host gets enough for all its probes and callers, and no more.
+# Health checks need no key and are never shed. So each host has a limit, which is enough for its probes and callers.
 PROBES_PER_SECOND = 100.0
 PROBES_AT_ONCE = 200
-# A watch lasts for as long as its connection, and costs memory: so many of one host, each caller there needs one.
+# A watch lasts as long as its connection and costs memory, so each host has a limit. Each caller needs one watch.
 WATCHES_AT_ONCE = 1_000
 WATCH_RETRY_S = 10.0
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.UNKNOWN
-# The types of the package do not know it yet.
+# grpc_health's type stubs do not declare it yet.
 _List = health_pb2.HealthListResponse  # type: ignore[attr-defined]
-# A breaker's state, as the health of what is called through it.
+# Prefix of the health entries that report circuit breakers that are not closed, one per breaker.
 BREAKER_PREFIX = "breaker/"
 STATUS_OF_BREAKER = {"open": _NOT_SERVING, "half-open": _UNKNOWN}
-# That messages for a destination were given up, as the health of that destination's deliveries.
+# Prefix of the health entries that report dead letters, one per destination.
 DEAD_LETTERS_PREFIX = "dead-letters/"
-# That something keeps this process from its work, in words: "trouble/its database does not answer within 1 s".
+# Prefix of the health entries that report problems in words: "trouble/its database does not answer within 1 s".
 TROUBLE_PREFIX = "trouble/"
 
 _log = structlog.stdlib.get_logger("solo60.health")
@@ -58,12 +59,12 @@ def _none() -> dict[str, Any]:
 
 
 class Health:
-    """What this process says about itself, overall ("") and under the full name of its service.
+    """Health of this process: overall (""), and under the full name of its service.
 
-    `breakers` tells the state of each circuit breaker by name; those that are not closed are listed as
-    "breaker/<name>". `dead_letters` tells how many messages were given up by their destination, which is listed as
-    "dead-letters/<destination>". `troubles` are reasons why the process cannot do its work, without any secret:
-    anybody may ask for the list.
+    `breakers` returns the state of each circuit breaker by name. Breakers that are not closed are listed as
+    "breaker/<name>". `dead_letters` returns the number of dead letters per destination, listed as
+    "dead-letters/<destination>". `troubles` returns reasons why the process cannot do its work. Troubles must not hold
+    secrets, because every host can read the list.
     """
 
     def __init__(
@@ -85,14 +86,14 @@ class Health:
         self._changed = asyncio.Event()
 
     def cover(self, *, ready: Iterable[str], alive: Iterable[str]) -> None:
-        """Report each service in `ready` with the status of this one, and each in `alive` with the overall status."""
+        """Report services in `ready` with the readiness of this one, and services in `alive` with the liveness."""
         readiness = _SERVING if self._serving else _NOT_SERVING
         self._ready.update(ready)
         self._statuses.update(dict.fromkeys(ready, readiness))
         self._statuses.update(dict.fromkeys(alive, self._statuses[LIVENESS]))
 
     async def say(self, *, serving: bool) -> None:
-        """Say from now on whether the service is ready, and tell those who watch."""
+        """Set the readiness of the service, and notify watches."""
         if serving is self._serving or self._is_stopping:
             return
         self._serving = serving
@@ -101,22 +102,22 @@ class Health:
         self._tell()
 
     async def stop_serving(self) -> None:
-        """Answer NOT_SERVING for good, overall too."""
+        """Report NOT_SERVING from now on, for overall health too."""
         self._is_stopping = True
         self._statuses = dict.fromkeys(self._statuses, _NOT_SERVING)
         self._tell()
 
     def end_watches(self) -> None:
-        """End every watch, which has no end of its own: a server that stops waits for its calls."""
+        """End all watches, because a stopping server would wait for them and they never end by themselves."""
         self._watches_are_over = True
         self._tell()
 
     def status_of(self, name: str) -> int | None:
-        """Return what is said of `name`, or None where nothing is known by it."""
+        """Return the status of `name`, or None if it is unknown."""
         return self._statuses.get(name)
 
     def all_statuses(self) -> dict[str, int]:
-        """Return all that is said, breakers that are not closed, destinations of dead letters, and troubles."""
+        """Return all statuses, with entries for breakers that are not closed, dead letters and troubles."""
         states = self._breakers()
         troubled = {
             BREAKER_PREFIX + name: STATUS_OF_BREAKER[state]
@@ -128,7 +129,7 @@ class Health:
         return {**self._statuses, **troubled, **given_up, **hindered}
 
     async def watch(self, name: str) -> AsyncIterator[int]:
-        """Yield what is said of `name`, now and at every change; raise Unavailable when watches are over."""
+        """Yield the status of `name` now and after every change; raise Unavailable when watches end."""
         last = None
         while not self._watches_are_over:
             changed = self._changed
@@ -137,13 +138,13 @@ class Health:
                 last = status
                 yield status
             await changed.wait()
-        raise Unavailable("This instance of the service stops.")
+        raise Unavailable("This instance of the service is stopping.")
 
     @asynccontextmanager
     async def following(self, is_ready: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-        """Say SERVING, ask `is_ready` twice a second, and say what it says, until the context ends.
+        """Report SERVING, then the result of `is_ready`, which is called twice a second while the context is open.
 
-        Only when it has said no twice in a row does SERVING end.
+        SERVING ends only after two negative results in a row.
         """
         await self.say(serving=True)
         following = asyncio.create_task(self._follow(is_ready))
@@ -179,7 +180,7 @@ class _Servicer(HealthServicer):
         self._admit(context)
         status = self._health.status_of(request.service)
         if status is None:
-            _refuse(context, grpc.StatusCode.NOT_FOUND, "Nothing is known by that name.")
+            _refuse(context, grpc.StatusCode.NOT_FOUND, "Unknown service name.")
         return health_pb2.HealthCheckResponse(status=status)
 
     async def List(  # noqa: N802 - as generated
@@ -190,7 +191,7 @@ class _Servicer(HealthServicer):
         self._admit(context)
         statuses = self._health.all_statuses()
         if len(statuses) > LIST_MAX:
-            _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, f"The list is longer than {LIST_MAX}.")
+            _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, f"The list has more than {LIST_MAX} entries.")
         answers = {name: health_pb2.HealthCheckResponse(status=status) for name, status in statuses.items()}
         return _List(statuses=answers)
 
@@ -206,7 +207,7 @@ class _Servicer(HealthServicer):
     @contextmanager
     def _watching(self, host: str) -> Iterator[None]:
         if self._watches[host] >= WATCHES_AT_ONCE:
-            raise RateLimited("Too many watches of one host are open.", retry_after_s=WATCH_RETRY_S)
+            raise RateLimited("Too many open watches from one host.", retry_after_s=WATCH_RETRY_S)
         self._watches[host] += 1
         try:
             yield
@@ -224,6 +225,6 @@ class _Servicer(HealthServicer):
 
 
 def _refuse(context: Any, code: grpc.StatusCode, sentence: str) -> None:  # noqa: ANN401 - of either engine
-    """Let a call end with a status, whatever its answer, and with the metadata that `abort` would leave behind."""
+    """Set a call's final status, whatever its answer. Unlike `abort`, this keeps the call's trailing metadata."""
     context.set_code(code)
     context.set_details(sentence)

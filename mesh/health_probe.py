@@ -1,4 +1,4 @@
-"""Health probes: what a service says of itself over grpc.health.v1, or that nobody answers (S5)."""
+"""Client of grpc.health.v1: probes a server's health and lists its problems."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNREACHABLE = "UNREACHABLE"
 CHECK_PATH = "/grpc.health.v1.Health/Check"
 LIST_PATH = "/grpc.health.v1.Health/List"
 PATIENCE_S = 2.0
-# The types of the package do not know these two yet.
+# grpc_health's type stubs do not declare these two yet.
 _ListRequest = health_pb2.HealthListRequest  # type: ignore[attr-defined]
 _ListResponse = health_pb2.HealthListResponse  # type: ignore[attr-defined]
 _RECONNECTING = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
@@ -31,10 +31,10 @@ _RECONNECTING = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect
 
 @asynccontextmanager
 async def probe_of(address: str, service: str, *, key: str = "", through_proxy: bool = False) -> AsyncIterator[Probe]:
-    """Yield what asks the server at `address` for its own health and for that of `service`, by its full name.
+    """Yield a probe of the server at `address`, for its overall health and for that of `service` (its full name).
 
-    The answer is "SERVING" when both are, else the status of the one that is not, or "UNREACHABLE". `key` is for
-    servers that do not answer health checks without one; `through_proxy` is as for any other call.
+    The probe returns "SERVING" if both are serving, else the first other status, or "UNREACHABLE". `key` is for
+    servers that require a key for health checks. `through_proxy` has the same meaning as for any other call.
     """
     metadata = ((API_KEY, key),) if key else ()
     async with _channel_to(address, through_proxy=through_proxy) as channel:
@@ -60,10 +60,10 @@ async def probe_of(address: str, service: str, *, key: str = "", through_proxy: 
 
 @dataclass(frozen=True, slots=True)
 class Troubles:
-    """What troubles a server that may be SERVING all the same; methods are those that it calls, by their full names.
+    """Problems that a server reports, even while it is SERVING. Methods are the server's callees, by full name.
 
-    `breakers` is "open" or "half-open" for each method whose circuit breaker is not closed; `dead_letters` are the
-    methods for which messages of its outbox were given up; `hindrances` are reasons why it cannot work, in words.
+    `breakers` maps each method with a circuit breaker that is not closed to "open" or "half-open". `dead_letters` are
+    the methods with dead letters in the server's outbox. `hindrances` are sentences that say why it cannot work.
     """
 
     breakers: Mapping[str, str] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Troubles:
 
 
 async def troubles_of(address: str, *, key: str = "", through_proxy: bool = False) -> Troubles:
-    """Return what troubles the server at `address`; of one that does not answer, nothing is known."""
+    """Return the problems that the server at `address` reports; none if the server does not answer."""
     metadata = ((API_KEY, key),) if key else ()
     async with _channel_to(address, through_proxy=through_proxy) as channel:
         ask = channel.unary_unary(LIST_PATH, _ListRequest.SerializeToString, _ListResponse.FromString)
@@ -102,5 +102,5 @@ def _channel_to(address: str, *, through_proxy: bool) -> grpc.aio.Channel:
 def _meaning_of(code: grpc.StatusCode) -> str:
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return UNREACHABLE
-    # The server is there and does not say: it asks for a key, or knows no such service.
+    # The server answered with an error: it requires a key, or does not know the service.
     return code.name

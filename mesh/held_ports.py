@@ -1,7 +1,7 @@
-"""Held ports: a mesh owns the ports that it will listen on from its first look at them until it ends.
+"""Holder of all ports that a mesh uses, from the first check until the mesh ends.
 
-The default ports are in the range from which Linux takes ports for outgoing connections. Without a hold, any connection
-could take one between the check and the moment when a service listens, or while a service restarts.
+The default ports are in the range that Linux uses for outgoing connections. Without a hold, such a connection could
+take a port between the check and the start of a service, or while a service restarts.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import psutil
 
 from mesh.config import SettingsError
 
-# A port that an outgoing connection has is free again soon; one that a server listens on is not.
+# A port of an outgoing connection is free again soon; a port of a listening server is not.
 RETRY_PATIENCE_S = 5.0
 RETRY_INTERVAL_S = 0.1
 LONGEST_COMMAND = 80
-# Linux lets a server listen on a port that is bound but not listened on, where both ask for SO_REUSEADDR. Elsewhere the
-# server would be refused, so there a port is only looked at.
+# On Linux, a server can listen on a port that another socket only binds, if both set SO_REUSEADDR. Other systems would
+# reject the server, so there a port is only checked.
 CAN_HOLD = sys.platform == "linux"
 
 
 @dataclass(frozen=True, slots=True)
 class PortUser:
-    """The process that has a port; `pid` is None where the system does not tell, as of another account's process."""
+    """Process that uses a port; `pid` is None if unknown, for example for a process of another account."""
 
     pid: int | None
     command: str
@@ -41,16 +41,16 @@ class PortUser:
 
 
 class HeldPorts:
-    """Ports that no other process gets by chance while they are held; `close` gives them back."""
+    """Set of ports that other processes cannot take by chance, until `close`."""
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
 
     async def hold(self, setting: str, host: str, port: int) -> int:
-        """Hold a port for a server of ours, a free one for port 0, and return it.
+        """Hold a port for a server of the mesh and return it; port 0 selects a free one.
 
-        Raises SettingsError with the name of `setting`: when a server listens on the port, when the port is still
-        taken after 5 s, or when the address is not of this machine.
+        Raises SettingsError, which names `setting`, if a server listens on the port or the port is still taken after
+        5 s. Raises it also if the address does not belong to this machine.
         """
         give_up_at = time.monotonic() + RETRY_PATIENCE_S
         while True:
@@ -67,7 +67,7 @@ class HeldPorts:
             await asyncio.sleep(RETRY_INTERVAL_S)
 
     def close(self) -> None:
-        """Give all ports back."""
+        """Release all ports."""
         for each in self._sockets:
             each.close()
         self._sockets.clear()
@@ -82,7 +82,7 @@ class HeldPorts:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen on a port; one that is only held for it is free."""
+    """Return whether a server can listen on a port; a port that is only held is free."""
     try:
         _bound(host, port).close()
     except OSError:
@@ -103,7 +103,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def user_of_port(port: int) -> PortUser:
-    """Return the process that has a TCP port of this machine, the one that listens where there are several."""
+    """Return the process that uses a TCP port of this machine, preferably one that listens on it."""
     found = [each for each in _connections() if each.laddr and each.laddr.port == port]
     found.sort(key=lambda each: each.status != psutil.CONN_LISTEN)
     if not found:
@@ -114,7 +114,7 @@ def user_of_port(port: int) -> PortUser:
 
 
 def _connections() -> list[psutil._ntuples.sconn]:
-    with suppress(psutil.Error, OSError):  # macOS shows connections to root alone
+    with suppress(psutil.Error, OSError):  # macOS shows connections only to root
         return psutil.net_connections("tcp")
     return []
 

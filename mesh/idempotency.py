@@ -1,8 +1,8 @@
-"""Idempotency: an effect happens once for each key of each caller, and its answer is kept beside it (S6).
+"""Idempotency keys: run an effect once per caller and key, and store its response in the same transaction.
 
-Every service that uses `once` makes the table, its index and its invariant in its migrations, word for word as in
-IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE and KEYS_HAVE_ANSWERS. Keys are forgotten after KEPT_FOR: a repetition that
-comes later acts again.
+A service that uses `once` creates the table, its index and its invariant in its migrations. The statements must equal
+IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE and KEYS_HAVE_ANSWERS literally. Keys are deleted after KEPT_FOR; a later
+repetition runs the effect again.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 Response = TypeVar("Response", bound=Message)
 
-# A week, as money moves under these keys; the IETF's draft and Stripe keep them for a day at least.
+# A week, because payments use these keys. The IETF draft and Stripe store keys for at least a day.
 KEPT_FOR = timedelta(days=7)
 FORGET_INTERVAL_S = 3600.0
-# When the one who works on the same request may have finished.
+# Estimated time until the earlier call with the same key has finished.
 IN_PROGRESS_RETRY_S = 0.5
 
 IDEMPOTENCY_KEYS = """\
@@ -50,13 +50,13 @@ IDEMPOTENCY_KEYS_BY_AGE = """\
 create index idempotency_keys_by_age on idempotency_keys (create_time);
 """
 
-# A key is committed with its answer, or not at all.
+# A key and its response are committed together, so a key without a response is an error.
 KEYS_HAVE_ANSWERS = """\
 create view violation_key_without_answer as
     select caller, request_type, key from idempotency_keys where response is null;
 """
 
-# Of two calls with one key, the later waits here for the transaction of the earlier.
+# If two calls use the same key, the later one waits here for the transaction of the earlier one.
 _CLAIM = """
     insert into idempotency_keys (caller, request_type, key, request_sha256) values ($1, $2, $3, $4)
     on conflict do nothing returning true
@@ -72,7 +72,7 @@ _KEEP = "update idempotency_keys set response = $4 where caller = $1 and request
 
 
 def keyed_call() -> CallContext:
-    """Return the context of the call being served; raise IdempotencyKeyMissing outside of a call with a key."""
+    """Return the context of the current call; raise IdempotencyKeyMissing if there is none or it has no key."""
     context = current_context()
     if context is None or not context.idempotency_key:
         raise IdempotencyKeyMissing
@@ -80,12 +80,12 @@ def keyed_call() -> CallContext:
 
 
 def mark_replayed() -> None:
-    """Say in the answer to the call being served that it is the answer of an earlier call with its key."""
+    """Mark the response to the current call as the stored response of an earlier call with the same key."""
     keyed_call().replayed = True
 
 
 def fingerprint_of(request: Message) -> bytes:
-    """Return what tells a request from another one that comes with the same key: the SHA-256 of its content."""
+    """Return the SHA-256 of a request's content, which detects a different request with the same key."""
     return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
 
 
@@ -95,14 +95,15 @@ async def once(
     respond: Callable[[], Awaitable[Response]],
     response_type: type[Response],
 ) -> Response:
-    """Return what `respond` returns, or what it returned when the same caller first sent `request` with the same key.
+    """Return the result of `respond`, or its stored result if the caller has sent `request` with the same key before.
 
-    `connection` is in a transaction, and `respond` does all its work in it, so that effect and answer are committed
-    together. Call this before anything else in the transaction. What `respond` raises is not kept: the key is free
-    again. Caller and key are those of the current call; each method has keys of its own.
+    `connection` must be in a transaction, and `respond` must do all its work in that transaction, so that effect and
+    response are committed together. Call this function before anything else in the transaction. If `respond` raises,
+    nothing is stored and the key is free again. Caller and key are those of the current call. Each method has its own
+    keys.
 
-    Raises IdempotencyKeyReused when the key came with another request before, RequestInProgress when an earlier call
-    with it takes too long to wait for, IdempotencyKeyMissing outside of a call with a key.
+    Raises IdempotencyKeyReused if the key came with another request before. Raises RequestInProgress if an earlier call
+    with the key is still running after the lock timeout. Raises IdempotencyKeyMissing outside a call with a key.
     """
     call = keyed_call()
     claim = (call.caller, request.DESCRIPTOR.full_name, call.idempotency_key)
@@ -116,7 +117,7 @@ async def once(
         await connection.execute(_KEEP, *claim, response.SerializeToString(deterministic=True))
         return response
     earlier = await connection.fetchrow(_FIND, *claim)
-    if earlier is None:  # forgotten since the claim, for its age: the next attempt is a first one
+    if earlier is None:  # deleted since the claim because of its age: the next attempt starts anew
         raise RequestInProgress(retry_after_s=IN_PROGRESS_RETRY_S)
     if earlier["request_sha256"] != fingerprint:
         raise IdempotencyKeyReused
@@ -125,17 +126,17 @@ async def once(
 
 
 async def forget_old_keys(database: Database, older_than: timedelta = KEPT_FOR) -> int:
-    """Delete the keys of calls before that time, and return how many; those being worked on stay."""
+    """Delete keys older than `older_than`, and return their number; keys in use by a transaction are skipped."""
     return await delete_in_batches(database, _FORGET, older_than)
 
 
 @asynccontextmanager
 async def forgetting_old_keys(database: Database) -> AsyncIterator[None]:
-    """Forget old keys at once and every hour, for the time of the context, if the database keeps any."""
+    """Delete old keys at once and every hour while the context is open, if the database has a table of keys."""
     async with database.connection() as connection:
         keeps_keys = await connection.fetchval("select to_regclass('idempotency_keys') is not null")
     if not keeps_keys:
         yield
         return
-    async with repeating("forgetting old idempotency keys", partial(forget_old_keys, database), FORGET_INTERVAL_S):
+    async with repeating("deleting old idempotency keys", partial(forget_old_keys, database), FORGET_INTERVAL_S):
         yield

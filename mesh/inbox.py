@@ -1,4 +1,4 @@
-"""The inbox: a mail server of our own that keeps what it gets in a Maildir and delivers nothing to anybody."""
+"""Local mail server that stores all mail in a Maildir and never forwards it."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 50025
-# What a Maildir consists of: mail is written in the first, and appears in the second when it is complete.
+# The folders of a Maildir. Mail is written to the first, then moved to the second when it is complete.
 FOLDERS = ("tmp", "new", "cur")
 SENDER_HEADER = "Return-Path"
 RECIPIENT_HEADER = "X-Original-To"
 
 
 class InboxError(Failure):
-    """The inbox cannot listen; the sentence says where and why."""
+    """The inbox cannot listen; the message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One mail as it arrived; `sender` and `recipient` are those of the envelope, several joined by commas."""
+    """Mail as it arrived; `sender` and `recipient` are from the envelope, recipients separated by commas."""
 
     sender: str
     recipient: str
@@ -48,9 +48,9 @@ class Mail:
 
 
 class Inbox:
-    """Takes mail at 127.0.0.1 and `port` for the time of an async context, and keeps it in `folder`.
+    """Mail server on 127.0.0.1 that stores mail in `folder`, as an async context manager.
 
-    Port 0 takes a free one; `url` says where it listens. A mail is answered with 250 once it lies in the folder.
+    Port 0 selects a free port; `url` shows it. A mail is answered with 250 once it is stored.
     """
 
     def __init__(self, folder: Path, *, port: int = DEFAULT_PORT) -> None:
@@ -61,19 +61,19 @@ class Inbox:
 
     @property
     def port(self) -> int:
-        """The port it listens on; raises InboxError while it does not."""
+        """The port that the inbox listens on; raises InboxError while it is not open."""
         if self._server is None:
             raise InboxError("The inbox is not open.")
         return int(self._server.sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:
-        """The inbox as SMTP_URL names it."""
+        """The URL of the inbox for SMTP_URL."""
         return f"smtp://{HOST}:{self.port}"
 
     async def __aenter__(self) -> Self:
-        """Listen; raise InboxError when the port is in use or the folder cannot be made."""
-        # At INFO, aiosmtpd logs every command with its addresses.
+        """Listen; raise InboxError if the port is in use or the folder cannot be created."""
+        # aiosmtpd logs every command with its addresses at INFO.
         logging.getLogger("mail.log").setLevel(logging.WARNING)
         loop = asyncio.get_running_loop()
         try:
@@ -101,7 +101,7 @@ class Inbox:
 
 
 class _Keeper:
-    """What aiosmtpd calls when a mail has arrived."""
+    """Handler that aiosmtpd calls when a mail has arrived."""
 
     _numbers = itertools.count()
 
@@ -112,30 +112,30 @@ class _Keeper:
         try:
             await asyncio.to_thread(self._keep, envelope)
         except OSError as error:
-            # Temporary, so that the sender tries again: RFC 3463, "system not able to accept".
-            return f"452 4.3.1 The inbox cannot keep it: {error.strerror}"
+            # A temporary code, so that the sender tries again: RFC 3463, "system not able to accept".
+            return f"452 4.3.1 The inbox cannot store the mail: {error.strerror}"
         return "250 OK"
 
     def _keep(self, envelope: Envelope) -> None:
         content = envelope.original_content or b""
         head = f"{SENDER_HEADER}: <{envelope.mail_from}>\n{RECIPIENT_HEADER}: {', '.join(envelope.rcpt_tos)}\n"
-        # Names sort in the order of arrival.
+        # Names sort by arrival.
         name = f"{time.time_ns()}.{os.getpid()}_{next(self._numbers):06}.localhost"
         unfinished = self._folder / "tmp" / name
         try:
             unfinished.write_bytes(head.encode() + content.replace(b"\r\n", b"\n"))
             unfinished.rename(self._folder / "new" / name)
         except OSError:
-            unfinished.unlink(missing_ok=True)  # it would keep a full disk full
+            unfinished.unlink(missing_ok=True)  # otherwise it takes up space on the full disk
             raise
 
 
 def read_inbox(folder: Path) -> list[Mail]:
-    """Return the mail that an inbox keeps in `folder`, the newest last."""
+    """Return the mail stored in an inbox folder, the newest last."""
     paths = [path for name in ("cur", "new") for path in (folder / name).glob("*")]
     mails = []
     for path in sorted(paths, key=lambda path: path.name):
-        with suppress(FileNotFoundError):  # a mail reader has just moved it
+        with suppress(FileNotFoundError):  # a mail reader has moved it meanwhile
             mails.append(_read(path))
     return mails
 
@@ -146,7 +146,7 @@ def _read(path: Path) -> Mail:
     return Mail(
         sender=mail[SENDER_HEADER].strip("<>"),
         recipient=mail[RECIPIENT_HEADER],
-        subject=(mail["Subject"] or "").strip(),  # a long one is folded before its first word
+        subject=(mail["Subject"] or "").strip(),  # a long subject is folded before its first word
         body=body.get_content() if body is not None else "",
         message_id=mail["Message-ID"] or "",
         received=datetime.fromtimestamp(int(path.name.partition(".")[0]) / 1e9, UTC),

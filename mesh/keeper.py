@@ -1,7 +1,7 @@
-"""The keeper of a running mesh: reports changes of its parts, and restarts parts that ended by themselves.
+"""Keeper of a running mesh: reports changes of its parts, and restarts parts that ended unexpectedly.
 
-Its sentences are for the person at `solo60 up`: each names the part, what happened, and what happens next or what to
-type. The same words are the part's state, which `solo60 health` shows.
+The reports are sentences for the user of `solo60 up`. Each report names the part, the event, and the next step or the
+command to type. The sentence without the command is also the state of the part, which `solo60 health` shows.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from mesh.supervisor import Mesh
 
 POLL_INTERVAL_S = 0.2
-# Together at most five seconds, after which a silent database is named.
+# Five seconds together: a database that does not answer is reported within that time.
 DATABASE_INTERVAL_S = 1.0
 DATABASE_PATIENCE_S = 4.0
 DISK_INTERVAL_S = 2.0
 
 
 class Tone(Enum):
-    """Whether a sentence of the keeper tells of trouble or of its end."""
+    """Tone of a report: a problem, or its end."""
 
     TROUBLE = auto()
     RELIEF = auto()
 
 
 class Keeper:
-    """Keeps a mesh running: restarts each part that ends by itself, with growing pauses, unless told not to.
+    """Keeper of one mesh: restarts each part that ended unexpectedly, with growing pauses, if `restarts` is true.
 
-    It also says when the database falls silent and when the disk is full, and when that is over. `say` is given each
+    The keeper also reports a database that does not answer, a full disk, and the end of both. `say` receives each
     sentence and its tone; `pause` waits before a restart.
     """
 
@@ -61,7 +61,7 @@ class Keeper:
         self._pause = pause
 
     async def keep(self) -> None:
-        """Work until cancelled."""
+        """Watch and restart the parts until cancelled."""
         async with asyncio.TaskGroup() as group:
             for part in self._mesh.parts():
                 group.create_task(self._keep(part))
@@ -69,7 +69,7 @@ class Keeper:
             group.create_task(self._watch_disk())
 
     async def _keep(self, part: str) -> None:
-        """Say how one part ends, each time it does, and start it again."""
+        """Report each unexpected end of one part, and restart the part."""
         backoff, began, failure = RestartBackoff(), time.monotonic(), ""
         while True:
             death = await self._next_death(part)
@@ -80,16 +80,16 @@ class Keeper:
                 await self._until_replaced(part, death)
                 continue
             pause_s = backoff.pause_s(time.monotonic() - began)
-            self._tell(part, f"{ended} It is started again in {pause_s:.0f} s. {log}")
+            self._tell(part, f"{ended} It restarts in {pause_s:.0f} s. {log}")
             await self._pause(pause_s)
             failure = await self._revive(part, death)
             began = time.monotonic()
 
     async def _revive(self, part: str, death: Death) -> str:
-        """Start a part again; return why that failed where it has ended once more."""
+        """Restart a part; return the reason if it has ended once more, else ""."""
         try:
             if await self._mesh.revive(part, death):
-                self._say(f"{name_of(part)} runs again.", Tone.RELIEF)
+                self._say(f"{name_of(part)} is running again.", Tone.RELIEF)
         except (MeshError, PostgresError, OSError) as error:
             sentence = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
             if self._mesh.death_of(part) is not None:
@@ -119,7 +119,7 @@ class Keeper:
             was_bad = trouble is not None
 
     async def _database_trouble(self) -> DatabaseTrouble | None:
-        """Ask the database; the death of the mesh's own is not told here."""
+        """Probe the database; ignore refused connections of the mesh's own server, because `_keep` reports its end."""
         trouble = await database_trouble(self._mesh.server_url, DATABASE_PATIENCE_S)
         is_own = POSTGRES in self._mesh.parts()
         return None if trouble is not None and is_own and not trouble.is_silent else trouble
@@ -127,9 +127,9 @@ class Keeper:
     def _advice(self) -> str:
         pid = self._mesh.postgres_pid()
         if POSTGRES not in self._mesh.parts():
-            return "DATABASE_URL names it: look there."
+            return "Check the server that DATABASE_URL names."
         if pid is not None and is_suspended(pid):
-            return f"Its process {pid} is suspended: `kill -CONT {pid}` lets it go on."
+            return f"Its process {pid} is suspended: `kill -CONT {pid}` resumes it."
         return ""
 
     async def _watch_disk(self) -> None:
@@ -144,18 +144,18 @@ class Keeper:
             await asyncio.sleep(DISK_INTERVAL_S)
 
     def _tell(self, part: str, sentence: str, advice: str = "") -> None:
-        """Report an event as the state of a part, with the command to type."""
+        """Store a sentence as the state of a part, and report it with the command to type."""
         self._mesh.states[part] = sentence
         self._say(f"{sentence} {advice}".strip(), Tone.TROUBLE)
 
 
 def name_of(part: str) -> str:
-    """Return a part's name in a sentence."""
+    """Return the name of a part for use in a sentence."""
     return "PostgreSQL" if part == POSTGRES else part
 
 
 def is_suspended(pid: int) -> bool:
-    """Whether a process is stopped by SIGSTOP."""
+    """Return whether a process is stopped by SIGSTOP."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_STOPPED
     except psutil.Error:

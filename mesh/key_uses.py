@@ -1,7 +1,7 @@
-"""Key uses: when each key was last shown to any service, to the minute, in a file beside the keyring.
+"""Record of each API key's last use at any service, to the minute, in a file beside the keyring.
 
-Every process that checks keys adds their uses to the file, once a minute and when it stops. Where the file cannot
-be written, as in a container that mounts the keyring alone, nothing is known of uses, and no call suffers from it.
+Every process that checks keys adds their uses to the file once a minute and when it stops. If the file cannot be
+written, for example in a container that mounts only the keyring, uses are not recorded and calls are not affected.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _log = structlog.stdlib.get_logger("solo60.keys")
 
 
 class KeyUses:
-    """The file with the last use of each key, by id: seconds since 1970. Any number of processes may add to it."""
+    """File with the last use of each key id, in seconds since 1970. Several processes may add to it."""
 
     def __init__(self, keyring_path: Path) -> None:
         self._path = keyring_path.with_suffix(".uses")
 
     def last_uses(self) -> dict[str, datetime]:
-        """Return when each key was last shown; nothing where there is no readable file."""
+        """Return the time of each key's last use; empty if the file is missing or unreadable."""
         try:
             return {key_id: datetime.fromtimestamp(at_s, UTC) for key_id, at_s in self._read().items()}
         except OSError:
             return {}
 
     def add(self, uses: Mapping[str, float]) -> None:
-        """Note uses of keys; raise OSError where the file cannot be written."""
+        """Add uses of keys; raise OSError if the file cannot be written."""
         if not uses:
             return
         with self._path.with_suffix(".uses-lock").open("w") as lock:
@@ -58,13 +58,13 @@ class KeyUses:
             return {str(key_id): float(at_s) for key_id, at_s in json.loads(self._path.read_text()).items()}
         except FileNotFoundError:
             return {}
-        except (ValueError, TypeError, AttributeError):  # it tells nothing: the next use begins it anew
+        except (ValueError, TypeError, AttributeError):  # the file is damaged: the next use replaces it
             return {}
 
 
 @asynccontextmanager
 async def noting_key_uses(keyring: Callable[[], Keyring], path: Path) -> AsyncIterator[None]:
-    """Note the uses of keys beside the keyring at `path`, once a minute and at the end of the context."""
+    """Record the uses of keys beside the keyring at `path`, once a minute and at the end of the context."""
     uses, warned = KeyUses(path), False
 
     async def note() -> None:
@@ -74,10 +74,10 @@ async def noting_key_uses(keyring: Callable[[], Keyring], path: Path) -> AsyncIt
         except OSError as error:
             if not warned:
                 warned = True
-                _log.warning("uses of keys cannot be noted", file=error.filename, error=error.strerror)
+                _log.warning("key uses cannot be recorded", file=error.filename, error=error.strerror)
 
     try:
-        async with repeating("noting key uses", note, NOTING_INTERVAL_S):
+        async with repeating("recording key uses", note, NOTING_INTERVAL_S):
             yield
     finally:
         await note()

@@ -1,6 +1,6 @@
-"""The keyring file: which keys a server accepts, and how keys come and go without a failed call (S2).
+"""Keyring file: the keys that a server accepts, with issue, rotation and revocation.
 
-The file holds hashes, never keys; a key is shown once, when it is issued. Servers read it again whenever it changes.
+The file holds hashes, never keys. A key is shown only once, when it is issued. Servers reload the file when it changes.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 
 def accepted_keys(settings: Settings) -> Callable[[], Keyring]:
-    """Return the keys to accept, always as the file says now; raise SettingsError where there is no usable file."""
+    """Return a function that returns the current keyring; raise SettingsError if the file is missing or invalid."""
     path = settings.keyring_path
     try:
         return WatchedFile(path, parse_keyring)
     except FileNotFoundError:
-        raise SettingsError(f"KEYRING_FILE: there is no file {path}; `solo60 keys issue` makes it.") from None
+        raise SettingsError(f"KEYRING_FILE: there is no file {path}; `solo60 keys issue` creates it.") from None
     except (OSError, ValueError) as error:
         raise _no_keyring(path, error) from None
 
 
 def own_key(settings: Settings) -> Callable[[], str]:
-    """Return this process's own key, always as its file says now; raise SettingsError where there is none."""
+    """Return a function that returns this process's current key; raise SettingsError if it has none."""
     literal = settings.service_api_key
     if literal is not None:
         try:
@@ -46,7 +46,7 @@ def own_key(settings: Settings) -> Callable[[], str]:
         return literal.get_secret_value
     path = settings.service_api_key_file
     if path is None:
-        raise SettingsError("SERVICE_API_KEY: not set, nor is SERVICE_API_KEY_FILE; `solo60 keys issue` makes a key.")
+        raise SettingsError("SERVICE_API_KEY: not set, nor is SERVICE_API_KEY_FILE; `solo60 keys issue` creates a key.")
     try:
         return WatchedFile(path, _key_in)
     except OSError as error:
@@ -56,7 +56,7 @@ def own_key(settings: Settings) -> Callable[[], str]:
 
 
 def _key_in(text: str) -> str:
-    """Return the key in `text`; raise ValueError where it cannot be one, as no header could carry it."""
+    """Return the key in `text`; raise ValueError for characters that a header cannot carry."""
     key = text.strip()
     if not re.fullmatch(r"[!-~]+", key):
         raise ValueError("not a key")
@@ -64,16 +64,16 @@ def _key_in(text: str) -> str:
 
 
 class KeyringFile:
-    """The keyring on disk, changed by one writer at a time and replaced in one step.
+    """Keyring on disk, changed by one writer at a time and replaced atomically.
 
-    What changes it raises SettingsError, and leaves the file as it is, where that is no keyring.
+    If the file is not a valid keyring, methods that change it raise SettingsError and leave it unchanged.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def records(self) -> list[KeyRecord]:
-        """Return every key's record; none where there is no file. Raises SettingsError where it is no keyring."""
+        """Return the records of all keys, none without a file; raise SettingsError for an invalid keyring."""
         try:
             return list(parse_keyring(self._path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -82,16 +82,16 @@ class KeyringFile:
             raise _no_keyring(self._path, error) from None
 
     def issue(self, caller: str, scopes: Iterable[str], environment: str = "dev") -> str:
-        """Return a new key for `caller` and record its hash; keys it has stay valid."""
+        """Return a new key for `caller` and store its hash; the caller's other keys stay valid."""
         key = mint_key(environment)
         with self._changing() as records:
             records.append(record_of_key(key, caller, scopes))
         return key
 
     def rotate(self, caller: str, overlap: timedelta, environment: str = "dev") -> str:
-        """Return a new key with the scopes of the newest; the caller's older keys end when `overlap` is over.
+        """Return a new key with the scopes of the newest one; the caller's older keys expire after `overlap`.
 
-        Raises KeyError when the caller has no valid key.
+        Raises KeyError if the caller has no valid key.
         """
         now = datetime.now(UTC)
         key = mint_key(environment)
@@ -106,7 +106,7 @@ class KeyringFile:
         return key
 
     def revoke(self, key_id: str) -> None:
-        """End a key at once; raise KeyError where there is none with this id."""
+        """Revoke a key at once; raise KeyError if no key has this id."""
         with self._changing() as records:
             for index, record in enumerate(records):
                 if record.key_id == key_id:
@@ -140,7 +140,7 @@ def _no_keyring(path: Path, error: Exception) -> SettingsError:
 
 
 def parse_keyring(text: str) -> Keyring:
-    """Return the keyring in `text`; raise ValueError where it is none."""
+    """Return the keyring in `text`; raise ValueError if it is invalid."""
     try:
         return Keyring(_record(entry) for entry in json.loads(text)["keys"])
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -172,9 +172,9 @@ def _instant(text: str) -> datetime:
 
 
 def format_keyring(records: Iterable[KeyRecord]) -> str:
-    """Return the keyring file's text: JSON, one object for each key."""
+    """Return the text of a keyring file: JSON with one object per key."""
     return json.dumps({"keys": [asdict(record) for record in records]}, indent=2, default=_plain) + "\n"
 
 
 def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else sorted(value)  # type: ignore[call-overload]  # all else is a set of scopes
+    return value.isoformat() if isinstance(value, datetime) else sorted(value)  # type: ignore[call-overload]  # anything else is a set of scopes

@@ -1,7 +1,7 @@
-"""Filter for what gRPC's Python layer logs: limits lines that a peer can cause, and withholds the bytes they quote.
+"""Filter for log lines of gRPC's Python layer: limits their rate, and removes the bytes that they quote.
 
-A peer without a key makes grpcio log an error with the raw value for each metadata value that is not UTF-8. An API key
-with one stray byte is such a value, so without this filter the log would hold the key.
+A peer without a key can cause such lines: grpcio logs an error with the raw value for each metadata value that is not
+UTF-8. An API key with one wrong byte is such a value, so without this filter the log would hold the key.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ LIBRARY = "grpc"
 
 
 class LibraryLines(logging.Filter):
-    """Admits lines of gRPC's loggers at the rate of foreign lines, each message text for itself; admits all others."""
+    """Log filter that limits each message text of gRPC's loggers like foreign lines, and admits all other lines."""
 
     def __init__(self) -> None:
         super().__init__()
         self._by_message = Gcra(RECORDS_PER_S, RECORDS_AT_ONCE)
         self._dropped = 0
-        # Any thread may log, and Gcra is for one.
+        # Any thread may log, but Gcra is not thread-safe.
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to log `record`; replace the bytes among its arguments by their number."""
+        """Return whether to log `record`; replace bytes among its arguments by their number."""
         if record.name.partition(".")[0] != LIBRARY:
             return True
         with self._lock:
-            # A message without arguments may be formatted already, so all of these share one limit.
+            # A message without arguments may be formatted already, so all such messages share one limit.
             if self._by_message.admit(record.msg if record.args else "", time.monotonic()) > 0:
                 self._dropped += 1
                 return False

@@ -1,4 +1,4 @@
-"""Loading: imports of a whole program without a search for garbage."""
+"""Faster imports of a whole program, without garbage collection."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Search for no garbage while the modules of a program are imported, nor ever again among them.
+    """Disable garbage collection while modules are imported, and exclude them from later collections.
 
-    Loaded code is no garbage, and each of the many searches during the imports would look through all of it.
+    Loaded code is not garbage, but each of the many collections during the imports would scan all of it.
     """
     gc.disable()
     try:

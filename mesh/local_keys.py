@@ -1,4 +1,4 @@
-"""The keys of a local mesh: each service and the operator have one that entitles to what the contract says."""
+"""API keys of a local mesh: one for each service and one for the operator, with the scopes of the contract."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ OPERATOR = "operator"
 
 
 def default_scopes(caller: str) -> frozenset[str] | None:
-    """Return the scopes that the contract gives a caller: a service or the operator; None for anybody else."""
+    """Return the contract's scopes for a service or the operator, or None for any other caller."""
     if caller == OPERATOR:
         return all_scopes()
     return scopes_of_caller(caller) if caller in SERVICE_NAMES else None
 
 
 def ensure_local_keys(settings: Settings) -> None:
-    """Give each service and the operator a key in DATA_DIR/keys, where it lacks one that fits the contract.
+    """Issue a key in DATA_DIR/keys for each service and the operator that lacks a valid one.
 
-    A key whose scopes are no longer those of the contract is replaced and revoked. Raises SettingsError when the
-    keyring cannot be read.
+    A key is replaced and revoked if its scopes differ from the contract. Raises SettingsError if the keyring cannot be
+    read.
     """
     keyring = KeyringFile(settings.keyring_path)
     known = Keyring(keyring.records())
@@ -47,7 +47,7 @@ def ensure_local_keys(settings: Settings) -> None:
 
 
 def write_key(path: Path, key: str) -> None:
-    """Put a key into a file that its owner alone can read, in one step."""
+    """Write a key atomically to a file that only its owner can read."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = path.with_name(path.name + ".new")
     written.unlink(missing_ok=True)

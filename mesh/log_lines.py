@@ -1,4 +1,4 @@
-"""Log lines: whatever is logged becomes one line of JSON, written whole and in order, and never fails who logs it."""
+"""Handler that writes log records as JSON lines, whole and in order, and never raises into the logging code."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
     from mesh.foreign_lines import ForeignRecord
 
-# What a process that is killed may lose of its access log.
+# A killed process loses at most this much of its access log.
 LONGEST_WAIT_S = 0.02
-# The logger of output that the process, or a library within it, has written past the log.
+# Logger name of output that the process or one of its libraries wrote past the log.
 FOREIGN_LOGGER = "foreign"
-# A dataclass may hide some of its fields from its repr: that is what is logged of it.
+# orjson must not serialize dataclasses itself: their repr, which may hide fields, is logged instead.
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 class LogLines(logging.Handler):
-    """Writes the lines of the access log and those of every logger to one stream.
+    """Handler for the access log and all loggers, which share one stream.
 
-    A line is written in one piece. Those of loggers are out when the call returns. Those of the access log are made and
-    written together, every 20 ms and before any line that comes after them: to write each by itself costs more than all
-    else about it, as other threads take over meanwhile, and to make each by itself costs twice as much as to make many
-    at once. A stream that takes no more (a full disk, a closed pipe) stops no work; `trouble` then says why, and a line
-    that it took in part is ended before the next one.
+    Each line is written in one piece. Lines of loggers are written before the call returns. Lines of the access log
+    are formatted and written together, every 20 ms and before any later line. Formatting a line by itself costs twice
+    as much as in a batch. Writing a line by itself costs more than everything else, because other threads take over
+    meanwhile. A failing stream (a full disk, a closed pipe) does not raise; `trouble` then gives the reason. A
+    partially written line is ended before the next one.
     """
 
     def __init__(self, stream: BinaryIO, service: str) -> None:
@@ -45,54 +45,54 @@ class LogLines(logging.Handler):
         self._service = service
         self.trouble = ""
         self._is_torn = False
-        # A finalizer that runs in the midst of a line may log one of its own.
+        # Reentrant, because a finalizer may log while this thread writes a line.
         self._writing = threading.RLock()
-        # Each with the time of its call's end, in seconds since 1970.
+        # Waiting access log lines, each with the end time of its call in seconds since 1970.
         self._waiting: deque[tuple[float, Mapping[str, object]]] = deque()
         self._flushed_by: asyncio.AbstractEventLoop | None = None
 
     def write_call(self, facts: Mapping[str, object]) -> None:
-        """Write the facts of one call, as the access log gives them, with the keys of all other lines."""
+        """Write the facts of one call from the access log, with the keys that all lines have."""
         self._waiting.append((time.time(), facts))
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             self.flush()
             return
-        # Another loop may have been closed before it came to flush.
+        # Schedule a flush per loop: an earlier loop may have been closed before its flush.
         if self._flushed_by is not loop:
             self._flushed_by = loop
             loop.call_later(LONGEST_WAIT_S, self.flush)
 
     def write_foreign(self, record: ForeignRecord) -> None:
-        """Write a record of output that was written past the log."""
+        """Write a record of foreign output."""
         self._write(foreign_line(record, self._service))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write what the formatter makes of `record`."""
+        """Write the formatted `record`."""
         try:
             self._write(self.format(record).encode("ascii", "backslashreplace") + b"\n")
-        except Exception:  # noqa: BLE001 - as logging.Handler asks for: what cannot be logged is told on standard error
+        except Exception:  # noqa: BLE001 - required by logging.Handler: failures are printed to standard error
             self.handleError(record)
 
     def flush(self) -> None:
-        """Write the lines that wait: what logging asks for when the process ends."""
+        """Write the waiting lines; logging calls this when the process ends."""
         self._write(b"")
 
     def _write(self, line: bytes) -> None:
-        """Write the lines that wait, and then this one."""
+        """Write the waiting lines, then `line`."""
         try:
             with self._writing:
                 self._flushed_by = None
                 text = b"".join((b"\n" if self._is_torn else b"", *self._lines_that_wait(), line))
-                while text:  # standard output without a buffer may take a part, and lets others write between two
+                while text:  # an unbuffered stream may accept only a part, and another writer may come in between
                     taken = self._stream.write(text) or len(text)
                     self._is_torn = text[taken - 1 : taken] != b"\n"
                     text = text[taken:]
                 self._stream.flush()
                 self.trouble = ""
-        except (OSError, ValueError) as error:  # nothing is left to say it to
-            self.trouble = f"its log takes nothing: {getattr(error, 'strerror', None) or error}."
+        except (OSError, ValueError) as error:  # there is no other place to report it
+            self.trouble = f"its log cannot be written: {getattr(error, 'strerror', None) or error}."
 
     def _lines_that_wait(self) -> Iterator[bytes]:
         while self._waiting:
@@ -104,7 +104,7 @@ class LogLines(logging.Handler):
 
 
 def foreign_line(record: ForeignRecord, service: str) -> bytes:
-    """Return output that was written past the log as one of its lines, with the keys of all others."""
+    """Return foreign output as a log line, with the keys that all lines have."""
     facts: dict[str, object] = {
         "service": service,
         "event": record.text,
@@ -116,9 +116,9 @@ def foreign_line(record: ForeignRecord, service: str) -> bytes:
 
 
 def json_line(facts: Mapping[str, object]) -> bytes:
-    """Return `facts` as JSON in ASCII with a line's end; a value that JSON does not know becomes text.
+    """Return `facts` as one line of ASCII JSON; values that JSON cannot represent become text.
 
-    Beyond ASCII there are characters that end a line or speak to a terminal: U+0085, U+009B, U+2028.
+    The output is ASCII, because some characters end a line or control a terminal: U+0085, U+009B, U+2028.
     """
     try:
         line = orjson.dumps(facts, default=_text, option=_OPTIONS)

@@ -1,4 +1,4 @@
-"""Log reader: the log files of a local mesh in the order of time, also while they are written and rotated."""
+"""Reader of a local mesh's log files, ordered by time, also while the files are written and rotated."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BLOCK_BYTES = 4096
 class LogLine:
     """One line of a log.
 
-    `timestamp` is in ISO 8601 and UTC. A line that is not JSON, such as one of a process that could not start, has the
-    time of the line before it, and its text as the only fact, "event".
+    `timestamp` is ISO 8601 in UTC. A line that is not JSON, for example of a process that could not start, gets the
+    timestamp of the line before it. Such a line has one fact, "event", which is its text.
     """
 
     timestamp: str
@@ -34,7 +34,7 @@ class LogLine:
 
     @classmethod
     def parse(cls, text: str, service: str, previous: str = "") -> Self:
-        """Read one line of the log of `service`; `previous` is the time of the line before it."""
+        """Parse one line of the log of `service`; `previous` is the timestamp of the line before it."""
         try:
             facts = json.loads(text)
         except (ValueError, RecursionError):
@@ -45,7 +45,7 @@ class LogLine:
 
     @property
     def correlation_id(self) -> str:
-        """The correlation id of the call that the line is about, or ""."""
+        """The correlation id of the line's call, or ""."""
         return str(self.facts.get("correlation_id", ""))
 
 
@@ -63,7 +63,7 @@ def last_lines(folder: Path, services: list[str], number: int, correlation_id: s
 def _history(folder: Path, service: str, number: int, correlation_id: str) -> deque[LogLine]:
     found: deque[LogLine] = deque(maxlen=number)
     previous = ""
-    # Of lines that are only counted, those before the last ones need no parsing.
+    # Without a correlation id, only the last `number` lines need parsing.
     raws = _whole_lines(folder, service)
     for raw in deque(raws, maxlen=number) if not correlation_id else raws:
         if correlation_id.encode() in raw:
@@ -75,7 +75,7 @@ def _history(folder: Path, service: str, number: int, correlation_id: str) -> de
 
 
 def _whole_lines(folder: Path, service: str) -> Iterator[bytes]:
-    """Yield the lines of a log, the older file first, without one that is in the middle of being written."""
+    """Yield the complete lines of a log, the older file first."""
     for path in (folder / f"{service}{OLD_SUFFIX}", folder / f"{service}{SUFFIX}"):
         if path.exists():
             with path.open("rb") as file:
@@ -83,7 +83,7 @@ def _whole_lines(folder: Path, service: str) -> Iterator[bytes]:
 
 
 class LogFollower:
-    """The lines that are added to the log of one service from now on, also after the log starts anew."""
+    """Follower of one service's log: reads lines added from now on, also after a rotation."""
 
     def __init__(self, folder: Path, service: str) -> None:
         self._path = folder / f"{service}{SUFFIX}"
@@ -101,10 +101,10 @@ class LogFollower:
             self._file.close()
 
     def new_lines(self) -> Iterator[LogLine]:
-        """Yield each whole line that was added since the last time."""
+        """Yield each complete line that was added since the last call."""
         yield from self._rest()
         if self._is_rotated():
-            # Lines written between the reading and the renaming are still in the old file.
+            # Lines written between the read and the rename are still in the old file.
             yield from self._rest()
             self.close()
             self._file, self._half = self._path.open("rb"), b""
@@ -120,7 +120,7 @@ class LogFollower:
             yield line
 
     def _is_rotated(self) -> bool:
-        """Whether the path leads to another file than the open one, or to one that was emptied."""
+        """Return whether the path now leads to another file than the open one, or to a truncated file."""
         if not self._path.exists():
             return False
         if self._file is None:
@@ -130,7 +130,7 @@ class LogFollower:
 
 
 def _end_of_whole_lines(file: BinaryIO) -> int:
-    """Return where the half-written last line begins, or where the file ends."""
+    """Return the offset of the incomplete last line, or the size of the file."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
         start = max(0, end - BLOCK_BYTES)

@@ -1,4 +1,4 @@
-"""Metrics exposition: what Prometheus finds at METRICS_ADDRESS, and how late the event loop runs."""
+"""Prometheus endpoint at METRICS_ADDRESS, and the metric of event loop lag."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 LAG_PERIOD_S = 1.0
-# Together as long as what usually lies between two scrapes, so that none misses a stall.
+# Fifteen periods together cover a usual scrape interval, so that every stall shows in a scrape.
 LAG_PERIODS = 15
 
 
 @asynccontextmanager
 async def metrics_served(address: str | None, registry: CollectorRegistry = REGISTRY) -> AsyncIterator[None]:
-    """Serve /metrics at `address` ("host:port") over HTTP for the time of the context; without an address, do nothing.
+    """Serve /metrics over HTTP at `address` ("host:port") while the context is open; do nothing without an address.
 
-    Whoever asks for OpenMetrics gets exemplars too. A thread of its own answers, so that a stalled event loop can be
-    seen. Raises SettingsError where the address cannot be listened at.
+    Scrapers that ask for OpenMetrics also get exemplars. The endpoint has its own thread, so that it still answers
+    while the event loop is stalled. Raises SettingsError if the server cannot listen on the address.
     """
     if address is None:
         yield
@@ -47,7 +47,7 @@ async def metrics_served(address: str | None, registry: CollectorRegistry = REGI
 
 
 def _lag_gauge(registry: CollectorRegistry) -> Gauge:
-    help_text = f"The longest that the event loop was late in the last {LAG_PERIODS * LAG_PERIOD_S:.0f} seconds."
+    help_text = f"Longest delay of the event loop in the last {LAG_PERIODS * LAG_PERIOD_S:.0f} seconds."
     return Gauge("solo60_event_loop_lag_seconds", help_text, registry=registry)
 
 

@@ -1,4 +1,7 @@
-"""Migrations: a service's numbered SQL is applied once, in order, by one process at a time, and never changes then."""
+"""Migrations: numbered SQL files of a service, each applied once, in order, by one process at a time.
+
+An applied file must never change.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[Any]
 
-# The key of the advisory lock, the same in every process: "solo60" in ASCII.
+# Key of the advisory lock, the same in every process: "solo60" in ASCII.
 LOCK_KEY = int.from_bytes(b"solo60")
 LOCK_POLL_S = 0.1
-# The first that has uuidv7() and virtual generated columns, which migrations use.
+# The first version with uuidv7() and virtual generated columns, which migrations use.
 OLDEST_SERVER = 18
-# The database that every server has.
+# A database that every server has.
 MAINTENANCE_DATABASE = "postgres"
 CHECKSUMS = """
     create table if not exists mesh_migration_checksums (
@@ -41,7 +44,7 @@ CHECKSUMS = """
 
 
 class MigrationError(Failure):
-    """The database cannot be brought to the wanted version; the text says why and holds no password."""
+    """The database cannot be migrated; the message says why and holds no password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,11 @@ class Migration:
 
 
 async def migrate(database_url: str, folder: Path) -> list[str]:
-    """Apply what `folder` holds and the database lacks; return the versions applied now, in order.
+    """Apply the files in `folder` that the database lacks; return the versions applied now, in order.
 
-    A database that is missing is created. When several processes call it at once, one applies and the others wait.
-    Raises MigrationError when the server cannot be reached or is too old, when an applied file was changed or removed,
-    or when a file fails: its transaction is rolled back and the ones before it stay applied.
+    A missing database is created. If several processes call this at once, one applies and the others wait. Raises
+    MigrationError if the server cannot be reached or is too old, if an applied file was changed or removed, or if a
+    file fails. The transaction of the failed file is rolled back, and earlier files stay applied.
     """
     migrations = _read(folder)
     try:
@@ -75,21 +78,21 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
     except DbmateError as error:
         reason = _without_password(str(error), database_url)
         raise MigrationError(f"the migrations in {folder} cannot be applied: {reason}") from None
-    except ValueError:  # its text quotes what it cannot read, which may be a part of the password
+    except ValueError:  # its text quotes the unreadable part of the URL, which may hold the password
         raise MigrationError(f"the migrations in {folder} cannot be applied: the database URL is not valid") from None
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         reason = _without_password(str(error) or type(error).__name__, database_url)
-        # The cause would print the password with the traceback.
+        # A chained cause would print the password in the traceback.
         raise MigrationError(f"the migrations in {folder} cannot be applied: {reason}") from None
 
 
 async def pending_versions(connection: Connection | PoolConnectionProxy[Any], folder: Path) -> list[str]:
-    """Return what `folder` holds and the database lacks, in order; raise MigrationError where it cannot be told."""
+    """Return the pending versions of `folder` in order; raise MigrationError for a missing folder or misnamed file."""
     return await _pending(connection, _read(folder))
 
 
 async def refuse_foreign_history(connection: Connection, folder: Path) -> None:
-    """Raise MigrationError where other files than those in `folder` made the database; change nothing."""
+    """Raise MigrationError if other files than those in `folder` created the database; change nothing."""
     await _refuse_foreign_history(connection, _read(folder))
 
 
@@ -99,31 +102,31 @@ async def _pending(connection: Connection | PoolConnectionProxy[Any], migrations
 
 
 def _read(folder: Path) -> dict[str, Migration]:
-    """Read the files of a folder by version, in the order of dbmate: by name."""
+    """Return the files of a folder by version, sorted by name as in dbmate."""
     migrations: dict[str, Migration] = {}
     if not folder.is_dir():
-        raise MigrationError(f"the folder of migrations {folder} does not exist")
+        raise MigrationError(f"the migrations folder {folder} does not exist")
     for path in sorted(folder.glob("*.sql")):
         number = re.match(r"\d+", path.name)
         if number is None:
-            raise MigrationError(f"{path} has no number: a migration is called 0001_name.sql")
+            raise MigrationError(f"{path} has no number: name a migration 0001_name.sql")
         version = number.group()
         if version in migrations:
-            raise MigrationError(f"{path} has the number of {migrations[version].path.name}")
+            raise MigrationError(f"{path} has the same number as {migrations[version].path.name}")
         migrations[version] = Migration(version, path, hashlib.sha256(path.read_bytes()).hexdigest())
     return migrations
 
 
 @asynccontextmanager
 async def _locked(database_url: str) -> AsyncIterator[Connection]:
-    """Hold the migration lock of the database on a connection of its own.
+    """Hold the migration lock of the database on a separate connection.
 
-    A statement that waited for the lock would hold a snapshot, and `create index concurrently` waits for the end
-    of snapshots: the process that has the lock would wait for those that want it. So each asks again and again.
+    A statement that waits for the lock would hold a snapshot, and `create index concurrently` waits for the end of
+    snapshots. So the holder would wait for the waiting processes. Each process therefore polls for the lock instead.
     """
     connection = await _connect(database_url)
     try:
-        while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK_KEY):  # noqa: ASYNC110 - it is PostgreSQL that has the lock
+        while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK_KEY):  # noqa: ASYNC110 - PostgreSQL holds the lock
             await asyncio.sleep(LOCK_POLL_S)
         yield connection
     finally:
@@ -131,7 +134,7 @@ async def _locked(database_url: str) -> AsyncIterator[Connection]:
 
 
 async def _connect(database_url: str) -> Connection:
-    """Connect to the database, which is created where it is missing."""
+    """Connect to the database; create it if it is missing."""
     try:
         connection = await open_database(database_url)
     except asyncpg.InvalidCatalogNameError:
@@ -141,22 +144,22 @@ async def _connect(database_url: str) -> Connection:
 
 
 async def open_database(database_url: str, database: str | None = None) -> Connection:
-    """Connect to `database`, else to the URL's own.
+    """Connect to `database`, or to the URL's own if None.
 
-    Raises asyncpg.InvalidCatalogNameError when the database is missing. Raises MigrationError when the server cannot be
-    reached within 5 s, lets this role not in, or is too old.
+    Raises asyncpg.InvalidCatalogNameError if the database is missing. Raises MigrationError if the server cannot be
+    reached within 5 s, rejects this role, or is too old.
     """
     try:
         connection = await asyncpg.connect(database_url, database=database, timeout=CONNECT_TIMEOUT_S)
     except asyncpg.InvalidCatalogNameError:
         raise
     except TimeoutError:
-        # It may be suspended or cut off: it takes a connection and says nothing.
+        # A suspended or unreachable server accepts a connection but never answers.
         raise MigrationError(f"the server does not answer within {CONNECT_TIMEOUT_S:.0f} s.") from None
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MigrationError(f"the server cannot be reached: {_without_password(reason, database_url)}.") from None
-    except (ValueError, OverflowError):  # the text quotes what it cannot read, which may be a part of the password
+    except (ValueError, OverflowError):  # the text quotes the unreadable part of the URL, which may hold the password
         raise MigrationError("this is not a valid database URL.") from None
     try:
         refuse_old_server(connection)
@@ -167,7 +170,7 @@ async def open_database(database_url: str, database: str | None = None) -> Conne
 
 
 def refuse_old_server(connection: Connection | PoolConnectionProxy[Any]) -> None:
-    """Raise MigrationError when the server of a connection is older than the migrations need."""
+    """Raise MigrationError if the server of a connection is older than the migrations need."""
     version = connection.get_server_version().major
     if version < OLDEST_SERVER:
         raise MigrationError(
@@ -205,18 +208,18 @@ async def _refuse_foreign_history(connection: Connection, migrations: Mapping[st
     for version, sha256 in await connection.fetch("select version, sha256 from mesh_migration_checksums"):
         if version in migrations and migrations[version].sha256 != sha256:
             path = migrations[version].path
-            raise MigrationError(f"{path} was changed after it was applied: put it back and write a new migration")
+            raise MigrationError(f"{path} was changed after it was applied: restore it and write a new migration")
 
 
 async def _record(connection: Connection, migrations: Mapping[str, Migration]) -> None:
-    """Record the checksum of every applied file that has none yet, also of one that a killed process applied."""
+    """Record missing checksums of applied files, including files that a killed process applied."""
     rows = [(version, migrations[version].sha256) for version in sorted(await _applied(connection))]
     insert = "insert into mesh_migration_checksums (version, sha256) values ($1, $2) on conflict do nothing"
     await connection.executemany(insert, rows)
 
 
 def _without_password(text: str, database_url: str) -> str:
-    """Replace the password of the URL, in both its spellings."""
+    """Replace the URL's password in `text`, both as written and unquoted."""
     try:
         password = urlsplit(database_url).password
     except ValueError:

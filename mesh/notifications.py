@@ -1,7 +1,7 @@
-"""Notifications: what PostgreSQL announces on a channel is heard, and a lost connection is noticed and replaced.
+"""Listener for PostgreSQL notifications that detects and replaces a lost connection.
 
-PostgreSQL keeps nothing for those who do not listen, so after each gap the listener is told that it may have missed
-something.
+PostgreSQL does not store notifications for absent listeners. So after each gap, the listener is told that it may have
+missed some.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[Any]
 
-# A connection whose other end vanished without a word is found out when it is asked something.
+# A query at this interval detects a connection whose other end has disappeared silently.
 ASK_INTERVAL_S = 10.0
 ASK_TIMEOUT_S = 5.0
 RECONNECT_PAUSE_S = 0.5
@@ -32,10 +32,10 @@ _log = structlog.stdlib.get_logger("solo60.notifications")
 async def listening(
     url: str, channel: str, hear: Callable[[str], None], missed: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Call `hear` with the payload of each notification on `channel` for the time of the context.
+    """Call `hear` with the payload of each notification on `channel` while the context is open.
 
-    `missed` is called whenever listening begins, the first time included. It takes one connection of its own to the
-    database at `url`, apart from every pool.
+    `missed` is called each time that listening begins, including the first time. The listener opens its own connection
+    to the database at `url`, outside of any pool.
     """
     task = asyncio.create_task(_listen_for_ever(url, channel, hear, missed))
     try:

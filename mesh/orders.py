@@ -1,4 +1,4 @@
-"""Orders of other processes to a running mesh."""
+"""Orders from other processes to a running mesh."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 async def obey(mesh: Mesh, order: Order) -> dict[str, object]:
-    """Obey an order to a mesh: return its "states", or "restart" a part; raise ControlError."""
+    """Return the "states" of a mesh, or "restart" one of its parts; raise ControlError if that fails."""
     if order.get("verb") == "states":
         return {"states": mesh.states}
     part = str(order.get("part"))
     if order.get("verb") != "restart" or part not in (POSTGRES, *SERVICE_NAMES):
-        raise ControlError("This mesh does not know such an order.")
+        raise ControlError('Unknown order: a mesh accepts "states", and "restart" with the name of a part.')
     try:
         await mesh.restart(part)
     except (MeshError, PostgresError) as error:

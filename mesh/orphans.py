@@ -1,7 +1,7 @@
 """Orphans: services of a killed mesh, which drain until they end by themselves.
 
-Each service inherits a lock of its mesh, and the kernel keeps the lock until the last of them has ended, however that
-happens. So the next mesh in the same folder knows when their ports and files are free.
+Each service inherits a lock of its mesh. The kernel releases the lock when the last of them has ended for any reason.
+So the next mesh in the same folder can detect when their ports and files are free.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POLL_INTERVAL_S = 0.05
 
 
 class OrphansRemain(BadSettings):
-    """Services of a killed mesh do not end; the sentence names their processes."""
+    """Services of a killed mesh are still running; the message lists their processes."""
 
 
 @asynccontextmanager
@@ -36,7 +36,7 @@ async def without_orphans(
 ) -> AsyncIterator[int]:
     """Wait until no service of a killed mesh runs in `folder`; yield the lock's descriptor for services to inherit.
 
-    Calls `waiting` once where there is something to wait for. Raises OrphansRemain when `patience_s` is over.
+    Calls `waiting` once if a wait is necessary. Raises OrphansRemain after `patience_s` seconds.
     """
     path = folder / LOCK_NAME
     with naming(path):
@@ -54,7 +54,7 @@ async def _wait_for(descriptor: int, path: Path, patience_s: float) -> None:
         if time.monotonic() > give_up_at:
             pids = " ".join(map(str, await asyncio.to_thread(_pids_with, path))) or "(see lsof)"
             raise OrphansRemain(
-                f"DATA_DIR: services of a mesh that was killed still run in {path.parent.absolute()} after "
+                f"DATA_DIR: services of a killed mesh still run in {path.parent.absolute()} after "
                 f"{patience_s:.0f} s; `kill -9 {pids}` ends them."
             )
         await asyncio.sleep(POLL_INTERVAL_S)
@@ -69,7 +69,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def _pids_with(path: Path) -> list[int]:
-    """Return the processes that have a file open, except this one."""
+    """Return the ids of all processes that have a file open, except this one."""
     name, pids = str(path.resolve()), []
     for process in psutil.process_iter():
         with suppress(psutil.Error):

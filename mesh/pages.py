@@ -1,4 +1,4 @@
-"""Pages of a long list, each with the token of the next one (AIP-158)."""
+"""Pagination of list methods with sealed page tokens (AIP-158)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Mark = TypeVar("Mark")
 
-# Where a request leaves the size to the service.
+# Page size of requests that do not set one.
 DEFAULT_PAGE_SIZE = 50
-# Larger sizes are lowered to it: the most items that a response of our contracts may hold.
+# Larger page sizes are reduced to this one: the contracts allow at most 100 items in a response.
 MAX_PAGE_SIZE = 100
 _PAGE_FIELDS = ("page_size", "page_token")
 _SEAL_BYTES = 16
 
 
 class PagedRequest(Protocol):
-    """A message that asks for a page; all of its other fields are filters."""
+    """Request message with page fields; all of its other fields are filters."""
 
     page_size: int
     page_token: str
@@ -35,10 +35,11 @@ class PagedRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The page that a request asks for: at most `size` items, after the item that `cursor` names.
+    """Page that a request asks for: at most `size` items after the item named by `cursor`.
 
-    A token is the cursor of the last item, sealed with a digest of the request: it is refused with other filters, and
-    so is a text that no answer held. The seal is no secret. Tokens prove nothing about their bearer.
+    A token is the cursor of the last item, sealed with a digest of the request. A token from a request with other
+    filters is rejected, and so is any text that the service did not issue. The seal is not secret: a token does not
+    authenticate its caller.
     """
 
     size: int
@@ -47,11 +48,11 @@ class Page:
 
     @property
     def limit(self) -> int:
-        """Number of items to search for: one more than the page holds tells whether anything follows."""
+        """Number of items to query: one more than the page holds, which shows whether another page follows."""
         return self.size + 1
 
     def after(self, read: Callable[[str], Mark]) -> Mark | None:
-        """Return `read(cursor)`, None on the first page; raise InvalidRequest where `read` raises ValueError."""
+        """Return `read(cursor)`, or None on the first page; raise InvalidRequest if `read` raises ValueError."""
         if not self.cursor:
             return None
         try:
@@ -60,7 +61,7 @@ class Page:
             raise _unknown_token() from None
 
     def cut(self, found: Sequence[Item], cursor_of: Callable[[Item], object]) -> tuple[Sequence[Item], str]:
-        """Return the page out of up to `limit` items and the token of the next one, empty where nothing follows."""
+        """Return the page out of up to `limit` items, and the next page's token or "" if this is the last page."""
         items = found[: self.size]
         return items, self._token_of(str(cursor_of(items[-1]))) if len(found) > self.size else ""
 
@@ -69,7 +70,7 @@ class Page:
 
 
 def page_of(request: PagedRequest) -> Page:
-    """Return the page that `request` asks for; raise InvalidRequest when its token is not one of this very list."""
+    """Return the page that `request` asks for; raise InvalidRequest if its token belongs to another request."""
     size = min(request.page_size, MAX_PAGE_SIZE) or DEFAULT_PAGE_SIZE
     filters_sha256 = _digest_of_filters(cast("Message", request))
     return Page(size, _cursor_of(request.page_token, filters_sha256), filters_sha256)
@@ -81,7 +82,7 @@ def _cursor_of(token: str, filters_sha256: bytes) -> str:
     except (binascii.Error, ValueError):
         raise _unknown_token() from None
     seal, cursor = sealed[:_SEAL_BYTES], sealed[_SEAL_BYTES:]
-    # Base64 has several spellings of the same bytes, and a token has one.
+    # Base64 can spell the same bytes in several ways. Only the spelling of `_encoded` is a valid token.
     if token and (seal != _seal(filters_sha256, cursor) or _encoded(sealed) != token):
         raise _unknown_token()
     return cursor.decode(errors="replace")
@@ -106,5 +107,5 @@ def _encoded(sealed: bytes) -> str:
 
 
 def _unknown_token() -> InvalidRequest:
-    violation = Violation("page_token", "must be the next_page_token of an earlier answer to the same request")
-    return InvalidRequest("The page token is not one of this list.", violations=[violation])
+    violation = Violation("page_token", "must be the next_page_token of an earlier response to the same request")
+    return InvalidRequest("The page token does not belong to this request.", violations=[violation])

@@ -1,4 +1,4 @@
-"""The parts of a mesh: their names, and how one ends that nobody asked to end."""
+"""Parts of a mesh: their names, and the reason when one of them ends unexpectedly."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MESH = "mesh"
 
 
 class MeshError(Failure):
-    """The mesh does not run; the sentence says why, and where to look."""
+    """The mesh does not run; the message says why, and where to look."""
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """The end of a part that nobody asked to end; `how` is a predicate: "was killed by signal 9"."""
+    """Unexpected end of a part; `how` is a predicate such as "was killed by signal 9"."""
 
     pid: int
     how: str
@@ -32,15 +32,15 @@ class Death:
 
 
 def death_of_service(child: Child) -> Death | None:
-    """Return how the process of a service ended, or None while it runs."""
+    """Return the Death of a service's process, or None while it runs."""
     code = child.exit_code
     if code is None:
         return None
-    how = f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
+    how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
     return Death(child.pid, how, child.log)
 
 
 def death_of_postgres(postgres: EmbeddedPostgres | None) -> Death | None:
-    """Return how the mesh's own PostgreSQL ended, or None while it runs and where there is none."""
+    """Return the Death of the mesh's own PostgreSQL, or None while it runs or if the mesh has none."""
     end = postgres.end() if postgres is not None else None
     return Death(postgres.guardian_pid, end, postgres.log) if postgres is not None and end else None

@@ -1,4 +1,4 @@
-"""Port offset: the addresses of a second mesh on this machine, derived from those of the first."""
+"""Port offset: derives the addresses of a second mesh on this machine from those of the first."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 SMTP_PORT = 25
-# In "127.0.0.1:1", "dns:///localhost:1" and "ipv4:127.0.0.1:1,127.0.0.1:2", but not in "my-localhost:1".
+# Matches "127.0.0.1:1", "dns:///localhost:1" and "ipv4:127.0.0.1:1,127.0.0.1:2", but not "my-localhost:1".
 _LOOPBACK_PORT = re.compile(r"(?<![\w.-])(127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})(?![0-9])")
 
 
 def with_offset(address: str, offset: int) -> str:
-    """Return a gRPC target with `offset` added to each of its ports that is on loopback.
+    """Return a gRPC target with `offset` added to each port on loopback.
 
     >>> with_offset("ipv4:127.0.0.1:50053,10.0.0.7:50053", 1000)
     'ipv4:127.0.0.1:51053,10.0.0.7:50053'
@@ -21,12 +21,12 @@ def with_offset(address: str, offset: int) -> str:
 
 
 def has_port_above(largest: int, address: str) -> bool:
-    """Whether a gRPC target has a loopback port above `largest`."""
+    """Return whether a gRPC target has a loopback port above `largest`."""
     return any(int(port) > largest for _, port in _LOOPBACK_PORT.findall(address))
 
 
 def mail_url_with_offset(url: str, offset: int) -> str:
-    """Return the URL of a mail server with `offset` added to its port where it is on loopback.
+    """Return the URL of a mail server with `offset` added to its port if the host is loopback.
 
     >>> mail_url_with_offset("smtp://127.0.0.1", 1000)
     'smtp://127.0.0.1:1025'

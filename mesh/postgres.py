@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: a real server from a wheel, for as long as its owner lives and never longer."""
+"""Embedded PostgreSQL: a real server from a wheel that ends with its owner."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedPostgres", "PostgresError", "erase"]
 
 HOST = "127.0.0.1"
-# A large database may need this long to recover after a crash.
+# A large database may need this long for crash recovery.
 START_PATIENCE_S = 120.0
 STOP_PATIENCE_S = 60.0
 
 
 class EmbeddedPostgres:
-    """PostgreSQL 18 on 127.0.0.1, with its data in `data_dir`, as an async context manager.
+    """PostgreSQL 18 on 127.0.0.1 with its data in `data_dir`, as an async context manager.
 
-    The server runs under a guardian process that stops it when this process ends, however it ends. The same folder can
-    be served again afterwards, also after everything was killed; two owners at once are refused. `port` 0 takes a free
-    one. Without `durable` a power cut loses data: for tests.
+    The server runs under a guardian process, which stops it when this process ends for any reason. Afterwards the
+    folder can be served again, even if everything was killed. A second owner at the same time is rejected. Port 0
+    selects a free port. Without `durable`, a power cut loses data: use that for tests only.
 
-    Every local account may connect, as any role and without a password: it is a database for development and tests. In
-    production, `DATABASE_URL` names a server of its own. As root it runs as `nobody`, and where that account cannot
-    reach `data_dir`, the data lies in /var/tmp and `data_dir` is a symbolic link to it; `erase` removes both.
+    Every local account may connect, as any role and without a password: use it for development and tests only. In
+    production, `DATABASE_URL` names a separate server. Under root the server runs as `nobody`. If `nobody` cannot
+    reach `data_dir`, the data is in /var/tmp and `data_dir` is a symbolic link to it; `erase` removes both.
 
-    It is bound to no event loop: it may be started in one and stopped in another.
+    The server is not bound to an event loop: it may be started in one and stopped in another.
     """
 
     def __init__(self, data_dir: Path, *, port: int = 0, durable: bool = True) -> None:
@@ -47,7 +47,7 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The URL of the maintenance database, for the role that services have: it makes databases and owns them.
+        """The URL of the maintenance database, for the role of services, which creates and owns their databases.
 
         Raises PostgresError while the server is not running.
         """
@@ -55,7 +55,7 @@ class EmbeddedPostgres:
 
     @property
     def superuser_url(self) -> str:
-        """The same for the superuser, whom nothing is denied to."""
+        """The same URL for the superuser, which has every permission."""
         return self._url_for(SUPERUSER)
 
     async def __aenter__(self) -> Self:
@@ -66,7 +66,7 @@ class EmbeddedPostgres:
         await self.stop()
 
     async def start(self) -> None:
-        """Return once the server accepts connections; raise PostgresError with its own reason when it does not."""
+        """Return once the server accepts connections; raise PostgresError with the server's reason if it fails."""
         if self._guardian is not None:
             raise PostgresError(f"PostgreSQL in {self._data_dir} is already started")
         place = await asyncio.to_thread(prepare_place, self._data_dir)
@@ -83,7 +83,7 @@ class EmbeddedPostgres:
             raise
 
     async def restart(self) -> None:
-        """Stop the server where it still runs, and start it at the same port; raise PostgresError as `start` does."""
+        """Stop the server if it still runs, and start it on the same port; raise PostgresError as `start` does."""
         port = self._port or self._wanted_port
         await self.stop()
         self._wanted_port = port
@@ -93,26 +93,26 @@ class EmbeddedPostgres:
 
     @property
     def log(self) -> Path:
-        """The server's log of its current run."""
+        """The log of the server's current run."""
         return self._data_dir / "server.log"
 
     @property
     def guardian_pid(self) -> int:
-        """The process id of the guardian, which each start has anew; 0 while there is none."""
+        """The guardian's process id, which changes with each start; 0 while there is no guardian."""
         return self._guardian.pid if self._guardian is not None else 0
 
     @property
     def server_pid(self) -> int | None:
-        """The process id of the server, or None while it says none."""
+        """The server's process id, or None if its pid file is missing or incomplete."""
         try:
             return int((self._data_dir / "cluster" / "postmaster.pid").read_text().partition("\n")[0])
         except (OSError, ValueError):
             return None
 
     def end(self) -> str | None:
-        """Return how a started server ended that nobody stopped ("was killed by signal 9"), or None.
+        """Return how a started server ended unexpectedly ("was killed by signal 9"), or None.
 
-        After a restart that failed, it is "did not start again".
+        After a failed restart, the result is "did not start again".
         """
         guardian = self._guardian
         if guardian is None:
@@ -124,7 +124,7 @@ class EmbeddedPostgres:
         return self._last_words or "lost its guardian process, which was killed"
 
     async def stop(self) -> None:
-        """Return once the server has ended, with everything on disk; do nothing when it is not running."""
+        """Return once the server has ended and its data is on disk; do nothing if it is not running."""
         guardian, self._guardian, self._port, self._last_words = self._guardian, None, None, ""
         if guardian is not None:
             await asyncio.to_thread(_release, guardian)
@@ -141,18 +141,18 @@ class EmbeddedPostgres:
             command += ["--user", f"{place.account.uid}:{place.account.gid}"]
         if not self._durable:
             command.append("--careless")
-        return subprocess.Popen(  # noqa: S603  (our own interpreter on our own file)
+        return subprocess.Popen(  # noqa: S603 - our own interpreter on our own file
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # Ctrl-C in a terminal is the owner's to handle
+            start_new_session=True,  # the owner handles Ctrl-C in a terminal
         )
 
     def _read_answer(self, answers: IO[str] | None) -> int:
-        """Read the port of the ready server; raise PostgresError with what the guardian said instead."""
-        if answers is None:  # only for the type checker: stdout is a pipe
+        """Return the port of the ready server; raise PostgresError with the guardian's message otherwise."""
+        if answers is None:  # for the type checker only: stdout is a pipe
             raise PostgresError("the guardian has no output")
         answer = answers.readline()
         word, _, port = answer.partition(" ")
@@ -163,7 +163,7 @@ class EmbeddedPostgres:
 
 
 def _release(guardian: subprocess.Popen[str]) -> None:
-    """Tells the guardian to stop its server, and waits until it has."""
+    """Tell the guardian to stop its server, and wait until it has ended."""
     if guardian.stdin is not None:
         guardian.stdin.close()
     try:

@@ -1,10 +1,9 @@
-"""The guardian of the embedded PostgreSQL: the server runs while the guardian's standard input is open, and no longer.
+"""Guardian of the embedded PostgreSQL: runs the server only while the guardian's standard input is open.
 
-The owner starts this file as a script, isolated (`python -I -S`), with a pipe as its standard input. It therefore
-imports nothing but the standard library. It answers one line, `ready PORT` or a sentence that says why not, and then
-waits. When the pipe closes, which also happens when the owner is killed, or at SIGTERM, it stops the server (fast
-shutdown) and ends. SIGINT is not for it: Ctrl-C reaches a whole process group, and the owner may still need its
-database to drain.
+The owner starts this file as a script with a pipe as standard input. The script is isolated (`python -I -S`), so it can
+import only the standard library. The guardian prints one line, `ready PORT` or the reason for a failure. When the pipe
+closes, or at SIGTERM, the guardian stops the server (fast shutdown) and exits. The pipe also closes when the owner is
+killed. SIGINT is ignored: Ctrl-C reaches the whole process group, and the owner may still need the database to drain.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from typing import IO
 
 LOCK_PATIENCE_S = 30.0
 RESTART_PATIENCE_S = 10.0
-# How long the end of the server may go unnoticed.
+# Longest delay until the end of the server is noticed.
 WATCH_INTERVAL_S = 0.2
 STOP_STEPS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
 PR_SET_PDEATHSIG = 1
-# What a server killed a moment ago leaves behind for an instant, and a port that someone else was faster to take.
+# Temporary errors: remains of a server that was just killed, and a port that another process has just taken.
 PASSING_TROUBLE = ("pre-existing shared memory block", "could not create any TCP/IP sockets")
 
 SETTINGS = {
@@ -42,25 +41,25 @@ SETTINGS = {
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # Otherwise the DETAIL of a violated constraint shows the row.
+    # Otherwise the DETAIL of a violated constraint would put the row into the log.
     "log_error_verbosity": "terse",
 }
-# Nothing of the owner's environment may steer the server (PGDATA, PGPORT, LC_*).
+# The owner's environment must not affect the server (PGDATA, PGPORT, LC_*).
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class StartError(Exception):
-    """Why there is no server, in a sentence for the owner."""
+    """The server did not start, or ended unexpectedly; the message is one sentence for the owner."""
 
 
 class OwnerLeft(Exception):
-    """The owner closed its end of the pipe, or sent SIGTERM."""
+    """The owner closed its end of the pipe, or SIGTERM arrived."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Order:
-    """What the owner wants served: `folder` holds the cluster, its log and the lock; port 0 takes a free one."""
+    """Order of the owner: `folder` holds the cluster, its log and the lock; port 0 selects a free port."""
 
     binaries: Path
     folder: Path
@@ -69,7 +68,7 @@ class Order:
 
     @property
     def cluster(self) -> Path:
-        """The data directory in PostgreSQL's sense."""
+        """The data directory of PostgreSQL."""
         return self.folder / "cluster"
 
     @property
@@ -79,14 +78,14 @@ class Order:
 
 
 def attend(patience_s: float) -> None:
-    """Wait that long, unless the owner leaves: then raise OwnerLeft."""
+    """Wait for `patience_s` seconds; raise OwnerLeft if the owner closes the pipe meanwhile."""
     readable, _, _ = select.select([0], [], [], patience_s)
     if readable and not os.read(0, 1):
         raise OwnerLeft
 
 
 def is_alive(pid: int) -> bool:
-    """Whether such a process exists, whoever owns it."""
+    """Return whether a process with this id exists, under any account."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -97,7 +96,7 @@ def is_alive(pid: int) -> bool:
 
 
 def hold_lock(folder: Path) -> IO[str]:
-    """Take the folder for this owner; raise StartError when a living process has it, wait when a dead one does."""
+    """Lock the folder; raise StartError if a living process holds it, wait up to 30 s if its owner is dead."""
     lock = (folder / "owner.lock").open("a+")
     give_up_at = time.monotonic() + LOCK_PATIENCE_S
     while True:
@@ -107,7 +106,7 @@ def hold_lock(folder: Path) -> IO[str]:
             lock.seek(0)
             holder = lock.read().strip()
             if (holder and is_alive(int(holder))) or time.monotonic() > give_up_at:
-                raise StartError(f"process {holder} already runs it, stop that first") from None
+                raise StartError(f"process {holder} already runs it: stop that process first") from None
             attend(0.05)
         else:
             lock.truncate(0)
@@ -117,7 +116,7 @@ def hold_lock(folder: Path) -> IO[str]:
 
 
 def stop_orphan(order: Order) -> None:
-    """Stop a server that outlived a killed guardian, and forget a process id that by now means something else."""
+    """Stop a server that outlived its killed guardian, and remove a pid file that names an unrelated process."""
     record = order.cluster / "postmaster.pid"
     try:
         pid = int(record.read_text().partition("\n")[0])
@@ -137,8 +136,8 @@ def stop_orphan(order: Order) -> None:
 
 
 def run(command: list[str | Path]) -> None:
-    """Run one of PostgreSQL's tools; raise StartError with the last line it wrote."""
-    done = subprocess.run(  # noqa: S603  (our own command on our own binaries)
+    """Run one of PostgreSQL's tools; raise StartError with the last line of its output if it fails."""
+    done = subprocess.run(  # noqa: S603 - our own command on our own binaries
         command,
         check=False,
         stdin=subprocess.DEVNULL,
@@ -151,7 +150,7 @@ def run(command: list[str | Path]) -> None:
 
 
 def initialise(order: Order) -> None:
-    """Make an empty cluster, whole or not at all: an interrupted attempt is thrown away by the next one."""
+    """Create an empty cluster atomically; remains of an interrupted attempt are removed first."""
     attempt = order.folder / "cluster.new"
     shutil.rmtree(attempt, ignore_errors=True)
     options = [
@@ -170,7 +169,7 @@ def initialise(order: Order) -> None:
 
 
 def bindable_port(port: int) -> int:
-    """Find the wanted port on 127.0.0.1, or a free one for 0; raise StartError when it is taken."""
+    """Return the wanted port on 127.0.0.1, or a free one for 0; raise StartError if it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -181,37 +180,37 @@ def bindable_port(port: int) -> int:
 
 
 def launch(order: Order, port: int) -> subprocess.Popen[bytes]:
-    """Start the server process; it is not ready yet."""
+    """Start the server process, without waiting until it is ready."""
     settings = SETTINGS | ({} if order.durable else CARELESS) | {"port": str(port)}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     with order.log.open("wb") as log:
-        return subprocess.Popen(  # noqa: S603  (our own command on our own binaries)
+        return subprocess.Popen(  # noqa: S603 - our own command on our own binaries
             [order.binaries / "postgres", "-D", order.cluster, *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=ENVIRONMENT,
-            preexec_fn=die_with_guardian,  # noqa: PLW1509  (this process has one thread)
+            preexec_fn=die_with_guardian,  # noqa: PLW1509 - this process has one thread
         )
 
 
 def die_with_guardian() -> None:
-    """Asks the Linux kernel to stop the server even when the guardian itself is killed."""
+    """Ask the Linux kernel to stop the server when the guardian ends, even if the guardian is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def is_ready(order: Order, server: subprocess.Popen[bytes]) -> bool:
-    """Whether the server says in its pid file that it accepts connections, as pg_ctl reads it."""
+    """Return whether the server's pid file says that it accepts connections; pg_ctl checks the same."""
     try:
         lines = (order.cluster / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
         return False
-    return len(lines) > 7 and lines[0] == str(server.pid) and lines[7].strip() == "ready"  # noqa: PLR2004  (its format)
+    return len(lines) > 7 and lines[0] == str(server.pid) and lines[7].strip() == "ready"  # noqa: PLR2004 - format of the pid file
 
 
 def serve_once(order: Order) -> str:
-    """Serve until the owner leaves (OwnerLeft); return the server's last words when it never became ready."""
+    """Serve until the owner leaves (OwnerLeft); return the reason from the log if the server never became ready."""
     port = bindable_port(order.port)
     server = launch(order, port)
     try:
@@ -219,7 +218,7 @@ def serve_once(order: Order) -> str:
             if server.poll() is not None:
                 return last_words(order.log.read_text(errors="replace"))
             attend(0.01)
-        print(f"ready {port}", flush=True)  # noqa: T201  (the answer to the owner)
+        print(f"ready {port}", flush=True)  # noqa: T201 - the answer to the owner
         while server.poll() is None:
             attend(WATCH_INTERVAL_S)
         raise StartError(how_it_ended(server.returncode, order.log.read_text(errors="replace")))
@@ -228,14 +227,14 @@ def serve_once(order: Order) -> str:
 
 
 def how_it_ended(exit_code: int, log: str) -> str:
-    """Say how a server ended that nobody stopped."""
+    """Return a predicate for the unexpected end of a server."""
     if exit_code < 0:
         return f"was killed by signal {-exit_code}"
-    return f"ended by itself: {last_words(log)}"
+    return f"exited: {last_words(log)}"
 
 
 def serve(order: Order) -> None:
-    """Serve until the owner leaves; raise StartError when the server does not start or ends by itself."""
+    """Serve until the owner leaves; raise StartError if the server does not start or ends unexpectedly."""
     give_up_at = time.monotonic() + RESTART_PATIENCE_S
     while True:
         reason = serve_once(order)
@@ -245,7 +244,7 @@ def serve(order: Order) -> None:
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server: politely with a checkpoint first, then by crash recovery at the next start."""
+    """Stop the server: first cleanly with a checkpoint, then by force, with crash recovery at the next start."""
     if server.poll() is None:
         wake(server.pid)
     for step, patience_s in STOP_STEPS:
@@ -256,7 +255,7 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def wake(pid: int) -> None:
-    """Let a suspended server and its children go on: a suspended process ends at no signal but SIGKILL."""
+    """Resume a suspended server and its children, because a suspended process reacts to no signal but SIGKILL."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:  # not Linux
@@ -267,29 +266,29 @@ def wake(pid: int) -> None:
 
 
 def last_words(log: str) -> str:
-    """Find the line of a log that says why it ends."""
+    """Return the line of a log that gives the reason for the end."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    # initdb says "error:", and afterwards that it cleans up.
+    # initdb prints "error:" and then reports its cleanup, so its last line is not the reason.
     fatal = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", " error: "))]
     return (fatal or lines or ["it wrote no log"])[-1]
 
 
 def leave(*_: object) -> None:
-    """SIGTERM: leaves once, in order."""
+    """Handle SIGTERM: raise OwnerLeft once, and ignore repeated signals."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise OwnerLeft
 
 
 def main() -> int:
-    """Serve what the command line orders; return the exit code."""
+    """Serve the order on the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binaries", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--careless", action="store_true", help="lose data in a power cut, for tests")
-    parser.add_argument("--user", help="UID:GID to become, where root starts it")
+    parser.add_argument("--careless", action="store_true", help="write faster, but lose data in a power cut; for tests")
+    parser.add_argument("--user", help="UID:GID to switch to when started by root")
     wanted = parser.parse_args()
-    # A handler, not SIG_IGN: what is ignored stays ignored in the children.
+    # A handler, not SIG_IGN: child processes would inherit an ignored signal.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, leave)
     order = Order(wanted.binaries, wanted.folder, wanted.port, not wanted.careless)
@@ -306,12 +305,12 @@ def main() -> int:
         return 0
     except (StartError, OSError) as error:
         with contextlib.suppress(BrokenPipeError):
-            print(error, flush=True)  # noqa: T201  (the answer to the owner)
+            print(error, flush=True)  # noqa: T201 - the answer to the owner
     return 1
 
 
 def become(uid: int, gid: int) -> None:
-    """Give up root for good: PostgreSQL refuses to run as root, and no file is touched with its rights."""
+    """Drop root for good, because PostgreSQL refuses to run as root and no file may be accessed with its rights."""
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)

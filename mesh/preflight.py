@@ -1,7 +1,7 @@
-"""Preflight: the checks that find a bad setting before anything of a mesh starts.
+"""Preflight checks, which find a bad setting before any part of a mesh starts.
 
-`mesh.config` checks the form of each setting. Here are the checks that need a look at something else: the database
-server, a folder, an installed package, or another setting.
+`mesh.config` checks the form of each setting. The checks here need something else: the database server, a folder, an
+installed package, or another setting.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mesh.config import Settings
 
-# The one extension that migrations use.
+# The only extension that migrations use.
 EXTENSION = "btree_gist"
 
 _MAY_CREATE_DATABASES = "select rolcreatedb or rolsuper from pg_roles where rolname = current_user"
@@ -32,7 +32,7 @@ _HAS_EXTENSION = "select exists (select from pg_available_extensions where name 
 
 
 def refuse_unusable_settings(settings: Settings) -> None:
-    """Raise SettingsError where a setting has the right form, but no mesh can run with it on this machine."""
+    """Raise SettingsError if a well-formed setting cannot work on this machine."""
     _refuse_shared_addresses(settings)
     make_span_folder(settings.local_span_dir)
     if settings.engine == "native" and importlib.util.find_spec("pygrpc_native") is None:
@@ -42,8 +42,8 @@ def refuse_unusable_settings(settings: Settings) -> None:
 async def refuse_unusable_databases(settings: Settings, databases: Mapping[str, tuple[str, Path]]) -> None:
     """Raise MigrationError unless each service can have its database; change nothing.
 
-    `databases` are URL and migrations by the name of the service. The server must be reachable and new enough. Each
-    database must have been made by the migrations of this checkout, or the role must be allowed to create it.
+    `databases` maps the names of services to URL and migrations folder. The server must be reachable and new enough.
+    Each database must have been created by the migrations of this checkout, or the role must be allowed to create it.
     """
     checks = (_check(name, url, folder) for name, (url, folder) in databases.items())
     for failure in await asyncio.gather(*checks, return_exceptions=True):
@@ -88,5 +88,5 @@ def _refuse_shared_addresses(settings: Settings) -> None:
     for name in SERVICE_NAMES:
         setting, address = f"{name.upper()}_SERVICE_URL", settings.url_of(name)
         if address in owners:
-            raise SettingsError(f"{setting}: {address} is in {owners[address]} too; each service needs its own.")
+            raise SettingsError(f"{setting}: {address} is also set in {owners[address]}; each service needs its own.")
         owners[address] = setting

@@ -1,4 +1,4 @@
-"""A service's process: from settings to SERVING, and on SIGTERM out again without a lost call."""
+"""Process of one service: start from settings, serve, and drain on SIGTERM without losing a call."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _log = structlog.stdlib.get_logger("solo60.process")
 
 
 def main(service: Service) -> None:
-    """Run `service` until SIGTERM or SIGINT; exit with 2 and one sentence when a setting is wrong."""
+    """Run `service` until SIGTERM or SIGINT; exit with code 2 and one sentence if a setting is wrong."""
     run(service.name, lambda settings: serving(service, settings, settings.listen_address_of(service.name)))
 
 
 def run(name: str, work: Callable[[Settings], AbstractAsyncContextManager[object]]) -> None:
-    """Be in the context of `work`, in the name of a service, until SIGTERM or SIGINT; exit as `main` does."""
-    # Python's search for garbage at exit takes 0.1 s and finds nothing that the end of the process would not free.
+    """Run the context of `work` as the named service until SIGTERM or SIGINT; exit as `main` does."""
+    # Garbage collection at exit takes 0.1 s and is useless, because the end of the process frees all memory.
     atexit.register(gc.freeze)
     try:
         settings = load_settings()
@@ -67,27 +67,27 @@ def run(name: str, work: Callable[[Settings], AbstractAsyncContextManager[object
             with service_loop() as runner:
                 runner.run(_run_until_told_to_stop(work(settings), stop_with_parent=settings.stop_with_parent))
                 tracers.shutdown()
-        # The loop has taken its handlers along; who says it once more now must not turn a clean end into a kill.
+        # The closed loop has removed its signal handlers. Ignore repeated signals: they must not kill a clean stop.
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
     except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - to the person who starts the process
+        print(error, file=sys.stderr)  # noqa: T201 - for the user who starts the process
         raise SystemExit(error.exit_code) from None
 
 
 @contextmanager
 def _logging(settings: Settings, name: str) -> Iterator[None]:
-    """Log, and see to it that nothing else gets into the log that is not JSON."""
+    """Set up logging, and keep output that is not JSON out of the log."""
     lines = set_up_logging(settings, name, log_stream(settings))
     with foreign_output_logged(lines) if settings.log_fd is None else foreign_output_left_to_parent():
         yield
 
 
 def _database_url_from_parent() -> str:
-    """Wait for the database: until then there is nothing to do but to have loaded the code."""
+    """Wait for the parent to write the DATABASE_URL, which it does when the database is ready."""
     line = sys.stdin.readline().strip()
     if not line:
-        raise SettingsError("STOP_WITH_PARENT: standard input closed before it brought the DATABASE_URL.")
+        raise SettingsError("STOP_WITH_PARENT: standard input closed before the DATABASE_URL arrived.")
     return line
 
 
@@ -104,17 +104,17 @@ async def _run_until_told_to_stop(work: AbstractAsyncContextManager[object], *, 
 
 
 def _stop_without_parent(stopping: asyncio.Event) -> None:
-    # A closed pipe stays readable: once is enough.
+    # A closed pipe stays readable, so the callback would run again and again.
     asyncio.get_running_loop().remove_reader(sys.stdin)
     stopping.set()
 
 
 @asynccontextmanager
 async def serving(service: Service, settings: Settings, address: str) -> AsyncIterator[MeshServer]:
-    """Serve `service` at `address` for the time of the context, then drain.
+    """Serve `service` at `address` while the context is open, then drain.
 
-    Draining: say NOT_SERVING, wait until callers have seen it, close the port, end endless streams, let calls
-    under way finish, stop background work, close channels and database.
+    Draining has these steps: report NOT_SERVING, wait until callers have noticed, close the port, end endless streams,
+    let running calls finish, stop background work, close channels and database.
     """
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(_runtime(service.name, settings, service.migrations))
@@ -142,9 +142,9 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
 
 @asynccontextmanager
 async def relaying_alone(name: str, settings: Settings) -> AsyncIterator[None]:
-    """Relay the outbox of the service of this name for the time of the context, beside the relays in its processes.
+    """Relay the outbox of the named service while the context is open, in addition to the relays in its processes.
 
-    Raises SettingsError where it has none.
+    Raises SettingsError if the service has no outbox.
     """
     async with _runtime(name, settings) as runtime, outbox_served(name, runtime) as outbox:
         if outbox is None:
@@ -176,14 +176,14 @@ async def _open_database(settings: Settings) -> Database:
         )
     except DatabaseUnavailable as error:
         raise SettingsError(f"DATABASE_URL: {error}.") from None
-    except ValueError:  # its text quotes what it cannot read, which may be a part of the password
+    except ValueError:  # its text quotes the unreadable part of the URL, which may hold the password
         raise SettingsError("DATABASE_URL: is not the URL of a PostgreSQL database.") from None
 
 
 async def _refuse_unready_database(name: str, database: Database, migrations: Path) -> None:
     """Raise SettingsError unless the server is new enough and all migrations of this code are applied.
 
-    A database may be ahead of the code: while replicas are replaced, older ones run on the newer tables.
+    A database may be ahead of the code: during a rolling update, old replicas use the new tables.
     """
     try:
         async with database.connection() as connection:

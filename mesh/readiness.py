@@ -1,4 +1,4 @@
-"""Readiness: a service that was started is waited for until it says that it is SERVING."""
+"""Readiness check that waits until a started service reports SERVING."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_PATIENCE_S = 60.0
 
 
 async def until_serving(child: Child, settings: Settings) -> None:
-    """Return once a service with these settings is SERVING; raise MeshError with its last words when it is not."""
+    """Return once a started service is SERVING; raise MeshError with its last output if it fails or takes too long."""
     give_up_at = time.monotonic() + START_PATIENCE_S
     key = settings.key_path_of(OPERATOR).read_text(encoding="utf-8").strip()
     address, service = settings.listen_address_of(child.name), SERVICES[child.name].full_name

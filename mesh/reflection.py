@@ -1,7 +1,7 @@
-"""Server reflection: grpc.reflection.v1 and v1alpha, so that grpcurl and `buf curl` need no contract at hand.
+"""Server reflection in grpc.reflection.v1 and v1alpha, so that grpcurl and `buf curl` need no local contract.
 
-grpcio-reflection serves v1alpha alone, which new tools ask for last, and finds no method by its name. The two versions
-differ in nothing but the name of their package.
+grpcio-reflection serves only v1alpha, which new tools try last, and does not find methods by name. The two versions
+differ only in the name of their package.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _METHOD = "ServerReflectionInfo"
 
 
 def _v1() -> FileDescriptor:
-    """Return the contract of v1, made from that of v1alpha."""
+    """Return the descriptor of v1, derived from that of v1alpha."""
     file = FileDescriptorProto()
     v1alpha_pb2.DESCRIPTOR.CopyToProto(file)
     file.name, old, file.package = "grpc/reflection/v1/reflection.proto", file.package, "grpc.reflection.v1"
@@ -48,7 +48,7 @@ REFLECTION_SERVICES = tuple(
 
 
 def add_reflection_to_server(services: Iterable[str], server: grpc.aio.Server) -> None:
-    """Serve both versions of reflection; they list `services`, by their full names, and themselves."""
+    """Serve both versions of reflection; they list `services` (full names) and themselves."""
     names = sorted({*services, *REFLECTION_SERVICES})
     for service in REFLECTION_SERVICES:
         method = find_method(f"/{service}/{_METHOD}")
@@ -63,21 +63,21 @@ def add_reflection_to_server(services: Iterable[str], server: grpc.aio.Server) -
 
 
 class _Reflection:
-    """One version of the service, with its own type of answers."""
+    """Servicer of one reflection version, with that version's type of response."""
 
     def __init__(self, services: Iterable[str], response_type: type[Any]) -> None:
         self._services = tuple(services)
         self._response_type = response_type
 
     async def answer_each(self, requests: AsyncIterator[Request], _context: object) -> AsyncIterator[Response]:
-        """Yield an answer to each request; a name that is not found gets an answer too, and does not end the stream."""
+        """Yield a response to each request; an unknown name gets an error response and does not end the stream."""
         async for request in requests:
             response: Response = self._response_type(valid_host=request.host, original_request=request)
             asked = request.WhichOneof("message_request")
             try:
                 self._fill(response, asked, request)
             except KeyError:
-                _say_error(response, grpc.StatusCode.NOT_FOUND, "There is nothing of that name.")
+                _say_error(response, grpc.StatusCode.NOT_FOUND, "No symbol or file has that name.")
             yield response
 
     def _fill(self, response: Response, asked: str | None, request: Request) -> None:
@@ -100,11 +100,11 @@ class _Reflection:
                 response.all_extension_numbers_response.base_type_name = extended.full_name
                 response.all_extension_numbers_response.extension_number.extend(numbers)
             case _:
-                _say_error(response, grpc.StatusCode.INVALID_ARGUMENT, "The request asks for nothing.")
+                _say_error(response, grpc.StatusCode.INVALID_ARGUMENT, "The request is empty.")
 
 
 def file_of(symbol: str) -> FileDescriptor:
-    """Return the file that declares a symbol, also a method or a field; raise KeyError where none is known."""
+    """Return the file that declares a symbol, including methods and fields; raise KeyError for an unknown symbol."""
     try:
         return _POOL.FindFileContainingSymbol(symbol)
     except KeyError:
@@ -129,7 +129,7 @@ def _say_error(response: Response, code: grpc.StatusCode, sentence: str) -> None
 
 
 def _add_files(response: Response, file: FileDescriptor) -> None:
-    """Add a file and all that it imports, each once."""
+    """Add a file and all of its transitive imports, each once."""
     found: dict[str, FileDescriptor] = {}
     waiting = [file]
     while waiting:

@@ -1,4 +1,4 @@
-"""Reset: what a local mesh keeps in DATA_DIR is erased; refused while a mesh runs there."""
+"""Command that erases the data of a local mesh in DATA_DIR; refused while a mesh runs there."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mesh.postgres import erase
 if TYPE_CHECKING:
     from mesh.config import Settings
 
-# Longest time that a service of a killed mesh takes to drain.
+# Longest time that the services of a killed mesh take to drain.
 ORPHANS_PATIENCE_S = 15.0
 
 
 def main() -> None:
-    """Erase DATA_DIR; exit with one sentence where that is not possible."""
+    """Erase DATA_DIR; exit with one sentence if that fails."""
     try:
         asyncio.run(_reset(load_settings()))
     except Failure as error:

@@ -1,15 +1,15 @@
-"""Restart backoff: how long a part of a mesh that ended is left alone before it is started again."""
+"""Pauses before an ended part of a mesh is restarted."""
 
 from __future__ import annotations
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
-# After this time of running, an end is no longer one of a series.
+# A part that ran for this long starts again with the first pause.
 STABLE_AFTER_S = 60.0
 
 
 class RestartBackoff:
-    """Pauses of 1 s, doubled at each end up to 30 s, and of 1 s again once the part ran for a minute.
+    """Pauses of 1 s, doubled at each end up to 30 s, and reset to 1 s after the part ran for a minute.
 
     >>> backoff = RestartBackoff()
     >>> [backoff.pause_s(ran_for_s=0.5) for _ in range(6)], backoff.pause_s(ran_for_s=60)
@@ -20,7 +20,7 @@ class RestartBackoff:
         self._next_s = FIRST_PAUSE_S
 
     def pause_s(self, ran_for_s: float) -> float:
-        """Return the pause after an end, and make the next one longer."""
+        """Return the pause after an end, and double the next one."""
         pause_s = FIRST_PAUSE_S if ran_for_s >= STABLE_AFTER_S else self._next_s
         self._next_s = min(2 * pause_s, LONGEST_PAUSE_S)
         return pause_s

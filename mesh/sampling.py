@@ -1,4 +1,4 @@
-"""Sampling: which traces are recorded; most of them are not, so to leave one out is made cheap."""
+"""Trace sampling. Skipping a trace is cheap, because most traces are skipped."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _BITS_THAT_DECIDE = TraceIdRatioBased.TRACE_ID_LIMIT
 
 
 class SamplingProvider(TracerProvider):
-    """Records `ratio` of the traces that begin here, by their ids, and of all others those that their caller records.
+    """Tracer provider that records `ratio` of the traces that begin here, and every trace that its caller records.
 
-    That is what the SDK does with `ParentBased(TraceIdRatioBased(ratio))`. What is not recorded does not get as far as
-    the SDK, which takes more than twice the time to find it out. `exporters` are those that recorded spans go to.
+    The sampling is that of the SDK's `ParentBased(TraceIdRatioBased(ratio))`. Spans that are not recorded never reach
+    the SDK, which takes more than twice as long to skip them. `exporters` receive the recorded spans.
     """
 
-    def __init__(self, ratio: float, **options: Any) -> None:  # noqa: ANN401 - those of TracerProvider
+    def __init__(self, ratio: float, **options: Any) -> None:  # noqa: ANN401 - options of TracerProvider
         by_id = TraceIdRatioBased(ratio)
         self._bound = by_id.bound
         self.exporters: list[ReportingExporter] = []
         super().__init__(sampler=ParentBased(by_id), id_generator=_RecordedIds(by_id.bound), **options)
 
-    def get_tracer(self, *scope: Any, **named: Any) -> Tracer:  # noqa: ANN401 - as TracerProvider has it
+    def get_tracer(self, *scope: Any, **named: Any) -> Tracer:  # noqa: ANN401 - signature of TracerProvider
         return _SamplingTracer(super().get_tracer(*scope, **named), self._bound)
 
 
 class _RecordedIds(RandomIdGenerator):
-    """Draws the ids of traces that are recorded: it is known already that the next one is to be."""
+    """Generator of trace ids below the sampling bound, because the SDK starts only spans that are recorded."""
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
@@ -54,7 +54,7 @@ class _SamplingTracer(Tracer):
         self._tracer = tracer
         self._bound = bound
 
-    def start_span(self, name: str, context: Context | None = None, *rest: Any, **named: Any) -> Span:  # noqa: ANN401 - handed on as they are
+    def start_span(self, name: str, context: Context | None = None, *rest: Any, **named: Any) -> Span:  # noqa: ANN401 - passed on unchanged
         parent = trace.get_current_span(context).get_span_context()
         if parent.is_valid:
             trace_id, state, is_recorded = parent.trace_id, parent.trace_state, parent.trace_flags.sampled
@@ -67,5 +67,5 @@ class _SamplingTracer(Tracer):
         span_id = random.getrandbits(64)
         return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=state))
 
-    # The SDK's own asks `start_span` for the span, and nothing else of its tracer.
+    # The SDK's method needs nothing of its tracer but `start_span`.
     start_as_current_span = SdkTracer.start_as_current_span

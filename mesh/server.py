@@ -1,4 +1,4 @@
-"""The server: one service on one address behind the whole chain of interceptors, with health and reflection."""
+"""gRPC server for one service on one address, with all server interceptors, health and reflection."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ OF_GRPC = filters.any_of(*(filters.service_name(service) for service in GRPC_SER
 def server_interceptors(
     settings: Settings, keyring: Callable[[], Keyring], registry: CollectorRegistry = REGISTRY
 ) -> list[ServerInterceptor]:
-    """Return the interceptors of every server, outermost first: the one place where their order stands."""
+    """Return the interceptors of every server, outermost first; their order is defined only here."""
     return [
         ServerErrors(
             pushback=settings.engine in CAN_PUSH_BACK,
@@ -84,13 +84,13 @@ def server_interceptors(
 
 
 def open_services(settings: Settings) -> frozenset[str]:
-    """Return the services that may be called without a key: those of gRPC itself that the settings open."""
+    """Return the services of gRPC itself that may be called without a key according to the settings."""
     opened = {HEALTH_SERVICE: settings.health_open, **dict.fromkeys(REFLECTION_SERVICES, settings.reflection_open)}
     return frozenset(service for service, is_open in opened.items() if is_open)
 
 
 class MeshServer:
-    """A service's gRPC server; `port` is the one it listens on."""
+    """gRPC server of one service; `port` is the port that it listens on."""
 
     def __init__(
         self,
@@ -112,12 +112,12 @@ class MeshServer:
             add_OutboxServiceServicer_to_server(outbox, self._server)
         own_names = [service.descriptor.full_name, *([OUTBOX_SERVICE] if outbox is not None else [])]
         add_reflection_to_server((*own_names, HEALTH_SERVICE), self._server)
-        # Whatever reflection lists has a health of its own.
+        # Every service that reflection lists has a health entry.
         health.cover(ready=own_names, alive=GRPC_SERVICES)
         self.port = 0
 
     async def start(self, address: str) -> None:
-        """Listen at `address` ("host:port"); raise SettingsError where that is not possible."""
+        """Listen on `address` ("host:port"); raise SettingsError if that is not possible."""
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError:
@@ -128,7 +128,7 @@ class MeshServer:
         await self._server.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more calls, let those under way finish for `grace_s` seconds, then cancel what is left."""
+        """Reject new calls, let running ones finish for `grace_s` seconds, then cancel the rest."""
         if self._calls is not None:
             grace_s = await self._calls.end(grace_s)
         await self._server.stop(grace_s)

@@ -1,4 +1,4 @@
-"""Service: what the mesh needs to know of one in order to run it, and what it gives it to run with."""
+"""Definition of a service for the mesh, and the runtime that the mesh passes to it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What a service is given when it opens.
+    """Resources that the mesh passes to a service when it opens.
 
-    `stopping` is set when the process has begun to stop and callers know it: streams without an end of their own end
-    then, so that nobody waits for them. `troubles` are sentences for the operator:
-    the service adds and removes them, and its health lists each as "trouble/<sentence>". They hold no secrets.
+    `stopping` is set when the process has begun to stop and has told its callers. Streams without an end of their own
+    must end then, so that the stop does not wait for them. `troubles` are sentences for the operator. The service adds
+    and removes troubles, and its health lists each as "trouble/<sentence>". Troubles must not hold secrets.
     """
 
     settings: Settings
@@ -39,18 +39,19 @@ class Runtime:
 
     @property
     def database_url(self) -> str:
-        """The URL of the database, for a connection apart from its pool."""
+        """The URL of the database, for a connection outside the pool."""
         url = self.settings.database_url
-        assert url is not None  # noqa: S101 - there is a database
+        assert url is not None  # noqa: S101 - a process without DATABASE_URL does not start
         return url.get_secret_value()
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service: its contract, how its servicer is made, and its migrations.
+    """Definition of one service: its contract, the factory of its servicer, and its migrations.
 
-    `open` yields the servicer; what it starts beside it (background work) ends when its context ends. `interceptors`
-    are the service's own, written for the grpc-interceptor package; they run within the mesh's, the first outermost.
+    `open` yields the servicer. Background work that `open` starts must end with its context. `interceptors` are the
+    service's own, outermost first, written for the grpc-interceptor package. The mesh's interceptors run outside of
+    them.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The databases of the services: one for each service on a server, with the migrations in the service's folder."""
+"""Databases of the services: one per service on a server, with the migrations in the service's folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def database_url_of(server_url: str, name: str) -> str:
 async def migrate_all(settings: Settings, server_url: str) -> dict[str, list[str]]:
     """Apply the migrations of all services to their databases on a server; return the versions applied to each.
 
-    Raises MigrationError before anything is applied where one of the databases does not fit this checkout.
+    Raises MigrationError before anything is applied if one of the databases does not fit this checkout.
     """
     await check_databases(settings, server_url)
     names = SERVICE_NAMES
@@ -37,7 +37,7 @@ async def migrate_all(settings: Settings, server_url: str) -> dict[str, list[str
 
 
 async def migrate_service(settings: Settings, server_url: str, name: str) -> list[str]:
-    """Apply one service's migrations to its database; return the versions applied, or raise MigrationError."""
+    """Apply one service's migrations to its database; return the applied versions, or raise MigrationError."""
     try:
         return await migrate(database_url_of(server_url, name), _migrations_of(name))
     except MigrationError as error:
@@ -47,7 +47,7 @@ async def migrate_service(settings: Settings, server_url: str, name: str) -> lis
 
 
 async def check_databases(settings: Settings, server_url: str) -> None:
-    """Raise MigrationError where a service cannot have its database on a server; change nothing."""
+    """Raise MigrationError if a service cannot have its database on a server; change nothing."""
     databases = {name: (database_url_of(server_url, name), _migrations_of(name)) for name in SERVICE_NAMES}
     await refuse_unusable_databases(settings, databases)
 

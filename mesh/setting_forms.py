@@ -1,7 +1,7 @@
-"""Setting forms: the spellings that a setting accepts, and the one value that each of them means.
+"""Parsers of setting values, which accept several spellings of the same value.
 
-A spelling is accepted when it is common and can mean only one thing: `LOG_LEVEL=INFO`, `DRAIN_WAIT_S=500ms`,
-`GYM_SERVICE_URL=http://gym:50053/`. No message repeats a value, because the value may be a secret.
+A spelling is accepted if it is common and unambiguous: `LOG_LEVEL=INFO`, `DRAIN_WAIT_S=500ms`,
+`GYM_SERVICE_URL=http://gym:50053/`. Messages never repeat a value, because it may be a secret.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ BROKER_PORT = 4222
 COLLECTOR_PORT = 4317
 ADDRESS_FORMS = '"host:port" or "http://host:port", or a gRPC target: "dns:///host:port", "ipv4:ip:port,ip:port"'
 QUOTES = ("'", '"')
-ANY_HOST = "0.0.0.0"  # noqa: S104 - the meaning of ":50051"
+ANY_HOST = "0.0.0.0"  # noqa: S104 - ":50051" means all addresses
 SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 LEVELS = {"warn": "warning", "fatal": "critical"}
 
 
 def without_padding(values: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Drop the blanks and the pair of quotes around each value, and the values that are then empty.
+    """Strip blanks and one pair of quotes from each value, and drop values that are empty then.
 
-    `docker --env-file` passes quotes on, and files of secrets end with a line break.
+    `docker --env-file` does not remove quotes, and secret files end with a line break.
     """
     bare = {name: _bare(value) for name, value in values.items()}
     return {name: value for name, value in bare.items() if value != ""}
@@ -56,7 +56,7 @@ def _parts(value: str) -> list[str]:
 
 
 def _address(value: str) -> str:
-    """Accept "host:port" or a gRPC target; "http://host:port/" and "grpc://host:port" mean the same as "host:port"."""
+    """Accept "host:port" or a gRPC target; treat "http://host:port/" and "grpc://host:port" as "host:port"."""
     text = re.sub(r"^(http|grpc)://", "", value).removesuffix("/")
     scheme, _, addresses = text.partition(":")
     if scheme not in ("dns", "ipv4", "ipv6"):
@@ -75,12 +75,12 @@ def _ip_scheme_of(hosts: list[str]) -> str:
     try:
         (version,) = {ip_address(host).version for host in hosts}
     except ValueError:
-        raise ValueError('must be IP addresses of one kind where there are several: "ipv4:ip:port,ip:port"') from None
+        raise ValueError('must be IP addresses of one version if there are several: "ipv4:ip:port,ip:port"') from None
     return f"ipv{version}"
 
 
 def _listen_address(value: str) -> str:
-    """Accept "host:port"; ":port" and "*:port" mean every address of the machine."""
+    """Accept "host:port"; treat ":port" and "*:port" as every address of the machine."""
     match = re.fullmatch(r"(?!ipv[46]:|dns:)(\*|[^/\s@,*]*):([0-9]{1,5})", value)
     if match is None or not _is_port(match[2]):
         raise ValueError('must be "host:port", or ":port" for every address of the machine')
@@ -88,20 +88,20 @@ def _listen_address(value: str) -> str:
 
 
 def _collector(value: str) -> str:
-    """Accept the forms that OpenTelemetry accepts for OTLP over gRPC; a URL without a port means port 4317."""
+    """Accept OpenTelemetry's forms of an OTLP/gRPC endpoint; add port 4317 to a URL without a port."""
     url = re.fullmatch(r"(https?)://([^/\s@:]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?", value)
     target = re.fullmatch(r"(?:dns:///)?(?:[^/\s@:]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", value)
     port = (url[3] or str(COLLECTOR_PORT)) if url else target[1] if target else "0"
     if not _is_port(port):
         raise ValueError(
-            'must be "http://host:port", "https://host:port" or "host:port"; spans go by OTLP over gRPC, '
-            f"by default to port {COLLECTOR_PORT}, so there is no path"
+            'must be "http://host:port", "https://host:port" or "host:port"; spans use OTLP over gRPC '
+            f"(default port {COLLECTOR_PORT}), so the URL has no path"
         )
     return f"{url[1]}://{url[2]}:{port}" if url else value
 
 
 def _broker(value: SecretStr) -> SecretStr:
-    """Accept "nats://" and "tls://" URLs; "host" alone means "nats://host:4222"."""
+    """Accept "nats://" and "tls://" URLs; treat "host" as "nats://host:4222"."""
     servers = []
     for each in _parts(value.get_secret_value()):
         match = re.fullmatch(r"(?:(nats|tls)://)?([^@/\s]+@)?([^@/:\s]+|\[[^@/\s]+\])(?::([0-9]{1,5}))?/?", each)
@@ -112,7 +112,7 @@ def _broker(value: SecretStr) -> SecretStr:
 
 
 def _database(value: SecretStr) -> SecretStr:
-    """Accept a URL of PostgreSQL; the driver in "postgresql+asyncpg://" is another program's business."""
+    """Accept a URL of PostgreSQL; drop a driver such as "+asyncpg" in "postgresql+asyncpg://"."""
     text = re.sub(r"^(postgres(?:ql)?)\+[a-z0-9_]+(?=://)", r"\1", value.get_secret_value())
     try:
         parts = urlsplit(text)
@@ -158,13 +158,13 @@ def _word(value: object) -> object:
 
 
 def _seconds(value: object) -> object:
-    """Accept a number of seconds, or one with its unit."""
+    """Accept a number of seconds, or a number with its unit."""
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(ms|sec|s|min|m|h)", value) if isinstance(value, str) else None
     return float(match[1]) * SECONDS[match[2]] if match else value
 
 
 def _share(value: object) -> object:
-    """Accept a number from 0 to 1, or one in percent."""
+    """Accept a number from 0 to 1, or a percentage."""
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*%", value) if isinstance(value, str) else None
     return float(match[1]) / 100 if match else value
 
@@ -173,7 +173,7 @@ def _folder(value: Path) -> Path:
     try:
         return value.expanduser()
     except RuntimeError:
-        raise ValueError('"~" has no home folder here') from None
+        raise ValueError('"~" cannot be resolved, because this user has no home folder') from None
 
 
 Address = Annotated[str, AfterValidator(_address)]

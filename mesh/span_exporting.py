@@ -1,4 +1,4 @@
-"""Span exporting: spans leave a process in batches, and no trouble of their receiver holds the process up."""
+"""Exporters that send spans in batches and never block the process when the destination fails."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 MILLISECONDS = 1_000
-# The SDK logs each attempt of each batch. One message here is enough.
+# The SDK logs every attempt for every batch, but one message of ReportingExporter is enough.
 LOGGER_OF_THE_SDK = "opentelemetry.exporter.otlp.proto.grpc.exporter"
 
 _log = structlog.stdlib.get_logger("solo60.spans")
 
 
 class PatientProcessor(BatchSpanProcessor):
-    """Exports spans in batches; at the end it waits for `exit_patience_s` at most, and drops the rest."""
+    """Batch span processor that waits at most `exit_patience_s` at shutdown, and drops the rest."""
 
     def __init__(
         self, exporter: SpanExporter, exit_patience_s: float, schedule_delay_millis: float | None = None
@@ -34,9 +34,9 @@ class PatientProcessor(BatchSpanProcessor):
 
 
 class ReportingExporter(SpanExporter):
-    """Exports through another exporter, and logs once when that fails and once when it works again.
+    """Exporter that wraps another one and logs its first failure and its recovery.
 
-    `failure` is the sentence for it, without the reason: "traces do not reach the collector".
+    `failure` is the message without the reason: "traces do not reach the collector".
     """
 
     def __init__(self, exporter: SpanExporter, failure: str) -> None:
@@ -48,12 +48,12 @@ class ReportingExporter(SpanExporter):
 
     @property
     def trouble(self) -> str:
-        """The sentence for the last failure, or "" where the last spans were taken."""
+        """The message of the last failure, or "" if the last export succeeded."""
         return self._trouble
 
     @property
     def trouble_at_exit(self) -> str:
-        """The same when the process ends; spans that are still under way then are lost."""
+        """The same at the end of the process, when an unfinished export counts as a failure."""
         return self._trouble or (f"{self._failure}." if self._is_under_way else "")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -69,12 +69,12 @@ class ReportingExporter(SpanExporter):
 
     def _note(self, trouble: str) -> None:
         before, self._trouble = self._trouble, trouble
-        if not structlog.is_configured():  # a command: its output is for its user
+        if not structlog.is_configured():  # a command: its output is for the user
             return
         if trouble and not before:
             _log.warning("spans are lost", reason=trouble)
         elif before and not trouble:
-            _log.info("spans are kept again")
+            _log.info("spans are exported again")
 
     def shutdown(self) -> None:
         self._exporter.shutdown()

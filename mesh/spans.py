@@ -1,4 +1,4 @@
-"""The local span store: spans as lines of JSON in a folder, one file for each process, read back as one trace."""
+"""Local span store: JSON lines in a folder, one file per process, read back as traces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-# When a file has grown to this size, it starts anew; one older file is kept.
+# A file larger than this is renamed and a new one is started. Only one older file is stored.
 LARGEST_FILE_BYTES = 16 * 1024 * 1024
 
 
@@ -39,22 +39,22 @@ class StoredSpan:
 
     @property
     def duration_ms(self) -> float:
-        """How long the span lasted."""
+        """Duration of the span in milliseconds."""
         return (self.end_ns - self.start_ns) / 1e6
 
 
 def make_span_folder(folder: Path) -> None:
-    """Make the folder of the span store; raise SettingsError where that fails, or where nothing can be written."""
+    """Create the folder of the span store; raise SettingsError if that fails or the folder is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError(f"SPAN_DIR: {folder} cannot be made: {error.strerror}.") from None
+        raise SettingsError(f"SPAN_DIR: {folder} cannot be created: {error.strerror}.") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise SettingsError(f"SPAN_DIR: {folder} cannot be written to.")
+        raise SettingsError(f"SPAN_DIR: {folder} is not writable.")
 
 
 class FolderSpanExporter(SpanExporter):
-    """Appends each span of one process to `<folder>/<service>.jsonl`; raises OSError where the disk takes nothing."""
+    """Exporter that appends the spans of one process to `<folder>/<service>.jsonl`; raises OSError on a full disk."""
 
     def __init__(self, folder: Path, service: str) -> None:
         self._path = folder / f"{service}.jsonl"
@@ -85,18 +85,18 @@ class FolderSpanExporter(SpanExporter):
 
 
 def read_trace(folder: Path, trace_id: str) -> list[StoredSpan]:
-    """Return the spans of one trace from every process's file, in the order of their start."""
+    """Return the spans of one trace from the files of all processes, ordered by start."""
     return sorted(_spans(folder, lambda span: span.trace_id == trace_id, trace_id), key=lambda span: span.start_ns)
 
 
 def traces_of(folder: Path, correlation_id: str) -> list[str]:
-    """Return the ids of the traces of one correlation id, in the order of their start."""
+    """Return the trace ids of one correlation id, ordered by start."""
     found = _spans(folder, lambda span: span.correlation_id == correlation_id, correlation_id)
     return list(dict.fromkeys(span.trace_id for span in sorted(found, key=lambda span: span.start_ns)))
 
 
 def latest_traces(folder: Path, number: int) -> list[list[StoredSpan]]:
-    """Return the spans of at most `number` traces, the latest trace last, each in the order of their start."""
+    """Return the spans of the latest `number` traces, oldest trace first, each trace ordered by start."""
     traces: dict[str, list[StoredSpan]] = {}
     for span in _spans(folder, lambda _span: True):
         traces.setdefault(span.trace_id, []).append(span)
@@ -107,11 +107,11 @@ def latest_traces(folder: Path, number: int) -> list[list[StoredSpan]]:
 
 def _spans(folder: Path, is_wanted: Callable[[StoredSpan], bool], text: str = "") -> Iterator[StoredSpan]:
     """Yield the wanted spans of all files."""
-    # Most lines are of other traces, and looking for the text is cheaper than reading them.
+    # Most lines belong to other traces. A text search is cheaper than parsing them.
     for line in (line for path in folder.glob("*.jsonl") for line in _whole_lines(path) if text in line):
         try:
             span = StoredSpan(**json.loads(line))
-        except (ValueError, TypeError):  # a process was killed in the middle of the line, and another one went on
+        except (ValueError, TypeError):  # a killed process left half a line, and another process continued it
             continue
         if is_wanted(span):
             yield span
@@ -119,12 +119,12 @@ def _spans(folder: Path, is_wanted: Callable[[StoredSpan], bool], text: str = ""
 
 def _whole_lines(path: Path) -> Iterator[str]:
     with path.open(encoding="utf-8", errors="replace") as file:
-        # The last line may be in the middle of being written.
+        # The last line may be incomplete because a process is writing it.
         yield from (line for line in file if line.endswith("\n"))
 
 
 def children_of(spans: Iterable[StoredSpan], parent: StoredSpan | None) -> list[StoredSpan]:
-    """Return the spans directly below `parent`; for None those whose parent is not among `spans`."""
+    """Return the spans directly below `parent`, or for None those without a parent among `spans`."""
     spans = list(spans)
     if parent is not None:
         return [span for span in spans if span.parent_id == parent.span_id]

@@ -1,4 +1,4 @@
-"""Supervised settings: what each service of a local mesh gets to know, and what stops the start before it begins."""
+"""Settings of the services in a local mesh, and their checks before the start."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ if TYPE_CHECKING:
 
 LOOPBACK = (INBOX_HOST, "localhost")
 OF_ONE_PROCESS = ("listen_address", "log_fd", "metrics_address", "service_api_key", "service_api_key_file")
-# Every service listens where it is found.
+# By default, every service listens on the address that its callers use.
 NOWHERE_ELSE: Mapping[str, str] = MappingProxyType({})
-# A service's metrics are found at its own port plus this. It is no multiple of 1,000, so that the metrics of one mesh
-# leave the ports of a second one free, which PORT_OFFSET=1000 puts beside it.
+# Distance of a service's metrics port from its own port. A multiple of 1,000 would collide with the ports of a second
+# mesh with PORT_OFFSET=1000.
 METRICS_PORT_DISTANCE = 500
-# A mesh on one machine is for development, so it shows more than it would elsewhere, unless its owner says otherwise.
+# Defaults for development that reveal more than those of a deployment. Explicit settings override them.
 SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True, "strict_contracts": True}
-# Seven services, a database and their callers share this machine. Calls that wait for it longer than a server elsewhere
-# would let them are no overload, so they are served, unless its owner says otherwise.
+# Seven services, a database and their callers share one machine. Calls wait longer there than on a server, and that is
+# no overload, so the default delay for shedding is higher. An explicit setting overrides it.
 LENIENT_IN_DEVELOPMENT = {"shed_queue_delay_s": 0.5}
 
 
 def refuse_settings_of_one_process(settings: Settings) -> None:
-    """Raise SettingsError where a setting would make all services listen at one address or share one key."""
+    """Raise SettingsError if a setting would make all services share one address or one key."""
     for name in OF_ONE_PROCESS:
         if getattr(settings, name) is not None:
             raise SettingsError(f"{name.upper()}: unset it, each service of a mesh has its own.")
 
 
 def settings_of_service(settings: Settings, name: str, listen_addresses: Mapping[str, str]) -> Settings:
-    """Return the settings of a mesh as one of its services has them: it may listen elsewhere than it is found."""
+    """Return the settings of one service: those of the mesh, with the service's own listen address if it has one."""
     address = listen_addresses.get(name)
     return settings if address is None else settings.model_copy(update={"listen_address": address})
 
 
 async def hold_ports(ports: HeldPorts, settings: Settings, listen_addresses: Mapping[str, str] = NOWHERE_ELSE) -> None:
-    """Hold every port that a mesh listens on; raise SettingsError with the first that it cannot have, and its user.
+    """Hold every port that a mesh listens on; raise SettingsError for the first unavailable port and name its user.
 
-    Without this, a foreign service that answers there could be taken for ours. A metrics port that is taken is passed
-    over: its service then shows no metrics.
+    Without this check, a foreign service on such a port could be mistaken for a service of the mesh. A metrics port
+    that is taken is not an error: its service then has no metrics endpoint.
     """
     for name in SERVICE_NAMES:
         own = settings_of_service(settings, name, listen_addresses)
@@ -65,20 +65,20 @@ async def hold_ports(ports: HeldPorts, settings: Settings, listen_addresses: Map
         address = metrics_address_of(settings, name)
         if address is not None:
             host, _, port = address.rpartition(":")
-            with suppress(SettingsError):  # taken since: `metrics_address_of` sees that before the service starts
+            with suppress(SettingsError):  # taken meanwhile: `metrics_address_of` detects that before the start
                 await ports.hold("METRICS_ADDRESS", host, int(port))
 
 
 def inbox_port(settings: Settings) -> int | None:
-    """Return the port of the inbox that a local mesh runs, or None where SMTP_URL leads elsewhere."""
+    """Return the port of a local mesh's inbox, or None if SMTP_URL names another mail server."""
     url = urlsplit(settings.mail_server_url.get_secret_value())
     return (url.port or SMTP_PORT) if url.hostname in LOOPBACK else None
 
 
 def environment_of_service(settings: Settings, name: str) -> dict[str, str]:
-    """Return the environment of a service's process: the settings of this one, and what is the service's own.
+    """Return the environment of a service's process: the mesh's settings, and the service's own.
 
-    Its DATABASE_URL comes later, when the database is ready.
+    The environment lacks the DATABASE_URL, which the process receives when the database is ready.
     """
     given = {field: _plain(getattr(settings, field)) for field in settings.model_fields_set}
     own = {
@@ -92,7 +92,7 @@ def environment_of_service(settings: Settings, name: str) -> dict[str, str]:
 
 
 def metrics_address_of(settings: Settings, name: str) -> str | None:
-    """Return where a service of a local mesh shows its metrics: at its port plus 500, or None where that is taken."""
+    """Return the metrics address of a service in a local mesh (its port plus 500), or None if that port is taken."""
     host, _, port = settings.listen_address_of(name).rpartition(":")
     number = int(port) + METRICS_PORT_DISTANCE
     address = f"{host}:{number}"

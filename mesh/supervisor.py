@@ -1,4 +1,4 @@
-"""The supervisor: the whole mesh on one machine, as processes that start together, stop in order and leave nothing."""
+"""Supervisor that runs the whole mesh on one machine as child processes and stops all of them in order."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mesh", "MeshError"]
 
-# Beyond the time that draining may take by its settings.
+# Added to the drain times of the settings.
 STOP_PATIENCE_S = 5.0
 
 
@@ -50,12 +50,12 @@ def _report_nothing(_part: str, _state: str) -> None: ...
 
 
 class Mesh:
-    """The seven services in processes of their own, with PostgreSQL and an inbox beside them, as a context manager.
+    """Seven services in their own processes, with PostgreSQL and an inbox, as an async context manager.
 
-    What it keeps lies in DATA_DIR: database, keyring, keys, logs, spans, mail. Without DATABASE_URL it runs its own
-    PostgreSQL, and on the port of an SMTP_URL on loopback its own inbox. All of it ends with this process, however that
-    ends. `report` is told of each part ("gym", "postgresql", "inbox") what it does now. `listen_addresses` are those of
-    services that listen elsewhere than their callers find them: behind a proxy, which is not ours to start.
+    The data is in DATA_DIR: database, keyring, keys, logs, spans, mail. Without DATABASE_URL the mesh runs its own
+    PostgreSQL. If SMTP_URL is on loopback, the mesh runs its own inbox on that port. All parts end with this process,
+    for any reason. `report` receives each part ("gym", "postgresql", "inbox") and its new state. `listen_addresses` are
+    for services that listen on another address than their callers use, because they are behind an external proxy.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Mesh:
     ) -> None:
         self.settings = settings
         self.exit_codes: dict[str, int] = {}
-        # The last reported state of each part.
+        # Last reported state of each part.
         self.states: dict[str, str] = {}
         self.server_url = ""
         self._listen_addresses = listen_addresses
@@ -76,7 +76,7 @@ class Mesh:
         self._shows_metrics: dict[str, bool] = {}
         self._postgres: EmbeddedPostgres | None = None
         self._services_lock = 0
-        # One change of a part at a time: a restart that was asked for and one after a death.
+        # One lock per part, so that a requested restart and a restart after a crash do not overlap.
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def __aenter__(self) -> Self:
@@ -87,10 +87,10 @@ class Mesh:
         await self.stop()
 
     async def start(self) -> None:
-        """Return once every service is SERVING; otherwise stop what has started and raise.
+        """Return once every service is SERVING; otherwise stop the started parts and raise.
 
         Raises SettingsError, FolderInUse, OrphansRemain, PostgresError, InboxError, MigrationError, or MeshError with
-        the last words of a service.
+        the last output of a service.
         """
         try:
             await self._start()
@@ -101,24 +101,24 @@ class Mesh:
             raise
 
     async def stop(self) -> None:
-        """Drain the services, then stop inbox and PostgreSQL; `exit_codes` then tells how each service ended."""
+        """Drain the services, then stop inbox and PostgreSQL; `exit_codes` then holds the services' exit codes."""
         await self._parts.aclose()
 
     async def kill(self, name: str) -> None:
-        """End a service at once, as a crash would."""
+        """Kill a service at once, like a crash."""
         self._children[name].kill()
         await self._children[name].ended()
 
     async def restart(self, name: str) -> None:
-        """Drain a part where it still runs, start it again, and return once it is SERVING.
+        """Drain a part if it still runs, start it again, and return once it is SERVING.
 
-        Raises MeshError or PostgresError where it does not start; the name "postgresql" is that of the mesh's own.
+        "postgresql" is the mesh's own server. Raises MeshError or PostgresError if the part does not start.
         """
         async with self._changing[name]:
             await self._restart(name)
 
     async def revive(self, name: str, death: Death) -> bool:
-        """Start a part again that died so; return False where somebody else has done it. Raises as `restart` does."""
+        """Restart a part after `death`; return False if it was restarted already. Raises as `restart` does."""
         async with self._changing[name]:
             if self._death_of(name) != death:
                 return False
@@ -128,7 +128,7 @@ class Mesh:
     async def _restart(self, name: str) -> None:
         if name == POSTGRES:
             if self._postgres is None:
-                raise MeshError("PostgreSQL is not this mesh's to restart: DATABASE_URL names it.")
+                raise MeshError("PostgreSQL cannot be restarted by this mesh: DATABASE_URL names an external server.")
             self.report(POSTGRES, "restarting")
             await self._postgres.restart()
             self.report(POSTGRES, SERVING)
@@ -137,7 +137,7 @@ class Mesh:
         await self._begin(self._launch(name))
 
     def death_of(self, name: str) -> Death | None:
-        """Return how a part ended that is neither running nor being restarted, or None."""
+        """Return the Death of a part that ended unexpectedly, or None while it runs or restarts."""
         return None if self._changing[name].locked() else self._death_of(name)
 
     def _death_of(self, name: str) -> Death | None:
@@ -152,21 +152,21 @@ class Mesh:
         return self._postgres.server_pid if self._postgres is not None else None
 
     def report(self, part: str, state: str) -> None:
-        """Report the present state of a part."""
+        """Report the current state of a part."""
         self.states[part] = state
         self._tell(part, state)
 
     def pids(self) -> dict[str, int]:
-        """Return the process id of each service that was started."""
+        """Return the process id of each started service."""
         return {name: child.pid for name, child in self._children.items()}
 
     def ended(self) -> dict[str, int]:
-        """Return the exit codes of the services that are not running any more."""
+        """Return the exit codes of the services that have ended."""
         codes = {name: child.exit_code for name, child in self._children.items()}
         return {name: code for name, code in codes.items() if code is not None}
 
     def without_metrics(self) -> list[str]:
-        """Return the services that show no metrics, because the port for them is taken."""
+        """Return the services without a metrics endpoint, because its port is taken."""
         return [name for name, shows in self._shows_metrics.items() if not shows]
 
     def database_url_of(self, name: str) -> str:
@@ -174,7 +174,7 @@ class Mesh:
         return database_url_of(self.server_url, name)
 
     def environment_of(self, name: str) -> dict[str, str]:
-        """Return the environment in which a service's process runs, without its database."""
+        """Return the environment of a service's process, without its DATABASE_URL."""
         return environment_of_service(settings_of_service(self.settings, name, self._listen_addresses), name)
 
     async def _start(self) -> None:
@@ -187,7 +187,7 @@ class Mesh:
             without_orphans(
                 settings.data_dir,
                 self._stop_patience_s,
-                lambda: self.report(MESH, "waiting for the services of a mesh that was killed"),
+                lambda: self.report(MESH, "waiting for the services of a killed mesh"),
             )
         )
         ports = HeldPorts()
@@ -200,7 +200,7 @@ class Mesh:
         self._parts.push_async_callback(postgres.stop)
         await self._start_inbox()
         self._parts.push_async_callback(self._stop_services)
-        # They load their code while PostgreSQL starts.
+        # The services load their code while PostgreSQL starts.
         for name in SERVICE_NAMES:
             self._launch(name)
         if settings.database_url is None:
@@ -250,7 +250,7 @@ class Mesh:
         self.exit_codes = await self._end(self._children.values())
 
     async def _end(self, children: Iterable[Child]) -> dict[str, int]:
-        """Drain services, kill those that do not end in time, and return their exit codes."""
+        """Drain services, kill those that exceed the time limit, and return all exit codes."""
         running = [child for child in children if child.exit_code is None]
         for child in running:
             child.terminate()

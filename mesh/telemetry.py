@@ -1,4 +1,4 @@
-"""Telemetry: logs as lines of JSON on standard output, traces to a collector or to the local span store (S5)."""
+"""Logs as JSON lines on standard output, and traces sent to a collector or the local span store."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from interceptors.access_log import Write
     from mesh.config import Settings
 
-# Short, so that a trace can be looked at as soon as its call has ended.
+# Short, so that a trace can be read soon after its call has ended.
 EXPORT_INTERVAL_MS = 200
-# A service that stops has this long for its last spans; a collector that is gone must not delay the stop.
+# A stopping service waits at most this long for its last spans, so that a missing collector cannot delay the stop.
 EXIT_PATIENCE_S = 5.0
 
 
 def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = None) -> LogLines:
-    """Write every log line of this process, also those of libraries, as one JSON object to `stream` or standard output.
+    """Write every log line of this process as one JSON object to `stream`, or to standard output.
 
-    Python's warnings and the exceptions that nobody catches are logged too. Exceptions are written as mesh.tracebacks
-    has them. Returns the handler of all loggers.
+    Lines of libraries, Python warnings and uncaught exceptions are included. mesh.tracebacks formats exceptions.
+    Returns the handler of all loggers.
     """
     shared: list[Processor] = [
         add_call_context,
@@ -58,7 +58,7 @@ def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = N
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    # Without a buffer: one that a full disk does not take would fail the end of the process.
+    # Unbuffered: if a full disk rejected a buffer at exit, the process would fail.
     unbuffered: BinaryIO = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
     lines = LogLines(stream or unbuffered, service)
     lines.setFormatter(_json_of(service, shared))
@@ -71,28 +71,28 @@ def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = N
 
 
 def log_stream(settings: Settings) -> BinaryIO:
-    """Open the log of a process: the file that its parent handed down as LOG_FD, or a copy of standard output.
+    """Open the log of a process: the file inherited from its parent as LOG_FD, or a copy of standard output.
 
-    Raises SettingsError where LOG_FD is no open file.
+    Raises SettingsError if LOG_FD is not an open file.
     """
     if settings.log_fd is None:
         return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     try:
-        os.set_inheritable(settings.log_fd, False)  # noqa: FBT003 - the standard library's
+        os.set_inheritable(settings.log_fd, False)  # noqa: FBT003 - signature of the standard library
         return os.fdopen(settings.log_fd, "ab", buffering=0)
     except OSError:
         raise SettingsError("LOG_FD: is not an open file.") from None
 
 
 def _log_uncaught_exceptions() -> None:
-    """Log an exception that the interpreter would print as a traceback, without values that a database error quotes."""
+    """Log exceptions that the interpreter would print, without the values that database errors quote."""
     log = logging.getLogger("solo60.uncaught")
 
     def of_main(_kind: type[BaseException], error: BaseException, _traceback: object) -> None:
-        log.critical("the process ends by an uncaught exception", exc_info=error)
+        log.critical("the process ends because of an uncaught exception", exc_info=error)
 
     def of_thread(facts: threading.ExceptHookArgs) -> None:
-        log.error("a thread ended by an uncaught exception", exc_info=facts.exc_value)
+        log.error("a thread ended because of an uncaught exception", exc_info=facts.exc_value)
 
     def of_finalizer(facts: sys.UnraisableHookArgs) -> None:
         log.error("%s: %r", facts.err_msg or "an exception was ignored in", facts.object, exc_info=facts.exc_value)
@@ -101,9 +101,10 @@ def _log_uncaught_exceptions() -> None:
 
 
 def access_log_writer() -> Write:
-    """Return what writes the access log of this process: where `set_up_logging` was called, past all loggers.
+    """Return the writer of this process's access log.
 
-    That takes a fifth of the time. It writes nothing where the log level is above "info".
+    After `set_up_logging`, the writer bypasses all loggers, which takes a fifth of the time. The writer does nothing if
+    the log level is above "info".
     """
     for handler in logging.getLogger().handlers:
         if isinstance(handler, LogLines):
@@ -131,7 +132,7 @@ def _exception_text(exc_info: ExcInfo) -> str:
 
 
 def add_call_context(_logger: object, _name: str, event: EventDict) -> EventDict:
-    """Name, in every line that is written while a call is served, that call."""
+    """Add the current call's correlation id to a log line."""
     context = current_context()
     if context is not None:
         event.setdefault("correlation_id", context.correlation_id)
@@ -139,9 +140,9 @@ def add_call_context(_logger: object, _name: str, event: EventDict) -> EventDict
 
 
 def set_up_tracing(settings: Settings, service: str, exit_patience_s: float = EXIT_PATIENCE_S) -> SamplingProvider:
-    """Make this process's spans go where the settings say; `shutdown()` of the result sends those that wait.
+    """Export this process's spans as configured; `shutdown()` of the returned provider exports the queued spans.
 
-    For each of the two places, `shutdown()` takes at most `exit_patience_s`.
+    `shutdown()` takes at most `exit_patience_s` for each of the two destinations.
     """
     resource = Resource.create({SERVICE_NAME: service})
     provider = SamplingProvider(settings.trace_sample_ratio, resource=resource, shutdown_on_exit=False)
@@ -153,12 +154,12 @@ def set_up_tracing(settings: Settings, service: str, exit_patience_s: float = EX
 
     if settings.span_dir is not None:
         store = FolderSpanExporter(settings.span_dir, service)
-        export(store, f"traces are not kept in {settings.span_dir.absolute()}", EXPORT_INTERVAL_MS)
+        export(store, f"traces cannot be written to {settings.span_dir.absolute()}", EXPORT_INTERVAL_MS)
     endpoint = settings.otel_exporter_otlp_endpoint
     if endpoint is not None:
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - costs 10 MB, and most processes of a laptop need none
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - costs 10 MB, and most local processes do not need it
 
-        # Typed as options of strings alone.
+        # OpenTelemetry types them as options with string values only.
         options: Any = tuple(connection_options(through_proxy=settings.calls_through_proxy))
         exporter = OTLPSpanExporter(endpoint, channel_options=options)
         export(exporter, f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {endpoint}")
@@ -167,7 +168,7 @@ def set_up_tracing(settings: Settings, service: str, exit_patience_s: float = EX
 
 
 def telemetry_troubles() -> list[str]:
-    """Return a sentence for each place that accepts no logs or no traces of this process."""
+    """Return one sentence for each destination that rejects this process's logs or traces."""
     provider = trace.get_tracer_provider()
     exporters = provider.exporters if isinstance(provider, SamplingProvider) else []
     logs = [handler for handler in logging.getLogger().handlers if isinstance(handler, LogLines)]

@@ -1,4 +1,4 @@
-"""Tracebacks: an exception in the log tells its kind and its way, but no value that a database error quotes."""
+"""Tracebacks for the log, without the values that database errors quote."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MEANWHILE = "\nDuring handling of the above exception, another exception occurr
 
 
 def traceback_text(error: BaseException) -> str:
-    """Return the traceback of `error`, of what led to it and of what it groups, the first cause first.
+    """Return the traceback of `error`, its causes and its grouped errors, the first cause first.
 
-    A PostgreSQL error is told without its DETAIL, which holds the row. A data error of the driver or the server (class
-    22) quotes the refused value in its very sentence, so its kind alone is told, and that of its causes.
+    A PostgreSQL error is printed without its DETAIL, because the DETAIL holds the row. A data error (class 22) of the
+    driver or the server quotes the rejected value in its message. So the message is omitted, also in its causes.
     """
     return "".join(_paragraphs(error, set(), quotes_values=False)).rstrip("\n")
 

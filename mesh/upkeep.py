@@ -1,4 +1,4 @@
-"""Upkeep: what a service does beside its calls, at once and then again and again; no failure ends it."""
+"""Periodic background work of a service, which continues after any failure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _log = structlog.stdlib.get_logger("solo60.upkeep")
 
 @asynccontextmanager
 async def repeating(what: str, work: Callable[[], Awaitable[object]], interval_s: float) -> AsyncIterator[None]:
-    """Do `work` at once, and again after each pause of so many seconds, for the time of the context.
+    """Run `work` at once and again after each pause of `interval_s` seconds while the context is open.
 
-    What it raises is logged under `what` it is, and the next time is another chance.
+    Exceptions are logged with the name `what`, and `work` runs again after the next pause.
     """
     repeated = asyncio.create_task(_repeat(what, work, interval_s))
     try:
@@ -35,10 +35,10 @@ async def repeating(what: str, work: Callable[[], Awaitable[object]], interval_s
 
 
 async def delete_in_batches(database: Database, statement: str, *arguments: object) -> int:
-    """Delete until nothing is left that `statement` finds, and return how many rows that were.
+    """Run a delete `statement` until it finds no more rows, and return the number of deleted rows.
 
-    `statement` deletes at most as many rows as its last parameter says, which follows after `arguments`: a batch holds
-    no lock for long.
+    The last parameter of `statement` limits its rows and is added after `arguments`. Small batches hold no lock for
+    long.
     """
     deleted = 0
     while True:
@@ -54,8 +54,8 @@ async def _repeat(what: str, work: Callable[[], Awaitable[object]], interval_s: 
     while True:
         try:
             await work()
-        except ServiceError as error:  # an outage: it needs no traceback each time
+        except ServiceError as error:  # an outage, which needs no traceback at every repetition
             _log.warning("upkeep failed", what=what, error=repr(error))
-        except Exception:  # noqa: BLE001 - whatever it is
+        except Exception:  # noqa: BLE001 - no failure may end the loop
             _log.exception("upkeep failed", what=what)
         await asyncio.sleep(interval_s)

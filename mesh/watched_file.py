@@ -1,4 +1,4 @@
-"""Watched files: the content of a file as it is now, without reading it at every use."""
+"""Cached content of a file that may change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# A change is seen at the latest this long after it was made.
+# Longest delay until a change is noticed.
 RELOAD_INTERVAL_S = 0.25
 Content = TypeVar("Content")
 
@@ -19,10 +19,10 @@ _log = structlog.stdlib.get_logger("solo60.files")
 
 
 class WatchedFile(Generic[Content]):
-    """The content of a file, parsed again when the file has changed.
+    """Content of a file, parsed again after the file has changed.
 
-    Raises what reading and `parse` raise when it is made. Later on, a file that is gone or malformed is logged once,
-    and the last good content stays. `clock` gives seconds and never goes back.
+    The constructor raises the errors of reading and of `parse`. Later, a missing or malformed file is logged once, and
+    the last valid content stays in use. `clock` returns seconds and must be monotonic.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class WatchedFile(Generic[Content]):
             self._content = self._parse(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             _log.error(
-                "a changed file is unusable, its last content stays", file=str(self._path), error=type(error).__name__
+                "changed file is invalid, last content stays in use", file=str(self._path), error=type(error).__name__
             )
 
     def _version_on_disk(self) -> tuple[int, ...] | None:

@@ -1,6 +1,6 @@
-"""Webhook secrets: several at once, separated by commas, so that they can be replaced without refusing a webhook.
+"""Parsers of webhook secrets. Several secrets can be valid at once, so that rotation rejects no webhook.
 
-No sentence here repeats a secret or a part of one.
+Error messages never repeat a secret or a part of one.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _PROCESSOR_SECRET_FORM = re.compile(r"whsec_[A-Za-z0-9+/=_-]{24,200}")
 
 
 def standard_keys(secrets: SecretStr | None) -> tuple[bytes, ...]:
-    """Return the keys of secrets of Standard Webhooks, "whsec_<base64>"; raise ValueError where one is none."""
+    """Return the keys of Standard Webhooks secrets, "whsec_<base64>"; raise ValueError for a malformed secret."""
     return tuple(map(_standard_key, _each(secrets)))
 
 
 def processor_keys(secrets: SecretStr | None) -> tuple[bytes, ...]:
-    """Return the keys of the card processor's secrets, whose text is the key; raise ValueError where one is none."""
+    """Return the card processor's secrets as keys, which are their bytes; raise ValueError for a malformed secret."""
     return tuple(map(_processor_key, _each(secrets)))
 
 

@@ -1,4 +1,4 @@
-"""Wording: instants and amounts as people read them in mail."""
+"""Formatting of times and amounts of money for mail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     from datetime import datetime
 
-# ISO 4217: digits of the minor unit, where they are not two.
+# ISO 4217: number of digits of the minor unit, for currencies without the usual two.
 _MINOR_DIGITS = {
     **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF"), 0),
     **dict.fromkeys(("UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
@@ -17,9 +17,9 @@ _MINOR_DIGITS = {
 
 
 def time_in_words(instant: datetime, zone: str) -> str:
-    """Return an instant as the clock in a zone shows it: "Monday 3 August 2026, 18:00 (Europe/London)".
+    """Return an instant as local time in a zone: "Monday 3 August 2026, 18:00 (Europe/London)".
 
-    In an hour that the clock shows twice, the offset follows: "01:30 (Europe/London, UTC+01:00)".
+    In an hour that occurs twice, the offset is added: "01:30 (Europe/London, UTC+01:00)".
     """
     local = instant.astimezone(ZoneInfo(zone))
     offset = f", UTC{local.isoformat()[-len('+01:00') :]}" if _is_shown_twice(local) else ""
@@ -27,13 +27,13 @@ def time_in_words(instant: datetime, zone: str) -> str:
 
 
 def _is_shown_twice(local: datetime) -> bool:
-    # PEP 495: the two readings of a local time differ only where the clock is put back. They also differ in an hour
-    # that the clock skips, but no instant has such a local time.
+    # PEP 495: the two readings of a local time differ if the clock is set back in that hour. The readings also differ
+    # in an hour that the clock skips, but no instant has such a local time.
     return local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
 
 
 def money_in_words(currency: str, minor_units: int) -> str:
-    """Return an amount of minor units: "12.50 GBP", "1250 JPY"."""
+    """Return an amount of minor units as text: "12.50 GBP", "1250 JPY"."""
     digits = _MINOR_DIGITS.get(currency, 2)
     whole, part = divmod(minor_units, 10**digits)
     return f"{whole}.{part:0{digits}} {currency}" if digits else f"{whole} {currency}"

@@ -69,5 +69,5 @@ def test_traces_that_cannot_be_kept_stop_no_call(tmp_path: Path) -> None:
 
     done = call(tmp_path, span_dir=tmp_path / "file" / "spans")
 
-    assert done.stderr == f"traces are not kept in {tmp_path}/file/spans: Not a directory.\n"
+    assert done.stderr == f"traces cannot be written to {tmp_path}/file/spans: Not a directory.\n"
     assert '"error"' in done.stdout

@@ -147,7 +147,7 @@ def test_spans_are_not_sent_by_a_protocol_that_the_collector_does_not_expect(mon
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
 
-    with pytest.raises(SettingsError, match=r"^OTEL_EXPORTER_OTLP_PROTOCOL: must be grpc where OTEL_EXPORTER_OTLP_E"):
+    with pytest.raises(SettingsError, match=r"^OTEL_EXPORTER_OTLP_PROTOCOL: must be grpc if OTEL_EXPORTER_OTLP_E"):
         load_settings()
 
 
@@ -239,7 +239,7 @@ def test_an_unknown_setting_in_the_file_is_refused_by_its_name(folder: Path, lin
         load_settings()
 
     name = line.partition("=")[0]
-    assert str(caught.value) == f"{name}: there is no such setting, but it stands in .env.{hint}"
+    assert str(caught.value) == f"{name}: unknown setting in .env.{hint}"
 
 
 def test_a_setting_of_one_service_names_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +259,7 @@ def test_a_line_that_would_be_passed_over_is_refused(folder: Path, line: bytes) 
     """What stands in the file is in force, or the start stops."""
     (folder / ".env").write_bytes(b"LOG_LEVEL=info\n" + line + b"\n")
 
-    with pytest.raises(SettingsError, match=r"^\.env: (line 2 is not NAME=value|it cannot be read: not text)\.$"):
+    with pytest.raises(SettingsError, match=r"^\.env: (line 2 is not NAME=value|cannot be read: not text)\.$"):
         load_settings()
 
 
@@ -272,7 +272,7 @@ def test_who_sends_by_way_of_a_broker_says_where_it_is(monkeypatch: pytest.Monke
     assert load_settings().outbox_transport == "nats"
     monkeypatch.delenv("NATS_URL")
 
-    with pytest.raises(SettingsError, match=r"^NATS_URL: must be set where OUTBOX_TRANSPORT is nats\.$"):
+    with pytest.raises(SettingsError, match=r"^NATS_URL: must be set if OUTBOX_TRANSPORT is nats\.$"):
         load_settings()
 
 

@@ -336,7 +336,7 @@ async def test_an_outage_is_unavailable_and_passes(reachable_folder: Path) -> No
         async with database.transaction():
             pass
     assert not await database.is_reachable(5)
-    assert database.troubles() == ["its database lets nobody in (Connection refused)"]
+    assert database.troubles() == ["its database cannot be reached (Connection refused)"]
 
     async with EmbeddedPostgres(data_dir, port=port, durable=False):
         assert await database.is_reachable(5)

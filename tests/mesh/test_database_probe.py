@@ -41,7 +41,7 @@ async def test_a_silent_server_is_told_from_one_that_refuses(silent_url: str) ->
 
     assert (silent and silent.is_silent, refusing and refusing.is_silent) == (True, False)
     assert refusing is not None
-    assert refusing.reason == "lets nobody in (Connection refused)"
+    assert refusing.reason == "cannot be reached (Connection refused)"
 
 
 async def test_nobody_waits_for_a_silent_server(silent_url: str, tmp_path: Path) -> None:

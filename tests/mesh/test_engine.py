@@ -95,12 +95,12 @@ def test_an_engine_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("option", "sentence"),
     [
-        ("grpc.max_connection_age_ms", "ENGINE: native cannot do grpc.max_connection_age_ms"),
-        ("grpc.server_handshake_timeout_ms", "ENGINE: native cannot do grpc.server_handshake_timeout_ms"),
-        ("grpc.http2.max_ping_strikes", "ENGINE: native cannot do grpc.http2.max_ping_strikes"),
+        ("grpc.max_connection_age_ms", "ENGINE: native cannot set grpc.max_connection_age_ms"),
+        ("grpc.server_handshake_timeout_ms", "ENGINE: native cannot set grpc.server_handshake_timeout_ms"),
+        ("grpc.http2.max_ping_strikes", "ENGINE: native cannot set grpc.http2.max_ping_strikes"),
         (
             "grpc.default_compression_level",
-            "ENGINE: native cannot do that: unsupported server option 'grpc.default_compression_level'",
+            "ENGINE: native cannot be started: unsupported server option 'grpc.default_compression_level'",
         ),
     ],
 )
@@ -109,7 +109,7 @@ def test_what_native_cannot_do_is_refused(option: str, sentence: str) -> None:
     with pytest.raises(SettingsError) as caught:
         new_server("native", options=[(option, 2)])
 
-    assert str(caught.value) == f"{sentence}; with ENGINE=grpcio a service can."
+    assert str(caught.value) == f"{sentence}; use ENGINE=grpcio."
 
 
 async def test_native_refuses_tls() -> None:
@@ -119,7 +119,7 @@ async def test_native_refuses_tls() -> None:
     with pytest.raises(SettingsError) as caught:
         listen(new_server("native"), "127.0.0.1:0", credentials)
 
-    assert str(caught.value) == "ENGINE: native cannot serve TLS; with ENGINE=grpcio a service can."
+    assert str(caught.value) == "ENGINE: native cannot serve TLS; use ENGINE=grpcio."
 
 
 def test_without_its_package_native_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """One sentence names the setting."""
     (tmp_path / "file").touch()
 
-    with pytest.raises(SettingsError, match=r"^DATA_DIR: .*/file/data: Not a directory\.$"):
+    with pytest.raises(SettingsError, match=r"^DATA_DIR: .*/file/data cannot be written: Not a directory\.$"):
         folder_locked(tmp_path / "file" / "data").__enter__()
 
 

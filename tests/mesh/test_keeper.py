@@ -55,8 +55,8 @@ async def test_what_keeps_dying_is_started_ever_more_seldom(tmp_path: Path) -> N
     await asyncio.wait([keeping])
 
     assert pauses == [1, 2, 4, 8]
-    ended, log = "auth ended by itself with exit code 0.", f"Its log is {mesh.settings.log_path_of('auth')}."
-    deaths = [each for each in said if each != "auth runs again."]
-    assert deaths == [f"{ended} It is started again in {pause_s} s. {log}" for pause_s in (1, 2, 4, 8)]
-    assert said.count("auth runs again.") == 3
+    ended, log = "auth exited with code 0.", f"Its log is {mesh.settings.log_path_of('auth')}."
+    deaths = [each for each in said if each != "auth is running again."]
+    assert deaths == [f"{ended} It restarts in {pause_s} s. {log}" for pause_s in (1, 2, 4, 8)]
+    assert said.count("auth is running again.") == 3
     await mesh._children["auth"].ended()

@@ -55,7 +55,7 @@ async def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path) -> N
         async with noting_key_uses(lambda: keyring, tmp_path / "nowhere" / "keyring.json"):
             pass
 
-    assert [line["event"] for line in lines] == ["uses of keys cannot be noted"]
+    assert [line["event"] for line in lines] == ["key uses cannot be recorded"]
 
 
 async def test_a_service_that_stops_leaves_when_keys_were_used(serve: Serve) -> None:

@@ -169,7 +169,7 @@ def test_a_time_without_its_zone_is_refused(path: Path, field: str) -> None:
 
 def test_a_server_without_a_keyring_says_what_to_do(path: Path) -> None:
     """One sentence names the setting."""
-    with pytest.raises(SettingsError, match=r"^KEYRING_FILE: there is no file .*; `solo60 keys issue` makes it\.$"):
+    with pytest.raises(SettingsError, match=r"^KEYRING_FILE: there is no file .*; `solo60 keys issue` creates it\.$"):
         accepted_keys(settings(path))
 
     path.parent.mkdir()

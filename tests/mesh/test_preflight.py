@@ -98,9 +98,9 @@ def traces_of_a_start(mesh: LocalMesh) -> set[str]:
         ("database_url", "nonsense", 'DATABASE_URL: must be "postgresql://'),
         ("database_url", "mysql://ada:hunter2@127.0.0.1/solo60", 'DATABASE_URL: must be "postgresql://'),
         ("database_url", "postgresql://ada:hunter2@127.0.0.1:1/x", "DATABASE_URL: the server cannot be reached: "),
-        ("outbox_transport", "nats", "NATS_URL: must be set where OUTBOX_TRANSPORT is nats."),
+        ("outbox_transport", "nats", "NATS_URL: must be set if OUTBOX_TRANSPORT is nats."),
         ("gym_service_url", USERS, "GYM_SERVICE_URL: "),
-        ("span_dir", "/dev/null/spans", "SPAN_DIR: /dev/null/spans cannot be made: Not a directory."),
+        ("span_dir", "/dev/null/spans", "SPAN_DIR: /dev/null/spans cannot be created: Not a directory."),
         ("keyring_file", "/dev/null", "KEYRING_FILE: /dev/null is not a keyring."),
     ],
 )
@@ -251,5 +251,5 @@ def test_a_span_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """A service that is started alone says so in one sentence too."""
     (tmp_path / "file").touch()
 
-    with pytest.raises(SettingsError, match=r"^SPAN_DIR: .*/file/spans cannot be made: Not a directory\.$"):
+    with pytest.raises(SettingsError, match=r"^SPAN_DIR: .*/file/spans cannot be created: Not a directory\.$"):
         make_span_folder(tmp_path / "file" / "spans")

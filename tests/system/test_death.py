@@ -76,8 +76,8 @@ def test_a_service_that_dies_is_named_and_started_again(kept_mesh: LocalMesh) ->
     log = kept_mesh.settings.log_path_of("gym")
     kill(process_of(kept_mesh, "gym"))
 
-    wait_for(lambda: "gym runs again." in kept_mesh.output)
-    assert f"gym was killed by signal 9. It is started again in 1 s. Its log is {log}." in kept_mesh.output
+    wait_for(lambda: "gym is running again." in kept_mesh.output)
+    assert f"gym was killed by signal 9. It restarts in 1 s. Its log is {log}." in kept_mesh.output
     assert kept_mesh.is_serving()
     assert {entry["status"] for entry in health(kept_mesh).values()} == {"SERVING"}
 
@@ -86,8 +86,8 @@ def test_the_embedded_database_that_dies_is_named_and_started_again(kept_mesh: L
     """The services find it at the same address, and no call fails once it is back."""
     kill(postmaster(kept_mesh))
 
-    wait_for(lambda: "PostgreSQL runs again." in kept_mesh.output)
-    assert "PostgreSQL was killed by signal 9. It is started again in 1 s. Its log is " in kept_mesh.output
+    wait_for(lambda: "PostgreSQL is running again." in kept_mesh.output)
+    assert "PostgreSQL was killed by signal 9. It restarts in 1 s. Its log is " in kept_mesh.output
     wait_for(kept_mesh.is_serving)
     assert kept_mesh.solo60("call", "gym.ListGyms").returncode == 0
 
@@ -106,7 +106,7 @@ def test_a_database_that_does_not_come_back_at_once_is_tried_again(kept_mesh: Lo
     control.chmod(0o600)
     os.chown(control, owner.st_uid, owner.st_gid)
 
-    wait_for(lambda: "PostgreSQL runs again." in kept_mesh.output[said:])
+    wait_for(lambda: "PostgreSQL is running again." in kept_mesh.output[said:])
     assert "pg_control" in kept_mesh.output[said:].partition("did not start: ")[2].splitlines()[0]
     wait_for(kept_mesh.is_serving)
 
@@ -210,7 +210,7 @@ def test_without_its_database_a_service_says_why_and_what_next(left_mesh: LocalM
     entry = health(left_mesh)["gym"]
     call = left_mesh.solo60("call", "gym.ListGyms")
 
-    assert "Its database lets nobody in (Connection refused)." in entry["reason"]
+    assert "Its database cannot be reached (Connection refused)." in entry["reason"]
     assert "PostgreSQL was killed by signal 9." in entry["reason"]
     assert entry["next"] == "solo60 restart postgresql"
     assert call.returncode == 1

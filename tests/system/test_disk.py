@@ -121,24 +121,24 @@ def test_logs_and_spans_without_room_stop_no_service(disks_of_mesh: tuple[LocalM
     # A file has room until the last of its pages is full: the lines of so many calls fill one.
     list_gyms(mesh, times=40)
     call = mesh.solo60("call", "gym.ListGyms", "--json")
-    wait_for(lambda: any("its log takes nothing" in each for each in hindrances_of_gym(mesh)))
-    wait_for(lambda: any("traces are not kept" in each for each in hindrances_of_gym(mesh)))
+    wait_for(lambda: any("its log cannot be written" in each for each in hindrances_of_gym(mesh)))
+    wait_for(lambda: any("traces cannot be written" in each for each in hindrances_of_gym(mesh)))
     shown = mesh.solo60("health")
 
     assert call.returncode == 0
-    assert call.stderr == f"traces are not kept in {disk}/spans: No space left on device.\n"
+    assert call.stderr == f"traces cannot be written to {disk}/spans: No space left on device.\n"
     assert shown.returncode == 0
     assert f"DATA_DIR: the disk of {disk} is full." in shown.stdout.splitlines()
-    assert "gym: its log takes nothing: No space left on device." in shown.stdout.splitlines()
-    spans = f"gym: traces are not kept in {disk}/spans: No space left on device."
+    assert "gym: its log cannot be written: No space left on device." in shown.stdout.splitlines()
+    spans = f"gym: traces cannot be written to {disk}/spans: No space left on device."
     assert spans in shown.stdout.splitlines()
 
     make_room(disk)
     wait_for(lambda: "DATA_DIR has room again." in mesh.output)
     answer = mesh.solo60("call", "gym.ListGyms", "--json")
     assert (answer.returncode, answer.stderr) == (0, "")
-    wait_for(lambda: not any("takes nothing" in each for each in hindrances_of_gym(mesh)))
-    assert "takes nothing" not in mesh.solo60("health").stdout
+    wait_for(lambda: not any("log cannot be written" in each for each in hindrances_of_gym(mesh)))
+    assert "log cannot be written" not in mesh.solo60("health").stdout
     # The line in which the disk became full is torn, and the next one is whole.
     log = (disk / "gym.jsonl").read_text().splitlines()
     assert len([line for line in log if not is_json(line)]) <= 1

@@ -211,7 +211,7 @@ def test_orphans_that_do_not_end_are_named(second_mesh: LocalMesh) -> None:
     auth.send_signal(signal.SIGKILL)
 
     assert refused.returncode == 2
-    assert refused.stderr.startswith("DATA_DIR: services of a mesh that was killed still run in ")
+    assert refused.stderr.startswith("DATA_DIR: services of a killed mesh still run in ")
     assert f"`kill -9 {auth.pid}` ends them" in refused.stderr
     # Nothing is in the way any more.
     assert reset(second_mesh).returncode == 0
@@ -239,7 +239,7 @@ def test_a_start_right_after_a_kill_waits_for_the_orphans(first_mesh: LocalMesh)
     orphans = killed(first_mesh)
 
     first_mesh.start(drain_wait_s=1)
-    wait_for(lambda: "mesh: waiting for the services of a mesh that was killed" in first_mesh.output)
+    wait_for(lambda: "mesh: waiting for the services of a killed mesh" in first_mesh.output)
     assert not all_gone(orphans)
     slow.resume()
     first_mesh.wait_until_up()
