@@ -1,1 +1,1 @@
-"""Gym: what can be booked, when, at which price and under which rules."""
+"""The gym service: gyms with their prices, opening hours and rules."""

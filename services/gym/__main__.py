@@ -1,4 +1,4 @@
-"""Runs the gym service: python -m services.gym."""
+"""Entry point of the gym service: python -m services.gym."""
 
 from mesh.loading import loading
 

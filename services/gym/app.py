@@ -1,4 +1,4 @@
-"""App: the gym service as the mesh runs it."""
+"""The gym service for the mesh."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_gym(runtime: Runtime) -> AsyncIterator[GymServicer]:
-    """Yield the servicer; nothing runs beside it."""
+    """Yield the servicer. The gym service has no background tasks."""
     yield GymServicer(GymStore(runtime.database), now=runtime.now)
 
 

@@ -1,4 +1,4 @@
-"""Gyms as the business sees them: the hours in which one may be used, and what a period in it costs."""
+"""Domain of the gym service: gyms, opening hours and prices."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 MINUTES_PER_DAY = 1440
 SECONDS_PER_HOUR = 3600
 LONGEST_PERIOD_HOURS = 12
-# What the longest period costs must fit into an int64.
+# The price of the longest period must fit into an int64.
 MAX_HOURLY_PRICE = (2**63 - 1) // LONGEST_PERIOD_HOURS
 
 
 @dataclass(frozen=True, slots=True)
 class OpeningHours:
-    """The minutes of every day, by the clock on the wall, from which and until which a gym may be used."""
+    """Daily opening hours in local time, in minutes after midnight. `closes_minute` is exclusive."""
 
     opens_minute: int
     closes_minute: int
@@ -32,7 +32,7 @@ class OpeningHours:
         return self.opens_minute == 0 and self.closes_minute == MINUTES_PER_DAY
 
     def include(self, wall_time: datetime) -> bool:
-        """Whether the gym is open at this time."""
+        """Return whether the gym is open at `wall_time`, a local time."""
         return self.opens_minute <= wall_time.hour * 60 + wall_time.minute < self.closes_minute
 
 
@@ -41,20 +41,20 @@ ALWAYS = OpeningHours(0, MINUTES_PER_DAY)
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A half-open stretch of time between two aware datetimes."""
+    """Half-open interval between two timezone-aware datetimes."""
 
     start: datetime
     end: datetime
 
     @property
     def seconds(self) -> int:
-        """How long it lasts, in whole seconds."""
+        """Length of the period in whole seconds, rounded down."""
         return (self.end - self.start) // timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class GymTerms:
-    """Everything about a gym that is decided by whoever adds it; prices are whole minor units and whole credits."""
+    """Properties of a gym set at its creation. Prices are in whole minor units and whole credits."""
 
     name: str
     time_zone: str
@@ -68,7 +68,7 @@ class GymTerms:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a period costs: whole minor units of the gym's currency, or whole credits."""
+    """Price of a period: whole minor units of the gym's currency, or whole credits."""
 
     minor_units: int
     credits: int
@@ -76,7 +76,7 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Gym:
-    """A place that one member at a time books for itself."""
+    """Gym that one member at a time can book."""
 
     gym_id: UUID
     terms: GymTerms
@@ -84,26 +84,26 @@ class Gym:
     update_time: datetime
 
     def quote(self, period: Period) -> Quote:
-        """Price a period in proportion to its length, rounded up; raise GymClosed when it leaves the opening hours."""
+        """Return the pro-rata price of a period, rounded up; raise GymClosed outside the opening hours."""
         if not self.is_open_throughout(period):
-            raise GymClosed("The period leaves the opening hours of the gym.")
+            raise GymClosed("The period is not within the gym's opening hours.")
         return Quote(
             minor_units=_in_proportion(self.terms.minor_units_per_hour, period.seconds),
             credits=_in_proportion(self.terms.credits_per_hour, period.seconds),
         )
 
     def is_open_throughout(self, period: Period) -> bool:
-        """Whether the gym is open at every minute of a period that starts on a full one."""
+        """Return whether the gym is open for a whole period. The period must start on a full minute."""
         hours = self.terms.opening_hours
         if hours.around_the_clock:
             return True
-        # Each minute is looked at because the clock on the wall may jump in between: what begins and ends within the
-        # hours can still leave them when the clock is put back.
+        # Check every minute, because local time can jump: when clocks go back, a period can start and end within the
+        # opening hours and still leave them in between.
         zone = ZoneInfo(self.terms.time_zone)
         minutes = (period.start + timedelta(seconds=passed) for passed in range(0, period.seconds, 60))
         return all(hours.include(minute.astimezone(zone)) for minute in minutes)
 
 
 def _in_proportion(per_hour: int, seconds: int) -> int:
-    """Return the price of `seconds` at `per_hour`, exactly, rounded up."""
+    """Return the price of `seconds` at `per_hour`, rounded up to a whole unit."""
     return -(-per_hour * seconds // SECONDS_PER_HOUR)

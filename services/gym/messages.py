@@ -1,4 +1,4 @@
-"""Gym messages: what the contract says, as the domain has it, and the other way round."""
+"""Conversion between the protobuf messages and the domain of the gym service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def terms_of(request: CreateGymRequest) -> domain.GymTerms:
-    """Return what a request says about a new gym; raise InvalidRequest where no gym can be like that."""
+    """Return the terms in a request; raise InvalidRequest for an unknown time zone or too high a price."""
     require(
         time_zone_known("time_zone", request.time_zone),
         _affordable("price_per_hour.minor_units", request.price_per_hour.minor_units),
@@ -39,14 +39,14 @@ def terms_of(request: CreateGymRequest) -> domain.GymTerms:
 
 
 def period_of(message: Period) -> domain.Period:
-    """Return the period of a request; raise InvalidRequest when it lies outside of every calendar here."""
+    """Return a period in UTC; raise InvalidRequest if it is not within the years 2 to 9998."""
     start, end = message.start_time.ToDatetime(UTC), message.end_time.ToDatetime(UTC)
     require(_within_calendar("period.start_time", start.year), _within_calendar("period.end_time", end.year))
     return domain.Period(start, end)
 
 
 def gym_message(gym: domain.Gym) -> Gym:
-    """Return a gym as the contract has it."""
+    """Return the protobuf message of a gym."""
     terms = gym.terms
     message = Gym(
         gym_id=str(gym.gym_id),
@@ -66,7 +66,7 @@ def gym_message(gym: domain.Gym) -> Gym:
 
 
 def quote_message(gym: domain.Gym, quote: domain.Quote) -> Quote:
-    """Return a price, and the rules of the gym that come with it, as the contract has it."""
+    """Return the protobuf message of a quote, with the rules of the gym."""
     return Quote(
         price=Money(currency_code=gym.terms.currency_code, minor_units=quote.minor_units),
         credits=quote.credits,
@@ -78,9 +78,9 @@ def quote_message(gym: domain.Gym, quote: domain.Quote) -> Quote:
 def _affordable(field: str, per_hour: int) -> Violation | None:
     if per_hour <= domain.MAX_HOURLY_PRICE:
         return None
-    return Violation(field, f"must be at most {domain.MAX_HOURLY_PRICE}, so that 12 hours have a price")
+    return Violation(field, f"must be at most {domain.MAX_HOURLY_PRICE}, so that a 12-hour price fits into 64 bits")
 
 
 def _within_calendar(field: str, year: int) -> Violation | None:
-    # At either end of the calendar, a time zone may lead out of it.
-    return None if 1 < year < 9999 else Violation(field, "must lie in the years 2 to 9998")  # noqa: PLR2004 - the ends
+    # datetime covers the years 1 to 9999, and conversion to local time near either end would overflow.
+    return None if 1 < year < 9999 else Violation(field, "must be in the years 2 to 9998")  # noqa: PLR2004 - the limits of datetime

@@ -1,4 +1,4 @@
-"""The gym service's RPCs: convert, call, convert."""
+"""RPC handlers of the gym service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class GymServicer(GymServiceServicer):
-    """Answers for gyms from `store`; `now` is the current time in UTC."""
+    """RPC handlers for gyms. `now` returns the current time in UTC."""
 
     def __init__(self, store: GymStore, *, now: Callable[[], datetime]) -> None:
         self._store = store

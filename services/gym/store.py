@@ -1,4 +1,4 @@
-"""Gyms in PostgreSQL: one row for each, found by id and listed by name."""
+"""Gyms in PostgreSQL, one row per gym."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NEXT = """
     where folded_name > (select folded_name from gyms where gym_id = $2)
     order by folded_name limit $1
 """
-# A conflict is no error to PostgreSQL here: its log would show the values.
+# `do nothing` instead of an error, because PostgreSQL would log the name with the unique violation.
 _ADD = """
     insert into gyms (name, time_zone, currency_code, minor_units_per_hour, credits_per_hour, noise_policy,
                       opens_minute, closes_minute, requires_approval, create_time, update_time)
@@ -39,17 +39,17 @@ class GymStore:
         self._database = database
 
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
-        """Begin a transaction that is committed at the end of the block."""
+        """Start a transaction and commit it at the end of the block."""
         return self._database.transaction()
 
     async def find(self, gym_id: UUID) -> Gym | None:
-        """Return the gym with this id, if there is one."""
+        """Return the gym with this id, or None."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_FIND, gym_id)
         return _gym(row) if row else None
 
     async def list_by_name(self, limit: int, *, after: UUID | None) -> list[Gym]:
-        """Return the first gyms by name, or the next ones after a known gym."""
+        """Return at most `limit` gyms, ordered by name, after the one with id `after`."""
         async with self._database.connection() as connection:
             if after is None:
                 rows = await connection.fetch(_FIRST, limit)
@@ -58,7 +58,7 @@ class GymStore:
         return [_gym(row) for row in rows]
 
     async def add(self, connection: Connection, terms: GymTerms, now: datetime) -> Gym:
-        """Add a gym and return it; raise GymNameTaken when another has its name."""
+        """Add a gym and return it; raise GymNameTaken if another gym has the same name."""
         row = await connection.fetchrow(
             _ADD,
             terms.name,

@@ -1,1 +1,1 @@
-"""The payment service: takes the price of a session once, gives it back once, and keeps the members' credits."""
+"""The payment service: charges and refunds each session at most once, and accounts for members' credits."""

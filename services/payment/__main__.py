@@ -1,4 +1,4 @@
-"""Runs the payment service: python -m services.payment."""
+"""Entry point of the payment service: python -m services.payment."""
 
 from mesh.loading import loading
 

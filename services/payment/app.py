@@ -1,4 +1,4 @@
-"""App: the payment service as the mesh runs it, with the card company of test mode."""
+"""The payment service for the mesh, with the test-mode card processor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def payment_service(processor: Callable[[Database], CardProcessor] = TestModeProcessor) -> Service:
-    """Return the service as it works with a card company: with the one of test mode, unless told otherwise."""
+    """Return the payment service with a card processor, by default the test-mode processor."""
 
     @asynccontextmanager
     async def open_payment(runtime: Runtime) -> AsyncIterator[PaymentServicer]:

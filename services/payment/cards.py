@@ -1,4 +1,4 @@
-"""Cards: what payment asks of a card company, and the company that test mode has in its place."""
+"""Interface to card processors, and the processor of test mode."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from mesh.database import Database
     from services.payment.domain import Price
 
-GOOD_TOKEN = "tok_visa"  # noqa: S105 - the name of a test card, which opens nothing
+GOOD_TOKEN = "tok_visa"  # noqa: S105 - the token of a test card is not a secret
 
 
 class CardOutcome(StrEnum):
-    """What became of a charge."""
+    """Outcome of a charge."""
 
     CAPTURED = "captured"
     DECLINED = "declined"
@@ -21,33 +21,33 @@ class CardOutcome(StrEnum):
 
 
 class CardProcessor(Protocol):
-    """A card company. Both calls may be repeated with the same key at any time, also at once, and change nothing then.
+    """Interface to a card processor.
 
-    Both raise contracts.errors.Unavailable when the company does not answer. That leaves open whether it did as asked:
-    asking again with the same key finds out.
+    Both methods are idempotent per key, including concurrent calls. Both raise contracts.errors.Unavailable if the
+    processor does not answer. The outcome is then unknown; repeat the call with the same key to learn the outcome.
     """
 
     async def charge(self, key: str, card_token: str, price: Price) -> CardOutcome:
-        """Take the price's money from the card, once for each key; answer a repetition as the first time."""
+        """Charge the price to the card, once per key. A repeated call returns the first outcome."""
 
     async def give_back(self, key: str) -> bool:
-        """See to it that the charge of this key costs nothing, and return whether it had taken money.
+        """Refund or prevent the charge of a key; return whether the charge had been captured.
 
-        A captured charge is returned in full. One that has not arrived is CALLED_OFF when it does: so it is safe to
-        call where nobody knows how far the charge came.
+        A captured charge is refunded in full. A charge that arrives later gets the outcome CALLED_OFF. The method is
+        therefore safe to call while the outcome of the charge is unknown.
         """
 
 
 class TestModeProcessor:
-    """Charges "tok_visa", declines every other card, and keeps its books where a restart does not lose them."""
+    """Card processor that accepts only "tok_visa". Charges are stored in PostgreSQL and survive a restart."""
 
-    __test__ = False  # its name is no test's
+    __test__ = False  # keeps pytest from collecting the class because of its name
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def charge(self, key: str, card_token: str, price: Price) -> CardOutcome:
-        """Decide by the token, at the first charge of a key."""
+        """Decide by the token. A repeated key returns the first outcome, even with another token."""
         outcome = CardOutcome.CAPTURED if card_token == GOOD_TOKEN else CardOutcome.DECLINED
         async with self._database.connection() as connection:
             await connection.execute(
@@ -58,11 +58,11 @@ class TestModeProcessor:
                 price.currency,
                 price.minor_units,
             )
-            kept = await connection.fetchval("select outcome from card_charges where idempotency_key = $1", key)
-        return CardOutcome(kept)
+            stored = await connection.fetchval("select outcome from card_charges where idempotency_key = $1", key)
+        return CardOutcome(stored)
 
     async def give_back(self, key: str) -> bool:
-        """Return a captured charge, or keep one from being made."""
+        """Refund a captured charge, or record CALLED_OFF if the key has no charge yet."""
         async with self._database.connection() as connection:
             returned = await connection.fetchval(
                 "insert into card_charges (idempotency_key, outcome) values ($1, 'called_off')"

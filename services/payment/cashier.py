@@ -1,7 +1,7 @@
-"""Cashier: takes the price of a session once and gives it back once, whoever asks how often and whatever breaks.
+"""Charges and refunds of sessions, each at most once per session.
 
-The card company is asked between two transactions, never within one. What the first of them wrote (a pending payment, a
-void session) lets any later call take up what an earlier one left undone.
+The card processor is called between two transactions, never within one. The first transaction records the intent (a
+pending payment or a void session), so a later call can finish the work after a crash.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _STATUS_AFTER = {
 
 
 class Cashier:
-    """Takes and gives back. `processor` knows each session's charge by the session id."""
+    """Charges, refunds and grants. The session id is the idempotency key at `processor`."""
 
     def __init__(self, store: PaymentStore, processor: CardProcessor, now: Callable[[], datetime]) -> None:
         self._store = store
@@ -46,10 +46,10 @@ class Cashier:
         self._now = now
 
     async def charge(self, order: Order, card_token: str) -> Payment:
-        """Take the price of a session, or return the payment that took it before.
+        """Charge a session, or return its payment if the same order is already charged.
 
-        Raises CardDeclined, InsufficientCredits, AlreadyCharged or PaymentVoided; the member is then charged nothing,
-        or nothing more. Where it is raised out by anything else, the same call again finds out how far it came.
+        Raises CardDeclined, InsufficientCredits, AlreadyCharged or PaymentVoided; the call then costs the member
+        nothing. After any other error the outcome is unknown: repeat the call to finish the charge.
         """
         payment = await self._store.run(partial(self._begin, order=order))
         if payment.status is Status.PENDING:
@@ -66,18 +66,18 @@ class Cashier:
         return payment
 
     async def refund(self, session_id: UUID, reason: str) -> Payment | None:
-        """Give back what a session took, the way it was paid, and see to it that it takes nothing any more.
+        """Refund a session the way it was paid, and prevent any later charge.
 
-        Return its payment, which then is REFUNDED, VOIDED or DECLINED; None where there never was one.
+        Return its payment, which is then REFUNDED, VOIDED or DECLINED, or None if the session was never charged.
         """
         payment = await self._store.run(partial(self._begin_refund, session_id=session_id, reason=reason))
         return await self._finish_return(payment) if payment else None
 
     async def credit_back(self, session_id: UUID, reason: str) -> Payment:
-        """Give the price of a session back in credits, unless it was, or is being, given back already.
+        """Refund a session in credits, unless a refund is done or under way.
 
-        Return its payment, which then is REFUNDED; raise PaymentNotFound where nothing was taken. A card charge of
-        which nobody knows how far it came is called off: what it took goes back to the card.
+        Return its payment, which is then REFUNDED. Raise PaymentNotFound if nothing was charged. A pending card charge
+        is prevented, or refunded to the card if it was captured.
         """
         payment = await self._store.run(partial(self._begin_credit_back, session_id=session_id, reason=reason))
         payment = await self._finish_return(payment)
@@ -86,12 +86,12 @@ class Cashier:
         return payment
 
     async def grant(self, books: Books, user_id: UUID, credits_granted: int, reason: str) -> int:
-        """Give a user credits within the caller's transaction, and return how many there are then."""
+        """Grant credits to a user within the caller's transaction; return the new balance in credits."""
         await books.post("grant", entries_of_grant(user_id, credits_granted), self._now(), reason=reason)
         return await books.lock_balance(user_id)
 
     async def _begin(self, books: Books, order: Order) -> Payment:
-        """Find the payment that `order` repeats, or make one: captured with credits, pending with a card."""
+        """Return the earlier payment of the same order, or add one: captured for credits, pending for a card."""
         session = await books.lock_session(order.session_id)
         payment = session.payment_of(order)
         if payment is not None:
@@ -104,7 +104,7 @@ class Cashier:
         return payment
 
     async def _settle(self, books: Books, session_id: UUID, outcome: CardOutcome) -> tuple[Payment, bool]:
-        """Record what the company made of a pending charge; return the payment, and whether it is to be given back."""
+        """Record the outcome of a pending charge; return the payment and whether the session is void."""
         session = await books.lock_session(session_id)
         payment = _known(session.payment)
         if payment.status is Status.PENDING:
@@ -117,7 +117,7 @@ class Cashier:
         return await books.move(payment, status, self._now())
 
     async def _begin_refund(self, books: Books, session_id: UUID, reason: str) -> Payment | None:
-        """Give credits back; make void what was not charged, or what only the card company can give back."""
+        """Refund a captured payment in credits. Void the session if it is uncharged or the payment is by card."""
         session = await books.lock_session(session_id)
         payment = session.payment
         if payment is not None and payment.status is Status.CAPTURED and payment.order.method is Means.CREDITS:
@@ -131,13 +131,13 @@ class Cashier:
         payment = session.payment_to_credit_back()
         if payment.status is Status.PENDING:
             await books.void(session_id, reason, self._now())
-        # Captured and void: a refund is on its way to the card, and giving credits as well would be twice.
+        # A captured payment of a void session is being refunded to the card. Credits as well would refund it twice.
         if payment.status is Status.CAPTURED and not session.is_void:
             return await self._give_back(books, payment, Means.CREDITS, reason)
         return payment
 
     async def _finish_return(self, payment: Payment) -> Payment:
-        """Bring a payment of a void session to its end; one that has ended stays as it is."""
+        """Finish the card refund of a void session. A payment in a final status is returned unchanged."""
         if payment.status in (Status.PENDING, Status.CAPTURED):
             return await self._return_to_card(payment.order.session_id)
         return payment
@@ -147,7 +147,7 @@ class Cashier:
         return await self._store.run(partial(self._settle_return, session_id=session_id, was_taken=was_taken))
 
     async def _settle_return(self, books: Books, session_id: UUID, *, was_taken: bool) -> Payment:
-        """Record that the company gave a void session's charge back, or kept it from being made."""
+        """Record that the processor refunded (`was_taken`) or prevented the charge of a void session."""
         session = await books.lock_session(session_id)
         payment = _known(session.payment)
         if payment.status is Status.PENDING:
@@ -157,7 +157,7 @@ class Cashier:
         return payment
 
     async def _give_back(self, books: Books, payment: Payment, means: Means, reason: str) -> Payment:
-        """Give the price of a captured payment back, in the ledger and on the payment."""
+        """Record the refund of a captured payment, in the ledger and on the payment."""
         await books.post(
             "refund" if means is payment.order.method else "credit_back",
             entries_of_return(payment.order, means),
@@ -174,7 +174,7 @@ def _key(session_id: UUID) -> str:
 
 
 def _known(payment: Payment | None) -> Payment:
-    """Return the payment of a session whose charge has begun: payments are never deleted."""
+    """Return `payment`; raise LookupError if it is None. Payments are never deleted, so a charged session has one."""
     if payment is None:
-        raise LookupError("the payment of a charged session is gone")
+        raise LookupError("the charged session has no payment, but payments are never deleted")
     return payment

@@ -1,4 +1,4 @@
-"""Domain: what a session's payment may become, and which entries in the ledger each step makes."""
+"""Domain of the payment service: payments, their statuses, and their ledger entries."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CREDIT = "CREDIT"
 
 
 class Means(StrEnum):
-    """What an amount is taken from, or given back to."""
+    """Payment or refund method."""
 
     CREDITS = "credits"
     CARD = "card"
 
 
 class Status(StrEnum):
-    """How far a payment has come."""
+    """Status of a payment."""
 
     PENDING = "pending"
     CAPTURED = "captured"
@@ -33,17 +33,17 @@ class Status(StrEnum):
 
 
 class AccountKind(StrEnum):
-    """Whose side of the ledger an account is. The sum of all accounts of a currency is zero."""
+    """Kind of a ledger account. All accounts of one currency sum to zero."""
 
-    MEMBER = "member"  # credits that a member can spend
-    ISSUED = "issued"  # credits given out; below zero by as much as there are
-    CARDS = "cards"  # money taken from members' cards; below zero by as much as was taken
-    INCOME = "income"  # what sessions earned
+    MEMBER = "member"  # a member's credits; never negative
+    ISSUED = "issued"  # counterpart of credits granted to members; never positive
+    CARDS = "cards"  # counterpart of money charged to cards; never positive
+    INCOME = "income"  # revenue from sessions
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account of the ledger: of a member, or without `user_id` of the house. `currency` is ISO 4217 or CREDIT."""
+    """Ledger account of a member, or of the company if `user_id` is None. `currency` is an ISO 4217 code or CREDIT."""
 
     kind: AccountKind
     currency: str
@@ -52,7 +52,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What one transaction adds to one account, in the currency's minor units or in credits."""
+    """Amount that one transaction adds to one account, in minor units of the currency or in credits."""
 
     account: Account
     amount: int
@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a session costs: `minor_units` of `currency` by card, or `credits`."""
+    """Price of a session: `minor_units` of `currency` by card, or `credits`."""
 
     currency: str
     minor_units: int
@@ -69,7 +69,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be paid, by whom and how."""
+    """Order to charge one session to one user by one method."""
 
     session_id: UUID
     user_id: UUID
@@ -79,7 +79,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """What was given back: the money to the card, or the price in credits to the member."""
+    """Refund of a payment, to the card or in credits."""
 
     means: Means
     reason: str
@@ -100,9 +100,9 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What payment knows of a session.
+    """Payment state of a session.
 
-    One with a `void_reason`, which may be empty, costs nothing: not now, and not by a charge to come.
+    A session is void if `void_reason` is not None; the reason may be empty. A void session cannot be charged.
     """
 
     session_id: UUID
@@ -111,13 +111,14 @@ class Session:
 
     @property
     def is_void(self) -> bool:
-        """Whether nothing may be taken for it any more."""
+        """Whether the session can no longer be charged."""
         return self.void_reason is not None
 
     def payment_of(self, order: Order) -> Payment | None:
-        """Return the payment, captured or pending, that `order` repeats; None where it is the session's first.
+        """Return the captured or pending payment of the same order, or None if the session has no payment.
 
-        Raises CardDeclined, PaymentVoided or AlreadyCharged where the session does not take it.
+        Raises CardDeclined after a decline, PaymentVoided if the session is void or its payment refunded or voided, and
+        AlreadyCharged if the payment has another order.
         """
         payment = self.payment
         if payment is not None and payment.status is Status.DECLINED:
@@ -129,30 +130,30 @@ class Session:
         return payment
 
     def payment_to_credit_back(self) -> Payment:
-        """Return the payment whose price can be, or was, given back; raise PaymentNotFound where nothing was taken."""
+        """Return the payment, possibly pending or already refunded; raise PaymentNotFound if nothing was charged."""
         if self.payment is None or self.payment.status in (Status.DECLINED, Status.VOIDED):
             raise PaymentNotFound
         return self.payment
 
 
 def refuse_overdraft(balance: int, order: Order) -> None:
-    """Raise InsufficientCredits when `balance` does not cover the order's price in credits."""
+    """Raise InsufficientCredits if `balance` is below the order's price in credits."""
     if balance < order.price.credits:
         raise InsufficientCredits
 
 
 def member(user_id: UUID) -> Account:
-    """Return the account of a member's credits."""
+    """Return the credit account of a member."""
     return Account(AccountKind.MEMBER, CREDIT, user_id)
 
 
 def entries_of_grant(user_id: UUID, credits_granted: int) -> list[Entry]:
-    """Return what gives credits to a member."""
+    """Return the entries that grant credits to a member."""
     return [Entry(Account(AccountKind.ISSUED, CREDIT), -credits_granted), Entry(member(user_id), credits_granted)]
 
 
 def entries_of_charge(order: Order) -> list[Entry]:
-    """Return what takes the price of a session."""
+    """Return the entries that charge an order."""
     price = order.price
     if order.method is Means.CREDITS:
         return [Entry(member(order.user_id), -price.credits), Entry(Account(AccountKind.INCOME, CREDIT), price.credits)]
@@ -163,7 +164,7 @@ def entries_of_charge(order: Order) -> list[Entry]:
 
 
 def entries_of_return(order: Order, means: Means) -> list[Entry]:
-    """Return what gives the price back: the reverse of the charge, or new credits for a price that a card paid."""
+    """Return the entries that refund an order: the reversed charge, or a grant of credits for a card payment."""
     if order.method is means:
         return [Entry(entry.account, -entry.amount) for entry in entries_of_charge(order)]
     return entries_of_grant(order.user_id, order.price.credits)

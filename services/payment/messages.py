@@ -1,4 +1,4 @@
-"""Messages: orders as the contract asks for them, payments as the contract shows them."""
+"""Conversion between the protobuf messages and the domain of the payment service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STATUSES: dict[Status, PaymentStatus.ValueType] = {
 
 
 def order_of(request: ChargeSessionRequest) -> Order:
-    """Return what a valid request orders; the card's token is no part of it."""
+    """Return the order in a valid request. The order excludes the card token."""
     return Order(
         session_id=UUID(request.session_id),
         user_id=UUID(request.user_id),
@@ -33,7 +33,7 @@ def order_of(request: ChargeSessionRequest) -> Order:
 
 
 def payment_message(payment: Payment) -> payment_pb2.Payment:
-    """Return a payment as callers see it."""
+    """Return the protobuf message of a payment."""
     order = payment.order
     message = payment_pb2.Payment(
         payment_id=str(payment.payment_id),

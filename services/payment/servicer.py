@@ -1,4 +1,4 @@
-"""The servicer: the contract's messages in, a step of the cashier or a look into the store, and messages out."""
+"""RPC handlers of the payment service."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class PaymentServicer(PaymentServiceServicer):
-    """Answers for payment."""
+    """RPC handlers for payments, refunds and credits."""
 
     def __init__(self, store: PaymentStore, cashier: Cashier) -> None:
         self._store = store

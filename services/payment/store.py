@@ -1,4 +1,4 @@
-"""Store: sessions, payments and the ledger in PostgreSQL, changed only by whole transactions."""
+"""Sessions, payments and the ledger in PostgreSQL. Every change runs in a transaction."""
 
 from __future__ import annotations
 
@@ -71,23 +71,23 @@ class PaymentStore:
         self._database = database
 
     async def run(self, work: Callable[[Books], Awaitable[T]]) -> T:
-        """Do `work` in one transaction, and again when it lost to a concurrent one; return what it returns."""
+        """Run `work` in a transaction and return its result. Deadlocks and serialization failures are retried."""
         return await self._database.run(lambda connection: work(Books(connection)))
 
     async def find_payment(self, payment_id: UUID) -> Payment | None:
-        """Return one payment, or None when there is none with this id."""
+        """Return the payment with this id, or None."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_FIND_PAYMENT, payment_id)
         return _payment(row) if row else None
 
     async def payments_of_session(self, session_id: UUID, limit: int, *, after: UUID | None) -> list[Payment]:
-        """Return the payments of a session, oldest first: the first ones, or those after a known one."""
+        """Return at most `limit` payments of a session, oldest first, after the one with id `after`."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(_PAYMENTS_OF_SESSION, session_id, limit, after)
         return list(map(_payment, rows))
 
     async def balance(self, user_id: UUID) -> int:
-        """Return the credits of a user: 0 for one who never had any."""
+        """Return the balance of a user in credits, 0 for an unknown user."""
         async with self._database.connection() as connection:
             return await connection.fetchval(_FIND_BALANCE, user_id) or 0
 
@@ -95,26 +95,26 @@ class PaymentStore:
 class Books:
     """The payments and the ledger within one transaction.
 
-    What locks does so in one order: the session first, then the member's account. So nobody waits in a circle.
+    Callers lock the session first, then the member's account. The fixed order prevents deadlocks.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
     async def lock_session(self, session_id: UUID) -> Session:
-        """Return a session as it stands, known before or not, and keep everyone else from it until the end."""
+        """Lock a session until the end of the transaction and return its state. An unknown session is added first."""
         await self.connection.execute(
             "insert into sessions (session_id) values ($1) on conflict do nothing", session_id
         )
         reason = await self.connection.fetchval(
             "select void_reason from sessions where session_id = $1 for update", session_id
         )
-        # A statement of its own: its snapshot has what was committed while the lock was waited for.
+        # A separate statement, because its snapshot includes payments committed while the lock was awaited.
         row = await self.connection.fetchrow(_FIND_PAYMENT_OF_SESSION, session_id)
         return Session(session_id, reason, _payment(row) if row else None)
 
     async def void(self, session_id: UUID, reason: str, now: datetime) -> None:
-        """Keep a locked session from being charged; the first reason stays."""
+        """Prevent charges of a locked session. A session already void retains its first reason."""
         await self.connection.execute(
             "update sessions set void_time = $2, void_reason = $3 where session_id = $1 and void_time is null",
             session_id,
@@ -123,7 +123,7 @@ class Books:
         )
 
     async def add_payment(self, order: Order, status: Status, now: datetime) -> Payment:
-        """Record the first charge of a locked session."""
+        """Add the payment of a locked session that has none."""
         price = order.price
         terms = (price.currency, price.minor_units, price.credits)
         return _payment(
@@ -131,20 +131,20 @@ class Books:
         )
 
     async def move(self, payment: Payment, status: Status, now: datetime) -> Payment:
-        """Bring a payment of a locked session to another status than REFUNDED."""
+        """Set the status of a payment of a locked session. Use `refund` for the status REFUNDED."""
         return _payment(await self._row(_MOVE_PAYMENT, payment.payment_id, status, now))
 
     async def refund(self, payment: Payment, refund: Refund) -> Payment:
-        """Record how a payment of a locked session was given back."""
+        """Set a payment of a locked session to REFUNDED with the details of `refund`."""
         terms = (refund.means, refund.reason, refund.create_time)
         return _payment(await self._row(_REFUND_PAYMENT, payment.payment_id, *terms))
 
     async def lock_balance(self, user_id: UUID) -> int:
-        """Return the credits of a user, and keep everyone else from them until the end."""
+        """Lock the credit account of a user until the end of the transaction; return the balance in credits."""
         return await self.connection.fetchval(_FIND_BALANCE + " for update", user_id) or 0
 
     async def charge_of(self, payment: Payment) -> UUID | None:
-        """Return the transaction of the ledger that took a payment; None where none did."""
+        """Return the id of the ledger transaction that charged a payment, or None."""
         found: UUID | None = await self.connection.fetchval(_FIND_CHARGE, payment.payment_id)
         return found
 
@@ -158,7 +158,7 @@ class Books:
         payment_id: UUID | None = None,
         reverses: UUID | None = None,
     ) -> None:
-        """Write one transaction into the ledger. The database refuses one that does not sum to zero."""
+        """Add one ledger transaction. The database rejects a transaction that does not sum to zero."""
         kinds = [entry.account.kind for entry in entries]
         currencies = [entry.account.currency for entry in entries]
         users = [entry.account.user_id for entry in entries]
@@ -171,7 +171,7 @@ class Books:
     async def _row(self, statement: str, *values: object) -> asyncpg.Record:
         row = await self.connection.fetchrow(statement, *values)
         if row is None:
-            raise LookupError("a payment of a locked session is gone")
+            raise LookupError("the payment has no row, but payments are never deleted")
         return row
 
 

@@ -1,1 +1,1 @@
-"""Session: who has which gym when, booked, paid and mailed as a whole or not at all."""
+"""The session service: books a gym for one member, as a whole or not at all."""

@@ -1,4 +1,4 @@
-"""Runs the session service: python -m services.session."""
+"""Entry point of the session service: python -m services.session."""
 
 from mesh.loading import loading
 

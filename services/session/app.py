@@ -1,4 +1,4 @@
-"""App: the session service as the mesh runs it, with its reconciler and its watchers beside it."""
+"""The session service for the mesh: servicer, reconciler and availability watchers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_session(runtime: Runtime) -> AsyncIterator[SessionServicer]:
-    """Yield the servicer; beside it, what is over is ended and changes of availability are listened to."""
+    """Yield the servicer, and run the reconciler and the availability listener meanwhile."""
     users, gyms = runtime.channels.stub(UserServiceStub), runtime.channels.stub(GymServiceStub)
     payments = runtime.channels.stub(PaymentServiceStub)
     mailer = Mailer(users, gyms, runtime.channels.stub(CommunicationServiceStub))
@@ -47,7 +47,7 @@ async def open_session(runtime: Runtime) -> AsyncIterator[SessionServicer]:
 
 @asynccontextmanager
 async def _availability(runtime: Runtime) -> AsyncIterator[Availability]:
-    """Yield what wakes watchers, and let them go when the process stops."""
+    """Yield the watchers of this process, woken by database notifications; end them when the process stops."""
     availability = Availability()
     ending = asyncio.create_task(availability.end_with(runtime.stopping))
     try:

@@ -1,4 +1,7 @@
-"""Availability: whoever watches a gym is woken when its booked periods may have changed, and let go when we stop."""
+"""Watchers of gyms, woken when the booked periods of their gym may have changed.
+
+All watchers end when the process stops.
+"""
 
 from __future__ import annotations
 
@@ -13,36 +16,36 @@ from contracts.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# As the trigger in the database has it; the payload is the id of the gym.
+# Channel of the trigger `sessions_announce_availability`. The payload is the gym id.
 CHANNEL = "availability"
 
 
 class Watcher:
-    """One who watches a gym."""
+    """One subscriber to the changes of one gym."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
         self._is_over = False
 
     async def change(self) -> None:
-        """Wait until something may have changed since the last time; raise Unavailable once it has been let go."""
+        """Wait until booked periods may have changed since the last call; raise Unavailable once the watcher ends."""
         await self._changed.wait()
         self._changed.clear()
         if self._is_over:
-            raise Unavailable("This instance of the service stops. Open the watch again.")
+            raise Unavailable("This instance of the service is shutting down. Open the watch again.")
 
     def wake(self) -> None:
-        """Let the watcher look again."""
+        """Make the current or next `change()` return."""
         self._changed.set()
 
     def end(self) -> None:
-        """Let the watcher go."""
+        """Make the current and every later `change()` raise Unavailable."""
         self._is_over = True
         self._changed.set()
 
 
 class Availability:
-    """All watchers of this process, by gym."""
+    """The watchers of this process, by gym."""
 
     def __init__(self) -> None:
         self._watchers: defaultdict[UUID, set[Watcher]] = defaultdict(set)
@@ -50,7 +53,7 @@ class Availability:
 
     @contextmanager
     def watching(self, gym_id: UUID) -> Iterator[Watcher]:
-        """Add a watcher for the time of the context."""
+        """Yield a watcher of a gym and remove it at the end; after `end_with`, the watcher is already ended."""
         watcher = Watcher()
         if self._is_over:
             watcher.end()
@@ -63,17 +66,17 @@ class Availability:
                 del self._watchers[gym_id]
 
     def hear(self, gym_id: str) -> None:
-        """Wake those who watch a gym."""
+        """Wake the watchers of one gym."""
         for watcher in self._watchers.get(UUID(gym_id), ()):
             watcher.wake()
 
     def wake_all(self) -> None:
-        """Wake everybody: changes may have gone unheard."""
+        """Wake all watchers, because notifications may have been lost while the connection was down."""
         for watcher in self._all():
             watcher.wake()
 
     async def end_with(self, stopping: asyncio.Event) -> None:
-        """Wait for `stopping`, then let everybody go, and those who come later at once."""
+        """Wait for `stopping`, then end all watchers. Watchers added later are ended at once."""
         await stopping.wait()
         self._is_over = True
         for watcher in self._all():

@@ -1,7 +1,7 @@
-"""Booking: a slot is held, charged and confirmed, or the member pays nothing, whatever breaks in between.
+"""Booking: hold the slot, charge the member, confirm the session. If any step fails, the member pays nothing.
 
-Other services are asked between transactions, never within one. Each step may be repeated, so a repetition of the call
-takes up what the first one left undone.
+Other services are called between transactions, never within one. Every step is safe to repeat, so a retry after a crash
+continues where the first attempt stopped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from solo60.payment.v1.payment_pb2 import PaymentMethod
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
 
-# Longer than the contract lets a call of BookSession last.
+# Longer than the deadline of BookSession (10 s), so a hold outlives the call that created it.
 HOLD_FOR = timedelta(seconds=15)
 REFUSALS = (CardDeclined, InsufficientCredits)
 
@@ -44,7 +44,7 @@ _log = structlog.stdlib.get_logger("solo60.session.booking")
 
 
 class BookingDesk:
-    """Books sessions."""
+    """Booking of sessions: hold, charge and confirm."""
 
     def __init__(
         self,
@@ -62,10 +62,11 @@ class BookingDesk:
         self._abandoning: set[asyncio.Task[None]] = set()
 
     async def book(self, order: Order, call: BookingCall, payment_method: PaymentMethod) -> BookSessionResponse:
-        """Book what is ordered, or return what the same call was answered before.
+        """Book a session, or return the stored response of an earlier call with the same idempotency key.
 
-        Raises what the contract of BookSession lists, IdempotencyKeyReused, or Unavailable when it is not known
-        whether the member was charged: then, as in all other cases, the price is given back.
+        Raises the errors listed in the contract of BookSession, and IdempotencyKeyReused. Raises Unavailable if the
+        charge or the confirmation fails for another reason, including a charge with unknown outcome. After every
+        failure the slot is released and any charge is refunded.
         """
         booking = await self._store.find_booking(call) or await self._hold(order, call)
         if booking.response is not None:
@@ -76,13 +77,13 @@ class BookingDesk:
         except BaseException as error:
             abandoning = self._start_to_abandon(booking.session)
             if not isinstance(error, Exception):
-                raise  # nobody waits for an answer any more
+                raise  # cancelled: no caller is waiting for a response
             await asyncio.wait([abandoning])
             if isinstance(error, REFUSALS):
                 raise
             if not isinstance(error, ServiceError):
                 _log.exception("booking failed")
-            raise Unavailable("The session could not be paid for now. It is not booked and costs nothing.") from error
+            raise Unavailable("The session could not be booked. Any charge is refunded. Try again.") from error
 
     async def _hold(self, order: Order, call: BookingCall) -> Booking:
         now = self._now()
@@ -100,11 +101,11 @@ class BookingDesk:
         await self._payments.ChargeSession(charge_request(session, payment_method))
         booking = await self._store.confirm(session.session_id, _response, now=self._now())
         if booking is None or booking.response is None:
-            raise Unavailable("The slot was released while the session was paid for.")
+            raise Unavailable("The slot was released before the payment was complete.")
         return BookSessionResponse.FromString(booking.response)
 
     def _start_to_abandon(self, session: Session) -> asyncio.Task[None]:
-        """Release the slot in a task of its own: the call may be over, and the time it had."""
+        """Release the slot in a separate task, because the call may be cancelled or past its deadline."""
         task = asyncio.create_task(self._abandon(session))
         self._abandoning.add(task)
         task.add_done_callback(self._abandoning.discard)
@@ -114,7 +115,7 @@ class BookingDesk:
         with detached_work(session.correlation_id):
             try:
                 await self._store.release(session.session_id, now=self._now())
-            except ServiceError as error:  # the hold expires by itself
+            except ServiceError as error:  # the reconciler releases the slot when the hold expires
                 _log.warning("slot not released yet", session_id=str(session.session_id), error=repr(error))
 
 

@@ -1,6 +1,7 @@
-"""Decisions: a paid session is approved, rejected, cancelled or completed, by somebody or by time, and only once.
+"""Decisions on paid sessions: approve, reject, cancel, complete.
 
-Each decision locks the session, so whoever comes second finds what the first has decided.
+Each decision locks the session row first. A concurrent approval, rejection or cancellation waits for the lock and then
+sees the new status.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ _COMPLETE_PAST = """
 
 
 class Decisions:
-    """Decides on the sessions of one database; what follows from a decision is written with it by `follow_ups`."""
+    """Decisions on the sessions of one database. `follow_ups` writes follow-up calls in the same transaction."""
 
     def __init__(self, database: Database, follow_ups: FollowUps) -> None:
         self._database = database
         self._follow_ups = follow_ups
 
     async def approve(self, session_id: UUID, *, now: datetime) -> Session:
-        """Confirm a session that waits for approval; one that was approved is returned as it is.
+        """Confirm a session pending approval. A session already approved is returned unchanged.
 
         Raises SessionNotFound or SessionNotPendingApproval.
         """
@@ -65,7 +66,7 @@ class Decisions:
             return session
 
     async def reject(self, session_id: UUID, reason: str, *, now: datetime) -> Session:
-        """Turn down a session that waits for approval; one that is rejected already is returned as it is.
+        """Reject a session pending approval. A session already rejected is returned unchanged.
 
         Raises SessionNotFound or SessionNotPendingApproval.
         """
@@ -77,14 +78,15 @@ class Decisions:
             return await self._reject(connection, session_id, reason, now)
 
     async def reject_unapproved(self, now: datetime) -> None:
-        """Turn down the sessions that begin and have not been approved."""
+        """Reject every session still pending approval at its start."""
         async with self._database.transaction() as connection:
             for row in await connection.fetch(_LOCK_UNAPPROVED, now):
                 await self._reject(connection, row["session_id"], UNAPPROVED, now)
 
     async def cancel(self, session_id: UUID, reason: str, *, now: datetime, in_credits: bool) -> Session:
-        """Cancel a session; one that is cancelled already is returned as it is.
+        """Cancel a session. A session already cancelled is returned unchanged.
 
+        With `in_credits` the price is refunded in credits, otherwise the way it was paid.
         Raises SessionNotFound or SessionNotCancellable.
         """
         async with self._database.transaction() as connection:
@@ -95,13 +97,13 @@ class Decisions:
             return await self._cancel(connection, session_id, reason, now, in_credits=in_credits)
 
     async def cancel_coming_of(self, user_id: UUID, reason: str, *, now: datetime) -> None:
-        """Cancel every session of a user that has not begun."""
+        """Cancel all paid sessions of a user that have not started; refund each the way it was paid."""
         async with self._database.transaction() as connection:
             for row in await connection.fetch(_LOCK_COMING_OF_USER, user_id, now):
                 await self._cancel(connection, row["session_id"], reason, now, in_credits=False)
 
     async def complete_past(self, now: datetime) -> None:
-        """Complete the confirmed sessions whose period is over."""
+        """Complete the confirmed sessions that have ended."""
         async with self._database.transaction() as connection:
             await connection.execute(_COMPLETE_PAST, now)
 

@@ -1,4 +1,4 @@
-"""The directory: which members may act and which gyms there are, as the services say that know them."""
+"""Checks of members and gyms against the user and gym services."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Directory:
-    """Asks the other services."""
+    """Lookup of members and gyms in the services that own them."""
 
     def __init__(self, users: UserServiceAsyncStub, gyms: GymServiceAsyncStub) -> None:
         self._users = users
         self._gyms = gyms
 
     async def require_active_user(self, user_id: UUID) -> None:
-        """Raise UserNotFound or UserNotActive unless a user may act."""
+        """Raise UserNotFound if there is no such user, UserNotActive if the user is suspended or deleted."""
         response = await self._users.ValidateUser(ValidateUserRequest(user_id=str(user_id)))
         if response.state == UserState.USER_STATE_UNSPECIFIED:
             raise UserNotFound
@@ -31,5 +31,5 @@ class Directory:
             raise UserNotActive
 
     async def require_gym(self, gym_id: UUID) -> None:
-        """Raise GymNotFound unless there is such a gym."""
+        """Raise GymNotFound if there is no such gym."""
         await self._gyms.GetGym(GetGymRequest(gym_id=str(gym_id)))

@@ -1,4 +1,4 @@
-"""Sessions as the business sees them: how far one has come, what may become of it, and which mails follow."""
+"""Domain of the session service: sessions, guests, waiting lists and their mails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """Where a session stands. The first three hold the slot."""
+    """Status of a session. The first three hold the slot."""
 
     PENDING_PAYMENT = "pending_payment"
     PENDING_APPROVAL = "pending_approval"
@@ -24,19 +24,19 @@ class Status(StrEnum):
     COMPLETED = "completed"
 
 
-# Paid, and to come or under way.
+# Paid, and not cancelled, rejected or completed.
 STANDING = frozenset({Status.PENDING_APPROVAL, Status.CONFIRMED})
 
 
 class Means(StrEnum):
-    """What a session is paid in."""
+    """Payment method of a session."""
 
     CREDITS = "credits"
     CARD = "card"
 
 
 class Mail(StrEnum):
-    """What people are told about a session, by the key of its template."""
+    """Mails about a session. Each value is a template key of the communication service."""
 
     BOOKED = "SESSION_BOOKED"
     NOISE_WARNING = "NOISE_WARNING"
@@ -51,20 +51,20 @@ class Mail(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A half-open stretch of time between two aware datetimes."""
+    """Half-open interval between two timezone-aware datetimes."""
 
     start: datetime
     end: datetime
 
     def refuse_past(self, now: datetime) -> None:
-        """Raise PeriodPast when it has begun before `now`."""
+        """Raise PeriodPast if the period starts before `now`."""
         if self.start < now:
             raise PeriodPast
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a period costs, `minor_units` of `currency` by card or `credits`, and the rules of the gym with it."""
+    """Price of a period (`minor_units` of `currency` by card, or `credits`) and the rules of the gym."""
 
     currency: str
     minor_units: int
@@ -75,7 +75,7 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be booked, for whom, and what it is paid in."""
+    """Order for one session: member, gym, period and payment method."""
 
     user_id: UUID
     gym_id: UUID
@@ -85,7 +85,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class BookingCall:
-    """The call that books a session: repetitions have the same caller, key and fingerprint of the request."""
+    """Identity of a BookSession call. Retries have the same caller, key and request hash."""
 
     caller: str
     key: str
@@ -95,7 +95,7 @@ class BookingCall:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A gym for one member for one period."""
+    """Booking of one gym by one member for one period."""
 
     session_id: UUID
     order: Order
@@ -109,17 +109,17 @@ class Session:
 
     @property
     def status_when_paid(self) -> Status:
-        """What it becomes once the member has paid."""
+        """Status after payment."""
         return Status.PENDING_APPROVAL if self.quote.requires_approval else Status.CONFIRMED
 
     @property
     def mails_when_paid(self) -> tuple[Mail, ...]:
-        """What is said once it is paid: to the member, or to the admins where they have still to approve it."""
+        """Mails after payment: to the admins if the gym requires approval, otherwise to the member."""
         return (Mail.APPROVAL_REQUESTED,) if self.quote.requires_approval else self._promises(Mail.BOOKED)
 
     @property
     def mails_when_approved(self) -> tuple[Mail, ...]:
-        """What the member is told then."""
+        """Mails to the member after approval."""
         return self._promises(Mail.APPROVED)
 
     def _promises(self, mail: Mail) -> tuple[Mail, ...]:
@@ -127,33 +127,33 @@ class Session:
 
     @property
     def is_approved(self) -> bool:
-        """Whether an admin has confirmed it."""
+        """Whether an admin has approved the session and it is still confirmed."""
         return self.status is Status.CONFIRMED and self.quote.requires_approval
 
     def refuse_approval(self, now: datetime) -> None:
-        """Raise SessionNotPendingApproval when it does not wait for approval, or has begun."""
+        """Raise SessionNotPendingApproval if the session is not pending approval, or has started."""
         if self.status is not Status.PENDING_APPROVAL or self.order.period.start <= now:
             raise SessionNotPendingApproval
 
     def refuse_rejection(self) -> None:
-        """Raise SessionNotPendingApproval when it does not wait for approval."""
+        """Raise SessionNotPendingApproval if the session is not pending approval."""
         if self.status is not Status.PENDING_APPROVAL:
             raise SessionNotPendingApproval
 
     def refuse_cancellation(self, now: datetime) -> None:
-        """Raise SessionNotCancellable when it has begun, or neither is nor waits to be confirmed."""
+        """Raise SessionNotCancellable if the session has started, or is neither confirmed nor pending approval."""
         if self.status not in STANDING or self.order.period.start <= now:
             raise SessionNotCancellable
 
     def refuse_guests(self, now: datetime) -> None:
-        """Raise SessionTakesNoGuests when it is over, or neither is nor waits to be confirmed."""
+        """Raise SessionTakesNoGuests if the session has ended, or is neither confirmed nor pending approval."""
         if self.status not in STANDING or self.order.period.end <= now:
             raise SessionTakesNoGuests
 
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """Somebody who is, or was, invited to a session."""
+    """Guest with a current or cancelled invitation to a session."""
 
     invitation_id: UUID
     session_id: UUID
@@ -165,7 +165,7 @@ class Guest:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a member wants to have booked, and cannot: a period in a gym."""
+    """Period in a gym that a member would book if it were free."""
 
     user_id: UUID
     gym_id: UUID
@@ -174,7 +174,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class WaitingListEntry:
-    """A member who waits, or has waited, until a wish can come true."""
+    """Current or former place of a member on a waiting list."""
 
     entry_id: UUID
     wish: Wish
@@ -184,7 +184,10 @@ class WaitingListEntry:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One mail about a session: to a guest, to one who waits for its slot, to the admins, or else to its member."""
+    """One mail about a session.
+
+    The recipient is the guest, the waiting member, the admins (APPROVAL_REQUESTED only), or else the session's member.
+    """
 
     mail: Mail
     session: Session
@@ -193,7 +196,7 @@ class Letter:
 
     @property
     def key(self) -> str:
-        """What tells it from all other letters: who repeats it sends no second one."""
+        """Idempotency key, unique per letter: sending the same letter twice delivers one mail."""
         about = str(self.guest.invitation_id if self.guest else self.session.session_id)
         if self.waiting:
             about = f"{about}/{self.waiting.entry_id}"
@@ -201,14 +204,14 @@ class Letter:
 
     @property
     def member_id(self) -> UUID:
-        """The member whom it speaks of."""
+        """Id of the waiting member, or else of the member who booked the session."""
         return self.waiting.wish.user_id if self.waiting else self.session.order.user_id
 
     @property
     def is_to_admins(self) -> bool:
-        """Whether those read it who run Solo60."""
+        """Whether the recipients are admins."""
         return self.mail is Mail.APPROVAL_REQUESTED
 
     def is_outdated(self, now: datetime) -> bool:
-        """Whether there is nothing to say any more: who waited has left, or the slot is past."""
+        """Return whether this is a waiting list mail for a former entry or for a past start time."""
         return self.waiting is not None and (self.waiting.is_over or self.session.order.period.start <= now)

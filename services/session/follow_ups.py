@@ -1,4 +1,8 @@
-"""Follow-ups: what a change of a session entails elsewhere, written with the change and done once, however late."""
+"""Follow-up calls of a session change: refunds, mails and events.
+
+Follow-up calls are written to the outbox in the transaction of the change. The outbox delivers each call at least once,
+so every called method is safe to repeat.
+"""
 
 from __future__ import annotations
 
@@ -26,38 +30,45 @@ CANCELLED, REJECTED = "session cancelled", "session rejected"
 
 
 class FollowUps:
-    """Leaves to the outbox what follows; each method writes in the transaction of the connection that it is given."""
+    """Writer of follow-up calls. Each method writes to the outbox in the transaction of `connection`."""
 
     def __init__(self, payments: PaymentServiceAsyncStub, sessions: SessionServiceAsyncStub) -> None:
         self._payments = payments
         self._sessions = sessions
 
     async def of_booking(self, connection: Connection, session: Session) -> None:
-        """Tell the world that a session is paid, and its member or the admins what there is to know."""
+        """Publish SessionBooked and send the mails due after payment."""
         await publish(connection, event_of(SessionBooked, session))
         for mail in session.mails_when_paid:
             await self._mail(connection, session.session_id, mail)
 
     async def of_release(self, connection: Connection, session: Session) -> None:
-        """See to it that a slot that was held costs nothing: also where its charge is yet to arrive.
+        """Refund a released slot and notify members who joined the waiting list while the slot was held.
 
-        Who began to wait for it while it was held is told; all others know that it was free before.
+        The refund also voids a charge that has not arrived yet. Members who joined before the hold were notified when
+        the slot was last free.
         """
         await self._refund(connection, session, CANCELLED)
-        await self._tell_waiting(connection, session, since=session.create_time)
+        await self._mail_waiting(connection, session, since=session.create_time)
 
     async def of_approval(self, connection: Connection, session: Session) -> None:
-        """Tell the member of a session that it is confirmed."""
+        """Mail the member that the session is confirmed."""
         for mail in session.mails_when_approved:
             await self._mail(connection, session.session_id, mail)
 
     async def of_rejection(self, connection: Connection, session: Session) -> None:
-        """Give the price of a session back, the way it was paid, and tell everybody."""
+        """Refund a session the way it was paid, publish SessionCancelled and send the mails.
+
+        The member, the guests and members waiting for the slot get a mail.
+        """
         await self._refund(connection, session, REJECTED)
         await self._call_off(connection, session, Mail.REJECTED)
 
     async def of_cancellation(self, connection: Connection, session: Session) -> None:
-        """Give the price of a session back, the way it was paid or in credits, and tell everybody."""
+        """Refund a session the way it was paid or in credits, publish SessionCancelled and send the mails.
+
+        The member, the guests and members waiting for the slot get a mail.
+        """
         if session.refunded_in_credits:
             request = CreditBackSessionRequest(session_id=str(session.session_id), reason=CANCELLED)
             await call_later(connection, self._payments.CreditBackSession, request)
@@ -66,11 +77,11 @@ class FollowUps:
         await self._call_off(connection, session, Mail.CANCELLED)
 
     async def of_invitation(self, connection: Connection, guest: Guest) -> None:
-        """Mail an invitation."""
+        """Mail the invitation to the guest."""
         await self._mail_guest(connection, guest.session_id, guest.invitation_id, Mail.GUEST_INVITED)
 
     async def of_invitation_taken_back(self, connection: Connection, guest: Guest) -> None:
-        """Tell a guest that there is nothing to come to."""
+        """Mail the guest that the invitation is cancelled."""
         await self._mail_guest(connection, guest.session_id, guest.invitation_id, Mail.GUEST_CANCELLED)
 
     async def _call_off(self, connection: Connection, session: Session, mail: Mail) -> None:
@@ -78,14 +89,14 @@ class FollowUps:
         await self._mail(connection, session.session_id, mail)
         for invitation_id in await invitations_to(connection, session.session_id):
             await self._mail_guest(connection, session.session_id, invitation_id, Mail.GUEST_CANCELLED)
-        await self._tell_waiting(connection, session, since=None)
+        await self._mail_waiting(connection, session, since=None)
 
     async def _refund(self, connection: Connection, session: Session, reason: str) -> None:
         request = RefundSessionRequest(session_id=str(session.session_id), reason=reason)
         await call_later(connection, self._payments.RefundSession, request)
 
-    async def _tell_waiting(self, connection: Connection, session: Session, *, since: datetime | None) -> None:
-        """Mail those who wait for a slot, once each time that it becomes free: this is written with the change."""
+    async def _mail_waiting(self, connection: Connection, session: Session, *, since: datetime | None) -> None:
+        """Mail the members who wait for a released slot, once per release."""
         for entry_id in await entries_waiting_for(connection, session, since=since):
             request = SendSessionMailRequest(
                 session_id=str(session.session_id), template_key=Mail.SPOT_AVAILABLE, entry_id=str(entry_id)
@@ -94,7 +105,7 @@ class FollowUps:
 
     async def _mail(self, connection: Connection, session_id: UUID, mail: Mail) -> None:
         request = SendSessionMailRequest(session_id=str(session_id), template_key=mail)
-        # In the order of what happened: nobody reads first that a session is cancelled, and then that it is booked.
+        # The aggregate key keeps mails in order, so the member never gets the cancellation before the confirmation.
         await call_later(connection, self._sessions.SendSessionMail, request, aggregate_key=str(session_id))
 
     async def _mail_guest(self, connection: Connection, session_id: UUID, invitation_id: UUID, mail: Mail) -> None:

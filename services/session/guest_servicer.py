@@ -1,4 +1,4 @@
-"""The session service's RPCs about guests: convert, call, convert."""
+"""RPC handlers of the session service for guests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class GuestServicer(SessionServiceServicer):
-    """Answers for guests; `_now` is the current time in UTC."""
+    """RPC handlers for guests. `_now` returns the current time in UTC."""
 
     _stores: Stores
     _now: Callable[[], datetime]

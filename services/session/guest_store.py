@@ -1,6 +1,6 @@
-"""Guests in PostgreSQL: each address is invited to a session once, and hears of it when that comes to nothing.
+"""Guests in PostgreSQL: at most one current invitation per session and email address.
 
-Inviting locks the session against a change, so that no guest is added behind the back of a cancellation.
+Inviting locks the session row, so a concurrent cancellation cannot miss the new guest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FIND = "select * from guests where invitation_id = $1"
 _LOCK = "select * from guests where invitation_id = $1 for update"
 _LOCK_SESSION = "select * from sessions where session_id = $1 for share"
-# A conflict is no error to PostgreSQL here: its log would show the address.
+# `do nothing` instead of an error, because PostgreSQL would log the address with the unique violation.
 _ADD = """
     insert into guests (session_id, email, name, create_time) values ($1, $2, $3, $4)
     on conflict (session_id, folded_email) where cancel_time is null do nothing returning *
@@ -40,18 +40,18 @@ _INVITED = "select invitation_id from guests where session_id = $1 and cancel_ti
 
 
 class GuestStore:
-    """The guests of one database; the mails that follow from a change are written with it by `follow_ups`."""
+    """The guests of one database. `follow_ups` writes the mails to guests in the transaction of each change."""
 
     def __init__(self, database: Database, follow_ups: FollowUps) -> None:
         self._database = database
         self._follow_ups = follow_ups
 
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
-        """Begin a transaction that is committed at the end of the block."""
+        """Start a transaction and commit it at the end of the block."""
         return self._database.transaction()
 
     async def find(self, invitation_id: UUID) -> Guest:
-        """Return a guest, also one whose invitation was taken back; raise InvitationNotFound."""
+        """Return a guest, including one with a cancelled invitation; raise InvitationNotFound if there is none."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_FIND, invitation_id)
         if row is None:
@@ -59,7 +59,7 @@ class GuestStore:
         return guest_of(row)
 
     async def list_of_session(self, session_id: UUID, limit: int, *, after: UUID | None) -> list[Guest]:
-        """Return the guests of a session, first invited first: the first ones, or those after a known one."""
+        """Return at most `limit` guests with a current invitation, oldest first, after the one with id `after`."""
         async with self._database.connection() as connection:
             if after is None:
                 rows = await connection.fetch(_FIRST_OF_SESSION, session_id, limit)
@@ -84,7 +84,7 @@ class GuestStore:
         return guest
 
     async def take_back(self, invitation_id: UUID, now: datetime) -> None:
-        """Take an invitation back; one that was before stays as it is. Raises InvitationNotFound."""
+        """Cancel an invitation and mail the guest, unless it is cancelled already; raise InvitationNotFound."""
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(_LOCK, invitation_id)
             if row is None:
@@ -96,5 +96,5 @@ class GuestStore:
 
 
 async def invitations_to(connection: Connection, session_id: UUID) -> list[UUID]:
-    """Return the ids of the invitations to a session that stand."""
+    """Return the ids of the current invitations to a session."""
     return [row["invitation_id"] for row in await connection.fetch(_INVITED, session_id)]

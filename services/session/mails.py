@@ -1,4 +1,4 @@
-"""Mails: what people are told about a session, each reader by a clock that is the reader's own, once for each kind."""
+"""Mails about sessions, sent through the communication service."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = structlog.stdlib.get_logger("solo60.session.mails")
 
 
 class Mailer:
-    """Writes to members, guests, admins and those who wait, through the communication service."""
+    """Sender of mails to members, guests, admins and members on a waiting list."""
 
     def __init__(
         self, users: UserServiceAsyncStub, gyms: GymServiceAsyncStub, communication: CommunicationServiceAsyncStub
@@ -45,10 +45,12 @@ class Mailer:
         self._communication = communication
 
     async def send(self, letter: Letter) -> None:
-        """Hand a letter over; repeating it sends nothing more. A member who is gone gets no mail.
+        """Queue a letter at the communication service; repeating the call queues nothing more.
 
-        Raises InvalidRequest if mail cannot be sent to the address, so that the outbox shows a dead letter, and another
-        ServiceError when one of the other services does not answer.
+        Skips the mail if the user service does not know the member.
+
+        Raises InvalidRequest if a called service rejects its request, for example because of an undeliverable address.
+        The outbox then stores a dead letter. Raises another ServiceError if a called service fails.
         """
         facts = {"mail": letter.mail, "session_id": str(letter.session.session_id)}
         try:
@@ -57,10 +59,10 @@ class Mailer:
         except InvalidRequest as error:
             raise passed_on(error) from error
         except UserNotFound:
-            _log.warning("nobody to write to", **facts)
+            _log.warning("mail skipped: member not found", **facts)
         except IdempotencyKeyReused:
-            # Handed over before, in other words: the member has since changed the name, or the gym has.
-            _log.info("mail is on its way already", **facts)
+            # The mail was queued before with other content, for example before the member or the gym was renamed.
+            _log.info("mail already queued", **facts)
 
     async def _hand_over(self, letter: Letter, user: User, gym: Gym) -> None:
         variables, metadata = variables_of(letter, user, gym), ((IDEMPOTENCY_KEY, letter.key),)
@@ -85,9 +87,9 @@ class Mailer:
 
 
 def variables_of(letter: Letter, user: User, gym: Gym) -> dict[str, str]:
-    """Return what the templates of all mails about a session are filled with.
+    """Return the template variables of a letter, the same set for every template.
 
-    A member reads times by the clock of the member's own zone; guests and admins, by that of the gym.
+    Times are in the member's time zone, or in the gym's time zone for guests and admins.
     """
     session = letter.session
     zone = (gym.time_zone if letter.guest or letter.is_to_admins else user.time_zone) or "UTC"
@@ -106,14 +108,14 @@ def variables_of(letter: Letter, user: User, gym: Gym) -> dict[str, str]:
 
 
 def price_in_words(session: Session) -> str:
-    """Return what a session was paid with: "12.50 GBP" or "3 credits"."""
+    """Return the price of a session in its payment method: "12.50 GBP" or "3 credits"."""
     if session.order.means is Means.CREDITS:
         return _credits_in_words(session.quote.credits)
     return money_in_words(session.quote.currency, session.quote.minor_units)
 
 
 def refund_in_words(session: Session) -> str:
-    """Return what is given back for a session that is called off."""
+    """Return the refund of a rejected or cancelled session: "12.50 GBP" or "3 credits"."""
     return _credits_in_words(session.quote.credits) if session.refunded_in_credits else price_in_words(session)
 
 

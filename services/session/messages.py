@@ -1,4 +1,4 @@
-"""Session messages: what the contract says, as the domain has it, and the other way round."""
+"""Conversion between the protobuf messages and the domain of the session service."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ LAST_BOOKABLE_YEAR = 9998
 
 
 def order_of(request: BookSessionRequest) -> domain.Order:
-    """Return what a request wants booked; raise InvalidRequest when it ends after every calendar."""
+    """Return the order in a request; raise InvalidRequest if it ends after LAST_BOOKABLE_YEAR."""
     means = Means.CARD if request.payment_method.HasField("card") else Means.CREDITS
     return domain.Order(UUID(request.user_id), UUID(request.gym_id), bookable_period_of(request.period), means)
 
 
 def call_of(request: BookSessionRequest) -> domain.BookingCall:
-    """Return what tells the call being served from others; raise IdempotencyKeyMissing outside of a call with a key."""
+    """Return the identity of the current call; raise IdempotencyKeyMissing outside of a call with a key."""
     call = keyed_call()
     return domain.BookingCall(call.caller, call.idempotency_key, fingerprint_of(request), call.correlation_id)
 
 
 def wish_of(request: JoinWaitingListRequest) -> domain.Wish:
-    """Return what a request waits for; raise InvalidRequest when it ends after every calendar."""
+    """Return the wish in a request; raise InvalidRequest if it ends after LAST_BOOKABLE_YEAR."""
     return domain.Wish(UUID(request.user_id), UUID(request.gym_id), bookable_period_of(request.period))
 
 
 def bookable_period_of(message: Period) -> domain.Period:
-    """Return a period of the contract in UTC; raise InvalidRequest when it ends after every calendar."""
+    """Return a period in UTC; raise InvalidRequest if it ends after LAST_BOOKABLE_YEAR."""
     period = period_of(message)
-    # At the end of the calendar, a time zone may lead out of it.
+    # datetime ends with the year 9999, and a later period could overflow in a time zone east of UTC.
     if period.end.year > LAST_BOOKABLE_YEAR:
-        require(Violation("period.end_time", f"must lie in the year {LAST_BOOKABLE_YEAR} at the latest"))
+        require(Violation("period.end_time", f"must be in the year {LAST_BOOKABLE_YEAR} or earlier"))
     return period
 
 
 def period_of(message: Period) -> domain.Period:
-    """Return a period of the contract in UTC."""
+    """Return a period in UTC."""
     return domain.Period(message.start_time.ToDatetime(UTC), message.end_time.ToDatetime(UTC))
 
 
 def period_message(period: domain.Period) -> Period:
-    """Return a period as the contract has it."""
+    """Return the protobuf message of a period."""
     message = Period()
     message.start_time.FromDatetime(period.start)
     message.end_time.FromDatetime(period.end)
@@ -67,7 +67,7 @@ def period_message(period: domain.Period) -> Period:
 
 
 def quote_of(message: Quote) -> domain.Quote:
-    """Return what the gym service says a period costs."""
+    """Return the domain object of a quote from the gym service."""
     return domain.Quote(
         currency=message.price.currency_code,
         minor_units=message.price.minor_units,
@@ -78,7 +78,7 @@ def quote_of(message: Quote) -> domain.Quote:
 
 
 def charge_request(session: domain.Session, payment_method: PaymentMethod) -> ChargeSessionRequest:
-    """Return the charge of a session, the same each time: the price is the one it was booked with."""
+    """Return the charge request of a session. The price is the stored quote, so a retry sends the same request."""
     return ChargeSessionRequest(
         session_id=str(session.session_id),
         user_id=str(session.order.user_id),
@@ -89,7 +89,7 @@ def charge_request(session: domain.Session, payment_method: PaymentMethod) -> Ch
 
 
 def session_message(session: domain.Session) -> Session:
-    """Return a session as the contract has it."""
+    """Return the protobuf message of a session."""
     message = Session(
         session_id=str(session.session_id),
         user_id=str(session.order.user_id),
@@ -106,7 +106,7 @@ def session_message(session: domain.Session) -> Session:
 
 
 def guest_message(guest: domain.Guest) -> Guest:
-    """Return a guest as the contract has it."""
+    """Return the protobuf message of a guest."""
     message = Guest(
         invitation_id=str(guest.invitation_id),
         session_id=str(guest.session_id),
@@ -118,7 +118,7 @@ def guest_message(guest: domain.Guest) -> Guest:
 
 
 def entry_message(entry: domain.WaitingListEntry) -> WaitingListEntry:
-    """Return the entry of a waiting list as the contract has it."""
+    """Return the protobuf message of a waiting list entry."""
     message = WaitingListEntry(
         entry_id=str(entry.entry_id),
         user_id=str(entry.wish.user_id),
@@ -130,16 +130,16 @@ def entry_message(entry: domain.WaitingListEntry) -> WaitingListEntry:
 
 
 def mail_of(template_key: str) -> Mail:
-    """Return the mail with this template; raise InvalidRequest when it is not about a session."""
+    """Return the mail with this template key; raise InvalidRequest if there is no such session mail."""
     try:
         return Mail(template_key)
     except ValueError:
-        violation = Violation("template_key", "must be the template of a mail about a session")
+        violation = Violation("template_key", "must be the template key of a session mail")
         raise InvalidRequest(violations=[violation]) from None
 
 
 def event_of(kind: type[Event], session: domain.Session) -> Event:
-    """Return what the world is told of a session to which something of this kind has happened."""
+    """Return the event of type `kind` for a session."""
     order = session.order
     return kind(
         session_id=str(session.session_id),
@@ -150,7 +150,7 @@ def event_of(kind: type[Event], session: domain.Session) -> Event:
 
 
 def status_of(value: SessionStatus.ValueType) -> Status | None:
-    """Return the status that a filter asks for, None for any."""
+    """Return the status of a filter, or None if the filter matches any status."""
     return Status[SessionStatus.Name(value).removeprefix("SESSION_STATUS_")] if value else None
 
 

@@ -1,9 +1,8 @@
-"""Reconciler: what time alone decides about sessions: a hold that nobody confirmed ends, and so does a session itself.
+"""Reconciler: periodic changes of sessions that depend on time only.
 
-A session that begins and was never approved is turned down.
-
-So it does not matter where the process that was booking died: the slot is free again when its hold is over, and what
-the member may have paid for it goes back. Any number of reconcilers may do this at the same time.
+The reconciler releases expired holds, rejects sessions that start without approval, and completes ended sessions. If a
+process dies while booking, the slot is therefore freed when the hold expires, and any charge is refunded.
+Several reconcilers can run concurrently, because each one skips rows locked by another.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ INTERVAL_S = 1.0
 
 @asynccontextmanager
 async def reconciling(stores: Stores, now: Callable[[], datetime]) -> AsyncIterator[None]:
-    """Release expired holds, reject what began unapproved and complete what is past, every second of the context."""
+    """Reconcile sessions at once and after every pause of INTERVAL_S seconds, until the context ends."""
 
     async def reconcile() -> None:
         await stores.sessions.release_expired(now())
         await stores.decisions.reject_unapproved(now())
         await stores.decisions.complete_past(now())
 
-    async with repeating("ending what is over", reconcile, INTERVAL_S):
+    async with repeating("reconciling sessions", reconcile, INTERVAL_S):
         yield

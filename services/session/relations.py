@@ -1,4 +1,4 @@
-"""Relations: what belongs to a session and lies with other services, asked for at once: all of it or nothing."""
+"""Relations of a session that other services own: user, gym and payments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Relations:
-    """Asks the other services."""
+    """Reader of relations from the user, gym and payment services."""
 
     def __init__(
         self, users: UserServiceAsyncStub, gyms: GymServiceAsyncStub, payments: PaymentServiceAsyncStub
@@ -30,7 +30,7 @@ class Relations:
         self._payments = payments
 
     async def of(self, session: Session, include: Iterable[SessionRelation.ValueType]) -> GetSessionResponse:
-        """Return a session and what is to be shown along with it; raise a ServiceError where that cannot be read."""
+        """Return a session with the relations in `include`; raise ServiceError if one of them cannot be read."""
         response = GetSessionResponse(session=session)
         add = {
             SessionRelation.SESSION_RELATION_USER: self._add_user,

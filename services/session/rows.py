@@ -1,4 +1,4 @@
-"""Rows of the tables of sessions, guests and those who wait: what the database has, as the domain has it."""
+"""Conversion between database rows and the domain of the session service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """A session and, once its booking was answered, the answer."""
+    """Session with its stored BookSession response, or None before payment."""
 
     session: Session
     response: bytes | None
@@ -27,9 +27,9 @@ def booking_of(row: asyncpg.Record) -> Booking:
 
 
 def known(row: asyncpg.Record | None) -> asyncpg.Record:
-    """Return the row of a session that this transaction has locked: sessions are never deleted."""
+    """Return `row`; raise LookupError if it is None. A locked session always has a row: sessions are never deleted."""
     if row is None:
-        raise LookupError("a locked session is gone")
+        raise LookupError("the session has no row, but sessions are never deleted")
     return row
 
 
@@ -67,7 +67,7 @@ def guest_of(row: asyncpg.Record) -> Guest:
 
 
 def entry_of(row: asyncpg.Record) -> WaitingListEntry:
-    """Return the entry of a waiting list in a row."""
+    """Return the waiting list entry in a row."""
     return WaitingListEntry(
         entry_id=row["entry_id"],
         wish=Wish(row["user_id"], row["gym_id"], period_of(row["period"])),
@@ -77,12 +77,12 @@ def entry_of(row: asyncpg.Record) -> WaitingListEntry:
 
 
 def range_of(period: Period) -> asyncpg.Range[datetime]:
-    """Return a period as the database has it."""
+    """Return a period as a PostgreSQL range."""
     return asyncpg.Range(period.start, period.end)
 
 
 def period_of(value: asyncpg.Range[datetime]) -> Period:
-    """Return a range of time as a period."""
+    """Return a PostgreSQL range as a period; raise LookupError if it has an open end."""
     if value.lower is None or value.upper is None:
-        raise LookupError("the table of sessions takes no period without both ends")
+        raise LookupError("the stored period has an open end, which the table's check constraint forbids")
     return Period(value.lower, value.upper)

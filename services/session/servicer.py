@@ -1,4 +1,4 @@
-"""The session service's RPCs: convert, call, convert."""
+"""RPC handlers of the session service."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 
 class SessionServicer(GuestServicer, WaitingListServicer):
-    """Answers for sessions; `now` is the current time in UTC."""
+    """RPC handlers for sessions. `now` returns the current time in UTC."""
 
     def __init__(
         self,
@@ -158,13 +158,13 @@ class SessionServicer(GuestServicer, WaitingListServicer):
         context: ServicerContext[WatchAvailabilityRequest, WatchAvailabilityResponse],
     ) -> AsyncIterator[WatchAvailabilityResponse]:
         gym_id, window = UUID(request.gym_id), period_of(request.period)
-        told = None
+        last_sent = None
         with self._availability.watching(gym_id) as watcher:
             while True:
                 busy = await self._stores.sessions.busy_periods(gym_id, window)
-                if busy != told:
+                if busy != last_sent:
                     yield WatchAvailabilityResponse(busy_periods=map(period_message, busy))
-                    told = busy
+                    last_sent = busy
                 await watcher.change()
 
     async def _found(self, session_id: str) -> Session:

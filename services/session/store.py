@@ -1,4 +1,4 @@
-"""Sessions in PostgreSQL: a slot is held by one session at a time, until it is paid for or its time is over."""
+"""Sessions in PostgreSQL. At most one session holds a slot at a time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _IS_BUSY = f"select exists ({_BUSY})"
 
 _MAKE_CALENDAR = "insert into calendars (gym_id) values ($1) on conflict do nothing"
 _LOCK_CALENDAR = "select from calendars where gym_id = $1 for update"
-# Another gym's booking under the same key is held back by no calendar's lock: that conflict is found here.
+# The calendar lock covers one gym only. `on conflict` detects a concurrent booking of another gym with the same key.
 _HOLD = """
     insert into sessions (user_id, gym_id, period, paid_in,
                           currency, minor_units, credits, noise_policy, requires_approval,
@@ -53,8 +53,8 @@ _HOLD = """
     on conflict (caller, idempotency_key) do nothing returning *
 """
 _CONFIRM = "update sessions set status = $2, update_time = $3, expire_time = null where session_id = $1 returning *"
-_KEEP_RESPONSE = "update sessions set booking_response = $2 where session_id = $1 returning *"
-# A booking that came to nothing gives its key back.
+_STORE_RESPONSE = "update sessions set booking_response = $2 where session_id = $1 returning *"
+# A failed booking clears its idempotency key, so that the caller can retry with the same key.
 _RELEASE = """
     update sessions set status = 'cancelled', idempotency_key = null, update_time = $2, expire_time = null
     where session_id = $1 and status = 'pending_payment' returning *
@@ -69,14 +69,14 @@ _RELEASE_EXPIRED = """
 
 
 class SessionStore:
-    """The sessions of one database; what follows from a change is written with it by `follow_ups`."""
+    """The sessions of one database. `follow_ups` writes follow-up calls in the transaction of each change."""
 
     def __init__(self, database: Database, follow_ups: FollowUps) -> None:
         self._database = database
         self._follow_ups = follow_ups
 
     async def find(self, session_id: UUID) -> Session | None:
-        """Return the session with this id, if there is one."""
+        """Return the session with this id, or None."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_FIND, session_id)
         return session_of(row) if row else None
@@ -84,7 +84,7 @@ class SessionStore:
     async def list_of_user(
         self, user_id: UUID, status: Status | None, limit: int, *, after: UUID | None
     ) -> list[Session]:
-        """Return a user's sessions, the latest period first: the first ones, or those that follow a known one."""
+        """Return at most `limit` sessions of a user, latest period first, after the one with id `after`."""
         async with self._database.connection() as connection:
             if after is None:
                 rows = await connection.fetch(_FIRST_OF_USER, user_id, status, limit)
@@ -93,22 +93,22 @@ class SessionStore:
         return [session_of(row) for row in rows]
 
     async def busy_periods(self, gym_id: UUID, period: Period) -> list[Period]:
-        """Return the periods in which a gym is taken and that overlap `period`, by their start."""
+        """Return the booked periods of a gym that overlap `period`, ordered by start."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(_BUSY, gym_id, range_of(period))
         return [period_of(row["period"]) for row in rows]
 
     async def find_booking(self, call: BookingCall) -> Booking | None:
-        """Return what a call booked before, if it did; raise IdempotencyKeyReused when its key is another request's."""
+        """Return the booking of an earlier identical call, or None; raise IdempotencyKeyReused for another request."""
         async with self._database.connection() as connection:
             return await _find_booking(connection, call)
 
     async def hold(
         self, order: Order, quote: Quote, call: BookingCall, *, now: datetime, expire_time: datetime
     ) -> Booking:
-        """Hold the slot until `expire_time`, or return what the same call has booked meanwhile.
+        """Hold the slot until `expire_time`, or return the booking that a concurrent identical call has made.
 
-        Raises SlotTaken, IdempotencyKeyReused, or Unavailable where too many others wait for the same gym.
+        Raises SlotTaken, IdempotencyKeyReused, or Unavailable if too many bookings are waiting for the same gym.
         """
         try:
             async with self._database.transaction() as connection:
@@ -123,12 +123,12 @@ class SessionStore:
         except asyncpg.ExclusionViolationError as error:
             raise SlotTaken from error
         except DatabaseTooSlow as error:
-            raise Unavailable("Too many bookings wait for this gym now.") from error
+            raise Unavailable("Too many bookings are waiting for this gym. Try again later.") from error
 
     async def confirm(self, session_id: UUID, respond: Callable[[Session], bytes], *, now: datetime) -> Booking | None:
-        """Confirm a held session, and keep what `respond` makes of it.
+        """Confirm a held session and store the response that `respond` returns for it.
 
-        Return None when the slot was released meanwhile; a session that is confirmed already is returned as it is.
+        Return None if the slot has been released. A session confirmed earlier is returned unchanged.
         """
         async with self._database.transaction() as connection:
             booking = booking_of(known(await connection.fetchrow(_LOCK, session_id)))
@@ -139,10 +139,10 @@ class SessionStore:
             session = session_of(known(row))
             await self._follow_ups.of_booking(connection, session)
             response = respond(session)
-            return booking_of(known(await connection.fetchrow(_KEEP_RESPONSE, session_id, response)))
+            return booking_of(known(await connection.fetchrow(_STORE_RESPONSE, session_id, response)))
 
     async def release(self, session_id: UUID, *, now: datetime) -> bool:
-        """Release a slot that is held; return False when it is not held any more."""
+        """Release a held slot; return False if it is no longer held."""
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(_RELEASE, session_id, now)
             if row is not None:
@@ -150,7 +150,7 @@ class SessionStore:
         return row is not None
 
     async def release_expired(self, now: datetime) -> None:
-        """Release the slots of holds that nobody confirmed in time."""
+        """Release the slots of expired holds."""
         async with self._database.transaction() as connection:
             for row in await connection.fetch(_RELEASE_EXPIRED, now):
                 await self._follow_ups.of_release(connection, session_of(row))

@@ -1,4 +1,4 @@
-"""Stores: all that the session service keeps, in one database."""
+"""All stores of the session service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Sessions, and what belongs to them."""
+    """Stores of sessions, guests and waiting lists in one database."""
 
     sessions: SessionStore
     decisions: Decisions
@@ -26,7 +26,7 @@ class Stores:
 
     @classmethod
     def on(cls, database: Database, follow_ups: FollowUps) -> Self:
-        """Make the stores of a database; what follows from a change is written with it by `follow_ups`."""
+        """Create the stores of a database. `follow_ups` writes follow-up calls in the transaction of each change."""
         return cls(
             SessionStore(database, follow_ups),
             Decisions(database, follow_ups),

@@ -1,4 +1,4 @@
-"""The session service's RPCs about waiting lists: convert, call, convert."""
+"""RPC handlers of the session service for waiting lists."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class WaitingListServicer(SessionServiceServicer):
-    """Answers for waiting lists; `_now` is the current time in UTC."""
+    """RPC handlers for waiting lists. `_now` returns the current time in UTC."""
 
     _stores: Stores
     _directory: Directory

@@ -1,7 +1,7 @@
-"""The waiting list in PostgreSQL: each wish stands on it once, and only while something is in its way.
+"""Waiting lists in PostgreSQL: at most one open entry per member, gym and period.
 
-Whoever joins locks the sessions that are in the way against a change: of a slot that becomes free at the same moment, a
-member is either told at once or mailed.
+Joining locks the sessions that block the slot. If the slot is freed at the same moment, the member therefore gets
+either SlotFree at once or a mail.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from services.session.domain import Period, Session, WaitingListEntry, Wish
 
 _FIND = "select * from waiting_list where entry_id = $1"
-# In one order, so that nobody waits in a circle.
+# Sorted, because transactions that lock rows in different orders can deadlock.
 _LOCK_BUSY = """
     select create_time from sessions where gym_id = $1 and period && $2
         and status in ('pending_payment', 'pending_approval', 'confirmed')
@@ -53,11 +53,11 @@ class WaitingListStore:
         self._database = database
 
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
-        """Begin a transaction that is committed at the end of the block."""
+        """Start a transaction and commit it at the end of the block."""
         return self._database.transaction()
 
     async def find(self, entry_id: UUID) -> WaitingListEntry:
-        """Return an entry, also one whose member has left; raise WaitingListEntryNotFound."""
+        """Return an entry, even if the member has left; raise WaitingListEntryNotFound if there is none."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_FIND, entry_id)
         if row is None:
@@ -67,18 +67,21 @@ class WaitingListStore:
     async def list_of_gym(
         self, gym_id: UUID, period: Period | None, limit: int, *, now: datetime, after: UUID | None
     ) -> list[WaitingListEntry]:
-        """Return the entries for a gym that are not over, longest waiting first: the first, or those after one."""
+        """Return at most `limit` open entries of a gym, oldest first, after the one with id `after`.
+
+        `period` restricts the list to overlapping entries. Entries with a past period are omitted.
+        """
         overlap = range_of(period) if period else None
         async with self._database.connection() as connection:
             rows = await connection.fetch(_LIST, gym_id, now, overlap, limit, after)
         return list(map(entry_of, rows))
 
     async def join(self, connection: Connection, wish: Wish, now: datetime) -> WaitingListEntry:
-        """Put a wish on the list within the caller's transaction; raise SlotFree or AlreadyWaiting."""
+        """Add a wish to the list within the caller's transaction; raise SlotFree or AlreadyWaiting."""
         busy = await connection.fetch(_LOCK_BUSY, wish.gym_id, range_of(wish.period))
         if not busy:
             raise SlotFree
-        # Later than what is in the way, whatever the clocks of other processes say.
+        # Never before the blocking sessions, even if this clock is slow: a released hold mails only later entries.
         create_time = max(now, *[row["create_time"] for row in busy])
         row = await connection.fetchrow(_ADD, wish.user_id, wish.gym_id, range_of(wish.period), create_time)
         if row is None:
@@ -86,21 +89,22 @@ class WaitingListStore:
         return entry_of(row)
 
     async def leave(self, entry_id: UUID, now: datetime) -> None:
-        """Take an entry off its list; one that has left stays as it is. Raises WaitingListEntryNotFound."""
+        """Close an entry, unless it is closed already; raise WaitingListEntryNotFound."""
         async with self._database.transaction() as connection:
             if await connection.fetchval(_LEAVE, entry_id, now) is None:
                 raise WaitingListEntryNotFound
 
     async def leave_all(self, user_id: UUID, now: datetime) -> None:
-        """Take a member off every list."""
+        """Close all entries of a member."""
         async with self._database.transaction() as connection:
             await connection.execute(_LEAVE_ALL, user_id, now)
 
 
 async def entries_waiting_for(connection: Connection, session: Session, *, since: datetime | None) -> list[UUID]:
-    """Return who waits, since then or ever, for the slot of a session that has just lost it, longest waiting first.
+    """Return the ids of open entries that overlap the slot released by `session`, oldest first.
 
-    Whose session it was does not want it back, and nobody wants what has begun.
+    `since` restricts the result to entries made at or after that time. Entries of the member of `session` are excluded.
+    The result is empty if the slot was released after its start.
     """
     order = session.order
     if order.period.start <= session.update_time:
