@@ -1,1 +1,1 @@
-"""Auth: who a user is, shown by tokens that other services verify. Contract only."""
+"""Auth service: user authentication by tokens that other services verify. Only the contract exists."""

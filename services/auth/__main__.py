@@ -1,4 +1,4 @@
-"""Runs the auth service: python -m services.auth."""
+"""Entry point of the auth service: python -m services.auth."""
 
 from mesh.loading import loading
 

@@ -1,4 +1,4 @@
-"""The auth service as the mesh runs it: a contract that nothing answers yet; calls end with UNIMPLEMENTED."""
+"""Definition of the auth service. No method is implemented, so every call fails with UNIMPLEMENTED."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_auth(_runtime: Runtime) -> AsyncIterator[AuthServiceServicer]:
-    """Yield the servicer as it is generated: it implements no method yet."""
-    yield AuthServiceServicer()  # type: ignore[abstract]  # at run time the generated class is whole, and the chain answers before it
+    """Yield the generated servicer, which implements no method."""
+    yield AuthServiceServicer()  # type: ignore[abstract]  # not abstract at run time; the interceptors answer each call first
 
 
 SERVICE = Service(

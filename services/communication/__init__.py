@@ -1,1 +1,1 @@
-"""Communication: mail made from templates, stored before it is sent, so that none is lost and none is sent twice."""
+"""Communication service: mail from templates, stored before it is sent, so that accepted mail is not lost."""

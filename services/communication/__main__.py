@@ -1,4 +1,4 @@
-"""Runs the communication service: python -m services.communication."""
+"""Entry point of the communication service: python -m services.communication."""
 
 from mesh.loading import loading
 

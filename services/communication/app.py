@@ -1,4 +1,4 @@
-"""The communication service as the mesh runs it: the servicer, and the sender beside it."""
+"""Definition of the communication service: the servicer, and the sender in the background."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 FORGET_INTERVAL_S = 3600.0
 BACKLOG_INTERVAL_S = 5.0
-# While there are messages that were given up and that an operator may retry.
-DEAD_MAIL_TROUBLE = "mail was given up (solo60 messages list)"
+# Health entry while there are dead messages that an operator can retry.
+DEAD_MAIL_TROUBLE = "some mail could not be sent (see: solo60 messages list)"
 FOLDER = Path(__file__).parent
 TEMPLATES = FOLDER / "templates"
 
 
 @asynccontextmanager
 async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationServicer]:
-    """Yield the servicer while the sender runs; raise SettingsError naming a setting or template that is wrong."""
+    """Yield the servicer while the sender runs; raise SettingsError for an invalid setting or template."""
     settings, store = runtime.settings, MessageStore(runtime.database)
     mail_from = _mailboxes("MAIL_FROM", settings.mail_from)[0]
     audiences = {
@@ -66,7 +66,7 @@ async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationSer
 
 @asynccontextmanager
 async def _tended(store: MessageStore, metrics: MailMetrics, runtime: Runtime) -> AsyncIterator[None]:
-    """Forget old mail and show the waiting and the dead messages, for the time of the context."""
+    """Delete old messages, and report waiting and dead messages in metrics and health, until the context ends."""
 
     async def forget() -> None:
         await store.forget_sent(runtime.now() - KEPT_FOR)
@@ -80,8 +80,8 @@ async def _tended(store: MessageStore, metrics: MailMetrics, runtime: Runtime) -
             runtime.troubles.discard(DEAD_MAIL_TROUBLE)
 
     async with (
-        repeating("forgetting sent mail", forget, FORGET_INTERVAL_S),
-        repeating("counting mail", show, BACKLOG_INTERVAL_S),
+        repeating("deleting old messages", forget, FORGET_INTERVAL_S),
+        repeating("counting messages", show, BACKLOG_INTERVAL_S),
     ):
         yield
 

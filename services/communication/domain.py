@@ -1,4 +1,4 @@
-"""Messages: what becomes of one, from stored to sent or given up, and when it is tried again."""
+"""Messages, their status from QUEUED to SENT or DEAD, and the times of their attempts."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from contracts.errors import MessageNotRetryable, MessageRefused, Unavailable
 if TYPE_CHECKING:
     import random
 
-# With the pauses below, a mail server may be down for about two hours before a message is given up.
+# With the pauses below, a message is retried for about two hours on average before it is DEAD.
 MAX_ATTEMPTS = 16
 FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 3600.0
-# An attempt is over long before: see PATIENCE_S of the mail server.
+# Longer than an attempt can take: see PATIENCE_S in mail_server.py.
 LEASE = timedelta(seconds=30)
-# A sent message can be looked at for so long, counted from when it was stored; a failed one until it is sent.
+# Retention of sent and expired messages, counted from their creation. Other messages are never deleted.
 KEPT_FOR = timedelta(days=30)
-NOT_REPEATED = "The mail may have been sent, and was not repeated."
-EXPIRED = "The message expired: it was not sent within the time in which it makes sense."
+NOT_REPEATED = "The mail may have been sent, so it was not sent again."
+EXPIRED = "The message expired before it could be sent."
 
 
 class Status(StrEnum):
-    """How far a message has come; the names are those of the contract's MessageStatus."""
+    """Status of a message. The names match the contract's MessageStatus."""
 
     QUEUED = "QUEUED"
     SENDING = "SENDING"
@@ -38,10 +38,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to be stored: the mail as it goes over the wire, to whom, and for which call.
+    """Message to store: the mail as sent over the wire, its recipients, and the ids of the call that created it.
 
-    `repeats_in_doubt` says whether an attempt with an unknown outcome is repeated. After
-    `expire_time` the message makes no sense any more; None: it always does.
+    `repeats_in_doubt` says whether an attempt with an unknown outcome is repeated. The message is not sent after
+    `expire_time`; None: it never expires.
     """
 
     message_id: UUID
@@ -58,7 +58,7 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A stored message, without what is personal in it."""
+    """Stored message without its personal data."""
 
     message_id: UUID
     template_key: str
@@ -74,26 +74,27 @@ class Message:
     expire_time: datetime | None = None
 
     def ensure_retryable(self) -> None:
-        """Raise MessageNotRetryable unless the message has failed and still makes sense."""
+        """Raise MessageNotRetryable unless the status is FAILED or DEAD."""
         if self.status is Status.EXPIRED:
-            raise MessageNotRetryable("The message expired: it makes no sense any more, and its text is erased.")
+            raise MessageNotRetryable("The message expired, and its text is erased: create a new message.")
         if self.status not in (Status.FAILED, Status.DEAD):
-            raise MessageNotRetryable(f"The message is {self.status}: only one that failed can be retried.")
+            raise MessageNotRetryable(f"The message is {self.status}: only FAILED and DEAD messages can be retried.")
 
     def is_sent(self, *, known_attempts: int, until: datetime) -> bool:
-        """Tell somebody who waits whether the message is sent; False: it is worth waiting on.
+        """Return whether the message is sent. On False, the caller can wait for the next attempt.
 
-        Raises MessageRefused when it never will be, because it is refused or has expired, and Unavailable when an
-        attempt after the first `known_attempts` has failed, or when the next one is due only after `until`.
+        Raises MessageRefused if the message was refused or has expired, so that it will never be sent. Raises
+        Unavailable if it is DEAD, if an attempt after the first `known_attempts` has failed, or if the next attempt
+        is due after `until`.
         """
         facts = {"message_id": str(self.message_id)}
         if self.is_refused or self.status is Status.EXPIRED:
             raise MessageRefused(self.last_error, metadata=facts)
         if self.status is Status.DEAD:
-            raise Unavailable(f"{self.last_error} The message is given up.", metadata=facts)
+            raise Unavailable(f"{self.last_error} The message is not retried automatically.", metadata=facts)
         is_late = self.due_time is not None and self.due_time > until
         if self.status is Status.FAILED and (self.attempts > known_attempts or is_late):
-            raise Unavailable(f"{self.last_error} The message is stored and will be tried again.", metadata=facts)
+            raise Unavailable(f"{self.last_error} The message is stored and will be retried.", metadata=facts)
         return self.status is Status.SENT
 
 
@@ -101,10 +102,11 @@ class Message:
 class Attempt:
     """One attempt to send one message, made under a lease.
 
-    `number` counts all attempts of the message from 1 and proves that the lease is held: a later attempt has a higher
-    one. `round_number` counts from the last time that an operator asked for new attempts. With `is_lost` it is the
-    attempt of a sender that let its lease run out, and only to be judged: the message must not be sent twice. So is one
-    that `is_expired`.
+    `number` counts the attempts of the message from 1, and proves that the lease is held: every later attempt has a
+    higher number. `round_number` starts again from 1 after each RetryMessage call.
+
+    An attempt with `is_lost` or `is_expired` must not be sent, only judged. `is_lost`: the lease of its sender ran out,
+    and the mail must not be sent twice.
     """
 
     message_id: UUID
@@ -123,12 +125,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the mail server made of an attempt.
+    """Result of an attempt at the mail server.
 
-    `error` is a sentence without addresses, empty where all went well. `remaining` are the recipients to try again;
-    without any, the message was accepted or, if `is_refused`, will never be. With `is_in_doubt` the mail was on its way
-    when the server fell silent: whether it was accepted, nobody can find out (RFC 1047). With `is_server_trouble` the
-    server cannot be reached or turns us away, whatever the mail.
+    `error` is a sentence without addresses, empty on success. `remaining` are the recipients to retry. If `remaining`
+    is empty, the mail was accepted, or, with `is_refused`, will never be accepted.
+
+    `is_in_doubt`: the connection failed while the mail was being handed over, so it is unknown whether the server
+    accepted it (RFC 1047). `is_server_trouble`: the server is unreachable or rejects every mail of this service.
     """
 
     error: str = ""
@@ -139,13 +142,13 @@ class Outcome:
 
     @classmethod
     def of_lost(cls, attempt: Attempt) -> Self:
-        """Return all that is known of an attempt whose sender died or lost its lease."""
-        return cls("The last attempt was cut off.", attempt.recipients, is_in_doubt=True)
+        """Return the outcome of an attempt after its sender died or lost its lease."""
+        return cls("The last attempt was interrupted.", attempt.recipients, is_in_doubt=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The state of a message after an attempt."""
+    """State of a message after an attempt."""
 
     status: Status
     error: str = ""
@@ -157,7 +160,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many messages wait to be sent, for how many seconds the oldest does, and how many are given up."""
+    """Number of waiting messages, age of the oldest one in seconds, and number of dead messages."""
 
     waiting: int
     oldest_s: float
@@ -165,7 +168,7 @@ class Backlog:
 
 
 def judge(attempt: Attempt, outcome: Outcome, now: datetime, rng: random.Random) -> Verdict:
-    """Decide what becomes of a message whose attempt ended so."""
+    """Return the state of a message after `attempt` ended with `outcome`."""
     if attempt.is_expired:
         return Verdict(Status.EXPIRED, EXPIRED, may_have_been_sent=attempt.is_lost)
     if outcome.is_refused:
@@ -179,19 +182,19 @@ def judge(attempt: Attempt, outcome: Outcome, now: datetime, rng: random.Random)
         return Verdict(Status.DEAD, outcome.error, remaining=outcome.remaining)
     due_time = now + timedelta(seconds=backoff_s(attempt.round_number, rng))
     if attempt.expire_time is not None:
-        due_time = min(due_time, max(attempt.expire_time, now))  # then it is seen at once to have expired
+        due_time = min(due_time, max(attempt.expire_time, now))  # so that the message expires on time
     return Verdict(Status.FAILED, outcome.error, due_time=due_time, remaining=outcome.remaining)
 
 
 def backoff_s(attempts: int, rng: random.Random) -> float:
-    """Return the pause in seconds after so many failed attempts: doubling, with full jitter, at most an hour."""
+    """Return the pause in seconds after `attempts` failures: exponential with full jitter, at most an hour."""
     longest_s: float = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (attempts - 1))
     return rng.uniform(0, longest_s)
 
 
 @dataclass(frozen=True, slots=True)
 class PageMark:
-    """Where a page of messages ended: the next one begins with the message before this one in time."""
+    """Position of the last message on a page. The next page begins with the next older message."""
 
     create_time: datetime
     message_id: UUID

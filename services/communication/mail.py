@@ -1,7 +1,7 @@
-"""Mail: a filled template as the bytes that go over the wire, the same in every attempt.
+"""Mail as the bytes sent over the wire, the same in every attempt.
 
-The headers are written in the older of Python's two styles: the newer one decodes what looks like an encoded word
-(RFC 2047) in a name or subject, and line breaks hidden in it come out as new headers.
+Headers use Python's older policy, `compat32`. The newer policies decode encoded words (RFC 2047) in a name or subject,
+so that a line break hidden in one would begin a new header.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ ENCODED_WORD = "=?"
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """An address as SMTP takes it, with the name that is shown beside it; both are free of line breaks."""
+    """Mail address in SMTP form, with a display name. Neither contains line breaks."""
 
     email: str
     name: str = ""
 
     @classmethod
     def of(cls, email: str, name: str = "") -> Self:
-        """Make a mailbox; raise ValueError if mail cannot be sent to `email`."""
+        """Return a mailbox; raise ValueError if SMTP cannot deliver to `email`."""
         return cls(MailAddress.parse(email).wire, unlinked(one_line(name)))
 
     @property
     def domain(self) -> str:
-        """What follows the @."""
+        """The part of the address after the @."""
         return self.email.rpartition("@")[2]
 
     def __str__(self) -> str:
@@ -54,32 +54,32 @@ class Mailbox:
 
 
 def parse_mailboxes(text: str) -> tuple[Mailbox, ...]:
-    """Read addresses separated by commas, with names or without; raise ValueError when there is none or a bad one."""
+    """Parse comma-separated addresses with or without names; raise ValueError for an invalid address or none."""
     mailboxes = tuple(Mailbox.of(email, name) for name, email in getaddresses([one_line(text)]))
     if not mailboxes:
-        raise ValueError("holds no address")
+        raise ValueError("contains no address")
     return mailboxes
 
 
 def message_id_header(message_id: UUID, sender: Mailbox) -> str:
-    """Return the Message-ID header of a message (RFC 5322, section 3.6.4), with its angle brackets."""
+    """Return the Message-ID header of a message (RFC 5322, section 3.6.4), including angle brackets."""
     return f"<{message_id}@{sender.domain}>"
 
 
 def compose(
     text: Text, *, sender: Mailbox, recipients: tuple[Mailbox, ...], email_message_id: str, create_time: datetime
 ) -> bytes:
-    """Return the mail with all its headers, in ASCII with CRLF line ends."""
-    mail = MIMEText(text.body, "plain", _UTF8)  # type: ignore[arg-type] # it takes a Charset, as its documentation says
+    """Return the mail with all headers, in ASCII with CRLF line endings."""
+    mail = MIMEText(text.body, "plain", _UTF8)  # type: ignore[arg-type] # its documentation allows a Charset
     mail["Message-ID"] = email_message_id
     mail["Date"] = format_datetime(create_time)
     mail["From"] = str(sender)
     mail["To"] = ",\n ".join(map(str, recipients))
     mail["Subject"] = _encoded(text.subject)
-    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notices in return
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: prevents automatic replies
     return mail.as_bytes(policy=_WIRE)
 
 
 def _encoded(text: str) -> str:
-    """Write one line as encoded words where it is not ASCII, or could be taken for them."""
+    """Encode one line as encoded words (RFC 2047) if it is not ASCII, or contains the start of an encoded word."""
     return text if text.isascii() and ENCODED_WORD not in text else Header(text, "utf-8").encode()

@@ -1,4 +1,4 @@
-"""The mail server: takes a mail over SMTP, or says in a sentence without addresses why it did not."""
+"""SMTP client that sends a mail and reports failures as sentences without addresses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.communication.smtp_answers import FIRST_FINAL_CODE, Answer, Comman
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# A whole attempt; a lease outlives it.
+# Limit for a whole attempt. A lease is longer.
 PATIENCE_S = 20.0
 FAREWELL_S = 1.0
 DEFAULT_PORTS = {"smtp": 25, "smtps": 465}
@@ -25,9 +25,10 @@ DEFAULT_PORTS = {"smtp": 25, "smtps": 465}
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """Where mail goes; with `uses_tls` it is encrypted from the first byte, else as soon as the server offers it.
+    """SMTP server with its credentials.
 
-    `patience_s` is how long a whole attempt may take, in seconds.
+    With `uses_tls`, the connection is encrypted from the first byte. Otherwise it is encrypted if the server offers
+    STARTTLS. `patience_s` limits a whole attempt, in seconds.
     """
 
     host: str
@@ -39,7 +40,7 @@ class MailServer:
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """Read "smtp://host:port" or "smtps://user:password@host:port"; raise ValueError when it is neither."""
+        """Parse "smtp://host:port" or "smtps://user:password@host:port"; raise ValueError for any other URL."""
         parts = urlsplit(url)
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
             raise ValueError("not the URL of a mail server")
@@ -52,7 +53,7 @@ class MailServer:
         )
 
     async def hand_over(self, mail: bytes, *, sender: str, recipients: tuple[str, ...]) -> Outcome:
-        """Offer a mail to the server and return what became of it; raise nothing but CancelledError."""
+        """Send a mail and return the outcome. Raises only CancelledError."""
         client = self._client(sender)
         try:
             answers = await self._converse(client, mail, sender, recipients)
@@ -85,7 +86,7 @@ class MailServer:
     async def _converse(
         self, client: _Client, mail: bytes, sender: str, recipients: tuple[str, ...]
     ) -> dict[str, Answer]:
-        """Send the mail; return the recipients that the server refused, if it accepted others, with its answers."""
+        """Send the mail and return the refused recipients with their answers; raise if all recipients are refused."""
         try:
             async with asyncio.timeout(self.patience_s):
                 await client.connect()
@@ -96,25 +97,26 @@ class MailServer:
 
 
 class _Client(aiosmtplib.SMTP):
-    """A client that knows whether it began to hand over a mail, and talks of nothing else once that is answered.
+    """SMTP client that records whether it sent DATA, and never sends RSET.
 
-    The library writes the whole mail as soon as the server will have it: from DATA on, only an answer tells what became
-    of it.
+    aiosmtplib writes the whole mail once the server accepts DATA. From then on, only the server's answer can show
+    whether it accepted the mail.
     """
 
     has_begun_data = False
 
-    async def data(self, message: str | bytes, /, **options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - the library's
+    async def data(self, message: str | bytes, /, **options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - as in aiosmtplib
         self.has_begun_data = True
         return await super().data(message, **options)
 
-    async def rset(self, **_options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - the library's
-        # The connection ends with this mail. A server that falls silent now would hide what it answered before.
+    async def rset(self, **_options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - as in aiosmtplib
+        # Each connection sends one mail, so RSET is not needed. If RSET timed out, its error would replace the server's
+        # answer about the mail.
         return aiosmtplib.SMTPResponse(aiosmtplib.SMTPStatus.completed, "")
 
 
 async def _take_leave(client: aiosmtplib.SMTP) -> None:
-    # Whatever goes wrong now changes nothing about the mail.
+    # The outcome of the mail is known by now, so an error while closing does not matter.
     with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
         async with asyncio.timeout(FAREWELL_S):
             await client.quit()
@@ -122,40 +124,43 @@ async def _take_leave(client: aiosmtplib.SMTP) -> None:
 
 
 def _judge(recipients: tuple[str, ...], answers: Mapping[str, Answer]) -> Outcome:
-    """Turn the answers about the refused recipients into an outcome."""
+    """Convert the answers about refused recipients to an outcome."""
     if not answers:
         return Outcome()
     told = ", ".join(sorted({answer.codes for answer in answers.values()}))
-    # A server that accepts the mail for others has nothing against us.
+    # A server that accepts the mail for other recipients does not reject this service.
     is_turned_away = len(answers) == len(recipients) and any(
         answer.meaning is Meaning.TURNED_AWAY for answer in answers.values()
     )
     if is_turned_away:
         remaining = tuple(each for each, answer in answers.items() if answer.meaning is not Meaning.REFUSED)
-        return Outcome(f"The mail server turned us away with code {told}.", remaining, is_server_trouble=True)
+        return Outcome(f"The mail server rejected this service with code {told}.", remaining, is_server_trouble=True)
     error = f"The mail server refused {len(answers)} of {len(recipients)} recipients with code {told}."
     remaining = tuple(each for each, answer in answers.items() if answer.meaning is Meaning.LATER)
     return Outcome(error, remaining, is_refused=not remaining and len(answers) == len(recipients))
 
 
 def _reason(error: Exception) -> str:
-    """Say why no mail could be offered; the error's own words may hold addresses, so none of them is repeated."""
+    """Describe an error other than an answer about the mail. The error's own text may contain addresses."""
     if _is_tls_failure(error):
-        return "No encrypted connection to the mail server could be made: its certificate or version of TLS is refused."
+        return "The TLS connection to the mail server failed: check its certificate and TLS version."
     match error:
         case aiosmtplib.SMTPResponseException():
-            # It turns us away, not this mail: a wrong password must not be the end of every message.
-            return f"The mail server turned us away with code {Answer(Command.MAIL, error.code, error.message).codes}."
+            # The server rejects this service, not the mail. So a wrong password must not make every message DEAD.
+            return (
+                "The mail server rejected this service with code "
+                f"{Answer(Command.MAIL, error.code, error.message).codes}."
+            )
         case TimeoutError():
             return "The mail server did not answer in time."
         case OSError():
-            return "The mail server could not be reached, or hung up."
+            return "The mail server is unreachable or closed the connection."
         case _:
-            return f"The mail could not be handed over: {type(error).__name__}."
+            return f"The mail could not be sent: {type(error).__name__}."
 
 
 def _is_server_trouble(error: Exception) -> bool:
-    """Whether an error before any answer about a mail would meet every other mail as well."""
+    """Return whether an error other than an answer about the mail would affect every other mail too."""
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return error.code >= FIRST_FINAL_CODE or isinstance(error, aiosmtplib.SMTPAuthenticationError)
     return isinstance(error, (OSError, aiosmtplib.SMTPException))

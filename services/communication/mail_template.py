@@ -1,7 +1,7 @@
-"""Templates: each mail's subject and text stand in a folder of its own, and are filled completely or not at all.
+"""Mail templates: a folder per mail, with its subject and its text. A template with missing variables is not rendered.
 
-Two files of one line belong to each: the action when nobody knows whether the mail was sent ("repeat" or "give up"),
-and how long the mail makes sense ("30 minutes", "7 days" or "ever").
+Each folder has two more files of one line. `in_doubt.txt` is the action if it is unknown whether the mail was sent:
+"repeat" or "give up". `makes_sense_for.txt` is the lifetime of the mail: "30 minutes", "7 days" or "ever".
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LIFETIME_FORM = re.compile(r"([1-9][0-9]{0,2}) (minute|hour|day)s?")
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What a mail says: a subject of one line, and plain text."""
+    """Filled template: a subject of one line, and a body in plain text."""
 
     subject: str
     body: str
@@ -40,10 +40,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class MailTemplate:
-    """One template and the names of all variables that it asks for.
+    """Template of one mail, with the names of all its variables.
 
-    `repeats_in_doubt` says whether its mail is repeated in doubt. After `lifetime` the mail makes no sense; None: it
-    always does.
+    `repeats_in_doubt` says whether the mail is sent again after an attempt with an unknown outcome. The mail expires
+    after `lifetime`; None: never.
     """
 
     key: str
@@ -54,27 +54,28 @@ class MailTemplate:
     lifetime: timedelta | None
 
     def expire_time(self, create_time: datetime) -> datetime | None:
-        """Return when a mail that is made now stops making sense, if ever."""
+        """Return the expiry of a mail created at `create_time`; None if it never expires."""
         return None if self.lifetime is None else create_time + self.lifetime
 
     def fill(self, variables: Mapping[str, str]) -> Text:
-        """Return the text; raise TemplateVariableMissing, naming each variable that `variables` lacks."""
+        """Return the filled template; raise TemplateVariableMissing with the names of all missing variables."""
         missing = sorted(self.variables - variables.keys())
         if missing:
             names = ", ".join(missing)
-            raise TemplateVariableMissing(f"Template {self.key} also needs: {names}.", metadata={"variables": names})
+            raise TemplateVariableMissing(
+                f"Template {self.key}: missing variables: {names}.", metadata={"variables": names}
+            )
         return Text(one_line(self.subject.render(variables)), self.body.render(variables))
 
 
 class Templates:
-    """All templates below a folder, read and checked when this is made.
+    """All templates in a folder, read and checked on creation.
 
-    Raises ValueError, in a sentence that names the template, where one does not say what is done in doubt, or how long
-    it makes sense.
+    Raises ValueError with the template's key if its in_doubt.txt or makes_sense_for.txt is missing or invalid.
     """
 
     def __init__(self, folder: Path) -> None:
-        # Plain text: escaping for HTML would spoil it. `shown` keeps values from passing for text or links.
+        # Mails are plain text, so HTML escaping would corrupt them. `shown` sanitizes the values instead.
         environment = ImmutableSandboxedEnvironment(
             loader=FileSystemLoader(folder),
             undefined=StrictUndefined,
@@ -88,14 +89,14 @@ class Templates:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys of all templates, in alphabetical order."""
+        """Keys of all templates, in alphabetical order."""
         return tuple(self._by_key)
 
     def find(self, key: str) -> MailTemplate:
-        """Return the template with this key; raise TemplateNotFound when there is none."""
+        """Return the template with this key; raise TemplateNotFound."""
         template = self._by_key.get(key)
         if template is None:
-            raise TemplateNotFound(f"There is no template {key}.")
+            raise TemplateNotFound(f"Template {key} does not exist.")
         return template
 
 
@@ -109,7 +110,7 @@ def _read(environment: ImmutableSandboxedEnvironment, folder: Path, key: str) ->
 def _repeats_in_doubt(folder: Path, key: str) -> bool:
     choice = _choice(folder / key / IN_DOUBT)
     if choice not in REPEATS:
-        raise ValueError(f'Template {key}: {IN_DOUBT} must hold "repeat" or "give up".')
+        raise ValueError(f'Template {key}: {IN_DOUBT} must contain "repeat" or "give up".')
     return REPEATS[choice]
 
 
@@ -119,7 +120,9 @@ def _lifetime(folder: Path, key: str) -> timedelta | None:
         return None
     form = _LIFETIME_FORM.fullmatch(choice)
     if form is None:
-        raise ValueError(f'Template {key}: {LIFETIME} must hold a time such as "30 minutes" or "7 days", or "ever".')
+        raise ValueError(
+            f'Template {key}: {LIFETIME} must contain a duration such as "30 minutes" or "7 days", or "ever".'
+        )
     return timedelta(**{f"{form[2]}s": int(form[1])})
 
 

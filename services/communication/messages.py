@@ -1,4 +1,4 @@
-"""Messages: what the contract says, as the domain has it, and the other way round."""
+"""Conversions between protobuf messages and domain objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def message_of(message: Message) -> pb.Message:
-    """Return a stored message as the contract shows it."""
+    """Convert a stored message to its protobuf message."""
     shown = pb.Message(
         message_id=str(message.message_id),
         template_key=message.template_key,
@@ -31,5 +31,5 @@ def message_of(message: Message) -> pb.Message:
 
 
 def mailbox_of(recipient: pb.Recipient) -> Mailbox:
-    """Return a recipient's mailbox; the contract has let pass only addresses that mail can be sent to."""
+    """Convert a recipient to a mailbox. Validation of the request has already checked the address."""
     return Mailbox.of(recipient.email, recipient.display_name)

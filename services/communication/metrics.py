@@ -1,4 +1,4 @@
-"""Mail metrics: how much waits to be sent and for how long, what is given up, and how attempts end."""
+"""Prometheus metrics of mail: waiting and dead messages, attempts, and the state of the mail server."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
 
 
 class MailMetrics:
-    """The metrics of one process; what waits and what is given up is that of the whole database."""
+    """Mail metrics of one process. The numbers of waiting and dead messages cover the whole database."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._waiting = Gauge("mail_waiting", "Messages to be sent.", registry=registry)
+        self._waiting = Gauge("mail_waiting", "Messages waiting to be sent.", registry=registry)
         self._oldest = Gauge(
-            "mail_oldest_waiting_seconds", "How long ago the oldest message to be sent was stored.", registry=registry
+            "mail_oldest_waiting_seconds", "Age of the oldest message waiting to be sent.", registry=registry
         )
-        self._dead = Gauge("mail_dead", "Messages given up.", registry=registry)
+        self._dead = Gauge("mail_dead", "Dead messages, which only an operator can retry.", registry=registry)
         self._attempts = Counter(
-            "mail_attempts", "Attempts to send, by what became of the message.", ("status",), registry=registry
+            "mail_attempts", "Attempts to send a message, by its status afterwards.", ("status",), registry=registry
         )
 
-        self._expired = Counter("mail_expired", "Messages that expired before they could be sent.", registry=registry)
+        self._expired = Counter("mail_expired", "Messages that expired before they were sent.", registry=registry)
         self._trouble = Gauge(
-            "mail_server_trouble", "1 while the mail server cannot be reached or turns us away.", registry=registry
+            "mail_server_trouble", "1 while the mail server is unreachable or rejects this service.", registry=registry
         )
 
     def attempted(self, status: Status) -> None:
-        """Count an attempt: the message is then SENT, FAILED or DEAD; or a message that EXPIRED without one."""
+        """Count an attempt by the resulting status. EXPIRED counts as an expired message, not as an attempt."""
         if status is Status.EXPIRED:
             self._expired.inc()
         else:
             self._attempts.labels(status).inc()
 
     def show_server(self, *, is_trouble: bool) -> None:
-        """Show whether the mail server cannot be reached or turns us away."""
+        """Record whether the mail server is unreachable or rejects this service."""
         self._trouble.set(is_trouble)
 
     def show_backlog(self, backlog: Backlog) -> None:
-        """Show what waits and what is given up."""
+        """Set the numbers of waiting and dead messages, and the age of the oldest waiting one."""
         self._waiting.set(backlog.waiting)
         self._oldest.set(backlog.oldest_s)
         self._dead.set(backlog.dead)

@@ -1,9 +1,8 @@
-"""The sender: takes due messages from the store and hands them to the mail server, in the background.
+"""Background sender: leases due messages from the store and sends them through the mail server.
 
-It dies of nothing: what goes wrong in an attempt is put right by the next one, after a pause or when the lease is over.
-When a sender is killed between the mail server's answer and its own note of it, or the answer is lost, nobody can know
-whether the mail was accepted (RFC 1047). It is then sent again, under the same Message-ID, or given up: as its template
-says.
+Survives every error. A failed attempt is repeated after a pause, an interrupted one after its lease. If the mail
+server's answer is lost, or the sender is killed before it records the answer, the outcome is unknown (RFC 1047). The
+template decides whether the mail is then sent again with the same Message-ID, or given up.
 """
 
 from __future__ import annotations
@@ -30,22 +29,23 @@ if TYPE_CHECKING:
     from services.communication.store import MessageStore
 
 CONCURRENCY = 4
-# How late an attempt may be for which nobody wakes the sender: a second one, or the first of another process.
+# Longest delay of an attempt without a wake-up: a retry, or a message stored by another process.
 POLL_S = 0.5
 STOP_PATIENCE_S = 5.0
-# After that the message may be another sender's.
+# After its lease, another sender may claim the message.
 ATTEMPT_BUDGET_S = LEASE.total_seconds()
 
-# While the mail server cannot be reached or turns us away.
-MAIL_SERVER_TROUBLE = "the mail server cannot be reached or turns us away (solo60 messages list says why)"
+# Health entry while the mail server is unreachable or rejects this service.
+MAIL_SERVER_TROUBLE = "the mail server is unreachable or rejects this service (see: solo60 messages list)"
 
 _log = structlog.stdlib.get_logger("solo60.communication")
 
 
 class Sender:
-    """Sends the messages in `store` to `server`, as `envelope_sender`; `now` is in UTC and `rng` spreads the pauses.
+    """Background task that sends the messages in `store` through `server`, with the SMTP sender `envelope_sender`.
 
-    While the mail server cannot be reached or turns us away, `troubles` holds a sentence that says so.
+    `now` returns the current time in UTC, and `rng` draws the pauses between attempts. `troubles` contains
+    MAIL_SERVER_TROUBLE while the mail server is unreachable or rejects this service.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Sender:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Send for the time of the context; at its end, attempts under way have 5 s to finish."""
+        """Send messages until the context ends, then give running attempts 5 s to finish."""
         sending = asyncio.create_task(self._run())
         try:
             yield
@@ -84,12 +84,12 @@ class Sender:
                     await sending
 
     def wake(self) -> None:
-        """Look for due messages now: one has just been stored."""
+        """Make the sender check for due messages now instead of at the next poll."""
         self._woken.set()
 
     @contextmanager
     def watching(self, message_id: UUID) -> Iterator[asyncio.Event]:
-        """Lend an event that is set after each attempt that this sender makes to send a message."""
+        """Yield an event that is set after each attempt of this sender to send the message."""
         attempted = asyncio.Event()
         watchers = self._watchers.setdefault(message_id, set())
         watchers.add(attempted)
@@ -101,7 +101,7 @@ class Sender:
                 self._watchers.pop(message_id, None)
 
     async def send_next(self) -> bool:
-        """Make one attempt to send the message that has been due the longest; False when none is due."""
+        """Make one attempt to send the message that has been due longest; return False if none is due."""
         attempt = await self._store.claim(self._now())
         if attempt is None:
             return False
@@ -126,7 +126,7 @@ class Sender:
     async def _claim(self) -> Attempt | None:
         try:
             return await self._store.claim(self._now())
-        except Exception as error:  # noqa: BLE001 - the database may be back at the next look
+        except Exception as error:  # noqa: BLE001 - the next poll tries again
             _log.warning("cannot look for due messages", error=type(error).__name__)
             return None
 
@@ -149,8 +149,8 @@ class Sender:
             self._metrics.attempted(verdict.status)
             is_recorded = await self._store.settle(attempt, verdict, self._now())
             _log.info("mail", status=verdict.status, error=verdict.error, is_recorded=is_recorded, **facts)
-        except Exception as error:  # noqa: BLE001 - the message is taken up again when its lease is over
-            _log.warning("an attempt broke off", error=type(error).__name__, **facts)
+        except Exception as error:  # noqa: BLE001 - the message is due again after its lease
+            _log.warning("attempt to send mail failed", error=type(error).__name__, **facts)
         for watcher in self._watchers.get(attempt.message_id, ()):
             watcher.set()
 
@@ -165,9 +165,9 @@ class Sender:
 
     def _note_server(self, *, is_trouble: bool, reason: str) -> None:
         if is_trouble and MAIL_SERVER_TROUBLE not in self._troubles:
-            _log.error("the mail server takes no mail of ours", reason=reason)
+            _log.error("the mail server is unreachable or rejects this service", reason=reason)
             self._troubles.add(MAIL_SERVER_TROUBLE)
         elif not is_trouble and MAIL_SERVER_TROUBLE in self._troubles:
-            _log.info("the mail server takes our mail again")
+            _log.info("the mail server accepts mail again")
             self._troubles.discard(MAIL_SERVER_TROUBLE)
         self._metrics.show_server(is_trouble=is_trouble)

@@ -1,4 +1,4 @@
-"""The span of an attempt: in the trace of the call that stored the message, however much later it is sent (S5)."""
+"""Span of an attempt to send mail, in the trace of the call that stored the message."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAME = "smtp send"
 
 @contextmanager
 def sending_span(attempt: Attempt, server: MailServer) -> Iterator[Span]:
-    """Begin the span of an attempt, without a word of what is sent or to whom."""
+    """Start the span of an attempt, without recipients or text of the mail."""
     attributes: dict[str, str | int] = {
         SERVER_ADDRESS: server.host,
         SERVER_PORT: server.port,
@@ -38,7 +38,7 @@ def sending_span(attempt: Attempt, server: MailServer) -> Iterator[Span]:
     }
     parent = trace_of(attempt.traceparent)
     tracer = tracer_of(trace.get_tracer_provider(), "solo60.communication")
-    # The text of an exception may hold an address.
+    # The text of an exception may contain an address.
     with tracer.start_as_current_span(
         NAME, parent, SpanKind.CLIENT, attributes, record_exception=False, set_status_on_exception=False
     ) as span:
@@ -46,7 +46,7 @@ def sending_span(attempt: Attempt, server: MailServer) -> Iterator[Span]:
 
 
 def mark(span: Span, outcome: Outcome) -> None:
-    """Write into a span how its attempt ended."""
+    """Record the error of an attempt in its span, if there is one."""
     if outcome.error:
         span.set_attribute(ERROR_TYPE, "refused" if outcome.is_refused else "failed")
         span.set_status(Status(StatusCode.ERROR, outcome.error))

@@ -1,4 +1,4 @@
-"""The communication service's RPCs: convert, call, convert."""
+"""RPC handlers of the communication service: convert the request, call the domain, convert the result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Answer = TypeVar("Answer", pb.SendEmailResponse, pb.SendEmailAsyncResponse, pb.S
 
 
 class CommunicationServicer(CommunicationServiceServicer):
-    """Fills `templates`, stores messages from `mail_from` in `store`, and wakes `sender`; `now` is in UTC."""
+    """RPC handlers that fill templates, store messages and wake the sender. `now` returns the current time in UTC."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class CommunicationServicer(CommunicationServiceServicer):
         until = self._now() + timedelta(seconds=remaining_s() or 0.0)
         with self._sender.watching(message_id) as attempted:
             message = await self._store.find(message_id)
-            # A repetition waits for the attempt that follows; it is not told of the one it repeats.
+            # A repeated call waits for the next attempt, and does not fail because of the previous one.
             known_attempts = message.attempts if message.status is Status.FAILED else 0
             while not message.is_sent(known_attempts=known_attempts, until=until):
                 with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Messages in PostgreSQL: each is stored before it is sent, and one sender at a time holds it, by a lease."""
+"""Messages in PostgreSQL: stored before they are sent, and leased to one sender at a time."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _FAILED = """
     where status in ('FAILED', 'DEAD') and ($2::timestamptz is null or (create_time, message_id) < ($2, $3::uuid))
     order by create_time desc, message_id desc limit $1
 """
-# A message whose lease has run out is due like any other. If it must not be sent twice, or has expired, no new attempt
-# begins: the lost one keeps its number, so that its sender, if only slow, may yet say how it ended.
+# A message is due again when its lease runs out. No new attempt begins for a message that must not be sent twice or has
+# expired. The lost attempt keeps its number, so that a slow sender can still record the outcome.
 _CLAIM = """
     with due as (
         select message_id, expire_time is not null and expire_time <= $1 as has_expired,
@@ -77,17 +77,17 @@ _BACKLOG = """
 
 
 class MessageStore:
-    """The messages of one database."""
+    """Messages of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
-        """Begin a transaction that is committed at the end of the block."""
+        """Begin a transaction, committed at the end of the block."""
         return self._database.transaction()
 
     async def add(self, connection: Connection, new: NewMessage) -> None:
-        """Store a message, due at once."""
+        """Store a message that is due immediately."""
         await connection.execute(
             _ADD,
             new.message_id,
@@ -103,36 +103,36 @@ class MessageStore:
         )
 
     async def find(self, message_id: UUID) -> Message:
-        """Return a message; raise MessageNotFound when there is none with this id."""
+        """Return a message; raise MessageNotFound."""
         async with self._database.connection() as connection:
             return _message(await connection.fetchrow(_FIND, message_id))
 
     async def list_failed(self, limit: int, *, before: PageMark | None) -> list[Message]:
-        """Return messages whose last attempt failed, and those that expired, the newest first."""
+        """Return at most `limit` failed, dead and expired messages, newest first, older than `before`."""
         mark = (before.create_time, before.message_id) if before else (None, None)
         async with self._database.connection() as connection:
             return [_message(row) for row in await connection.fetch(_FAILED, limit, *mark)]
 
     async def requeue(self, connection: Connection, message_id: UUID, now: datetime) -> Message:
-        """Make a failed message due at once, with as many attempts as a new one.
+        """Make a failed message due immediately, with as many attempts as a new one.
 
-        Raises MessageNotFound, or MessageNotRetryable when it has not failed, or has expired.
+        Raises MessageNotFound, or MessageNotRetryable if the message has not failed or has expired.
         """
         _message(await connection.fetchrow(_LOCK, message_id)).ensure_retryable()
         return _message(await connection.fetchrow(_REQUEUE, message_id, now))
 
     async def claim(self, now: datetime) -> Attempt | None:
-        """Begin an attempt to send the message that has been due the longest; None when there is none.
+        """Lease the message that has been due longest and return its attempt; None if no message is due.
 
-        Where the lease of an attempt has run out that must not be made again, that one is returned, as lost. No attempt
-        is to be made to send a message that is returned as expired.
+        An attempt with `is_lost` or `is_expired` must not be sent. A lost attempt is the previous one: its lease ran
+        out, and the mail must not be sent twice.
         """
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(_CLAIM, now, now + LEASE)
         return _attempt(row) if row else None
 
     async def settle(self, attempt: Attempt, verdict: Verdict, now: datetime) -> bool:
-        """Record how an attempt ended; False, and nothing recorded, when another one has begun since."""
+        """Record the verdict of an attempt; return False and record nothing if a later attempt has begun."""
         is_expired = verdict.status is Status.EXPIRED
         async with self._database.transaction() as connection:
             return bool(
@@ -140,7 +140,7 @@ class MessageStore:
                     _SETTLE,
                     attempt.message_id,
                     attempt.number,
-                    # To the database, a message that expired is dead: replicas of an older version read it too.
+                    # Replicas of an older version do not know EXPIRED, so the database stores DEAD.
                     Status.DEAD if is_expired else verdict.status,
                     verdict.due_time,
                     verdict.remaining,
@@ -153,14 +153,14 @@ class MessageStore:
             )
 
     async def forget_sent(self, before: datetime) -> int:
-        """Delete the messages that were stored before that time and are sent or expired, and return how many."""
+        """Delete sent and expired messages stored before a time, and return their number."""
         return await delete_in_batches(self._database, _FORGET, before)
 
     async def backlog(self, now: datetime) -> Backlog:
-        """Return what waits to be sent, and what is given up."""
+        """Return the numbers of waiting and dead messages, and the age of the oldest waiting one."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_BACKLOG)
-        assert row is not None  # noqa: S101 - it counts
+        assert row is not None  # noqa: S101 - always one row
         oldest = row["oldest_create_time"]
         age_s = (now - oldest).total_seconds() if oldest is not None else 0.0
         return Backlog(row["waiting"], max(age_s, 0.0), row["dead"])

@@ -1,1 +1,1 @@
-"""Subscription: plans, their credits month by month, and what the card processor tells of them."""
+"""Subscription service: plans, monthly credits, and webhooks from the card processor."""

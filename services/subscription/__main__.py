@@ -1,4 +1,4 @@
-"""Runs the subscription service: python -m services.subscription."""
+"""Entry point of the subscription service: python -m services.subscription."""
 
 from mesh.loading import loading
 

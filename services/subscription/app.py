@@ -1,4 +1,4 @@
-"""App: the subscription service as the mesh runs it, with the upkeep of webhooks and deadlines beside it."""
+"""Definition of the subscription service, with background tasks for webhooks and deadlines."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COUNT_INTERVAL_S = 30.0
 
 @asynccontextmanager
 async def open_subscription(runtime: Runtime) -> AsyncIterator[SubscriptionServicer]:
-    """Yield the servicer, with its upkeep beside it."""
+    """Yield the servicer while its background tasks run."""
     users = runtime.channels.stub(UserServiceStub)
     follow_ups = FollowUps(runtime.channels.stub(PaymentServiceStub), runtime.channels.stub(SubscriptionServiceStub))
     mailer = Mailer(users, runtime.channels.stub(CommunicationServiceStub))
@@ -52,7 +52,7 @@ async def open_subscription(runtime: Runtime) -> AsyncIterator[SubscriptionServi
     async with (
         repeating("tidying the webhook inbox", webhook_desk.tidy, TIDY_INTERVAL_S),
         repeating("counting held webhooks", webhook_desk.show_held, COUNT_INTERVAL_S),
-        repeating("watching older subscriptions", partial(watch_older, store, desk), TIDY_INTERVAL_S),
+        repeating("scheduling deadlines of older subscriptions", partial(watch_older, store, desk), TIDY_INTERVAL_S),
     ):
         yield SubscriptionServicer(store, desk, webhook_desk, mailer, users, runtime.now)
 

@@ -1,4 +1,4 @@
-"""Deadlines: the times at which the clock alone changes a subscription whose payment nobody reports."""
+"""Payment deadlines: without a reported payment, a subscription becomes past due and then expires."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
 
     from services.subscription.reports import PaymentFailed
 
-# The card processor repeats a webhook for three days.
+# The card processor redelivers a webhook for up to three days.
 GRACE = timedelta(days=3)
-# The card processor tries a card again for two weeks, and says when.
+# The card processor retries a card for two weeks, and reports the time of each next attempt.
 PAST_DUE_FOR = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """From `past_due` on a period counts as not paid, and from `expired` on the subscription is over."""
+    """Deadlines of one payment: the subscription is past due from `past_due` on, and over from `expired` on."""
 
     past_due: datetime
     expired: datetime
 
 
 def deadlines_after(period_end: datetime, failure: PaymentFailed | None) -> Deadlines:
-    """Return the deadlines of a payment that is due when a period ends; `failure` is the last attempt to charge for it.
+    """Return the deadlines of the payment due at `period_end`; `failure` is the last failed charge for it.
 
-    An attempt that the card processor still has before it is waited for.
+    `expired` is at least `GRACE` after the card processor's next attempt, or after the failure if there is none.
     """
     past_due = period_end + GRACE
     expired = past_due + PAST_DUE_FOR

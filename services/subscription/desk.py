@@ -1,4 +1,4 @@
-"""The desk: begins, ends and changes subscriptions, each with all that follows from it in one transaction."""
+"""Commands that change subscriptions. A change and its follow-up messages are one transaction."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _log = structlog.stdlib.get_logger("solo60.subscription")
 
 
 class Desk:
-    """Changes subscriptions, each time within the transaction of a register; `now` is the current time in UTC."""
+    """Commands that change subscriptions in the transaction of a `Register`. `now` returns the current time in UTC."""
 
     def __init__(self, follow_ups: FollowUps, now: Callable[[], datetime]) -> None:
         self._follow_ups = follow_ups
@@ -42,10 +42,10 @@ class Desk:
     async def subscribe(
         self, register: Register, user_id: UUID, plan_id: UUID, *, trial_days: int | None
     ) -> Subscription:
-        """Begin a subscription. Without `trial_days`, a user who never had a trial gets that of the plan.
+        """Create a subscription. `trial_days` None: the plan's trial, or no trial if the user had one before.
 
-        Raises PlanNotFound, AlreadySubscribed, TrialUsed if a second trial is asked for, or UserNotActive if the user
-        has left meanwhile.
+        Raises PlanNotFound, AlreadySubscribed, TrialUsed if a second trial is requested, or UserNotActive if the user
+        has left.
         """
         now = self._now()
         await register.queue_for(user_id)
@@ -66,14 +66,14 @@ class Desk:
         return new
 
     async def cancel(self, register: Register, subscription_id: UUID, *, at_period_end: bool) -> Subscription:
-        """Give a subscription its end; raise SubscriptionNotFound or SubscriptionNotActive."""
+        """Cancel a subscription; raise SubscriptionNotFound or SubscriptionNotActive."""
         before = await register.lock(subscription_id)
         after = before.cancelled(self._now(), at_period_end=at_period_end)
         await self._change(register, before, after)
         return after
 
     async def resume(self, register: Register, subscription_id: UUID) -> Subscription:
-        """Take a planned cancellation back.
+        """Undo a planned cancellation.
 
         Raises SubscriptionNotFound, SubscriptionNotActive or SubscriptionNotCancelled.
         """
@@ -85,7 +85,7 @@ class Desk:
         return after
 
     async def part_with(self, register: Register, user_id: UUID) -> None:
-        """End the subscriptions of a user who has left, without a mail; none can be begun any more."""
+        """End the subscriptions of a departed user without a mail, and reject new ones from now on."""
         now = self._now()
         await register.queue_for(user_id)
         await register.note_left(user_id, now)
@@ -93,7 +93,7 @@ class Desk:
             await self._change(register, before, before.closed(now), with_mail=False)
 
     async def review(self, register: Register, subscription_id: UUID) -> None:
-        """Act upon a passed deadline of a subscription, and leave the next one to the outbox.
+        """Process the next deadline of a subscription if it has passed, and schedule the one after it.
 
         Raises SubscriptionNotFound.
         """
@@ -111,7 +111,7 @@ class Desk:
             await publish(register.connection, failed_event(after))
 
     async def watch(self, register: Register, subscription_id: UUID) -> None:
-        """Leave to the outbox the deadlines of a subscription that an older version stored."""
+        """Schedule the first deadline of a subscription that an older version stored."""
         before = await register.lock(subscription_id)
         if before.told_time is None and before.end_time is None:
             after = replace(before, told_time=before.create_time)
@@ -119,10 +119,10 @@ class Desk:
             await self._follow_ups.review(register.connection, after)
 
     async def allocate(self, register: Register, subscription_id: UUID, month: str) -> int:
-        """Grant the credits of the billing periods that began in a month and brought none yet.
+        """Grant the credits of billing periods that began in `month` and are not granted yet.
 
-        Return the credits of all of them; 0 if no known period began in the month. Raises SubscriptionNotFound, or
-        SubscriptionNotActive where credits are to be granted and nothing is paid.
+        Returns the total credits granted for the month, 0 if no known period began in it. Raises SubscriptionNotFound,
+        or SubscriptionNotActive if a grant is missing but the status is neither ACTIVE nor TRIALING.
         """
         subscription = await register.lock(subscription_id)
         for period_start in subscription.allocations:
@@ -132,13 +132,13 @@ class Desk:
         return await register.grants.credits_of_month(subscription_id, month)
 
     async def report(self, register: Register, subscription_id: UUID, report: Report) -> None:
-        """Act upon a report of the card processor; raise SubscriptionNotFound."""
+        """Apply a report of the card processor; raise SubscriptionNotFound."""
         before = await register.lock(subscription_id)
         after = before.merged(report)
         await self._change(register, before, after)
         match report:
             case Renewed(period):
-                # Paid is paid, however late it is told and whatever has become of the subscription.
+                # The member has paid, so the credits are granted even if the subscription is over.
                 if after.is_over(self._now()):
                     _log.warning("ended subscription paid", subscription_id=str(subscription_id))
                 await self._grant_with_mail(register, after, after.allocation_of(period))
@@ -147,7 +147,10 @@ class Desk:
                 await self._mail_if_true(register, after, letter)
 
     async def _close_lapsed(self, register: Register, user_id: UUID, now: datetime) -> None:
-        """Make an end by the clock final, so that the user can subscribe again; raise AlreadySubscribed without one."""
+        """Store the end of expired subscriptions, so that the user can subscribe again.
+
+        Raises AlreadySubscribed if a subscription still runs.
+        """
         for before in await register.lock_open(user_id, now):
             if not before.is_over(now):
                 raise AlreadySubscribed
@@ -156,7 +159,7 @@ class Desk:
     async def _change(
         self, register: Register, before: Subscription, after: Subscription, *, with_mail: bool = True
     ) -> None:
-        """Save a change, and leave to the outbox all that follows from each part of it."""
+        """Save a change and write its follow-up messages to the outbox; do nothing if nothing changed."""
         if after == before:
             return
         await register.save(after)
@@ -181,7 +184,7 @@ class Desk:
         if subscription.status(self._now()) is not Status.PAST_DUE:
             return
         await publish(register.connection, failed_event(subscription))
-        # After the last attempt the processor ends the subscription, and the mail about that says it.
+        # Without a next attempt, the processor ends the subscription, and the member gets the mail about that end.
         if failure.retry_time is not None:
             await self._mail_if_true(register, subscription, Letter(Mail.PAYMENT_FAILED, failure.retry_time))
 
@@ -195,7 +198,7 @@ class Desk:
             await self._follow_ups.mail(register.connection, subscription, letter)
 
     async def _grant(self, register: Register, subscription: Subscription, period_start: datetime) -> bool:
-        """Grant the credits of a billing period once: the note and the message to payment are one transaction."""
+        """Record a grant and write its message to the payment service; return False if it was recorded before."""
         if not await register.grants.grant(subscription, period_start, self._now()):
             return False
         await self._follow_ups.grant(register.connection, subscription, period_start)
@@ -203,7 +206,7 @@ class Desk:
 
 
 async def watch_older(store: SubscriptionStore, desk: Desk) -> None:
-    """Leave to the outbox the deadlines of all subscriptions that an older version stored."""
+    """Schedule the deadlines of all subscriptions that an older version stored."""
     while ids := await store.unwatched(UNWATCHED_AT_ONCE):
         for subscription_id in ids:
             await store.run(partial(desk.watch, subscription_id=subscription_id))

@@ -1,8 +1,8 @@
-"""Domain: what becomes of a subscription, whatever the order in which it is told.
+"""Subscription state, independent of the order in which reports arrive.
 
-What the card processor reports is kept as the latest of its kind, by the periods and times that the reports themselves
-speak of, never by their arrival. So merging is commutative, associative and idempotent, and all orders of all
-deliveries, repeated or not, lead to one state.
+Reports of the card processor are merged by the periods and times in them, never by their arrival. Merging is
+commutative, associative and idempotent. So every order of deliveries, with or without repetitions, leads to the same
+state.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TRIAL_NOTICE = timedelta(days=3)
 
 
 class Status(StrEnum):
-    """Where a subscription stands; the names are those of the contract's SubscriptionStatus."""
+    """Status of a subscription. The names match the contract's SubscriptionStatus."""
 
     TRIALING = "TRIALING"
     ACTIVE = "ACTIVE"
@@ -38,7 +38,7 @@ class Status(StrEnum):
 
 
 class Mail(StrEnum):
-    """What a mail about a subscription says: the template's key."""
+    """Kind of mail about a subscription. The value is the key of its template."""
 
     SUBSCRIPTION_ACTIVATED = "SUBSCRIPTION_ACTIVATED"
     SUBSCRIPTION_EXPIRED = "SUBSCRIPTION_EXPIRED"
@@ -51,7 +51,7 @@ class Mail(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
-    """A mail for a day to come, about `time`."""
+    """Mail about `time`, scheduled for `send_time`."""
 
     mail: Mail
     time: datetime
@@ -60,14 +60,15 @@ class Reminder:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One user's subscription: the facts that are known. Its status follows from them and from the present time.
+    """Stored facts about one user's subscription. The status is computed from these facts and the current time.
 
-    `first_period` is the trial, or the month that was paid at once; `paid_period` is the latest that is paid. An end
-    that the card processor has reported, `processor_end_time`, is final: only an earlier one replaces it. A planned
-    cancellation can be taken back until its `end_time`.
+    `first_period` is the trial, or the first month if there is no trial. `paid_period` is the latest paid period.
 
-    Deadlines count from `watch_time` at the earliest. Those up to `told_time` have been acted upon; None: an older
-    version stored the subscription, and nobody watches its deadlines yet.
+    `processor_end_time`, the end reported by the card processor, is final: only an earlier end replaces it. A planned
+    cancellation can be undone until its `end_time`.
+
+    Deadlines count from the end of the current period, but not from before `watch_time`. `told_time` is the latest
+    processed deadline. None: an older version stored the subscription, and its deadlines are not scheduled yet.
     """
 
     subscription_id: UUID
@@ -86,14 +87,14 @@ class Subscription:
 
     @property
     def current_period(self) -> Period:
-        """The trial or month that runs now; of an ended subscription, its last."""
+        """The latest paid period, or the first period if none is paid."""
         return self.paid_period or self.first_period
 
     def allocation_of(self, period: Period) -> datetime:
-        """Return the start of the billing period under which the credits of a paid period are granted, each once.
+        """Return the start of the billing period that grants the credits of a paid period.
 
-        The card processor's clock lets a month that is paid at the start begin some seconds earlier or later than ours
-        does. So a paid period that begins in its first half is the first period itself.
+        The card processor's clock may differ from ours by some seconds. So a paid period that begins in the first half
+        of a paid first month is that first month.
         """
         first = self.first_period
         is_first = not self.is_trial and period.start < first.start + (first.end - first.start) / 2
@@ -101,12 +102,12 @@ class Subscription:
 
     @property
     def allocations(self) -> tuple[datetime, ...]:
-        """The starts of the billing periods that are known to bring credits: the first, and the latest that is paid."""
+        """Starts of the known billing periods that grant credits: the first one, and the latest paid one."""
         paid = () if self.paid_period is None else (self.allocation_of(self.paid_period),)
         return tuple(sorted({self.first_period.start, *paid}))
 
     def status(self, now: datetime) -> Status:
-        """Return where it stands at `now`."""
+        """Return the status at `now`."""
         if self.end_time is not None and self.end_time <= now:
             return Status.CANCELLED if self.cancel_time else Status.EXPIRED
         if self.deadlines.expired <= now:
@@ -117,43 +118,43 @@ class Subscription:
 
     @property
     def open_failure(self) -> PaymentFailed | None:
-        """The last attempt to charge for the next period, unless that is paid."""
+        """The last failed charge for a period after the current one, or None."""
         failure = self.failure
         return failure if failure is not None and failure.period_start > self.current_period.start else None
 
     @property
     def deadlines(self) -> Deadlines:
-        """The times at which it is past due and expired unless a payment is reported."""
+        """Times at which the subscription becomes past due and expires if no payment is reported."""
         return deadlines_after(max(self.current_period.end, self.watch_time), self.open_failure)
 
     @property
     def review_time(self) -> datetime | None:
-        """The next deadline that has to be acted upon; None if there is none, or the subscription has its end."""
+        """The next deadline to process; None if all are processed or the subscription has an end."""
         told = self.told_time or self.create_time
         ahead = (time for time in (self.deadlines.past_due, self.deadlines.expired) if time > told)
         return next(ahead, None) if self.end_time is None else None
 
     @property
     def is_end_told(self) -> bool:
-        """Whether the clock ended it, and the end has been acted upon."""
+        """Whether the subscription expired at its deadline and this deadline is processed."""
         return self.end_time is None and self.told_time is not None and self.told_time >= self.deadlines.expired
 
     def is_over(self, now: datetime) -> bool:
-        """Whether it has ended, also by the clock alone."""
+        """Return whether the subscription is over, by its end or by its deadline."""
         return self.status(now) in (Status.CANCELLED, Status.EXPIRED)
 
     def over_time(self, now: datetime) -> datetime | None:
-        """Return when it ended or is going to end; None if nothing ends it yet."""
+        """Return the past or planned end; None if the subscription has none."""
         if self.end_time is None:
             return self.deadlines.expired if self.deadlines.expired <= now else None
         return min(self.end_time, self.deadlines.expired)
 
     def ends_later(self, now: datetime) -> bool:
-        """Whether it is going to end."""
+        """Return whether the subscription still runs and has a planned end."""
         return self.end_time is not None and not self.is_over(now)
 
     def merged(self, report: Report) -> Subscription:
-        """Return the subscription as it is once `report` is known too."""
+        """Return the subscription with `report` merged into its facts."""
         match report:
             case Renewed(period):
                 return replace(self, paid_period=max(self.paid_period or period, period))
@@ -166,7 +167,10 @@ class Subscription:
                 return self
 
     def cancelled(self, now: datetime, *, at_period_end: bool) -> Subscription:
-        """Return the subscription with an end; raise SubscriptionNotActive where it has that end, or an earlier one."""
+        """Return the subscription cancelled, at the end of its current period or at `now`.
+
+        Raises SubscriptionNotActive if the subscription is over, or already ends at that time or earlier.
+        """
         end_time = max(now, self.current_period.end) if at_period_end else now
         if self.is_over(now) or (self.end_time is not None and self.end_time <= end_time):
             raise SubscriptionNotActive
@@ -175,8 +179,8 @@ class Subscription:
     def resumed(self, now: datetime) -> Subscription:
         """Return the subscription without its planned cancellation.
 
-        Raises SubscriptionNotActive if it is over or the card processor has ended it, and SubscriptionNotCancelled if
-        no cancellation is planned.
+        Raises SubscriptionNotActive if the subscription is over or the card processor has reported its end, and
+        SubscriptionNotCancelled if no cancellation is planned.
         """
         if self.is_over(now) or self.processor_end_time is not None:
             raise SubscriptionNotActive
@@ -185,13 +189,13 @@ class Subscription:
         return replace(self, end_time=None, cancel_time=None)
 
     def closed(self, now: datetime) -> Subscription:
-        """Return the subscription with a final end: when the clock ended it, else now, as if it was cancelled."""
+        """Return the subscription with a final end: its past end, or a cancellation at `now` if it still runs."""
         if self.is_over(now):
             return replace(self, end_time=self.over_time(now))
         return replace(self, end_time=now, cancel_time=self.cancel_time or now)
 
     def reminder(self, now: datetime) -> Reminder | None:
-        """Return the mail that is to come unless something changes; None where there is none, or its day is past."""
+        """Return the reminder to schedule; None if none is needed or its send time has passed."""
         status, end = self.status(now), self.current_period.end
         if self.end_time is not None or status not in (Status.ACTIVE, Status.TRIALING):
             return None
@@ -201,7 +205,7 @@ class Subscription:
         return Reminder(mail, end, send_time) if send_time > now else None
 
     def is_worth_saying(self, mail: Mail, time: datetime, now: datetime) -> bool:
-        """Whether a mail about `time` is still true."""
+        """Return whether a mail about `time` is still true at `now`."""
         status = self.status(now)
         match mail:
             case Mail.RENEWAL_REMINDER:
@@ -218,7 +222,7 @@ class Subscription:
                 return True
 
     def ensure_takes_credits(self, now: datetime) -> None:
-        """Raise SubscriptionNotActive unless it is paid for now, or in its trial."""
+        """Raise SubscriptionNotActive unless the status at `now` is ACTIVE or TRIALING."""
         if self.status(now) not in (Status.ACTIVE, Status.TRIALING):
             raise SubscriptionNotActive
 
@@ -226,7 +230,10 @@ class Subscription:
 def begun(
     subscription_id: UUID, user_id: UUID, plan: Plan, now: datetime, *, trial_days: int | None = None
 ) -> Subscription:
-    """Return a new subscription: with a trial of so many days, those of the plan unless told, or paid for a month."""
+    """Return a new subscription that begins at `now`.
+
+    The first period is a trial of `trial_days` (None: those of the plan), or a paid month if the trial has 0 days.
+    """
     days = plan.trial_days if trial_days is None else trial_days
     first = Period(now, now + timedelta(days=days) if days else a_month_after(now))
     paid = None if days else first

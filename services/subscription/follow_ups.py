@@ -1,4 +1,4 @@
-"""Follow-ups: what a change of a subscription entails elsewhere, written with it and done once, however late."""
+"""Follow-up calls of a changed subscription, written to the outbox in the same transaction as the change."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 class FollowUps:
-    """Leaves calls to the outbox: credits to the payment service, mails and deadlines to this service itself.
+    """Writer of outbox calls: credits for the payment service, mails and deadlines for this service itself.
 
-    A mail needs the member's address, which the user service keeps, and nothing remote happens within a transaction.
+    A mail needs the member's address from the user service. A transaction must not wait for a remote call, so this
+    service sends the mail in a later call.
     """
 
     def __init__(self, payments: PaymentServiceAsyncStub, subscriptions: SubscriptionServiceAsyncStub) -> None:
@@ -30,7 +31,7 @@ class FollowUps:
         self._subscriptions = subscriptions
 
     async def grant(self, connection: Connection, subscription: Subscription, period_start: datetime) -> None:
-        """Grant the credits of a billing period; the caller has noted that they are granted."""
+        """Schedule the call that grants the credits of a billing period. The caller has recorded the grant."""
         request = GrantCreditsRequest(
             user_id=str(subscription.user_id),
             credits=subscription.plan.credits_per_month,
@@ -39,14 +40,14 @@ class FollowUps:
         await call_later(connection, self._payments.GrantCredits, request)
 
     async def mail(self, connection: Connection, subscription: Subscription, letter: Letter) -> None:
-        """Send a letter now, in the order of what happened."""
+        """Schedule a letter for immediate sending, after earlier letters of the same subscription."""
         request, key = mail_request(subscription, letter), str(subscription.subscription_id)
         await call_later(connection, self._subscriptions.SendSubscriptionMail, request, aggregate_key=key)
 
     async def remind(
         self, connection: Connection, before: Subscription | None, after: Subscription, now: datetime
     ) -> None:
-        """Leave the reminder that a subscription has after a change, and take back the one that it had before."""
+        """Schedule the reminder of a changed subscription and cancel the previous one, unless they are equal."""
         old, new = before.reminder(now) if before else None, after.reminder(now)
         if old == new:
             return
@@ -58,7 +59,7 @@ class FollowUps:
             await call_later(connection, method, request, at=new.send_time, cancel_key=key)
 
     async def review(self, connection: Connection, subscription: Subscription) -> None:
-        """Leave the next deadline of a subscription to the outbox, in place of the one that it had before."""
+        """Schedule the next deadline of a subscription and cancel the previous one."""
         key = f"review/{subscription.subscription_id}"
         await cancel_later(connection, key)
         if subscription.review_time is not None:

@@ -1,4 +1,4 @@
-"""Grants in PostgreSQL: the billing periods that brought their credits, each once."""
+"""Granted billing periods in PostgreSQL. Each period grants its credits once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from mesh.database import Connection
     from services.subscription.domain import Subscription
 
-# An older version that still runs beside this one grants by month. A month of its own stands for one period.
+# Replicas of an older version may still run and grant by calendar month. A row from such a replica counts as the grant
+# of one period in that month.
 _IS_GRANTED = """
     select exists (select from granted_periods where subscription_id = $1 and period_start = $2)
         or exists (select from granted_months where subscription_id = $1 and month = $3 and not is_copy and $4)
@@ -36,20 +37,21 @@ _CREDITS_OF_MONTH = """
 
 
 class Grants:
-    """The granted billing periods within one transaction."""
+    """Granted billing periods, read and written in one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def credits_of_month(self, subscription_id: UUID, month: str) -> int:
-        """Return the credits of all granted periods that began in a month ("2026-11")."""
+        """Return the total credits of granted periods that began in `month` ("2026-11")."""
         found: int = await self._connection.fetchval(_CREDITS_OF_MONTH, subscription_id, month)
         return found
 
     async def is_granted(self, subscription: Subscription, period_start: datetime) -> bool:
-        """Tell whether the credits of a billing period are granted."""
+        """Return whether the credits of a billing period are granted."""
         month = month_of(period_start)
-        # In its first month, an older version granted the credits of the first period.
+        # An older version's row for the subscription's first month is always the grant of the first period. Such a row
+        # does not count for a second period in the same month.
         is_first = period_start == subscription.first_period.start
         is_month_its_own = is_first or month != month_of(subscription.first_period.start)
         found: bool = await self._connection.fetchval(
@@ -58,7 +60,10 @@ class Grants:
         return found
 
     async def grant(self, subscription: Subscription, period_start: datetime, now: datetime) -> bool:
-        """Note that a locked subscription is granted the credits of a billing period; False if it was before."""
+        """Record the grant of a billing period; return False if it was recorded before.
+
+        The caller holds the lock on the subscription.
+        """
         if await self.is_granted(subscription, period_start):
             return False
         period = (subscription.subscription_id, month_of(period_start), period_start)

@@ -1,4 +1,4 @@
-"""Mails: what a member is told about a subscription, in the member's own time zone, once for each kind and time."""
+"""Mails to members about subscriptions, in the member's time zone, sent once per kind and time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _log = structlog.stdlib.get_logger("solo60.subscription.mails")
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A mail and what it speaks of: a time, and credits where it is about them."""
+    """Kind of a mail, the time that it mentions, and the granted credits, 0 if none."""
 
     mail: Mail
     time: datetime
@@ -36,21 +36,21 @@ class Letter:
 
 
 class Mailer:
-    """Writes to members through the communication service."""
+    """Sender of mails to members, through the communication service."""
 
     def __init__(self, users: UserServiceAsyncStub, communication: CommunicationServiceAsyncStub) -> None:
         self._users = users
         self._communication = communication
 
     async def send(self, subscription: Subscription, letter: Letter) -> bool:
-        """Hand a letter over; repeating it sends nothing more. Return whether the member has an address to write to.
+        """Queue a letter; return False if the member has no address. A repeated call sends no second mail.
 
-        Raises InvalidRequest if mail cannot be sent to the address, so that the outbox shows a dead letter, and another
-        ServiceError when one of the other services does not answer.
+        Raises InvalidRequest if the address cannot receive mail, so that the outbox shows a dead letter. Raises another
+        ServiceError if the user or communication service does not answer.
         """
         user = await self._user(subscription)
         if user is None or not user.email or user.state == UserState.USER_STATE_DELETED:
-            _tell("nobody to write to", subscription, letter)
+            _tell("no mail address", subscription, letter)
             return False
         request = SendEmailAsyncRequest(
             recipient=Recipient(email=user.email, display_name=user.display_name),
@@ -62,8 +62,8 @@ class Mailer:
         except InvalidRequest as error:
             raise passed_on(error) from error
         except IdempotencyKeyReused:
-            # Handed over before, in other words: the member has since changed the name.
-            _tell("mail is on its way already", subscription, letter)
+            # The mail was queued before with other variables, because the member's name has changed since.
+            _tell("mail already queued", subscription, letter)
         return True
 
     async def _user(self, subscription: Subscription) -> User | None:
@@ -75,7 +75,7 @@ class Mailer:
 
 
 def variables_of(subscription: Subscription, letter: Letter, user: User) -> dict[str, str]:
-    """Return what the templates of all mails about a subscription are filled with."""
+    """Return the template variables for any mail about a subscription."""
     plan = subscription.plan
     return {
         "member_name": user.display_name,
@@ -88,7 +88,7 @@ def variables_of(subscription: Subscription, letter: Letter, user: User) -> dict
 
 
 def _times_of(subscription: Subscription, letter: Letter, time_zone: str) -> dict[str, str]:
-    """Return the times that a letter may speak of. A letter about a resumption has the end of the current period."""
+    """Return the times for a letter. A letter about a resumption shows the end of the current period."""
     time = subscription.current_period.end if letter.mail is Mail.SUBSCRIPTION_RESUMED else letter.time
     names = ("end_time", "renewal_time", "retry_time", "trial_end_time")
     return dict.fromkeys(names, time_in_words(time, time_zone))
@@ -97,7 +97,7 @@ def _times_of(subscription: Subscription, letter: Letter, time_zone: str) -> dic
 def _key(subscription: Subscription, letter: Letter) -> str:
     kind = letter.mail.lower().replace("_", "-")
     key = f"{kind}/{subscription.subscription_id}/{letter.time.isoformat()}"
-    # A cancellation that follows a resumed one may plan the same end, and is told again.
+    # After a resumption, a new cancellation may plan the same end. The time of the cancellation makes the key unique.
     cancelled = subscription.cancel_time if letter.mail is Mail.SUBSCRIPTION_EXPIRED else None
     return f"{key}/{cancelled.isoformat()}" if cancelled else key
 

@@ -1,4 +1,4 @@
-"""Messages: subscriptions as the contract shows them, and letters and webhooks as it asks for them."""
+"""Conversions between protobuf messages and subscriptions, letters and webhooks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SCHEMES = {
 
 
 def plan_message(plan: plans.Plan) -> pb.Plan:
-    """Return a plan as the contract has it."""
+    """Convert a plan to its protobuf message."""
     return pb.Plan(
         plan_id=str(plan.plan_id),
         name=plan.name,
@@ -37,7 +37,7 @@ def plan_message(plan: plans.Plan) -> pb.Plan:
 
 
 def subscription_message(subscription: domain.Subscription, now: datetime) -> pb.Subscription:
-    """Return a subscription as it stands at `now`, as the contract has it."""
+    """Convert a subscription to its protobuf message, with its status at `now`."""
     message = pb.Subscription(
         subscription_id=str(subscription.subscription_id),
         user_id=str(subscription.user_id),
@@ -58,7 +58,7 @@ def subscription_message(subscription: domain.Subscription, now: datetime) -> pb
 
 
 def mail_request(subscription: domain.Subscription, letter: Letter) -> pb.SendSubscriptionMailRequest:
-    """Return the call that sends a letter."""
+    """Return the request that sends a letter."""
     request = pb.SendSubscriptionMailRequest(
         subscription_id=str(subscription.subscription_id),
         mail=pb.SubscriptionMail.Value(f"SUBSCRIPTION_MAIL_{letter.mail.name}"),
@@ -69,24 +69,24 @@ def mail_request(subscription: domain.Subscription, letter: Letter) -> pb.SendSu
 
 
 def letter_of(request: pb.SendSubscriptionMailRequest) -> Letter:
-    """Return the letter that a valid request asks for."""
+    """Convert a valid request to its letter."""
     mail = domain.Mail[pb.SubscriptionMail.Name(request.mail).removeprefix("SUBSCRIPTION_MAIL_")]
     return Letter(mail, request.time.ToDatetime(UTC), request.credits)
 
 
 def scheme_of(request: pb.ProcessWebhookRequest | pb.ResolveWebhookRequest) -> Scheme:
-    """Return the scheme by which a webhook is signed."""
+    """Return the signature scheme in a webhook request."""
     is_processor = request.scheme == pb.WEBHOOK_SCHEME_CARD_PROCESSOR
     return Scheme.PROCESSOR if is_processor else Scheme.STANDARD
 
 
 def webhook_event(event: Event) -> pb.WebhookEvent.ValueType:
-    """Return the news in a webhook as the contract names it."""
+    """Convert a webhook event to its protobuf value."""
     return pb.WebhookEvent.Value(f"WEBHOOK_EVENT_{event.name}")
 
 
 def held_webhook_message(held: HeldWebhook) -> pb.HeldWebhook:
-    """Return a held webhook as the contract has it."""
+    """Convert a held webhook to its protobuf message."""
     message = pb.HeldWebhook(
         scheme=_SCHEMES[held.ref.scheme],
         webhook_id=held.ref.webhook_id,
@@ -98,39 +98,39 @@ def held_webhook_message(held: HeldWebhook) -> pb.HeldWebhook:
 
 
 def cursor_of_webhook(held: HeldWebhook) -> str:
-    """Return the cursor of the page that begins after a held webhook."""
+    """Return the cursor of the page after a held webhook."""
     return f"{held.ref.scheme}/{held.ref.webhook_id}"
 
 
 def webhook_of_cursor(cursor: str) -> WebhookRef:
-    """Return the webhook after which a page begins; raise ValueError if its scheme is not one of ours."""
+    """Parse a cursor and return the last webhook before the page; raise ValueError for an unknown scheme."""
     scheme, _, webhook_id = cursor.partition("/")
     return WebhookRef(Scheme(scheme), webhook_id)
 
 
 def activated_event(subscription: domain.Subscription) -> events_pb2.SubscriptionActivated:
-    """Return what others are told of a new subscription."""
+    """Return the event of a new subscription."""
     plan_id = str(subscription.plan.plan_id)
     return events_pb2.SubscriptionActivated(plan_id=plan_id, **_ids(subscription))
 
 
 def resumed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionResumed:
-    """Return the event of a planned cancellation that is taken back."""
+    """Return the event of an undone cancellation."""
     return events_pb2.SubscriptionResumed(**_ids(subscription))
 
 
 def renewed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionRenewed:
-    """Return what others are told of a later period that is paid."""
+    """Return the event of a newly paid period."""
     return events_pb2.SubscriptionRenewed(period=_period_message(subscription.current_period), **_ids(subscription))
 
 
 def failed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionPaymentFailed:
-    """Return what others are told of a charge that failed."""
+    """Return the event of a failed or missing payment."""
     return events_pb2.SubscriptionPaymentFailed(**_ids(subscription))
 
 
 def ended_event(subscription: domain.Subscription, end_time: datetime) -> events_pb2.SubscriptionEnded:
-    """Return what others are told of an end."""
+    """Return the event of a subscription's end."""
     subscription_id, user_id = str(subscription.subscription_id), str(subscription.user_id)
     event = events_pb2.SubscriptionEnded(subscription_id=subscription_id, user_id=user_id)
     event.end_time.FromDatetime(end_time)

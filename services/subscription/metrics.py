@@ -1,4 +1,4 @@
-"""Webhook metrics: the number of webhooks that are stored and could not act."""
+"""Prometheus metrics of held webhooks: stored, but not processed yet."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class WebhookMetrics:
-    """The webhook metrics of one process; the number is that of the whole database."""
+    """Webhook metrics of one process. The counts cover the whole database."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._held = Gauge(
-            "webhooks_held", "Webhooks that are stored and could not act.", ("reason",), registry=registry
+            "webhooks_held", "Webhooks that are stored but not processed yet.", ("reason",), registry=registry
         )
 
     def show_held(self, held: Mapping[HoldReason, int]) -> None:
-        """Show how many webhooks wait, by reason."""
+        """Set the number of held webhooks for each reason; a reason without webhooks becomes 0."""
         for reason in HoldReason:
             self._held.labels(reason).set(held.get(reason, 0))

@@ -1,4 +1,4 @@
-"""Plans: the offers that members subscribe to, their months, and the card that pays in test mode."""
+"""Subscription plans, calendar months, and the card check of test mode."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-# The one card that test mode takes.
-GOOD_TOKEN = "tok_visa"  # noqa: S105 - the name of a test card, which opens nothing
+# The only card token that test mode accepts.
+GOOD_TOKEN = "tok_visa"  # noqa: S105 - a test card, not a secret
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan that users subscribe to: the price of a month, its credits, and the length of the trial."""
+    """Subscription plan. `minor_units` is the monthly price in minor units of `currency`."""
 
     plan_id: UUID
     name: str
@@ -29,17 +29,17 @@ class Plan:
 
 
 def accept_card(card_token: str) -> None:
-    """Raise CardDeclined unless test mode takes the card; it charges nothing."""
+    """Raise CardDeclined unless `card_token` is the card of test mode. Charges nothing."""
     if card_token != GOOD_TOKEN:
         raise CardDeclined
 
 
 def a_month_after(start: datetime) -> datetime:
-    """Return the same day and time of the next month, or its last day where it is shorter."""
+    """Return the same day and time one month later, or the last day of a shorter month."""
     year, month = start.year + start.month // 12, start.month % 12 + 1
     return start.replace(year=year, month=month, day=min(start.day, calendar.monthrange(year, month)[1]))
 
 
 def month_of(time: datetime) -> str:
-    """Return the month in UTC of `time`: "2026-11"."""
+    """Return the month of a UTC time, such as "2026-11"."""
     return f"{time:%Y-%m}"

@@ -1,4 +1,4 @@
-"""Processor links in PostgreSQL: which subscription of ours one at the card processor is."""
+"""Links in PostgreSQL from the card processor's subscriptions to ours."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ _LINK = """
 
 
 class ProcessorLinks:
-    """The links to the card processor's subscriptions within one transaction."""
+    """Links to our subscriptions, read and written in one transaction. `processor_id` is the card processor's id."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def linked(self, processor_id: str) -> UUID | None:
-        """Return our id of a subscription at the card processor; None if nobody has told it yet."""
+        """Return our id of a subscription at the card processor; None if it is not linked."""
         found: UUID | None = await self._connection.fetchval(_LINKED, processor_id)
         return found
 
     async def is_foreign(self, processor_id: str) -> bool:
-        """Tell whether an operator has said that a subscription at the card processor is none of ours."""
+        """Return whether an operator marked a subscription at the card processor as not ours."""
         found: bool = await self._connection.fetchval(_IS_FOREIGN, processor_id)
         return found
 
     async def note_foreign(self, processor_id: str, now: datetime) -> None:
-        """Note that a subscription at the card processor is none of ours, unless it is known to be one."""
+        """Mark a subscription at the card processor as not ours, unless it is linked to one of ours."""
         await self._connection.execute(_NOTE_FOREIGN, processor_id, now)
 
     async def link(self, processor_id: str, subscription_id: UUID, now: datetime) -> bool:
-        """Note which subscription of ours one at the card processor is; False if that was known."""
+        """Link a subscription at the card processor to one of ours; return False if this link exists already."""
         return bool(await self._connection.fetchval(_LINK, processor_id, subscription_id, now))

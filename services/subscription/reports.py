@@ -1,4 +1,4 @@
-"""Reports: the news that the card processor sends about a subscription, in our own terms."""
+"""Reports from the card processor about a subscription, independent of the webhook's format."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Period:
-    """A half-open stretch of time in UTC."""
+    """Half-open period [start, end) in UTC. Raises ValueError unless `start` is before `end`."""
 
     start: datetime
     end: datetime
 
     def __post_init__(self) -> None:
         if self.start >= self.end:
-            raise ValueError("a period ends after its start")
+            raise ValueError("a period must end after its start")
 
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """The card was charged for a period."""
+    """Report of a successful charge for `period`."""
 
     period: Period
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentFailed:
-    """The card could not be charged at `occur_time` for the period that begins at `period_start`."""
+    """Report of a failed charge at `occur_time` for the period that begins at `period_start`.
+
+    `retry_time` is the card processor's next attempt; None if this was the last one.
+    """
 
     period_start: datetime
     occur_time: datetime
@@ -38,18 +41,18 @@ class PaymentFailed:
 
     @property
     def rank(self) -> tuple[datetime, datetime, datetime]:
-        """Sort key: the later of two failures has the higher rank, and only equal ones share a rank."""
+        """Sort key: start of the period, then time of the failure, then time of the next attempt, if any."""
         return (self.period_start, self.occur_time, self.retry_time or self.occur_time)
 
 
 @dataclass(frozen=True, slots=True)
 class TrialEnding:
-    """The trial is about to end, as the subscription knows already."""
+    """Report that the trial ends soon. Changes no fact, because the end of the trial is stored from the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The card processor charges nothing more from `end_time` on."""
+    """Report of an end: the card processor charges nothing from `end_time` on."""
 
     end_time: datetime
 

@@ -1,4 +1,4 @@
-"""The subscription service's RPCs: convert, call, convert."""
+"""RPC handlers of the subscription service: convert the request, call the domain, convert the result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class SubscriptionServicer(SubscriptionServiceServicer):
-    """Answers for subscriptions; `now` is the current time in UTC."""
+    """RPC handlers of the subscription service. `now` returns the current time in UTC."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class SubscriptionServicer(SubscriptionServiceServicer):
             lambda register: self._desk.allocate(register, UUID(request.subscription_id), request.month)
         )
         if not credits_granted:
-            require(Violation("month", "must be a month in which the trial or a period that is paid began"))
+            require(Violation("month", "must be a month in which the trial or a paid period began"))
         return pb.AllocateMonthlyCreditsResponse(credits=credits_granted)
 
     async def ProcessWebhook(

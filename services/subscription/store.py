@@ -1,4 +1,4 @@
-"""Store: plans, subscriptions and granted periods in PostgreSQL, changed only by whole transactions."""
+"""Plans, subscriptions and granted periods in PostgreSQL. All changes are transactional."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _FIND_PLAN = "select * from plans where plan_id = $1"
 
 _FIND = "select * from subscriptions join plans using (plan_id) where subscription_id = $1"
 _LOCK = f"{_FIND} for update of subscriptions"
-# Of those of one user that overlap in no instant, the one that ends last or never.
+# A user's subscriptions never overlap, so the latest one has no end or the latest end.
 _FIND_OF_USER = """
     select * from subscriptions join plans using (plan_id) where user_id = $1
     order by end_time desc nulls first, create_time desc limit 1
 """
-# Whoever subscribes a user waits here for who else does. The constraint is no queue: of many inserts that wait for each
-# other in it, all but one may end as victims of a deadlock.
+# Serializes changes for one user. The exclusion constraint is not enough: concurrent inserts that wait for each other
+# in it can deadlock, and PostgreSQL may then abort all but one.
 _QUEUE_FOR_USER = "select pg_advisory_xact_lock(hashtextextended($1::text, 60))"
 _ADD = """
     insert into subscriptions
@@ -46,7 +46,7 @@ _ADD = """
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 _NOTE_TRIAL = "insert into trials (user_id, subscription_id, create_time) values ($1, $2, $3)"
-# Older versions that still run beside this one do not note their trials.
+# Replicas of an older version may still run, and they do not write to `trials`.
 _HAD_TRIAL = """
     select exists (select from trials where user_id = $1)
         or exists (select from subscriptions where user_id = $1 and is_trial)
@@ -68,17 +68,17 @@ _EXISTS = "select exists (select from subscriptions where subscription_id = $1)"
 
 
 class SubscriptionStore:
-    """The plans and subscriptions of one database."""
+    """Plans and subscriptions of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def run(self, work: Callable[[Register], Awaitable[T]]) -> T:
-        """Do `work` in one transaction, and again when it lost to a concurrent one; return what it returns."""
+        """Run `work` in one transaction and return its result; retry after a serialization failure or deadlock."""
         return await self._database.run(lambda connection: work(Register(connection)))
 
     async def list_plans(self, limit: int, *, after: UUID | None) -> list[Plan]:
-        """Return the cheapest plans, or those that follow a known one."""
+        """Return at most `limit` plans, cheapest first, from the beginning or after the plan `after`."""
         async with self._database.connection() as connection:
             if after is None:
                 rows = await connection.fetch(_FIRST_PLANS, limit)
@@ -87,23 +87,23 @@ class SubscriptionStore:
         return [_plan(row) for row in rows]
 
     async def find(self, subscription_id: UUID) -> Subscription:
-        """Return the subscription with this id; raise SubscriptionNotFound."""
+        """Return a subscription; raise SubscriptionNotFound."""
         async with self._database.connection() as connection:
             return _subscription(await connection.fetchrow(_FIND, subscription_id))
 
     async def unwatched(self, limit: int) -> list[UUID]:
-        """Return ids of subscriptions that an older version stored without deadlines to watch."""
+        """Return at most `limit` ids of subscriptions that an older version stored without scheduled deadlines."""
         async with self._database.connection() as connection:
             return [row["subscription_id"] for row in await connection.fetch(_UNWATCHED, limit)]
 
     async def find_of_user(self, user_id: UUID) -> Subscription:
-        """Return a user's subscription that has no end, or the latest one; raise SubscriptionNotFound."""
+        """Return a user's subscription without an end, or else the latest one; raise SubscriptionNotFound."""
         async with self._database.connection() as connection:
             return _subscription(await connection.fetchrow(_FIND_OF_USER, user_id))
 
 
 class Register:
-    """The subscriptions within one transaction."""
+    """Subscriptions, read and written in one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -118,35 +118,35 @@ class Register:
         return _plan(row)
 
     async def lock(self, subscription_id: UUID) -> Subscription:
-        """Return a subscription, and keep everyone else from changing it until the end; raise SubscriptionNotFound."""
+        """Return a subscription, locked until the transaction ends; raise SubscriptionNotFound."""
         return _subscription(await self.connection.fetchrow(_LOCK, subscription_id))
 
     async def queue_for(self, user_id: UUID) -> None:
-        """Wait until no other transaction subscribes or parts with this user, and let others wait until the end."""
+        """Acquire the lock for changes of this user's subscriptions, and hold it until the transaction ends."""
         await self.connection.execute(_QUEUE_FOR_USER, str(user_id))
 
     async def lock_open(self, user_id: UUID, now: datetime) -> list[Subscription]:
-        """Return the subscriptions of a user that have no end before now, locked."""
+        """Return and lock a user's subscriptions without an end or with an end after `now`."""
         return [_subscription(row) for row in await self.connection.fetch(_LOCK_OPEN, user_id, now)]
 
     async def had_trial(self, user_id: UUID) -> bool:
-        """Tell whether a user has or had a trial."""
+        """Return whether a user has or had a trial."""
         found: bool = await self.connection.fetchval(_HAD_TRIAL, user_id)
         return found
 
     async def note_left(self, user_id: UUID, now: datetime) -> None:
-        """Note that a user has left for good."""
+        """Record that a user has left for good."""
         await self.connection.execute(_NOTE_LEFT, user_id, now)
 
     async def has_left(self, user_id: UUID) -> bool:
-        """Tell whether a user has left for good."""
+        """Return whether a user has left for good."""
         found: bool = await self.connection.fetchval(_HAS_LEFT, user_id)
         return found
 
     async def add(self, new: Subscription) -> None:
-        """Add a subscription for a user that the caller queues for.
+        """Add a subscription. The caller holds the user's lock (`queue_for`).
 
-        Raises AlreadySubscribed if the user has one that has not ended by then, and TrialUsed for a second trial.
+        Raises AlreadySubscribed if the user has a subscription that overlaps it, and TrialUsed for a second trial.
         """
         ids, periods = (new.subscription_id, new.user_id, new.plan.plan_id), (_range(new.first_period), new.is_trial)
         times = (_range(new.paid_period), new.create_time, new.watch_time, new.told_time)
@@ -160,7 +160,7 @@ class Register:
             raise TrialUsed from None
 
     async def save(self, changed: Subscription) -> None:
-        """Keep what is known of a locked subscription."""
+        """Save the facts of a locked subscription that can change."""
         failure = changed.failure
         await self.connection.execute(
             _CHANGE,
@@ -176,7 +176,7 @@ class Register:
         )
 
     async def exists(self, subscription_id: UUID) -> bool:
-        """Tell whether there is a subscription with this id."""
+        """Return whether a subscription with this id exists."""
         found: bool = await self.connection.fetchval(_EXISTS, subscription_id)
         return found
 

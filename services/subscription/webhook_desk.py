@@ -1,8 +1,8 @@
-"""The webhook desk: stores every webhook before it acts, and lets each act once.
+"""Webhook processing: each webhook is stored first, and takes effect at most once.
 
-The sender is answered when both are committed. A stored webhook that cannot act, because its subscription is unknown or
-its payload is not understood, is held: it acts at a later delivery, within the hour once it can, or when an operator
-resolves it. Operators see it in `solo60 doctor`, in the metric `webhooks_held` and in ListHeldWebhooks.
+The sender gets its answer after both commits. A stored webhook is held if its subscription is unknown or its payload
+cannot be parsed. A held webhook is processed again at its next delivery, once an hour, and when an operator resolves
+it. Operators find held webhooks with `solo60 doctor`, the metric `webhooks_held` and ListHeldWebhooks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from services.subscription.webhook_payload import Notice
     from services.subscription.webhook_signature import WebhookKeys
 
-# The call of a younger webhook may still be at work on it.
+# A younger webhook may still be processed by the call that stored it.
 LEFT_OVER_AFTER = timedelta(minutes=1)
 
 _READERS = {Scheme.STANDARD: read_standard, Scheme.PROCESSOR: read_processor}
@@ -49,7 +49,7 @@ _log = structlog.stdlib.get_logger("solo60.subscription.webhooks")
 
 
 class WebhookDesk:
-    """Takes webhooks in; `now` is the current time in UTC."""
+    """Processor of webhooks: verifies, stores and applies them. `now` returns the current time in UTC."""
 
     def __init__(
         self,
@@ -68,23 +68,28 @@ class WebhookDesk:
         self._now = now
 
     async def take_in_standard(self, webhook_id: str, timestamp: str, payload: bytes, signature: str) -> Event:
-        """Store a webhook of Standard Webhooks, let it act, and return its event.
+        """Verify, store and process a webhook of the Standard Webhooks scheme; return its event.
 
-        Raises WebhookSignatureInvalid, and once it is stored, InvalidRequest or SubscriptionNotFound.
+        Raises WebhookSignatureInvalid. Raises InvalidRequest or SubscriptionNotFound after storing the webhook.
         """
         verify_standard(self._keys.standard, webhook_id, timestamp, payload, signature, self._now())
         return await self._take_in(WebhookRef(Scheme.STANDARD, webhook_id), payload)
 
     async def take_in_processor(self, payload: bytes, signature: str) -> Event:
-        """Store a webhook that the card processor signed in its own way, and let it act; else like the other."""
+        """Verify, store and process a webhook of the card processor's own scheme; return its event.
+
+        Raises WebhookSignatureInvalid, or InvalidRequest if the event has no id. After storing the webhook, raises the
+        same errors as `take_in_standard`.
+        """
         verify_processor(self._keys.processor, payload, signature, self._now())
         return await self._take_in(WebhookRef(Scheme.PROCESSOR, id_of_processor(payload)), payload)
 
     async def resolve(self, ref: WebhookRef, subscription_id: UUID) -> Event:
-        """Let a held webhook act upon a subscription of ours, and with it all that wait for the same one.
+        """Apply a held webhook to one of our subscriptions, and return its event.
 
-        From then on, the card processor's subscription is known to be this one. A webhook that has acted stays as it
-        is. Raises WebhookNotFound, SubscriptionNotFound, or InvalidRequest if the payload cannot be read.
+        Links the card processor's subscription to ours, and processes the other webhooks held for the processor's
+        subscription. A webhook that is already processed stays unchanged. Raises WebhookNotFound, SubscriptionNotFound,
+        or InvalidRequest if the payload cannot be parsed.
         """
         await self._inbox.ensure_known(ref)
         event = await self._act(ref, override=subscription_id)
@@ -94,7 +99,7 @@ class WebhookDesk:
     async def dismiss(self, ref: WebhookRef) -> Event:
         """Settle a held webhook without effect, and return its event; raise WebhookNotFound.
 
-        From then on, all webhooks about the same subscription at the card processor are ignored.
+        Webhooks for the same subscription at the card processor are ignored from then on.
         """
 
         async def settle(register: Register) -> Event:
@@ -116,17 +121,17 @@ class WebhookDesk:
         return event
 
     async def list_held(self, limit: int, *, after: WebhookRef | None) -> list[HeldWebhook]:
-        """Return the first held webhooks, or those that follow a known one."""
+        """Return at most `limit` held webhooks, from the beginning or after the webhook `after`."""
         return await self._inbox.list_held(limit, after=after)
 
     async def tidy(self) -> None:
-        """Let the webhooks act that were left over and now can, and forget the old ones."""
+        """Process held and interrupted webhooks again, and delete old processed ones."""
         await self._act_upon(await self._inbox.left_over(self._now() - LEFT_OVER_AFTER))
         await self._inbox.prune(self._now())
         await self.show_held()
 
     async def show_held(self) -> None:
-        """Show in metrics how many webhooks are held."""
+        """Update the metric of held webhooks."""
         self._metrics.show_held(await self._inbox.count_held())
 
     async def _take_in(self, ref: WebhookRef, payload: bytes) -> Event:
@@ -135,12 +140,15 @@ class WebhookDesk:
 
     async def _act_upon(self, refs: list[WebhookRef]) -> None:
         for ref in refs:
-            # The reason is logged where the webhook is held.
+            # `_hold` logs the error.
             with suppress(ServiceError), detached_work():
                 await self._act(ref)
 
     async def _act(self, ref: WebhookRef, *, override: UUID | None = None) -> Event:
-        """Let a webhook act, or hold it and raise; then let those act that waited for the same subscription."""
+        """Process a webhook, and then the webhooks held for the same subscription.
+
+        Raises InvalidRequest or SubscriptionNotFound after holding the webhook.
+        """
         trail = _Trail()
         act = partial(self._act_once, ref=ref, override=override, trail=trail)
         try:
@@ -186,7 +194,10 @@ class WebhookDesk:
 
     @staticmethod
     async def _subscription_of(register: Register, notice: Notice) -> UUID | None:
-        """Return our id of the subscription in a notice, None if nothing tells it; raise SubscriptionNotFound."""
+        """Return our subscription id for a notice; None if no id or link identifies it.
+
+        Raises SubscriptionNotFound if a notice with a report names an id that does not exist here.
+        """
         named = notice.subscription_id
         if named is not None and await register.exists(named):
             return named
@@ -205,7 +216,7 @@ class WebhookDesk:
 
 @dataclass(slots=True)
 class _Trail:
-    """The facts about one webhook that outlive its transaction, also where that is rolled back."""
+    """Facts about one webhook that survive a rollback of its transaction."""
 
     processor_id: str = ""
     is_link_new: bool = False

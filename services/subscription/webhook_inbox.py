@@ -1,4 +1,4 @@
-"""The webhook inbox in PostgreSQL: stores each webhook before it acts, and knows its id for 31 days afterwards."""
+"""Webhook inbox in PostgreSQL: stores each webhook before it is processed, and its id for at least 31 days."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from mesh.database import Connection, Database
 
-# Senders repeat for three days or so, and let people repeat by hand for a month.
+# Senders redeliver for about three days, and offer manual redelivery for a month.
 KEPT_FOR = timedelta(days=31)
 
-# An ignored webhook had no effect. This version may understand a webhook that an older one ignored, so a new
-# delivery acts.
+# This version may support an event that an older version ignored. So a redelivery of an ignored webhook is processed
+# again, unless an operator dismissed it.
 _KEEP = """
     insert into webhooks (scheme, webhook_id, payload, receive_time) values ($1, $2, $3, $4)
     on conflict (scheme, webhook_id) do update set event = null, payload = excluded.payload
@@ -27,7 +27,7 @@ _KEEP = """
 """
 _LOCK = "select payload, event, processor_id from webhooks where scheme = $1 and webhook_id = $2 for update"
 _EXISTS = "select exists (select from webhooks where scheme = $1 and webhook_id = $2)"
-# A payload is personal data, so a settled webhook is known by its id alone.
+# A payload is personal data, so it is erased once the webhook is settled.
 _SETTLE = """
     update webhooks set event = $3, payload = null, hold_reason = $4, processor_id = null
     where scheme = $1 and webhook_id = $2
@@ -59,39 +59,39 @@ _PRUNE = """
 
 
 class Scheme(StrEnum):
-    """The scheme by which a webhook is signed."""
+    """Signature scheme of a webhook."""
 
     STANDARD = "standard"
     PROCESSOR = "processor"
 
 
 class Event(StrEnum):
-    """The news in a webhook; the names are those of the contract's WebhookEvent."""
+    """Event type of a webhook. The names match the contract's WebhookEvent."""
 
     PAYMENT_FAILED = "payment_failed"
     TRIAL_ENDING = "trial_ending"
     RENEWED = "renewed"
     IGNORED = "ignored"
     ENDED = "ended"
-    # Never stored: the webhook waits.
+    # Never stored, because such a webhook is held and has no event yet.
     UNATTRIBUTED = "unattributed"
 
 
 class HoldReason(StrEnum):
-    """The reason for which a stored webhook waits; the names are those of the contract's WebhookHoldReason."""
+    """Reason for holding a stored webhook. The names match the contract's WebhookHoldReason."""
 
     UNATTRIBUTED = "unattributed"
     UNKNOWN_SUBSCRIPTION = "unknown_subscription"
     UNREADABLE = "unreadable"
 
 
-# The hold reason of a settled webhook that an operator has dismissed.
+# Hold reason of a settled webhook that an operator dismissed.
 DISMISSED = "dismissed"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class WebhookRef:
-    """The identity of a webhook, the same in every delivery."""
+    """Identity of a webhook, the same in every delivery."""
 
     scheme: Scheme
     webhook_id: str
@@ -99,7 +99,7 @@ class WebhookRef:
 
 @dataclass(frozen=True, slots=True)
 class KeptWebhook:
-    """A stored webhook: `event` is set once it has acted, `payload` until then, `processor_id` while it is held."""
+    """Stored webhook. `event` is set once it is settled, `payload` until then, and `processor_id` while it is held."""
 
     payload: bytes | None
     event: Event | None
@@ -108,7 +108,7 @@ class KeptWebhook:
 
 @dataclass(frozen=True, slots=True)
 class HeldWebhook:
-    """A webhook that waits for its subscription, or for somebody to look at it."""
+    """Stored webhook that waits for its subscription or for an operator."""
 
     ref: WebhookRef
     reason: HoldReason
@@ -117,20 +117,20 @@ class HeldWebhook:
 
 
 class WebhookInbox:
-    """The webhooks of one database."""
+    """Webhooks of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def keep(self, ref: WebhookRef, payload: bytes, now: datetime) -> None:
-        """Store a webhook for good, unless it came before and had an effect or waits: then the first one stays."""
+        """Store and commit a webhook. An earlier delivery is replaced only if it was ignored and not dismissed."""
         async with self._database.transaction() as connection:
             await connection.execute(_KEEP, ref.scheme, ref.webhook_id, payload, now)
 
     async def lock(self, connection: Connection, ref: WebhookRef) -> KeptWebhook:
-        """Return a stored webhook, locked until the caller's transaction ends."""
+        """Return a stored webhook, locked until the transaction ends; raise Unavailable if it was pruned."""
         row = await connection.fetchrow(_LOCK, ref.scheme, ref.webhook_id)
-        if row is None:  # pruned since it was stored, for its age: the next delivery is a first one
+        if row is None:  # pruned after it was stored: the next delivery stores it again
             raise Unavailable
         return KeptWebhook(row["payload"], Event(row["event"]) if row["event"] else None, row["processor_id"] or "")
 
@@ -141,24 +141,24 @@ class WebhookInbox:
                 raise WebhookNotFound
 
     async def settle(self, connection: Connection, ref: WebhookRef, event: Event, *, dismissed: bool = False) -> None:
-        """Note that a locked webhook has acted, or that an operator has dismissed it."""
+        """Record that a locked webhook was processed, or dismissed by an operator."""
         await connection.execute(_SETTLE, ref.scheme, ref.webhook_id, event, DISMISSED if dismissed else None)
 
     async def hold(self, ref: WebhookRef, reason: HoldReason, processor_id: str = "") -> None:
-        """Note why a webhook waits, unless it has acted meanwhile."""
+        """Record the reason for holding a webhook, unless it was settled meanwhile."""
         async with self._database.transaction() as connection:
             await connection.execute(_HOLD, ref.scheme, ref.webhook_id, reason, processor_id or None)
 
     async def left_over(self, received_before: datetime) -> list[WebhookRef]:
-        """Return the webhooks that could not act, the oldest first."""
+        """Return the unsettled webhooks received before a time, oldest first."""
         return await self._refs(_LEFT_OVER, received_before)
 
     async def held_of(self, processor_id: str) -> list[WebhookRef]:
-        """Return the webhooks that wait for a subscription at the card processor, the oldest first."""
+        """Return the webhooks held for a subscription at the card processor, oldest first."""
         return await self._refs(_HELD_OF, processor_id)
 
     async def list_held(self, limit: int, *, after: WebhookRef | None) -> list[HeldWebhook]:
-        """Return the first webhooks that wait, or those that follow a known one."""
+        """Return at most `limit` held webhooks, from the beginning or after the webhook `after`."""
         position = (after.scheme, after.webhook_id) if after else ("", "")
         async with self._database.connection() as connection:
             rows = await connection.fetch(_LIST_HELD, limit, *position)
@@ -173,13 +173,13 @@ class WebhookInbox:
         ]
 
     async def count_held(self) -> dict[HoldReason, int]:
-        """Return how many webhooks wait, by reason."""
+        """Return the number of held webhooks by reason."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(_COUNT_HELD)
         return {HoldReason(reason): count for reason, count in rows}
 
     async def prune(self, now: datetime) -> int:
-        """Delete the webhooks that acted and came more than 31 days ago, and return their number."""
+        """Delete settled webhooks received more than 31 days ago, and return their number."""
         return await delete_in_batches(self._database, _PRUNE, now - KEPT_FOR)
 
     async def _refs(self, query: str, argument: object) -> list[WebhookRef]:

@@ -1,7 +1,7 @@
-"""Webhook payloads: the report in a signed payload and its subscription, in our own words or in the card processor's.
+"""Parsers for signed webhook payloads, in the Standard Webhooks format and in the card processor's format (Stripe).
 
-An event that is about no subscription means nothing here. One that is about a subscription and cannot be read is
-refused: it stays stored, and acts once it can be read.
+An event without a subscription is ignored. A subscription event that cannot be parsed is rejected, but stays stored
+until a version of this service can parse it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     Event = Mapping[str, Any]
     Readers = Mapping[str, Callable[[Event], Report | None]]
 
-# The key in the metadata of a subscription at the card processor that holds our id of it.
+# Key of our subscription id in the metadata of a subscription at the card processor.
 SUBSCRIPTION_ID = "solo60_subscription_id"
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A report on a subscription, named by our id, by the card processor's, or by both.
+    """Report about a subscription, identified by our id, the card processor's id, or both.
 
-    Without a report, the event changes nothing here; it may still say that the two ids belong together.
+    Without a report, the event changes no subscription, but may link the two ids.
     """
 
     subscription_id: UUID | None
@@ -40,9 +40,9 @@ class Notice:
 
 
 def read_standard(payload: bytes) -> Notice | None:
-    """Return the report in a payload of Standard Webhooks ("type", "timestamp", "data"); None if it has none for us.
+    """Parse a Standard Webhooks payload ("type", "timestamp", "data"); return None for other event types.
 
-    Raises InvalidRequest if it cannot be read.
+    Raises InvalidRequest if the payload cannot be parsed.
     """
     try:
         event = orjson.loads(payload)
@@ -53,9 +53,9 @@ def read_standard(payload: bytes) -> Notice | None:
 
 
 def read_processor(payload: bytes) -> Notice | None:
-    """Return the report in an event of the card processor; None if the event is about no subscription.
+    """Parse an event of the card processor; return None if the event has no subscription.
 
-    Every version of Stripe's API from 2018 on is read. Raises InvalidRequest if it cannot be read.
+    Supports every version of Stripe's API from 2018 on. Raises InvalidRequest if the payload cannot be parsed.
     """
     try:
         event = orjson.loads(payload)
@@ -73,7 +73,10 @@ def read_processor(payload: bytes) -> Notice | None:
 
 
 def id_of_processor(payload: bytes) -> str:
-    """Return the id of an event of the card processor, the same in all its deliveries; raise InvalidRequest."""
+    """Return the id of an event of the card processor, which is the same in every delivery.
+
+    Raises InvalidRequest if the id is missing, empty or longer than 255 characters.
+    """
     try:
         event_id = orjson.loads(payload)["id"]
     except _UNREADABLE:
@@ -88,14 +91,14 @@ _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError
 
 
 def _unreadable() -> InvalidRequest:
-    violation = Violation("payload", "must be JSON, and an event that is about a subscription must have all its fields")
-    return InvalidRequest("The payload cannot be read.", violations=[violation])
+    violation = Violation("payload", "must be JSON, and a subscription event must have all its fields")
+    return InvalidRequest("The payload cannot be parsed.", violations=[violation])
 
 
 def _time(value: str) -> datetime:
     time = datetime.fromisoformat(value)
     if time.tzinfo is None:
-        raise ValueError("a time without a zone")
+        raise ValueError("a time without a UTC offset")
     return time.astimezone(UTC)
 
 
@@ -123,7 +126,7 @@ def _processor_failure(event: Event) -> PaymentFailed | None:
 
 
 def _nothing(_event: Event) -> None:
-    """Report nothing: the event is read for the ids that it names."""
+    """Report nothing. The event only links the two subscription ids."""
 
 
 _STANDARD: Readers = {
@@ -133,7 +136,7 @@ _STANDARD: Readers = {
     "subscription.ended": lambda event: Ended(_time(event["data"]["end_time"])),
 }
 _PROCESSOR: Readers = {
-    # Both come for one payment; an endpoint may be told either.
+    # Stripe sends both events for one payment, but an endpoint may subscribe to only one of them.
     "invoice.paid": _processor_renewal,
     "invoice.payment_succeeded": _processor_renewal,
     "invoice.payment_failed": _processor_failure,

@@ -1,9 +1,9 @@
-"""Webhook signatures: what was signed by somebody who has one of our secrets, within five minutes of now, or nothing.
+"""Webhook signature verification: HMAC-SHA256 with one of our secrets, and a timestamp within five minutes of now.
 
-Both schemes are HMAC-SHA256 and a comparison in constant time, so they stand here rather than in a library. `stripe`
-accepts timestamps of any future, and is heavy. `standardwebhooks` 1.1 reads the clock itself, knows one secret at a
-time of whatever length, accepts fractions of seconds that were not signed, and raises other errors than its own where
-a header is malformed or a body is no text.
+Both schemes need only HMAC-SHA256 and a comparison in constant time, so no library is used. `stripe` is large, and
+accepts timestamps in the far future. `standardwebhooks` 1.1 reads the clock itself, supports only one secret at a time,
+of any length, and accepts fractional seconds that were not signed. For a malformed header or a body that is not text,
+`standardwebhooks` raises errors other than its own.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from contracts.errors import WebhookSignatureInvalid
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# How far the sender's clock, or a delivery under way, may be from ours, before or after.
+# Maximum difference between the timestamp and our clock, in both directions: clock error and delivery time.
 TOLERANCE = timedelta(minutes=5)
 VERSION = "v1"
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookKeys:
-    """The keys of each scheme. Any of them will do; where there is none, nothing is accepted."""
+    """Keys of each scheme. A signature by any of them is valid; a scheme without keys rejects every webhook."""
 
     standard: tuple[bytes, ...] = ()
     processor: tuple[bytes, ...] = ()
@@ -35,10 +35,10 @@ class WebhookKeys:
 def verify_standard(
     keys: Iterable[bytes], webhook_id: str, timestamp: str, payload: bytes, signature: str, now: datetime
 ) -> None:
-    """Raise WebhookSignatureInvalid unless one of `signature` is that of one of `keys` over id, timestamp and payload.
+    """Raise WebhookSignatureInvalid unless a signature matches one of `keys` and `timestamp` is recent.
 
-    Source: standardwebhooks.com, "Verifying webhook authenticity"; `signature` is "v1,<base64>", several of them
-    separated by spaces; versions other than v1 are passed over.
+    The signed text is id, timestamp and payload. `signature` holds one or more "v1,<base64>", separated by spaces.
+    Versions other than v1 are ignored. Source: standardwebhooks.com, "Verifying webhook authenticity".
     """
     given = [part.partition(",")[2] for part in signature.split(" ") if part.startswith(f"{VERSION},")]
     signed = b".".join((webhook_id.encode(), timestamp.encode(), payload))
@@ -47,10 +47,11 @@ def verify_standard(
 
 
 def verify_processor(keys: Iterable[bytes], payload: bytes, signature: str, now: datetime) -> None:
-    """Raise WebhookSignatureInvalid unless one signature in the card processor's header is that of one of `keys`.
+    """Raise WebhookSignatureInvalid unless a signature in the card processor's header matches one of `keys`.
 
-    Source: docs.stripe.com/webhooks, "Verify webhook signatures manually"; the header is "t=<seconds>,v1=<hex>", with
-    one `t` and several `v1` while a secret is replaced; other schemes are passed over.
+    The header is "t=<seconds>,v1=<hex>" with exactly one `t`, which must be recent, and with several `v1` while a
+    secret is being replaced. Other schemes are ignored. Source: docs.stripe.com/webhooks, "Verify webhook signatures
+    manually".
     """
     parts = [part.partition("=") for part in signature.split(",")]
     timestamps = [value for name, _, value in parts if name == "t"]
@@ -61,7 +62,7 @@ def verify_processor(keys: Iterable[bytes], payload: bytes, signature: str, now:
     _require(_is_near(timestamp, now) and _is_any(given, expected))
 
 
-def _require(is_right: bool) -> None:  # noqa: FBT001 - it is a verdict
+def _require(is_right: bool) -> None:  # noqa: FBT001 - the only argument
     if not is_right:
         raise WebhookSignatureInvalid
 
@@ -76,5 +77,5 @@ def _is_near(timestamp: str, now: datetime) -> bool:
 
 
 def _is_any(given: Iterable[str], expected: list[bytes]) -> bool:
-    """Whether one of `given` is expected; how long that takes does not tell how much of one is right."""
-    return any([hmac.compare_digest(each.encode(), right) for each in given for right in expected])  # noqa: C419 - all
+    """Return whether one of `given` is expected. The time taken does not depend on the number of matching bytes."""
+    return any([hmac.compare_digest(each.encode(), right) for each in given for right in expected])  # noqa: C419 - constant time

@@ -1,1 +1,1 @@
-"""User: who may use Solo60, under which email address, and in which roles."""
+"""User service: accounts with their email addresses, roles and states."""

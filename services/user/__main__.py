@@ -1,4 +1,4 @@
-"""Runs the user service: python -m services.user."""
+"""Entry point of the user service: python -m services.user."""
 
 from mesh.loading import loading
 

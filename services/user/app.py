@@ -1,4 +1,4 @@
-"""App: the user service as the mesh runs it."""
+"""Definition of the user service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_user(runtime: Runtime) -> AsyncIterator[UserServicer]:
-    """Yield the servicer; nothing runs beside it."""
+    """Yield the servicer. This service has no background tasks."""
     yield UserServicer(UserStore(runtime.database), now=runtime.now)
 
 

@@ -1,4 +1,4 @@
-"""Users as the business sees them: what one is entitled to, and what a change of one field does to another."""
+"""Users: their roles and states, and the rules for changing a profile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Role(StrEnum):
-    """What a user may do, named as in the contract."""
+    """Role of a user. The values match the contract."""
 
     MEMBER = "ROLE_MEMBER"
     ADMIN = "ROLE_ADMIN"
@@ -21,7 +21,7 @@ class Role(StrEnum):
 
 
 class State(StrEnum):
-    """Whether a user may act, named as in the contract."""
+    """State of an account. The values match the contract."""
 
     ACTIVE = "USER_STATE_ACTIVE"
     SUSPENDED = "USER_STATE_SUSPENDED"
@@ -34,7 +34,7 @@ DEFAULT_TIME_ZONE = "UTC"
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Everything about a user that can change."""
+    """Changeable data of a user."""
 
     email: str
     display_name: str
@@ -44,7 +44,7 @@ class Profile:
     email_confirmed: bool = False
 
     def with_changes(self, changes: Changes) -> Profile:
-        """Return the profile after `changes`: a new address is unconfirmed unless they say otherwise."""
+        """Return the changed profile. A new address is unconfirmed unless `changes` confirms it."""
         changed = Profile(
             email=self.email if changes.email is None else changes.email,
             display_name=self.display_name if changes.display_name is None else changes.display_name,
@@ -59,7 +59,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """New values of some fields of a profile; None leaves a field as it is."""
+    """New values for fields of a profile. None leaves a field unchanged."""
 
     email: str | None = None
     display_name: str | None = None
@@ -71,7 +71,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person with an account."""
+    """User account: id, profile and times in UTC."""
 
     user_id: UUID
     profile: Profile
@@ -85,22 +85,22 @@ class User:
 
     @property
     def has_left(self) -> bool:
-        """Whether the user is gone for good."""
+        """Whether the user has left for good."""
         return self.profile.state is State.DELETED
 
     def with_changes(self, changes: Changes, now: datetime) -> User:
-        """Return the user after `changes`; `update_time` becomes `now` only if a field then differs."""
+        """Return the changed user. `update_time` becomes `now` only if a field differs."""
         profile = self.profile.with_changes(changes)
         return self if profile == self.profile else replace(self, profile=profile, update_time=now)
 
     def missing_roles(self, asked_for: Iterable[Role]) -> list[Role]:
-        """Return those of the roles asked for that the user lacks, in their order."""
+        """Return the requested roles that the user lacks, in the requested order."""
         return [role for role in asked_for if role not in self.profile.roles]
 
     def has_any(self, roles: Iterable[Role]) -> bool:
-        """Whether the user is active and has one of the roles."""
+        """Return whether the user is active and has at least one of the roles."""
         return self.may_act and not self.profile.roles.isdisjoint(roles)
 
     def has_all(self, roles: Iterable[Role]) -> bool:
-        """Whether the user is active and has every one of the roles."""
+        """Return whether the user is active and has all of the roles."""
         return self.may_act and self.profile.roles.issuperset(roles)

@@ -1,4 +1,4 @@
-"""User messages: what the contract says, as the domain has it, and the other way round."""
+"""Conversions between protobuf messages and users."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def profile_of(request: CreateUserRequest) -> domain.Profile:
-    """Return what a request says about a new user; raise InvalidRequest where no user can be like that."""
+    """Return the profile of a new user; raise InvalidRequest for an unknown time zone."""
     time_zone = request.time_zone or domain.DEFAULT_TIME_ZONE
     require(time_zone_known("time_zone", time_zone))
     return domain.Profile(
@@ -28,7 +28,7 @@ def profile_of(request: CreateUserRequest) -> domain.Profile:
 
 
 def changes_of(request: UpdateUserRequest) -> domain.Changes:
-    """Return the new values of the fields that the mask names; raise InvalidRequest where no user can have them."""
+    """Return the new values of the fields in the update mask; raise InvalidRequest for an unknown time zone."""
     user, named = request.user, set(request.update_mask.paths)
     require(time_zone_known("user.time_zone", user.time_zone) if "time_zone" in named else None)
     return domain.Changes(
@@ -42,22 +42,22 @@ def changes_of(request: UpdateUserRequest) -> domain.Changes:
 
 
 def roles_of(roles: Iterable[user_pb2.Role.ValueType]) -> list[domain.Role]:
-    """Return roles of the contract as the domain has them."""
+    """Convert protobuf values to roles."""
     return [domain.Role(user_pb2.Role.Name(role)) for role in roles]
 
 
 def role_values(roles: Iterable[domain.Role]) -> list[user_pb2.Role.ValueType]:
-    """Return roles of the domain as the contract has them."""
+    """Convert roles to protobuf values."""
     return [user_pb2.Role.Value(role) for role in roles]
 
 
 def state_value(state: domain.State) -> user_pb2.UserState.ValueType:
-    """Return a state of the domain as the contract has it."""
+    """Convert a state to its protobuf value."""
     return user_pb2.UserState.Value(state)
 
 
 def user_message(user: domain.User) -> User:
-    """Return a user as the contract has it."""
+    """Convert a user to its protobuf message."""
     profile = user.profile
     message = user_pb2.User(
         user_id=str(user.user_id),

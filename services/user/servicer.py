@@ -1,4 +1,4 @@
-"""The user service's RPCs: convert, call, convert."""
+"""RPC handlers of the user service: convert the request, call the domain, convert the result."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class UserServicer(UserServiceServicer):
-    """Answers for users from `store`; `now` is the current time in UTC."""
+    """RPC handlers of the user service. `now` returns the current time in UTC."""
 
     def __init__(self, store: UserStore, *, now: Callable[[], datetime]) -> None:
         self._store = store

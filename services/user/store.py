@@ -1,4 +1,4 @@
-"""Users in PostgreSQL: one row for each, found by id or by email address."""
+"""Users in PostgreSQL, one row per user."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _FIND = "select * from users where user_id = $1"
 _FIND_BY_EMAIL = "select * from users where folded_email = casefold($1 collate pg_unicode_fast)"
 _FIND_MANY = "select * from users where user_id = any($1)"
 _LOCK = "select * from users where user_id = $1 for update"
-# PostgreSQL logs the values of a violated constraint: what is known to conflict is not tried.
+# PostgreSQL logs the values of a violated constraint. `do nothing` avoids the violation, so that no address is logged.
 _ADD = """
     insert into users (email, display_name, roles, state, email_confirmed, time_zone, create_time, update_time)
     values ($1, $2, $3, $4, $5, $6, $7, $7)
     on conflict (folded_email) do nothing returning *
 """
-# `folded_email` is null where the user has left: the address is free for somebody else.
+# `folded_email` is null if the user has left, so that another user can have the address.
 _IS_TAKEN = """
     select exists (select from users where folded_email = casefold($1 collate pg_unicode_fast) and user_id <> $2)
 """
@@ -39,53 +39,53 @@ _SAVE = """
 
 
 class UserStore:
-    """The users of one database."""
+    """Users of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def transaction(self) -> AbstractAsyncContextManager[Connection]:
-        """Begin a transaction that is committed at the end of the block."""
+        """Begin a transaction, committed at the end of the block."""
         return self._database.transaction()
 
     async def find(self, user_id: UUID) -> User | None:
-        """Return the user with this id, if there is one."""
+        """Return the user with this id, or None."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_FIND, user_id)
         return _user(row) if row else None
 
     async def find_by_email(self, email: str) -> User | None:
-        """Return the user with this address, in upper or lower case, if one has it who has not left."""
+        """Return the user with this address in any case, or None. Departed users are not found."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(_FIND_BY_EMAIL, email)
         return _user(row) if row else None
 
     async def find_many(self, user_ids: Sequence[UUID]) -> dict[UUID, User]:
-        """Return those of the users that exist, by id."""
+        """Return the users that exist, keyed by id."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(_FIND_MANY, user_ids)
         return {row["user_id"]: _user(row) for row in rows}
 
     async def lock(self, connection: Connection, user_id: UUID) -> User | None:
-        """Return the user with this id, if there is one, and let nobody else change it until the transaction ends."""
+        """Return the user with this id, locked until the transaction ends, or None."""
         row = await connection.fetchrow(_LOCK, user_id)
         return _user(row) if row else None
 
     async def add(self, connection: Connection, profile: Profile, now: datetime) -> User:
-        """Add a user and return it; raise EmailTaken when another has the address."""
+        """Add a user and return it; raise EmailTaken if another user has the address."""
         row = await connection.fetchrow(_ADD, *_columns(profile), now)
         if row is None:
             raise EmailTaken
         return _user(row)
 
     async def save(self, connection: Connection, user: User) -> None:
-        """Store a locked user as changed; raise EmailTaken when another has the address that the user needs."""
+        """Save a locked user; raise EmailTaken if another user has the address and this user has not left."""
         if not user.has_left and await connection.fetchval(_IS_TAKEN, user.profile.email, user.user_id):
             raise EmailTaken
         try:
             await connection.execute(_SAVE, user.user_id, *_columns(user.profile), user.update_time)
         except asyncpg.UniqueViolationError:
-            # Taken just now. The cause is left out: its text holds the address.
+            # A concurrent transaction took the address. The cause is dropped, because its text contains the address.
             raise EmailTaken from None
 
 

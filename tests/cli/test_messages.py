@@ -34,7 +34,7 @@ MESSAGE = pb.Message(
     template_key="SPOT_AVAILABLE",
     status=pb.MESSAGE_STATUS_DEAD,
     attempts=1,
-    last_error="The last attempt was cut off.",
+    last_error="The last attempt was interrupted.",
     email_message_id="<1@solo60.example>",
     may_have_been_sent=True,
 )

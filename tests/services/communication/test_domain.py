@@ -117,7 +117,7 @@ def test_who_waits_is_told_the_end() -> None:
     sent = replace(MESSAGE, status=Status.SENT, due_time=None, send_time=NOW)
 
     assert sent.is_sent(known_attempts=0, until=NOW)
-    with pytest.raises(Unavailable, match="given up"):
+    with pytest.raises(Unavailable, match="not retried automatically"):
         dead.is_sent(known_attempts=9, until=NOW)
     with pytest.raises(MessageRefused):
         replace(dead, is_refused=True).is_sent(known_attempts=9, until=NOW)

@@ -132,7 +132,7 @@ def test_a_template_that_does_not_say_how_long_it_makes_sense_is_named(tmp_path:
     if lifetime is not None:
         (folder / "makes_sense_for.txt").write_text(lifetime)
 
-    with pytest.raises(ValueError, match=r"^Template UNDECIDED: makes_sense_for\.txt must hold a time such as "):
+    with pytest.raises(ValueError, match=r"^Template UNDECIDED: makes_sense_for\.txt must contain a duration such as "):
         Templates(tmp_path)
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tests.services.communication.moody_mail_server import MoodyMailServer
     from tests.services.communication.post import Post
 
-NOT_REPEATED = "The mail may have been sent, and was not repeated."
-CUT_OFF = f"The last attempt was cut off. {NOT_REPEATED}"
+NOT_REPEATED = "The mail may have been sent, so it was not sent again."
+CUT_OFF = f"The last attempt was interrupted. {NOT_REPEATED}"
 # With this patience an attempt may also end too early, on a busy machine; it is then repeated.
 SHORT_PATIENCE_S = 0.5
 
@@ -139,8 +139,8 @@ async def test_a_sender_that_was_only_slow_may_say_how_it_ended_until_its_messag
 @pytest.mark.parametrize(
     ("repeats_in_doubt", "status", "error"),
     [
-        (True, Status.FAILED, "The mail server could not be reached, or hung up."),
-        (False, Status.DEAD, f"The mail server could not be reached, or hung up. {NOT_REPEATED}"),
+        (True, Status.FAILED, "The mail server is unreachable or closed the connection."),
+        (False, Status.DEAD, f"The mail server is unreachable or closed the connection. {NOT_REPEATED}"),
     ],
 )
 async def test_a_server_that_hangs_up_in_place_of_its_answer_leaves_a_doubt(

@@ -94,7 +94,7 @@ async def test_no_server_is_a_failure_that_passes(post: Post, moody: MoodyMailSe
     message = await post.due(message_id)
     assert (message.status, message.last_error) == (
         Status.FAILED,
-        "The mail server could not be reached, or hung up.",
+        "The mail server is unreachable or closed the connection.",
     )
     await post.sender(moody.url).send_next()
     assert (await post.store.find(message_id)).status is Status.SENT

@@ -278,7 +278,7 @@ async def test_who_waits_for_a_mail_in_doubt_is_told_that_it_may_be_sent(
     """SendEmail: UNAVAILABLE, also when the call is repeated, and nothing is sent a second time."""
     moody.answers.append(HANG_UP)
     for _ in range(2):
-        with pytest.raises(Unavailable, match="may have been sent, and was not repeated"):
+        with pytest.raises(Unavailable, match="may have been sent, so it was not sent again"):
             await moody_post.SendEmail(email(template_key="SPOT_AVAILABLE"), metadata=with_key("one"))
 
     assert len(moody.received) == 1

@@ -101,7 +101,7 @@ async def test_mail_waits_until_the_login_is_put_right(post: Post, scripted: Scr
             assert await sender.send_next()
     assert post.troubles == {MAIL_SERVER_TROUBLE}
     message = await post.store.find(message_ids[0])
-    assert message.last_error == "The mail server turned us away with code 530 5.7.0."
+    assert message.last_error == "The mail server rejected this service with code 530 5.7.0."
 
     scripted.answers.clear()
     post.clock.advance(timedelta(hours=1))
@@ -130,7 +130,7 @@ async def test_a_server_without_tls_where_tls_is_wanted_is_named(post: Post, scr
     await post.sender(f"smtps://127.0.0.1:{scripted.port}").send_next()
 
     message = await post.store.find(message_id)
-    assert message.last_error.startswith("No encrypted connection to the mail server could be made")
+    assert message.last_error.startswith("The TLS connection to the mail server failed")
     assert post.troubles == {MAIL_SERVER_TROUBLE}
 
 

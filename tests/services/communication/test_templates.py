@@ -90,7 +90,7 @@ def test_missing_variables_are_named_all_at_once(templates: Templates) -> None:
     with pytest.raises(TemplateVariableMissing) as caught:
         templates.find("SESSION_APPROVED").fill({"gym_name": "Field Street", "start_time": "18:00"})
 
-    assert caught.value.message == "Template SESSION_APPROVED also needs: end_time, member_name."
+    assert caught.value.message == "Template SESSION_APPROVED: missing variables: end_time, member_name."
     assert caught.value.metadata == {"variables": "end_time, member_name"}
 
 
@@ -120,7 +120,7 @@ def test_a_template_that_does_not_say_what_is_done_in_doubt_is_named(tmp_path: P
     """Whoever adds a template decides, and a slip of the pen decides nothing."""
     write_template(tmp_path, "UNDECIDED", choice=choice)
 
-    with pytest.raises(ValueError, match=r'^Template UNDECIDED: in_doubt\.txt must hold "repeat" or "give up"\.$'):
+    with pytest.raises(ValueError, match=r'^Template UNDECIDED: in_doubt\.txt must contain "repeat" or "give up"\.$'):
         Templates(tmp_path)
 
 

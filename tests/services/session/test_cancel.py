@@ -60,7 +60,7 @@ async def test_a_price_can_be_given_back_in_credits_whatever_paid_it(town: Town,
     await town.sessions.CancelSession(request)
 
     (mail,) = [each for each in await town.mails(2) if each.subject.strip().startswith("Cancelled: ")]
-    assert "What you get back: 3 credits" in mail.body
+    assert "Your refund: 3 credits" in mail.body
     assert await town.balance(member) == (100 if method is BY_CREDITS else 103)
     assert await town.payment_statuses(session.session_id) == ["REFUNDED"]
 

@@ -147,5 +147,5 @@ def test_nothing_is_granted_where_nothing_is_paid(subscription: Subscription) ->
 def test_a_period_has_a_length() -> None:
     """Empty and inverted ones are refused."""
     for end in (NOW, NOW - DAY):
-        with pytest.raises(ValueError, match="a period ends after its start"):
+        with pytest.raises(ValueError, match="a period must end after its start"):
             Period(NOW, end)

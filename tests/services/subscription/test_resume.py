@@ -46,7 +46,7 @@ async def test_a_planned_cancellation_is_taken_back(club: Club) -> None:
     assert await club.now(new) == new
     assert await club.reminders() == [(SUBSCRIPTION_MAIL_RENEWAL_REMINDER, end - 7 * DAY)]
     mails = await club.mails()
-    assert f"{end:%B %Y, %H:%M} (UTC), 39.00 GBP" in mails["Your subscription Four hours goes on"].body
+    assert f"{end:%B %Y, %H:%M} (UTC), 39.00 GBP" in mails["Your subscription Four hours continues"].body
     await club.deliver(webhook(event("renewed", new, period=month_after(new))))
     assert await club.status(new) == "ACTIVE"
 
