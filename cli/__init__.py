@@ -1,1 +1,1 @@
-"""The `solo60` command: one module for each verb."""
+"""The `solo60` command: one module per verb."""

@@ -1,4 +1,4 @@
-"""Advice after a call that nobody answered: the likely reason, and the command to type next."""
+"""Advice after an unanswered call: the likely reason, and the command to run next."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mesh.config import load_settings
 
 
 def print_advice(error: ServiceError) -> None:
-    """Look at the services where one was unavailable, and name those that are not SERVING, each with its reason."""
+    """Print the services that are not SERVING, with reason and remedy, if `error` is Unavailable."""
     if not isinstance(error, Unavailable):
         return
-    from cli.health import finding_lines, health_of_all  # noqa: PLC0415 - costs time, and few commands need it
+    from cli.health import finding_lines, health_of_all  # noqa: PLC0415 - a slow import that few commands need
 
     lines = finding_lines(asyncio.run(health_of_all(load_settings())))
     for line in lines:
         remarks.print(line, markup=False)
     if not lines and not error.correlation_id:
-        remarks.print("Nobody answered; by now all services are SERVING: try again.")
+        remarks.print("The call was not answered, but all services are SERVING now. Try again.")

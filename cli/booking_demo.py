@@ -1,4 +1,4 @@
-"""The booking demo: a member books an hour in a gym with neighbours, pays, gets mail, and nobody gets the same hour."""
+"""Booking demo: a member books an hour and pays; a second booking of the slot and a call without a key are rejected."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ GYM_NAME = "Field Street Gym"
 NOISE_POLICY = "No dropped weights, no music without headphones, and quiet on the stairs after 20:00."
 CREDITS = 20
 HOUR = timedelta(hours=1)
-# As far ahead as CheckConflicts looks at once.
+# Longest period that CheckConflicts accepts.
 WINDOW = timedelta(days=31)
-# The confirmation, and a word about the neighbours.
+# The confirmation and the noise warning.
 MAILS = 2
 PATIENCE_S = 15.0
 POLL_INTERVAL_S = 0.05
@@ -62,7 +62,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True)
 class BookingShown:
-    """What the demo did: the booking, its mails and its trace, and how two calls that must fail were refused."""
+    """Result of the demo: the booking, its mails and trace, and the errors of two calls that must fail."""
 
     member: User
     gym: Gym
@@ -74,7 +74,7 @@ class BookingShown:
 
 
 class BookingDemo:
-    """Shows a booking against a running mesh, as often as one likes."""
+    """Demo of a booking on a running mesh. Each run books another free hour."""
 
     def __init__(self, settings: Settings, channels: Channels) -> None:
         self._settings = settings
@@ -84,7 +84,7 @@ class BookingDemo:
         self._sessions = channels.stub(SessionServiceStub)
 
     async def run(self) -> BookingShown:
-        """Return what was shown; raise ServiceError or CommandError where it was not as it must be."""
+        """Run the demo; raise ServiceError or CommandError if a step does not give the expected result."""
         member = await self._member_with_credits()
         gym = await self._gym()
         request = BookSessionRequest(
@@ -96,7 +96,9 @@ class BookingDemo:
         with tracer_of(trace.get_tracer_provider(), "solo60.cli").start_as_current_span("demo booking") as span:
             session = (await self._sessions.BookSession(request)).session
         if session.status != SessionStatus.SESSION_STATUS_CONFIRMED:
-            raise CommandError(f"The session is {SessionStatus.Name(session.status)}, not confirmed.")
+            raise CommandError(
+                f"The session has status {SessionStatus.Name(session.status)} instead of SESSION_STATUS_CONFIRMED."
+            )
         return BookingShown(
             member,
             gym,
@@ -129,7 +131,7 @@ class BookingDemo:
         )
         try:
             return (await self._gyms.CreateGym(request)).gym
-        except GymNameTaken:  # by another demo, a moment ago
+        except GymNameTaken:  # another demo has just created it
             return await self._gym()
 
     async def _all_gyms(self) -> AsyncIterator[Gym]:
@@ -143,7 +145,7 @@ class BookingDemo:
                 return
 
     async def _free_hour(self, gym: Gym) -> Period:
-        """Return the first hour that nobody has booked, from the hour after next on."""
+        """Return the first free full hour that starts at least one hour from now."""
         first = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + 2 * HOUR
         window = CheckConflictsRequest(gym_id=gym.gym_id, period=period(first, first + WINDOW))
         booked = (await self._sessions.CheckConflicts(window)).conflicting_periods
@@ -152,13 +154,15 @@ class BookingDemo:
             if not any(_overlap(each, start, start + HOUR) for each in booked):
                 return period(start, start + HOUR)
             start += HOUR
-        raise CommandError(f"{gym.name} is booked for {WINDOW.days} days; `make reset` empties it.")
+        raise CommandError(
+            f"{gym.name} has no free hour in the next {WINDOW.days} days. `make reset` deletes the mesh's data."
+        )
 
     async def _mails_to(self, email: str) -> list[Mail]:
         if inbox_port(self._settings) is None:
-            return []  # they went to a mail server that is not ours to look into
+            return []  # the mails are on an external server, which cannot be read
         folder = self._settings.inbox_folder
-        return await _when(
+        return await _poll(
             lambda: [mail for mail in read_inbox(folder) if mail.recipient == email],
             lambda mails: len(mails) >= MAILS,
             f"{MAILS} mails to the member",
@@ -167,10 +171,10 @@ class BookingDemo:
     async def _whole_trace(self, trace_id: str) -> list[StoredSpan]:
         folder = self._settings.local_span_dir
         expected = {"solo60", "session", "user", "gym", "payment", "communication"}
-        return await _when(
+        return await _poll(
             lambda: read_trace(folder, trace_id),
             lambda spans: {span.service for span in spans} >= expected and is_whole(spans),
-            f"the trace {trace_id} over {', '.join(sorted(expected))}",
+            f"a complete trace {trace_id} through {', '.join(sorted(expected))}",
         )
 
     async def _refusal_of_the_same_slot(self, request: BookSessionRequest) -> ServiceError:
@@ -193,11 +197,11 @@ class BookingDemo:
                 if isinstance(refusal, Unauthenticated):
                     return refusal
                 raise refusal from error
-        raise CommandError("A call without a key was answered.")
+        raise CommandError("A call without an API key was accepted.")
 
 
 def period(start: datetime, end: datetime) -> Period:
-    """Return the time from `start` to `end` as a message."""
+    """Return a Period from `start` to `end`."""
     message = Period()
     message.start_time.FromDatetime(start)
     message.end_time.FromDatetime(end)
@@ -208,11 +212,13 @@ def _overlap(booked: Period, start: datetime, end: datetime) -> bool:
     return booked.start_time.ToDatetime(UTC) < end and start < booked.end_time.ToDatetime(UTC)
 
 
-async def _when(look: Callable[[], list[Found]], is_it: Callable[[Sequence[Found]], bool], what: str) -> list[Found]:
-    """Return what `look` returns as soon as `is_it` says that it is complete; raise CommandError when it never is."""
+async def _poll(
+    read: Callable[[], list[Found]], is_complete: Callable[[Sequence[Found]], bool], expected: str
+) -> list[Found]:
+    """Poll `read` and return the first complete result; raise CommandError after PATIENCE_S seconds."""
     give_up_at = time.monotonic() + PATIENCE_S
-    while not is_it(found := look()):
+    while not is_complete(found := read()):
         if time.monotonic() > give_up_at:
-            raise CommandError(f"After {PATIENCE_S:.0f} s there is still not {what}, only {len(found)} parts of it.")
+            raise CommandError(f"Timed out after {PATIENCE_S:.0f} s waiting for {expected}: found only {len(found)}.")
         await asyncio.sleep(POLL_INTERVAL_S)
     return found

@@ -1,4 +1,4 @@
-"""`solo60 call`: one call of any method, with JSON in and JSON out."""
+"""`solo60 call`: one call of any method, with JSON input and output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """How to call, and what to print."""
+    """Options of a call and of its output."""
 
     metadata: tuple[tuple[str, str], ...]
     timeout_s: float | None
@@ -43,16 +43,18 @@ class _Options:
 
 
 def call(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help='Such as "gym.GetGym" or "GymService/GetGym".')],
-    request: Annotated[str, typer.Argument(metavar="JSON", help='The request; "-" reads it, "@file" too.')] = "{}",
-    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds; default: the contract's deadline.")] = None,
-    metadata: Annotated[list[str] | None, typer.Option(help="A header, name=value; several times if need be.")] = None,
-    caller: Annotated[str | None, typer.Option("--as", help="Whose key in DATA_DIR/keys to call with.")] = None,
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", help='Method, such as "gym.GetGym" or "GymService/GetGym".')
+    ],
+    request: Annotated[str, typer.Argument(metavar="JSON", help='Request; "-" reads stdin, "@FILE" a file.')] = "{}",
+    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds. Default: the contract's deadline.")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="Header, name=value. May be repeated.")] = None,
+    caller: Annotated[str | None, typer.Option("--as", help="Use this caller's key in DATA_DIR/keys.")] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON, errors too.")] = False,
-    ledger: Annotated[bool, typer.Option("--ledger", help="Say where the time went, on standard error.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results and errors as one line of JSON.")] = False,
+    ledger: Annotated[bool, typer.Option("--ledger", help="Print the time spent per service to stderr.")] = False,
 ) -> None:
-    """Call a method and print its answer; a stream prints one JSON object a line."""
+    """Call a method and print its response. A stream prints one JSON object per line."""
     found = find_by_name(method)
     message = _parse(found, request)
     options = _Options(tuple(map(_header, metadata or ())), timeout, caller, as_json, ledger)
@@ -91,20 +93,20 @@ async def _call(method: Method, request: Message, options: _Options) -> None:
 
 
 async def _print_ledger(rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
-    """Print where the time of a call that has ended went, as far as its answer says."""
+    """Print the time that each service spent on a finished call, from the deadline ledger in its trailing metadata."""
     try:
         trailing = await rpc.trailing_metadata()
     except ServiceError as error:
         cause = error.__cause__
         trailing = cause.trailing_metadata() if isinstance(cause, grpc.aio.AioRpcError) else None
     for hop in read_ledger(trailing):
-        measured = "" if hop.answered else ", as its caller saw it: it did not answer"
+        measured = "" if hop.answered else " (measured by its caller: no answer)"
         remarks.print(
             f"{'  ' * hop.depth}{hop.method} took {hop.spent_ms} of {hop.allowed_ms} ms{measured}", markup=False
         )
 
 
-def _stub(channels: Channels, method: Method) -> Any:  # noqa: ANN401 - a stub of whichever service it is
+def _stub(channels: Channels, method: Method) -> Any:  # noqa: ANN401 - a stub of any service
     package, _, service = method.service.rpartition(".")
     name = package.split(".")[1]
     module = importlib.import_module(f"{package}.{name}_pb2_grpc")
@@ -129,16 +131,17 @@ def _read(text: str) -> str:
         return sys.stdin.read() if text == "-" else Path(text[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         name = "Standard input" if text == "-" else text[1:]
-        raise CommandError(f"{name} cannot be read: {getattr(error, 'strerror', 'it is not text')}.") from None
+        raise CommandError(f"{name} cannot be read: {getattr(error, 'strerror', 'it is not UTF-8 text')}.") from None
 
 
 def _header(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise CommandError(f'--metadata: "{text}" is not name=value.')
+        raise CommandError(f'--metadata: "{text}" must have the form name=value.')
     if not re.fullmatch(r"[A-Za-z0-9_.-]+(?<!-bin)", name) or not re.fullmatch(r"[ -~]*", value):
         raise CommandError(
-            f'--metadata: "{name}" cannot be sent: a header is of letters, digits and -_., all in ASCII.'
+            f'--metadata: header "{name}" is invalid. The name may contain letters, digits, "-", "_" and ".", and must '
+            'not end in "-bin"; the value must be printable ASCII.'
         )
     return name.lower(), value
 

@@ -1,4 +1,4 @@
-"""The database server that commands about databases mean: DATABASE_URL's, else the mesh's that runs or is kept."""
+"""Database server for the database commands: DATABASE_URL, else the running mesh's, else one for DATA_DIR."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def database_server(settings: Settings) -> AsyncIterator[str]:
-    """Yield the URL of the server; one that DATA_DIR keeps and that does not run is run for the time of the context.
+    """Yield the URL of the server. If none is configured or running, run the one in DATA_DIR within the context.
 
-    Raises FolderInUse or PostgresError where it cannot be.
+    Raises FolderInUse or PostgresError if that server cannot be started.
     """
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()

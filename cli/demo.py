@@ -1,4 +1,4 @@
-"""`solo60 demo`: what the mesh does, shown on a running one."""
+"""`solo60 demo`: demonstrations on a running mesh."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cli.screen import JsonFlag, out, print_json, service_error_as_json
 from cli.trace import short_name, trace_tree
 from solo60.session.v1.session_pb2 import SessionStatus
 
-demo = typer.Typer(help="Show what the mesh does.", no_args_is_help=True)
+demo = typer.Typer(help="Demonstrate the mesh.", no_args_is_help=True)
 
 
 @demo.callback()
 def group() -> None:
-    """Show what the mesh does."""
+    """Demonstrate the mesh."""
 
 
 @demo.command()
 def booking(*, as_json: JsonFlag = False) -> None:
-    """Book a free hour; show its mails, its trace, and how the same slot again and a call without a key are refused."""
+    """Book a free hour; show its mails and trace, and how a repeated booking and a call without a key are rejected."""
     shown = asyncio.run(_run())
     if as_json:
         print_json(_summary(shown))
@@ -39,7 +39,7 @@ async def _run() -> BookingShown:
 
 
 def show_booking(shown: BookingShown) -> None:
-    """Print what the demo did."""
+    """Print the result of the demo."""
     period = shown.session.period
     start, end = (time.ToDatetime(UTC) for time in (period.start_time, period.end_time))
     out.print("[bold]A member books an hour and pays with credits[/]")
@@ -53,7 +53,7 @@ def show_booking(shown: BookingShown) -> None:
     out.print(trace_tree(shown.spans), soft_wrap=False)
     out.print("\n[bold]The same slot again[/]")
     out.print(f"  [red]{shown.same_slot_again.reason_name()}[/] {shown.same_slot_again.message}")
-    out.print("\n[bold]The session, asked for without a key[/]")
+    out.print("\n[bold]The same session, read without a key[/]")
     out.print(f"  [red]{shown.without_a_key.reason_name()}[/] {shown.without_a_key.message}")
 
 

@@ -1,4 +1,4 @@
-"""Diagnosis: the reason why a service is not SERVING, and the next command to type, as far as this machine shows."""
+"""Diagnosis of a service that is not SERVING: the likely reason, and the command to run next."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOCTOR = "solo60 doctor"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The reason why something does not work, as a sentence, and the command to type next."""
+    """Reason for a fault, as a sentence, and the command to run next."""
 
     reason: str
     next: str
@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class MeshSeen:
-    """Present state of the mesh in DATA_DIR: whether it runs, the states of its parts, and its disk's trouble."""
+    """Current state of the mesh in DATA_DIR: whether it runs, the states of its parts, and any fault of its disk."""
 
     runs: bool
     states: Mapping[str, str] = field(default_factory=dict)
@@ -45,45 +45,45 @@ class MeshSeen:
 
     @property
     def postgres(self) -> str:
-        """The trouble with PostgreSQL, as a sentence, or ""."""
+        """Fault of PostgreSQL as a sentence, or "" if there is none."""
         state = self.states.get(POSTGRES, SERVING)
         return "" if state == SERVING else state
 
 
 async def look_at_local_mesh(settings: Settings) -> MeshSeen:
-    """Ask the mesh that runs in DATA_DIR, if one does, and look at its disk."""
+    """Return the state of the mesh in DATA_DIR and of its disk."""
     if not settings.data_dir.is_dir():
         return MeshSeen(runs=False)
     disk = await asyncio.to_thread(disk_trouble_of_mesh, settings)
     try:
         answer = await give_order(settings.data_dir, verb="states")
-    except ControlError:  # none runs, or it is starting or stopping
+    except ControlError:  # no mesh runs, or it is starting or stopping
         return MeshSeen(read_published(settings.data_dir) is not None, disk=disk)
     return MeshSeen(runs=True, states=answer["states"], disk=disk)
 
 
 def finding_on(name: str, status: str, hindrances: Sequence[str], mesh: MeshSeen, settings: Settings) -> Finding:
-    """Return the reason why a service is not SERVING, and the next command to type."""
+    """Return the reason why a service is not SERVING, and the command to run next."""
     state = mesh.states.get(name, "")
     if status == UNREACHABLE:
         if not mesh.runs:
-            return Finding("Nobody listens there, and no mesh runs in DATA_DIR.", START)
+            return Finding("Nothing listens on its address, and no mesh runs in DATA_DIR.", START)
         if not mesh.states:
             return Finding("The mesh is starting or stopping.", AGAIN)
-        silent = f"It runs and does not answer; its log is {settings.log_path_of(name)}."
+        silent = f"It runs but does not answer. Its log is {settings.log_path_of(name)}."
         return Finding(silent if state in ("", SERVING) else state.removeprefix(f"{name} "), f"solo60 restart {name}")
     if status == NOT_SERVING and hindrances:
         return _finding_on_hindrances(hindrances, mesh)
     if status == NOT_SERVING:
         return Finding("It is starting or stopping.", AGAIN)
-    return Finding(f"It answers {status} to a health check.", "")
+    return Finding(f"Its health check returned {status}.", "")
 
 
 def _finding_on_hindrances(hindrances: Sequence[str], mesh: MeshSeen) -> Finding:
-    """Most often it is the database; the mesh knows more of its own than the service does."""
+    """Return the hindrances as a finding. Most concern the database, so add the mesh's own report on PostgreSQL."""
     reason = " ".join(_sentence(each) for each in hindrances)
     if POSTGRES not in mesh.states:
-        return Finding(f"{reason} DATABASE_URL names that database.", DOCTOR)
+        return Finding(f"{reason} Its database is the one at DATABASE_URL.", DOCTOR)
     return Finding(f"{reason} {mesh.postgres}".strip(), f"solo60 restart {POSTGRES}")
 
 
@@ -92,7 +92,7 @@ def _sentence(text: str) -> str:
 
 
 def grouped(findings: Mapping[str, Finding]) -> list[str]:
-    """Return a line for each finding, after the names of all services that it is about."""
+    """Return one line per finding, starting with the names of all services that have it."""
     names: dict[Finding, list[str]] = {}
     for name in SERVICE_NAMES:
         if name in findings:

@@ -1,4 +1,4 @@
-"""`solo60 doctor`: the faults that the services' databases report, and those of the disk."""
+"""`solo60 doctor`: checks of the services' databases and of the disk."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from mesh.config import Settings
     from mesh.examination import Examination, Violation
 
-SUPERUSER_NOTE = "the service's role is a superuser: what its migrations deny to it, it may do"
+SUPERUSER_NOTE = "the service's role is a superuser, so privileges that its migrations revoke are not enforced"
 
 
 def doctor(*, as_json: JsonFlag = False) -> None:
-    """Look for broken invariants, missing migrations, a role that may do all, a full disk; exit with 0 if all is well.
+    """Check for broken invariants, missing migrations, superuser roles and a full disk. Exit with 0 if all is well.
 
-    It looks at DATABASE_URL, else into the running mesh, else into the one that DATA_DIR keeps, and changes nothing.
+    Checks the databases at DATABASE_URL, else those of the running mesh, else those in DATA_DIR. Changes nothing.
     """
     settings = load_settings()
     disk = disk_trouble_of_mesh(settings) if settings.data_dir.is_dir() else ""
@@ -46,7 +46,7 @@ def doctor(*, as_json: JsonFlag = False) -> None:
 
 async def _examine(settings: Settings, disk: str) -> dict[str, Examination]:
     if settings.database_url is None and not settings.postgres_folder.exists():
-        raise CommandError(f"There is no database in {settings.data_dir.absolute()}: `make run` makes it.")
+        raise CommandError(f"There is no database in {settings.data_dir.absolute()}. Create it with `make run`.")
     try:
         async with database_server(settings) as url:
             return await examine_all(url)

@@ -1,4 +1,4 @@
-"""`solo60 explain`: how calls of a method are treated, value by value, and where each value comes from."""
+"""`solo60 explain`: the effective policy of a method, and the source of each value."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from mesh.explanation import Fact, explain
 
 
 def explain_method(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help='Such as "gym.GetGym" or "GymService/GetGym".')],
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", help='Method, such as "gym.GetGym" or "GymService/GetGym".')
+    ],
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show each value in effect for a method, and whether contract, default or a setting gives it."""
+    """Show each effective policy value of a method and its source: contract, default or setting."""
     found = find_by_name(method)
     facts = explain(found, load_settings())
     if as_json:
@@ -30,7 +32,7 @@ def explain_method(
 
 
 def _table(facts: list[Fact]) -> Table:
-    table = Table("what", "value", "from", box=None, pad_edge=False)
+    table = Table("policy", "value", "source", box=None, pad_edge=False)
     for fact in facts:
         table.add_row(fact.name, fact.value, f"[dim]{fact.source}[/]")
     return table

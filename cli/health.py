@@ -1,4 +1,4 @@
-"""`solo60 health`: the state of each service and of its callees, with reason and remedy where it is not SERVING."""
+"""`solo60 health`: the state of each service and its callees, with reason and remedy if it is not SERVING."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONTRACT_ONLY_NOTE = "contract only, not implemented"
 
 
 def health(*, as_json: JsonFlag = False) -> None:
-    """Ask every service for its health; exit with 0 only when all are SERVING."""
+    """Check the health of every service. Exit with 0 only if all are SERVING."""
     settings = load_settings()
     report, mesh = asyncio.run(_report_and_mesh(settings))
     if as_json:
@@ -41,11 +41,12 @@ def health(*, as_json: JsonFlag = False) -> None:
 
 
 async def health_of_all(settings: Settings) -> Report:
-    """Return status and address of each service, and where it is so, that it is not implemented, and what troubles it.
+    """Return an entry for each service with its "status" and "address", and with further keys that apply.
 
-    "breakers" are the circuit breakers of its calls that are not closed, "open" or "half-open" by the method's full
-    name; "dead_letters" are the methods for which messages of its outbox were given up; "troubles" are reasons why
-    it cannot work, in words. Where it is not SERVING, "reason" gives the cause and "next" a command to type.
+    "implemented" is False for a contract-only service. "breakers" maps full method names to the states of circuit
+    breakers that are "open" or "half-open". "dead_letters" lists the destination methods of dead letters in the
+    service's outbox. "troubles" lists faults as sentences. If the service is not SERVING, "reason" is the cause and
+    "next" is the command to run.
     """
     report, _ = await _report_and_mesh(settings)
     return report
@@ -68,7 +69,7 @@ async def _report_and_mesh(settings: Settings) -> tuple[Report, MeshSeen]:
 
 
 def is_contract_only(name: str) -> bool:
-    """Whether no method of a service is answered yet."""
+    """Return whether a service implements none of its methods."""
     return all(method.policy.contract_only for method in methods_of(SERVICES[name]))
 
 
@@ -83,7 +84,7 @@ def health_table(report: Report) -> Table:
 
 
 def trouble_lines(report: Report) -> list[str]:
-    """Return the troubles of services that are SERVING: reported hindrances, open breakers, and dead letters."""
+    """Return one line per hindrance of a SERVING service, per breaker not closed, and per dead-letter destination."""
     breakers = [
         f"{name}: breaker {state}: {method}"
         for name, entry in report.items()
@@ -104,14 +105,14 @@ def trouble_lines(report: Report) -> list[str]:
 
 
 def finding_lines(report: Report) -> list[str]:
-    """Return a line for each reason why services are not SERVING."""
+    """Return one line per reason why services are not SERVING."""
     return grouped(
         {name: Finding(str(entry["reason"]), str(entry["next"])) for name, entry in report.items() if "reason" in entry}
     )
 
 
 def mesh_lines(mesh: MeshSeen, said: Sequence[str]) -> list[str]:
-    """Return the troubles of PostgreSQL and the disk of the mesh in DATA_DIR, except those reported already."""
+    """Return the faults of the mesh's PostgreSQL and disk, except those that lines in `said` already contain."""
     disk = f"DATA_DIR: {mesh.disk}" if mesh.runs and mesh.disk else ""
     return [line for line in (mesh.postgres, disk) if line and not any(line in each for each in said)]
 

@@ -1,4 +1,4 @@
-"""`solo60 inbox`: the mail that the local mesh sent, the newest last."""
+"""`solo60 inbox`: mail sent by the local mesh, newest last."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mesh.inbox import read_inbox
 
 
 def inbox(
-    to: Annotated[str | None, typer.Option(help="Only mail to this address.")] = None,
-    number: Annotated[int, typer.Option("-n", min=1, help="How many of the newest to show.")] = 10,
+    to: Annotated[str | None, typer.Option(help="Show only mail to this address, or part of it.")] = None,
+    number: Annotated[int, typer.Option("-n", min=1, help="Number of newest mails to show.")] = 10,
     *,
     as_json: JsonFlag = False,
 ) -> None:
@@ -37,7 +37,7 @@ def inbox(
 
 
 def _stored_form(to: str) -> str:
-    """Return an address with its domain in ASCII, as mail goes to it; a part of an address, as it is."""
+    """Return an address with its domain in ASCII, as stored in the inbox. A partial address is returned unchanged."""
     try:
         return canonical(to)
     except ValueError:

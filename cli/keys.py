@@ -1,4 +1,4 @@
-"""`solo60 keys`: who may call what, and how keys come and go without a failed call (S2)."""
+"""`solo60 keys`: issuing, listing, rotating and revoking service API keys without failed calls."""
 
 from __future__ import annotations
 
@@ -33,33 +33,34 @@ keys = typer.Typer(help="Issue, list, rotate and revoke service API keys.", no_a
 
 @keys.command()
 def issue(
-    caller: Annotated[str, typer.Argument(help="Who will call: a service, or any name together with --scope.")],
-    scope: Annotated[list[str] | None, typer.Option(help="A scope; may be given several times.")] = None,
+    caller: Annotated[str, typer.Argument(help="Caller: a service, or another name with --scope.")],
+    scope: Annotated[list[str] | None, typer.Option(help="Scope of the key. May be repeated.")] = None,
 ) -> None:
-    """Issue a key and print it, once: only its hash is kept. A service of the local mesh gets it as a file instead.
+    """Issue a key and print it. Only its hash is stored, so the key cannot be shown again.
 
-    A service's default scopes come from the contract.
+    A key for a service of the local mesh is written to the service's key file instead. A service's default scopes come
+    from the contract.
     """
     if not is_caller_name(caller):
         raise CommandError(
-            f'"{caller}" cannot be the name of a caller: write 1 to 64 letters, digits, ".", "_" and "-".'
+            f'"{caller}" is not a valid caller name: use 1 to 64 letters, digits, ".", "_", "-" and inner spaces.'
         )
     scopes = frozenset(scope) if scope else default_scopes(caller)
     if scopes is None:
-        raise CommandError(f'"{caller}" is not a service: name what it may do with --scope, such as --scope gym.read.')
+        raise CommandError(f'"{caller}" is not a service: give its scopes with --scope, such as --scope gym.read.')
     _refuse_unknown(scopes)
     settings = load_settings()
     key = KeyringFile(settings.keyring_path).issue(caller, scopes)
     if _is_of_local_mesh(settings, caller):
-        _hand_over(settings, caller, key)
+        _write_new_key(settings, caller, key)
         return
     sys.stdout.write(key + "\n")
-    remarks.print(f"A key for {caller}, shown this once: {', '.join(sorted(scopes)) or 'no scopes'}.", markup=False)
+    remarks.print(f"Key for {caller}, shown only once. Scopes: {', '.join(sorted(scopes)) or 'none'}.", markup=False)
 
 
 @keys.command(name="list")
 def list_keys(*, as_json: JsonFlag = False) -> None:
-    """List every key that was issued, by its id; the keys themselves are not kept."""
+    """List all issued keys by id. The keys themselves are not stored."""
     path = load_settings().keyring_path
     records, last_uses = KeyringFile(path).records(), KeyUses(path).last_uses()
     now = datetime.now(UTC)
@@ -88,52 +89,52 @@ def rotate(
     caller: str,
     overlap: Annotated[str, typer.Option(help="How long the older keys stay valid, such as 30m, 24h or 7d.")] = "24h",
 ) -> None:
-    """Replace a caller's keys by a new one with the same scopes. A service of the local mesh takes it by itself."""
+    """Replace a caller's keys with a new key for the same scopes. Services of the local mesh load it automatically."""
     settings = load_settings()
     try:
         key = KeyringFile(settings.keyring_path).rotate(caller, _duration(overlap))
     except KeyError:
-        raise CommandError(f'"{caller}" has no valid key; `solo60 keys issue {caller}` makes one.') from None
+        raise CommandError(f'"{caller}" has no valid key. Issue one with `solo60 keys issue {caller}`.') from None
     if _is_of_local_mesh(settings, caller):
-        _hand_over(settings, caller, key)
+        _write_new_key(settings, caller, key)
     else:
         sys.stdout.write(key + "\n")
-        remarks.print(f"The new key of {caller}, shown this once; the older ones end in {overlap}.", markup=False)
+        remarks.print(f"New key for {caller}, shown only once. Older keys expire in {overlap}.", markup=False)
 
 
 @keys.command()
 def revoke(key_id: str) -> None:
-    """End a key at once."""
+    """Revoke a key immediately."""
     try:
         KeyringFile(load_settings().keyring_path).revoke(key_id)
     except KeyError:
-        raise CommandError(f'There is no key with the id "{key_id}"; `solo60 keys list` shows them.') from None
+        raise CommandError(f'There is no key with the id "{key_id}". List all ids with `solo60 keys list`.') from None
     out.print(f"{key_id} is revoked.", markup=False)
 
 
 def _is_of_local_mesh(settings: Settings, caller: str) -> bool:
-    """Tell whether `caller` reads its key from a file of the mesh in DATA_DIR."""
+    """Return whether `caller` reads its key from a file of the mesh in DATA_DIR."""
     path = settings.key_path_of(caller)
     return path.exists() or (path.parent.is_dir() and default_scopes(caller) is not None)
 
 
-def _hand_over(settings: Settings, caller: str, key: str) -> None:
-    # A caller must not show its new key to a server that has yet to read of it.
+def _write_new_key(settings: Settings, caller: str, key: str) -> None:
+    # Servers reload the keyring every RELOAD_INTERVAL_S, and would reject a new key that is used before that.
     time.sleep(2 * RELOAD_INTERVAL_S)
     write_key(settings.key_path_of(caller), key)
-    out.print(f"{settings.key_path_of(caller)} holds the new key of {caller}.", markup=False)
+    out.print(f"{settings.key_path_of(caller)} contains the new key of {caller}.", markup=False)
 
 
 def _refuse_unknown(scopes: frozenset[str]) -> None:
     for unknown in sorted(scopes - all_scopes()):
         near = get_close_matches(unknown, all_scopes()) or sorted(all_scopes())
-        raise CommandError(f'--scope: no method asks for "{unknown}". There is {", ".join(near)}.')
+        raise CommandError(f'--scope: no method requires "{unknown}". Use one of {", ".join(near)}.')
 
 
 def _duration(text: str) -> timedelta:
     match = re.fullmatch(r"(\d{1,6})([smhd])", text)
     if match is None:
-        raise CommandError(f'--overlap: "{text}" is not a length of time, such as 30m, 24h or 7d.')
+        raise CommandError(f'--overlap: "{text}" is not a duration such as 30m, 24h or 7d.')
     return timedelta(seconds=int(match[1]) * UNITS_S[match[2]])
 
 

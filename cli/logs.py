@@ -1,4 +1,4 @@
-"""`solo60 logs`: the logs of a local mesh for people, in the order of time, as they are or as they grow."""
+"""`solo60 logs`: logs of a local mesh in time order, once or continuously."""
 
 from __future__ import annotations
 
@@ -22,32 +22,34 @@ if TYPE_CHECKING:
 
     from mesh.log_reader import LogLine
 
-# Short for a person, and next to no work for the machine.
+# Short enough to seem immediate, and long enough to use almost no CPU time.
 FOLLOW_INTERVAL_S = 0.2
 STYLES = {"warning": "yellow", "error": "red", "critical": "red"}
-# Fields that a line shows in a place of its own, or drops because each line of a service has the same.
+# Fields that have their own place in the line, or the same value in every line of a service.
 SHOWN_APART = {"timestamp", "service", "level", "event", "exception", "method", "code", "duration_ms", "logger"}
 
 
 def logs(
-    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Such as gym; default: all.")] = None,
-    correlation: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only lines of this correlation id; default: all.")
+    service: Annotated[
+        str | None, typer.Argument(metavar="SERVICE", help="Service, such as gym. Default: all.")
     ] = None,
-    number: Annotated[int, typer.Option("-n", min=1, help="How many of the latest lines to show.")] = 50,
+    correlation: Annotated[
+        str | None, typer.Option(metavar="ID", help="Show only lines with this correlation id.")
+    ] = None,
+    number: Annotated[int, typer.Option("-n", min=1, help="Number of latest lines to show.")] = 50,
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new line, until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each line as JSON for a script.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each line as JSON.")] = False,
 ) -> None:
-    """Show the logs of services, in the order of time."""
+    """Show the services' logs in time order."""
     folder = load_settings().log_folder
     names = services_with_logs(folder)
     if service is not None and service not in {*names, *SERVICE_NAMES}:
-        raise CommandError(f'"{service}" is not a service; they are {", ".join(SERVICE_NAMES)}.')
+        raise CommandError(f'"{service}" is not a service. Services: {", ".join(SERVICE_NAMES)}.')
     if not names and not follow:
-        raise CommandError(f"There are no logs in {folder}: `make run` writes them.")
+        raise CommandError(f"There are no logs in {folder}. Start the mesh with `make run`.")
     if correlation is not None and not correlation.strip():
-        raise CommandError("The id is blank: write a correlation id.")
+        raise CommandError("--correlation: the id is blank. Give a correlation id.")
     try:
         for line in _lines(folder, service, (correlation or "").strip(), number, follow=follow):
             _print(line, as_json=as_json)
@@ -58,11 +60,13 @@ def logs(
 def _lines(folder: Path, service: str | None, correlation_id: str, number: int, *, follow: bool) -> Iterator[LogLine]:
     with ExitStack() as stack:
         wanted = [service] if service else sorted({*SERVICE_NAMES, *services_with_logs(folder)})
-        # They begin before the history is read, so that no line falls between the two.
+        # Followers start before the history is read, so that no line in between is missed.
         followers = [stack.enter_context(closing(LogFollower(folder, name))) for name in wanted] if follow else []
         found = last_lines(folder, wanted, number, correlation_id)
         if not found and not follow:
-            remarks.print("There is no such line." if correlation_id else "There is nothing yet.")
+            remarks.print(
+                "There are no lines with this correlation id." if correlation_id else "There are no lines yet."
+            )
         yield from found
         shown = found
         while followers:
@@ -85,7 +89,7 @@ def _print(line: LogLine, *, as_json: bool) -> None:
 
 
 def line_for_people(line: LogLine) -> Text:
-    """Return a line for people: the time, the service, the event, and then every other field."""
+    """Format a line for people: time, service and event, followed by all other fields."""
     facts = line.facts
     level = str(facts.get("level", ""))
     what = str(facts.get("event", ""))
@@ -103,5 +107,5 @@ def line_for_people(line: LogLine) -> Text:
 
 
 def _printable(text: str) -> str:
-    """Return a text whose control characters are spelled out: a log must not steer a terminal."""
+    """Escape control characters, so that a log line cannot control the terminal."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

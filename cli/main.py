@@ -1,4 +1,4 @@
-"""The command line: every verb in one app, and every failure as a sentence and an exit code."""
+"""Command line: one app with all verbs, and a message and an exit code for every failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mesh.failure import Failure
 
 EXIT_FAILED = 1
 
-# Each verb and its function or group, in the order of the help.
+# The function or group of each verb, in the order of the help text.
 VERBS = {
     "up": "cli.up:up",
     "restart": "cli.restart:restart",
@@ -40,17 +40,17 @@ VERBS = {
 
 
 def app_for(arguments: list[str]) -> typer.Typer:
-    """Return the app with the verb that `arguments` begin with, or with every verb if they begin with none.
+    """Return an app with the verb that is the first argument, or with all verbs if the first argument is not a verb.
 
-    The modules of one verb are imported in two thirds of the time that all modules take.
+    Importing the modules of one verb takes two thirds of the time of importing all modules.
     """
     app = typer.Typer(
-        help="Runs the Solo60 mesh and talks to it.",
+        help="Run, inspect and operate the Solo60 mesh.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    # Without a callback, Typer takes an app with one command for that command.
+    # Without a callback, Typer turns an app with a single command into that command.
     app.callback()(lambda: None)
     for verb in VERBS.keys() & set(arguments[:1]) or VERBS:
         command = resolve_name(VERBS[verb])
@@ -62,8 +62,8 @@ def app_for(arguments: list[str]) -> typer.Typer:
 
 
 def main() -> NoReturn:
-    """Run one verb; exit with 0 when it did what was asked, with 2 for a bad setting, with 1 otherwise."""
-    # Python's search for garbage at exit takes 0.15 s and finds nothing that the end of the process would not free.
+    """Run one verb. Exit with 0 on success, with 2 for an invalid setting, and with 1 for any other failure."""
+    # Garbage collection at exit takes 0.15 s, and the end of the process frees the memory anyway.
     atexit.register(gc.freeze)
     try:
         app_for(sys.argv[1:])()
@@ -74,7 +74,7 @@ def main() -> NoReturn:
         _say(error)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
-        _say(f"{error.filename or 'The system says'}: {error.strerror}.")
+        _say(f"{error.filename or 'System error'}: {error.strerror}.")
     raise SystemExit(EXIT_FAILED)
 
 

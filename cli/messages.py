@@ -1,4 +1,4 @@
-"""`solo60 messages`: the mail that could not be sent, how one message fares, and sending again what failed."""
+"""`solo60 messages`: listing failed mail, showing a message, and retrying failed messages."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-MessageId = Annotated[str, typer.Argument(metavar="ID", help="As sending was answered, or as the list shows it.")]
+MessageId = Annotated[str, typer.Argument(metavar="ID", help="Message id, from `solo60 messages list`.")]
 
-messages = typer.Typer(help="List the mail that failed, show a message, send it again.", no_args_is_help=True)
+messages = typer.Typer(help="List failed mail, show a message, or send it again.", no_args_is_help=True)
 
 
 @messages.command(name="list")
 def list_messages(
-    number: Annotated[int, typer.Option("-n", min=1, max=100, help="At most so many, the newest first.")] = 50,
-    page_token: Annotated[str, typer.Option("--page", help="Go on where the list before ended.")] = "",
+    number: Annotated[int, typer.Option("-n", min=1, max=100, help="Maximum number, newest first.")] = 50,
+    page_token: Annotated[str, typer.Option("--page", help="Page token that the previous list printed.")] = "",
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """List the messages whose last attempt failed, those given up or expired included."""
+    """List messages with a failed last attempt, including given up and expired messages."""
     request = pb.ListFailedMessagesRequest(page_size=number, page_token=page_token)
     page = _ask(lambda stub: stub.ListFailedMessages(request))
     if as_json:
@@ -46,28 +46,28 @@ def list_messages(
     else:
         remarks.print("No message has failed.")
     if page.next_page_token:
-        remarks.print(f"There are more: solo60 messages list -n {number} --page {page.next_page_token}", markup=False)
+        remarks.print(f"Next page: solo60 messages list -n {number} --page {page.next_page_token}", markup=False)
 
 
 @messages.command()
 def show(message_id: MessageId, *, as_json: JsonFlag = False) -> None:
-    """Show how far a message has come, without its recipient and text."""
+    """Show the status of a message, without its recipient and text."""
     facts = message_as_dict(_ask(lambda stub: stub.GetMessage(pb.GetMessageRequest(message_id=message_id))).message)
     print_facts(facts, as_json=as_json)
 
 
 @messages.command()
 def retry(
-    message_id: Annotated[str | None, typer.Argument(metavar="ID", help="Which one.")] = None,
+    message_id: Annotated[str | None, typer.Argument(metavar="ID", help="Message id.")] = None,
     *,
-    all_failed: Annotated[bool, typer.Option("--all", help="Every one that failed and cannot have been sent.")] = False,
+    all_failed: Annotated[bool, typer.Option("--all", help="All failed messages that cannot have been sent.")] = False,
 ) -> None:
-    """Send a failed message now, with as many attempts to come as a new one has.
+    """Send a failed message now, with as many attempts as a new message.
 
-    One that may have been sent already is retried only by its ID: it may then arrive twice.
+    A message that may have been sent is retried only by its ID, because it could arrive twice.
     """
     if (message_id is None) is not all_failed:
-        raise CommandError("Name a message or say --all.")
+        raise CommandError("Give either a message ID or --all.")
     if message_id is not None:
         _ask(lambda stub: stub.RetryMessage(pb.RetryMessageRequest(message_id=message_id)))
         count = 1
@@ -77,11 +77,14 @@ def retry(
 
 
 async def _retry_all(stub: CommunicationServiceAsyncStub) -> int:
-    """Retry what has failed by now, and return how much that was: some is tried again meanwhile by itself."""
+    """Retry all failed messages that cannot have been sent; return the number of messages queued.
+
+    The service may retry a listed message by itself in the meantime; such a message is not counted.
+    """
     found = [message async for message in _all_failed(stub)]
     ids = [message.message_id for message in found if not message.may_have_been_sent]
     if len(ids) < len(found):
-        remarks.print(f"Left alone, as they may have been sent: {len(found) - len(ids)}.")
+        remarks.print(f"Skipped because they may have been sent: {len(found) - len(ids)}.")
     count = 0
     for each in ids:
         try:
@@ -105,7 +108,7 @@ async def _all_failed(stub: CommunicationServiceAsyncStub) -> AsyncIterator[pb.M
 
 
 def _ask(question: Callable[[CommunicationServiceAsyncStub], Awaitable[Answer]]) -> Answer:
-    """Ask the communication service something."""
+    """Run `question` against the communication service, with the operator's key."""
 
     async def ask() -> Answer:
         async with operator_channels(operator_settings()) as channels:

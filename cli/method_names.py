@@ -1,4 +1,4 @@
-"""Method names: every way in which people write a method, and the nearest ones where nobody has written it so."""
+"""Method names: lookup of a method by any form of its name, with suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def find_by_name(name: str) -> Method:
-    """Return the method called "gym.GetGym" or by any end of "solo60.gym.v1.GymService/GetGym", such as "GetGym".
+    """Return the method with the name "gym.GetGym", or with any suffix of "solo60.gym.v1.GymService/GetGym".
 
-    Case does not matter, nor whether it is a dot or a slash. Raises CommandError with near matches when no method is
-    called so, and with all that are when there are several.
+    Case is ignored, and a dot may replace the slash. Raises CommandError with similar names if there is no such
+    method, or with all matches if the name is ambiguous.
     """
     by_name: dict[str, list[Method]] = defaultdict(list)
     for method in all_methods().values():
@@ -28,15 +28,15 @@ def find_by_name(name: str) -> Method:
     if len(found) == 1:
         return found[0]
     if found:
-        raise CommandError(f'"{name}" may be {" or ".join(map(short_name, found))}.')
+        raise CommandError(f'"{name}" is ambiguous. Use {" or ".join(map(short_name, found))}.')
     near = [by_name[each][0] for each in get_close_matches(wanted, by_name, n=10, cutoff=0.5)]
     names = list(dict.fromkeys(map(short_name, near)))[:3]
-    hint = f"Did you mean {' or '.join(names)}?" if names else "Write it as gym.GetGym."
+    hint = f"Did you mean {' or '.join(names)}?" if names else "Names have the form gym.GetGym."
     raise CommandError(f'There is no method "{name}". {hint}')
 
 
 def short_name(method: Method) -> str:
-    """Return the shortest name that no two methods share: "gym.GetGym"."""
+    """Return the short name of a method, such as "gym.GetGym". Short names are unique."""
     return f"{method.service.split('.')[1]}.{method.name}"
 
 

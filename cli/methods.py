@@ -1,4 +1,4 @@
-"""`solo60 methods` and `solo60 describe`: the methods that can be called, and their requests."""
+"""`solo60 methods` and `solo60 describe`: the available methods, and the fields and errors of each."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ if TYPE_CHECKING:
 
 
 def methods(
-    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Such as gym; default: all.")] = None,
+    service: Annotated[
+        str | None, typer.Argument(metavar="SERVICE", help="Service, such as gym. Default: all.")
+    ] = None,
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """List the methods that can be called."""
+    """List all methods."""
     if service is not None and service not in SERVICE_NAMES:
-        raise CommandError(f'"{service}" is not a service; they are {", ".join(SERVICE_NAMES)}.')
+        raise CommandError(f'"{service}" is not a service. Services: {", ".join(SERVICE_NAMES)}.')
     found = [each for each in all_methods().values() if service in (None, each.service.split(".")[1])]
     if as_json:
         print_json([_summary(method) for method in found])
@@ -51,13 +53,15 @@ def methods(
 
 
 def describe(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help='Such as "gym.GetGym" or "GymService/GetGym".')],
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", help='Method, such as "gym.GetGym" or "GymService/GetGym".')
+    ],
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show the request of a method: its fields and their rules, and an example that the rules accept.
+    """Show the request fields of a method with their rules, and a valid example.
 
-    It also shows the scopes that a caller needs, and the errors of the method's own. `solo60 explain` shows its policy.
+    Also shows the response fields, the required scopes and the method's own errors. `solo60 explain` shows its policy.
     """
     found = find_by_name(method)
     example = json_format.MessageToDict(example_of(found.request_type), preserving_proto_field_name=True)
@@ -89,13 +93,13 @@ def _print(method: Method, example: dict[str, object]) -> None:
     request, response = _descriptor_of(method.request_type), _descriptor_of(method.response_type)
     out.print(f"[bold]{method.full_name}[/]  {_shape(method)}")
     if method.policy.contract_only:
-        out.print("It is in the contract only: no service answers it yet.")
+        out.print("Contract only, not implemented.")
     out.print(f"scopes: {', '.join(sorted(method.policy.scopes)) or 'none'}\n")
     _print_fields(f"Request: {request.name}", list(fields_of(request)), rules=True)
     for rule in rules_of_message(request):
         out.print(f"  {rule}", markup=False)
-    _print_fields(f"Answer: {response.name}", list(fields_of(response)), rules=False)
-    out.print("[bold]Errors of its own[/]" if _errors(method) else "[bold]Errors of its own: none[/]")
+    _print_fields(f"Response: {response.name}", list(fields_of(response)), rules=False)
+    out.print("[bold]Errors[/]" if _errors(method) else "[bold]Errors: none besides those of the mesh[/]")
     for error in _errors(method):
         out.print(f"  {error['reason']} ({error['code']}): {error['meaning']}", markup=False)
     out.print("\n[bold]Example[/]")
@@ -103,7 +107,7 @@ def _print(method: Method, example: dict[str, object]) -> None:
 
 
 def _print_fields(title: str, fields: Sequence[FieldRules], *, rules: bool) -> None:
-    out.print(Text(title if fields else f"{title}, which has no fields", style="bold"))
+    out.print(Text(title if fields else f"{title} (no fields)", style="bold"))
     if fields:
         table = Table("field", "type", *(["rules"] if rules else []), box=None, pad_edge=False)
         for each in fields:
@@ -129,11 +133,11 @@ def _summary(method: Method) -> dict[str, object]:
 
 def _shape(method: Method) -> str:
     asked = "stream" if method.request_streaming else "one request"
-    return f"{asked}, {'stream' if method.response_streaming else 'one answer'}"
+    return f"{asked}, {'stream' if method.response_streaming else 'one response'}"
 
 
 def _errors(method: Method) -> list[dict[str, str]]:
-    """Return the errors that are not the mesh's own, which any method may answer with."""
+    """Return the errors declared by the method, without those of the mesh, which any method may return."""
     names = (
         ErrorReason.Name(each).removeprefix(PREFIX) for each in method.policy.errors if each >= FIRST_DOMAIN_REASON
     )

@@ -1,4 +1,4 @@
-"""`solo60 migrate`: the databases of all services, brought to what their migrations say."""
+"""`solo60 migrate`: pending migrations of all services' databases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def migrate(*, as_json: JsonFlag = False) -> None:
-    """Apply what is missing: at DATABASE_URL, else in the running mesh, else in the one that DATA_DIR keeps."""
+    """Apply pending migrations at DATABASE_URL, else in the running mesh, else in the databases in DATA_DIR."""
     applied = asyncio.run(_migrate(load_settings()))
     if as_json:
         print_json(applied)

@@ -1,4 +1,4 @@
-"""The operator: who the command line is to the services, and the key it shows them."""
+"""Operator: the identity of the command line towards the services, and its API key."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 TRACED_AS = "solo60"
-# A person waits for the end of a command; a collector that is gone must not keep them.
+# Limits the wait for an unreachable collector, because a person waits for the command to end.
 EXIT_PATIENCE_S = 0.8
 
 
 def operator_settings(caller: str | None = None) -> Settings:
-    """Return this process's settings, with a key to call with and a place for its spans.
+    """Return this process's settings, with an API key for its calls and a folder for its spans.
 
-    Without SERVICE_API_KEY and SERVICE_API_KEY_FILE it is the operator's key in DATA_DIR/keys; with `caller`, it is
-    always that caller's. Raises SettingsError where there is none.
+    The key is that of `caller` in DATA_DIR/keys if given. Otherwise it is SERVICE_API_KEY or SERVICE_API_KEY_FILE, or
+    the operator's key in DATA_DIR/keys if neither is set. Raises SettingsError if the key file does not exist.
     """
     settings = load_settings()
     changes: dict[str, object] = {
@@ -38,7 +38,7 @@ def operator_settings(caller: str | None = None) -> Settings:
         path = settings.key_path_of(caller or OPERATOR)
         if not path.exists():
             raise SettingsError(
-                f"SERVICE_API_KEY: not set, and there is no file {path}; `solo60 up` makes it, or `solo60 keys issue`."
+                f"SERVICE_API_KEY: not set, and there is no file {path}. Run `solo60 up` or `solo60 keys issue`."
             )
         changes |= {"service_api_key": None, "service_api_key_file": path}
     return settings.model_copy(update=changes)
@@ -46,9 +46,9 @@ def operator_settings(caller: str | None = None) -> Settings:
 
 @asynccontextmanager
 async def operator_channels(settings: Settings) -> AsyncIterator[Channels]:
-    """Yield channels to every service, with the key in `settings`; calls made over them are traced.
+    """Yield channels to every service, with the key in `settings`. Calls over them are traced.
 
-    Where traces cannot be kept, one line says so at the end.
+    Prints one line at the end of the context if the traces cannot be stored or exported.
     """
     tracers = set_up_tracing(settings, TRACED_AS, EXIT_PATIENCE_S)
     channels = Channels(settings, own_key(settings))

@@ -1,4 +1,4 @@
-"""`solo60 outbox`: what services have left to be delivered, and what to do about what could not be."""
+"""`solo60 outbox`: listing, retrying, dropping and replaying the outbox messages of services."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="Whose outbox, such as session.")]
-MessageId = Annotated[str, typer.Argument(metavar="ID", help="As `solo60 outbox list` shows it.")]
+ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="Owner of the outbox, such as session.")]
+MessageId = Annotated[str, typer.Argument(metavar="ID", help="Message id, from `solo60 outbox list`.")]
 
-outbox = typer.Typer(help="Show, retry, drop and replay what services have left to be delivered.", no_args_is_help=True)
+outbox = typer.Typer(help="Show, retry, drop and replay outbox messages.", no_args_is_help=True)
 
 
 @outbox.command(name="list")
 def list_messages(
-    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Default: all.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only those that have come so far.")] = None,
-    destination: Annotated[str, typer.Option(help='Only those for one method, "package.Service/Method".')] = "",
-    number: Annotated[int, typer.Option("-n", min=1, help="At most so many of each outbox, the newest.")] = 20,
+    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Service. Default: all.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only messages in this status.")] = None,
+    destination: Annotated[str, typer.Option(help='Only messages to this method, "package.Service/Method".')] = "",
+    number: Annotated[int, typer.Option("-n", min=1, help="Maximum number per outbox, newest first.")] = 20,
     *,
-    dead: Annotated[bool, typer.Option("--dead", help="Only dead letters: the same as --status dead.")] = False,
+    dead: Annotated[bool, typer.Option("--dead", help="Only dead letters, same as --status dead.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """List messages, the newest first; of all services, those that answer. Exit with 0 only when all did."""
+    """List messages, newest first. Without SERVICE, list all outboxes; exit with 0 only if all services answered."""
     wanted = pb.ListMessagesRequest(destination=destination)
     if dead or status:
         wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{(Status.DEAD if dead else status or '').upper()}")
@@ -65,7 +65,7 @@ def list_messages(
 
 @outbox.command()
 def show(service: ServiceName, message_id: MessageId, *, as_json: JsonFlag = False) -> None:
-    """Show one message with its request, personal data masked."""
+    """Show one message with its request. Personal data is masked."""
     answer = _ask(service, lambda stub: stub.GetMessage(pb.GetMessageRequest(message_id=message_id)))
     facts = {**message_as_dict(answer.message), "payload": answer.payload_json}
     print_facts(facts, as_json=as_json)
@@ -74,13 +74,13 @@ def show(service: ServiceName, message_id: MessageId, *, as_json: JsonFlag = Fal
 @outbox.command()
 def retry(
     service: ServiceName,
-    message_id: Annotated[str | None, typer.Argument(metavar="ID", help="Which one.")] = None,
+    message_id: Annotated[str | None, typer.Argument(metavar="ID", help="Message id.")] = None,
     *,
-    all_dead: Annotated[bool, typer.Option("--all", help="Every dead letter of this outbox.")] = False,
+    all_dead: Annotated[bool, typer.Option("--all", help="All dead letters of this outbox.")] = False,
 ) -> None:
-    """Deliver a dead letter again, now; its receiver does not repeat what it did before."""
+    """Deliver a dead letter again now. The receiver does not repeat work that it has already done."""
     if (message_id is None) is not all_dead:
-        raise CommandError("Name a message or say --all.")
+        raise CommandError("Give either a message ID or --all.")
 
     async def retry_them(stub: OutboxServiceAsyncStub) -> int:
         wanted = pb.ListMessagesRequest(status=pb.OUTBOX_STATUS_DEAD)
@@ -92,7 +92,7 @@ def retry(
             except (OutboxMessageNotFound, OutboxMessageSettled):
                 if message_id:
                     raise
-                continue  # it was delivered, or dropped, after it was listed
+                continue  # delivered or dropped since it was listed
             count += 1
         return count
 
@@ -102,26 +102,26 @@ def retry(
 
 @outbox.command()
 def drop(service: ServiceName, message_id: MessageId) -> None:
-    """Delete a message that is not delivered, for good."""
+    """Delete an undelivered message permanently."""
     _ask(service, lambda stub: stub.DropMessage(pb.DropMessageRequest(message_id=message_id)))
-    remarks.print(f"{message_id} is gone: it will never be delivered.", markup=False)
+    remarks.print(f"{message_id} is deleted and will not be delivered.", markup=False)
 
 
 @outbox.command()
 def replay(service: ServiceName, message_id: MessageId) -> None:
-    """Deliver a delivered message once more, as a new one: its receiver acts on it again. Print the new id."""
+    """Deliver a delivered message again as a new message, and print its id. The receiver acts on it again."""
     answer = _ask(service, lambda stub: stub.ReplayMessage(pb.ReplayMessageRequest(message_id=message_id)))
     out.print(answer.message.message_id, markup=False)
 
 
 def _known(service: str) -> str:
     if service not in SERVICE_NAMES:
-        raise CommandError(f'"{service}" is not a service; they are {", ".join(SERVICE_NAMES)}.')
+        raise CommandError(f'"{service}" is not a service. Services: {", ".join(SERVICE_NAMES)}.')
     return service
 
 
 def _ask(service: str, question: Callable[[OutboxServiceAsyncStub], Awaitable[Answer]]) -> Answer:
-    """Ask one service something about its outbox; raise CommandError where it has none."""
+    """Run `question` against the outbox of one service; raise CommandError if the service has no outbox."""
 
     async def ask() -> Answer:
         async with operator_channels(operator_settings()) as channels:
@@ -139,13 +139,13 @@ def _show(found: list[tuple[str, pb.OutboxMessage]], *, as_json: bool, is_whole:
     elif found:
         print_table(_table(found), folds=("last error",))
     elif is_whole:
-        remarks.print("There is nothing in it.")
+        remarks.print("There are no messages.")
 
 
 async def _newest_of_all(
     wanted: pb.ListMessagesRequest, number: int
 ) -> dict[str, list[pb.OutboxMessage] | ServiceError]:
-    """Return the newest messages of each service that has an outbox, or the error in place of its answer."""
+    """Return the newest messages of each service with an outbox, or the error if the call failed."""
     async with operator_channels(operator_settings()) as channels:
 
         async def ask(name: str) -> list[pb.OutboxMessage] | ServiceError:
@@ -160,7 +160,7 @@ async def _newest_of_all(
 
 
 async def _newest(stub: OutboxServiceAsyncStub, wanted: pb.ListMessagesRequest, number: int) -> list[pb.OutboxMessage]:
-    """Return at most `number` messages of one outbox, the newest first."""
+    """Return at most `number` messages of one outbox, newest first."""
     found: list[pb.OutboxMessage] = []
     async for message in _all(stub, wanted):
         found.append(message)

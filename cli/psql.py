@@ -1,4 +1,4 @@
-"""`solo60 psql`: PostgreSQL's own shell on the database of one service, as the role that the service has."""
+"""`solo60 psql`: psql on the database of one service, with the service's role."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ PSQL = "psql"
 def psql(
     service: Annotated[str, typer.Argument(metavar="SERVICE", help="Service that owns the database, such as gym.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="-- OPTIONS", help="Options of psql, such as: -- -c 'select 1'")
+        list[str] | None, typer.Argument(metavar="-- OPTIONS", help="psql options, such as: -- -c 'select 1'")
     ] = None,
 ) -> None:
-    """Open psql on a service's database, as the role that the service has.
+    """Open psql on a service's database, with the service's role.
 
-    It is at DATABASE_URL, else in the running mesh, else in the one that DATA_DIR keeps. Options of psql follow "--";
-    `-- --csv -c QUERY` prints CSV for a script. The exit code is psql's own.
+    The database is at DATABASE_URL, else in the running mesh, else in DATA_DIR. Options of psql follow "--";
+    `-- --csv -c QUERY` prints CSV for a script. The exit code is psql's.
     """
     if service not in SERVICE_NAMES:
-        raise CommandError(f'"{service}" is not a service; they are {", ".join(SERVICE_NAMES)}.')
+        raise CommandError(f'"{service}" is not a service. Services: {", ".join(SERVICE_NAMES)}.')
     raise typer.Exit(asyncio.run(_run(load_settings(), service, arguments or [])))
 
 
 async def _run(settings: Settings, service: str, arguments: list[str]) -> int:
     if settings.database_url is None and not settings.postgres_folder.exists():
-        raise CommandError(f"There is no database in {settings.data_dir.absolute()}: `make run` makes it.")
+        raise CommandError(f"There is no database in {settings.data_dir.absolute()}. Create it with `make run`.")
     program = bundled_program(PSQL) or shutil.which(PSQL)
     if program is None:
-        raise CommandError("There is no psql here: `make setup` brings one, and so does the package postgresql-client.")
+        raise CommandError("psql is not installed. Run `make setup`, or install the package postgresql-client.")
     async with database_server(settings) as server_url:
         url, password = without_password(database_url_of(server_url, service))
-        with _left_to_psql(signal.SIGINT):
+        with _signal_ignored(signal.SIGINT):
             command = [program, *arguments, "--dbname", url]
-            return subprocess.run(command, check=False, env=child_environment(pgpassword=password)).returncode  # noqa: ASYNC221, S603 - nothing else runs meanwhile, and the program is PostgreSQL's
+            return subprocess.run(command, check=False, env=child_environment(pgpassword=password)).returncode  # noqa: ASYNC221, S603 - no other task is running, and the program is psql
 
 
 def without_password(url: str) -> tuple[str, str | None]:
-    """Return a URL without its password, and the password: other accounts can read a command line."""
+    """Split a URL into the URL without its password, and the password. Other accounts can read a command line."""
     parts = urlsplit(url)
     account, at, host = parts.netloc.rpartition("@")
     user = account.partition(":")[0]
@@ -65,8 +65,8 @@ def without_password(url: str) -> tuple[str, str | None]:
 
 
 @contextmanager
-def _left_to_psql(number: signal.Signals) -> Iterator[None]:
-    """Ignore a signal for the time of the context: Ctrl-C in psql ends a query, not the shell."""
+def _signal_ignored(number: signal.Signals) -> Iterator[None]:
+    """Ignore a signal within the context, because Ctrl-C cancels a query in psql and must not end this process."""
     before = signal.signal(number, lambda *_: None)
     try:
         yield

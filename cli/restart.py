@@ -1,4 +1,4 @@
-"""`solo60 restart`: one part of a running mesh is stopped in order and started again."""
+"""`solo60 restart`: graceful restart of one part of a running mesh."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PARTS = (*SERVICE_NAMES, POSTGRES)
 
 
 def restart(
-    part: Annotated[str, typer.Argument(help=f'A service such as "gym", or "{POSTGRES}".')],
+    part: Annotated[str, typer.Argument(help=f'Service, such as "gym", or "{POSTGRES}".')],
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Drain a service of the running mesh, or its PostgreSQL, and start it again; wait until it is SERVING."""
+    """Restart a service of the running mesh, or its PostgreSQL, gracefully, and wait until it is SERVING."""
     if part not in PARTS:
-        raise CommandError(f'There is no part "{part}"; known are {", ".join(PARTS)}.')
+        raise CommandError(f'There is no part "{part}". Parts: {", ".join(PARTS)}.')
     answer = asyncio.run(give_order(load_settings().data_dir, verb="restart", part=part))
     if as_json:
         print_json(answer)

@@ -1,4 +1,4 @@
-"""The screen: results go to standard output, remarks and errors to standard error."""
+"""Terminal output: results on standard output, remarks and errors on standard error."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ if TYPE_CHECKING:
 
     from contracts.errors import ServiceError
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-# A panel or a tree in a file or a pipe has no edge to break at.
+# Files and pipes have no width, but panels and trees need one.
 WIDTH_OF_FILES = 140
-# Least width of a column that may fold: about three words.
+# Minimum width of a column that may fold: about three words.
 NARROWEST_FOLD = 20
 
-# The terminal wraps long lines itself, because an id that Rich wraps cannot be searched or copied whole.
+# The terminal wraps long lines, because an id that Rich wraps cannot be searched or copied in one piece.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
 remarks = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class CommandError(Failure):
-    """The command cannot do what was asked; the sentence says why."""
+    """Failure of a command; the message gives the reason."""
 
 
 def print_json(value: object, indent: int | None = 2) -> None:
-    """Print what a script reads; without an indent on one line."""
+    """Print a value as JSON; on one line if `indent` is None."""
     sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 
 
 def print_table(table: Table, *, folds: Collection[str] = ()) -> None:
-    """Print a table without shortening any cell, whatever the width of the terminal.
+    """Print a table without truncating any cell, at any width of the terminal.
 
-    Only the columns with a heading in `folds` may break their text over several lines. Where the terminal is too narrow
-    even so, each row is printed as a block of lines, one for each cell, as psql's expanded display does.
+    Only columns with a heading in `folds` may wrap their text. If the terminal is still too narrow, each row is printed
+    as a block with one line per cell, like psql's expanded display.
     """
     widths = [max(map(_width, (column.header, *column.cells))) for column in table.columns]
     least = [
@@ -86,14 +86,14 @@ def _width(cell: object) -> int:
 
 
 def message_as_dict(message: Message) -> dict[str, object]:
-    """Return every field of a message by the name that the contract gives it."""
+    """Return all fields of a message by their names in the contract."""
     return json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
 
 
 def print_facts(facts: Mapping[str, object], *, as_json: bool) -> None:
-    """Print what there is to know of one thing: a line for each fact, or JSON."""
+    """Print facts as one line per fact, or as JSON."""
     if as_json:
         print_json(facts)
         return
@@ -102,8 +102,8 @@ def print_facts(facts: Mapping[str, object], *, as_json: bool) -> None:
 
 
 def print_service_error(error: ServiceError) -> None:
-    """Print everything that a service said when it refused a call."""
-    # Many reasons are called as their code is; what no service of the mesh said has none.
+    """Print all details of a service error."""
+    # Many reasons have the same name as their code. An error from outside the mesh has no reason.
     names = dict.fromkeys(name for name in (error.code.name, error.reason_name()) if name)
     remarks.print(f"{' '.join(names)}: {error.message}", markup=False, style="red")
     for violation in error.violations:
@@ -119,7 +119,7 @@ def print_service_error(error: ServiceError) -> None:
 
 
 def service_error_as_json(error: ServiceError) -> dict[str, object]:
-    """Return everything that a service said when it refused a call."""
+    """Return all details of a service error as a JSON object."""
     return {
         "code": error.code.name,
         "reason": error.reason_name(),

@@ -1,4 +1,4 @@
-"""Start of the command line."""
+"""Entry point of the `solo60` command."""
 
 from mesh.loading import loading
 

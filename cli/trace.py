@@ -1,4 +1,4 @@
-"""`solo60 trace`: one request over all its hops, as a tree with the milliseconds of each."""
+"""`solo60 trace`: one request across all services, as a tree with the duration of each call."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ SERVER = "SERVER"
 
 def trace(
     trace_id: Annotated[
-        str | None, typer.Argument(metavar="ID", help="A trace id or a correlation id; default: list the latest.")
+        str | None, typer.Argument(metavar="ID", help="Trace id or correlation id. Default: list the latest traces.")
     ] = None,
-    number: Annotated[int, typer.Option("-n", min=1, help="How many of the latest traces to list.")] = 20,
+    number: Annotated[int, typer.Option("-n", min=1, help="Number of latest traces to list.")] = 20,
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show one request over all its hops as a tree, or list the latest requests."""
+    """Show one request across all services as a tree, or list the latest requests."""
     folder = load_settings().local_span_dir
     if trace_id is None:
         _list(latest_traces(folder, number), as_json=as_json)
         return
     trace_id = trace_id.strip()
     if not trace_id:
-        raise CommandError("The id is blank: write a trace id or a correlation id.")
+        raise CommandError("The id is blank. Give a trace id or a correlation id.")
     found = [read_trace(folder, each) for each in (trace_id.lower(), *traces_of(folder, trace_id))]
     traces = [spans for spans in found if spans]
     if not traces:
@@ -55,9 +55,9 @@ def _list(traces: Sequence[Sequence[StoredSpan]], *, as_json: bool) -> None:
         print_json(summaries)
         return
     if not summaries:
-        remarks.print("There is no trace yet.")
+        remarks.print("There are no traces yet.")
         return
-    table = Table("trace", "start", "by", "what", "ms", "calls", "errors", "correlation", box=None, pad_edge=False)
+    table = Table("trace", "start", "service", "name", "ms", "calls", "errors", "correlation", box=None, pad_edge=False)
     for each in summaries:
         table.add_row(*map(str, each.values()))
     print_table(table)
@@ -79,13 +79,13 @@ def _summary(spans: Sequence[StoredSpan]) -> dict[str, object]:
 
 
 def _name_of(first: StoredSpan, spans: Sequence[StoredSpan]) -> str:
-    """Return the method that a trace begins with, after the name of its first span: "call: GymService/GetGym"."""
+    """Return the name of the first span and the first method of a trace: "call: GymService/GetGym"."""
     method = next((short_name(span) for span in spans if span.kind == SERVER), "")
     return short_name(first) if "/" in first.name or not method else f"{first.name}: {method}"
 
 
 def trace_tree(spans: Sequence[StoredSpan]) -> Tree:
-    """Return a trace as a tree; a call and how it was served share a line."""
+    """Return a trace as a tree. The client span and the server span of a call share a line."""
     tree = Tree(Text(f"trace {spans[0].trace_id}", style="dim"), guide_style="dim")
     for root in children_of(spans, None):
         _add(tree, root, spans)
@@ -102,7 +102,7 @@ def _add(tree: Tree, span: StoredSpan, spans: Sequence[StoredSpan]) -> None:
 
 def _line(span: StoredSpan, served: StoredSpan | None) -> Text:
     hop = f"{span.service} → {served.service}" if served else span.service
-    # Who serves it says of which service the method is.
+    # The line already names the serving service, so the method needs no service name.
     name = short_name(span).rpartition("/")[2] if served else short_name(span)
     line = Text.assemble((hop, "bold"), f"  {name}  ", (f"{span.duration_ms:.1f} ms", "cyan"))
     if served:
@@ -114,13 +114,13 @@ def _line(span: StoredSpan, served: StoredSpan | None) -> Text:
 
 
 def short_name(span: StoredSpan) -> str:
-    """Return a method without its package: "GymService/GetGym"."""
+    """Return the name of a span without its package: "GymService/GetGym"."""
     service, slash, method = span.name.lstrip("/").rpartition("/")
     return f"{service.rpartition('.')[2]}/{method}" if slash else span.name
 
 
 def is_whole(spans: Sequence[StoredSpan]) -> bool:
-    """Whether every call of a method in a trace has both its halves, and all hang together under one root."""
+    """Return whether every call in a trace has a client and a server span, and all spans share one root."""
     with_children = {span.parent_id for span in spans}
     answered = all(span.span_id in with_children for span in spans if span.kind == CLIENT and "/" in span.name)
     return answered and len(children_of(spans, None)) == 1

@@ -1,4 +1,4 @@
-"""`solo60 up`: the whole mesh on this machine, from the first process to the last, until Ctrl-C."""
+"""`solo60 up`: the whole mesh on this machine, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -37,47 +37,47 @@ Try in another shell, after `. .venv/bin/activate`:
   solo60 demo booking
   solo60 call gym.ListGyms '{"page_size": 3}'
   solo60 inbox
-Logs of each service lie in %s; its metrics are at /metrics of its port plus %d. Ctrl-C stops everything."""
+Logs are in %s. Metrics are at /metrics on each service's port plus %d. Ctrl-C stops everything."""
 
 
 def up(
     *,
-    demo: Annotated[bool, typer.Option("--demo", help="Book a session once all is up.")] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Book a session once the mesh is up.")] = False,
     no_restart: Annotated[
-        bool, typer.Option("--no-restart", help="Report services that end by themselves, but do not restart them.")
+        bool, typer.Option("--no-restart", help="Report parts that exit unexpectedly, but do not restart them.")
     ] = False,
 ) -> None:
-    """Start PostgreSQL, an inbox and the seven services; stay until Ctrl-C, then stop them in order.
+    """Start PostgreSQL, an inbox and the seven services. Ctrl-C stops them in order.
 
-    A part that ends by itself is reported, and started again after a pause that grows with each end.
+    A part that exits unexpectedly is reported and restarted, after a pause that grows with each exit.
     """
-    raise typer.Exit(asyncio.run(_until_told(load_settings(), demo=demo, restarts=not no_restart)))
+    raise typer.Exit(asyncio.run(_run_until_signal(load_settings(), demo=demo, restarts=not no_restart)))
 
 
-async def _until_told(settings: Settings, *, demo: bool, restarts: bool) -> int:
+async def _run_until_signal(settings: Settings, *, demo: bool, restarts: bool) -> int:
     """Run the mesh until SIGINT, SIGTERM or SIGHUP; return the exit code."""
     run = _Run(settings, demo=demo, restarts=restarts)
     running = asyncio.create_task(run.stay())
-    told: list[signal.Signals] = []
+    received: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
-        # Only the first interrupts: what follows must not cut the stopping short.
-        if not told:
+        # Ignore further signals, so that a second Ctrl-C cannot interrupt a clean stop.
+        if not received:
             running.cancel()
-        told.append(number)
+        received.append(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
         await running
     except asyncio.CancelledError:
-        if not told:
+        if not received:
             raise
     return run.exit_code
 
 
 class _Run:
-    """One run of the mesh and what it means for the exit code: 0 once it was up, and nothing failed."""
+    """One run of the mesh. Its exit code is 0 if the mesh came up and nothing failed."""
 
     def __init__(self, settings: Settings, *, demo: bool, restarts: bool) -> None:
         self.exit_code = 1
@@ -88,11 +88,11 @@ class _Run:
         self._show: Callable[[str, str], None] = lambda _part, _state: None
 
     def _report(self, part: str, state: str) -> None:
-        with suppress(OSError):  # where the output goes to a file, a full disk must not end the mesh
+        with suppress(OSError):  # if the output is a file, a full disk must not stop the mesh
             self._show(part, state)
 
     def _say(self, sentence: str, tone: Tone) -> None:
-        with suppress(OSError):  # likewise
+        with suppress(OSError):  # same reason
             remarks.print(sentence, style=STYLES[tone], markup=False)
 
     async def stay(self) -> None:
@@ -127,7 +127,7 @@ class _Run:
 
     def _why_no_metrics(self, name: str) -> str:
         port = int(self._settings.listen_address_of(name).rpartition(":")[2]) + METRICS_PORT_DISTANCE
-        return f"{name} shows no metrics: its port plus {METRICS_PORT_DISTANCE} is in use by {user_of_port(port)}."
+        return f"{name} exposes no metrics: its port plus {METRICS_PORT_DISTANCE} is in use by {user_of_port(port)}."
 
     async def _stop(self) -> None:
         was_up = self.exit_code == 0
@@ -140,7 +140,7 @@ class _Run:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, str], None]]:
-    """Show each part and its state: live on a terminal, as lines elsewhere."""
+    """Show the state of each part: live on a terminal, otherwise as lines."""
     began = time.monotonic()
     if not out.is_terminal:
         yield lambda part, state: out.print(f"{time.monotonic() - began:5.2f} s  {part}: {state}", markup=False)

@@ -30,7 +30,7 @@ LEDGER = "solo60.gym.v1.GymService/ListGyms 3/2000, >solo60.user.v1.UserService/
 CORES_OWN = re.compile(r"^[EIW]\d{4} .*\n", re.MULTILINE)
 LEDGER_LINES = """\
 solo60.gym.v1.GymService/ListGyms took 3 of 2000 ms
-  solo60.user.v1.UserService/GetUser took 2 of 1000 ms, as its caller saw it: it did not answer
+  solo60.user.v1.UserService/GetUser took 2 of 1000 ms (measured by its caller: no answer)
 """
 
 
@@ -83,7 +83,7 @@ def test_a_call_that_nobody_answered_has_no_ledger(solo60: Solo60) -> None:
 
     assert done.exit_code == 1
     assert done.err.startswith("UNAVAILABLE: ")
-    assert "Nobody listens there, and no mesh runs in DATA_DIR. Next: `make run`" in done.err
+    assert "Nothing listens on its address, and no mesh runs in DATA_DIR. Next: `make run`" in done.err
 
 
 def test_health_names_open_breakers_dead_letters_and_troubles(solo60: Solo60) -> None:

@@ -45,7 +45,7 @@ def test_without_a_database_there_is_nothing_to_look_into(solo60: Solo60, tmp_pa
     done = solo60("doctor")
 
     assert (done.exit_code, done.out) == (1, "")
-    assert done.err == f"There is no database in {tmp_path}: `make run` makes it.\n"
+    assert done.err == f"There is no database in {tmp_path}. Create it with `make run`.\n"
     assert list(tmp_path.iterdir()) == []
 
 

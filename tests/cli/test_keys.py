@@ -62,7 +62,7 @@ def test_a_scope_that_no_method_asks_for_is_refused(solo60: Solo60, tmp_path: Pa
     assert done.exit_code == 1
     assert (
         done.err
-        == '--scope: no method asks for "payment.raed". There is payment.read, payment.refund, payment.grant.\n'
+        == '--scope: no method requires "payment.raed". Use one of payment.read, payment.refund, payment.grant.\n'
     )
     assert not (tmp_path / "keyring.json").exists()
 
@@ -135,11 +135,11 @@ def test_a_file_that_is_no_keyring_is_named_and_left_alone(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("revoke", "nothing"), 'There is no key with the id "nothing"; `solo60 keys list` shows them.\n'),
-        (("rotate", "gym"), '"gym" has no valid key; `solo60 keys issue gym` makes one.\n'),
+        (("revoke", "nothing"), 'There is no key with the id "nothing". List all ids with `solo60 keys list`.\n'),
+        (("rotate", "gym"), '"gym" has no valid key. Issue one with `solo60 keys issue gym`.\n'),
         (
             ("rotate", "gym", "--overlap", "soon"),
-            '--overlap: "soon" is not a length of time, such as 30m, 24h or 7d.\n',
+            '--overlap: "soon" is not a duration such as 30m, 24h or 7d.\n',
         ),
     ],
 )
@@ -156,7 +156,7 @@ def test_a_caller_has_a_name(solo60: Solo60, tmp_path: Path, caller: str) -> Non
     done = solo60("keys", "issue", "--scope", "gym.read", "--", caller)
 
     assert done.exit_code == 1
-    assert "cannot be the name of a caller" in done.err
+    assert "is not a valid caller name" in done.err
     assert not (tmp_path / "keyring.json").exists()
 
 

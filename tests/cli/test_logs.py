@@ -65,7 +65,7 @@ def test_logs_are_readable_by_scripts(solo60: Solo60) -> None:
 
     assert list(map(json.loads, everything)) == [CALL, CRASH]
     assert list(map(json.loads, one)) == list(map(json.loads, newest)) == [CRASH]
-    assert (none.exit_code, none.out, none.err) == (0, "", "There is no such line.\n")
+    assert (none.exit_code, none.out, none.err) == (0, "", "There are no lines with this correlation id.\n")
 
 
 @pytest.mark.usefixtures("logs")
@@ -74,13 +74,13 @@ def test_a_blank_correlation_id_is_refused(solo60: Solo60, blank: str) -> None:
     """`solo60 logs --correlation "$ID"` with an unset variable does not print the lines of every call."""
     done = solo60("logs", "--correlation", blank)
 
-    assert (done.exit_code, done.out, done.err) == (1, "", "The id is blank: write a correlation id.\n")
+    assert (done.exit_code, done.out, done.err) == (1, "", "--correlation: the id is blank. Give a correlation id.\n")
 
 
 def test_without_logs_there_is_a_sentence(solo60: Solo60, tmp_path: Path) -> None:
     """And for a service that nobody knows another one."""
-    assert solo60("logs").err == f"There are no logs in {tmp_path}/logs: `make run` writes them.\n"
-    assert solo60("logs", "gmy").err.startswith('"gmy" is not a service; they are auth, ')
+    assert solo60("logs").err == f"There are no logs in {tmp_path}/logs. Start the mesh with `make run`.\n"
+    assert solo60("logs", "gmy").err.startswith('"gmy" is not a service. Services: auth, ')
 
 
 @pytest.mark.usefixtures("solo60")

@@ -114,7 +114,7 @@ def test_failed_messages_are_listed_for_people_and_for_scripts(solo60: Solo60) -
     assert " ".join(shown.out.splitlines()[1].split()) == (
         f"{MESSAGE.message_id} DEAD SPOT_AVAILABLE 1 2026-03-03 18:00:00 UTC {MESSAGE.last_error}"
     )
-    assert "There are more: solo60 messages list -n 1 --page a_b\n" in shown.err
+    assert "Next page: solo60 messages list -n 1 --page a_b\n" in shown.err
     assert [(each["message_id"], each["may_have_been_sent"]) for each in read["messages"]] == [
         (MESSAGE.message_id, True)
     ]
@@ -155,7 +155,7 @@ def test_retry_needs_one_message_or_all(solo60: Solo60, arguments: tuple[str, ..
     """Exit code 1 and one sentence, before anything is called."""
     done = solo60("messages", "retry", *arguments)
 
-    assert (done.exit_code, done.out, done.err) == (1, "", "Name a message or say --all.\n")
+    assert (done.exit_code, done.out, done.err) == (1, "", "Give either a message ID or --all.\n")
 
 
 async def test_what_failed_is_sent_again_and_what_may_be_sent_only_by_its_id(office: Office) -> None:
@@ -165,7 +165,7 @@ async def test_what_failed_is_sent_again_and_what_may_be_sent_only_by_its_id(off
 
     assert await office.solo60("messages", "retry", refused) == (0, "", "1 message queued.\n")
     await office.reached(refused, pb.MESSAGE_STATUS_SENT)
-    left_alone = "Left alone, as they may have been sent: 1.\n"
+    left_alone = "Skipped because they may have been sent: 1.\n"
     assert await office.solo60("messages", "retry", "--all") == (0, "", f"{left_alone}1 message queued.\n")
     await office.reached(other, pb.MESSAGE_STATUS_SENT)
     assert await office.solo60("messages", "retry", in_doubt) == (0, "", "1 message queued.\n")

@@ -41,5 +41,5 @@ def test_an_unknown_method_is_refused_with_near_ones() -> None:
 
 def test_a_name_that_is_near_to_nothing_is_refused_with_an_example() -> None:
     """No guess is better than a wild one."""
-    with pytest.raises(CommandError, match=r"Write it as gym\.GetGym\."):
+    with pytest.raises(CommandError, match=r"Names have the form gym\.GetGym\."):
         find_by_name("%%%%%")

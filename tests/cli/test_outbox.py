@@ -75,7 +75,7 @@ def test_one_dead_service_hides_no_other(solo60: Solo60) -> None:
         assert next(line for line in done.err.splitlines() if "did not answer" in line).startswith(
             "session did not answer: UNAVAILABLE: "
         )
-        assert "There is nothing" not in done.err
+        assert "There are no messages" not in done.err
 
 
 def test_when_nobody_answers_everybody_is_named(solo60: Solo60) -> None:

@@ -78,7 +78,7 @@ def test_psql_runs_the_kept_database_while_it_needs_it(
 
 def test_without_a_database_or_a_service_there_is_a_sentence(solo60: Solo60, tmp_path: Path) -> None:
     """Nothing is made by asking."""
-    assert solo60("psql", "gym").err == f"There is no database in {tmp_path}: `make run` makes it.\n"
+    assert solo60("psql", "gym").err == f"There is no database in {tmp_path}. Create it with `make run`.\n"
     assert solo60("psql", "gmy").err.startswith('"gmy" is not a service; they are auth, ')
     assert list(tmp_path.iterdir()) == []
 
@@ -92,7 +92,7 @@ def test_without_any_psql_the_sentence_says_how_to_get_one(solo60: Solo60, monke
     done = solo60("psql", "gym")
 
     assert done.exit_code == 1
-    assert done.err == "There is no psql here: `make setup` brings one, and so does the package postgresql-client.\n"
+    assert done.err == "psql is not installed. Run `make setup`, or install the package postgresql-client.\n"
 
 
 def test_a_password_is_on_no_command_line() -> None:

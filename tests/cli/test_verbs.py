@@ -46,8 +46,8 @@ def test_without_a_key_nothing_is_called(solo60: Solo60, tmp_path: Path, command
 
     assert done.exit_code == 2
     assert done.err == (
-        f"SERVICE_API_KEY: not set, and there is no file {tmp_path}/keys/operator; "
-        "`solo60 up` makes it, or `solo60 keys issue`.\n"
+        f"SERVICE_API_KEY: not set, and there is no file {tmp_path}/keys/operator. "
+        "Run `solo60 up` or `solo60 keys issue`.\n"
     )
 
 
@@ -167,7 +167,7 @@ def test_a_trace_that_nobody_has_is_refused(solo60: Solo60, tmp_path: Path) -> N
 
 def test_without_an_id_the_latest_traces_are_listed(solo60: Solo60, tmp_path: Path) -> None:
     """For people as a table with whole ids, for scripts as JSON; any of them can then be shown."""
-    assert solo60("trace").err == "There is no trace yet.\n"
+    assert solo60("trace").err == "There are no traces yet.\n"
     assert json.loads(solo60("trace", "--json").out) == []
     (tmp_path / "spans").mkdir(exist_ok=True)
     ids = [f"{number:032x}" for number in (10, 11, 12)]
@@ -223,7 +223,7 @@ def test_a_blank_id_of_a_trace_is_refused(solo60: Solo60, blank: str) -> None:
     done = solo60("trace", blank)
 
     assert done.exit_code == 1
-    assert done.err == "The id is blank: write a trace id or a correlation id.\n"
+    assert done.err == "The id is blank. Give a trace id or a correlation id.\n"
 
 
 def test_the_help_lists_every_verb(solo60: Solo60) -> None:

@@ -42,7 +42,7 @@ def name_problems(name: str) -> list[str]:
 def test_a_line_holds_no_character_that_breaks_or_turns_it(code: int) -> None:
     """A name and any other text of one line are refused with it, wherever it stands."""
     for text in (f"Dana{chr(code)}Demo", f"{chr(code)}Dana", f"Dana{chr(code)}"):
-        assert name_problems(text) == ["must be one line, without control characters"]
+        assert name_problems(text) == ["must be a single line without control characters"]
         assert violations_of(CancelSessionRequest(session_id=SESSION_ID, reason=text))
 
 

@@ -230,7 +230,7 @@ def test_a_restart_without_a_mesh_says_how_to_start_one(stopped_mesh: LocalMesh)
 
     assert (nothing.returncode, unknown.returncode) == (1, 1)
     assert nothing.stderr == f"No mesh runs in {stopped_mesh.data_dir}: `make run` starts it.\n"
-    assert unknown.stderr.startswith('There is no part "gmy"; known are auth, user, ')
+    assert unknown.stderr.startswith('There is no part "gmy". Parts: auth, user, ')
 
 
 def test_ctrl_c_ends_a_mesh_of_which_a_part_is_dead(kept_mesh: LocalMesh) -> None:

@@ -67,7 +67,7 @@ async def test_a_mesh_starts_books_stops_and_remembers(folder_of_first_mesh: Loc
     # Whoever scrapes that port would take another's metrics for the service's.
     (told,) = [line for line in mesh.output.splitlines() if "metrics: " in line]
     assert told.startswith(
-        f"gym shows no metrics: its port plus {METRICS_PORT_DISTANCE} is in use by process {os.getpid()} ("
+        f"gym exposes no metrics: its port plus {METRICS_PORT_DISTANCE} is in use by process {os.getpid()} ("
     )
     assert parts_that_served(mesh) == {*SERVICE_NAMES, "postgresql", "inbox"}
     assert len(family) > len(SERVICE_NAMES) + 1
