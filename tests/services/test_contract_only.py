@@ -21,10 +21,10 @@ CONTRACT_ONLY = [
 
 @pytest.mark.requirement("C1")
 @pytest.mark.parametrize(("service", "stub_type"), CONTRACT_ONLY)
-async def test_every_method_that_nothing_answers_yet_says_so(
+async def test_every_contract_only_method_is_unimplemented(
     serve: Serve, service: Service, stub_type: type[Any]
 ) -> None:
-    """What is but promised is served too, and each call is refused with a reason, not with a fault."""
+    """A contract-only method is served and fails with UNIMPLEMENTED and its own name, not with an internal error."""
     mesh = await serve(service)
     stub = mesh.stub(stub_type)
 
@@ -38,7 +38,7 @@ async def test_every_method_that_nothing_answers_yet_says_so(
 
 @pytest.mark.requirement("S5")
 async def test_a_contract_only_service_is_serving(serve: Serve) -> None:
-    """Its health tells of the process, which does what it should; `solo60 health` tells of the contract."""
+    """Health reports a contract-only service as SERVING, because its process works."""
     mesh = await serve(auth.SERVICE)
 
     async with probe_of(mesh.settings.url_of("auth"), auth.SERVICE.descriptor.full_name) as probe:

@@ -1,4 +1,4 @@
-"""Services call each other only through stubs that carry the contract's deadline, and never choose a longer one."""
+"""Static check: services call each other only through the mesh's stubs, and never override a deadline."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ MODULES = sorted(Path(services.__path__[0]).rglob("*.py"))
 CHANNELS = {"insecure_channel", "secure_channel", "intercept_channel"}
 
 
-def offences(source: str) -> list[str]:
-    """Return what in a service's source goes past the channels of the mesh, or overrides a contract's deadline."""
-    return [said for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and (said := _offence(node))]
+def violations_in(source: str) -> list[str]:
+    """Return the calls in a source that bypass the mesh's channels or set a timeout."""
+    return [said for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and (said := _violation(node))]
 
 
-def _offence(call: ast.Call) -> str:
+def _violation(call: ast.Call) -> str:
     name = _name_of(call.func)
     if name in CHANNELS:
-        return f"line {call.lineno} opens a channel of its own"
+        return f"line {call.lineno} opens its own channel"
     if name.endswith("Stub"):
-        return f"line {call.lineno} makes a stub of its own"
-    is_rpc = isinstance(call.func, ast.Attribute) and name[:1].isupper() and not name.isupper()  # SMTP is no RPC
+        return f"line {call.lineno} creates its own stub"
+    is_rpc = isinstance(call.func, ast.Attribute) and name[:1].isupper() and not name.isupper()  # SMTP is not an RPC
     if is_rpc and any(each.arg == "timeout" for each in call.keywords):
-        return f"line {call.lineno} gives {name} a timeout of its own"
+        return f"line {call.lineno} gives {name} its own timeout"
     return ""
 
 
@@ -38,8 +38,8 @@ def _name_of(function: ast.expr) -> str:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(MODULES[0].parent)))
 def test_every_call_of_a_service_has_its_contracts_deadline(module: Path) -> None:
-    """Stubs come from `Channels`, whose chain sets the deadline; none is set where a call is made."""
-    assert offences(module.read_text()) == []
+    """A service's source creates no channel and no stub and sets no timeout, so that `Channels` sets every deadline."""
+    assert violations_in(module.read_text()) == []
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,11 @@ def test_every_call_of_a_service_has_its_contracts_deadline(module: Path) -> Non
         "await self._gyms.GetGym(request, timeout=60)",
     ],
 )
-def test_what_goes_past_the_channels_is_found(source: str) -> None:
-    """The rule sees each way around it."""
-    assert len(offences(f"async def f():\n    {source}")) == 1
+def test_a_call_that_bypasses_the_channels_is_found(source: str) -> None:
+    """The check finds a channel, a stub or a timeout of a service's own."""
+    assert len(violations_in(f"async def f():\n    {source}")) == 1
 
 
-def test_what_the_mesh_offers_is_no_offence() -> None:
-    """A stub that is asked for, and a call without a timeout."""
-    assert offences("async def f():\n    await channels.stub(GymServiceStub).GetGym(GetGymRequest())") == []
+def test_a_regular_call_is_accepted() -> None:
+    """The check accepts a stub from `channels` and a call without a timeout."""
+    assert violations_in("async def f():\n    await channels.stub(GymServiceStub).GetGym(GetGymRequest())") == []

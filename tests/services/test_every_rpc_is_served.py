@@ -11,22 +11,22 @@ from contracts.services import SERVICES
 
 
 def generated_servicer(name: str) -> type[Any]:
-    """Return the class that protoc generates for a service, in which no method is implemented."""
+    """Return the generated class of a service, which implements no method."""
     module = import_module(f"solo60.{name}.v1.{name}_pb2_grpc")
-    return vars(module)[f"{name.capitalize()}ServiceServicer"]  # type: ignore[no-any-return]  # found by its name
+    return vars(module)[f"{name.capitalize()}ServiceServicer"]  # type: ignore[no-any-return]  # looked up by name
 
 
 def servicer(name: str) -> type[Any]:
-    """Return the class that answers for a service: the generated one, as long as nobody has written another."""
+    """Return the servicer of a service, or the generated class if there is none."""
     if find_spec(f"services.{name}.servicer") is None:
         return generated_servicer(name)
-    return vars(import_module(f"services.{name}.servicer"))[f"{name.capitalize()}Servicer"]  # type: ignore[no-any-return]  # found by its name
+    return vars(import_module(f"services.{name}.servicer"))[f"{name.capitalize()}Servicer"]  # type: ignore[no-any-return]  # looked up by name
 
 
 @pytest.mark.requirement("C1")
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_method_is_contract_only_exactly_when_nobody_has_written_it(name: str) -> None:
-    """ADR 5: no contract promises what is not served, and none hides what is."""
+def test_a_method_is_contract_only_exactly_if_it_is_not_implemented(name: str) -> None:
+    """The contract marks exactly the methods without an implementation as contract-only (ADR 5)."""
     written, generated = servicer(name), generated_servicer(name)
 
     unwritten = [

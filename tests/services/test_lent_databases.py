@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 LEDGER = SERVICES / "payment" / "migrations"
 
 
-async def test_a_lent_database_is_as_its_migrations_left_it(postgres: PostgresForTests) -> None:
-    """No test meets the rows of another one, whose connections may even be open still."""
+async def test_a_lent_database_is_reset_to_its_migrations(postgres: PostgresForTests) -> None:
+    """A returned database is lent again without the rows and the open connections of the earlier test."""
     url = await postgres.lend(LEDGER)
     fresh = await Contents.of(url)
     careless = await asyncpg.connect(url)

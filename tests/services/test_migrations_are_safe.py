@@ -1,4 +1,4 @@
-"""Migrations run while replicas of the version before serve: squawk judges each by that."""
+"""Check of the migrations with squawk: each must be safe while replicas of the previous version are running."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ CONFIG = ROOT / ".squawk.toml"
 SQUAWK = Path(sys.executable).with_name("squawk")
 FIRST = "Written before the first release, for tables without rows in use; there was no older replica beside it."
 SMALL = f"{FIRST} Keys are deleted by age, so the table stays small."
-# Findings in files that are applied and therefore never change, each with the reason why it may stay. A new file has
-# none: it is written another way, or says `-- squawk-ignore rule` at the statement, with the reason above it.
+# Findings in applied files, which never change, each with the reason why it may stay. A new file has none: rewrite the
+# statement, or put `-- squawk-ignore rule` before it, with the reason above.
 BASELINE = {
     ("communication/0002_idempotency_keys_by_age.sql", "require-concurrent-index-creation"): SMALL,
     ("communication/0011_messages_in_doubt.sql", "require-concurrent-index-creation"): FIRST,
@@ -41,7 +41,7 @@ IGNORE = re.compile(r"^\s*--\s*squawk-ignore")
 
 
 def findings_in(folder: Path) -> dict[tuple[str, str], list[str]]:
-    """Return what squawk finds in the part of each migration below `folder` that is applied, by file and rule."""
+    """Return squawk's findings in the "up" part of each migration below `folder`, by file and rule."""
     found = defaultdict(list)
     for is_outside in (False, True):
         files = [path for path in sorted(folder.rglob("*.sql")) if runs_outside_transaction(path) is is_outside]
@@ -53,12 +53,12 @@ def findings_in(folder: Path) -> dict[tuple[str, str], list[str]]:
 
 
 def runs_outside_transaction(path: Path) -> bool:
-    """Return whether dbmate applies a file without a transaction around it."""
+    """Return whether dbmate applies a file outside a transaction."""
     return path.read_text().partition("\n")[0].endswith("transaction:false")
 
 
 def judged(files: list[Path], options: list[str]) -> list[dict[str, Any]]:
-    """Ask squawk; nobody runs the part of a file that takes its changes back, so it is not judged."""
+    """Return squawk's findings. The "down" part of a file is removed first, because it is never run."""
     with TemporaryDirectory() as folder:
         copies = []
         for path in files:
@@ -74,8 +74,8 @@ def judged(files: list[Path], options: list[str]) -> list[dict[str, Any]]:
     return json.loads(done.stdout)  # type: ignore[no-any-return]  # a list of findings
 
 
-def test_no_migration_stops_a_replica_of_the_version_before() -> None:
-    """Expand, then contract: each finding of squawk is in the baseline, and the baseline holds no other."""
+def test_no_migration_breaks_a_replica_of_the_previous_version() -> None:
+    """Squawk's findings in the migrations are exactly those of the baseline."""
     found = findings_in(ROOT / "services")
 
     new = [text for key, texts in found.items() if key not in BASELINE for text in texts]
@@ -83,8 +83,8 @@ def test_no_migration_stops_a_replica_of_the_version_before() -> None:
     assert found.keys() == BASELINE.keys(), "these findings of the baseline are gone"
 
 
-def test_a_rule_is_ignored_with_a_reason() -> None:
-    """Above each `-- squawk-ignore` stands a comment that says why."""
+def test_an_ignored_rule_has_a_reason() -> None:
+    """Each `-- squawk-ignore` has a comment with the reason on the line above."""
     for path in ROOT.glob("services/*/migrations/*.sql"):
         lines = path.read_text().splitlines()
         for above, line in pairwise(lines):
@@ -110,8 +110,8 @@ def test_a_rule_is_ignored_with_a_reason() -> None:
         (f"{UP}\ncreate table a (b int not null);\ncreate index a_b on a (b);", set()),
     ],
 )
-def test_the_judge_knows_what_stops_a_replica(tmp_path: Path, text: str, rules: set[str]) -> None:
-    """Squawk is asked as our migrations are run: with a transaction or without, and never about the way back."""
+def test_squawk_finds_unsafe_statements(tmp_path: Path, text: str, rules: set[str]) -> None:
+    """Squawk judges a migration by whether it runs in a transaction, and ignores its "down" part."""
     path = tmp_path / "service" / "migrations" / "0001_a.sql"
     path.parent.mkdir(parents=True)
     path.write_text(text)

@@ -54,7 +54,7 @@ ADD_REFUND = """
 async def migrated(
     url: str, service: str, folder: Path, add: str, rows: list[tuple[Any, ...]], query: str
 ) -> list[asyncpg.Record]:
-    """Add rows to a database from before the rules for texts, migrate it, and return what the query finds."""
+    """Add rows to a database from before the text rules, migrate it, and return the result of the query."""
     migrations = SERVICES / service / "migrations"
     for path in migrations.glob("*.sql"):
         if int(path.name.partition("_")[0]) <= LAST_BEFORE:
@@ -68,18 +68,21 @@ async def migrated(
 
 
 @pytest.mark.parametrize(("name", "after"), [(CRUFT, CLEAN), (BLANK, "Member"), (PERSIAN, PERSIAN), ("Dana", "Dana")])
-async def test_names_from_before_the_rule_can_still_be_answered(
+async def test_names_from_before_the_text_rules_become_valid(
     empty_database_url: str, tmp_path: Path, name: str, after: str
 ) -> None:
-    """An answer that breaks the contract is an INTERNAL error, so stored names are brought to one line."""
+    """The migration makes stored names valid single lines, because an answer that breaks the contract is INTERNAL."""
     query = "select display_name from users"
     rows = await migrated(empty_database_url, "user", tmp_path, ADD_USER, [("dana", name)], query)
 
     assert [tuple(row) for row in rows] == [(after,)]
 
 
-async def test_gyms_from_before_the_rule_keep_their_names_apart(empty_database_url: str, tmp_path: Path) -> None:
-    """Names and rules of the house hold no control characters any more, and names compare in NFC."""
+async def test_gym_names_from_before_the_text_rules_stay_distinct(empty_database_url: str, tmp_path: Path) -> None:
+    """The migration removes control characters from names and noise policies and replaces blank names.
+
+    Names are compared in NFC.
+    """
     names = [(CRUFT,), (BLANK,), ("E\u0301lan",)]
     rows = await migrated(empty_database_url, "gym", tmp_path, ADD_GYM, names, "select * from gyms")
 
@@ -96,19 +99,17 @@ async def test_gyms_from_before_the_rule_keep_their_names_apart(empty_database_u
 @pytest.mark.parametrize(
     ("text", "name", "reason"), [(CRUFT, CLEAN, CLEAN), (BLANK, "Guest", BLANK), (PERSIAN, PERSIAN, PERSIAN)]
 )
-async def test_guests_and_reasons_from_before_the_rule_can_still_be_answered(
+async def test_guests_and_reasons_from_before_the_text_rules_become_valid(
     empty_database_url: str, tmp_path: Path, text: str, name: str, reason: str
 ) -> None:
-    """A guest is called something; a reason may be blank."""
+    """The migration turns guests' names and reasons into single lines. It replaces a blank name but no blank reason."""
     rows = await migrated(empty_database_url, "session", tmp_path, ADD_GUEST, [(text,)], GUESTS)
 
     assert [tuple(row) for row in rows] == [(name, reason)]
 
 
-async def test_reasons_of_refunds_from_before_the_rule_can_still_be_answered(
-    empty_database_url: str, tmp_path: Path
-) -> None:
-    """They are one line now, and else as they were."""
+async def test_refund_reasons_from_before_the_text_rules_become_valid(empty_database_url: str, tmp_path: Path) -> None:
+    """The migration turns the reasons of refunds into single lines and leaves their other text unchanged."""
     query = "select refund_reason, void_reason from payments join sessions using (session_id) order by payment_id"
     rows = await migrated(empty_database_url, "payment", tmp_path, ADD_REFUND, [(CRUFT,), (PERSIAN,)], query)
 

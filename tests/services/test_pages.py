@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from tests.support.serving import Serve
 
 LISTS = [method for service in (*SERVICES.values(), *MESH_SERVICES) for method in service.methods if is_list(method)]
-# The mesh's own contracts are served by every service with an outbox.
+# Every service with an outbox serves the mesh's own contracts.
 ANY_SERVICE = "gym"
 
 
 def asked(method: MethodDescriptor, **fields: Any) -> Message:  # noqa: ANN401 - any field
-    """Return a request that a method takes: ids of nothing where the contract asks for one."""
+    """Return a request with random ids in the fields that the contract requires to be UUIDs."""
     ids = {
         field.name: str(uuid4())
         for field in method.input_type.fields
@@ -41,26 +41,26 @@ def home_of(method: MethodDescriptor) -> Service:
     """Return a service that serves a method."""
     package = method.containing_service.file.package.split(".")[1]
     name = package if package in SERVICES else ANY_SERVICE
-    return import_module(f"services.{name}.app").SERVICE  # type: ignore[no-any-return]  # found by its name
+    return import_module(f"services.{name}.app").SERVICE  # type: ignore[no-any-return]  # looked up by name
 
 
 def stub_of(method: MethodDescriptor) -> StubClass[Any]:
     """Return the generated stub of a method's service."""
     module = method.containing_service.file.name.removesuffix(".proto").replace("/", ".")
     stubs = vars(import_module(f"{module}_pb2_grpc"))
-    return stubs[f"{method.containing_service.name}Stub"]  # type: ignore[no-any-return]  # found by its name
+    return stubs[f"{method.containing_service.name}Stub"]  # type: ignore[no-any-return]  # looked up by name
 
 
 @pytest.mark.requirement("C3")
 @pytest.mark.parametrize("method", LISTS, ids=lambda method: f"{method.containing_service.name}.{method.name}")
-async def test_every_list_keeps_to_aip_158(serve: Serve, method: MethodDescriptor) -> None:
-    """AIP-158: a large page_size is taken, a negative one and a token of no answer are refused by name."""
+async def test_every_list_follows_aip_158(serve: Serve, method: MethodDescriptor) -> None:
+    """Every list accepts a large page size, and rejects a negative one and an unknown page token by field (AIP-158)."""
     service = home_of(method)
     mesh = await serve(service)
     call = getattr(mesh.stub(stub_of(method), at=service.name), method.name)
 
     for page_size in (101, 2**31 - 1):
-        with suppress(SessionNotFound):  # whose guests are asked for
+        with suppress(SessionNotFound):  # the session of ListGuests does not exist
             await call(asked(method, page_size=page_size))
     for field, value in (("page_size", -1), ("page_token", "0" * 32), ("page_token", uuid4().hex), ("page_token", "1")):
         with pytest.raises(InvalidRequest) as refusal:

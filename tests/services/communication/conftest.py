@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def rng() -> random.Random:
-    """Return chance that is the same in every run."""
+    """Return a random generator with the same sequence in every run."""
     return random.Random(60)  # noqa: S311 - nothing secret
 
 
 @pytest.fixture
 def mail_folder(tmp_path: Path) -> Path:
-    """Name the folder in which the inbox keeps mail."""
+    """Return the folder in which the inbox stores mail."""
     return tmp_path / "mail"
 
 
@@ -45,14 +45,14 @@ async def inbox(mail_folder: Path) -> AsyncIterator[Inbox]:
 
 @pytest.fixture
 async def moody() -> AsyncIterator[MoodyMailServer]:
-    """Run a mail server that does as it is told."""
+    """Run a mail server with answers that the test chooses."""
     async with MoodyMailServer() as server:
         yield server
 
 
 @pytest.fixture
 async def post(database_url: DatabaseFactory, rng: random.Random) -> AsyncIterator[Post]:
-    """Open a database for messages."""
+    """Return a message store on a new database, with its clock and settings."""
     url = await database_url("communication")
     database = await Database.connect(url)
     yield Post(url, database, MessageStore(database), rng)
@@ -61,19 +61,19 @@ async def post(database_url: DatabaseFactory, rng: random.Random) -> AsyncIterat
 
 @pytest.fixture
 async def mesh(serve: Serve, inbox: Inbox) -> MeshForTests:
-    """Run the communication service, sending to the inbox."""
+    """Run the communication service with the inbox as its mail server."""
     return await serve(SERVICE, smtp_url=inbox.url, admins_email="Ann <ann@solo60.example>, bob@solo60.example")
 
 
 @pytest.fixture
 async def moody_mesh(serve: Serve, moody: MoodyMailServer) -> MeshForTests:
-    """Run the communication service, sending to the moody mail server."""
+    """Run the communication service with the configurable mail server."""
     return await serve(SERVICE, smtp_url=moody.url)
 
 
 @pytest.fixture
 def tracers() -> TracerProvider:
-    """Set up tracing for what is started in the test."""
+    """Set up tracing for the test."""
     provider = TracerProvider(shutdown_on_exit=False)
     trace.set_tracer_provider(provider)
     return provider
@@ -81,7 +81,7 @@ def tracers() -> TracerProvider:
 
 @pytest.fixture
 def spans(tracers: TracerProvider) -> Iterator[InMemorySpanExporter]:
-    """All spans that end during the test."""
+    """Return an exporter with all spans that end during the test."""
     exporter = InMemorySpanExporter()
     processor = SimpleSpanProcessor(exporter)
     tracers.add_span_processor(processor)

@@ -1,4 +1,4 @@
-"""A sender in a process of its own, for tests that kill it: python -m ...doomed_sender DATABASE_URL SMTP_URL."""
+"""A sender in its own process, for tests that kill it: python -m ...doomed_sender DATABASE_URL SMTP_URL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.services.communication.post import SENDER
 
 
 async def send_for_ever(database_url: str, smtp_url: str) -> None:
-    """Send as the service does."""
+    """Send due messages like the service, until the process is killed."""
     sender = Sender(
         MessageStore(await Database.connect(database_url)),
         MailServer.from_url(smtp_url),

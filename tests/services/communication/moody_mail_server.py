@@ -1,4 +1,4 @@
-"""A mail server that refuses, stalls and hangs up as it is told, on a real socket."""
+"""A mail server on a real socket that refuses, stalls and hangs up when the test wants it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from aiosmtpd.smtp import Envelope, Session
 
 HANG_UP = "hang up"
-# Real servers repeat the address in what they answer.
+# Real servers repeat the address in their answers.
 BUSY = "451 4.7.1 <ada@example.org> greylisted, Ada Lovelace shall try later"
 UNKNOWN = "550 5.1.1 <ada@example.org> no such user here, Ada Lovelace"
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One mail that was offered: its envelope's recipients, its bytes, and whether it was accepted."""
+    """One mail that was offered to the server."""
 
     recipients: tuple[str, ...]
     content: bytes
@@ -29,10 +29,10 @@ class Received:
 
 @dataclass
 class MoodyMailServer:
-    """Answers each mail with the next of `answers`, and accepts when there is none left.
+    """Mail server that answers each mail with the next of `answers`, and accepts it when there is none left.
 
-    `refused` are answers for recipients by address; one that is used is forgotten. While `answering` is not set, it
-    takes mails and says nothing.
+    `refused` maps a recipient's address to the answer, which is used once. While `answering` is not set, the server
+    receives mails and sends no answer.
     """
 
     answers: deque[str] = field(default_factory=deque)
@@ -43,13 +43,13 @@ class MoodyMailServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the server."""
         assert self._server is not None
         return f"smtp://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     @property
     def accepted(self) -> list[Received]:
-        """The mails that it accepted."""
+        """Mails that the server accepted."""
         return [each for each in self.received if each.is_accepted]
 
     async def __aenter__(self) -> Self:
@@ -66,7 +66,7 @@ class MoodyMailServer:
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
-        """Decide about a recipient."""
+        """Answer RCPT."""
         answer = self.refused.pop(address, "250 OK")
         if answer == HANG_UP:
             await _hang_up(server)
@@ -75,7 +75,7 @@ class MoodyMailServer:
         return answer
 
     async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        """Decide about a mail."""
+        """Answer DATA."""
         answer = self.answers.popleft() if self.answers else "250 OK"
         content = envelope.original_content or b""
         self.received.append(Received(tuple(envelope.rcpt_tos), content, answer.startswith("250")))
@@ -85,7 +85,7 @@ class MoodyMailServer:
         return answer
 
     async def handle_RSET(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        """Fall silent: what has been answered before stands."""
+        """Never answer RSET. The earlier answers remain valid."""
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -93,4 +93,4 @@ class MoodyMailServer:
 async def _hang_up(server: SMTP) -> None:
     assert isinstance(server.transport, asyncio.Transport)
     server.transport.abort()
-    await asyncio.Event().wait()  # cancelled with the connection
+    await asyncio.Event().wait()  # cancelled when the connection closes

@@ -1,4 +1,4 @@
-"""Waiting for what others do: as long as it takes, and not for ever."""
+"""Waiting for a condition, with a limit of 60 s."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATIENCE_S = 60.0
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Return when `condition` holds; fail when it never does."""
+    """Return once `condition` holds, and raise TimeoutError after 60 s."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        while not condition():  # noqa: ASYNC110 - the condition has no event
             await asyncio.sleep(0.01)

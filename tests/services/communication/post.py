@@ -1,4 +1,4 @@
-"""A post for one test: a store of messages, and senders that share it, its clock and its chance."""
+"""Test environment of the sender: a message store, and senders that share it, its clock and its random generator."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BEGIN = datetime(2026, 3, 3, 18, tzinfo=UTC)
 
 @dataclass
 class Clock:
-    """The time, which passes when the test says so."""
+    """A clock that only the test advances."""
 
     time: datetime = BEGIN
 
@@ -40,13 +40,13 @@ class Clock:
         return self.time
 
     def advance(self, by: timedelta) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.time += by
 
 
 @dataclass
 class Post:
-    """A store of messages, and what its senders share."""
+    """A message store and everything that its senders share."""
 
     url: str
     database: Database
@@ -57,7 +57,7 @@ class Post:
     troubles: set[str] = field(default_factory=set)
 
     def sender(self, url: str, *, patience_s: float = PATIENCE_S) -> Sender:
-        """Make a sender to the mail server at `url`."""
+        """Return a sender to the mail server at `url`."""
         return Sender(
             self.store,
             replace(MailServer.from_url(url), patience_s=patience_s),
@@ -71,7 +71,7 @@ class Post:
     async def add(
         self, *recipients: str, repeats_in_doubt: bool = True, lifetime: timedelta | None = None
     ) -> uuid.UUID:
-        """Store a message, to Ada if to nobody else."""
+        """Store a message, by default to Ada."""
         message_id = uuid.uuid4()
         mailboxes = tuple(Mailbox.of(email) for email in recipients or (ADA,))
         header = message_id_header(message_id, SENDER)
@@ -95,7 +95,7 @@ class Post:
         return message_id
 
     async def due(self, message_id: uuid.UUID) -> Message:
-        """Let time pass until the message is due, and return it."""
+        """Advance the clock until the message is due, and return the message."""
         message = await self.store.find(message_id)
         assert message.due_time is not None
         self.clock.time = max(self.clock.time, message.due_time)

@@ -1,4 +1,4 @@
-"""A mail server on a real socket that answers each step of SMTP as a script says, and records what it is sent."""
+"""A mail server on a real socket that answers each SMTP command from a script and records the commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ USUAL = {
 
 @dataclass
 class ScriptedMailServer:
-    """Answers each command with its entry in `answers`, and as servers usually do where there is none."""
+    """Mail server that answers each command with its entry in `answers`, or by default as servers usually do."""
 
     answers: dict[str, str] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
@@ -30,13 +30,13 @@ class ScriptedMailServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port of the server."""
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:
-        """Where it listens, with a login."""
+        """URL of the server, with a login."""
         return f"smtp://solo60:secret@127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:

@@ -44,7 +44,7 @@ FAILED = replace(MESSAGE, status=Status.FAILED, attempts=2, last_error="Busy.", 
 
 
 def attempt(round_number: int) -> Attempt:
-    """Make an attempt to send one mail to one address."""
+    """Return an attempt to send one mail to one address."""
     return Attempt(
         message_id=UUID(int=1),
         template_key="SESSION_BOOKED",
@@ -60,7 +60,7 @@ def attempt(round_number: int) -> Attempt:
 
 @pytest.mark.requirement("A1")
 def test_pauses_double_up_to_an_hour_with_full_jitter(rng: random.Random) -> None:
-    """The pause before an attempt is anything up to a limit that doubles; no two senders march in step."""
+    """A pause is random between 0 and a limit that doubles up to an hour, so that senders do not retry in step."""
     for attempts in range(1, 30):
         limit_s = min(MAX_BACKOFF_S, 2.0 ** (attempts - 1))
         pauses_s = [backoff_s(attempts, rng) for _ in range(500)]
@@ -69,15 +69,15 @@ def test_pauses_double_up_to_an_hour_with_full_jitter(rng: random.Random) -> Non
 
 
 @pytest.mark.requirement("A1")
-def test_a_mail_server_may_be_down_for_half_an_hour(rng: random.Random) -> None:
-    """However the pauses are drawn, a usual outage ends no mail."""
+def test_retries_last_longer_than_half_an_hour(rng: random.Random) -> None:
+    """The retries of one mail span more than half an hour, so that a usual outage of the mail server ends no mail."""
     for _ in range(200):
         assert sum(backoff_s(number, rng) for number in range(1, MAX_ATTEMPTS)) > 1800
 
 
 @pytest.mark.requirement("A1")
-def test_a_failed_attempt_is_followed_by_another_until_they_are_used_up(rng: random.Random) -> None:
-    """A message is tried again up to the limit and then ends in the list of the dead, where it can be seen."""
+def test_a_message_is_retried_until_its_attempts_are_used_up(rng: random.Random) -> None:
+    """A failed message is scheduled again until MAX_ATTEMPTS, and is then DEAD with its remaining recipients."""
     for number in range(1, MAX_ATTEMPTS):
         verdict = judge(attempt(number), BUSY, NOW, rng)
         assert verdict.status is Status.FAILED
@@ -89,20 +89,20 @@ def test_a_failed_attempt_is_followed_by_another_until_they_are_used_up(rng: ran
     assert last.remaining == ("ada@example.org",)
 
 
-def test_a_refusal_is_final_and_keeps_the_recipients(rng: random.Random) -> None:
-    """A message that is refused for good is dead after one attempt, and an operator can still retry it."""
+def test_a_refusal_is_final_and_stores_the_recipients(rng: random.Random) -> None:
+    """A refused message is DEAD after one attempt, and its recipients are stored so that an operator can retry it."""
     verdict = judge(attempt(1), Outcome("Refused.", is_refused=True), NOW, rng)
 
     assert (verdict.status, verdict.is_refused, verdict.remaining) == (Status.DEAD, True, ("ada@example.org",))
 
 
-def test_a_lease_outlives_the_longest_attempt() -> None:
-    """No message is taken from a sender that is still at work on it."""
+def test_a_lease_is_longer_than_the_longest_attempt() -> None:
+    """The lease exceeds all timeouts of an attempt together, so that no second sender takes a message in progress."""
     assert LEASE.total_seconds() > PATIENCE_S + FAREWELL_S + 5
 
 
-def test_who_waits_is_told_of_new_failures_only() -> None:
-    """SendEmail: a repetition is not answered with the failure that it repeats, but waits for the next attempt."""
+def test_a_waiting_caller_learns_only_of_new_failures() -> None:
+    """SendEmail reports a failure newer than its call. Otherwise it waits if the next attempt is due in time."""
     soon = NOW + timedelta(seconds=10)
     with pytest.raises(Unavailable, match=r"Busy\. The message is stored"):
         FAILED.is_sent(known_attempts=1, until=soon)
@@ -111,8 +111,8 @@ def test_who_waits_is_told_of_new_failures_only() -> None:
         FAILED.is_sent(known_attempts=2, until=NOW + timedelta(seconds=4))
 
 
-def test_who_waits_is_told_the_end() -> None:
-    """SendEmail: sent, refused for good, and given up are three different answers."""
+def test_a_waiting_caller_learns_the_final_status() -> None:
+    """SendEmail answers differently for a message that was sent, refused for good, or given up."""
     dead = replace(FAILED, status=Status.DEAD, due_time=None)
     sent = replace(MESSAGE, status=Status.SENT, due_time=None, send_time=NOW)
 
@@ -124,22 +124,22 @@ def test_who_waits_is_told_the_end() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.SENDING, Status.SENT])
-def test_only_what_failed_can_be_retried(status: Status) -> None:
-    """RetryMessage: a message that is on its way or has arrived is not sent a second time."""
+def test_only_a_failed_message_can_be_retried(status: Status) -> None:
+    """RetryMessage rejects a message that is queued, being sent or sent, so that it is not sent twice."""
     FAILED.ensure_retryable()
     with pytest.raises(MessageNotRetryable, match=status):
         replace(MESSAGE, status=status).ensure_retryable()
 
 
-def test_a_page_mark_comes_back_as_it_went() -> None:
-    """The mark is exact to the microsecond, as PostgreSQL's clock is."""
+def test_a_page_mark_survives_formatting_and_parsing() -> None:
+    """A page mark is parsed from its text without loss, to the microsecond of PostgreSQL's clock."""
     mark = PageMark.of(MESSAGE)
 
     assert PageMark.parse(str(mark)) == mark
 
 
 @pytest.mark.parametrize("text", ["x", "_", "2026-03-03_x", f"x_{UUID(int=1)}"])
-def test_another_text_is_no_page_mark(text: str) -> None:
-    """The page token that held it is refused."""
+def test_an_invalid_page_mark_is_rejected(text: str) -> None:
+    """An invalid page mark raises ValueError."""
     with pytest.raises(ValueError, match=r"isoformat|UUID"):
         PageMark.parse(text)

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 HOUR = timedelta(hours=1)
 
 
-async def test_a_message_that_expired_is_not_sent_and_nothing_personal_is_left(
+async def test_an_expired_message_is_not_sent_and_its_personal_data_is_deleted(
     post: Post, moody: MoodyMailServer
 ) -> None:
-    """A code that is a day old helps nobody: no attempt is made, and operators see why."""
+    """An expired message is not sent but listed as failed, and its recipients and text are deleted."""
     message_id = await post.add(lifetime=HOUR)
     post.clock.advance(HOUR)
     sender = post.sender(moody.url)
@@ -50,8 +50,8 @@ async def test_a_message_that_expired_is_not_sent_and_nothing_personal_is_left(
     assert post.registry.get_sample_value("mail_expired_total") == 1
 
 
-async def test_a_message_in_its_time_is_sent(post: Post, moody: MoodyMailServer) -> None:
-    """Until the last moment of its lifetime a message makes sense."""
+async def test_a_message_is_sent_until_its_lifetime_ends(post: Post, moody: MoodyMailServer) -> None:
+    """A message is sent until the last microsecond of its lifetime."""
     message_id = await post.add(lifetime=HOUR)
     post.clock.advance(HOUR - timedelta(microseconds=1))
 
@@ -60,8 +60,8 @@ async def test_a_message_in_its_time_is_sent(post: Post, moody: MoodyMailServer)
     assert (await post.store.find(message_id)).status is Status.SENT
 
 
-async def test_a_message_that_fails_expires_on_time_whatever_its_pauses(post: Post, moody: MoodyMailServer) -> None:
-    """No pause outlasts the lifetime, so that the list tells at once what is not sent any more."""
+async def test_a_failing_message_expires_on_time(post: Post, moody: MoodyMailServer) -> None:
+    """A failing message expires exactly at the end of its lifetime, and can then neither be retried nor awaited."""
     moody.answers.extend([BUSY] * 99)
     message_id = await post.add(lifetime=timedelta(minutes=30))
     created = post.clock.now()
@@ -80,10 +80,10 @@ async def test_a_message_that_fails_expires_on_time_whatever_its_pauses(post: Po
         (await post.store.find(message_id)).is_sent(known_attempts=0, until=post.clock.now())
 
 
-async def test_a_message_that_expired_in_doubt_says_so(post: Post, moody: MoodyMailServer) -> None:
-    """A sender that was killed may have sent it: nothing is known, and nothing is sent again."""
+async def test_a_message_that_expires_in_doubt_is_marked(post: Post, moody: MoodyMailServer) -> None:
+    """A message that expires after an interrupted attempt is marked as possibly sent, and is not sent again."""
     message_id = await post.add(lifetime=timedelta(seconds=10))
-    assert await post.store.claim(post.clock.now()) is not None  # and then its process is killed
+    assert await post.store.claim(post.clock.now()) is not None  # then its process is killed
     post.clock.advance(LEASE)
 
     assert await post.sender(moody.url).send_next()
@@ -93,8 +93,8 @@ async def test_a_message_that_expired_in_doubt_says_so(post: Post, moody: MoodyM
     assert moody.received == []
 
 
-async def test_a_message_that_expired_is_forgotten_like_one_that_was_sent(post: Post, moody: MoodyMailServer) -> None:
-    """An expired message needs no operator; a message that is dead for other reasons stays."""
+async def test_an_expired_message_is_deleted_after_the_retention_time(post: Post, moody: MoodyMailServer) -> None:
+    """An expired message is deleted after the same time as a sent one; a dead message stays for operators."""
     moody.refused[ADA] = UNKNOWN
     dead = await post.add()
     await post.sender(moody.url).send_next()
@@ -106,8 +106,8 @@ async def test_a_message_that_expired_is_forgotten_like_one_that_was_sent(post: 
     assert (await post.store.find(dead)).status is Status.DEAD
 
 
-def test_each_template_says_how_long_its_mail_makes_sense() -> None:
-    """Codes and reminders expire; what a member has a right to know does not."""
+def test_only_time_bound_mails_have_a_lifetime() -> None:
+    """Only seven time-bound mails, such as codes and reminders, have a lifetime. All others never expire."""
     templates = Templates(TEMPLATES)
     lifetimes = {key: templates.find(key).lifetime for key in templates.keys}
 
@@ -123,8 +123,8 @@ def test_each_template_says_how_long_its_mail_makes_sense() -> None:
 
 
 @pytest.mark.parametrize("lifetime", [None, "", "soon", "0 days", "1.5 hours", "-1 days", "2 weeks", "1 day\n1 day"])
-def test_a_template_that_does_not_say_how_long_it_makes_sense_is_named(tmp_path: Path, lifetime: str | None) -> None:
-    """The author of a template decides."""
+def test_a_template_without_a_valid_lifetime_is_rejected(tmp_path: Path, lifetime: str | None) -> None:
+    """A missing or invalid `makes_sense_for.txt` is rejected with an error that names the template."""
     folder = tmp_path / "UNDECIDED"
     folder.mkdir()
     for name, text in (("subject.txt", "Hello"), ("body.txt", "Hello"), ("in_doubt.txt", "repeat")):
@@ -136,10 +136,10 @@ def test_a_template_that_does_not_say_how_long_it_makes_sense_is_named(tmp_path:
         Templates(tmp_path)
 
 
-async def test_a_code_of_yesterday_is_shown_as_expired_and_a_code_of_now_says_when_it_will_be(
+async def test_the_service_shows_expired_messages_and_expiry_times(
     serve: Serve, post: Post, moody: MoodyMailServer
 ) -> None:
-    """The lifetime is that of the template, and the service shows it."""
+    """The service lists an expired message with its status, and returns the template's lifetime as `expire_time`."""
     post.clock.time = datetime.now(UTC) - timedelta(days=1)
     yesterday = await post.add(lifetime=timedelta(minutes=30))
     mesh = await serve(smtp_url=moody.url)
@@ -165,8 +165,8 @@ async def test_a_code_of_yesterday_is_shown_as_expired_and_a_code_of_now_says_wh
     assert len(moody.accepted) == 1
 
 
-async def test_operators_see_in_health_that_mail_is_given_up(serve: Serve, moody: MoodyMailServer) -> None:
-    """A mail that nobody can deliver is more than a line in a log, until somebody has put it right."""
+async def test_dead_mail_is_reported_by_health(serve: Serve, moody: MoodyMailServer) -> None:
+    """Health reports dead mail until an operator has retried it successfully."""
     moody.refused[ADA] = UNKNOWN
     mesh = await serve(SERVICE, smtp_url=moody.url)
     stub = mesh.stub(CommunicationServiceStub)

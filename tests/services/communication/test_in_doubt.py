@@ -1,4 +1,4 @@
-"""In doubt: what becomes of a mail of which nobody knows whether the mail server accepted it (RFC 1047)."""
+"""Mails in doubt: it is unknown whether the mail server accepted them (RFC 1047)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NOT_REPEATED = "The mail may have been sent, so it was not sent again."
 CUT_OFF = f"The last attempt was interrupted. {NOT_REPEATED}"
-# With this patience an attempt may also end too early, on a busy machine; it is then repeated.
+# With so short a patience, a slow machine may end an attempt before the mail is sent. The test then repeats it.
 SHORT_PATIENCE_S = 0.5
 
 
@@ -38,7 +38,7 @@ def message_ids(moody: MoodyMailServer) -> list[str]:
 
 @contextmanager
 def doomed_sender(post: Post, moody: MoodyMailServer) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a sender in a process that does not outlive the context."""
+    """Run a sender in a process that is killed at the end of the context."""
     module = "tests.services.communication.doomed_sender"
     with subprocess.Popen([sys.executable, "-m", module, post.url, moody.url]) as process:
         try:
@@ -47,8 +47,8 @@ def doomed_sender(post: Post, moody: MoodyMailServer) -> Iterator[subprocess.Pop
             process.kill()
 
 
-async def kill_between_answer_and_note(post: Post, moody: MoodyMailServer, message_id: UUID) -> None:
-    """Have a process send a mail, and kill it when it has the mail server's answer and is about to note it."""
+async def kill_before_recording(post: Post, moody: MoodyMailServer, message_id: UUID) -> None:
+    """Send a mail from another process, and kill it after the server's answer, before it records that answer."""
     moody.answering.clear()
     with doomed_sender(post, moody) as process:
         await until(lambda: bool(moody.received) or process.poll() is not None)
@@ -58,30 +58,33 @@ async def kill_between_answer_and_note(post: Post, moody: MoodyMailServer, messa
             await eventually(lambda: has_backends(post, "wait_event_type = 'Lock'"))
             process.kill()
             assert process.wait() < 0
-    # What PostgreSQL still does for the dead, it takes back.
+    # PostgreSQL rolls back the statement of a killed client.
     await eventually(lambda: has_no_backends(post, "state <> 'idle' and pid <> pg_backend_pid()"))
 
 
 async def has_backends(post: Post, condition: str) -> bool:
-    """Whether PostgreSQL works for somebody on the database of the test."""
-    query = f"select exists (select from pg_stat_activity where datname = current_database() and {condition})"  # noqa: S608 - ours
+    """Return whether a backend on the test's database meets the condition."""
+    query = f"select exists (select from pg_stat_activity where datname = current_database() and {condition})"  # noqa: S608 - constant conditions
     async with post.database.connection() as connection:
         return bool(await connection.fetchval(query))
 
 
 async def has_no_backends(post: Post, condition: str) -> bool:
-    """Whether PostgreSQL works for nobody on the database of the test."""
+    """Return whether no backend on the test's database meets the condition."""
     return not await has_backends(post, condition)
 
 
 @pytest.mark.parametrize(("repeats_in_doubt", "copies"), [(True, 2), (False, 1)])
-async def test_after_a_kill_between_answer_and_note_only_what_may_come_twice_does(
+async def test_a_mail_is_repeated_after_a_kill_only_if_its_template_allows(
     post: Post, moody: MoodyMailServer, *, repeats_in_doubt: bool, copies: int
 ) -> None:
-    """Killed before it noted the answer, `repeat` comes again under one Message-ID, `give up` ends as DEAD."""
+    """After a kill before the answer is recorded, a mail that may repeat is sent again with the same Message-ID.
+
+    Any other mail ends as DEAD.
+    """
     post.clock.time = datetime.now(UTC)
     message_id = await post.add(repeats_in_doubt=repeats_in_doubt)
-    await kill_between_answer_and_note(post, moody, message_id)
+    await kill_before_recording(post, moody, message_id)
     assert (await post.due(message_id)).status is Status.SENDING
 
     assert await post.sender(moody.url).send_next()
@@ -94,12 +97,10 @@ async def test_after_a_kill_between_answer_and_note_only_what_may_come_twice_doe
     assert (message.status, message.attempts, message.last_error) == expected
 
 
-async def test_what_may_have_been_sent_is_given_up_when_the_lease_is_over_and_not_before(
-    post: Post, moody: MoodyMailServer
-) -> None:
-    """Until then its sender may be at work, and afterwards an operator may still have it sent."""
+async def test_a_mail_in_doubt_is_given_up_only_when_the_lease_expires(post: Post, moody: MoodyMailServer) -> None:
+    """A mail in doubt is given up when its lease expires and not before. An operator can still retry it."""
     message_id = await post.add(repeats_in_doubt=False)
-    await post.store.claim(post.clock.now())  # and then its process is killed
+    await post.store.claim(post.clock.now())  # then its process is killed
     sender = post.sender(moody.url)
 
     post.clock.advance(LEASE - timedelta(microseconds=1))
@@ -116,8 +117,8 @@ async def test_what_may_have_been_sent_is_given_up_when_the_lease_is_over_and_no
     assert (await post.store.find(message_id)).status is Status.SENT
 
 
-async def test_a_sender_that_was_only_slow_may_say_how_it_ended_until_its_message_is_given_up(post: Post) -> None:
-    """The doubt ends when the truth comes in time; later it changes nothing."""
+async def test_a_slow_sender_may_record_its_result_until_the_message_is_given_up(post: Post) -> None:
+    """A late result is recorded if the message has not been given up, and ignored afterwards."""
     first, second = [await post.add(repeats_in_doubt=False) for _ in range(2)]
     now = post.clock.now()
     slow = [await post.store.claim(now) for _ in range(2)]
@@ -143,10 +144,10 @@ async def test_a_sender_that_was_only_slow_may_say_how_it_ended_until_its_messag
         (False, Status.DEAD, f"The mail server is unreachable or closed the connection. {NOT_REPEATED}"),
     ],
 )
-async def test_a_server_that_hangs_up_in_place_of_its_answer_leaves_a_doubt(
+async def test_a_server_that_hangs_up_instead_of_answering_leaves_a_doubt(
     post: Post, moody: MoodyMailServer, *, repeats_in_doubt: bool, status: Status, error: str
 ) -> None:
-    """RFC 1047: who has the whole mail may have accepted it, whether or not its answer arrives."""
+    """A mail is in doubt if the server hangs up after receiving it: the server may have accepted it (RFC 1047)."""
     moody.answers.append(HANG_UP)
     message_id = await post.add(repeats_in_doubt=repeats_in_doubt)
     await post.sender(moody.url).send_next()
@@ -155,8 +156,10 @@ async def test_a_server_that_hangs_up_in_place_of_its_answer_leaves_a_doubt(
     assert (message.status, message.last_error) == (status, error)
 
 
-async def test_a_server_that_takes_a_mail_and_falls_silent_leaves_a_doubt(post: Post, moody: MoodyMailServer) -> None:
-    """RFC 1047: a time limit tells as little as a lost connection."""
+async def test_a_server_that_receives_a_mail_and_does_not_answer_leaves_a_doubt(
+    post: Post, moody: MoodyMailServer
+) -> None:
+    """A mail is in doubt if the server receives it and does not answer in time (RFC 1047)."""
     moody.answering.clear()
     message_id = await post.add(repeats_in_doubt=False)
     sender = post.sender(moody.url, patience_s=SHORT_PATIENCE_S)
@@ -171,10 +174,8 @@ async def test_a_server_that_takes_a_mail_and_falls_silent_leaves_a_doubt(post: 
 
 @pytest.mark.requirement("A1")
 @pytest.mark.parametrize("trouble", ["no server", "hung up on the recipient", "recipient put off", "mail put off"])
-async def test_what_was_certainly_not_sent_is_tried_again_in_any_case(
-    post: Post, moody: MoodyMailServer, trouble: str
-) -> None:
-    """A definite answer, or an end before the mail was handed over, leaves no doubt."""
+async def test_a_mail_that_was_certainly_not_sent_is_retried(post: Post, moody: MoodyMailServer, trouble: str) -> None:
+    """A failure before the mail is handed over, or a temporary refusal, is retried even if the mail must not repeat."""
     url = f"smtp://127.0.0.1:{free_ports(1)[0]}" if trouble == "no server" else moody.url
     if trouble.endswith("recipient") or trouble.startswith("recipient"):
         moody.refused[ADA] = HANG_UP if trouble.startswith("hung up") else BUSY

@@ -47,7 +47,7 @@ def bytes_of(name: str = "", subject: str = "Hello", body: str = "Hello\n", copi
 
 
 def decoded(mail: Message, header: str) -> str:
-    """Return a header as a reader sees it."""
+    """Return a decoded header."""
     return str(make_header(decode_header(mail[header].replace("\n", ""))))
 
 
@@ -56,8 +56,8 @@ def decoded(mail: Message, header: str) -> str:
 @example(name=HIDDEN_LINE_BREAK, subject=HIDDEN_LINE_BREAK)
 @example(name="Ada\u2028Bcc: eve@example.org\x85X: y", subject="\r\r\n\x0bBcc: x")
 @example(name='"Ada" <eve@example.org>, \\', subject="=?=" * 40)
-def test_no_name_and_no_subject_can_add_a_header_or_a_recipient(name: str, subject: str) -> None:
-    """Whatever a caller fills in, the mail has the headers that it should have and one recipient."""
+def test_a_name_or_subject_cannot_add_a_header_or_a_recipient(name: str, subject: str) -> None:
+    """No name and no subject, not even one with line breaks, adds a header or a recipient to the mail."""
     mail = message_from_bytes(bytes_of(name, subject))
 
     assert mail.keys() == HEADERS
@@ -66,14 +66,14 @@ def test_no_name_and_no_subject_can_add_a_header_or_a_recipient(name: str, subje
 
 
 @given(subject=anything)
-def test_a_subject_arrives_as_it_was_written(subject: str) -> None:
-    """Only line breaks and control characters are lost: each becomes a space, and several spaces become one."""
+def test_a_subject_arrives_unchanged(subject: str) -> None:
+    """A subject arrives unchanged, except that line breaks and control characters become single spaces."""
     assert decoded(message_from_bytes(bytes_of(subject=subject)), "Subject").split() == one_line(subject).split()
 
 
 @pytest.mark.parametrize("name", ["Ada", "Jörg Müller", 'O\'Brien, "Ann" (gym)', HIDDEN_LINE_BREAK, "東京" * 20])
-def test_a_name_arrives_as_it_was_written(name: str) -> None:
-    """A name may hold anything that a keyboard writes, also what has a meaning in headers."""
+def test_a_name_arrives_unchanged(name: str) -> None:
+    """A name arrives unchanged, even with characters that have a meaning in headers."""
     mail = message_from_bytes(bytes_of(name))
 
     ((shown, email),) = getaddresses([mail["To"].replace("\n", "")])
@@ -84,23 +84,23 @@ def test_a_name_arrives_as_it_was_written(name: str) -> None:
 @example(body="one line\r\n.\r\nQUIT\r\n")
 @example(body="x" * 5000)
 def test_a_mail_is_ascii_in_short_lines(body: str) -> None:
-    """RFC 5321, section 4.5.3.1.6: any mail server takes it, whatever it says."""
+    """A mail is ASCII in lines of at most 998 characters, so that any mail server accepts it (RFC 5321, 4.5.3.1.6)."""
     mail = bytes_of("Jörg" * 20, "Grüße " * 50, body, copies=20)
 
     assert mail.isascii()
     assert all(len(line) <= 998 and b"\r" not in line and b"\n" not in line for line in mail.split(b"\r\n"))
 
 
-def test_a_mail_to_many_names_each() -> None:
-    """SendSystemNotification: one message, however many people the audience has."""
+def test_a_mail_to_many_lists_each_recipient() -> None:
+    """SendSystemNotification sends one mail and lists every recipient in its header."""
     mail = message_from_bytes(bytes_of("Jörg, Ann", copies=12))
 
     assert [email for _, email in getaddresses([mail["To"].replace("\n", "")])] == ["ada@example.org"] * 12
 
 
 @pytest.mark.parametrize("email", ["ada@localhost", "ada", "@example.org", "a b@example.org", ""])
-def test_what_is_no_address_is_refused(email: str) -> None:
-    """An address that no mail server would take is found out before anything is stored."""
+def test_an_invalid_address_is_rejected(email: str) -> None:
+    """An address that no mail server would accept raises ValueError."""
     with pytest.raises(ValueError, match=r"^must "):
         Mailbox.of(email)
 
@@ -108,14 +108,14 @@ def test_what_is_no_address_is_refused(email: str) -> None:
 @pytest.mark.parametrize(
     ("email", "wire"), [("a..b@docomo.ne.jp", '"a..b"@docomo.ne.jp'), ("a@bücher.example", "a@xn--bcher-kva.example")]
 )
-def test_an_address_stands_in_headers_as_smtp_takes_it(email: str, wire: str) -> None:
-    """RFC 5322: quoted where dots need it, and with the domain in ASCII."""
+def test_an_address_is_encoded_for_smtp(email: str, wire: str) -> None:
+    """An address is quoted if its dots require it, and its domain is in ASCII (RFC 5322)."""
     assert str(Mailbox.of(email, "Ada")) == f'"Ada" <{wire}>'
     assert getaddresses([str(Mailbox.of(email, "Ada"))]) == [("Ada", wire)]
 
 
-def test_several_addresses_stand_in_one_setting() -> None:
-    """An audience is one line of the configuration."""
+def test_a_setting_may_list_several_addresses() -> None:
+    """Mailboxes are parsed from one comma-separated setting, and an empty setting raises ValueError."""
     assert parse_mailboxes("Ann <ann@solo60.example>, bob@solo60.example") == (
         Mailbox("ann@solo60.example", "Ann"),
         Mailbox("bob@solo60.example"),
@@ -124,7 +124,7 @@ def test_several_addresses_stand_in_one_setting() -> None:
         parse_mailboxes("")
 
 
-def test_the_message_id_names_message_and_sender() -> None:
-    """RFC 5322, section 3.6.4: nobody else makes the same Message-ID."""
+def test_the_message_id_contains_message_and_domain() -> None:
+    """The Message-ID consists of the message's id and the sender's domain, so that it is unique (RFC 5322, 3.6.4)."""
     assert MESSAGE_ID == "<00000000-0000-0000-0000-000000000001@solo60.example>"
     assert message_from_bytes(bytes_of())["Message-ID"] == MESSAGE_ID

@@ -1,4 +1,4 @@
-"""What is told about a mail, to callers, logs and traces, names nobody and repeats nothing."""
+"""Privacy of mails: no personal data in answers, logs and traces, nor in the database once a mail is sent."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
 
 @pytest.mark.requirement("S4")
 @pytest.mark.parametrize("answer", [BUSY, UNKNOWN, HANG_UP, "250 OK"])
-async def test_nothing_personal_is_told(
+async def test_answers_logs_and_spans_contain_no_personal_data(
     spans: InMemorySpanExporter,
     moody_mesh: MeshForTests,
     moody: MoodyMailServer,
     caplog: pytest.LogCaptureFixture,
     answer: str,
 ) -> None:
-    """Whatever a mail server says, last_error, logs and spans hold no address, name or variable."""
+    """After any answer of a mail server, `last_error`, logs and spans contain no address, name or variable."""
     caplog.set_level(logging.INFO)
     moody.answers.append(answer)
     post = moody_mesh.stub(CommunicationServiceStub)
@@ -59,14 +59,14 @@ async def test_nothing_personal_is_told(
 
     assert bool(message.last_error) == (answer != "250 OK")
     assert len(named(spans, NAME)) == 1
-    # The moody server's own log is not ours.
+    # The log of the test's mail server is not under test.
     own_records = [record.getMessage() for record in caplog.records if not record.name.startswith("mail.")]
     told = [str(message), str(logs), *own_records, *(span.to_json() for span in spans.get_finished_spans())]
     assert [secret for secret in SECRETS if any(secret in each for each in told)] == []
 
 
-async def test_nothing_personal_stays_when_a_mail_is_sent(mesh: MeshForTests, mail_folder: Path) -> None:
-    """A code that resets a password is not kept once its mail is sent."""
+async def test_a_sent_mail_leaves_no_personal_data(mesh: MeshForTests, mail_folder: Path) -> None:
+    """After a mail is sent, its row contains neither its address nor its variables, such as a reset code."""
     await mesh.stub(CommunicationServiceStub).SendEmail(pb.SendEmailRequest.FromString(REQUEST.SerializeToString()))
 
     (path,) = (mail_folder / "new").iterdir()
@@ -77,10 +77,10 @@ async def test_nothing_personal_stays_when_a_mail_is_sent(mesh: MeshForTests, ma
 
 
 @pytest.mark.requirement("S5")
-async def test_a_mail_is_sent_in_the_trace_of_the_call_that_asked_for_it(
+async def test_a_mail_is_sent_in_the_trace_of_its_call(
     tracers: TracerProvider, spans: InMemorySpanExporter, mesh: MeshForTests
 ) -> None:
-    """One trace leads from the caller through the store to the mail server."""
+    """The span of sending a mail is a child of the span of the call that requested it."""
     post = mesh.stub(CommunicationServiceStub)
     with tracers.get_tracer("test").start_as_current_span("caller") as caller:
         response = await post.SendEmailAsync(REQUEST)

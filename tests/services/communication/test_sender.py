@@ -1,4 +1,4 @@
-"""The sender against real mail servers and a real database; only the clock is the test's."""
+"""The sender with real mail servers and a real database; only the clock is simulated."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.requirement("A2")
-async def test_a_message_is_sent_once_and_its_text_is_forgotten(post: Post, moody: MoodyMailServer) -> None:
-    """What is sent is sent once; afterwards nothing personal is left of it."""
+async def test_a_message_is_sent_once_and_its_text_is_deleted(post: Post, moody: MoodyMailServer) -> None:
+    """A message is sent once, and its recipients and text are deleted afterwards."""
     message_id = await post.add()
     sender = post.sender(moody.url)
 
@@ -50,8 +50,8 @@ async def test_a_message_is_sent_once_and_its_text_is_forgotten(post: Post, mood
 
 
 @pytest.mark.requirement("A1")
-async def test_what_a_busy_server_puts_off_is_tried_again_as_the_same_mail(post: Post, moody: MoodyMailServer) -> None:
-    """4xx is no end; every attempt sends the same bytes, Message-ID included, so that a repetition shows."""
+async def test_a_temporary_refusal_is_retried_with_the_same_mail(post: Post, moody: MoodyMailServer) -> None:
+    """A 4xx answer is retried with the same bytes and Message-ID, so that recipients can detect a duplicate."""
     moody.answers.extend([BUSY, BUSY])
     message_id = await post.add()
     sender = post.sender(moody.url)
@@ -70,8 +70,8 @@ async def test_what_a_busy_server_puts_off_is_tried_again_as_the_same_mail(post:
 
 
 @pytest.mark.requirement("A1")
-async def test_a_message_that_is_not_due_is_left_alone(post: Post, moody: MoodyMailServer) -> None:
-    """The pause between attempts is kept."""
+async def test_a_message_that_is_not_due_is_not_sent(post: Post, moody: MoodyMailServer) -> None:
+    """A failed message is not sent again before the pause is over."""
     moody.answers.append(BUSY)
     message_id = await post.add()
     sender = post.sender(moody.url)
@@ -85,8 +85,8 @@ async def test_a_message_that_is_not_due_is_left_alone(post: Post, moody: MoodyM
 
 
 @pytest.mark.requirement("A1")
-async def test_no_server_is_a_failure_that_passes(post: Post, moody: MoodyMailServer) -> None:
-    """While the mail server is down, messages wait."""
+async def test_an_unreachable_server_is_a_temporary_failure(post: Post, moody: MoodyMailServer) -> None:
+    """A message fails while the mail server is unreachable, and is sent once the server is reachable again."""
     message_id = await post.add()
     (port,) = free_ports(1)
     await post.sender(f"smtp://127.0.0.1:{port}").send_next()
@@ -100,8 +100,8 @@ async def test_no_server_is_a_failure_that_passes(post: Post, moody: MoodyMailSe
     assert (await post.store.find(message_id)).status is Status.SENT
 
 
-async def test_a_server_that_turns_us_away_ends_no_message(post: Post, moody: MoodyMailServer) -> None:
-    """A login that the server does not know is the operator's mistake: mail waits until it is put right."""
+async def test_a_rejected_login_is_a_temporary_failure(post: Post, moody: MoodyMailServer) -> None:
+    """A login that the server rejects leaves the message FAILED, because an operator can fix it."""
     message_id = await post.add()
     await post.sender(moody.url.replace("smtp://", "smtp://solo60:secret@")).send_next()
 
@@ -112,8 +112,8 @@ async def test_a_server_that_turns_us_away_ends_no_message(post: Post, moody: Mo
     assert (await post.store.find(message_id)).status is Status.SENT
 
 
-async def test_what_a_server_refuses_is_dead_at_once(post: Post, moody: MoodyMailServer) -> None:
-    """5xx is final: one attempt, and the message stands in the list of the failed."""
+async def test_a_permanent_refusal_makes_a_message_dead_at_once(post: Post, moody: MoodyMailServer) -> None:
+    """A 5xx answer makes a message DEAD after one attempt, and it is listed as failed."""
     moody.refused[ADA] = UNKNOWN
     message_id = await post.add()
     sender = post.sender(moody.url)
@@ -128,8 +128,8 @@ async def test_what_a_server_refuses_is_dead_at_once(post: Post, moody: MoodyMai
 
 
 @pytest.mark.requirement("A1", "A2")
-async def test_attempts_are_used_up_and_an_operator_gives_as_many_again(post: Post, moody: MoodyMailServer) -> None:
-    """After the last attempt a message is dead but not lost; a retry counts from the beginning."""
+async def test_a_retry_by_an_operator_allows_as_many_attempts_again(post: Post, moody: MoodyMailServer) -> None:
+    """A message is DEAD after its last attempt, and an operator's retry allows MAX_ATTEMPTS again."""
     moody.answers.extend([BUSY] * 2 * MAX_ATTEMPTS)
     message_id = await post.add()
     sender = post.sender(moody.url)
@@ -151,10 +151,10 @@ async def test_attempts_are_used_up_and_an_operator_gives_as_many_again(post: Po
     assert (await post.store.find(message_id)).status is Status.SENT
 
 
-async def test_a_killed_sender_is_succeeded_when_its_lease_is_over(post: Post, moody: MoodyMailServer) -> None:
-    """A message claimed by a sender that died is sent by another, not before its lease is over."""
+async def test_a_killed_senders_message_is_sent_after_the_lease(post: Post, moody: MoodyMailServer) -> None:
+    """A message claimed by a killed sender is sent by another sender once the lease expires, and not before."""
     message_id = await post.add()
-    assert await post.store.claim(post.clock.now()) is not None  # and then its process is killed
+    assert await post.store.claim(post.clock.now()) is not None  # then its process is killed
 
     sender = post.sender(moody.url)
     post.clock.advance(LEASE - timedelta(microseconds=1))
@@ -167,8 +167,8 @@ async def test_a_killed_sender_is_succeeded_when_its_lease_is_over(post: Post, m
     assert len(moody.accepted) == 1
 
 
-async def test_a_sender_that_was_only_slow_records_nothing_over_its_successor(post: Post) -> None:
-    """What a paused sender says late is ignored, while its successor is at work and afterwards."""
+async def test_a_late_result_does_not_overwrite_the_next_senders(post: Post) -> None:
+    """The late result of a slow sender is ignored, both while another sender works on the message and afterwards."""
     message_id = await post.add()
     slow = await post.store.claim(post.clock.now())
     post.clock.advance(LEASE)
@@ -186,8 +186,8 @@ async def test_a_sender_that_was_only_slow_records_nothing_over_its_successor(po
     assert (message.status, message.last_error) == (Status.SENT, "")
 
 
-async def test_senders_that_share_a_store_send_each_message_once(post: Post, moody: MoodyMailServer) -> None:
-    """Several processes may run: none takes what another has, and none waits for another."""
+async def test_concurrent_senders_send_each_message_once(post: Post, moody: MoodyMailServer) -> None:
+    """Eight senders on one store send 40 messages once each."""
     message_ids = [await post.add() for _ in range(40)]
     senders = [post.sender(moody.url) for _ in range(8)]
 
@@ -201,8 +201,8 @@ async def test_senders_that_share_a_store_send_each_message_once(post: Post, moo
     assert {(await post.store.find(each)).attempts for each in message_ids} == {1}
 
 
-async def test_a_message_being_claimed_does_not_hold_up_the_next(post: Post, moody: MoodyMailServer) -> None:
-    """A row that another sender has locked is passed over."""
+async def test_a_locked_message_does_not_block_the_next(post: Post, moody: MoodyMailServer) -> None:
+    """A message that another sender has locked is skipped."""
     first, second = await post.add(), await post.add()
     async with post.store.transaction() as other:
         await other.execute("select 1 from messages where message_id = $1 for update", first)
@@ -212,8 +212,8 @@ async def test_a_message_being_claimed_does_not_hold_up_the_next(post: Post, moo
     assert (await post.store.find(second)).status is Status.SENT
 
 
-async def test_of_several_recipients_only_those_put_off_are_tried_again(post: Post, moody: MoodyMailServer) -> None:
-    """SendSystemNotification: nobody of an audience gets a notification twice because another was put off."""
+async def test_only_temporarily_refused_recipients_are_retried(post: Post, moody: MoodyMailServer) -> None:
+    """A retry goes only to the recipients that were refused temporarily, so that the others get no duplicate."""
     moody.refused[BOB] = BUSY
     message_id = await post.add(ADA, BOB)
     sender = post.sender(moody.url)
@@ -225,8 +225,8 @@ async def test_of_several_recipients_only_those_put_off_are_tried_again(post: Po
     assert (await post.store.find(message_id)).status is Status.SENT
 
 
-async def test_a_message_is_sent_when_some_of_its_recipients_are_refused(post: Post, moody: MoodyMailServer) -> None:
-    """SendSystemNotification: one address that is gone does not keep a notification from the others, and is told."""
+async def test_a_message_is_sent_although_one_recipient_is_refused(post: Post, moody: MoodyMailServer) -> None:
+    """A permanently refused recipient does not stop the mail to the others, and is counted in `last_error`."""
     moody.refused[BOB] = UNKNOWN
     message_id = await post.add(ADA, BOB)
     await post.sender(moody.url).send_next()
@@ -239,8 +239,8 @@ async def test_a_message_is_sent_when_some_of_its_recipients_are_refused(post: P
 
 
 @pytest.mark.requirement("A2")
-async def test_a_running_sender_sends_what_it_is_woken_for(post: Post, moody: MoodyMailServer) -> None:
-    """A new message is sent at once, in the background, and who watches it is told."""
+async def test_a_running_sender_sends_a_new_message_when_woken(post: Post, moody: MoodyMailServer) -> None:
+    """A running sender sends a new message when it is woken, and signals the attempt to its watchers."""
     sender = post.sender(moody.url)
     async with sender.running():
         message_id = await post.add()
@@ -252,8 +252,8 @@ async def test_a_running_sender_sends_what_it_is_woken_for(post: Post, moody: Mo
     assert (await post.store.find(message_id)).status is Status.SENT
 
 
-async def test_a_stopping_sender_finishes_what_it_began(post: Post, moody: MoodyMailServer) -> None:
-    """A sender that is told to stop leaves no attempt half done."""
+async def test_a_stopping_sender_finishes_its_attempts(post: Post, moody: MoodyMailServer) -> None:
+    """A stopping sender leaves no message in the status SENDING."""
     message_ids = [await post.add() for _ in range(20)]
     async with post.sender(moody.url).running():
         await until(lambda: bool(moody.received))
@@ -263,8 +263,8 @@ async def test_a_stopping_sender_finishes_what_it_began(post: Post, moody: Moody
     assert states.count(Status.SENT) == len(moody.accepted)
 
 
-async def test_a_lost_database_does_not_end_the_sender(post: Post, moody: MoodyMailServer) -> None:
-    """A sender outlives an outage of its database, and sends when it is back."""
+async def test_a_sender_survives_an_outage_of_its_database(post: Post, moody: MoodyMailServer) -> None:
+    """A sender survives an outage of its database and sends messages after it."""
     sender = post.sender(moody.url)
     async with sender.running():
         async with post.database.connection() as connection:

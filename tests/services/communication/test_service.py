@@ -53,43 +53,43 @@ SENDINGS = ["SendEmail", "SendEmailAsync", "SendSystemNotification"]
 
 @pytest.fixture
 def post(mesh: MeshForTests) -> Post:
-    """Call the service as an operator, who may do everything."""
+    """Return a stub with every scope."""
     return mesh.stub(CommunicationServiceStub)
 
 
 @pytest.fixture
 def moody_post(moody_mesh: MeshForTests) -> Post:
-    """Call the service that sends to the moody mail server."""
+    """Return a stub of the service that sends to the configurable mail server."""
     return moody_mesh.stub(CommunicationServiceStub)
 
 
 def email(**changes: Any) -> pb.SendEmailRequest:  # noqa: ANN401 - any field
-    """Ask for the mail about a booking, to Ada."""
+    """Return a request for the booking mail to Ada."""
     return pb.SendEmailRequest(
         **{"recipient": ADA, "template_key": "SESSION_BOOKED", "variables": VARIABLES, **changes}
     )
 
 
 def in_background(**changes: Any) -> pb.SendEmailAsyncRequest:  # noqa: ANN401 - any field
-    """Ask for the same mail in the background."""
+    """Return a request for the booking mail in the background."""
     return pb.SendEmailAsyncRequest.FromString(email(**changes).SerializeToString())
 
 
 def notification(**changes: Any) -> pb.SendSystemNotificationRequest:  # noqa: ANN401 - any field
-    """Ask for a notification of the admins."""
+    """Return a request to notify the admins."""
     wanted = {"audience": pb.AUDIENCE_ADMINS, "template_key": "SESSION_BOOKED", "variables": VARIABLES, **changes}
     return pb.SendSystemNotificationRequest(**wanted)
 
 
 async def send(post: Post, method: str, **changes: Any) -> str:  # noqa: ANN401 - any field
-    """Send with one of the three methods and return the message id."""
+    """Send by one of the three methods and return the message id."""
     make = {"SendEmail": email, "SendEmailAsync": in_background, "SendSystemNotification": notification}[method]
     response = await getattr(post, method)(make(**changes))
     return str(response.message_id)
 
 
 def with_key(key: str) -> tuple[tuple[str, str], ...]:
-    """Choose the idempotency key of a call."""
+    """Return call metadata with this idempotency key."""
     return ((IDEMPOTENCY_KEY, key),)
 
 
@@ -104,12 +104,12 @@ async def reached(post: Post, message_id: str, *statuses: pb.MessageStatus.Value
 
 
 def fields(error: ServiceError) -> list[str]:
-    """Return the fields that a bad request is refused for."""
+    """Return the fields that a rejected request violates."""
     return [violation.field for violation in error.violations]
 
 
-async def test_send_email_answers_when_the_mail_is_there(post: Post, mail_folder: Path) -> None:
-    """SendEmail: its answer means that the mail server has accepted the mail."""
+async def test_send_email_answers_once_the_mail_is_accepted(post: Post, mail_folder: Path) -> None:
+    """SendEmail answers once the mail server has accepted the mail."""
     response = await post.SendEmail(email())
 
     (mail,) = read_inbox(mail_folder)
@@ -125,7 +125,7 @@ async def test_send_email_answers_when_the_mail_is_there(post: Post, mail_folder
 
 @pytest.mark.requirement("A2")
 async def test_send_email_async_answers_at_once_and_sends_later(post: Post, mail_folder: Path) -> None:
-    """SendEmailAsync: the message is stored when it is answered, sent in the background, and can be followed."""
+    """SendEmailAsync stores the message before it answers, and the mail is sent in the background."""
     message_id = await send(post, "SendEmailAsync")
 
     message = await reached(post, message_id, pb.MESSAGE_STATUS_SENT)
@@ -133,8 +133,8 @@ async def test_send_email_async_answers_at_once_and_sends_later(post: Post, mail
     assert [mail.message_id for mail in read_inbox(mail_folder)] == [message.email_message_id]
 
 
-async def test_a_notification_goes_to_everyone_of_its_audience(post: Post, mail_folder: Path) -> None:
-    """SendSystemNotification: one message to all addresses that are configured, and to nobody else."""
+async def test_a_notification_goes_to_its_whole_audience(post: Post, mail_folder: Path) -> None:
+    """SendSystemNotification sends one message to exactly the configured addresses of its audience."""
     first = await send(post, "SendSystemNotification")
     await reached(post, first, pb.MESSAGE_STATUS_SENT)
     second = await send(post, "SendSystemNotification", audience=pb.AUDIENCE_OPERATORS)
@@ -147,8 +147,10 @@ async def test_a_notification_goes_to_everyone_of_its_audience(post: Post, mail_
 
 
 @pytest.mark.parametrize("method", SENDINGS)
-async def test_an_unknown_template_is_refused_and_nothing_stored(mesh: MeshForTests, post: Post, method: str) -> None:
-    """TEMPLATE_NOT_FOUND comes with the call, not later."""
+async def test_an_unknown_template_is_rejected_and_nothing_is_stored(
+    mesh: MeshForTests, post: Post, method: str
+) -> None:
+    """A call with an unknown template fails with TEMPLATE_NOT_FOUND and stores no message."""
     with pytest.raises(TemplateNotFound):
         await send(post, method, template_key="SESSION_BOKED")
 
@@ -158,7 +160,7 @@ async def test_an_unknown_template_is_refused_and_nothing_stored(mesh: MeshForTe
 
 @pytest.mark.parametrize("method", SENDINGS)
 async def test_a_missing_variable_is_named(post: Post, method: str) -> None:
-    """TEMPLATE_VARIABLE_MISSING names what is missing, in the call."""
+    """A call without required variables fails with TEMPLATE_VARIABLE_MISSING, which names all of them."""
     with pytest.raises(TemplateVariableMissing) as caught:
         await send(post, method, variables={"member_name": "Ada Lovelace", "price": "1", "end_time": "19:00"})
 
@@ -184,10 +186,10 @@ async def test_a_missing_variable_is_named(post: Post, method: str) -> None:
         ("SendSystemNotification", {"audience": pb.AUDIENCE_UNSPECIFIED}, "audience"),
     ],
 )
-async def test_a_bad_request_to_send_names_its_field(
+async def test_an_invalid_request_to_send_names_its_field(
     post: Post, method: str, changes: dict[str, Any], field: str
 ) -> None:
-    """Each rule of the contract is held, and an address that mail cannot be sent to is found out at once."""
+    """A request that breaks a rule of the contract is rejected with a violation that names the field."""
     with pytest.raises(InvalidRequest) as caught:
         await send(post, method, **changes)
 
@@ -195,8 +197,8 @@ async def test_a_bad_request_to_send_names_its_field(
 
 
 @pytest.mark.parametrize("method", ["GetMessage", "RetryMessage"])
-async def test_a_message_that_is_not_there_is_not_found(post: Post, method: str) -> None:
-    """MESSAGE_NOT_FOUND, and INVALID_REQUEST for what cannot be an id."""
+async def test_an_unknown_message_is_not_found(post: Post, method: str) -> None:
+    """An unknown message id fails with MESSAGE_NOT_FOUND, and an invalid one with INVALID_REQUEST."""
     request = {"GetMessage": pb.GetMessageRequest, "RetryMessage": pb.RetryMessageRequest}[method]
     with pytest.raises(MessageNotFound):
         await getattr(post, method)(request(message_id=str(uuid4())))
@@ -207,8 +209,8 @@ async def test_a_message_that_is_not_there_is_not_found(post: Post, method: str)
 
 
 @pytest.mark.requirement("S6")
-async def test_fifty_calls_with_one_key_make_one_mail(post: Post, mail_folder: Path) -> None:
-    """However often a call is repeated, and at the same time, there is one message, one mail and one answer."""
+async def test_fifty_calls_with_one_key_send_one_mail(post: Post, mail_folder: Path) -> None:
+    """Fifty concurrent calls with one key lead to one message, one mail and one answer."""
     answers = await asyncio.gather(*(post.SendEmail(email(), metadata=with_key("one")) for _ in range(50)))
 
     assert len({answer.message_id for answer in answers}) == 1
@@ -217,8 +219,8 @@ async def test_fifty_calls_with_one_key_make_one_mail(post: Post, mail_folder: P
 
 @pytest.mark.requirement("S6")
 @pytest.mark.parametrize("method", SENDINGS)
-async def test_a_key_belongs_to_its_request(mesh: MeshForTests, post: Post, method: str) -> None:
-    """The same key with another text is a mistake that is told, and another caller's key is another key."""
+async def test_a_key_is_bound_to_its_caller_and_request(mesh: MeshForTests, post: Post, method: str) -> None:
+    """Reusing a key with another request is rejected, while another caller's use of the key is a new message."""
     make = {"SendEmail": email, "SendEmailAsync": in_background, "SendSystemNotification": notification}[method]
     first = await getattr(post, method)(make(), metadata=with_key("one"))
     assert await getattr(post, method)(make(), metadata=with_key("one")) == first
@@ -229,8 +231,8 @@ async def test_a_key_belongs_to_its_request(mesh: MeshForTests, post: Post, meth
     assert (await getattr(session, method)(make(), metadata=with_key("one"))).message_id != first.message_id
 
 
-async def test_a_refused_mail_is_told_and_listed(moody_post: Post, moody: MoodyMailServer) -> None:
-    """SendEmail, MESSAGE_REFUSED: a final refusal is answered as such, also when the call is repeated."""
+async def test_a_refused_mail_is_reported_and_listed(moody_post: Post, moody: MoodyMailServer) -> None:
+    """SendEmail fails with MESSAGE_REFUSED after a final refusal, also when repeated, and the message is listed."""
     moody.answers.append(UNKNOWN)
     for _ in range(2):
         with pytest.raises(MessageRefused) as caught:
@@ -246,7 +248,7 @@ async def test_a_refused_mail_is_told_and_listed(moody_post: Post, moody: MoodyM
 async def test_a_busy_mail_server_is_unavailable_and_the_mail_is_sent_once(
     moody_post: Post, moody: MoodyMailServer
 ) -> None:
-    """SendEmail: three attempts, then UNAVAILABLE; repeating the call with its key sends the mail, once."""
+    """SendEmail fails with UNAVAILABLE after three attempts, and repeating it with its key sends the mail once."""
     moody.answers.extend([BUSY] * 3)
     with pytest.raises(Unavailable):
         await moody_post.SendEmail(email(), metadata=with_key("one"))
@@ -258,10 +260,10 @@ async def test_a_busy_mail_server_is_unavailable_and_the_mail_is_sent_once(
 
 
 @pytest.mark.parametrize(("template_key", "copies"), [("SESSION_BOOKED", 2), ("SPOT_AVAILABLE", 1)])
-async def test_an_answer_that_is_lost_repeats_only_what_may_come_twice(
+async def test_a_lost_answer_repeats_a_mail_only_if_its_template_allows(
     moody_post: Post, moody: MoodyMailServer, template_key: str, copies: int
 ) -> None:
-    """RFC 1047: the template decides; the caller that waits is told what is known, also when it asks again."""
+    """After a lost answer a mail is repeated if its template allows it, and is otherwise DEAD in doubt (RFC 1047)."""
     moody.answers.append(HANG_UP)
     message_id = await send(moody_post, "SendEmailAsync", template_key=template_key)
 
@@ -272,10 +274,8 @@ async def test_an_answer_that_is_lost_repeats_only_what_may_come_twice(
     )
 
 
-async def test_who_waits_for_a_mail_in_doubt_is_told_that_it_may_be_sent(
-    moody_post: Post, moody: MoodyMailServer
-) -> None:
-    """SendEmail: UNAVAILABLE, also when the call is repeated, and nothing is sent a second time."""
+async def test_a_waiting_caller_learns_of_a_mail_in_doubt(moody_post: Post, moody: MoodyMailServer) -> None:
+    """SendEmail fails with UNAVAILABLE for a mail in doubt, also when it is repeated, and sends no second mail."""
     moody.answers.append(HANG_UP)
     for _ in range(2):
         with pytest.raises(Unavailable, match="may have been sent, so it was not sent again"):
@@ -285,8 +285,8 @@ async def test_who_waits_for_a_mail_in_doubt_is_told_that_it_may_be_sent(
 
 
 @pytest.mark.requirement("A2")
-async def test_a_message_that_failed_is_retried_by_hand(moody_post: Post, moody: MoodyMailServer) -> None:
-    """RetryMessage: a dead message is queued again with its history, once for each key, and then sent."""
+async def test_an_operator_can_retry_a_dead_message(moody_post: Post, moody: MoodyMailServer) -> None:
+    """RetryMessage queues a dead message with its history, once for each key, and the message is sent."""
     moody.answers.append(UNKNOWN)
     message_id = await send(moody_post, "SendEmailAsync")
     dead = await reached(moody_post, message_id, pb.MESSAGE_STATUS_DEAD)
@@ -302,16 +302,16 @@ async def test_a_message_that_failed_is_retried_by_hand(moody_post: Post, moody:
     assert len(moody.accepted) == 1
 
 
-async def test_a_message_that_has_not_failed_is_not_retried(post: Post) -> None:
-    """RetryMessage, MESSAGE_NOT_RETRYABLE: what has arrived is not sent again."""
+async def test_a_sent_message_cannot_be_retried(post: Post) -> None:
+    """RetryMessage fails with MESSAGE_NOT_RETRYABLE for a message that was sent."""
     response = await post.SendEmail(email())
 
     with pytest.raises(MessageNotRetryable):
         await post.RetryMessage(pb.RetryMessageRequest(message_id=response.message_id))
 
 
-async def test_failed_messages_come_in_pages_the_newest_first(moody_post: Post, moody: MoodyMailServer) -> None:
-    """ListFailedMessages: every failed message is on one page, and one that was sent on none."""
+async def test_failed_messages_are_listed_in_pages_newest_first(moody_post: Post, moody: MoodyMailServer) -> None:
+    """ListFailedMessages lists every failed message once, the newest first, and no sent one."""
     moody.answers.extend([UNKNOWN] * 5)
     message_ids = []
     for _ in range(6):
@@ -340,8 +340,8 @@ async def test_failed_messages_come_in_pages_the_newest_first(moody_post: Post, 
         ({"page_token": "1"}, "page_token"),
     ],
 )
-async def test_a_bad_page_is_named(post: Post, changes: dict[str, Any], field: str) -> None:
-    """ListFailedMessages: a page size out of bounds or a token that is none of ours is the caller's mistake."""
+async def test_an_invalid_page_request_names_its_field(post: Post, changes: dict[str, Any], field: str) -> None:
+    """ListFailedMessages rejects a negative page size and an unknown page token, and names the field."""
     with pytest.raises(InvalidRequest) as caught:
         await post.ListFailedMessages(pb.ListFailedMessagesRequest(**changes))
 
@@ -349,8 +349,8 @@ async def test_a_bad_page_is_named(post: Post, changes: dict[str, Any], field: s
 
 
 @pytest.mark.requirement("S1")
-async def test_a_service_that_sends_may_not_operate(mesh: MeshForTests) -> None:
-    """The session service may send, and neither read the list of failures nor retry."""
+async def test_a_sending_service_lacks_the_operators_scopes(mesh: MeshForTests) -> None:
+    """The session service may send mail, but neither list failed messages nor retry them."""
     session = mesh.stub(CommunicationServiceStub, caller="session")
 
     assert await send(session, "SendEmailAsync")
@@ -361,10 +361,10 @@ async def test_a_service_that_sends_may_not_operate(mesh: MeshForTests) -> None:
 
 
 @pytest.mark.requirement("J6")
-async def test_what_is_stored_is_sent_after_a_restart(
+async def test_a_stored_message_is_sent_after_a_restart(
     serve: Serve, inbox: Inbox, mail_folder: Path, database_url: DatabaseFactory
 ) -> None:
-    """Mail that could not be sent before the service went down is sent when it is up again."""
+    """Mail that could not be sent before the service stopped is sent after the service has started again."""
     url = await database_url(SERVICE.name)
     (port,) = free_ports(1)
     before = await serve(smtp_url=f"smtp://127.0.0.1:{port}")
@@ -389,8 +389,8 @@ async def test_what_is_stored_is_sent_after_a_restart(
         ("operators_email", "x@"),
     ],
 )
-def test_a_wrong_mail_setting_stops_the_start_with_its_name(setting: str, value: str) -> None:
-    """One sentence names the setting, and never shows its value, which may hold a password."""
+def test_an_invalid_mail_setting_stops_the_start(setting: str, value: str) -> None:
+    """An invalid setting stops the start with an error that names it. Its value is not shown, as it may be secret."""
     with pytest.raises(SettingsError, match=f"^{setting.upper()}: must be") as caught:
         load_settings(**{setting: value})
 

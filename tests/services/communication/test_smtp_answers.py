@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.services.communication.post import Post
 
-# At each step of SMTP: an answer, what becomes of the message after one attempt, and whether operators are alarmed.
+# Step of SMTP, answer, status of the message after one attempt, and whether operators are alerted.
 ANSWERS = [
     (CONNECT, "421 4.3.2 too busy", Status.FAILED, False),
     (CONNECT, "554 5.7.1 your address is on a list", Status.FAILED, True),
@@ -72,10 +72,10 @@ async def scripted() -> AsyncIterator[ScriptedMailServer]:
 
 
 @pytest.mark.parametrize(("step", "answer", "status", "is_alarming"), ANSWERS)
-async def test_an_answer_is_judged_by_what_it_speaks_of(
+async def test_an_smtp_answer_decides_status_and_alert(
     post: Post, scripted: ScriptedMailServer, step: str, answer: str, status: Status, *, is_alarming: bool
 ) -> None:
-    """A refusal of us ends no message and alarms operators; a refusal of the mail or its recipient ends the message."""
+    """A refusal of the sender ends no message and alerts operators; a refusal of mail or recipient ends the message."""
     scripted.answers[step] = answer
     if step == "EHLO":
         scripted.answers["HELO"] = answer
@@ -90,8 +90,8 @@ async def test_an_answer_is_judged_by_what_it_speaks_of(
     assert post.registry.get_sample_value("mail_server_trouble") == is_alarming
 
 
-async def test_mail_waits_until_the_login_is_put_right(post: Post, scripted: ScriptedMailServer) -> None:
-    """Every message is tried with growing pauses, none is lost, and the alarm ends with the next accepted mail."""
+async def test_mail_waits_until_the_login_is_fixed(post: Post, scripted: ScriptedMailServer) -> None:
+    """While the login is rejected, messages are retried and none is lost; the next accepted mail ends the alert."""
     scripted.answers["MAIL"] = "530 5.7.0 authenticate first"
     message_ids = [await post.add() for _ in range(3)]
     sender = post.sender(scripted.url)
@@ -113,8 +113,8 @@ async def test_mail_waits_until_the_login_is_put_right(post: Post, scripted: Scr
     assert post.registry.get_sample_value("mail_server_trouble") == 0
 
 
-async def test_a_server_that_is_not_there_alarms_operators(post: Post) -> None:
-    """Nobody learns of it from a recipient."""
+async def test_an_unreachable_server_alerts_operators(post: Post) -> None:
+    """A mail server that cannot be reached is reported to operators."""
     (port,) = free_ports(1)
     await post.add()
 
@@ -123,8 +123,8 @@ async def test_a_server_that_is_not_there_alarms_operators(post: Post) -> None:
     assert post.troubles == {MAIL_SERVER_TROUBLE}
 
 
-async def test_a_server_without_tls_where_tls_is_wanted_is_named(post: Post, scripted: ScriptedMailServer) -> None:
-    """An operator reads that the encryption fails, not that the server is away."""
+async def test_a_server_without_tls_is_reported_as_such(post: Post, scripted: ScriptedMailServer) -> None:
+    """A failed TLS handshake is reported as a missing encrypted connection, not as an unreachable server."""
     message_id = await post.add()
 
     await post.sender(f"smtps://127.0.0.1:{scripted.port}").send_next()
@@ -134,8 +134,8 @@ async def test_a_server_without_tls_where_tls_is_wanted_is_named(post: Post, scr
     assert post.troubles == {MAIL_SERVER_TROUBLE}
 
 
-async def test_a_recipient_refused_beside_others_says_nothing_of_us(post: Post, scripted: ScriptedMailServer) -> None:
-    """A server that accepts the mail for one has nothing against the sender: the other is refused for good."""
+async def test_one_refused_recipient_of_several_does_not_alert(post: Post, scripted: ScriptedMailServer) -> None:
+    """A recipient refused next to an accepted one causes no alert, because the server accepts the sender."""
     scripted.answers[f"RCPT TO:<{BOB}>"] = "550 5.7.1 takes no mail of strangers"
     message_id = await post.add(ADA, BOB)
 
@@ -159,10 +159,10 @@ async def test_a_recipient_refused_beside_others_says_nothing_of_us(post: Post, 
         ("user@bücher.example", "user@xn--bcher-kva.example"),
     ],
 )
-async def test_an_address_goes_over_the_wire_as_smtp_has_it(
+async def test_an_address_is_sent_in_smtp_syntax(
     post: Post, scripted: ScriptedMailServer, email: str, wire: str
 ) -> None:
-    """RFC 5321: quoted where the local part needs it, and with the domain in ASCII."""
+    """A recipient's address is quoted where its local part requires it, and its domain is in ASCII (RFC 5321)."""
     message_id = await post.add(email)
 
     await post.sender(scripted.url).send_next()
@@ -171,8 +171,8 @@ async def test_an_address_goes_over_the_wire_as_smtp_has_it(
     assert f"RCPT TO:<{wire}>" in scripted.commands
 
 
-async def test_no_refusal_tells_the_address_on(post: Post, scripted: ScriptedMailServer) -> None:
-    """What servers repeat of the mail stays out of the error."""
+async def test_a_refusal_does_not_store_the_address(post: Post, scripted: ScriptedMailServer) -> None:
+    """The stored error of a refusal contains the code alone, although the server's answer repeats the address."""
     scripted.answers["RCPT"] = UNKNOWN
     message_id = await post.add()
 

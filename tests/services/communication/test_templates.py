@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.serving import Serve
 
 SESSION = {"member_name", "gym_name", "start_time", "end_time"}
-# What callers fill in: a name that is added here must be sent by every caller first.
+# The variables that callers send. Callers must send a new one before a template may use it.
 VARIABLES = {
     "SESSION_BOOKED": SESSION | {"price"},
     "SESSION_CANCELLED": SESSION | {"refund"},
@@ -45,7 +45,7 @@ VARIABLES = {
 def write_template(
     folder: Path, key: str, *, body: str = "Hello", choice: str | None = "repeat", lifetime: str | None = "ever"
 ) -> None:
-    """Make a template below `folder`."""
+    """Write a template into `folder`."""
     (folder / key).mkdir(parents=True)
     (folder / key / "subject.txt").write_text("Hello")
     (folder / key / "body.txt").write_text(body)
@@ -57,12 +57,12 @@ def write_template(
 
 @pytest.fixture(scope="module")
 def templates() -> Templates:
-    """Read the templates of the service."""
+    """Load the templates of the service."""
     return Templates(TEMPLATES)
 
 
-def test_every_template_of_the_contract_exists_and_no_other(templates: Templates) -> None:
-    """The contract's list of known templates is complete."""
+def test_the_templates_are_those_of_the_contract(templates: Templates) -> None:
+    """The contract's list of templates is complete."""
     assert set(templates.keys) == set(VARIABLES)
     proto = TEMPLATES.parents[2] / "proto" / SERVICES["communication"].file.name
     text = proto.read_text().partition("Known templates, by key:")[2].partition(".\n")[0]
@@ -70,8 +70,8 @@ def test_every_template_of_the_contract_exists_and_no_other(templates: Templates
 
 
 @pytest.mark.parametrize("key", sorted(VARIABLES))
-def test_a_template_asks_for_what_callers_know_of_and_uses_all_of_it(templates: Templates, key: str) -> None:
-    """Each variable reaches the reader, and nothing of the template's own language does."""
+def test_a_template_uses_exactly_the_callers_variables(templates: Templates, key: str) -> None:
+    """A template requires exactly the callers' variables, shows each of them, and leaves no template markup."""
     template = templates.find(key)
     assert template.variables == VARIABLES[key]
 
@@ -86,7 +86,7 @@ def test_a_template_asks_for_what_callers_know_of_and_uses_all_of_it(templates: 
 
 
 def test_missing_variables_are_named_all_at_once(templates: Templates) -> None:
-    """A caller learns in one answer what its request lacks, and reads nothing of what it holds."""
+    """The error for missing variables names all of them, and repeats no value of the request."""
     with pytest.raises(TemplateVariableMissing) as caught:
         templates.find("SESSION_APPROVED").fill({"gym_name": "Field Street", "start_time": "18:00"})
 
@@ -94,38 +94,40 @@ def test_missing_variables_are_named_all_at_once(templates: Templates) -> None:
     assert caught.value.metadata == {"variables": "end_time, member_name"}
 
 
-def test_an_unknown_template_is_refused(templates: Templates) -> None:
-    """A key is looked up among those that were read, never in the file system."""
+def test_an_unknown_template_is_rejected(templates: Templates) -> None:
+    """An unknown key is rejected, also one that is a path, because keys are looked up in memory and not on disk."""
     for key in ("SESSION", "../templates/SESSION_BOOKED"):
         with pytest.raises(TemplateNotFound):
             templates.find(key)
 
 
-def test_a_value_is_text_and_never_a_template(templates: Templates) -> None:
-    """What looks like Jinja or HTML in a name is written as it stands."""
+def test_a_value_is_never_interpreted_as_a_template(templates: Templates) -> None:
+    """Jinja and HTML in a value appear in the mail unchanged."""
     name = "{{ 7 * 7 }} {% raw %} <b>&amp;"
 
     assert name in templates.find("PASSWORD_CHANGED").fill({"member_name": name}).body
 
 
-def test_only_the_mail_that_is_worse_twice_than_never_is_given_up_in_doubt(templates: Templates) -> None:
-    """RFC 1047: a second SPOT_AVAILABLE would tell of a place that is taken; all else, its reader must get."""
+def test_only_spot_available_is_not_repeated_in_doubt(templates: Templates) -> None:
+    """SPOT_AVAILABLE alone is not repeated in doubt, because a late copy would announce a taken slot (RFC 1047)."""
     given_up = [key for key in templates.keys if not templates.find(key).repeats_in_doubt]
 
     assert given_up == ["SPOT_AVAILABLE"]
 
 
 @pytest.mark.parametrize("choice", [None, "", "maybe", "Repeat", "repeat\nrepeat", "give  up"])
-def test_a_template_that_does_not_say_what_is_done_in_doubt_is_named(tmp_path: Path, choice: str | None) -> None:
-    """Whoever adds a template decides, and a slip of the pen decides nothing."""
+def test_a_template_without_a_valid_choice_in_doubt_is_rejected(tmp_path: Path, choice: str | None) -> None:
+    """A missing or invalid `in_doubt.txt` is rejected with an error that names the template."""
     write_template(tmp_path, "UNDECIDED", choice=choice)
 
     with pytest.raises(ValueError, match=r'^Template UNDECIDED: in_doubt\.txt must contain "repeat" or "give up"\.$'):
         Templates(tmp_path)
 
 
-async def test_such_a_template_stops_the_start(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One sentence, as for a setting that is wrong."""
+async def test_an_invalid_template_stops_the_start(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An invalid template stops the service at its start with SettingsError."""
     write_template(tmp_path / "templates", "UNDECIDED", choice="perhaps")
     monkeypatch.setattr(app, "TEMPLATES", tmp_path / "templates")
 
@@ -133,8 +135,8 @@ async def test_such_a_template_stops_the_start(serve: Serve, tmp_path: Path, mon
         await serve(app.SERVICE)
 
 
-def test_a_variable_asked_for_in_one_branch_is_needed_always(tmp_path: Path) -> None:
-    """What a template may need is known before it is filled, so no mail fails on a rare branch."""
+def test_a_variable_of_one_branch_is_always_required(tmp_path: Path) -> None:
+    """A variable used in only one branch is always required, so that no mail fails in a rare branch."""
     write_template(tmp_path, "BRANCHING", body="{% if name == 'x' %}{{ rare }}{% endif %}")
 
     assert Templates(tmp_path).find("BRANCHING").variables == {"name", "rare"}
@@ -145,8 +147,8 @@ ONE_LINE = "Dana Your card was declined. Pay at http: //evil. example or [here](
 
 
 @pytest.mark.parametrize("key", sorted(VARIABLES))
-def test_no_value_can_pass_for_our_own_text_or_for_a_link(templates: Templates, key: str) -> None:
-    """Each value that people type stays within its line, and no mail program makes a link of it."""
+def test_a_value_cannot_imitate_our_text_or_a_link(templates: Templates, key: str) -> None:
+    """A typed value adds no line to a mail and contains nothing that a mail program would turn into a link."""
     typed = VARIABLES[key] - {"noise_policy", "code"}
     template = templates.find(key)
     plain = template.fill(dict.fromkeys(VARIABLES[key], "value"))
@@ -161,8 +163,8 @@ def test_no_value_can_pass_for_our_own_text_or_for_a_link(templates: Templates, 
 
 
 @pytest.mark.parametrize("key", ["GUEST_INVITED", "GUEST_SESSION_CANCELLED", "APPROVAL_REQUESTED"])
-def test_a_name_that_its_reader_did_not_type_stands_in_quotation_marks(templates: Templates, key: str) -> None:
-    """A stranger sees where the name begins and ends, and the name cannot close the quotation."""
+def test_another_persons_name_is_quoted(templates: Templates, key: str) -> None:
+    """A name that the reader did not type is shown in quotation marks, and quotation marks inside it are replaced."""
     names = {"member_name", "guest_name"} & VARIABLES[key]
     values = dict.fromkeys(VARIABLES[key], "value") | dict.fromkeys(names, 'Dana”, "Solo60“')
 
@@ -180,16 +182,16 @@ def test_a_name_that_its_reader_did_not_type_stands_in_quotation_marks(templates
         ("J.R.R. Tolkien", "J. R. R. Tolkien"),
         ("Dr. Ada O'Brien-Ó Súilleabháin 3.5", "Dr. Ada O'Brien-Ó Súilleabháin 3.5"),
         ("evil。example", "evil。 example"),
-        ("evil．example", "evil． example"),  # noqa: RUF001 - a full stop that browsers read as one
+        ("evil．example", "evil． example"),  # noqa: RUF001 - a full stop that browsers treat as one
     ],
 )
-def test_a_name_is_shown_as_people_write_it(templates: Templates, name: str, shown: str) -> None:
-    """Joiners stay, and a full stop before a letter gets a space, which initials bear."""
+def test_a_name_is_shown_naturally(templates: Templates, name: str, shown: str) -> None:
+    """Joiners in a name are preserved, and a full stop directly before a letter is followed by a space."""
     assert f"Hello {shown}," in templates.find("PASSWORD_CHANGED").fill({"member_name": name}).body
 
 
-def test_text_of_ours_is_shown_as_written(templates: Templates) -> None:
-    """A code that looks like a domain arrives unchanged, and the rules of a house keep their lines."""
+def test_our_own_text_is_shown_unchanged(templates: Templates) -> None:
+    """A code that looks like a domain is shown unchanged, and a gym's rules retain their line breaks."""
     code = templates.find("PASSWORD_RESET").fill({"member_name": "Ada", "code": "ab.cd://ef"})
     rules = dict.fromkeys(VARIABLES["NOISE_WARNING"], "value") | {"noise_policy": "No weights\nafter 20:00.See you"}
 

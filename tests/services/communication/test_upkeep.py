@@ -1,4 +1,4 @@
-"""Upkeep of mail: what is sent is forgotten by its age, and what waits is shown."""
+"""Upkeep of mail: deleting old messages and counting waiting ones."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ STILL_THERE = "select status, count(*) from messages group by status order by st
 
 
 async def fill(post: Post, status: Status, age: timedelta, count: int = 1) -> None:
-    """Add messages that were stored so long ago."""
+    """Add messages of this age."""
     async with post.database.connection() as connection:
         await connection.execute(_FILL, status, post.clock.now() - age, count)
 
 
 @pytest.mark.requirement("A2")
-async def test_what_is_sent_is_forgotten_after_thirty_days_and_nothing_else(post: Post) -> None:
-    """In parts, by age; what could not be sent stays until it is."""
+async def test_sent_messages_are_deleted_after_thirty_days(post: Post) -> None:
+    """Messages sent more than 30 days ago are deleted in batches, and messages with another status stay."""
     for status in set(Status) - {Status.EXPIRED}:
         await fill(post, status, KEPT_FOR + timedelta(hours=1))
     await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1), DELETED_AT_ONCE)
@@ -54,8 +54,8 @@ async def test_what_is_sent_is_forgotten_after_thirty_days_and_nothing_else(post
 
 
 @pytest.mark.requirement("A2", "S5")
-async def test_a_service_forgets_and_counts_while_it_runs(serve: Serve, post: Post) -> None:
-    """Both happen soon after it has started."""
+async def test_a_running_service_deletes_and_counts(serve: Serve, post: Post) -> None:
+    """A running service deletes old sent messages and counts dead ones in its metrics."""
     post.clock.time = datetime.now(UTC)
     await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1))
     await fill(post, Status.DEAD, KEPT_FOR + timedelta(hours=1), 7)
@@ -70,8 +70,8 @@ async def test_a_service_forgets_and_counts_while_it_runs(serve: Serve, post: Po
 
 
 @pytest.mark.requirement("S5")
-async def test_what_waits_and_what_is_given_up_is_shown(post: Post, moody: MoodyMailServer) -> None:
-    """How much, for how long, and how attempts ended."""
+async def test_metrics_show_waiting_and_dead_messages(post: Post, moody: MoodyMailServer) -> None:
+    """Metrics show the number of waiting and dead messages, the age of the oldest, and the results of attempts."""
     await fill(post, Status.SENT, timedelta(hours=9))
     await post.add()
     moody.refused[ADA] = UNKNOWN

@@ -55,29 +55,29 @@ async def mesh(serve: Serve) -> MeshForTests:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_gyms(serve_module: Serve) -> Gyms:
-    """Serve once for all calls that are refused and leave nothing."""
+    """Serve once for all calls that are rejected and change nothing."""
     return (await serve_module(SERVICE)).stub(GymServiceStub)
 
 
 @pytest.fixture
 def gyms(mesh: MeshForTests) -> Gyms:
-    """Call it as an operator who may do everything."""
+    """Return a stub with every scope."""
     return mesh.stub(GymServiceStub)
 
 
 def a_gym(name: str = "Field Street Gym", **fields: Any) -> CreateGymRequest:  # noqa: ANN401 - any field
-    """Ask for a gym in London at 12.50 pounds or 3 credits an hour."""
+    """Return a request to create a gym in London at £12.50 or 3 credits an hour."""
     given = {"time_zone": "Europe/London", "credits_per_hour": 3, "price_per_hour": pounds(1250), **fields}
     return CreateGymRequest(name=name, **given)
 
 
 def pounds(pence: int) -> Money:
-    """Make an amount of money."""
+    """Return an amount of money."""
     return Money(currency_code="GBP", minor_units=pence)
 
 
 def period(start: datetime = NOON, minutes: int = 60) -> Period:
-    """Make a period from a start and a length."""
+    """Return a period with this start and length."""
     message = Period()
     message.start_time.FromDatetime(start)
     message.end_time.FromDatetime(start + timedelta(minutes=minutes))
@@ -90,13 +90,13 @@ async def added(gyms: Gyms, name: str = "Field Street Gym", **fields: Any) -> Gy
 
 
 def fields_of(error: ServiceError) -> list[str]:
-    """List the fields that an error names."""
+    """Return the fields that an error names."""
     return [violation.field for violation in error.violations]
 
 
 @pytest.mark.requirement("C1")
 async def test_a_gym_is_added_and_found(gyms: Gyms) -> None:
-    """CreateGym answers with the whole gym, and GetGym with the same."""
+    """CreateGym returns the whole gym, and GetGym returns the same."""
     hours = OpeningHours(opens_minute=360, closes_minute=1320)
     created = await added(gyms, noise_policy="No dropped weights", opening_hours=hours, requires_approval=True)
 
@@ -117,8 +117,8 @@ async def test_a_gym_is_added_and_found(gyms: Gyms) -> None:
 
 
 @pytest.mark.requirement("C1")
-async def test_a_gym_is_open_around_the_clock_unless_told_otherwise(gyms: Gyms) -> None:
-    """The default of opening_hours."""
+async def test_a_gym_is_by_default_always_open(gyms: Gyms) -> None:
+    """A gym created without opening hours is open around the clock."""
     created = await added(gyms)
 
     assert created.opening_hours == OpeningHours(opens_minute=0, closes_minute=1440)
@@ -130,16 +130,16 @@ async def test_a_gym_is_open_around_the_clock_unless_told_otherwise(gyms: Gyms) 
     ("name", "same_name"),
     [("Field Street Gym", "FIELD street gym"), ("Straße", "STRASSE"), ("Élan", "élan"), ("Élan", "E\u0301LAN")],
 )
-async def test_a_name_is_given_once(gyms: Gyms, name: str, same_name: str) -> None:
-    """GYM_NAME_TAKEN: names are equal without regard to case and to composed accents, in every script."""
+async def test_a_name_belongs_to_one_gym(gyms: Gyms, name: str, same_name: str) -> None:
+    """A name that differs only in case or in composed accents fails with GYM_NAME_TAKEN, in every script."""
     await added(gyms, name)
 
     with pytest.raises(GymNameTaken):
         await added(gyms, same_name)
 
 
-async def test_of_many_who_want_one_name_at_once_one_gets_it(gyms: Gyms) -> None:
-    """GYM_NAME_TAKEN holds under a race too: the database decides."""
+async def test_one_of_twenty_concurrent_gyms_gets_a_name(gyms: Gyms) -> None:
+    """Of twenty concurrent gyms with one name, one is created and nineteen fail with GYM_NAME_TAKEN."""
     answers = await asyncio.gather(*[gyms.CreateGym(a_gym()) for _ in range(20)], return_exceptions=True)
 
     assert sum(isinstance(answer, GymNameTaken) for answer in answers) == 19
@@ -148,7 +148,7 @@ async def test_of_many_who_want_one_name_at_once_one_gets_it(gyms: Gyms) -> None
 
 @pytest.mark.requirement("S6")
 async def test_a_repeated_creation_gets_the_first_answer(gyms: Gyms) -> None:
-    """The same caller, key and request add one gym, however often and however close together they come."""
+    """Eight concurrent requests with one key create one gym and get the same answer."""
     key = (("idempotency-key", "gym-of-field-street"),)
 
     answers = await asyncio.gather(*[gyms.CreateGym(a_gym(), metadata=key) for _ in range(8)])
@@ -157,8 +157,8 @@ async def test_a_repeated_creation_gets_the_first_answer(gyms: Gyms) -> None:
     assert len((await gyms.ListGyms(ListGymsRequest())).gyms) == 1
 
 
-async def test_a_caller_is_told_that_an_answer_is_an_earlier_one(gyms: Gyms) -> None:
-    """A replay says `idempotent-replayed: true` at its end; the first answer says no such thing."""
+async def test_a_replayed_answer_is_marked(gyms: Gyms) -> None:
+    """A replayed answer has `idempotent-replayed: true` in its trailing metadata, and the first answer does not."""
     replayed = []
     for _ in range(2):
         call: Any = gyms.CreateGym(a_gym(), metadata=(("idempotency-key", "gym-of-field-street"),))
@@ -168,8 +168,8 @@ async def test_a_caller_is_told_that_an_answer_is_an_earlier_one(gyms: Gyms) -> 
     assert replayed == [None, "true"]
 
 
-async def test_a_key_does_not_add_two_different_gyms(gyms: Gyms) -> None:
-    """A key that comes again with another request is refused."""
+async def test_a_key_cannot_create_two_different_gyms(gyms: Gyms) -> None:
+    """Reusing a key with another request fails with IDEMPOTENCY_KEY_REUSED."""
     key = (("idempotency-key", "gym-of-field-street"),)
     await gyms.CreateGym(a_gym(), metadata=key)
 
@@ -177,8 +177,8 @@ async def test_a_key_does_not_add_two_different_gyms(gyms: Gyms) -> None:
         await gyms.CreateGym(a_gym("Another Gym"), metadata=key)
 
 
-async def test_a_refused_request_does_not_use_up_the_key(gyms: Gyms, mesh: MeshForTests) -> None:
-    """What is not valid is refused before anything is done, and nothing of it is kept."""
+async def test_an_invalid_request_does_not_use_up_its_key(gyms: Gyms, mesh: MeshForTests) -> None:
+    """An invalid request is rejected before its key is stored, so that a valid one can use the key."""
     key = (("idempotency-key", "gym-of-field-street"),)
     with pytest.raises(InvalidRequest):
         await gyms.CreateGym(a_gym(""), metadata=key)
@@ -188,8 +188,8 @@ async def test_a_refused_request_does_not_use_up_the_key(gyms: Gyms, mesh: MeshF
     assert (await gyms.CreateGym(a_gym(), metadata=key)).gym.name == "Field Street Gym"
 
 
-async def test_a_key_that_is_being_worked_on_is_answered_with_when_to_come_back(gyms: Gyms, mesh: MeshForTests) -> None:
-    """ABORTED with RetryInfo, while an earlier call with the key is under way; then it can be repeated."""
+async def test_a_key_in_progress_is_answered_with_a_retry_delay(gyms: Gyms, mesh: MeshForTests) -> None:
+    """A call fails with ABORTED and RetryInfo while its key is in use by another call, and can be repeated later."""
     key = (("idempotency-key", "gym-of-field-street"),)
     async with mesh.database("gym").connection() as connection:
         earlier = connection.transaction()
@@ -209,8 +209,8 @@ async def test_a_key_that_is_being_worked_on_is_answered_with_when_to_come_back(
 
 
 @pytest.mark.requirement("S6")
-async def test_a_refused_name_does_not_use_up_the_key(gyms: Gyms) -> None:
-    """What had no effect may be tried again with its key."""
+async def test_a_taken_name_does_not_use_up_the_key(gyms: Gyms) -> None:
+    """A request that failed with GYM_NAME_TAKEN had no effect, so that its key can be used again."""
     key = (("idempotency-key", "gym-of-field-street"),)
     await added(gyms)
     with pytest.raises(GymNameTaken):
@@ -238,8 +238,8 @@ async def test_a_refused_name_does_not_use_up_the_key(gyms: Gyms) -> None:
     ],
 )
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_gym_that_cannot_be_is_refused_by_field(shared_gyms: Gyms, fields: dict[str, Any], field: str) -> None:
-    """Each bad field is named, and nothing is stored."""
+async def test_an_invalid_gym_names_its_field(shared_gyms: Gyms, fields: dict[str, Any], field: str) -> None:
+    """CreateGym rejects an invalid gym, names the bad field and stores nothing."""
     with pytest.raises(InvalidRequest) as refusal:
         await shared_gyms.CreateGym(a_gym(**fields))
 
@@ -248,8 +248,8 @@ async def test_a_gym_that_cannot_be_is_refused_by_field(shared_gyms: Gyms, field
 
 
 @pytest.mark.requirement("C3")
-async def test_all_bad_fields_are_named_at_once(gyms: Gyms) -> None:
-    """One violation for each field, in one answer."""
+async def test_all_invalid_fields_are_named_at_once(gyms: Gyms) -> None:
+    """CreateGym names every invalid field in one answer."""
     with pytest.raises(InvalidRequest) as refusal:
         await gyms.CreateGym(a_gym(time_zone="Nowhere", credits_per_hour=MAX_HOURLY_PRICE + 1))
 
@@ -257,7 +257,7 @@ async def test_all_bad_fields_are_named_at_once(gyms: Gyms) -> None:
 
 
 async def test_an_unknown_gym_is_not_found(gyms: Gyms) -> None:
-    """GYM_NOT_FOUND from every method that names a gym."""
+    """GetGym and QuotePrice fail with GYM_NOT_FOUND for an unknown gym."""
     with pytest.raises(GymNotFound):
         await gyms.GetGym(GetGymRequest(gym_id=str(uuid4())))
     with pytest.raises(GymNotFound):
@@ -265,8 +265,8 @@ async def test_an_unknown_gym_is_not_found(gyms: Gyms) -> None:
 
 
 @pytest.mark.requirement("C3")
-async def test_an_id_that_is_none_is_refused(gyms: Gyms) -> None:
-    """Gym_id has to be a UUID."""
+async def test_an_invalid_id_is_rejected(gyms: Gyms) -> None:
+    """GetGym rejects an id that is no UUID, and names the field."""
     with pytest.raises(InvalidRequest) as refusal:
         await gyms.GetGym(GetGymRequest(gym_id="field-street"))
 
@@ -274,8 +274,8 @@ async def test_an_id_that_is_none_is_refused(gyms: Gyms) -> None:
 
 
 @pytest.mark.requirement("C1")
-async def test_gyms_are_listed_by_name_a_page_at_a_time(gyms: Gyms) -> None:
-    """AIP-158, in the order of the names without regard to case, each gym once."""
+async def test_gyms_are_listed_by_name_in_pages(gyms: Gyms) -> None:
+    """ListGyms lists each gym once, in pages, by name without regard to case (AIP-158)."""
     for name in ("delta", "Bravo", "echo", "alpha", "Charlie"):
         await added(gyms, name)
 
@@ -291,8 +291,8 @@ async def test_gyms_are_listed_by_name_a_page_at_a_time(gyms: Gyms) -> None:
 
 
 @pytest.mark.requirement("C1")
-async def test_a_full_last_page_is_known_as_the_last(gyms: Gyms) -> None:
-    """An empty next_page_token means that nothing follows, also when the page is full, and when it is empty."""
+async def test_a_full_last_page_has_no_next_page_token(gyms: Gyms) -> None:
+    """The last page has no `next_page_token`, even if it is full, and neither has an empty list."""
     assert not (await gyms.ListGyms(ListGymsRequest())).next_page_token
     for name in ("alpha", "bravo"):
         await added(gyms, name)
@@ -304,8 +304,8 @@ async def test_a_full_last_page_is_known_as_the_last(gyms: Gyms) -> None:
 
 
 @pytest.mark.requirement("C1")
-async def test_fifty_gyms_are_a_page_by_default(gyms: Gyms) -> None:
-    """Page_size 0 stands for 50."""
+async def test_a_page_has_fifty_gyms_by_default(gyms: Gyms) -> None:
+    """A `page_size` of 0 means 50."""
     await asyncio.gather(*[gyms.CreateGym(a_gym(f"gym {number:02}")) for number in range(51)])
 
     answer = await gyms.ListGyms(ListGymsRequest())
@@ -317,16 +317,16 @@ async def test_fifty_gyms_are_a_page_by_default(gyms: Gyms) -> None:
 
 @pytest.mark.requirement("C3")
 @pytest.mark.parametrize("token", ["guessed", "0" * 32, "\x00"])
-async def test_a_page_token_of_another_origin_is_refused(gyms: Gyms, token: str) -> None:
-    """A token that no answer gave is an invalid request, not an empty page."""
+async def test_an_unknown_page_token_is_rejected(gyms: Gyms, token: str) -> None:
+    """ListGyms rejects a page token that no answer contained, and names the field."""
     with pytest.raises(InvalidRequest) as refusal:
         await gyms.ListGyms(ListGymsRequest(page_token=token))
 
     assert fields_of(refusal.value) == ["page_token"]
 
 
-async def test_a_page_holds_a_hundred_gyms_at_most(gyms: Gyms) -> None:
-    """AIP-158: a larger page_size means 100; a page token goes on with another page_size."""
+async def test_a_page_has_at_most_a_hundred_gyms(gyms: Gyms) -> None:
+    """A `page_size` above 100 means 100, and a page token may be used with another `page_size` (AIP-158)."""
     await asyncio.gather(*[gyms.CreateGym(a_gym(f"gym {number:03}")) for number in range(101)])
 
     answer = await gyms.ListGyms(ListGymsRequest(page_size=2**31 - 1))
@@ -338,7 +338,7 @@ async def test_a_page_holds_a_hundred_gyms_at_most(gyms: Gyms) -> None:
 
 @pytest.mark.requirement("C1")
 async def test_a_quote_has_the_price_and_the_rules(gyms: Gyms) -> None:
-    """QuotePrice prices the period exactly and says what comes with it."""
+    """QuotePrice returns the exact price of the period, the noise policy and whether approval is required."""
     gym = await added(gyms, noise_policy="No dropped weights", requires_approval=True)
 
     answer = await gyms.QuotePrice(QuotePriceRequest(gym_id=gym.gym_id, period=period(minutes=75)))
@@ -349,7 +349,7 @@ async def test_a_quote_has_the_price_and_the_rules(gyms: Gyms) -> None:
 
 
 async def test_a_closed_gym_quotes_no_price(gyms: Gyms) -> None:
-    """GYM_CLOSED: at 05:30 UTC in July a gym in London that opens at 06:00 is open, in January it is not."""
+    """QuotePrice fails with GYM_CLOSED outside the opening hours, which are local and so differ in UTC in summer."""
     gym = await added(gyms, opening_hours=OpeningHours(opens_minute=360, closes_minute=1320))
     summer, winter = (period(datetime(2026, month, 14, 5, 30, tzinfo=UTC)) for month in (7, 1))
 
@@ -371,8 +371,8 @@ async def test_a_closed_gym_quotes_no_price(gyms: Gyms) -> None:
         (period(FAR_FUTURE), "period.start_time"),
     ],
 )
-async def test_a_period_that_cannot_be_priced_is_refused(gyms: Gyms, asked: Period, field: str) -> None:
-    """A period has two ends in order, on full quarters, up to 12 hours apart, within the calendar."""
+async def test_an_invalid_period_names_its_field(gyms: Gyms, asked: Period, field: str) -> None:
+    """QuotePrice rejects a period that is incomplete, reversed, too long, off the quarter hours or out of range."""
     gym = await added(gyms)
 
     with pytest.raises(InvalidRequest) as refusal:
@@ -383,8 +383,8 @@ async def test_a_period_that_cannot_be_priced_is_refused(gyms: Gyms, asked: Peri
 
 @pytest.mark.requirement("C3")
 @pytest.mark.parametrize("seconds", [2**62, 253_402_300_800, -(2**62)])
-async def test_a_time_beyond_every_calendar_is_refused(gyms: Gyms, seconds: int) -> None:
-    """A timestamp that protobuf itself does not allow is the caller's mistake."""
+async def test_a_timestamp_out_of_range_is_rejected(gyms: Gyms, seconds: int) -> None:
+    """QuotePrice rejects a timestamp outside protobuf's own range."""
     gym = await added(gyms)
     asked = period()
     asked.end_time.seconds = seconds
@@ -394,7 +394,7 @@ async def test_a_time_beyond_every_calendar_is_refused(gyms: Gyms, seconds: int)
 
 
 @pytest.mark.requirement("S1")
-async def test_who_may_only_read_gyms_cannot_add_one(mesh: MeshForTests) -> None:
-    """CreateGym asks for the scope gym.write, which the session service has no need of."""
+async def test_a_caller_with_only_the_read_scope_cannot_add_a_gym(mesh: MeshForTests) -> None:
+    """CreateGym requires the scope gym.write, which the session service lacks."""
     with pytest.raises(ScopeMissing):
         await mesh.stub(GymServiceStub, caller="session").CreateGym(a_gym())

@@ -1,4 +1,4 @@
-"""The line to the card company, on which a test holds calls up or loses them."""
+"""A connection to the card company on which a test delays or loses calls."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ async def lose_the_call() -> None:
 
 
 class Gate:
-    """Holds calls up until it is opened, and tells when the first has come."""
+    """Barrier that blocks calls until it is opened, and sets `reached` at the first call."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
         self.opened = asyncio.Event()
 
     async def __call__(self) -> None:
-        """Wait at the gate."""
+        """Wait until the gate is open."""
         self.reached.set()
         await self.opened.wait()
 
 
 @dataclass(slots=True)
 class Line:
-    """The line to the card company: what happens on it before and after the company has done its part."""
+    """Hooks of the connection to the card company, run before and after the company handles a call."""
 
     before_charge: Callable[[], Awaitable[None]] = nothing
     after_charge: Callable[[], Awaitable[None]] = nothing
@@ -49,7 +49,7 @@ class Line:
 
 
 class DistantProcessor(TestModeProcessor):
-    """A card company at the end of a line on which calls and answers are held up or lost."""
+    """A card company behind a connection that delays or loses calls and answers."""
 
     def __init__(self, database: Database, line: Line) -> None:
         super().__init__(database)

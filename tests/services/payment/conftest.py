@@ -1,4 +1,4 @@
-"""Payment served for one test, or its database alone."""
+"""Fixtures: the payment service, or its database alone."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def payment_url(database_url: DatabaseFactory) -> str:
-    """Make a database of payment that no service runs on."""
+    """Create a payment database on which no service runs."""
     return await database_url("payment")
 
 
 @pytest.fixture
 async def database(payment_url: str) -> AsyncIterator[Database]:
-    """Connect to it as the service would."""
+    """Connect to the payment database as the service does."""
     database = await Database.connect(payment_url)
     yield database
     await database.close()
@@ -35,7 +35,7 @@ async def database(payment_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def superuser(payment_url: str) -> AsyncIterator[Database]:
-    """Connect to it as one to whom nothing is denied."""
+    """Connect to the payment database as a superuser."""
     database = await Database.connect(superuser_url_of(payment_url), max_connections=1)
     yield database
     await database.close()
@@ -43,11 +43,11 @@ async def superuser(payment_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def mesh(serve: Serve) -> MeshForTests:
-    """Serve payment with the processor of test mode."""
+    """Serve payment with the test-mode card processor."""
     return await serve(SERVICE)
 
 
 @pytest.fixture
 def payments(mesh: MeshForTests) -> PaymentServiceAsyncStub:
-    """Call payment with every scope."""
+    """Return a stub of payment with every scope."""
     return mesh.stub(PaymentServiceStub)

@@ -1,4 +1,4 @@
-"""Looks into payment's database from outside: broken invariants, and what a card company holds."""
+"""Queries on payment's database: broken invariants, row counts and sums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 async def violations(database: Database) -> set[str]:
-    """Name the invariants that do not hold."""
+    """Return the names of the invariant views that are not empty."""
     async with database.connection() as connection:
         return {violation.view for violation in await find_violations(connection)}
 
@@ -23,7 +23,7 @@ async def count(database: Database, table: str) -> int:
 
 
 async def house_sum(database: Database, kind: str, currency: str) -> int:
-    """Return what the ledger says of one of the house's accounts."""
+    """Return the ledger's sum of one of the house's accounts."""
     async with database.connection() as connection:
         return int(
             await connection.fetchval(
@@ -36,7 +36,7 @@ async def house_sum(database: Database, kind: str, currency: str) -> int:
 
 
 async def held_by_cards(database: Database) -> int:
-    """Return the minor units that the processor of test mode took and did not give back, by its own books."""
+    """Return the minor units that the test-mode processor has captured and not returned, by its own table."""
     async with database.connection() as connection:
         return int(
             await connection.fetchval(

@@ -1,8 +1,7 @@
-"""A process that asks of payment's ledger whatever comes to its mind, for as long as it lives.
+"""A worker process that runs random operations on payment's ledger until it is killed.
 
-Its sessions move on with the number of its operations, as those of its colleagues do, so that each session is asked for
-by several of them within a short time. It says how many operations it has done, a few at a time; a fault that is no
-refusal, it says by name.
+Session numbers advance with the number of operations, so that several workers ask for the same session within a short
+time. The worker sends the number of finished operations through its pipe, and an unexpected error as its repr.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ VERBS = ["grant", "credits", "card", "card", "refund", "credit_back"]
 def run(url: str, seed: int, first_operation: int, pipe: Pipe[Any, Any]) -> None:
     """Work on the ledger at `url` until the process is killed."""
     try:
-        asyncio.run(_work(url, random.Random(seed), first_operation, pipe))  # noqa: S311 - a test's choices
-    except Exception as error:  # noqa: BLE001 - whatever it is, the test is told
+        asyncio.run(_work(url, random.Random(seed), first_operation, pipe))  # noqa: S311 - random operations
+    except Exception as error:  # noqa: BLE001 - every error is reported to the test
         pipe.send(repr(error))
 
 
 def cashier_of(database: Database) -> Cashier:
-    """Return what takes and gives back."""
+    """Return a cashier on `database` with a fixed time."""
     return Cashier(PaymentStore(database), TestModeProcessor(database), lambda: NOON)
 
 

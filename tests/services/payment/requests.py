@@ -1,4 +1,4 @@
-"""Requests to payment, with what a test does not care about filled in."""
+"""Requests to payment with default values."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ BY_DECLINED_CARD = PaymentMethod(card=CardMethod(card_token="tok_declined"))  # 
 
 
 def some_id() -> str:
-    """Return the id of a session or user that nothing is known of."""
+    """Return a new id of a session or user."""
     return str(uuid4())
 
 
 def charge(method: PaymentMethod = BY_CARD, session_id: str = "", user_id: str = "") -> ChargeSessionRequest:
-    """Ask for £12.50 or 3 credits."""
+    """Return a request to charge £12.50 or 3 credits."""
     return ChargeSessionRequest(
         session_id=session_id or some_id(),
         user_id=user_id or some_id(),
@@ -44,17 +44,17 @@ def charge(method: PaymentMethod = BY_CARD, session_id: str = "", user_id: str =
 
 
 def refund(request: ChargeSessionRequest, reason: str = "session cancelled") -> RefundSessionRequest:
-    """Ask for what `request` took, the way it was paid."""
+    """Return a request to refund the charge of `request`."""
     return RefundSessionRequest(session_id=request.session_id, reason=reason)
 
 
 def credit_back(request: ChargeSessionRequest, reason: str = "gym closed") -> CreditBackSessionRequest:
-    """Ask for what `request` took, in credits."""
+    """Return a request to give back the charge of `request` in credits."""
     return CreditBackSessionRequest(session_id=request.session_id, reason=reason)
 
 
 async def grant(payments: PaymentServiceAsyncStub, user_id: str, credits_granted: int) -> int:
-    """Give a user credits; return the user's credits then."""
+    """Grant a user credits, and return the new balance."""
     request = GrantCreditsRequest(user_id=user_id, credits=credits_granted, reason="goodwill")
     return (await payments.GrantCredits(request)).credits
 

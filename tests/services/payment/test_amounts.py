@@ -18,7 +18,7 @@ LARGEST = 2**63 - 1
 
 
 def priced(currency: str, minor_units: int) -> ChargeSessionRequest:
-    """Ask for a price by card."""
+    """Return a request to charge this price to a card."""
     request = charge(BY_CARD)
     request.price.CopyFrom(Money(currency_code=currency, minor_units=minor_units))
     return request
@@ -29,7 +29,7 @@ def priced(currency: str, minor_units: int) -> ChargeSessionRequest:
 async def test_amounts_are_whole_minor_units_of_any_currency(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, currency: str, minor_units: int
 ) -> None:
-    """What is taken and given back is the very number of the request, however many decimals its currency has."""
+    """Charged and refunded amounts equal the request's number exactly, for any number of decimals of the currency."""
     database = mesh.database("payment")
     requests = [priced(currency, minor_units) for _ in range(2)]
 
@@ -38,17 +38,15 @@ async def test_amounts_are_whole_minor_units_of_any_currency(
     given_back = (await payments.RefundSession(refund(requests[0]))).payment
 
     assert taken == [request.price for request in requests]
-    # Two of the largest are more than an int64 holds: the house's sums are no columns.
+    # Two of the largest amounts exceed an int64, so the house's sums are computed and not stored in a column.
     assert earned == 2 * minor_units
     assert given_back.money == requests[0].price
     assert await house_sum(database, "cards", currency) == -minor_units
     assert await violations(database) == set()
 
 
-async def test_credits_beyond_what_a_number_holds_are_refused(
-    payments: PaymentServiceAsyncStub, mesh: MeshForTests
-) -> None:
-    """A balance never overflows: nothing is granted and nothing given back that it cannot hold."""
+async def test_credits_beyond_int64_are_rejected(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
+    """A grant or credit-back that would overflow an int64 balance fails with INTERNAL and changes no balance."""
     first, second = (charge(BY_CARD, user_id=some_id()) for _ in range(2))
     second.user_id = first.user_id
     for request in (first, second):

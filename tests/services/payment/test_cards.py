@@ -36,30 +36,30 @@ PRICE = Price("GBP", PENCE, 3)
 
 @pytest.fixture
 def line() -> Line:
-    """Make a line that works, until a test breaks it."""
+    """Return a working connection, which a test may break."""
     return Line()
 
 
 @pytest.fixture
 async def mesh(serve: Serve, line: Line) -> MeshForTests:
-    """Serve payment with a card company at the end of `line`."""
+    """Serve payment with a card company behind `line`."""
     return await serve(payment_service(lambda database: DistantProcessor(database, line)))
 
 
 @pytest.fixture
 def payments(mesh: MeshForTests) -> PaymentServiceAsyncStub:
-    """Call payment with every scope."""
+    """Return a stub of payment with every scope."""
     return mesh.stub(PaymentServiceStub)
 
 
 async def stored(payments: PaymentServiceAsyncStub, request: ChargeSessionRequest) -> Payment:
-    """Return the one payment of a session as it stands now."""
+    """Return the one payment of a session as stored now."""
     answer = await payments.ListSessionPayments(ListSessionPaymentsRequest(session_id=request.session_id))
     return answer.payments[0]
 
 
 async def left_pending(payments: PaymentServiceAsyncStub, line: Line, *, arrives: bool) -> ChargeSessionRequest:
-    """Charge a session and lose the company's answer, or the call to it; then repair the line."""
+    """Charge a session, lose the call to the company or the answer, then restore the connection."""
     request = charge(BY_CARD)
     if arrives:
         line.after_charge = lose_the_call
@@ -79,7 +79,7 @@ async def test_a_repetition_finishes_a_pending_charge(
     line: Line,
     arrives: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    """A charge of which nobody knows is asked about with the same key, and taken once."""
+    """Repeating a charge after its call or answer was lost captures the payment and charges the card once."""
     request = await left_pending(payments, line, arrives=arrives)
 
     payment = (await payments.ChargeSession(request)).payment
@@ -89,10 +89,10 @@ async def test_a_repetition_finishes_a_pending_charge(
 
 
 @pytest.mark.requirement("J6")
-async def test_a_refund_gives_back_what_a_lost_charge_took(
+async def test_a_refund_returns_the_money_of_a_charge_with_a_lost_answer(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
 ) -> None:
-    """The charge's caller died with the answer; the refund alone brings the money back."""
+    """A refund returns the money of a captured charge after its answer was lost, without a repeated charge."""
     request = await left_pending(payments, line, arrives=True)
 
     answer = await payments.RefundSession(refund(request))
@@ -103,10 +103,10 @@ async def test_a_refund_gives_back_what_a_lost_charge_took(
 
 
 @pytest.mark.requirement("J6")
-async def test_a_refund_calls_off_a_charge_that_never_arrived(
+async def test_a_refund_voids_a_charge_that_never_arrived(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
 ) -> None:
-    """The payment is voided, and the charge stays refused when it comes again."""
+    """A refund voids a charge that never reached the company, and a repetition of the charge is rejected."""
     request = await left_pending(payments, line, arrives=False)
 
     answer = await payments.RefundSession(refund(request))
@@ -118,10 +118,10 @@ async def test_a_refund_calls_off_a_charge_that_never_arrived(
     assert await held_by_cards(mesh.database("payment")) == 0
 
 
-async def test_a_credit_back_of_a_lost_charge_leaves_nothing_taken(
+async def test_a_credit_back_of_a_lost_charge_returns_the_money(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
 ) -> None:
-    """What the charge took goes back to the card; where it took nothing, there is no payment to credit."""
+    """A credit-back returns a captured charge to the card, and raises PaymentNotFound for one that took nothing."""
     taken = await left_pending(payments, line, arrives=True)
     not_taken = await left_pending(payments, line, arrives=False)
 
@@ -137,13 +137,16 @@ async def test_a_credit_back_of_a_lost_charge_leaves_nothing_taken(
 
 @pytest.mark.requirement("J6")
 @pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", "call lost"])
-async def test_a_refund_that_lost_the_company_is_finished_by_the_next_call(
+async def test_an_interrupted_refund_is_finished_by_the_next_call(
     payments: PaymentServiceAsyncStub,
     mesh: MeshForTests,
     line: Line,
     arrives: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    """Until then the session takes no charge, and a credit-back does not give a second time."""
+    """A repeated refund or a credit-back finishes an interrupted refund without giving back twice.
+
+    Until then a charge is rejected.
+    """
     request, other = charge(BY_CARD), charge(BY_CARD)
     if arrives:
         line.after_return = lose_the_call
@@ -168,10 +171,10 @@ async def test_a_refund_that_lost_the_company_is_finished_by_the_next_call(
 
 
 @pytest.mark.requirement("J6")
-async def test_a_refund_overtakes_a_charge_on_its_way_to_the_company(
+async def test_a_refund_overtakes_the_call_of_a_charge(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
 ) -> None:
-    """The charge arrives called off, and its caller learns that the payment is void."""
+    """A charge that reaches the company after its refund takes no money, and its caller gets PaymentVoided."""
     gate = line.before_charge = Gate()
     request = charge(BY_CARD)
     charging = asyncio.ensure_future(payments.ChargeSession(request))
@@ -187,10 +190,10 @@ async def test_a_refund_overtakes_a_charge_on_its_way_to_the_company(
 
 
 @pytest.mark.requirement("J6")
-async def test_a_refund_overtakes_a_charge_on_its_way_back(
+async def test_a_refund_overtakes_the_answer_to_a_charge(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
 ) -> None:
-    """The money was taken and is returned, and the charge's caller learns that the payment is void."""
+    """A refund during the answer to a charge returns the money, and the charge's caller gets PaymentVoided."""
     gate = line.after_charge = Gate()
     request = charge(BY_CARD)
     charging = asyncio.ensure_future(payments.ChargeSession(request))
@@ -206,10 +209,10 @@ async def test_a_refund_overtakes_a_charge_on_its_way_back(
 
 
 @pytest.mark.requirement("J6")
-async def test_a_charge_refunds_itself_when_the_refund_could_not(
+async def test_a_charge_refunds_itself_if_the_refund_was_interrupted(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
 ) -> None:
-    """The refund left word that the session is void and lost the company; the charge under way sees to it."""
+    """A charge returns its own money and raises PaymentVoided if an interrupted refund has voided its session."""
     gate = line.after_charge = Gate()
     request = charge(BY_CARD)
     charging = asyncio.ensure_future(payments.ChargeSession(request))
@@ -228,10 +231,10 @@ async def test_a_charge_refunds_itself_when_the_refund_could_not(
 
 
 @pytest.mark.parametrize("step", ["charge", "return"])
-async def test_no_transaction_is_open_while_the_company_is_asked(
+async def test_no_transaction_is_open_during_a_call_to_the_card_company(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line, step: str
 ) -> None:
-    """A slow company holds no row and no connection."""
+    """A slow card company blocks no row and no connection, because no transaction is open during its calls."""
     request = charge(BY_CARD)
     gate = Gate()
     if step == "charge":
@@ -244,7 +247,7 @@ async def test_no_transaction_is_open_while_the_company_is_asked(
     await gate.reached.wait()
 
     async def nothing_is_open() -> bool:
-        # What the relay and others do beside calls is over in a moment; what a call holds would last.
+        # Other work of the service ends quickly; a transaction of the call would stay open.
         async with mesh.database("payment").connection() as connection:
             states = await connection.fetch(
                 "select state from pg_stat_activity"
@@ -258,8 +261,8 @@ async def test_no_transaction_is_open_while_the_company_is_asked(
 
 
 @pytest.mark.requirement("S4")
-async def test_the_card_token_is_kept_nowhere(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """It goes to the card company and no further."""
+async def test_the_card_token_is_stored_nowhere(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
+    """After a charge no table of payment contains the card token."""
     await payments.ChargeSession(charge(BY_CARD))
 
     async with mesh.database("payment").connection() as connection:
@@ -269,8 +272,8 @@ async def test_the_card_token_is_kept_nowhere(payments: PaymentServiceAsyncStub,
             assert not any("tok_visa" in row[0] for row in rows)
 
 
-async def test_the_books_of_test_mode_outlive_the_process(database: Database) -> None:
-    """Another process answers every key as the first did."""
+async def test_the_test_mode_records_survive_a_restart(database: Database) -> None:
+    """A second test-mode processor on the same database gives the same answer for every key as the first."""
     first = TestModeProcessor(database)
     assert await first.charge("good", "tok_visa", PRICE) is CardOutcome.CAPTURED
     assert await first.charge("bad", "tok_declined", PRICE) is CardOutcome.DECLINED

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.requirement("J1")
 async def test_a_card_is_charged_the_price_in_money(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """The payment is captured, the card company has taken the money, and the ledger says so."""
+    """A charge to a card captures the payment, takes the money from the card and posts it to the ledger."""
     request = charge(BY_CARD)
 
     payment = (await payments.ChargeSession(request)).payment
@@ -61,7 +61,7 @@ async def test_a_card_is_charged_the_price_in_money(payments: PaymentServiceAsyn
 
 @pytest.mark.requirement("J1")
 async def test_credits_are_taken_from_the_member(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """A price in credits leaves the member's balance, and no card company is asked."""
+    """A charge in credits reduces the member's balance and makes no card charge."""
     request = charge(BY_CREDITS)
     await grant(payments, request.user_id, 10)
 
@@ -78,7 +78,7 @@ async def test_credits_are_taken_from_the_member(payments: PaymentServiceAsyncSt
 async def test_a_repeated_charge_answers_with_the_first_payment(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, method: PaymentMethod
 ) -> None:
-    """The session id is the key; a repetition takes nothing more."""
+    """Repeating a charge returns the first payment and takes nothing more; the session id is the idempotency key."""
     request = charge(method)
     await grant(payments, request.user_id, 10)
 
@@ -91,10 +91,10 @@ async def test_a_repeated_charge_answers_with_the_first_payment(
 
 
 @pytest.mark.parametrize("method", [BY_CARD, BY_CREDITS], ids=["card", "credits"])
-async def test_fifty_charges_of_one_session_at_once_charge_it_once(
+async def test_fifty_concurrent_charges_of_one_session_charge_it_once(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, method: PaymentMethod
 ) -> None:
-    """Whoever comes first charges, and all get that payment."""
+    """Fifty concurrent charges of one session charge it once and return the same payment."""
     request = charge(method)
     await grant(payments, request.user_id, 1000)
 
@@ -105,8 +105,8 @@ async def test_fifty_charges_of_one_session_at_once_charge_it_once(
     assert taken == ((0, PENCE) if method is BY_CARD else (CREDITS, 0))
 
 
-async def test_credits_are_not_spent_twice_by_charges_at_once(payments: PaymentServiceAsyncStub) -> None:
-    """Thirty sessions race for credits that pay for ten; ten get them, nobody falls below zero."""
+async def test_concurrent_charges_do_not_spend_credits_twice(payments: PaymentServiceAsyncStub) -> None:
+    """Of thirty concurrent charges against credits for ten, ten succeed, and the balance never falls below zero."""
     user_id = some_id()
     await grant(payments, user_id, 10 * CREDITS)
 
@@ -142,7 +142,7 @@ def _other_method(request: ChargeSessionRequest) -> None:
 
 @pytest.mark.parametrize("change", [_dearer, _in_euro, _more_credits, _other_member, _other_method])
 async def test_a_charged_session_takes_no_other_charge(payments: PaymentServiceAsyncStub, change: object) -> None:
-    """A repetition with another member, price or method is ALREADY_CHARGED, and changes nothing."""
+    """A repetition with another member, price or method fails with ALREADY_CHARGED and changes nothing."""
     request = charge(BY_CARD)
     first = (await payments.ChargeSession(request)).payment
     other = ChargeSessionRequest.FromString(request.SerializeToString())
@@ -158,7 +158,7 @@ async def test_a_charged_session_takes_no_other_charge(payments: PaymentServiceA
 
 
 async def test_a_decline_is_final_for_the_session(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """Whatever is tried after it, the session stays declined and nothing is taken."""
+    """After a declined card, every further charge of the session is declined and takes nothing."""
     request = charge(BY_DECLINED_CARD)
     await grant(payments, request.user_id, 10)
 
@@ -172,8 +172,10 @@ async def test_a_decline_is_final_for_the_session(payments: PaymentServiceAsyncS
     assert await held_by_cards(mesh.database("payment")) == 0
 
 
-async def test_too_few_credits_leave_nothing_behind(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """INSUFFICIENT_CREDITS is not final: the same session may be charged again, also in another way."""
+async def test_a_charge_with_too_few_credits_stores_nothing(
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests
+) -> None:
+    """INSUFFICIENT_CREDITS stores nothing, so that the same session can be charged again later."""
     request = charge(BY_CREDITS)
     await grant(payments, request.user_id, CREDITS - 1)
 
@@ -185,17 +187,17 @@ async def test_too_few_credits_leave_nothing_behind(payments: PaymentServiceAsyn
     assert (await payments.ChargeSession(request)).payment.status == PAYMENT_STATUS_CAPTURED
 
 
-async def test_a_member_without_any_credits_is_told_so(payments: PaymentServiceAsyncStub) -> None:
-    """One who never had an account of credits has too few."""
+async def test_a_member_without_credits_cannot_pay_with_credits(payments: PaymentServiceAsyncStub) -> None:
+    """A member without a credit account gets INSUFFICIENT_CREDITS."""
     with pytest.raises(InsufficientCredits):
         await payments.ChargeSession(charge(BY_CREDITS))
 
 
 @pytest.mark.parametrize("method", [BY_CARD, BY_CREDITS], ids=["card", "credits"])
-async def test_a_session_that_was_given_back_is_not_charged_again(
+async def test_a_refunded_session_is_not_charged_again(
     payments: PaymentServiceAsyncStub, method: PaymentMethod
 ) -> None:
-    """After a refund or a credit-back the answer is PAYMENT_VOIDED."""
+    """Charging a session after a refund or a credit-back fails with PAYMENT_VOIDED."""
     refunded, credited = charge(method), charge(method)
     for request in (refunded, credited):
         await grant(payments, request.user_id, 10)
@@ -223,14 +225,14 @@ async def test_a_session_that_was_given_back_is_not_charged_again(
         ({"payment_method": {"card": {"card_token": ""}}}, "payment_method.card.card_token"),
     ],
 )
-async def test_a_bad_charge_is_refused_with_its_field(
+async def test_an_invalid_charge_names_its_field(
     payments: PaymentServiceAsyncStub, change: dict[str, object], field: str
 ) -> None:
-    """One violation for each field that breaks a rule."""
+    """An invalid charge is rejected with one violation, which names the bad field."""
     request = charge()
     for name, value in change.items():
         request.ClearField(name)  # type: ignore[arg-type]  # any of the fields
-        request.MergeFrom(ChargeSessionRequest(**{name: value}))  # type: ignore[arg-type]  # likewise
+        request.MergeFrom(ChargeSessionRequest(**{name: value}))  # type: ignore[arg-type]  # any of the fields
 
     with pytest.raises(InvalidRequest) as refused:
         await payments.ChargeSession(request)
@@ -239,7 +241,7 @@ async def test_a_bad_charge_is_refused_with_its_field(
 
 
 async def test_a_payment_is_found_by_id_and_by_session(payments: PaymentServiceAsyncStub) -> None:
-    """Both show the payment as the charge answered it."""
+    """GetPayment and ListSessionPayments return the payment exactly as the charge did."""
     request = charge()
     payment = (await payments.ChargeSession(request)).payment
 
@@ -250,16 +252,16 @@ async def test_a_payment_is_found_by_id_and_by_session(payments: PaymentServiceA
     assert list(listed.payments) == [payment]
 
 
-async def test_a_payment_that_is_not_there_is_not_found(payments: PaymentServiceAsyncStub) -> None:
-    """GetPayment refuses; a session that nobody tried to charge has an empty list."""
+async def test_an_unknown_payment_is_not_found(payments: PaymentServiceAsyncStub) -> None:
+    """GetPayment fails for an unknown id, and the list of a session without a charge is empty."""
     with pytest.raises(PaymentNotFound):
         await payments.GetPayment(GetPaymentRequest(payment_id=some_id()))
     assert not (await payments.ListSessionPayments(ListSessionPaymentsRequest(session_id=some_id()))).payments
 
 
 @pytest.mark.requirement("C3")
-async def test_a_bad_id_is_refused_with_its_field(payments: PaymentServiceAsyncStub) -> None:
-    """Reads name the field, too."""
+async def test_an_invalid_id_names_its_field(payments: PaymentServiceAsyncStub) -> None:
+    """A read with an invalid id is rejected with a violation that names the field."""
     with pytest.raises(InvalidRequest) as refused:
         await payments.GetPayment(GetPaymentRequest(payment_id="17"))
     assert [violation.field for violation in refused.value.violations] == ["payment_id"]

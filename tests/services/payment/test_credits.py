@@ -20,13 +20,13 @@ KEY = ((IDEMPOTENCY_KEY, "subscription-7-june"),)
 
 
 def monthly(user_id: str, credits_granted: int = 8) -> GrantCreditsRequest:
-    """Ask for a month's credits."""
+    """Return a request to grant a month's credits."""
     return GrantCreditsRequest(user_id=user_id, credits=credits_granted, reason="subscription, June")
 
 
 @pytest.mark.requirement("J4")
 async def test_granted_credits_can_be_spent_at_once(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """The answer and the balance tell the same, and the ledger shows what was issued."""
+    """Each grant returns the new balance, and the ledger's account of issued credits shows the sum."""
     user_id = some_id()
 
     assert await grant(payments, user_id, 8) == 8
@@ -37,8 +37,8 @@ async def test_granted_credits_can_be_spent_at_once(payments: PaymentServiceAsyn
 
 
 @pytest.mark.requirement("S6")
-async def test_a_repeated_grant_gives_nothing_more(payments: PaymentServiceAsyncStub) -> None:
-    """Same caller, same key, same answer, also after the balance has moved on."""
+async def test_a_repeated_grant_adds_nothing(payments: PaymentServiceAsyncStub) -> None:
+    """A grant repeated with its key returns the first answer and adds nothing, even after the balance has changed."""
     user_id = some_id()
 
     first = await payments.GrantCredits(monthly(user_id), metadata=KEY)
@@ -49,10 +49,10 @@ async def test_a_repeated_grant_gives_nothing_more(payments: PaymentServiceAsync
     assert await balance(payments, user_id) == 13
 
 
-async def test_fifty_grants_at_once_with_one_key_give_once(
+async def test_fifty_concurrent_grants_with_one_key_grant_once(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests
 ) -> None:
-    """One is carried out, all get its answer."""
+    """Fifty concurrent grants with one key run once and return the same answer."""
     user_id = some_id()
 
     answers = await asyncio.gather(*[payments.GrantCredits(monthly(user_id), metadata=KEY) for _ in range(50)])
@@ -61,8 +61,8 @@ async def test_fifty_grants_at_once_with_one_key_give_once(
     assert await count(mesh.database("payment"), "transactions") == 1
 
 
-async def test_fifty_grants_at_once_to_one_new_user_all_arrive(payments: PaymentServiceAsyncStub) -> None:
-    """Contention on one account queues; none is lost, none fails."""
+async def test_fifty_concurrent_grants_to_one_new_user_all_succeed(payments: PaymentServiceAsyncStub) -> None:
+    """Fifty concurrent grants to one new account are serialised; none fails and none is lost."""
     user_id = some_id()
 
     answers = await asyncio.gather(*[payments.GrantCredits(monthly(user_id, 2)) for _ in range(50)])
@@ -71,8 +71,8 @@ async def test_fifty_grants_at_once_to_one_new_user_all_arrive(payments: Payment
     assert await balance(payments, user_id) == 100
 
 
-async def test_a_key_is_not_reused_for_another_grant(payments: PaymentServiceAsyncStub) -> None:
-    """Another amount under the same key is IDEMPOTENCY_KEY_REUSED."""
+async def test_a_key_cannot_be_reused_for_another_grant(payments: PaymentServiceAsyncStub) -> None:
+    """Another amount under the same key fails with IDEMPOTENCY_KEY_REUSED and grants nothing."""
     user_id = some_id()
     await payments.GrantCredits(monthly(user_id), metadata=KEY)
 
@@ -82,8 +82,8 @@ async def test_a_key_is_not_reused_for_another_grant(payments: PaymentServiceAsy
     assert await balance(payments, user_id) == 8
 
 
-async def test_another_caller_may_have_the_same_key(mesh: MeshForTests) -> None:
-    """Keys belong to their caller."""
+async def test_callers_may_use_the_same_key(mesh: MeshForTests) -> None:
+    """Idempotency keys are separate per caller, so that the same key of two callers grants twice."""
     user_id = some_id()
     operator = mesh.stub(PaymentServiceStub)
     subscription = mesh.stub(PaymentServiceStub, caller="subscription")
@@ -94,10 +94,8 @@ async def test_another_caller_may_have_the_same_key(mesh: MeshForTests) -> None:
     assert await balance(operator, user_id) == 16
 
 
-async def test_a_user_that_payment_never_saw_has_no_credits(
-    payments: PaymentServiceAsyncStub, mesh: MeshForTests
-) -> None:
-    """GetBalance looks nobody up, and opens no account."""
+async def test_an_unknown_user_has_no_credits(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
+    """GetBalance returns 0 for an unknown user and creates no account."""
     accounts = await count(mesh.database("payment"), "accounts")
 
     assert await balance(payments, some_id()) == 0
@@ -116,25 +114,25 @@ async def test_a_user_that_payment_never_saw_has_no_credits(
         (GrantCreditsRequest(user_id=some_id(), credits=1, reason="\x00"), "reason"),
     ],
 )
-async def test_a_bad_grant_is_refused_with_its_field(
+async def test_an_invalid_grant_names_its_field(
     payments: PaymentServiceAsyncStub, request_: GrantCreditsRequest, field: str
 ) -> None:
-    """One violation for each field that breaks a rule."""
+    """An invalid grant is rejected with one violation, which names the bad field."""
     with pytest.raises(InvalidRequest) as refused:
         await payments.GrantCredits(request_)
     assert [violation.field for violation in refused.value.violations] == [field]
 
 
 @pytest.mark.requirement("C3")
-async def test_a_bad_balance_request_is_refused_with_its_field(payments: PaymentServiceAsyncStub) -> None:
-    """Also where unknown users are no error."""
+async def test_an_invalid_balance_request_names_its_field(payments: PaymentServiceAsyncStub) -> None:
+    """GetBalance rejects an invalid user id and names the field, although an unknown user is no error."""
     with pytest.raises(InvalidRequest) as refused:
         await payments.GetBalance(GetBalanceRequest(user_id="me"))
     assert [violation.field for violation in refused.value.violations] == ["user_id"]
 
 
 @pytest.mark.requirement("S1")
-async def test_who_may_only_charge_cannot_grant(mesh: MeshForTests) -> None:
-    """The key of session carries no scope to make credits."""
+async def test_a_caller_with_only_the_charge_scope_cannot_grant(mesh: MeshForTests) -> None:
+    """The session service's key lacks the scope to grant credits, so that GrantCredits fails with ScopeMissing."""
     with pytest.raises(ScopeMissing):
         await grant(mesh.stub(PaymentServiceStub, caller="session"), some_id(), 1)

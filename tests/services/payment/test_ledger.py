@@ -1,4 +1,4 @@
-"""What the database refuses, whatever the code above it does."""
+"""Rules of the ledger that the database itself enforces."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ DOUBLE_REFUND = (
 
 @pytest.fixture
 def store(database: Database) -> PaymentStore:
-    """Open a ledger that holds nothing."""
+    """Return a store on an empty ledger."""
     return PaymentStore(database)
 
 
 async def grant(store: PaymentStore, credits_granted: int = 10) -> None:
-    """Give the user credits."""
+    """Grant the user credits."""
     await store.run(lambda books: books.post("grant", entries_of_grant(USER, credits_granted), NOON))
 
 
 async def execute(database: Database, statement: str) -> None:
-    """Execute a statement in a transaction of its own."""
+    """Execute a statement in its own transaction."""
     async with database.transaction() as connection:
         await connection.execute(statement)
 
@@ -67,8 +67,8 @@ async def execute(database: Database, statement: str) -> None:
     ],
     ids=["unequal", "one-sided", "across currencies", "empty"],
 )
-async def test_a_transaction_that_does_not_sum_to_zero_is_refused(store: PaymentStore, entries: list[Entry]) -> None:
-    """At the commit, for each currency; and one without entries is none."""
+async def test_a_transaction_that_does_not_sum_to_zero_is_rejected(store: PaymentStore, entries: list[Entry]) -> None:
+    """A transaction without entries, or with a nonzero sum in any currency, is rejected at commit."""
     with pytest.raises(asyncpg.CheckViolationError):
         await store.run(lambda books: books.post("grant", entries, NOON))
 
@@ -76,7 +76,7 @@ async def test_a_transaction_that_does_not_sum_to_zero_is_refused(store: Payment
 
 
 async def test_the_sum_is_checked_at_the_commit(database: Database) -> None:
-    """Entries may come one by one: only the whole must sum to zero."""
+    """Unbalanced entries are allowed inside a transaction, because the sum is checked only at commit."""
     async with database.transaction() as connection:
         await Books(connection).post("grant", [Entry(ISSUED, -5), Entry(member(USER), 5)], NOON)
         await connection.execute("insert into accounts (kind, currency) values ('cards', 'GBP'), ('income', 'GBP')")
@@ -89,8 +89,8 @@ async def test_the_sum_is_checked_at_the_commit(database: Database) -> None:
             )
 
 
-async def test_an_entry_after_an_early_check_is_checked_too(database: Database) -> None:
-    """Who has the sum checked before the commit cannot add to it afterwards."""
+async def test_an_entry_added_after_an_early_check_is_checked(database: Database) -> None:
+    """An unbalanced entry added after `set constraints all immediate` is rejected."""
     async with database.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -109,10 +109,10 @@ CHANGES = ["update {} set transaction_id = transaction_id", "delete from {}", "t
 
 @pytest.mark.parametrize("table", ["entries", "transactions"])
 @pytest.mark.parametrize("statement", CHANGES)
-async def test_the_service_may_not_change_what_is_written(
+async def test_the_service_cannot_change_ledger_rows(
     store: PaymentStore, database: Database, table: str, statement: str
 ) -> None:
-    """Its role has no permission to update, delete or truncate; what is wrong is reversed."""
+    """The service's role lacks the privilege to update, delete or truncate entries and transactions."""
     await grant(store)
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match=f"permission denied for table {table}"):
@@ -123,10 +123,10 @@ async def test_the_service_may_not_change_what_is_written(
 
 @pytest.mark.parametrize("table", ["entries", "transactions"])
 @pytest.mark.parametrize("statement", CHANGES)
-async def test_whoever_may_change_what_is_written_is_refused(
+async def test_a_superuser_cannot_change_ledger_rows(
     store: PaymentStore, superuser: Database, table: str, statement: str
 ) -> None:
-    """Triggers stand behind the permissions, which a superuser does not need."""
+    """Triggers reject updates, deletes and truncates of entries and transactions, even by a superuser."""
     await grant(store)
 
     with pytest.raises(asyncpg.RestrictViolationError):
@@ -135,8 +135,8 @@ async def test_whoever_may_change_what_is_written_is_refused(
     assert await store.balance(USER) == 10
 
 
-async def test_what_lets_transactions_be_locked_changes_none_of_them(store: PaymentStore, database: Database) -> None:
-    """The one column with a permission takes no value, and not even its own."""
+async def test_the_lockable_column_cannot_be_changed(store: PaymentStore, database: Database) -> None:
+    """Every update of the column `lockable` fails. Its update privilege only permits row locks."""
     await grant(store)
 
     with pytest.raises(asyncpg.GeneratedAlwaysError):
@@ -146,8 +146,8 @@ async def test_what_lets_transactions_be_locked_changes_none_of_them(store: Paym
 
 
 @pytest.mark.parametrize("table", ["accounts", "payments", "sessions"])
-async def test_what_entries_refer_to_is_not_deleted(database: Database, store: PaymentStore, table: str) -> None:
-    """Nor is what they are about."""
+async def test_referenced_rows_cannot_be_deleted(database: Database, store: PaymentStore, table: str) -> None:
+    """Accounts, payments and sessions that the ledger refers to cannot be deleted."""
     await captured(database)
     await grant(store)
 
@@ -155,8 +155,8 @@ async def test_what_entries_refer_to_is_not_deleted(database: Database, store: P
         await execute(database, f"delete from {table}")  # noqa: S608 - a parameter of the test
 
 
-async def test_a_closed_transaction_takes_no_more_entries(store: PaymentStore, database: Database) -> None:
-    """Not even such as sum to zero."""
+async def test_a_committed_transaction_takes_no_more_entries(store: PaymentStore, database: Database) -> None:
+    """A committed transaction takes no further entries, even if they sum to zero."""
     await grant(store)
     await execute(database, "insert into accounts (kind, currency) values ('cards', 'GBP'), ('income', 'GBP')")
 
@@ -169,16 +169,16 @@ async def test_a_closed_transaction_takes_no_more_entries(store: PaymentStore, d
         )
 
 
-async def test_a_balance_moves_with_entries_only(store: PaymentStore, database: Database) -> None:
-    """Balance = sum(entries), because nothing else may write it."""
+async def test_a_balance_changes_only_with_entries(store: PaymentStore, database: Database) -> None:
+    """A direct update of a balance is rejected, so that each balance equals the sum of its entries."""
     await grant(store)
 
     with pytest.raises(asyncpg.RestrictViolationError):
         await execute(database, "update accounts set balance = 1000 where kind = 'member'")
 
 
-async def test_no_balance_falls_below_zero(store: PaymentStore) -> None:
-    """The database says so where the code forgets to look."""
+async def test_a_balance_cannot_fall_below_zero(store: PaymentStore) -> None:
+    """A check constraint rejects an entry that would make a member's balance negative."""
     await grant(store, 10)
 
     with pytest.raises(asyncpg.CheckViolationError, match="accounts_balance_not_below_zero"):
@@ -187,8 +187,8 @@ async def test_no_balance_falls_below_zero(store: PaymentStore) -> None:
     assert await store.balance(USER) == 10
 
 
-async def test_a_balance_that_a_number_cannot_hold_is_refused(store: PaymentStore) -> None:
-    """No overflow makes credits vanish."""
+async def test_a_balance_cannot_overflow(store: PaymentStore) -> None:
+    """A grant that would overflow an int64 balance is rejected and does not change the balance."""
     await grant(store, 2**63 - 1)
 
     with pytest.raises(asyncpg.NumericValueOutOfRangeError):
@@ -205,16 +205,16 @@ async def captured(database: Database) -> UUID:
 
 
 @pytest.mark.parametrize("status", ["pending", "declined", "voided"])
-async def test_a_captured_payment_has_no_other_end_than_a_refund(database: Database, status: str) -> None:
-    """One terminal state."""
+async def test_a_captured_payment_can_only_be_refunded(database: Database, status: str) -> None:
+    """A captured payment cannot become pending, declined or voided again."""
     await captured(database)
 
     with pytest.raises(asyncpg.RestrictViolationError):
         await execute(database, f"update payments set status = '{status}'")  # noqa: S608 - a parameter of the test
 
 
-async def test_what_a_payment_is_for_does_not_change(database: Database) -> None:
-    """The terms of a payment are as immutable as its entries."""
+async def test_the_terms_of_a_payment_are_immutable(database: Database) -> None:
+    """The amount of a payment cannot be changed, even together with a valid change of its status."""
     await captured(database)
 
     with pytest.raises(asyncpg.RestrictViolationError, match="does not change"):
@@ -226,8 +226,8 @@ async def test_what_a_payment_is_for_does_not_change(database: Database) -> None
 
 
 @pytest.mark.parametrize("kind", ["charge", "credit_back"])
-async def test_a_payment_is_taken_once_and_given_back_once(database: Database, kind: str) -> None:
-    """A second transaction of the kind is refused by an index, whatever was decided before."""
+async def test_a_payment_is_charged_once_and_credited_back_once(database: Database, kind: str) -> None:
+    """A unique index rejects a second charge or credit-back transaction of one payment."""
     payment_id = await captured(database)
     store = PaymentStore(database)
 
@@ -241,7 +241,7 @@ async def test_a_payment_is_taken_once_and_given_back_once(database: Database, k
 
 
 async def twice(books: Books, post: object) -> None:
-    """Do it two times."""
+    """Post two times."""
     assert callable(post)
     await post(books)
     await post(books)
@@ -261,10 +261,10 @@ async def twice(books: Books, post: object) -> None:
         (DOUBLE_REFUND, "violation_refund_above_capture"),
     ],
 )
-async def test_each_view_of_invariants_finds_what_breaks_it(
+async def test_each_invariant_view_finds_its_violation(
     store: PaymentStore, database: Database, superuser: Database, breakage: str, view: str
 ) -> None:
-    """An empty view means something, because what the triggers would refuse shows up in it."""
+    """Each invariant view is empty for a sound ledger and reports a violation that triggers would have prevented."""
     await grant(store)
     await captured(database)
     cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
@@ -285,10 +285,8 @@ async def test_each_view_of_invariants_finds_what_breaks_it(
     assert view in {violation.view for violation in found}
 
 
-async def test_the_account_of_a_member_is_locked_before_it_is_looked_at(
-    database: Database, store: PaymentStore
-) -> None:
-    """A charge waits for the one before it and then sees what that left."""
+async def test_the_members_account_is_locked_before_it_is_read(database: Database, store: PaymentStore) -> None:
+    """A charge waits for a concurrent change of the member's balance, then reads the balance that it left."""
     await grant(store, 5)
     cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
     orders = [Order(uuid4(), USER, Price("GBP", 1250, 3), Means.CREDITS) for _ in range(2)]

@@ -27,7 +27,7 @@ UNSETTLED = """
 
 
 class Crowd:
-    """Workers on one ledger, any of which may be killed at any time."""
+    """Workers on one ledger that are killed at random."""
 
     def __init__(self, url: str, size: int, rng: random.Random) -> None:
         self.done = self.killed = 0
@@ -35,7 +35,7 @@ class Crowd:
         self._workers: dict[Any, tuple[BaseProcess, ExitStack]] = {}
 
     def work(self, operations: int, kill_every: int) -> None:
-        """Return when so many operations are done; kill a worker, and start another, after each `kill_every`."""
+        """Run until so many operations are done. After each `kill_every`, kill a worker and start another."""
         try:
             for _ in range(self._size):
                 self._start()
@@ -51,7 +51,7 @@ class Crowd:
 
     def _listen(self) -> None:
         ready = wait(list(self._workers), PATIENCE_S)
-        assert ready, "nobody does anything any more"
+        assert ready, "no worker has reported for too long"
         for pipe in ready:
             said = cast("Pipe[Any, Any]", pipe).recv()
             assert isinstance(said, int), said
@@ -73,14 +73,17 @@ class Crowd:
     ("workers", "operations", "kill_every"),
     [(4, 400, 40), pytest.param(32, 100_000, 200, marks=pytest.mark.soak)],
 )
-async def test_a_crowd_whose_members_are_killed_leaves_a_ledger_without_a_flaw(
+async def test_killed_workers_leave_a_sound_ledger(
     payment_url: str, database: Database, workers: int, operations: int, kill_every: int
 ) -> None:
-    """Charges, refunds, credits back and grants race, `kill -9` at any point; what it left is taken up again."""
-    crowd = Crowd(payment_url, workers, random.Random(workers))  # noqa: S311 - a test's choices
+    """Workers killed during charges, refunds, credit-backs and grants break no invariant.
+
+    A refund of each unsettled session then completes it, and ledger and card company agree.
+    """
+    crowd = Crowd(payment_url, workers, random.Random(workers))  # noqa: S311 - random operations
     began_s = time.perf_counter()
     await asyncio.to_thread(crowd.work, operations, kill_every)
-    print(f"{crowd.done} operations, {crowd.killed} kills, {time.perf_counter() - began_s:.0f} s")  # noqa: T201 - for who runs it with -s
+    print(f"{crowd.done} operations, {crowd.killed} kills, {time.perf_counter() - began_s:.0f} s")  # noqa: T201 - shown by pytest -s
     assert await violations(database) == set()
 
     async with database.connection() as connection:

@@ -1,4 +1,4 @@
-"""Any sequence of steps leaves what a model of a few lines says, and any crowd of them a ledger without a flaw."""
+"""Model test of payment: random steps, one by one or concurrent, must agree with a small model of the rules."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CREDITS, PENCE = 3, 1250
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that is asked of payment: `verb` for a session, whose number says which of two members pays."""
+    """One call to payment. `verb` names the operation, and the parity of `session` selects the member."""
 
     verb: str
     session: int
@@ -58,14 +58,14 @@ STEP = st.builds(
     st.sampled_from(["tok_visa", "tok_visa", "tok_declined"]),
     st.integers(1, 2 * CREDITS),
 )
-# Whoever races does so for one session, with a good card, so that there is something to race for.
+# All concurrent steps use one session and a valid card, so that they conflict.
 RACERS = st.lists(
     st.builds(Step, st.sampled_from(["credits", "card", "refund", "credit_back"]), st.just(0), st.just("tok_visa")),
     min_size=2,
     max_size=3,
 )
-# A failing example is printed and can be pasted; kept files would be one more thing to clean up. The fixture is one
-# database for all examples, and each of them has users and sessions of its own.
+# A failing example is printed and can be pasted, so Hypothesis needs no database of examples. All examples share one
+# database, but each has its own users and sessions.
 BOUNDED = settings(
     max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -73,7 +73,7 @@ BOUNDED = settings(
 
 @dataclass(slots=True)
 class Club:
-    """Two members and their sessions, new to payment."""
+    """Two members and their sessions, unknown to payment."""
 
     store: PaymentStore
     cashier: Cashier
@@ -81,7 +81,7 @@ class Club:
     sessions: list[UUID] = field(default_factory=lambda: [uuid4() for _ in range(SESSIONS)])
 
     async def take(self, step: Step) -> Payment | int | ServiceError | None:
-        """Take a step, and return what payment answers."""
+        """Carry out a step and return payment's answer."""
         session_id, user_id = self.sessions[step.session], self.users[step.session % 2]
         order = Order(session_id, user_id, Price("GBP", PENCE, CREDITS), Means.CARD)
         try:
@@ -104,13 +104,13 @@ class Club:
 
 @dataclass(slots=True)
 class Model:
-    """What must come of the steps, in a few lines: `ends` is what became of each session that anything became of."""
+    """Expected state after the steps. `ends` holds the state of each session that has one."""
 
     ends: dict[int, str] = field(default_factory=dict)
     credits: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
 
     def take(self, step: Step) -> type[ServiceError] | None:
-        """Take a step, and return the error that it must end in."""
+        """Apply a step and return the expected error."""
         user, end = step.session % 2, self.ends.get(step.session, "")
         match step.verb:
             case "grant":
@@ -144,15 +144,15 @@ class Model:
 
 
 def new_club(database: Database) -> Club:
-    """Make a club on a ledger that may hold those of earlier examples."""
+    """Return a new club on a ledger that may hold data of earlier examples."""
     store = PaymentStore(database)
     return Club(store, Cashier(store, TestModeProcessor(database), lambda: NOON))
 
 
 def outcomes(model: Model, steps: list[Step]) -> list[Model]:
-    """Return what may come of steps that are taken at once: what comes of them in any order.
+    """Return the possible states after concurrent steps: the results of every order.
 
-    And one thing more: a credit back that finds a card charge under way has it called off, as a refund does.
+    A credit-back that finds a card charge in progress cancels that charge like a refund, so this variant is included.
     """
     charged = {step.session for step in steps if step.verb == "card"}
     choices = [
@@ -170,7 +170,7 @@ def outcomes(model: Model, steps: list[Step]) -> list[Model]:
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Two members and three sessions, asked for by one caller or by several at once."""
+    """State machine with two members and three sessions, called by one caller or by several at once."""
 
     url: ClassVar[str]
 
@@ -181,20 +181,20 @@ class LedgerMachine(RuleBasedStateMachine):
         self.club, self.model = new_club(self._database), Model()
 
     def teardown(self) -> None:
-        """Leave the database to the next example."""
+        """Close the connection for the next example."""
         self._await(self._database.close())
         self._loop.close()
 
     @rule(step=STEP)
     def one(self, step: Step) -> None:
-        """Take a step: the answer is the model's."""
+        """Carry out one step and expect the model's answer."""
         expected = self.model.take(step)
         answer = self._await(self.club.take(step))
         assert (type(answer) if isinstance(answer, ServiceError) else None) is expected
 
     @rule(session=st.integers(0, SESSIONS - 1), steps=RACERS)
     def several_at_once(self, session: int, steps: list[Step]) -> None:
-        """Take steps about one session at once, such as charge, refund and credit back: it has one end of a few."""
+        """Carry out concurrent steps on one session and expect one of the possible states."""
         racing = [replace(step, session=session) for step in steps]
         possible = outcomes(self.model, racing)
         self._await(self._race(racing))
@@ -203,8 +203,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model = seen
 
     @invariant()
-    def the_ledger_says_what_the_model_says(self) -> None:
-        """Every session, every balance and every penny are accounted for."""
+    def the_ledger_agrees_with_the_model(self) -> None:
+        """Compare sessions, balances and card charges with the model, and expect no violated invariant."""
         assert self._await(self._look()) == self.model
         assert self._await(violations(self._database)) == set()
         assert self._await(held_by_cards(self._database)) == -self._await(house_sum(self._database, "cards", "GBP"))
@@ -219,12 +219,12 @@ class LedgerMachine(RuleBasedStateMachine):
         ends = {number: end for number, session in enumerate(sessions) if (end := end_of(session))}
         return Model(ends, {user: await self.club.store.balance(self.club.users[user]) for user in (0, 1)})
 
-    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever it returns
+    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - any result
         return self._loop.run(work)
 
 
 def end_of(session: Session) -> str:
-    """Return what became of a session, in the model's words."""
+    """Return the state of a session in the model's terms."""
     if session.payment is None:
         return "void" if session.is_void else ""
     if session.payment.status is Status.CAPTURED:
@@ -233,8 +233,8 @@ def end_of(session: Session) -> str:
 
 
 @pytest.mark.parametrize("examples", [6, pytest.param(100, marks=pytest.mark.soak)])
-def test_any_steps_one_after_the_other_and_at_once_do_what_the_model_says(payment_url: str, examples: int) -> None:
-    """Every answer and every balance, and every race of charge, refund and credit back, in any order."""
+def test_sequential_and_concurrent_steps_agree_with_the_model(payment_url: str, examples: int) -> None:
+    """Answers, sessions and balances agree with the model after sequential and concurrent steps in any order."""
     machine = type("Machine", (LedgerMachine,), {"url": payment_url})
 
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=15, database=None))
@@ -242,8 +242,8 @@ def test_any_steps_one_after_the_other_and_at_once_do_what_the_model_says(paymen
 
 @BOUNDED
 @given(steps=st.lists(STEP, max_size=14))
-async def test_steps_all_at_once_leave_a_ledger_without_a_flaw(database: Database, steps: list[Step]) -> None:
-    """No invariant breaks, and ledger and card company agree on every penny."""
+async def test_concurrent_steps_leave_a_sound_ledger(database: Database, steps: list[Step]) -> None:
+    """Up to 14 concurrent steps break no invariant, leave no payment pending and agree with the card company's sum."""
     club = new_club(database)
 
     await asyncio.gather(*map(club.take, steps))

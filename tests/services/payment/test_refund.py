@@ -45,13 +45,13 @@ EITHER_METHOD = pytest.mark.parametrize("method", [BY_CARD, BY_CREDITS], ids=["c
 
 
 async def stored(payments: PaymentServiceAsyncStub, session_id: str) -> list[Payment]:
-    """Return the payments of a session as they stand now."""
+    """Return the payments of a session as stored now."""
     return list((await payments.ListSessionPayments(ListSessionPaymentsRequest(session_id=session_id))).payments)
 
 
 @pytest.mark.requirement("J2")
-async def test_a_card_payment_goes_back_to_the_card(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """The money is returned the way it came, and the payment says how and why."""
+async def test_a_card_payment_is_refunded_to_the_card(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
+    """Refunding a card payment returns the money to the card, and the payment shows the amount and the reason."""
     request = charge(BY_CARD)
     await payments.ChargeSession(request)
 
@@ -67,8 +67,8 @@ async def test_a_card_payment_goes_back_to_the_card(payments: PaymentServiceAsyn
 
 
 @pytest.mark.requirement("J2")
-async def test_a_credit_payment_goes_back_to_the_balance(payments: PaymentServiceAsyncStub) -> None:
-    """The member has the credits again."""
+async def test_a_credit_payment_is_refunded_to_the_balance(payments: PaymentServiceAsyncStub) -> None:
+    """Refunding a payment in credits restores the member's balance."""
     request = charge(BY_CREDITS)
     await grant(payments, request.user_id, 10)
     await payments.ChargeSession(request)
@@ -82,10 +82,10 @@ async def test_a_credit_payment_goes_back_to_the_balance(payments: PaymentServic
 
 @pytest.mark.requirement("S6")
 @EITHER_METHOD
-async def test_fifty_refunds_at_once_give_back_once(
+async def test_fifty_concurrent_refunds_refund_once(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, method: PaymentMethod
 ) -> None:
-    """Whoever comes first refunds; all are told the same."""
+    """Fifty concurrent refunds of one session refund it once and return the same outcome."""
     request = charge(method)
     await grant(payments, request.user_id, 10)
     await payments.ChargeSession(request)
@@ -100,7 +100,7 @@ async def test_fifty_refunds_at_once_give_back_once(
 
 @pytest.mark.requirement("S6")
 async def test_a_repeated_refund_keeps_the_first_reason(payments: PaymentServiceAsyncStub) -> None:
-    """What was given back stays as it is."""
+    """A repeated refund with another reason returns the first answer with the first reason."""
     request = charge(BY_CARD)
     await payments.ChargeSession(request)
 
@@ -115,7 +115,7 @@ async def test_a_repeated_refund_keeps_the_first_reason(payments: PaymentService
 async def test_a_session_voided_before_its_charge_is_never_charged(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, method: PaymentMethod
 ) -> None:
-    """A refund that overtakes its charge leaves word of it, and the late charge is PAYMENT_VOIDED."""
+    """A refund before any charge voids the session, and every later charge fails with PAYMENT_VOIDED."""
     request = charge(method)
     await grant(payments, request.user_id, 10)
 
@@ -130,8 +130,8 @@ async def test_a_session_voided_before_its_charge_is_never_charged(
     assert await held_by_cards(mesh.database("payment")) == 0
 
 
-async def test_a_declined_session_has_nothing_to_give_back(payments: PaymentServiceAsyncStub) -> None:
-    """The refund says so, and the decline stays the session's end."""
+async def test_a_declined_session_has_nothing_to_refund(payments: PaymentServiceAsyncStub) -> None:
+    """Refunding a declined session returns VOIDED, and a repeated charge is still declined."""
     request = charge(BY_DECLINED_CARD)
     with pytest.raises(CardDeclined):
         await payments.ChargeSession(request)
@@ -146,10 +146,10 @@ async def test_a_declined_session_has_nothing_to_give_back(payments: PaymentServ
 
 @pytest.mark.requirement("J6")
 @EITHER_METHOD
-async def test_a_charge_and_a_refund_at_once_never_leave_the_price_taken(
+async def test_a_concurrent_charge_and_refund_return_the_price(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, method: PaymentMethod
 ) -> None:
-    """In sixty races a session ends refunded or voided, whoever wins and however calls are repeated."""
+    """After each of 60 races between charge and refund the session is refunded or voided and nothing is paid."""
     user_id = some_id()
     await grant(payments, user_id, 1000)
     requests = [charge(method, user_id=user_id) for _ in range(60)]
@@ -174,8 +174,8 @@ async def test_a_charge_and_a_refund_at_once_never_leave_the_price_taken(
 
 
 @pytest.mark.requirement("J2")
-async def test_a_card_payment_is_given_back_in_credits(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
-    """The house keeps the money, and the member gets the price in credits."""
+async def test_a_card_payment_can_be_credited_back(payments: PaymentServiceAsyncStub, mesh: MeshForTests) -> None:
+    """Crediting back a card payment grants its price in credits and returns no money."""
     request = charge(BY_CARD)
     await payments.ChargeSession(request)
 
@@ -189,8 +189,8 @@ async def test_a_card_payment_is_given_back_in_credits(payments: PaymentServiceA
     assert await held_by_cards(mesh.database("payment")) == PENCE
 
 
-async def test_a_credit_payment_is_credited_back_as_it_was_paid(payments: PaymentServiceAsyncStub) -> None:
-    """Credits for credits is the same as a refund."""
+async def test_a_credit_payment_can_be_credited_back(payments: PaymentServiceAsyncStub) -> None:
+    """Crediting back a payment in credits restores the member's balance, like a refund."""
     request = charge(BY_CREDITS)
     await grant(payments, request.user_id, 10)
     await payments.ChargeSession(request)
@@ -202,10 +202,10 @@ async def test_a_credit_payment_is_credited_back_as_it_was_paid(payments: Paymen
 
 
 @EITHER_METHOD
-async def test_a_session_is_given_back_in_one_way_only(
+async def test_a_session_is_given_back_only_once(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, method: PaymentMethod
 ) -> None:
-    """Refunds and credit-backs at once: one of them gives, and all answers show which."""
+    """One of several concurrent refunds and credit-backs of a session gives back the price, and all answers show it."""
     for _ in range(10):
         request = charge(method)
         await grant(payments, request.user_id, 10)
@@ -227,8 +227,8 @@ async def test_a_session_is_given_back_in_one_way_only(
         assert bool(returned) == is_to_card
 
 
-async def test_what_took_nothing_cannot_be_credited_back(payments: PaymentServiceAsyncStub) -> None:
-    """PAYMENT_NOT_FOUND: no charge, a declined one, a voided session."""
+async def test_a_session_that_took_nothing_cannot_be_credited_back(payments: PaymentServiceAsyncStub) -> None:
+    """Crediting back an uncharged, declined or voided session fails with PAYMENT_NOT_FOUND."""
     declined, voided = charge(BY_DECLINED_CARD), charge()
     with pytest.raises(CardDeclined):
         await payments.ChargeSession(declined)
@@ -240,7 +240,7 @@ async def test_what_took_nothing_cannot_be_credited_back(payments: PaymentServic
 
 
 async def test_a_credit_back_without_a_charge_leaves_the_session_chargeable(payments: PaymentServiceAsyncStub) -> None:
-    """Unlike RefundSession, it promises nothing about a charge to come."""
+    """A credit-back without a charge does not void the session, unlike RefundSession."""
     request = charge()
     with pytest.raises(PaymentNotFound):
         await payments.CreditBackSession(credit_back(request))
@@ -249,8 +249,8 @@ async def test_a_credit_back_without_a_charge_leaves_the_session_chargeable(paym
 
 
 @pytest.mark.requirement("C3")
-async def test_a_bad_request_to_give_back_is_refused_with_its_field(payments: PaymentServiceAsyncStub) -> None:
-    """The id is no id, the reason is too long or cannot be stored."""
+async def test_an_invalid_refund_or_credit_back_names_its_field(payments: PaymentServiceAsyncStub) -> None:
+    """A refund or credit-back with an invalid id or reason is rejected with a violation that names the field."""
     for bad, field in (
         ({"session_id": "17"}, "session_id"),
         ({"session_id": some_id(), "reason": "r" * 501}, "reason"),
@@ -264,8 +264,8 @@ async def test_a_bad_request_to_give_back_is_refused_with_its_field(payments: Pa
         assert [violation.field for violation in refused.value.violations] == [field]
 
 
-async def test_a_refund_after_a_credit_back_shows_how_it_was_given_back(payments: PaymentServiceAsyncStub) -> None:
-    """A session given back in credits stays so; RefundSession reports it as refunded."""
+async def test_a_refund_after_a_credit_back_returns_the_credit_back(payments: PaymentServiceAsyncStub) -> None:
+    """Refunding a session that was credited back returns REFUNDED and the unchanged payment."""
     request = charge(BY_CARD)
     await payments.ChargeSession(request)
     credited: CreditBackSessionResponse = await payments.CreditBackSession(credit_back(request))

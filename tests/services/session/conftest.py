@@ -1,4 +1,4 @@
-"""A town around the session service."""
+"""Fixtures: the session service and every service around it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def urls() -> dict[str, str]:
-    """Hold the address of each service's database, to start the service again on it."""
+    """Return the database URLs by service, so that a test can restart a service on its database."""
     return {}
 
 
 @pytest.fixture
 async def database_url(database_url: DatabaseFactory, urls: dict[str, str]) -> DatabaseFactory:
-    """Make databases as everywhere, and remember whose they are."""
+    """Create databases as usual, and record their URLs by service."""
 
     async def create(service: str) -> str:
         urls[service] = await database_url(service)
@@ -37,7 +37,7 @@ async def database_url(database_url: DatabaseFactory, urls: dict[str, str]) -> D
 
 @pytest.fixture
 async def town(serve: Serve, urls: dict[str, str], tmp_path: Path) -> AsyncIterator[Town]:
-    """Serve everything that a booking needs, with a mail server that keeps what it gets."""
+    """Serve everything that a booking needs, with a mail server that stores its mails."""
     folder = tmp_path / "inbox"
     async with Inbox(folder, port=0) as inbox:
         mesh = await serve(*SERVICES.values(), smtp_url=SecretStr(inbox.url))

@@ -1,4 +1,4 @@
-"""Faults: a service whose answers are lost, late or never given, at one of its methods."""
+"""Faults in a service: answers of one method that are lost, late or never sent."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class When(StrEnum):
-    """What is wrong with a call."""
+    """Kind of fault."""
 
-    BEFORE = "it is not reached"
-    AFTER = "it does its work, and the answer is lost"
-    LATE = "it does its work, and answers after its caller's deadline"
-    REFUSED = "it refuses for good"
+    BEFORE = "the call does not arrive"
+    AFTER = "the answer is lost"
+    LATE = "the answer comes after the deadline"
+    REFUSED = "the call is rejected"
 
 
 class Fault(AsyncServerInterceptor):
-    """Breaks the first `times` calls of a method; `is_open` lets a call that is late go on, and with it all others."""
+    """Interceptor that breaks the first `times` calls of a method. Setting `is_open` releases all late calls."""
 
     def __init__(self, method: str, when: When, times: int) -> None:
         self._method = method
@@ -41,28 +41,28 @@ class Fault(AsyncServerInterceptor):
     async def intercept(
         self,
         method: Callable[..., Any],
-        request_or_iterator: Any,  # noqa: ANN401 - as its base class
-        context: Any,  # noqa: ANN401 - as its base class
+        request_or_iterator: Any,  # noqa: ANN401 - signature of the base class
+        context: Any,  # noqa: ANN401 - signature of the base class
         method_name: str,
-    ) -> Any:  # noqa: ANN401 - as its base class
+    ) -> Any:  # noqa: ANN401 - signature of the base class
         if self.left == 0 or not method_name.endswith(f"/{self._method}"):
             answer = method(request_or_iterator, context)
             return answer if hasattr(answer, "__aiter__") else await answer
         self.left -= 1
         if self._when is When.REFUSED:
-            raise FailedPrecondition("It is against the rules.")
+            raise FailedPrecondition("The test rejects this call.")
         if self._when is When.BEFORE:
-            raise Unavailable("The way is cut off.")
+            raise Unavailable("The test cut the call off.")
         answer = await method(request_or_iterator, context)
         self.reached.set()
         if self._when is When.AFTER:
-            raise Unavailable("The answer is lost.")
+            raise Unavailable("The test lost the answer.")
         await self.is_open.wait()
         return answer
 
 
 async def break_service(town: Town, name: str, method: str, when: When, times: int = 4) -> Fault:
-    """Start a service anew with a fault: by default in so many calls that gRPC's own retries do not get over it."""
+    """Restart a service with a fault, by default in one call more than gRPC's own retries cover."""
     fault = Fault(method, when, times)
     await town.stop(name)
     await town.mesh.start(replace(SERVICES[name], interceptors=(fault,)), town.urls[name])

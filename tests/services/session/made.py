@@ -1,4 +1,4 @@
-"""Sessions that stand in a database without a service: held, paid, and what waits in the outbox because of them."""
+"""Sessions in a database without a running service, and the messages in their outbox."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def held(
     start: datetime = NOW + HOUR,
     requires_approval: bool = False,
 ) -> Session:
-    """Hold an hour for a member of its own, for a minute, in a gym of its own unless told otherwise."""
+    """Hold an hour for a new member for one minute, by default in a new gym."""
     order = Order(uuid4(), gym_id or uuid4(), Period(start, start + HOUR), Means.CREDITS)
     call = BookingCall("operator", uuid4().hex, b"request", "correlation")
     quote = replace(QUOTE, requires_approval=requires_approval)
@@ -52,7 +52,7 @@ async def paid(
 
 
 async def left_to_do(database: Database, destination: str) -> list[bytes]:
-    """Return the requests that wait in the outbox for a method, in their order."""
+    """Return the pending requests in the outbox for a method, in order."""
     async with database.connection() as connection:
         rows = await connection.fetch(
             "select payload from outbox where destination = $1 order by sequence", destination
@@ -61,5 +61,5 @@ async def left_to_do(database: Database, destination: str) -> list[bytes]:
 
 
 async def letters(database: Database) -> list[SendSessionMailRequest]:
-    """Return the mails that are to be sent, in their order."""
+    """Return the pending mails, in order."""
     return [SendSessionMailRequest.FromString(each) for each in await left_to_do(database, MAIL)]

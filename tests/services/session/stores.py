@@ -1,4 +1,4 @@
-"""Stores of sessions that no service runs on: what follows from a change stays in their outbox."""
+"""Session stores without a running service: follow-up messages stay in the outbox."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def store_on(database: Database) -> SessionStore:
-    """Make the store of the sessions of a database."""
+    """Return the session store of a database."""
     return stores_on(database).sessions
 
 
 def stores_on(database: Database) -> Stores:
-    """Make the stores of a database; their stubs are for naming what is called, and call nobody."""
+    """Return the stores of a database. Calls through their stubs fail."""
     return Stores.on(database, FollowUps(stub_of_nobody(PaymentServiceStub), stub_of_nobody(SessionServiceStub)))

@@ -30,29 +30,29 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def database(open_database: DatabaseOpener) -> Database:
-    """Connect to a database of sessions that no service runs on."""
+    """Connect to a session database on which no service runs."""
     return await open_database("session")
 
 
 @pytest.fixture
 def stores(database: Database) -> Stores:
-    """Keep sessions in it and decide upon them."""
+    """Return the session stores on `database`."""
     return stores_on(database)
 
 
 async def mails_about(database: Database, session: Session) -> list[str]:
-    """Return the mails about a session that are to be sent, in their order."""
+    """Return the pending mails about a session, in order."""
     return [each.template_key for each in await letters(database) if each.session_id == str(session.session_id)]
 
 
 async def refunds(database: Database) -> list[RefundSessionRequest]:
-    """Return the refunds that are to be made."""
+    """Return the pending refunds."""
     return [RefundSessionRequest.FromString(each) for each in await left_to_do(database, REFUND)]
 
 
 @pytest.mark.requirement("J3")
 async def test_an_approved_session_is_confirmed_and_mailed(town: Town) -> None:
-    """The member is told, and warned where the gym asks for it."""
+    """Approving a session twice confirms it, and mails the member the approval and the gym's noise policy once."""
     member = await town.a_member(email="ada@members.example")
     gym = await town.a_gym(requires_approval=True, noise_policy="Quiet, please")
     booked = await town.booked(order(member, gym))
@@ -68,8 +68,8 @@ async def test_an_approved_session_is_confirmed_and_mailed(town: Town) -> None:
 
 
 @pytest.mark.requirement("J3")
-async def test_a_rejected_session_is_given_back_and_its_slot_is_free(town: Town) -> None:
-    """The member is told the reason, and the first one stands."""
+async def test_a_rejected_session_is_refunded_and_its_slot_is_freed(town: Town) -> None:
+    """Rejecting a session frees its slot, refunds it and mails the reason; the second reason is ignored."""
     member, gym = await town.a_member(email="ada@members.example"), await town.a_gym(requires_approval=True)
     booked = await town.booked(order(member, gym, by=BY_CARD))
 
@@ -87,8 +87,8 @@ async def test_a_rejected_session_is_given_back_and_its_slot_is_free(town: Town)
 
 
 @pytest.mark.requirement("A1")
-async def test_approving_is_written_with_what_follows(stores: Stores, database: Database) -> None:
-    """The admins are asked once, and the member is told once."""
+async def test_approving_stores_its_mails_once(stores: Stores, database: Database) -> None:
+    """Approving twice stores the mails to the member once, and no refund."""
     session = await paid(stores.sessions, requires_approval=True)
     assert await mails_about(database, session) == ["APPROVAL_REQUESTED"]
 
@@ -100,8 +100,8 @@ async def test_approving_is_written_with_what_follows(stores: Stores, database: 
 
 
 @pytest.mark.requirement("A1")
-async def test_rejecting_is_written_with_what_follows(stores: Stores, database: Database) -> None:
-    """Refund, member, guests and those who wait, in one transaction and once."""
+async def test_rejecting_stores_its_follow_ups_once(stores: Stores, database: Database) -> None:
+    """Rejecting twice stores one refund and one mail each to the member, the guests and the waiting list."""
     session = await paid(stores.sessions, requires_approval=True)
     wish = Wish(uuid4(), session.order.gym_id, session.order.period)
     async with stores.guests.transaction() as transaction:
@@ -124,10 +124,10 @@ async def test_rejecting_is_written_with_what_follows(stores: Stores, database: 
 
 
 @pytest.mark.requirement("J3")
-async def test_what_nobody_has_approved_when_it_begins_is_rejected_and_given_back(
+async def test_a_session_not_approved_before_its_start_is_rejected_and_refunded(
     stores: Stores, database: Database
 ) -> None:
-    """Nobody pays for a session that never was, and nobody is told of a slot that is past."""
+    """A session pending approval is rejected and refunded at its start, without a mail to the waiting list."""
     session, other = [await paid(stores.sessions, requires_approval=each) for each in (True, False)]
     wish = Wish(uuid4(), session.order.gym_id, Period(session.order.period.start, session.order.period.end + HOUR))
     async with stores.waiting_list.transaction() as transaction:
@@ -148,8 +148,11 @@ async def test_what_nobody_has_approved_when_it_begins_is_rejected_and_given_bac
     assert (await stores.sessions.find(other.session_id)) == other
 
 
-async def test_of_those_who_decide_at_once_one_does(stores: Stores, database: Database) -> None:
-    """One terminal state: what follows is what follows from it, and the others are told that they came late."""
+async def test_one_of_several_concurrent_decisions_wins(stores: Stores, database: Database) -> None:
+    """Of concurrent approval, rejection and cancellation one wins, and only its mails are stored.
+
+    A cancellation may also follow the approval. The other calls fail.
+    """
     mails_after = {
         Status.CONFIRMED: ["SESSION_APPROVED", "NOISE_WARNING"],
         Status.REJECTED: ["SESSION_REJECTED"],
@@ -168,7 +171,7 @@ async def test_of_those_who_decide_at_once_one_does(stores: Stores, database: Da
         found = await stores.sessions.find(session_id)
         assert found is not None
         decided = [answer.status for answer in answers if not isinstance(answer, BaseException)]
-        # Who cancels after the approval cancels what is confirmed.
+        # A cancellation after the approval cancels the confirmed session.
         assert decided in ([found.status], [Status.CONFIRMED, Status.CANCELLED])
         expected = [mail for status in decided for mail in mails_after[status]]
         assert await mails_about(database, session) == ["APPROVAL_REQUESTED", *expected]
@@ -177,10 +180,10 @@ async def test_of_those_who_decide_at_once_one_does(stores: Stores, database: Da
 
 
 @pytest.mark.parametrize("status", ["confirmed", "cancelled", "completed"])
-async def test_what_does_not_wait_for_approval_is_neither_approved_nor_rejected(
+async def test_only_a_session_pending_approval_can_be_approved_or_rejected(
     stores: Stores, database: Database, status: str
 ) -> None:
-    """The reason says so, also of a session that never needed approval."""
+    """Approving or rejecting a session that is not pending approval fails with SessionNotPendingApproval."""
     session = await paid(stores.sessions)
     async with database.transaction() as connection:
         await connection.execute("update sessions set status = $1", status)
@@ -191,8 +194,8 @@ async def test_what_does_not_wait_for_approval_is_neither_approved_nor_rejected(
         await stores.decisions.reject(session.session_id, "no", now=NOW)
 
 
-async def test_an_unknown_session_is_neither_approved_nor_rejected(stores: Stores) -> None:
-    """The reason names what is missing."""
+async def test_an_unknown_session_cannot_be_approved_or_rejected(stores: Stores) -> None:
+    """Approving or rejecting an unknown session fails with SessionNotFound."""
     with pytest.raises(SessionNotFound):
         await stores.decisions.approve(uuid4(), now=NOW)
     with pytest.raises(SessionNotFound):

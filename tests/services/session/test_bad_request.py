@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 SOME_ID = str(uuid4())
 
 
-# The tests share one server.
+# All tests of this module share one server, so they share its event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def sessions(serve_module: Serve) -> SessionServiceAsyncStub:
-    """Serve sessions alone, once: a wrong request is refused before anybody else is asked, and leaves nothing."""
+    """Serve sessions alone for the whole module: invalid requests are rejected before another service is called."""
     mesh = await serve_module(SERVICE)
     return mesh.stub(SessionServiceStub)
 
 
 def booking(**changes: object) -> BookSessionRequest:
-    """Ask for a booking with one field changed."""
+    """Return a booking request with some fields changed."""
     good = {descriptor.name: value for descriptor, value in order(SOME_ID, SOME_ID).ListFields()}
     return BookSessionRequest(**{**good, **changes})
 
@@ -68,7 +68,7 @@ def booking(**changes: object) -> BookSessionRequest:
         ("GetSession", "include[0]", GetSessionRequest(session_id=SOME_ID, include=[SESSION_RELATION_UNSPECIFIED])),
         ("GetSession", "include", GetSessionRequest(session_id=SOME_ID, include=[SESSION_RELATION_GYM] * 2)),
         ("ListUserSessions", "user_id", ListUserSessionsRequest(user_id="ada")),
-        ("ListUserSessions", "status", ListUserSessionsRequest(user_id=SOME_ID, status=99)),  # type: ignore[arg-type]  # no such status
+        ("ListUserSessions", "status", ListUserSessionsRequest(user_id=SOME_ID, status=99)),  # type: ignore[arg-type]  # an unknown status
         ("ListUserSessions", "page_size", ListUserSessionsRequest(user_id=SOME_ID, page_size=-1)),
         ("ListUserSessions", "page_token", ListUserSessionsRequest(user_id=SOME_ID, page_token="next")),  # noqa: S106 - no secret
         ("ListUserSessions", "page_token", ListUserSessionsRequest(user_id=SOME_ID, page_token=uuid4().hex)),
@@ -131,10 +131,10 @@ def booking(**changes: object) -> BookSessionRequest:
         ),
     ],
 )
-async def test_a_bad_request_is_refused_with_its_field(
+async def test_an_invalid_request_names_its_field(
     sessions: SessionServiceAsyncStub, rpc: str, field: str, request_: Message
 ) -> None:
-    """INVALID_ARGUMENT with one violation for the field."""
+    """An invalid request is rejected with INVALID_ARGUMENT and one violation, which names the field."""
     with pytest.raises(InvalidRequest) as refusal:
         await getattr(sessions, rpc)(request_)
 
@@ -142,8 +142,8 @@ async def test_a_bad_request_is_refused_with_its_field(
 
 
 @pytest.mark.requirement("C3")
-async def test_a_bad_window_is_not_watched(sessions: SessionServiceAsyncStub) -> None:
-    """A stream is refused like a single answer."""
+async def test_watching_an_invalid_period_is_rejected(sessions: SessionServiceAsyncStub) -> None:
+    """A stream with invalid fields is rejected with a violation for each of them."""
     request = WatchAvailabilityRequest(gym_id="field-street", period=period(length=32 * 24 * HOUR))
 
     with pytest.raises(InvalidRequest) as refusal:
@@ -154,7 +154,7 @@ async def test_a_bad_window_is_not_watched(sessions: SessionServiceAsyncStub) ->
 
 
 @pytest.mark.requirement("S6")
-async def test_a_booking_without_a_well_formed_key_is_refused(sessions: SessionServiceAsyncStub) -> None:
-    """Without a key, a repetition could not be told from another booking."""
+async def test_a_booking_without_a_valid_key_is_rejected(sessions: SessionServiceAsyncStub) -> None:
+    """A booking without a valid idempotency key is rejected, because a repetition would book again."""
     with pytest.raises(IdempotencyKeyMissing):
         await sessions.BookSession(booking(), metadata=keyed(""))

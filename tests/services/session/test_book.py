@@ -51,7 +51,7 @@ QUARTER = timedelta(minutes=15)
 
 @pytest.mark.requirement("J1")
 async def test_a_member_books_and_pays_in_credits(town: Town) -> None:
-    """The session is confirmed, with the price it was booked at, and the credits are taken."""
+    """A booking confirms the session at the quoted price and takes its credits."""
     member, gym = await town.a_member(credits_granted=10), await town.a_gym()
 
     session = await town.booked(order(member, gym))
@@ -65,8 +65,8 @@ async def test_a_member_books_and_pays_in_credits(town: Town) -> None:
 
 
 @pytest.mark.requirement("J1")
-async def test_a_booking_is_mailed_to_the_member_in_the_members_own_time(town: Town) -> None:
-    """One mail, with gym, times and the price as it was paid."""
+async def test_a_booking_is_mailed_in_the_members_time_zone(town: Town) -> None:
+    """A booking sends one mail with gym, times in the member's time zone, and the price."""
     member = await town.a_member(email="ada@members.example", display_name="Ada Byron", time_zone="Asia/Kolkata")
     gym = await town.a_gym(name="Field Street Gym")
 
@@ -80,8 +80,8 @@ async def test_a_booking_is_mailed_to_the_member_in_the_members_own_time(town: T
 
 
 @pytest.mark.requirement("J1")
-async def test_a_gym_with_a_noise_policy_warns_by_a_second_mail(town: Town) -> None:
-    """Field Street Gym: who books is told what the neighbours ask for."""
+async def test_a_gym_with_a_noise_policy_sends_a_second_mail(town: Town) -> None:
+    """Booking a gym with a noise policy sends a second mail with that policy."""
     member, gym = await town.a_member(), await town.a_gym(noise_policy="No dropped weights after 20:00")
 
     await town.booked(order(member, gym))
@@ -93,8 +93,8 @@ async def test_a_gym_with_a_noise_policy_warns_by_a_second_mail(town: Town) -> N
 
 
 @pytest.mark.requirement("J3")
-async def test_a_gym_that_asks_for_approval_gets_a_paid_session_that_waits(town: Town) -> None:
-    """The slot is held and paid; the admins are asked, and nothing is promised to the member yet."""
+async def test_a_gym_that_requires_approval_leaves_a_paid_session_pending(town: Town) -> None:
+    """Booking a gym that requires approval holds and charges the slot, and mails the admins but not the member."""
     member = await town.a_member(display_name="Ada Byron")
     gym = await town.a_gym(requires_approval=True, noise_policy="Quiet, please", time_zone="Asia/Kolkata")
 
@@ -111,7 +111,7 @@ async def test_a_gym_that_asks_for_approval_gets_a_paid_session_that_waits(town:
 
 @pytest.mark.requirement("J1")
 async def test_a_declined_card_leaves_no_booking_and_no_charge(town: Town) -> None:
-    """The refusal is the card's, and the slot is free for the next one at once."""
+    """A declined card cancels the session, takes nothing and frees the slot at once."""
     member, gym = await town.a_member(), await town.a_gym()
 
     with pytest.raises(CardDeclined):
@@ -128,7 +128,7 @@ async def test_a_declined_card_leaves_no_booking_and_no_charge(town: Town) -> No
 
 @pytest.mark.requirement("J1")
 async def test_a_member_without_enough_credits_books_nothing(town: Town) -> None:
-    """A balance is never overdrawn, and the slot stays free."""
+    """A booking without enough credits fails, takes nothing and leaves the slot free."""
     member, gym = await town.a_member(credits_granted=CREDITS_PER_HOUR - 1), await town.a_gym()
 
     with pytest.raises(InsufficientCredits):
@@ -149,8 +149,8 @@ async def test_a_member_without_enough_credits_books_nothing(town: Town) -> None
         (TOMORROW + HOUR - QUARTER, HOUR),
     ],
 )
-async def test_a_slot_that_overlaps_a_booked_one_is_taken(town: Town, start: datetime, length: timedelta) -> None:
-    """Two sessions that hold a slot never overlap in the same gym, and who loses pays nothing."""
+async def test_an_overlapping_slot_is_taken(town: Town, start: datetime, length: timedelta) -> None:
+    """A period that overlaps a booked one in the same gym fails with SlotTaken, and nothing is charged."""
     first, second, gym = await town.a_member(), await town.a_member(credits_granted=10), await town.a_gym()
     await town.booked(order(first, gym))
 
@@ -161,8 +161,8 @@ async def test_a_slot_that_overlaps_a_booked_one_is_taken(town: Town, start: dat
     assert await town.sessions_of(second) == []
 
 
-async def test_periods_that_touch_and_other_gyms_are_free(town: Town) -> None:
-    """Periods are half-open: one may begin when another ends."""
+async def test_adjacent_periods_and_other_gyms_are_free(town: Town) -> None:
+    """Periods are half-open: a session may begin when another ends. Other gyms are independent."""
     member, gym, elsewhere = await town.a_member(), await town.a_gym(), await town.a_gym()
 
     await town.booked(order(member, gym))
@@ -178,7 +178,7 @@ async def test_periods_that_touch_and_other_gyms_are_free(town: Town) -> None:
 
 
 async def test_an_unknown_user_books_nothing(town: Town) -> None:
-    """The user service is asked before anything is held."""
+    """Booking for an unknown user fails with UserNotFound and holds no slot."""
     gym = await town.a_gym()
 
     with pytest.raises(UserNotFound):
@@ -188,7 +188,7 @@ async def test_an_unknown_user_books_nothing(town: Town) -> None:
 
 
 async def test_a_suspended_user_books_nothing(town: Town) -> None:
-    """Barred members keep their account but use nothing."""
+    """Booking for a suspended user fails with UserNotActive and holds no slot."""
     member, gym = await town.a_member(), await town.a_gym()
     user = User(user_id=member, state=USER_STATE_SUSPENDED)
     await town.users.UpdateUser(UpdateUserRequest(user=user, update_mask=FieldMask(paths=["state"])))
@@ -199,24 +199,24 @@ async def test_a_suspended_user_books_nothing(town: Town) -> None:
     assert await town.busy(gym) == []
 
 
-async def test_an_unknown_gym_is_not_booked(town: Town) -> None:
-    """The gym service says what can be booked."""
+async def test_an_unknown_gym_cannot_be_booked(town: Town) -> None:
+    """Booking an unknown gym fails with GymNotFound."""
     member = await town.a_member()
 
     with pytest.raises(GymNotFound):
         await town.booked(order(member, str(uuid4())))
 
 
-async def test_a_closed_gym_is_not_booked(town: Town) -> None:
-    """The gym's opening hours are the gym service's to know."""
+async def test_a_closed_gym_cannot_be_booked(town: Town) -> None:
+    """Booking outside the opening hours of a gym fails with GymClosed."""
     member, gym = await town.a_member(), await town.a_gym(opening_hours=OpeningHours(opens_minute=0, closes_minute=60))
 
     with pytest.raises(GymClosed):
         await town.booked(order(member, gym))
 
 
-async def test_the_past_is_not_booked(town: Town) -> None:
-    """A period that has begun is too late to book."""
+async def test_a_past_period_cannot_be_booked(town: Town) -> None:
+    """Booking a period that has already begun fails with PeriodPast."""
     member, gym = await town.a_member(), await town.a_gym()
     now = datetime.now(UTC)
     begun = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
@@ -228,7 +228,7 @@ async def test_the_past_is_not_booked(town: Town) -> None:
 @pytest.mark.requirement("S6")
 @pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
 async def test_a_repetition_after_a_lost_answer_gets_the_same_session(town: Town, method: Method) -> None:
-    """The same caller and key book, charge and mail once, and the answer is the same to the byte."""
+    """Repeating a booking with its key returns an equal answer, and books, charges and mails once."""
     member, gym = await town.a_member(credits_granted=10), await town.a_gym()
     request = order(member, gym, by=method)
 
@@ -242,8 +242,8 @@ async def test_a_repetition_after_a_lost_answer_gets_the_same_session(town: Town
 
 
 @pytest.mark.requirement("S6")
-async def test_a_repetition_needs_nobody_else(town: Town) -> None:
-    """What was answered once is answered again from what is kept, whoever is gone by now."""
+async def test_a_repetition_needs_no_other_service(town: Town) -> None:
+    """A repeated booking is answered from the stored answer, even if user, gym and payment service are down."""
     request = order(await town.a_member(), await town.a_gym())
     first = await town.sessions.BookSession(request, metadata=keyed("kept"))
     for name in ("user", "gym", "payment"):
@@ -256,8 +256,8 @@ async def test_a_repetition_needs_nobody_else(town: Town) -> None:
 
 
 @pytest.mark.requirement("S6")
-async def test_a_repetition_is_answered_as_the_first_call_even_when_the_session_has_changed(town: Town) -> None:
-    """The answer of a call stays what it was; what became of the session is GetSession's to tell."""
+async def test_a_repetition_gets_the_first_answer_after_the_session_has_changed(town: Town) -> None:
+    """A repeated booking returns the original answer, even if the session was cancelled meanwhile."""
     member, gym = await town.a_member(), await town.a_gym()
     first = await town.sessions.BookSession(order(member, gym), metadata=keyed("then-cancelled"))
     await town.sessions.CancelSession(CancelSessionRequest(session_id=first.session.session_id))
@@ -269,8 +269,8 @@ async def test_a_repetition_is_answered_as_the_first_call_even_when_the_session_
 
 
 @pytest.mark.requirement("S6")
-async def test_twenty_repetitions_at_once_book_once(town: Town) -> None:
-    """A retry may overtake the attempt that it repeats."""
+async def test_twenty_concurrent_repetitions_book_once(town: Town) -> None:
+    """Twenty concurrent bookings with one key book, charge and mail once."""
     member, gym = await town.a_member(), await town.a_gym()
     request = order(member, gym)
 
@@ -283,8 +283,8 @@ async def test_twenty_repetitions_at_once_book_once(town: Town) -> None:
     assert len(await town.mails(1)) == 1
 
 
-async def test_a_repeated_booking_says_that_its_answer_is_an_earlier_one(town: Town) -> None:
-    """With `idempotent-replayed: true` at its end."""
+async def test_a_repeated_booking_is_marked_as_replayed(town: Town) -> None:
+    """A repeated booking has `idempotent-replayed: true` in its trailing metadata."""
     member, gym = await town.a_member(), await town.a_gym()
     replayed = []
     for _ in range(2):
@@ -295,8 +295,8 @@ async def test_a_repeated_booking_says_that_its_answer_is_an_earlier_one(town: T
     assert replayed == [None, "true"]
 
 
-async def test_a_key_that_comes_with_another_request_is_refused(town: Town) -> None:
-    """The same key with another payload is IDEMPOTENCY_KEY_REUSED, and nothing is booked."""
+async def test_a_key_with_another_request_is_rejected(town: Town) -> None:
+    """Reusing a key with another request fails with IDEMPOTENCY_KEY_REUSED and books nothing."""
     member, gym, elsewhere = await town.a_member(), await town.a_gym(), await town.a_gym()
     await town.sessions.BookSession(order(member, gym), metadata=keyed("reused"))
 
@@ -307,8 +307,8 @@ async def test_a_key_that_comes_with_another_request_is_refused(town: Town) -> N
     assert len(await town.sessions_of(member)) == 1
 
 
-async def test_one_key_for_two_gyms_at_once_books_one_of_them(town: Town) -> None:
-    """Two calls that no lock of one gym keeps apart are kept apart by their key."""
+async def test_one_key_for_two_concurrent_gyms_books_one(town: Town) -> None:
+    """Concurrent bookings of two gyms with one key book one of them, although no common gym lock serialises them."""
     member, gym, elsewhere = await town.a_member(), await town.a_gym(), await town.a_gym()
 
     answers = await asyncio.gather(
@@ -322,10 +322,10 @@ async def test_one_key_for_two_gyms_at_once_books_one_of_them(town: Town) -> Non
 
 @pytest.mark.requirement("S6")
 @pytest.mark.parametrize(("method", "refusal"), [(BY_DECLINED_CARD, CardDeclined), (BY_CREDITS, InsufficientCredits)])
-async def test_a_refused_booking_is_refused_alike_when_repeated(
+async def test_a_rejected_booking_is_rejected_again_when_repeated(
     town: Town, method: Method, refusal: type[ServiceError]
 ) -> None:
-    """A refusal had no effect, so its key is free; the repetition is judged anew."""
+    """A booking rejected for lack of payment is rejected again when it is repeated with its key."""
     member, gym = await town.a_member(credits_granted=0), await town.a_gym()
 
     for _ in range(2):
@@ -336,8 +336,8 @@ async def test_a_refused_booking_is_refused_alike_when_repeated(
 
 
 @pytest.mark.requirement("S6")
-async def test_two_callers_may_choose_the_same_key(town: Town) -> None:
-    """Callers choose their keys without knowing each other's."""
+async def test_two_callers_may_use_the_same_key(town: Town) -> None:
+    """Idempotency keys are separate per caller."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.sessions.BookSession(order(member, gym), metadata=keyed("common"))
 

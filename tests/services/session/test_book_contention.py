@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MEMBERS = 50
 
-# A booking made by hand, as a fault in the service would make it.
+# An overlapping booking, inserted directly as a faulty service would.
 INSERT = """
     insert into sessions (user_id, gym_id, period, status, currency, minor_units, credits, noise_policy,
         requires_approval, paid_in, create_time, update_time, expire_time, caller, request_sha256, correlation_id)
@@ -32,12 +32,12 @@ INSERT = """
 
 
 async def test_the_last_slot_goes_to_one_member(town: Town) -> None:
-    """Issue 2: fifty members want one slot: one has it and pays, the others are told why not, one mail is sent."""
+    """When fifty members book one slot concurrently, one of them gets and pays for it. The others get SlotTaken."""
     gym = await town.a_gym()
     await make_calendar(town, gym)
     members = await asyncio.gather(*[town.a_member(credits_granted=CREDITS_PER_HOUR) for _ in range(MEMBERS)])
 
-    async with holding_back(town, gym):
+    async with delaying_bookings(town, gym):
         booking = asyncio.gather(
             *[town.sessions.BookSession(order(member, gym)) for member in members], return_exceptions=True
         )
@@ -51,8 +51,8 @@ async def test_the_last_slot_goes_to_one_member(town: Town) -> None:
     assert len(await town.mails(1)) == 1
 
 
-async def test_as_many_members_as_slots_all_get_one(town: Town) -> None:
-    """Issue 2: nobody is turned away who wants what nobody else does."""
+async def test_concurrent_bookings_of_different_slots_all_succeed(town: Town) -> None:
+    """Twenty concurrent bookings of twenty different slots all succeed."""
     gym = await town.a_gym()
     members = await asyncio.gather(*[town.a_member() for _ in range(20)])
 
@@ -64,14 +64,14 @@ async def test_as_many_members_as_slots_all_get_one(town: Town) -> None:
     assert len(await town.mails(len(members))) == len(members)
 
 
-async def test_overlapping_wishes_are_met_without_overlap(town: Town) -> None:
-    """Whoever gets a slot, and however the wishes overlap: the sessions that stand do not."""
+async def test_concurrent_overlapping_bookings_never_overlap(town: Town) -> None:
+    """After 48 concurrent bookings of overlapping periods the booked sessions do not overlap."""
     gym = await town.a_gym()
     await make_calendar(town, gym)
     member = await town.a_member(credits_granted=1000)
     wishes = [order(member, gym, start=TOMORROW + number * HOUR / 4, length=HOUR) for number in range(16)] * 3
 
-    async with holding_back(town, gym):
+    async with delaying_bookings(town, gym):
         booking = asyncio.gather(*[town.sessions.BookSession(wish) for wish in wishes], return_exceptions=True)
     await booking
 
@@ -82,8 +82,8 @@ async def test_overlapping_wishes_are_met_without_overlap(town: Town) -> None:
     assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
 
 
-async def test_bookings_of_one_gym_wait_for_each_other_but_not_for_ever(town: Town) -> None:
-    """Trap 0.4: contention queues at one row; who has waited for half of the call's time is told to come back."""
+async def test_bookings_of_one_gym_queue_for_a_limited_time(town: Town) -> None:
+    """A booking that waits too long for the lock of its gym fails with UNAVAILABLE, while another gym can be booked."""
     member, gym, elsewhere = await town.a_member(), await town.a_gym(), await town.a_gym()
     await make_calendar(town, gym)
 
@@ -97,8 +97,8 @@ async def test_bookings_of_one_gym_wait_for_each_other_but_not_for_ever(town: To
 
 
 @asynccontextmanager
-async def holding_back(town: Town, gym: str) -> AsyncIterator[None]:
-    """Hold back the bookings of a gym that are begun in this context until as many as can be are in the database."""
+async def delaying_bookings(town: Town, gym: str) -> AsyncIterator[None]:
+    """Delay the bookings begun in this context until all but one of the database connections wait for a lock."""
 
     async def are_waiting() -> bool:
         async with town.mesh.database("session").connection() as another:
@@ -114,14 +114,14 @@ async def holding_back(town: Town, gym: str) -> AsyncIterator[None]:
 
 
 async def make_calendar(town: Town, gym: str) -> None:
-    """Make the row for which bookings wait; the first of a new gym would also wait for each other by making it."""
+    """Insert the gym's calendar row in advance, so that bookings wait for its lock and not for its insertion."""
     async with town.mesh.database("session").transaction() as connection:
         await connection.execute("insert into calendars (gym_id) values ($1)", UUID(gym))
 
 
 @pytest.mark.parametrize("status", ["pending_payment", "pending_approval", "confirmed"])
-async def test_the_database_lets_nothing_overlap_whoever_writes_to_it(town: Town, status: str) -> None:
-    """Trap 0.4: beneath the lock stands a constraint: what holds a slot cannot overlap, even by hand in SQL."""
+async def test_the_database_rejects_overlapping_sessions(town: Town, status: str) -> None:
+    """A constraint rejects overlapping sessions that hold a slot, even if they are inserted without the lock."""
     await town.booked(order(await town.a_member(), await town.a_gym()))
     await town.settled()
 
@@ -130,7 +130,7 @@ async def test_the_database_lets_nothing_overlap_whoever_writes_to_it(town: Town
 
 
 async def insert_another(town: Town, status: str) -> None:
-    """Give the only session this status, and insert another like it, half an hour later."""
+    """Give the only session this status, and insert a copy of it half an hour later."""
     async with town.mesh.database("session").transaction() as connection:
         await connection.execute(
             "update sessions set status = $1, expire_time = case when $1 = 'pending_payment' then now() end", status
@@ -138,8 +138,8 @@ async def insert_another(town: Town, status: str) -> None:
         await connection.execute(INSERT, HOUR / 2)
 
 
-async def test_the_database_lets_periods_touch_and_cancelled_ones_overlap(town: Town) -> None:
-    """The constraint is no stricter than the promise."""
+async def test_the_database_allows_adjacent_and_cancelled_sessions(town: Town) -> None:
+    """The constraint allows adjacent sessions, and overlapping ones that are cancelled."""
     await town.booked(order(await town.a_member(), await town.a_gym()))
     await town.settled()
 
@@ -150,7 +150,7 @@ async def test_the_database_lets_periods_touch_and_cancelled_ones_overlap(town: 
 
 
 async def test_the_constraint_is_in_the_catalog(town: Town) -> None:
-    """Issue 2: the backstop against double booking is an exclusion constraint over gym and period."""
+    """An exclusion constraint over gym and period covers every status that holds a slot."""
     async with town.mesh.database("session").connection() as connection:
         definition = await connection.fetchval(
             "select pg_get_constraintdef(oid) from pg_constraint where conname = 'sessions_never_overlap'"

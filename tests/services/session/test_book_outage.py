@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from solo60.payment.v1.payment_pb2 import PaymentMethod
     from tests.services.session.town import Town
 
-# What a process leaves behind that dies between the answer of payment and its own note of it.
+# A booking left by a process that died after payment's answer, before it stored that answer.
 LEAVE_PENDING = """
     insert into sessions (session_id, user_id, gym_id, period, status, currency, minor_units, credits, noise_policy,
         requires_approval, paid_in, create_time, update_time, caller, idempotency_key, request_sha256, correlation_id,
@@ -32,21 +32,21 @@ LEAVE_PENDING = """
 
 
 async def use_distant_cards(town: Town, line: Line) -> None:
-    """Serve payment with a card company at the end of a line."""
+    """Serve payment with a card company behind `line`."""
     await town.stop("payment")
     service = payment_service(partial(DistantProcessor, line=line))
     await town.mesh.start(service, town.urls["payment"])
 
 
 async def is_free(town: Town, gym: str) -> bool:
-    """Tell whether nobody has tomorrow's hour."""
+    """Return whether tomorrow's hour in this gym is free."""
     return not await town.busy(gym)
 
 
 @pytest.mark.requirement("J6")
 @pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
-async def test_a_lost_payment_service_leaves_no_booking_and_no_charge(town: Town, method: PaymentMethod) -> None:
-    """The member is told to come back, the slot is free at once, and when payment is back nothing was charged."""
+async def test_an_outage_of_payment_leaves_no_booking_and_no_charge(town: Town, method: PaymentMethod) -> None:
+    """A booking during an outage of payment fails with UNAVAILABLE, frees the slot at once and never charges."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.stop("payment")
 
@@ -65,8 +65,8 @@ async def test_a_lost_payment_service_leaves_no_booking_and_no_charge(town: Town
 
 
 @pytest.mark.requirement("S6")
-async def test_the_same_key_books_once_payment_is_back(town: Town) -> None:
-    """A booking that came to nothing left its key free, so the caller may go on trying with it."""
+async def test_the_same_key_can_book_after_an_outage_of_payment(town: Town) -> None:
+    """A booking that failed during an outage of payment can be repeated with its key, and is charged once."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.stop("payment")
     with pytest.raises(Unavailable):
@@ -84,7 +84,7 @@ async def test_the_same_key_books_once_payment_is_back(town: Town) -> None:
 @pytest.mark.requirement("J6")
 @pytest.mark.parametrize("name", ["user", "gym"])
 async def test_without_user_or_gym_service_nothing_is_held(town: Town, name: str) -> None:
-    """Who cannot be asked is not guessed about."""
+    """Without the user or the gym service a booking fails with UNAVAILABLE and stores no session."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.stop(name)
 
@@ -95,8 +95,8 @@ async def test_without_user_or_gym_service_nothing_is_held(town: Town, name: str
 
 
 @pytest.mark.requirement("J6")
-async def test_a_charge_whose_answer_is_lost_is_given_back(town: Town) -> None:
-    """The card was charged, nobody knows it, and the member still pays nothing."""
+async def test_a_charge_with_a_lost_answer_is_refunded(town: Town) -> None:
+    """If the answer to a card charge is lost, the booking fails and the charge is refunded without any mail."""
     member, gym = await town.a_member(), await town.a_gym()
     line = Line(after_charge=lose_the_call)
     await use_distant_cards(town, line)
@@ -112,8 +112,8 @@ async def test_a_charge_whose_answer_is_lost_is_given_back(town: Town) -> None:
 
 
 @pytest.mark.requirement("J6")
-async def test_a_member_who_gives_up_has_no_booking_and_no_charge(town: Town) -> None:
-    """The call ends while the card is charged; the slot is free soon, and the charge comes to nothing."""
+async def test_a_cancelled_booking_call_leaves_no_booking_and_no_charge(town: Town) -> None:
+    """Cancelling the call during the charge frees the slot, and the charge is voided or refunded."""
     member, gym = await town.a_member(), await town.a_gym()
     gate = Gate()
     await use_distant_cards(town, Line(before_charge=gate))
@@ -134,8 +134,8 @@ async def test_a_member_who_gives_up_has_no_booking_and_no_charge(town: Town) ->
 
 
 @pytest.mark.requirement("J6")
-async def test_a_caller_out_of_time_has_no_booking_and_no_charge(town: Town) -> None:
-    """The same when it is the deadline that ends the call, or the payment's, which is a little sooner."""
+async def test_a_booking_past_its_deadline_leaves_no_booking_and_no_charge(town: Town) -> None:
+    """A deadline that expires during the charge frees the slot, and the charge is refunded."""
     member, gym = await town.a_member(), await town.a_gym()
     gate = Gate()
     await use_distant_cards(town, Line(after_charge=gate))
@@ -151,8 +151,8 @@ async def test_a_caller_out_of_time_has_no_booking_and_no_charge(town: Town) -> 
 
 
 @pytest.mark.requirement("J6")
-async def test_a_booking_that_a_crash_cut_off_after_the_charge_is_undone(town: Town) -> None:
-    """A slot that nobody confirmed in time is released, and what was paid for it goes back."""
+async def test_a_booking_interrupted_after_the_charge_is_undone(town: Town) -> None:
+    """A booking that crashed after its charge is cancelled and refunded once its hold expires."""
     member, gym, session_id = await town.a_member(), await town.a_gym(), str(uuid4())
     await leave_pending(town, session_id, member, gym)
     price = Money(currency_code="GBP", minor_units=1250)
@@ -172,8 +172,8 @@ async def test_a_booking_that_a_crash_cut_off_after_the_charge_is_undone(town: T
 
 
 @pytest.mark.requirement("J6")
-async def test_a_booking_that_a_crash_cut_off_before_the_charge_can_never_be_charged(town: Town) -> None:
-    """The session is voided at payment, so that a charge still under way is refused."""
+async def test_a_booking_interrupted_before_the_charge_cannot_be_charged(town: Town) -> None:
+    """A booking that crashed before its charge is voided at payment once its hold expires."""
     member, gym, session_id = await town.a_member(), await town.a_gym(), str(uuid4())
     await leave_pending(town, session_id, member, gym)
     await let_expire(town, session_id)
@@ -189,8 +189,8 @@ async def test_a_booking_that_a_crash_cut_off_before_the_charge_can_never_be_cha
 
 
 @pytest.mark.requirement("J6")
-async def test_a_booking_stands_while_mail_is_gone_and_the_mail_comes_later(town: Town) -> None:
-    """Mail is no reason to refuse a member; it is owed until the communication service has it, and comes once."""
+async def test_a_booking_succeeds_without_mail_and_is_mailed_later(town: Town) -> None:
+    """A booking succeeds while the communication service is down, and each of its mails is sent once afterwards."""
     member, gym = await town.a_member(), await town.a_gym(noise_policy="Quiet, please")
     await town.stop("communication")
 
@@ -203,8 +203,8 @@ async def test_a_booking_stands_while_mail_is_gone_and_the_mail_comes_later(town
 
 
 @pytest.mark.requirement("J6")
-async def test_what_one_process_leaves_undone_the_next_one_does(town: Town) -> None:
-    """What is due is in the database, not in the process."""
+async def test_follow_ups_of_a_stopped_process_are_done_by_the_next(town: Town) -> None:
+    """A mail that one session process could not send is sent by the next one, because it is stored in the database."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.stop("communication")
     await town.booked(order(member, gym))
@@ -217,8 +217,8 @@ async def test_what_one_process_leaves_undone_the_next_one_does(town: Town) -> N
 
 
 @pytest.mark.requirement("S6")
-async def test_a_mail_that_was_handed_over_in_other_words_is_not_owed_any_more(town: Town) -> None:
-    """The key of a mail is the session's, so a crash before the note of it cannot send it twice."""
+async def test_a_repeated_mail_with_other_content_is_not_sent_again(town: Town) -> None:
+    """A mail repeated after a crash is not sent twice, even if its content has changed, because its key is the same."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.booked(order(member, gym))
     await town.mails(1)
@@ -232,7 +232,7 @@ async def test_a_mail_that_was_handed_over_in_other_words_is_not_owed_any_more(t
 
 
 async def leave_pending(town: Town, session_id: str, member: str, gym: str) -> None:
-    """Leave behind a booking that nobody works on."""
+    """Store an unfinished booking."""
     async with town.mesh.database("session").transaction() as connection:
         await connection.execute("insert into calendars (gym_id) values ($1)", UUID(gym))
         far = TOMORROW.replace(year=TOMORROW.year + 1)
@@ -240,13 +240,13 @@ async def leave_pending(town: Town, session_id: str, member: str, gym: str) -> N
 
 
 async def let_expire(town: Town, session_id: str) -> None:
-    """Let the time pass that a booking has."""
+    """Let the hold of a booking expire."""
     async with town.mesh.database("session").transaction() as connection:
         await connection.execute("update sessions set expire_time = now() where session_id = $1", UUID(session_id))
 
 
-async def test_an_address_that_takes_no_mail_leaves_a_dead_letter_for_operators(town: Town) -> None:
-    """The booking stands; the mail to an address from before the present rule is given up where it can be seen."""
+async def test_an_undeliverable_address_leaves_a_dead_letter(town: Town) -> None:
+    """A mail to an address that the current rule rejects becomes a dead letter, and the booking stays valid."""
     member = await town.a_member()
     async with town.mesh.database("user").transaction() as connection:
         await connection.execute("update users set email = 'ada@localhost' where user_id = $1", UUID(member))
@@ -266,13 +266,16 @@ async def test_an_address_that_takes_no_mail_leaves_a_dead_letter_for_operators(
 @pytest.mark.parametrize(
     ("email", "recipient"),
     [
-        # The inbox shows the address without the quotes that it had in SMTP.
+        # The inbox shows the address without its SMTP quotes.
         ("two..dots@docomo.ne.jp", "two..dots@docomo.ne.jp"),
         ("ada@bücher.example", "ada@xn--bcher-kva.example"),
     ],
 )
-async def test_an_address_that_a_user_can_have_is_one_that_mail_reaches(town: Town, email: str, recipient: str) -> None:
-    """One rule decides for both: old carriers' addresses are quoted in SMTP, and IDN domains go in their ASCII form."""
+async def test_every_address_that_a_user_may_have_can_be_mailed(town: Town, email: str, recipient: str) -> None:
+    """Every address that the user service accepts can be mailed.
+
+    Quoted local parts and IDN domains are encoded for SMTP.
+    """
     member = await town.a_member(email=email)
 
     await town.booked(order(member, await town.a_gym()))

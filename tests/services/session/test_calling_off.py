@@ -1,4 +1,4 @@
-"""What calling a session off entails for others than its member, whatever breaks on the way."""
+"""Follow-ups of a rejected session for its guest, the admins and the waiting list, despite faults and outages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.services.session.town import SERVICES, order, period
 if TYPE_CHECKING:
     from tests.services.session.town import Town
 
-# Those that a caller waits for are broken once, which its client's own retry gets over; the others more often.
+# Calls that a caller waits for fail once, which gRPC's retries cover. Background calls fail more often.
 BROKEN = {
     "session": {"InviteGuest": 1, "JoinWaitingList": 1, "RejectSession": 1, "SendSessionMail": 4},
     "payment": {"RefundSession": 4},
@@ -36,7 +36,7 @@ EVERYBODY_ONCE = {
 
 
 async def break_all(town: Town, when: When) -> list[Fault]:
-    """Start the services anew with a fault in each of the calls."""
+    """Restart the services with a fault in each of these calls."""
     faults = []
     for name, methods in BROKEN.items():
         own = [Fault(method, when, times) for method, times in methods.items()]
@@ -46,8 +46,8 @@ async def break_all(town: Town, when: When) -> list[Fault]:
     return faults
 
 
-async def call_off(town: Town) -> str:
-    """Reject a session that has a guest, and one who waits for its slot; return its id."""
+async def rejected_session(town: Town) -> str:
+    """Reject a session that has a guest and a waiting member, and return its id."""
     ada, edsger = [await town.a_member(email=f"{name}@members.example") for name in ("ada", "edsger")]
     gym = await town.a_gym(name="Field Street Gym", requires_approval=True)
     session_id = (await town.booked(order(ada, gym))).session_id
@@ -58,8 +58,8 @@ async def call_off(town: Town) -> str:
     return session_id
 
 
-async def told(town: Town) -> Counter[tuple[str, str]]:
-    """Count what everybody has been told, by name and subject; repetitions with one Message-ID are one."""
+async def count_mails(town: Town) -> Counter[tuple[str, str]]:
+    """Count mails by recipient and subject. Repetitions with one Message-ID count once."""
     mails = {mail.message_id: mail for mail in await town.mails(0)}
     return Counter(
         (mail.recipient.partition("@")[0], mail.subject.strip().partition(":")[0]) for mail in mails.values()
@@ -67,21 +67,21 @@ async def told(town: Town) -> Counter[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("when", [When.BEFORE, When.AFTER], ids=["not reached", "answer lost"])
-async def test_everybody_is_told_once_whatever_is_cut_off_on_the_way(town: Town, when: When) -> None:
-    """A rejection gives the price back once, and each of those concerned has one mail of each kind."""
+async def test_each_mail_about_a_rejection_arrives_once_despite_faults(town: Town, when: When) -> None:
+    """Despite a fault in each call, a rejection refunds once, and each person concerned gets each mail once."""
     faults = await break_all(town, when)
 
-    session_id = await call_off(town)
+    session_id = await rejected_session(town)
 
-    assert await told(town) == EVERYBODY_ONCE
+    assert await count_mails(town) == EVERYBODY_ONCE
     assert (await town.session(session_id)).status == SESSION_STATUS_REJECTED
     assert await town.payment_statuses(session_id) == ["REFUNDED"]
     assert {fault.left for fault in faults} == {0}
 
 
 @pytest.mark.requirement("J6")
-async def test_everybody_is_told_when_mail_and_payment_are_back(town: Town) -> None:
-    """The slot is free at once; what is owed waits in the outbox, also for another process."""
+async def test_mails_and_refund_follow_after_an_outage_of_mail_and_payment(town: Town) -> None:
+    """A rejection during an outage frees the slot at once. Refund and mails follow later, even from a new process."""
     member, gym = await town.a_member(), await town.a_gym(requires_approval=True)
     session = await town.booked(order(member, gym))
     await town.settled()

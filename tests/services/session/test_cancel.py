@@ -32,8 +32,8 @@ async def cancel(town: Town, session: Session, reason: str = "") -> Session:
 
 @pytest.mark.requirement("J2")
 @pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
-async def test_a_cancelled_session_is_given_back_the_way_it_was_paid(town: Town, method: PaymentMethod) -> None:
-    """When the call is answered the slot is free, and the price comes back; the reason is kept."""
+async def test_a_cancelled_session_is_refunded_the_way_it_was_paid(town: Town, method: PaymentMethod) -> None:
+    """Cancelling frees the slot at once, stores the reason and refunds the price in the way it was paid."""
     member, gym = await town.a_member(), await town.a_gym()
     session = await town.booked(order(member, gym, by=method))
 
@@ -51,8 +51,8 @@ async def test_a_cancelled_session_is_given_back_the_way_it_was_paid(town: Town,
 
 @pytest.mark.requirement("J2")
 @pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
-async def test_a_price_can_be_given_back_in_credits_whatever_paid_it(town: Town, method: PaymentMethod) -> None:
-    """Refund or credit back: who cancels may ask for credits instead of money."""
+async def test_any_price_can_be_refunded_in_credits(town: Town, method: PaymentMethod) -> None:
+    """A cancellation may ask for a refund in credits, even if the session was paid by card."""
     member, gym = await town.a_member(), await town.a_gym()
     session = await town.booked(order(member, gym, by=method))
 
@@ -66,8 +66,8 @@ async def test_a_price_can_be_given_back_in_credits_whatever_paid_it(town: Town,
 
 
 @pytest.mark.requirement("A3")
-async def test_the_sessions_of_a_member_who_leaves_are_cancelled(town: Town) -> None:
-    """The session service hears of it from the user service, once that is committed there; other members stay."""
+async def test_the_sessions_of_a_deleted_user_are_cancelled(town: Town) -> None:
+    """Deleting a user cancels and refunds that user's sessions, and leaves those of other users."""
     member, other, gym = await town.a_member(), await town.a_member(), await town.a_gym()
     await town.booked(order(member, gym))
     await town.booked(order(member, gym, start=TOMORROW + HOUR))
@@ -87,7 +87,7 @@ async def test_the_sessions_of_a_member_who_leaves_are_cancelled(town: Town) -> 
 
 @pytest.mark.requirement("J2")
 async def test_a_cancellation_is_mailed_after_the_booking(town: Town) -> None:
-    """The member is told what comes back."""
+    """A cancellation sends a mail that names the refund."""
     member, gym = await town.a_member(), await town.a_gym(name="Field Street Gym")
 
     await cancel(town, await town.booked(order(member, gym)))
@@ -98,8 +98,8 @@ async def test_a_cancellation_is_mailed_after_the_booking(town: Town) -> None:
 
 
 @pytest.mark.requirement("J3")
-async def test_a_session_that_waits_for_approval_can_be_cancelled(town: Town) -> None:
-    """Nobody is held to what was not yet granted."""
+async def test_a_session_pending_approval_can_be_cancelled(town: Town) -> None:
+    """A session pending approval can be cancelled, and is refunded."""
     member, gym = await town.a_member(), await town.a_gym(requires_approval=True)
 
     cancelled = await cancel(town, await town.booked(order(member, gym)))
@@ -109,8 +109,8 @@ async def test_a_session_that_waits_for_approval_can_be_cancelled(town: Town) ->
     assert await town.balance(member) == 100
 
 
-async def test_cancelling_again_does_nothing_more(town: Town) -> None:
-    """The call is idempotent: one refund, one mail, and the first reason stands, also when all come at once."""
+async def test_cancelling_again_changes_nothing(town: Town) -> None:
+    """Repeated and concurrent cancellations refund once, send one mail and return the first reason."""
     member, gym = await town.a_member(), await town.a_gym()
     session = await town.booked(order(member, gym))
 
@@ -123,8 +123,8 @@ async def test_cancelling_again_does_nothing_more(town: Town) -> None:
     assert len(await town.mails(2)) == 2
 
 
-async def test_an_unknown_session_is_not_cancelled(town: Town) -> None:
-    """The reason names what is missing."""
+async def test_an_unknown_session_cannot_be_cancelled(town: Town) -> None:
+    """Cancelling an unknown session fails with SessionNotFound."""
     with pytest.raises(SessionNotFound):
         await cancel(town, Session(session_id=str(uuid4())))
 
@@ -138,8 +138,8 @@ async def test_an_unknown_session_is_not_cancelled(town: Town) -> None:
         "status = 'pending_payment', booking_response = null, expire_time = now() + interval '1 hour'",
     ],
 )
-async def test_a_session_that_has_begun_or_is_not_the_members_is_not_cancelled(town: Town, change: str) -> None:
-    """A session that runs, is over, was turned down or is still being paid stays what it is."""
+async def test_a_started_ended_or_unpaid_session_cannot_be_cancelled(town: Town, change: str) -> None:
+    """A session that has started, is completed, was rejected or is being paid cannot be cancelled and is unchanged."""
     member, gym = await town.a_member(), await town.a_gym()
     session = await town.booked(order(member, gym))
     await town.settled()
@@ -154,8 +154,8 @@ async def test_a_session_that_has_begun_or_is_not_the_members_is_not_cancelled(t
     assert await town.payment_statuses(session.session_id) == ["CAPTURED"]
 
 
-async def test_a_session_cancelled_in_time_is_cancelled_for_ever(town: Town) -> None:
-    """Repeating the call after the period has begun still answers with the cancelled session."""
+async def test_a_cancelled_session_stays_cancelled_after_its_period(town: Town) -> None:
+    """Repeating a cancellation after the period has begun returns the cancelled session."""
     session = await town.booked(order(await town.a_member(), await town.a_gym()))
     await cancel(town, session)
     async with town.mesh.database("session").transaction() as connection:
@@ -165,8 +165,8 @@ async def test_a_session_cancelled_in_time_is_cancelled_for_ever(town: Town) -> 
 
 
 @pytest.mark.requirement("J6")
-async def test_a_cancellation_stands_while_payment_and_mail_are_gone_and_is_settled_later(town: Town) -> None:
-    """The slot is free at once; the price comes back and the mail goes out as soon as that is possible."""
+async def test_a_cancellation_succeeds_without_payment_and_mail(town: Town) -> None:
+    """A cancellation during an outage of payment and mail frees the slot at once; refund and mail follow later."""
     member, gym = await town.a_member(), await town.a_gym()
     session = await town.booked(order(member, gym))
     await town.mails(1)

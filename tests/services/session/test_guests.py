@@ -41,24 +41,24 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def database(open_database: DatabaseOpener) -> Database:
-    """Connect to a database of sessions that no service runs on."""
+    """Connect to a session database on which no service runs."""
     return await open_database("session")
 
 
 @pytest.fixture
 def stores(database: Database) -> Stores:
-    """Keep sessions and guests in it."""
+    """Return the session stores on `database`."""
     return stores_on(database)
 
 
 async def invited(stores: Stores, session_id: UUID, email: str = "grace@guests.example") -> domain.Guest:
-    """Invite a guest."""
+    """Invite a guest through the store."""
     async with stores.guests.transaction() as transaction:
         return await stores.guests.invite(transaction, session_id, email, "Grace Hopper", NOW)
 
 
 async def guest_mails(database: Database) -> list[tuple[str, UUID]]:
-    """Return the mails to guests that are to be sent: the template, and which invitation it is about."""
+    """Return the pending mails to guests, as template and invitation id."""
     return [(each.template_key, UUID(each.invitation_id)) for each in await letters(database) if each.invitation_id]
 
 
@@ -69,8 +69,11 @@ async def invite(town: Town, session_id: str, email: str, name: str = "Grace Hop
 
 
 @pytest.mark.requirement("J4")
-async def test_a_guest_is_mailed_with_the_invitation_and_when_it_is_taken_back(town: Town) -> None:
-    """In the words of the member and by the clock of the gym; who is taken back is not listed any more."""
+async def test_a_guest_is_mailed_about_the_invitation_and_its_cancellation(town: Town) -> None:
+    """A guest is mailed once about the invitation and once about its cancellation, in the gym's time zone.
+
+    A cancelled guest is no longer listed.
+    """
     member = await town.a_member(display_name="Ada Byron", time_zone="Asia/Kolkata")
     gym = await town.a_gym(name="Field Street Gym", time_zone="Europe/Paris")
     session = await town.booked(order(member, gym))
@@ -90,8 +93,8 @@ async def test_a_guest_is_mailed_with_the_invitation_and_when_it_is_taken_back(t
 
 
 @pytest.mark.requirement("J2")
-async def test_guests_are_told_when_their_session_is_cancelled(town: Town) -> None:
-    """Each once, but nobody whose invitation was taken back before."""
+async def test_guests_are_mailed_when_their_session_is_cancelled(town: Town) -> None:
+    """Cancelling a session mails each invited guest once. A guest with a cancelled invitation gets no second mail."""
     session = await town.booked(order(await town.a_member(), await town.a_gym()))
     uninvited = await invite(town, session.session_id, "gone@guests.example")
     await town.sessions.CancelInvitation(CancelInvitationRequest(invitation_id=uninvited.invitation_id))
@@ -105,8 +108,11 @@ async def test_guests_are_told_when_their_session_is_cancelled(town: Town) -> No
 
 
 @pytest.mark.requirement("S6")
-async def test_an_invitation_with_the_same_key_is_the_same_invitation(town: Town) -> None:
-    """One guest, one mail, one answer; without the key it would be a second invitation, and is refused."""
+async def test_an_invitation_repeated_with_its_key_invites_once(town: Town) -> None:
+    """Repeating an invitation with its key returns the same guest without a second mail.
+
+    Without the key it is rejected.
+    """
     session = await town.booked(order(await town.a_member(), await town.a_gym()))
 
     first = await invite(town, session.session_id, "Grace@guests.example", key="once")
@@ -122,7 +128,7 @@ async def test_an_invitation_with_the_same_key_is_the_same_invitation(town: Town
 
 
 async def test_guests_are_listed_in_pages(town: Town) -> None:
-    """AIP-158: first invited first, and a token of another session's page is refused."""
+    """Guests are listed in pages in order of invitation, and another session's page token is rejected (AIP-158)."""
     member, gym = await town.a_member(), await town.a_gym()
     session, other = [await town.booked(order(member, gym, start=TOMORROW + number * HOUR)) for number in range(2)]
     guests = [await invite(town, session.session_id, f"guest-{number}@guests.example") for number in range(5)]
@@ -144,8 +150,11 @@ async def test_guests_are_listed_in_pages(town: Town) -> None:
         await town.sessions.ListGuests(ListGuestsRequest(session_id=str(uuid4())))
 
 
-async def test_of_many_who_invite_one_address_one_does(stores: Stores, database: Database) -> None:
-    """A unique index decides, without regard to case, and who was taken back may be invited again."""
+async def test_concurrent_invitations_of_one_address_invite_once(stores: Stores, database: Database) -> None:
+    """One of several concurrent invitations of an address, spelled in different case, succeeds.
+
+    A cancelled guest may be invited again.
+    """
     session = await paid(stores.sessions)
     spellings = ["grace@guests.example", "Grace@Guests.Example", "GRACE@guests.example"] * 3
 
@@ -175,10 +184,10 @@ async def test_of_many_who_invite_one_address_one_does(stores: Stores, database:
         ("session_id = gen_random_uuid()", SessionNotFound),
     ],
 )
-async def test_nobody_is_invited_to_what_is_called_off_or_over(
+async def test_a_cancelled_or_past_session_takes_no_guests(
     stores: Stores, database: Database, change: str, refusal: type[ServiceError]
 ) -> None:
-    """An invitation is to something that will be."""
+    """Inviting a guest to a cancelled, rejected, completed, past or unknown session fails and sends no mail."""
     session = await paid(stores.sessions)
     async with database.transaction() as connection:
         await connection.execute(f"update sessions set {change}")  # noqa: S608 - the changes above
@@ -190,22 +199,20 @@ async def test_nobody_is_invited_to_what_is_called_off_or_over(
 
 
 @pytest.mark.requirement("J4")
-async def test_nobody_is_invited_to_a_session_that_is_being_paid(stores: Stores) -> None:
-    """A slot that is held is no session yet."""
+async def test_an_unpaid_session_takes_no_guests(stores: Stores) -> None:
+    """Inviting a guest to a session that is not paid yet fails with SessionTakesNoGuests."""
     with pytest.raises(SessionTakesNoGuests):
         await invited(stores, (await held(stores.sessions)).session_id)
 
 
-async def test_an_unknown_invitation_is_not_taken_back(stores: Stores) -> None:
-    """The reason names what is missing."""
+async def test_an_unknown_invitation_cannot_be_cancelled(stores: Stores) -> None:
+    """Cancelling an unknown invitation fails with InvitationNotFound."""
     with pytest.raises(InvitationNotFound):
         await stores.guests.take_back(uuid4(), NOW)
 
 
-async def test_who_is_invited_as_the_session_is_cancelled_is_refused_or_told(
-    stores: Stores, database: Database
-) -> None:
-    """The two exclude each other: no guest stands before a closed door."""
+async def test_an_invitation_during_a_cancellation_is_rejected_or_cancelled(stores: Stores, database: Database) -> None:
+    """An invitation concurrent with the session's cancellation is either rejected or cancelled with one mail."""
     for _ in range(25):
         session = await paid(stores.sessions)
         _, answer = await asyncio.gather(
@@ -221,8 +228,8 @@ async def test_who_is_invited_as_the_session_is_cancelled_is_refused_or_told(
             assert told.count(answer.invitation_id) == 1
 
 
-async def test_the_outbox_knows_no_address(stores: Stores, database: Database) -> None:
-    """What waits for delivery names the invitation; the address is looked up when it is mailed."""
+async def test_the_outbox_contains_no_address_of_a_guest(stores: Stores, database: Database) -> None:
+    """A message in the outbox names the invitation and not the guest's address, which is looked up on delivery."""
     await invited(stores, (await paid(stores.sessions)).session_id)
 
     async with database.connection() as connection:
@@ -238,12 +245,12 @@ async def guests_of(town: Town, session_id: str) -> list[Guest]:
 
 
 async def all_guests(stores: Stores, session: domain.Session) -> list[domain.Guest]:
-    """Return the guests of a session, from the database."""
+    """Return the guests of a session, read from the database."""
     return await stores.guests.list_of_session(session.session_id, 10, after=None)
 
 
-async def test_the_limit_of_a_session_holds_for_every_spelling_of_its_id(serve: Serve) -> None:
-    """Of forty calls with one id in forty spellings, ten get an answer."""
+async def test_the_rate_limit_of_a_session_ignores_the_case_of_its_id(serve: Serve) -> None:
+    """Of forty calls with one session id in different upper and lower case, ten are admitted and thirty limited."""
     mesh = await serve(SERVICES["session"], rate_limit_factor=0.001)
     sessions, session_id = mesh.stub(SessionServiceStub), "abcdef00-0000-7000-8000-000000000000"
     spellings = [

@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def database(open_database: DatabaseOpener) -> Database:
-    """Connect to a database of sessions that no service runs on."""
+    """Connect to a session database on which no service runs."""
     return await open_database("session")
 
 
 @pytest.fixture
 def store(database: Database) -> SessionStore:
-    """Hold, confirm and release sessions."""
+    """Return the session store on `database`."""
     return store_on(database)
 
 
 async def refunds(database: Database) -> list[UUID]:
-    """Return the sessions whose prices are to be given back."""
+    """Return the session ids of the pending refunds."""
     return [UUID(RefundSessionRequest.FromString(each).session_id) for each in await left_to_do(database, REFUND)]
 
 
 async def mails(database: Database) -> list[str]:
-    """Return the mails that are to be sent, in their order."""
+    """Return the templates of the pending mails, in order."""
     return [letter.template_key for letter in await letters(database)]
 
 
 @pytest.mark.requirement("A1")
-async def test_what_follows_is_written_with_the_change(store: SessionStore, database: Database) -> None:
-    """A booking owes its mails from the moment that it stands, and a cancellation the refund too."""
+async def test_follow_ups_are_stored_with_the_change(store: SessionStore, database: Database) -> None:
+    """Confirming a session stores its mails, and cancelling it stores the refund and another mail."""
     session = await held(store)
     assert await mails(database) == []
 
@@ -55,10 +55,8 @@ async def test_what_follows_is_written_with_the_change(store: SessionStore, data
 
 
 @pytest.mark.requirement("J6")
-async def test_a_held_slot_is_released_when_its_time_is_over_and_not_before(
-    store: SessionStore, database: Database
-) -> None:
-    """A booking that died in the middle holds the slot for seconds, and is then refunded."""
+async def test_a_held_slot_is_released_exactly_when_its_hold_expires(store: SessionStore, database: Database) -> None:
+    """An unconfirmed hold blocks its slot until it expires, and is then released and refunded."""
     session = await held(store)
 
     await store.release_expired(NOW + MINUTE - timedelta(seconds=1))
@@ -71,10 +69,11 @@ async def test_a_held_slot_is_released_when_its_time_is_over_and_not_before(
     assert await store.busy_periods(session.order.gym_id, session.order.period) == []
 
 
-async def test_whoever_comes_second_finds_the_session_as_the_first_left_it(
-    store: SessionStore, database: Database
-) -> None:
-    """Confirming and releasing exclude each other, so a session is charged and kept, or neither."""
+async def test_confirming_and_releasing_exclude_each_other(store: SessionStore, database: Database) -> None:
+    """A released session cannot be confirmed and a confirmed one cannot be released.
+
+    Confirming again returns the first answer.
+    """
     released_first, confirmed_first = await held(store), await held(store)
     await store.release(released_first.session_id, now=NOW)
     await store.confirm(confirmed_first.session_id, lambda _: b"answer", now=NOW)
@@ -88,10 +87,10 @@ async def test_whoever_comes_second_finds_the_session_as_the_first_left_it(
 
 
 @pytest.mark.parametrize("rounds", [50, pytest.param(1_000, marks=pytest.mark.soak)])
-async def test_a_hold_that_expires_as_it_is_confirmed_ends_in_one_way(
+async def test_a_hold_that_expires_during_its_confirmation_has_one_outcome(
     store: SessionStore, database: Database, rounds: int
 ) -> None:
-    """At the same instant exactly one of the two wins, and what follows is what the winner wrote."""
+    """A hold that expires during its confirmation is either confirmed with a mail, or released with a refund."""
     kept: set[UUID] = set()
     given_up: set[UUID] = set()
     for _ in range(rounds):

@@ -31,14 +31,14 @@ NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
 HOUR = Period(NOON, NOON + timedelta(hours=1))
 QUOTE = Quote("GBP", 1250, 3, "", requires_approval=False)
 MIGRATIONS = SERVICES / "session" / "migrations"
-# What one process of the service has, and what several have: the rare storm of deadlocks needs a crowd.
+# Connections of one service process and of several. A storm of deadlocks is rare and needs many connections.
 CONNECTIONS = (10, 64)
 WAITING = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 
 
 @asynccontextmanager
 async def new_store(postgres: PostgresForTests, connections: int) -> AsyncIterator[tuple[SessionStore, str]]:
-    """Make a store in a schema that was created a moment ago, and the URL of its database."""
+    """Yield a store on a newly created database, and the URL of that database."""
     url = await postgres.create()
     await migrate(url, MIGRATIONS)
     database = await Database.connect(url, max_connections=connections, remaining_s=lambda: 300.0)
@@ -51,7 +51,7 @@ async def new_store(postgres: PostgresForTests, connections: int) -> AsyncIterat
 
 
 async def _open_all(database: Database, connections: int) -> None:
-    """Open every connection of the pool: what is timed is the crowd, not its way to the server."""
+    """Open every connection of the pool, so that connecting is not part of the measured time."""
     all_are_open = asyncio.Barrier(connections)
 
     async def open_one() -> None:
@@ -62,13 +62,13 @@ async def _open_all(database: Database, connections: int) -> None:
 
 
 async def hold(store: SessionStore, gym_id: UUID, seconds: list[float] | None = None) -> str:
-    """Want the hour for somebody, and return what came of it."""
+    """Try to hold the hour for a new user, and return "held" or the name of the error."""
     order = Order(uuid4(), gym_id, HOUR, Means.CREDITS)
     call = BookingCall("operator", str(uuid4()), b"", "test")
     began_s = time.perf_counter()
     try:
         await store.hold(order, QUOTE, call, now=NOON, expire_time=NOON + timedelta(minutes=1))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+    except Exception as error:  # noqa: BLE001 - every error is counted
         return type(error).__name__
     finally:
         if seconds is not None:
@@ -84,8 +84,11 @@ async def sessions_in(url: str) -> int:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("connections", CONNECTIONS)
-async def test_one_of_two_hundred_holds_the_slot_in_every_round(postgres: PostgresForTests, connections: int) -> None:
-    """100 rounds, half of them on a new schema: one holds it, 199 lose it, nobody is a victim."""
+async def test_one_of_two_hundred_concurrent_calls_holds_the_slot(postgres: PostgresForTests, connections: int) -> None:
+    """In each of 100 rounds, half of them on a new database, one of 200 concurrent calls gets the slot.
+
+    The other 199 fail with SlotTaken and none with a deadlock.
+    """
     outcomes: Counter[str] = Counter()
     slowest_s, seconds = 0.0, list[float]()
     async with new_store(postgres, connections) as (kept, _):
@@ -94,18 +97,18 @@ async def test_one_of_two_hundred_holds_the_slot_in_every_round(postgres: Postgr
             if number % 2:
                 async with new_store(postgres, connections) as (fresh, _):
                     began_s = time.perf_counter()
-                    answers = Counter(await _crowd(fresh, seconds))
+                    answers = Counter(await _hold_at_once(fresh, seconds))
             else:
-                answers = Counter(await _crowd(kept, seconds))
+                answers = Counter(await _hold_at_once(kept, seconds))
             slowest_s = max(slowest_s, time.perf_counter() - began_s)
             outcomes += answers
             assert answers == {"held": 1, "SlotTaken": 199}
     seconds.sort()
     p99_s = seconds[len(seconds) * 99 // 100]
-    print(f"{dict(outcomes)}, p99 {p99_s:.3f} s, slowest call {seconds[-1]:.3f} s, slowest round {slowest_s:.3f} s")  # noqa: T201 - for who runs it with -s
+    print(f"{dict(outcomes)}, p99 {p99_s:.3f} s, slowest call {seconds[-1]:.3f} s, slowest round {slowest_s:.3f} s")  # noqa: T201 - shown by pytest -s
 
 
-async def _crowd(store: SessionStore, seconds: list[float]) -> list[str]:
+async def _hold_at_once(store: SessionStore, seconds: list[float]) -> list[str]:
     gym_id = uuid4()
     return await asyncio.gather(*[hold(store, gym_id, seconds) for _ in range(200)])
 
@@ -114,20 +117,20 @@ async def _crowd(store: SessionStore, seconds: list[float]) -> list[str]:
     ("broken", "held"),
     [
         ("", 1),
-        # Shows that the lock is really gone: nothing else would keep them apart.
+        # Shows that the lock is really removed: without lock and constraint every call gets the slot.
         ("sessions_never_overlap", 8),
     ],
     ids=["lock removed", "lock and constraint removed"],
 )
-async def test_without_the_lock_the_constraint_still_lets_one_hold_the_slot(
+async def test_without_the_lock_the_constraint_still_prevents_double_booking(
     postgres: PostgresForTests, monkeypatch: pytest.MonkeyPatch, broken: str, held: int
 ) -> None:
-    """Eight have seen that the slot is free and write at one instant; the lock is a queue, not the promise."""
+    """Without the lock, the constraint lets one of eight concurrent calls hold the slot."""
     monkeypatch.setattr("services.session.store._LOCK_CALENDAR", "select $1::uuid")
     gym_id = uuid4()
     async with new_store(postgres, connections=8) as (store, url), connection_to(superuser_url_of(url)) as superuser:
-        # Some of those who wait for each other in the constraint may be victims of a deadlock: the sooner they are
-        # found, the shorter is this test.
+        # Calls that wait for each other in the constraint may deadlock. A short timeout ends them early, which shortens
+        # the test.
         await superuser.execute(f"alter database {urlsplit(url).path[1:]} set deadlock_timeout = '10ms'")
         await superuser.execute(f"alter table sessions drop constraint if exists {broken or 'none'}")
         await superuser.execute("insert into calendars values ($1)", gym_id)

@@ -32,7 +32,7 @@ GUEST = Guest(UUID(int=4), UUID(int=3), "grace@guests.example", "Grace", EVENING
 
 
 def session(means: Means, amount: int, currency: str = "GBP") -> Session:
-    """Make a session at a price."""
+    """Return a session at this price."""
     quote = Quote(currency=currency, minor_units=amount, credits=amount, noise_policy="Quiet", requires_approval=False)
     order = Order(UUID(int=1), UUID(int=2), Period(EVENING, EVENING + timedelta(hours=1)), means)
     return Session(UUID(int=3), order, quote, Status.CONFIRMED, "", EVENING, EVENING, "")
@@ -40,7 +40,7 @@ def session(means: Means, amount: int, currency: str = "GBP") -> Session:
 
 @pytest.mark.parametrize("mail", Mail)
 def test_every_mail_about_a_session_fills_its_template(mail: Mail) -> None:
-    """What the templates ask for is what the session service says."""
+    """The session service sends every variable that the template of each of its mails requires."""
     letter = Letter(mail, session(Means.CARD, 1250), GUEST if mail.startswith("GUEST_") else None)
     user, gym = User(display_name="Ada"), Gym(name="Field Street Gym", time_zone="Europe/London")
 
@@ -61,8 +61,8 @@ def test_every_mail_about_a_session_fills_its_template(mail: Mail) -> None:
         (Means.CARD, 1250, "KWD", "1.250 KWD"),
     ],
 )
-def test_a_price_is_told_as_it_was_paid(means: Means, amount: int, currency: str, words: str) -> None:
-    """ISO 4217: each currency has the digits that it has."""
+def test_a_price_is_shown_in_its_currency(means: Means, amount: int, currency: str, words: str) -> None:
+    """A price is shown in credits or with the number of decimals of its currency (ISO 4217)."""
     assert price_in_words(session(means, amount, currency)) == words
 
 
@@ -74,14 +74,14 @@ def test_a_price_is_told_as_it_was_paid(means: Means, amount: int, currency: str
         ("Pacific/Auckland", "Tuesday 4 August 2026, 06:00 (Pacific/Auckland)"),
     ],
 )
-def test_a_time_is_told_by_the_members_clock(zone: str, words: str) -> None:
-    """Nobody has to reckon, and nobody has to guess by which clock."""
+def test_a_time_is_shown_in_the_members_time_zone(zone: str, words: str) -> None:
+    """A time is shown in the member's time zone, together with the name of that zone."""
     assert time_in_words(EVENING, zone) == words
 
 
 @pytest.mark.parametrize("mail", Mail)
-def test_every_mail_tells_the_hour_that_comes_twice_apart(mail: Mail) -> None:
-    """A session that begins and ends at 01:30 in the night of the clock change shows two different times."""
+def test_mails_distinguish_the_repeated_hour_of_a_clock_change(mail: Mail) -> None:
+    """Start and end of a session in the repeated hour of a clock change are shown with their UTC offsets."""
     clocks_back = Period(datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC))
     booked = session(Means.CARD, 1250)
     booked = replace(booked, order=replace(booked.order, period=clocks_back))
@@ -97,8 +97,11 @@ def test_every_mail_tells_the_hour_that_comes_twice_apart(mail: Mail) -> None:
 
 
 @pytest.mark.requirement("J5")
-def test_who_waits_no_more_or_for_what_has_begun_is_not_told() -> None:
-    """A mail that comes too late to be of use is not sent, and no other mail is ever too late."""
+def test_a_mail_to_the_waiting_list_can_be_outdated() -> None:
+    """A mail to the waiting list is outdated once its reader has left the list or the slot has begun.
+
+    No other mail is ever outdated.
+    """
     booked = session(Means.CREDITS, 3)
     wish = Wish(UUID(int=5), UUID(int=2), booked.order.period)
     waits, left = (WaitingListEntry(UUID(int=6), wish, EVENING, is_over=is_over) for is_over in (False, True))

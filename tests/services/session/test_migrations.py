@@ -20,8 +20,8 @@ ADD_SESSION = """
 """
 
 
-async def test_what_was_due_before_the_outbox_goes_into_it(empty_database_url: str, tmp_path: Path) -> None:
-    """An older database is brought up to date, and no refund and no mail is lost on the way."""
+async def test_follow_ups_due_before_the_outbox_are_moved_into_it(empty_database_url: str, tmp_path: Path) -> None:
+    """The migration moves every due refund and mail of an older database into the outbox."""
     for path in MIGRATIONS.glob("*.sql"):
         if int(path.name.partition("_")[0]) <= LAST_BEFORE:
             shutil.copy(path, tmp_path)

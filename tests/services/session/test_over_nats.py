@@ -50,14 +50,14 @@ async def town(serve: Serve, urls: dict[str, str], tmp_path: Path, nats: NatsSer
 
 
 async def delivered(town: Town, service: str) -> dict[str, int]:
-    """Count what the outbox of a service has delivered, by the name of the method."""
+    """Return the number of delivered messages of a service's outbox by method."""
     async with town.mesh.database(service).connection() as connection:
         return {each[0].rpartition("/")[2]: each[1] for each in await connection.fetch(BY_DESTINATION)}
 
 
 @pytest.mark.requirement("J1", "J2")
-async def test_a_booking_that_is_cancelled_is_given_back(town: Town) -> None:
-    """The same journey by way of the broker: one charge, one refund, one mail of each."""
+async def test_a_cancelled_booking_is_refunded_over_the_broker(town: Town) -> None:
+    """With a broker, a booking and its cancellation still lead to one charge, one refund and two mails."""
     booked = await town.booked(order(await town.a_member(), await town.a_gym(), by=BY_CARD))
     await town.sessions.CancelSession(CancelSessionRequest(session_id=booked.session_id))
 
@@ -66,14 +66,14 @@ async def test_a_booking_that_is_cancelled_is_given_back(town: Town) -> None:
 
     await eventually(is_refunded)
     assert len(await town.mails(2)) == 2
-    # What came by way of the broker passed through the outbox of who received it.
+    # A message from the broker passes through the outbox of the receiving service.
     assert (await delivered(town, "payment"))["RefundSession"] == 1
 
 
-async def test_a_service_takes_in_from_a_broker_however_it_sends(
+async def test_a_directly_sending_service_receives_from_the_broker(
     serve: Serve, urls: dict[str, str], tmp_path: Path, nats: NatsServer
 ) -> None:
-    """Part 3: so the transport is changed one service at a time, and back, and nothing stays behind at the broker."""
+    """A service that sends directly also receives from the broker, so that services can change transport one by one."""
     mesh = await serve(user.SERVICE, gym.SERVICE, payment.SERVICE, session.SERVICE, nats_url=nats.url)
     town = Town(mesh, urls, tmp_path)
     member = await town.a_member()
@@ -93,8 +93,8 @@ async def test_a_service_takes_in_from_a_broker_however_it_sends(
 
 
 @pytest.mark.requirement("A3")
-async def test_while_the_broker_is_away_members_book_and_leave(town: Town, nats: NatsServer) -> None:
-    """No call waits for the broker, and what follows from them comes when it is back."""
+async def test_members_can_book_and_leave_while_the_broker_is_down(town: Town, nats: NatsServer) -> None:
+    """No call waits for the broker, and the follow-ups of a deleted user are done once the broker is running again."""
     member, gym_id = await town.a_member(), await town.a_gym()
     nats.kill()
     first = await town.booked(order(member, gym_id))

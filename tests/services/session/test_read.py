@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 EVERYTHING = [SESSION_RELATION_USER, SESSION_RELATION_GYM, SESSION_RELATION_PAYMENTS]
 
 
-async def test_a_session_is_shown_with_what_was_asked_for(town: Town) -> None:
-    """A session comes with its user, gym and payments, all of them as their services have them."""
+async def test_a_session_includes_the_requested_relations(town: Town) -> None:
+    """GetSession returns the requested user, gym and payments as their own services store them."""
     member, gym = await town.a_member(display_name="Ada Byron"), await town.a_gym(name="Field Street Gym")
     session = await town.booked(order(member, gym, by=BY_CARD))
 
@@ -41,8 +41,8 @@ async def test_a_session_is_shown_with_what_was_asked_for(town: Town) -> None:
     assert [payment.money.minor_units for payment in shown.payments] == [1250]
 
 
-async def test_a_session_alone_asks_no_other_service(town: Town) -> None:
-    """What was not asked for is absent, and need not be reachable."""
+async def test_a_session_without_relations_needs_no_other_service(town: Town) -> None:
+    """Relations that were not requested are absent, and their services may be down."""
     session = await town.booked(order(await town.a_member(), await town.a_gym()))
     for name in ("user", "gym", "payment"):
         await town.stop(name)
@@ -57,8 +57,8 @@ async def test_a_session_alone_asks_no_other_service(town: Town) -> None:
         await town.start(name)
 
 
-async def test_a_relation_that_cannot_be_read_fails_the_call(town: Town) -> None:
-    """An answer is never silently incomplete."""
+async def test_an_unreadable_relation_fails_the_call(town: Town) -> None:
+    """GetSession fails with UNAVAILABLE if a requested relation cannot be read, so that no answer is incomplete."""
     session = await town.booked(order(await town.a_member(), await town.a_gym()))
     await town.stop("user")
 
@@ -67,18 +67,18 @@ async def test_a_relation_that_cannot_be_read_fails_the_call(town: Town) -> None
 
 
 async def test_an_unknown_session_is_not_found(town: Town) -> None:
-    """The reason names what is missing."""
+    """Reading an unknown session fails with SessionNotFound."""
     with pytest.raises(SessionNotFound):
         await town.session(str(uuid4()))
 
 
-async def test_a_users_sessions_are_listed_latest_first_page_by_page(town: Town) -> None:
-    """AIP-158: pages follow each other without a gap or a repetition, and the last has no token."""
+async def test_a_users_sessions_are_listed_in_pages_latest_first(town: Town) -> None:
+    """Pages list each session of a user once, the latest first, and the last page has no token (AIP-158)."""
     member, other, gym = await town.a_member(), await town.a_member(), await town.a_gym()
     elsewhere = await town.a_gym()
     for hours in (2, 0, 4, 1, 3):
         await town.booked(order(member, gym, start=TOMORROW + hours * HOUR))
-    # The same period in another gym: the order between the two is fixed all the same.
+    # The same period in another gym. The order of the two sessions is stable as well.
     await town.booked(order(member, elsewhere, start=TOMORROW + 2 * HOUR))
     await town.booked(order(other, elsewhere))
 
@@ -98,7 +98,7 @@ async def test_a_users_sessions_are_listed_latest_first_page_by_page(town: Town)
 
 
 async def test_sessions_can_be_listed_by_status(town: Town) -> None:
-    """A filter leaves only what it names."""
+    """A status filter returns only sessions with that status."""
     member, gym = await town.a_member(), await town.a_gym()
     kept = await town.booked(order(member, gym))
     dropped = await town.booked(order(member, gym, start=TOMORROW + HOUR))
@@ -110,8 +110,8 @@ async def test_sessions_can_be_listed_by_status(town: Town) -> None:
 
 
 @pytest.mark.requirement("C3")
-async def test_a_page_token_of_another_user_is_refused(town: Town) -> None:
-    """A token continues the list that it came from."""
+async def test_another_users_page_token_is_rejected(town: Town) -> None:
+    """A page token is valid only for the list of the user that it was issued for."""
     member, other, gym = await town.a_member(), await town.a_member(), await town.a_gym()
     for hours in (0, 1):
         await town.booked(order(member, gym, start=TOMORROW + hours * HOUR))
@@ -122,12 +122,12 @@ async def test_a_page_token_of_another_user_is_refused(town: Town) -> None:
 
 
 async def test_a_user_without_sessions_has_an_empty_list(town: Town) -> None:
-    """Users are not looked up: an unknown one has no sessions either."""
+    """A user without sessions, even an unknown one, has an empty list."""
     assert await town.sessions_of(str(uuid4())) == []
 
 
-async def test_conflicts_are_the_whole_booked_periods_by_start(town: Town) -> None:
-    """The answer shows when a gym is taken, in full, and nothing of who took it; periods that touch do not collide."""
+async def test_conflicts_are_whole_booked_periods_in_order(town: Town) -> None:
+    """Conflicts are the complete booked periods in order of their start, and adjacent periods are no conflict."""
     member, gym = await town.a_member(), await town.a_gym()
     for hours in (2, 0, 4):
         await town.booked(order(member, gym, start=TOMORROW + hours * HOUR))
@@ -137,8 +137,8 @@ async def test_conflicts_are_the_whole_booked_periods_by_start(town: Town) -> No
     assert await town.busy(gym, TOMORROW + HOUR, HOUR) == []
 
 
-async def test_cancelled_sessions_and_unknown_gyms_collide_with_nothing(town: Town) -> None:
-    """Only a session that holds its slot is a conflict."""
+async def test_cancelled_sessions_and_unknown_gyms_have_no_conflicts(town: Town) -> None:
+    """A cancelled session and an unknown gym cause no conflict."""
     session = await town.booked(order(await town.a_member(), await town.a_gym()))
     await town.sessions.CancelSession(CancelSessionRequest(session_id=session.session_id))
 
@@ -146,8 +146,8 @@ async def test_cancelled_sessions_and_unknown_gyms_collide_with_nothing(town: To
     assert await town.busy(str(uuid4())) == []
 
 
-async def test_a_session_whose_period_is_over_is_completed(town: Town) -> None:
-    """A confirmed session ends with its period, and holds the slot no longer."""
+async def test_a_confirmed_session_is_completed_after_its_period(town: Town) -> None:
+    """A confirmed session is completed once its period has ended."""
     session = await town.booked(order(await town.a_member(), await town.a_gym()))
     async with town.mesh.database("session").transaction() as connection:
         await connection.execute(

@@ -45,27 +45,27 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def database(open_database: DatabaseOpener) -> Database:
-    """Connect to a database of sessions that no service runs on."""
+    """Connect to a session database on which no service runs."""
     return await open_database("session")
 
 
 @pytest.fixture
 def stores(database: Database) -> Stores:
-    """Keep sessions and those who wait in it."""
+    """Return the session stores on `database`."""
     return stores_on(database)
 
 
 async def joined(
     stores: Stores, gym_id: UUID, *, user_id: UUID | None = None, start: datetime = NOW + HOUR, now: datetime = NOW
 ) -> domain.WaitingListEntry:
-    """Let a member of its own wait for an hour."""
+    """Let a new member join the waiting list for an hour."""
     wish = Wish(user_id or uuid4(), gym_id, Period(start, start + HOUR))
     async with stores.waiting_list.transaction() as transaction:
         return await stores.waiting_list.join(transaction, wish, now)
 
 
-async def told(database: Database) -> list[UUID]:
-    """Return the entries whose members are to be mailed that their time is free, in the order of the mails."""
+async def mailed_entries(database: Database) -> list[UUID]:
+    """Return the entries with a pending mail about a free slot, in the order of the mails."""
     return [UUID(each.entry_id) for each in await letters(database) if each.template_key == "SPOT_AVAILABLE"]
 
 
@@ -75,18 +75,21 @@ async def cancel(stores: Stores, session: Session) -> None:
 
 
 def wish(user_id: str, gym_id: str, start: datetime = TOMORROW) -> JoinWaitingListRequest:
-    """Ask to wait for an hour."""
+    """Return a request to join the waiting list for an hour."""
     return JoinWaitingListRequest(user_id=user_id, gym_id=gym_id, period=period(start))
 
 
 async def waiting(town: Town, gym_id: str) -> list[WaitingListEntry]:
-    """Return who waits for a gym."""
+    """Return the waiting list of a gym."""
     return list((await town.sessions.ListWaitingList(ListWaitingListRequest(gym_id=gym_id))).entries)
 
 
 @pytest.mark.requirement("J5")
-async def test_all_who_wait_are_mailed_when_a_slot_becomes_free_each_time(town: Town) -> None:
-    """All whose periods overlap, each by their own clock; who books first has it, and the others wait on."""
+async def test_every_waiting_member_is_mailed_each_time_a_slot_becomes_free(town: Town) -> None:
+    """Whenever a slot becomes free, each member with an overlapping period is mailed in that member's time zone.
+
+    A member who books the slot leaves the list.
+    """
     owner, gym = await town.a_member(), await town.a_gym(name="Field Street Gym")
     session = await town.booked(order(owner, gym))
     first = await town.a_member(email="ada@members.example", time_zone="Asia/Kolkata")
@@ -110,8 +113,8 @@ async def test_all_who_wait_are_mailed_when_a_slot_becomes_free_each_time(town: 
 
 
 @pytest.mark.requirement("J5")
-async def test_joining_is_refused_where_there_is_nothing_to_wait_for(town: Town) -> None:
-    """Each refusal has its reason, and the list shows those who were taken."""
+async def test_an_impossible_wait_is_rejected_with_the_reason(town: Town) -> None:
+    """Joining twice, for a free slot, for an unknown user or gym, or for the past is rejected, and not listed."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.booked(order(await town.a_member(), gym))
     entry = (await town.sessions.JoinWaitingList(wish(member, gym), metadata=keyed("once"))).entry
@@ -137,8 +140,8 @@ async def test_joining_is_refused_where_there_is_nothing_to_wait_for(town: Town)
 
 
 @pytest.mark.requirement("A3")
-async def test_a_member_who_leaves_waits_for_nothing(town: Town) -> None:
-    """The session service hears of it from the user service."""
+async def test_a_deleted_user_is_removed_from_the_waiting_list(town: Town) -> None:
+    """Deleting a user removes that user's entries from the waiting list."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.booked(order(await town.a_member(), gym))
     await town.sessions.JoinWaitingList(wish(member, gym))
@@ -152,8 +155,8 @@ async def test_a_member_who_leaves_waits_for_nothing(town: Town) -> None:
     await eventually(nobody_waits)
 
 
-async def test_a_waiting_list_is_read_in_pages(town: Town) -> None:
-    """AIP-158: longest waiting first, all of a gym or those who wait for a period."""
+async def test_a_waiting_list_is_listed_in_pages(town: Town) -> None:
+    """A waiting list is listed in pages, longest waiting first, for a whole gym or for one period (AIP-158)."""
     gym, elsewhere = await town.a_gym(), await town.a_gym()
     for start in (TOMORROW, TOMORROW + HOUR):
         await town.booked(order(await town.a_member(), gym, start=start))
@@ -176,8 +179,11 @@ async def test_a_waiting_list_is_read_in_pages(town: Town) -> None:
 
 
 @pytest.mark.requirement("J5")
-async def test_those_who_wait_are_told_in_the_order_of_their_coming(stores: Stores, database: Database) -> None:
-    """Whose period overlaps the one that is free, but neither who has left nor whose session it was."""
+async def test_waiting_members_are_mailed_in_order(stores: Stores, database: Database) -> None:
+    """Members with an overlapping period are mailed in the order of joining.
+
+    The owner of the cancelled session and members no longer on the list are not mailed.
+    """
     session = await paid(stores.sessions)
     gym_id = session.order.gym_id
     await paid(stores.sessions, gym_id=gym_id, start=NOW + 2 * HOUR)
@@ -190,30 +196,31 @@ async def test_those_who_wait_are_told_in_the_order_of_their_coming(stores: Stor
 
     await cancel(stores, session)
 
-    assert await told(database) == [whole.entry_id, part.entry_id]
+    assert await mailed_entries(database) == [whole.entry_id, part.entry_id]
 
 
 @pytest.mark.requirement("J5")
-async def test_a_hold_that_comes_to_nothing_is_told_to_those_who_began_to_wait_meanwhile(
-    stores: Stores, database: Database
-) -> None:
-    """A card that is declined ten times is no news to those who know that the slot is free."""
+async def test_a_released_hold_is_announced_only_to_newly_waiting_members(stores: Stores, database: Database) -> None:
+    """Releasing an unpaid hold mails only the members that joined during it.
+
+    The others already have a mail about the free slot.
+    """
     taken = await paid(stores.sessions)
     gym_id = taken.order.gym_id
     before = await joined(stores, gym_id)
     await cancel(stores, taken)
-    assert await told(database) == [before.entry_id]
+    assert await mailed_entries(database) == [before.entry_id]
 
     session = await held(stores.sessions, gym_id=gym_id, now=NOW + MINUTE)
-    # By a clock that is slow.
+    # Joined during the hold, by a clock that is slow.
     meanwhile = await joined(stores, gym_id, now=NOW)
     await stores.sessions.release(session.session_id, now=NOW + MINUTE)
 
-    assert await told(database) == [before.entry_id, meanwhile.entry_id]
+    assert await mailed_entries(database) == [before.entry_id, meanwhile.entry_id]
 
 
-async def test_of_one_who_joins_many_times_at_once_one_entry_is_made(stores: Stores) -> None:
-    """A unique index decides; who has left may wait again."""
+async def test_concurrent_joins_of_one_member_create_one_entry(stores: Stores) -> None:
+    """Of ten concurrent joins of one member one succeeds. After leaving, the member may join again."""
     gym_id, user_id = (await paid(stores.sessions)).order.gym_id, uuid4()
 
     answers = await asyncio.gather(
@@ -228,8 +235,8 @@ async def test_of_one_who_joins_many_times_at_once_one_entry_is_made(stores: Sto
 
 
 @pytest.mark.requirement("J5")
-async def test_who_joins_as_the_slot_becomes_free_is_told_now_or_by_mail(stores: Stores, database: Database) -> None:
-    """Nobody waits for a free slot that nobody tells of."""
+async def test_joining_while_the_slot_becomes_free_is_rejected_or_mailed(stores: Stores, database: Database) -> None:
+    """Joining while the slot is being cancelled either fails with SlotFree or is followed by one mail."""
     for _ in range(25):
         session = await paid(stores.sessions)
         _, answer = await asyncio.gather(
@@ -237,10 +244,10 @@ async def test_who_joins_as_the_slot_becomes_free_is_told_now_or_by_mail(stores:
         )
         if not isinstance(answer, SlotFree):
             assert not isinstance(answer, BaseException)
-            assert (await told(database)).count(answer.entry_id) == 1
+            assert (await mailed_entries(database)).count(answer.entry_id) == 1
 
 
-async def test_an_unknown_entry_is_not_left(stores: Stores) -> None:
-    """The reason names what is missing."""
+async def test_an_unknown_entry_cannot_be_left(stores: Stores) -> None:
+    """Leaving an unknown entry fails with WaitingListEntryNotFound."""
     with pytest.raises(WaitingListEntryNotFound):
         await stores.waiting_list.leave(uuid4(), NOW)

@@ -30,7 +30,7 @@ PATIENCE_S = 60
 
 
 class Watch:
-    """One who watches a gym tomorrow evening."""
+    """A watch on a gym for four hours tomorrow evening."""
 
     def __init__(self, sessions: SessionServiceAsyncStub, gym: str) -> None:
         request = WatchAvailabilityRequest(gym_id=gym, period=period(TOMORROW, 4 * HOUR))
@@ -38,14 +38,14 @@ class Watch:
         self._answers = self.call.__aiter__()
 
     async def told(self) -> list[Period]:
-        """Return what the next message says is booked."""
+        """Return the booked periods of the next message."""
         async with asyncio.timeout(PATIENCE_S):
             return list((await anext(self._answers)).busy_periods)
 
 
 @asynccontextmanager
 async def another_instance(town: Town) -> AsyncIterator[SessionServiceAsyncStub]:
-    """Serve sessions a second time, on the same database, and yield a stub for that instance alone."""
+    """Serve sessions a second time on the same database, and yield a stub of that instance alone."""
     address = f"127.0.0.1:{free_ports(1)[0]}"
     own = {
         "session_service_url": address,
@@ -61,8 +61,8 @@ async def another_instance(town: Town) -> AsyncIterator[SessionServiceAsyncStub]
             await channels.close()
 
 
-async def test_a_watcher_is_told_at_once_and_then_of_every_change(town: Town) -> None:
-    """The first message is how it stands; each further one is complete and replaces it."""
+async def test_a_watch_sends_the_current_state_and_every_change(town: Town) -> None:
+    """The first message holds the current bookings, and each later one replaces them completely."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.booked(order(member, gym))
     watch = Watch(town.sessions, gym)
@@ -75,8 +75,8 @@ async def test_a_watcher_is_told_at_once_and_then_of_every_change(town: Town) ->
     watch.call.cancel()
 
 
-async def test_a_watcher_sees_what_another_instance_books_and_cancels(town: Town) -> None:
-    """Changes travel through the database, so it does not matter which process makes them."""
+async def test_a_watch_sees_changes_of_another_instance(town: Town) -> None:
+    """A watch reports bookings and cancellations made by another process on the same database."""
     member, gym = await town.a_member(), await town.a_gym()
     watch = Watch(town.sessions, gym)
     assert await watch.told() == []
@@ -89,8 +89,8 @@ async def test_a_watcher_sees_what_another_instance_books_and_cancels(town: Town
     watch.call.cancel()
 
 
-async def test_a_watcher_hears_nothing_of_what_does_not_concern_it(town: Town) -> None:
-    """A message is sent when the window's booked periods change, and only then."""
+async def test_a_watch_reports_only_changes_of_its_own_window(town: Town) -> None:
+    """A watch sends a message only if the booked periods of its gym and period change."""
     member, gym, elsewhere = await town.a_member(), await town.a_gym(), await town.a_gym()
     watch = Watch(town.sessions, gym)
     assert await watch.told() == []
@@ -104,8 +104,8 @@ async def test_a_watcher_hears_nothing_of_what_does_not_concern_it(town: Town) -
     watch.call.cancel()
 
 
-async def test_a_slot_is_free_again_for_watchers_when_the_payment_fails(town: Town) -> None:
-    """A slot that is held while the member is charged counts as booked until it is released."""
+async def test_a_watch_reports_a_slot_freed_by_a_failed_payment(town: Town) -> None:
+    """A slot held during its payment is reported as free again after the payment fails."""
     member, gym = await town.a_member(), await town.a_gym()
     watch = Watch(town.sessions, gym)
     assert await watch.told() == []
@@ -120,8 +120,8 @@ async def test_a_slot_is_free_again_for_watchers_when_the_payment_fails(town: To
     watch.call.cancel()
 
 
-async def test_fifty_watchers_share_one_connection_to_the_database(town: Town) -> None:
-    """However many watch, the process listens once, and no watcher keeps a connection of the pool."""
+async def test_fifty_watches_share_one_database_connection(town: Town) -> None:
+    """Fifty watches need one listening connection, and none of the pool."""
     member, gym = await town.a_member(), await town.a_gym()
     watches = [Watch(town.sessions, gym) for _ in range(50)]
     assert await asyncio.gather(*[watch.told() for watch in watches]) == [[]] * 50
@@ -135,8 +135,8 @@ async def test_fifty_watchers_share_one_connection_to_the_database(town: Town) -
 
 
 @pytest.mark.requirement("J6")
-async def test_a_change_made_while_nobody_listened_is_told_later(town: Town) -> None:
-    """The listening connection dies, a change follows; when the service listens again, watchers look again."""
+async def test_a_change_missed_without_a_listener_is_reported_later(town: Town) -> None:
+    """A change made while the listening connection is down is reported after the service listens again."""
     member, gym = await town.a_member(), await town.a_gym()
     watch = Watch(town.sessions, gym)
     assert await watch.told() == []
@@ -156,8 +156,8 @@ async def test_a_change_made_while_nobody_listened_is_told_later(town: Town) -> 
     watch.call.cancel()
 
 
-async def test_a_watcher_who_leaves_leaves_nothing_behind(town: Town) -> None:
-    """A cancelled stream ends on the server too."""
+async def test_a_cancelled_watch_ends_on_the_server(town: Town) -> None:
+    """Cancelling twenty watches ends their tasks on the server."""
     gym = await town.a_gym()
     before = len(asyncio.all_tasks())
     watches = [Watch(town.sessions, gym) for _ in range(20)]
@@ -167,14 +167,14 @@ async def test_a_watcher_who_leaves_leaves_nothing_behind(town: Town) -> None:
         watch.call.cancel()
 
     async def are_gone() -> bool:
-        # The first call opened a connection, which keeps tasks of its own.
+        # The first call opened a connection, which runs its own tasks.
         return len(asyncio.all_tasks()) < before + 10
 
     await eventually(are_gone)
 
 
-async def test_a_stopping_service_does_not_wait_for_its_watchers(town: Town) -> None:
-    """Draining ends streams that have no end of their own, long before its grace does, and says what to do."""
+async def test_a_stopping_service_does_not_wait_for_watches(town: Town) -> None:
+    """A stopping service ends watches within half of its drain grace, with UNAVAILABLE and advice to reopen them."""
     gym = await town.a_gym()
     watch = Watch(town.sessions, gym)
     assert await watch.told() == []

@@ -1,4 +1,4 @@
-"""A town for one test: the real services that a booking passes through, their inbox, and members and gyms in them."""
+"""Test environment of a booking: the real services that it calls, a mail inbox, and members and gyms."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ LEFT_UNDONE = """
 
 @dataclass(frozen=True, slots=True)
 class Town:
-    """The mesh, stubs with every scope, and what a test asks of them again and again."""
+    """The running mesh, stubs with every scope, and shortcuts for common calls."""
 
     mesh: MeshForTests
     urls: dict[str, str]
@@ -73,32 +73,33 @@ class Town:
 
     @property
     def sessions(self) -> SessionServiceAsyncStub:
-        """The service that is tested."""
+        """The session service, which is under test."""
         return self.mesh.stub(SessionServiceStub)
 
     @property
     def users(self) -> UserServiceAsyncStub:
-        """Who may book."""
+        """The user service."""
         return self.mesh.stub(UserServiceStub)
 
     @property
     def gyms(self) -> GymServiceAsyncStub:
-        """What may be booked."""
+        """The gym service."""
         return self.mesh.stub(GymServiceStub)
 
     @property
     def payments(self) -> PaymentServiceAsyncStub:
-        """What is paid."""
+        """The payment service."""
         return self.mesh.stub(PaymentServiceStub)
 
     async def stop(self, name: str) -> None:
-        """Take a service away."""
+        """Stop a service."""
         await self.mesh.stop(name)
 
     async def start(self, name: str) -> None:
-        """Bring a service back that was taken away, with the database it had."""
+        """Restart a stopped service on its database."""
         await self.mesh.start(SERVICES[name], self.urls[name])
-        # Other services may reach it, and settle what is left undone, before the test itself does.
+        # Other services may reach the restarted one first and complete pending work. So wait until the test reaches it
+        # too.
         await self.mesh.until_reached(name)
 
     async def a_member(self, *, credits_granted: int = 100, **fields: Any) -> str:  # noqa: ANN401 - any field
@@ -126,15 +127,15 @@ class Town:
         return (await self.sessions.BookSession(request)).session
 
     async def session(self, session_id: str) -> Session:
-        """Return the session as it is now."""
+        """Return the session as stored now."""
         return (await self.sessions.GetSession(GetSessionRequest(session_id=session_id))).session
 
     async def sessions_of(self, user_id: str) -> list[Session]:
-        """Return all sessions of a member, cancelled ones included."""
+        """Return all sessions of a member, including cancelled ones."""
         return list((await self.sessions.ListUserSessions(ListUserSessionsRequest(user_id=user_id))).sessions)
 
     async def busy(self, gym_id: str, start: datetime = TOMORROW, length: timedelta = HOUR) -> list[Period]:
-        """Return the booked periods that overlap one."""
+        """Return the booked periods that overlap a period."""
         request = CheckConflictsRequest(gym_id=gym_id, period=period(start, length))
         return list((await self.sessions.CheckConflicts(request)).conflicting_periods)
 
@@ -143,17 +144,17 @@ class Town:
         return (await self.payments.GetBalance(GetBalanceRequest(user_id=user_id))).credits
 
     async def payment_statuses(self, session_id: str) -> list[str]:
-        """Return how the payments of a session stand: "CAPTURED"."""
+        """Return the statuses of a session's payments, for example "CAPTURED"."""
         found = await self.payments.ListSessionPayments(ListSessionPaymentsRequest(session_id=session_id))
         return [PaymentStatus.Name(each.status).removeprefix("PAYMENT_STATUS_") for each in found.payments]
 
     async def left_undone(self) -> int:
-        """Count what is left to be done about sessions, elsewhere and by time."""
+        """Count pending outbox messages and expired holds."""
         async with self.mesh.database("session").connection() as connection:
             return int(await connection.fetchval(LEFT_UNDONE))
 
     async def settled(self) -> None:
-        """Wait until nothing is left to be done about any session."""
+        """Wait until no outbox message is pending and no expired hold is left."""
 
         async def is_settled() -> bool:
             return await self.left_undone() == 0
@@ -161,7 +162,7 @@ class Town:
         await eventually(is_settled)
 
     async def mails(self, count: int) -> list[Mail]:
-        """Wait until all that is due is done and all mail has come, at least `count` of them; return all."""
+        """Wait until all pending work is done and all mail, at least `count` mails, has arrived. Return all mails."""
         await self.settled()
 
         async def have_come() -> bool:
@@ -174,7 +175,7 @@ class Town:
 
 
 def period(start: datetime = TOMORROW, length: timedelta = HOUR) -> Period:
-    """Make a period."""
+    """Return a period."""
     message = Period()
     message.start_time.FromDatetime(start)
     message.end_time.FromDatetime(start + length)
@@ -189,10 +190,10 @@ def order(
     length: timedelta = HOUR,
     by: PaymentMethod = BY_CREDITS,
 ) -> BookSessionRequest:
-    """Ask for an hour tomorrow, paid in credits, unless told otherwise."""
+    """Return a request for an hour tomorrow, by default paid in credits."""
     return BookSessionRequest(user_id=user_id, gym_id=gym_id, period=period(start, length), payment_method=by)
 
 
 def keyed(key: str) -> tuple[tuple[str, str]]:
-    """Return the metadata of a call with an idempotency key of its caller's choice."""
+    """Return call metadata with this idempotency key."""
     return (("idempotency-key", key),)

@@ -1,4 +1,4 @@
-"""A club for one test: the real services around subscriptions, their inbox, and a processor that signs webhooks."""
+"""Test environment of the subscription service: the real services that it calls, a mail inbox, and signed webhooks."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Club:
-    """The mesh, stubs with every scope, and what a test asks of them again and again."""
+    """The running mesh, stubs with every scope, and shortcuts for common calls."""
 
     mesh: MeshForTests
     inbox_folder: Path
 
     @property
     def subscriptions(self) -> SubscriptionServiceAsyncStub:
-        """The service that is tested."""
+        """The subscription service, which is under test."""
         return self.mesh.stub(SubscriptionServiceStub)
 
     @property
     def users(self) -> UserServiceAsyncStub:
-        """Who may subscribe."""
+        """The user service."""
         return self.mesh.stub(UserServiceStub)
 
     async def a_member(self, **fields: Any) -> str:  # noqa: ANN401 - any field
@@ -72,7 +72,7 @@ class Club:
         return (await self.users.CreateUser(CreateUserRequest(**given))).user.user_id
 
     async def subscribed(self, plan_id: str = FOUR_HOURS, user_id: str = "", **fields: Any) -> Subscription:  # noqa: ANN401 - any field
-        """Subscribe a member, a new one unless told otherwise, and return the subscription."""
+        """Subscribe a member and return the subscription; without `user_id`, create the member first."""
         request = CreateSubscriptionRequest(
             user_id=user_id or await self.a_member(), plan_id=plan_id, payment_method=GOOD_CARD, **fields
         )
@@ -89,22 +89,22 @@ class Club:
         return (await self.subscriptions.GetSubscription(request)).subscription
 
     async def status(self, of: Subscription) -> str:
-        """Return where a subscription stands: "ACTIVE"."""
+        """Return the status of a subscription, for example "ACTIVE"."""
         return SubscriptionStatus.Name((await self.now(of)).status).removeprefix("SUBSCRIPTION_STATUS_")
 
     async def deliver(self, request: ProcessWebhookRequest) -> str:
-        """Deliver a webhook and return what it was taken for: "RENEWED"."""
+        """Deliver a webhook and return the event of the answer, for example "RENEWED"."""
         response = await self.subscriptions.ProcessWebhook(request)
         return WebhookEvent.Name(response.event).removeprefix("WEBHOOK_EVENT_")
 
     async def balance(self, user_id: str) -> int:
-        """Return a member's credits, once all that was granted has arrived."""
+        """Wait until every due message is delivered, and return a member's credits."""
         await self.settled()
         response = await self.mesh.stub(PaymentServiceStub).GetBalance(GetBalanceRequest(user_id=user_id))
         return response.credits
 
     async def mails(self) -> dict[str, Mail]:
-        """Wait until all that is to be said now has come, and return it by subject, of which each is said once."""
+        """Wait until every due mail has arrived, and return the mails by subject. Every subject must be unique."""
         await self.settled()
 
         async def have_come() -> bool:
@@ -118,15 +118,15 @@ class Club:
         return by_subject
 
     async def reminders(self) -> list[tuple[int, datetime]]:
-        """Return kind and day of each reminder that is to come."""
+        """Return kind and date of each scheduled reminder."""
         left = "select payload, deliver_time from outbox where cancel_key ~ '^reminder/' and status = 'pending'"
         rows = await self.fetch("subscription", left)
         stub = self.subscriptions.SendSubscriptionMail
-        request_type = stub.method.request_type  # type: ignore[attr-defined]  # the mesh's channels know it
+        request_type = stub.method.request_type  # type: ignore[attr-defined]  # set by the mesh's channels
         return [(request_type.FromString(payload).mail, time) for payload, time in rows]
 
     async def settled(self) -> None:
-        """Wait until nothing is left to be delivered now, and see that nothing was given up."""
+        """Wait until no due message is pending, and assert that there is no dead letter."""
 
         async def is_settled() -> bool:
             due = "select message_id from outbox where status = 'pending' and deliver_time <= now()"
@@ -138,13 +138,13 @@ class Club:
         )
 
     async def fetch(self, service: str, query: str, *values: object) -> list[Any]:
-        """Look into the database of a service."""
+        """Query the database of a service."""
         async with self.mesh.database(service).connection() as connection:
             return [tuple(row) for row in await connection.fetch(query, *values)]
 
 
 def event(kind: str, of: Subscription | str, *, timestamp: datetime | None = None, **data: Any) -> bytes:  # noqa: ANN401 - any field
-    """Return the payload that reports something of a subscription, in our own words."""
+    """Return an event about a subscription as a payload in Solo60's own webhook format."""
     subscription_id = of if isinstance(of, str) else of.subscription_id
     told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in data.items()}
     data = {"subscription_id": subscription_id, **told}
@@ -154,7 +154,7 @@ def event(kind: str, of: Subscription | str, *, timestamp: datetime | None = Non
 
 
 def month_after(of: Subscription, number: int = 1) -> dict[str, str]:
-    """Return a period that follows the current one of a subscription: the next, or one after that."""
+    """Return a billing period after the current one of a subscription: the next for 1, the one after it for 2."""
     end = of.current_period.end_time.ToDatetime(UTC)
     length = timedelta(days=31)
     return {
@@ -164,7 +164,7 @@ def month_after(of: Subscription, number: int = 1) -> dict[str, str]:
 
 
 def webhook(payload: bytes, webhook_id: str = "", *, age: timedelta = timedelta()) -> ProcessWebhookRequest:
-    """Sign a payload as Standard Webhooks, so long ago, under an id of its own unless told otherwise."""
+    """Sign a payload by Standard Webhooks `age` ago; without `webhook_id`, under a new id."""
     webhook_id = webhook_id or f"msg_{uuid4().hex}"
     timestamp = str(int((datetime.now(UTC) - age).timestamp()))
     signature = standard_signature(webhook_id, timestamp, payload)
@@ -172,6 +172,6 @@ def webhook(payload: bytes, webhook_id: str = "", *, age: timedelta = timedelta(
 
 
 def processor_webhook(payload: bytes, *, age: timedelta = timedelta()) -> ProcessWebhookRequest:
-    """Sign a payload as the card processor does, so long ago."""
+    """Sign a payload in the card processor's scheme, `age` ago."""
     signature = processor_signature(int((datetime.now(UTC) - age).timestamp()), payload)
     return ProcessWebhookRequest(payload=payload, signature=signature, scheme=WEBHOOK_SCHEME_CARD_PROCESSOR)

@@ -1,4 +1,4 @@
-"""A club around the subscription service, or an office without one."""
+"""Fixtures: a club that serves every service around subscriptions, and an office that works on a database alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def club(serve: Serve, tmp_path: Path) -> AsyncIterator[Club]:
-    """Serve everything that a subscription needs, with a mail server that keeps what it gets."""
+    """Serve everything that a subscription needs, with a mail server that stores its mails."""
     folder = tmp_path / "inbox"
     async with Inbox(folder, port=0) as inbox:
         mesh = await serve(
@@ -37,5 +37,5 @@ async def club(serve: Serve, tmp_path: Path) -> AsyncIterator[Club]:
 
 @pytest.fixture
 async def office(open_database: DatabaseOpener) -> Office:
-    """Work on a database of the subscription service."""
+    """Return an office on a database of the subscription service."""
     return Office(await open_database("subscription"))

@@ -1,4 +1,4 @@
-"""Examples: a subscription, and all that may be reported of one over half a year."""
+"""Examples: a subscription, and the reports about it over half a year."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRIAL_END = NOW + 14 * DAY
 
 
 def month(number: int) -> Period:
-    """Return the paid period with this number after the trial, from 0 on."""
+    """Return the paid period with this number after the trial, counted from 0."""
     return Period(
         datetime(2026 + (11 + number) // 12, (11 + number) % 12 + 1, 10, 18, tzinfo=UTC),
         datetime(2026 + (12 + number) // 12, (12 + number) % 12 + 1, 10, 18, tzinfo=UTC),
@@ -26,12 +26,12 @@ def month(number: int) -> Period:
 
 
 def failure(number: int, attempt: int = 0) -> PaymentFailed:
-    """Return the failure of an attempt to charge for a period; another one follows after three days."""
+    """Return a failed attempt to charge for a period. The next attempt follows three days later."""
     occur_time = month(number).start + 3 * attempt * DAY
     return PaymentFailed(month(number).start, occur_time, occur_time + 3 * DAY)
 
 
-# A trial, the first month paid at the second attempt, the second at once, the third never.
+# A trial, the first month paid at the second attempt, the second month paid at once, the third month never paid.
 LIFE: tuple[Report, ...] = (
     TrialEnding(),
     failure(0),
@@ -42,12 +42,12 @@ LIFE: tuple[Report, ...] = (
     Ended(month(2).start + 7 * DAY),
     Ended(month(2).start + 8 * DAY),
 )
-# The same before it ended.
+# The same reports without the end. The third month is paid, and a failure for the second is reported late.
 YOUTH: tuple[Report, ...] = (*LIFE[:6], Renewed(month(2)), failure(1))
 
 
 def told(subscription: Subscription, *reports: Report) -> Subscription:
-    """Return what a subscription is once it was told all of these, one after another."""
+    """Merge the reports into a subscription in this order, and return the result."""
     for report in reports:
         subscription = subscription.merged(report)
     return subscription

@@ -1,4 +1,4 @@
-"""Invoices as the card processor sends them, in each of the API versions that it still serves."""
+"""Invoices of the card processor, in each API version that it still serves."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PROCESSOR_ID = "sub_1RvQ2eK8oJ0p"
 
 
 class Api(Enum):
-    """Versions of the API, by where an invoice names its subscription."""
+    """API versions. They differ in the place where an invoice names its subscription."""
 
-    # Neither has metadata of the subscription: it is named by its id alone.
+    # No metadata of the subscription: the invoice has only the processor's id of it.
     V2020 = "2020-08-27"
-    # `subscription_details` at the top level, beside `subscription`.
+    # `subscription_details` at the top level, next to `subscription`.
     V2023 = "2023-08-16"
     # Both below `parent`.
     V2025 = "2025-03-31.basil"
@@ -46,7 +46,7 @@ def line(
 
 
 def extra_line(at: int, amount: int = 1500, *, api: Api = Api.V2025) -> dict[str, Any]:
-    """Return a line for something beside the subscription: its period has no length."""
+    """Return a line for an extra item. Its period has no length."""
     if api is Api.V2025:
         parent = {"type": "invoice_item_details", "invoice_item_details": {"proration": False, "subscription": None}}
         return line((at, at), amount, parent=parent)
@@ -56,7 +56,7 @@ def extra_line(at: int, amount: int = 1500, *, api: Api = Api.V2025) -> dict[str
 def invoice(
     *lines: dict[str, Any], api: Api = Api.V2025, solo60_id: str | None = None, reason: str = "subscription_cycle"
 ) -> dict[str, Any]:
-    """Return a paid invoice of a subscription; `solo60_id` stands in its metadata where the version has any."""
+    """Return a paid invoice of a subscription. `solo60_id` goes into its metadata, if the API version has any."""
     metadata = {"solo60_subscription_id": solo60_id} if solo60_id else {}
     total = sum(each["amount"] for each in lines)
     shown = {
@@ -85,5 +85,5 @@ def processor_event(kind: str, thing: dict[str, Any], *, created: int = 1_796_92
 
 
 def seconds(time: datetime) -> int:
-    """Return a time as the card processor writes it."""
+    """Return a time as the card processor writes it: Unix seconds."""
     return int(time.timestamp())

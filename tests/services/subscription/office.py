@@ -1,4 +1,4 @@
-"""An office for one test: the desks on a database that no service runs on, so that time can be anything."""
+"""Test environment without running services: the desks on a database, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Office:
-    """The desks on a database that no service runs on, at a time that stands still; its stubs call nobody."""
+    """The desks on a database without a running service. `now` is the fixed time; calls through its stubs fail."""
 
     def __init__(self, database: Database) -> None:
         self.now = datetime.now(UTC)
@@ -43,25 +43,25 @@ class Office:
         self.webhook_desk = WebhookDesk(self.store, inbox, self.desk, keys, metrics, lambda: self.now)
 
     async def subscribed(self) -> Subscription:
-        """Subscribe somebody."""
+        """Subscribe a new user."""
         return await self.store.run(self.subscribe)
 
     async def subscribe(self, register: Register, user_id: UUID | None = None) -> Subscription:
-        """Subscribe somebody, or a certain user, in a transaction."""
+        """Subscribe a user in a transaction; without `user_id`, a new one."""
         return await self.desk.subscribe(register, user_id or uuid4(), UUID(FOUR_HOURS), trial_days=None)
 
     async def deliver(self, request: ProcessWebhookRequest) -> None:
-        """Take a webhook in."""
+        """Deliver a webhook in the format of Standard Webhooks."""
         given = (request.webhook_id, request.timestamp, request.payload, request.signature)
         await self.webhook_desk.take_in_standard(*given)
 
     async def stored(self) -> dict[str, str | None]:
-        """Return what is known of each webhook, by its id."""
+        """Return the event of each stored webhook by its id; None if it is held."""
         async with self.database.connection() as connection:
             rows = await connection.fetch("select webhook_id, event from webhooks")
         return {row["webhook_id"]: row["event"] for row in rows}
 
     async def change(self, statement: str, *values: object) -> None:
-        """Change the database beside the service's own ways."""
+        """Run a statement that bypasses the service."""
         async with self.database.connection() as connection:
             await connection.execute(statement, *values)

@@ -24,14 +24,14 @@ METADATA_APIS = [Api.V2023, Api.V2025]
 
 
 def next_period(of: Subscription, number: int = 1) -> Period:
-    """Return a billing period that follows the first one, in whole seconds."""
+    """Return a billing period after the first one, in whole seconds."""
     end = of.current_period.end_time.ToDatetime(UTC).replace(microsecond=0)
     return Period(end + (number - 1) * MONTH, end + number * MONTH)
 
 
 @pytest.mark.parametrize("api", METADATA_APIS)
-async def test_a_line_without_length_does_not_hold_up_a_paid_month(club: Club, api: Api) -> None:
-    """Credits and period come with the subscription's own line, whatever else the invoice charges."""
+async def test_invoice_lines_without_length_do_not_block_a_renewal(club: Club, api: Api) -> None:
+    """Period and credits of a renewal come from the subscription's own line, even if other lines have no length."""
     new = await club.subscribed(FOUR_HOURS)
     period = next_period(new)
     lines = [extra_line(seconds(period.start), api=api), line(period, 3900, api=api)]
@@ -46,7 +46,7 @@ async def test_a_line_without_length_does_not_hold_up_a_paid_month(club: Club, a
 
 @pytest.mark.parametrize("api", METADATA_APIS)
 async def test_the_invoice_of_a_trial_start_changes_nothing(club: Club, api: Api) -> None:
-    """The processor sends invoice.paid of 0 when a trial starts: the trial goes on, and its reminder stays."""
+    """An invoice of 0 for the start of a trial is ignored: the trial's status, credits and reminder do not change."""
     new = await club.subscribed(TEN_HOURS)
     trial = (new.current_period.start_time.seconds, new.current_period.end_time.seconds)
     bill = invoice(line(trial, 0, api=api), api=api, solo60_id=new.subscription_id, reason="subscription_create")
@@ -58,8 +58,8 @@ async def test_the_invoice_of_a_trial_start_changes_nothing(club: Club, api: Api
     assert [kind for kind, _ in await club.reminders()] == [SUBSCRIPTION_MAIL_TRIAL_ENDING]
 
 
-async def test_a_proration_brings_no_credits(club: Club) -> None:
-    """A change of plan in the middle of a period corrects prices: it pays for no new period."""
+async def test_a_proration_grants_no_credits(club: Club) -> None:
+    """An invoice of prorations, paid or failed, is ignored: it corrects prices and pays for no new period."""
     new = await club.subscribed(FOUR_HOURS)
     rest = (new.current_period.start_time.seconds + 86_400, new.current_period.end_time.seconds)
     lines = [line(rest, -1900, proration=True), line(rest, 4400, proration=True)]
@@ -72,8 +72,8 @@ async def test_a_proration_brings_no_credits(club: Club) -> None:
     assert await club.balance(new.user_id) == 40
 
 
-async def test_a_trial_and_a_paid_period_of_one_month_bring_credits_each(club: Club) -> None:
-    """Credits go by billing period: a trial from the 1st, and a period that is paid from the 15th of the same month."""
+async def test_a_trial_and_a_paid_period_in_one_month_grant_credits_each(club: Club) -> None:
+    """Credits are granted per billing period: a trial and a paid period that begin in the same month grant twice."""
     new = await club.subscribed(TEN_HOURS, trial_days=1)
     first = datetime(2026, 12, 1, 9, tzinfo=UTC)
     moved = "update subscriptions set create_time = $1, first_period = tstzrange($1, $2)"
@@ -88,8 +88,8 @@ async def test_a_trial_and_a_paid_period_of_one_month_bring_credits_each(club: C
     assert set(await club.mails()) == {"Welcome to Ten hours", "100 credits for you"}
 
 
-async def test_the_processors_own_first_period_is_the_one_paid_at_the_start(club: Club) -> None:
-    """Its clock differs by seconds from ours, which begins the subscription: there is one allocation nevertheless."""
+async def test_the_processors_first_period_is_granted_once(club: Club) -> None:
+    """The card processor's first invoice grants no second credits if its start differs from ours by seconds."""
     new = await club.subscribed(FOUR_HOURS)
     start = new.current_period.start_time.ToDatetime(UTC)
     bills = [
@@ -104,14 +104,18 @@ async def test_the_processors_own_first_period_is_the_one_paid_at_the_start(club
 
 
 def allocation(of: Subscription, months: int = 0) -> AllocateMonthlyCreditsRequest:
-    """Ask for the credits of the month in which a subscription began, or one so many months later."""
+    """Return a request for the credits of the month in which a subscription began, or of `months` later."""
     begun = of.create_time.ToDatetime(UTC).replace(day=15) + months * timedelta(days=30)
     return AllocateMonthlyCreditsRequest(subscription_id=of.subscription_id, month=f"{begun:%Y-%m}")
 
 
 @pytest.mark.breaks_invariants("violation_period_not_granted")
-async def test_a_period_that_was_not_granted_is_granted_once_by_hand(club: Club) -> None:
-    """As versions left it that granted by calendar month; the answer is the same ever after."""
+async def test_a_missing_period_is_granted_once_by_an_operator(club: Club) -> None:
+    """An operator can grant a missing period once, and further calls return the same credits without granting again.
+
+    The test deletes the records, because an older version granted by calendar month and stored none. A cancelled
+    subscription without a record takes no credits.
+    """
     new = await club.subscribed(TEN_HOURS)
     await club.balance(new.user_id)
     await club.fetch("subscription", "delete from granted_periods")
@@ -130,8 +134,8 @@ async def test_a_period_that_was_not_granted_is_granted_once_by_hand(club: Club)
         await club.subscriptions.AllocateMonthlyCredits(allocation(new))
 
 
-async def test_a_month_in_which_no_paid_period_began_is_not_granted(club: Club) -> None:
-    """The credits come with the payment."""
+async def test_a_month_without_a_paid_period_is_not_granted(club: Club) -> None:
+    """AllocateMonthlyCredits rejects a month in which no paid period of the subscription began, and grants nothing."""
     new = await club.subscribed()
 
     for months in (-1, 1, 40):

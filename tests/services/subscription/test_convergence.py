@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     ("events", "status"), [(LIFE, Status.EXPIRED), (YOUTH, Status.ACTIVE)], ids=["whole life", "still running"]
 )
 def test_all_orders_of_eight_events_lead_to_one_state(events: tuple[Report, ...], status: Status) -> None:
-    """All 40,320 orders: the state, where it stands, and the reminder that is to come are the same."""
+    """Eight events lead to the same subscription, and so to the same status, in all 40,320 orders."""
     end = told(TRIAL, *events)
 
     same = [each == end for each in ends_of_all_orders(TRIAL, events)]
@@ -33,7 +33,7 @@ def test_all_orders_of_eight_events_lead_to_one_state(events: tuple[Report, ...]
 
 
 def ends_of_all_orders(subscription: Subscription, events: tuple[Report, ...]) -> Iterator[Subscription]:
-    """Tell a subscription all events in each order, and yield what it is after each; orders share their beginnings."""
+    """Yield the subscription after each order of the events. Orders with a common beginning share its work."""
     if not events:
         yield subscription
     for number, event in enumerate(events):
@@ -41,17 +41,17 @@ def ends_of_all_orders(subscription: Subscription, events: tuple[Report, ...]) -
 
 
 def times() -> SearchStrategy[datetime]:
-    """Draw one of a few days, so that periods and failures often meet."""
+    """Draw one of 13 days, so that periods and failures often meet."""
     return st.integers(0, 12).map(lambda number: NOW + number * DAY)
 
 
 def periods() -> SearchStrategy[Period]:
-    """Draw periods that overlap, touch or lie within each other."""
+    """Draw periods that overlap, touch or contain each other."""
     return st.tuples(times(), st.integers(1, 12)).map(lambda drawn: Period(drawn[0], drawn[0] + drawn[1] * DAY))
 
 
 def reports() -> SearchStrategy[Report]:
-    """Draw anything that the card processor may report, also what makes no sense."""
+    """Draw any report of the card processor, including implausible ones."""
     return st.one_of(
         st.builds(Renewed, periods()),
         st.builds(PaymentFailed, times(), times(), st.none() | times()),
@@ -62,7 +62,7 @@ def reports() -> SearchStrategy[Report]:
 
 @given(st.data(), st.lists(reports(), max_size=8))
 def test_repeated_and_reordered_deliveries_change_nothing(data: st.DataObject, events: list[Report]) -> None:
-    """Whatever is reported, each of them once or several times, in any order."""
+    """Repeating and reordering any reports leads to the same subscription as delivering each once in order."""
     again = data.draw(st.lists(st.sampled_from(events), max_size=8)) if events else []
     disorder = data.draw(st.permutations([*events, *again]))
 

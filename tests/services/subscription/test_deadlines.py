@@ -30,8 +30,8 @@ REVIEWS = "select deliver_time from outbox where cancel_key = $1 and status = 'p
 
 
 @pytest.mark.parametrize(("new", "end"), [(TRIAL, TRIAL_END), (PAID_AT_ONCE, FIRST_END)], ids=["trial", "paid"])
-def test_a_subscription_that_nobody_reports_on_expires_by_the_clock(new: Subscription, end: datetime) -> None:
-    """After a grace period it is past due, and after the card processor's retries it is over."""
+def test_a_subscription_without_reports_expires_by_the_clock(new: Subscription, end: datetime) -> None:
+    """Without a report, a subscription is past due 3 days after its period, and expires 14 days after that."""
     is_well = new.status(NOW)
 
     assert new.status(end + GRACE - MOMENT) is is_well
@@ -41,8 +41,8 @@ def test_a_subscription_that_nobody_reports_on_expires_by_the_clock(new: Subscri
     assert new.over_time(end + GRACE + PAST_DUE_FOR) == end + GRACE + PAST_DUE_FOR
 
 
-def test_an_attempt_that_the_processor_has_announced_is_waited_for() -> None:
-    """And no longer: a failure whose end is never reported ends by the clock too."""
+def test_an_announced_retry_postpones_the_expiry() -> None:
+    """A subscription expires 3 days after the announced retry, or after the failure if no retry was announced."""
     failed = told(TRIAL, failure(0, attempt=6))
     retry_time = failure(0, attempt=6).retry_time
     assert retry_time is not None
@@ -53,8 +53,8 @@ def test_an_attempt_that_the_processor_has_announced_is_waited_for() -> None:
     assert last.status(TRIAL_END + 33 * DAY) is Status.EXPIRED
 
 
-def test_a_late_renewal_repairs_what_the_clock_has_done() -> None:
-    """Unless an end was reported or made final meanwhile."""
+def test_a_late_renewal_reactivates_an_expired_subscription() -> None:
+    """A late renewal reactivates a subscription that expired by the clock, unless its end was reported or is final."""
     late = month(0).start + 25 * DAY
     assert TRIAL.status(late) is Status.EXPIRED
 
@@ -64,7 +64,7 @@ def test_a_late_renewal_repairs_what_the_clock_has_done() -> None:
 
 
 def test_an_expired_subscription_can_be_neither_cancelled_nor_resumed() -> None:
-    """It is over, although no end is stored."""
+    """Cancelling and resuming an expired subscription raise SubscriptionNotActive, although no end is stored."""
     late = TRIAL_END + 40 * DAY
     for at_period_end in (True, False):
         with pytest.raises(SubscriptionNotActive):
@@ -74,7 +74,7 @@ def test_an_expired_subscription_can_be_neither_cancelled_nor_resumed() -> None:
 
 
 def test_each_deadline_is_reviewed_once() -> None:
-    """Those of the period that is paid last, and none once there is an end."""
+    """A passed deadline moves the review to the next one. A renewal schedules a new review, and an end leaves none."""
     assert TRIAL.review_time == TRIAL_END + GRACE
     first = replace(TRIAL, told_time=TRIAL_END + GRACE)
     assert first.review_time == TRIAL_END + GRACE + PAST_DUE_FOR
@@ -83,8 +83,8 @@ def test_each_deadline_is_reviewed_once() -> None:
     assert TRIAL.cancelled(NOW, at_period_end=True).review_time is None
 
 
-def test_a_mail_about_an_end_by_the_clock_is_true_until_the_payment_is_reported() -> None:
-    """Looked at again when it is sent."""
+def test_a_mail_about_an_expiry_is_dropped_after_a_payment() -> None:
+    """A mail about an expiry by the clock is due from that time on, and dropped once a payment is reported."""
     over = TRIAL_END + GRACE + PAST_DUE_FOR
 
     assert TRIAL.is_worth_saying(Mail.SUBSCRIPTION_EXPIRED, over, over)
@@ -92,8 +92,8 @@ def test_a_mail_about_an_end_by_the_clock_is_true_until_the_payment_is_reported(
     assert not told(TRIAL, Renewed(month(0))).is_worth_saying(Mail.SUBSCRIPTION_EXPIRED, over, over)
 
 
-def test_deadlines_count_from_the_day_that_they_are_watched() -> None:
-    """What was left unreported before is not held against a subscription of an older version."""
+def test_deadlines_of_an_older_subscription_count_from_its_first_review() -> None:
+    """A subscription that an older version stored gets its grace period from the time at which it is first watched."""
     older = replace(TRIAL, watch_time=TRIAL_END + 100 * DAY)
 
     assert older.status(TRIAL_END + 102 * DAY) is Status.TRIALING
@@ -101,7 +101,7 @@ def test_deadlines_count_from_the_day_that_they_are_watched() -> None:
 
 
 async def age(club: Club, of: SubscriptionMessage, days: int) -> None:
-    """Let a subscription have begun so many days earlier, with all that is known of it."""
+    """Move a subscription and its deadlines so many days into the past."""
     aged = """
         with back as (select make_interval(days => $2) as days)
         update subscriptions set
@@ -121,12 +121,15 @@ async def age(club: Club, of: SubscriptionMessage, days: int) -> None:
 
 
 async def reviews(club: Club, of: SubscriptionMessage) -> list[Any]:
-    """Return the times of the reviews that are to come."""
+    """Return the times of the pending reviews."""
     return [time for (time,) in await club.fetch("subscription", REVIEWS, f"review/{of.subscription_id}")]
 
 
-async def test_the_outbox_brings_each_deadline(club: Club) -> None:
-    """No scheduler does that: past due, then expired, with a mail, and the user may subscribe again."""
+async def test_the_outbox_delivers_each_deadline(club: Club) -> None:
+    """Without a scheduler, the outbox makes a subscription past due, then expires it.
+
+    The expiry sends a mail and lets the user subscribe again.
+    """
     new = await club.subscribed()
     end = new.current_period.end_time.ToDatetime(UTC)
     assert await reviews(club, new) == [end + GRACE]
@@ -147,7 +150,7 @@ async def test_the_outbox_brings_each_deadline(club: Club) -> None:
 
 
 async def eventually_reviewed(club: Club, of: SubscriptionMessage, ahead: list[datetime]) -> None:
-    """Wait until these reviews and no others are to come."""
+    """Wait until exactly these reviews are pending."""
 
     async def is_reviewed() -> bool:
         return await reviews(club, of) == ahead
@@ -155,8 +158,8 @@ async def eventually_reviewed(club: Club, of: SubscriptionMessage, ahead: list[d
     await eventually(is_reviewed)
 
 
-async def test_a_late_webhook_brings_an_expired_subscription_back(club: Club) -> None:
-    """With credits, reminder and deadlines of the period that is paid."""
+async def test_a_late_webhook_reactivates_an_expired_subscription(club: Club) -> None:
+    """A late renewal webhook reactivates an expired subscription with the credits and the review of the paid period."""
     new = await club.subscribed()
     await age(club, new, 55)
     await eventually_reviewed(club, new, [])
@@ -171,8 +174,8 @@ async def test_a_late_webhook_brings_an_expired_subscription_back(club: Club) ->
     assert await reviews(club, new) == [start + 40 * DAY + GRACE]
 
 
-async def test_a_user_who_has_subscribed_again_keeps_that_subscription(club: Club) -> None:
-    """A webhook that comes later for the old one brings its credits, which are paid, and not the old one back."""
+async def test_a_late_webhook_does_not_replace_a_newer_subscription(club: Club) -> None:
+    """A late renewal of an expired subscription grants its credits and leaves the user's newer subscription active."""
     old = await club.subscribed()
     await age(club, old, 55)
     new = await club.subscribed(user_id=old.user_id)
@@ -191,8 +194,8 @@ async def test_a_user_who_has_subscribed_again_keeps_that_subscription(club: Clu
     await eventually(is_told)
 
 
-async def test_a_review_that_is_early_or_comes_again_does_nothing(club: Club) -> None:
-    """It is called at least once; an unknown subscription is refused, and so is no id."""
+async def test_an_early_or_repeated_review_does_nothing(club: Club) -> None:
+    """An early or repeated review changes nothing; an unknown id and an invalid one are rejected."""
     new = await club.subscribed()
     before = await reviews(club, new)
     request = ReviewSubscriptionRequest(subscription_id=new.subscription_id)
@@ -208,8 +211,8 @@ async def test_a_review_that_is_early_or_comes_again_does_nothing(club: Club) ->
         await club.subscriptions.ReviewSubscription(ReviewSubscriptionRequest(subscription_id="1"))
 
 
-async def test_a_review_after_both_deadlines_still_tells_the_end_once(office: Office) -> None:
-    """As after a long outage; a processor that reports the end as well changes only its time."""
+async def test_a_review_after_both_deadlines_reports_the_end_once(office: Office) -> None:
+    """After both deadlines, as after an outage, reviews send one mail. A later reported end changes only the time."""
     new = await office.subscribed()
     office.now = new.deadlines.expired + DAY
 
@@ -221,12 +224,12 @@ async def test_a_review_after_both_deadlines_still_tells_the_end_once(office: Of
     async with office.database.connection() as connection:
         left = "select count(*) from outbox where destination ~ 'Mail' and cancel_key is null"
         mails = await connection.fetchval(left)
-    assert mails == 2  # the welcome, and the end
+    assert mails == 2  # welcome and end
     assert (await office.store.find(new.subscription_id)).end_time == new.first_period.end
 
 
-async def test_subscriptions_of_an_older_version_are_watched_too(office: Office) -> None:
-    """One that it stored, before the update or beside this version, has no review until this version finds it."""
+async def test_subscriptions_of_an_older_version_get_a_review(office: Office) -> None:
+    """A subscription that an older version stored without a review gets one review, for its next deadline."""
     new = await office.subscribed()
     await office.change("update subscriptions set told_time = null")
     await office.change("delete from outbox")
@@ -240,8 +243,8 @@ async def test_subscriptions_of_an_older_version_are_watched_too(office: Office)
     assert (await office.store.find(new.subscription_id)).told_time == new.create_time
 
 
-async def test_a_period_that_is_reported_twice_with_a_gap_is_active_now() -> None:
-    """The latest paid period counts, however late the reports are."""
+async def test_the_latest_paid_period_counts_despite_a_gap() -> None:
+    """A subscription is active in its latest paid period, even if a gap precedes that period."""
     far = Period(NOW + 200 * DAY, NOW + 230 * DAY)
 
     assert told(PAID_AT_ONCE, Renewed(far)).status(NOW + 210 * DAY) is Status.ACTIVE

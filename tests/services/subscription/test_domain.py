@@ -35,7 +35,7 @@ PAST_DUE = told(PAID, failure(1))
     ],
 )
 def test_a_month_ends_on_the_same_day_or_on_the_last(start: str, end: str) -> None:
-    """Months of any length, leap years among them."""
+    """A month ends on the same day of the next month, or on that month's last day if it is shorter."""
     midnight = datetime.fromisoformat(start).replace(tzinfo=UTC)
 
     assert a_month_after(midnight) == datetime.fromisoformat(end).replace(tzinfo=UTC)
@@ -59,14 +59,14 @@ def test_a_month_ends_on_the_same_day_or_on_the_last(start: str, end: str) -> No
         (PAID.cancelled(NOW, at_period_end=True), Status.ACTIVE),
     ],
 )
-def test_where_a_subscription_stands_follows_from_what_is_known(subscription: Subscription, status: Status) -> None:
-    """What is paid outweighs a failure of the same period; an end outweighs all."""
+def test_the_status_follows_from_the_known_facts(subscription: Subscription, status: Status) -> None:
+    """A payment overrides a failure of the same period, and an end overrides both."""
     assert subscription.status(NOW) is status
 
 
 @pytest.mark.requirement("J4")
-def test_one_cancelled_for_its_period_is_over_when_the_period_is() -> None:
-    """No scheduler ends it: time does."""
+def test_a_subscription_cancelled_at_period_end_ends_with_its_period() -> None:
+    """A subscription cancelled at the end of its period is active until then, and cancelled from that time on."""
     cancelled = PAID.cancelled(NOW, at_period_end=True)
     end = month(0).end
 
@@ -76,8 +76,8 @@ def test_one_cancelled_for_its_period_is_over_when_the_period_is() -> None:
 
 
 @pytest.mark.requirement("J4")
-def test_what_has_its_end_is_not_given_the_same_or_a_later_one() -> None:
-    """SUBSCRIPTION_NOT_ACTIVE; an earlier end is one."""
+def test_an_end_can_only_become_earlier() -> None:
+    """Cancelling again is allowed only for an earlier end; the same or a later end raises SubscriptionNotActive."""
     to_end = PAID.cancelled(NOW, at_period_end=True)
     ended = to_end.cancelled(NOW + DAY, at_period_end=False)
 
@@ -100,10 +100,13 @@ def test_what_has_its_end_is_not_given_the_same_or_a_later_one() -> None:
         (PAID.cancelled(NOW, at_period_end=False), NOW, None),
     ],
 )
-def test_one_reminder_is_to_come_where_something_will_happen(
+def test_a_reminder_is_scheduled_only_for_a_coming_event(
     subscription: Subscription, now: datetime, reminder: Reminder | None
 ) -> None:
-    """7 days before a renewal, 3 days before a trial ends, and none where that day is past or nothing follows."""
+    """A reminder is due 7 days before a renewal and 3 days before a trial ends.
+
+    There is none if its day has passed, or if the subscription is past due or cancelled.
+    """
     assert subscription.reminder(now) == reminder
 
 
@@ -119,17 +122,17 @@ def test_one_reminder_is_to_come_where_something_will_happen(
         (Mail.SUBSCRIPTION_EXPIRED, NOW, told(PAID, Ended(NOW)), [PAID, told(PAID, Ended(NOW - DAY))]),
     ],
 )
-def test_a_mail_that_is_no_longer_true_is_not_worth_saying(
+def test_an_outdated_mail_is_not_sent(
     mail: Mail, time: datetime, true_of: Subscription, pointless_for: list[Subscription]
 ) -> None:
-    """What is left to be said for a day to come is looked at again on that day."""
+    """A mail is worth sending only while its fact still holds at the time of sending."""
     assert true_of.is_worth_saying(mail, time, NOW)
     assert not any(each.is_worth_saying(mail, time, NOW) for each in pointless_for)
 
 
 @pytest.mark.requirement("J4")
 def test_test_mode_takes_one_card() -> None:
-    """As the contract says."""
+    """Test mode accepts the card "tok_visa" and declines "tok_declined"."""
     accept_card("tok_visa")
     with pytest.raises(CardDeclined):
         accept_card("tok_declined")
@@ -137,15 +140,15 @@ def test_test_mode_takes_one_card() -> None:
 
 @pytest.mark.requirement("J4")
 @pytest.mark.parametrize("subscription", [PAST_DUE, told(PAID, Ended(NOW)), PAID.cancelled(NOW, at_period_end=False)])
-def test_nothing_is_granted_where_nothing_is_paid(subscription: Subscription) -> None:
-    """Until the charge succeeds there are no credits."""
+def test_no_credits_are_granted_without_a_payment(subscription: Subscription) -> None:
+    """A subscription that is past due, expired or cancelled takes no credits."""
     replace(PAID).ensure_takes_credits(NOW)
     with pytest.raises(SubscriptionNotActive):
         subscription.ensure_takes_credits(NOW)
 
 
-def test_a_period_has_a_length() -> None:
-    """Empty and inverted ones are refused."""
+def test_a_period_must_end_after_its_start() -> None:
+    """A period that is empty or ends before its start raises ValueError."""
     for end in (NOW, NOW - DAY):
         with pytest.raises(ValueError, match="a period must end after its start"):
             Period(NOW, end)

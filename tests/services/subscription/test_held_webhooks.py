@@ -32,7 +32,7 @@ MONTH = 31 * DAY
 
 
 def bill_of(of: Subscription, number: int = 1, event_id: str = "") -> bytes:
-    """Return the paid invoice of a later period, which names its subscription by the processor's id alone."""
+    """Return the paid invoice of a later period, which has only the processor's id of its subscription."""
     end = of.current_period.end_time.ToDatetime(UTC).replace(microsecond=0)
     period = Period(end + (number - 1) * MONTH, end + number * MONTH)
     bill = invoice(line(period, 3900, api=Api.V2020), api=Api.V2020)
@@ -40,24 +40,24 @@ def bill_of(of: Subscription, number: int = 1, event_id: str = "") -> bytes:
 
 
 def introduction(of: Subscription) -> bytes:
-    """Return the event with which the processor says which subscription of ours one of its own is."""
+    """Return the event in which the processor links its own subscription id to our subscription."""
     metadata = {"solo60_subscription_id": of.subscription_id}
     thing = {"object": "subscription", "id": PROCESSOR_ID, "metadata": metadata}
     return processor_event("customer.subscription.updated", thing)
 
 
 async def held(club: Club) -> list[HeldWebhook]:
-    """Return the webhooks that are held."""
+    """Return the held webhooks."""
     return list((await club.subscriptions.ListHeldWebhooks(ListHeldWebhooksRequest())).webhooks)
 
 
 def resolution(webhook_id: str, **fields: Any) -> ResolveWebhookRequest:  # noqa: ANN401 - any field
-    """Return the request that settles a webhook of the card processor."""
+    """Return a request that resolves a webhook of the card processor."""
     return ResolveWebhookRequest(**{"scheme": WEBHOOK_SCHEME_CARD_PROCESSOR, "webhook_id": webhook_id, **fields})
 
 
-async def test_a_renewal_that_nobody_can_attribute_is_held_and_shown(club: Club) -> None:
-    """It is answered, stored and listed, with the reason and the id at the processor: never taken for nothing."""
+async def test_an_unattributable_renewal_is_held_and_listed(club: Club) -> None:
+    """A renewal without a known subscription is accepted, and listed as held with the reason and the processor's id."""
     new = await club.subscribed()
 
     assert await club.deliver(processor_webhook(bill_of(new, event_id="evt_1"))) == "UNATTRIBUTED"
@@ -69,8 +69,8 @@ async def test_a_renewal_that_nobody_can_attribute_is_held_and_shown(club: Club)
     assert await club.balance(new.user_id) == 40
 
 
-async def test_an_operator_says_whose_held_webhooks_are(club: Club) -> None:
-    """All that wait for the same subscription act with it, and those to come act at once."""
+async def test_an_operator_attributes_held_webhooks(club: Club) -> None:
+    """Resolving one held webhook applies all that wait for the same subscription, and later ones apply at once."""
     new = await club.subscribed()
     for number in (1, 2):
         await club.deliver(processor_webhook(bill_of(new, number, f"evt_{number}")))
@@ -85,8 +85,8 @@ async def test_an_operator_says_whose_held_webhooks_are(club: Club) -> None:
     assert await club.balance(new.user_id) == 160
 
 
-async def test_a_dismissed_webhook_never_acts_nor_any_of_its_subscription(club: Club) -> None:
-    """An account may sell other things too: one word of the operator is enough for each subscription to them."""
+async def test_a_dismissed_webhook_and_its_subscription_are_ignored(club: Club) -> None:
+    """Dismissing a webhook ignores every webhook of that subscription at the card processor, earlier and later ones."""
     new = await club.subscribed()
     bills = [processor_webhook(bill_of(new, number, f"evt_{number}")) for number in (1, 2, 3)]
     for bill in bills[:2]:
@@ -102,8 +102,8 @@ async def test_a_dismissed_webhook_never_acts_nor_any_of_its_subscription(club: 
     assert await club.balance(new.user_id) == 40
 
 
-async def test_what_cannot_be_settled_is_refused(club: Club) -> None:
-    """A webhook that is not there, a subscription that is not there, a payload that cannot be read, half a request."""
+async def test_an_impossible_resolution_is_rejected(club: Club) -> None:
+    """A resolution is rejected if its webhook or subscription is unknown, its payload unreadable or a field missing."""
     new = await club.subscribed()
     await club.deliver(processor_webhook(bill_of(new, event_id="evt_1")))
     with pytest.raises(InvalidRequest):
@@ -127,8 +127,8 @@ async def test_what_cannot_be_settled_is_refused(club: Club) -> None:
     assert {(each.webhook_id, each.reason) for each in await held(club)} == {("evt_1", 1), ("evt_2", 3)}
 
 
-async def test_a_webhook_for_an_id_that_does_not_exist_is_held_for_another(club: Club) -> None:
-    """In our own words too, which have no id of the processor."""
+async def test_a_webhook_for_an_unknown_subscription_is_held_until_resolved(club: Club) -> None:
+    """A webhook with an unknown subscription id is held, and applies to the subscription that an operator names."""
     new = await club.subscribed()
     lost = webhook(event("renewed", str(uuid4()), period=month_after(new)), "msg_1")
     with pytest.raises(SubscriptionNotFound):
@@ -142,7 +142,7 @@ async def test_a_webhook_for_an_id_that_does_not_exist_is_held_for_another(club:
 
 
 async def test_held_webhooks_are_listed_in_pages(club: Club) -> None:
-    """A page that is too large is cut to the largest, and a strange token is refused (AIP-158)."""
+    """A page size above the limit is reduced to it, and an invalid token or a negative size is rejected (AIP-158)."""
     new = await club.subscribed()
     for number in range(3):
         await club.deliver(processor_webhook(bill_of(new, event_id=f"evt_{number}")))
@@ -160,7 +160,7 @@ async def test_held_webhooks_are_listed_in_pages(club: Club) -> None:
 
 
 async def test_each_paid_period_is_granted_once_in_any_order(club: Club) -> None:
-    """Also when the processor says only between or after them whose they are."""
+    """Two renewals, one of them repeated, are granted once each, whenever the processor links their subscription."""
     balances = []
     for order in permutations(range(4)):
         await club.fetch("subscription", "delete from processor_subscriptions")
@@ -174,8 +174,8 @@ async def test_each_paid_period_is_granted_once_in_any_order(club: Club) -> None
     assert await held(club) == []
 
 
-async def test_a_new_delivery_of_what_an_older_version_ignored_acts(club: Club) -> None:
-    """Older versions took a bare `subscription` for nothing: the processor's "resend" brings the renewal back."""
+async def test_a_webhook_ignored_by_an_older_version_applies_when_resent(club: Club) -> None:
+    """A renewal that an older version ignored applies when the processor sends it again."""
     new = await club.subscribed()
     bill = processor_webhook(bill_of(new, event_id="evt_1"))
     await club.fetch(
@@ -188,8 +188,8 @@ async def test_a_new_delivery_of_what_an_older_version_ignored_acts(club: Club) 
 
 
 @pytest.mark.breaks_invariants("violation_webhook_not_acted_upon")
-async def test_operators_see_what_is_held(office: Office) -> None:
-    """In a metric at once, and as a finding of `solo60 doctor` after an hour."""
+async def test_operators_see_held_webhooks(office: Office) -> None:
+    """A held webhook is counted by a metric at once, and reported by `solo60 doctor` after an hour."""
     with pytest.raises(SubscriptionNotFound):
         await office.deliver(webhook(event("trial_ending", str(uuid4())), "msg_1"))
     labels = {"reason": "unknown_subscription"}
@@ -205,8 +205,8 @@ async def test_operators_see_what_is_held(office: Office) -> None:
     assert '"webhook_id":"msg_1"' in found[0].examples[0]
 
 
-async def test_a_held_webhook_is_kept_until_it_acts(office: Office) -> None:
-    """However long that takes: it may be money."""
+async def test_a_held_webhook_is_stored_until_it_is_resolved(office: Office) -> None:
+    """A held webhook is still stored and resolvable after 60 days, because it may concern a payment."""
     new = await office.subscribed()
     with pytest.raises(SubscriptionNotFound):
         await office.deliver(webhook(event("trial_ending", str(uuid4())), "msg_1"))

@@ -37,29 +37,29 @@ def read(thing: dict[str, Any], kind: str = "invoice.paid") -> Notice | None:
     ids=["2020", "2023 bare", "2023", "2025 bare", "2025", "expanded", "line of 2025", "line of 2020"],
 )
 def test_an_invoice_names_its_subscription_in_each_version(bill: dict[str, Any], subscription_id: str | None) -> None:
-    """By our id in the metadata of the subscription, or by the processor's own id alone; never as nothing to us."""
+    """An invoice names its subscription by our id in the metadata, or without it by the processor's id."""
     named = UUID(subscription_id) if subscription_id else None
 
     assert read(bill) == Notice(named, Renewed(PERIOD), PROCESSOR_ID)
 
 
-def test_each_of_the_two_events_of_one_payment_renews() -> None:
-    """An endpoint may be told either or both; the period is granted once."""
+def test_both_events_of_one_payment_report_the_same_renewal() -> None:
+    """Both events of one payment are read as the same report, because an endpoint may receive either or both."""
     bill = invoice(line(PERIOD), solo60_id=ID)
 
     assert read(bill, "invoice.payment_succeeded") == read(bill, "invoice.paid")
 
 
-def test_an_invoice_for_a_subscription_that_it_does_not_name_is_not_ignored() -> None:
-    """Its reason says that it is about one, so somebody has to look at it."""
+def test_a_renewal_without_a_named_subscription_is_not_ignored() -> None:
+    """A renewal is reported without a subscription if the invoice names none, so that an operator can attribute it."""
     bill = {**invoice(line(PERIOD, parent={"type": "subscription_item_details"})), "parent": None}
 
     assert read(bill) == Notice(None, Renewed(PERIOD))
 
 
 @pytest.mark.parametrize("api", list(Api))
-def test_the_period_is_that_of_the_subscriptions_own_line(api: Api) -> None:
-    """Lines beside it, lines without a length, and corrections of the period before do not count."""
+def test_the_period_is_read_from_the_subscriptions_own_line(api: Api) -> None:
+    """The period is read from the latest line of the subscription, without extra, empty and proration lines."""
     correction = line((seconds(PERIOD.start) + 60, seconds(NEXT.end) + 60), -500, api=api, proration=True)
     empty = line(MOMENT, api=api)
     lines = [extra_line(seconds(NEXT.start), api=api), empty, correction, line(NEXT, api=api), line(PERIOD, api=api)]
@@ -84,8 +84,8 @@ def test_the_period_is_that_of_the_subscriptions_own_line(api: Api) -> None:
     ],
     ids=["trial", "trial and extra", "trial longer", "proration", "extra", "paid", "discount", "free renewal"],
 )
-def test_an_invoice_that_pays_for_no_period_reports_nothing(bill: dict[str, Any], report: Report | None) -> None:
-    """A trial costs nothing before discounts; a discount of all that a period costs still pays for it."""
+def test_an_invoice_without_a_paid_period_reports_nothing(bill: dict[str, Any], report: Report | None) -> None:
+    """Trials, prorations and extra items report nothing, while a period that a discount makes free is a renewal."""
     notice = read(bill)
 
     assert notice is not None
@@ -93,7 +93,7 @@ def test_an_invoice_that_pays_for_no_period_reports_nothing(bill: dict[str, Any]
 
 
 def test_an_invoice_of_0_without_amounts_on_its_lines_starts_a_trial() -> None:
-    """As far as an invoice says what it costs, it is believed."""
+    """A first invoice of 0 without amounts on its lines is read as the start of a trial."""
     bare = {key: value for key, value in line(PERIOD, 0).items() if key != "amount"}
     bill = {**invoice(line(PERIOD, 0), reason="subscription_create"), "lines": {"data": [bare]}}
 
@@ -103,8 +103,8 @@ def test_an_invoice_of_0_without_amounts_on_its_lines_starts_a_trial() -> None:
     assert notice.report is None
 
 
-def test_a_failed_charge_is_for_the_period_that_it_would_have_paid() -> None:
-    """A failed correction leaves the subscription as it is: the period it is about was paid."""
+def test_a_failed_charge_names_the_unpaid_period() -> None:
+    """A failed charge reports the start of the unpaid period, and a failed proration reports nothing."""
     failed = read(invoice(extra_line(MOMENT[0]), line(PERIOD)), "invoice.payment_failed")
     correction = read(invoice(line(PERIOD, 900, proration=True), reason="manual"), "invoice.payment_failed")
 
@@ -125,13 +125,13 @@ def test_a_failed_charge_is_for_the_period_that_it_would_have_paid() -> None:
     ],
     ids=["no lines", "no length", "no line of its own", "more lines than shown"],
 )
-def test_an_invoice_that_must_have_a_period_and_shows_none_is_refused(bill: dict[str, Any]) -> None:
-    """It stays stored for somebody to look at, and is not taken for nothing."""
+def test_an_invoice_without_its_period_is_rejected(bill: dict[str, Any]) -> None:
+    """An invoice of a subscription without a period in its lines raises InvalidRequest, so that it is held."""
     with pytest.raises(InvalidRequest):
         read(bill)
 
 
 @pytest.mark.parametrize("kind", ["customer.subscription.created", "customer.subscription.updated"])
-def test_a_subscription_at_the_processor_says_which_one_of_ours_it_is(kind: str) -> None:
-    """It reports nothing else."""
+def test_a_subscription_event_of_the_processor_links_the_ids(kind: str) -> None:
+    """A subscription event of the processor links its id to our subscription and reports no change."""
     assert read(SUBSCRIPTION, kind) == Notice(UUID(ID), None, PROCESSOR_ID)

@@ -35,7 +35,7 @@ FIFTEENTH, DECEMBER, JANUARY = (datetime(2026, 11, 15, 9, tzinfo=UTC) + number *
 
 
 class OldVersion:
-    """The database of an older version, filled by its statements, then brought up to date."""
+    """A database of an older version, filled by that version's statements before it is migrated."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
@@ -43,7 +43,7 @@ class OldVersion:
         self.trial, self.paid = uuid4(), uuid4()
 
     async def fill(self) -> None:
-        """Add a trial and a paid period of one month, and a subscription that was paid three times."""
+        """Add a trial followed by one paid month, and a subscription with three paid months."""
         await self._migrate(up_to=LAST_BEFORE)
         async with connection_to(self.url) as connection:
             trial = (UUID(TEN_HOURS), FIRST, FIFTEENTH, True, FIFTEENTH, DECEMBER)
@@ -54,7 +54,7 @@ class OldVersion:
             await connection.executemany(GRANT, granted)
 
     async def update(self) -> None:
-        """Bring the database up to date."""
+        """Apply the remaining migrations."""
         await self._migrate()
 
     async def _migrate(self, up_to: int = 9999) -> None:
@@ -81,19 +81,19 @@ async def database(old: OldVersion) -> AsyncIterator[Database]:
 
 
 async def grants(database: Database) -> int:
-    """Count the grants that are left to the outbox."""
+    """Count the messages that grant credits."""
     async with database.connection() as connection:
         return int(await connection.fetchval("select count(*) from outbox where destination ~ 'GrantCredits'"))
 
 
 async def renew(office: Office, subscription_id: UUID, start: datetime) -> None:
-    """Tell the desk that a period of 30 days is paid."""
+    """Report to the desk that a period of 30 days is paid."""
     report = Renewed(Period(start, start + 30 * DAY))
     await office.store.run(lambda register: office.desk.report(register, subscription_id, report))
 
 
-async def test_months_that_older_versions_granted_bring_nothing_more(old: OldVersion, database: Database) -> None:
-    """A renewal that is told again after the update was granted before it, by its month."""
+async def test_months_granted_by_older_versions_are_not_granted_again(old: OldVersion, database: Database) -> None:
+    """A renewal repeated after the migration grants nothing, because an older version granted its month."""
     await old.update()
     office = Office(database)
 
@@ -103,10 +103,8 @@ async def test_months_that_older_versions_granted_bring_nothing_more(old: OldVer
     assert await grants(database) == 0
 
 
-async def test_a_paid_period_that_older_versions_granted_nothing_is_found_and_granted_once(
-    old: OldVersion, database: Database
-) -> None:
-    """`solo60 doctor` names the period that began in the month of its trial, and AllocateMonthlyCredits grants it."""
+async def test_a_paid_period_without_a_grant_is_found_and_granted_once(old: OldVersion, database: Database) -> None:
+    """`solo60 doctor` reports a paid period that brought no credits, and AllocateMonthlyCredits grants it once."""
     await old.update()
     office = Office(database)
     office.now = FIFTEENTH + DAY
@@ -123,8 +121,8 @@ async def test_a_paid_period_that_older_versions_granted_nothing_is_found_and_gr
         assert await find_violations(connection) == ()
 
 
-async def test_deadlines_and_trials_of_older_subscriptions(old: OldVersion, database: Database) -> None:
-    """Deadlines count from the update on, a user who had several trials keeps them, and a reported end is final."""
+async def test_older_subscriptions_get_deadlines_and_trial_records(old: OldVersion, database: Database) -> None:
+    """Deadlines count from the migration on, two trials of a user become one record, and a reported end is final."""
     forgotten, long_ago = uuid4(), datetime(2024, 1, 1, tzinfo=UTC)
     user_id = uuid4()
     async with database.connection() as connection:
@@ -150,7 +148,7 @@ async def test_deadlines_and_trials_of_older_subscriptions(old: OldVersion, data
 
 
 async def test_an_older_version_can_still_add_subscriptions(old: OldVersion, database: Database) -> None:
-    """Its statements know no new column; a trial that it begins counts, and its deadlines are found."""
+    """An insert of an older version still succeeds. Its trial counts for the user, and its deadlines are found."""
     await old.update()
     office = Office(database)
     user_id, now = uuid4(), office.now - DAY
@@ -170,8 +168,10 @@ async def test_an_older_version_can_still_add_subscriptions(old: OldVersion, dat
     assert (await office.store.find(old.trial)).told_time is not None
 
 
-async def test_an_older_version_beside_this_one_grants_nothing_twice(old: OldVersion, database: Database) -> None:
-    """While replicas are replaced one by one, either side knows what the other has granted."""
+async def test_an_older_version_running_beside_this_one_grants_nothing_twice(
+    old: OldVersion, database: Database
+) -> None:
+    """During a rolling update, this version and an older one respect each other's grants."""
     await old.update()
     office = Office(database)
     await renew(office, old.paid, JANUARY + 30 * DAY)

@@ -30,12 +30,12 @@ KEY = ((IDEMPOTENCY_KEY, "resume-ada-byron"),)
 
 
 def resuming(of: Subscription) -> ResumeSubscriptionRequest:
-    """Ask for a subscription to go on."""
+    """Return the request that resumes a subscription."""
     return ResumeSubscriptionRequest(subscription_id=of.subscription_id)
 
 
-async def test_a_planned_cancellation_is_taken_back(club: Club) -> None:
-    """The subscription has no end again, its reminder is back, and the member is told when the next payment is due."""
+async def test_resuming_withdraws_a_planned_cancellation(club: Club) -> None:
+    """Resuming removes the planned end, restores the reminder, and mails the member the date of the next payment."""
     new = await club.subscribed()
     end = new.current_period.end_time.ToDatetime(UTC)
     await club.cancelled(new, at_period_end=True)
@@ -52,7 +52,7 @@ async def test_a_planned_cancellation_is_taken_back(club: Club) -> None:
 
 
 async def test_a_trial_is_resumed_as_a_trial(club: Club) -> None:
-    """With the time that was left of it."""
+    """A trial that was to be cancelled at its end resumes as a trial with its remaining time."""
     new = await club.subscribed(TEN_HOURS)
     await club.cancelled(new, at_period_end=True)
 
@@ -60,8 +60,8 @@ async def test_a_trial_is_resumed_as_a_trial(club: Club) -> None:
     assert await club.status(new) == "TRIALING"
 
 
-async def test_each_cancellation_and_each_return_is_mailed(club: Club) -> None:
-    """Also when a member changes their mind twice, for the same end."""
+async def test_each_cancellation_and_each_resumption_is_mailed(club: Club) -> None:
+    """Cancelling and resuming twice sends one mail for each of the four changes, although the end is the same."""
     new = await club.subscribed()
     for _ in range(2):
         await club.cancelled(new, at_period_end=True)
@@ -75,8 +75,8 @@ async def test_each_cancellation_and_each_return_is_mailed(club: Club) -> None:
     await eventually(all_have_come)
 
 
-async def test_a_repetition_is_answered_alike(club: Club) -> None:
-    """Under one key it acts once; another request under that key is refused."""
+async def test_a_repeated_request_gets_the_same_answer(club: Club) -> None:
+    """Three requests with one idempotency key get the same answer; another request with that key is rejected."""
     new = await club.subscribed()
     await club.cancelled(new, at_period_end=True)
 
@@ -88,8 +88,8 @@ async def test_a_repetition_is_answered_alike(club: Club) -> None:
         await club.subscriptions.ResumeSubscription(other, metadata=KEY)
 
 
-async def test_what_cannot_be_resumed_is_refused_with_the_reason(club: Club) -> None:
-    """Nothing planned, ended by now, ended by the processor, unknown, and no id."""
+async def test_a_subscription_that_cannot_be_resumed_is_rejected_with_the_reason(club: Club) -> None:
+    """Resuming fails without a planned cancellation, after an end by caller or processor, and for a bad id."""
     going_on, ended, given_up = [await club.subscribed() for _ in range(3)]
     await club.cancelled(ended)
     await club.cancelled(given_up, at_period_end=True)

@@ -46,13 +46,13 @@ KEY = ((IDEMPOTENCY_KEY, "subscribe-ada-byron"),)
 
 
 def end_of(subscription: Subscription) -> datetime:
-    """Return when the current period ends."""
+    """Return the end of the current period."""
     return subscription.current_period.end_time.ToDatetime(UTC)
 
 
 @pytest.mark.requirement("J4")
-async def test_plans_are_listed_from_the_cheapest_on(serve: Serve) -> None:
-    """In pages."""
+async def test_plans_are_listed_by_price(serve: Serve) -> None:
+    """Plans are listed in pages, the cheapest first, and an invalid page token is rejected."""
     stub = (await serve(SERVICES["subscription"])).stub(SubscriptionServiceStub)
 
     first = await stub.ListPlans(ListPlansRequest(page_size=2))
@@ -71,7 +71,7 @@ async def test_plans_are_listed_from_the_cheapest_on(serve: Serve) -> None:
 
 @pytest.mark.requirement("J4")
 async def test_a_plan_without_a_trial_is_paid_at_once(club: Club) -> None:
-    """Credits, a welcome with the plan's details, and a reminder 7 days before it renews."""
+    """A plan without a trial grants its credits at once, sends a welcome mail and schedules a renewal reminder."""
     user_id = await club.a_member(display_name="Ada Byron")
 
     new = await club.subscribed(FOUR_HOURS, user_id)
@@ -85,8 +85,8 @@ async def test_a_plan_without_a_trial_is_paid_at_once(club: Club) -> None:
 
 
 @pytest.mark.requirement("J4")
-async def test_a_trial_costs_nothing_yet(club: Club) -> None:
-    """It brings the first month's credits, and a reminder 3 days before it ends."""
+async def test_a_trial_grants_credits_and_schedules_a_reminder(club: Club) -> None:
+    """A trial of 14 days grants the first month's credits, and schedules a reminder 3 days before it ends."""
     new = await club.subscribed(TEN_HOURS)
 
     assert await club.status(new) == "TRIALING"
@@ -97,8 +97,8 @@ async def test_a_trial_costs_nothing_yet(club: Club) -> None:
 
 
 @pytest.mark.requirement("J4")
-async def test_the_length_of_a_trial_may_be_asked_for(club: Club) -> None:
-    """0 is none, whatever the plan gives."""
+async def test_a_request_may_set_the_length_of_the_trial(club: Club) -> None:
+    """`trial_days` overrides the trial of the plan, and 0 means no trial."""
     without, longer = await club.subscribed(TEN_HOURS, trial_days=0), await club.subscribed(TEN_HOURS, trial_days=30)
 
     assert [await club.status(each) for each in (without, longer)] == ["ACTIVE", "TRIALING"]
@@ -106,8 +106,8 @@ async def test_the_length_of_a_trial_may_be_asked_for(club: Club) -> None:
 
 
 @pytest.mark.requirement("J4")
-async def test_who_cannot_subscribe_is_told_why(club: Club) -> None:
-    """And nothing is left behind."""
+async def test_an_impossible_subscription_is_rejected_with_the_reason(club: Club) -> None:
+    """An unknown or suspended user, an unknown plan and a declined card are rejected without storing anything."""
     suspended = User(user_id=await club.a_member(), state=USER_STATE_SUSPENDED)
     await club.users.UpdateUser(UpdateUserRequest(user=suspended, update_mask=FieldMask(paths=["state"])))
     given = {"user_id": await club.a_member(), "plan_id": FOUR_HOURS, "payment_method": GOOD_CARD}
@@ -126,8 +126,8 @@ async def test_who_cannot_subscribe_is_told_why(club: Club) -> None:
     assert await club.fetch("subscription", "select message_id from outbox") == []
 
 
-async def test_of_twenty_at_once_one_subscribes_the_user(club: Club) -> None:
-    """A user has one subscription at a time, and nobody is a victim of a deadlock."""
+async def test_one_of_twenty_concurrent_calls_subscribes_the_user(club: Club) -> None:
+    """Of 20 concurrent calls for one user, one succeeds and 19 fail with AlreadySubscribed, without a deadlock."""
     user_id = await club.a_member()
 
     answers = await asyncio.gather(*[club.subscribed(user_id=user_id) for _ in range(20)], return_exceptions=True)
@@ -137,8 +137,8 @@ async def test_of_twenty_at_once_one_subscribes_the_user(club: Club) -> None:
     assert await club.balance(user_id) == 40
 
 
-async def test_who_subscribes_a_user_waits_for_who_else_does(office: Office) -> None:
-    """In a queue before the insert: inserts that wait for each other in the constraint deadlock."""
+async def test_concurrent_subscriptions_of_one_user_wait_for_each_other(office: Office) -> None:
+    """The second call waits for an advisory lock before its insert, because waiting inside the constraint deadlocks."""
     user_id = uuid4()
 
     async def waited_for() -> list[str]:
@@ -164,8 +164,8 @@ async def test_who_subscribes_a_user_waits_for_who_else_does(office: Office) -> 
 
 
 @pytest.mark.requirement("S6")
-async def test_a_repetition_is_answered_alike(club: Club) -> None:
-    """One subscription and one month's credits for each key; another request under it is refused."""
+async def test_a_repeated_request_gets_the_same_answer(club: Club) -> None:
+    """Three requests with one idempotency key create one subscription; another request with that key is rejected."""
     user_id = await club.a_member()
     request = CreateSubscriptionRequest(user_id=user_id, plan_id=FOUR_HOURS, payment_method=GOOD_CARD)
 
@@ -179,8 +179,8 @@ async def test_a_repetition_is_answered_alike(club: Club) -> None:
 
 
 @pytest.mark.requirement("J4")
-async def test_a_users_subscription_is_the_one_that_lasts_or_else_the_last(club: Club) -> None:
-    """Ended ones are shown too."""
+async def test_a_users_subscription_is_the_current_or_the_last(club: Club) -> None:
+    """GetUserSubscription returns the current subscription. If there is none, it returns the last one."""
     user_id = await club.a_member()
     first = await club.cancelled(await club.subscribed(user_id=user_id))
     of_user = GetUserSubscriptionRequest(user_id=user_id)
@@ -200,7 +200,7 @@ async def test_a_users_subscription_is_the_one_that_lasts_or_else_the_last(club:
 
 @pytest.mark.requirement("J4")
 async def test_a_cancelled_subscription_runs_until_its_period_ends(club: Club) -> None:
-    """It is mailed when that is, and the reminder is taken back."""
+    """A subscription cancelled at period end stays active, its mail names the end, and its reminder is withdrawn."""
     new = await club.subscribed()
 
     cancelled = await club.cancelled(new, at_period_end=True)
@@ -217,8 +217,8 @@ async def test_a_cancelled_subscription_runs_until_its_period_ends(club: Club) -
 
 
 @pytest.mark.requirement("J4")
-async def test_a_subscription_is_ended_now_and_its_user_begins_anew(club: Club) -> None:
-    """Also one that was to run until its period ends."""
+async def test_a_subscription_cancelled_now_lets_its_user_subscribe_again(club: Club) -> None:
+    """Cancelling now also ends a subscription that was to run until its period ends. Its user may subscribe again."""
     new = await club.subscribed()
     await club.cancelled(new, at_period_end=True)
 
@@ -232,8 +232,8 @@ async def test_a_subscription_is_ended_now_and_its_user_begins_anew(club: Club) 
 
 
 @pytest.mark.requirement("J4")
-async def test_a_mail_speaks_in_the_members_time_zone(club: Club) -> None:
-    """As the clock there shows it."""
+async def test_a_mail_shows_times_in_the_members_time_zone(club: Club) -> None:
+    """A mail shows its time in the member's time zone."""
     member = await club.a_member(time_zone="Pacific/Auckland")
     new = await club.subscribed(user_id=member)
 
@@ -243,8 +243,8 @@ async def test_a_mail_speaks_in_the_members_time_zone(club: Club) -> None:
     assert "Thursday 1 January 2026, 13:00 (Pacific/Auckland)" in mail.body
 
 
-async def test_an_address_that_takes_no_mail_leaves_a_dead_letter_for_operators(club: Club) -> None:
-    """The subscription stands; the mail to an address from before the present rule is given up where it can be seen."""
+async def test_an_undeliverable_address_leaves_a_dead_letter(club: Club) -> None:
+    """A mail to an address that the current rule rejects becomes a dead letter, and the subscription stays active."""
     member = await club.a_member()
     async with club.mesh.database("user").transaction() as connection:
         await connection.execute("update users set email = 'ada@localhost' where user_id = $1", UUID(member))

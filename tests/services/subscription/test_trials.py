@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 TWENTY_HOURS = "01980000-0000-7000-8000-000000000014"
 
 
-async def test_a_user_who_subscribes_again_pays_at_once(club: Club) -> None:
-    """One trial for each user: cancelling and subscribing again gives none, whatever the plan."""
+async def test_a_second_subscription_has_no_trial(club: Club) -> None:
+    """A user gets one trial: after a cancelled trial, every further subscription is paid at once, on any plan."""
     user_id = await club.a_member()
     await club.cancelled(await club.subscribed(TEN_HOURS, user_id))
 
@@ -31,8 +31,11 @@ async def test_a_user_who_subscribes_again_pays_at_once(club: Club) -> None:
         await club.cancelled(again)
 
 
-async def test_a_second_trial_that_is_asked_for_is_refused(club: Club) -> None:
-    """Nobody is charged who was promised a free month; without a trial, the same user may subscribe."""
+async def test_a_request_for_a_second_trial_is_rejected(club: Club) -> None:
+    """A request for a second trial raises TrialUsed, so that no user is charged unexpectedly.
+
+    A request without a trial succeeds.
+    """
     user_id = await club.a_member()
     first = await club.subscribed(FOUR_HOURS, user_id, trial_days=5)
     with pytest.raises(AlreadySubscribed):
@@ -45,16 +48,16 @@ async def test_a_second_trial_that_is_asked_for_is_refused(club: Club) -> None:
     assert await club.status(await club.subscribed(TEN_HOURS, user_id, trial_days=0)) == "ACTIVE"
 
 
-async def test_a_user_who_never_had_a_trial_still_gets_one(club: Club) -> None:
-    """A month that was paid at once uses no trial up."""
+async def test_a_paid_subscription_does_not_use_up_the_trial(club: Club) -> None:
+    """A month that was paid at once does not use up the user's trial."""
     user_id = await club.a_member()
     await club.cancelled(await club.subscribed(FOUR_HOURS, user_id))
 
     assert await club.status(await club.subscribed(TEN_HOURS, user_id)) == "TRIALING"
 
 
-async def test_of_trials_at_once_one_begins(club: Club) -> None:
-    """Ten calls for one user, each for a trial."""
+async def test_one_of_ten_concurrent_trials_begins(club: Club) -> None:
+    """Of ten concurrent trials for one user, one begins and nine fail; afterwards the trial is used up."""
     user_id = await club.a_member()
 
     answers = await asyncio.gather(*[club.subscribed(TEN_HOURS, user_id) for _ in range(10)], return_exceptions=True)
@@ -67,7 +70,7 @@ async def test_of_trials_at_once_one_begins(club: Club) -> None:
 
 
 async def test_the_database_allows_one_trial_for_each_user(office: Office) -> None:
-    """The constraint holds also for a program that does not ask first."""
+    """The database rejects a second trial of a user, even from a program that does not check first."""
     user_id = uuid4()
 
     async def begin(register: Register) -> UUID:

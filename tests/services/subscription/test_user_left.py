@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 async def leave(club: Club, user_id: str) -> None:
-    """Let a user leave, at the user service."""
+    """Delete a user at the user service."""
     left = User(user_id=user_id, state=USER_STATE_DELETED)
     await club.users.UpdateUser(UpdateUserRequest(user=left, update_mask=FieldMask(paths=["state"])))
 
 
-async def test_a_user_who_leaves_ends_the_subscription_and_its_mails(club: Club) -> None:
-    """As with the sessions: at once; nobody is written to who has left, now or later."""
+async def test_deleting_a_user_ends_the_subscription_and_its_mails(club: Club) -> None:
+    """A deleted user's subscription is cancelled, and no further mail is sent to that user."""
     new, other = await club.subscribed(TEN_HOURS), await club.subscribed()
     before = await club.mails()
 
@@ -52,8 +52,8 @@ async def test_a_user_who_leaves_ends_the_subscription_and_its_mails(club: Club)
     assert await club.fetch("subscription", "select 1 from outbox where cancel_key ~ $1", new.subscription_id) == []
 
 
-async def test_the_news_may_come_again_and_for_anybody(club: Club) -> None:
-    """Events come at least once; most users never subscribe; a request without a user is refused."""
+async def test_a_user_left_event_may_repeat_or_name_any_user(club: Club) -> None:
+    """Repeated events and unknown users are accepted, and an event without a valid user id is rejected."""
     new = await club.subscribed()
     for user_id in (new.user_id, new.user_id, str(uuid4())):
         await club.subscriptions.OnUserLeft(OnUserLeftRequest(event=UserLeft(user_id=user_id)))
@@ -64,8 +64,8 @@ async def test_the_news_may_come_again_and_for_anybody(club: Club) -> None:
             await club.subscriptions.OnUserLeft(bad)
 
 
-async def test_a_user_who_has_left_is_not_subscribed_any_more(office: Office) -> None:
-    """Also by a call that found the user active before."""
+async def test_a_deleted_user_cannot_be_subscribed(office: Office) -> None:
+    """Subscribing a deleted user raises UserNotActive, even if the call found the user active before."""
     new = await office.subscribed()
     await office.store.run(lambda register: office.desk.part_with(register, new.user_id))
 

@@ -28,12 +28,12 @@ INVOICE = {"object": "invoice", "parent": DETAILS, "lines": {"data": LINES}}
 
 
 def standard(kind: str, **data: Any) -> bytes:  # noqa: ANN401 - any field
-    """Return a payload in our own words."""
+    """Return a payload in Solo60's own format."""
     return orjson.dumps({"type": f"subscription.{kind}", "timestamp": "2026-12-10T18:00:00Z", "data": data})
 
 
 def processor(kind: str, **fields: Any) -> bytes:  # noqa: ANN401 - any field
-    """Return a payload in the card processor's words."""
+    """Return a payload in the card processor's format."""
     event = {"id": "evt_1", "type": kind, "created": int(START.timestamp()), "data": {"object": fields}}
     return orjson.dumps(event)
 
@@ -51,8 +51,8 @@ def processor(kind: str, **fields: Any) -> bytes:  # noqa: ANN401 - any field
         (standard("ended", subscription_id=ID, end_time="2027-01-10T18:00:00Z"), Ended(END)),
     ],
 )
-def test_our_own_words_are_understood(payload: bytes, report: Report) -> None:
-    """What happened to which subscription, in UTC."""
+def test_solo60_payloads_are_read(payload: bytes, report: Report) -> None:
+    """A payload in Solo60's own format is read as the subscription and a report with times in UTC."""
     assert read_standard(payload) == Notice(UUID(ID), report)
 
 
@@ -75,8 +75,8 @@ def test_our_own_words_are_understood(payload: bytes, report: Report) -> None:
         ),
     ],
 )
-def test_the_card_processors_words_are_understood(payload: bytes, report: Report) -> None:
-    """An invoice is for the latest period of its lines, of the subscription that its parent names."""
+def test_card_processor_payloads_are_read(payload: bytes, report: Report) -> None:
+    """An invoice reports the latest period of its lines, for the subscription that its parent names."""
     assert read_processor(payload) == Notice(UUID(ID), report)
     assert id_of_processor(payload) == "evt_1"
 
@@ -92,10 +92,8 @@ def test_the_card_processors_words_are_understood(payload: bytes, report: Report
         (read_processor, processor("invoice.paid", **{**ONE_OFF, "subscription_details": {"metadata": None}})),
     ],
 )
-def test_what_is_not_about_a_subscription_of_ours_means_nothing(
-    read: Callable[[bytes], Notice | None], payload: bytes
-) -> None:
-    """It is accepted, or it would come again and again."""
+def test_an_irrelevant_payload_is_ignored(read: Callable[[bytes], Notice | None], payload: bytes) -> None:
+    """A payload about another subject is read as None, because rejecting it would make the sender repeat it."""
     assert read(payload) is None
 
 
@@ -116,8 +114,8 @@ def test_what_is_not_about_a_subscription_of_ours_means_nothing(
         standard("ended", subscription_id=ID, end_time=None),
     ],
 )
-def test_what_should_mean_something_and_cannot_be_read_is_refused(payload: bytes) -> None:
-    """The sentence names the field and repeats nothing of it."""
+def test_an_unreadable_solo60_payload_is_rejected(payload: bytes) -> None:
+    """The error for an unreadable payload names the field "payload" and repeats no part of its content."""
     with pytest.raises(InvalidRequest) as refused:
         read_standard(payload)
 
@@ -136,14 +134,14 @@ def test_what_should_mean_something_and_cannot_be_read_is_refused(payload: bytes
         processor("customer.subscription.deleted", **DETAILS["subscription_details"]),
     ],
 )
-def test_what_the_card_processor_says_unreadably_is_refused(payload: bytes) -> None:
-    """With the same error."""
+def test_an_unreadable_card_processor_payload_is_rejected(payload: bytes) -> None:
+    """An unreadable payload of the card processor raises InvalidRequest."""
     with pytest.raises(InvalidRequest):
         read_processor(payload)
 
 
 @pytest.mark.parametrize("payload", [b"{}", b"[]", b"{", b'{"id": 7}', b'{"id": ""}', orjson.dumps({"id": "e" * 256})])
-def test_an_event_without_an_id_cannot_be_known_again(payload: bytes) -> None:
-    """So it is refused."""
+def test_an_event_without_an_id_is_rejected(payload: bytes) -> None:
+    """An event without a usable id is rejected, because a repetition could not be recognised."""
     with pytest.raises(InvalidRequest):
         id_of_processor(payload)

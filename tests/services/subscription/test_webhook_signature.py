@@ -30,7 +30,7 @@ processor = partial(verify_processor, [PROCESSOR_KEY], PAYLOAD)
 
 
 def verified_at(scheme: str, now: datetime) -> None:
-    """Verify a webhook that was signed at SIGNED_AT, whose signature is right."""
+    """Verify a correctly signed webhook of SIGNED_AT at another time."""
     if scheme == "standard":
         standard(PUBLISHED, now)
     else:
@@ -38,19 +38,19 @@ def verified_at(scheme: str, now: datetime) -> None:
 
 
 def test_the_published_test_vector_is_accepted() -> None:
-    """Secret, id, timestamp, body and signature that the reference libraries of Standard Webhooks test with."""
+    """The test vector of Standard Webhooks is accepted: its secret, id, timestamp, body and signature."""
     standard(PUBLISHED, NOW)
 
 
-def test_what_the_card_processor_signed_is_accepted() -> None:
-    """Its own scheme, in which the whole text of the secret is the key."""
+def test_a_card_processor_signature_is_accepted() -> None:
+    """The card processor's own scheme is accepted; its key is the whole text of the secret."""
     processor(processor_signature(SIGNED_AT, PAYLOAD), NOW)
 
 
 @pytest.mark.parametrize("scheme", ["standard", "processor"])
 @pytest.mark.parametrize("sign", [1, -1], ids=["late", "early"])
-def test_a_timestamp_is_right_up_to_five_minutes_on_both_sides(scheme: str, sign: int) -> None:
-    """One from the future could be replayed until then, so it is refused like an old one."""
+def test_a_timestamp_is_valid_within_five_minutes_either_way(scheme: str, sign: int) -> None:
+    """A timestamp more than 300 s away is rejected, even in the future, because it could be replayed until then."""
     verified_at(scheme, NOW + sign * timedelta(seconds=300))
 
     with pytest.raises(WebhookSignatureInvalid):
@@ -69,12 +69,12 @@ def test_a_timestamp_is_right_up_to_five_minutes_on_both_sides(scheme: str, sign
     ],
     ids=str,
 )
-def test_whatever_is_signed_cannot_be_changed(change: dict[str, object]) -> None:
-    """Id, timestamp and every byte of the body; and without a secret nothing is right."""
+def test_a_changed_webhook_is_rejected(change: dict[str, object]) -> None:
+    """A changed id, timestamp or body invalidates the signature, and without the right secret none is valid."""
     given = {"keys": [STANDARD_KEY], "webhook_id": ID, "timestamp": str(SIGNED_AT), "payload": PAYLOAD}
 
     with pytest.raises(WebhookSignatureInvalid):
-        verify_standard(**{**given, **change}, signature=PUBLISHED, now=NOW)  # type: ignore[arg-type]  # one of each
+        verify_standard(**{**given, **change}, signature=PUBLISHED, now=NOW)  # type: ignore[arg-type]  # the values have the right types
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_whatever_is_signed_cannot_be_changed(change: dict[str, object]) -> None
         PUBLISHED.replace(",", "="),
     ],
 )
-def test_a_malformed_signature_is_refused_like_a_wrong_one(signature: str) -> None:
-    """The same error, no fault, whatever stands there."""
+def test_a_malformed_signature_is_rejected_like_a_wrong_one(signature: str) -> None:
+    """A malformed signature raises WebhookSignatureInvalid and no other error."""
     with pytest.raises(WebhookSignatureInvalid):
         standard(signature, NOW)
 
@@ -123,27 +123,27 @@ RIGHT = processor_signature(SIGNED_AT, PAYLOAD)
         "t=1e9,v1=0",
     ],
 )
-def test_a_malformed_header_of_the_card_processor_is_refused_like_a_wrong_one(signature: str) -> None:
-    """Also one with two times, of which only one can have been signed."""
+def test_a_malformed_card_processor_header_is_rejected_like_a_wrong_one(signature: str) -> None:
+    """A malformed header of the card processor raises WebhookSignatureInvalid, also if it has two timestamps."""
     with pytest.raises(WebhookSignatureInvalid):
         processor(signature, NOW)
 
 
 def both_standard(keys: list[bytes], now: datetime = NOW) -> None:
-    """Verify what a sender signed with its old and its new secret."""
+    """Verify a webhook that its sender signed with the old and the new secret."""
     signatures = (standard_signature(ID, SIGNED_AT, PAYLOAD, key) for key in (STANDARD_KEY, NEW_KEY))
     verify_standard(keys, ID, str(SIGNED_AT), PAYLOAD, " ".join(("v1a,ed25519", *signatures)), now)
 
 
 def both_processor(keys: list[bytes], now: datetime = NOW) -> None:
-    """Verify what the card processor signed with its old and its new secret."""
+    """Verify a webhook that the card processor signed with the old and the new secret."""
     old, new = (processor_signature(SIGNED_AT, PAYLOAD, key) for key in (PROCESSOR_KEY, NEW_KEY))
     verify_processor(keys, PAYLOAD, f"{old},{new.partition(',')[2]},v0=6ffbb59b", now)
 
 
 @pytest.mark.parametrize(("verify", "old"), [(both_standard, STANDARD_KEY), (both_processor, PROCESSOR_KEY)])
-def test_while_a_secret_is_replaced_either_will_do(verify: Callable[[list[bytes]], None], old: bytes) -> None:
-    """Every listed signature is tried with every secret that is set, in any order."""
+def test_either_secret_is_valid_during_a_rotation(verify: Callable[[list[bytes]], None], old: bytes) -> None:
+    """Every listed signature is compared with every configured secret, in any order."""
     for keys in ([old], [NEW_KEY], [old, NEW_KEY], [NEW_KEY, old], [b"x" * 32, NEW_KEY]):
         verify(keys)
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tests.services.subscription.office import Office
 
 
-async def test_what_was_left_over_acts_as_soon_as_it_can(office: Office) -> None:
-    """Nothing that was stored needs another delivery; what still cannot act stays, and holds up nothing."""
+async def test_a_leftover_webhook_applies_as_soon_as_it_can(office: Office) -> None:
+    """The upkeep applies a held webhook once its subscription exists. A webhook that cannot apply blocks no other."""
     unknown, early = str(uuid4()), str(uuid4())
     for subscription_id, webhook_id in [(unknown, "msg_1"), (early, "msg_2")]:
         with pytest.raises(SubscriptionNotFound):
@@ -25,7 +25,7 @@ async def test_what_was_left_over_acts_as_soon_as_it_can(office: Office) -> None
     await office.change(payload, early, str(new.subscription_id))
 
     await office.webhook_desk.tidy()
-    assert await office.stored() == {"msg_1": None, "msg_2": None}  # their own calls may be at it still
+    assert await office.stored() == {"msg_1": None, "msg_2": None}  # a call with this webhook may still be running
     office.now += timedelta(minutes=2)
     await office.webhook_desk.tidy()
 
@@ -33,8 +33,8 @@ async def test_what_was_left_over_acts_as_soon_as_it_can(office: Office) -> None
     assert (await office.store.find(new.subscription_id)).status(office.now) is Status.EXPIRED
 
 
-async def test_a_webhook_that_acted_is_known_for_a_month(office: Office) -> None:
-    """The id is stored for at least 30 days, without a payload. A webhook that could not act is stored until it can."""
+async def test_the_id_of_an_applied_webhook_is_stored_for_30_days(office: Office) -> None:
+    """The id of an applied webhook is stored for at least 30 days, and a held webhook until it applies."""
     new = await office.subscribed()
     await office.deliver(webhook(event("trial_ending", str(new.subscription_id)), "msg_1"))
     with pytest.raises(SubscriptionNotFound):
@@ -49,8 +49,8 @@ async def test_a_webhook_that_acted_is_known_for_a_month(office: Office) -> None
     assert await office.stored() == {"msg_2": None}
 
 
-async def test_one_renewal_leaves_one_grant_in_the_same_transaction(office: Office) -> None:
-    """The note that a month is granted and the message that grants it are there together, or neither is."""
+async def test_a_renewal_stores_its_grant_in_the_same_transaction(office: Office) -> None:
+    """A renewal stores its record and its message in one transaction: if the message fails, neither exists."""
     new = await office.subscribed()
     period = {"start_time": new.current_period.end.isoformat(), "end_time": (office.now + 90 * DAY).isoformat()}
     renewed = event("renewed", str(new.subscription_id), period=period)

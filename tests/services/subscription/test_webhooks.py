@@ -39,18 +39,18 @@ MINUTE = timedelta(minutes=1)
 
 
 def midnight(days: int) -> datetime:
-    """Return the midnight that so many days from now begins a day, in UTC."""
+    """Return midnight in UTC, so many days from today."""
     return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + days * DAY
 
 
 async def stored(club: Club) -> list[Any]:
-    """Return what the inbox holds: whether there is a payload still, and what it was taken for."""
+    """Return the webhooks in the inbox: whether their payload is still stored, and their event."""
     return await club.fetch("subscription", "select payload is not null, event from webhooks order by receive_time")
 
 
 @pytest.mark.requirement("J4")
-async def test_a_renewal_begins_the_next_period(club: Club) -> None:
-    """Credits, a mail that says so, and the reminder of the next one in place of that of the last."""
+async def test_a_renewal_starts_the_next_period(club: Club) -> None:
+    """A renewal grants credits, sends one mail about them, and replaces the old renewal reminder by the next one."""
     new = await club.subscribed()
     period = month_after(new)
 
@@ -65,8 +65,11 @@ async def test_a_renewal_begins_the_next_period(club: Club) -> None:
 
 
 @pytest.mark.requirement("J4")
-async def test_a_failed_payment_is_told_until_it_is_made_good(club: Club) -> None:
-    """With the time of the next attempt; the reminder of a renewal that is due already is taken back."""
+async def test_a_failed_payment_is_mailed_and_makes_the_subscription_past_due(club: Club) -> None:
+    """A failed payment makes the subscription past due, mails the time of the next attempt and withdraws the reminder.
+
+    A payment makes the subscription active again.
+    """
     new = await club.subscribed()
     period, retry_time = month_after(new), midnight(40)
 
@@ -81,8 +84,8 @@ async def test_a_failed_payment_is_told_until_it_is_made_good(club: Club) -> Non
     assert await club.status(new) == "ACTIVE"
 
 
-async def test_a_failure_that_is_told_after_its_payment_says_nothing(club: Club) -> None:
-    """Out of order, it is no longer true."""
+async def test_a_failure_reported_after_its_payment_changes_nothing(club: Club) -> None:
+    """A failure that is reported after the renewal of its period changes no status and sends no mail."""
     new = await club.subscribed()
     period = month_after(new)
     await club.deliver(webhook(event("renewed", new, period=period)))
@@ -95,8 +98,8 @@ async def test_a_failure_that_is_told_after_its_payment_says_nothing(club: Club)
 
 
 @pytest.mark.requirement("J4")
-async def test_the_end_of_a_trial_is_told_once(club: Club) -> None:
-    """By the webhook or by our own reminder, whichever comes first: they are one mail."""
+async def test_the_end_of_a_trial_is_mailed_once(club: Club) -> None:
+    """The processor's webhook and our own reminder about the end of a trial lead to one mail."""
     new = await club.subscribed(TEN_HOURS)
     assert await club.deliver(webhook(event("trial_ending", new))) == "TRIAL_ENDING"
     request = SendSubscriptionMailRequest(
@@ -110,8 +113,8 @@ async def test_the_end_of_a_trial_is_told_once(club: Club) -> None:
 
 
 @pytest.mark.requirement("J4")
-async def test_a_reminder_that_has_become_pointless_is_not_sent(club: Club) -> None:
-    """Should it be under way already when the subscription is cancelled."""
+async def test_an_outdated_reminder_is_not_sent(club: Club) -> None:
+    """A reminder that is already on its way is not sent if the subscription was cancelled meanwhile."""
     new = await club.subscribed()
     request = SendSubscriptionMailRequest(
         subscription_id=new.subscription_id,
@@ -127,7 +130,7 @@ async def test_a_reminder_that_has_become_pointless_is_not_sent(club: Club) -> N
 
 @pytest.mark.requirement("J4")
 async def test_a_reminder_is_sent_on_its_day(club: Club) -> None:
-    """No scheduler does that: it lies in the outbox until it is due."""
+    """The outbox sends a reminder on its day, without a scheduler."""
     await club.subscribed()
     moved = "update outbox set due_time = now(), deliver_time = now() where cancel_key ~ '^reminder/'"
     await club.fetch("subscription", moved)
@@ -136,8 +139,8 @@ async def test_a_reminder_is_sent_on_its_day(club: Club) -> None:
 
 
 @pytest.mark.requirement("J4")
-async def test_an_end_is_told_with_its_time(club: Club) -> None:
-    """The processor has given up; what it tells again afterwards changes nothing."""
+async def test_an_end_is_mailed_once(club: Club) -> None:
+    """The processor's report of an end expires the subscription and sends one mail; a repetition changes nothing."""
     new = await club.subscribed()
     ended = event("ended", new, end_time=midnight(0))
 
@@ -149,8 +152,8 @@ async def test_an_end_is_told_with_its_time(club: Club) -> None:
     assert await club.reminders() == []
 
 
-async def test_a_webhook_acts_once(club: Club) -> None:
-    """By its id, however often it is delivered, also at once and signed anew."""
+async def test_a_webhook_applies_once(club: Club) -> None:
+    """Ten concurrent deliveries of one webhook id with different signatures apply once."""
     new = await club.subscribed(TEN_HOURS)
 
     deliveries = [
@@ -161,14 +164,14 @@ async def test_a_webhook_acts_once(club: Club) -> None:
     assert answers == ["TRIAL_ENDING"] * 10
     assert await stored(club) == [(False, "trial_ending")]
     mails_left = "select 1 from outbox where destination ~ 'SendSubscriptionMail' and cancel_key is null"
-    assert len(await club.fetch("subscription", mails_left)) == 2  # the welcome, and this one
-    # Under its id, another one would be taken for it.
+    assert len(await club.fetch("subscription", mails_left)) == 2  # welcome and trial ending
+    # Another event with the same id counts as a repetition.
     assert await club.deliver(webhook(event("renewed", new, period=month_after(new)), "msg_1")) == "TRIAL_ENDING"
 
 
 @pytest.mark.requirement("J4")
-async def test_a_month_that_is_granted_brings_nothing_more(club: Club) -> None:
-    """As when a trial ends in the month in which it began; also by webhooks that differ in their ids."""
+async def test_a_granted_period_is_not_granted_again(club: Club) -> None:
+    """Webhooks with different ids that renew a period already granted make the trial active and grant nothing more."""
     new = await club.subscribed(TEN_HOURS)
     start = new.create_time.ToDatetime(UTC)
     period = {"start_time": start.isoformat(), "end_time": (start + 40 * DAY).isoformat()}
@@ -181,8 +184,8 @@ async def test_a_month_that_is_granted_brings_nothing_more(club: Club) -> None:
     assert set(await club.mails()) == {"Welcome to Ten hours"}
 
 
-async def test_orders_and_repetitions_lead_to_one_state(club: Club) -> None:
-    """Over the RPC and the database: the state, the months that are granted, the reminder to come."""
+async def test_reordered_and_repeated_webhooks_lead_to_one_state(club: Club) -> None:
+    """Webhooks in any order, some repeated, lead to the same subscription, granted periods and reminder."""
     starts = [midnight(35 * number).isoformat() for number in range(4)]
     months = [{"start_time": start, "end_time": end} for start, end in pairwise(starts)]
 
@@ -216,7 +219,7 @@ async def test_orders_and_repetitions_lead_to_one_state(club: Club) -> None:
 
 
 async def state_of(club: Club, of: Subscription) -> list[Any]:
-    """Return all that is kept of a subscription but its ids, and take its reminder away from those to come."""
+    """Return everything stored about a subscription except its ids, and its scheduled reminder."""
     await club.settled()
     kept = "select paid_period::text, failed_period_start, fail_time, retry_time, end_time from subscriptions"
     state = await club.fetch("subscription", f"{kept} where subscription_id = $1::uuid", of.subscription_id)
@@ -233,8 +236,8 @@ async def state_of(club: Club, of: Subscription) -> list[Any]:
     ]
 
 
-async def test_what_is_not_signed_now_is_refused_and_not_stored(club: Club) -> None:
-    """A replay after five minutes, one from the future, and whatever has no signature of ours."""
+async def test_a_webhook_without_a_current_signature_is_rejected_and_not_stored(club: Club) -> None:
+    """A forged webhook, and one signed 6 minutes in the past or in the future, are rejected and not stored."""
     new = await club.subscribed()
     payload = event("ended", new, end_time=midnight(0))
     forged = webhook(payload)
@@ -251,8 +254,8 @@ async def test_what_is_not_signed_now_is_refused_and_not_stored(club: Club) -> N
     assert await stored(club) == []
 
 
-async def test_without_secrets_every_webhook_is_refused(serve: Serve) -> None:
-    """Fail closed."""
+async def test_without_secrets_every_webhook_is_rejected(serve: Serve) -> None:
+    """A service without configured secrets rejects every webhook."""
     mesh = await serve(SERVICES["subscription"])
     stub = mesh.stub(SubscriptionServiceStub)
 
@@ -261,8 +264,8 @@ async def test_without_secrets_every_webhook_is_refused(serve: Serve) -> None:
             await stub.ProcessWebhook(refused)
 
 
-async def test_what_cannot_be_acted_upon_stays_stored_and_acts_later(club: Club) -> None:
-    """One that overtakes the beginning of its subscription, and one that nobody understands."""
+async def test_a_webhook_that_cannot_apply_is_stored_and_applies_later(club: Club) -> None:
+    """A webhook for an unknown subscription and an unreadable one are stored. The first applies once its id exists."""
     new = await club.subscribed()
     early = webhook(event("renewed", str(uuid4()), period=month_after(new)))
     unreadable = webhook(b'{"type": "subscription.renewed", "data": {"subscription_id": "hunter2"}}')
@@ -282,14 +285,14 @@ async def test_what_cannot_be_acted_upon_stays_stored_and_acts_later(club: Club)
     assert await stored(club) == [(False, "renewed"), (True, None)]
 
 
-async def test_what_means_nothing_is_accepted(club: Club) -> None:
-    """Or it would be delivered again and again."""
+async def test_an_irrelevant_webhook_is_accepted(club: Club) -> None:
+    """An irrelevant webhook is accepted and ignored, because a rejected one would be delivered again."""
     assert await club.deliver(webhook(b'{"type": "contact.created"}')) == "IGNORED"
     assert await stored(club) == [(False, "ignored")]
 
 
-async def test_the_card_processors_own_webhooks_act_alike(club: Club) -> None:
-    """The id is in the signed body, so nobody can give a replay another one."""
+async def test_the_card_processors_own_webhooks_apply(club: Club) -> None:
+    """A webhook of the card processor applies once by the id in its signed body, which a replay cannot change."""
     new = await club.subscribed(TEN_HOURS)
     metadata = {"solo60_subscription_id": new.subscription_id}
     period = {"start": int(midnight(14).timestamp()), "end": int(midnight(45).timestamp())}
@@ -305,14 +308,17 @@ async def test_the_card_processors_own_webhooks_act_alike(club: Club) -> None:
     assert await club.status(new) == "ACTIVE"
     assert (await club.now(new)).current_period.end_time.seconds == period["end"]
     assert await club.fetch("subscription", "select scheme, webhook_id from webhooks") == [("processor", "evt_1")]
-    # The schemes do not know each other's ids, nor keys.
+    # The schemes share neither ids nor keys.
     confused = ProcessWebhookRequest(payload=paid.payload, signature=paid.signature, webhook_id="evt_1", timestamp="1")
     with pytest.raises(WebhookSignatureInvalid):
         await club.deliver(confused)
 
 
-async def test_a_webhook_may_have_a_mebibyte(club: Club) -> None:
-    """Less the 4 KiB that the rest of its message may take; more is refused before it is looked at."""
+async def test_a_webhook_may_be_almost_one_mebibyte(club: Club) -> None:
+    """A payload of 1 MiB less 4 KiB is accepted.
+
+    One more byte is an invalid request, and 4 KiB more make the message too large.
+    """
     padded = b'{"type": "contact.created", "data": "' + b"x" * (LARGEST_PAYLOAD - 39) + b'"}'
 
     assert len(padded) == LARGEST_PAYLOAD
@@ -324,8 +330,12 @@ async def test_a_webhook_may_have_a_mebibyte(club: Club) -> None:
 
 
 @pytest.mark.requirement("C3")
-async def test_a_header_that_is_missing_is_named(serve: Serve) -> None:
-    """What Standard Webhooks signs has an id and a timestamp; the card processor's scheme has them elsewhere."""
+async def test_a_missing_field_is_rejected(serve: Serve) -> None:
+    """A webhook without a required field is rejected.
+
+    Standard Webhooks requires id, timestamp, signature and payload. The card processor's scheme requires signature and
+    payload alone, because its signature holds the timestamp and its payload the id.
+    """
     stub = (await serve(SERVICES["subscription"])).stub(SubscriptionServiceStub)
 
     for missing in ("webhook_id", "timestamp", "signature", "payload"):

@@ -33,8 +33,8 @@ some_changes = st.builds(
 
 
 @given(some_changes)
-def test_what_is_not_named_stays_as_it_is(changes: Changes) -> None:
-    """AIP-134: a change touches the fields it names, and email_confirmed when the address is another."""
+def test_fields_not_named_stay_unchanged(changes: Changes) -> None:
+    """A change sets exactly the fields that it names, and resets `email_confirmed` with a new address (AIP-134)."""
     after = ADA.profile.with_changes(changes)
 
     for field in fields(Changes):
@@ -46,40 +46,40 @@ def test_what_is_not_named_stays_as_it_is(changes: Changes) -> None:
 
 
 @given(some_changes)
-def test_a_change_made_twice_is_a_change_made_once(changes: Changes) -> None:
-    """UpdateUser is IDEMPOTENT: a retry changes nothing more, not even the time of the change."""
+def test_a_repeated_change_has_no_further_effect(changes: Changes) -> None:
+    """Applying a change twice equals applying it once, including the time of the change."""
     once = ADA.with_changes(changes, LATER)
 
     assert once.with_changes(changes, LATER + timedelta(days=1)) == once
 
 
 def test_a_new_address_is_unconfirmed() -> None:
-    """A change of `email` takes email_confirmed back: the user has shown nothing about the new address."""
+    """Changing the address resets `email_confirmed`."""
     assert not PROFILE.with_changes(Changes(email="grace@example.org")).email_confirmed
 
 
-def test_the_same_address_in_other_letters_stays_confirmed() -> None:
-    """Addresses are equal without regard to case."""
+def test_the_same_address_in_other_case_stays_confirmed() -> None:
+    """Changing only the case of an address leaves it confirmed."""
     after = PROFILE.with_changes(Changes(email="ADA@example.org"))
 
     assert (after.email, after.email_confirmed) == ("ADA@example.org", True)
 
 
-def test_an_address_may_be_changed_and_confirmed_at_once() -> None:
-    """What the change names, it decides."""
+def test_an_address_can_be_changed_and_confirmed_at_once() -> None:
+    """A change may set a new address and confirm it at the same time."""
     assert PROFILE.with_changes(Changes(email="grace@example.org", email_confirmed=True)).email_confirmed
 
 
-def test_the_time_of_the_last_change_is_that_of_a_real_one() -> None:
-    """update_time moves when a field differs afterwards, and create_time never."""
+def test_update_time_changes_only_with_a_field() -> None:
+    """`update_time` changes only if a field differs afterwards, and `create_time` never changes."""
     assert ADA.with_changes(Changes(display_name="Ada"), LATER) == ADA
     changed = ADA.with_changes(Changes(display_name="Countess"), LATER)
     assert (changed.create_time, changed.update_time) == (CREATED, LATER)
 
 
 @pytest.mark.parametrize("state", [State.SUSPENDED, State.DELETED])
-def test_who_is_not_active_may_do_nothing(state: State) -> None:
-    """Nobody but an active user is allowed anything, whatever the roles."""
+def test_an_inactive_user_has_no_roles(state: State) -> None:
+    """A suspended or deleted user fails every role check."""
     barred = replace(ADA, profile=replace(PROFILE, state=state))
 
     assert ADA.has_any([Role.OWNER])
@@ -88,8 +88,8 @@ def test_who_is_not_active_may_do_nothing(state: State) -> None:
     assert not barred.has_all([Role.OWNER])
 
 
-def test_one_role_or_all_of_them() -> None:
-    """One of the roles is enough for any; all needs every one."""
+def test_any_requires_one_role_and_all_requires_each() -> None:
+    """One matching role is enough for `has_any`, while `has_all` requires every role."""
     asked_for = [Role.ADMIN, Role.OWNER]
 
     assert ADA.has_any(asked_for)

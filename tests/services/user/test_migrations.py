@@ -8,7 +8,7 @@ from tests.support.postgres import connection_to
 
 MIGRATIONS = Path(__file__).parents[3] / "services" / "user" / "migrations"
 LAST_BEFORE = 10
-# As the version before the migration wrote it.
+# Statements of the version before the migration.
 ADD_AS_BEFORE = """
     insert into users (email, display_name, roles, state, email_confirmed, time_zone, create_time, update_time)
     values ($1, 'Ada', '{ROLE_MEMBER}', $2, false, 'UTC', now(), now())
@@ -17,8 +17,8 @@ ADD_AS_BEFORE = """
 FIND_AS_BEFORE = "select user_id from users where folded_email = casefold($1 collate pg_unicode_fast)"
 
 
-async def test_those_who_left_before_give_their_address_back(empty_database_url: str, tmp_path: Path) -> None:
-    """An older database is brought up to date, and a replica of the version before goes on adding users meanwhile."""
+async def test_deleted_users_release_their_address(empty_database_url: str, tmp_path: Path) -> None:
+    """The migration releases the addresses of deleted users, and the previous version can still add and find users."""
     for path in MIGRATIONS.glob("*.sql"):
         if int(path.name.partition("_")[0]) <= LAST_BEFORE:
             shutil.copy(path, tmp_path)

@@ -49,18 +49,18 @@ async def mesh(serve: Serve) -> MeshForTests:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_users(serve_module: Serve) -> Users:
-    """Serve once for all calls that are refused and leave nothing."""
+    """Serve once for all calls that are rejected and change nothing."""
     return (await serve_module(SERVICE)).stub(UserServiceStub)
 
 
 @pytest.fixture
 def users(mesh: MeshForTests) -> Users:
-    """Call it as an operator who may do everything."""
+    """Return a stub with every scope."""
     return mesh.stub(UserServiceStub)
 
 
 def a_user(email: str = "Ada@example.org", **fields: Any) -> CreateUserRequest:  # noqa: ANN401 - any field
-    """Ask for a user called Ada."""
+    """Return a request to create a user called Ada."""
     return CreateUserRequest(**{"email": email, "display_name": "Ada", **fields})
 
 
@@ -70,7 +70,7 @@ async def added(users: Users, email: str = "Ada@example.org", **fields: Any) -> 
 
 
 def change(user: User, *mask: str, **fields: Any) -> UpdateUserRequest:  # noqa: ANN401 - any field
-    """Ask for a change of the fields in the mask, or of all that are given."""
+    """Return a request to change the fields in the mask, by default all given fields."""
     return UpdateUserRequest(
         user=User(user_id=user.user_id, **fields), update_mask=FieldMask(paths=mask or tuple(fields))
     )
@@ -87,13 +87,13 @@ async def stored(users: Users, user: User) -> User:
 
 
 def fields_of(error: ServiceError) -> list[str]:
-    """List the fields that an error names."""
+    """Return the fields that an error names."""
     return [violation.field for violation in error.violations]
 
 
 @pytest.mark.requirement("C1")
 async def test_a_user_is_added_and_found(users: Users) -> None:
-    """CreateUser answers with the whole user, and both ways to look for it with the same."""
+    """CreateUser returns the whole user, and GetUser and GetUserByEmail return the same."""
     created = await added(users, roles=[ROLE_OWNER, ROLE_MEMBER], time_zone="Europe/London")
 
     assert await stored(users, created) == created
@@ -113,8 +113,8 @@ async def test_a_user_is_added_and_found(users: Users) -> None:
 
 
 @pytest.mark.requirement("C1")
-async def test_a_user_is_a_member_in_utc_unless_told_otherwise(users: Users) -> None:
-    """The defaults of roles and time_zone."""
+async def test_a_user_is_by_default_a_member_in_utc(users: Users) -> None:
+    """A user created without roles and time zone is a member in UTC."""
     created = await added(users)
 
     assert list(created.roles) == [ROLE_MEMBER]
@@ -123,7 +123,7 @@ async def test_a_user_is_a_member_in_utc_unless_told_otherwise(users: Users) -> 
 
 @pytest.mark.requirement("C1")
 def test_roles_and_states_are_those_of_the_contract() -> None:
-    """The service knows every role and state that the contract has, and no other."""
+    """The service knows exactly the roles and states of the contract."""
     assert {"ROLE_UNSPECIFIED", *Role} == set(user_pb2.Role.keys())
     assert {"USER_STATE_UNSPECIFIED", *State} == set(user_pb2.UserState.keys())
 
@@ -131,14 +131,14 @@ def test_roles_and_states_are_those_of_the_contract() -> None:
 @pytest.mark.requirement("C1")
 @pytest.mark.parametrize("roles", [[ROLE_MEMBER], [ROLE_ADMIN], [ROLE_OWNER], [ROLE_MEMBER, ROLE_ADMIN, ROLE_OWNER]])
 async def test_every_role_can_be_stored(users: Users, roles: list[user_pb2.Role.ValueType]) -> None:
-    """Each role of the contract is one of the database too."""
+    """The database accepts each role of the contract."""
     created = await added(users, roles=roles)
 
     assert set((await stored(users, created)).roles) == set(roles)
 
 
-async def test_an_address_is_given_once(users: Users) -> None:
-    """EMAIL_TAKEN: addresses are equal without regard to case; the refusal does not repeat the address."""
+async def test_an_address_belongs_to_one_user(users: Users) -> None:
+    """An address in another case fails with EMAIL_TAKEN, and the error does not repeat the address."""
     await added(users)
 
     with pytest.raises(EmailTaken) as refusal:
@@ -156,8 +156,8 @@ async def test_an_address_is_given_once(users: Users) -> None:
         ('"ada"@example.org', "ada@example.org"),
     ],
 )
-async def test_an_address_is_one_address_however_it_is_written(users: Users, email: str, same: str) -> None:
-    """EMAIL_TAKEN: forms that mail delivers to one mailbox are one address, also when it is looked for."""
+async def test_equivalent_spellings_are_one_address(users: Users, email: str, same: str) -> None:
+    """Spellings that mail delivers to one mailbox are one address, for EMAIL_TAKEN and for GetUserByEmail."""
     created = await added(users, email)
 
     with pytest.raises(EmailTaken):
@@ -165,16 +165,16 @@ async def test_an_address_is_one_address_however_it_is_written(users: Users, ema
     assert (await users.GetUserByEmail(GetUserByEmailRequest(email=same))).user == created
 
 
-async def test_two_domains_are_two_addresses_however_alike(users: Users) -> None:
-    """Folding the case of a domain in Unicode would make one address of two: faß.example is not fass.example."""
+async def test_similar_domains_are_different_addresses(users: Users) -> None:
+    """Domains are not case-folded as Unicode, because that would make faß.example and fass.example one address."""
     sharp, double = await added(users, "ada@faß.example"), await added(users, "ada@fass.example")
 
     assert sharp.user_id != double.user_id
     assert (await users.GetUserByEmail(GetUserByEmailRequest(email="ada@faß.example"))).user == sharp
 
 
-async def test_of_many_who_want_one_address_at_once_one_gets_it(users: Users) -> None:
-    """EMAIL_TAKEN holds under a race too: the database decides."""
+async def test_one_of_twenty_concurrent_users_gets_an_address(users: Users) -> None:
+    """Of twenty concurrent users with one address, one is created and nineteen fail with EMAIL_TAKEN."""
     answers = await asyncio.gather(*[users.CreateUser(a_user()) for _ in range(20)], return_exceptions=True)
 
     assert sum(isinstance(answer, EmailTaken) for answer in answers) == 19
@@ -182,7 +182,7 @@ async def test_of_many_who_want_one_address_at_once_one_gets_it(users: Users) ->
 
 @pytest.mark.requirement("S6")
 async def test_a_repeated_creation_gets_the_first_answer(users: Users) -> None:
-    """The same caller, key and request add one user, however often and however close together they come."""
+    """Eight concurrent requests with one key create one user and get the same answer."""
     key = (("idempotency-key", "sign-up-1"),)
 
     answers = await asyncio.gather(*[users.CreateUser(a_user(), metadata=key) for _ in range(8)])
@@ -190,8 +190,8 @@ async def test_a_repeated_creation_gets_the_first_answer(users: Users) -> None:
     assert len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1
 
 
-async def test_a_key_does_not_add_two_different_users(users: Users) -> None:
-    """A key that comes again with another request is refused."""
+async def test_a_key_cannot_create_two_different_users(users: Users) -> None:
+    """Reusing a key with another request fails with IDEMPOTENCY_KEY_REUSED."""
     key = (("idempotency-key", "sign-up-1"),)
     await users.CreateUser(a_user(), metadata=key)
 
@@ -200,8 +200,8 @@ async def test_a_key_does_not_add_two_different_users(users: Users) -> None:
 
 
 @pytest.mark.requirement("S6")
-async def test_callers_do_not_share_their_keys(mesh: MeshForTests, users: Users) -> None:
-    """Two callers with the same key are two calls: the second is refused for the address, not answered."""
+async def test_callers_do_not_share_keys(mesh: MeshForTests, users: Users) -> None:
+    """Another caller's request with the same key is not a repetition, and fails because the address is taken."""
     key = (("idempotency-key", "sign-up-1"),)
     await users.CreateUser(a_user(), metadata=key)
 
@@ -235,10 +235,8 @@ async def test_callers_do_not_share_their_keys(mesh: MeshForTests, users: Users)
     ],
 )
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_user_that_cannot_be_is_refused_by_field(
-    shared_users: Users, fields: dict[str, Any], field: str
-) -> None:
-    """Each bad field is named."""
+async def test_an_invalid_user_names_its_field(shared_users: Users, fields: dict[str, Any], field: str) -> None:
+    """CreateUser rejects an invalid user with violations that name only the bad field."""
     with pytest.raises(InvalidRequest) as refusal:
         await shared_users.CreateUser(a_user(**fields))
 
@@ -246,7 +244,7 @@ async def test_a_user_that_cannot_be_is_refused_by_field(
 
 
 async def test_an_unknown_user_is_not_found(users: Users) -> None:
-    """USER_NOT_FOUND from every method that has to find one."""
+    """Every method that needs an existing user fails with USER_NOT_FOUND for an unknown one."""
     nobody = User(user_id=str(uuid4()))
 
     with pytest.raises(UserNotFound):
@@ -260,8 +258,8 @@ async def test_an_unknown_user_is_not_found(users: Users) -> None:
 
 
 @pytest.mark.requirement("C3")
-async def test_what_is_no_id_and_no_address_is_refused(users: Users) -> None:
-    """The field is named, for each method that looks for a user."""
+async def test_an_invalid_id_or_address_names_its_field(users: Users) -> None:
+    """Every method that looks up a user rejects an invalid id or address and names the field."""
     with pytest.raises(InvalidRequest) as by_id:
         await users.GetUser(GetUserRequest(user_id="ada"))
     with pytest.raises(InvalidRequest) as by_email:
@@ -273,8 +271,8 @@ async def test_what_is_no_id_and_no_address_is_refused(users: Users) -> None:
 
 
 @pytest.mark.requirement("C1")
-async def test_many_users_come_in_the_order_asked_for(users: Users) -> None:
-    """BatchGetUsers lists who exists and who does not, each in the order of the request."""
+async def test_a_batch_is_returned_in_the_requested_order(users: Users) -> None:
+    """BatchGetUsers returns existing users and missing ids, each in the order of the request."""
     one, two, three = [await added(users, f"{name}@example.org") for name in ("one", "two", "three")]
     nobody, noone = str(uuid4()), str(uuid4())
 
@@ -296,8 +294,8 @@ async def test_many_users_come_in_the_order_asked_for(users: Users) -> None:
         ([str(UUID(int=1)), "ada"], "user_ids[1]"),
     ],
 )
-async def test_a_batch_is_one_to_a_hundred_different_ids(users: Users, user_ids: list[str], field: str) -> None:
-    """Anything else is refused by field."""
+async def test_a_batch_needs_one_to_a_hundred_distinct_ids(users: Users, user_ids: list[str], field: str) -> None:
+    """An empty, repeated, too long or invalid list of ids is rejected with a violation that names the field."""
     with pytest.raises(InvalidRequest) as refusal:
         await users.BatchGetUsers(BatchGetUsersRequest(user_ids=user_ids))
 
@@ -306,7 +304,7 @@ async def test_a_batch_is_one_to_a_hundred_different_ids(users: Users, user_ids:
 
 @pytest.mark.requirement("C1")
 async def test_a_user_is_valid_while_active(users: Users) -> None:
-    """ValidateUser answers for everyone, also for those who do not exist."""
+    """ValidateUser returns whether a user is active, with the state, and does not fail for an unknown user."""
     user = await added(users)
 
     for state in (USER_STATE_ACTIVE, USER_STATE_SUSPENDED, USER_STATE_DELETED):
@@ -320,7 +318,7 @@ async def test_a_user_is_valid_while_active(users: Users) -> None:
 
 @pytest.mark.requirement("C1")
 async def test_roles_are_checked_as_any_or_all(users: Users) -> None:
-    """CheckRoles says whether the user may, and which of the roles are missing, in the order of the request."""
+    """CheckRoles returns whether the user is allowed, and the missing roles in the order of the request."""
     user = await added(users, roles=[ROLE_MEMBER, ROLE_OWNER])
 
     async def check(match: user_pb2.RoleMatch.ValueType, *roles: user_pb2.Role.ValueType) -> CheckRolesResponse:
@@ -342,8 +340,8 @@ async def test_roles_are_checked_as_any_or_all(users: Users) -> None:
     ("fields", "field"),
     [({"roles": []}, "roles"), ({"roles": [0]}, "roles[0]"), ({"match": 0}, "match"), ({"user_id": "ada"}, "user_id")],
 )
-async def test_a_check_of_roles_has_to_say_what_it_asks(users: Users, fields: dict[str, Any], field: str) -> None:
-    """Roles, the way to match them and the user are needed."""
+async def test_an_incomplete_role_check_names_its_field(users: Users, fields: dict[str, Any], field: str) -> None:
+    """CheckRoles requires roles, the way to match them and a user id, and names the bad field."""
     asked = {"user_id": str(uuid4()), "roles": [ROLE_ADMIN], "match": ROLE_MATCH_ANY, **fields}
 
     with pytest.raises(InvalidRequest) as refusal:
@@ -353,7 +351,7 @@ async def test_a_check_of_roles_has_to_say_what_it_asks(users: Users, fields: di
 
 
 async def test_only_the_fields_in_the_mask_change(users: Users) -> None:
-    """AIP-134: what stands in the message but not in the mask is not looked at."""
+    """Fields that are in the message but not in the mask are ignored, even invalid ones (AIP-134)."""
     user = await added(users, time_zone="Europe/London")
 
     after = await changed(
@@ -370,8 +368,8 @@ async def test_only_the_fields_in_the_mask_change(users: Users) -> None:
 
 
 @pytest.mark.requirement("C1")
-async def test_every_field_can_change_at_once(users: Users) -> None:
-    """UpdateUser answers with the whole user as stored."""
+async def test_all_fields_can_change_at_once(users: Users) -> None:
+    """UpdateUser can change every mutable field at once, and returns the user as stored."""
     user = await added(users)
     new: dict[str, Any] = {
         "email": "grace@example.org",
@@ -388,8 +386,8 @@ async def test_every_field_can_change_at_once(users: Users) -> None:
     assert await stored(users, user) == after
 
 
-async def test_a_new_address_is_unconfirmed_and_findable(users: Users) -> None:
-    """A change of `email` takes email_confirmed back; the old address is free for someone else."""
+async def test_a_new_address_is_unconfirmed_and_can_be_found(users: Users) -> None:
+    """A new address is unconfirmed and finds its user, and the old address can be used by another user."""
     user = await changed(users, await added(users), email_confirmed=True)
     assert user.email_confirmed
 
@@ -400,8 +398,8 @@ async def test_a_new_address_is_unconfirmed_and_findable(users: Users) -> None:
     assert (await added(users)).user_id != user.user_id
 
 
-async def test_a_user_who_left_can_sign_up_again(users: Users) -> None:
-    """The address of a user who left is free: a new user gets it, and the old one keeps the id and the name."""
+async def test_a_deleted_users_address_can_be_used_again(users: Users) -> None:
+    """A new user may take the address of a deleted user. The deleted account stays unchanged."""
     left = await changed(users, await added(users, display_name="Ada Lovelace"), state=USER_STATE_DELETED)
 
     again = await added(users, "ADA@example.org")
@@ -415,8 +413,8 @@ async def test_a_user_who_left_can_sign_up_again(users: Users) -> None:
         await added(users)
 
 
-async def test_an_address_finds_nobody_who_left(users: Users) -> None:
-    """USER_NOT_FOUND: a user who left has no address; a suspended user keeps it."""
+async def test_an_address_does_not_find_a_deleted_user(users: Users) -> None:
+    """GetUserByEmail finds a suspended user, but fails with USER_NOT_FOUND for a deleted one."""
     user = await changed(users, await added(users), state=USER_STATE_SUSPENDED)
     by_email = GetUserByEmailRequest(email=user.email)
     assert (await users.GetUserByEmail(by_email)).user == user
@@ -429,8 +427,8 @@ async def test_an_address_finds_nobody_who_left(users: Users) -> None:
         await users.GetUserByEmail(by_email)
 
 
-async def test_a_user_who_left_can_change_although_the_address_is_another_users(users: Users) -> None:
-    """Only a return needs the address: EMAIL_TAKEN then, and nothing else of the old account is stuck."""
+async def test_a_deleted_user_can_change_although_the_address_is_taken(users: Users) -> None:
+    """A deleted user can be changed after another user took the address. Only reactivation fails with EMAIL_TAKEN."""
     left = await changed(users, await added(users), state=USER_STATE_DELETED)
     await added(users)
 
@@ -439,16 +437,16 @@ async def test_a_user_who_left_can_change_although_the_address_is_another_users(
         await changed(users, left, state=USER_STATE_ACTIVE)
 
 
-async def test_any_number_of_accounts_can_leave_one_address(users: Users) -> None:
-    """The same person may join and leave again and again."""
+async def test_several_deleted_accounts_may_share_an_address(users: Users) -> None:
+    """One address can be used, deleted and used again any number of times."""
     for _ in range(3):
         await changed(users, await added(users), state=USER_STATE_DELETED)
 
     assert (await added(users)).state == USER_STATE_ACTIVE
 
 
-async def test_of_many_who_want_the_address_of_a_leaver_one_gets_it(users: Users) -> None:
-    """EMAIL_TAKEN holds under a race for a freed address too."""
+async def test_one_of_twenty_concurrent_users_gets_a_released_address(users: Users) -> None:
+    """Of twenty concurrent users with the address of a deleted user, one is created."""
     await changed(users, await added(users), state=USER_STATE_DELETED)
 
     answers = await asyncio.gather(*[users.CreateUser(a_user()) for _ in range(20)], return_exceptions=True)
@@ -456,22 +454,25 @@ async def test_of_many_who_want_the_address_of_a_leaver_one_gets_it(users: Users
     assert sum(isinstance(answer, EmailTaken) for answer in answers) == 19
 
 
-async def test_a_confirmation_can_be_taken_back(users: Users) -> None:
-    """AIP-134: a field in the mask that is false or empty in the message becomes so, where that is allowed."""
+async def test_a_confirmation_can_be_withdrawn(users: Users) -> None:
+    """A field in the mask that is false in the message is set to false (AIP-134)."""
     user = await changed(users, await added(users), email_confirmed=True)
 
     assert not (await changed(users, user, "email_confirmed")).email_confirmed
 
 
-async def test_a_repeated_change_changes_nothing_more(users: Users) -> None:
-    """UpdateUser is IDEMPOTENT: the answer to a retry is the same, to the microsecond."""
+async def test_a_repeated_change_gets_the_same_answer(users: Users) -> None:
+    """Repeating an update returns the same user, with the same `update_time`."""
     user = await added(users)
 
     assert await changed(users, user, display_name="Grace") == await changed(users, user, display_name="Grace")
 
 
-async def test_an_address_of_someone_else_is_refused(users: Users) -> None:
-    """EMAIL_TAKEN from UpdateUser: nothing changes; a user's own address in other letters is no one else's."""
+async def test_another_users_address_is_rejected(users: Users) -> None:
+    """Changing to another user's address fails with EMAIL_TAKEN and changes nothing.
+
+    Users may change the case of their own address.
+    """
     ada, grace = await added(users), await added(users, "grace@example.org")
 
     with pytest.raises(EmailTaken):
@@ -481,8 +482,8 @@ async def test_an_address_of_someone_else_is_refused(users: Users) -> None:
     assert (await changed(users, ada, email="ADA@example.org")).email == "ADA@example.org"
 
 
-async def test_of_many_who_change_to_one_address_at_once_one_gets_it(users: Users) -> None:
-    """EMAIL_TAKEN holds under a race of changes too."""
+async def test_one_of_ten_concurrent_changes_gets_an_address(users: Users) -> None:
+    """Of ten concurrent changes to one address one succeeds, and nine fail with EMAIL_TAKEN."""
     everyone = [await added(users, f"user{number}@example.org") for number in range(10)]
 
     answers = await asyncio.gather(
@@ -493,8 +494,8 @@ async def test_of_many_who_change_to_one_address_at_once_one_gets_it(users: User
     assert sum(isinstance(answer, User) for answer in answers) == 1
 
 
-async def test_changes_of_different_fields_do_not_undo_each_other(users: Users) -> None:
-    """Changes at the same time follow one another: the row is locked from reading to writing."""
+async def test_concurrent_changes_of_different_fields_all_persist(users: Users) -> None:
+    """Concurrent changes of different fields are all stored, because each locks the row before it reads it."""
     user = await added(users)
     changes = [
         change(user, display_name="Grace"),
@@ -535,10 +536,10 @@ async def test_changes_of_different_fields_do_not_undo_each_other(users: Users) 
         (("display_name",), {"display_name": "Ada", "user_id": "ada"}, "user.user_id"),
     ],
 )
-async def test_a_change_that_cannot_be_is_refused_by_field(
+async def test_an_invalid_change_names_its_field(
     users: Users, mask: tuple[str, ...], fields: dict[str, Any], field: str
 ) -> None:
-    """Unknown and immutable fields, emptied fields and bad values are invalid requests; nothing changes."""
+    """UpdateUser rejects unknown, immutable, cleared and invalid fields, and changes nothing."""
     user = await added(users)
     request = UpdateUserRequest(user=User(**{"user_id": user.user_id, **fields}), update_mask=FieldMask(paths=mask))
 
@@ -550,8 +551,8 @@ async def test_a_change_that_cannot_be_is_refused_by_field(
 
 
 @pytest.mark.requirement("S1")
-async def test_who_may_only_read_users_cannot_change_one(mesh: MeshForTests) -> None:
-    """CreateUser and UpdateUser ask for the scope user.write, which the session service has no need of."""
+async def test_a_caller_with_only_the_read_scope_cannot_write(mesh: MeshForTests) -> None:
+    """CreateUser and UpdateUser require the scope user.write, which the session service lacks."""
     users = mesh.stub(UserServiceStub, caller="session")
 
     with pytest.raises(ScopeMissing):

@@ -21,7 +21,7 @@ WAITING = "select exists (select from pg_locks where not granted)"
 
 @pytest.fixture
 async def database(open_database: DatabaseOpener) -> Database:
-    """Connect to a database of users that no service runs on."""
+    """Connect to a user database on which no service runs."""
     return await open_database("user")
 
 
@@ -37,8 +37,11 @@ def moved(user: User, email: str) -> User:
 
 
 @pytest.mark.requirement("S4")
-async def test_an_address_taken_at_the_same_moment_is_refused_without_a_trace_of_it(database: Database) -> None:
-    """EMAIL_TAKEN: who waits for another's change to the same address loses, and no cause names the address."""
+async def test_a_concurrently_taken_address_is_rejected_without_naming_it(database: Database) -> None:
+    """A change that waits for a concurrent change to the same address fails with EMAIL_TAKEN.
+
+    The error has no cause, because a cause would contain the address.
+    """
     store = UserStore(database)
     first, second = await added(store, "first@example.org"), await added(store, "second@example.org")
 
