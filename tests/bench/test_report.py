@@ -18,7 +18,7 @@ def a_row(name: str, rps: float = 100) -> Figures:
 
 
 def a_run(rows: list[Figures]) -> Run:
-    """Return what a run with these rows has measured."""
+    """Return a run with these rows."""
     client = {"stub_rps": 100.0, "chain_rps": 80.0, "stub_cpu_us": 90.0, "chain_cpu_us": 120.0}
     policies = {0: {"none": 7.0, "ServerErrors": 0.5, "all": 40.0}}
     return Run({"processor": "a fast one"}, Table(rows, {"slow": "It did not start"}), policies, client, {"ours": {}})
@@ -30,8 +30,11 @@ def all_rows() -> list[Figures]:
     return [a_row(name) for name in sorted(names)]
 
 
-def test_every_section_of_the_page_is_written_anew(tmp_path: Path) -> None:
-    """What a run has measured replaces what the one before it had; the text between stays."""
+def test_write_page_replaces_every_measured_section(tmp_path: Path) -> None:
+    """Writing the page replaces its measured sections and keeps the text between them.
+
+    Writing it twice gives the same page.
+    """
     page = tmp_path / "performance.md"
     page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
     write_page(a_run(all_rows()), page)
@@ -44,8 +47,8 @@ def test_every_section_of_the_page_is_written_anew(tmp_path: Path) -> None:
         assert fact in first
 
 
-def test_the_figures_name_every_ratio_of_the_targets(tmp_path: Path) -> None:
-    """A program finds each row and each ratio in the file by its name."""
+def test_the_figures_file_names_every_row_and_ratio(tmp_path: Path) -> None:
+    """The JSON file of figures names every row and every ratio of a target."""
     write_json(
         a_run([a_row("bare_aio", 50), *(row for row in all_rows() if row.name != "bare_aio")]), tmp_path / "b.json"
     )
@@ -57,7 +60,7 @@ def test_the_figures_name_every_ratio_of_the_targets(tmp_path: Path) -> None:
     assert {"name", "rps", "p50_ms", "p99_ms", "server_cpu_us"} <= figures["rows"][0].keys()
 
 
-def test_a_run_without_a_row_that_a_target_needs_is_no_run(tmp_path: Path) -> None:
-    """Nobody takes a ratio for kept or broken that was not measured."""
+def test_a_run_without_a_required_row_is_rejected(tmp_path: Path) -> None:
+    """Writing the figures fails if a row that a target needs is missing, because its ratio was not measured."""
     with pytest.raises(SystemExit, match="naive"):
         write_json(a_run([row for row in all_rows() if row.name != "naive"]), tmp_path / "b.json")

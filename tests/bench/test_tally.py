@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_the_driver_reads_what_threads_of_a_server_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The count needs no lock and no question, and begins at 0 for each server."""
+def test_the_driver_reads_the_tally_of_server_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver reads the number of calls that the threads of a server have counted since the tally was reset."""
     monkeypatch.setattr(tally, "FOLDER", tmp_path)
     tally.reset_tally("server")
     server, driver = tally.Tally("server"), tally.Tally("server")

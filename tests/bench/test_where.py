@@ -3,8 +3,11 @@ from __future__ import annotations
 from bench.where import ENGINE, count_parts
 
 
-def test_a_sample_counts_for_the_innermost_of_our_modules() -> None:
-    """What a module has others do is its own; the handler and the engine have a line each, other threads none here."""
+def test_a_sample_counts_for_its_innermost_interceptor_module() -> None:
+    """A sample counts for the innermost interceptor module on its stack, with the libraries that the module calls.
+
+    Handler and engine have a line each, and other threads are ignored.
+    """
     ours = "main (a.py:1);serve (interceptors/server.py:2);intercept (interceptors/access_log.py:3)"
     counts = count_parts(
         [

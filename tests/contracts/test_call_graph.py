@@ -10,7 +10,7 @@ from solo60.example.v1.echo_pb2 import EchoRequest, EchoResponse
 
 
 def graph(attempts: int = 1, **calls: tuple[float, tuple[str, ...]]) -> dict[str, Method]:
-    """Make methods by name, each with its deadline in seconds and what it calls; all are tried so often."""
+    """Return methods by name, each with its deadline in seconds and its callees. All are attempted `attempts` times."""
     retry = Retry(attempts, 0.05, 1.0, 2.0, ()) if attempts > 1 else None
     return {
         name: Method(
@@ -28,14 +28,14 @@ def graph(attempts: int = 1, **calls: tuple[float, tuple[str, ...]]) -> dict[str
 
 
 @pytest.mark.requirement("C6")
-def test_our_call_graph_holds() -> None:
-    """No method of ours waits for itself, nor for longer than it has."""
+def test_our_call_graph_is_sound() -> None:
+    """The call graph of our contracts has no cycle, no callee with a longer deadline and no excess of retries."""
     assert problems_of_calls(all_methods()) == []
 
 
 @pytest.mark.requirement("C6")
 def test_a_cycle_is_named_in_the_order_of_its_calls() -> None:
-    """A cycle over several methods is found."""
+    """A cycle over three methods is reported with its methods in the order of their calls."""
     cycle = graph(a=(1, ("b",)), b=(1, ("c",)), c=(1, ("a",)))
 
     [problem] = problems_of_calls(cycle)
@@ -44,20 +44,23 @@ def test_a_cycle_is_named_in_the_order_of_its_calls() -> None:
     assert problem in {f"{way}: calls must not form a cycle." for way in ways_round}
 
 
-def test_two_ways_to_one_method_are_no_cycle() -> None:
-    """A diamond is sound, and so is a method that nobody calls."""
+def test_two_paths_to_one_method_are_no_cycle() -> None:
+    """A diamond of calls and a method without callers are no problems."""
     assert problems_of_calls(graph(a=(1, ("b", "c")), b=(1, ("d",)), c=(1, ("d",)), d=(1, ()), lone=(1, ()))) == []
 
 
-def test_a_callee_has_no_more_time_than_its_caller() -> None:
-    """A wait that outlasts the call it serves is pointless from the start."""
+def test_a_callee_with_a_longer_deadline_is_reported() -> None:
+    """A callee with a longer deadline than its caller is reported."""
     assert problems_of_calls(graph(a=(1, ("b",)), b=(1.5, ()))) == [
         "a has a deadline of 1 s, but its callee b has 1.5 s."
     ]
 
 
-def test_retries_that_multiply_over_a_chain_are_named() -> None:
-    """Each hop repeats what the hop above repeats: four hops of three attempts are 81 at the last."""
+def test_retries_multiplied_over_a_chain_are_reported() -> None:
+    """A chain of calls is reported if its retries multiply to more than 18 attempts.
+
+    Every hop repeats the attempts of the hop above: four hops of three attempts make 81.
+    """
     chain = graph(3, a=(1, ("b",)), b=(1, ("c",)), c=(1, ("d",)), d=(1, ()))
 
     assert problems_of_calls(chain) == ["a calls b calls c calls d: retries multiply to 81 attempts, above 18."]

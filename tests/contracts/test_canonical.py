@@ -25,10 +25,10 @@ def field_of(message: type[Message], name: str) -> FieldDescriptor:
 
 @given(st.uuids(), st.randoms())
 def test_every_spelling_of_a_uuid_is_one_key(value: UUID, chance: object) -> None:
-    """Neither the case of a hex digit nor a dash makes another value."""
+    """The canonical form of a UUID does not depend on its dashes or on the case of its digits."""
     form = canonical_form(field_of(session_pb2.InviteGuestRequest, "session_id"))
     assert form is not None
-    mixed = "".join(chance.choice((each.lower(), each.upper())) for each in str(value))  # type: ignore[attr-defined]  # hypothesis' own randomness
+    mixed = "".join(chance.choice((each.lower(), each.upper())) for each in str(value))  # type: ignore[attr-defined]  # random numbers of hypothesis
 
     assert {form(spelling) for spelling in (str(value), mixed, value.hex, str(value).upper())} == {value.hex}
 
@@ -41,16 +41,16 @@ def test_every_spelling_of_a_uuid_is_one_key(value: UUID, chance: object) -> Non
         ("strasse@docomo.ne.jp", "stra\N{LATIN SMALL LETTER SHARP S}e@docomo.ne.jp"),
     ],
 )
-def test_an_email_address_is_folded_as_the_user_service_folds_it(one: str, other: str) -> None:
-    """Spellings of one user there count once here."""
+def test_spellings_of_an_email_address_are_one_key(one: str, other: str) -> None:
+    """Spellings of an email address that the user service folds into one user have one canonical form."""
     form = canonical_form(field_of(auth_pb2.LogInRequest, "email"))
 
     assert form is not None
     assert form(one) == form(other)
 
 
-def test_what_has_one_spelling_alone_is_its_own_key() -> None:
-    """A plain text, a number, a message: letters that differ make another value."""
+def test_other_fields_have_no_canonical_form() -> None:
+    """Plain texts, messages and numbers have no canonical form."""
     assert canonical_form(field_of(echo_pb2.EchoRequest, "text")) is None
     assert canonical_form(field_of(echo_pb2.EchoRequest, "period")) is None
     assert canonical_form(field_of(echo_pb2.EchoManyRequest, "repeat")) is None
@@ -68,6 +68,9 @@ def test_what_has_one_spelling_alone_is_its_own_key() -> None:
         ("no address", "no address"),
     ],
 )
-def test_an_address_is_counted_as_the_host_that_has_it(address: str, key: str) -> None:
-    """A host with IPv6 has a whole /64 to choose from, and one with IPv4 may be written as IPv6."""
+def test_an_address_is_keyed_by_its_host(address: str, key: str) -> None:
+    """An IPv6 address is keyed by its /64 network, unless it is link-local.
+
+    An IPv4-mapped address is keyed by its IPv4 address.
+    """
     assert canonical_address(address) == key

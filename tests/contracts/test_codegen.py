@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_validate_proto_is_rebuilt_without_a_loss(tmp_path: Path) -> None:
-    """The source printed from the descriptor compiles to that very descriptor."""
+def test_validate_proto_is_rebuilt_without_loss(tmp_path: Path) -> None:
+    """The validate.proto that we print from its descriptor compiles to an equal descriptor."""
     write_validate_proto(tmp_path)
     compiled = tmp_path / "compiled.binpb"
     arguments = [f"-I{tmp_path}", f"--descriptor_set_out={compiled}", "buf/validate/validate.proto"]
@@ -28,8 +28,8 @@ def test_validate_proto_is_rebuilt_without_a_loss(tmp_path: Path) -> None:
     assert file == _without_source_info(validate_file())
 
 
-def test_the_plugin_writes_what_grpcio_tools_would() -> None:
-    """Buf gets the stubs of grpcio's own generator, through our plugin."""
+def test_the_plugin_generates_stubs_with_grpcio_tools() -> None:
+    """The buf plugin returns the stubs that grpcio's own generator writes."""
     file = descriptor_pb2.FileDescriptorProto(name="a/b.proto", package="a", syntax="proto3")
     file.message_type.add(name="M")
     file.service.add(name="S").method.add(name="Do", input_type=".a.M", output_type=".a.M")
@@ -42,8 +42,8 @@ def test_the_plugin_writes_what_grpcio_tools_would() -> None:
     assert "class SServicer:" in generated.content
 
 
-def test_the_plugin_says_when_the_generator_fails(capfd: pytest.CaptureFixture[str]) -> None:
-    """An error reaches buf as one, never as an empty answer."""
+def test_the_plugin_reports_a_failing_generator(capfd: pytest.CaptureFixture[str]) -> None:
+    """If the generator fails, the plugin reports an error to buf and prints the generator's message."""
     response = generate(CodeGeneratorRequest(file_to_generate=["missing.proto"]))
 
     assert response.error == "grpc_tools.protoc exited with 1"

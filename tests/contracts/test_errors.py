@@ -20,13 +20,13 @@ CLASSES = [
 
 @pytest.mark.requirement("L2")
 def test_every_reason_of_the_contract_has_exactly_one_class() -> None:
-    """What a contract can say, Python can catch, and nothing else."""
+    """Each error reason of the contract has exactly one Python class, and every class has such a reason."""
     assert Counter(each.reason for each in CLASSES) == Counter(REASONS)
 
 
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
 def test_a_class_is_named_and_coded_like_its_reason(error: type[ServiceError]) -> None:
-    """The class, the reason on the wire and the status code cannot drift apart."""
+    """Class name, reason and status code of each error match the contract."""
     value = errors_pb2.DESCRIPTOR.enum_types_by_name["ErrorReason"].values_by_number[error.reason]
 
     assert error.__name__ == value.name.removeprefix(PREFIX).title().replace("_", "")
@@ -35,8 +35,8 @@ def test_a_class_is_named_and_coded_like_its_reason(error: type[ServiceError]) -
 
 
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
-def test_a_class_says_why_in_its_docstring(error: type[ServiceError]) -> None:
-    """A caller always gets a sentence, also where the raiser wrote none."""
+def test_the_default_message_of_an_error_is_its_docstring(error: type[ServiceError]) -> None:
+    """An error without a message of its own uses the docstring of its class, which ends with a full stop."""
     assert error().message == error.__doc__
     assert error().message.endswith(".")
     assert error("Another sentence.").message == "Another sentence."

@@ -13,21 +13,24 @@ from solo60.mesh.v1 import policy_pb2
 HEARD = Heard(text="hi", place="here")
 
 
-def test_an_event_knows_what_it_happened_to() -> None:
-    """What decides the order stands in the contract."""
+def test_an_event_has_its_aggregate_key() -> None:
+    """The aggregate key of an event is the value of the field that its contract names."""
     assert aggregate_key_of(HEARD) == "here"
 
 
 @pytest.mark.requirement("A3")
-def test_what_is_not_declared_to_be_an_event_is_none() -> None:
-    """Nothing else can be published."""
+def test_a_message_that_is_no_event_is_rejected() -> None:
+    """A message that is not declared as an event has no aggregate key and raises ContractError."""
     with pytest.raises(ContractError, match=r"solo60\.example\.v1\.EchoRequest is not declared to be an event"):
         aggregate_key_of(EchoRequest())
 
 
 @pytest.mark.requirement("A3")
-def test_subscribers_are_known_from_their_contracts() -> None:
-    """Who subscribes is called with the event, and the publisher keeps no list."""
+def test_subscribers_are_read_from_their_contracts() -> None:
+    """The subscribers of an event are the methods that subscribe to it in their contracts.
+
+    Their request carries the event.
+    """
     (subscriber,) = subscribers_of(Heard.DESCRIPTOR.full_name)
 
     assert subscriber.full_name == "solo60.example.v1.EchoService/OnHeard"
@@ -46,7 +49,7 @@ def test_subscribers_are_known_from_their_contracts() -> None:
     ],
 )
 def test_an_aggregate_key_is_a_string_of_the_event(key: str, problem: str | None) -> None:
-    """The linter refuses an order by something that is not there, or that has no one value."""
+    """The linter reports an aggregate key that is not a single string field of its event."""
     file = descriptor_pb2.FileDescriptorProto(name="event.proto", package="solo60.test.v1", syntax="proto3")
     event = file.message_type.add(name="Happened")
     one, many = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.LABEL_REPEATED

@@ -26,7 +26,7 @@ Level = MethodOptions.IdempotencyLevel
 
 
 def methods(policy: str | None, level: Level.ValueType = MethodOptions.IDEMPOTENCY_UNKNOWN) -> list[MethodDescriptor]:
-    """Declare two services with one method each; the first one's carries `policy`, written as protobuf text."""
+    """Declare two services with one method each. The first method carries `policy`, written as protobuf text."""
     file = descriptor_pb2.FileDescriptorProto(name="test.proto", package="solo60.test.v1", syntax="proto3")
     inner = file.message_type.add(name="Inner")
     inner.field.add(
@@ -104,8 +104,8 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("policy", "rule"), BROKEN)
-def test_a_broken_rule_is_named_with_its_method(policy: str | None, rule: str) -> None:
-    """Every invalid policy is refused in one sentence that names the method and the field."""
+def test_an_invalid_policy_is_reported_with_its_method(policy: str | None, rule: str) -> None:
+    """An invalid policy gives exactly one problem, which names the method and the broken rule."""
     problems = lint(methods(policy, NO_EFFECT))
 
     assert len(problems) == 1
@@ -127,21 +127,21 @@ def test_a_broken_rule_is_named_with_its_method(policy: str | None, rule: str) -
         (f'{GOOD} deprecation {{sunset {{seconds: 1}} replaced_by: "{OTHER}"}}', MethodOptions.IDEMPOTENCY_UNKNOWN),
     ],
 )
-def test_a_sound_policy_passes(policy: str, level: Level.ValueType) -> None:
-    """What the comments of policy.proto allow is allowed."""
+def test_a_valid_policy_passes(policy: str, level: Level.ValueType) -> None:
+    """The linter accepts every policy that the comments of policy.proto allow."""
     assert lint(methods(policy, level)) == []
 
 
-def test_a_method_that_may_act_twice_is_not_sent_again() -> None:
-    """Without an idempotency level or a key there is no retry."""
+def test_a_retry_needs_an_idempotent_method() -> None:
+    """The linter rejects a retry of a method without an idempotency level or a required idempotency key."""
     assert lint(methods(f"{RETRY} {{}}")) == [
         f"{METHOD}: retry needs an idempotency_level or IDEMPOTENCY_REQUIRED, otherwise a retry may act twice."
     ]
 
 
 @pytest.mark.parametrize("level", [MethodOptions.IDEMPOTENCY_UNKNOWN, MethodOptions.IDEMPOTENT])
-def test_only_a_method_without_side_effects_is_hedged(level: Level.ValueType) -> None:
-    """Two attempts at once are safe only where nothing happens."""
+def test_a_hedge_needs_a_method_without_side_effects(level: Level.ValueType) -> None:
+    """The linter rejects hedging unless the method is declared free of side effects."""
     assert lint(methods(f"{HEDGE} {{delay {{seconds: 1}}}}", level)) == [
         f"{METHOD}: hedge needs idempotency_level NO_SIDE_EFFECTS."
     ]
@@ -155,10 +155,13 @@ def test_only_a_method_without_side_effects_is_hedged(level: Level.ValueType) ->
         ('"test.read"', (), []),
         ('"test.raed"', {"test.raed", "test.read"}, []),
     ],
-    ids=["one method", "one method twice", "two methods", "keys"],
+    ids=["one method", "twice in one method", "two methods", "service keys"],
 )
-def test_a_scope_that_nobody_else_uses_is_a_warning(scopes: str, held: Iterable[str], suspicious: list[str]) -> None:
-    """It is no rule broken: its key may be issued to a caller from outside."""
+def test_a_scope_used_by_one_method_alone_is_a_warning(scopes: str, held: Iterable[str], suspicious: list[str]) -> None:
+    """A scope that only one method and no service key uses is a warning.
+
+    It is no error, because its key may be issued to a caller from outside.
+    """
     declared = methods(f"deadline {{seconds: 1}} scopes: {scopes}")
 
     warnings = warnings_of_scopes([read_method(each) for each in declared], frozenset(held))
@@ -169,16 +172,16 @@ def test_a_scope_that_nobody_else_uses_is_a_warning(scopes: str, held: Iterable[
 
 
 def test_our_scopes_raise_no_warning() -> None:
-    """Each is used by a second method, by a service's key, or is one of those for callers from outside."""
+    """Each of our scopes is used by a second method or by a service key, or is listed for callers from outside."""
     assert warn_all() == []
     assert not FROM_OUTSIDE & frozenset().union(*map(scopes_of_caller, SERVICES))
     assert all_scopes() > FROM_OUTSIDE
 
 
-def test_a_warning_is_printed_and_stops_nothing(
+def test_the_linter_prints_warnings_and_passes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`make lint` goes on, here with the scopes that only callers from outside use."""
+    """The linter prints its warnings to standard error and does not fail."""
     monkeypatch.setattr(contracts.scopes, "FROM_OUTSIDE", frozenset())
 
     main()
@@ -189,13 +192,13 @@ def test_a_warning_is_printed_and_stops_nothing(
 
 
 @pytest.mark.requirement("C1", "C6")
-def test_our_contracts_pass() -> None:
-    """Every RPC of ours carries a sound policy, and their call graph holds."""
+def test_our_contracts_pass_the_linter() -> None:
+    """The linter finds no problem in our contracts."""
     assert lint_all() == []
 
 
-def test_every_service_is_looked_at() -> None:
-    """The linter finds services by their files, so that a new contract cannot be forgotten."""
+def test_every_service_is_linted() -> None:
+    """The linter finds all our services by their files, so that a new contract is checked too."""
     found = {service.full_name for service in our_services()}
 
     known = {service.full_name for service in (*SERVICES.values(), *MESH_SERVICES)}

@@ -9,7 +9,7 @@ from interceptors.mail_addresses import address_violations
 from interceptors.validation import violations_of
 from solo60.example.v1.echo_pb2 import EchoRequest
 
-# As written, as SMTP takes it, as it is stored, and as people read it.
+# Each address in four forms: as written, for SMTP, as stored, and as shown to people.
 DELIVERABLE = [
     ("ada@solo60.example",) * 4,
     ("Ada.Lovelace+gym@Solo60.Example",) * 4,
@@ -61,8 +61,8 @@ UNDELIVERABLE = [
 
 
 @pytest.mark.parametrize(("text", "wire", "stored", "shown"), DELIVERABLE)
-def test_an_address_that_mail_can_be_sent_to_is_accepted(text: str, wire: str, stored: str, shown: str) -> None:
-    """The expression of the contract and the servers agree, and each form of the address is an address."""
+def test_a_deliverable_address_is_accepted_in_each_form(text: str, wire: str, stored: str, shown: str) -> None:
+    """Contract and servers accept a deliverable address in each of its forms, and all have the same stored form."""
     address = MailAddress.parse(text)
 
     assert (address.wire, address.canonical, address.readable) == (wire, stored, shown)
@@ -73,8 +73,8 @@ def test_an_address_that_mail_can_be_sent_to_is_accepted(text: str, wire: str, s
 
 
 @pytest.mark.parametrize("text", UNDELIVERABLE)
-def test_any_other_address_is_refused_at_the_edge(text: str) -> None:
-    """Nothing passes that mail refuses later; the reason does not repeat the address."""
+def test_an_undeliverable_address_is_rejected(text: str) -> None:
+    """An undeliverable address violates its field's rules, and the error message does not repeat the address."""
     with pytest.raises(ValueError, match=r"^must ") as caught:
         MailAddress.parse(text)
 
@@ -86,8 +86,11 @@ def test_any_other_address_is_refused_at_the_edge(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), st.sampled_from(["", '"', "@", "@b.example"]))
-def test_the_expression_of_the_contract_refuses_nothing_that_servers_accept(text: str, end: str) -> None:
-    """Clients in other languages check the expression alone; it may only be more lenient."""
+def test_the_contract_pattern_is_never_stricter_than_servers(text: str, end: str) -> None:
+    """The pattern of the contract accepts every address that servers accept.
+
+    Clients in other languages check the pattern alone, so it must not be stricter.
+    """
     written = f'"{text}"{end}' if end == '"' else text + end
     try:
         MailAddress.parse(written)

@@ -22,7 +22,7 @@ ASKED = {"page_size": NUMBER, "page_token": TEXT}
 def a_method(
     name: str, asked: dict[str, dict[str, Any]], answered: dict[str, dict[str, Any]], most: int = 0
 ) -> MethodDescriptor:
-    """Declare a method whose request and response have these fields; a page_size above `most` is refused, if given."""
+    """Declare a method with these request and response fields. `most` is the largest valid page_size, 0 for any."""
     file = descriptor_pb2.FileDescriptorProto(name="pages.proto", package="pages", syntax="proto3")
     for message_name, fields in (("Asked", asked), ("Answered", answered)):
         message = file.message_type.add(name=message_name)
@@ -36,8 +36,8 @@ def a_method(
     return pool.FindMethodByName(f"pages.S.{name}")
 
 
-def test_a_method_with_pages_passes() -> None:
-    """AIP-158: the three fields, under these names and of these types, are all that is asked for."""
+def test_a_paginated_list_passes() -> None:
+    """A list method with the three pagination fields has no problem, nor has a method that is no list (AIP-158)."""
     assert list(problems_of_pages(a_method("ListThings", ASKED, {"next_page_token": TEXT}))) == []
     assert list(problems_of_pages(a_method("GetThing", {}, {}))) == []
 
@@ -50,26 +50,29 @@ def test_a_method_with_pages_passes() -> None:
         ({**ASKED, "page_size": TEXT}, {"next_page_token": TEXT}, ["page_size of type int32"]),
     ],
 )
-def test_a_list_without_pages_is_named(
+def test_a_list_without_pagination_is_reported(
     asked: dict[str, dict[str, Any]], answered: dict[str, dict[str, Any]], words: list[str]
 ) -> None:
-    """AIP-158: pages cannot be added later without a surprise to callers who took one answer for everything."""
+    """Each missing or mistyped pagination field of a list method is reported.
+
+    Pagination cannot be added later without breaking callers that take one response for everything (AIP-158).
+    """
     problems = list(problems_of_pages(a_method("ListThings", asked, answered)))
 
     assert len(problems) == len(words)
     assert all(word in problem for word, problem in zip(words, problems, strict=True))
 
 
-def test_a_limit_that_refuses_is_named() -> None:
-    """AIP-158: a page_size above the limit is lowered."""
+def test_a_page_size_rule_that_rejects_is_reported() -> None:
+    """A rule that rejects a large page_size is reported, because a server should lower it instead (AIP-158)."""
     [problem] = problems_of_pages(a_method("SearchThings", ASKED, {"next_page_token": TEXT}, most=100))
 
     assert problem.startswith("page_size")
 
 
 @pytest.mark.requirement("C3")
-def test_a_page_of_every_list_holds_what_the_mesh_sends() -> None:
-    """Each response may hold as many items as the largest page."""
+def test_every_list_response_allows_the_largest_page() -> None:
+    """The repeated field of each list response may hold as many items as the largest page."""
     methods = [method for service in our_services() for method in service.methods if is_list(method)]
 
     limits = {

@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import Descriptor
 
-# A field with one of these words in its name, holding text, bytes or a map, is personal data or a secret.
+# A text, bytes or map field with one of these words in its name is personal data or a secret.
 PERSONAL_WORDS = {"address", "body", "card", "code", "email", "ip", "name", "password"}
 PERSONAL_WORDS |= {"payload", "phone", "secret", "signature", "token", "variables"}
-# Names that sound like it and are not, each with the reason.
+# Fields that contain such a word but are not personal, each with the reason.
 HARMLESS = {
     "page_token": "a cursor",
     "next_page_token": "a cursor",
     "currency_code": "ISO 4217",
-    "email_message_id": "names a mail, not its reader",
-    "solo60.gym.v1.Gym.name": "a gym's",
-    "solo60.gym.v1.CreateGymRequest.name": "a gym's",
-    "solo60.subscription.v1.Plan.name": "a plan's",
+    "email_message_id": "id of a mail",
+    "solo60.gym.v1.Gym.name": "name of a gym",
+    "solo60.gym.v1.CreateGymRequest.name": "name of a gym",
+    "solo60.subscription.v1.Plan.name": "name of a plan",
 }
 
 
 @pytest.mark.requirement("S4")
-def test_every_field_that_sounds_personal_is_marked() -> None:
-    """What the contract marks never reaches a log; a field that sounds personal and is not says why here."""
+def test_every_field_with_a_personal_name_is_marked() -> None:
+    """Every text, bytes or map field with a personal word in its name is marked personal or listed in HARMLESS."""
     unmarked = {
         field.full_name
         for field in _fields()
@@ -41,7 +41,7 @@ def test_every_field_that_sounds_personal_is_marked() -> None:
 
 
 def test_ids_are_not_personal() -> None:
-    """Whoever reads a log must be able to tell which user, session or gym a line is about."""
+    """No id field is marked personal, so that log lines name their user, session or gym."""
     assert {field.full_name for field in _fields() if field.name.endswith("_id") and is_personal(field)} == set()
 
 

@@ -26,7 +26,7 @@ each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICE
 
 @pytest.fixture
 async def address() -> AsyncIterator[str]:
-    """Serve nothing: every call that is sent is UNIMPLEMENTED."""
+    """Run a server without services, so that every call that reaches it fails with UNIMPLEMENTED."""
     server = grpc.aio.server()
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -35,7 +35,7 @@ async def address() -> AsyncIterator[str]:
 
 
 async def code_of_a_call(address: str, config: str) -> grpc.StatusCode:
-    """Call a method over a channel with this service config."""
+    """Call a method over a channel with this service config and return the status code."""
     async with grpc.aio.insecure_channel(address, options=channel_options(config)) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await EchoServiceStub(channel).Echo(EchoRequest(), timeout=10)
@@ -44,12 +44,15 @@ async def code_of_a_call(address: str, config: str) -> grpc.StatusCode:
 
 @each_service
 async def test_the_core_accepts_the_config(service: ServiceDescriptor, address: str) -> None:
-    """The core checks a config when it is first used: with a bad one, no call is ever sent."""
+    """Calls are sent with each generated service config.
+
+    gRPC's core checks a config on first use and sends nothing if the config is invalid.
+    """
     assert await code_of_a_call(address, service_config(service)) is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_the_core_refuses_a_bad_config(address: str) -> None:
-    """The test above can fail: one wrong value is enough."""
+async def test_the_core_rejects_a_bad_config(address: str) -> None:
+    """A single wrong value in the config fails a call with INVALID_ARGUMENT, so the test above can fail."""
     config = json.loads(service_config(SERVICES["session"]))
     config["methodConfig"][0]["retryPolicy"]["maxAttempts"] = 1
 
@@ -57,8 +60,8 @@ async def test_the_core_refuses_a_bad_config(address: str) -> None:
 
 
 @each_service
-def test_exactly_the_methods_that_say_so_are_retried(service: ServiceDescriptor) -> None:
-    """The channel's config says what the contract says, for each method and for no other."""
+def test_exactly_the_methods_with_a_retry_policy_are_retried(service: ServiceDescriptor) -> None:
+    """The service config has the retry policy of the contract for each method that declares one, and for no other."""
     config = json.loads(service_config(service))
     policies = {
         (n["service"], n["method"]): each["retryPolicy"] for each in config["methodConfig"] for n in each["name"]
@@ -78,8 +81,8 @@ def test_exactly_the_methods_that_say_so_are_retried(service: ServiceDescriptor)
 
 
 @each_service
-def test_what_may_not_be_repeated_is_not_retried(service: ServiceDescriptor) -> None:
-    """A method gets no retry without an idempotency_level that allows it, or an idempotency key."""
+def test_an_unsafe_method_is_not_retried(service: ServiceDescriptor) -> None:
+    """A method without a repeatable idempotency_level and without a required idempotency key has no retry policy."""
     retried = {n["method"] for each in json.loads(service_config(service))["methodConfig"] for n in each["name"]}
     for method in service.methods:
         options = method.GetOptions()
@@ -91,13 +94,13 @@ def test_what_may_not_be_repeated_is_not_retried(service: ServiceDescriptor) -> 
 
 @each_service
 def test_no_config_carries_a_timeout(service: ServiceDescriptor) -> None:
-    """The core ends calls early by it and tells the server nothing."""
+    """No service config sets a timeout, because the core would end calls early without telling the server."""
     assert "timeout" not in set(_keys(json.loads(service_config(service))))
 
 
 @each_service
-def test_every_channel_throttles_retries_and_heeds_health(service: ServiceDescriptor) -> None:
-    """Retries stop when a server keeps failing; an address that fails or says NOT_SERVING gets no calls."""
+def test_every_config_sets_throttling_health_checks_and_outliers(service: ServiceDescriptor) -> None:
+    """Each service config throttles retries and balances calls with health checks and outlier detection."""
     config = json.loads(service_config(service))
 
     assert config["retryThrottling"] == {"maxTokens": 20, "tokenRatio": 0.1}
@@ -107,7 +110,7 @@ def test_every_channel_throttles_retries_and_heeds_health(service: ServiceDescri
     assert outliers["childPolicy"] == [{"round_robin": {}}]
 
 
-def _keys(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON
+def _keys(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
     if isinstance(value, dict):
         yield from value
         value = list(value.values())

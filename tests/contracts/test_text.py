@@ -33,14 +33,14 @@ SESSION_ID = "01980000-0000-7000-8000-000000000004"
 
 
 def name_problems(name: str) -> list[str]:
-    """Return what the contract says against a user's name."""
+    """Return the violations of the contract's rules for a user's name."""
     request = CreateUserRequest(email="ada@solo60.example", display_name=name)
     return [violation.description for violation in violations_of(request)]
 
 
 @pytest.mark.parametrize("code", [*CONTROLS, *SEPARATORS, *TURNING], ids=hex)
-def test_a_line_holds_no_character_that_breaks_or_turns_it(code: int) -> None:
-    """A name and any other text of one line are refused with it, wherever it stands."""
+def test_a_line_rejects_controls_separators_and_direction_marks(code: int) -> None:
+    """Single-line texts are rejected if a control, line separator or direction control is at any position."""
     for text in (f"Dana{chr(code)}Demo", f"{chr(code)}Dana", f"Dana{chr(code)}"):
         assert name_problems(text) == ["must be a single line without control characters"]
         assert violations_of(CancelSessionRequest(session_id=SESSION_ID, reason=text))
@@ -50,7 +50,7 @@ def test_a_line_holds_no_character_that_breaks_or_turns_it(code: int) -> None:
     "name", ["Dana", PERSIAN, FAMILY, FLAG, "O'Brien-Ó Súilleabháin", "J.R.R.", "שׁרה\u200f", "東京"]
 )
 def test_names_of_people_are_accepted(name: str) -> None:
-    """Joiners and marks that a script needs stay."""
+    """Names are accepted with the joiners and marks that their scripts need."""
     assert name_problems(name) == []
 
 
@@ -62,8 +62,8 @@ def _invisible() -> Iterator[str]:
             yield char
 
 
-def test_a_blank_name_is_refused() -> None:
-    """Spaces and characters that nobody sees are no name, alone or together."""
+def test_a_blank_name_is_rejected() -> None:
+    """A name that consists of spaces and invisible characters is rejected as blank."""
     shaped = {0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
     invisible = [char for char in _invisible() if ord(char) not in shaped and not 0x13430 <= ord(char) <= 0x1BCA3]
 
@@ -74,8 +74,8 @@ def test_a_blank_name_is_refused() -> None:
     assert name_problems("") == ["must not be blank"]
 
 
-def test_text_of_several_lines_says_so_and_holds_no_other_control_characters() -> None:
-    """Tabs and line breaks alone: nothing else of them means anything to a reader."""
+def test_multi_line_text_allows_only_tabs_and_line_breaks() -> None:
+    """Multi-line texts may contain tabs and line breaks, but no other control and no direction control."""
     quote = Quote(credits=1, price=Money(currency_code="GBP"), noise_policy="No weights\n\tafter 20:00\r\n")
     assert violations_of(quote) == []
 
@@ -135,16 +135,16 @@ def declared(rules: str, *, is_repeated: bool = False, is_map: bool = False) -> 
 
 
 @pytest.mark.parametrize("rules", CLOSED)
-def test_a_text_that_says_which_characters_it_may_hold_passes(rules: str) -> None:
-    """One of our rules, a format, or a pattern that lists its characters, for a field and for each of several."""
+def test_a_text_with_a_character_rule_passes(rules: str) -> None:
+    """The linter accepts texts and lists of texts with one of our rules, a format or a pattern of listed characters."""
     assert list(problems_of_texts([declared(rules)])) == []
     items = f"repeated {{items {{{rules}}}}}"
     assert list(problems_of_texts([declared(items, is_repeated=True)])) == []
 
 
 @pytest.mark.parametrize("rules", OPEN)
-def test_a_text_that_may_hold_anything_is_named(rules: str) -> None:
-    """A new field cannot forget its rule."""
+def test_a_text_without_a_character_rule_is_reported(rules: str) -> None:
+    """The linter reports a text field, a map key or a map value that has no rule for its characters."""
     assert list(problems_of_texts([declared(rules)])) == [f"solo60.test.v1.Said.text: {OPEN_PROBLEM}"]
     sides = f"map {{keys {{{rules}}}}}"
     assert list(problems_of_texts([declared(sides, is_map=True)])) == [
@@ -153,8 +153,8 @@ def test_a_text_that_may_hold_anything_is_named(rules: str) -> None:
     ]
 
 
-def test_one_rule_says_what_an_address_is() -> None:
-    """The format that refuses what mail can deliver is not used, and no address stands where nobody looks."""
+def test_mail_address_is_the_only_rule_for_addresses() -> None:
+    """The linter rejects the `email` format, and `mail_address` in maps, because servers do not check maps."""
     assert list(problems_of_texts([declared("string {email: true}")])) == [
         "solo60.test.v1.Said.text: do not use the rule email, use solo60.common.v1.mail_address."
     ]

@@ -1,4 +1,4 @@
-"""Messages on and around the boundaries of every rule of a contract, made from its descriptors."""
+"""Messages on and around the boundaries of every validation rule, generated from the contracts' descriptors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
-# Forms that patterns, formats and conversions tend to treat differently, for fields whatever their rules.
+# Texts that patterns, formats and conversions often treat differently, for every string field.
 TEXTS = (
     *("a", "", "A", " ", "a b", " a", "a ", "0", "-1", "é", "e\u0301", "ß", "İ", "漢字"),
     *("\U0001f469\u200d\U0001f467", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u200b", "\u202e"),
@@ -62,7 +62,7 @@ TEXTS = (
 )
 SECONDS = (0, 1, 899, 900, -900, -1, 1_795_824_000, 1_795_824_001, -62_135_596_800, 253_402_300_799, 253_402_299_900)
 NANOS = (0, 1, 999_999, 1_000_000, 500_000_000, 999_000_000, 999_999_999)
-# Most values of a field that is a message.
+# Maximum number of variants taken for a field of a message type.
 MOST_INNER = 40
 _BOUNDS = ("const", "lt", "lte", "gt", "gte")
 _LENGTHS = ("len", "min_len", "max_len", "len_bytes", "min_bytes", "max_bytes")
@@ -80,7 +80,7 @@ _INTEGERS = {
 
 
 def messages_around(descriptor: Descriptor, random: Random, mixed: int) -> Iterator[Message]:
-    """Yield messages of one type: each boundary of each field within an else valid message, and `mixed` mixtures."""
+    """Yield an empty message, valid messages with one field varied, and `mixed` messages of random values."""
     yield GetMessageClass(descriptor)()
     yield from _variants(descriptor)
     for _ in range(mixed):
@@ -92,7 +92,7 @@ def messages_around(descriptor: Descriptor, random: Random, mixed: int) -> Itera
 
 @cache
 def _variants(descriptor: Descriptor) -> tuple[Message, ...]:
-    """Return a message made valid field by field, and the same with each other value of each field."""
+    """Return a valid message, and copies of it with each other value of each field."""
     valid = _valid(descriptor)
     variants = [valid]
     for field in descriptor.fields:
@@ -124,7 +124,7 @@ def _is_refused(message: Message, field: FieldDescriptor) -> bool:
 
 
 def _periods(valid: Message) -> Iterator[Message]:
-    """Yield a message that has a start and an end with lengths on and around those that rules name."""
+    """Yield messages with periods on and around the lengths that rules limit, if the type has a start and an end."""
     if not {"start_time", "end_time"} <= set(valid.DESCRIPTOR.fields_by_name):
         return
     for hours in (0, 12, 744):
@@ -139,7 +139,10 @@ def _periods(valid: Message) -> Iterator[Message]:
 
 @cache
 def _values_of(field: FieldDescriptor) -> tuple[Any, ...]:
-    """Return values for a field, None for leaving it out; those that a rule is likely to take come early."""
+    """Return the values to try for a field, with None for an unset field.
+
+    Values that rules are likely to accept come first.
+    """
     rules = field.GetOptions().Extensions[validate_pb2.field]
     if not field.is_repeated:
         return (*_singles(field, rules), None)
@@ -193,12 +196,12 @@ def _numbers(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> tuple[fl
     return tuple(number for number in found if least <= number <= most)
 
 
-def _numeric(rules: validate_pb2.FieldRules) -> Any:  # noqa: ANN401 - the rules of one of eleven kinds of number
+def _numeric(rules: validate_pb2.FieldRules) -> Any:  # noqa: ANN401 - rules of any numeric type
     return getattr(rules, rules.WhichOneof("type") or "int32")
 
 
-def _named(rules: Any) -> Iterator[Any]:  # noqa: ANN401 - the rules of any kind
-    """Yield the values that rules name."""
+def _named(rules: Any) -> Iterator[Any]:  # noqa: ANN401 - rules of any type
+    """Yield the values that the `in` and `not_in` rules list."""
     yield from getattr(rules, "in")
     yield from rules.not_in
 
@@ -206,12 +209,12 @@ def _named(rules: Any) -> Iterator[Any]:  # noqa: ANN401 - the rules of any kind
 def _texts_around(rules: validate_pb2.StringRules) -> Iterator[str]:
     for length in _around(rules, _LENGTHS):
         yield from (letter * length for letter in _LETTERS)
-        # An address of that length.
+        # A mail address of this length.
         yield "a@" + ".".join(["x" * 50] * (length // 51 + 1))[: max(length - 2, 0)]
 
 
-def _around(rules: Any, names: Iterable[str]) -> Iterator[int]:  # noqa: ANN401 - the rules of any kind
-    """Yield each bound that rules set, and its neighbours."""
+def _around(rules: Any, names: Iterable[str]) -> Iterator[int]:  # noqa: ANN401 - rules of any type
+    """Yield each bound that the rules set, and its neighbours."""
     known = rules.DESCRIPTOR.fields_by_name
     for name in names:
         if name in known and rules.HasField(name):
@@ -222,7 +225,7 @@ def _around(rules: Any, names: Iterable[str]) -> Iterator[int]:  # noqa: ANN401 
 def _inner(field: FieldDescriptor, _rules: validate_pb2.FieldRules) -> tuple[Message, ...]:
     assert field.message_type is not None
     variants = _variants(field.message_type)
-    # Each type is looked at by itself too.
+    # A sample suffices, because each type is also tested on its own.
     few = variants[:: len(variants) // MOST_INNER + 1]
     return (*few, *_periods(variants[0]), GetMessageClass(field.message_type)())
 

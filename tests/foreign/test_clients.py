@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from tests.support.serving import MeshForTests, Serve
 
-# Without site-packages' .pth files, of which one leads to this repository; the packages themselves are those of .venv.
+# Runs a script with the given import paths. With -S, no .pth file can add this repository to the path.
 ALONE = "import runpy, sys; sys.path[:0] = sys.argv[2:]; runpy.run_path(sys.argv[1], run_name='__main__')"
 
 
 @pytest.fixture
 async def mesh(serve: Serve) -> MeshForTests:
-    """Run a gym service that knows one gym."""
+    """Run a gym service with one gym."""
     mesh = await serve(SERVICE)
     gym = CreateGymRequest(
         name="Field Street Gym",
@@ -43,7 +43,7 @@ async def mesh(serve: Serve) -> MeshForTests:
 
 @pytest.fixture
 def environment(mesh: MeshForTests, tmp_path: Path) -> dict[str, str]:
-    """Tell a client where the service is, and the file of its key."""
+    """Return the environment of a client: the address of the service and the file with the API key."""
     (tmp_path / "key").write_text(mesh.keys[OPERATOR])
     address = mesh.settings.url_of("gym")
     return {"PATH": os.environ["PATH"], "GYM_SERVICE_URL": address, "SERVICE_API_KEY_FILE": str(tmp_path / "key")}
@@ -51,7 +51,7 @@ def environment(mesh: MeshForTests, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def cloned_gen(tmp_path: Path) -> Path:
-    """Copy what a clone has in gen/, and nothing that setup makes."""
+    """Copy the files of gen/ that a clone contains, without the files that setup generates."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "gen"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in names.rstrip("\0").split("\0"):
@@ -60,8 +60,8 @@ def cloned_gen(tmp_path: Path) -> Path:
     return tmp_path / "gen"
 
 
-async def printed(*command: str | Path, environment: Mapping[str, str]) -> str:
-    """Run a program beside the server and return what it prints; fail with its errors when it fails."""
+async def output_of(*command: str | Path, environment: Mapping[str, str]) -> str:
+    """Run a program beside the server and return its output. Fail with its error output if it fails."""
     process = await asyncio.create_subprocess_exec(
         *command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -70,35 +70,37 @@ async def printed(*command: str | Path, environment: Mapping[str, str]) -> str:
     return output.decode()
 
 
-async def test_a_node_client_lists_gyms(node_folder: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    """The contracts that `buf export` writes are all that a client in another language needs."""
+async def test_a_node_client_needs_only_the_exported_contracts(
+    node_folder: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A Node client can call a service with nothing but the contracts that `buf export` writes."""
     (tmp_path / "node_modules").symlink_to(node_folder / "node_modules")
     buf = Path(sys.executable).with_name("buf")
-    await printed(buf, "export", ROOT, "--output", tmp_path / "proto", environment=environment)
+    await output_of(buf, "export", ROOT, "--output", tmp_path / "proto", environment=environment)
     script = shutil.copy(ROOT / "examples/call_a_service.mjs", tmp_path)
 
-    output = await printed("node", script, environment=environment)
+    output = await output_of("node", script, environment=environment)
 
     assert output.endswith(" Field Street Gym\n")
 
 
-async def test_a_python_client_needs_a_clones_gen_alone(cloned_gen: Path, environment: dict[str, str]) -> None:
-    """gen/ is whole as it is cloned: it imports, and calls a service, beside grpcio and protobuf."""
+async def test_a_python_client_needs_only_gen_of_a_clone(cloned_gen: Path, environment: dict[str, str]) -> None:
+    """A Python client can call a service with the committed gen/, grpcio and protobuf alone."""
     paths = [str(cloned_gen), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     example = ROOT / "examples/call_with_grpcio.py"
 
-    output = await printed(sys.executable, "-I", "-S", "-c", ALONE, example, *paths, environment=environment)
+    output = await output_of(sys.executable, "-I", "-S", "-c", ALONE, example, *paths, environment=environment)
 
     assert output.endswith(" Field Street Gym\n")
 
 
-async def test_every_contract_imports_from_a_clones_gen(cloned_gen: Path, tmp_path: Path) -> None:
-    """No generated module needs one that is not committed."""
+async def test_every_generated_module_imports_from_a_clone(cloned_gen: Path, tmp_path: Path) -> None:
+    """Every generated module imports without any file that is not committed."""
     modules = modules_in(cloned_gen)
     (tmp_path / "importing.py").write_text("\n".join(f"import {name}" for name in modules))
     paths = [str(cloned_gen), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
 
-    await printed(sys.executable, "-I", "-S", "-c", ALONE, tmp_path / "importing.py", *paths, environment={})
+    await output_of(sys.executable, "-I", "-S", "-c", ALONE, tmp_path / "importing.py", *paths, environment={})
 
     assert "solo60.mesh.v1.policy_pb2_grpc" in modules
 

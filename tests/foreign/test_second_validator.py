@@ -34,8 +34,11 @@ SCRIPT = Path(__file__).parent / "validate.mjs"
 
 
 @pytest.mark.requirement("C3")
-def test_a_second_implementation_gives_every_message_the_same_verdict(node_folder: Path, tmp_path: Path) -> None:
-    """A client that checks its request by @bufbuild/protovalidate is told what the server would tell it."""
+def test_a_javascript_validator_finds_the_same_violations(node_folder: Path, tmp_path: Path) -> None:
+    """@bufbuild/protovalidate finds the same violations as the servers in every sample message.
+
+    The sample contains a valid message of every type and breaks every CEL rule of our contracts.
+    """
     messages = list(dict.fromkeys((m.DESCRIPTOR.full_name, m.SerializeToString(deterministic=True)) for m in sample()))
 
     theirs = verdicts_of_node(node_folder, tmp_path, messages)
@@ -50,20 +53,20 @@ def test_a_second_implementation_gives_every_message_the_same_verdict(node_folde
             kept.add(name)
         if mine != their:
             different.append(f"{name} {message!r}: Python {mine}, JavaScript {their}")
-    assert kept == set(TYPES), "no valid message of these types: add to TEXTS what their patterns take"
+    assert kept == set(TYPES), "no valid message of these types: add texts to TEXTS that their patterns accept"
     assert broken >= our_own_rules(), "no message breaks these rules"
     assert not different, "\n".join([f"{len(different)} of {len(messages)}", *different[:20]])
 
 
 def sample() -> Iterator[Message]:
-    """Make messages of every type of our contracts."""
+    """Yield sample messages of every type of our contracts."""
     random = Random(SEED)  # noqa: S311 - no secret
     for message_type in TYPES.values():
         yield from messages_around(message_type.DESCRIPTOR, random, MIXED)
 
 
 def our_own_rules() -> set[str]:
-    """Return the ids of the rules that our contracts write in CEL: each is to be broken by some message."""
+    """Return the ids of the CEL rules in our contracts."""
     return {
         rule.id
         for message_type in TYPES.values()
@@ -76,7 +79,7 @@ def our_own_rules() -> set[str]:
 
 
 def verdict_on(message: Message) -> list[tuple[str, str]]:
-    """Return the field and the rule of each violation, sorted, or that a rule cannot be applied."""
+    """Return the field and the rule of each violation, sorted, or one error if a rule cannot be evaluated."""
     try:
         found = protovalidate.collect_violations(message)
     except protovalidate.EvaluationError:
@@ -86,7 +89,7 @@ def verdict_on(message: Message) -> list[tuple[str, str]]:
 
 
 def verdicts_of_node(node_folder: Path, folder: Path, messages: list[tuple[str, bytes]]) -> list[Any]:
-    """Ask the second implementation for its verdicts on all messages, in one process."""
+    """Validate all messages with the second implementation, in one process."""
     image = folder / "image.binpb"
     image.write_bytes(descriptor_set().SerializeToString())
     script = Path(shutil.copy(SCRIPT, node_folder))
@@ -98,7 +101,7 @@ def verdicts_of_node(node_folder: Path, folder: Path, messages: list[tuple[str, 
 
 
 def descriptor_set() -> FileDescriptorSet:
-    """Return our contracts and all that they import, each file after what it imports."""
+    """Return our contracts and their imports, with each file after its imports."""
     files: dict[str, FileDescriptor] = {}
 
     def add(file: FileDescriptor) -> None:

@@ -1,4 +1,4 @@
-// Judges encoded messages by @bufbuild/protovalidate: node validate.mjs IMAGE < JSON lines > JSON lines.
+// Validates encoded messages with @bufbuild/protovalidate: node validate.mjs IMAGE < JSON lines > JSON lines.
 import { createValidator } from "@bufbuild/protovalidate";
 import { createFileRegistry, fromBinary } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";

@@ -19,6 +19,6 @@ __all__ = ["echo", "logs", "serve_echo"]
 
 @pytest.fixture(autouse=True)
 def logs() -> Iterator[list[EventDict]]:
-    """Collect what is logged; nothing is printed."""
+    """Capture log events instead of printing them."""
     with capture_logs() as lines:
         yield lines

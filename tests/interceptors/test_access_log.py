@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from interceptors.server import Proceed
     from tests.support.echo_server import EchoServer, ServeEcho
 
-SECRET = "jane.doe@example.com"  # noqa: S105 - what must not leak
+SECRET = "jane.doe@example.com"  # noqa: S105 - must not leak
 HI = echo_pb2.EchoRequest(text="hi", email=SECRET)
 
 
@@ -33,8 +33,8 @@ def calls(logs: list[EventDict]) -> list[EventDict]:
 
 
 @pytest.mark.requirement("S4")
-async def test_each_call_is_one_line(echo: EchoServer, logs: list[EventDict]) -> None:
-    """Caller, method, outcome, duration, correlation id and trace id, and nothing of the request."""
+async def test_each_call_is_logged_in_one_line(echo: EchoServer, logs: list[EventDict]) -> None:
+    """The access log has one line per call with method, caller, outcome, duration and ids, without the request."""
     answer = await echo.stub().Echo(HI)
 
     [line] = calls(logs)
@@ -51,8 +51,8 @@ async def test_each_call_is_one_line(echo: EchoServer, logs: list[EventDict]) ->
 
 
 @pytest.mark.requirement("S4")
-async def test_a_stream_is_one_line_whatever_its_length(echo: EchoServer, logs: list[EventDict]) -> None:
-    """In each shape."""
+async def test_a_stream_is_logged_in_one_line(echo: EchoServer, logs: list[EventDict]) -> None:
+    """A streaming call of each shape is logged in one line, however many messages it carries."""
 
     async def texts() -> AsyncIterator[echo_pb2.EchoEachRequest]:
         for text in "abc":
@@ -76,15 +76,15 @@ async def test_a_stream_is_one_line_whatever_its_length(echo: EchoServer, logs: 
         (asyncio.CancelledError(), "INTERNAL", "INTERNAL"),
     ],
 )
-async def test_a_failed_call_is_logged_with_what_the_caller_was_told(
+async def test_a_failed_call_is_logged_with_code_and_reason(
     echo: EchoServer, logs: list[EventDict], error: BaseException, code: str, reason: str
 ) -> None:
-    """Code and reason are those of the answer, and the exception's text stays out of the access log."""
+    """A failed call is logged with the code and reason that its caller got, and without the exception's text."""
 
     async def hook() -> None:
         raise error
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     with pytest.raises(ServiceError):
         await echo.stub().Echo(HI)
 
@@ -94,8 +94,8 @@ async def test_a_failed_call_is_logged_with_what_the_caller_was_told(
 
 
 @pytest.mark.requirement("S4")
-async def test_a_stranger_is_logged_too(echo: EchoServer, logs: list[EventDict]) -> None:
-    """With no name, for none was proven."""
+async def test_an_unauthenticated_call_is_logged(echo: EchoServer, logs: list[EventDict]) -> None:
+    """A call with an invalid key is logged as UNAUTHENTICATED, with an empty caller and without the key."""
     with pytest.raises(Unauthenticated):
         await echo.stub("sk_test_wrong").Echo(HI)
 
@@ -105,9 +105,9 @@ async def test_a_stranger_is_logged_too(echo: EchoServer, logs: list[EventDict])
 
 
 @pytest.mark.requirement("S4")
-async def test_a_call_that_ran_out_of_time_is_logged_as_such(echo: EchoServer, logs: list[EventDict]) -> None:
-    """The caller's deadline ended it."""
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+async def test_an_expired_call_is_logged_as_deadline_exceeded(echo: EchoServer, logs: list[EventDict]) -> None:
+    """A call that exceeds its caller's deadline is logged as DEADLINE_EXCEEDED."""
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
     stub = echo.stub()
     await hook.until_out_of_time(lambda: stub.Echo(HI, timeout=0.2))
     await echo.shut_down()
@@ -116,10 +116,8 @@ async def test_a_call_that_ran_out_of_time_is_logged_as_such(echo: EchoServer, l
 
 
 @pytest.mark.requirement("S4")
-async def test_requests_are_logged_where_settings_say_so_and_masked(
-    serve_echo: ServeEcho, logs: list[EventDict]
-) -> None:
-    """No personal data, not even then."""
+async def test_requests_are_logged_masked_if_enabled(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """With log_requests, the access log contains the request, but masks its personal data."""
     echo = await serve_echo(log_requests=True)
 
     await echo.stub().Echo(HI)
@@ -130,7 +128,7 @@ async def test_requests_are_logged_where_settings_say_so_and_masked(
 
 
 async def test_health_checks_are_not_logged(echo: EchoServer, logs: list[EventDict]) -> None:
-    """They come every second and would drown all else."""
+    """Health checks are not logged, because they come every second and would hide other lines."""
     stub: Any = HealthStub(echo.bare_channel())
 
     await stub.Check(health_pb2.HealthCheckRequest())
@@ -139,8 +137,8 @@ async def test_health_checks_are_not_logged(echo: EchoServer, logs: list[EventDi
 
 
 @pytest.mark.requirement("S4")
-async def test_a_trace_id_is_told_where_the_trace_is_recorded(logs: list[EventDict]) -> None:
-    """A trace that nobody can look at has no id to look for."""
+async def test_an_unrecorded_trace_has_no_trace_id(logs: list[EventDict]) -> None:
+    """A call without a recorded trace is logged without a trace id."""
     async with serving(ServerContext(), ServerAccessLog()) as stub:
         await stub.Echo(HI)
 
@@ -149,20 +147,20 @@ async def test_a_trace_id_is_told_where_the_trace_is_recorded(logs: list[EventDi
 
 
 class Noting(ServerInterceptor):
-    """Notes a fact of every call."""
+    """Interceptor that adds notes to every call."""
 
     def __init__(self, **notes: object) -> None:
         self._notes = notes
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        """Note it."""
+        """Add the notes."""
         call.notes.update(self._notes)
         return await proceed(call)
 
 
 @pytest.mark.requirement("S4")
-async def test_notes_are_in_the_line(logs: list[EventDict]) -> None:
-    """What an interceptor finds out about a call, beside and never instead of what every line has."""
+async def test_notes_are_logged(logs: list[EventDict]) -> None:
+    """Notes of an interceptor are added to the line of a call and never replace its standard fields."""
     async with serving(ServerContext(), ServerAccessLog(), Noting(limit="tight", code="made up")) as stub:
         await stub.Echo(HI)
 
@@ -171,14 +169,14 @@ async def test_notes_are_in_the_line(logs: list[EventDict]) -> None:
 
 
 def refuse(_facts: object) -> None:
-    """Take no line."""
+    """Raise OSError like a failing log."""
     raise OSError(SECRET)
 
 
 @pytest.mark.requirement("S4")
-@pytest.mark.parametrize("log", [ServerAccessLog(write=refuse), ServerAccessLog()], ids=["full", "odd note"])
-async def test_a_line_that_cannot_be_written_fails_no_call(log: ServerAccessLog, logs: list[EventDict]) -> None:
-    """The call has its answer; that its line is missing is told."""
+@pytest.mark.parametrize("log", [ServerAccessLog(write=refuse), ServerAccessLog()], ids=["failing", "odd note"])
+async def test_a_failing_log_line_does_not_fail_the_call(log: ServerAccessLog, logs: list[EventDict]) -> None:
+    """If a line cannot be written, the call is answered and an error is logged without the exception's text."""
     async with serving(ServerContext(), log, Noting(event="takes a name that is taken")) as stub:
         assert (await stub.Echo(HI)).text == "hi"
 
@@ -187,8 +185,8 @@ async def test_a_line_that_cannot_be_written_fails_no_call(log: ServerAccessLog,
 
 
 @pytest.mark.requirement("S4")
-async def test_a_request_with_a_time_out_of_range_is_refused_as_such(serve_echo: ServeEcho) -> None:
-    """That requests are logged changes no answer."""
+async def test_an_invalid_timestamp_is_invalid_with_request_logging(serve_echo: ServeEcho) -> None:
+    """A request with a timestamp out of range is answered with InvalidRequest while requests are logged."""
     echo = await serve_echo(log_requests=True)
     request = echo_pb2.EchoRequest(text="hi")
     request.period.start_time.seconds = 2**62

@@ -28,9 +28,9 @@ BAD_KEYS = ["", "x", "sk_test_", mint_key("test"), mint_key("test")[:-1] + "!", 
 
 
 @pytest.mark.requirement("S1")
-@pytest.mark.parametrize("key", BAD_KEYS, ids=["none", "noise", "stump", "not ours", "typo", "not ASCII"])
-async def test_a_call_without_a_key_of_ours_is_unauthenticated(echo: EchoServer, key: str) -> None:
-    """Whoever calls must hold a key; which part of it was wrong is not told."""
+@pytest.mark.parametrize("key", BAD_KEYS, ids=["empty", "random text", "prefix alone", "unknown", "typo", "not ASCII"])
+async def test_a_call_without_a_valid_key_is_unauthenticated(echo: EchoServer, key: str) -> None:
+    """A call without a valid key is UNAUTHENTICATED with one fixed message and enters no handler."""
     metadata = (("x-api-key", key),) if key.isascii() and key else ()
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -41,8 +41,8 @@ async def test_a_call_without_a_key_of_ours_is_unauthenticated(echo: EchoServer,
     assert echo.servicer.entered == 0
 
 
-async def test_the_unauthenticated_are_refused_before_their_bytes_are_parsed(echo: EchoServer) -> None:
-    """A stranger cannot make us parse: garbage without a key is UNAUTHENTICATED, not INVALID_ARGUMENT."""
+async def test_an_unauthenticated_request_is_not_parsed(echo: EchoServer) -> None:
+    """A malformed request without a key is UNAUTHENTICATED, not INVALID_ARGUMENT, because it is not parsed."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await _echo(echo)(b"\xff\xff")
 
@@ -51,9 +51,9 @@ async def test_the_unauthenticated_are_refused_before_their_bytes_are_parsed(ech
 
 @pytest.mark.requirement("S1")
 @pytest.mark.parametrize("method", ["Echo", "EchoMany", "EchoJoined", "EchoEach", "Keep", "Promise"])
-async def test_every_method_asks_for_a_key(echo: EchoServer, method: str) -> None:
-    """In every shape, also where no service answers yet."""
-    # A failed write would make grpc.aio replace the status of a refusal by an INTERNAL of its own.
+async def test_every_method_requires_a_key(echo: EchoServer, method: str) -> None:
+    """A method of any shape requires a key, even a method that is not implemented."""
+    # unary_stream needs no separate write. After a failed write, grpc.aio replaces the status by INTERNAL.
     call: Any = echo.bare_channel().unary_stream(f"/solo60.example.v1.EchoService/{method}")
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -74,8 +74,8 @@ async def test_every_method_asks_for_a_key(echo: EchoServer, method: str) -> Non
     ],
     ids=["expired", "not yet valid", "revoked", "another secret"],
 )
-async def test_a_key_opens_nothing_outside_of_its_time(echo: EchoServer, change: dict[str, Any]) -> None:
-    """Expiry, start and revocation hold on the next call."""
+async def test_an_expired_or_revoked_key_is_rejected(echo: EchoServer, change: dict[str, Any]) -> None:
+    """Expiry, a later start, revocation and a changed secret of a key take effect on the next call."""
     stub = echo.stub()
     assert (await stub.Echo(HI)).caller == "tester"
 
@@ -87,7 +87,7 @@ async def test_a_key_opens_nothing_outside_of_its_time(echo: EchoServer, change:
 
 @pytest.mark.requirement("S2")
 async def test_a_caller_may_hold_several_keys(echo: EchoServer) -> None:
-    """While a key is rotated, old and new both open."""
+    """The old and the new key of a caller are both accepted during a rotation."""
     new = mint_key("test")
     echo.keyring = Keyring([*echo.keyring, record_of_key(new, "tester", SCOPES)])
 
@@ -97,7 +97,7 @@ async def test_a_caller_may_hold_several_keys(echo: EchoServer) -> None:
 
 @pytest.mark.requirement("S1")
 async def test_a_key_without_the_methods_scope_is_denied(echo: EchoServer) -> None:
-    """A key opens what its scopes name; the caller is told which one it lacks."""
+    """A key without a method's scope gets PERMISSION_DENIED, and the error names the missing scope."""
     key = mint_key("test")
     echo.keyring = Keyring([record_of_key(key, "reader", ["example.echo"])])
     stub = echo.stub(key)
@@ -112,8 +112,8 @@ async def test_a_key_without_the_methods_scope_is_denied(echo: EchoServer) -> No
 
 
 @pytest.mark.parametrize("health_open", [True, False])
-async def test_health_asks_for_a_key_where_settings_say_so(serve_echo: ServeEcho, health_open: bool) -> None:  # noqa: FBT001 - a test's parameter
-    """GRPC's own health checking sends no key, so health is open unless it is closed."""
+async def test_health_requires_a_key_unless_open(serve_echo: ServeEcho, health_open: bool) -> None:  # noqa: FBT001 - a test's parameter
+    """The health service requires a key only if health_open is off, because gRPC's own health checks send no key."""
     echo = await serve_echo(health_open=health_open)
     stub: Any = HealthStub(echo.bare_channel())
 
@@ -123,11 +123,11 @@ async def test_health_asks_for_a_key_where_settings_say_so(serve_echo: ServeEcho
 
 
 @pytest.mark.parametrize("reflection_open", [True, False])
-async def test_reflection_asks_for_a_key_unless_settings_open_it(serve_echo: ServeEcho, reflection_open: bool) -> None:  # noqa: FBT001 - a test's parameter
-    """What the services look like is told to those who hold a key, unless a developer opens it."""
+async def test_reflection_requires_a_key_unless_open(serve_echo: ServeEcho, reflection_open: bool) -> None:  # noqa: FBT001 - a test's parameter
+    """The reflection service requires a key unless reflection_open is on."""
     echo = await serve_echo(reflection_open=reflection_open)
     channel: Any = echo.bare_channel()
-    # One request, because a failed write would make grpc.aio replace the status of a refusal by an INTERNAL of its own.
+    # unary_stream needs no separate write. After a failed write, grpc.aio replaces the status by INTERNAL.
     listing = channel.unary_stream(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -143,8 +143,8 @@ async def test_reflection_asks_for_a_key_unless_settings_open_it(serve_echo: Ser
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_a_closed_service_opens_to_a_key_with_its_scope(serve_echo: ServeEcho) -> None:
-    """An operator's key carries mesh.inspect; another service's does not."""
+async def test_a_closed_health_service_requires_mesh_inspect(serve_echo: ServeEcho) -> None:
+    """A closed health service accepts a key with the scope mesh.inspect and rejects other keys."""
     echo = await serve_echo(health_open=False)
     operator = mint_key("test")
     echo.keyring = Keyring([*echo.keyring, record_of_key(operator, "operator", ["mesh.inspect"])])
@@ -156,7 +156,7 @@ async def test_a_closed_service_opens_to_a_key_with_its_scope(serve_echo: ServeE
         await other.Check(health_pb2.HealthCheckRequest())
 
 
-def _echo(echo: EchoServer) -> Any:  # noqa: ANN401 - a call that takes bytes as they are
+def _echo(echo: EchoServer) -> Any:  # noqa: ANN401 - a call that takes raw bytes
     return echo.bare_channel().unary_unary("/solo60.example.v1.EchoService/Echo")
 
 
@@ -170,10 +170,13 @@ def _echo(echo: EchoServer) -> Any:  # noqa: ANN401 - a call that takes bytes as
         (None, "unknown"),
     ],
 )
-async def test_the_log_says_which_key_is_refused_and_why(
+async def test_the_log_names_a_refused_key_and_its_cause(
     echo: EchoServer, logs: list[EventDict], change: dict[str, Any] | None, cause: str
 ) -> None:
-    """The operator reads id, caller and cause; the caller gets one answer, whatever the cause."""
+    """The log names id and cause of a refused key, and its caller if the secret was right.
+
+    The caller gets the same answer for every cause.
+    """
     [record] = echo.keyring
     echo.keyring = Keyring([] if change is None else [replace(record, **change)])
     is_proven = cause not in ("wrong secret", "unknown")
@@ -190,8 +193,8 @@ async def test_the_log_says_which_key_is_refused_and_why(
         assert line["caller"] == ""
 
 
-async def test_the_last_use_of_a_key_is_known_without_a_note_on_each_call(echo: EchoServer) -> None:
-    """Each key that was shown since the uses were last taken is among them, also after the keyring was read anew."""
+async def test_take_uses_returns_each_used_key(echo: EchoServer) -> None:
+    """take_uses() returns each key used since its last call, also after the keyring was reloaded."""
     [record] = echo.keyring
     stub = echo.stub()
     for _ in range(2):

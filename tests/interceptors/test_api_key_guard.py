@@ -1,4 +1,4 @@
-"""Keys under attack and under change: floods, a keyring that fails, and keys that should have been changed."""
+"""API keys during floods, failures of the keyring and key rotation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HOUR = timedelta(hours=1)
 
 
 class Clock:
-    """Time that stands still until it is moved."""
+    """Clock that moves only if a test moves it."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -45,28 +45,28 @@ class Clock:
 
 
 class CountingKeyring(Keyring):
-    """Counts how often a key is hashed."""
+    """Keyring that counts its look-ups. Each look-up hashes the key."""
 
     looked_up = 0
 
     def look_up(self, key: str, now_s: float) -> HeldKey | None:
-        """Count, and look it up."""
+        """Count the look-up and return its result."""
         self.looked_up += 1
         return super().look_up(key, now_s)
 
 
 class Door:
-    """An echo server whose callers must show a key."""
+    """Echo server that requires a key."""
 
     def __init__(self, keyring: Callable[[], Keyring], clock: Clock) -> None:
-        self.servicer = EchoServicer()  # type: ignore[abstract]  # Promise is but promised
+        self.servicer = EchoServicer()  # type: ignore[abstract]  # Promise is not implemented
         chain = ServerChain([ServerContext(), ServerAccessLog(), ServerApiKey(keyring, clock=clock)])
         self.server = grpc.aio.server(interceptors=[chain])
         add_EchoServiceServicer_to_server(self.servicer, self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
 
     async def knock(self, key: str) -> str:
-        """Call with `key`; return the answer."""
+        """Call with `key` over a new connection and return the answer."""
         own_connection = [("grpc.use_local_subchannel_pool", 1)]
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", own_connection)
         async with ChainedChannel(channel, []) as channel:
@@ -75,7 +75,7 @@ class Door:
 
 @asynccontextmanager
 async def door(keyring: Callable[[], Keyring], clock: Clock | None = None) -> AsyncIterator[Door]:
-    """Serve for the time of the context."""
+    """Run the server for the duration of the context."""
     opened = Door(keyring, clock or Clock())
     await opened.server.start()
     try:
@@ -85,18 +85,21 @@ async def door(keyring: Callable[[], Keyring], clock: Clock | None = None) -> As
 
 
 async def flood(opened: Door, keys: list[str]) -> list[type[BaseException]]:
-    """Knock with each key, one after another, each time from a new connection; return how each was refused."""
+    """Call with each key in turn, each time over a new connection, and return the types of the errors."""
     answers = [(await asyncio.gather(opened.knock(key), return_exceptions=True))[0] for key in keys]
     return [type(answer) for answer in answers if isinstance(answer, BaseException)]
 
 
 def record(key: str, now: datetime = NOW) -> KeyRecord:
-    """Return the record of a key that opens every method of the echo service."""
+    """Return the record of a key with all scopes of the echo service."""
     return record_of_key(key, "tester", SCOPES, now=now)
 
 
-async def test_of_a_flood_of_unknown_keys_only_some_are_looked_at() -> None:
-    """Once a host has used up its looks, unknown keys are refused without a hash, whatever the connection."""
+async def test_a_flood_of_unknown_keys_is_rate_limited() -> None:
+    """After UNKNOWN_KEYS_AT_ONCE unknown keys, further ones from the same host are rejected without hashing.
+
+    The limit holds across connections, and one more key is checked after the time that the error names.
+    """
     keyring, clock = CountingKeyring([record(mint_key("test"))]), Clock()
     async with door(lambda: keyring, clock) as opened:
         refusals = await flood(opened, [mint_key("test") for _ in range(3 * UNKNOWN_KEYS_AT_ONCE)])
@@ -112,8 +115,8 @@ async def test_of_a_flood_of_unknown_keys_only_some_are_looked_at() -> None:
         assert await flood(opened, [mint_key("test")] * 2) == [Unauthenticated, RateLimited]
 
 
-async def test_a_flood_from_a_host_leaves_its_good_keys_alone() -> None:
-    """Keys that opened before, and those that have yet to; also when the keyring changes meanwhile."""
+async def test_a_flood_does_not_block_valid_keys_of_its_host() -> None:
+    """During a flood, known and new valid keys of the same host are accepted, even if the keyring changes."""
     known, new, broken = mint_key("test"), mint_key("test"), mint_key("test")
     records = [record(known), record(new), replace(record(broken), not_after=NOW - HOUR)]
     keyring = CountingKeyring(records)
@@ -129,8 +132,8 @@ async def test_a_flood_from_a_host_leaves_its_good_keys_alone() -> None:
             assert await opened.knock(known) == "hi"
 
 
-async def test_a_key_that_opened_costs_no_further_hash() -> None:
-    """Until the keyring changes; then what it says now counts."""
+async def test_an_accepted_key_is_hashed_once() -> None:
+    """An accepted key is not hashed again until the keyring changes, and is then checked against the new keyring."""
     key = mint_key("test")
     keyring = CountingKeyring([record(key)])
     async with door(lambda: keyring) as opened:
@@ -143,8 +146,11 @@ async def test_a_key_that_opened_costs_no_further_hash() -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(), ValueError(), RecursionError(), KeyError("keys")], ids=repr)
-async def test_a_keyring_that_fails_lets_nobody_in(error: Exception, logs: list[EventDict]) -> None:
-    """Neither a good key nor a bad one; said once a minute, and all is well again when the keyring is."""
+async def test_a_failing_keyring_rejects_every_call(error: Exception, logs: list[EventDict]) -> None:
+    """While the keyring fails, every call is Unavailable and a warning is logged once a minute.
+
+    Calls succeed once it works again.
+    """
     key, clock = mint_key("test"), Clock()
     keyring, fails = Keyring([record(key)]), False
 
@@ -167,16 +173,16 @@ async def test_a_keyring_that_fails_lets_nobody_in(error: Exception, logs: list[
     assert [line["error"] for line in warnings] == [type(error).__name__] * 2
 
 
-async def test_a_record_that_cannot_be_compared_lets_nobody_in() -> None:
-    """Likewise."""
+async def test_a_malformed_record_rejects_its_key() -> None:
+    """A key with a malformed record is rejected as Unavailable."""
     key = mint_key("test")
     keyring = Keyring([replace(record(key), sha256="é" * 64)])
     async with door(lambda: keyring) as opened:
         assert await flood(opened, [key]) == [Unavailable]
 
 
-async def test_a_key_with_a_successor_is_named(logs: list[EventDict]) -> None:
-    """In the line of each call, for who is late to be seen, and in a warning once a minute."""
+async def test_a_superseded_key_is_logged(logs: list[EventDict]) -> None:
+    """Calls with a superseded key are marked in the access log, and a warning names the key once a minute."""
     old, new, clock = mint_key("test"), mint_key("test"), Clock()
     keyring = Keyring([record(old, now=NOW - HOUR), record(new, now=NOW - HOUR / 2)])
     async with door(lambda: keyring, clock) as opened:

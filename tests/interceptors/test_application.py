@@ -21,7 +21,7 @@ MANY = echo_pb2.EchoManyRequest(text="hi", repeat=2)
 
 
 class Recording(AsyncServerInterceptor):
-    """An unchanged interceptor of the grpc-interceptor package: notes what it sees and passes everything on."""
+    """Unchanged interceptor of the grpc-interceptor package that records each call and passes it on."""
 
     def __init__(self, name: str = "", seen: list[tuple[Any, ...]] | None = None) -> None:
         self.name = name
@@ -42,7 +42,7 @@ class Recording(AsyncServerInterceptor):
 
 
 class Shouting(AsyncServerInterceptor):
-    """Changes each answer of a stream, as an async generator."""
+    """Interceptor as an async generator that changes each answer of a stream."""
 
     async def intercept(
         self,
@@ -51,38 +51,38 @@ class Shouting(AsyncServerInterceptor):
         context: object,
         method_name: str,  # noqa: ARG002 - as in its base class
     ) -> Any:  # noqa: ANN401 - as in its base class
-        """Answer louder."""
+        """Answer in upper case."""
         async for answer in method(request_or_iterator, context):
             answer.text = answer.text.upper()
             yield answer
 
 
 class Refusing(AsyncServerInterceptor):
-    """Refuses every call with an error of the package, or with one of ours."""
+    """Interceptor that raises the given error for every call."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
     async def intercept(self, *_arguments: object) -> Any:  # noqa: ANN401 - as in its base class
-        """Refuse."""
+        """Raise the error."""
         raise self.error
 
 
 async def texts(*all_texts: str) -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
-    """Send a message for each text."""
+    """Yield a message for each text."""
     for text in all_texts:
         yield echo_pb2.EchoJoinedRequest(text=text)
 
 
 async def refused(echo: EchoServer) -> Exception:
-    """Return the error of a call that is refused."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - the tests look at it
+    """Return the error of a rejected call."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - the tests check the type
         await echo.stub().Echo(HI)
     return caught.value
 
 
-async def test_an_applications_interceptor_wraps_every_shape(serve_echo: ServeEcho) -> None:
-    """It sees parsed messages, the method's name and the authenticated caller."""
+async def test_an_application_interceptor_wraps_every_shape(serve_echo: ServeEcho) -> None:
+    """In every call shape, an application interceptor sees parsed messages, the method and the authenticated caller."""
     recording = Recording()
     stub = (await serve_echo(application=[recording])).stub()
 
@@ -101,8 +101,8 @@ async def test_an_applications_interceptor_wraps_every_shape(serve_echo: ServeEc
     ]
 
 
-async def test_interceptors_of_an_application_run_in_their_order(serve_echo: ServeEcho) -> None:
-    """The first is the outermost, on every call and not only on the first."""
+async def test_application_interceptors_run_in_order(serve_echo: ServeEcho) -> None:
+    """The first application interceptor is the outermost, on every call."""
     seen: list[tuple[Any, ...]] = []
     stub = (await serve_echo(application=[Recording("outer", seen), Recording("inner", seen)])).stub()
 
@@ -113,7 +113,7 @@ async def test_interceptors_of_an_application_run_in_their_order(serve_echo: Ser
 
 
 async def test_an_interceptor_may_change_a_stream(serve_echo: ServeEcho) -> None:
-    """Also one that is an async generator itself."""
+    """An application interceptor that is an async generator may change the answers of a stream."""
     stub = (await serve_echo(application=[Shouting()])).stub()
 
     assert [answer.text async for answer in stub.EchoMany(MANY)] == ["HI", "HI"]
@@ -126,10 +126,10 @@ async def test_an_interceptor_may_change_a_stream(serve_echo: ServeEcho) -> None
         (GrpcException("Lost.", grpc.StatusCode.DATA_LOSS), grpc.StatusCode.DATA_LOSS, "Lost."),
     ],
 )
-async def test_its_own_errors_are_answered_with_their_status(
+async def test_a_grpc_exception_is_answered_with_its_status(
     serve_echo: ServeEcho, error: Exception, code: grpc.StatusCode, details: str
 ) -> None:
-    """A GrpcException says itself what the caller may know."""
+    """A GrpcException of an application interceptor is answered with its status and details."""
     caught = await refused(await serve_echo(application=[Refusing(error)]))
 
     assert type(caught) is UnknownError
@@ -137,14 +137,14 @@ async def test_its_own_errors_are_answered_with_their_status(
     assert len(caught.correlation_id) == 32
 
 
-async def test_all_else_it_raises_is_answered_as_if_the_handler_had_raised_it(serve_echo: ServeEcho) -> None:
-    """Errors of ours keep their class; any other exception stays in the log."""
+async def test_other_errors_are_answered_like_those_of_a_handler(serve_echo: ServeEcho) -> None:
+    """A ServiceError of an application interceptor keeps its class, and any other exception is answered as Internal."""
     assert type(await refused(await serve_echo(application=[Refusing(SlotTaken())]))) is SlotTaken
     assert type(await refused(await serve_echo(application=[Refusing(ValueError("secret"))]))) is Internal
 
 
-async def test_it_never_sees_what_the_mesh_refuses(serve_echo: ServeEcho) -> None:
-    """A call without a key, with a bad request, or to a method nobody serves ends before it."""
+async def test_it_never_sees_calls_that_the_mesh_rejects(serve_echo: ServeEcho) -> None:
+    """Calls without a valid key, with an invalid request or to an unserved method reach no application interceptor."""
     recording = Recording()
     echo = await serve_echo(application=[recording])
 

@@ -43,7 +43,7 @@ KEEP = "solo60.example.v1.EchoService/Keep"
 
 
 class Clock:
-    """A clock that tests set."""
+    """Clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -54,46 +54,46 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Make the clock of the breakers."""
+    """Return the clock of the breakers."""
     return Clock()
 
 
 @pytest.fixture
 def breakers(clock: Clock) -> Breakers:
-    """Make the breakers of the test's caller."""
+    """Return the breakers of the test's channels."""
     return Breakers(now=clock)
 
 
 @pytest.fixture
 async def stub(echo: EchoServer, breakers: Breakers) -> AsyncIterator[EchoServiceAsyncStub]:
-    """Call through the breakers."""
+    """Return a stub that calls through the breakers."""
     chain = [ClientApiKey(lambda: echo.key), ClientBreaker(breakers)]
     async with ChainedChannel(grpc.aio.insecure_channel(echo.address), chain) as channel:
         yield EchoServiceStub(channel)
 
 
 def refuse(echo: EchoServer, error: BaseException | None) -> None:
-    """Let every handler raise `error`, or none."""
+    """Make every handler raise `error`, or nothing if `error` is None."""
 
     async def hook() -> None:
         if error is not None:
             raise error
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
 
 
 async def fail(stub: EchoServiceAsyncStub, times: int, error: type[ServiceError] = ServiceError) -> None:
-    """Call, and expect to be refused, this often."""
+    """Make this number of calls and expect each to raise `error`."""
     for _ in range(times):
         with pytest.raises(error):
             await stub.Echo(HI)
 
 
 @pytest.mark.parametrize("error", [Unavailable(), ValueError("a bug")])
-async def test_a_method_that_keeps_failing_is_left_alone(
+async def test_a_method_that_keeps_failing_is_not_called(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
 ) -> None:
-    """With the twentieth failure; from then on nothing is sent, and the caller hears why and until when."""
+    """After 20 failures no call of the method is sent, and CircuitOpen names the method and the time to wait."""
     refuse(echo, error)
     await fail(stub, 20)
 
@@ -109,10 +109,10 @@ async def test_a_method_that_keeps_failing_is_left_alone(
 
 
 @pytest.mark.parametrize("error", [SlotTaken(), RateLimited(), Overloaded(), InvalidRequest(), Cancelled()])
-async def test_refusals_are_no_failures(
+async def test_refusals_do_not_open_the_circuit(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
 ) -> None:
-    """Neither the caller's own faults, nor the callee's limits, nor what somebody has cancelled."""
+    """Errors of the caller, limits of the callee and cancellations do not open the circuit."""
     refuse(echo, error)
 
     await fail(stub, 30)
@@ -121,8 +121,8 @@ async def test_refusals_are_no_failures(
     assert breakers.states() == {ECHO: "closed"}
 
 
-async def test_other_methods_go_on(echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers) -> None:
-    """A method that fails takes no other with it, not even of the same service."""
+async def test_other_methods_stay_available(echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers) -> None:
+    """The open circuit of one method does not affect another method of the same service."""
     refuse(echo, Unavailable())
     await fail(stub, 21)
     refuse(echo, None)
@@ -132,10 +132,10 @@ async def test_other_methods_go_on(echo: EchoServer, stub: EchoServiceAsyncStub,
     assert breakers.states() == {ECHO: "open", "solo60.example.v1.EchoService/EchoSheddable": "closed"}
 
 
-async def test_it_recovers_after_three_good_probes(
+async def test_three_good_probes_close_the_circuit(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, clock: Clock
 ) -> None:
-    """As soon as the time is over for which it was open."""
+    """Once its open time is over, the circuit is half-open, and three good probes close it."""
     refuse(echo, Unavailable())
     await fail(stub, 20)
     refuse(echo, None)
@@ -150,10 +150,13 @@ async def test_it_recovers_after_three_good_probes(
 
 
 async def test_three_of_two_hundred_callers_probe(echo: EchoServer, stub: EchoServiceAsyncStub, clock: Clock) -> None:
-    """The others are refused here, and a probe that is cancelled lets another one go."""
+    """Of 200 concurrent callers, three probe a half-open circuit and the others are rejected.
+
+    A cancelled probe frees its place.
+    """
     refuse(echo, Unavailable())
     await fail(stub, 20)
-    echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # tests set the hook
     echo.servicer.entered = 0
     clock.now += 6
 
@@ -174,8 +177,8 @@ async def test_three_of_two_hundred_callers_probe(echo: EchoServer, stub: EchoSe
     assert echo.servicer.entered <= 4  # the cancelled one may not have arrived
 
 
-async def test_what_another_interceptor_refuses_is_not_counted(echo: EchoServer, breakers: Breakers) -> None:
-    """A call that has no time left was never sent."""
+async def test_calls_rejected_by_other_interceptors_are_not_counted(echo: EchoServer, breakers: Breakers) -> None:
+    """Calls that the client rejects for lack of time are not sent and do not open the circuit."""
     for _ in range(30):
         with pytest.raises(DeadlineExceeded):
             await echo.stub().Echo(HI, timeout=0)
@@ -185,8 +188,8 @@ async def test_what_another_interceptor_refuses_is_not_counted(echo: EchoServer,
     assert breakers.states() == {}
 
 
-async def test_a_service_that_is_not_there_is_given_up_after_five_calls(breakers: Breakers) -> None:
-    """Five in a row that reach nobody."""
+async def test_five_unreachable_calls_open_the_circuit(breakers: Breakers) -> None:
+    """Five calls in a row that cannot reach the service open the circuit."""
     [port] = free_ports(1)
     chain = [ClientBreaker(breakers)]
     async with ChainedChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), chain) as channel:
@@ -197,8 +200,10 @@ async def test_a_service_that_is_not_there_is_given_up_after_five_calls(breakers
     assert breakers.states() == {ECHO: "open"}
 
 
-async def test_streams_of_answers_pass(echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers) -> None:
-    """An endless stream ends with an error each time; that says nothing of the next one."""
+async def test_response_streams_bypass_the_breaker(
+    echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers
+) -> None:
+    """Failing response streams are always sent and have no circuit."""
     refuse(echo, Unavailable())
     for _ in range(30):
         with pytest.raises(Unavailable):
@@ -209,7 +214,7 @@ async def test_streams_of_answers_pass(echo: EchoServer, stub: EchoServiceAsyncS
 
 
 async def test_all_channels_of_a_process_share_their_breakers(serve_echo: ServeEcho, breakers: Breakers) -> None:
-    """What one channel has learnt, the others need not learn."""
+    """Failures on two channels with the same breakers count for one circuit."""
     servers = [await serve_echo(), await serve_echo()]
     for server in servers:
         refuse(server, Unavailable())
@@ -223,8 +228,8 @@ async def test_all_channels_of_a_process_share_their_breakers(serve_echo: ServeE
 @pytest.mark.parametrize(
     ("given_s", "outcome"), [(None, Outcome.FAILURE), (0.2, Outcome.FAILURE), (0.1, Outcome.UNCOUNTED)]
 )
-def test_who_gives_hardly_any_time_has_itself_to_blame(given_s: float | None, outcome: Outcome) -> None:
-    """Less than a tenth of the contract's 2 s is a caller's own fault."""
+def test_a_timeout_far_below_the_contract_is_not_counted(given_s: float | None, outcome: Outcome) -> None:
+    """A deadline failure is not counted if the caller gave less than a tenth of the contract's 2 s."""
     call = ClientCall(find_method("/" + ECHO), [], given_s)
 
     assert outcome_of(DeadlineExceeded(), call) is outcome
@@ -243,6 +248,9 @@ def test_who_gives_hardly_any_time_has_itself_to_blame(given_s: float | None, ou
         (TypeError("not a message"), Outcome.UNCOUNTED),
     ],
 )
-def test_what_an_end_says_of_the_method(error: BaseException, outcome: Outcome) -> None:
-    """Failures are UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL and UNKNOWN."""
+def test_errors_map_to_outcomes(error: BaseException, outcome: Outcome) -> None:
+    """Errors of the service are failures, and faults of the caller are not counted.
+
+    Statuses such as NOT_FOUND are successes.
+    """
     assert outcome_of(error, ClientCall(find_method("/" + ECHO), [], None)) is outcome

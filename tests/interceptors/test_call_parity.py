@@ -1,4 +1,4 @@
-"""Calls through a chained channel and through a bare one, to the same server: every method in every state."""
+"""Parity of calls through a chained channel and through a bare one, for every method in every state."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     Ask = Callable[[Any], Awaitable[object]]
 
 ONE_JOINED, ONE_EACH = echo_pb2.EchoJoinedRequest(text="hi"), echo_pb2.EchoEachRequest(text="hi")
-# What has not ended when the server has answered so many health checks waits for something else.
+# A call that has not ended after this many answered health checks is considered to be waiting.
 HEALTH_CHECKS = 5
 SHORT_S = 0.05
 
 
 class Requests:
-    """An iterator with one request, which then waits for ever unless the request is the last."""
+    """Iterator with one request. It then waits for ever, unless the request is the last."""
 
     def __init__(self, request: Message, *, last: bool) -> None:
         self._request = request
@@ -54,7 +54,7 @@ class Requests:
 
 
 class Kind:
-    """One shape of RPC, in one of grpc.aio's two styles."""
+    """Shape of an RPC, in one of grpc.aio's two styles."""
 
     def __init__(self, method: str, request: Message, *, many: bool = False, iterated: bool = False) -> None:
         self.method = method
@@ -63,7 +63,7 @@ class Kind:
         self.is_written = many and not iterated
 
     def begin(self, stub: Any, *, last: bool = True, **options: Any) -> Any:  # noqa: ANN401 - a call of any shape
-        """Begin a call; `last` says that no request follows the first, where they come from an iterator."""
+        """Begin a call. `last` ends an iterator of requests after the first one."""
         if self.is_written:
             return getattr(stub, self.method)(**options)
         request = Requests(self.request, last=last) if self.is_iterated else self.request
@@ -82,31 +82,31 @@ KINDS = {
 
 
 async def not_started(_echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
-    """Begin a call and let nothing of it happen."""
+    """Begin a call and return it at once."""
     return kind.begin(stub, last=False, metadata=metadata)
 
 
 async def writing(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
-    """Have the server work on a call whose requests have not ended."""
+    """Return a call in progress at the server, with more requests to come."""
     call = kind.begin(stub, last=False, metadata=metadata)
     if kind.is_written:
         await call.write(kind.request)
-    await is_at_work(echo, call)
+    await until_at_work(echo, call)
     return call
 
 
 async def half_closed(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
-    """Have the server work on a call whose requests have ended."""
+    """Return a call in progress at the server, with all requests sent."""
     call = kind.begin(stub, metadata=metadata)
     if kind.is_written:
         await call.write(kind.request)
         await call.done_writing()
-    await is_at_work(echo, call)
+    await until_at_work(echo, call)
     return call
 
 
 async def cancelled(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
-    """Cancel a call that the server works on."""
+    """Cancel a call in progress at the server."""
     call = await writing(echo, stub, kind, metadata)
     call.cancel()
     await call.code()
@@ -114,15 +114,15 @@ async def cancelled(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> A
 
 
 async def expired(_echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
-    """Let a call run out of time where nobody answers: a server that does might be the first to end it."""
+    """Let a call expire at a silent server, because an answering server might end the call first."""
     call = kind.begin(stub, last=False, metadata=metadata, timeout=SHORT_S)
     await call.code()
     return call
 
 
 async def ended_well(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
-    """Have a call answered to its end."""
-    echo.servicer.hook = answer  # type: ignore[method-assign]  # what the hook is for
+    """Return a call that succeeded."""
+    echo.servicer.hook = answer  # type: ignore[method-assign]  # tests set the hook
     call = kind.begin(stub, metadata=metadata)
     if kind.is_written:
         await call.write(kind.request)
@@ -137,8 +137,8 @@ async def ended_well(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> 
 
 
 async def ended_badly(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
-    """Have a call fail."""
-    echo.servicer.hook = fail  # type: ignore[method-assign]  # what the hook is for
+    """Return a call that failed."""
+    echo.servicer.hook = fail  # type: ignore[method-assign]  # tests set the hook
     call = kind.begin(stub, last=False, metadata=metadata)
     await call.code()
     return call
@@ -149,13 +149,13 @@ async def answer() -> None:
 
 
 async def fail() -> None:
-    """Be a handler with a bug."""
+    """Fail like a handler with a bug."""
     raise ValueError("a bug")
 
 
-async def is_at_work(echo: EchoServer, call: Any) -> None:  # noqa: ANN401 - a call of any shape
-    """Wait until a call is sent, and a handler waits in its hook."""
-    if isinstance(call, grpc.aio.StreamUnaryCall | grpc.aio.StreamStreamCall):  # others wait for their answer with it
+async def until_at_work(echo: EchoServer, call: Any) -> None:  # noqa: ANN401 - a call of any shape
+    """Wait until a call is sent and its handler waits in its hook."""
+    if isinstance(call, grpc.aio.StreamUnaryCall | grpc.aio.StreamStreamCall):  # other calls are sent when they begin
         await call.wait_for_connection()
     hook = echo.servicer.hook
     assert isinstance(hook, Endless)
@@ -171,7 +171,7 @@ async def wait(call: Any) -> object:  # noqa: ANN401 - a call of any shape
 
 
 async def iterate(call: Any) -> object:  # noqa: ANN401 - a call of any shape
-    """Take the next answer."""
+    """Return the next answer."""
     return await anext(aiter(call), "the end")
 
 
@@ -180,21 +180,21 @@ async def write(call: Any) -> object:  # noqa: ANN401 - a call of any shape
     return await call.write(ONE_JOINED if isinstance(call, grpc.aio.StreamUnaryCall) else ONE_EACH)
 
 
-async def hear(call: Any) -> object:  # noqa: ANN401 - a call of any shape
-    """Wait to be told of the end, and say of which call one is told."""
+async def wait_for_callback(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+    """Wait for the done callback, and return whether it got this call."""
     heard: asyncio.Queue[object] = asyncio.Queue()
     call.add_done_callback(heard.put_nowait)
     return await heard.get() is call
 
 
-async def classes(call: Any) -> object:  # noqa: ANN401 - a call of any shape
-    """Say of which of grpc.aio's classes it is."""
+async def class_names(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+    """Return the names of grpc.aio's classes that the call is an instance of."""
     names = ("Call", "RpcContext", "UnaryUnaryCall", "UnaryStreamCall", "StreamUnaryCall", "StreamStreamCall")
     return [name for name in names if isinstance(call, getattr(grpc.aio, name))]
 
 
-def asked(name: str) -> Ask:
-    """Call a method without arguments."""
+def method_caller(name: str) -> Ask:
+    """Return a function that calls a method without arguments."""
 
     async def ask(call: Any) -> object:  # noqa: ANN401 - a call of any shape
         answer = getattr(call, name)()
@@ -208,25 +208,25 @@ NAMES = (
     *("initial_metadata", "trailing_metadata", "code", "details", "debug_error_string", "__str__", "__repr__"),
 )
 METHODS: dict[str, Ask] = {
-    **{name: asked(name) for name in NAMES},
+    **{name: method_caller(name) for name in NAMES},
     "__await__": wait,
     "__aiter__": iterate,
     "write": write,
-    "add_done_callback": hear,
-    "__class__": classes,
+    "add_done_callback": wait_for_callback,
+    "__class__": class_names,
 }
 
 
 class Seen:
-    """Result of a method: `outcome` in words, and `error` if it raised one."""
+    """Result of a method: `outcome` in words, and the `error` that it raised, if any."""
 
     def __init__(self, outcome: str, error: BaseException | None = None) -> None:
         self.outcome = outcome
         self.error = error
 
 
-def in_words(value: object) -> str:
-    """Say what a value is, without what differs from call to call."""
+def describe(value: object) -> str:
+    """Describe a value, without the parts that differ from call to call."""
     if isinstance(value, grpc.aio.Metadata):
         return f"metadata {sorted(name for name, _ in value)}"
     if isinstance(value, float | Message):
@@ -235,8 +235,8 @@ def in_words(value: object) -> str:
     return text.partition(" of ")[0] if text.startswith("<_AioCall") else text
 
 
-def seen_of(task: asyncio.Future[object]) -> Seen:
-    """Say what became of an asked method."""
+def result_of(task: asyncio.Future[object]) -> Seen:
+    """Return the result of a method's task."""
     if not task.done():
         return Seen("waits")
     if task.cancelled():
@@ -246,12 +246,12 @@ def seen_of(task: asyncio.Future[object]) -> Seen:
         return Seen(f"raises {error.code}", error)
     if isinstance(error, grpc.aio.AioRpcError):
         return Seen(f"raises {error.code()}", error)
-    return Seen(f"raises {type(error).__name__}", error) if error else Seen(f"returns {in_words(task.result())}")
+    return Seen(f"raises {type(error).__name__}", error) if error else Seen(f"returns {describe(task.result())}")
 
 
 @asynccontextmanager
-async def nobody_answers() -> AsyncIterator[str]:
-    """Listen at an address, and say nothing there."""
+async def silent_server() -> AsyncIterator[str]:
+    """Listen at an address without ever answering."""
     over = asyncio.Event()
 
     async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -263,12 +263,12 @@ async def nobody_answers() -> AsyncIterator[str]:
         over.set()
 
 
-async def ask_all(calls: dict[str, Any], probe: Probe) -> dict[str, Seen]:
-    """Ask each call by another method, at once, and say what each did."""
+async def run_all(calls: dict[str, Any], probe: Probe) -> dict[str, Seen]:
+    """Run each method on a call of its own, all at once, and return their results."""
     tasks = {name: asyncio.ensure_future(METHODS[name](call)) for name, call in calls.items() if hasattr(call, name)}
     for _ in range(HEALTH_CHECKS):
         await probe()
-    seen = {name: seen_of(task) for name, task in tasks.items()}
+    seen = {name: result_of(task) for name, task in tasks.items()}
     for task in tasks.values():
         task.cancel()
     await asyncio.gather(*tasks.values(), return_exceptions=True)
@@ -278,7 +278,7 @@ async def ask_all(calls: dict[str, Any], probe: Probe) -> dict[str, Seen]:
 
 
 def expected(state: str, kind: str, method: str, of_bare: Seen) -> str:
-    """Return what a method of ours should do: what docs/interceptors.md lists as a difference, or the same as bare."""
+    """Return the expected result of our call: that of the bare call, except for differences in docs/interceptors.md."""
     if method == "write" and state in {"expired", "ended_badly"} and kind in {"requests written", "both written"}:
         assert isinstance(of_bare.error, asyncio.InvalidStateError)
         return {"expired": "raises StatusCode.DEADLINE_EXCEEDED", "ended_badly": "raises StatusCode.INTERNAL"}[state]
@@ -287,22 +287,25 @@ def expected(state: str, kind: str, method: str, of_bare: Seen) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("reach", STATES)
-async def test_a_call_does_in_every_state_what_one_of_grpc_aio_does(
+async def test_a_call_behaves_like_grpc_aio_in_every_state(
     echo: EchoServer, reach: Callable[..., Awaitable[Any]], kind: str
 ) -> None:
-    """Every method of all four classes; only that its errors are those of the contracts."""
+    """Every method of a chained call behaves like that of a bare call, in every state and shape.
+
+    Only the errors differ: they are those of the contracts.
+    """
     metadata = ((API_KEY, echo.key),)
     seen: list[dict[str, Seen]] = []
     async with (
-        nobody_answers() as silent_address,
+        silent_server() as silent_address,
         grpc.aio.insecure_channel(silent_address if reach is expired else echo.address) as bare,
         probe_of(echo.address, HEALTH_SERVICE) as probe,
     ):
         for channel in (bare, ChainedChannel(bare, [ClientHedging(RetryBudgets())])):
             stub = EchoServiceStub(channel)
-            echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+            echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
             reached = await asyncio.gather(*(reach(echo, stub, KINDS[kind], metadata) for _ in METHODS))
-            seen.append(await ask_all(dict(zip(METHODS, reached, strict=True)), probe))
+            seen.append(await run_all(dict(zip(METHODS, reached, strict=True)), probe))
     of_bare, of_ours = seen
 
     assert {name: each.outcome for name, each in of_ours.items()} == {
@@ -311,8 +314,8 @@ async def test_a_call_does_in_every_state_what_one_of_grpc_aio_does(
     assert not any(isinstance(each.error, grpc.aio.AioRpcError) for each in of_ours.values())
 
 
-async def test_no_method_is_forgotten(echo: EchoServer) -> None:
-    """Whatever a call of grpc.aio offers is compared."""
+async def test_every_public_method_is_compared(echo: EchoServer) -> None:
+    """The comparison covers every public method of grpc.aio's calls."""
     stub = EchoServiceStub(echo.bare_channel())
     offered = {name for kind in KINDS.values() for name in dir(kind.begin(stub)) if not name.startswith("_")}
 
@@ -320,8 +323,8 @@ async def test_no_method_is_forgotten(echo: EchoServer) -> None:
 
 
 @pytest.mark.parametrize("iterated", [ONE_JOINED, ONE_EACH])
-async def test_calls_with_many_requests_begin_as_grpc_aio_has_it(echo: EchoServer, iterated: Message) -> None:
-    """Requests and options by position or by name."""
+async def test_client_streams_take_arguments_by_name_and_position(echo: EchoServer, iterated: Message) -> None:
+    """Calls with a stream of requests accept requests and options by position and by name, like those of grpc.aio."""
     metadata = ((API_KEY, echo.key),)
     for channel in (echo.bare_channel(), ChainedChannel(echo.bare_channel(), [])):
         stub: Any = EchoServiceStub(channel)
@@ -342,8 +345,8 @@ async def answer_of(call: Any) -> str:  # noqa: ANN401 - a call of any shape
     return str((await call).text)
 
 
-async def drop(call: Any, waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
-    """Let a call's only reader be cancelled."""
+async def cancel_reader(call: Any, waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+    """Cancel the only reader of a call."""
     del call
     waiting.cancel()
 
@@ -358,7 +361,7 @@ async def close(_call: Any, _waiting: asyncio.Task[object], channel: Any) -> Non
     await channel.close()
 
 
-async def let_be(_call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def do_nothing(_call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
     """Let a call end by itself."""
 
 
@@ -366,28 +369,28 @@ async def let_be(_call: Any, _waiting: asyncio.Task[object], _channel: Any) -> N
 @pytest.mark.parametrize(
     ("hook", "timeout_s", "end"),
     [
-        (Endless, SHORT_S, let_be),
-        (lambda: fail, None, let_be),
+        (Endless, SHORT_S, do_nothing),
+        (lambda: fail, None, do_nothing),
         (Endless, None, cancel),
-        (Endless, None, drop),
+        (Endless, None, cancel_reader),
         (Endless, None, close),
     ],
-    ids=["expires", "fails", "is cancelled", "loses its reader", "loses its channel"],
+    ids=["expires", "fails", "is cancelled", "reader is cancelled", "channel is closed"],
 )
-async def test_however_a_call_ends_nothing_waits_for_its_next_request(
+async def test_the_request_iterator_of_an_ended_call_is_closed(
     echo: EchoServer,
     request_: Message,
     hook: Callable[[], Any],
     timeout_s: float | None,
     end: Callable[..., Awaitable[None]],
 ) -> None:
-    """The iterator is told, and the task in which grpc.aio waits for it ends."""
+    """However a call ends, its request iterator is closed and the task that waits for the next request ends."""
     before = asyncio.all_tasks()
     requests = Requests(request_, last=False)
     channel = ChainedChannel(echo.bare_channel(), [])
     stub: Any = EchoServiceStub(channel)
     waits = hook()
-    echo.servicer.hook = waits  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = waits  # type: ignore[method-assign]  # tests set the hook
     begin = stub.EchoJoined if request_ is ONE_JOINED else stub.EchoEach
     call = begin(requests, timeout=timeout_s, metadata=((API_KEY, echo.key),))
     waiting = asyncio.create_task(answer_of(call))

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 HI = echo_pb2.EchoRequest(text="hi")
 
 
-async def for_ever() -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
-    """Send one message and never finish."""
+async def endless_requests() -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
+    """Yield one message and never end."""
     yield echo_pb2.EchoJoinedRequest(text="hi")
     await asyncio.Event().wait()
 
@@ -41,16 +41,16 @@ def server_stream(stub: EchoServiceAsyncStub) -> Any:  # noqa: ANN401 - a call o
 
 def client_stream(stub: EchoServiceAsyncStub) -> Any:  # noqa: ANN401 - a call of any shape
     """Begin a call with many requests."""
-    return stub.EchoJoined(for_ever())
+    return stub.EchoJoined(endless_requests())
 
 
 def both_streams(stub: EchoServiceAsyncStub) -> Any:  # noqa: ANN401 - a call of any shape
     """Begin a call with many messages each way."""
-    return stub.EchoEach(echo_pb2.EchoEachRequest(text=each.text) async for each in for_ever())
+    return stub.EchoEach(echo_pb2.EchoEachRequest(text=each.text) async for each in endless_requests())
 
 
 def written(stub: EchoServiceAsyncStub) -> Any:  # noqa: ANN401 - a call of any shape
-    """Begin a call whose messages are written and read one by one."""
+    """Begin a call that writes and reads its messages one by one."""
     return stub.EchoEach()
 
 
@@ -66,12 +66,12 @@ async def outcome(call: Any) -> None:  # noqa: ANN401 - a call of any shape
 
 
 @each_shape
-async def test_a_cancelled_call_cancels_its_handler_and_leaves_nothing(
+async def test_a_cancelled_call_cancels_its_handler(
     echo: EchoServer, logs: list[EventDict], begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
-    """The handler sees CancelledError, both spans end and say so, one line is logged, no task stays."""
+    """Cancelling a call cancels its handler, ends both spans as CANCELLED, logs one line and leaves no task."""
     before = asyncio.all_tasks()
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
     call = begin(echo.stub())
     waiting = asyncio.create_task(outcome(call))
     await hook.entered.wait()
@@ -84,15 +84,15 @@ async def test_a_cancelled_call_cancels_its_handler_and_leaves_nothing(
     await echo.stop()
     await until_ended(asyncio.all_tasks() - before)
     await until_both_sides_ended(echo)
-    # As OpenTelemetry has it, a caller's change of mind is no error of the server.
+    # OpenTelemetry does not count a cancellation by the caller as an error of the server.
     assert [span.status.status_code for span in echo.spans()] == [StatusCode.ERROR, StatusCode.UNSET]
     assert [(span.attributes or {})["rpc.status_code"] for span in echo.spans()] == ["CANCELLED", "CANCELLED"]
     assert [line["code"] for line in logs if line["event"] == "call"] == ["CANCELLED"]
     assert [line for line in logs if line["log_level"] == "error"] == []
 
 
-async def test_a_stream_cancelled_between_two_answers_ends_its_handler(echo: EchoServer) -> None:
-    """Also where the handler is not waiting but the caller has stopped reading."""
+async def test_a_stream_cancelled_between_answers_ends_its_handler(echo: EchoServer) -> None:
+    """Cancelling a stream between two answers ends its handler, although the handler is not waiting."""
     call = echo.stub().EchoMany(echo_pb2.EchoManyRequest(text="x" * 100_000, repeat=1000))
     answers = aiter(call)
     await anext(answers)
@@ -105,16 +105,16 @@ async def test_a_stream_cancelled_between_two_answers_ends_its_handler(echo: Ech
     assert [(span.attributes or {})["rpc.status_code"] for span in echo.spans()] == ["CANCELLED", "CANCELLED"]
 
 
-async def test_a_cancellation_goes_through_every_hop(serve_echo: ServeEcho) -> None:
-    """Who waits for a call that nobody waits for any more stops waiting."""
+async def test_a_cancellation_reaches_every_hop(serve_echo: ServeEcho) -> None:
+    """Cancelling a call also cancels the call that its handler makes to another service."""
     front, back = await serve_echo(), await serve_echo()
-    hook = back.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    hook = back.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
     stub = back.stub()
 
     async def call_back() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = call_back  # type: ignore[method-assign]  # what the hook is for
+    front.servicer.hook = call_back  # type: ignore[method-assign]  # tests set the hook
     call: Any = front.stub().Echo(HI)
     waiting = asyncio.create_task(outcome(call))
     await hook.entered.wait()
@@ -126,9 +126,9 @@ async def test_a_cancellation_goes_through_every_hop(serve_echo: ServeEcho) -> N
         await waiting
 
 
-async def test_a_caller_that_is_cancelled_cancels_its_call(echo: EchoServer) -> None:
-    """Not only call.cancel(), but the end of the task that awaits the call."""
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+async def test_cancelling_the_awaiting_task_cancels_the_call(echo: EchoServer) -> None:
+    """Cancelling the task that awaits a call cancels the call's handler."""
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
     waiting = asyncio.create_task(outcome(echo.stub().Echo(HI)))
     await hook.entered.wait()
 
@@ -140,19 +140,22 @@ async def test_a_caller_that_is_cancelled_cancels_its_call(echo: EchoServer) -> 
 
 
 async def until_accepted(stub: EchoServiceAsyncStub) -> str:
-    """Call until the server has seen the end of those streams that count against what one connection may hold open."""
+    """Call until the server accepts a stream.
+
+    Cancelled streams count against the limit of the connection for a while.
+    """
     while True:
         try:
             return (await stub.Echo(HI)).text
         except Unavailable as refused:
-            assert "error code 7" in refused.message  # noqa: PT017 - REFUSED_STREAM: nothing of it was processed
+            assert "error code 7" in refused.message  # noqa: PT017 - REFUSED_STREAM: nothing was processed
 
 
 async def test_a_thousand_cancelled_calls_leave_no_task(echo: EchoServer) -> None:
-    """Nothing piles up, and the server serves on."""
+    """After 1,000 cancelled calls no task is left, and the server still answers."""
     before = asyncio.all_tasks()
     stub = echo.stub()
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
     calls: list[Any] = [stub.Echo(HI) for _ in range(1000)]
     waiting = asyncio.gather(*map(outcome, calls), return_exceptions=True)
     await hook.entered.wait()
@@ -169,7 +172,7 @@ async def test_a_thousand_cancelled_calls_leave_no_task(echo: EchoServer) -> Non
 
 
 class Impatient(EchoServicer):
-    """Answers the first request and reads no further."""
+    """Servicer that answers the first request and reads no further."""
 
     async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ANN401, ARG002, N802 - as generated
         """Answer with the first text alone."""
@@ -180,10 +183,10 @@ class Impatient(EchoServicer):
         yield echo_pb2.EchoEachResponse(text=(await anext(request_iterator)).text)
 
 
-async def test_an_answer_before_the_last_request_is_a_good_one(serve_echo: ServeEcho) -> None:
-    """The server may end a call well while its client still writes; grpc.aio alone would tell of an INTERNAL error."""
+async def test_an_early_answer_ends_the_call_successfully(serve_echo: ServeEcho) -> None:
+    """A server may end a call successfully while its client still writes. grpc.aio alone would report INTERNAL."""
     before = asyncio.all_tasks()
-    echo = await serve_echo(Impatient())  # type: ignore[abstract]  # Promise is but promised
+    echo = await serve_echo(Impatient())  # type: ignore[abstract]  # Promise is not implemented
     stub = echo.stub()
 
     answers = [answer.text async for answer in stub.EchoEach(echo_pb2.EchoEachRequest(text="hi") for _ in range(2000))]
@@ -196,14 +199,14 @@ async def test_an_answer_before_the_last_request_is_a_good_one(serve_echo: Serve
 
 
 async def until_both_sides_ended(echo: EchoServer) -> None:
-    """Wait until the caller's span has ended too: gRPC's core tells of a stream's end when it has reset it."""
+    """Wait until the caller's span has ended too, which happens when gRPC's core has reset the stream."""
     async with asyncio.timeout(30):
-        while len(echo.spans()) < 2:  # noqa: ASYNC110 - an exporter says nothing
+        while len(echo.spans()) < 2:  # noqa: ASYNC110 - an exporter has no event to wait for
             await asyncio.sleep(0.001)
 
 
 async def until_ended(tasks: set[asyncio.Task[Any]]) -> None:
-    """Wait until all tasks but this one have ended by themselves."""
+    """Wait until all given tasks except the current one have ended by themselves."""
     tasks -= {asyncio.current_task()}
     if tasks:
         _, still = await asyncio.wait(tasks, timeout=5)

@@ -1,4 +1,4 @@
-"""What a caller holds: a call of ours is what a call of grpc.aio is, but for its errors."""
+"""Chained calls from a caller's view: like calls of grpc.aio, except for their errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HEDGED = echo_pb2.EchoHedgedRequest(text="hi")
 
 
 class Ends(ClientInterceptor):
-    """Keeps how each call ended; refuses every call where it is told to."""
+    """Interceptor that records how each call ended, and refuses every call if `refusal` is given."""
 
     def __init__(self, key: str, refusal: Exception | None = None) -> None:
         self._key = key
@@ -60,13 +60,13 @@ class Ends(ClientInterceptor):
 
 @pytest.fixture
 def ends(echo: EchoServer) -> Ends:
-    """Note how each call of `stub` ends."""
+    """Return the recorder of how the calls of `stub` end."""
     return Ends(echo.key)
 
 
 @pytest.fixture
 async def stub(echo: EchoServer, ends: Ends) -> AsyncIterator[EchoServiceAsyncStub]:
-    """Call with hedging, where the contract says so."""
+    """Return a stub with hedging."""
     channel = grpc.aio.insecure_channel(echo.address)
     async with ChainedChannel(channel, [ends, ClientHedging(RetryBudgets())]) as chained:
         yield EchoServiceStub(chained)
@@ -74,17 +74,17 @@ async def stub(echo: EchoServer, ends: Ends) -> AsyncIterator[EchoServiceAsyncSt
 
 @pytest.fixture
 async def refused() -> AsyncIterator[EchoServiceAsyncStub]:
-    """Call where nobody listens, through an interceptor that refuses everything."""
+    """Return a stub without a server, through an interceptor that refuses every call."""
     channel = grpc.aio.insecure_channel("127.0.0.1:1")
     async with ChainedChannel(channel, [Ends("", CircuitOpen("Resting."))]) as chained:
         yield EchoServiceStub(chained)
 
 
 @pytest.mark.parametrize("begin", [unary, lambda stub: stub.EchoHedged(HEDGED)], ids=["unary", "hedged"])
-async def test_a_call_tells_of_its_end_as_grpcs_own_does(
+async def test_a_call_reports_its_end_like_grpc(
     stub: EchoServiceAsyncStub, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
-    """Its code, its metadata, and whoever asked to be told."""
+    """An ended call returns its answer, code, details and metadata, and runs its done callbacks."""
     call, told = begin(stub), asyncio.Event()
     call.add_done_callback(lambda _: told.set())
     assert not call.done()
@@ -99,10 +99,8 @@ async def test_a_call_tells_of_its_end_as_grpcs_own_does(
     assert await call.initial_metadata() is not None
 
 
-async def test_the_attempt_that_fails_for_good_is_the_hedged_calls_end(
-    echo: EchoServer, stub: EchoServiceAsyncStub, ends: Ends
-) -> None:
-    """With its status, also for who does not wait for the answer."""
+async def test_a_fatal_attempt_ends_the_hedged_call(echo: EchoServer, stub: EchoServiceAsyncStub, ends: Ends) -> None:
+    """A fatal error of one attempt ends a hedged call with its status, even if nothing awaits the answer."""
     refuse(echo, SlotTaken())
     call: Any = stub.EchoHedged(HEDGED)
 
@@ -114,8 +112,8 @@ async def test_the_attempt_that_fails_for_good_is_the_hedged_calls_end(
 
 
 async def test_a_hedged_call_can_be_cancelled(echo: EchoServer, stub: EchoServiceAsyncStub, ends: Ends) -> None:
-    """Before any attempt is answered."""
-    echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # what the hook is for
+    """A hedged call can be cancelled before any attempt is answered."""
+    echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # tests set the hook
     call: Any = stub.EchoHedged(HEDGED)
     await endless.entered.wait()
 
@@ -130,10 +128,10 @@ async def test_a_hedged_call_can_be_cancelled(echo: EchoServer, stub: EchoServic
 
 
 @each_shape
-async def test_a_call_for_which_nobody_waits_ends_all_the_same(
+async def test_an_unawaited_call_ends(
     echo: EchoServer, stub: EchoServiceAsyncStub, ends: Ends, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
-    """Its span ends and it is not counted as under way for ever: the interceptors hear of it."""
+    """The interceptors are notified once of a call's end, even if nothing awaits the call."""
     refuse(echo, SlotTaken())
     call = begin(stub)
 
@@ -145,16 +143,16 @@ async def test_a_call_for_which_nobody_waits_ends_all_the_same(
     assert len(ends.seen) == 1
 
 
-async def test_a_call_that_cannot_be_sent_is_the_callers_own_fault(stub: EchoServiceAsyncStub, ends: Ends) -> None:
-    """And the interceptors hear of it, though gRPC has nothing to say."""
+async def test_invalid_metadata_raises_type_error(stub: EchoServiceAsyncStub, ends: Ends) -> None:
+    """A call with invalid metadata raises TypeError, and the interceptors are notified of that error."""
     with pytest.raises(TypeError):
         await stub.Echo(HI, metadata=(("x-number", 5),))  # type: ignore[arg-type]  # on purpose
 
     assert [type(each) for each in ends.seen] == [TypeError]
 
 
-async def test_writing_to_a_call_that_has_ended_raises_its_error(echo: EchoServer, stub: EchoServiceAsyncStub) -> None:
-    """The contract's, not gRPC's."""
+async def test_writing_to_an_ended_call_raises_its_error(echo: EchoServer, stub: EchoServiceAsyncStub) -> None:
+    """Writing to an ended call raises the contract's error, not gRPC's."""
     refuse(echo, SlotTaken())
     call: Any = stub.EchoEach()
     with pytest.raises(ServiceError):
@@ -165,10 +163,10 @@ async def test_writing_to_a_call_that_has_ended_raises_its_error(echo: EchoServe
 
 
 @pytest.mark.parametrize("begin", [unary, server_stream, client_stream, both_streams, written])
-async def test_a_refused_call_raises_where_its_answer_is_asked_for(
+async def test_a_refused_call_raises_when_its_answer_is_read(
     refused: EchoServiceAsyncStub, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
-    """And not before: of several calls that are begun together, the others are not lost."""
+    """A refused call does not raise when it begins, but in every method that waits for its answer."""
     call, told = begin(refused), asyncio.Event()
     call.add_done_callback(lambda _: told.set())
 
@@ -185,9 +183,9 @@ async def test_a_refused_call_raises_where_its_answer_is_asked_for(
 
 
 class Stumbles(ClientInterceptor):
-    """Fails when a call has ended."""
+    """Interceptor that fails when a call has ended."""
 
-    def start(self, call: ClientCall) -> Finish:  # noqa: ARG002 - what the base class promises
+    def start(self, call: ClientCall) -> Finish:  # noqa: ARG002 - as in the base class
         def finish(_error: BaseException | None) -> None:
             raise ValueError("a bug")
 
@@ -195,10 +193,10 @@ class Stumbles(ClientInterceptor):
 
 
 @each_shape
-async def test_a_bug_in_an_interceptor_keeps_no_caller_waiting(
+async def test_an_interceptor_bug_does_not_block_the_caller(
     echo: EchoServer, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
-    """The call is over; the bug is told to its caller or to the loop, whoever was there."""
+    """If an interceptor fails at the end of a call, the caller still gets an error."""
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     refuse(echo, SlotTaken())
     async with ChainedChannel(grpc.aio.insecure_channel(echo.address), [Stumbles(), Ends(echo.key)]) as channel:
@@ -206,17 +204,15 @@ async def test_a_bug_in_an_interceptor_keeps_no_caller_waiting(
             await outcome(begin(EchoServiceStub(channel)))
 
 
-async def test_calls_that_are_gathered_fail_one_by_one(
-    stub: EchoServiceAsyncStub, refused: EchoServiceAsyncStub
-) -> None:
-    """A refusal is no exception of the line that begins the call."""
+async def test_gathered_calls_fail_one_by_one(stub: EchoServiceAsyncStub, refused: EchoServiceAsyncStub) -> None:
+    """A refused call does not affect another call that is gathered with it."""
     answers = await asyncio.gather(refused.Echo(HI), stub.Echo(HI), return_exceptions=True)
 
     assert [type(each) for each in answers] == [CircuitOpen, echo_pb2.EchoResponse]
 
 
-async def test_a_closed_channel_refuses(echo: EchoServer) -> None:
-    """With gRPC's own error, as a channel without a chain."""
+async def test_a_closed_channel_raises_usage_error(echo: EchoServer) -> None:
+    """A call over a closed channel raises gRPC's own UsageError, and the interceptors are notified."""
     ends = Ends(echo.key)
     async with ChainedChannel(grpc.aio.insecure_channel(echo.address), [ends]) as channel:
         stub = EchoServiceStub(channel)
@@ -226,8 +222,8 @@ async def test_a_closed_channel_refuses(echo: EchoServer) -> None:
     assert [type(each) for each in ends.seen] == [grpc.aio.UsageError]
 
 
-async def test_a_channel_tells_of_its_connection(echo: EchoServer) -> None:
-    """As the channel does that it stands around."""
+async def test_a_chained_channel_reports_its_connectivity(echo: EchoServer) -> None:
+    """A chained channel reports the connectivity of the channel that it wraps."""
     async with ChainedChannel(grpc.aio.insecure_channel(echo.address), []) as channel:
         assert channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.IDLE
         await channel.wait_for_state_change(grpc.ChannelConnectivity.IDLE)

@@ -11,28 +11,28 @@ from interceptors.circuit import Circuit, Limits, Outcome, State
 from mesh.channel import LONGEST_RECONNECT_PAUSE_MS
 
 OK, FAILED, LOST, UNCOUNTED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNREACHABLE, Outcome.UNCOUNTED
-# Without chance, times are exact.
+# Without jitter, times are exact.
 EXACT = Limits(jitter=0.0)
 
 
-def dice(seed: int) -> Random:
-    """Return the same chance for each run."""
+def seeded_random(seed: int) -> Random:
+    """Return a random generator with a fixed seed."""
     return Random(seed)  # noqa: S311 - no secret is drawn
 
 
 class Calls:
-    """A circuit, a clock, and calls one after the other."""
+    """Circuit with a clock, for calls one after the other."""
 
     def __init__(self, limits: Limits = EXACT, chance: Random | None = None) -> None:
         self.now = 1000.0
-        self.circuit = Circuit(chance or dice(1), limits)
+        self.circuit = Circuit(chance or seeded_random(1), limits)
 
     def state(self) -> State:
-        """Return the state now."""
+        """Return the current state."""
         return self.circuit.state(self.now)
 
     def make(self, outcome: Outcome, times: int = 1, every_s: float = 0.0) -> int:
-        """Make calls with one outcome, and return how many of them were let through."""
+        """Make calls with one outcome, and return how many were admitted."""
         sent = 0
         for _ in range(times):
             admitted = self.circuit.admit(self.now)
@@ -43,12 +43,12 @@ class Calls:
         return sent
 
     def pass_s(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the clock forward."""
         self.now += seconds
 
 
 def opened(limits: Limits = EXACT, chance: Random | None = None) -> Calls:
-    """Return a circuit that has just opened, for `open_s`."""
+    """Return a circuit that has just opened."""
     calls = Calls(limits, chance)
     calls.make(FAILED, 20)
     assert calls.state() is State.OPEN
@@ -56,15 +56,15 @@ def opened(limits: Limits = EXACT, chance: Random | None = None) -> Calls:
 
 
 def half_open() -> Calls:
-    """Return a circuit that lets probes through now."""
+    """Return a half-open circuit."""
     calls = opened()
     calls.pass_s(5)
     assert calls.state() is State.HALF_OPEN
     return calls
 
 
-def test_it_opens_when_all_of_twenty_calls_have_failed() -> None:
-    """With the twentieth call, and not before."""
+def test_twenty_failures_open_it() -> None:
+    """The circuit opens with the twentieth failure in a row, and not before."""
     calls = Calls()
 
     assert calls.make(FAILED, 19) == 19
@@ -72,8 +72,11 @@ def test_it_opens_when_all_of_twenty_calls_have_failed() -> None:
     assert calls.make(FAILED, 100) == 1
 
 
-def test_half_of_the_calls_must_fail_for_a_second() -> None:
-    """A single bad address of two is given up by gRPC's core before that."""
+def test_a_failure_rate_of_half_opens_it_after_a_second() -> None:
+    """If half of the calls fail, the circuit opens only after one second.
+
+    Before that, gRPC's core ejects one bad address of two.
+    """
     calls = Calls()
     for _ in range(50):
         calls.make(OK)
@@ -87,8 +90,8 @@ def test_half_of_the_calls_must_fail_for_a_second() -> None:
     assert calls.state() is State.OPEN
 
 
-def test_less_than_half_never_opens_it() -> None:
-    """For as long as one likes."""
+def test_a_failure_rate_below_half_never_opens_it() -> None:
+    """The circuit stays closed while fewer than half of the calls fail."""
     calls = Calls()
     for _ in range(200):
         calls.make(OK, 6, every_s=0.05)
@@ -97,8 +100,8 @@ def test_less_than_half_never_opens_it() -> None:
     assert calls.state() is State.CLOSED
 
 
-def test_a_burst_of_failures_that_is_over_does_not_open_it() -> None:
-    """What is bad for half a second only, and good from then on."""
+def test_a_short_burst_of_failures_does_not_open_it() -> None:
+    """A burst of failures does not open the circuit if the following calls succeed."""
     calls = Calls()
     calls.make(OK, 10)
     calls.make(FAILED, 30)
@@ -110,7 +113,7 @@ def test_a_burst_of_failures_that_is_over_does_not_open_it() -> None:
 
 
 def test_failures_older_than_the_window_are_forgotten() -> None:
-    """Ten seconds."""
+    """Failures older than the window of ten seconds are not counted."""
     calls = Calls()
     calls.make(FAILED, 19)
     calls.pass_s(10.1)
@@ -121,8 +124,8 @@ def test_failures_older_than_the_window_are_forgotten() -> None:
     assert calls.state() is State.OPEN
 
 
-def test_it_opens_after_five_calls_that_reach_nobody() -> None:
-    """Five in a row; an answer between them begins the count again, whatever it says."""
+def test_five_unreachable_calls_in_a_row_open_it() -> None:
+    """Five unreachable calls in a row open the circuit for 1 s, and any answer between them restarts the count."""
     calls = Calls()
     calls.make(LOST, 4)
     calls.make(FAILED)
@@ -135,8 +138,8 @@ def test_it_opens_after_five_calls_that_reach_nobody() -> None:
     assert calls.circuit.retry_after_s(calls.now) == 1.0
 
 
-def test_what_is_not_counted_neither_opens_it_nor_keeps_it_closed() -> None:
-    """A caller's own faults are not its callee's."""
+def test_uncounted_calls_have_no_effect() -> None:
+    """Uncounted calls neither open the circuit nor dilute its failure rate."""
     calls = Calls()
     calls.make(UNCOUNTED, 1000)
     assert calls.state() is State.CLOSED
@@ -146,8 +149,8 @@ def test_what_is_not_counted_neither_opens_it_nor_keeps_it_closed() -> None:
     assert calls.state() is State.OPEN
 
 
-def test_while_open_nothing_is_sent_and_it_says_for_how_long() -> None:
-    """Five seconds at first."""
+def test_an_open_circuit_admits_nothing_for_five_seconds() -> None:
+    """An open circuit admits no call and reports how long it stays open, at first 5 s."""
     calls = opened()
     assert calls.make(OK, 1000) == 0
     assert calls.circuit.retry_after_s(calls.now) == 5.0
@@ -158,7 +161,7 @@ def test_while_open_nothing_is_sent_and_it_says_for_how_long() -> None:
 
 
 def test_it_closes_after_three_good_probes() -> None:
-    """As soon as it has been open for long enough."""
+    """A half-open circuit closes after three good probes."""
     calls = half_open()
 
     calls.make(OK, 2)
@@ -169,8 +172,8 @@ def test_it_closes_after_three_good_probes() -> None:
 
 
 @pytest.mark.parametrize("good", [0, 1, 2])
-def test_one_bad_probe_opens_it_for_twice_as_long(good: int) -> None:
-    """5, 10, 20, 40, 60, 60 s."""
+def test_a_bad_probe_doubles_the_open_time(good: int) -> None:
+    """Each bad probe opens the circuit for twice as long, up to 60 s."""
     calls = opened()
     lengths = []
     for _ in range(6):
@@ -182,8 +185,8 @@ def test_one_bad_probe_opens_it_for_twice_as_long(good: int) -> None:
     assert lengths == [5, 10, 20, 40, 60, 60]
 
 
-def test_a_service_that_is_not_there_is_looked_for_every_few_seconds() -> None:
-    """A service that was restarted is found again soon; the core looks for it on its own anyway."""
+def test_an_unreachable_service_is_probed_every_two_seconds() -> None:
+    """The circuit of an unreachable service stays open for at most 2 s, so that a restarted service is found soon."""
     calls = Calls()
     calls.make(LOST, 5)
     lengths = []
@@ -195,10 +198,10 @@ def test_a_service_that_is_not_there_is_looked_for_every_few_seconds() -> None:
     assert lengths == [1, 2, 2, 2, 2]
 
 
-def test_a_service_that_is_there_again_is_found_within_five_seconds() -> None:
-    """Though the core may pause for 2 s, and a fifth, before it connects, while the breaker lets nobody try."""
+def test_a_restarted_service_is_found_within_five_seconds() -> None:
+    """The circuit closes within 5 s after a service is back, even if gRPC's core pauses 2.4 s before it reconnects."""
     for seed in range(100):
-        chance = dice(seed)
+        chance = seeded_random(seed)
         calls = Calls(Limits(), chance)
         back_at = calls.now + 10 + chance.random()
         connected_at = back_at + chance.uniform(0, 1.2 * LONGEST_RECONNECT_PAUSE_MS / 1000)
@@ -209,8 +212,11 @@ def test_a_service_that_is_there_again_is_found_within_five_seconds() -> None:
         assert calls.now - back_at < 5
 
 
-def test_a_circuit_that_has_closed_only_just_does_not_begin_with_short_times_again() -> None:
-    """Who is good for three probes and then fails again is not asked all the time."""
+def test_reopening_soon_after_closing_keeps_the_longer_open_time() -> None:
+    """A circuit that reopens within 10 s of closing stays open for twice as long as before.
+
+    Later it starts at 5 s again.
+    """
     calls = half_open()
     calls.make(OK, 3)
     calls.pass_s(9)
@@ -226,9 +232,12 @@ def test_a_circuit_that_has_closed_only_just_does_not_begin_with_short_times_aga
 
 
 @pytest.mark.parametrize("repeat", range(100))
-def test_of_many_callers_at_once_exactly_three_probe(repeat: int) -> None:
-    """Exactly three of two hundred, and whoever is refused is told to wait a little."""
-    calls = opened(Limits(), dice(repeat))
+def test_exactly_three_of_many_concurrent_callers_probe(repeat: int) -> None:
+    """A half-open circuit admits exactly three of 200 concurrent calls.
+
+    It reports a wait of at most 1 s to the others.
+    """
+    calls = opened(Limits(), seeded_random(repeat))
     calls.pass_s(60)
 
     admitted = [calls.circuit.admit(calls.now) for _ in range(200)]
@@ -237,8 +246,8 @@ def test_of_many_callers_at_once_exactly_three_probe(repeat: int) -> None:
     assert 0 < calls.circuit.retry_after_s(calls.now) <= 1
 
 
-def test_a_cancelled_probe_gives_its_place_back() -> None:
-    """Otherwise three callers who give up would keep everybody else out for ever."""
+def test_a_cancelled_probe_frees_its_place() -> None:
+    """A cancelled probe admits another one, so that three cancelled probes cannot block the circuit for ever."""
     calls = half_open()
     probes = [calls.circuit.admit(calls.now) for _ in range(3)]
     assert calls.circuit.admit(calls.now) is None
@@ -251,7 +260,7 @@ def test_a_cancelled_probe_gives_its_place_back() -> None:
 
 
 def test_a_late_answer_of_an_earlier_generation_changes_nothing() -> None:
-    """Calls from before it opened neither close it nor open it again."""
+    """Results of calls that began before the circuit opened do not change its half-open state."""
     calls = Calls()
     early = [calls.circuit.admit(calls.now) for _ in range(40)]
     for each in early[:20]:
@@ -268,9 +277,12 @@ def test_a_late_answer_of_an_earlier_generation_changes_nothing() -> None:
     assert calls.state() is State.HALF_OPEN
 
 
-def test_the_times_are_spread_evenly_by_a_fifth() -> None:
-    """Callers that saw the same outage do not come back together (Kolmogorov-Smirnov, p > 0.01)."""
-    count, chance = 2000, dice(1)
+def test_open_times_are_spread_evenly_by_a_fifth() -> None:
+    """Open times are uniformly spread over 80 % to 120 %, so that callers do not return together.
+
+    Tested by Kolmogorov-Smirnov, p > 0.01.
+    """
+    count, chance = 2000, seeded_random(1)
     callers = [opened(Limits(), chance) for _ in range(count)]
     lengths = sorted(each.circuit.retry_after_s(each.now) / 5 for each in callers)
 
@@ -284,8 +296,8 @@ def test_the_times_are_spread_evenly_by_a_fifth() -> None:
 @pytest.mark.parametrize("ratio", [0.45, 0.5, 0.55])
 @pytest.mark.parametrize(("calls_per_s", "for_s"), [(10, 3600), (1000, 60)])
 def test_it_does_not_flap(ratio: float, calls_per_s: int, for_s: int) -> None:
-    """At most one change a second where about half of the calls fail."""
-    calls, chance, changes = Calls(Limits()), dice(7), 0
+    """The circuit changes its state at most once a second while about half of the calls fail."""
+    calls, chance, changes = Calls(Limits()), seeded_random(7), 0
     for _ in range(for_s * calls_per_s // 10):
         before = calls.state()
         for _ in range(10):
@@ -296,10 +308,10 @@ def test_it_does_not_flap(ratio: float, calls_per_s: int, for_s: int) -> None:
 
 
 class TestGobreaker:
-    """The sequences of gobreaker's own tests, for its limits: more than five failures in a row, 60 s, few probes."""
+    """Sequences of gobreaker's own tests, with its limits: six failures in a row, 60 s open, few probes."""
 
     def test_default(self) -> None:
-        """Closed after five failures and a success, open after six failures, half open after 60 s, closed by one."""
+        """The circuit opens at the sixth failure in a row, is half-open after 60 s, and closes after one success."""
         calls = Calls(gobreaker(probes=1))
         calls.make(LOST, 5)
         calls.make(OK)
@@ -319,7 +331,7 @@ class TestGobreaker:
         assert calls.state() is State.CLOSED
 
     def test_custom(self) -> None:
-        """Three probes: the fourth call is refused while three are in flight, and three successes close it."""
+        """With three probes, a fourth call is rejected while three are in flight. Three successes close the circuit."""
         calls = Calls(gobreaker(probes=3))
         calls.make(LOST, 6)
         calls.pass_s(60)
@@ -332,7 +344,7 @@ class TestGobreaker:
         assert calls.state() is State.CLOSED
 
     def test_generation(self) -> None:
-        """A success that began before the circuit opened does not count for the half open one."""
+        """A success of a call that began before the circuit opened does not count in the half-open state."""
         calls = Calls(gobreaker(probes=1))
         late = calls.circuit.admit(calls.now)
         calls.make(LOST, 6)
@@ -359,7 +371,7 @@ def gobreaker(probes: int) -> Limits:
 
 
 class Model:
-    """What a circuit should do, said in another way: it keeps every call, and counts them anew each time."""
+    """Reference model of a circuit that stores every call and recounts them each time."""
 
     def __init__(self) -> None:
         self.kept: list[tuple[int, Outcome]] = []
@@ -418,12 +430,12 @@ class Model:
 
 
 class Machine(RuleBasedStateMachine):
-    """The circuit and the model, side by side through the same calls."""
+    """State machine that runs the circuit and the model side by side."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 100.0
-        self.circuit, self.model = Circuit(dice(1), EXACT), Model()
+        self.circuit, self.model = Circuit(seeded_random(1), EXACT), Model()
         self.flying: list[tuple[int, int]] = []
 
     @initialize(outcome=st.sampled_from([OK, FAILED]))
@@ -462,14 +474,14 @@ class Machine(RuleBasedStateMachine):
         assert self.circuit.state(self.now).value == expected
 
 
-class TestAgainstTheModel(Machine.TestCase):  # type: ignore[misc,valid-type]  # hypothesis makes it
-    """3,000 steps of calls, of answers in any order, and of time."""
+class TestAgainstTheModel(Machine.TestCase):  # type: ignore[misc,valid-type]  # hypothesis makes the class
+    """The circuit and the model agree over 3,000 steps of calls, answers in any order, and time."""
 
     settings = settings(max_examples=50, stateful_step_count=60, deadline=None)
 
 
 @pytest.mark.soak
-class TestAtLengthAgainstTheModel(Machine.TestCase):  # type: ignore[misc,valid-type]  # likewise
-    """60,000 steps."""
+class TestAtLengthAgainstTheModel(Machine.TestCase):  # type: ignore[misc,valid-type]  # hypothesis makes the class
+    """The circuit and the model agree over 60,000 steps."""
 
     settings = settings(max_examples=1000, stateful_step_count=60, deadline=None)

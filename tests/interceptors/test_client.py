@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Listener(ClientInterceptor):
-    """Keeps the trailing metadata of each call that has ended."""
+    """Interceptor that records the trailing metadata of each ended call."""
 
     def __init__(self, key: str) -> None:
         self._key = key
@@ -42,19 +42,19 @@ class Listener(ClientInterceptor):
 
 @pytest.fixture
 def listener(echo: EchoServer) -> Listener:
-    """Listen with the key that the server accepts."""
+    """Return a listener with the key that the server accepts."""
     return Listener(echo.key)
 
 
 @pytest.fixture
 async def stub(echo: EchoServer, listener: Listener) -> AsyncIterator[EchoServiceAsyncStub]:
-    """Call through `listener` alone."""
+    """Return a stub that calls through `listener` alone."""
     async with ChainedChannel(grpc.aio.insecure_channel(echo.address), [listener]) as channel:
         yield EchoServiceStub(channel)
 
 
 async def call_in_shape(stub: EchoServiceAsyncStub, shape: str) -> None:
-    """Make one call of the shape, to its end."""
+    """Make a call of the shape, to its end."""
     if shape == "Echo":
         await stub.Echo(echo_pb2.EchoRequest(text="hi"))
     elif shape == "EchoMany":
@@ -69,10 +69,10 @@ each_shape = pytest.mark.parametrize("shape", ["Echo", "EchoMany", "EchoJoined",
 
 
 @each_shape
-async def test_an_interceptor_reads_the_trailing_metadata_of_an_answer(
+async def test_an_interceptor_gets_the_trailing_metadata_of_an_answer(
     stub: EchoServiceAsyncStub, listener: Listener, shape: str
 ) -> None:
-    """Once the call has ended, in each of the four shapes."""
+    """An interceptor gets the trailing metadata of a successful call of each shape."""
     await call_in_shape(stub, shape)
 
     await listener.ended.wait()
@@ -80,15 +80,15 @@ async def test_an_interceptor_reads_the_trailing_metadata_of_an_answer(
 
 
 @each_shape
-async def test_an_interceptor_reads_the_trailing_metadata_of_a_refusal(
+async def test_an_interceptor_gets_the_trailing_metadata_of_an_error(
     echo: EchoServer, stub: EchoServiceAsyncStub, listener: Listener, shape: str
 ) -> None:
-    """As it came, the details of the error among it."""
+    """An interceptor gets the trailing metadata of a failed call of each shape, with the details of the error."""
 
     async def hook() -> None:
         raise SlotTaken
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     with pytest.raises(ServiceError):
         await call_in_shape(stub, shape)
 
@@ -96,11 +96,11 @@ async def test_an_interceptor_reads_the_trailing_metadata_of_a_refusal(
     assert "grpc-status-details-bin" in listener.heard[0]
 
 
-async def test_a_call_that_got_no_answer_has_no_trailing_metadata(
+async def test_a_cancelled_call_has_no_trailing_metadata(
     echo: EchoServer, stub: EchoServiceAsyncStub, listener: Listener
 ) -> None:
-    """A caller that gives up hears nothing of the server any more."""
-    echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # what the hook is for
+    """A call that its caller cancels has empty trailing metadata."""
+    echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # tests set the hook
     call = asyncio.ensure_future(stub.Echo(echo_pb2.EchoRequest(text="hi")))
     await endless.entered.wait()
 
@@ -112,11 +112,11 @@ async def test_a_call_that_got_no_answer_has_no_trailing_metadata(
     assert listener.heard == [{}]
 
 
-async def test_a_call_that_was_answered_leaves_nothing_to_collect(echo: EchoServer) -> None:
-    """What holds itself would hold the answer and gRPC's call too, until the collector comes by."""
+async def test_an_answered_call_leaves_no_reference_cycle(echo: EchoServer) -> None:
+    """An answered call is freed without the garbage collector, because no reference cycle holds it."""
     stub = echo.stub()
     gc.collect()
-    before = client_calls()  # of other tests, which something may still hold
+    before = client_calls()  # calls of other tests that may still be referenced
     gc.disable()
     try:
         for _ in range(20):
@@ -125,9 +125,9 @@ async def test_a_call_that_was_answered_leaves_nothing_to_collect(echo: EchoServ
     finally:
         gc.enable()
 
-    assert left <= 1  # the last one may not have been let go yet
+    assert left <= 1  # the last call may not have been freed yet
 
 
 def client_calls() -> int:
-    """Return how many calls are held by anything."""
+    """Return the number of live client calls."""
     return sum(isinstance(each, ClientCall) for each in gc.get_objects())

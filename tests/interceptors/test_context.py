@@ -23,7 +23,7 @@ HI = echo_pb2.EchoRequest(text="hi")
 
 
 def remembering(echo: EchoServer) -> list[CallContext]:
-    """Let every handler of `echo` note its call context."""
+    """Make every handler of `echo` record its call context."""
     seen: list[CallContext] = []
 
     async def hook() -> None:
@@ -31,23 +31,23 @@ def remembering(echo: EchoServer) -> list[CallContext]:
         assert context is not None
         seen.append(context)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     return seen
 
 
 def calling(front: EchoServer, back: EchoServer) -> None:
-    """Let every handler of `front` call `back`."""
+    """Make every handler of `front` call `back`."""
     stub = back.stub()
 
     async def hook() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
 
 
 @pytest.mark.requirement("L2")
-async def test_the_correlation_id_goes_along_with_every_hop(serve_echo: ServeEcho) -> None:
-    """All calls of one request carry one id, from the first service to the last."""
+async def test_the_correlation_id_reaches_every_hop(serve_echo: ServeEcho) -> None:
+    """All calls made for one request carry the same correlation id, from the first service to the last."""
     front, middle, back = await serve_echo(), await serve_echo(), await serve_echo()
     calling(front, middle)
     calling(middle, back)
@@ -59,7 +59,7 @@ async def test_the_correlation_id_goes_along_with_every_hop(serve_echo: ServeEch
 
 
 async def test_two_requests_have_two_correlation_ids(echo: EchoServer) -> None:
-    """An id leads to one request alone."""
+    """Two requests get different correlation ids."""
     stub = echo.stub()
 
     assert (await stub.Echo(HI)).correlation_id != (await stub.Echo(HI)).correlation_id
@@ -67,20 +67,20 @@ async def test_two_requests_have_two_correlation_ids(echo: EchoServer) -> None:
 
 @pytest.mark.parametrize("sent", ["", "short", "x" * 65, "with blank in it", "new{line}: {1}", 'quote"quote"'])
 async def test_a_hostile_correlation_id_is_replaced(echo: EchoServer, sent: str) -> None:
-    """It goes into log lines: what is not 8 to 64 plain characters never gets there."""
+    """A correlation id that is not 8 to 64 plain characters is replaced, because it would be written to log lines."""
     used = await correlation_id_of(echo, sent)
 
     assert used != sent
     assert len(used) == 32
 
 
-async def test_a_good_correlation_id_is_kept_and_answered(echo: EchoServer) -> None:
-    """Whoever calls from outside the mesh may bring its own."""
+async def test_a_valid_correlation_id_is_used_and_returned(echo: EchoServer) -> None:
+    """A valid correlation id of a caller is used and returned."""
     assert await correlation_id_of(echo, "order-2026_17") == "order-2026_17"
 
 
-async def test_the_user_goes_along_with_every_hop(serve_echo: ServeEcho) -> None:
-    """On whose behalf a call is made is known all along the way, unless it has no form of an id."""
+async def test_the_user_id_reaches_every_hop(serve_echo: ServeEcho) -> None:
+    """The user id of a call reaches every further service, unless it is malformed."""
     front, back = await serve_echo(), await serve_echo()
     calling(front, back)
     seen = remembering(back)
@@ -91,8 +91,8 @@ async def test_the_user_goes_along_with_every_hop(serve_echo: ServeEcho) -> None
     assert [context.user_id for context in seen] == ["user-7", ""]
 
 
-async def test_each_stream_has_its_context_to_its_end(echo: EchoServer) -> None:
-    """Two streams served at once never see each other's context."""
+async def test_concurrent_streams_have_separate_contexts(echo: EchoServer) -> None:
+    """Concurrent streams never see each other's context."""
     seen = remembering(echo)
 
     async def texts() -> AsyncIterator[echo_pb2.EchoEachRequest]:
@@ -111,8 +111,8 @@ async def test_each_stream_has_its_context_to_its_end(echo: EchoServer) -> None:
 
 
 @pytest.mark.requirement("L3")
-async def test_detached_work_has_a_context_of_its_own(echo: EchoServer) -> None:
-    """What goes on after a call keeps its correlation id if told to, and has neither its deadline nor its user."""
+async def test_detached_work_has_its_own_context(echo: EchoServer) -> None:
+    """Calls of detached work carry its own correlation id and user, also if detached work is nested."""
     seen = remembering(echo)
     stub = echo.stub()
 
@@ -129,14 +129,14 @@ async def test_detached_work_has_a_context_of_its_own(echo: EchoServer) -> None:
     ]
 
 
-def test_work_without_a_call_has_a_new_correlation_id() -> None:
-    """So that its log lines can be told from all others'."""
+def test_detached_work_gets_a_new_correlation_id() -> None:
+    """Detached work without a given correlation id gets a new one, so that its log lines can be found."""
     with detached_work() as first, detached_work() as second:
         assert len({first.correlation_id, second.correlation_id}) == 2
 
 
 async def correlation_id_of(echo: EchoServer, sent: str) -> str:
-    """Call with this correlation id past the client chain; return the one that was used and answered."""
+    """Call with this correlation id without the client chain, and return the id that was used and returned."""
     call = echo.bare_channel().unary_unary(
         "/solo60.example.v1.EchoService/Echo",
         request_serializer=echo_pb2.EchoRequest.SerializeToString,
@@ -149,8 +149,8 @@ async def correlation_id_of(echo: EchoServer, sent: str) -> str:
 
 
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
-async def test_a_stream_has_its_correlation_id_from_the_start(serve_echo: ServeEcho, engine: str) -> None:
-    """In the initial metadata, as it may be long; whether the handler yields or writes."""
+async def test_a_stream_sends_its_correlation_id_first(serve_echo: ServeEcho, engine: str) -> None:
+    """A stream sends its correlation id in the initial metadata, whether the handler yields or writes."""
     echo = await serve_echo(engine=engine)
     stub: Any = EchoServiceStub(echo.bare_channel())
     metadata = ((API_KEY, echo.key), (CORRELATION_ID, "order-2026_17"))
@@ -167,15 +167,15 @@ async def test_a_stream_has_its_correlation_id_from_the_start(serve_echo: ServeE
 
 
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
-async def test_a_handlers_initial_metadata_carries_the_correlation_id_too(serve_echo: ServeEcho, engine: str) -> None:
-    """GRPC takes it once: what a handler sends itself goes out with the id."""
+async def test_a_handlers_initial_metadata_includes_the_correlation_id(serve_echo: ServeEcho, engine: str) -> None:
+    """The correlation id is added to the initial metadata that a handler sends, because gRPC sends it only once."""
 
     class Greeting(EchoServicer):
         async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, N802 - as generated
             await context.send_initial_metadata((("greeting", "hello"),))
             yield echo_pb2.EchoManyResponse(text=request.text)
 
-    stub = (await serve_echo(Greeting(), engine=engine)).stub()  # type: ignore[abstract]  # Promise is but promised
+    stub = (await serve_echo(Greeting(), engine=engine)).stub()  # type: ignore[abstract]  # Promise is not implemented
     call: Any = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi"))
 
     assert [answer.text async for answer in call] == ["hi"]
@@ -186,10 +186,10 @@ async def test_a_handlers_initial_metadata_carries_the_correlation_id_too(serve_
 
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
 @pytest.mark.parametrize("method", ["solo60.example.v1.EchoService/Nothing", "acme.Unknown/Call"])
-async def test_a_method_that_nobody_serves_is_refused_with_a_correlation_id(
+async def test_an_unserved_method_is_answered_with_a_correlation_id(
     serve_echo: ServeEcho, engine: str, method: str
 ) -> None:
-    """The one that came with the call, or a new one: no other code of ours sees such a call."""
+    """The UNIMPLEMENTED answer for an unserved method carries the caller's correlation id, or a new one."""
     call: Any = (await serve_echo(engine=engine)).bare_channel().unary_unary(f"/{method}")
 
     with pytest.raises(grpc.aio.AioRpcError) as brought:

@@ -32,8 +32,8 @@ SHEDDABLE, NORMAL, CRITICAL = Criticality.SHEDDABLE, Criticality.NORMAL, Critica
         ("EchoCritical", "normal", CRITICAL),
     ],
 )
-def test_the_higher_of_contract_and_metadata_counts(name: str, claimed: str | None, level: Criticality) -> None:
-    """A claim raises and never lowers, and one that is no level is none."""
+def test_metadata_may_only_raise_the_criticality(name: str, claimed: str | None, level: Criticality) -> None:
+    """Metadata raises the criticality of a call and never lowers it, and unknown levels are ignored."""
     metadata = {} if claimed is None else {CRITICALITY: claimed}
     call = Call(find_method(f"{ECHO}{name}"), cast("Any", None), metadata, b"")
 
@@ -50,8 +50,8 @@ def test_the_higher_of_contract_and_metadata_counts(name: str, claimed: str | No
         (SHEDDABLE, "EchoSheddable", []),
     ],
 )
-def test_it_is_sent_where_the_callees_contract_says_less(serving: Criticality, name: str, sent: list[str]) -> None:
-    """Usually nothing is."""
+def test_it_is_sent_only_above_the_callees_contract(serving: Criticality, name: str, sent: list[str]) -> None:
+    """A client sends its criticality only if it is higher than that of the callee's contract."""
     call = ClientCall(find_method(f"{ECHO}{name}"), [], None)
     with detached_work() as context:
         context.criticality = serving
@@ -61,7 +61,7 @@ def test_it_is_sent_where_the_callees_contract_says_less(serving: Criticality, n
 
 
 async def test_a_call_inherits_the_criticality_of_the_call_it_serves(serve_echo: ServeEcho) -> None:
-    """Over two hops, through a method that is less critical by itself."""
+    """The calls made for a critical call are critical over two hops, even through a sheddable method."""
     servers = [await serve_echo() for _ in range(3)]
     seen: list[Criticality] = []
     stubs = [server.stub() for server in servers]
@@ -83,14 +83,14 @@ async def test_a_call_inherits_the_criticality_of_the_call_it_serves(serve_echo:
         note()
 
     for server, hook in zip(servers, (to_second, to_third, at_last), strict=True):
-        server.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+        server.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     await stubs[0].EchoCritical(EchoCriticalRequest(text="hi"))
 
     assert seen == [CRITICAL] * 3
 
 
-async def test_a_call_of_no_other_has_the_criticality_of_its_contract(echo: EchoServer) -> None:
-    """Nothing is inherited where nothing is served."""
+async def test_a_first_call_has_the_criticality_of_its_contract(echo: EchoServer) -> None:
+    """A call that is not made for another call has the criticality of its contract."""
     seen: list[Criticality] = []
 
     async def hook() -> None:
@@ -98,7 +98,7 @@ async def test_a_call_of_no_other_has_the_criticality_of_its_contract(echo: Echo
         assert context is not None
         seen.append(context.criticality)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     await echo.stub().EchoSheddable(EchoSheddableRequest(text="hi"))
 
     assert seen == [SHEDDABLE]

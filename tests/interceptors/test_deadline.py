@@ -29,32 +29,32 @@ if TYPE_CHECKING:
 HI = echo_pb2.EchoRequest(text="hi")
 ECHO = "/solo60.example.v1.EchoService/Echo"
 CONTRACT_S = 2.0
-# What it becomes for the servers of most tests, so that none of them depends on speed.
+# Deadline of the contract on most test servers. It is long, so that no test depends on speed.
 STRETCHED_S = CONTRACT_S * DEADLINE_FACTOR
 # gRPC's core rounds a deadline up when it sends it.
 ROUNDING = 1.01
 
 
 def budgets(echo: EchoServer) -> list[float]:
-    """Let every handler note how many seconds it has."""
+    """Make every handler record its remaining seconds."""
     seen: list[float] = []
 
     async def hook() -> None:
         seen.append(remaining_s() or 0)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     return seen
 
 
 async def call_with(echo: EchoServer, timeout_s: float | None) -> None:
-    """Call past the client chain with this timeout."""
+    """Call with this timeout without the client chain."""
     stub = EchoServiceStub(echo.bare_channel())
     await stub.Echo(HI, timeout=timeout_s, metadata=(("x-api-key", echo.key),))
 
 
 @pytest.mark.parametrize(("asked_s", "sent_s"), [(None, CONTRACT_S), (0.5, 0.5), (60, CONTRACT_S)])
 async def test_every_outgoing_call_carries_a_deadline(asked_s: float | None, sent_s: float) -> None:
-    """The contract's, or the caller's if that is shorter."""
+    """An outgoing call has the deadline of the contract, or the caller's if that is shorter."""
     call = ClientCall(find_method(ECHO), [], asked_s)
 
     ClientDeadline().start(call)
@@ -64,10 +64,10 @@ async def test_every_outgoing_call_carries_a_deadline(asked_s: float | None, sen
 
 
 @pytest.mark.parametrize(("asked_s", "ceiling_s"), [(None, STRETCHED_S), (60, STRETCHED_S), (5, 5 * ROUNDING)])
-async def test_the_server_allows_no_more_than_the_contract(
+async def test_the_server_limits_the_deadline_to_the_contract(
     echo: EchoServer, asked_s: float | None, ceiling_s: float
 ) -> None:
-    """A caller that asks for more, or sets no deadline at all, gets the contract's."""
+    """A call with a longer deadline, or with none, gets the deadline of the contract at the server."""
     seen = budgets(echo)
 
     await call_with(echo, asked_s)
@@ -76,8 +76,8 @@ async def test_the_server_allows_no_more_than_the_contract(
 
 
 @pytest.mark.parametrize("factor", [5.0, 30.0])
-async def test_a_setting_stretches_the_deadline_of_the_contract(serve_echo: ServeEcho, factor: float) -> None:
-    """DEADLINE_FACTOR counts at the client and at the server, so that one can sit in a debugger."""
+async def test_deadline_factor_extends_the_contracts_deadline(serve_echo: ServeEcho, factor: float) -> None:
+    """DEADLINE_FACTOR multiplies the contract's deadline at the client and at the server."""
     echo = await serve_echo(deadline_factor=factor)
     seen = budgets(echo)
 
@@ -89,10 +89,10 @@ async def test_a_setting_stretches_the_deadline_of_the_contract(serve_echo: Serv
     assert factor * CONTRACT_S / 2 < ceiling_s <= factor * CONTRACT_S
 
 
-async def test_a_call_without_a_deadline_ends_at_the_contracts(serve_echo: ServeEcho) -> None:
-    """The server itself ends it, and the handler is cancelled."""
+async def test_the_server_ends_a_call_without_a_deadline(serve_echo: ServeEcho) -> None:
+    """The server ends a call without a deadline at the contract's deadline and cancels its handler."""
     echo = await serve_echo(deadline_factor=0.1)
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call_with(echo, None)
@@ -102,8 +102,8 @@ async def test_a_call_without_a_deadline_ends_at_the_contracts(serve_echo: Serve
     await hook.cancelled.wait()
 
 
-async def test_a_sub_call_has_less_time_than_the_call_it_serves(serve_echo: ServeEcho) -> None:
-    """What is left, minus a reserve to answer in."""
+async def test_a_sub_call_has_less_time_than_its_parent(serve_echo: ServeEcho) -> None:
+    """A sub-call gets the remaining time of its parent, minus a reserve for the answer."""
     front, back = await serve_echo(), await serve_echo()
     seen, stub, left = budgets(back), back.stub(), []
 
@@ -111,14 +111,14 @@ async def test_a_sub_call_has_less_time_than_the_call_it_serves(serve_echo: Serv
         left.append(remaining_s() or 0)
         await stub.Echo(HI)
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     await front.stub().Echo(HI, timeout=STRETCHED_S / 2)
 
     assert 0 < seen[0] <= time_for_callee(left[0]) * ROUNDING < left[0]
 
 
 async def test_a_sub_call_without_time_is_not_sent(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
-    """Where nothing is left, there is no call on the wire, and the caller hears DEADLINE_EXCEEDED."""
+    """A sub-call without remaining time is not sent, and its caller gets DeadlineExceeded."""
     front, back = await serve_echo(), await serve_echo()
     stub, errors = back.stub(), []
 
@@ -132,7 +132,7 @@ async def test_a_sub_call_without_time_is_not_sent(serve_echo: ServeEcho, logs: 
             errors.append(error)
             raise
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     with pytest.raises(DeadlineExceeded):
         await front.stub().Echo(HI)
 
@@ -141,10 +141,8 @@ async def test_a_sub_call_without_time_is_not_sent(serve_echo: ServeEcho, logs: 
     assert len([line for line in logs if line["event"] == "call"]) == 1
 
 
-async def test_a_call_that_arrives_too_late_enters_no_handler(
-    echo: EchoServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With less than what is worth beginning with, nothing is begun."""
+async def test_a_late_call_enters_no_handler(echo: EchoServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that arrives with less than LEAST_TIME_S is rejected before its handler."""
     stub = echo.stub()
     await stub.Echo(HI)
     monkeypatch.setattr(interceptors.deadline, "LEAST_TIME_S", 2 * STRETCHED_S)
@@ -156,13 +154,13 @@ async def test_a_call_that_arrives_too_late_enters_no_handler(
     assert echo.servicer.entered == 1
 
 
-async def test_a_timeout_of_the_handlers_own_is_its_fault(echo: EchoServer) -> None:
-    """TimeoutError says nothing about whose time is up: only the call's own deadline is told as one."""
+async def test_a_timeout_error_of_a_handler_is_internal(echo: EchoServer) -> None:
+    """A handler's TimeoutError is Internal, not DeadlineExceeded, because the call's deadline has not passed."""
 
     async def hook() -> None:
         raise TimeoutError
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
 
     with pytest.raises(Internal):
         await echo.stub().Echo(HI)
@@ -170,10 +168,8 @@ async def test_a_timeout_of_the_handlers_own_is_its_fault(echo: EchoServer) -> N
 
 @pytest.mark.requirement("L3")
 @pytest.mark.parametrize(("budget_s", "least_s", "most_s"), [(30.0, CONTRACT_S, CONTRACT_S), (1.0, 0.0, 0.95)])
-async def test_work_that_no_call_waits_for_has_a_budget_of_its_own(
-    budget_s: float, least_s: float, most_s: float
-) -> None:
-    """Background work is bounded by its own calls' contracts, and by what is left of its budget."""
+async def test_detached_work_has_its_own_budget(budget_s: float, least_s: float, most_s: float) -> None:
+    """Calls of detached work are limited by their contracts and by the remaining budget of the work."""
     call = ClientCall(find_method(ECHO), [], None)
 
     with detached_work(budget_s=budget_s):
@@ -184,8 +180,8 @@ async def test_work_that_no_call_waits_for_has_a_budget_of_its_own(
 
 
 @pytest.mark.requirement("L3")
-async def test_work_whose_budget_is_spent_makes_no_more_calls() -> None:
-    """Nobody waits for it, so it is the next call that ends it."""
+async def test_detached_work_without_budget_makes_no_calls() -> None:
+    """Detached work without remaining budget cannot make further calls."""
     with (
         detached_work(budget_s=0.005),
         pytest.raises(DeadlineExceeded, match="No time is left to call"),
@@ -194,8 +190,8 @@ async def test_work_whose_budget_is_spent_makes_no_more_calls() -> None:
 
 
 @pytest.mark.requirement("L3")
-async def test_the_work_of_a_call_is_not_bounded_by_it_once_it_is_detached(echo: EchoServer) -> None:
-    """What outlives a call begins with all of its own budget, and the call goes on with its own deadline."""
+async def test_detached_work_is_not_limited_by_its_call(echo: EchoServer) -> None:
+    """Work detached within a call has its full own budget, and the call keeps its own deadline."""
     seen: list[float] = []
 
     async def hook() -> None:
@@ -203,14 +199,14 @@ async def test_the_work_of_a_call_is_not_bounded_by_it_once_it_is_detached(echo:
             seen.append(remaining_s() or 0)
         seen.append(remaining_s() or 0)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     await echo.stub().Echo(HI)
 
     assert seen[0] > STRETCHED_S > seen[1] > 0
 
 
-async def test_a_call_to_grpcs_own_services_may_last_for_ever() -> None:
-    """Health is watched without end; an infinite deadline would be an expired one on the wire."""
+async def test_calls_of_grpcs_own_services_have_no_deadline() -> None:
+    """Calls to gRPC's own services get no deadline, because a client watches health without end."""
     call = ClientCall(find_method("/grpc.health.v1.Health/Watch"), [], None)
 
     ClientDeadline().start(call)
@@ -220,8 +216,8 @@ async def test_a_call_to_grpcs_own_services_may_last_for_ever() -> None:
 
 
 @given(st.floats(0, 3600), st.floats(0, 3600))
-def test_more_time_is_never_less_for_the_callee(one_s: float, other_s: float) -> None:
-    """The reserve grows with what is left, and never faster."""
+def test_the_callees_time_grows_with_the_callers(one_s: float, other_s: float) -> None:
+    """The time for a callee never shrinks when the remaining time of its caller grows."""
     shorter, longer = sorted([one_s, other_s])
 
     assert time_for_callee(shorter) <= time_for_callee(longer)

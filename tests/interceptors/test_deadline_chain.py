@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 HI = echo_pb2.EchoRequest(text="hi")
 SERVICES = 4
 ALLOWED_S = 0.3
-# On a machine that stands still now and then, an end is seen late; ten times the deadline would be no accident.
+# A busy machine may record an end late, but not by ten times the deadline.
 TOLERANCE_S = 10 * ALLOWED_S
-# A machine may be too slow for all four to be reached in time: then the call proves nothing, and another is made.
+# A slow machine may not reach all four services in time. Such a call proves nothing, so the test tries again.
 TRIES = 20
-# A call that arrives late is given up by its caller before its own server's clock says so.
+# A caller may cancel a late call before the server's own clock reaches the deadline.
 OUT_OF_TIME = {"DEADLINE_EXCEEDED", "CANCELLED"}
 
 
 class Chain:
-    """Four services, each of which calls the next one; the last one never answers. They note what they do."""
+    """Four services that call one after the other and record their events. The last one never answers."""
 
     def __init__(self, servers: list[EchoServer]) -> None:
         self.servers = servers
@@ -42,7 +42,7 @@ class Chain:
         self.is_at_rest.set()
         for number, server in enumerate(servers):
             following = servers[number + 1].stub() if number + 1 < len(servers) else None
-            server.servicer.hook = self._work(number, following)  # type: ignore[method-assign]  # what the hook is for
+            server.servicer.hook = self._work(number, following)  # type: ignore[method-assign]  # tests set the hook
 
     def _work(self, number: int, following: EchoServiceAsyncStub | None) -> Any:  # noqa: ANN401 - a hook
         async def hook() -> None:
@@ -63,11 +63,11 @@ class Chain:
             self.is_at_rest.clear()
 
     def numbers(self, event: str) -> list[int]:
-        """Return which services did this, in their order."""
+        """Return the sorted numbers of the services with this event."""
         return sorted(number for what, number in self.events if what == event)
 
     async def served_since(self, began_ns: int) -> list[ReadableSpan]:
-        """Shut all services down, and return the spans of what they have worked on since then."""
+        """Shut all services down, and return the server spans that started at or after `began_ns`."""
         for server in self.servers:
             await server.shut_down()
         spans = [span for server in self.servers for span in server.spans()]
@@ -75,12 +75,12 @@ class Chain:
 
 
 def outcomes(spans: list[ReadableSpan]) -> set[object]:
-    """Return the status codes with which the calls ended."""
+    """Return the status codes of the spans."""
     return {(span.attributes or {}).get("rpc.status_code") for span in spans}
 
 
-async def test_a_chain_of_four_services_does_no_work_after_its_deadline(serve_echo: ServeEcho) -> None:
-    """The caller allows 300 ms; the spans prove that after that nothing is done for it, anywhere."""
+async def test_a_chain_stops_all_work_at_its_deadline(serve_echo: ServeEcho) -> None:
+    """After a deadline of 300 ms, no service of a chain of four goes on, and all their spans end."""
     chain = Chain([await serve_echo() for _ in range(SERVICES)])
     caller = chain.servers[0].stub()
     for _ in range(TRIES):
@@ -101,8 +101,8 @@ async def test_a_chain_of_four_services_does_no_work_after_its_deadline(serve_ec
     assert max(span.end_time or 0 for span in spans) <= began_ns + (ALLOWED_S + TOLERANCE_S) * 1e9
 
 
-async def test_a_chain_that_runs_out_of_time_is_no_outage(serve_echo: ServeEcho) -> None:
-    """Whoever waits for a callee that had all that was left has run out of time itself: nobody is to call again."""
+async def test_an_expired_chain_is_no_outage(serve_echo: ServeEcho) -> None:
+    """An expired chain's calls end as DEADLINE_EXCEEDED or CANCELLED, never as UNAVAILABLE, which would be retried."""
     chain = Chain([await serve_echo() for _ in range(SERVICES)])
 
     for _ in range(3):
@@ -117,11 +117,11 @@ async def test_a_chain_that_runs_out_of_time_is_no_outage(serve_echo: ServeEcho)
 @settings(max_examples=1_000)
 @given(seed=st.integers(0, 2**32))
 def test_the_time_shrinks_with_every_hop(seed: int) -> None:
-    """Over any chain no hop's deadline is later than the one before, and each has a reserve to answer in.
+    """In any chain, no hop has a later deadline than the hop before it, and each has a reserve for its answer.
 
-    Each hop does work of its own first, then calls under a contract of its own, and the core rounds up what it sends.
+    Each hop works first, then calls under its own contract, and gRPC's core rounds the sent deadline up.
     """
-    rng = random.Random(seed)  # noqa: S311 - it spreads, and guards nothing
+    rng = random.Random(seed)  # noqa: S311 - simulated times, no secret
     budget_s, hops = 10 ** rng.uniform(-3, math.log10(60)), rng.randint(1, 4)
     for _ in range(hops):
         left_s = budget_s * rng.random()

@@ -31,14 +31,14 @@ TRIES = 20
 
 
 class SilentPeer:
-    """A client of HTTP/2 alone: it sends one call, and then nothing, neither at its deadline nor after."""
+    """HTTP/2 client that sends one call and then nothing, neither at its deadline nor later."""
 
     def __init__(self, echo: EchoServer) -> None:
         self._echo = echo
         self._connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
 
     async def call(self, grpc_timeout: str) -> dict[str, str]:
-        """Call with a `grpc-timeout`, or none where it is empty, and return the headers of the answer's end."""
+        """Call with a `grpc-timeout`, unless it is empty, and return the headers of the answer's end."""
         host, _, port = self._echo.address.partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         self._connection.initiate_connection()
@@ -75,11 +75,11 @@ class SilentPeer:
 
 @pytest.fixture
 def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Note every timer of the server's own, in seconds."""
+    """Record the seconds of every timer that the server starts."""
     begun: list[float] = []
     within = interceptors.deadline._within
 
-    async def noting(budget_s: float, *rest: Any) -> Any:  # noqa: ANN401 - as it is
+    async def noting(budget_s: float, *rest: Any) -> Any:  # noqa: ANN401 - passed through
         begun.append(budget_s)
         return await within(budget_s, *rest)
 
@@ -88,14 +88,14 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
-async def test_a_handler_ends_at_the_deadline_of_a_caller_that_says_no_more(
+async def test_a_handler_ends_at_the_deadline_of_a_silent_caller(
     serve_echo: ServeEcho, logs: list[EventDict], timers: list[float], engine: str
 ) -> None:
-    """No reset comes from the caller and no timer runs in the chain: it is the core that cancels."""
+    """The core of gRPC cancels a handler at its caller's deadline, without a reset by the caller or our own timer."""
     echo = await serve_echo(engine=engine)
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
 
-    # Where a slow machine took the call up late, it was not begun, or native does not know that its time was over.
+    # Retry because a slow machine may start the call late. It is then rejected, or native does not see that it expired.
     codes: list[str] = []
     for _ in range(TRIES):
         ending = await SilentPeer(echo).call("200m")
@@ -113,12 +113,12 @@ async def test_a_handler_ends_at_the_deadline_of_a_caller_that_says_no_more(
 
 
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
-async def test_a_caller_without_a_deadline_gets_the_contracts_and_is_logged(
+async def test_a_call_without_a_deadline_gets_the_contracts_and_is_logged(
     serve_echo: ServeEcho, logs: list[EventDict], timers: list[float], engine: str
 ) -> None:
-    """Here the server's own timer runs, and the answer says whose time it was."""
+    """A call without a deadline ends by the server's own timer, and its log line is marked."""
     echo = await serve_echo(engine=engine, deadline_factor=0.1)
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
 
     ending = await SilentPeer(echo).call("")
     await hook.cancelled.wait()
@@ -129,8 +129,11 @@ async def test_a_caller_without_a_deadline_gets_the_contracts_and_is_logged(
     assert line["without_deadline"] is True
 
 
-async def test_a_caller_with_the_contracts_deadline_costs_no_timer(serve_echo: ServeEcho, timers: list[float]) -> None:
-    """Though the core rounds 1.234 s up on its way, to 1.2395 s; a caller that asks for more does cost one."""
+async def test_a_call_with_the_contracts_deadline_needs_no_timer(serve_echo: ServeEcho, timers: list[float]) -> None:
+    """A call with the contract's deadline starts no timer at the server, and a call with a longer deadline does.
+
+    gRPC's core rounds 1.234 s up to 1.2395 s, which must not count as longer.
+    """
     echo = await serve_echo(deadline_factor=0.617)
 
     await echo.stub().Echo(HI)
@@ -140,22 +143,22 @@ async def test_a_caller_with_the_contracts_deadline_costs_no_timer(serve_echo: S
     assert timers == [1.234]
 
 
-def test_a_call_that_has_expired_on_arrival_enters_no_handler() -> None:
-    """A server that did nothing for 300 ms begins none of the calls that had 250 ms."""
+def test_an_expired_call_enters_no_handler() -> None:
+    """A server that was blocked for 300 ms starts none of the calls with a deadline of 250 ms."""
     asyncio.run(_stall())
 
 
 async def _stall() -> None:
-    servicer = EchoServicer()  # type: ignore[abstract]  # Promise is but promised
+    servicer = EchoServicer()  # type: ignore[abstract]  # Promise is not implemented
     server = grpc.aio.server(interceptors=[ServerContext(), ServerDeadline()])
     add_EchoServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:  # its threads send while the loop stands still
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:  # its threads send while the event loop is blocked
         echo: Any = channel.unary_unary(ECHO, echo_pb2.EchoRequest.SerializeToString, echo_pb2.EchoResponse.FromString)
         await asyncio.to_thread(echo, HI)
         burst = [echo.future(HI, timeout=0.25) for _ in range(50)]
-        time.sleep(0.3)  # noqa: ASYNC251 - the stall
+        time.sleep(0.3)  # noqa: ASYNC251 - block the event loop
 
         codes = [await asyncio.to_thread(each.code) for each in burst]
         await asyncio.to_thread(echo, HI)

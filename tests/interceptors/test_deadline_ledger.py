@@ -36,29 +36,29 @@ ECHO = "solo60.example.v1.EchoService/Echo"
 CHARGE = "solo60.payment.v1.PaymentService/Charge"
 
 
-def of(ledger: str) -> list[Hop]:
-    """Read a ledger as it comes in trailing metadata."""
+def parse(ledger: str) -> list[Hop]:
+    """Parse a ledger from trailing metadata."""
     return read_ledger([("x-correlation-id", "abc"), (DEADLINE_LEDGER, ledger)])
 
 
 async def hops_of(call: Any) -> list[Hop]:  # noqa: ANN401 - a call of grpc.aio
-    """Read the ledger of a call that has ended."""
+    """Return the ledger of an ended call."""
     return read_ledger(await call.trailing_metadata())
 
 
 def calling(front: EchoServer, *steps: Callable[[], Awaitable[object]]) -> None:
-    """Let the handler of `front` take these steps, and go on where one of them fails with an error of the contract."""
+    """Make the handler of `front` run these steps, and ignore their ServiceErrors."""
 
     async def hook() -> None:
         for step in steps:
             with suppress(ServiceError):
                 await step()
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
 
 
-async def test_an_answer_says_what_it_took_of_what_it_had(echo: EchoServer) -> None:
-    """A leaf has one hop: itself."""
+async def test_an_answer_reports_its_time_spent_and_allowed(echo: EchoServer) -> None:
+    """The ledger of a call without sub-calls has one hop, with its spent and allowed time."""
     call: Any = echo.stub().Echo(HI)
     await call
 
@@ -68,8 +68,11 @@ async def test_an_answer_says_what_it_took_of_what_it_had(echo: EchoServer) -> N
     assert 0 <= hop.spent_ms <= hop.allowed_ms <= 2000 * DEADLINE_FACTOR
 
 
-async def test_the_calls_made_for_a_call_follow_one_deeper(serve_echo: ServeEcho) -> None:
-    """In the order in which they ended, in every shape, each with less time than the call that it was made for."""
+async def test_sub_calls_follow_one_level_deeper(serve_echo: ServeEcho) -> None:
+    """A ledger lists sub-calls one level deeper, in the order of their ends.
+
+    Each level has less time than its parent.
+    """
     front, middle, back = await serve_echo(), await serve_echo(), await serve_echo()
     stub, deepest = middle.stub(), back.stub()
 
@@ -94,14 +97,14 @@ async def test_the_calls_made_for_a_call_follow_one_deeper(serve_echo: ServeEcho
     assert hops[0].allowed_ms > hops[1].allowed_ms > hops[2].allowed_ms
 
 
-async def test_a_refusal_has_a_ledger_too(serve_echo: ServeEcho) -> None:
-    """What a callee took before it refused is part of what the call took."""
+async def test_a_failed_sub_call_is_in_the_ledger(serve_echo: ServeEcho) -> None:
+    """A failed sub-call is listed in its caller's ledger as answered."""
     front, back = await serve_echo(), await serve_echo()
 
     async def refuse() -> None:
         raise SlotTaken
 
-    back.servicer.hook = refuse  # type: ignore[method-assign]  # what the hook is for
+    back.servicer.hook = refuse  # type: ignore[method-assign]  # tests set the hook
     stub = back.stub()
     calling(front, lambda: stub.Echo(HI))
     call: Any = front.stub().Echo(HI)
@@ -110,38 +113,36 @@ async def test_a_refusal_has_a_ledger_too(serve_echo: ServeEcho) -> None:
     assert [(hop.depth, hop.answered) for hop in await hops_of(call)] == [(0, True), (1, True)]
 
 
-async def test_a_callee_that_never_answers_is_in_the_ledger_and_in_the_log(
-    serve_echo: ServeEcho, logs: list[EventDict]
-) -> None:
-    """The caller measures it itself, and the line of the call that ran out of time says where the time went."""
+async def test_an_unanswered_sub_call_is_in_the_logged_ledger(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """The log line of an expired call lists a sub-call that never answered, with the time measured by its caller."""
     front, back = await serve_echo(), await serve_echo()
-    hook = back.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    hook = back.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
     stub = back.stub()
 
     async def call_back() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = call_back  # type: ignore[method-assign]  # what the hook is for
+    front.servicer.hook = call_back  # type: ignore[method-assign]  # tests set the hook
     caller = front.stub()
     await hook.until_out_of_time(lambda: caller.Echo(HI, timeout=0.3))
     await front.shut_down()
     await back.shut_down()
 
-    ledgers = [of(line["ledger"]) for line in logs if "ledger" in line]
+    ledgers = [parse(line["ledger"]) for line in logs if "ledger" in line]
     assert {tuple((hop.depth, hop.answered) for hop in ledger) for ledger in ledgers} == {
         ((0, True),),
         ((0, True), (1, False)),
     }
 
 
-async def test_nobody_reads_what_nobody_serves(echo: EchoServer) -> None:
-    """Outside of a call there is no ledger to add to."""
+async def test_a_call_outside_of_a_handler_has_no_context(echo: EchoServer) -> None:
+    """A call outside of any handler has no call context for a ledger."""
     await echo.stub().Echo(HI)
     assert current_context() is None
 
 
-def test_a_ledger_is_read_as_it_was_written() -> None:
-    """Milliseconds spent and allowed, and how deep."""
+def test_a_ledger_round_trips() -> None:
+    """A written ledger is parsed back with methods, depths and milliseconds spent and allowed."""
     callees: list[str] = []
     add_callee(callees, "unused 0/0", whole_ledger(hop_entry(CHARGE, 0.12, 9.3), []))
     add_callee(callees, hop_entry(ECHO, 0.5, 0.5), None)
@@ -149,7 +150,7 @@ def test_a_ledger_is_read_as_it_was_written() -> None:
     written = whole_ledger(hop_entry("a.B/C", 0.312, 10), callees)
 
     assert written == f"a.B/C 312/10000, >{CHARGE} 120/9300, >{ECHO} 500/500?"
-    assert of(written) == [
+    assert parse(written) == [
         Hop("a.B/C", 312, 10_000),
         Hop(CHARGE, 120, 9300, depth=1),
         Hop(ECHO, 500, 500, depth=1, answered=False),
@@ -172,8 +173,11 @@ def test_a_ledger_is_read_as_it_was_written() -> None:
         "a.B/C 1/2, " * 1000,
     ],
 )
-def test_what_is_no_ledger_is_not_passed_on(hostile: object) -> None:
-    """It comes from another process and goes into log lines: then the caller's own measure stands there."""
+def test_a_malformed_ledger_is_dropped(hostile: object) -> None:
+    """A malformed ledger of a callee is replaced by the caller's own measurement.
+
+    Log lines must not contain malformed text.
+    """
     ledger: list[str] = []
 
     add_callee(ledger, "a.B/C 3/4", hostile)
@@ -181,14 +185,14 @@ def test_what_is_no_ledger_is_not_passed_on(hostile: object) -> None:
     assert ledger == [">a.B/C 3/4?"]
 
 
-def test_a_ledger_is_good_up_to_its_first_bad_hop() -> None:
-    """What follows is dropped."""
-    assert [hop.method for hop in of("a.B/C 1/2, >d.E/F 1/2, level=error, >g.H/I 1/2")] == ["a.B/C", "d.E/F"]
+def test_a_ledger_is_read_up_to_its_first_malformed_hop() -> None:
+    """Hops before the first malformed one are parsed, and the rest is dropped."""
+    assert [hop.method for hop in parse("a.B/C 1/2, >d.E/F 1/2, level=error, >g.H/I 1/2")] == ["a.B/C", "d.E/F"]
 
 
 @given(st.lists(st.lists(st.text("aB.", min_size=1, max_size=190), min_size=1, max_size=30), max_size=40))
 def test_a_ledger_is_bounded_and_always_readable(callees: list[list[str]]) -> None:
-    """However many calls a call makes: 20 hops and 2 KiB, and then the mark that there were more."""
+    """A ledger has at most 20 hops and 2 KiB, can always be parsed, and ends with a mark if hops were dropped."""
     ledger: list[str] = []
     for methods in callees:
         entries = [f"a{method}/C 1/2" for method in methods]
@@ -199,7 +203,7 @@ def test_a_ledger_is_bounded_and_always_readable(callees: list[list[str]]) -> No
     assert len(written) <= MOST_BYTES
     assert written.isascii()
     assert len(ledger) <= 2 * MOST_HOPS + 1
-    hops = of(written)
+    hops = parse(written)
     assert len(hops) <= MOST_HOPS
     assert len(hops) == len(written.split(", ")) - written.split(", ").count(MORE)
     if sum(map(len, callees)) >= MOST_HOPS:
@@ -207,11 +211,11 @@ def test_a_ledger_is_bounded_and_always_readable(callees: list[list[str]]) -> No
 
 
 @given(st.text(max_size=3000) | st.from_regex(r"(>*a\.B/C \d+/\d+\??(, )?)+", fullmatch=True))
-def test_nothing_a_callee_sends_can_break_the_ledger(received: str) -> None:
-    """Whatever comes in, what goes out is a ledger."""
+def test_no_callee_can_break_the_ledger(received: str) -> None:
+    """No ledger of a callee can make its caller's ledger invalid."""
     ledger: list[str] = []
 
     add_callee(ledger, "a.B/C 3/4", received)
 
-    assert of(whole_ledger("a.B/C 1/2", ledger))[0] == Hop("a.B/C", 1, 2)
+    assert parse(whole_ledger("a.B/C 1/2", ledger))[0] == Hop("a.B/C", 1, 2)
     assert all(entry == MORE or entry.startswith(">") for entry in ledger)

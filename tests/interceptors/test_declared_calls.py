@@ -33,19 +33,17 @@ CHARGE = find_method("/solo60.payment.v1.PaymentService/ChargeSession")
 
 
 def calling(front: EchoServer, back: EchoServiceAsyncStub) -> None:
-    """Let the handlers of one server call the other, with a key that may do so."""
+    """Make the handlers of one server call the other."""
 
     async def call_back() -> None:
         assert [each.text async for each in back.EchoMany(MANY)] == ["hi"]
 
-    front.servicer.hook = call_back  # type: ignore[method-assign]  # what the hook is for
+    front.servicer.hook = call_back  # type: ignore[method-assign]  # tests set the hook
 
 
 @pytest.mark.requirement("C5")
-async def test_a_call_that_is_not_declared_is_refused_by_name_in_development(
-    serve_echo: ServeEcho, logs: list[EventDict]
-) -> None:
-    """Nothing is sent, though the key would do; the caller is told which method lacks which callee."""
+async def test_an_undeclared_call_is_rejected_in_development(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """With strict_contracts, an undeclared call is not sent, and the error names both methods."""
     front, back = await serve_echo(strict_contracts=True), await serve_echo(strict_contracts=True)
     calling(front, back.stub())
 
@@ -58,10 +56,10 @@ async def test_a_call_that_is_not_declared_is_refused_by_name_in_development(
 
 
 @pytest.mark.requirement("C5")
-async def test_a_call_that_is_not_declared_is_made_and_logged_in_production(
+async def test_an_undeclared_call_is_sent_and_logged_in_production(
     serve_echo: ServeEcho, logs: list[EventDict]
 ) -> None:
-    """Once a minute for each pair of methods, however many calls there are."""
+    """Without strict checks, an undeclared call is sent, and a warning is logged once a minute per pair of methods."""
     front, back = await serve_echo(), await serve_echo()
     now_s = 0.0
     chain = [ClientApiKey(lambda: back.key), ClientDeclaredCalls(clock=lambda: now_s)]
@@ -77,8 +75,8 @@ async def test_a_call_that_is_not_declared_is_made_and_logged_in_production(
     assert said == [(UNDECLARED, f"{ECHO}/Echo", f"{ECHO}/EchoMany")] * 2
 
 
-async def test_the_channels_of_the_mesh_warn_by_default(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
-    """STRICT_CONTRACTS is off."""
+async def test_undeclared_calls_are_warnings_by_default(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """Undeclared calls are sent with a warning by default, because STRICT_CONTRACTS is off."""
     front, back = await serve_echo(), await serve_echo()
     calling(front, back.stub())
 
@@ -87,8 +85,8 @@ async def test_the_channels_of_the_mesh_warn_by_default(serve_echo: ServeEcho, l
     assert [line["problem"] for line in logs if line["event"] == "undeclared call"] == [UNDECLARED]
 
 
-async def test_work_that_no_call_waits_for_may_call_what_its_key_allows(serve_echo: ServeEcho) -> None:
-    """A relay or a reconciler serves no method that could declare anything, and neither does a program."""
+async def test_calls_outside_of_a_handler_need_no_declaration(serve_echo: ServeEcho) -> None:
+    """Programs and detached work may make any call that their key allows, because no contract declares their calls."""
     echo = await serve_echo(strict_contracts=True)
 
     assert (await echo.stub().Echo(HI)).text == "hi"
@@ -96,8 +94,8 @@ async def test_work_that_no_call_waits_for_may_call_what_its_key_allows(serve_ec
         assert (await echo.stub().Echo(HI)).text == "hi"
 
 
-def test_the_sentence_names_callee_and_caller() -> None:
-    """A method that is called by mistake is named with the one that calls it."""
+def test_the_problem_names_callee_and_caller() -> None:
+    """The problem of an undeclared call names the callee, the policy field and the caller."""
     assert undeclared_call(CHECK_CONFLICTS, CHARGE) == (
         "solo60.payment.v1.PaymentService/ChargeSession is not named in `calls` of CheckConflicts."
     )
@@ -107,8 +105,8 @@ def test_the_sentence_names_callee_and_caller() -> None:
 
 
 @pytest.mark.requirement("C5")
-def test_what_contracts_declare_is_no_problem() -> None:
-    """For every pair of methods in the mesh; what is not ours can declare nothing."""
+def test_declared_calls_are_no_problem() -> None:
+    """No declared call of any method is a problem, and calls from or to gRPC's own services need no declaration."""
     methods = all_methods()
     for serving in methods.values():
         assert not any(undeclared_call(serving, methods[call]) for call in serving.policy.calls)
@@ -118,16 +116,16 @@ def test_what_contracts_declare_is_no_problem() -> None:
 
 
 @pytest.mark.parametrize("is_strict", [False, True])
-async def test_an_undeclared_reason_is_named_in_the_log_and_to_callers_in_development(
+async def test_an_undeclared_reason_is_logged_and_shown_in_development(
     serve_echo: ServeEcho, logs: list[EventDict], *, is_strict: bool
 ) -> None:
-    """Callers elsewhere get a bare INTERNAL, as for every other fault."""
+    """An undeclared error reason is named in the log, and to callers only with strict_contracts."""
     echo = await serve_echo(strict_contracts=is_strict)
 
     async def refuse() -> None:
         raise GymNotFound
 
-    echo.servicer.hook = refuse  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = refuse  # type: ignore[method-assign]  # tests set the hook
     with pytest.raises(Internal) as refused:
         await echo.stub().Echo(HI)
 
@@ -138,7 +136,7 @@ async def test_an_undeclared_reason_is_named_in_the_log_and_to_callers_in_develo
 
 
 def answered_by(callee: str, error: ServiceError) -> ServiceError:
-    """Return an error as a call of `callee` raises it."""
+    """Return an error like one that a call of `callee` raises."""
     error.callee = callee
     return error
 
@@ -157,11 +155,11 @@ def answered_by(callee: str, error: ServiceError) -> ServiceError:
     ],
     ids=["undeclared callee", "contract", "bug", "own fault", "foreign"],
 )
-def test_an_error_tells_what_was_not_declared(error: Exception, said: str) -> None:
-    """A key that lacks a scope is often a callee that was not declared."""
+def test_undeclared_in_explains_an_error(error: Exception, said: str) -> None:
+    """undeclared_in() explains an undeclared callee's missing scope and a ContractError, and reveals no other error."""
     assert undeclared_in(error, CHECK_CONFLICTS) == said
 
 
-def test_an_error_of_a_declared_callee_tells_of_nothing() -> None:
-    """A platform reason needs no declaration."""
+def test_undeclared_in_is_empty_for_a_declared_callee() -> None:
+    """undeclared_in() returns an empty text for a missing scope of a declared callee."""
     assert undeclared_in(answered_by(CHARGE.full_name, ScopeMissing()), BOOK) == ""

@@ -19,8 +19,8 @@ OLD = echo_pb2.EchoDeprecatedRequest(text="hi")
 
 
 @pytest.mark.requirement("C7")
-async def test_a_caller_is_told_when_a_method_goes_and_what_comes(echo: EchoServer) -> None:
-    """RFC 8594: with every answer."""
+async def test_an_answer_names_sunset_and_replacement(echo: EchoServer) -> None:
+    """Every answer of a deprecated method carries its sunset date and its replacement (RFC 8594)."""
     call: Any = echo.stub().EchoDeprecated(OLD)
     await call
 
@@ -30,8 +30,8 @@ async def test_a_caller_is_told_when_a_method_goes_and_what_comes(echo: EchoServ
 
 
 @pytest.mark.requirement("C7")
-async def test_a_caller_is_told_when_its_call_fails_too(echo: EchoServer) -> None:
-    """A caller that gets nothing but errors learns of it as well."""
+async def test_an_error_names_the_sunset(echo: EchoServer) -> None:
+    """A failed call of a deprecated method carries the sunset date too."""
     raising(echo, SlotTaken())
     call: Any = EchoServiceStub(echo.bare_channel()).EchoDeprecated(OLD, metadata=((API_KEY, echo.key),))
 
@@ -40,8 +40,8 @@ async def test_a_caller_is_told_when_its_call_fails_too(echo: EchoServer) -> Non
 
 
 @pytest.mark.requirement("C7")
-async def test_a_method_that_stays_says_nothing(echo: EchoServer) -> None:
-    """The interceptor costs nothing where nothing is deprecated."""
+async def test_a_current_method_has_no_sunset(echo: EchoServer) -> None:
+    """The answer of a method that is not deprecated carries no sunset date."""
     call: Any = echo.stub().Echo(echo_pb2.EchoRequest(text="hi"))
     await call
 

@@ -27,8 +27,8 @@ CLASSES = [
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_the_examples_of_a_module_hold(module: ModuleType) -> None:
-    """What a docstring shows is what happens, on a real socket."""
+def test_the_doctests_of_a_module_pass(module: ModuleType) -> None:
+    """The examples in the docstrings of each interceptor module work on a real socket."""
     outcome = doctest.testmod(module, extraglobs={"ask": ask}, report=True)
     assert outcome.failed == 0
 
@@ -36,6 +36,6 @@ def test_the_examples_of_a_module_hold(module: ModuleType) -> None:
 @pytest.mark.parametrize(
     "interceptor", [each for each in CLASSES if each is not ServerInterceptor], ids=lambda each: each.__name__
 )
-def test_every_server_interceptor_is_shown_alone(interceptor: type[ServerInterceptor]) -> None:
-    """Each has an example that serves with it, and with no other of ours that it does not need."""
+def test_every_server_interceptor_has_an_example(interceptor: type[ServerInterceptor]) -> None:
+    """The docstring of each server interceptor has an example that serves calls with it."""
     assert ">>> ask(" in (interceptor.__doc__ or "")

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
     Shape = Callable[[EchoServiceAsyncStub], Awaitable[object]]
 
-SECRET = "postgres://user:hunter2@db"  # noqa: S105 - what must not leak
+SECRET = "postgres://user:hunter2@db"  # noqa: S105 - must not leak
 HI = echo_pb2.EchoRequest(text="hi")
 
 
 async def many_requests(count: int = 3) -> AsyncIterator[echo_pb2.EchoEachRequest]:
-    """Send more messages than a server reads that refuses at once."""
+    """Yield messages, more than a server reads if it refuses at once."""
     for number in range(count):
         yield echo_pb2.EchoEachRequest(text=str(number))
 
@@ -72,19 +72,19 @@ each_shape = pytest.mark.parametrize("call", [unary, server_stream, client_strea
 
 
 def raising(echo: EchoServer, error: BaseException) -> EchoServiceAsyncStub:
-    """Let every handler raise `error`; return a stub."""
+    """Make every handler raise `error`, and return a stub."""
 
     async def hook() -> None:
         raise error
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     return echo.stub()
 
 
 @pytest.mark.requirement("L2")
 @each_shape
-async def test_the_caller_catches_the_class_that_the_servicer_raised(echo: EchoServer, call: Shape) -> None:
-    """One error type on both sides, with reason, sentence, facts, correlation id and callee."""
+async def test_the_caller_catches_the_error_of_the_servicer(echo: EchoServer, call: Shape) -> None:
+    """The caller catches the servicer's error class with message, metadata, retry delay, correlation id and callee."""
     stub = raising(echo, RateLimited("Slow down.", metadata={"limit": "3"}, retry_after_s=1.5))
 
     with pytest.raises(RateLimited) as caught:
@@ -99,7 +99,10 @@ async def test_the_caller_catches_the_class_that_the_servicer_raised(echo: EchoS
 
 @each_shape
 async def test_an_unexpected_exception_is_a_bare_internal(echo: EchoServer, call: Shape, logs: list[EventDict]) -> None:
-    """Nothing of the exception's text reaches the caller, but a correlation id does, and the log has both."""
+    """An unexpected exception reaches the caller as Internal without its text.
+
+    The log has the text and the correlation id.
+    """
     stub = raising(echo, ValueError(SECRET))
 
     with pytest.raises(Internal) as caught:
@@ -116,8 +119,8 @@ async def test_an_unexpected_exception_is_a_bare_internal(echo: EchoServer, call
     assert access["correlation_id"] == caught.value.correlation_id
 
 
-async def test_a_declared_reason_is_told_and_an_undeclared_one_is_internal(echo: EchoServer) -> None:
-    """A method answers with what its contract lists: Echo may say SLOT_TAKEN, and nothing of gyms."""
+async def test_an_undeclared_reason_is_internal(echo: EchoServer) -> None:
+    """An error that the method's contract declares reaches the caller, and an undeclared one becomes Internal."""
     with pytest.raises(SlotTaken):
         await raising(echo, SlotTaken()).Echo(HI)
 
@@ -140,10 +143,13 @@ async def test_a_declared_reason_is_told_and_an_undeclared_one_is_internal(echo:
         ("GYM_NOT_FOUND", Internal),
     ],
 )
-async def test_a_failure_of_a_called_service_is_told_as_ours(
+async def test_a_platform_error_of_a_callee_is_translated(
     echo: EchoServer, answer_of_callee: str, told: type[ServiceError]
 ) -> None:
-    """What is wrong between us and a service we call is not the caller's fault, and says nothing of that service."""
+    """A callee's error reaches our caller as Unavailable or Internal, without the callee's message.
+
+    Only a reason that our method declares passes unchanged.
+    """
     received = ServiceError.by_reason[answer_of_callee]("Of the other service.")
     received.callee = "solo60.gym.v1.GymService/GetGym"
 
@@ -154,8 +160,8 @@ async def test_a_failure_of_a_called_service_is_told_as_ours(
     assert ("Of the other service." in caught.value.message) == (told is SlotTaken)
 
 
-async def test_a_status_of_another_service_does_not_pass_through(echo: EchoServer) -> None:
-    """An error of a bare gRPC stub, used past our chain, is a fault like any other."""
+async def test_a_bare_grpc_error_is_internal(echo: EchoServer) -> None:
+    """An error of a bare gRPC stub in a handler reaches the caller as Internal, without its details."""
     error = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata(), SECRET)
 
     with pytest.raises(Internal) as caught:
@@ -165,8 +171,11 @@ async def test_a_status_of_another_service_does_not_pass_through(echo: EchoServe
 
 
 @each_shape
-async def test_a_handler_that_raises_cancelled_answers_all_the_same(echo: EchoServer, call: Shape) -> None:
-    """grpc.aio would leave the caller waiting until its deadline."""
+async def test_a_handler_that_raises_cancelled_is_answered(echo: EchoServer, call: Shape) -> None:
+    """A handler that raises CancelledError is answered as Internal.
+
+    grpc.aio alone would let the caller wait until its deadline.
+    """
     stub = raising(echo, asyncio.CancelledError())
 
     with pytest.raises(Internal):
@@ -174,7 +183,7 @@ async def test_a_handler_that_raises_cancelled_answers_all_the_same(echo: EchoSe
 
 
 async def test_malformed_bytes_are_a_bad_request(echo: EchoServer) -> None:
-    """The caller is told so without the parser's words, and no handler runs."""
+    """A malformed request is INVALID_ARGUMENT without the parser's message and enters no handler."""
     call: Any = echo.bare_channel().unary_unary("/solo60.example.v1.EchoService/Echo")
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -186,8 +195,8 @@ async def test_malformed_bytes_are_a_bad_request(echo: EchoServer) -> None:
 
 
 async def test_malformed_bytes_in_a_stream_are_a_bad_request(echo: EchoServer) -> None:
-    """Also where the handler reads them itself."""
-    # A failed write would make grpc.aio replace the status of a refusal by an INTERNAL of its own.
+    """A malformed request in a stream is INVALID_ARGUMENT, although the handler reads it itself."""
+    # unary_stream needs no separate write. After a failed write, grpc.aio replaces the status by INTERNAL.
     call: Any = echo.bare_channel().unary_stream("/solo60.example.v1.EchoService/EchoEach")
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -197,8 +206,8 @@ async def test_malformed_bytes_in_a_stream_are_a_bad_request(echo: EchoServer) -
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_an_answer_of_another_type_is_our_fault(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
-    """A handler that answers with the wrong message, or with none, is a bug, and is logged as one."""
+async def test_an_answer_of_the_wrong_type_is_internal(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """An answer that is missing or of the wrong type is Internal, and the log names its type."""
 
     class Wrong(EchoServicer):
         answer: object = None
@@ -206,7 +215,7 @@ async def test_an_answer_of_another_type_is_our_fault(serve_echo: ServeEcho, log
         async def Echo(self, request: object, context: object) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
             return self.answer
 
-    servicer = Wrong()  # type: ignore[abstract]  # Promise is but promised
+    servicer = Wrong()  # type: ignore[abstract]  # Promise is not implemented
     stub = (await serve_echo(servicer)).stub()
 
     for servicer.answer in (None, echo_pb2.KeepResponse()):
@@ -217,7 +226,7 @@ async def test_an_answer_of_another_type_is_our_fault(serve_echo: ServeEcho, log
 
 @pytest.mark.requirement("C3")
 async def test_violations_reach_the_caller_field_by_field(echo: EchoServer) -> None:
-    """Also those that a servicer finds itself."""
+    """The field violations that a servicer raises reach the caller."""
     violations = [Violation("period.end", "must be a full hour"), Violation("text", "must rhyme")]
 
     with pytest.raises(InvalidRequest) as caught:
@@ -226,8 +235,8 @@ async def test_violations_reach_the_caller_field_by_field(echo: EchoServer) -> N
     assert list(caught.value.violations) == violations
 
 
-async def test_the_status_is_what_every_grpc_client_understands(echo: EchoServer) -> None:
-    """AIP-193: google.rpc.Status with ErrorInfo, in the standard trailer."""
+async def test_an_error_is_a_standard_grpc_status(echo: EchoServer) -> None:
+    """An error is sent as google.rpc.Status with ErrorInfo in the standard trailer (AIP-193)."""
     stub = raising(echo, SlotTaken("Taken.", metadata={"gym": "7"}))
     with pytest.raises(SlotTaken) as caught:
         await stub.Echo(HI)
@@ -244,7 +253,7 @@ async def test_the_status_is_what_every_grpc_client_understands(echo: EchoServer
 
 
 def test_a_reason_of_a_newer_contract_is_an_unknown_error() -> None:
-    """A caller built before the reason existed still gets code and sentence."""
+    """An unknown reason becomes UnknownError with code, message and callee."""
     error = SlotTaken("Taken.")
     status = status_of_error(error, "correlation-1")
     info = error_details_pb2.ErrorInfo(reason="FROM_THE_FUTURE", domain="solo60")
@@ -267,10 +276,10 @@ def test_a_reason_of_a_newer_contract_is_an_unknown_error() -> None:
         (grpc.StatusCode.DATA_LOSS, UnknownError),
     ],
 )
-def test_a_status_without_details_is_the_transports_own(
+def test_a_status_without_details_maps_by_code(
     code: grpc.StatusCode, expected: type[ServiceError], trailing: grpc.aio.Metadata | None
 ) -> None:
-    """GRPC itself answers without details, and a broken detail is no reason to fail."""
+    """A status with no or broken details is translated by its code."""
     received = error_of_status(code, None, trailing, "a/B")
 
     assert type(received) is expected
@@ -278,8 +287,8 @@ def test_a_status_without_details_is_the_transports_own(
 
 
 @pytest.mark.parametrize("kind", ["ErrorInfo", "BadRequest", "RetryInfo"])
-def test_a_malformed_detail_is_as_good_as_none(kind: str) -> None:
-    """A callee that writes nonsense into its status gets its call ended like any other."""
+def test_a_malformed_detail_is_ignored(kind: str) -> None:
+    """A malformed status detail is ignored, and the error keeps its code and message."""
     status = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0])
     status.details.add(type_url=f"type.googleapis.com/google.rpc.{kind}", value=b"\xff\xff")
     trailing = grpc.aio.Metadata((STATUS_DETAILS, status.SerializeToString()))
@@ -289,8 +298,8 @@ def test_a_malformed_detail_is_as_good_as_none(kind: str) -> None:
     assert (type(received), received.message, received.retry_after_s) == (Unavailable, "Gone.", None)
 
 
-async def test_a_service_that_is_not_there_is_unavailable(echo: EchoServer) -> None:
-    """The same class whether a service says so or nobody answers."""
+async def test_an_unreachable_service_is_unavailable(echo: EchoServer) -> None:
+    """A call to a stopped server raises Unavailable with the callee's name."""
     stub = echo.stub()
     await echo.shut_down()
 
@@ -300,10 +309,10 @@ async def test_a_service_that_is_not_there_is_unavailable(echo: EchoServer) -> N
     assert caught.value.callee == "solo60.example.v1.EchoService/Echo"
 
 
-async def test_an_answer_of_grpcs_own_services_passes(
+async def test_an_error_of_grpcs_own_services_passes(
     echo: EchoServer, caplog: pytest.LogCaptureFixture, logs: list[EventDict]
 ) -> None:
-    """grpc.health.v1 answers NOT_FOUND for a service it does not know: no fault of ours, and not logged as one."""
+    """NOT_FOUND of the health service reaches the caller and is not logged as an error."""
     stub: Any = HealthStub(echo.channel())
 
     with caplog.at_level(logging.ERROR), pytest.raises(UnknownError) as caught:
@@ -315,7 +324,7 @@ async def test_an_answer_of_grpcs_own_services_passes(
 
 
 async def test_an_unknown_method_is_unimplemented(echo: EchoServer) -> None:
-    """GRPC's own answer: there is no contract to look up."""
+    """A call to an unknown method is UNIMPLEMENTED."""
     call: Any = echo.bare_channel().unary_unary("/solo60.example.v1.EchoService/Nothing")
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:

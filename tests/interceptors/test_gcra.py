@@ -17,7 +17,7 @@ PAUSES = st.lists(st.one_of(st.just(0.0), st.floats(0, 3)), min_size=1, max_size
 
 
 def worst_excess(admitted_s: list[float], rate: float, burst: int) -> float:
-    """Return by how much the fullest of all windows exceeds `rate * window + burst`, in one pass."""
+    """Return the largest excess of any window over `rate * window + burst`, in one pass."""
     worst, least = float("-inf"), float("inf")
     for number, at_s in enumerate(admitted_s):
         least = min(least, number - rate * at_s)
@@ -26,8 +26,8 @@ def worst_excess(admitted_s: list[float], rate: float, burst: int) -> float:
 
 
 @given(RATES, BURSTS, PAUSES)
-def test_no_window_holds_more_than_rate_and_burst(rate: float, burst: int, pauses: list[float]) -> None:
-    """For every window, whatever the arrivals."""
+def test_no_window_exceeds_rate_and_burst(rate: float, burst: int, pauses: list[float]) -> None:
+    """No window admits more than `rate * window + burst` calls, for any arrivals."""
     limit = Gcra(rate, burst)
     arrivals_s = [1_000 + pause / rate for pause in accumulate(pauses)]
 
@@ -37,8 +37,8 @@ def test_no_window_holds_more_than_rate_and_burst(rate: float, burst: int, pause
 
 
 @pytest.mark.parametrize("load", [0.5, 1.0, 10.0])
-def test_the_limit_holds_over_a_long_run_and_is_used_up(load: float) -> None:
-    """100,000 arrivals, and no call is refused that the limit has room for."""
+def test_a_long_run_neither_exceeds_nor_wastes_the_limit(load: float) -> None:
+    """Over 100,000 arrivals, the limit is never exceeded and at least 90 % of the possible calls are admitted."""
     chance, limit, now_s, admitted_s = random.Random(1), Gcra(100, 10), 0.0, []  # noqa: S311 - a simulation
     for _ in range(100_000):
         now_s += chance.expovariate(100 * load)
@@ -50,8 +50,8 @@ def test_the_limit_holds_over_a_long_run_and_is_used_up(load: float) -> None:
 
 
 @given(RATES, BURSTS, PAUSES)
-def test_whoever_comes_back_when_told_is_admitted(rate: float, burst: int, pauses: list[float]) -> None:
-    """At the time named admitted, at half of it refused."""
+def test_a_call_after_the_reported_wait_is_admitted(rate: float, burst: int, pauses: list[float]) -> None:
+    """A rejected call is admitted after the reported wait, and rejected after half of it."""
     limit = Gcra(rate, burst)
     for at_s in [1_000 + pause / rate for pause in accumulate(pauses)]:
         wait_s = limit.admit("key", at_s)
@@ -66,8 +66,8 @@ def test_whoever_comes_back_when_told_is_admitted(rate: float, burst: int, pause
     st.integers(1, 6),
     st.integers(1, 4),
 )
-def test_to_be_forgotten_grants_no_burst(calls: list[tuple[int, float]], burst: int, keys_max: int) -> None:
-    """With fewer places than keys in use, the limit of each key holds all the same."""
+def test_eviction_grants_no_burst(calls: list[tuple[int, float]], burst: int, keys_max: int) -> None:
+    """The limit of each key holds even if fewer keys are stored than are in use."""
     limit, now_s = Gcra(1, burst, keys_max=keys_max), 0.0
     admitted_s: dict[int, list[float]] = {}
     for key, pause_s in calls:
@@ -79,8 +79,8 @@ def test_to_be_forgotten_grants_no_burst(calls: list[tuple[int, float]], burst: 
     assert all(worst_excess(times, 1, burst) <= 1e-3 for times in admitted_s.values())
 
 
-def test_a_key_that_has_rested_is_forgotten_for_free() -> None:
-    """Only keys that are in use at once compete for the places."""
+def test_an_idle_key_is_evicted_without_cost() -> None:
+    """A key with a recovered limit gives its place to another key, and no call is rejected."""
     limit = Gcra(1, 2, keys_max=1)
 
     waits_s = [limit.admit(key, at_s) for at_s, key in [(0, "a"), (0, "a"), (2, "b"), (2, "b"), (4, "a"), (4, "a")]]
@@ -88,8 +88,8 @@ def test_a_key_that_has_rested_is_forgotten_for_free() -> None:
     assert waits_s == [0.0] * 6
 
 
-def test_a_key_that_is_in_use_keeps_its_place() -> None:
-    """The key that was not used for longest goes first, and a flood of new ones does not free a hot one."""
+def test_a_key_in_use_is_not_evicted() -> None:
+    """A flood of new keys does not evict a key in use, because the least recently used key is evicted."""
     limit, hot, new = Gcra(1, 10, keys_max=100), 0, 0
     for number in range(1_000):
         hot += limit.admit("hot", number / 1_000) == 0.0
@@ -100,8 +100,8 @@ def test_a_key_that_is_in_use_keeps_its_place() -> None:
 
 
 @pytest.mark.parametrize("keys", [200_000, pytest.param(1_000_000, marks=pytest.mark.soak)])
-def test_very_many_keys_take_a_bounded_memory(keys: int) -> None:
-    """1e6 distinct keys, ten times as many as are remembered, in at most 100 MB."""
+def test_many_keys_use_bounded_memory(keys: int) -> None:
+    """At least 200,000 distinct keys use at most 100 MiB."""
     limit = Gcra(1_000_000, 10)
     tracemalloc.start()
     for number in range(keys):
@@ -112,8 +112,8 @@ def test_very_many_keys_take_a_bounded_memory(keys: int) -> None:
     assert bytes_used <= 100 * 2**20
 
 
-def test_one_key_does_not_change_another() -> None:
-    """Whoever is far over its limit takes nothing from others."""
+def test_keys_are_independent() -> None:
+    """A key far over its limit does not affect another key."""
     limit = Gcra(5, 10)
     refused = sum(limit.admit("greedy", 0.001 * number) > 0 for number in range(1_000))
 
@@ -122,7 +122,7 @@ def test_one_key_does_not_change_another() -> None:
 
 
 @pytest.mark.parametrize(("rate", "burst", "keys_max"), [(0, 1, 1), (-1, 1, 1), (1, 0, 1), (1, 1, 0)])
-def test_a_limit_that_admits_nothing_is_refused(rate: float, burst: int, keys_max: int) -> None:
-    """Such a limit would be a mistake of whoever wrote it."""
+def test_a_limit_without_capacity_is_rejected(rate: float, burst: int, keys_max: int) -> None:
+    """A limit that could admit no call raises ValueError."""
     with pytest.raises(ValueError, match="calls_per_second"):
         Gcra(rate, burst, keys_max=keys_max)

@@ -10,7 +10,7 @@ from interceptors.gradient import INITIAL, LEAST, LEAST_SAMPLES, MOST, WINDOW_S,
 def load(
     gradient: Gradient, latency_s: float, concurrency: int, windows: int, began_s: float = 0.0, *, late: bool = False
 ) -> float:
-    """Have `concurrency` calls at once under way for some windows; return when that ended."""
+    """Run `concurrency` calls at once for some windows, and return the time of their end."""
     now_s = began_s
     for _ in range(windows):
         now_s += 1.01 * WINDOW_S
@@ -21,8 +21,8 @@ def load(
     return now_s
 
 
-def test_the_limit_holds_while_latency_is_as_usual() -> None:
-    """Use alone does not shrink it."""
+def test_the_limit_holds_at_usual_latency() -> None:
+    """The limit does not shrink under full load at the usual latency."""
     gradient = Gradient()
 
     load(gradient, 0.01, int(gradient.limit), windows=100)
@@ -30,8 +30,8 @@ def test_the_limit_holds_while_latency_is_as_usual() -> None:
     assert gradient.limit >= INITIAL
 
 
-def test_it_shrinks_while_latency_stays_far_above_usual() -> None:
-    """A queue within the handlers is cut to a size that is served in time."""
+def test_it_shrinks_while_latency_is_high() -> None:
+    """The limit shrinks to less than a quarter while latency is 20 times the usual."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, INITIAL, windows=20)
     for _ in range(30):
@@ -40,8 +40,8 @@ def test_it_shrinks_while_latency_stays_far_above_usual() -> None:
     assert gradient.limit < INITIAL / 4
 
 
-def test_it_grows_again_when_latency_is_back() -> None:
-    """What was slow once does not stay refused."""
+def test_it_grows_again_at_usual_latency() -> None:
+    """The limit grows above its initial value again when latency returns to the usual."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, INITIAL, windows=20)
     now_s = load(gradient, 0.2, INITIAL, 20, now_s)
@@ -53,8 +53,8 @@ def test_it_grows_again_when_latency_is_back() -> None:
     assert gradient.limit > INITIAL
 
 
-def test_one_slow_window_refuses_nothing_that_was_admitted_before() -> None:
-    """200 bookings that wait for one slot are no overload."""
+def test_one_slow_burst_does_not_shrink_it() -> None:
+    """Two slow windows with 200 concurrent calls keep the limit above 200, because a short burst is no overload."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, 20, windows=20)
 
@@ -63,8 +63,8 @@ def test_one_slow_window_refuses_nothing_that_was_admitted_before() -> None:
     assert gradient.limit > 200
 
 
-def test_it_does_not_grow_while_it_is_not_used() -> None:
-    """A quiet night does not make the limit large for the morning, nor small."""
+def test_an_unused_limit_does_not_change() -> None:
+    """The limit stays at its initial value while concurrency is far below it."""
     gradient = Gradient()
 
     load(gradient, 0.01, 20, windows=100)
@@ -72,8 +72,8 @@ def test_it_does_not_grow_while_it_is_not_used() -> None:
     assert gradient.limit == INITIAL
 
 
-def test_a_queue_below_the_limit_is_cut_too() -> None:
-    """First goes the room that nobody uses, so that what is under way is not refused at once."""
+def test_a_queue_below_the_limit_shrinks_it() -> None:
+    """High latency below the limit first removes unused room, and then shrinks the limit below the concurrency."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, 20, windows=20)
     limits = []
@@ -85,8 +85,8 @@ def test_a_queue_below_the_limit_is_cut_too() -> None:
     assert limits[-1] < 60
 
 
-def test_a_setting_keeps_it_from_shrinking() -> None:
-    """SHED_LEAST_CONCURRENCY: so many are served however slow they are, as long as they end in time."""
+def test_the_least_concurrency_stops_it_from_shrinking() -> None:
+    """The limit never falls below the least concurrency while calls end in time (SHED_LEAST_CONCURRENCY)."""
     gradient = Gradient(least=MOST)
     now_s = load(gradient, 0.01, 20, windows=20)
 
@@ -95,8 +95,8 @@ def test_a_setting_keeps_it_from_shrinking() -> None:
     assert gradient.limit == MOST
 
 
-def test_the_least_counts_for_a_quarter_while_calls_run_out_of_time() -> None:
-    """Calls of other methods may wait for the same thing, and each method's least be too much for it."""
+def test_late_calls_lower_the_least_to_a_quarter() -> None:
+    """The limit falls to a quarter of the least concurrency while calls end late, and recovers when they do not."""
     gradient = Gradient()
     now_s = load(gradient, 0.25, 40, 20, late=True)
     lowest = gradient.limit
@@ -107,8 +107,8 @@ def test_the_least_counts_for_a_quarter_while_calls_run_out_of_time() -> None:
     assert gradient.limit >= LEAST
 
 
-def test_a_call_in_twenty_may_run_out_of_time() -> None:
-    """A slow one among many is no overload."""
+def test_five_percent_of_late_calls_are_no_overload() -> None:
+    """The limit does not shrink while one call in twenty ends late."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, 40, 20)
     for _ in range(20):
@@ -120,8 +120,8 @@ def test_a_call_in_twenty_may_run_out_of_time() -> None:
     assert gradient.limit == INITIAL
 
 
-def test_a_call_that_was_given_up_early_says_nothing() -> None:
-    """Known is only that it would have taken longer, so it counts where that is longer than usual."""
+def test_an_early_cancelled_call_is_no_sample() -> None:
+    """A cancelled call counts as a sample only if it already took longer than usual."""
     gradient = Gradient()
     load(gradient, 0.1, INITIAL, windows=5)
 
@@ -134,7 +134,7 @@ def test_a_call_that_was_given_up_early_says_nothing() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(LEAST_SAMPLES, 300), st.booleans()), max_size=60))
 def test_the_limit_stays_within_its_bounds(phases: list[tuple[float, int, bool]]) -> None:
-    """Whatever the latencies, also none at all, and whether calls end in time."""
+    """The limit stays between a quarter of LEAST and MOST for any latencies, late calls included."""
     gradient, now_s = Gradient(), 0.0
     for latency_s, concurrency, late in phases:
         now_s = load(gradient, latency_s, concurrency, 1, now_s, late=late)

@@ -23,15 +23,15 @@ MANY = echo_pb2.EchoManyRequest(text="hi", repeat=3)
 
 
 async def each(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:
-    """Send a message for each text."""
+    """Yield a message for each text."""
     for text in texts:
         yield echo_pb2.EchoEachRequest(text=text)
 
 
 class OtherStyles(EchoServicer):
-    """Each streaming handler in the style that EchoServicer does not use."""
+    """Servicer with each streaming handler in the style that EchoServicer does not use."""
 
-    async def EchoMany(self, request: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ANN401, N802 - as generated, which knows one style
+    async def EchoMany(self, request: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ANN401, N802 - as generated, with one style only
         """Write answers instead of yielding them."""
         for _ in range(request.repeat):
             await context.write(echo_pb2.EchoManyResponse(text=request.text))
@@ -51,7 +51,7 @@ class OtherStyles(EchoServicer):
 
 @pytest.mark.parametrize("servicer", [EchoServicer, OtherStyles])
 async def test_every_style_of_handler_is_served(serve_echo: ServeEcho, servicer: type[EchoServicer]) -> None:
-    """Coroutine or async generator, iterating or reading, yielding or writing: as grpc.aio has them all."""
+    """Handlers may be coroutines or async generators, and may iterate or read, and yield or write, as in grpc.aio."""
     stub = (await serve_echo(servicer())).stub()
 
     assert (await stub.Echo(HI)).text == "hi"
@@ -63,8 +63,8 @@ async def test_every_style_of_handler_is_served(serve_echo: ServeEcho, servicer:
 
 
 @pytest.mark.parametrize("servicer", [EchoServicer, OtherStyles])
-async def test_a_conversation_goes_back_and_forth(serve_echo: ServeEcho, servicer: type[EchoServicer]) -> None:
-    """A caller may write and read by turns: each answer comes before the next request is written."""
+async def test_a_stream_may_alternate_requests_and_answers(serve_echo: ServeEcho, servicer: type[EchoServicer]) -> None:
+    """A caller may write and read by turns: each answer arrives before the next request is written."""
     call: Any = (await serve_echo(servicer())).stub().EchoEach()
 
     for text in ("a", "b", "c"):
@@ -76,21 +76,24 @@ async def test_a_conversation_goes_back_and_forth(serve_echo: ServeEcho, service
     assert await call.code() is grpc.StatusCode.OK
 
 
-async def test_a_generator_is_closed_by_the_task_that_ran_it(serve_echo: ServeEcho) -> None:
-    """What it holds (a transaction, a context variable) is given back before the caller is answered, by its owner."""
+async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> None:
+    """A handler's async generator is closed before the caller gets an error, by the task that ran it.
+
+    Its transactions and context variables need that task.
+    """
 
     class Holding(EchoServicer):
         tasks: tuple[object, ...] = ()
 
         async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
-            """Answer with what breaks the contract."""
+            """Answer with an invalid response."""
             began = asyncio.current_task()
             try:
                 yield echo_pb2.EchoManyResponse()
             finally:
                 self.tasks = (began, asyncio.current_task())
 
-    servicer = Holding()  # type: ignore[abstract]  # Promise is but promised
+    servicer = Holding()  # type: ignore[abstract]  # Promise is not implemented
     stub = (await serve_echo(servicer)).stub()
 
     with pytest.raises(Internal):
@@ -101,12 +104,12 @@ async def test_a_generator_is_closed_by_the_task_that_ran_it(serve_echo: ServeEc
 
 
 class Blocking(EchoServicer):
-    """Handlers that are plain functions."""
+    """Servicer with handlers that are plain functions."""
 
     thread: int = 0
 
-    def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as generated, which knows coroutines only
-        """Block, or fail."""
+    def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as generated, with coroutines only
+        """Answer or raise an error."""
         self.thread = threading.get_ident()
         if request.text == "taken":
             raise SlotTaken
@@ -117,9 +120,9 @@ class Blocking(EchoServicer):
         yield echo_pb2.EchoManyResponse(text=request.text)
 
 
-async def test_a_plain_function_runs_in_a_thread(serve_echo: ServeEcho) -> None:
-    """It may block without holding up other calls, and its errors are answered as any."""
-    servicer = Blocking()  # type: ignore[abstract]  # Promise is but promised
+async def test_a_plain_function_runs_in_another_thread(serve_echo: ServeEcho) -> None:
+    """A handler that is a plain function runs in another thread, and its errors reach the caller."""
+    servicer = Blocking()  # type: ignore[abstract]  # Promise is not implemented
     stub = (await serve_echo(servicer)).stub()
 
     assert (await stub.Echo(HI)).text == "hi"
@@ -128,9 +131,9 @@ async def test_a_plain_function_runs_in_a_thread(serve_echo: ServeEcho) -> None:
         await stub.Echo(echo_pb2.EchoRequest(text="taken"))
 
 
-async def test_a_stream_asks_for_an_async_handler(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
-    """A plain function cannot serve one, and the log says so in a sentence."""
-    stub = (await serve_echo(Blocking())).stub()  # type: ignore[abstract]  # Promise is but promised
+async def test_a_stream_requires_an_async_handler(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """A stream with a plain function as its handler is Internal, and the log states that the handler must be async."""
+    stub = (await serve_echo(Blocking())).stub()  # type: ignore[abstract]  # Promise is not implemented
 
     with pytest.raises(Internal):
         _ = [answer async for answer in stub.EchoMany(MANY)]
@@ -138,24 +141,24 @@ async def test_a_stream_asks_for_an_async_handler(serve_echo: ServeEcho, logs: l
     assert "EchoMany serves a stream and must be async" in str([line.get("exception") for line in logs])
 
 
-async def test_a_method_that_nobody_has_written_yet_says_so(echo: EchoServer) -> None:
-    """The contract is agreed upon before it is served: its caller gets UNIMPLEMENTED and the method's name."""
+async def test_an_unimplemented_method_is_unimplemented(echo: EchoServer) -> None:
+    """A method of the contract without a handler is Unimplemented, and the message names the method."""
     with pytest.raises(Unimplemented) as caught:
         await echo.stub().Promise(echo_pb2.PromiseRequest())
 
     assert "solo60.example.v1.EchoService/Promise" in caught.value.message
 
 
-async def test_a_handler_still_has_its_context(serve_echo: ServeEcho) -> None:
-    """Beside read and write, a stream's handler finds everything that grpc.aio gives it."""
+async def test_a_stream_handler_has_grpcs_context(serve_echo: ServeEcho) -> None:
+    """A stream handler can use the peer and the initial metadata of its gRPC context."""
 
     class Telling(EchoServicer):
         async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
-            """Answer with the peer's address and header metadata."""
+            """Send initial metadata and answer with the peer's address."""
             await context.send_initial_metadata((("greeting", "hello"),))
             yield echo_pb2.EchoManyResponse(text=context.peer())
 
-    call: Any = (await serve_echo(Telling())).stub().EchoMany(MANY)  # type: ignore[abstract]  # Promise is but promised
+    call: Any = (await serve_echo(Telling())).stub().EchoMany(MANY)  # type: ignore[abstract]  # Promise is not implemented
 
     assert [answer.text.startswith("ipv4:127.0.0.1") async for answer in call] == [True]
     assert (await call.initial_metadata())["greeting"] == "hello"

@@ -33,20 +33,23 @@ if TYPE_CHECKING:
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
 
-# Whatever ends before that is cancelled by its caller, and not for want of time.
+# Timeout of the tests, far below the deadlines of their calls, so that no call ends by its deadline.
 PATIENCE_S = 60.0
 HEDGED = echo_pb2.EchoHedgedRequest(text="hi")
 SERVICE = "solo60.example.v1.EchoService"
 
 
 class Attempts:
-    """What each attempt meets at the server, in the order of arrival; where nothing is said, it is answered."""
+    """Planned behaviour of each attempt at the server, in the order of arrival.
+
+    Attempts beyond the plan are answered.
+    """
 
     def __init__(self, echo: EchoServer) -> None:
         self.plan: list[Endless | BaseException] = []
         self.count = 0
         self.two_came = asyncio.Event()
-        echo.servicer.hook = self._meet  # type: ignore[method-assign]  # what the hook is for
+        echo.servicer.hook = self._meet  # type: ignore[method-assign]  # tests set the hook
 
     async def _meet(self) -> None:
         number, self.count = self.count, self.count + 1
@@ -60,7 +63,7 @@ class Attempts:
 
 
 class Counted(ClientInterceptor):
-    """Keeps how many attempts each call took."""
+    """Interceptor that records the number of attempts of each call."""
 
     def __init__(self) -> None:
         self.attempts: list[int] = []
@@ -71,46 +74,46 @@ class Counted(ClientInterceptor):
 
 @pytest.fixture
 async def echo(serve_echo: ServeEcho) -> EchoServer:
-    """Start a server that gives calls all the time they want."""
+    """Start a server with very long deadlines."""
     return await serve_echo(deadline_factor=1000.0)
 
 
 async def cancelled(attempt: Endless) -> None:
-    """Wait until the attempt is cancelled at the server; fail when it is not."""
+    """Wait until the attempt is cancelled at the server, and fail if it is not."""
     async with asyncio.timeout(PATIENCE_S):
         await attempt.cancelled.wait()
 
 
 @pytest.fixture
 def attempts(echo: EchoServer) -> Attempts:
-    """Plan what the attempts meet."""
+    """Return the plan of attempts."""
     return Attempts(echo)
 
 
 @pytest.fixture
 def budgets() -> RetryBudgets:
-    """Make the budgets of the test's caller."""
+    """Return the retry budgets of the test's caller."""
     return RetryBudgets()
 
 
 @pytest.fixture
 def counted() -> Counted:
-    """Count the attempts of each call."""
+    """Return the counter of attempts."""
     return Counted()
 
 
 @pytest.fixture
 async def stub(echo: EchoServer, budgets: RetryBudgets, counted: Counted) -> AsyncIterator[EchoServiceAsyncStub]:
-    """Call with hedging."""
+    """Return a stub with hedging."""
     chain = [counted, ClientDeadline(1000.0), ClientContext(), ClientApiKey(lambda: echo.key), ClientHedging(budgets)]
     async with ChainedChannel(grpc.aio.insecure_channel(echo.address), chain) as channel:
         yield EchoServiceStub(channel)
 
 
-async def test_the_second_attempt_answers_where_the_first_is_slow(
+async def test_the_second_attempt_answers_a_slow_call(
     stub: EchoServiceAsyncStub, attempts: Attempts, counted: Counted
 ) -> None:
-    """The first good answer counts, and the attempt that has lost is cancelled at the server."""
+    """If the first attempt is slow, the second one answers the call, and the first is cancelled at the server."""
     attempts.plan = [slow := Endless()]
 
     assert (await stub.EchoHedged(HEDGED)).text == "hi"
@@ -121,7 +124,7 @@ async def test_the_second_attempt_answers_where_the_first_is_slow(
 
 
 async def test_the_first_attempt_may_still_answer(stub: EchoServiceAsyncStub, attempts: Attempts) -> None:
-    """Whichever is first."""
+    """The first attempt answers the call if it is faster than the second, which is then cancelled."""
     attempts.plan = [first := Endless(), second := Endless()]
     calling = asyncio.ensure_future(stub.EchoHedged(HEDGED))
     await second.entered.wait()
@@ -133,7 +136,10 @@ async def test_the_first_attempt_may_still_answer(stub: EchoServiceAsyncStub, at
 
 
 async def test_a_quick_call_is_sent_once(stub: EchoServiceAsyncStub, counted: Counted) -> None:
-    """One that is answered before the delay; on a busy machine, not every one is."""
+    """A call that is answered before the hedging delay takes one attempt.
+
+    A busy machine may delay some of the 20 calls.
+    """
     for _ in range(20):
         await stub.EchoHedged(HEDGED)
 
@@ -141,10 +147,10 @@ async def test_a_quick_call_is_sent_once(stub: EchoServiceAsyncStub, counted: Co
 
 
 @pytest.mark.parametrize(("error", "expected"), [(SlotTaken(), ServiceError), (ValueError("a bug"), ServiceError)])
-async def test_an_error_that_another_attempt_would_meet_too_counts_at_once(
+async def test_a_fatal_error_of_an_attempt_ends_the_call(
     stub: EchoServiceAsyncStub, attempts: Attempts, error: Exception, expected: type[Exception]
 ) -> None:
-    """The attempt under way is cancelled."""
+    """A fatal error of one attempt ends the call at once and cancels the other attempt."""
     attempts.plan = [slow := Endless(), error]
 
     async with asyncio.timeout(PATIENCE_S):
@@ -154,10 +160,8 @@ async def test_an_error_that_another_attempt_would_meet_too_counts_at_once(
     await cancelled(slow)
 
 
-async def test_a_passing_error_of_one_attempt_leaves_the_other_its_chance(
-    stub: EchoServiceAsyncStub, attempts: Attempts
-) -> None:
-    """UNAVAILABLE of the second is no answer for the first."""
+async def test_a_transient_error_of_one_attempt_is_ignored(stub: EchoServiceAsyncStub, attempts: Attempts) -> None:
+    """The first attempt still answers the call if the second fails with UNAVAILABLE."""
     attempts.plan = [first := Endless(), Unavailable()]
     calling = asyncio.ensure_future(stub.EchoHedged(HEDGED))
     await first.entered.wait()
@@ -168,10 +172,10 @@ async def test_a_passing_error_of_one_attempt_leaves_the_other_its_chance(
     assert (await calling).text == "hi"
 
 
-async def test_where_all_attempts_fail_the_first_error_is_raised(
+async def test_a_call_fails_if_all_its_attempts_fail(
     stub: EchoServiceAsyncStub, attempts: Attempts, counted: Counted
 ) -> None:
-    """As the class that it is."""
+    """If all attempts fail, the call raises the error of one of them."""
 
     class Fails(Endless):
         async def __call__(self) -> None:
@@ -189,8 +193,8 @@ async def test_where_all_attempts_fail_the_first_error_is_raised(
     assert counted.attempts == [2]
 
 
-async def test_a_call_that_fails_is_not_sent_again(stub: EchoServiceAsyncStub, attempts: Attempts) -> None:
-    """Hedging is for what is slow; what fails is retried by gRPC's core, as the contract says."""
+async def test_a_failed_call_is_not_hedged(stub: EchoServiceAsyncStub, attempts: Attempts) -> None:
+    """A call that fails before the hedging delay is not sent again, because gRPC's core does the retries."""
     attempts.plan = [Unavailable()]
 
     with pytest.raises(Unavailable):
@@ -199,10 +203,10 @@ async def test_a_call_that_fails_is_not_sent_again(stub: EchoServiceAsyncStub, a
     assert attempts.count == 1
 
 
-async def test_nothing_is_hedged_while_the_budget_is_used_up(
+async def test_an_exhausted_budget_stops_hedging(
     stub: EchoServiceAsyncStub, attempts: Attempts, budgets: RetryBudgets
 ) -> None:
-    """The failures of all methods of the service count."""
+    """No call is hedged while the retry budget of the service is exhausted by failures of any method."""
     attempts.plan = [Unavailable()] * 10
     for _ in range(10):
         with pytest.raises(Unavailable):
@@ -212,7 +216,7 @@ async def test_nothing_is_hedged_while_the_budget_is_used_up(
 
     calling = asyncio.ensure_future(stub.EchoHedged(HEDGED))
     await slow.entered.wait()
-    await asyncio.sleep(0.2)  # nothing to wait for: nothing is to happen
+    await asyncio.sleep(0.2)  # no event to wait for: nothing must happen
     slow.is_open.set()
     await calling
 
@@ -220,8 +224,8 @@ async def test_nothing_is_hedged_while_the_budget_is_used_up(
 
 
 @pytest.mark.parametrize(("trailing", "sent"), [((("grpc-retry-pushback-ms", "100"),), 2), ((), 3)])
-async def test_an_attempt_that_is_pushed_back_is_the_last(trailing: tuple[tuple[str, str], ...], sent: int) -> None:
-    """What is under way may still answer."""
+async def test_a_pushback_stops_further_attempts(trailing: tuple[tuple[str, str], ...], sent: int) -> None:
+    """After a pushback no further attempt is sent, but attempts in flight may still answer."""
     call = ClientCall(find_method(f"/{SERVICE}/EchoHedged"), [], None)
     all_sent, answers = asyncio.Event(), 0
 
@@ -244,15 +248,15 @@ async def test_an_attempt_that_is_pushed_back_is_the_last(trailing: tuple[tuple[
     assert isinstance(call.send, partial)
     calling = asyncio.ensure_future(call.send.func(Hedge(0.01, 3), *call.send.args[1:], call, attempt))
     if trailing:
-        await asyncio.sleep(0.3)  # nothing to wait for: nothing is to happen
+        await asyncio.sleep(0.3)  # no event to wait for: nothing must happen
         all_sent.set()
 
     assert await calling == "hi"
     assert call.attempts == sent
 
 
-async def test_a_caller_that_gives_up_cancels_every_attempt(stub: EchoServiceAsyncStub, attempts: Attempts) -> None:
-    """Nobody works for a caller that is gone."""
+async def test_cancelling_a_hedged_call_cancels_every_attempt(stub: EchoServiceAsyncStub, attempts: Attempts) -> None:
+    """Cancelling a hedged call cancels all its attempts at the server."""
     attempts.plan = [first := Endless(), second := Endless()]
     calling = asyncio.ensure_future(stub.EchoHedged(HEDGED))
     await second.entered.wait()
@@ -264,7 +268,7 @@ async def test_a_caller_that_gives_up_cancels_every_attempt(stub: EchoServiceAsy
 
 
 class Seen(ServerInterceptor):
-    """Keeps the metadata of each call."""
+    """Interceptor that records the metadata of each call."""
 
     def __init__(self) -> None:
         self.metadata: list[Mapping[str, str]] = []
@@ -277,8 +281,8 @@ class Seen(ServerInterceptor):
 
 
 @pytest.mark.requirement("S6")
-async def test_all_attempts_are_one_call(attempts_seen: tuple[EchoServiceAsyncStub, Seen]) -> None:
-    """The same metadata, but for the number of the attempt and the time that is left."""
+async def test_all_attempts_carry_the_same_metadata(attempts_seen: tuple[EchoServiceAsyncStub, Seen]) -> None:
+    """All attempts of a call carry the same metadata, except for the number of the attempt and the remaining time."""
     stub, seen = attempts_seen
 
     await stub.EchoHedged(HEDGED, metadata=(("idempotency-key", "k-1"),))
@@ -294,7 +298,7 @@ async def test_all_attempts_are_one_call(attempts_seen: tuple[EchoServiceAsyncSt
 
 @pytest.fixture
 async def attempts_seen() -> AsyncIterator[tuple[EchoServiceAsyncStub, Seen]]:
-    """Serve with an interceptor that sees every attempt, the first of which gets no answer."""
+    """Serve with an interceptor that records every attempt. The first attempt gets no answer."""
     seen, plan = Seen(), [Endless()]
 
     class Servicer(EchoServicer):
@@ -303,7 +307,7 @@ async def attempts_seen() -> AsyncIterator[tuple[EchoServiceAsyncStub, Seen]]:
                 await plan.pop()()
 
     server = grpc.aio.server(interceptors=[seen])
-    add_EchoServiceServicer_to_server(Servicer(), server)  # type: ignore[abstract]  # Promise is but promised
+    add_EchoServiceServicer_to_server(Servicer(), server)  # type: ignore[abstract]  # Promise is not implemented
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     chain = [ClientDeadline(5.0), ClientContext(), ClientHedging(RetryBudgets())]

@@ -20,8 +20,8 @@ KEEP = echo_pb2.KeepRequest(text="hi")
 
 
 @pytest.mark.requirement("S6")
-async def test_each_logical_call_has_a_key_of_its_own(echo: EchoServer) -> None:
-    """The client mints it, so nobody forgets it."""
+async def test_each_call_has_its_own_key(echo: EchoServer) -> None:
+    """The client adds a new idempotency key to each call of a method that requires one."""
     stub = echo.stub()
 
     keys = {(await stub.Keep(KEEP)).idempotency_key for _ in range(3)}
@@ -32,58 +32,61 @@ async def test_each_logical_call_has_a_key_of_its_own(echo: EchoServer) -> None:
 
 @pytest.mark.requirement("S6")
 async def test_a_caller_may_bring_its_own_key(echo: EchoServer) -> None:
-    """Whoever repeats a call later says that it is the same one."""
+    """A key that the caller sends is used, so that a repeated call can be recognised."""
     answer = await echo.stub().Keep(KEEP, metadata=(("idempotency-key", "charge-session-7"),))
 
     assert answer.idempotency_key == "charge-session-7"
 
 
 @pytest.mark.parametrize("key", ["nul\x00", "line\nbreak", "line\n", "\x7f", "clé", "😀", "x" * 254 + "😀"])
-async def test_what_no_client_of_grpc_can_send_is_no_key_either(key: str) -> None:
-    """GRPC's core lets no such metadata through; another engine might, so the form is asked for here as well."""
+async def test_a_key_that_grpc_cannot_send_is_rejected(key: str) -> None:
+    """Keys with invisible or non-ASCII characters are rejected.
+
+    gRPC's core does not accept such metadata, but another engine might.
+    """
     call = Call(find_method("/solo60.example.v1.EchoService/Keep"), cast("Any", None), {IDEMPOTENCY_KEY: key}, b"")
 
     async def proceed(_call: Call) -> bytes:
-        raise AssertionError("the handler is reached")
+        raise AssertionError("the handler was reached")
 
     with pytest.raises(IdempotencyKeyMissing):
         await ServerIdempotencyKey().intercept(call, proceed)
 
 
 @pytest.mark.parametrize("key", [None, "", "with blank", "x" * 256])
-async def test_a_call_without_a_well_formed_key_is_refused(echo: EchoServer, key: str | None) -> None:
-    """INVALID_ARGUMENT, before the handler."""
+async def test_a_call_without_a_well_formed_key_is_rejected(echo: EchoServer, key: str | None) -> None:
+    """A missing or malformed key raises IdempotencyKeyMissing before the handler."""
     stub = EchoServiceStub(echo.bare_channel())
     own = () if key is None else (("idempotency-key", key),)
 
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - what it is, is asked below
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - the type is checked below
         await stub.Keep(KEEP, metadata=(("x-api-key", echo.key), *own))
 
     assert type(_typed(caught.value)) is IdempotencyKeyMissing
     assert echo.servicer.entered == 0
 
 
-async def test_a_key_of_the_greatest_length_passes(echo: EchoServer) -> None:
-    """255 visible characters."""
+async def test_a_key_of_the_maximum_length_passes(echo: EchoServer) -> None:
+    """A key of 255 visible characters is accepted."""
     key = "~" * 255
 
     assert (await echo.stub().Keep(KEEP, metadata=(("idempotency-key", key),))).idempotency_key == key
 
 
 @pytest.mark.requirement("S6")
-async def test_no_key_is_read_where_the_contract_asks_for_none(echo: EchoServer) -> None:
-    """A handler never acts on a key that its contract does not know."""
+async def test_a_key_is_ignored_if_the_contract_requires_none(echo: EchoServer) -> None:
+    """A handler does not see the key of a call if its contract does not require one."""
     seen: list[str] = []
 
     async def hook() -> None:
         context = current_context()
         seen.append(context.idempotency_key if context else "no context")
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     await echo.stub().Echo(echo_pb2.EchoRequest(text="hi"), metadata=(("idempotency-key", "x"),))
 
     assert seen == [""]
 
 
-def _typed(error: Any) -> ServiceError:  # noqa: ANN401 - of a bare stub
+def _typed(error: Any) -> ServiceError:  # noqa: ANN401 - an error of a bare stub
     return error_of_call(error, "")

@@ -37,24 +37,27 @@ async def read_all(answers: AsyncIterator[object]) -> None:
 
 
 async def end_of(call: Any) -> DeadlineExceeded:  # noqa: ANN401 - a call of any shape
-    """Wait until a call has run out of time."""
+    """Wait until a call exceeds its deadline, and return the error."""
     with pytest.raises(DeadlineExceeded) as caught:
         await (read_all(call) if hasattr(call, "__aiter__") else call)
     return caught.value
 
 
-async def test_a_stream_in_which_nothing_passes_ends(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
-    """Long before its deadline, in every shape: whether the caller is silent, or the handler, or nobody reads."""
+async def test_an_idle_stream_ends(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """A stream of any shape ends after 1 s without a message.
+
+    The caller or the handler may be silent, or the caller may not read.
+    """
     echo, silent = await serve_echo(deadline_factor=1), await serve_echo(deadline_factor=1)
     stub, hook = echo.stub(), Endless()
-    silent.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    silent.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     calls: list[Any] = [client_stream(stub), both_streams(stub), written(stub), server_stream(silent.stub())]
     unread = aiter(stub.EchoMany(BIG))
     await anext(unread)
 
     errors = await asyncio.gather(*map(end_of, calls))
-    while len([line for line in logs if line["event"] == "call"]) < len(calls) + 1:  # noqa: ASYNC110 - a log tells nobody
-        await asyncio.sleep(0.01)  # the caller, who does not read, cannot tell
+    while len([line for line in logs if line["event"] == "call"]) < len(calls) + 1:  # noqa: ASYNC110 - a log has no event
+        await asyncio.sleep(0.01)  # the caller gets no error while it does not read
     errors.append(await end_of(unread))
 
     names = ["EchoJoined", "EchoEach", "EchoEach", "EchoMany", "EchoMany"]
@@ -63,7 +66,7 @@ async def test_a_stream_in_which_nothing_passes_ends(serve_echo: ServeEcho, logs
 
 
 class StandingClock:
-    """A clock that a test moves; it counts how often it is looked at."""
+    """Clock that a test moves. It counts its readings."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -71,13 +74,13 @@ class StandingClock:
         self.looked = asyncio.Event()
 
     def __call__(self) -> float:
-        """Return the time, which is the same as before."""
+        """Return the time that the test has set."""
         self.looks += 1
         self.looked.set()
         return self.now
 
     async def looked_at(self, times: int) -> None:
-        """Wait until it has been looked at so many times more."""
+        """Wait for this many further readings."""
         until = self.looks + times
         while self.looks < until:
             self.looked.clear()
@@ -85,21 +88,21 @@ class StandingClock:
 
 
 class Noting(ServerIdle):
-    """Tells the test when a request has been taken."""
+    """Idle interceptor that signals each request."""
 
     def __init__(self, clock: StandingClock) -> None:
         super().__init__(factor=0.01, now=clock)
         self.taken = asyncio.Event()
 
     def on_request(self, call: Call, message: Message) -> None:
-        """Look at it as ever, and tell."""
+        """Handle the request and signal it."""
         super().on_request(call, message)
         self.taken.set()
 
 
 @asynccontextmanager
 async def serving(idle: ServerIdle, servicer: EchoServicer) -> AsyncIterator[EchoServiceAsyncStub]:
-    """Serve an echo with nothing but this interceptor."""
+    """Serve the echo service with this interceptor alone."""
     server = grpc.aio.server(interceptors=[idle])
     add_EchoServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -110,10 +113,10 @@ async def serving(idle: ServerIdle, servicer: EchoServicer) -> AsyncIterator[Ech
 
 
 async def test_the_requests_of_a_stream_keep_it_alive() -> None:
-    """One timer asks when the last message was: if that is not long ago, it waits on, and else it ends the stream."""
+    """Each request restarts the idle time of a stream, and the stream ends when no request follows in time."""
     clock = StandingClock()
     idle = Noting(clock)
-    async with serving(idle, EchoServicer()) as stub:  # type: ignore[abstract]  # Promise is but promised
+    async with serving(idle, EchoServicer()) as stub:  # type: ignore[abstract]  # Promise is not implemented
         call: Any = stub.EchoJoined()
         for _ in range(3):
             idle.taken.clear()
@@ -130,9 +133,9 @@ async def test_the_requests_of_a_stream_keep_it_alive() -> None:
 
 
 async def test_the_answers_of_a_stream_keep_it_alive() -> None:
-    """As its requests do; and once the stream has ended, nothing looks at the clock any more."""
+    """Each answer restarts the idle time of a stream, and the timer stops when the stream has ended."""
     clock = StandingClock()
-    servicer = EchoServicer()  # type: ignore[abstract]  # Promise is but promised
+    servicer = EchoServicer()  # type: ignore[abstract]  # Promise is not implemented
     answers = iter(range(3))
 
     async def hook() -> None:
@@ -140,7 +143,7 @@ async def test_the_answers_of_a_stream_keep_it_alive() -> None:
             clock.now += 0.009
             await clock.looked_at(2)
 
-    servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     async with serving(ServerIdle(factor=0.01, now=clock), servicer) as stub:
         call: Any = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=3))
         assert [answer.text async for answer in call] == ["hi"] * 3
@@ -150,8 +153,8 @@ async def test_the_answers_of_a_stream_keep_it_alive() -> None:
         assert clock.looks == looks
 
 
-async def test_what_a_finished_stream_has_left_to_read_is_not_idle(echo: EchoServer) -> None:
-    """The handler is done: however late the caller reads, it gets every answer."""
+async def test_unread_answers_of_a_finished_stream_are_not_idle(echo: EchoServer) -> None:
+    """A caller gets every answer of a finished handler, even if it reads them after the idle time."""
     call: Any = echo.stub().EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=3))
     await echo.stub().Echo(echo_pb2.EchoRequest(text="hi"))
     await asyncio.sleep(1.2)
@@ -170,13 +173,16 @@ async def test_what_a_finished_stream_has_left_to_read_is_not_idle(echo: EchoSer
         ("/solo60.session.v1.SessionService/WatchAvailability", False),
     ],
 )
-def test_only_streams_whose_contract_says_so_can_be_idle(path: str, is_watched: bool) -> None:  # noqa: FBT001 - of a table
-    """A watch may be silent for as long as nothing changes."""
+def test_only_streams_with_an_idle_timeout_are_watched(path: str, is_watched: bool) -> None:  # noqa: FBT001 - expected value
+    """The interceptor applies only to streams with an idle timeout in their contract.
+
+    A watch may be silent for any time.
+    """
     assert ServerIdle().applies_to(find_method(path)) is is_watched
 
 
-async def test_a_timeout_of_the_handlers_own_is_not_taken_for_idleness() -> None:
-    """TimeoutError says nothing about whose time is up."""
+async def test_a_timeout_error_of_a_handler_is_not_idleness() -> None:
+    """A TimeoutError of the handler is passed on and not reported as idleness."""
     method = find_method(ECHO + "EchoMany")
 
     async def proceed(_call: Any) -> None:  # noqa: ANN401 - a call
@@ -185,6 +191,6 @@ async def test_a_timeout_of_the_handlers_own_is_not_taken_for_idleness() -> None
     class Call:
         last_message_at = 0.0
 
-    Call.method = method  # type: ignore[attr-defined]  # all that is looked at
+    Call.method = method  # type: ignore[attr-defined]  # the only attribute in use
     with pytest.raises(TimeoutError):
-        await ServerIdle().intercept(Call(), proceed)  # type: ignore[arg-type]  # likewise
+        await ServerIdle().intercept(Call(), proceed)  # type: ignore[arg-type]  # a stand-in for a call

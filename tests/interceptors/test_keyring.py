@@ -19,8 +19,8 @@ environments = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=16)
 
 
 @given(environments)
-def test_every_key_that_is_minted_is_well_formed(environment: str) -> None:
-    """A key names its environment, and its owner finds it again by its id."""
+def test_a_minted_key_is_well_formed(environment: str) -> None:
+    """A minted key contains its environment and its id and is well-formed."""
     key = mint_key(environment)
 
     assert key.startswith(f"sk_{environment}_")
@@ -29,7 +29,7 @@ def test_every_key_that_is_minted_is_well_formed(environment: str) -> None:
 
 @given(st.data())
 def test_no_single_typo_is_a_well_formed_key(data: st.DataObject) -> None:
-    """The checksum refuses every slip of one character, without a look-up."""
+    """Changing any single character makes a key malformed, because of its checksum."""
     index = data.draw(st.integers(0, len(KEY) - 1))
     typo = data.draw(st.sampled_from(ALPHABET + "_- ").filter(lambda character: character != KEY[index]))
 
@@ -37,8 +37,8 @@ def test_no_single_typo_is_a_well_formed_key(data: st.DataObject) -> None:
 
 
 @given(st.data())
-def test_a_key_that_lost_or_won_a_character_is_none(data: st.DataObject) -> None:
-    """Likewise what was cut or doubled when it was copied."""
+def test_a_lost_or_added_character_makes_a_key_malformed(data: st.DataObject) -> None:
+    """Removing or inserting a single character makes a key malformed."""
     index = data.draw(st.integers(0, len(KEY) - 1))
 
     assert id_of_key(KEY[:index] + KEY[index + 1 :]) is None
@@ -47,18 +47,21 @@ def test_a_key_that_lost_or_won_a_character_is_none(data: st.DataObject) -> None
 
 @given(st.text(max_size=80))
 def test_any_text_can_be_looked_up(text: str) -> None:
-    """What a stranger sends never raises, and never opens."""
+    """Looking up an arbitrary text finds no key and raises no error."""
     assert Keyring([record_of_key(KEY, "session", [], now=NOW)]).find(text, NOW) is None
 
 
-def test_two_keys_are_never_the_same() -> None:
-    """Keys are random."""
+def test_minted_keys_are_unique() -> None:
+    """A hundred minted keys are all different."""
     assert len({mint_key("test") for _ in range(100)}) == 100
 
 
 @pytest.mark.parametrize(("after", "valid"), [(-1, False), (0, True), (59, True), (60, False)])
-def test_a_key_is_valid_from_its_start_until_just_before_its_end(after: int, valid: bool) -> None:  # noqa: FBT001 - a test's parameter
-    """Two keys that follow each other never leave a gap, and never overlap by an instant."""
+def test_a_key_is_valid_from_its_start_until_just_before_its_end(after: int, valid: bool) -> None:  # noqa: FBT001 - expected value
+    """A key is valid from its start until just before its end.
+
+    So consecutive keys neither overlap nor leave a gap.
+    """
     record = record_of_key(KEY, "session", ["gym.read"], now=NOW)
     ending = type(record)(record.key_id, record.caller, record.sha256, record.scopes, NOW, NOW + timedelta(seconds=60))
 
@@ -68,7 +71,7 @@ def test_a_key_is_valid_from_its_start_until_just_before_its_end(after: int, val
 
 
 def test_a_record_never_holds_the_key() -> None:
-    """Whoever reads the keyring cannot call with it."""
+    """A key's record contains its hash, but neither the key nor its secret."""
     record = record_of_key(KEY, "session", ["gym.read"], now=NOW)
 
     assert KEY not in repr(record)
@@ -76,8 +79,8 @@ def test_a_record_never_holds_the_key() -> None:
     assert record.sha256 == hash_of_key(KEY)
 
 
-def test_only_a_well_formed_key_gets_a_record() -> None:
-    """A typo is noticed where the record is made, not by a failing call."""
+def test_a_malformed_key_gets_no_record() -> None:
+    """Making a record of a malformed key raises ValueError, so that a typo is found early."""
     with pytest.raises(ValueError, match="not a well-formed key"):
         record_of_key("sk_test_typo", "session", [])
 
@@ -86,13 +89,13 @@ instants = st.datetimes(datetime(2026, 1, 1), datetime(2026, 1, 2), timezones=st
 
 
 @given(instants, st.none() | instants, st.booleans(), st.lists(instants, min_size=1))
-def test_a_remembered_key_opens_exactly_when_it_would_be_found(
+def test_a_cached_key_is_valid_exactly_when_a_look_up_finds_it(
     not_before: datetime,
     not_after: datetime | None,
     revoked: bool,  # noqa: FBT001 - a test's parameter
     times: list[datetime],
 ) -> None:
-    """What saves the hash on the next call never saves the look at the key's times."""
+    """A cached key is recalled only while its record is valid, like a key that is looked up by its hash."""
     record = replace(record_of_key(KEY, "session", [], now=not_before), not_after=not_after, revoked=revoked)
     keyring = Keyring([record])
 
@@ -104,8 +107,8 @@ def test_a_remembered_key_opens_exactly_when_it_would_be_found(
         assert keyring.recall(KEY, now.timestamp()) is found
 
 
-def test_only_what_was_found_is_remembered() -> None:
-    """No flood of bad keys makes a keyring larger."""
+def test_only_found_keys_are_cached() -> None:
+    """Unknown keys are not cached, so that a flood of them uses no memory."""
     keyring = Keyring([record_of_key(KEY, "session", [], now=NOW)])
     now_s = NOW.timestamp()
 
@@ -115,8 +118,11 @@ def test_only_what_was_found_is_remembered() -> None:
     assert len(keyring._found) == 1
 
 
-def test_a_new_keyring_remembers_of_the_old_what_it_finds_itself() -> None:
-    """A revoked key is forgotten with the keyring in which it was good."""
+def test_a_new_keyring_takes_over_only_its_own_keys() -> None:
+    """A new keyring takes over cached keys that it accepts itself, with its own records.
+
+    A revoked key is not taken over.
+    """
     kept = mint_key("test")
     records = [record_of_key(KEY, "session", [], now=NOW), record_of_key(kept, "gym", ["gym.read"], now=NOW)]
     old, now_s = Keyring(records), NOW.timestamp()
@@ -132,8 +138,8 @@ def test_a_new_keyring_remembers_of_the_old_what_it_finds_itself() -> None:
     assert held.record.scopes == frozenset()
 
 
-def test_a_key_is_superseded_by_a_later_one_of_its_caller_that_is_valid() -> None:
-    """Neither by another's key, nor by one that is revoked, over, or yet to come."""
+def test_a_key_is_superseded_by_a_later_valid_key_of_its_caller() -> None:
+    """A key is superseded by a later key of the same caller, unless that key is revoked, expired or not yet valid."""
     later = NOW + timedelta(hours=1)
     new = record_of_key(mint_key("test"), "session", [], now=later)
 
@@ -151,8 +157,8 @@ def test_a_key_is_superseded_by_a_later_one_of_its_caller_that_is_valid() -> Non
     assert not superseded(replace(new, not_before=NOW))
 
 
-def test_the_id_that_a_key_claims_is_told_where_the_keyring_has_it() -> None:
-    """Known without a hash, for any text."""
+def test_id_claimed_by_returns_known_ids_only() -> None:
+    """id_claimed_by() returns the id of a key in the keyring, and an empty text for any other text."""
     keyring = Keyring([record_of_key(KEY, "session", [], now=NOW)])
 
     assert keyring.id_claimed_by(KEY) == id_of_key(KEY)

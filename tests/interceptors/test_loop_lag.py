@@ -9,16 +9,16 @@ from interceptors.loop_lag import PERIOD_S, LoopLag
 
 
 async def sample_of(lag: LoopLag) -> None:
-    """Let the loop run until the sampling that has begun is over."""
-    while lag.is_sampling:  # noqa: ASYNC110 - nobody but a test waits for it
+    """Let the loop run until the current sampling ends."""
+    while lag.is_sampling:  # noqa: ASYNC110 - only tests wait for it
         await asyncio.sleep(PERIOD_S / 4)
 
 
-async def test_a_loop_that_is_held_up_lags() -> None:
-    """What is due waits for whatever holds the loop."""
+async def test_a_blocked_loop_lags() -> None:
+    """Blocking the event loop for 0.1 s beyond the sampling period is measured as a lag of at least 0.09 s."""
     lag, seen_s = LoopLag(), 0.0
     lag.keep_sampling()
-    time.sleep(PERIOD_S + 0.1)  # noqa: ASYNC251 - that is what holds it up
+    time.sleep(PERIOD_S + 0.1)  # noqa: ASYNC251 - block the event loop
 
     while lag.is_sampling:
         lag.keep_sampling()
@@ -31,7 +31,7 @@ async def test_a_loop_that_is_held_up_lags() -> None:
 
 
 async def test_without_calls_it_stops_sampling() -> None:
-    """A process that has nothing to do stays asleep."""
+    """Sampling stops without calls, so that an idle process does not wake up."""
     lag = LoopLag()
     lag.keep_sampling()
 
@@ -50,8 +50,8 @@ async def test_without_calls_it_stops_sampling() -> None:
         (0.022, 0.001, 0.0020, False),
     ],
 )
-def test_a_loop_without_rest_is_busy(elapsed_s: float, processor_s: float, turns_s: float, is_busy: bool) -> None:  # noqa: FBT001 - an expectation
-    """By its use of the processor, by what a turn takes where it blocks, by its lag where others have the processor."""
+def test_a_loop_without_idle_time_is_busy(elapsed_s: float, processor_s: float, turns_s: float, is_busy: bool) -> None:  # noqa: FBT001 - expected value
+    """A loop is busy by its processor time, by the duration of its turns, or by its lag."""
     lag = LoopLag()
 
     lag.take(elapsed_s, processor_s, turns_s)
@@ -60,8 +60,8 @@ def test_a_loop_without_rest_is_busy(elapsed_s: float, processor_s: float, turns
     assert lag.lag_s == pytest.approx(max(0, elapsed_s - PERIOD_S))
 
 
-def test_it_is_busy_for_a_while() -> None:
-    """One sample may fall between two handlers; five may not."""
+def test_it_stays_busy_for_five_samples() -> None:
+    """A loop stays busy until five samples in a row are not busy, because one sample may fall between two handlers."""
     lag = LoopLag()
     lag.take(0.02, 0.02, 0.0001)
 

@@ -48,7 +48,7 @@ ALL = ("unary/Echo", "server_stream/EchoMany", "client_stream/EchoJoined", "bidi
 
 
 def samples(registry: CollectorRegistry, name: str) -> dict[tuple[str, ...], float]:
-    """Return what a registry has of `name`: the values of all labels but the method's own, and the number."""
+    """Return the values of a metric by its labels. The three labels of the method are joined and come last."""
     found = (sample for family in registry.collect() for sample in family.samples if sample.name == name)
     return {(*_others(sample.labels), _method_of(sample.labels)): sample.value for sample in found}
 
@@ -62,14 +62,14 @@ def _method_of(labels: dict[str, str]) -> str:
 
 
 def total(registry: CollectorRegistry, name: str) -> float:
-    """Return the sum over all labels."""
+    """Return the sum of a metric over all labels."""
     return sum(samples(registry, name).values())
 
 
 @pytest.mark.requirement("S5")
 @each_shape
-async def test_a_good_call_is_counted_on_both_sides(echo: EchoServer, call: Shape) -> None:
-    """Begun, ended well and for whom, how long, and nothing under way, in every shape."""
+async def test_a_successful_call_is_counted_on_both_sides(echo: EchoServer, call: Shape) -> None:
+    """A successful call of any shape is counted as started and handled on both sides, and none is left in flight."""
     await call(echo.stub())
     await echo.stop()
 
@@ -95,7 +95,7 @@ async def test_a_good_call_is_counted_on_both_sides(echo: EchoServer, call: Shap
 async def test_a_failed_call_is_counted_under_its_reason(
     echo: EchoServer, call: Shape, error: Exception, seen: type[Exception], code: str, reason: str
 ) -> None:
-    """What was shed can be told from what is broken; an exception that nobody foresaw is INTERNAL."""
+    """A failed call is counted with its code and reason on both sides. An unexpected exception counts as INTERNAL."""
     with pytest.raises(seen):
         await call(raising(echo, error))
     await echo.stop()
@@ -105,7 +105,7 @@ async def test_a_failed_call_is_counted_under_its_reason(
     assert total(echo.registry, "grpc_server_in_flight") == total(echo.registry, "grpc_client_in_flight") == 0
 
 
-# As `codes.Code.String()` of grpc-go returns them, whose result go-grpc-prometheus takes for its label.
+# Names that grpc-go's `codes.Code.String()` returns. go-grpc-prometheus uses them as labels.
 GO_CODES = [
     "OK",
     "Canceled",
@@ -128,8 +128,8 @@ GO_CODES = [
 
 
 @pytest.mark.parametrize("status", grpc.StatusCode)
-def test_every_code_is_labelled_as_go_grpc_prometheus_labels_it(status: grpc.StatusCode) -> None:
-    """Dashboards and alerts made for go-grpc-prometheus find the code that they look for."""
+def test_codes_are_labelled_as_in_go_grpc_prometheus(status: grpc.StatusCode) -> None:
+    """Every status code has the label of go-grpc-prometheus, so that its dashboards and alerts work."""
     registry = CollectorRegistry()
     call = ClientCall(ECHO, [], None)
 
@@ -146,7 +146,7 @@ def test_every_code_is_labelled_as_go_grpc_prometheus_labels_it(status: grpc.Sta
 async def test_every_message_is_counted_on_both_sides(
     echo: EchoServer, call: Shape, requests: int, answers: int
 ) -> None:
-    """As go-grpc-prometheus counts: what one side sends the other receives, in every shape."""
+    """Sent and received messages of each shape are counted on both sides, as in go-grpc-prometheus."""
     await call(echo.stub())
     await echo.stop()
 
@@ -155,8 +155,8 @@ async def test_every_message_is_counted_on_both_sides(
         assert list(samples(echo.registry, f"grpc_{side}_msg_sent_total").values()) == [sent]
 
 
-async def test_messages_that_are_written_and_read_one_by_one_are_counted(echo: EchoServer) -> None:
-    """A stream that is still open shows the messages that have passed."""
+async def test_messages_of_an_open_stream_are_counted(echo: EchoServer) -> None:
+    """The messages of a stream are counted while the stream is open."""
     call = echo.stub().EchoEach()
     for number in (1, 2):
         await call.write(echo_pb2.EchoEachRequest(text="hi"))
@@ -168,9 +168,9 @@ async def test_messages_that_are_written_and_read_one_by_one_are_counted(echo: E
     call.cancel()
 
 
-async def test_an_answer_that_breaks_its_rules_is_not_counted_as_sent(serve_echo: ServeEcho) -> None:
-    """Of two answers of a stream the first is good and the second never leaves."""
-    echo = await serve_echo(Breaking())  # type: ignore[abstract]  # Promise is but promised
+async def test_an_invalid_answer_is_not_counted_as_sent(serve_echo: ServeEcho) -> None:
+    """An invalid answer of a stream is not counted as sent, and the valid answer before it is."""
+    echo = await serve_echo(Breaking())  # type: ignore[abstract]  # Promise is not implemented
     with pytest.raises(Internal):
         await many_answers(echo.stub())
     await echo.stop()
@@ -179,8 +179,8 @@ async def test_an_answer_that_breaks_its_rules_is_not_counted_as_sent(serve_echo
     assert total(echo.registry, "grpc_client_msg_received_total") == 1
 
 
-async def test_a_failed_call_has_sent_no_answer(echo: EchoServer) -> None:
-    """As with go-grpc-prometheus, its request counts and an answer does not."""
+async def test_a_failed_call_counts_no_answer(echo: EchoServer) -> None:
+    """A failed call counts its request but no answer, as in go-grpc-prometheus."""
     with pytest.raises(Overloaded):
         await raising(echo, Overloaded()).Echo(HI)
 
@@ -190,8 +190,8 @@ async def test_a_failed_call_has_sent_no_answer(echo: EchoServer) -> None:
 
 
 @pytest.mark.requirement("S5")
-async def test_a_caller_without_a_good_key_has_no_name(echo: EchoServer) -> None:
-    """No stranger can make up label values: a caller is named when its key has been verified."""
+async def test_a_caller_without_a_valid_key_has_no_label(echo: EchoServer) -> None:
+    """A call with an invalid key is counted with an empty caller, so that strangers cannot make up label values."""
     with pytest.raises(Unauthenticated):
         await echo.stub("sk_test_of_nobody").Echo(HI)
 
@@ -201,11 +201,11 @@ async def test_a_caller_without_a_good_key_has_no_name(echo: EchoServer) -> None
 
 
 @pytest.mark.requirement("S5")
-async def test_a_reason_that_the_contract_does_not_know_is_no_label(echo: EchoServer) -> None:
-    """Labels have few values: the contract's reasons."""
+async def test_an_undeclared_reason_is_no_label(echo: EchoServer) -> None:
+    """A reason that the method does not declare is counted as INTERNAL, so that the number of labels is bounded."""
     with pytest.raises(SlotTaken):
         await raising(echo, SlotTaken()).Echo(HI)
-    with pytest.raises(Internal):  # EchoMany's contract does not list it
+    with pytest.raises(Internal):  # EchoMany does not declare SLOT_TAKEN
         await raising(echo, SlotTaken()).EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=1)).read()
     await echo.stop()
 
@@ -214,7 +214,7 @@ async def test_a_reason_that_the_contract_does_not_know_is_no_label(echo: EchoSe
 
 
 async def test_health_checks_are_not_counted(echo: EchoServer) -> None:
-    """They come every second and say nothing of the work."""
+    """Health checks are not counted as calls."""
     stub: Any = HealthStub(echo.bare_channel())
     await stub.Check(health_pb2.HealthCheckRequest())
 
@@ -222,8 +222,8 @@ async def test_health_checks_are_not_counted(echo: EchoServer) -> None:
 
 
 @pytest.mark.requirement("S5")
-async def test_a_method_that_is_not_served_is_not_counted(echo: EchoServer) -> None:
-    """The names that strangers call make no labels."""
+async def test_an_unserved_method_is_not_counted(echo: EchoServer) -> None:
+    """Calls to unserved methods are not counted, so that strangers cannot make up label values."""
     call: Any = echo.bare_channel().unary_unary("/no.Such/Method")
     with pytest.raises(Exception, match="UNIMPLEMENTED"):
         await call(b"")
@@ -231,8 +231,8 @@ async def test_a_method_that_is_not_served_is_not_counted(echo: EchoServer) -> N
     assert samples(echo.registry, "grpc_server_started_total") == {}
 
 
-async def test_retries_are_counted_where_they_arrive(echo: EchoServer) -> None:
-    """Of two attempts by gRPC's core, one is a retry (gRFC A6)."""
+async def test_retries_are_counted_at_the_server(echo: EchoServer) -> None:
+    """The server counts a retry of gRPC's core as a started call and as a retry (gRFC A6)."""
     await retried_once(echo)
 
     assert samples(echo.registry, "grpc_server_started_total") == {("unary/Echo",): 2}
@@ -240,22 +240,22 @@ async def test_retries_are_counted_where_they_arrive(echo: EchoServer) -> None:
 
 
 @pytest.mark.parametrize("attempts", ["", "0", "-1", "many", "9" * 5000])
-def test_nobody_can_make_up_a_retry(attempts: str) -> None:
-    """The header is the caller's word: what is no small number counts as none."""
+def test_a_malformed_attempt_count_is_zero(attempts: str) -> None:
+    """A grpc-previous-rpc-attempts header that is not a small positive number counts as 0."""
     call: Any = Call(ECHO, None, {"grpc-previous-rpc-attempts": attempts}, b"")  # type: ignore[arg-type]  # no call is made
     assert call.previous_attempts == 0
 
 
 class Refusing(ClientInterceptor):
-    """Sends nothing."""
+    """Interceptor that refuses every call."""
 
-    def start(self, call: ClientCall) -> None:  # noqa: ARG002 - as the chain has it
+    def start(self, call: ClientCall) -> None:  # noqa: ARG002 - as in the base class
         raise CircuitOpen
 
 
 @pytest.mark.requirement("S5")
-async def test_what_is_refused_at_the_client_is_counted_there(echo: EchoServer) -> None:
-    """A call that an open breaker keeps back has a reason of its own, and no server saw it."""
+async def test_a_call_refused_by_the_client_is_counted_there(echo: EchoServer) -> None:
+    """The client counts a call that an open breaker refuses as CIRCUIT_OPEN, and no server counts the call."""
     registry = CollectorRegistry()
     stub: Any = EchoServiceStub(echo._open([ClientMetrics(registry), Refusing()]))
 
@@ -268,9 +268,9 @@ async def test_what_is_refused_at_the_client_is_counted_there(echo: EchoServer) 
 
 
 def exemplars(registry: CollectorRegistry, name: str) -> list[dict[str, str]]:
-    """Return the exemplars that a scrape shows of a metric."""
+    """Return the exemplars of a metric in a scrape."""
     text = generate_latest(registry).decode()  # type: ignore[no-untyped-call]  # prometheus-client has no types here
-    families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]  # likewise
+    families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]  # as above
     return [
         sample.exemplar.labels
         for family in families
@@ -280,8 +280,8 @@ def exemplars(registry: CollectorRegistry, name: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.requirement("S5")
-async def test_a_duration_leads_to_a_trace(echo: EchoServer) -> None:
-    """From a slow bucket to one trace that shows why, on both sides."""
+async def test_a_duration_has_an_exemplar(echo: EchoServer) -> None:
+    """The durations of both sides have the trace id of the call as exemplar."""
     await echo.stub().Echo(HI)
     await echo.stop()
 
@@ -291,8 +291,8 @@ async def test_a_duration_leads_to_a_trace(echo: EchoServer) -> None:
 
 
 @pytest.mark.requirement("S5")
-async def test_a_trace_that_nobody_recorded_is_no_exemplar(echo: EchoServer) -> None:
-    """An exemplar that leads nowhere would be worse than none."""
+async def test_an_unrecorded_trace_is_no_exemplar(echo: EchoServer) -> None:
+    """A call without a recorded trace has no exemplar, because the id would lead nowhere."""
     registry, off = CollectorRegistry(), TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
     clients = [ClientTracing(off), ClientMetrics(registry), *echo._client_interceptors(echo.key)[2:]]
     await EchoServiceStub(echo._open(clients)).Echo(HI)
@@ -304,7 +304,7 @@ async def test_a_trace_that_nobody_recorded_is_no_exemplar(echo: EchoServer) -> 
 
 
 class Noting(ServerInterceptor):
-    """Notes what the API key's interceptor notes of a call whose key has a successor."""
+    """Interceptor that marks every call as made with a superseded key."""
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         call.caller, call.notes["superseded_key"] = "gym", "k1"
@@ -312,22 +312,22 @@ class Noting(ServerInterceptor):
 
 
 @pytest.mark.requirement("S2")
-async def test_who_still_uses_an_old_key_is_counted() -> None:
-    """Before a key is revoked it can be seen whether anybody calls with it; the key's id is no label."""
+async def test_calls_with_a_superseded_key_are_counted() -> None:
+    """Calls with a superseded key are counted by caller and not by key, so that an operator knows when to revoke it."""
     registry = CollectorRegistry()
     chain = [ServerMetrics(registry), Noting()]
 
     async def handle(_call: Call) -> bytes:
         return b""
 
-    call: Any = Call(ECHO, None, {}, b"")  # type: ignore[arg-type]  # nothing here asks for it
+    call: Any = Call(ECHO, None, {}, b"")  # type: ignore[arg-type]  # these interceptors do not use the context
     await chain[0].intercept(call, lambda call: chain[1].intercept(call, handle))
 
     assert registry.get_sample_value("solo60_server_superseded_key_calls_total", {"caller": "gym"}) == 1
 
 
 def test_chains_may_share_a_registry() -> None:
-    """A process may have many servers and channels; together they are counted once."""
+    """Several servers and channels may share one registry, which counts their calls together."""
     registry = CollectorRegistry()
     for _ in range(2):
         ServerChain([ServerMetrics(registry)])
@@ -337,9 +337,9 @@ def test_chains_may_share_a_registry() -> None:
     assert samples(registry, "grpc_client_handled_total") == {("OK", "", "unary/Echo"): 2}
 
 
-def test_a_registry_can_be_forgotten() -> None:
-    """What is counted lives as long as its registry."""
-    import weakref  # noqa: PLC0415 - for this test alone
+def test_a_registry_can_be_freed() -> None:
+    """The metrics of a registry do not keep it alive."""
+    import weakref  # noqa: PLC0415 - only this test needs it
 
     registry = CollectorRegistry()
     ServerMetrics(registry)
@@ -352,11 +352,11 @@ def test_a_registry_can_be_forgotten() -> None:
 
 
 @each_call
-async def test_a_cancelled_call_is_not_under_way_any_more(
+async def test_a_cancelled_call_is_no_longer_in_flight(
     echo: EchoServer, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
-    """Whichever shape it had; it is counted as cancelled."""
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    """A cancelled call of any shape is counted as cancelled on both sides and is no longer in flight."""
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
     call = begin(echo.stub())
     waiting = asyncio.create_task(outcome(call))
     await hook.entered.wait()
@@ -374,15 +374,15 @@ async def test_a_cancelled_call_is_not_under_way_any_more(
 
 
 @pytest.mark.parametrize("begin", [unary, server_stream])
-async def test_a_thousand_cancelled_calls_leave_nothing_behind(
+async def test_a_thousand_cancelled_calls_are_all_handled(
     echo: EchoServer, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
-    """None counts as under way for ever, and every span that has begun has ended."""
+    """After 1,000 cancelled calls none is in flight, every started call is handled, and every span has ended."""
     count = SpanCount()
     echo.tracers.add_span_processor(count)
     before = asyncio.all_tasks()
     stub = echo.stub()
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
     calls = [begin(stub) for _ in range(1000)]
     waiting = asyncio.gather(*map(outcome, calls), return_exceptions=True)
     await hook.entered.wait()
@@ -402,24 +402,24 @@ async def test_a_thousand_cancelled_calls_leave_nothing_behind(
 
 
 class Breakers:
-    """Breakers whose states a test sets."""
+    """Stand-in for breakers with states that a test sets."""
 
     def __init__(self, **states: str) -> None:
         self._states: dict[str, str] = {}
         self.set(**states)
 
     def set(self, **states: str) -> None:
-        """Change the states of methods."""
+        """Set the states of methods."""
         self._states.update({f"{SERVICE}/{name}": state for name, state in states.items()})
 
     def states(self) -> dict[str, str]:
-        """Return them."""
+        """Return the states."""
         return self._states
 
 
 @pytest.mark.requirement("S5")
-def test_the_states_of_breakers_are_read_when_asked_for() -> None:
-    """0 closed, 1 half open, 2 open; of two clients' breakers for one method the worse counts."""
+def test_breaker_states_are_read_at_each_scrape() -> None:
+    """A scrape shows the worst current state of a method's breakers: 0 closed, 1 half-open, 2 open."""
     registry = CollectorRegistry()
     ours, others = Breakers(Echo="closed", Keep="half-open"), Breakers(Echo="open")
     show_breakers(ours, registry)

@@ -29,7 +29,7 @@ PATIENCE_S = 60
 
 
 class RunningClock:
-    """A clock that stops while nobody looks at it: no time passes while the machine stands still."""
+    """Clock that stops between readings, so that no time passes while the machine is suspended."""
 
     def __init__(self) -> None:
         self._now = 1000.0
@@ -52,7 +52,7 @@ async def replicas(serve_echo: ServeEcho) -> list[EchoServer]:
 
 @pytest.fixture
 def breakers() -> Breakers:
-    """Make the breakers of the caller."""
+    """Return the breakers of the caller."""
     return Breakers(now=RunningClock())
 
 
@@ -60,7 +60,7 @@ def breakers() -> Breakers:
 async def calling(
     replicas: list[EchoServer], interceptors: list[ClientInterceptor]
 ) -> AsyncIterator[EchoServiceAsyncStub]:
-    """Call the replicas in turn, as the service config says."""
+    """Return a stub that calls the replicas in turn, with the service config."""
     target = f"ipv4:{','.join(each.address for each in replicas)}"
     channel = grpc.aio.insecure_channel(target, options=retry_options(target))
     async with ChainedChannel(channel, interceptors) as channel:
@@ -69,19 +69,19 @@ async def calling(
 
 @pytest.fixture
 async def stub(replicas: list[EchoServer], breakers: Breakers) -> AsyncIterator[EchoServiceAsyncStub]:
-    """Call both through the breakers."""
+    """Return a stub that calls both replicas through the breakers."""
     chain: list[ClientInterceptor] = [ClientApiKey(lambda: replicas[0].key), ClientBreaker(breakers)]
     async with calling(replicas, chain) as stub:
         yield stub
 
 
 async def crash() -> None:
-    """Fail as a bug does."""
+    """Fail like a bug."""
     raise ValueError("a bug")
 
 
 async def is_good(stub: EchoServiceAsyncStub) -> bool:
-    """Call once, and tell whether it was answered."""
+    """Call once, and return whether the call succeeded."""
     try:
         await stub.Echo(HI)
     except Internal:
@@ -90,11 +90,11 @@ async def is_good(stub: EchoServiceAsyncStub) -> bool:
 
 
 @pytest.mark.requirement("L4")
-async def test_a_bad_address_is_given_up_while_the_other_works(
+async def test_a_failing_address_is_ejected_while_the_other_works(
     replicas: list[EchoServer], stub: EchoServiceAsyncStub, breakers: Breakers
 ) -> None:
-    """At most 2 % of the calls fail after that, and the method's breaker never opens."""
-    replicas[0].servicer.hook = crash  # type: ignore[method-assign]  # what the hook is for
+    """Once a failing address is ejected, at most 2 % of the calls fail, and the method's breaker stays closed."""
+    replicas[0].servicer.hook = crash  # type: ignore[method-assign]  # tests set the hook
     good_in_a_row, give_up_at = 0, time.monotonic() + PATIENCE_S
     while good_in_a_row < DETECTED:
         good_in_a_row = good_in_a_row + 1 if await is_good(stub) else 0
@@ -107,10 +107,10 @@ async def test_a_bad_address_is_given_up_while_the_other_works(
     assert set(breakers.states().values()) == {"closed"}
 
 
-async def test_where_all_addresses_fail_one_is_still_asked(replicas: list[EchoServer]) -> None:
-    """Never more than half are given up; it is the breaker that keeps calls from what fails everywhere."""
+async def test_one_of_two_failing_addresses_is_still_called(replicas: list[EchoServer]) -> None:
+    """At most half of the addresses are ejected, so that one of two failing addresses still gets calls."""
     for each in replicas:
-        each.servicer.hook = crash  # type: ignore[method-assign]  # what the hook is for
+        each.servicer.hook = crash  # type: ignore[method-assign]  # tests set the hook
     async with calling(replicas, [ClientApiKey(lambda: replicas[0].key)]) as stub:
         give_up_at = time.monotonic() + PATIENCE_S
         while True:

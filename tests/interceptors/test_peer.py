@@ -17,6 +17,6 @@ from interceptors.peer import host_of
         ("unix:/run/mesh.sock", "unix"),
     ],
 )
-def test_all_addresses_that_a_host_may_use_are_one_host(peer: str, host: str) -> None:
-    """Limits for each host hold whatever port, and whatever address of its network, a host calls from."""
+def test_the_addresses_of_a_host_are_one_host(peer: str, host: str) -> None:
+    """A peer is identified by its host, without the port. Addresses of one IPv6 network are one host."""
     assert host_of(peer) == host

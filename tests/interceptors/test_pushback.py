@@ -26,19 +26,19 @@ NOT_RETRIED = "solo60.example.v1.EchoService/EchoSheddable"
 
 
 def raising(echo: EchoServer, error: ServiceError, callee: str = "") -> None:
-    """Let every handler raise `error`, as if a call of `callee` had."""
+    """Make every handler raise `error`, as if a call of `callee` had raised it."""
     error.callee = callee
 
     async def hook() -> None:
         raise error
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
 
 
 async def pushback_of(
     echo: EchoServer, timeout_s: float | None = None, metadata: tuple[tuple[str, str], ...] = ()
 ) -> str | bytes | None:
-    """Call once without retries, and return what the refusal says of another attempt."""
+    """Call once without retries, and return the pushback of the error."""
     own = ((API_KEY, echo.key), *metadata)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await EchoServiceStub(echo.bare_channel()).Echo(HI, metadata=own, timeout=timeout_s)
@@ -49,18 +49,18 @@ async def pushback_of(
 
 @needs_pushback
 @pytest.mark.parametrize(("retry_after_s", "pushback"), [(1.5, "1500"), (0.0001, "1"), (0.0, "0"), (None, None)])
-async def test_the_core_is_told_when_to_come_back_as_people_are(
+async def test_a_retry_delay_is_sent_as_pushback(
     echo: EchoServer, retry_after_s: float | None, pushback: str | None
 ) -> None:
-    """Whole milliseconds, never fewer than were asked for."""
+    """The retry delay of an error is sent as pushback in whole milliseconds, rounded up."""
     raising(echo, RateLimited(retry_after_s=retry_after_s))
 
     assert await pushback_of(echo) == pushback
 
 
 @needs_pushback
-async def test_a_time_to_come_back_beyond_the_deadline_is_never(echo: EchoServer) -> None:
-    """The core itself would sleep until the deadline."""
+async def test_a_retry_delay_beyond_the_deadline_forbids_retries(echo: EchoServer) -> None:
+    """A retry delay beyond the deadline is sent as pushback -1, because gRPC's core would sleep until the deadline."""
     raising(echo, Unavailable(retry_after_s=20))
 
     assert await pushback_of(echo, timeout_s=10) == "-1"
@@ -81,39 +81,39 @@ async def test_a_time_to_come_back_beyond_the_deadline_is_never(echo: EchoServer
         (SlotTaken(), RETRIED, None),
     ],
 )
-async def test_where_a_nearer_hop_has_retried_nobody_else_does(
+async def test_an_error_that_a_nearer_hop_retried_is_not_retried(
     echo: EchoServer, error: ServiceError, callee: str, pushback: str | None
 ) -> None:
-    """A fault of a callee that is retried by its own caller is not retried by that caller's caller."""
+    """A callee's error that was already retried is sent with pushback -1, so that retries do not multiply over hops."""
     raising(echo, error, callee)
 
     assert await pushback_of(echo) == pushback
 
 
 @needs_pushback
-async def test_a_service_may_say_it_in_its_own_words(echo: EchoServer) -> None:
-    """What is raised from a callee's error is that fault still."""
+async def test_an_error_raised_from_a_retried_error_is_not_retried(echo: EchoServer) -> None:
+    """An error that a handler raises from a callee's retried error is sent with pushback -1 too."""
     lost = Unavailable()
     lost.callee = RETRIED
 
     async def hook() -> None:
         raise Unavailable("Nothing was booked.") from lost
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
 
     assert await pushback_of(echo) == "-1"
 
 
 @needs_pushback
-async def test_a_second_attempt_of_a_hedged_call_is_not_retried(echo: EchoServer) -> None:
-    """Retries do not multiply hedges."""
+async def test_a_hedging_attempt_is_not_retried(echo: EchoServer) -> None:
+    """An error of a second hedging attempt is sent with pushback -1, so that retries do not multiply hedges."""
     raising(echo, Unavailable())
 
     assert await pushback_of(echo, metadata=((HEDGE_ATTEMPT, "1"),)) == "-1"
 
 
-async def test_what_an_interceptor_refuses_counts_as_the_callees_refusal() -> None:
-    """For whom the call was made, it makes no difference on which side of the wire it was refused."""
+async def test_a_refusal_by_an_interceptor_names_the_callee() -> None:
+    """An error of a client interceptor names the callee, like an error that the callee sent."""
 
     class Refuses(ClientInterceptor):
         def start(self, call: ClientCall) -> None:
@@ -127,8 +127,8 @@ async def test_what_an_interceptor_refuses_counts_as_the_callees_refusal() -> No
 
 
 @needs_pushback
-async def test_the_core_waits_as_long_as_it_is_told(echo: EchoServer) -> None:
-    """Not for its own pause of some 50 ms."""
+async def test_the_core_waits_for_the_pushback(echo: EchoServer) -> None:
+    """Before a retry, gRPC's core waits for the pushback instead of its own pause of some 50 ms."""
     arrivals: list[float] = []
 
     async def hook() -> None:
@@ -136,7 +136,7 @@ async def test_the_core_waits_as_long_as_it_is_told(echo: EchoServer) -> None:
         if len(arrivals) == 1:
             raise Unavailable(retry_after_s=0.4)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     async with retrying_stub(echo) as stub:
         await stub.Echo(HI)
 
@@ -145,7 +145,7 @@ async def test_the_core_waits_as_long_as_it_is_told(echo: EchoServer) -> None:
 
 @needs_pushback
 async def test_a_pushback_beyond_the_deadline_fails_at_once(echo: EchoServer) -> None:
-    """With the refusal that it was, and not with DEADLINE_EXCEEDED after a sleep."""
+    """A call with a pushback beyond its deadline fails at once with the original error, not with DEADLINE_EXCEEDED."""
     raising(echo, Unavailable("Not now.", retry_after_s=100))
 
     async with retrying_stub(echo) as stub:
@@ -155,10 +155,10 @@ async def test_a_pushback_beyond_the_deadline_fails_at_once(echo: EchoServer) ->
     assert echo.servicer.entered == 1
 
 
-async def test_left_to_itself_the_core_sleeps_until_the_deadline() -> None:
-    """Why it is the server that looks at the caller's deadline."""
+async def test_the_core_sleeps_until_the_deadline_for_a_long_pushback() -> None:
+    """If a pushback exceeds the deadline, gRPC's core sleeps until the deadline, so our server has to compare both."""
 
-    async def push_back(_request: Any, context: Any) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+    async def push_back(_request: Any, context: Any) -> None:  # noqa: ANN401 - untyped in grpc.aio
         await context.abort(grpc.StatusCode.UNAVAILABLE, "Not now.", ((PUSHBACK_MS, "60000"),))
 
     server = grpc.aio.server()

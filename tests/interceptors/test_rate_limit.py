@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 ECHO = "/solo60.example.v1.EchoService/"
 LIMITED = EchoLimitedRequest(text="hi")
 BURST = 10
-# So slow that no call is admitted again while a test runs.
+# Factor so small that no further call is admitted while a test runs.
 FROZEN = 0.001
 SECRET = "jo@example.com"  # noqa: S105 - personal data
 
 
 async def use_up(echo: EchoServer) -> None:
-    """Make all the calls that the limit admits at once."""
+    """Make all calls that the limit admits at once."""
     for _ in range(BURST):
         await echo.stub().EchoLimited(LIMITED)
 
 
 @pytest.mark.requirement("S3")
-async def test_a_caller_that_is_over_its_rate_is_refused(serve_echo: ServeEcho) -> None:
-    """It hears when to come back and which limit it was, and the handler is not entered."""
+async def test_a_caller_above_its_rate_is_rejected(serve_echo: ServeEcho) -> None:
+    """A call above the limit raises RateLimited with the retry delay and the limit, and does not enter the handler."""
     echo = await serve_echo(rate_limit_factor=FROZEN)
     await use_up(echo)
 
@@ -62,8 +62,8 @@ async def test_a_caller_that_is_over_its_rate_is_refused(serve_echo: ServeEcho) 
 
 
 @pytest.mark.requirement("S3")
-async def test_it_is_refused_before_its_request_is_parsed(serve_echo: ServeEcho) -> None:
-    """What is refused costs no parsing: bytes that are no message make no difference."""
+async def test_a_rejected_request_is_not_parsed(serve_echo: ServeEcho) -> None:
+    """A call above the limit is RateLimited even if its request is malformed, because it is not parsed."""
     echo = await serve_echo(rate_limit_factor=FROZEN)
     await use_up(echo)
 
@@ -72,8 +72,8 @@ async def test_it_is_refused_before_its_request_is_parsed(serve_echo: ServeEcho)
 
 
 @pytest.mark.requirement("S3")
-async def test_one_callers_flood_leaves_another_alone(serve_echo: ServeEcho) -> None:
-    """Each caller has its own limit for each method."""
+async def test_limits_of_callers_and_methods_are_independent(serve_echo: ServeEcho) -> None:
+    """A caller above its limit does not affect other callers or its own calls of other methods."""
     echo = await serve_echo(rate_limit_factor=FROZEN)
     other = mint_key("test")
     echo.keyring = Keyring(
@@ -94,7 +94,7 @@ async def test_one_callers_flood_leaves_another_alone(serve_echo: ServeEcho) -> 
 
 @pytest.mark.requirement("S3")
 async def test_each_value_of_a_field_has_its_own_limit(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
-    """The error and the log name the field, never its value."""
+    """Each value of the limited field has its own limit. Error and log name the field, but not the value."""
     echo = await serve_echo(rate_limit_factor=FROZEN)
     stub = echo.stub()
     for _ in range(BURST):
@@ -119,10 +119,8 @@ UUID_AS_TEXT = "0198c1a2-beef-7000-8000-00000000abcd"
         ("auth.v1.AuthService/LogIn", LogInRequest, ["jo@example.com", "JO@Example.com"]),
     ],
 )
-def test_another_spelling_of_a_value_has_no_limit_of_its_own(
-    name: str, message: Callable[..., Message], spellings: list[str]
-) -> None:
-    """A limit of ten lets ten calls through, however a caller varies what it writes."""
+def test_spellings_of_a_value_share_one_limit(name: str, message: Callable[..., Message], spellings: list[str]) -> None:
+    """All spellings of one UUID or email address count for the same limit."""
     method, limiter = find_method(f"/solo60.{name}"), ServerRateLimit(FROZEN, now=Clock())
     limiter.applies_to(method)
     field = method.policy.rate_limit.per_field if method.policy.rate_limit else ""
@@ -137,8 +135,8 @@ def test_another_spelling_of_a_value_has_no_limit_of_its_own(
     assert (len(requests), admitted) == (40, BURST)
 
 
-async def test_a_method_without_a_limit_does_not_pass_through() -> None:
-    """What the contract does not limit pays nothing."""
+async def test_a_method_without_a_limit_bypasses_the_interceptor() -> None:
+    """The interceptor does not apply to a method without a rate limit."""
     assert not ServerRateLimit().applies_to(find_method(f"{ECHO}EchoMany"))
 
 
@@ -154,12 +152,12 @@ def call_of(method: Method, caller: str = "tester") -> Call:
 
 
 async def proceed(_call: Call) -> bytes | None:
-    """Stand for the rest of the chain."""
+    """Replace the rest of the chain."""
     return b""
 
 
 class Clock:
-    """A clock that a test sets."""
+    """Clock that a test sets."""
 
     def __init__(self) -> None:
         self.now_s = 50.0
@@ -169,14 +167,14 @@ class Clock:
 
 
 @pytest.mark.parametrize("path", ["no", "text.no", "period", "period.start_time.seconds.x", "text."])
-def test_a_field_that_the_request_does_not_have_stops_the_start(path: str) -> None:
-    """A limit that cannot be kept is a mistake in the contract, found before the first call."""
+def test_a_limit_on_an_unknown_field_prevents_the_start(path: str) -> None:
+    """A limit on a field that the request does not have raises ContractError before the first call."""
     with pytest.raises(ContractError, match=r"rate_limit\.per_field"):
         ServerRateLimit().applies_to(with_limit("Echo", path))
 
 
-def test_a_field_may_lie_within_another_message() -> None:
-    """A dotted path leads there, also where the message is not set."""
+def test_a_limited_field_may_be_nested() -> None:
+    """A dotted path may name a field of a nested message, even if that message is not set."""
     method, limiter = with_limit("Echo", "period.start_time.seconds"), ServerRateLimit(now=Clock())
     limiter.applies_to(method)
     at_one, at_zero = EchoRequest(), EchoRequest()
@@ -189,8 +187,8 @@ def test_a_field_may_lie_within_another_message() -> None:
         limiter.on_request(call_of(method), at_one)
 
 
-async def test_a_limit_by_field_counts_a_call_once_whoever_calls() -> None:
-    """It is the value that is limited: neither the caller nor a second look at the call counts."""
+async def test_a_field_limit_counts_each_call_once() -> None:
+    """A field's limit counts each call once, for all callers together."""
     method, clock = with_limit("EchoLimitedByText", "text", burst=2), Clock()
     limiter, message = ServerRateLimit(now=clock), EchoLimitedByTextRequest(text="hi")
     assert limiter.applies_to(method)
@@ -207,7 +205,7 @@ async def test_a_limit_by_field_counts_a_call_once_whoever_calls() -> None:
 
 
 async def test_a_stream_counts_once() -> None:
-    """By its first message, however many follow."""
+    """A stream counts once for a field's limit, however many requests it has."""
     method, limiter = with_limit("EchoEach", "text"), ServerRateLimit(now=Clock())
     limiter.applies_to(method)
 
@@ -223,8 +221,8 @@ async def test_a_stream_counts_once() -> None:
     assert not limiter._unread_streams
 
 
-async def test_a_setting_loosens_every_limit() -> None:
-    """RATE_LIMIT_FACTOR counts for the rate; a caller waits half as long where it is 2."""
+async def test_rate_limit_factor_scales_the_rate() -> None:
+    """A RATE_LIMIT_FACTOR of 2 halves the retry delay of a rejected call."""
     method, limiter = with_limit("EchoLimited", ""), ServerRateLimit(2.0, now=Clock())
     limiter.applies_to(method)
     await limiter.intercept(call_of(method), proceed)

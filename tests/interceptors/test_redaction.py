@@ -39,7 +39,7 @@ MESSAGES = sorted(
 
 
 def with_inner(types: Iterable[type[Message]]) -> Iterator[type[Message]]:
-    """Yield `types` and every type of ours that is used within them, once each."""
+    """Yield `types` and all our message types that they contain, once each."""
     seen, waiting = set(), list(types)
     while waiting:
         each = waiting.pop()
@@ -100,7 +100,7 @@ message_type {
 
 @pytest.fixture(scope="module")
 def made_up() -> type[Any]:
-    """Make a message type with a mark in every place where one can stand."""
+    """Return a message type with marked fields in every possible place."""
     for known in (any_pb2, timestamp_pb2, field_mask_pb2, policy_pb2):
         assert known.DESCRIPTOR  # its contract is loaded
     file = text_format.Parse(MADE_UP, descriptor_pb2.FileDescriptorProto())
@@ -110,7 +110,7 @@ def made_up() -> type[Any]:
 
 
 def fill(message: Message, data: st.DataObject, *, personal: bool, depth: int = 0) -> None:
-    """Set fields of `message`, chosen by chance: the marker in each one that is personal or within one that is."""
+    """Set randomly chosen fields and every personal field of `message`. All personal texts contain the marker."""
     for field in message.DESCRIPTOR.fields:
         if data.draw(st.booleans()) or is_personal(field):
             _set(message, field, data, personal=personal or is_personal(field), depth=depth)
@@ -137,21 +137,21 @@ def _set(message: Any, field: Any, data: st.DataObject, *, personal: bool, depth
 @pytest.mark.requirement("S4")
 @given(st.data())
 def test_personal_data_never_appears(data: st.DataObject) -> None:
-    """Whatever message of ours is shown, nothing that its contract marks can be read."""
+    """No marked field of any message of our contracts can be read in its redacted form."""
     message = data.draw(st.sampled_from(MESSAGES))()
     fill(message, data, personal=False)
 
     assert MARKER not in repr(redacted(message))
 
 
-def test_a_marked_field_shows_that_it_was_set_and_nothing_else() -> None:
-    """A log still tells whether a caller sent an address."""
+def test_a_marked_field_is_shown_as_a_mask_if_set() -> None:
+    """A marked field is shown as a mask if it is set, and is missing if it is not."""
     assert redacted(EchoRequest(text="hi", email=MARKER)) == {"text": "hi", "email": MASK}
     assert redacted(EchoRequest(text="hi")) == {"text": "hi"}
 
 
-def test_what_is_nested_or_repeated_is_masked() -> None:
-    """A message within a message keeps its own marks."""
+def test_marked_fields_of_nested_messages_are_masked() -> None:
+    """Marked fields of nested and repeated messages are masked."""
     users = [User(user_id="7", email=MARKER), User(user_id="8", display_name=MARKER)]
 
     shown = redacted(BatchGetUsersResponse(users=users))
@@ -160,7 +160,7 @@ def test_what_is_nested_or_repeated_is_masked() -> None:
 
 
 def test_a_marked_map_is_masked_as_a_whole() -> None:
-    """The words of a mail are personal, its template is not."""
+    """A marked map is replaced by one mask, with its keys and values."""
     request = SendEmailRequest(
         recipient=Recipient(email=MARKER), template_key="SESSION_BOOKED", variables={"name": MARKER}
     )
@@ -171,19 +171,19 @@ def test_a_marked_map_is_masked_as_a_whole() -> None:
     assert MARKER not in repr(shown)
 
 
-def test_the_chosen_one_of_several_fields_is_masked() -> None:
-    """A card's token is a secret; paying with credits has none."""
+def test_a_marked_field_of_a_oneof_is_masked() -> None:
+    """A marked field within a oneof is masked, and the choice itself is shown."""
     assert redacted(PaymentMethod(card=CardMethod(card_token=MARKER))) == {"card": {"card_token": MASK}}
     assert redacted(PaymentMethod(credits=CreditsMethod())) == {"credits": {}}
 
 
 @pytest.mark.parametrize("message_type", TYPES, ids=lambda each: each.DESCRIPTOR.full_name)
 def test_every_marked_field_of_every_message_is_masked(message_type: type[Message]) -> None:
-    """Each way from a message of ours down to a marked field ends in the mask."""
-    for path in ways_to_personal_fields(message_type.DESCRIPTOR):
+    """Every marked field of our messages is masked, on each path that leads to it."""
+    for path in paths_to_personal_fields(message_type.DESCRIPTOR):
         message = message_type()
         plant(message, path)
-        assert MARKER.encode() in message.SerializeToString(), "it is there to be masked"
+        assert MARKER.encode() in message.SerializeToString(), "the marker is missing in the message"
 
         shown = repr(redacted(message))
 
@@ -191,20 +191,20 @@ def test_every_marked_field_of_every_message_is_masked(message_type: type[Messag
         assert MASK in shown
 
 
-def ways_to_personal_fields(
-    descriptor: Any,  # noqa: ANN401 - of any message, in Python or in C
+def paths_to_personal_fields(
+    descriptor: Any,  # noqa: ANN401 - a descriptor of Python or C
     above: tuple[FieldDescriptor, ...] = (),
 ) -> Iterator[list[FieldDescriptor]]:
-    """Yield the fields on each way down to a marked one; a message within itself is entered once."""
+    """Yield each path of fields down to a marked one, entering a recursive message once."""
     for field in descriptor.fields:
         if is_personal(field):
             yield [*above, field]
         elif field.message_type is not None and all(field.message_type is not each.message_type for each in above):
-            yield from ways_to_personal_fields(field.message_type, (*above, field))
+            yield from paths_to_personal_fields(field.message_type, (*above, field))
 
 
 def plant(message: Any, path: list[FieldDescriptor]) -> None:  # noqa: ANN401 - any message
-    """Put the marker at the end of the way `path`, in every text that the field there holds."""
+    """Put the marker at the end of `path`, into every text of the field."""
     field, *rest = path
     inner = getattr(message, field.name)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
@@ -223,17 +223,20 @@ def plant(message: Any, path: list[FieldDescriptor]) -> None:  # noqa: ANN401 - 
 
 
 def plant_everywhere(message: Message) -> None:
-    """Put the marker into every text of `message` itself."""
+    """Put the marker into every text field of `message`."""
     field: Any
     for field in message.DESCRIPTOR.fields:
         if field.type in {field.TYPE_STRING, field.TYPE_BYTES}:
             plant(message, [field])
 
 
-def test_what_no_contract_of_ours_has_yet_is_masked_too(made_up: type[Any]) -> None:
-    """Marks on a message, on a map of messages, on bytes, and below a map, a list and a choice."""
-    ways = list(ways_to_personal_fields(made_up.DESCRIPTOR))
-    assert len(ways) == 2 * (4 + 3 * 2)  # marked themselves, within three that are not, and both within itself
+def test_marks_in_any_place_are_masked(made_up: type[Any]) -> None:
+    """Marked fields are masked in places that our contracts do not use yet.
+
+    Marks are on messages, maps and bytes, and below maps, lists and oneofs.
+    """
+    ways = list(paths_to_personal_fields(made_up.DESCRIPTOR))
+    assert len(ways) == 2 * (4 + 3 * 2)  # 4 marked fields, and 2 below each of 3 others, all twice by recursion
     for path in ways:
         message = made_up()
         plant(message, path)
@@ -244,8 +247,8 @@ def test_what_no_contract_of_ours_has_yet_is_masked_too(made_up: type[Any]) -> N
         assert MASK in shown
 
 
-def test_of_a_packed_message_only_the_type_is_shown(made_up: type[Any]) -> None:
-    """And not even that where nobody here knows it."""
+def test_an_any_shows_only_its_type(made_up: type[Any]) -> None:
+    """A google.protobuf.Any shows only the type of its message, or a mask if the type is unknown."""
     message = made_up()
     message.packed.Pack(EchoRequest(text="hi", email=MARKER))
     assert redacted(message) == {"packed": {"@type": "solo60.example.v1.EchoRequest", "value": MASK}}
@@ -254,8 +257,8 @@ def test_of_a_packed_message_only_the_type_is_shown(made_up: type[Any]) -> None:
     assert redacted(message) == {"packed": MASK}
 
 
-def test_what_has_no_text_is_shown_all_the_same(made_up: type[Any]) -> None:
-    """A log that cannot show a request must not be the reason to refuse it."""
+def test_malformed_values_are_shown(made_up: type[Any]) -> None:
+    """Malformed times and masks, unknown enum values and bytes are shown, because logging must not fail a request."""
     message = made_up()
     message.time.seconds = 2**62
     message.mask.paths.append("a_B")
@@ -267,16 +270,16 @@ def test_what_has_no_text_is_shown_all_the_same(made_up: type[Any]) -> None:
     assert shown == {"time": {"seconds": 2**62}, "mask": {"paths": ["a_B"]}, "kind": 7, "data": "3 bytes"}
 
 
-def test_times_can_be_read_and_long_texts_are_cut() -> None:
-    """A log line stays a line."""
+def test_times_are_formatted_and_long_texts_are_cut() -> None:
+    """Times are shown in RFC 3339 and texts are cut after 200 characters."""
     shown = redacted(User(user_id="x" * 1000, create_time=Timestamp(seconds=1_767_268_800)))
 
     assert shown["create_time"] == "2026-01-01T12:00:00Z"
     assert shown["user_id"] == "x" * 200 + "…"
 
 
-def test_what_a_caller_names_is_cut_too(made_up: type[Any]) -> None:
-    """A log line stays a line, also where the paths of a mask or the keys of a map are long."""
+def test_long_paths_and_keys_are_cut(made_up: type[Any]) -> None:
+    """Paths of field masks and keys of maps are cut after 200 characters."""
     message = made_up(mask={"paths": ["x" * 1000]}, by_key={"y" * 1000: {"plain": "z"}})
 
     assert redacted(message) == {"mask": "x" * 200 + "…", "by_key": {"y" * 200 + "…": {"plain": "z"}}}

@@ -26,12 +26,12 @@ AT_ONCE = 10
 
 
 async def refuse() -> None:
-    """Answer UNAVAILABLE."""
+    """Raise Unavailable."""
     raise Unavailable
 
 
 def chained(stub: EchoServiceAsyncStub) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Return a hook that calls the next service and hands on how that ends."""
+    """Return a hook that calls the next service and passes its result on."""
 
     async def hook() -> None:
         await stub.Echo(HI)
@@ -40,7 +40,7 @@ def chained(stub: EchoServiceAsyncStub) -> Callable[[], Coroutine[Any, Any, None
 
 
 async def succeeded(stub: EchoServiceAsyncStub, calls: int) -> int:
-    """Make this many calls, some at once, and count those that are answered."""
+    """Make this many calls, AT_ONCE of them at a time, and return how many succeeded."""
     left = iter(range(calls))
 
     async def caller() -> int:
@@ -59,13 +59,13 @@ async def succeeded(stub: EchoServiceAsyncStub, calls: int) -> int:
 @needs_pushback
 @pytest.mark.parametrize("calls", [300, pytest.param(3000, marks=LONG)])
 async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeEcho, calls: int) -> None:
-    """Three hops away, at most 1.10 attempts arrive for each call at a hop, and 1.35 over all."""
+    """During an outage of the last of three services, it gets at most 1.10 attempts per call. The others get one."""
     servers = [await serve_echo() for _ in range(HOPS)]
-    servers[-1].servicer.hook = refuse  # type: ignore[method-assign]  # what the hook is for
+    servers[-1].servicer.hook = refuse  # type: ignore[method-assign]  # tests set the hook
     async with AsyncExitStack() as stack:
         for server, following in pairwise(servers):
             stub = await stack.enter_async_context(retrying_stub(following))
-            server.servicer.hook = chained(stub)  # type: ignore[method-assign]  # what the hook is for
+            server.servicer.hook = chained(stub)  # type: ignore[method-assign]  # tests set the hook
         first = await stack.enter_async_context(retrying_stub(servers[0]))
 
         assert await succeeded(first, calls) == 0
@@ -78,15 +78,15 @@ async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeE
 
 
 @pytest.mark.parametrize("calls", [1000, pytest.param(20_000, marks=LONG)])
-async def test_a_few_random_failures_are_not_noticed(echo: EchoServer, calls: int) -> None:
-    """5 % of the attempts fail, 99.9 % of the calls succeed, and at most 1.07 attempts are made for each."""
+async def test_retries_hide_a_few_random_failures(echo: EchoServer, calls: int) -> None:
+    """If 5 % of the attempts fail, 99.9 % of the calls succeed, with at most 1.07 attempts per call."""
     chance = Random(5)  # noqa: S311 - no secret is drawn
 
     async def hook() -> None:
         if chance.random() < 0.05:
             raise Unavailable
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     async with retrying_stub(echo) as stub:
         good = await succeeded(stub, calls)
 

@@ -12,15 +12,15 @@ CALLS = 20_000
 
 
 def test_ten_further_attempts_at_once_are_allowed() -> None:
-    """While more than half of the twenty tokens are there."""
+    """A full budget of 20 tokens allows ten further attempts, because more than half of its tokens must be left."""
     budget = RetryBudget()
 
     assert [budget.spend() for _ in range(12)] == [True] * 10 + [False] * 2
     assert budget.tokens == 10
 
 
-def test_ten_successes_pay_for_one() -> None:
-    """A token ratio of 0.1."""
+def test_ten_successes_pay_for_one_attempt() -> None:
+    """Ten successes pay for one further attempt, by a token ratio of 0.1."""
     budget = RetryBudget()
     while budget.spend():
         pass
@@ -33,8 +33,8 @@ def test_ten_successes_pay_for_one() -> None:
     assert budget.spend()
 
 
-def test_a_callee_that_fails_gets_no_further_attempts() -> None:
-    """From the tenth failure on, until it has succeeded often enough."""
+def test_a_failing_callee_gets_no_further_attempts() -> None:
+    """After 100 failures, no further attempt is allowed before 101 successes."""
     budget = RetryBudget()
     for _ in range(100):
         budget.record(failed=True)
@@ -51,7 +51,7 @@ def test_a_callee_that_fails_gets_no_further_attempts() -> None:
 
 @given(st.lists(st.sampled_from(["spend", "good", "bad"])))
 def test_it_is_never_overdrawn_and_never_overfull(steps: list[str]) -> None:
-    """As gRFC A6 has it: tokens stay between 0 and the maximum; at most 10 and a tenth of the successes are spent."""
+    """The budget always has 0 to 20 tokens, and allows at most 10 attempts plus a tenth of the successes (gRFC A6)."""
     budget, spent, good = RetryBudget(), 0, 0
     for step in steps:
         if step == "spend":
@@ -65,7 +65,7 @@ def test_it_is_never_overdrawn_and_never_overfull(steps: list[str]) -> None:
 
 
 def test_each_service_has_one_budget() -> None:
-    """All channels of a process share it."""
+    """All channels of a process share one budget per service."""
     budgets = RetryBudgets()
 
     assert budgets.of("a.B") is budgets.of("a.B")
@@ -74,7 +74,7 @@ def test_each_service_has_one_budget() -> None:
 
 @pytest.mark.parametrize(("slow", "most_extra"), [(1.0, 0.05), (3.0, 0.1)])
 def test_the_extra_load_is_bounded(slow: float, most_extra: float) -> None:
-    """At most 5 % where the delay is the 95th percentile, and a tenth however slow the callee becomes."""
+    """Hedges add at most 5 % load at the 95th percentile of latency, and a tenth at any latency."""
     chance = Random(20)  # noqa: S311 - no secret is drawn
     delay_s = sorted(chance.lognormvariate(-3, 1) for _ in range(CALLS))[int(0.95 * CALLS)]
     budget, hedges = RetryBudget(), 0

@@ -1,4 +1,4 @@
-"""What a traceback with local variables shows of a call: no request and no API key in any frame of ours."""
+"""Tracebacks with local variables: no frame of our code shows a request or an API key."""
 
 from __future__ import annotations
 
@@ -60,8 +60,11 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-def test_a_crash_prints_no_secret_where_structlog_is_left_as_it_is() -> None:
-    """By default structlog prints the local variables of each frame, of the handler's too."""
+def test_a_crash_prints_no_secret_with_default_structlog() -> None:
+    """A crash prints neither request nor key.
+
+    By default, structlog prints the local variables of each frame, also those of the handler.
+    """
     key = mint_key("test")
 
     done = subprocess.run([sys.executable, "-c", CRASH, key], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -74,13 +77,13 @@ def test_a_crash_prints_no_secret_where_structlog_is_left_as_it_is() -> None:
 
 
 class Outermost(ServerInterceptor):
-    """Keeps the errors that pass, as a tool for errors would."""
+    """Interceptor that records errors, like an error tracker."""
 
     def __init__(self) -> None:
         self.errors: list[BaseException] = []
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        """Keep what is raised."""
+        """Record the error and raise it again."""
         try:
             return await proceed(call)
         except BaseException as error:
@@ -89,7 +92,7 @@ class Outermost(ServerInterceptor):
 
 
 def frames_of(error: BaseException | None) -> Iterator[FrameType]:
-    """Yield each frame of an error and of what led to it that is of our code, and none of the tests'."""
+    """Yield the frames of an error and its causes that belong to our code, without those of tests."""
     while error is not None:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             if frame.f_code.co_filename.startswith(OURS):
@@ -97,37 +100,37 @@ def frames_of(error: BaseException | None) -> Iterator[FrameType]:
         error = error.__cause__ or error.__context__
 
 
-def shown_by(frame: FrameType) -> dict[str, str]:
-    """Return what a tool prints of a frame."""
+def locals_of(frame: FrameType) -> dict[str, str]:
+    """Return the local variables of a frame as an error tracker prints them."""
     return {name: repr(value) for name, value in frame.f_locals.items()}
 
 
 class Private(EchoServicer):
-    """Fails after it was called."""
+    """Servicer that fails after it was called."""
 
     async def hook(self) -> None:
-        """Fail."""
+        """Raise an error."""
         raise LookupError
 
     async def EchoMany(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
-        """Fail in the midst of answers."""
+        """Raise an error after the first answer."""
         yield echo_pb2.EchoManyResponse(text=request.text)
         raise LookupError
 
 
 async def bad_request(stub: EchoServiceAsyncStub) -> object:
-    """Break a rule of the contract."""
+    """Send an invalid request."""
     return await stub.Echo(echo_pb2.EchoRequest(text="", email=PRIVATE))
 
 
 async def bad_requests(stub: EchoServiceAsyncStub) -> object:
-    """Break a rule in a stream."""
+    """Send an invalid request in a stream."""
     return await stub.EchoJoined(iter([echo_pb2.EchoJoinedRequest(text=PRIVATE), echo_pb2.EchoJoinedRequest()]))
 
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> Outermost:
-    """Put a keeper of errors around the interceptors of each echo server."""
+    """Add a recorder of errors around the interceptors of each echo server."""
     outermost = Outermost()
     monkeypatch.setattr(
         "tests.support.echo_server.server_interceptors",
@@ -137,7 +140,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Outermost:
 
 
 async def assert_nothing_is_shown(kept: Outermost, echo: EchoServer, call: Shape, key: str) -> None:
-    """Make a call that fails, and look at all that its traceback holds."""
+    """Make a failing call, and check all local variables in its traceback."""
     with pytest.raises(ServiceError):
         await call(echo.stub(key))
 
@@ -145,7 +148,7 @@ async def assert_nothing_is_shown(kept: Outermost, echo: EchoServer, call: Shape
     frames = list(frames_of(error))
     assert frames
     for frame in frames:
-        for name, shown in shown_by(frame).items():
+        for name, shown in locals_of(frame).items():
             where = f"{name} in {frame.f_code.co_qualname}"
             assert key not in shown, where
             assert PRIVATE not in shown, where
@@ -155,22 +158,25 @@ async def assert_nothing_is_shown(kept: Outermost, echo: EchoServer, call: Shape
 
 @each_shape
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
-async def test_no_frame_shows_the_request_of_a_crash(
+async def test_no_frame_shows_the_request_of_a_crashed_call(
     serve_echo: ServeEcho, kept: Outermost, call: Shape, engine: str
 ) -> None:
-    """In every shape."""
-    echo = await serve_echo(Private(), engine=engine)  # type: ignore[abstract]  # Promise is but promised
+    """No frame in the traceback of a crashed call, of any shape, shows its request or key."""
+    echo = await serve_echo(Private(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
     await assert_nothing_is_shown(kept, echo, call, echo.key)
 
 
 @pytest.mark.parametrize("call", [bad_request, bad_requests])
-async def test_no_frame_shows_a_bad_request(serve_echo: ServeEcho, kept: Outermost, call: Shape) -> None:
-    """Nor the good ones that came before it."""
+async def test_no_frame_shows_an_invalid_request(serve_echo: ServeEcho, kept: Outermost, call: Shape) -> None:
+    """No frame in the traceback of an invalid request shows it, or a valid one before it."""
     echo = await serve_echo()
     await assert_nothing_is_shown(kept, echo, call, echo.key)
 
 
-async def test_no_frame_shows_a_refused_key(serve_echo: ServeEcho, kept: Outermost) -> None:
-    """It may be the good key of another environment."""
+async def test_no_frame_shows_an_unknown_key(serve_echo: ServeEcho, kept: Outermost) -> None:
+    """No frame in the traceback of a call with an unknown key shows that key.
+
+    It may be valid in another environment.
+    """
     echo = await serve_echo()
     await assert_nothing_is_shown(kept, echo, bad_request, mint_key("test"))

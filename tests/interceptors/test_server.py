@@ -31,9 +31,9 @@ BAD = echo_pb2.EchoRequest(text="")
 
 @asynccontextmanager
 async def serving(*interceptors: grpc.aio.ServerInterceptor) -> AsyncIterator[EchoServiceAsyncStub]:
-    """Serve echoes as anybody would who takes no more from this project than these interceptors."""
+    """Serve the echo service with these interceptors alone."""
     server = grpc.aio.server(interceptors=interceptors)
-    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is but promised
+    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is not implemented
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -41,8 +41,8 @@ async def serving(*interceptors: grpc.aio.ServerInterceptor) -> AsyncIterator[Ec
     await server.stop(0)
 
 
-async def test_one_interceptor_stands_alone() -> None:
-    """Without a chain, and without ServerErrors: a refusal is a status all the same."""
+async def test_interceptors_work_without_a_chain() -> None:
+    """Interceptors work in a grpc.aio server without a chain. A rejected call has its status without ServerErrors."""
     async with serving(ServerValidation(), ServerContext()) as stub:
         assert (await stub.Echo(HI)).text == "hi"
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -50,8 +50,11 @@ async def test_one_interceptor_stands_alone() -> None:
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_several_of_ours_in_one_server_become_one_chain(logs: list[EventDict]) -> None:
-    """Outermost first, in every shape, with one answer to an error and one set of trailing metadata."""
+async def test_several_interceptors_in_one_server_become_one_chain(logs: list[EventDict]) -> None:
+    """Several interceptors in one grpc.aio server act as one chain.
+
+    Each call has one set of trailing metadata and one log line.
+    """
     ours = (ServerContext(), ServerAccessLog(), ServerDeadline(), ServerValidation())
     async with serving(*ours) as stub:
         call: Any = stub.Echo(HI)
@@ -65,19 +68,19 @@ async def test_several_of_ours_in_one_server_become_one_chain(logs: list[EventDi
 
 
 class Foreign(grpc.aio.ServerInterceptor):
-    """Somebody else's, which counts."""
+    """Interceptor of another library that counts its calls."""
 
     def __init__(self) -> None:
         self.asked = 0
 
-    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
-        """Count, and pass on."""
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:  # noqa: ANN401 - untyped in grpc.aio
+        """Count the call and pass it on."""
         self.asked += 1
         return await continuation(handler_call_details)
 
 
-async def test_others_may_stand_beside_ours() -> None:
-    """An interceptor of another library keeps its place."""
+async def test_interceptors_of_other_libraries_may_be_combined_with_ours() -> None:
+    """An interceptor of another library is called for each call beside ours."""
     foreign = Foreign()
     async with serving(foreign, ServerContext(), ServerValidation()) as stub:
         await stub.Echo(HI)
@@ -86,19 +89,19 @@ async def test_others_may_stand_beside_ours() -> None:
 
 
 class Trailing(ServerInterceptor):
-    """Says something at the end of each call."""
+    """Interceptor that adds trailing metadata to each call."""
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        """Say it."""
+        """Add the metadata."""
         call.trailing.append(("x-ours", "1"))
         return await proceed(call)
 
 
 class Telling(EchoServicer):
-    """A servicer that sends trailing metadata of its own."""
+    """Servicer that sets trailing metadata."""
 
     async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, N802 - as generated
-        """Send it, and fail if asked to."""
+        """Set the metadata, and fail if the request asks for it."""
         context.set_trailing_metadata((("x-theirs", "2"),))
         if request.text == "fail":
             raise ValueError
@@ -106,10 +109,10 @@ class Telling(EchoServicer):
 
 
 @pytest.mark.parametrize("text", ["hi", "fail"])
-async def test_a_handlers_trailing_metadata_goes_out_with_ours(text: str) -> None:
-    """What a servicer promises its callers survives the chain, also when the call fails."""
+async def test_trailing_metadata_of_handler_and_chain_are_sent(text: str) -> None:
+    """The trailing metadata of a handler is sent together with that of interceptors, also if the call fails."""
     server = grpc.aio.server(interceptors=[Trailing()])
-    add_EchoServiceServicer_to_server(Telling(), server)  # type: ignore[abstract]  # Promise is but promised
+    add_EchoServiceServicer_to_server(Telling(), server)  # type: ignore[abstract]  # Promise is not implemented
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -121,8 +124,8 @@ async def test_a_handlers_trailing_metadata_goes_out_with_ours(text: str) -> Non
 
 
 @pytest.mark.requirement("S1")
-async def test_a_server_of_composed_handlers_takes_none_that_would_escape_the_chain() -> None:
-    """A handler that is added in another way would be served without a key."""
+async def test_a_chained_server_rejects_handlers_outside_of_its_chain() -> None:
+    """A ChainedServer rejects handlers that would bypass its chain, because they would be served without a key."""
     server = ChainedServer(grpc.aio.server(), ServerChain([ServerContext()]))
     with pytest.raises(TypeError, match="not generic handlers"):
         server.add_generic_rpc_handlers([Escaping()])
@@ -134,7 +137,7 @@ async def test_a_server_of_composed_handlers_takes_none_that_would_escape_the_ch
 
 
 class Escaping(grpc.GenericRpcHandler):
-    """Serves whatever is called."""
+    """Generic handler outside of any chain."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> None:
         """Serve nothing."""

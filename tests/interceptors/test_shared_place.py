@@ -1,4 +1,4 @@
-"""Methods whose handlers wait for one place, such as a database with one connection: what their limits leave of it."""
+"""Concurrency limits of methods that share one bottleneck, such as a database with one connection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHEDDABLE, NORMAL, CRITICAL = LEVELS = range(3)
 
 @dataclass
 class Waiting:
-    """A call of one level that waits for the place, or is there."""
+    """Call of one level, waiting for the bottleneck or served there."""
 
     level: int
     began_s: float
@@ -32,7 +32,7 @@ class Waiting:
 
 @dataclass
 class Place:
-    """Serves one call at a time, in order; each level is a method of its own with the real limit."""
+    """Simulated bottleneck that serves one call at a time, in order. Each level is a method with a real limit."""
 
     now_s: float = 100.0
     limits: list[Gradient] = field(default_factory=lambda: [Gradient() for _ in LEVELS])
@@ -45,7 +45,7 @@ class Place:
     _chance: random.Random = field(default_factory=lambda: random.Random(2))  # noqa: S311 - a simulation
 
     def offer(self, load: float, seconds: float) -> None:
-        """Send `load` times what the place can serve, each level as often, until all has ended."""
+        """Send `load` times the capacity, each level equally often, and run until all calls have ended."""
         self.sent.clear()
         self.answered.clear()
         ends_s = self.now_s + seconds
@@ -98,7 +98,7 @@ class Place:
         limit.leave(limit.if_given_up(DEADLINE_S), call.began_s, late=True)
 
     def goodput(self, seconds: float) -> float:
-        """Return the share of the capacity that was used for answers in time."""
+        """Return the share of the capacity used for answers in time."""
         return self.answered.total() / seconds / CAPACITY
 
     def share_answered(self, level: int) -> float:
@@ -106,8 +106,11 @@ class Place:
         return self.answered[level] / self.sent[level]
 
 
-def test_a_place_that_is_known_serves_on_under_overload() -> None:
-    """At twice and four times the capacity, the critical first."""
+def test_a_warm_service_keeps_its_goodput_under_overload() -> None:
+    """At two and four times the capacity, a warm service uses 95 % of it for answers in time.
+
+    Critical calls are preferred.
+    """
     for load in (2.0, 4.0):
         place = Place()
         place.offer(0.5, 30)
@@ -119,8 +122,11 @@ def test_a_place_that_is_known_serves_on_under_overload() -> None:
         assert place.answered[CRITICAL] / 60 >= 0.6 * min(CAPACITY, place.sent[CRITICAL] / 60)
 
 
-def test_a_service_that_starts_under_overload_finds_out() -> None:
-    """It knows no usual latency and would keep all waiting until they run out of time, for ever."""
+def test_a_cold_service_keeps_its_goodput_under_overload() -> None:
+    """A service that starts under overload uses 90 % of its capacity for answers in time.
+
+    It does not know its usual latency yet.
+    """
     for load in (2.0, 4.0):
         place = Place()
 
@@ -129,8 +135,8 @@ def test_a_service_that_starts_under_overload_finds_out() -> None:
         assert place.goodput(60) >= 0.9
 
 
-def test_the_load_is_let_in_again_when_it_is_bearable() -> None:
-    """Nothing is refused soon after the overload."""
+def test_normal_load_is_admitted_after_overload() -> None:
+    """One second after an overload, 99 % of a normal load is answered."""
     place = Place()
     place.offer(4.0, 30)
     place.offer(0.5, 1)

@@ -38,7 +38,7 @@ CAPACITY = 1 / COST_S
 
 
 class Arrived:
-    """The context of a call that has so much time left."""
+    """Context of a call with the given remaining time."""
 
     def __init__(self, remaining_s: float) -> None:
         self._remaining_s = remaining_s
@@ -48,7 +48,7 @@ class Arrived:
 
 
 def call_of(name: str, waited_s: float = 0.0, metadata: Mapping[str, str] | None = None) -> Call:
-    """Return a call that has waited for so long."""
+    """Return a call that has waited for this long."""
     path = name if name.startswith("/") else f"{ECHO}{name}"
     sent = {TIMEOUT_MS: f"{DEADLINE_S * 1000:.0f}", **(metadata or {})}
     return Call(find_method(path), cast("Any", Arrived(DEADLINE_S - waited_s)), sent, b"")
@@ -56,7 +56,7 @@ def call_of(name: str, waited_s: float = 0.0, metadata: Mapping[str, str] | None
 
 @dataclass
 class Simulation:
-    """A server with one queue that is served in order, and its clock; the shedder is the real one."""
+    """Simulated server with one queue, served in order, and a clock. It uses the real shedder."""
 
     queue_delay_s: float = 0.02
     now_s: float = 100.0
@@ -68,7 +68,7 @@ class Simulation:
         self.shedding._loop.is_sampling = self.shedding._loop.is_busy = True
 
     async def offer(self, rate: float, seconds: float, names: Sequence[str] = ("Echo",)) -> None:
-        """Send calls at random times, whatever becomes of them."""
+        """Send calls at random times, regardless of their results."""
         chance, arrives_s, ends_s = random.Random(2), self.now_s, self.now_s + seconds  # noqa: S311 - a simulation
         self.latencies_s, self.offered = {name: [] for name in names}, dict.fromkeys(names, 0)
         while (arrives_s := arrives_s + chance.expovariate(rate)) < ends_s:
@@ -101,8 +101,8 @@ class Simulation:
 
 @pytest.mark.requirement("S3")
 @pytest.mark.parametrize(("load", "share"), [(2.0, 0.85), (4.0, 0.60)])
-async def test_goodput_holds_under_overload(load: float, share: float) -> None:
-    """At twice the capacity 85 % of it is served in time, at four times 60 %; what is served is served soon."""
+async def test_goodput_is_kept_under_overload(load: float, share: float) -> None:
+    """At two and four times the capacity, 85 % and 60 % of it are served in time. The p99 latency at most triples."""
     simulation = Simulation()
     await simulation.offer(CAPACITY / 2, 10)
     unloaded_s = simulation.p99_s()
@@ -114,7 +114,10 @@ async def test_goodput_holds_under_overload(load: float, share: float) -> None:
 
 
 async def test_without_shedding_goodput_collapses() -> None:
-    """The simulation shows what it is compared with."""
+    """Without shedding, at most 10 % of the capacity is served in time.
+
+    So the simulation can show the effect of shedding.
+    """
     simulation = Simulation(queue_delay_s=60.0)
 
     await simulation.offer(2 * CAPACITY, 20)
@@ -122,8 +125,8 @@ async def test_without_shedding_goodput_collapses() -> None:
     assert simulation.in_time() <= 0.1 * CAPACITY * 20
 
 
-async def test_latency_is_back_soon_after_a_spike() -> None:
-    """Within 3 s; here within half of one."""
+async def test_latency_recovers_soon_after_a_spike() -> None:
+    """Half a second after a spike of four times the capacity, no call is shed and the p99 latency is at most 30 ms."""
     simulation = Simulation()
     await simulation.offer(4 * CAPACITY, 30)
     await simulation.offer(CAPACITY / 2, 0.5)
@@ -135,8 +138,8 @@ async def test_latency_is_back_soon_after_a_spike() -> None:
 
 
 @pytest.mark.requirement("S3")
-async def test_the_critical_is_shed_last() -> None:
-    """At twice the capacity 99 % of what is critical is answered, and nothing of what is sheddable."""
+async def test_critical_calls_are_shed_last() -> None:
+    """At twice the capacity, at least 99 % of critical and at most 5 % of sheddable calls are answered in time."""
     simulation = Simulation()
     names = ("EchoSheddable", "Echo", "EchoCritical")
 
@@ -148,8 +151,8 @@ async def test_the_critical_is_shed_last() -> None:
     assert answered["EchoSheddable"] < answered["Echo"] < answered["EchoCritical"]
 
 
-async def test_a_server_that_keeps_up_refuses_nothing() -> None:
-    """At 80 % of the capacity, with the queues that chance makes."""
+async def test_a_server_below_capacity_sheds_almost_nothing() -> None:
+    """At 80 % of the capacity, at least 99 % of the calls are answered."""
     simulation = Simulation()
 
     await simulation.offer(0.8 * CAPACITY, 20)
@@ -157,8 +160,8 @@ async def test_a_server_that_keeps_up_refuses_nothing() -> None:
     assert len(simulation.latencies_s["Echo"]) >= 0.99 * simulation.offered["Echo"]
 
 
-async def test_calls_that_have_waited_elsewhere_are_served() -> None:
-    """Where the event loop has time to rest, the wait was for a connection, or within the caller."""
+async def test_calls_delayed_elsewhere_are_served() -> None:
+    """Late calls are served while the event loop is not busy, because they waited for a connection or in the caller."""
     simulation = Simulation()
     simulation.shedding._loop.is_busy = False
 
@@ -168,7 +171,7 @@ async def test_calls_that_have_waited_elsewhere_are_served() -> None:
 
 
 async def standing(*levels: str) -> ServerShedding:
-    """Return a shedder whose queue has stood at 50 ms for long enough."""
+    """Return a shedder with a standing queue of 50 ms."""
     shedding, now_s = ServerShedding([HEALTH.split("/")[1]], rng=random.Random(1)), 10.0  # noqa: S311 - a simulation
     shedding._loop.is_sampling = shedding._loop.is_busy = True
     shedding._now = lambda: now_s
@@ -179,7 +182,7 @@ async def standing(*levels: str) -> ServerShedding:
             await shedding.intercept(call_of("Echo", 0.05), _answer)
         except Overloaded:
             return shedding
-    raise AssertionError("it should stand")
+    raise AssertionError("the queue should be standing")
 
 
 async def _answer(_call: Call) -> bytes | None:
@@ -187,8 +190,11 @@ async def _answer(_call: Call) -> bytes | None:
 
 
 @pytest.mark.requirement("S3")
-async def test_what_is_shed_hears_when_to_come_back(logs: list[EventDict]) -> None:
-    """RESOURCE_EXHAUSTED, and a pause that is not the same for all."""
+async def test_a_shed_call_gets_a_random_retry_delay(logs: list[EventDict]) -> None:
+    """A shed call raises Overloaded with a random retry delay of one to three intervals.
+
+    A warning counts shed calls.
+    """
     shedding, pauses_s = await standing(), set()
     for _ in range(100):
         with pytest.raises(Overloaded) as caught:
@@ -202,8 +208,8 @@ async def test_what_is_shed_hears_when_to_come_back(logs: list[EventDict]) -> No
     assert logs == [{"event": "shedding", "log_level": "warning", "normal": 101}]
 
 
-async def test_what_has_not_waited_is_served_although_the_queue_stands() -> None:
-    """The call itself must have waited too long as well."""
+async def test_a_call_below_its_target_is_served_despite_the_queue() -> None:
+    """With a standing queue, calls that waited less than the target of their criticality are still served."""
     shedding = await standing()
 
     assert await shedding.intercept(call_of("Echo", 0.015), _answer) == b""
@@ -220,17 +226,20 @@ async def test_what_has_not_waited_is_served_although_the_queue_stands() -> None
         {TIMEOUT_MS: "60000"},
         {TIMEOUT_MS: "250", PREVIOUS_ATTEMPTS: "1"},
     ],
-    ids=["malformed", "no float is so large", "rounded too much", "sent again"],
+    ids=["malformed", "too large for a float", "rounded too much", "a retry"],
 )
-def test_a_wait_that_cannot_be_known_is_not_guessed(metadata: dict[str, str]) -> None:
-    """A retry has its first attempt in the difference, a long deadline what the core rounds up."""
+def test_an_unknown_wait_is_none(metadata: dict[str, str]) -> None:
+    """The wait of a call is unknown if its timeout is malformed or long, or if the call is a retry.
+
+    Retries include their first attempt in the difference, and the core rounds long deadlines up.
+    """
     assert waited_before_arrival_s(call_of("Echo", 0.1, metadata)) is None
     assert waited_before_arrival_s(call_of("Echo", 0.1)) == pytest.approx(0.1)
     assert waited_before_arrival_s(call_of("Echo", -0.01)) == 0.0
 
 
-async def test_more_calls_at_once_than_the_limit_are_refused() -> None:
-    """Where calls wait within handlers; a critical call has five times the room."""
+async def test_calls_above_the_concurrency_limit_are_shed() -> None:
+    """Concurrent calls above the limit are shed, but a critical call is still served."""
     shedding, is_open = ServerShedding(), asyncio.Event()
 
     async def wait(_call: Call) -> bytes | None:
@@ -253,8 +262,8 @@ async def test_more_calls_at_once_than_the_limit_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("remaining_s", "is_cut"), [(0.0, True), (0.2, False)])
-async def test_only_calls_that_run_out_of_time_cut_the_least(remaining_s: float, *, is_cut: bool) -> None:
-    """A caller that changes its mind, such as one that hedges, says nothing of how many are too many."""
+async def test_only_expired_calls_lower_the_least_concurrency(remaining_s: float, *, is_cut: bool) -> None:
+    """Calls that exceed their deadline lower the limit below LEAST, and calls cancelled earlier do not."""
     now_s = 100.0
     shedding = ServerShedding(now=lambda: now_s)
 
@@ -271,8 +280,8 @@ async def test_only_calls_that_run_out_of_time_cut_the_least(remaining_s: float,
     assert (shedding._gradients[f"{ECHO}Echo"].limit < LEAST) == is_cut
 
 
-def test_health_and_streams() -> None:
-    """Health is never shed, and the length of a stream says nothing."""
+def test_health_checks_and_streams_have_no_concurrency_limit() -> None:
+    """Health checks are never shed, and streams have no concurrency limit."""
     shedding = ServerShedding(["grpc.health.v1.Health"])
 
     assert not shedding.applies_to(find_method(HEALTH))
@@ -282,14 +291,14 @@ def test_health_and_streams() -> None:
 
 @needs_queue_delay
 async def test_a_server_under_load_sheds_and_stays_healthy(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
-    """Of 80 calls at once some are answered, some told when to come back; health knows nothing of it."""
+    """Of 80 concurrent calls, some are answered and some are shed with a retry delay. Health checks still succeed."""
     echo = await serve_echo(shed_queue_delay_s=0.02, deadline_factor=4)
     health = HealthStub(echo.bare_channel())
     stub, pauses_s = echo.stub(), []
-    await stub.Echo(HI)  # until then it is not known how many calls a connection takes
+    await stub.Echo(HI)  # learn the connection's limit of concurrent calls
 
     async def hook() -> None:
-        time.sleep(0.02)  # noqa: ASYNC251 - as a handler that lets the loop do nothing else
+        time.sleep(0.02)  # noqa: ASYNC251 - block the event loop
 
     async def call() -> str:
         try:
@@ -299,9 +308,9 @@ async def test_a_server_under_load_sheds_and_stays_healthy(serve_echo: ServeEcho
                 pauses_s.append(error.retry_after_s or 0)
             return error.reason_name()
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     outcomes = asyncio.gather(*(call() for _ in range(80)))
-    answers = [await health.Check(HealthCheckRequest()) for _ in range(5)]  # type: ignore[attr-defined]  # its types know no attributes
+    answers = [await health.Check(HealthCheckRequest()) for _ in range(5)]  # type: ignore[attr-defined]  # HealthStub declares no methods
 
     assert {"hi", "OVERLOADED"} <= set(await outcomes)
     assert all(INTERVAL_S <= pause_s <= 3 * INTERVAL_S for pause_s in pauses_s)

@@ -1,4 +1,4 @@
-"""Statuses that handlers set in gRPC's own way, and errors that reach the chain in groups."""
+"""Statuses that handlers set through gRPC's context, and errors that reach the chain in groups."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ both_engines = pytest.mark.parametrize("engine", ["grpcio", "native"])
 
 
 class Setting(EchoServicer):
-    """Sets a status in each shape and style, with an answer, without one, or with a crash."""
+    """Servicer that sets a status in each shape and style: with an answer, without one, or with a crash."""
 
     crash: Exception | None = None
 
-    def _set(self, context: Any) -> None:  # noqa: ANN401 - of either engine
+    def _set(self, context: Any) -> None:  # noqa: ANN401 - a context of either engine
         context.set_code(grpc.StatusCode.NOT_FOUND)
         context.set_details("no such place")
         if self.crash is not None:
             raise self.crash
 
     async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
-        """Answer with what validation would refuse."""
+        """Answer with an invalid message."""
         self._set(context)
         return echo_pb2.EchoResponse()
 
@@ -60,11 +60,11 @@ class Setting(EchoServicer):
 @both_engines
 @pytest.mark.parametrize("crash", [None, ValueError(SECRET)], ids=["with an answer", "with a crash"])
 @each_shape
-async def test_the_status_that_a_handler_sets_is_the_calls_everywhere(
+async def test_the_status_set_by_a_handler_is_reported_everywhere(
     serve_echo: ServeEcho, logs: list[EventDict], call: Shape, crash: Exception | None, engine: str
 ) -> None:
-    """For the caller, in the span, in the metrics and in the log, whatever the handler answers beside it."""
-    servicer = Setting()  # type: ignore[abstract]  # Promise is but promised
+    """Caller, span, metrics and log have the status that a handler sets, even if the handler answers or crashes."""
+    servicer = Setting()  # type: ignore[abstract]  # Promise is not implemented
     servicer.crash = crash
     echo = await serve_echo(servicer, engine=engine)
 
@@ -83,15 +83,15 @@ async def test_the_status_that_a_handler_sets_is_the_calls_everywhere(
 
 
 @both_engines
-async def test_a_handlers_own_details_go_out_with_its_status(serve_echo: ServeEcho, engine: str) -> None:
-    """The caller gets the trailing metadata that the handler sets, a rich status too."""
+async def test_a_handlers_own_status_details_are_sent(serve_echo: ServeEcho, engine: str) -> None:
+    """The trailing metadata of a handler, including status details, is sent with its status."""
 
     class Rich(EchoServicer):
         async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
             context.set_code(grpc.StatusCode.NOT_FOUND)
             context.set_trailing_metadata(((STATUS_DETAILS, b"\x08\x05"), ("x-place", "7")))
 
-    echo = await serve_echo(Rich(), engine=engine)  # type: ignore[abstract]  # Promise is but promised
+    echo = await serve_echo(Rich(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
 
     with pytest.raises(UnknownError) as caught:
         await echo.stub().Echo(HI)
@@ -102,10 +102,10 @@ async def test_a_handlers_own_details_go_out_with_its_status(serve_echo: ServeEc
 
 
 class Threaded(EchoServicer):
-    """Plain functions, which run in a thread."""
+    """Servicer with plain functions, which run in a thread."""
 
     def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802 - as generated
-        """Refuse in one of gRPC's two ways."""
+        """Fail in one of gRPC's two ways."""
         if request.text == "abort":
             context.abort(grpc.StatusCode.NOT_FOUND, "no such place")
         context.send_initial_metadata((("x-place", "7"),))
@@ -115,9 +115,9 @@ class Threaded(EchoServicer):
 
 @both_engines
 @pytest.mark.parametrize("text", ["abort", "set"])
-async def test_a_plain_function_refuses_as_grpc_has_it(serve_echo: ServeEcho, engine: str, text: str) -> None:
-    """In its thread it may call what is awaited elsewhere."""
-    echo = await serve_echo(Threaded(), engine=engine)  # type: ignore[abstract]  # Promise is but promised
+async def test_a_plain_function_may_abort_or_set_a_status(serve_echo: ServeEcho, engine: str, text: str) -> None:
+    """A handler that is a plain function may abort or set a status, without awaiting."""
+    echo = await serve_echo(Threaded(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
 
     with pytest.raises(UnknownError) as caught:
         await echo.stub().Echo(echo_pb2.EchoRequest(text=text))
@@ -126,7 +126,7 @@ async def test_a_plain_function_refuses_as_grpc_has_it(serve_echo: ServeEcho, en
 
 
 def in_tasks(*errors: BaseException) -> Callable[[], Any]:
-    """Return a hook that raises each of `errors` in a task of one group."""
+    """Return a hook that raises each of `errors` in a task of one task group."""
 
     async def fail(error: BaseException) -> None:
         raise error
@@ -144,9 +144,9 @@ def in_tasks(*errors: BaseException) -> Callable[[], Any]:
 async def test_a_group_of_one_error_is_that_error(
     echo: EchoServer, logs: list[EventDict], call: Shape, *, nested: bool
 ) -> None:
-    """A task group wraps what its tasks raise: the caller gets the error of the contract all the same."""
+    """An error that a task group wraps in a group, or in nested groups, reaches the caller unchanged."""
     error: Exception = RateLimited("Slow down.")
-    echo.servicer.hook = in_tasks(ExceptionGroup("inner", [error]) if nested else error)  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = in_tasks(ExceptionGroup("inner", [error]) if nested else error)  # type: ignore[method-assign]  # tests set the hook
 
     with pytest.raises(RateLimited) as caught:
         await call(echo.stub())
@@ -157,16 +157,16 @@ async def test_a_group_of_one_error_is_that_error(
 
 @pytest.mark.parametrize("call", [unary, client_stream, both_streams])
 async def test_the_first_of_several_errors_is_the_answer(echo: EchoServer, call: Shape) -> None:
-    """Each is true; the one that was raised first would have been told without the others."""
-    echo.servicer.hook = in_tasks(RateLimited("First."), RateLimited("Second."), GymNotFound())  # type: ignore[method-assign]  # what the hook is for
+    """Of several errors in a group, the caller gets the first one."""
+    echo.servicer.hook = in_tasks(RateLimited("First."), RateLimited("Second."), GymNotFound())  # type: ignore[method-assign]  # tests set the hook
 
     with pytest.raises(RateLimited, match=r"First\."):
         await call(echo.stub())
 
 
-async def test_a_group_with_a_fault_is_a_fault(echo: EchoServer, logs: list[EventDict]) -> None:
-    """The log shows all of it, and the caller nothing."""
-    echo.servicer.hook = in_tasks(RateLimited("First."), ValueError(SECRET))  # type: ignore[method-assign]  # what the hook is for
+async def test_a_group_with_an_unexpected_exception_is_internal(echo: EchoServer, logs: list[EventDict]) -> None:
+    """A group with an unexpected exception is Internal to the caller, and the log contains all its errors."""
+    echo.servicer.hook = in_tasks(RateLimited("First."), ValueError(SECRET))  # type: ignore[method-assign]  # tests set the hook
 
     with pytest.raises(Internal):
         await echo.stub().Echo(HI)
@@ -176,8 +176,8 @@ async def test_a_group_with_a_fault_is_a_fault(echo: EchoServer, logs: list[Even
     assert SECRET in line["exception"]
 
 
-async def test_an_error_out_of_a_group_refers_to_nothing_of_its_call(echo: EchoServer) -> None:
-    """The error does not hold the group that holds the error: memory is freed with the call."""
+async def test_an_error_of_a_group_does_not_refer_to_the_group(echo: EchoServer) -> None:
+    """An error raised from a group has no context or cause, so that no reference cycle holds the call's memory."""
     error = RateLimited("Slow down.")
 
     with pytest.raises(RateLimited):

@@ -63,8 +63,8 @@ headers = st.one_of(
         },
     )
 )
-def test_what_is_read_is_what_opentelemetry_reads(metadata: dict[str, str]) -> None:
-    """The short way and OpenTelemetry's own agree on every header, well formed or not."""
+def test_extract_agrees_with_opentelemetry(metadata: dict[str, str]) -> None:
+    """extract() reads the same trace context and baggage as OpenTelemetry, from valid and malformed headers."""
     ours, theirs = extract(metadata), propagate.extract(metadata)
 
     assert trace.get_current_span(ours).get_span_context() == trace.get_current_span(theirs).get_span_context()
@@ -72,7 +72,7 @@ def test_what_is_read_is_what_opentelemetry_reads(metadata: dict[str, str]) -> N
 
 
 @contextmanager
-def inside(context: Context) -> Iterator[None]:
+def attached(context: Context) -> Iterator[None]:
     """Make a context the current one."""
     token = attach(context)
     try:
@@ -85,8 +85,8 @@ def inside(context: Context) -> Iterator[None]:
 @pytest.mark.parametrize("with_baggage", [False, True])
 @pytest.mark.parametrize("tracestate", [None, "a=1"])
 @pytest.mark.parametrize("flags", ["00", "01"])
-def test_what_is_written_is_what_opentelemetry_writes(flags: str, tracestate: str | None, with_baggage: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """The same headers, sampled or not, with trace state and baggage where there are any."""
+def test_inject_agrees_with_opentelemetry(flags: str, tracestate: str | None, with_baggage: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """inject() writes the same headers as OpenTelemetry, sampled or not, with and without trace state and baggage."""
     metadata = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-{flags}"}
     context = extract(metadata | ({"tracestate": tracestate} if tracestate else {}))
     if with_baggage:
@@ -94,7 +94,7 @@ def test_what_is_written_is_what_opentelemetry_writes(flags: str, tracestate: st
     theirs: dict[str, str] = {}
     ours: list[tuple[str, str | bytes]] = []
 
-    with inside(context):
+    with attached(context):
         propagate.inject(theirs)
         inject(trace.get_current_span(), ours)
 
@@ -102,22 +102,22 @@ def test_what_is_written_is_what_opentelemetry_writes(flags: str, tracestate: st
     assert len(ours) == 1 + bool(tracestate) + with_baggage
 
 
-def test_no_trace_is_no_header() -> None:
-    """Where no tracing is set up, nothing is sent of it."""
+def test_without_a_trace_no_header_is_sent() -> None:
+    """inject() writes no header without a current trace."""
     metadata: list[tuple[str, str | bytes]] = []
     inject(INVALID_SPAN, metadata)
     assert metadata == []
 
 
 class Letter(TextMapPropagator):
-    """A propagator of one's own, which knows nothing but one header."""
+    """Custom propagator with a single header."""
 
-    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Context:  # noqa: ANN401, ARG002 - as OpenTelemetry has it
-        """Read it as baggage."""
+    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Context:  # noqa: ANN401, ARG002 - as in OpenTelemetry
+        """Read the header as baggage."""
         return baggage.set_baggage("letter", carrier["x-letter"], context or Context())
 
-    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:  # noqa: ANN401, ARG002 - as OpenTelemetry has it
-        """Write it."""
+    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:  # noqa: ANN401, ARG002 - as in OpenTelemetry
+        """Write the header."""
         carrier["x-letter"] = "b"
 
     @property
@@ -128,7 +128,7 @@ class Letter(TextMapPropagator):
 
 @pytest.fixture
 def another_propagator() -> Iterator[None]:
-    """Set up a propagator other than the default for the time of a test."""
+    """Set a custom global propagator for the duration of a test."""
     default = propagate.get_global_textmap()
     propagate.set_global_textmap(Letter())
     yield
@@ -136,8 +136,8 @@ def another_propagator() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("another_propagator")
-def test_the_propagator_that_is_set_up_is_the_one_that_is_used() -> None:
-    """Whoever sets up B3 headers, or any others, gets those."""
+def test_the_global_propagator_is_used() -> None:
+    """extract() and inject() use the global propagator if it is not the default, for example B3."""
     metadata: list[tuple[str, str | bytes]] = []
     inject(INVALID_SPAN, metadata)
 
@@ -146,41 +146,44 @@ def test_the_propagator_that_is_set_up_is_the_one_that_is_used() -> None:
 
 
 async def two_hops(serve_echo: ServeEcho) -> tuple[EchoServer, Callable[[], dict[str, str]]]:
-    """Start two servers, the first of which calls the second; return it, and what tells the second's metadata."""
+    """Start two servers and let the first call the second.
+
+    Return the first, and a function for the second's trace context.
+    """
     front, back = await serve_echo(), await serve_echo()
     stub, seen = back.stub(), dict[str, str]()
 
     async def hook() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
 
     async def look() -> None:
         span = trace.get_current_span().get_span_context()
         seen.update(trace=trace.format_trace_id(span.trace_id), sampled=str(span.trace_flags.sampled))
         seen.update({key: str(value) for key, value in baggage.get_all().items()})
 
-    back.servicer.hook = look  # type: ignore[method-assign]  # what the hook is for
+    back.servicer.hook = look  # type: ignore[method-assign]  # tests set the hook
     return front, lambda: seen
 
 
 @pytest.mark.requirement("S5")
-async def test_baggage_goes_over_two_hops(serve_echo: ServeEcho) -> None:
-    """What the first caller puts into its baggage is there where the last one serves."""
+async def test_baggage_reaches_the_second_hop(serve_echo: ServeEcho) -> None:
+    """The baggage of the first caller is available in the handler of the second hop."""
     front, seen = await two_hops(serve_echo)
 
-    with inside(baggage.set_baggage("plan", "gold & more", Context())):
+    with attached(baggage.set_baggage("plan", "gold & more", Context())):
         await front.stub().Echo(HI)
 
     assert seen()["plan"] == "gold & more"
 
 
 @pytest.mark.requirement("S5")
-async def test_a_trace_that_is_not_sampled_goes_over_two_hops_all_the_same(serve_echo: ServeEcho) -> None:
-    """Who first says no, says it for all; the trace id is still the caller's, for whoever logs it."""
+async def test_an_unsampled_trace_reaches_the_second_hop(serve_echo: ServeEcho) -> None:
+    """An unsampled trace stays unsampled over two hops, and its trace id is passed on for logs."""
     front, seen = await two_hops(serve_echo)
 
-    with inside(extract({"traceparent": PARENT[:-2] + "00"})):
+    with attached(extract({"traceparent": PARENT[:-2] + "00"})):
         await front.stub().Echo(HI)
 
     assert seen() == {"trace": TRACE, "sampled": "False"}
@@ -188,10 +191,10 @@ async def test_a_trace_that_is_not_sampled_goes_over_two_hops_all_the_same(serve
 
 
 @pytest.mark.parametrize(("sampler", "is_recorded"), [(ALWAYS_ON, True), (ALWAYS_OFF, False)])
-def test_the_sampler_decides(sampler: Any, *, is_recorded: bool) -> None:  # noqa: ANN401 - a sampler
-    """A sampler of one's own overrides what the caller decided; without a recording there is nothing to end."""
+def test_a_custom_sampler_overrides_the_caller(sampler: Any, *, is_recorded: bool) -> None:  # noqa: ANN401 - a sampler
+    """A custom sampler overrides the sampling decision of the caller. Without recording, there is no span to end."""
     call = ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None)
-    with inside(extract({"traceparent": PARENT})):
+    with attached(extract({"traceparent": PARENT})):
         finish = ClientTracing(TracerProvider(sampler, shutdown_on_exit=False)).start(call)
 
     [(_, header)] = call.metadata

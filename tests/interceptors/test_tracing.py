@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.support.echo_server import EchoServer, ServeEcho
 
 HI = echo_pb2.EchoRequest(text="hi")
-SECRET = "postgres://user:hunter2@db"  # noqa: S105 - what must not leak
+SECRET = "postgres://user:hunter2@db"  # noqa: S105 - must not leak
 
 
 def id_of(span: ReadableSpan) -> int:
@@ -41,14 +41,14 @@ def id_of(span: ReadableSpan) -> int:
 
 
 def trace_of(span: ReadableSpan) -> int:
-    """Return the trace that a span is part of."""
+    """Return the trace id of a span."""
     context = span.get_span_context()
     assert context is not None
     return context.trace_id
 
 
 async def ended_spans(echo: EchoServer) -> tuple[ReadableSpan, ReadableSpan]:
-    """Close the server, so that no call is under way; return the one span of each side."""
+    """Stop the server, so that no call is in flight, and return the client's and the server's span."""
     await echo.stop()
     client, server = echo.spans()
     assert (client.kind, server.kind) == (SpanKind.CLIENT, SpanKind.SERVER)
@@ -56,8 +56,8 @@ async def ended_spans(echo: EchoServer) -> tuple[ReadableSpan, ReadableSpan]:
 
 
 @pytest.mark.requirement("S5")
-async def test_the_servers_span_is_the_child_of_the_callers(echo: EchoServer) -> None:
-    """One trace over both sides, which names the correlation id and the caller."""
+async def test_the_servers_span_is_a_child_of_the_clients(echo: EchoServer) -> None:
+    """The server's span is a child of the client's span and names the correlation id and the caller."""
     answer = await echo.stub().Echo(HI)
 
     client, server = await ended_spans(echo)
@@ -72,14 +72,14 @@ async def test_the_servers_span_is_the_child_of_the_callers(echo: EchoServer) ->
 
 @pytest.mark.requirement("S5")
 async def test_two_hops_make_one_trace(serve_echo: ServeEcho) -> None:
-    """A call made while a call is served goes on with its trace."""
+    """A call made by a handler continues the trace of the handler's call."""
     front, back = await serve_echo(), await serve_echo()
     stub = back.stub()
 
     async def hook() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     await front.stub().Echo(HI)
     await front.stop()
     await back.stop()
@@ -91,8 +91,8 @@ async def test_two_hops_make_one_trace(serve_echo: ServeEcho) -> None:
 
 @pytest.mark.requirement("S5")
 @each_shape
-async def test_a_refused_call_is_an_error_on_both_sides(echo: EchoServer, call: Shape) -> None:
-    """With code and reason, in every shape, and each span ends exactly once."""
+async def test_a_failed_call_is_an_error_on_both_sides(echo: EchoServer, call: Shape) -> None:
+    """A failed call of any shape has one span per side, each with error status, code and error type."""
     stub = raising(echo, DeadlineExceeded("Too late."))
 
     with pytest.raises(DeadlineExceeded):
@@ -104,8 +104,11 @@ async def test_a_refused_call_is_an_error_on_both_sides(echo: EchoServer, call: 
         assert _attributes(span)["error.type"] == "DEADLINE_EXCEEDED"
 
 
-async def test_a_refusal_that_is_the_callers_own_fault_is_none_of_the_server(echo: EchoServer) -> None:
-    """As OpenTelemetry has it: for the server a domain error is an answer; for the caller it is an error."""
+async def test_a_domain_error_is_no_error_of_the_servers_span(echo: EchoServer) -> None:
+    """A domain error is an error of the client's span but not of the server's (OpenTelemetry).
+
+    Both carry code and reason.
+    """
     with pytest.raises(SlotTaken):
         await raising(echo, SlotTaken()).Echo(HI)
 
@@ -121,8 +124,8 @@ async def test_a_refusal_that_is_the_callers_own_fault_is_none_of_the_server(ech
 
 @pytest.mark.requirement("S4")
 @each_shape
-async def test_no_text_of_an_exception_is_in_a_span(echo: EchoServer, call: Shape) -> None:
-    """Spans leave the service; what went wrong inside stays in its log."""
+async def test_no_span_contains_the_text_of_an_exception(echo: EchoServer, call: Shape) -> None:
+    """The spans of an unexpected exception have error status but not its text, because spans leave the service."""
     with pytest.raises(Internal):
         await call(raising(echo, ValueError(SECRET)))
 
@@ -133,10 +136,10 @@ async def test_no_text_of_an_exception_is_in_a_span(echo: EchoServer, call: Shap
 
 
 @pytest.mark.requirement("S5")
-async def test_the_callers_deadline_is_an_error_on_both_sides(echo: EchoServer) -> None:
-    """The package's own interceptors leave such spans without a status."""
+async def test_an_expired_call_is_an_error_on_both_sides(echo: EchoServer) -> None:
+    """The spans of an expired call are errors on both sides. OpenTelemetry's own interceptors set no status there."""
     hook, stub = Endless(), echo.stub()
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
 
     await hook.until_out_of_time(lambda: stub.Echo(HI, timeout=0.2))
     await echo.stop()
@@ -147,8 +150,8 @@ async def test_the_callers_deadline_is_an_error_on_both_sides(echo: EchoServer) 
 
 
 @pytest.mark.requirement("S5")
-async def test_a_call_that_is_refused_before_it_is_sent_has_a_span_of_its_caller(serve_echo: ServeEcho) -> None:
-    """Who is refused for its key sees it in the trace as well."""
+async def test_an_unauthenticated_call_has_spans_on_both_sides(serve_echo: ServeEcho) -> None:
+    """A call with an invalid key has spans with UNAUTHENTICATED on both sides, the server's with an empty caller."""
     echo = await serve_echo()
     with pytest.raises(Unauthenticated):
         await echo.stub("sk_test_wrong").Echo(HI)
@@ -160,8 +163,8 @@ async def test_a_call_that_is_refused_before_it_is_sent_has_a_span_of_its_caller
     assert _attributes(server)["solo60.caller"] == ""
 
 
-async def test_health_checks_leave_no_span(echo: EchoServer) -> None:
-    """They come every second and would drown all else."""
+async def test_health_checks_are_not_traced(echo: EchoServer) -> None:
+    """Health checks have no spans, because they come every second and would hide other spans."""
     stub: Any = HealthStub(echo.bare_channel())
     await stub.Check(health_pb2.HealthCheckRequest())
     await echo.stop()
@@ -169,8 +172,8 @@ async def test_health_checks_leave_no_span(echo: EchoServer) -> None:
     assert echo.spans() == []
 
 
-async def test_a_retried_call_says_which_attempt_it_is(echo: EchoServer) -> None:
-    """What gRPC's core sends again is a span of its own at the server, with the number of tries before it (gRFC A6)."""
+async def test_a_retry_has_its_own_span_with_its_attempt_number(echo: EchoServer) -> None:
+    """Each retry of gRPC's core has its own server span with the number of previous attempts (gRFC A6)."""
     await retried_once(echo)
 
     server = sorted(
@@ -180,7 +183,7 @@ async def test_a_retried_call_says_which_attempt_it_is(echo: EchoServer) -> None
     assert attempts == [None, ("1",)]
 
 
-# The attributes of a span by their present names, and the names that the conventions had before 1.38.
+# Attributes of a span by their current names, and their names before version 1.38 of the conventions.
 PRESENT = {"rpc.system.name", "rpc.method", "rpc.status_code"}
 SERVER_PRESENT = PRESENT | {"network.peer.address", "network.peer.port", "user_agent.original"}
 OURS = {"solo60.correlation_id", "solo60.caller"}
@@ -190,7 +193,7 @@ PEER = {name for name in SERVER_PRESENT | SERVER_OLD if "peer" in name}
 
 
 def has_no_peer(call: Shape) -> bool:
-    """Tell whether the server knows no peer: native hands streamed requests to a server behind a Unix socket."""
+    """Return whether the server knows no peer: native forwards streams to a server behind a Unix socket."""
     return ENGINE == "native" and call in (client_stream, both_streams)
 
 
@@ -204,10 +207,13 @@ def has_no_peer(call: Shape) -> bool:
         ("rpc, rpc/dup", PRESENT | OLD, SERVER_PRESENT | SERVER_OLD),
     ],
 )
-async def test_a_span_has_the_attributes_that_the_conventions_name(
+async def test_a_span_has_the_attributes_of_the_conventions(
     serve_echo: ServeEcho, call: Shape, opt_in: str, client_names: set[str], server_names: set[str]
 ) -> None:
-    """The present names always, those before them only where OTEL_SEMCONV_STABILITY_OPT_IN asks for both."""
+    """Spans have the current attributes of the conventions.
+
+    The old ones are added only if OTEL_SEMCONV_STABILITY_OPT_IN asks for both.
+    """
     echo = await serve_echo(otel_semconv_stability_opt_in=opt_in)
     await call(echo.stub())
 
@@ -225,16 +231,16 @@ SERVER_ERRORS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "U
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
-async def test_only_the_span_of_an_error_has_an_error_type(code: grpc.StatusCode) -> None:
-    """To a client every code but OK is an error, to a server six of them (OpenTelemetry's conventions for gRPC)."""
+async def test_error_types_follow_opentelemetry(code: grpc.StatusCode) -> None:
+    """Every code but OK is an error of a client, and six codes are errors of a server (OpenTelemetry, gRPC)."""
     refusal = UnknownError(code)
 
     assert client_error_type(refusal, refusal) == code.name
     assert server_error_type(refusal) == (code.name if code.name in SERVER_ERRORS else "")
 
 
-async def test_a_call_that_fails_without_a_code_has_its_exception_as_error_type(echo: EchoServer) -> None:
-    """A call that never reached a server shows the class of the exception, and none of its words."""
+async def test_an_error_without_a_code_has_its_class_as_error_type(echo: EchoServer) -> None:
+    """A call that fails with a Python exception has the class as its error type, without the exception's text."""
     finish = ClientTracing(echo.tracers).start(ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None))
 
     assert finish is not None
@@ -262,10 +268,10 @@ async def test_a_call_that_fails_without_a_code_has_its_exception_as_error_type(
         ("", None, None),
     ],
 )
-async def test_a_span_tells_where_its_call_went(
+async def test_a_span_names_server_and_peer(
     echo: EchoServer, target: str, server: tuple[str, int | None] | None, peer: tuple[str, int | None] | None
 ) -> None:
-    """The name of the server by gRPC's rules for targets, and its network address where the target is one."""
+    """A client span has the server's name by gRPC's rules for targets, and the network address if the target is one."""
     call = ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None)
 
     finish = ClientTracing(echo.tracers, lambda _service: target).start(call)
@@ -278,8 +284,8 @@ async def test_a_span_tells_where_its_call_went(
         assert told == (expected or (None, None))
 
 
-async def test_a_span_names_the_code_that_made_it(echo: EchoServer) -> None:
-    """A backend can tell by version and schema how to read the attributes."""
+async def test_a_span_names_its_instrumentation_scope(echo: EchoServer) -> None:
+    """Spans carry our name and version and the schema URL of their attributes."""
     await echo.stub().Echo(HI)
 
     for span in await ended_spans(echo):

@@ -1,4 +1,4 @@
-"""Our spans beside those of opentelemetry-instrumentation-grpc: the same where it is right, and where it is not."""
+"""Our spans compared with those of opentelemetry-instrumentation-grpc: the same where it is correct."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     Connect = Callable[[TracerProvider, str], grpc.aio.Channel]
 
 HI = echo_pb2.EchoRequest(text="hi")
-SECRET = "postgres://user:hunter2@db"  # noqa: S105 - what must not leak
-# What only the one connection has.
+SECRET = "postgres://user:hunter2@db"  # noqa: S105 - must not leak
+# Attributes that differ between connections.
 OF_ONE_CONNECTION = {"net.peer.port"}
-# What we say more: the present names of what they say, and what is ours. Their `rpc.method` is "Echo", and ours has the
-# present meaning, as the span's name has.
+# Attributes that we add: the current names, and our own. The package's `rpc.method` is "Echo". Ours is the full name,
+# like the span's name, as the current conventions define.
 OURS = (
     "rpc.system.name",
     "rpc.method",
@@ -52,14 +52,14 @@ OURS = (
 
 
 class Plain(EchoServiceServicer):
-    """A servicer without a mesh. A text of "crash" makes it fail, one of "wait" keeps it until it is cancelled."""
+    """Servicer without a mesh. The text "crash" makes it fail, and "wait" makes it wait until it is cancelled."""
 
     def __init__(self) -> None:
         self.entered = asyncio.Event()
         self.cancelled = asyncio.Event()
 
     async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
-        """Say it back."""
+        """Return the text."""
         if request.text == "crash":
             raise ValueError(SECRET)
         if request.text == "wait":
@@ -71,34 +71,34 @@ class Plain(EchoServiceServicer):
         return echo_pb2.EchoResponse(text=request.text)
 
     async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
-        """Say it twice."""
+        """Return the text twice."""
         for _ in range(2):
             yield echo_pb2.EchoManyResponse(text=request.text)
 
     async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ANN401, ARG002, N802 - as generated
-        """Say all at once."""
+        """Return all texts at once."""
         return echo_pb2.EchoJoinedResponse(text=" ".join([each.text async for each in request_iterator]))
 
     async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # noqa: ANN401, ARG002, N802 - as generated
-        """Say each back."""
+        """Return each text."""
         async for each in request_iterator:
             yield echo_pb2.EchoEachResponse(text=each.text)
 
 
 class Writing(Plain):
-    """Says back by writing, as grpc.aio allows."""
+    """Servicer that writes its answers instead of yielding them."""
 
     async def EchoEach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ANN401, N802 - as generated
-        """Say each back."""
+        """Write each text."""
         async for each in request_iterator:
             await context.write(echo_pb2.EchoEachResponse(text=each.text))
 
 
 class Traced:
-    """One server and one channel with the interceptors of one of the two, and the spans of both."""
+    """Server and channel with our interceptors or those of the package, and their spans."""
 
     def __init__(self, server: Callable[[TracerProvider], Any], connect: Connect) -> None:
-        self.servicer: Any = Plain()  # type: ignore[abstract]  # what these tests call
+        self.servicer: Any = Plain()  # type: ignore[abstract]  # the methods that these tests call
         self.count = SpanCount()
         self._exporter = InMemorySpanExporter()
         tracers = TracerProvider(shutdown_on_exit=False)
@@ -109,7 +109,7 @@ class Traced:
 
     @asynccontextmanager
     async def stub(self) -> AsyncIterator[EchoServiceAsyncStub]:
-        """Serve, and connect; at the end no call is under way."""
+        """Serve and connect for the duration of the context, after which no call is in flight."""
         server = grpc.aio.server(interceptors=[self._server])
         add_EchoServiceServicer_to_server(self.servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -119,12 +119,12 @@ class Traced:
         await server.stop(0)
 
     def spans(self) -> Sequence[ReadableSpan]:
-        """Return the spans that have ended: the client's, then the server's."""
+        """Return the ended spans, first the client's, then the server's."""
         return sorted(self._exporter.get_finished_spans(), key=lambda span: span.kind is SpanKind.SERVER)
 
 
 def our_tracing() -> Traced:
-    """Trace with ours alone."""
+    """Return a server and channel with our tracing."""
     return Traced(
         lambda tracers: ServerChain([ServerTracing(tracers, old_names_too=True)]),
         lambda tracers, address: ChainedChannel(
@@ -134,7 +134,7 @@ def our_tracing() -> Traced:
 
 
 def their_tracing() -> Traced:
-    """Trace with the package's."""
+    """Return a server and channel with the package's tracing."""
     return Traced(
         lambda tracers: aio_server_interceptor(tracer_provider=tracers),
         lambda tracers, address: grpc.aio.insecure_channel(
@@ -145,10 +145,10 @@ def their_tracing() -> Traced:
 
 @pytest.mark.requirement("S5")
 @each_shape
-async def test_a_good_call_has_the_spans_that_users_of_the_package_know(call: Shape) -> None:
-    """Where both sets of names are asked for, kind, status, parent and attributes are those of the package.
+async def test_a_successful_call_has_the_spans_of_the_package(call: Shape) -> None:
+    """With both sets of names, our spans have the kind, status, parent and attributes of the package's spans.
 
-    Ours say more, never less. Of `rpc.method` and the span's name the present meaning counts.
+    Ours only add attributes. `rpc.method` and the span's name follow the current conventions.
     """
     ours, theirs = our_tracing(), their_tracing()
     for traced in (ours, theirs):
@@ -166,8 +166,11 @@ async def test_a_good_call_has_the_spans_that_users_of_the_package_know(call: Sh
         assert (server.parent and server.parent.span_id) == (client.context and client.context.span_id)
 
 
-async def test_theirs_tells_nobody_that_a_handler_has_failed_but_why() -> None:
-    """An exception of the handler: theirs is status unset and code 0, with the exception's text; ours an error."""
+async def test_the_package_reports_no_error_for_a_failed_handler() -> None:
+    """For a failed handler, the package sets no error status but includes the exception's text.
+
+    Our span is an error without it.
+    """
     ours, theirs = our_tracing(), their_tracing()
     for traced in (ours, theirs):
         async with traced.stub() as stub:
@@ -181,8 +184,8 @@ async def test_theirs_tells_nobody_that_a_handler_has_failed_but_why() -> None:
     assert SECRET not in "".join(span.to_json() for span in ours.spans())
 
 
-async def test_theirs_does_not_know_that_the_time_is_up() -> None:
-    """A call that its caller's deadline ends: theirs is status unset and code 0 at the server; ours an error."""
+async def test_the_package_reports_no_error_for_an_expired_call() -> None:
+    """For an expired call, the package's server span has no status and code 0. Ours is an error with code 4."""
     ours, theirs = our_tracing(), their_tracing()
     for traced in (ours, theirs):
         async with traced.stub() as stub:
@@ -197,8 +200,8 @@ async def test_theirs_does_not_know_that_the_time_is_up() -> None:
     assert (our.status.status_code, facts(our)["rpc.grpc.status_code"]) == (StatusCode.ERROR, 4)
 
 
-async def test_theirs_never_ends_the_span_of_a_cancelled_call() -> None:
-    """A call that is given up: the client's span of theirs stays open for ever; ours ends, as an error."""
+async def test_the_package_never_ends_the_span_of_a_cancelled_call() -> None:
+    """The package never ends the client span of a cancelled call. Ours ends as an error."""
     ours, theirs = our_tracing(), their_tracing()
     for traced in (ours, theirs):
         async with traced.stub() as stub:
@@ -207,7 +210,7 @@ async def test_theirs_never_ends_the_span_of_a_cancelled_call() -> None:
             call.cancel()
             with suppress(asyncio.CancelledError):
                 await call
-            if traced is ours:  # theirs does not even tell the server
+            if traced is ours:  # the package does not cancel the call at the server
                 await traced.servicer.cancelled.wait()
 
     assert SpanKind.CLIENT not in [span.kind for span in theirs.spans()]
@@ -216,12 +219,12 @@ async def test_theirs_never_ends_the_span_of_a_cancelled_call() -> None:
     assert (ours.count.unfinished, ours.spans()[0].status.status_code) == (0, StatusCode.ERROR)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # theirs does not await the handler
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the package does not await the handler
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-async def test_theirs_breaks_a_stream_that_is_written() -> None:
-    """A handler that writes its answers: theirs makes the call fail; ours serves it."""
+async def test_the_package_breaks_a_handler_that_writes() -> None:
+    """A handler that writes its answers fails with the package's interceptor and works with ours."""
     ours, theirs = our_tracing(), their_tracing()
-    ours.servicer, theirs.servicer = Writing(), Writing()  # type: ignore[abstract]  # what this test calls
+    ours.servicer, theirs.servicer = Writing(), Writing()  # type: ignore[abstract]  # the methods that this test calls
 
     async with theirs.stub() as stub:
         with pytest.raises(grpc.aio.AioRpcError):
@@ -234,10 +237,10 @@ async def test_theirs_breaks_a_stream_that_is_written() -> None:
 
 
 def facts(span: ReadableSpan) -> Mapping[str, Any]:
-    """Return the attributes of a span but those that no two connections share."""
+    """Return the attributes of a span, without those that differ between connections."""
     return {key: value for key, value in (span.attributes or {}).items() if key not in OF_ONE_CONNECTION}
 
 
 def without_method(span: ReadableSpan) -> Mapping[str, Any]:
-    """Return the attributes of a span of the package but the one whose meaning has changed."""
+    """Return the attributes of a span of the package. `rpc.method` is excluded because its meaning has changed."""
     return {key: value for key, value in facts(span).items() if key != "rpc.method"}

@@ -1,4 +1,4 @@
-"""Contracts that cannot be served, and methods without one, in any grpc.aio server."""
+"""Contracts that cannot be served, and methods without a contract, in any grpc.aio server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PACKAGE = "solo60.unusable.v1"
 
 
 def contract(name: str, *, policy: policy_pb2.MethodPolicy | None, rule: str = "") -> str:
-    """Import a contract with one method, Do, and return the full name of its service."""
+    """Register a contract with one method, Do, and return the full name of its service."""
     file = FileDescriptorProto(name=f"solo60/unusable/v1/{name}.proto", package=PACKAGE, syntax="proto3")
     file.dependency.extend([policy_pb2.DESCRIPTOR.name, validate_pb2.DESCRIPTOR.name])
     message = file.message_type.add(name=f"{name}Request")
@@ -62,7 +62,7 @@ each_bad_contract = pytest.mark.parametrize(("service", "reason"), BAD.items())
 
 
 class SplitServicer:
-    """A servicer whose class is generated, of a file that nobody has imported."""
+    """Servicer that looks generated, with a contract that was not imported."""
 
     __module__ = "solo60.split.v1.split_service_pb2_grpc"
 
@@ -75,17 +75,17 @@ IMPORT_IT = "import solo60.split.v1.split_service_pb2"
 
 
 def interceptors() -> Sequence[grpc.aio.ServerInterceptor]:
-    """Return some that read contracts."""
+    """Return interceptors that read contracts."""
     return [ServerContext(), ServerDeadline(), ServerRateLimit(), ServerValidation()]
 
 
 def chain() -> ServerChain:
-    """Return the same as one chain."""
+    """Return the same interceptors as one chain."""
     return ServerChain([ServerContext(), ServerDeadline(), ServerRateLimit(), ServerValidation()])
 
 
 def add(server: grpc.aio.Server, service: str) -> None:
-    """Add a service as generated code does."""
+    """Add a service like generated code does."""
     handler: dict[str, Any] = {
         "Do": grpc.unary_unary_rpc_method_handler(SplitServicer().Do, Empty.FromString, Empty.SerializeToString)
     }
@@ -95,12 +95,12 @@ def add(server: grpc.aio.Server, service: str) -> None:
 
 @each_bad_contract
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
-async def test_a_contract_that_cannot_be_used_is_refused_before_the_server_starts(
+async def test_an_unusable_contract_is_rejected_when_its_service_is_added(
     service: str,
     reason: str,
-    engine: Any,  # noqa: ANN401 - an engine
+    engine: Any,  # noqa: ANN401 - the name of an engine
 ) -> None:
-    """With a sentence that names the method: by the mesh's server, and by one that takes no more than our chain."""
+    """Adding a service with an unusable contract raises ContractError with the method's name, in either server."""
     for server in (new_server(engine, chain()._interceptors), ChainedServer(grpc.aio.server(), chain())):
         with pytest.raises(ContractError, match=reason) as caught:
             add(server, service)
@@ -108,15 +108,18 @@ async def test_a_contract_that_cannot_be_used_is_refused_before_the_server_start
 
 
 @each_bad_contract
-def test_a_server_with_interceptors_alone_is_checked_before_it_starts(service: str, reason: str) -> None:
-    """It asks its interceptors on each call, so its owner has the chain look at the contracts first."""
+def test_check_rejects_an_unusable_contract(service: str, reason: str) -> None:
+    """check() raises ContractError for an unusable contract.
+
+    Servers with plain interceptors call it before they start.
+    """
     with pytest.raises(ContractError, match=reason):
         chain().check("solo60.example.v1.EchoService", service)
     chain().check("solo60.example.v1.EchoService")
 
 
-async def test_a_contract_that_nobody_imported_is_refused_with_the_module_to_import() -> None:
-    """The generated code of a service imports the files of its messages, not always its own."""
+async def test_a_contract_that_is_not_imported_is_rejected() -> None:
+    """Adding a service without an imported contract raises ContractError, which names the module to import."""
     with pytest.raises(ContractError, match=IMPORT_IT):
         add(ChainedServer(grpc.aio.server(), chain()), SPLIT)
     with pytest.raises(ContractError, match=f"no imported contract has a service {SPLIT}"):
@@ -124,10 +127,8 @@ async def test_a_contract_that_nobody_imported_is_refused_with_the_module_to_imp
 
 
 @pytest.mark.parametrize(("service", "reason"), [*BAD.items(), (SPLIT, IMPORT_IT)])
-async def test_where_nothing_was_checked_the_caller_gets_no_inner_text(
-    service: str, reason: str, logs: list[EventDict]
-) -> None:
-    """The call is refused as a fault of the service, whose log names the reason."""
+async def test_an_unchecked_unusable_contract_is_internal(service: str, reason: str, logs: list[EventDict]) -> None:
+    """A call of an unchecked, unusable contract is INTERNAL without the reason, and the log names the reason."""
     server = grpc.aio.server(interceptors=interceptors())
     add(server, service)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -143,20 +144,20 @@ async def test_where_nothing_was_checked_the_caller_gets_no_inner_text(
 
 
 class Generic(grpc.GenericRpcHandler):
-    """Says back what it hears, whatever the method."""
+    """Generic handler that echoes the requests of every method."""
 
-    def service(self, handler_call_details: Any) -> Any:  # noqa: ANN401 - as gRPC has it
-        """Serve every method in the shape that takes all."""
+    def service(self, handler_call_details: Any) -> Any:  # noqa: ANN401 - as in gRPC
+        """Return a handler of the shape that serves all others."""
 
-        async def back(requests: Any, _context: Any) -> Any:  # noqa: ANN401 - bytes
+        async def back(requests: Any, _context: Any) -> Any:  # noqa: ANN401 - streams of bytes
             async for request in requests:
                 yield handler_call_details.method.encode() + request
 
         return grpc.stream_stream_rpc_method_handler(back)
 
 
-async def test_a_method_without_any_contract_passes_untouched(logs: list[EventDict]) -> None:
-    """A proxy's, say: no descriptor tells anything of it."""
+async def test_a_method_without_a_contract_bypasses_the_chain(logs: list[EventDict]) -> None:
+    """A method without a contract, such as a proxy's, is served without our interceptors and without a log line."""
     shared = chain()
     server = grpc.aio.server(interceptors=[shared])
     server.add_generic_rpc_handlers((Generic(),))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.support.echo_server import EchoServer, ServeEcho
 
 NOON, BAD = Timestamp(seconds=1_767_268_800), Timestamp(nanos=-1)
-SECRET = "not-an-address-of-anyone"  # noqa: S105 - what must not leak
+SECRET = "not-an-address-of-anyone"  # noqa: S105 - must not leak
 
 
 @pytest.mark.requirement("C3")
@@ -41,10 +41,10 @@ SECRET = "not-an-address-of-anyone"  # noqa: S105 - what must not leak
         (echo_pb2.EchoRequest(text="h\x00i", email=SECRET), ["text", "email"]),
     ],
 )
-async def test_a_bad_request_is_refused_field_by_field(
+async def test_an_invalid_request_is_rejected_with_its_fields(
     echo: EchoServer, request_: echo_pb2.EchoRequest, fields: list[str]
 ) -> None:
-    """One violation for each field, with its path and the rule, and never with the value."""
+    """An invalid request gives one violation per field, without its value, and enters no handler."""
     with pytest.raises(InvalidRequest) as caught:
         await echo.stub().Echo(request_)
 
@@ -57,7 +57,7 @@ async def test_a_bad_request_is_refused_field_by_field(
 
 @pytest.mark.requirement("C3")
 async def test_a_rule_over_several_fields_names_their_message(echo: EchoServer) -> None:
-    """A period that ends before it begins."""
+    """A violated rule over several fields names the message that contains them."""
     period = Period(start_time=NOON, end_time=Timestamp(seconds=NOON.seconds - 3600))
 
     with pytest.raises(InvalidRequest) as caught:
@@ -77,8 +77,8 @@ async def test_a_rule_over_several_fields_names_their_message(echo: EchoServer) 
         Timestamp(nanos=1_000_000_000),
     ],
 )
-async def test_a_malformed_time_is_a_bad_request(echo: EchoServer, time: Timestamp) -> None:
-    """A time outside of the years 1 to 9999 is the caller's fault, and its field is named."""
+async def test_a_malformed_time_is_invalid(echo: EchoServer, time: Timestamp) -> None:
+    """A timestamp outside of the years 1 to 9999 or with invalid nanos is InvalidRequest and its field is named."""
     with pytest.raises(InvalidRequest) as caught:
         await echo.stub().Echo(echo_pb2.EchoRequest(text="hi", period=Period(start_time=time, end_time=NOON)))
 
@@ -96,8 +96,8 @@ async def test_a_malformed_time_is_a_bad_request(echo: EchoServer, time: Timesta
         (FileDescriptorProto(name="a type without times"), []),
     ],
 )
-def test_times_are_looked_at_in_any_depth(message: Message, fields: list[str]) -> None:
-    """Each malformed time is named with its path."""
+def test_malformed_times_are_found_at_any_depth(message: Message, fields: list[str]) -> None:
+    """Each malformed time in a message is reported with its path, at any depth."""
     assert [violation.field for violation in malformed_times(message)] == fields
 
 
@@ -111,16 +111,16 @@ def test_times_are_looked_at_in_any_depth(message: Message, fields: list[str]) -
         (SendEmailRequest(variables={"na\x00me": "Ada"}), ["variables[]"]),
     ],
 )
-def test_no_text_at_any_depth_holds_what_no_database_can_store(request_: Message, fields: list[str]) -> None:
-    """PostgreSQL cannot store U+0000, and that is the caller's mistake, not a fault of the service."""
+def test_texts_with_u0000_are_found_at_any_depth(request_: Message, fields: list[str]) -> None:
+    """Each text with U+0000 is reported with its path, at any depth, because PostgreSQL cannot store the character."""
     violations = unstorable_texts(request_)
 
     assert [violation.field for violation in violations] == fields
     assert {violation.description for violation in violations} == {"must not contain the character U+0000"}
 
 
-def test_zeros_that_are_no_text_may_be_stored() -> None:
-    """A zero byte on the wire may as well be the length of an empty message."""
+def test_zero_bytes_outside_of_texts_are_valid() -> None:
+    """A zero byte in the encoding that is not part of a text is no violation."""
     request = echo_pb2.EchoRequest(text="hi", period=Period(start_time=Timestamp(), end_time=NOON))
 
     assert b"\x00" in request.SerializeToString()
@@ -129,7 +129,7 @@ def test_zeros_that_are_no_text_may_be_stored() -> None:
 
 @pytest.mark.requirement("C3")
 async def test_each_message_of_a_stream_is_validated(echo: EchoServer) -> None:
-    """The first bad one ends the call; those before it are answered."""
+    """The first invalid request of a stream ends the call, and the requests before it are answered."""
     answers: list[str] = []
 
     with pytest.raises(InvalidRequest) as caught:
@@ -140,8 +140,8 @@ async def test_each_message_of_a_stream_is_validated(echo: EchoServer) -> None:
 
 
 @pytest.mark.requirement("C3")
-async def test_a_bad_message_ends_a_stream_that_is_joined(echo: EchoServer) -> None:
-    """Also where the handler iterates over its requests."""
+async def test_an_invalid_request_ends_an_iterating_handler(echo: EchoServer) -> None:
+    """An invalid request ends a call even if its handler iterates over the requests."""
 
     async def joined() -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
         yield echo_pb2.EchoJoinedRequest(text="a")
@@ -152,22 +152,22 @@ async def test_a_bad_message_ends_a_stream_that_is_joined(echo: EchoServer) -> N
 
 
 class Breaking(EchoServicer):
-    """Answers with messages that break the contract."""
+    """Servicer with invalid answers."""
 
     async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
         """Answer without a text."""
         return echo_pb2.EchoResponse(caller=SECRET)
 
     async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
-        """Answer without a text at the second time."""
+        """Answer without a text the second time."""
         yield echo_pb2.EchoManyResponse(text="good")
         yield echo_pb2.EchoManyResponse()
 
 
 @pytest.mark.requirement("C3")
-async def test_a_bad_answer_is_our_fault(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
-    """The caller gets INTERNAL and not one word of the answer; the log says which field breaks which rule."""
-    stub = (await serve_echo(Breaking())).stub()  # type: ignore[abstract]  # Promise is but promised
+async def test_an_invalid_answer_is_internal(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
+    """An invalid answer is Internal to the caller without its content, and the log names field and rule."""
+    stub = (await serve_echo(Breaking())).stub()  # type: ignore[abstract]  # Promise is not implemented
 
     with pytest.raises(Internal) as caught:
         await stub.Echo(echo_pb2.EchoRequest(text="hi"))
@@ -179,9 +179,9 @@ async def test_a_bad_answer_is_our_fault(serve_echo: ServeEcho, logs: list[Event
 
 
 @pytest.mark.requirement("C3")
-async def test_a_bad_answer_ends_a_stream(serve_echo: ServeEcho) -> None:
-    """What was good has been sent, and the bad one is not."""
-    stub = (await serve_echo(Breaking())).stub()  # type: ignore[abstract]  # Promise is but promised
+async def test_an_invalid_answer_ends_a_stream(serve_echo: ServeEcho) -> None:
+    """An invalid answer of a stream is not sent and ends the call, after the valid answers before it."""
+    stub = (await serve_echo(Breaking())).stub()  # type: ignore[abstract]  # Promise is not implemented
     answers: list[str] = []
 
     with pytest.raises(Internal):
@@ -190,13 +190,13 @@ async def test_a_bad_answer_ends_a_stream(serve_echo: ServeEcho) -> None:
     assert answers == ["good"]
 
 
-async def collect(call: Any, into: list[str]) -> None:  # noqa: ANN401 - a call that answers with a stream of texts
-    """Keep the texts of the answers, also of those before an error."""
+async def collect(call: Any, into: list[str]) -> None:  # noqa: ANN401 - a call with a stream of texts as answer
+    """Collect the texts of the answers, including those before an error."""
     async for answer in call:
         into += [answer.text]
 
 
 async def each(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:
-    """Send a message for each text."""
+    """Yield a message for each text."""
     for text in texts:
         yield echo_pb2.EchoEachRequest(text=text)

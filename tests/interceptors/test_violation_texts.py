@@ -1,4 +1,4 @@
-"""What a refused request is told of its faults: planted values, for every rule that our contracts use."""
+"""Violations never repeat a request's values, for every rule that our contracts use."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 CANARY = "canary7391"
 NUMBER = 1_739_173_917
-# Each a little longer than the longest that any rule allows.
+# Each is longer than any rule allows.
 LONG_TEXT = CANARY * 500
 LONG_BYTES = CANARY.encode() * 110_000
 LONG_LIST = 200
-# Their violations together are more than an answer's metadata may hold.
+# Number of ids that gives more violations than metadata can hold.
 VERY_MANY = 2_000
-# Whatever rule a text, a number or a length has, one of these breaks it.
+# Each rule for texts, numbers or lengths is broken by one of these.
 TEXTS = (CANARY, CANARY + "\x00", LONG_TEXT, "")
 NUMBERS = (NUMBER, -NUMBER, 0)
 
 
-def spoilt(message_type: type[Message]) -> Iterator[Message]:
-    """Yield messages of a type, each with one field that holds what is planted, in many ways."""
+def planted_messages(message_type: type[Message]) -> Iterator[Message]:
+    """Yield messages of a type, each with one field set to a planted value."""
     yield message_type()
     field: Any
     for field in message_type.DESCRIPTOR.fields:
@@ -54,15 +54,15 @@ def _values_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
         yield {CANARY: LONG_TEXT, CANARY + " ": CANARY}
         yield {f"{CANARY}_{number}": CANARY for number in range(LONG_LIST)}
     elif field.is_repeated:
-        for one in _ones_of(field):
+        for one in _single_values_of(field):
             yield [one]
             yield [one, one]
             yield [one] * LONG_LIST
     else:
-        yield from _ones_of(field)
+        yield from _single_values_of(field)
 
 
-def _ones_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
+def _single_values_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
     if field.message_type is not None:
         yield from _messages_of(field.message_type)
     elif field.enum_type is not None:
@@ -77,8 +77,8 @@ def _ones_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
         yield from NUMBERS
 
 
-def _messages_of(descriptor: Any) -> Iterator[Message]:  # noqa: ANN401 - of a message
-    """Yield a message with two fields set at once, for rules that compare them, and with what a mask can hold."""
+def _messages_of(descriptor: Any) -> Iterator[Message]:  # noqa: ANN401 - a descriptor of a message
+    """Yield messages with planted values, for rules that compare two fields and for field masks."""
     message_type = descriptor._concrete_class
     if descriptor.full_name == "google.protobuf.FieldMask":
         yield from (message_type(paths=paths) for paths in ([CANARY], [f"{CANARY}.{CANARY}"], ["email"], []))
@@ -93,7 +93,7 @@ def _messages_of(descriptor: Any) -> Iterator[Message]:  # noqa: ANN401 - of a m
         yield message_type()
 
 
-def _put(message: Any, field: Any, value: Any) -> None:  # noqa: ANN401 - any of them
+def _put(message: Any, field: Any, value: Any) -> None:  # noqa: ANN401 - any message, field and value
     if isinstance(value, dict):
         getattr(message, field.name).update(value)
     elif isinstance(value, list):
@@ -110,7 +110,7 @@ def rule_ids(message: Message) -> set[str]:
 
 
 def rules_in_use() -> set[str]:
-    """Return the ids of all rules that our contracts use, as a violation names them."""
+    """Return the ids of all rules that our contracts use, as in violations."""
     ids: set[str] = set()
     for message_type in TYPES:
         descriptor: Any = message_type.DESCRIPTOR
@@ -120,7 +120,7 @@ def rules_in_use() -> set[str]:
     return ids
 
 
-def _ids_of(rules: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 - rules of any kind
+def _ids_of(rules: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 - rules of any type
     ids: set[str] = set()
     for field, value in rules.ListFields():
         if field.name == "cel":
@@ -134,12 +134,17 @@ def _ids_of(rules: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 - rules o
 
 
 def broken_rules() -> set[str]:
-    """Return the ids of all rules that the spoilt messages break."""
-    return {rule_id for message_type in TYPES for message in spoilt(message_type) for rule_id in rule_ids(message)}
+    """Return the ids of all rules that the planted values break."""
+    return {
+        rule_id for message_type in TYPES for message in planted_messages(message_type) for rule_id in rule_ids(message)
+    }
 
 
-def test_each_rule_in_use_is_broken_by_what_is_planted() -> None:
-    """Or else the next test would prove nothing of it. Two rules about one number have one name: int32.gte_lte."""
+def test_every_rule_in_use_is_broken_by_a_planted_value() -> None:
+    """The planted values break every rule that our contracts use, or the next test would prove nothing for it.
+
+    Two rules for one number have one id, such as int32.gte_lte.
+    """
     broken = broken_rules()
     both = {
         f"{kind}.{one}"
@@ -151,9 +156,9 @@ def test_each_rule_in_use_is_broken_by_what_is_planted() -> None:
 
 
 @pytest.mark.parametrize("message_type", TYPES, ids=lambda each: each.DESCRIPTOR.full_name)
-def test_no_violation_tells_what_was_sent(message_type: type[Message]) -> None:
-    """Neither description nor path, nor the status that goes to the caller."""
-    for message in spoilt(message_type):
+def test_no_violation_repeats_a_sent_value(message_type: type[Message]) -> None:
+    """No violation repeats a sent value in its description or path, or in the status sent to the caller."""
+    for message in planted_messages(message_type):
         violations = [*violations_of(message), *unstorable_texts(message)]
         error = InvalidRequest("The request breaks the contract.", violations=violations)
 
@@ -162,8 +167,11 @@ def test_no_violation_tells_what_was_sent(message_type: type[Message]) -> None:
             assert str(NUMBER)[:6] not in text
 
 
-async def test_of_very_many_violations_the_first_are_told(echo: EchoServer) -> None:
-    """Metadata has its limit, and an answer beyond it would reach the caller as another error altogether."""
+async def test_only_the_first_violations_are_sent(echo: EchoServer) -> None:
+    """Of very many violations only the first are sent.
+
+    An answer with too large metadata would reach the caller as another error.
+    """
     request = BatchGetUsersRequest(user_ids=[f"{CANARY}{number}" for number in range(VERY_MANY)])
     call = Call(find_method("/solo60.user.v1.UserService/BatchGetUsers"), cast("Any", None), {}, b"")
 
@@ -173,7 +181,7 @@ async def test_of_very_many_violations_the_first_are_told(echo: EchoServer) -> N
     async def hook() -> None:
         raise refused.value
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     with pytest.raises(InvalidRequest) as caught:
         await echo.stub().Echo(EchoRequest(text="hi"))
     assert len(caught.value.violations) == MOST_TOLD
