@@ -3,18 +3,18 @@ create table messages (
     message_id uuid primary key,
     template_key text not null,
     status text not null check (status in ('QUEUED', 'SENDING', 'SENT', 'FAILED', 'DEAD')),
-    -- Addresses that the mail server has not accepted yet, and the mail as sent over the wire, the same bytes in every
-    -- attempt. Addresses and mail are erased when the message is sent, because they are personal data.
+    -- Addresses that the mail server has not accepted yet, and the mail as it goes over the wire, the same bytes in
+    -- every attempt. Both are erased when the message is sent: nobody needs the text of old mail.
     recipients text[] not null,
     mail bytea,
     email_message_id text not null unique,
     attempts integer not null default 0 check (attempts >= 0),
-    -- Attempts before the last RetryMessage call, not counted against the limit.
+    -- Attempts made before an operator asked for new ones: they do not count against the limit.
     attempts_forgiven integer not null default 0 check (attempts_forgiven between 0 and attempts),
-    -- Time of the next attempt, or end of the current attempt's lease.
+    -- When the sender takes it up: the time of the next attempt, or the end of the lease of the one under way.
     due_time timestamptz,
     last_error text not null default '' check (length(last_error) <= 500),
-    -- Refused permanently by the mail server. False if the message is dead for another reason.
+    -- Refused for good by the mail server, not given up for want of an answer.
     is_refused boolean not null default false,
     correlation_id text not null,
     traceparent text not null,

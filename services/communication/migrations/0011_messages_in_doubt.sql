@@ -1,9 +1,9 @@
 -- migrate:up
--- Whether the mail is sent again after an attempt with an unknown outcome. Copied from the template at creation.
+-- Whether the mail is sent again when nobody knows how an attempt ended, as its template said when it was stored.
 alter table messages add column repeats_in_doubt boolean not null default true;
--- Dead because the mail may have been sent, not because it was refused or ran out of attempts.
+-- Given up because it may have been sent, not refused and not for want of attempts.
 alter table messages add column may_have_been_sent boolean not null default false;
--- Sent messages are deleted by age.
+-- What is sent is forgotten by its age.
 create index messages_sent on messages (create_time) where status = 'SENT';
 
 -- migrate:down

@@ -1,8 +1,7 @@
 -- migrate:up
--- The message is not sent after this time. Computed from the template's lifetime at creation. Null: never expires.
+-- When the message stops making sense, as its template said when it was stored; null: never.
 alter table messages add column expire_time timestamptz;
--- Dead because the message expired. An expired message has no recipients and no text, and is deleted by age like a sent
--- one.
+-- A dead message that expired: it has no recipients and no text any more, and is forgotten like one that was sent.
 alter table messages add column is_expired boolean not null default false;
 
 -- migrate:down

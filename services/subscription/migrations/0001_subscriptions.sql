@@ -1,6 +1,6 @@
 -- migrate:up
 
--- Allows `user_id with =` together with a range in one exclusion constraint.
+-- For `user_id with =` beside a range in one constraint.
 create extension if not exists btree_gist;
 
 create table idempotency_keys (
@@ -31,29 +31,29 @@ insert into plans (plan_id, name, currency, minor_units, credits_per_month, tria
     ('01980000-0000-7000-8000-00000000000a', 'Ten hours', 'GBP', 8900, 100, 14),
     ('01980000-0000-7000-8000-000000000014', 'Twenty hours', 'GBP', 15900, 200, 14);
 
--- Facts about subscriptions. The status is computed from these facts and the current time, so a row does not change
--- because time passes.
+-- What is known of a subscription. Where it stands follows from that and from what time it is: no row changes because time
+-- passes.
 create table subscriptions (
     subscription_id uuid primary key,
     user_id uuid not null,
     plan_id uuid not null references plans,
     first_period tstzrange not null check (not isempty(first_period)),
     is_trial boolean not null,
-    -- The latest paid period.
+    -- The latest that is paid.
     paid_period tstzrange check (not isempty(paid_period)),
-    -- The latest failed charge.
+    -- The latest charge that failed.
     failed_period_start timestamptz,
     fail_time timestamptz,
     retry_time timestamptz,
     cancel_time timestamptz,
-    -- Past or planned end.
+    -- When it ended or is going to.
     end_time timestamptz,
     create_time timestamptz not null,
     check (is_trial or paid_period is not null),
     check ((fail_time is null) = (failed_period_start is null)),
     check (retry_time is null or fail_time is not null),
     check (cancel_time is null or end_time is not null),
-    -- A user has at most one subscription at a time. A subscription with an end before its start occupies no time.
+    -- A user has one at a time. One that is ended as of a time before it began was never there.
     constraint subscriptions_one_at_a_time exclude using gist (
         user_id with =,
         (tstzrange(create_time, case when end_time >= create_time then end_time
@@ -63,7 +63,7 @@ create table subscriptions (
 
 create index subscriptions_of_user on subscriptions (user_id, create_time);
 
--- Granted months. Each month grants its credits once.
+-- The months whose credits are granted, each once.
 create table granted_months (
     subscription_id uuid not null references subscriptions,
     month text not null check (month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$'),
@@ -72,12 +72,12 @@ create table granted_months (
     primary key (subscription_id, month)
 );
 
--- Received webhooks. The payload is erased after processing. The id stays, so that a redelivery has no effect.
+-- Webhooks as they came, until they are acted upon, and then their ids, so that none acts twice.
 create table webhooks (
     scheme text not null check (scheme in ('standard', 'processor')),
     webhook_id text not null,
     payload bytea,
-    -- Event type, null until the webhook is processed.
+    -- What it reported, once it was acted upon.
     event text check (event in ('payment_failed', 'trial_ending', 'renewed', 'ignored', 'ended')),
     receive_time timestamptz not null,
     primary key (scheme, webhook_id),
@@ -90,14 +90,14 @@ create index webhooks_left_over on webhooks (receive_time) where event is null;
 create view violation_key_without_answer as
     select caller, request_type, key from idempotency_keys where response is null;
 
--- Checks the same rule as the constraint, in case the constraint is missing.
+-- The constraint says the same, for as long as it is there.
 create view violation_subscriptions_overlap as
     select a.subscription_id, b.subscription_id as other_subscription_id
     from subscriptions as a join subscriptions as b on a.user_id = b.user_id and a.subscription_id < b.subscription_id
     where coalesce(a.end_time > b.create_time, true) and coalesce(b.end_time > a.create_time, true)
         and coalesce(a.end_time > a.create_time, true) and coalesce(b.end_time > b.create_time, true);
 
--- The first period and each paid period grant credits.
+-- Credits come with the beginning, and with each period that is paid.
 create view violation_month_not_granted as
     select subscription_id, month
     from subscriptions cross join lateral (

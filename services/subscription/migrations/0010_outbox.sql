@@ -1,10 +1,10 @@
 -- migrate:up
 create table outbox (
     message_id uuid primary key,
-    -- Delivery order of messages of one aggregate, equal to the order of their transactions: each transaction locks its
-    -- aggregate first. Other messages are claimed by time.
+    -- Messages of one aggregate are delivered in this order, which is that of their transactions: they lock what they
+    -- are about first. Others are claimed by time.
     sequence bigint generated always as identity,
-    -- Called method, "package.Service/Method". The payload is the serialized request.
+    -- The method that is called, "package.Service/Method", with its request, serialized.
     destination text not null,
     payload bytea not null,
     event text not null default '',
@@ -15,11 +15,11 @@ create table outbox (
     status text not null default 'pending' check (status in ('pending', 'delivered', 'dead')),
     attempts integer not null default 0 check (attempts >= 0),
     last_error text not null default '' check (length(last_error) <= 500),
-    -- Time of the next attempt, or end of the current attempt's lease.
+    -- When it is taken up: the time of the next attempt, or the end of the lease of the one under way.
     due_time timestamptz default now(),
-    -- Relay with the lease.
+    -- The relay that has the lease.
     lease_holder uuid,
-    -- Earliest delivery.
+    -- Not before this.
     deliver_time timestamptz not null default now(),
     create_time timestamptz not null default now(),
     settle_time timestamptz,
@@ -27,8 +27,7 @@ create table outbox (
     check ((settle_time is not null) = (status <> 'pending')),
     check (lease_holder is null or status = 'pending')
 )
--- Each row is updated a few times and then never again. Vacuum starts after a fixed number of dead rows, because a
--- share of a growing table would delay it more and more.
+-- Rows change a few times and then lie still: what they leave behind is cleared away by their number, not their share.
 with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 
 create index outbox_due on outbox (due_time) where status = 'pending';

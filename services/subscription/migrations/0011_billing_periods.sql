@@ -1,6 +1,6 @@
 -- migrate:up
 
--- Granted billing periods, by their start. Each period grants its credits once.
+-- The billing periods whose credits are granted, each once, by the time at which they begin.
 create table granted_periods (
     subscription_id uuid not null references subscriptions,
     period_start timestamptz not null,
@@ -9,16 +9,16 @@ create table granted_periods (
     primary key (subscription_id, period_start)
 );
 
--- Replicas of older versions may still run and grant by calendar month. So this version adds its months here too,
--- marked as copies. A month that is not a copy counts as the grant of one period that began in it.
+-- Older versions grant by calendar month and may still run beside this one. So this version adds its months here too,
+-- marked as copies, and counts a month that is no copy as the grant of one period that began in it.
 alter table granted_months add column is_copy boolean not null default false;
 
--- No service reads this view. `solo60 doctor` reads only the views that exist.
+-- No service reads it. `solo60 doctor` looks for the views that are there.
 -- squawk-ignore ban-drop-view
 drop view violation_month_not_granted;
 
--- The first period and each paid period grant credits. A paid period that begins in the first half of a paid first
--- month is that month, because the card processor's clock may differ from ours.
+-- Credits come with the first period, and with each period that is paid. A paid period that begins in the first half of a
+-- month that was paid at the start is that month, by the card processor's clock.
 create view violation_period_not_granted as
     select subscription_id, period_start
     from subscriptions cross join lateral (

@@ -1,17 +1,17 @@
 -- migrate:up
 
 alter table subscriptions
-    -- Deadlines count from this time at the earliest. Otherwise this migration could make subscriptions past due for
-    -- webhooks that older versions did not process.
+    -- Deadlines count from here at the earliest. So no subscription is past due on the day of this migration for webhooks
+    -- that older versions did not act upon.
     add column watch_time timestamptz not null default now(),
-    -- Latest processed deadline. Null: an older version stored the row, and its deadlines are not scheduled yet.
+    -- Deadlines up to this time have been acted upon. Null: an older version stored the row, and nothing watches it yet.
     add column told_time timestamptz,
-    -- Final end, reported by the card processor. Only a planned cancellation can be undone.
+    -- The end that the card processor has reported. A planned cancellation alone can be taken back.
     add column processor_end_time timestamptz;
 
 update subscriptions set processor_end_time = end_time where end_time is not null and cancel_time is null;
 
--- Each user has at most one trial, ever.
+-- One trial for each user, for ever.
 create table trials (
     user_id uuid primary key,
     subscription_id uuid not null references subscriptions,
@@ -22,7 +22,7 @@ insert into trials (user_id, subscription_id, create_time)
     select distinct on (user_id) user_id, subscription_id, create_time
     from subscriptions where is_trial order by user_id, create_time;
 
--- Departed users. CreateSubscription rejects departed users.
+-- Nobody subscribes a user who has left.
 create table left_users (
     user_id uuid primary key,
     create_time timestamptz not null

@@ -2,7 +2,7 @@
 create table users (
     user_id uuid primary key default uuidv7(),
     email text not null,
-    -- Addresses are compared without regard to case.
+    -- Addresses are equal without regard to case.
     folded_email text collate pg_unicode_fast not null
         generated always as (casefold(email collate pg_unicode_fast)) stored unique,
     display_name text not null,

@@ -1,12 +1,11 @@
 -- migrate:up
 
--- The address of a departed user becomes free: `folded_email` is null, and a unique constraint ignores nulls. The
--- constraint stays, because replicas of the previous version need it for their `on conflict (folded_email)`. A new
--- expression for the generated column would rewrite the table under a lock that blocks every call. A trigger needs no
--- rewrite.
+-- A user who left gives the address back: `folded_email` is null then, and nulls are never equal to a unique constraint.
+-- The constraint stays, so that replicas of the version before can add users meanwhile: their `on conflict
+-- (folded_email)` needs it. Another expression for the generated column would say the same, but it would rewrite the
+-- table under a lock that stops every call. A trigger needs no rewrite.
 --
--- The previous version never writes this column, and only compares it in queries. So it can become an ordinary, nullable
--- column.
+-- The version before neither writes this column nor reads it back: it may be an ordinary one, and null.
 -- squawk-ignore ban-drop-generated-expression, ban-drop-not-null
 alter table users alter column folded_email drop expression, alter column folded_email drop not null;
 

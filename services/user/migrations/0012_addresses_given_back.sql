@@ -1,6 +1,6 @@
 -- migrate:up
 
--- Users who left before 0011. This is a separate file, so that 0011 holds its lock on the table only briefly.
+-- Those who left before 0011. A file of its own, so that the lock which 0011 takes on the table is held for moments only.
 update users set folded_email = null where state = 'USER_STATE_DELETED';
 
 create view violation_address_not_folded as
