@@ -26,9 +26,9 @@ if _version_not_supported:
 
 
 class AuthServiceStub:
-    """Signs people up and in, and tells other services whose token they hold. It keeps passwords, codes and refresh tokens,
-    all of them only as hashes; everything else about a person belongs to solo60.user.v1.UserService. The tokens are
-    those of people: services prove themselves to each other with API keys and never with these.
+    """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
+    hashes. All other user data belongs to solo60.user.v1.UserService. These tokens are for people only: services
+    authenticate to each other with API keys.
     """
 
     def __init__(self, channel):
@@ -90,88 +90,86 @@ class AuthServiceStub:
 
 
 class AuthServiceServicer:
-    """Signs people up and in, and tells other services whose token they hold. It keeps passwords, codes and refresh tokens,
-    all of them only as hashes; everything else about a person belongs to solo60.user.v1.UserService. The tokens are
-    those of people: services prove themselves to each other with API keys and never with these.
+    """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
+    hashes. All other user data belongs to solo60.user.v1.UserService. These tokens are for people only: services
+    authenticate to each other with API keys.
     """
 
     def SignUp(self, request, context):
-        """Creates a user with a password, and mails a code (template EMAIL_CONFIRMATION) that confirms the address.
+        """Creates a user with a password and emails a code that confirms the address (template EMAIL_CONFIRMATION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LogIn(self, request, context):
-        """Exchanges an email address and a password for tokens. An unknown address and a wrong password get the same answer
-        after the same time; what else is wrong with the account is told only to those who know the password. The call takes
-        no idempotency key, because a stored answer would be a stored pair of tokens: repeating it makes another pair.
-        Limited to one call in six seconds for each address, after a burst of ten.
+        """Exchanges an email address and a password for tokens. An unknown address and a wrong password get the same error
+        after the same time. Other account problems are reported only if the password is correct. The call takes no
+        idempotency key, because a stored answer would be a stored pair of tokens: repeating the call creates another pair.
+        Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RefreshTokens(self, request, context):
-        """Exchanges a refresh token for new tokens, with the roles that the user has now. Each refresh token works once; one
-        that is used again with another idempotency key was stolen, and all tokens that descend from the same log-in are
-        revoked.
+        """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token works once.
+        Reusing a token with a different idempotency key counts as theft and revokes all tokens of the same log-in.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LogOut(self, request, context):
-        """Revokes the tokens that descend from one log-in. A token that is revoked or unknown already is no error, as in
-        RFC 7009.
+        """Revokes all tokens of one log-in. An unknown or already revoked token is not an error (RFC 7009).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def VerifyToken(self, request, context):
-        """Tells whose access token it is and what that person may do. For services that serve people: a token that is
-        malformed, expired, revoked or not ours is refused.
+        """Verifies an access token and returns its claims. For services that serve people. Malformed, expired, revoked and
+        foreign tokens are rejected.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendEmailConfirmation(self, request, context):
-        """Mails a fresh code (template EMAIL_CONFIRMATION) to a user; codes sent before stop working. Limited to one call in
-        five minutes for each user, after a burst of three.
+        """Emails a new confirmation code to a user (template EMAIL_CONFIRMATION) and invalidates earlier codes. Rate limit
+        per user: a burst of 3 calls, then one call every 5 minutes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmEmail(self, request, context):
-        """Confirms an email address with the code that was mailed to it. A code works once.
+        """Confirms an email address with the code that was sent to it. A code works once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RequestPasswordReset(self, request, context):
-        """Mails a code (template PASSWORD_RESET) with which a new password can be set. The answer is OK, after the same time,
-        whether or not anybody has this address, so that it tells nobody who is a member. Limited to one call in five minutes
-        for each address, known or not, after a burst of three.
+        """Emails a password reset code (template PASSWORD_RESET). The answer is always OK, after the same time, so that it
+        does not reveal whether an address has an account. Rate limit per address, known or not: a burst of 3 calls, then
+        one call every 5 minutes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmPasswordReset(self, request, context):
-        """Sets a new password with the code that was mailed, revokes all tokens of the user, and says so by mail (template
-        PASSWORD_CHANGED). A code works once; a password that is refused does not use it up.
+        """Sets a new password with a reset code, revokes all tokens of the user, and emails a notification (template
+        PASSWORD_CHANGED). A code works once; a rejected password does not use up the code.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendAccountVerification(self, request, context):
-        """Mails a user that the account is verified (template ACCOUNT_VERIFICATION). Limited to one call in five minutes for
-        each user, after a burst of three.
+        """Emails a user that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst of 3
+        calls, then one call every 5 minutes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -239,9 +237,9 @@ def add_AuthServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuthService:
-    """Signs people up and in, and tells other services whose token they hold. It keeps passwords, codes and refresh tokens,
-    all of them only as hashes; everything else about a person belongs to solo60.user.v1.UserService. The tokens are
-    those of people: services prove themselves to each other with API keys and never with these.
+    """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
+    hashes. All other user data belongs to solo60.user.v1.UserService. These tokens are for people only: services
+    authenticate to each other with API keys.
     """
 
     @staticmethod

@@ -26,12 +26,13 @@ if _version_not_supported:
 
 
 class CommunicationServiceStub:
-    """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
-    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
-    can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
-    up then: its template says so. A template also says how long its mail makes sense: codes and reminders expire.
+    """Sends email to members, guests and staff. Each message is a template filled with variables, so callers write no email
+    text. Messages are stored before they are sent, so an outage of the service or the mail server loses none. If the
+    mail server's answer is lost, nobody can know whether it accepted the message (RFC 1047). The message is then sent
+    again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders are
+    not sent once they are out of date.
 
-    Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
+    Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
     SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS, PAYMENT_FAILED, RENEWAL_REMINDER, TRIAL_ENDING,
     EMAIL_CONFIRMATION, PASSWORD_RESET, PASSWORD_CHANGED, ACCOUNT_VERIFICATION.
@@ -76,61 +77,62 @@ class CommunicationServiceStub:
 
 
 class CommunicationServiceServicer:
-    """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
-    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
-    can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
-    up then: its template says so. A template also says how long its mail makes sense: codes and reminders expire.
+    """Sends email to members, guests and staff. Each message is a template filled with variables, so callers write no email
+    text. Messages are stored before they are sent, so an outage of the service or the mail server loses none. If the
+    mail server's answer is lost, nobody can know whether it accepted the message (RFC 1047). The message is then sent
+    again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders are
+    not sent once they are out of date.
 
-    Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
+    Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
     SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS, PAYMENT_FAILED, RENEWAL_REMINDER, TRIAL_ENDING,
     EMAIL_CONFIRMATION, PASSWORD_RESET, PASSWORD_CHANGED, ACCOUNT_VERIFICATION.
     """
 
     def SendEmail(self, request, context):
-        """Sends one email and waits until the mail server has accepted or refused it. While the mail server cannot be reached
-        the answer is UNAVAILABLE, and repeating the call with its key makes no second message.
+        """Sends one email and waits until the mail server has accepted or rejected it. Returns UNAVAILABLE if the mail server
+        cannot be reached. Repeating the call with the same idempotency key creates no second message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendEmailAsync(self, request, context):
-        """Stores one email and answers at once; it is sent in the background, again and again with growing pauses until the
-        mail server accepts it or the attempts are used up. GetMessage tells how it went. A template or variable that is
-        missing is reported here, not later.
+        """Stores one email, returns immediately, and sends the email in the background. Failed attempts are repeated with
+        increasing pauses until the mail server accepts the email or no attempts are left. GetMessage returns the current
+        status. Missing templates and variables are reported by this call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendSystemNotification(self, request, context):
-        """Tells the people who run Solo60 about something, at the addresses configured for the audience. Stored and answered
-        at once, and sent in the background like SendEmailAsync.
+        """Sends an email to Solo60's staff, at the addresses configured for the audience. The email is stored, and sent in
+        the background as by SendEmailAsync.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetMessage(self, request, context):
-        """Tells how far a message has come. It shows neither the recipient nor the text. A message that was sent can be shown
-        for 30 days after it was stored, one that was not for as long as it is not.
+        """Returns the status of a message, without its recipient and text. Sent messages are available for 30 days after they
+        were stored; other messages are available until they are sent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListFailedMessages(self, request, context):
-        """Lists the messages whose last attempt failed, those given up or expired included, newest first.
+        """Lists messages with a failed last attempt, newest first. Includes messages that were given up or have expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryMessage(self, request, context):
-        """Queues a failed message for sending now, with as many attempts to come as a new one has. Only a message in
-        MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. One that may_have_been_sent may then arrive twice, under
-        one Message-ID.
+        """Queues a failed message for immediate sending, with as many attempts as a new message. Only messages in
+        MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. A message with `may_have_been_sent` may then arrive
+        twice, with the same Message-ID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,12 +180,13 @@ def add_CommunicationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CommunicationService:
-    """Sends what Solo60 has to say to people. Each message is a template filled with variables, so no caller writes mail
-    text, and each is stored before it is sent, so none is lost when the service or the mail server goes down. Where nobody
-    can know whether the mail server accepted a mail (RFC 1047), it is sent again, except for SPOT_AVAILABLE, which is given
-    up then: its template says so. A template also says how long its mail makes sense: codes and reminders expire.
+    """Sends email to members, guests and staff. Each message is a template filled with variables, so callers write no email
+    text. Messages are stored before they are sent, so an outage of the service or the mail server loses none. If the
+    mail server's answer is lost, nobody can know whether it accepted the message (RFC 1047). The message is then sent
+    again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders are
+    not sent once they are out of date.
 
-    Known templates, by key: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
+    Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
     SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS, PAYMENT_FAILED, RENEWAL_REMINDER, TRIAL_ENDING,
     EMAIL_CONFIRMATION, PASSWORD_RESET, PASSWORD_CHANGED, ACCOUNT_VERIFICATION.

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EchoServiceStub:
-    """Says back what it hears.
+    """Echoes requests.
     """
 
     def __init__(self, channel):
@@ -103,95 +103,95 @@ class EchoServiceStub:
 
 
 class EchoServiceServicer:
-    """Says back what it hears.
+    """Echoes requests.
     """
 
     def Echo(self, request, context):
-        """One message in, the same message out.
+        """Returns the request's message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EchoLimited(self, request, context):
-        """As Echo, at most ten times at once and five times a second by one caller.
+        """Same as Echo, rate limited per caller: a burst of 10 calls, then 5 per second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EchoLimitedByText(self, request, context):
-        """As EchoLimited, but each text has a limit of its own.
+        """Same as EchoLimited, with a separate limit for each text.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EchoHedged(self, request, context):
-        """As Echo, sent a second time when the first attempt stays unanswered for 50 ms.
+        """Same as Echo, hedged: sent again if the first attempt is unanswered after 50 ms.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EchoSheddable(self, request, context):
-        """As Echo, given up first under load.
+        """Same as Echo, shed first under load.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EchoDeprecated(self, request, context):
-        """As Echo, on its way out.
+        """Same as Echo, deprecated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EchoCritical(self, request, context):
-        """As Echo, given up last under load.
+        """Same as Echo, shed last under load.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EchoMany(self, request, context):
-        """One message in, `repeat` messages out.
+        """Returns a stream of `repeat` messages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EchoJoined(self, request_iterator, context):
-        """Many messages in, one out that joins their texts.
+        """Joins the texts of a request stream into one response.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EchoEach(self, request_iterator, context):
-        """Many messages in, each said back at once.
+        """Returns one message for each message of the request stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Keep(self, request, context):
-        """Keeps a message, once for each idempotency key.
+        """Stores a text, once per idempotency key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def OnHeard(self, request, context):
-        """Is told of all that is heard.
+        """Handles Heard events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Promise(self, request, context):
-        """Promised, not built.
+        """Declared but not implemented.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -274,7 +274,7 @@ def add_EchoServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EchoService:
-    """Says back what it hears.
+    """Echoes requests.
     """
 
     @staticmethod

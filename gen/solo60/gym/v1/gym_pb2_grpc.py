@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class GymServiceStub:
-    """Describes gyms and prices their hours.
+    """Stores gyms and quotes prices.
     """
 
     def __init__(self, channel):
@@ -58,33 +58,33 @@ class GymServiceStub:
 
 
 class GymServiceServicer:
-    """Describes gyms and prices their hours.
+    """Stores gyms and quotes prices.
     """
 
     def GetGym(self, request, context):
-        """Finds one gym by id.
+        """Returns one gym by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListGyms(self, request, context):
-        """Lists all gyms by name, a page at a time (AIP-158).
+        """Lists all gyms by name, in pages (AIP-158).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateGym(self, request, context):
-        """Adds a gym. It can be booked at once.
+        """Creates a gym. It can be booked immediately.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def QuotePrice(self, request, context):
-        """Prices a period in a gym and tells the rules that come with it. Whether the period is free is not looked at: that
-        is the session service's to say.
+        """Returns the price and the rules of a period in a gym. It does not check whether the period is free; only the
+        session service knows that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,7 +122,7 @@ def add_GymServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GymService:
-    """Describes gyms and prices their hours.
+    """Stores gyms and quotes prices.
     """
 
     @staticmethod

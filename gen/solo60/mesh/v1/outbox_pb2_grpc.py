@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OutboxServiceStub:
-    """Shows and mends the outbox of the service that is asked: every service that has one serves this beside its own RPCs.
+    """Administers the outbox of the called service. Every service with an outbox serves it next to its own RPCs.
     """
 
     def __init__(self, channel):
@@ -63,41 +63,42 @@ class OutboxServiceStub:
 
 
 class OutboxServiceServicer:
-    """Shows and mends the outbox of the service that is asked: every service that has one serves this beside its own RPCs.
+    """Administers the outbox of the called service. Every service with an outbox serves it next to its own RPCs.
     """
 
     def ListMessages(self, request, context):
-        """Lists messages, the newest first, a page at a time (AIP-158).
+        """Lists messages, newest first, in pages (AIP-158).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetMessage(self, request, context):
-        """Shows one message with its payload, in which personal data is masked.
+        """Returns one message with its payload. Personal data in the payload is masked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryMessage(self, request, context):
-        """Makes a dead letter due at once, with as many attempts as a new message has, or an attempt that waits for its time.
-        The receiver knows it by its id: what it did before it does not do again. It comes after what is pending of its
-        aggregate now.
+        """Makes a dead letter due immediately, with as many attempts as a new message. A pending message becomes due
+        immediately. The message keeps its id, so the receiver does not repeat work that it has already done. A retried
+        dead letter is delivered after the messages that are now pending for its aggregate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DropMessage(self, request, context):
-        """Deletes a message that is not delivered: it never will be. One that is being delivered now stays.
+        """Deletes a message that is not delivered. It will never be delivered. A message that is being delivered cannot be
+        dropped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReplayMessage(self, request, context):
-        """Delivers a delivered message once more, as a new message with an id of its own: the receiver acts on it again.
+        """Delivers a delivered message again, as a new message with its own id, so the receiver acts on it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,7 +141,7 @@ def add_OutboxServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OutboxService:
-    """Shows and mends the outbox of the service that is asked: every service that has one serves this beside its own RPCs.
+    """Administers the outbox of the called service. Every service with an outbox serves it next to its own RPCs.
     """
 
     @staticmethod

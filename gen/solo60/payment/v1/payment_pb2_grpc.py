@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PaymentServiceStub:
-    """Takes payments for sessions, gives them back, and keeps the members' credits.
+    """Charges and refunds sessions, and stores members' credits.
     """
 
     def __init__(self, channel):
@@ -73,61 +73,61 @@ class PaymentServiceStub:
 
 
 class PaymentServiceServicer:
-    """Takes payments for sessions, gives them back, and keeps the members' credits.
+    """Charges and refunds sessions, and stores members' credits.
     """
 
     def GetPayment(self, request, context):
-        """Finds one payment by id.
+        """Returns one payment by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSessionPayments(self, request, context):
-        """Lists the payments of a session, a page at a time (AIP-158). A session that nobody tried to charge has none,
-        which is no error.
+        """Lists the payments of a session, in pages (AIP-158). A session without a charge has an empty list; this is not an
+        error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ChargeSession(self, request, context):
-        """Charges a member for a session, once: a repetition answers with the payment that the first call made, and takes
-        nothing more. A repetition with another member, price or method is ALREADY_CHARGED. A decline is final for the
-        session id: repeating answers CARD_DECLINED again, whatever the method, and a new attempt to pay needs a new
-        session. INSUFFICIENT_CREDITS leaves nothing behind: the same session may be charged again. After a refund or a
-        void the answer is PAYMENT_VOIDED.
+        """Charges a member for a session, once. A repeated call returns the existing payment and takes nothing more. Errors:
+        ALREADY_CHARGED if a repeated call has a different member, price or method; CARD_DECLINED if the card was declined;
+        PAYMENT_VOIDED after a refund or a void. A decline is final for the session id: repeated calls return CARD_DECLINED
+        for any method, and a new attempt needs a new session. INSUFFICIENT_CREDITS stores nothing, so the same session may
+        be charged again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RefundSession(self, request, context):
-        """Gives back what a session took, the way it was paid, once. When nothing was taken the session is voided instead: a
-        charge that arrives late is then refused. Either way, whoever calls may rely on it that the member pays nothing.
+        """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
+        late charge is rejected. In both cases the member pays nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreditBackSession(self, request, context):
-        """Gives a session's price back in credits, even if it was paid by card, once. A session that was given back already,
-        in this way or by RefundSession, stays as it is, and the answer shows how. PAYMENT_NOT_FOUND when the session took
-        nothing.
+        """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
+        or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
+        charged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetBalance(self, request, context):
-        """Tells how many credits a user has. Users are not looked up: one who never had a credit, known or not, has 0.
+        """Returns a user's credit balance. Does not check that the user exists: the balance of an unknown user is 0.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GrantCredits(self, request, context):
-        """Gives a user credits for nothing in return here: a subscription's month, or goodwill.
+        """Grants credits to a user without a charge, for a subscription month or as goodwill.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,7 +180,7 @@ def add_PaymentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PaymentService:
-    """Takes payments for sessions, gives them back, and keeps the members' credits.
+    """Charges and refunds sessions, and stores members' credits.
     """
 
     @staticmethod

@@ -122,127 +122,128 @@ class SessionServiceServicer:
     """
 
     def GetSession(self, request, context):
-        """Finds one session by id and, on request, what belongs to it. A relation that was asked for and cannot be read fails
-        the call: an answer is never silently incomplete.
+        """Returns one session by id, with related records on request. The call fails if a requested relation cannot be read,
+        so the answer is never incomplete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListUserSessions(self, request, context):
-        """Lists a user's sessions, the latest period first, a page at a time (AIP-158). Users are not looked up: one without
-        sessions, known or not, has an empty list.
+        """Lists a user's sessions, latest period first, in pages (AIP-158). Does not check that the user exists: an unknown
+        user has an empty list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckConflicts(self, request, context):
-        """Tells which booked periods overlap a period, without a word about who booked them. An empty answer promises
-        nothing: another member may book the slot the next moment. Gyms are not looked up: an unknown one has no conflicts.
+        """Returns the booked periods that overlap a period, without the members who booked them. An empty answer is no
+        guarantee: another member may book the slot immediately afterwards. Does not check that the gym exists: an unknown
+        gym has no conflicts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BookSession(self, request, context):
-        """Books a slot: holds it, charges the member, confirms it and mails the confirmation. It happens as a whole or not at
-        all: a declined card or a lost payment service leaves no booking and no charge. In a gym that asks for approval the
-        session is paid and then waits for an admin.
+        """Books a slot: reserves it, charges the member, confirms the session and emails the confirmation. The booking is
+        atomic: after a declined card or an outage of the payment service, there is no booking and no charge. In a gym with
+        `requires_approval`, the session is paid and then waits for an admin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelSession(self, request, context):
-        """Cancels a session that has not begun and frees the slot. The price is given back, and the member is mailed, as soon
-        as that is possible: moments later, or when the services that do it are back. Cancelling a cancelled session does
-        nothing more and answers with it.
+        """Cancels a session before it starts and frees the slot. The refund and the email follow asynchronously, within
+        moments or once the services involved are available again. Cancelling a cancelled session changes nothing and
+        returns the session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendSessionMail(self, request, context):
-        """Mails what there is to say about a session to the member who booked it, to the admins, to one guest, or to one who
-        waits for its slot, once for each of them and template: what this service leaves to its outbox. Nobody is written
-        to who has no address, waits no more, or waits for what has begun meanwhile.
+        """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient and
+        template. The session service calls it through its outbox. No email is sent if the recipient has no address, has
+        left the waiting list, or waits for a period that has started.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def OnUserLeft(self, request, context):
-        """Cancels the sessions to come of a member who has left, gives their prices back, and takes the member off every
-        waiting list.
+        """Cancels and refunds the future sessions of a member who has left, and removes the member from all waiting lists.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchAvailability(self, request, context):
-        """Tells which periods of a window are booked, at once and then whenever that changes, for an hour at most: then open
-        it again. Gyms are not looked up: an unknown one has nothing booked.
+        """Streams the booked periods of a window: immediately, and again after each change. The stream ends after at most one
+        hour; the caller then opens a new one. Does not check that the gym exists: an unknown gym has no bookings.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ApproveSession(self, request, context):
-        """Confirms a session that waits for approval and has not begun, and mails the member. Approving twice does nothing
-        more. Admins are mailed when a session begins to wait; one that nobody has approved when it begins is rejected.
+        """Confirms a session that is pending approval and has not started, and emails the member. Approving an approved
+        session changes nothing. Admins get an email when a session becomes pending approval. A session that is still
+        pending when it starts is rejected.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RejectSession(self, request, context):
-        """Turns down a session that waits for approval and frees the slot. The price is given back, and the member is mailed
-        the reason, as soon as that is possible. Rejecting twice does nothing more, and the first reason stands.
+        """Rejects a session that is pending approval and frees the slot. The refund and the email with the reason follow
+        asynchronously. Rejecting a rejected session changes nothing; the first reason is kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def InviteGuest(self, request, context):
-        """Invites a guest to a session that is paid and not over, and mails the invitation. Should the session be called off,
-        the guest is told. For each session about one guest in five seconds, after ten at once.
+        """Invites a guest to a session that is paid and not over, and emails the invitation. The guest also gets an email if
+        the session is cancelled. Rate limit per session: a burst of 10 calls, then one call every 5 seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelInvitation(self, request, context):
-        """Takes an invitation back and mails the guest. Taking it back twice does nothing more.
+        """Cancels an invitation and emails the guest. Cancelling a cancelled invitation changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListGuests(self, request, context):
-        """Lists the guests of a session in the order of their invitations, without those whose invitation was taken back.
+        """Lists the guests of a session, first invited first, without cancelled invitations.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def JoinWaitingList(self, request, context):
-        """Puts a member on the list of those who are mailed when a booked period becomes free: all of them, each time, until
-        they leave the list or the period has begun. Nothing is booked or charged.
+        """Adds a member to the waiting list of a booked period. When the period becomes free, all members on the list get an
+        email, every time, until they leave the list or the period starts. Nothing is booked or charged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LeaveWaitingList(self, request, context):
-        """Takes a member off a waiting list. Leaving twice does nothing more.
+        """Removes a member from a waiting list. Repeating the call changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListWaitingList(self, request, context):
-        """Lists who waits for a gym and a period that is not over, longest waiting first, a page at a time (AIP-158).
+        """Lists waiting list entries of a gym with periods that have not ended, oldest entry first, in pages (AIP-158).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class SubscriptionServiceStub:
-    """Keeps who is subscribed to which plan. The card processor charges the card each month and reports by webhook; the
-    credits themselves are kept by solo60.payment.v1.PaymentService.
+    """Stores users' subscriptions to plans. The card processor charges the card each month and reports by webhook.
+    solo60.payment.v1.PaymentService stores the credits.
 
-    What follows from a change (credits, mails, events) is left to the outbox in the transaction of the change: it happens
-    once, and shortly after the answer.
+    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. They
+    happen once, shortly after the answer.
     """
 
     def __init__(self, channel):
@@ -107,127 +107,128 @@ class SubscriptionServiceStub:
 
 
 class SubscriptionServiceServicer:
-    """Keeps who is subscribed to which plan. The card processor charges the card each month and reports by webhook; the
-    credits themselves are kept by solo60.payment.v1.PaymentService.
+    """Stores users' subscriptions to plans. The card processor charges the card each month and reports by webhook.
+    solo60.payment.v1.PaymentService stores the credits.
 
-    What follows from a change (credits, mails, events) is left to the outbox in the transaction of the change: it happens
-    once, and shortly after the answer.
+    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. They
+    happen once, shortly after the answer.
     """
 
     def ListPlans(self, request, context):
-        """Lists the plans that can be subscribed to, the cheapest first.
+        """Lists the available plans, cheapest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSubscription(self, request, context):
-        """Shows one subscription, ended or not.
+        """Returns one subscription, current or ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUserSubscription(self, request, context):
-        """Shows the subscription that a user has now, or else the one that ended last.
+        """Returns a user's current subscription, or else the one that ended last.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateSubscription(self, request, context):
-        """Subscribes a user to a plan, grants the first month's credits, and mails the plan's details (template
-        SUBSCRIPTION_ACTIVATED). The card is charged at once, or when the trial ends. A user has one subscription at a time,
-        and one trial for ever: later subscriptions are charged at once, also after a cancellation.
+        """Subscribes a user to a plan, grants the first month's credits, and emails the plan's details (template
+        SUBSCRIPTION_ACTIVATED). The card is charged immediately or when the trial ends. A user has one subscription at a
+        time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
-        There is no card processor for subscriptions yet, only a test mode: the card "tok_visa" is accepted, every other is
-        CARD_DECLINED, and nothing charges it when a trial or a month ends but a webhook that says so.
+        There is no card processor for subscriptions yet, only a test mode. It accepts the card "tok_visa" and answers all
+        others with CARD_DECLINED. Nothing charges the card at the end of a trial or month; only a webhook reports a
+        charge.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelSubscription(self, request, context):
-        """Ends a subscription, now or when the period that is paid for ends, and mails the end date (template
-        SUBSCRIPTION_EXPIRED). Credits granted before stay with the user. One that is to end with its period can still be
-        ended now; asking again for the end that it has is SUBSCRIPTION_NOT_ACTIVE.
+        """Ends a subscription now or at the end of the paid period, and emails the end date (template SUBSCRIPTION_EXPIRED).
+        The user keeps all granted credits. A subscription that ends with its period can still be ended now. Repeating the
+        request for the same end returns SUBSCRIPTION_NOT_ACTIVE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeSubscription(self, request, context):
-        """Takes a planned cancellation back: the subscription renews as before, its reminder comes again, and a mail says so
-        (template SUBSCRIPTION_RESUMED). It must not have ended yet, and the card processor must not have ended it: else it is
-        SUBSCRIPTION_NOT_ACTIVE, and the user can subscribe again.
+        """Undoes a planned cancellation: the subscription renews as before, its reminder is sent again, and the user gets an
+        email (template SUBSCRIPTION_RESUMED). Returns SUBSCRIPTION_NOT_ACTIVE if the subscription has ended, here or at
+        the card processor; the user can then subscribe again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AllocateMonthlyCredits(self, request, context):
-        """Returns the credits of the billing periods that began in a month, and grants those that are missing, with a mail that
-        says so (template PAYMENT_SUCCESS). Credits go by billing period: the trial brings some, and so does each period that
-        is paid, also two of one month. Each period is granted once, by this call, by the webhook of a renewal or when the
-        subscription begins. A month in which neither the trial nor a period that is paid began is INVALID_REQUEST: the credits
-        come with the payment.
+        """Returns the credits of the billing periods that began in a month, and grants missing credits with an email
+        (template PAYMENT_SUCCESS). The trial and each paid period bring credits, even if two periods begin in one month.
+        Credits are granted once per period: by this call, by the webhook of a renewal, or at the start of the
+        subscription. A month in which neither a trial nor a paid period began is rejected with INVALID_REQUEST, because
+        credits are granted only after payment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ProcessWebhook(self, request, context):
-        """Takes in a signed report of the card processor: a payment that failed (mails PAYMENT_FAILED), a trial about to end
-        (mails TRIAL_ENDING), a renewal (grants the credits of the period, mails PAYMENT_SUCCESS), an end (mails
-        SUBSCRIPTION_EXPIRED). The webhook is stored before anything else, and the answer comes once it has acted. Each webhook
-        id acts once, however often it is delivered, and whatever the order of deliveries, a subscription ends up in the same
-        state. A webhook that is refused although its signature is right stays stored, and acts as soon as it can. So does one
-        whose subscription nobody knows yet: it is answered with WEBHOOK_EVENT_UNATTRIBUTED, and ListHeldWebhooks shows it.
+        """Processes a signed webhook of the card processor: a failed payment (emails PAYMENT_FAILED), a trial that ends soon
+        (emails TRIAL_ENDING), a renewal (grants the period's credits, emails PAYMENT_SUCCESS), or an end (emails
+        SUBSCRIPTION_EXPIRED). The webhook is stored first, and the answer is sent after its effects are committed. Each
+        webhook id takes effect once, and the order of deliveries does not change the final state of a subscription. A
+        rejected webhook with a valid signature is held, and takes effect as soon as it can. A webhook for an unknown
+        subscription is also held; its answer is WEBHOOK_EVENT_UNATTRIBUTED. ListHeldWebhooks returns both.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListHeldWebhooks(self, request, context):
-        """Lists the webhooks that are stored and could not act, with the reason, a page at a time (AIP-158).
+        """Lists stored webhooks that could not take effect, with the reason, in pages (AIP-158).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResolveWebhook(self, request, context):
-        """Settles a held webhook: it acts upon a subscription that the operator names, or it is dismissed without effect. When
-        it acts, the card processor's subscription in it is from then on known to be ours, and all webhooks that wait for the
-        same one act too. When it is dismissed, all webhooks about the same one are ignored, now and later. A webhook that has
-        acted or was dismissed stays as it is, and the answer says what it was.
+        """Resolves a held webhook: applies it to a given subscription, or dismisses it. Applying it also links the
+        processor's subscription to the given one and applies all other webhooks held for it. Dismissing it also ignores
+        all other webhooks for the same processor subscription, now and later. A webhook that was already applied or
+        dismissed is unchanged, and the answer returns its event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendSubscriptionMail(self, request, context):
-        """Mails a member about a subscription, unless that has become pointless meanwhile: the payment has arrived, the
-        subscription has another period or another end. A repetition sends nothing more. This service leaves it to its own
-        outbox, now or for a day to come; nobody else calls it.
+        """Emails a member about a subscription, unless the email is obsolete: the payment has arrived, or the subscription
+        has a different period or end date. Repeating the call sends no second email. Only this service calls it, through
+        its own outbox, for immediate or later delivery.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReviewSubscription(self, request, context):
-        """Acts upon what the clock has made of a subscription whose payment nobody has reported. Three days after its period it
-        is past due. 14 days later, or three days after the last attempt that the card processor has announced, it expires,
-        which is mailed (template SUBSCRIPTION_EXPIRED). A renewal that is reported later still repairs that, unless the user
-        has subscribed again. This service leaves the call to its own outbox for each deadline; nobody else calls it. A call
-        that comes too early or again does nothing.
+        """Updates a subscription with no reported payment. Three days after the end of its period, it becomes past due. 14
+        days later, or three days after the last attempt announced by the card processor, it expires, and the user gets an
+        email (template SUBSCRIPTION_EXPIRED). A renewal reported afterwards reactivates the subscription, unless the user
+        has subscribed again. Only this service calls it, through its own outbox, at each of these times. An early or
+        repeated call changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def OnUserLeft(self, request, context):
-        """Ends the subscription of a user who has left, at once and without a mail, and takes back its reminders. A webhook that
-        comes later is still recorded. The user cannot be subscribed again.
+        """Ends the subscription of a user who has left, immediately and without an email, and cancels its reminders. Later
+        webhooks are still recorded. The user cannot subscribe again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -310,11 +311,11 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SubscriptionService:
-    """Keeps who is subscribed to which plan. The card processor charges the card each month and reports by webhook; the
-    credits themselves are kept by solo60.payment.v1.PaymentService.
+    """Stores users' subscriptions to plans. The card processor charges the card each month and reports by webhook.
+    solo60.payment.v1.PaymentService stores the credits.
 
-    What follows from a change (credits, mails, events) is left to the outbox in the transaction of the change: it happens
-    once, and shortly after the answer.
+    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. They
+    happen once, shortly after the answer.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class UserServiceStub:
-    """Finds, checks, creates and changes users.
+    """Stores users and checks their state and roles.
     """
 
     def __init__(self, channel):
@@ -73,54 +73,54 @@ class UserServiceStub:
 
 
 class UserServiceServicer:
-    """Finds, checks, creates and changes users.
+    """Stores users and checks their state and roles.
     """
 
     def GetUser(self, request, context):
-        """Finds one user by id, in whatever state: suspended and deleted users are found too.
+        """Returns one user by id in any state, including suspended and deleted users.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUserByEmail(self, request, context):
-        """Finds the active or suspended user who has an email address. Upper and lower case count as equal. Deleted users are
-        not found: their address is free, and whoever signs up with it is another user.
+        """Returns the active or suspended user with an email address, ignoring case. Deleted users are not found: their
+        address is free for a new user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetUsers(self, request, context):
-        """Finds up to 100 users in one call. Unknown ids are listed in the answer and fail nothing.
+        """Returns up to 100 users. Unknown ids are listed in the answer and are not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ValidateUser(self, request, context):
-        """Tells whether a user exists and may act. An unknown user is an answer (`valid` is false), not an error.
+        """Returns whether a user exists and is active. An unknown user gives `valid` = false, not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CheckRoles(self, request, context):
-        """Tells whether a user has any, or all, of some roles. Nobody but an active user is allowed anything.
+        """Returns whether a user has any or all of the given roles. Always false for a user who is not active.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateUser(self, request, context):
-        """Adds a user, active and with an email address yet to be confirmed. No mail is sent.
+        """Creates an active user with an unconfirmed email address. Sends no email.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateUser(self, request, context):
-        """Changes the fields of a user that the mask names, and no others (AIP-134).
+        """Updates the fields of a user that are named in the mask (AIP-134).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,7 +173,7 @@ def add_UserServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UserService:
-    """Finds, checks, creates and changes users.
+    """Stores users and checks their state and roles.
     """
 
     @staticmethod
