@@ -79,7 +79,7 @@ def test_psql_runs_the_kept_database_while_it_needs_it(
 def test_without_a_database_or_a_service_there_is_a_sentence(solo60: Solo60, tmp_path: Path) -> None:
     """Nothing is made by asking."""
     assert solo60("psql", "gym").err == f"There is no database in {tmp_path}. Create it with `make run`.\n"
-    assert solo60("psql", "gmy").err.startswith('"gmy" is not a service; they are auth, ')
+    assert solo60("psql", "gmy").err.startswith('"gmy" is not a service. Services: auth, ')
     assert list(tmp_path.iterdir()) == []
 
 
