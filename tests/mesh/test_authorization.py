@@ -1,4 +1,4 @@
-"""Who may call what: each pair of a caller and a method, asked of servers that run the whole chain."""
+"""Authorization of every caller for every method, on servers that run the complete interceptor chain."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 STRANGER = "stranger"
 KEYS = {caller: mint_key("test") for caller in (*SERVICES, OPERATOR, STRANGER)}
 KEYRING = Keyring(record_of_key(key, caller, default_scopes(caller) or ()) for caller, key in KEYS.items())
-ALLOWED = "UNIMPLEMENTED"  # nobody has written the handlers: who gets so far may call
+ALLOWED = "UNIMPLEMENTED"  # an authorized call reaches a servicer without handlers
 INSPECTION = [
     f"{HEALTH_SERVICE}/Check",
     f"{HEALTH_SERVICE}/Watch",
@@ -42,7 +42,7 @@ INSPECTION = [
 
 @pytest.fixture
 async def channel() -> AsyncIterator[grpc.aio.Channel]:
-    """Serve every contract, without a handler, and what gRPC itself serves; open a channel that adds nothing."""
+    """Serve all contracts without handlers, plus health and reflection; yield a channel that adds no metadata."""
     settings = Settings(_env_file=None, health_open=False, **NO_SHEDDING)  # type: ignore[call-arg,arg-type]  # any settings
     server = grpc.aio.server(interceptors=[ServerChain(server_interceptors(settings, lambda: KEYRING))])
     for name, service in SERVICES.items():
@@ -58,11 +58,11 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     await server.stop(0)
 
 
-async def answer(channel: Any, caller: str, method: str) -> str:  # noqa: ANN401 - a channel that takes bytes as they are
-    """Call `method` with the key of `caller`; return the reason of its refusal, or "OK"."""
+async def answer(channel: Any, caller: str, method: str) -> str:  # noqa: ANN401 - a channel that sends raw bytes
+    """Call `method` with the key of `caller`; return the error reason, or "OK" if the call succeeds."""
     metadata = ((API_KEY, KEYS[caller]), (IDEMPOTENCY_KEY, str(uuid4())))
-    # One request, sent with the end of the requests: where a write fails because the server has refused the call
-    # already, grpc.aio replaces the server's status by an INTERNAL of its own.
+    # Send the only request together with the end of the stream. If the server rejects the call before a later write,
+    # grpc.aio replaces the server's status by INTERNAL.
     call = channel.unary_stream(f"/{method}")(b"", metadata=metadata)
     try:
         async for _ in call:
@@ -74,15 +74,13 @@ async def answer(channel: Any, caller: str, method: str) -> str:  # noqa: ANN401
 
 
 def scopes_that_calls_need(caller: str) -> frozenset[str]:
-    """Return what the calls need that the contracts declare for the caller, now and later."""
+    """Return the scopes for all calls, immediate or deferred, that the contracts declare for the caller."""
     return frozenset[str]().union(*(find_method(f"/{call}").policy.scopes for call in calls_of(caller)))
 
 
 @pytest.mark.parametrize("caller", SERVICES)
-async def test_a_service_may_call_what_its_contract_declares_and_nothing_else(
-    channel: grpc.aio.Channel, caller: str
-) -> None:
-    """Each method of the seven contracts; what is not declared is denied."""
+async def test_a_service_may_call_only_its_declared_methods(channel: grpc.aio.Channel, caller: str) -> None:
+    """A service may call the methods covered by the scopes of its declared calls. Others fail with SCOPE_MISSING."""
     scopes = scopes_that_calls_need(caller)
     expected = {
         name: ALLOWED if method.policy.scopes <= scopes else "SCOPE_MISSING" for name, method in all_methods().items()
@@ -95,22 +93,22 @@ async def test_a_service_may_call_what_its_contract_declares_and_nothing_else(
 
 
 @pytest.mark.parametrize(("caller", "expected"), [(STRANGER, "SCOPE_MISSING"), (OPERATOR, ALLOWED)])
-async def test_a_key_without_scopes_opens_nothing_and_the_operators_everything(
+async def test_a_key_without_scopes_may_call_nothing_and_the_operator_everything(
     channel: grpc.aio.Channel, caller: str, expected: str
 ) -> None:
-    """No method is open to every key."""
+    """A key without scopes is denied every method. The operator's key may call every method."""
     assert {await answer(channel, caller, method) for method in all_methods()} == {expected}
 
 
 @pytest.mark.parametrize("method", INSPECTION)
-async def test_what_grpc_itself_serves_is_denied_to_services(channel: grpc.aio.Channel, method: str) -> None:
-    """An operator alone holds the scope to look inside, also where health is not open."""
+async def test_services_may_not_call_health_and_reflection(channel: grpc.aio.Channel, method: str) -> None:
+    """If health is not open, only the operator's key may call health checks and reflection."""
     assert {await answer(channel, caller, method) for caller in (*SERVICES, STRANGER)} == {"SCOPE_MISSING"}
     assert await answer(channel, OPERATOR, method) == "OK"
 
 
-async def test_a_method_of_no_contract_is_served_to_nobody(channel: Any) -> None:  # noqa: ANN401 - takes bytes as they are
-    """Nothing is there that the matrix does not know, such as grpc.channelz."""
+async def test_methods_outside_the_contracts_are_not_served(channel: Any) -> None:  # noqa: ANN401 - sends raw bytes
+    """Methods outside the contracts, such as grpc.channelz, are UNIMPLEMENTED even for the operator."""
     for method in ("grpc.channelz.v1.Channelz/GetServers", "solo60.gym.v1.GymService/Nothing"):
         call = channel.unary_unary(f"/{method}")(b"", metadata=((API_KEY, KEYS[OPERATOR]),))
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 GET = gym_pb2.GetGymRequest(gym_id="0190a6b0-0000-7000-8000-000000000000")
-# It is retried as GetGym is, and never hedged.
+# CreateGym is retried like GetGym, but never hedged.
 CREATE = gym_pb2.CreateGymRequest(name="Field Street Gym")
 GYMS = "solo60.gym.v1.GymService"
 
 
 class FailingGyms(GymServiceServicer):
-    """A gym service without a mesh, whose first answers are refusals."""
+    """Gym service outside the mesh that fails its first `refusals` calls."""
 
     def __init__(self) -> None:
         self.refusals = 0
@@ -37,12 +37,12 @@ class FailingGyms(GymServiceServicer):
         self.attempts: list[dict[str, str | bytes]] = []
 
     async def GetGym(self, request: Any, context: Any) -> gym_pb2.GetGymResponse:  # noqa: ANN401, N802 - as generated
-        """Refuse as often as told to, then answer."""
+        """Fail the first `refusals` calls, then answer."""
         await self._refuse_or_not(context)
         return gym_pb2.GetGymResponse(gym=gym_pb2.Gym(gym_id=request.gym_id))
 
     async def CreateGym(self, request: Any, context: Any) -> gym_pb2.CreateGymResponse:  # noqa: ANN401, ARG002, N802 - as generated
-        """Refuse as often as told to, then answer."""
+        """Fail the first `refusals` calls, then answer."""
         await self._refuse_or_not(context)
         return gym_pb2.CreateGymResponse()
 
@@ -53,7 +53,7 @@ class FailingGyms(GymServiceServicer):
 
 
 class GymServer:
-    """Such a service at a port of its own, with health."""
+    """Server of a `FailingGyms` servicer on its own port, with health."""
 
     def __init__(self, gyms: FailingGyms) -> None:
         self.health = health.HealthServicer()
@@ -63,33 +63,33 @@ class GymServer:
         add_HealthServicer_to_server(self.health, self._server)
 
     async def start(self, port: int = 0) -> int:
-        """Serve, and return the port."""
+        """Start serving; return the port."""
         await self.health.set(GYMS, health_pb2.HealthCheckResponse.SERVING)
         port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         await self._server.start()
         return port
 
     async def stop(self) -> None:
-        """Stop at once."""
+        """Stop without a grace period."""
         await self._server.stop(0)
 
 
 @pytest.fixture
 def gyms() -> FailingGyms:
     """Make the servicer of the test's server."""
-    return FailingGyms()  # type: ignore[abstract]  # two methods will do
+    return FailingGyms()  # type: ignore[abstract]  # two methods are enough
 
 
 @pytest.fixture
 async def server(gyms: FailingGyms) -> AsyncIterator[GymServer]:
-    """Make the test's server; it is not started."""
+    """Make the test's server without starting it."""
     server = GymServer(gyms)
     yield server
     await server.stop()
 
 
 def settings_for(port: int) -> Settings:
-    """Make settings for a caller that finds the gym service at this port."""
+    """Make settings for a caller that reaches the gym service at `port`."""
     return Settings(
         _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
         gym_service_url=f"127.0.0.1:{port}",
@@ -107,7 +107,7 @@ async def channels(server: GymServer) -> AsyncIterator[Channels]:
 
 @pytest.mark.requirement("L1")
 async def test_a_stub_calls_the_service_at_its_address(channels: Channels, gyms: FailingGyms) -> None:
-    """<NAME>_SERVICE_URL alone says where; key, correlation id and trace go along."""
+    """A stub calls the service at <NAME>_SERVICE_URL and sends the API key and a correlation id."""
     answer = await channels.stub(GymServiceStub).GetGym(GET)
 
     assert answer.gym.gym_id == GET.gym_id
@@ -116,8 +116,8 @@ async def test_a_stub_calls_the_service_at_its_address(channels: Channels, gyms:
 
 
 @pytest.mark.requirement("L1")
-async def test_the_contracts_retries_are_carried_out(channels: Channels, gyms: FailingGyms) -> None:
-    """GRPC's core sends the call again, and says which attempt it is; the caller notices nothing."""
+async def test_the_retries_of_the_contract_are_made(channels: Channels, gyms: FailingGyms) -> None:
+    """A failed call is retried as its contract says and carries its attempt number. The caller sees no error."""
     gyms.refusals = 2
 
     await channels.stub(GymServiceStub).CreateGym(CREATE)
@@ -127,8 +127,8 @@ async def test_the_contracts_retries_are_carried_out(channels: Channels, gyms: F
 
 
 @pytest.mark.requirement("L2")
-async def test_after_the_last_attempt_the_caller_hears_of_it(channels: Channels, gyms: FailingGyms) -> None:
-    """As the class that says so."""
+async def test_the_caller_gets_the_error_of_the_last_attempt(channels: Channels, gyms: FailingGyms) -> None:
+    """After three failed attempts the caller gets Unavailable."""
     gyms.refusals = 100
 
     with pytest.raises(Unavailable):
@@ -139,10 +139,10 @@ async def test_after_the_last_attempt_the_caller_hears_of_it(channels: Channels,
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS])
 async def test_other_codes_are_not_retried(channels: Channels, gyms: FailingGyms, code: grpc.StatusCode) -> None:
-    """AIP-194: a repetition would not help, or might act twice."""
+    """INTERNAL, UNKNOWN and DATA_LOSS are not retried: a repetition would not help or might act twice (AIP-194)."""
     gyms.refusals, gyms.code = 1, code
 
-    with pytest.raises(Exception):  # noqa: B017, PT011 - which, is tested elsewhere
+    with pytest.raises(Exception):  # noqa: B017, PT011 - the exact error is tested elsewhere
         await channels.stub(GymServiceStub).GetGym(GET)
 
     assert len(gyms.attempts) == 1
@@ -150,7 +150,7 @@ async def test_other_codes_are_not_retried(channels: Channels, gyms: FailingGyms
 
 @pytest.mark.requirement("S6")
 async def test_all_attempts_of_a_call_have_one_idempotency_key(channels: Channels, gyms: FailingGyms) -> None:
-    """So that the service can tell a repetition from another call."""
+    """All attempts of a call carry the same idempotency key, so that the service can recognise a repetition."""
     gyms.refusals = 1
 
     await channels.stub(GymServiceStub).CreateGym(CREATE)
@@ -161,10 +161,10 @@ async def test_all_attempts_of_a_call_have_one_idempotency_key(channels: Channel
 
 @pytest.mark.requirement("L4")
 @pytest.mark.requirement("S5")
-async def test_an_address_that_says_not_serving_gets_no_calls(
+async def test_an_address_that_is_not_serving_gets_no_calls(
     channels: Channels, gyms: FailingGyms, server: GymServer
 ) -> None:
-    """A service that drains, or has lost its database, is left alone."""
+    """An address that reports NOT_SERVING, such as a draining service, gets no further calls."""
     stub = channels.stub(GymServiceStub)
     await stub.GetGym(GET)
 
@@ -180,8 +180,8 @@ async def test_an_address_that_says_not_serving_gets_no_calls(
 
 @pytest.mark.requirement("L4")
 @pytest.mark.requirement("L1")
-async def test_a_service_that_comes_back_is_found_again(gyms: FailingGyms, server: GymServer) -> None:
-    """The same stub goes on when the service was restarted."""
+async def test_a_stub_reconnects_to_a_restarted_service(gyms: FailingGyms, server: GymServer) -> None:
+    """After a service restarts, the same stub reaches it again."""
     port = await server.start()
     async with connect(GymServiceStub, settings_for(port)) as stub:
         await stub.GetGym(GET)
@@ -198,7 +198,7 @@ async def test_a_service_that_comes_back_is_found_again(gyms: FailingGyms, serve
 
 @pytest.mark.requirement("L1")
 async def test_one_channel_serves_all_stubs_of_a_service(channels: Channels) -> None:
-    """Opened when first asked for, and closed with all others."""
+    """All stubs of a service share one channel. Closing the channels closes it."""
     for _ in range(3):
         await channels.stub(GymServiceStub).GetGym(GET)
 
@@ -208,7 +208,7 @@ async def test_one_channel_serves_all_stubs_of_a_service(channels: Channels) -> 
 
 
 async def test_all_channels_of_a_process_share_its_breakers() -> None:
-    """What one has learnt keeps the calls of the others back, and whoever asks for metrics sees it."""
+    """All channels of a process share their circuit breakers, and the metrics show the state of a breaker."""
     [port] = free_ports(1)
     first = Channels(settings_for(port), lambda: "sk_of_this_test")
     second = Channels(settings_for(port), lambda: "sk_of_this_test", first.breakers)

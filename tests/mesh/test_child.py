@@ -1,4 +1,4 @@
-"""A child's log is lines of JSON, whatever is written past it, and by whom."""
+"""A child's log contains only JSON lines, even if code or libraries write to its standard streams."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ COMPLAINT = "Error parsing 'grpc-timeout' metadata"
 
 
 def records_of(log: Path) -> list[dict[str, Any]]:
-    """Return the lines of a log; fail where one is no JSON object."""
+    """Return the complete records of a log; fail if a line is not a JSON object."""
     records = [json.loads(line) for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
     assert all(isinstance(record, dict) for record in records)
     return records
 
 
 def foreign_in(log: Path) -> list[dict[str, Any]]:
-    """Return what was written past a log."""
+    """Return the records of text that was written outside the child's own log."""
     return [record for record in records_of(log) if record["logger"] == FOREIGN_LOGGER]
 
 
 def environment(port: int, **more: str) -> dict[str, str]:
-    """Return the environment of an echo service that a supervisor starts."""
+    """Return the environment that a supervisor gives to an echo service."""
     return child_environment(listen_address=f"127.0.0.1:{port}", stop_with_parent=True, data_dir="/nowhere") | more
 
 
 @asynccontextmanager
 async def running(log: Path, port: int, **more: str) -> AsyncIterator[Child]:
-    """Run an echo service until the end of the context."""
+    """Run an echo service for the duration of the context."""
     child = Child("echo", environment(port, **more), log, [ECHO])
     try:
         child.begin(NOBODY)
@@ -82,15 +82,15 @@ def _answers(port: int) -> bool:
 
 
 def send_bad_timeouts(port: int, count: int) -> None:
-    """Send so many calls without a key, whose deadline is none: gRPC's core prints a line for each."""
+    """Send `count` calls without a key and with an invalid grpc-timeout; gRPC's core prints a line for each."""
     send_calls(port, count, "grpc-timeout", b"15 seconds")
 
 
 def send_calls(port: int, count: int, name: str, value: bytes) -> None:
-    """Send `count` calls with one metadata value that no gRPC library would send; read until the server hangs up."""
+    """Send `count` calls with one invalid metadata value; read until the server closes the connection."""
     encoder = Encoder()
     names = {":method": "POST", ":scheme": "http", ":path": "/a/B", ":authority": "localhost", "te": "trailers"}
-    # Sent anew each time, as the core complains once of what it has in its table.
+    # Never indexed, because the core complains only once about a value in its header table.
     bad = NeverIndexedHeaderTuple(name, value)
     fields: list[Any] = [*names.items(), ("content-type", "application/grpc"), bad]
     with socket.create_connection(("127.0.0.1", port), timeout=60) as peer:
@@ -106,7 +106,7 @@ def send_calls(port: int, count: int, name: str, value: bytes) -> None:
 
 
 async def test_a_peer_without_a_key_cannot_fill_a_log(tmp_path: Path) -> None:
-    """Each line of gRPC's core becomes JSON, and beyond a burst they are counted and not kept."""
+    """Repeated lines of gRPC's core become JSON records up to a limit, so a peer without a key cannot fill a log."""
     log, (port,) = tmp_path / "echo.jsonl", free_ports(1)
     async with running(log, port):
         await asyncio.to_thread(send_bad_timeouts, port, FLOOD)
@@ -121,7 +121,7 @@ async def test_a_peer_without_a_key_cannot_fill_a_log(tmp_path: Path) -> None:
 
 
 async def test_a_key_with_a_stray_byte_is_not_logged_and_cannot_fill_a_log(tmp_path: Path) -> None:
-    """Metadata that is not UTF-8 leaves neither its value nor a line for each call in the log."""
+    """Metadata that is not UTF-8 is logged without its value and only up to a limit of records."""
     log, (port,) = tmp_path / "echo.jsonl", free_ports(1)
     async with running(log, port):
         await asyncio.to_thread(send_calls, port, FLOOD, "x-api-key", b"solo60_SECRET\xff")
@@ -133,8 +133,8 @@ async def test_a_key_with_a_stray_byte_is_not_logged_and_cannot_fill_a_log(tmp_p
     assert of_values[0]["event"] == f"{ENCODING} on <14 bytes>"
 
 
-async def test_whatever_is_printed_becomes_json(tmp_path: Path) -> None:
-    """By print, to standard error, by a library in C, and as a warning of Python."""
+async def test_all_printed_text_becomes_json(tmp_path: Path) -> None:
+    """Text from print, standard error, C libraries and Python warnings is logged as JSON."""
     log, (port,) = tmp_path / "echo.jsonl", free_ports(1)
     async with running(log, port, NOISE="3"):
         pass
@@ -144,8 +144,11 @@ async def test_whatever_is_printed_becomes_json(tmp_path: Path) -> None:
         assert all(f"{kind} {number}" in events for number in range(3))
 
 
-async def test_a_child_waits_for_no_reader(tmp_path: Path) -> None:
-    """It starts and serves, however much it writes past its log; the noise of the interpreter is JSON too."""
+async def test_a_child_that_prints_too_much_still_starts(tmp_path: Path) -> None:
+    """A child starts and serves although it prints more than its log accepts.
+
+    Excess records are dropped and counted.
+    """
     log, (port,) = tmp_path / "echo.jsonl", free_ports(1)
     async with running(log, port, NOISE="20000", PYTHONVERBOSE="1"):
         pass
@@ -156,7 +159,7 @@ async def test_a_child_waits_for_no_reader(tmp_path: Path) -> None:
 
 
 def last_words_of(tmp_path: Path, program: str, **more: str) -> tuple[Child, Path]:
-    """Run a program as a child until it ends."""
+    """Run a program as a child; return the child and the path of its log."""
     module, log = tmp_path / "program_of_a_test.py", tmp_path / "child.jsonl"
     module.write_text(textwrap.dedent(program))
     return Child("child", {**os.environ, "PYTHONPATH": str(tmp_path), **more}, log, [module.stem]), log
@@ -172,8 +175,8 @@ def last_words_of(tmp_path: Path, program: str, **more: str) -> tuple[Child, Pat
         ("", "it wrote nothing"),
     ],
 )
-async def test_the_last_words_of_a_child_are_kept(tmp_path: Path, program: str, last_words: str | None) -> None:
-    """Also of one that dies before it logs, in the midst of a line, or by a signal."""
+async def test_the_last_output_of_a_child_is_available(tmp_path: Path, program: str, last_words: str | None) -> None:
+    """A child's last output is available even if the child ends before it logs or within a line."""
     child, log = last_words_of(tmp_path, program)
     await child.ended()
 
@@ -182,7 +185,7 @@ async def test_the_last_words_of_a_child_are_kept(tmp_path: Path, program: str, 
 
 
 async def test_a_traceback_is_one_record(tmp_path: Path) -> None:
-    """Of a child that fails before it has set up its log."""
+    """The traceback of a child that fails before it sets up its log is a single record."""
     child, log = last_words_of(tmp_path, "def f():\n    raise ValueError('no start')\nf()")
     await child.ended()
 
@@ -191,8 +194,8 @@ async def test_a_traceback_is_one_record(tmp_path: Path) -> None:
     assert child.last_words() == "ValueError: no start"
 
 
-async def test_a_child_that_dies_in_the_midst_of_a_log_line_leaves_json(tmp_path: Path) -> None:
-    """Of its log too each line is JSON; what was written of the last one is kept as text."""
+async def test_a_child_that_dies_within_a_log_line_leaves_json(tmp_path: Path) -> None:
+    """If a child dies within a log line, the fragment is logged as text and every line is JSON."""
     program = 'import os; os.write(int(os.environ[\'LOG_FD\']), b\'{"event": "whole", "logger": "x"}\\n{"event": "ha\')'
     child, log = last_words_of(tmp_path, program)
     await child.ended()
@@ -201,8 +204,8 @@ async def test_a_child_that_dies_in_the_midst_of_a_log_line_leaves_json(tmp_path
     assert [record["event"] for record in records_of(log)] == ["whole", '{"event": "ha']
 
 
-def test_a_line_that_an_earlier_process_began_is_ended_first(tmp_path: Path) -> None:
-    """Where the supervisor died together with it."""
+def test_an_unfinished_line_of_an_earlier_process_becomes_a_record(tmp_path: Path) -> None:
+    """A log line that an earlier process left unfinished becomes a separate JSON record."""
     (tmp_path / "child.jsonl").write_bytes(b'{"event": "ha')
     child, log = last_words_of(tmp_path, "")
 
@@ -212,7 +215,7 @@ def test_a_line_that_an_earlier_process_began_is_ended_first(tmp_path: Path) -> 
 
 
 def alone(arguments: Sequence[str] = (), **more: str) -> subprocess.Popen[bytes]:
-    """Run an echo service without a supervisor, its output and errors in one pipe, as a container has them."""
+    """Run an echo service without a supervisor, with output and errors in one pipe as in a container."""
     return subprocess.Popen(
         [sys.executable, "-m", ECHO, *arguments],
         env={**os.environ, **more},
@@ -221,8 +224,8 @@ def alone(arguments: Sequence[str] = (), **more: str) -> subprocess.Popen[bytes]
     )
 
 
-async def test_a_service_alone_writes_json_alone(tmp_path: Path) -> None:
-    """Without a supervisor, standard output and standard error are one log of JSON lines, and it is limited too."""
+async def test_a_service_without_a_supervisor_writes_only_json(tmp_path: Path) -> None:
+    """Without a supervisor, a service writes only JSON lines and limits the repeated lines of gRPC's core."""
     (port,) = free_ports(1)
     with alone(LISTEN_ADDRESS=f"127.0.0.1:{port}", DATA_DIR=str(tmp_path), NOISE="3") as process:
         assert process.stdout is not None
@@ -240,8 +243,8 @@ async def test_a_service_alone_writes_json_alone(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_a_service_alone_says_in_one_plain_sentence_which_setting_is_wrong() -> None:
-    """To the person who starts it."""
+def test_a_service_without_a_supervisor_reports_a_wrong_setting_in_one_sentence() -> None:
+    """A service without a supervisor reports a wrong setting in one sentence and exits with code 2."""
     with alone(LOG_FD="12345") as process:
         assert process.stdout is not None
         output = process.stdout.read()

@@ -10,14 +10,14 @@ from mesh.config import SERVICE_NAMES, SettingsError, child_environment, load_se
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a folder without settings."""
+    """Work in an empty folder without a `.env` file."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.mark.requirement("L1")
-def test_every_service_has_an_address_of_its_own() -> None:
-    """Without any setting, all services find each other on one machine."""
+def test_every_service_has_its_own_address() -> None:
+    """Without any setting, each service has its own address and listens at that address."""
     settings = load_settings()
 
     addresses = {settings.url_of(name) for name in SERVICE_NAMES}
@@ -27,8 +27,8 @@ def test_every_service_has_an_address_of_its_own() -> None:
 
 
 @pytest.mark.requirement("L1")
-def test_the_environment_says_where_a_service_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """<NAME>_SERVICE_URL, and LISTEN_ADDRESS where a process is not found at the address it listens at."""
+def test_the_environment_sets_the_address_of_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """<NAME>_SERVICE_URL sets the address of a service. LISTEN_ADDRESS overrides the address it listens at."""
     monkeypatch.setenv("GYM_SERVICE_URL", "dns:///gym.internal:50051")
 
     assert load_settings().url_of("gym") == "dns:///gym.internal:50051"
@@ -40,14 +40,14 @@ def test_the_environment_says_where_a_service_is(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_service_may_have_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replicas, between which calls take turns."""
+    """A service URL may list the addresses of several replicas."""
     monkeypatch.setenv("GYM_SERVICE_URL", "ipv4:10.0.0.7:50053,10.0.0.8:50053")
 
     assert load_settings().url_of("gym") == "ipv4:10.0.0.7:50053,10.0.0.8:50053"
 
 
-def test_the_environment_goes_before_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set for one start is stronger than what is written down; an argument is stronger than both."""
+def test_the_environment_overrides_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments override environment variables, and environment variables override `.env`."""
     (folder / ".env").write_text("LOG_LEVEL=warning\nDRAIN_WAIT_S=1\nDATABASE_CONNECTIONS=3\n")
     monkeypatch.setenv("DRAIN_WAIT_S", "2")
     monkeypatch.setenv("DATABASE_CONNECTIONS", "4")
@@ -57,8 +57,8 @@ def test_the_environment_goes_before_the_file(folder: Path, monkeypatch: pytest.
     assert (settings.log_level, settings.drain_wait_s, settings.database_connections) == ("warning", 2, 5)
 
 
-def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As shells and containers write it."""
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty environment variable counts as unset."""
     monkeypatch.setenv("SPAN_DIR", "")
 
     assert load_settings().span_dir is None
@@ -106,10 +106,10 @@ COMMON_SPELLINGS = [
 
 
 @pytest.mark.parametrize(("name", "value", "meaning"), COMMON_SPELLINGS)
-def test_a_common_spelling_means_what_everybody_means_by_it(
+def test_common_spellings_of_a_setting_are_accepted(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, meaning: object
 ) -> None:
-    """A shared environment may write a setting in any common way that has one meaning."""
+    """Every common and unambiguous spelling of a setting is accepted."""
     monkeypatch.setenv(name, value)
 
     found = getattr(load_settings(), name.lower())
@@ -117,7 +117,7 @@ def test_a_common_spelling_means_what_everybody_means_by_it(
     assert (found.get_secret_value() if isinstance(found, SecretStr) else found) == meaning
 
 
-def test_the_file_may_be_written_as_freely(folder: Path) -> None:
+def test_common_spellings_are_accepted_in_the_file(folder: Path) -> None:
     """A line of `.env` accepts the same spellings as the environment."""
     (folder / ".env").write_text("LOG_LEVEL = WARN \nDRAIN_WAIT_S=' 1s '\nSPAN_DIR='  '\n")
 
@@ -127,23 +127,23 @@ def test_the_file_may_be_written_as_freely(folder: Path) -> None:
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """No shell has read `.env`, so nobody has replaced the tilde."""
+    """A leading tilde in a setting is replaced by the home folder."""
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("DATA_DIR", "~/solo60")
 
     assert load_settings().data_dir == folder / "solo60"
 
 
-def test_a_variable_of_another_program_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shared environment holds the services of others: only `.env` is ours alone."""
+def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environment variables of other programs are ignored, even if they look like settings of the mesh."""
     monkeypatch.setenv("BILLING_SERVICE_URL", "https://billing.example/v2")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
 
     assert load_settings().url_of("gym") == "127.0.0.1:50053"
 
 
-def test_spans_are_not_sent_by_a_protocol_that_the_collector_does_not_expect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every span would be lost in silence."""
+def test_a_span_protocol_other_than_grpc_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a span endpoint, a protocol other than grpc is rejected, because every span would be lost silently."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
 
@@ -210,8 +210,10 @@ def test_spans_are_not_sent_by_a_protocol_that_the_collector_does_not_expect(mon
         ("NATS_URL", "nats://broker:4222,,hunter2"),
     ],
 )
-def test_a_malformed_value_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """One sentence names the variable; the value, which may be a secret, is not repeated."""
+def test_the_error_for_a_malformed_value_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """The error for a malformed value is one sentence that names the setting and does not repeat the value."""
     monkeypatch.setenv(name, value)
 
     with pytest.raises(SettingsError) as caught:
@@ -231,8 +233,8 @@ def test_a_malformed_value_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatc
         ("XYZZY=hunter2", ""),
     ],
 )
-def test_an_unknown_setting_in_the_file_is_refused_by_its_name(folder: Path, line: str, hint: str) -> None:
-    """A typo is noticed at the start, not in production."""
+def test_the_error_for_an_unknown_setting_in_the_file_names_it(folder: Path, line: str, hint: str) -> None:
+    """An unknown setting in `.env` is rejected with its name and a suggestion if it looks like a typo."""
     (folder / ".env").write_text(line + "\n")
 
     with pytest.raises(SettingsError) as caught:
@@ -242,8 +244,8 @@ def test_an_unknown_setting_in_the_file_is_refused_by_its_name(folder: Path, lin
     assert str(caught.value) == f"{name}: unknown setting in .env.{hint}"
 
 
-def test_a_setting_of_one_service_names_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The operator learns where to look."""
+def test_the_error_for_a_setting_of_one_service_names_that_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error for a setting of a single service names that service."""
     monkeypatch.setenv("SMTP_URL", "nonsense")
 
     with pytest.raises(SettingsError) as caught:
@@ -255,16 +257,16 @@ def test_a_setting_of_one_service_names_its_reader(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("line", [b"DRAIN_WAIT_S 1", b"DRAIN_WAIT_S", b"MAIL_FROM='open", b"\xff\xfe"])
-def test_a_line_that_would_be_passed_over_is_refused(folder: Path, line: bytes) -> None:
-    """What stands in the file is in force, or the start stops."""
+def test_an_unreadable_line_in_the_file_is_rejected(folder: Path, line: bytes) -> None:
+    """A line of `.env` that is not NAME=value stops the start."""
     (folder / ".env").write_bytes(b"LOG_LEVEL=info\n" + line + b"\n")
 
     with pytest.raises(SettingsError, match=r"^\.env: (line 2 is not NAME=value|cannot be read: not text)\.$"):
         load_settings()
 
 
-def test_who_sends_by_way_of_a_broker_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Part 3: with a broker alone, a service takes in and sends as before; without one it cannot send by way of it."""
+def test_sending_through_a_broker_requires_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OUTBOX_TRANSPORT=nats requires NATS_URL. NATS_URL alone leaves the transport at grpc."""
     assert load_settings().outbox_transport == "grpc"
     monkeypatch.setenv("NATS_URL", "tls://ada:hunter2@one.example:4222,tls://two.example:4222")
     assert load_settings().outbox_transport == "grpc"
@@ -277,7 +279,7 @@ def test_who_sends_by_way_of_a_broker_says_where_it_is(monkeypatch: pytest.Monke
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings may be printed or logged."""
+    """Secrets do not appear in the repr of the settings."""
     for name, scheme in (("DATABASE_URL", "postgresql"), ("SERVICE_API_KEY", "smtp"), ("SMTP_URL", "smtp")):
         monkeypatch.setenv(name, f"{scheme}://hunter2")
     monkeypatch.setenv("NATS_URL", "nats://ada:hunter2@broker:4222")
@@ -285,16 +287,18 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in repr(load_settings())
 
 
-def test_settings_do_not_change() -> None:
-    """What a process was started with, it runs with."""
+def test_settings_are_immutable() -> None:
+    """Assigning a setting after loading raises ValidationError."""
     settings = load_settings()
 
     with pytest.raises(ValidationError):
         settings.log_level = "debug"
 
 
-def test_a_child_gets_the_environment_and_its_own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A process that starts others says where things are; what is None is left as it is."""
+def test_a_child_inherits_the_environment_and_gets_its_own_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A child inherits the environment and gets its own settings. A setting of None keeps the inherited value."""
     monkeypatch.setenv("LOG_LEVEL", "debug")
 
     environment = child_environment(span_dir=tmp_path, log_level=None, stop_with_parent=True)

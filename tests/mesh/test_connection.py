@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from solo60.gym.v1 import gym_pb2
 
 ROOT = Path(__file__).parents[2]
-# Shows a client that has nothing of the mesh.
+# This example shows a client without the mesh.
 FOREIGN = {"call_with_grpcio.py"}
 PROGRAMS = ("bench", "cli", "contracts", "examples", "interceptors", "mesh", "services")
 OPENS = {"insecure_channel", "secure_channel"}
 OPTIONS = {"channel_options", "connection_options"}
 PATIENCE_S = 30.0
-# The environment variables in which gRPC's core looks for a proxy.
+# Environment variables that gRPC's core reads to find a proxy.
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 
 
 class Gyms(FailingGyms):
-    """A gym service that notes from where it is called."""
+    """Gym service that records the address of each caller."""
 
     def __init__(self) -> None:
         super().__init__()
         self.peers: list[str] = []
 
     async def GetGym(self, request: Any, context: Any) -> gym_pb2.GetGymResponse:  # noqa: ANN401, N802 - as generated
-        """Answer as FailingGyms does."""
+        """Record the caller's address, then answer as FailingGyms does."""
         self.peers.append(context.peer())
         return await super().GetGym(request, context)
 
@@ -50,19 +50,19 @@ class Gyms(FailingGyms):
 @pytest.fixture
 def gyms() -> Gyms:
     """Make the servicer of the test's server."""
-    return Gyms()  # type: ignore[abstract]  # two methods will do
+    return Gyms()  # type: ignore[abstract]  # two methods are enough
 
 
 @pytest.fixture
 async def port(gyms: Gyms) -> AsyncIterator[int]:
-    """Serve, and return the port."""
+    """Start the server; yield its port."""
     server = GymServer(gyms)
     yield await server.start()
     await server.stop()
 
 
 async def test_two_channels_of_a_process_share_no_connection(gyms: Gyms, port: int) -> None:
-    """The core crashes where two channels share one and both watch its health."""
+    """Two Channels objects share no connection, because gRPC's core crashes if both watch the health of one."""
     one, other = (Channels(settings_for(port), lambda: "sk_of_this_test") for _ in range(2))
 
     await one.stub(GymServiceStub).GetGym(GET)
@@ -75,7 +75,7 @@ async def test_two_channels_of_a_process_share_no_connection(gyms: Gyms, port: i
 
 @asynccontextmanager
 async def proxy_in_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Queue[bytes]]:
-    """Listen as a proxy that refuses everything, named by an environment variable; yield what it is asked for."""
+    """Listen as a proxy that rejects all requests, set `name` to its address, and yield the received request lines."""
     asked: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -92,7 +92,7 @@ async def proxy_in_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> As
 
 @pytest.mark.parametrize("name", PROXIES)
 async def test_a_proxy_in_the_environment_gets_no_call(port: int, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Calls and health checks go to the address in the settings."""
+    """Calls and health checks ignore a proxy in the environment and go to the configured address."""
     address = f"127.0.0.1:{port}"
     async with proxy_in_environment(name, monkeypatch) as asked:
         async with connect(GymServiceStub, settings_for(port)) as stub:
@@ -104,7 +104,7 @@ async def test_a_proxy_in_the_environment_gets_no_call(port: int, monkeypatch: p
 
 
 async def test_a_setting_sends_calls_through_the_proxy(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CALLS_THROUGH_PROXY decides for calls, health checks and what asks for troubles."""
+    """CALLS_THROUGH_PROXY sends calls, health checks and queries for troubles through the proxy."""
     settings = settings_for(port).model_copy(update={"calls_through_proxy": True})
     address = f"127.0.0.1:{port}"
     async with proxy_in_environment("http_proxy", monkeypatch) as asked:
@@ -120,8 +120,8 @@ async def test_a_setting_sends_calls_through_the_proxy(port: int, monkeypatch: p
 
 
 @pytest.mark.parametrize("through_proxy", [False, True])
-async def test_spans_take_the_way_of_calls(monkeypatch: pytest.MonkeyPatch, *, through_proxy: bool) -> None:
-    """A collector is reached through the proxy where the setting says so, and directly where it does not."""
+async def test_spans_use_the_proxy_like_calls(monkeypatch: pytest.MonkeyPatch, *, through_proxy: bool) -> None:
+    """Spans reach the collector through the proxy if CALLS_THROUGH_PROXY is set, and directly otherwise."""
     collector: asyncio.Queue[str] = asyncio.Queue()
 
     class Collector(grpc.GenericRpcHandler):
@@ -132,7 +132,7 @@ async def test_spans_take_the_way_of_calls(monkeypatch: pytest.MonkeyPatch, *, t
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with proxy_in_environment("http_proxy", monkeypatch) as proxy:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")  # s: the refused one tries again for no longer
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")  # seconds; limits the retries of a rejected export
         settings = settings_for(1).model_copy(
             update={"otel_exporter_otlp_endpoint": f"http://127.0.0.1:{port}", "calls_through_proxy": through_proxy}
         )
@@ -151,7 +151,7 @@ async def test_spans_take_the_way_of_calls(monkeypatch: pytest.MonkeyPatch, *, t
 
 
 def openings(source: str) -> list[bool]:
-    """Tell of each channel that a program opens whether it is given options of ours."""
+    """Return for each channel that a program opens whether it uses the mesh's options."""
     tree = ast.parse(source)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     ours = any(_name_of(call) in OPTIONS for call in calls)
@@ -163,7 +163,7 @@ def _name_of(call: ast.Call) -> str:
 
 
 def test_every_channel_gets_its_options_from_one_place() -> None:
-    """No program opens one as gRPC has it by default."""
+    """No program opens a channel with gRPC's default options."""
     found = {
         str(path.relative_to(ROOT)): openings(path.read_text())
         for folder in PROGRAMS

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def mesh_in(folder: Path, obey: Obey) -> AsyncIterator[Address]:
-    """Take orders in the name of a mesh that runs in `folder`."""
+    """Accept orders for a mesh that runs in `folder`."""
     with folder_locked(folder) as lock:
         async with orders_taken(obey) as address:
             lock.publish(**address.as_facts())
@@ -27,12 +27,12 @@ async def mesh_in(folder: Path, obey: Obey) -> AsyncIterator[Address]:
 
 
 async def echo(order: Mapping[str, Any]) -> dict[str, object]:
-    """Answer with the order."""
+    """Answer with the order itself."""
     return dict(order)
 
 
 async def say(address: Address, line: bytes) -> bytes:
-    """Return what a mesh answers to a line of a stranger."""
+    """Send a raw line to the mesh; return its answer."""
     reader, writer = await asyncio.open_connection(HOST, address.port)
     writer.write(line)
     writer.write_eof()
@@ -43,13 +43,13 @@ async def say(address: Address, line: bytes) -> bytes:
 
 
 async def test_an_order_reaches_the_mesh_of_its_folder(tmp_path: Path) -> None:
-    """The order is found as it was given, without the token."""
+    """The mesh of a folder receives an order unchanged and without its token."""
     async with mesh_in(tmp_path, echo):
         assert await give_order(tmp_path, verb="restart", part="gym") == {"verb": "restart", "part": "gym"}
 
 
-async def test_a_refusal_is_the_callers_error(tmp_path: Path) -> None:
-    """With the mesh's own sentence."""
+async def test_a_refused_order_raises_the_error_of_the_mesh(tmp_path: Path) -> None:
+    """A refused order raises ControlError with the mesh's own message."""
 
     async def refuse(_order: Mapping[str, Any]) -> dict[str, object]:
         raise ControlError("gym did not start.")
@@ -63,8 +63,8 @@ async def test_a_refusal_is_the_callers_error(tmp_path: Path) -> None:
     "line",
     [b"", b"\n", b"{}\n", b"[]\n", b'{"verb": "restart"}\n', b'{"token": "\xff"}\n', b'{"token": 5}\n', b"x" * 100_000],
 )
-async def test_who_does_not_know_the_token_is_not_heard(tmp_path: Path, line: bytes) -> None:
-    """Any local process can connect; only the owner of the lock file can give orders."""
+async def test_orders_without_the_token_are_ignored(tmp_path: Path, line: bytes) -> None:
+    """Only orders with the token from the lock file are executed. Other lines get no answer."""
     heard: list[object] = []
 
     async def obey(order: Mapping[str, Any]) -> dict[str, object]:
@@ -79,16 +79,16 @@ async def test_who_does_not_know_the_token_is_not_heard(tmp_path: Path, line: by
     assert heard == [{}]
 
 
-async def test_without_a_mesh_an_order_says_so(tmp_path: Path) -> None:
-    """Also while one starts, and after one was killed."""
+async def test_an_order_without_a_running_mesh_fails(tmp_path: Path) -> None:
+    """An order fails if no mesh runs in the folder or the mesh is still starting."""
     with pytest.raises(ControlError, match="No mesh runs in"):
         await give_order(tmp_path)
     with folder_locked(tmp_path), pytest.raises(ControlError, match="is still starting"):
         await give_order(tmp_path)
 
 
-async def test_a_mesh_that_stops_leaves_no_order_waiting(tmp_path: Path) -> None:
-    """The caller learns that nobody will answer."""
+async def test_a_pending_order_fails_when_the_mesh_stops(tmp_path: Path) -> None:
+    """An order that is pending when the mesh stops fails instead of waiting."""
     begun = asyncio.Event()
 
     async def never(_order: Mapping[str, Any]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The database lends connections whose statements do not outlive the call, and says when it is not there."""
+"""Statements end with their call, conflicts are retried, and outages raise DatabaseUnavailable."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ LIMITS = "select current_setting('statement_timeout'), current_setting('lock_tim
 
 
 class Remaining:
-    """The time that the current call has left, as a test sets it."""
+    """Remaining time of the current call, set by the test."""
 
     seconds: float | None = None
 
     def __call__(self) -> float | None:
-        """Answer as the runtime does."""
+        """Return the remaining seconds."""
         return self.seconds
 
 
 @pytest.fixture
 def remaining() -> Remaining:
-    """Let calls have no limit at first."""
+    """Make a remaining time without a limit."""
     return Remaining()
 
 
 @pytest.fixture
 async def database(empty_database_url: str, remaining: Remaining) -> AsyncIterator[Database]:
-    """Connect to a database with one table of two numbers."""
+    """Connect to a database with one table that holds two numbers."""
     database = await Database.connect(
         empty_database_url,
         max_connections=4,
         remaining_s=remaining,
-        rng=random.Random(60),  # noqa: S311  (spreads, guards nothing)
+        rng=random.Random(60),  # noqa: S311  (jitter, not security)
     )
     async with database.connection() as connection:
         await connection.execute("create table number (id int primary key, value int not null)")
@@ -65,7 +65,7 @@ async def value(database: Database, number: int = 1) -> object:
 
 
 async def test_a_transaction_is_all_or_nothing(database: Database) -> None:
-    """What is raised inside rolls back; a transaction that ends is committed."""
+    """An exception inside a transaction rolls it back. A transaction that ends normally is committed."""
     with pytest.raises(ZeroDivisionError):  # noqa: PT012  (it is raised inside the transaction)
         async with database.transaction() as connection:
             await connection.execute("update number set value = 1")
@@ -78,7 +78,7 @@ async def test_a_transaction_is_all_or_nothing(database: Database) -> None:
 
 
 async def test_a_transaction_is_read_committed_in_utc(database: Database) -> None:
-    """The isolation is ours, not the server's default; times are aware and in UTC, also in ranges."""
+    """Transactions are read committed. Times are timezone-aware and in UTC, also in ranges."""
     async with database.transaction() as connection:
         assert await connection.fetchval("show transaction_isolation") == "read committed"
         assert await connection.fetchval("show timezone") == "UTC"
@@ -88,10 +88,13 @@ async def test_a_transaction_is_read_committed_in_utc(database: Database) -> Non
 
 
 @pytest.mark.parametrize("name", ["transaction", "connection"])
-async def test_statements_are_bounded_by_the_time_the_call_has_left(
+async def test_statements_are_bounded_by_the_remaining_time_of_the_call(
     database: Database, remaining: Remaining, name: str
 ) -> None:
-    """Statement_timeout is what remains, lock_timeout half of it, and the next borrower has neither."""
+    """A call's `statement_timeout` is its remaining time and its `lock_timeout` half of that.
+
+    The next user of the connection has neither limit.
+    """
     lend = database.transaction if name == "transaction" else database.connection
     for _ in range(4):
         remaining.seconds = 1.5
@@ -102,8 +105,11 @@ async def test_statements_are_bounded_by_the_time_the_call_has_left(
             assert tuple(await connection.fetchrow(LIMITS) or ()) == ("0", "0")
 
 
-async def test_a_call_without_time_is_not_one_without_limit(database: Database, remaining: Remaining) -> None:
-    """Zero would switch the limit off in PostgreSQL: a call without time left gets a millisecond."""
+async def test_a_call_without_time_left_is_still_limited(database: Database, remaining: Remaining) -> None:
+    """A call without time left raises DatabaseTooSlow.
+
+    Its limit is 1 ms, because 0 would disable the limit in PostgreSQL.
+    """
     remaining.seconds = -1.0
 
     with pytest.raises(DatabaseTooSlow):
@@ -111,8 +117,8 @@ async def test_a_call_without_time_is_not_one_without_limit(database: Database, 
             await connection.execute("select pg_sleep(60)")
 
 
-async def test_a_connection_is_given_back_in_time_of_its_own(database: Database, remaining: Remaining) -> None:
-    """What a call did stands, and its connection serves the next one, also where little of its time was left."""
+async def test_releasing_a_connection_may_outlast_the_call(database: Database, remaining: Remaining) -> None:
+    """A connection is released and serves the next call, even if the release outlasts the call's time."""
     remaining.seconds = 0.1
     async with database.connection() as connection:
         pid = connection.get_server_pid()
@@ -124,10 +130,10 @@ async def test_a_connection_is_given_back_in_time_of_its_own(database: Database,
         assert connection.get_server_pid() == pid
 
 
-async def test_a_connection_that_is_lost_on_its_way_back_takes_nothing_with_it(
+async def test_a_connection_lost_during_its_release_does_not_fail_the_call(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a call did stands, and the next one gets another connection."""
+    """If a connection is lost during its release, its changes persist and the next call gets another connection."""
     monkeypatch.setattr(mesh.database, "RELEASE_TIMEOUT_S", 0.1)
     async with database.connection() as connection:
         pid = connection.get_server_pid()
@@ -140,8 +146,11 @@ async def test_a_connection_that_is_lost_on_its_way_back_takes_nothing_with_it(
     assert await value(database) == 1
 
 
-async def test_a_connection_that_is_about_to_be_closed_is_unavailable(empty_database_url: str) -> None:
-    """From the server's farewell until the connection is closed, calls learn that the database is gone for now."""
+async def test_a_connection_that_the_server_terminated_is_unavailable(empty_database_url: str) -> None:
+    """A call on a connection that the server has just terminated raises DatabaseUnavailable.
+
+    The next call gets a new connection.
+    """
     server, (port,) = urlsplit(empty_database_url), free_ports(1)
     assert server.port is not None
     async with Link(port, server.port, hangs=True):
@@ -149,7 +158,7 @@ async def test_a_connection_that_is_about_to_be_closed_is_unavailable(empty_data
         database = await Database.connect(urlunsplit(server._replace(netloc=netloc)), max_connections=1)
         async with database.connection() as connection:
             pid = connection.get_server_pid()
-        await say_farewell_to(empty_database_url, pid)
+        await terminate_connection(empty_database_url, pid)
 
         with pytest.raises(DatabaseUnavailable):
             async with database.transaction():
@@ -157,19 +166,19 @@ async def test_a_connection_that_is_about_to_be_closed_is_unavailable(empty_data
 
         async with database.connection() as connection:
             assert connection.get_server_pid() != pid
-            await say_farewell_to(empty_database_url, connection.get_server_pid())
+            await terminate_connection(empty_database_url, connection.get_server_pid())
         await database.close()
 
 
-async def say_farewell_to(url: str, pid: int) -> None:
-    """Have the server end a connection, and give its last words the time to come."""
+async def terminate_connection(url: str, pid: int) -> None:
+    """Make the server terminate a connection, and wait until its last message has arrived."""
     async with connection_to(superuser_url_of(url)) as connection:
         assert await connection.fetchval("select pg_terminate_backend($1, 5000)", pid)
     await asyncio.sleep(0.1)
 
 
-async def test_a_slow_statement_ends_when_the_call_does(database: Database, remaining: Remaining) -> None:
-    """The server itself ends the statement, and the connection serves the next call."""
+async def test_a_slow_statement_ends_with_its_call(database: Database, remaining: Remaining) -> None:
+    """The server ends a statement at the deadline of its call, and the connection serves the next call."""
     remaining.seconds = 0.1
     with pytest.raises(DatabaseTooSlow):
         async with database.transaction() as connection:
@@ -178,8 +187,8 @@ async def test_a_slow_statement_ends_when_the_call_does(database: Database, rema
     assert await value(database) == 0
 
 
-async def test_a_wait_for_a_lock_ends_at_half_of_the_time(database: Database, remaining: Remaining) -> None:
-    """A call that queues for a row leaves itself time to say so."""
+async def test_waiting_for_a_lock_is_limited(database: Database, remaining: Remaining) -> None:
+    """A call that waits too long for a row lock raises DatabaseTooSlow."""
     async with database.transaction() as holder:
         await holder.execute("update number set value = 1 where id = 1")
         remaining.seconds = 1.0
@@ -189,10 +198,10 @@ async def test_a_wait_for_a_lock_ends_at_half_of_the_time(database: Database, re
 
 
 @pytest.mark.parametrize("name", ["transaction", "connection"])
-async def test_a_cancelled_call_leaves_no_statement_behind(database: Database, name: str) -> None:
-    """The statement is gone from the server, a change is rolled back, no connection is lost.
+async def test_cancelling_a_call_ends_its_statement(database: Database, name: str) -> None:
+    """Cancelling a call ends its statement, rolls back its changes and loses no connection.
 
-    The cancellation comes while the statement is on its way: a request to cancel can overtake it.
+    The cancellation comes while the statement is being sent, because a cancel request can overtake the statement.
     """
     started = asyncio.Event()
     lend = database.transaction if name == "transaction" else database.connection
@@ -218,9 +227,9 @@ async def test_a_cancelled_call_leaves_no_statement_behind(database: Database, n
     assert await value(database) == 0
 
 
-async def test_deadlock_victims_try_again(database: Database, empty_database_url: str) -> None:
-    """Two transactions lock two rows in opposite order: both commit, as the victim (40P01) is repeated."""
-    impatient = await Database.connect(superuser_url_of(empty_database_url))  # who may set the deadlock_timeout
+async def test_deadlock_victims_are_retried(database: Database, empty_database_url: str) -> None:
+    """The victim of a deadlock (40P01) is retried, so that both transactions commit."""
+    impatient = await Database.connect(superuser_url_of(empty_database_url))  # a superuser may set deadlock_timeout
     locked = [asyncio.Event(), asyncio.Event()]
 
     async def add(first: int, second: int) -> None:
@@ -238,8 +247,8 @@ async def test_deadlock_victims_try_again(database: Database, empty_database_url
     assert (await value(database, 1), await value(database, 2)) == (2, 2)
 
 
-async def test_serialization_failures_try_again(database: Database) -> None:
-    """A repeatable read that lost to a concurrent write (40001) is repeated on what the other one wrote."""
+async def test_serialization_failures_are_retried(database: Database) -> None:
+    """A transaction that loses to a concurrent write (40001) is retried on the new data."""
     attempts = 0
 
     async def work(connection: Connection) -> str:
@@ -259,8 +268,8 @@ async def test_serialization_failures_try_again(database: Database) -> None:
 
 
 @pytest.mark.parametrize("state", ["40001", "40P01"])
-async def test_a_conflict_that_never_ends_is_raised(database: Database, state: str) -> None:
-    """Five repeats, then the conflict is the caller's."""
+async def test_a_persistent_conflict_is_raised(database: Database, state: str) -> None:
+    """A conflict that persists is raised after five retries."""
     attempts = 0
 
     async def work(connection: Connection) -> None:
@@ -274,7 +283,7 @@ async def test_a_conflict_that_never_ends_is_raised(database: Database, state: s
 
 
 async def test_other_errors_are_raised_at_once(database: Database) -> None:
-    """What is no conflict is not repeated, and an OSError of the work's own is not taken for an outage."""
+    """Errors other than conflicts are raised without a retry. An OSError of the work is not treated as an outage."""
     for error in (OSError("disk"), TimeoutError("late"), ValueError("no")):
         attempts = 0
 
@@ -288,21 +297,21 @@ async def test_other_errors_are_raised_at_once(database: Database) -> None:
         assert attempts == 1
 
 
-async def test_a_server_that_is_not_there_is_unavailable() -> None:
-    """Nobody listens: the error is ours and shows no password."""
+async def test_an_unreachable_server_is_unavailable() -> None:
+    """Connecting to an unreachable server raises DatabaseUnavailable without the password in its message."""
     with pytest.raises(DatabaseUnavailable, match="cannot be reached") as refused:
         await Database.connect("postgresql://postgres:s3cret@127.0.0.1:1/postgres")
     assert "s3cret" not in str(refused.value)
 
 
 async def test_a_database_that_does_not_exist_is_unavailable(empty_database_url: str) -> None:
-    """The server's own sentence says which."""
+    """Connecting to a missing database raises DatabaseUnavailable with the server's own message."""
     with pytest.raises(DatabaseUnavailable, match='"nowhere" does not exist'):
         await Database.connect(urlsplit(empty_database_url)._replace(path="/nowhere").geturl())
 
 
 async def test_an_exhausted_pool_is_unavailable_but_reachable(database: Database, remaining: Remaining) -> None:
-    """A call waits for a connection for half of what it has; health does not mistake a busy pool for an outage."""
+    """A call waits for a free connection for half of its remaining time. A busy pool still counts as reachable."""
     async with database.connection(), database.connection(), database.connection(), database.connection():
         remaining.seconds = 0.1
         with pytest.raises(DatabaseUnavailable, match=r"no connection .* was free for 0\.05 s"):
@@ -311,8 +320,8 @@ async def test_an_exhausted_pool_is_unavailable_but_reachable(database: Database
         assert await database.is_reachable(5)
 
 
-async def test_an_outage_is_unavailable_and_passes(reachable_folder: Path) -> None:
-    """A server that stops under a transaction is unavailable, then and afterwards; back again, the same pool serves."""
+async def test_calls_recover_from_an_outage(reachable_folder: Path) -> None:
+    """While the server is down, calls raise DatabaseUnavailable. Afterwards the same pool serves again."""
     data_dir = reachable_folder / "data"
     server = EmbeddedPostgres(data_dir, durable=False)
     await server.start()
@@ -345,8 +354,8 @@ async def test_an_outage_is_unavailable_and_passes(reachable_folder: Path) -> No
         await database.close()
 
 
-async def test_a_disk_without_room_is_an_outage_and_is_remembered(database: Database) -> None:
-    """The caller may try again; health names the disk, as the server itself still answers."""
+async def test_a_full_disk_is_an_outage_and_is_listed(database: Database) -> None:
+    """A full disk raises DatabaseUnavailable and is listed in the troubles, while the database stays reachable."""
     no_room = "do $$ begin raise exception using errcode = 'disk_full', message = 'could not extend file'; end $$"
     with pytest.raises(DatabaseUnavailable, match="the disk of the database is full: could not extend file"):
         async with database.transaction() as connection:
@@ -356,8 +365,8 @@ async def test_a_disk_without_room_is_an_outage_and_is_remembered(database: Data
     assert database.troubles() == ["the disk of its database is full"]
 
 
-async def test_a_frozen_server_is_not_reachable(reachable_folder: Path) -> None:
-    """A server that accepts and never answers: the probe ends in its time and leaves nothing behind."""
+async def test_a_server_that_never_answers_is_not_reachable(reachable_folder: Path) -> None:
+    """A server that accepts connections and never answers is reported as unreachable after the probe's timeout."""
     data_dir = reachable_folder / "data"
     async with EmbeddedPostgres(data_dir, durable=False) as server:
         database = await Database.connect(server.url, max_connections=2)

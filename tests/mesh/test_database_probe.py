@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def silent_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Take connections and say nothing, as a suspended server does; nobody's patience is long here."""
+    """Listen like a suspended server that never answers, and shorten all connect timeouts; yield the URL."""
     monkeypatch.setattr("mesh.migrations.CONNECT_TIMEOUT_S", 0.2)
     monkeypatch.setattr("mesh.examination.CONNECT_TIMEOUT_S", 0.2)
     monkeypatch.setattr("mesh.database.CONNECT_TIMEOUT_S", 0.2)
@@ -30,12 +30,12 @@ def silent_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 async def test_a_server_that_answers_has_no_trouble(postgres: PostgresForTests) -> None:
-    """The probe changes nothing, and leaves no connection."""
+    """The probe reports no trouble for a server that answers."""
     assert await database_trouble(postgres.url) is None
 
 
-async def test_a_silent_server_is_told_from_one_that_refuses(silent_url: str) -> None:
-    """The one has to be woken, the other to be started."""
+async def test_a_silent_server_is_distinguished_from_one_that_refuses(silent_url: str) -> None:
+    """The probe distinguishes a silent server from one that refuses connections."""
     silent = await database_trouble(silent_url, 0.2)
     refusing = await database_trouble(f"postgresql://app:secret@127.0.0.1:{free_ports(1)[0]}/app")
 
@@ -44,8 +44,8 @@ async def test_a_silent_server_is_told_from_one_that_refuses(silent_url: str) ->
     assert refusing.reason == "cannot be reached (Connection refused)"
 
 
-async def test_nobody_waits_for_a_silent_server(silent_url: str, tmp_path: Path) -> None:
-    """A start, `migrate` and `doctor` name it in a sentence, instead of waiting for a minute."""
+async def test_a_silent_server_is_reported_within_the_timeout(silent_url: str, tmp_path: Path) -> None:
+    """Migrating, examining and connecting report a silent server in a sentence after their connect timeout."""
     with pytest.raises(MigrationError, match="the server does not answer within"):
         await migrate(silent_url, tmp_path)
     assert (await examine(silent_url, tmp_path)).trouble.startswith("It does not answer within")

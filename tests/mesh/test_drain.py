@@ -22,7 +22,7 @@ ENGINES = ("grpcio", "native")
 pytestmark = pytest.mark.system
 both_engines = pytest.mark.parametrize("engine", ENGINES)
 CALLERS_OF_EACH_SHAPE = 8
-# Eight keep both processors of a small machine so busy that a replica takes seconds to start.
+# Eight callers keep both processors of a small machine so busy that a replica takes seconds to start.
 CALLERS_IN_SHORT = 3
 MESSAGES = 10
 
@@ -48,9 +48,9 @@ class Load:
         await asyncio.gather(*self._callers)
 
     async def until_answered_by(self, pid: int) -> None:
-        """Wait until callers have found a process."""
+        """Wait until the process has answered a call."""
         async with asyncio.timeout(PATIENCE_S):
-            while pid not in self._answered_by:  # noqa: ASYNC110 - several callers tell
+            while pid not in self._answered_by:  # noqa: ASYNC110 - several callers add to the set
                 await asyncio.sleep(0.02)
 
     async def _call(self, shape: Callable[[], Awaitable[None]]) -> None:
@@ -72,8 +72,8 @@ class Load:
 
 
 @both_engines
-async def test_a_rolling_restart_loses_no_call(engine: str, tmp_path: Path, empty_database_url: str) -> None:
-    """Each replica once, streams included, and nothing is sent twice."""
+async def test_a_rolling_restart_fails_no_call(engine: str, tmp_path: Path, empty_database_url: str) -> None:
+    """Restarting each replica once fails no unary or streaming call, even without retries."""
     await restart_under_load(
         tmp_path,
         empty_database_url,
@@ -89,10 +89,10 @@ async def test_a_rolling_restart_loses_no_call(engine: str, tmp_path: Path, empt
 @pytest.mark.soak
 @pytest.mark.parametrize("retries", [True, False])
 @pytest.mark.parametrize("drain_wait_s", [0.1, 0.5])
-async def test_twenty_rolling_restarts_lose_no_call(
+async def test_twenty_rolling_restarts_fail_no_call(
     engine: str, tmp_path: Path, empty_database_url: str, drain_wait_s: float, *, retries: bool
 ) -> None:
-    """With the shortest wait that is enough, and with the usual one."""
+    """Twenty rolling restarts fail no call, with the shortest sufficient drain wait and with the usual one."""
     await restart_under_load(
         tmp_path, empty_database_url, engine, restarts=20, drain_wait_s=drain_wait_s, retries=retries
     )
@@ -108,7 +108,7 @@ async def restart_under_load(
     retries: bool,
     callers_of_each_shape: int = CALLERS_OF_EACH_SHAPE,
 ) -> None:
-    """Restart the replicas in turn while they are called, and expect that nobody notices."""
+    """Restart the replicas in turn under load; assert that no call fails and each replica exits with code 0."""
     codes = []
     async with (
         Replicas.started(folder, database_url, engine=engine, drain_wait_s=drain_wait_s) as replicas,
@@ -124,8 +124,10 @@ async def restart_under_load(
 
 
 @both_engines
-async def test_who_is_told_twice_to_stop_stops_once(engine: str, tmp_path: Path, empty_database_url: str) -> None:
-    """A second SIGTERM, or Ctrl-C, cuts nothing short. The service runs on uvloop, which answers more calls."""
+async def test_repeated_stop_signals_do_not_interrupt_the_stop(
+    engine: str, tmp_path: Path, empty_database_url: str
+) -> None:
+    """Further SIGTERM or SIGINT signals do not interrupt a clean stop. The service runs on uvloop."""
     async with Replicas.started(tmp_path, empty_database_url, number=1, engine=engine) as replicas:
         assert await replicas.stop(0, signal.SIGTERM, signal.SIGTERM, signal.SIGINT) == 0
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 HI = echo_pb2.EchoRequest(text="hi")
 ENGINES: tuple[Engine, ...] = ("grpcio", "native")
-# A client that may send and get more than the mesh allows, on a connection of its own.
+# Options of a client that may exceed the mesh's limits, on its own connection.
 UNLIMITED = (
     ("grpc.max_metadata_size", 1024 * 1024),
     ("grpc.absolute_max_metadata_size", 1024 * 1024),
@@ -40,7 +40,7 @@ both_engines = pytest.mark.parametrize("name", ENGINES)
 
 
 class Holding(Plain):
-    """Says back what it hears once its hook lets it, and counts who has come in."""
+    """Echo servicer that waits for its hook and counts its calls."""
 
     def __init__(self) -> None:
         self.entered = 0
@@ -48,24 +48,24 @@ class Holding(Plain):
         self.address = ""
 
     async def EchoJoined(self, request_iterator: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
-        """Say all of it back."""
+        """Return all texts in one answer."""
         return echo_pb2.EchoJoinedResponse(text=" ".join([request.text async for request in request_iterator]))
 
     async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802 - as generated
-        """Count, wait, and say it back."""
+        """Count the call, wait for the hook, and return the text."""
         self.entered += 1
         await self.hook()
         return await super().Echo(request, context)
 
     def channel(self) -> grpc.aio.Channel:
-        """Connect anew."""
+        """Open a channel with a new connection."""
         return grpc.aio.insecure_channel(self.address, UNLIMITED)
 
 
 @asynccontextmanager
 async def served(name: Engine, options: Options = (), *, held: bool = False) -> AsyncIterator[Holding]:
     """Serve on an engine; `held` calls wait for `hook.is_open`."""
-    servicer = Holding()  # type: ignore[abstract]  # what these tests call
+    servicer = Holding()  # type: ignore[abstract]  # only the methods that these tests call
     if not held:
         servicer.hook.is_open.set()
     server = new_server(name, [ServerErrors()], options=options)
@@ -85,8 +85,8 @@ async def outcome_of(call: Any) -> grpc.StatusCode:  # noqa: ANN401 - a call of 
 
 
 @pytest.mark.requirement("L1")
-def test_an_engine_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A misspelt engine must not become the other one."""
+def test_an_unknown_engine_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown value of ENGINE is rejected with the list of engines."""
     monkeypatch.setenv("ENGINE", "nativ")
     with pytest.raises(SettingsError, match=r"^ENGINE: must be 'grpcio' or 'native'\.$"):
         load_settings()
@@ -104,16 +104,16 @@ def test_an_engine_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatc
         ),
     ],
 )
-def test_what_native_cannot_do_is_refused(option: str, sentence: str) -> None:
-    """Whoever asks for a limit must not believe that it holds."""
+def test_options_unsupported_by_the_native_engine_are_rejected(option: str, sentence: str) -> None:
+    """The native engine rejects a server option that it does not support and suggests ENGINE=grpcio."""
     with pytest.raises(SettingsError) as caught:
         new_server("native", options=[(option, 2)])
 
     assert str(caught.value) == f"{sentence}; use ENGINE=grpcio."
 
 
-async def test_native_refuses_tls() -> None:
-    """A port that was to be encrypted is never opened in the clear."""
+async def test_the_native_engine_rejects_tls() -> None:
+    """The native engine rejects TLS credentials instead of opening an unencrypted port."""
     credentials = grpc.ssl_server_credentials([(b"key", b"certificate")])
 
     with pytest.raises(SettingsError) as caught:
@@ -122,8 +122,8 @@ async def test_native_refuses_tls() -> None:
     assert str(caught.value) == "ENGINE: native cannot serve TLS; use ENGINE=grpcio."
 
 
-def test_without_its_package_native_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not made for every system."""
+def test_the_native_engine_without_its_package_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENGINE=native is rejected if the package pygrpc-native is not installed."""
     monkeypatch.setitem(sys.modules, "pygrpc_native.aio", None)
 
     with pytest.raises(SettingsError, match=r"^ENGINE: native needs the package pygrpc-native, which is not inst"):
@@ -131,8 +131,8 @@ def test_without_its_package_native_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 @both_engines
-async def test_a_request_of_a_mebibyte_is_the_largest(name: Engine) -> None:
-    """In every shape of call."""
+async def test_the_largest_request_is_one_mebibyte(name: Engine) -> None:
+    """A request up to 1 MiB is accepted. A larger one is RESOURCE_EXHAUSTED, in unary and in streaming calls."""
     just_right = engine.REQUEST_BYTES - 10
     async with served(name) as servicer, servicer.channel() as channel:
         stub = EchoServiceStub(channel)
@@ -146,21 +146,24 @@ async def test_a_request_of_a_mebibyte_is_the_largest(name: Engine) -> None:
 
 @both_engines
 @pytest.mark.parametrize(("size", "fits"), [(7_000, True), (8_200, False), (9_000, False), (15_000, False)])
-async def test_metadata_above_the_limit_is_always_refused(name: Engine, size: int, fits: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """And what is below never is; the core left to itself decides at random between 8 and 16 KiB."""
+async def test_metadata_above_the_limit_is_always_rejected(name: Engine, size: int, fits: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """Metadata above 8 KiB is always rejected, and metadata below it never.
+
+    By default, gRPC's core decides at random between 8 and 16 KiB.
+    """
     metadata = (("x-large", "a" * size),)
     async with served(name) as servicer, servicer.channel() as channel:
         stub = EchoServiceStub(channel)
         codes = {await outcome_of(stub.Echo(HI, metadata=metadata)) for _ in range(4)}
 
-    # Native answers with HTTP status 431, for which gRPC has no code of its own.
+    # The native engine answers with HTTP status 431, which has no gRPC code of its own.
     refusal = {"grpcio": grpc.StatusCode.RESOURCE_EXHAUSTED, "native": grpc.StatusCode.UNKNOWN}[name]
     assert codes == {grpc.StatusCode.OK if fits else refusal}
 
 
 @both_engines
-async def test_a_connection_has_a_limit_of_calls_under_way(name: Engine) -> None:
-    """A further one waits, and only on its own connection."""
+async def test_concurrent_calls_per_connection_are_limited(name: Engine) -> None:
+    """A call above the limit of concurrent calls waits. Calls on other connections do not."""
     limit = engine.STREAMS_PER_CONNECTION
     async with served(name, held=True) as servicer, servicer.channel() as crowded, servicer.channel() as other:
         calls = [EchoServiceStub(crowded).Echo(HI) for _ in range(limit + 1)]
@@ -175,10 +178,13 @@ async def test_a_connection_has_a_limit_of_calls_under_way(name: Engine) -> None
         assert {await outcome_of(call) for call in calls} == {grpc.StatusCode.OK}
 
 
-async def test_native_is_given_time_to_write_its_last_answers() -> None:
-    """It closes its connections when the last call has ended, written or not."""
+async def test_the_native_engine_gets_time_to_write_its_last_answers() -> None:
+    """`CallsUnderWay.end` rejects new calls and waits until running calls have answered.
+
+    The native engine closes its connections when the last call ends, even if its answer is not written yet.
+    """
     calls = CallsUnderWay()
-    servicer = Holding()  # type: ignore[abstract]  # what these tests call
+    servicer = Holding()  # type: ignore[abstract]  # only the methods that these tests call
     server = new_server("native", [calls])
     add_EchoServiceServicer_to_server(servicer, server)
     servicer.address = f"127.0.0.1:{listen(server, '127.0.0.1:0')}"
@@ -198,8 +204,8 @@ async def test_native_is_given_time_to_write_its_last_answers() -> None:
     await server.stop(0)
 
 
-async def test_no_call_is_lost_when_connections_grow_old() -> None:
-    """Each is replaced several times under load."""
+async def test_no_call_fails_when_connections_reach_their_maximum_age() -> None:
+    """No call fails while connections reach their maximum age several times under load."""
     options = (("grpc.max_connection_age_ms", 100),)
     async with served("grpcio", options) as servicer, servicer.channel() as channel:
         stub = EchoServiceStub(channel)
@@ -217,19 +223,19 @@ async def test_no_call_is_lost_when_connections_grow_old() -> None:
     assert {code for each in codes for code in each} == {grpc.StatusCode.OK}
 
 
-def test_no_call_is_cut_because_its_connection_is_old() -> None:
-    """An old connection is kept for the longest that a call on it may take."""
+def test_old_connections_outlast_the_longest_deadline() -> None:
+    """The grace of an old connection is at least the longest deadline of any method."""
     deadlines_s = [method.policy.deadline_s for service in SERVICES.values() for method in methods_of(service)]
 
     assert max(filter(math.isfinite, deadlines_s)) <= engine.CONNECTION_AGE_GRACE_S
 
 
-def test_our_own_clients_are_no_attackers() -> None:
-    """They ask less often than servers permit."""
+def test_our_own_keepalive_pings_are_permitted() -> None:
+    """Channels send keepalive pings less often than servers permit."""
     assert engine.PING_INTERVAL_S * 1000 < KEEPALIVE_INTERVAL_MS
 
 
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - a server's count, which nobody announces
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.005)

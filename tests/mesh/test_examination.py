@@ -33,8 +33,11 @@ ANOTHER_ONE = """
 KEY_WITHOUT_ANSWER = "insert into idempotency_keys values ('operator', 'a.Request', 'key', '', null)"
 
 
-async def test_each_view_that_is_not_empty_is_told_with_its_first_rows(empty_database_url: str) -> None:
-    """By its name alone a view is known to be an invariant; others are none."""
+async def test_violated_invariants_are_reported_with_their_first_rows(empty_database_url: str) -> None:
+    """Each non-empty view named violation_* is reported with its row count and its first five rows.
+
+    Other views and tables are ignored.
+    """
     async with connection_to(empty_database_url) as connection:
         assert await find_violations(connection) == ()
         await connection.execute("create view violation_none as select 1 as id where false")
@@ -55,10 +58,10 @@ async def test_each_view_that_is_not_empty_is_told_with_its_first_rows(empty_dat
         ("update sessions set idempotency_key = null", "violation_session_without_key"),
     ],
 )
-async def test_each_view_of_sessions_finds_what_breaks_it(
+async def test_each_view_of_sessions_finds_its_violation(
     open_database: DatabaseOpener, breakage: str, view: str
 ) -> None:
-    """An empty view means something."""
+    """The invariant views of the session database are empty for sound data, and each finds its own violation."""
     database = await open_database("session")
     async with database.connection() as connection:
         transaction = connection.transaction()
@@ -74,8 +77,11 @@ async def test_each_view_of_sessions_finds_what_breaks_it(
 
 
 @pytest.mark.breaks_invariants("violation_key_without_answer")
-async def test_tests_are_told_of_the_invariants_that_they_break(open_database: DatabaseOpener) -> None:
-    """Looked at after every test; this one would fail without its mark, and, with it, did it break nothing."""
+async def test_the_marker_lets_a_test_break_an_invariant(open_database: DatabaseOpener) -> None:
+    """A test may break the invariants named by its `breaks_invariants` marker.
+
+    Invariants are checked after every test. Without the marker, or without the violation, this test would fail.
+    """
     database = await open_database("gym")
 
     async with database.transaction() as connection:
@@ -84,21 +90,24 @@ async def test_tests_are_told_of_the_invariants_that_they_break(open_database: D
 
 @pytest.fixture
 async def lent(database_url: DatabaseFactory) -> str:
-    """Lend a database of user."""
+    """Lend a database of the user service; return its URL."""
     return await database_url("user")
 
 
-async def test_a_sound_database_is_told_to_be_sound(lent: str) -> None:
-    """Nothing is found where nothing is wrong."""
+async def test_a_sound_database_is_reported_as_sound(lent: str) -> None:
+    """A database without violations is reported as sound."""
     found = await examine(lent, SERVICES / "user" / "migrations")
 
     assert found.is_sound
 
 
-async def test_what_cannot_be_looked_into_is_not_sound(
+async def test_a_database_that_cannot_be_examined_is_not_sound(
     empty_database_url: str, reachable_folder: Path, lent: str
 ) -> None:
-    """A database that is missing, not reachable, or one whose migrations cannot be read; no URL is repeated."""
+    """A missing or unreachable database, or one with unreadable migrations, is reported with the reason.
+
+    The report does not contain the password.
+    """
     missing = empty_database_url.replace("/test_", "/no_test_")
 
     for url, folder in (
@@ -113,8 +122,8 @@ async def test_what_cannot_be_looked_into_is_not_sound(
     assert "does not exist" in (await examine(lent, reachable_folder / "nowhere")).trouble
 
 
-async def test_a_migration_that_is_not_ours_is_named_beside_all_else(lent: str) -> None:
-    """Another branch applied it; what else is wrong is shown all the same."""
+async def test_an_unknown_migration_is_reported_beside_other_problems(lent: str) -> None:
+    """An applied migration without a file is reported together with the pending migrations."""
     async with connection_to(lent) as connection:
         await connection.execute("insert into schema_migrations values ('9999')")
         await connection.execute("delete from schema_migrations where version = '0001'")
@@ -128,8 +137,8 @@ async def test_a_migration_that_is_not_ours_is_named_beside_all_else(lent: str) 
     assert found.pending == ("0001",)
 
 
-async def test_migrations_that_are_missing_are_named(empty_database_url: str) -> None:
-    """In their order; and they are not applied by looking."""
+async def test_pending_migrations_are_listed_and_not_applied(empty_database_url: str) -> None:
+    """Pending migrations are listed in order, and the examination does not apply them."""
     for _ in range(2):
         found = await examine(empty_database_url, SERVICES / "gym" / "migrations")
         assert found.pending[:2] == ("0001", "0002")

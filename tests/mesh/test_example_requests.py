@@ -12,15 +12,18 @@ METHODS = [*all_methods().values(), *(method for service in MESH_SERVICES for me
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
 def test_the_example_of_every_method_is_accepted(method: Method) -> None:
-    """A copied example is not refused. A rule that no value passes needs a new value in mesh.example_requests."""
+    """The example request of every method passes its validation rules.
+
+    If no value passes a new rule, add a value to mesh.example_requests.
+    """
     example = example_of(method.request_type)
 
     assert violations_of(example) == []
     assert example.ListFields() or not method.request_type.DESCRIPTOR.fields
 
 
-def test_an_example_shows_more_than_it_must() -> None:
-    """Optional fields are there too, with values that a person understands."""
+def test_an_example_includes_optional_fields() -> None:
+    """Example requests also set optional fields, with plausible values such as a period of one hour."""
     booking = example_of(all_methods()["solo60.session.v1.SessionService/BookSession"].request_type)
 
     assert {field.name for field, _ in booking.ListFields()} >= {"user_id", "gym_id", "period", "payment_method"}

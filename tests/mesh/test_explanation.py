@@ -12,13 +12,13 @@ from solo60.mesh.v1 import policy_pb2
 
 
 def facts(method: str, **settings: object) -> dict[str, Fact]:
-    """Explain a method by its full name, by the names of the values."""
+    """Explain a method given by its full name; return the facts by name."""
     found = explain(find_method(f"/{method}"), Settings(_env_file=None, **settings))  # type: ignore[arg-type, call-arg]  # any setting; pydantic-settings' own argument
     return {fact.name: fact for fact in found}
 
 
-def test_each_value_says_whether_the_contract_or_a_default_gives_it() -> None:
-    """A reader sees what was decided for this method and what for none in particular."""
+def test_each_value_names_the_contract_or_a_default_as_its_origin() -> None:
+    """The explanation of a method says for each value whether the contract or a default sets it."""
     found = facts("solo60.gym.v1.GymService/GetGym")
 
     assert found["deadline"] == Fact("deadline", "1 s", "contract")
@@ -28,8 +28,8 @@ def test_each_value_says_whether_the_contract_or_a_default_gives_it() -> None:
     assert found["errors"] == Fact("errors", "GYM_NOT_FOUND", "contract")
 
 
-def test_a_setting_that_changes_a_contracts_value_is_named() -> None:
-    """Settings tighten and loosen by name, and both factors are shown."""
+def test_a_setting_that_changes_the_value_of_a_contract_is_named() -> None:
+    """A value changed by DEADLINE_FACTOR or RATE_LIMIT_FACTOR names the setting and the contract's value."""
     deadline = facts("solo60.gym.v1.GymService/GetGym", deadline_factor=2)["deadline"]
     rate = facts("solo60.session.v1.SessionService/InviteGuest", rate_limit_factor=10)["rate_limit.calls_per_second"]
     idle = facts(f"{echo_pb2.DESCRIPTOR.package}.EchoService/EchoMany", deadline_factor=2)["idle_timeout"]
@@ -41,8 +41,8 @@ def test_a_setting_that_changes_a_contracts_value_is_named() -> None:
 
 @pytest.mark.requirement("C4")
 @pytest.mark.parametrize("method", all_methods())
-def test_nothing_that_a_contract_says_is_left_out(method: str) -> None:
-    """Each field that the policy of any method sets is among its facts, as one of its own or by its parts."""
+def test_the_explanation_covers_every_field_of_a_policy(method: str) -> None:
+    """The explanation of a method covers every field that its policy sets."""
     descriptor = descriptor_pool.Default().FindMethodByName(method.replace("/", "."))
     declared = descriptor.GetOptions().Extensions[policy_pb2.policy]
 

@@ -13,23 +13,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_folder_is_held_by_one_at_a_time(tmp_path: Path) -> None:
-    """The second is told who the first is."""
+def test_a_folder_can_be_locked_only_once(tmp_path: Path) -> None:
+    """Locking a locked folder raises FolderInUse with the process id of the holder."""
     sentence = f"DATA_DIR: process {os.getpid()} runs a mesh in {re.escape(str(tmp_path))}; stop it first."
     with folder_locked(tmp_path), pytest.raises(FolderInUse, match=sentence), folder_locked(tmp_path):
         pass
 
 
-def test_a_folder_is_free_once_its_holder_is_done(tmp_path: Path) -> None:
-    """Nothing is left behind, and the next one may have it."""
+def test_a_folder_is_free_after_its_holder_is_done(tmp_path: Path) -> None:
+    """After its holder is done, the lock file is gone and the folder can be locked again."""
     for _ in range(2):
         with folder_locked(tmp_path):
             assert (tmp_path / LOCK_NAME).exists()
         assert not (tmp_path / LOCK_NAME).exists()
 
 
-def test_what_the_holder_publishes_is_read_while_it_holds_the_folder(tmp_path: Path) -> None:
-    """A file that a killed holder left behind says nothing any more."""
+def test_published_facts_are_readable_only_while_the_folder_is_locked(tmp_path: Path) -> None:
+    """Published facts are readable only while the folder is locked.
+
+    A lock file left by a killed holder is ignored.
+    """
     with folder_locked(tmp_path) as lock:
         lock.publish(database_url="postgresql://127.0.0.1:1/postgres")
         left_behind = (tmp_path / LOCK_NAME).read_text()
@@ -43,14 +46,14 @@ def test_what_the_holder_publishes_is_read_while_it_holds_the_folder(tmp_path: P
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """One sentence names the setting."""
+    """The error for a folder that cannot be made names DATA_DIR and the reason."""
     (tmp_path / "file").touch()
 
     with pytest.raises(SettingsError, match=r"^DATA_DIR: .*/file/data cannot be written: Not a directory\.$"):
         folder_locked(tmp_path / "file" / "data").__enter__()
 
 
-def test_nobody_else_may_read_where_the_database_is(tmp_path: Path) -> None:
-    """The file is its owner's alone."""
+def test_only_the_owner_may_read_the_lock_file(tmp_path: Path) -> None:
+    """The lock file, which holds the database's URL, is readable and writable only by its owner."""
     with folder_locked(tmp_path):
         assert (tmp_path / LOCK_NAME).stat().st_mode & 0o777 == 0o600

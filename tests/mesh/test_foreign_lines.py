@@ -29,7 +29,7 @@ WARNING = b"app.py:3: UserWarning: careful\n  warn()\n"
 
 
 class Clock:
-    """A clock that a test sets."""
+    """Clock set by the test."""
 
     def __init__(self) -> None:
         self.now_s = 50.0
@@ -39,7 +39,7 @@ class Clock:
 
 
 def texts(data: bytes, chunk_sizes: list[int]) -> list[str]:
-    """Return the texts of the records in `data`, which arrives in chunks of these sizes and then in one."""
+    """Return the texts of the records in `data`, which arrives in chunks of these sizes and a last one."""
     lines, records = ForeignLines(Clock()), list[ForeignRecord]()
     for size in chunk_sizes:
         records += lines.take(data[:size])
@@ -52,8 +52,11 @@ def texts(data: bytes, chunk_sizes: list[int]) -> list[str]:
     st.lists(st.sampled_from([CORE, TRACEBACK, WARNING, b"\n", b"\xff\xfe\n", b"a\r\n"]), max_size=8),
     st.lists(st.integers(0, 40)),
 )
-def test_a_record_is_what_belongs_together_however_it_arrives(parts: list[bytes], chunk_sizes: list[int]) -> None:
-    """A traceback, a warning with its line of code, a line of gRPC's core: each is one record, and nothing is lost."""
+def test_related_lines_form_one_record_in_any_chunks(parts: list[bytes], chunk_sizes: list[int]) -> None:
+    """A traceback, a warning with its source line, or a line of gRPC's core is one record.
+
+    The size of the chunks does not matter, and no text is lost.
+    """
     said = [part for part in parts if part.strip()]
 
     assert texts(b"".join(parts), chunk_sizes) == [part.rstrip().decode(errors="backslashreplace") for part in said]
@@ -64,14 +67,14 @@ def test_a_record_is_what_belongs_together_however_it_arrives(parts: list[bytes]
     [(b"I", "info"), (b"W", "warning"), (b"E", "error"), (b"F", "critical")],
 )
 def test_a_line_of_the_core_keeps_its_level(line: bytes, level: str) -> None:
-    """As gRPC's core marks it with its first letter."""
+    """The first letter of a line of gRPC's core sets the log level of its record."""
     lines = ForeignLines(Clock())
 
     assert [record.level for record in (*lines.take(line + CORE[1:]), *lines.end())] == [level]
 
 
-def test_a_line_without_an_end_is_a_record_when_nothing_follows() -> None:
-    """A prompt, or the last words of a process that dies in the midst of a line."""
+def test_an_unfinished_line_becomes_a_record_after_a_pause() -> None:
+    """An unfinished line, such as a prompt, becomes a record when no more text follows."""
     lines = ForeignLines(Clock())
     assert list(lines.take(b"Fatal: hal")) == []
     assert lines.is_waiting
@@ -81,7 +84,7 @@ def test_a_line_without_an_end_is_a_record_when_nothing_follows() -> None:
 
 
 def test_a_very_long_line_is_cut() -> None:
-    """Its beginning is kept, and the record says how much is missing."""
+    """A very long line is cut, and its record says how many bytes are missing."""
     lines = ForeignLines(Clock())
     for _ in range(1000):
         assert list(lines.take(b"x" * 1000)) == []
@@ -91,8 +94,8 @@ def test_a_very_long_line_is_cut() -> None:
     assert record.text == "x" * LONGEST_RECORD_BYTES + f" [{1_000_000 - LONGEST_RECORD_BYTES} bytes cut]"
 
 
-def test_a_traceback_without_end_is_cut() -> None:
-    """A recursion prints thousands of lines."""
+def test_a_very_long_traceback_is_cut() -> None:
+    """A very long traceback, for example of a recursion, is cut."""
     lines = ForeignLines(Clock())
     list(lines.take(TRACEBACK[:35] + b'  File "a.py", line 1, in f\n' * 10_000))
 
@@ -102,8 +105,11 @@ def test_a_traceback_without_end_is_cut() -> None:
     assert "bytes cut" in record.text
 
 
-def test_a_place_that_writes_too_much_is_dropped_and_hides_no_other() -> None:
-    """Once it has used up its burst; how much was dropped stands in the next record."""
+def test_excess_records_of_one_place_are_dropped_without_hiding_others() -> None:
+    """Records of one place beyond its burst are dropped and counted in the next record.
+
+    Records of other places are unaffected.
+    """
     clock = Clock()
     lines = ForeignLines(clock)
 
@@ -114,8 +120,8 @@ def test_a_place_that_writes_too_much_is_dropped_and_hides_no_other() -> None:
     assert flood[-1].dropped == 10_000 - RECORDS_AT_ONCE
 
 
-def test_lines_that_seem_to_come_from_many_places_have_a_limit_together() -> None:
-    """Text from outside may contain the form of a place."""
+def test_all_places_share_a_limit() -> None:
+    """All places share a limit, because text from outside can imitate many places."""
     lines = ForeignLines(Clock())
 
     records = [record for number in range(10_000) for record in lines.take(CORE.replace(b"1403", str(number).encode()))]
@@ -123,8 +129,8 @@ def test_lines_that_seem_to_come_from_many_places_have_a_limit_together() -> Non
     assert len(records) == ALL_RECORDS_AT_ONCE
 
 
-def test_it_is_reported_that_records_were_dropped_also_where_none_follow() -> None:
-    """When a flood is over, and not each time that it pauses."""
+def test_dropped_records_are_reported_even_if_none_follow() -> None:
+    """Dropped records are reported even if no record follows, and at most once per report interval."""
     clock = Clock()
     lines = ForeignLines(clock)
     list(lines.take(CORE * (RECORDS_AT_ONCE + 5)))
@@ -138,8 +144,11 @@ def test_it_is_reported_that_records_were_dropped_also_where_none_follow() -> No
     assert [record.dropped > 0 for record in lines.pause()] == [True]
 
 
-def test_a_pipe_is_read_until_its_last_writer_is_gone() -> None:
-    """And a writer that finds no room loses what it writes, and never waits."""
+def test_a_pipe_is_read_until_its_last_writer_closes_it() -> None:
+    """A pipe is read until its last writer closes it.
+
+    A non-blocking writer to a full pipe loses its text instead of waiting.
+    """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with os.fdopen(writer, "wb", buffering=0) as pipe:

@@ -13,8 +13,8 @@ GYMS = "solo60.gym.v1.GymService"
 
 
 @pytest.mark.requirement("S5")
-async def test_one_failed_check_is_no_reason_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy process misses a check now and then; only a second one in a row makes it NOT_SERVING."""
+async def test_a_single_failed_check_is_tolerated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service becomes NOT_SERVING only after two failed readiness checks in a row."""
     monkeypatch.setattr(mesh.health, "CHECK_INTERVAL_S", 0)
     health = Health(GYMS)
     answers = iter([False, True, False, False, False, True])
@@ -35,7 +35,7 @@ async def test_one_failed_check_is_no_reason_to_leave(monkeypatch: pytest.Monkey
 
 
 async def test_liveness_is_not_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without its database a process is alive and not ready; when it stops it is neither."""
+    """Without its database a process is live but not ready. Once it stops, it is neither."""
     monkeypatch.setattr(mesh.health, "CHECK_INTERVAL_S", 0)
     health = Health(GYMS)
     unready = asyncio.Event()
@@ -56,7 +56,7 @@ async def test_liveness_is_not_readiness(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_breakers_that_are_not_closed_are_listed() -> None:
-    """Whoever asks for the list learns what this process cannot reach."""
+    """Health lists open breakers as NOT_SERVING and half-open breakers as UNKNOWN. It omits closed ones."""
     health = Health(GYMS, lambda: {"user": "open", "auth": "half-open", "payment": "closed"})
     await health.say(serving=True)
 
@@ -65,8 +65,8 @@ async def test_breakers_that_are_not_closed_are_listed() -> None:
     assert listed == {"": "SERVING", GYMS: "SERVING", "breaker/user": "NOT_SERVING", "breaker/auth": "UNKNOWN"}
 
 
-async def test_given_up_messages_are_listed_by_their_destination() -> None:
-    """Part 7: dead letters show in health, and do not make a service unready."""
+async def test_dead_letters_are_listed_by_destination() -> None:
+    """Health lists dead letters by destination without making the service NOT_SERVING."""
     health = Health(GYMS, dead_letters=lambda: {"a.B/C": 2})
     await health.say(serving=True)
 
@@ -74,8 +74,8 @@ async def test_given_up_messages_are_listed_by_their_destination() -> None:
     assert listed == {"": "SERVING", GYMS: "SERVING", "dead-letters/a.B/C": "NOT_SERVING"}
 
 
-async def test_what_keeps_a_service_from_its_work_is_listed_in_words() -> None:
-    """The list shows why a service is NOT_SERVING, or its troubles although it is SERVING."""
+async def test_troubles_are_listed_in_words() -> None:
+    """Health lists each trouble of the service in words."""
     health = Health(GYMS, troubles=lambda: ["its database does not answer within 1 s"])
 
     listed = {name: HealthCheckResponse.ServingStatus.Name(status) for name, status in health.all_statuses().items()}
@@ -84,8 +84,11 @@ async def test_what_keeps_a_service_from_its_work_is_listed_in_words() -> None:
 
 
 @pytest.mark.requirement("S5")
-async def test_a_watch_sees_every_change_and_ends_with_the_process() -> None:
-    """Without an end a server that stops would wait for it all of its grace."""
+async def test_a_watch_reports_every_change_and_ends_with_the_process() -> None:
+    """A health watch reports every change and ends when the process stops.
+
+    Otherwise a stopping server would wait for the watch until its grace is over.
+    """
     health = Health(GYMS)
     watch = health.watch(GYMS)
     assert await anext(watch) == HealthCheckResponse.NOT_SERVING
@@ -103,7 +106,7 @@ async def test_a_watch_sees_every_change_and_ends_with_the_process() -> None:
 
 
 def status_of(health: Health, name: str) -> str:
-    """Return what the process answers to whoever asks how it is."""
+    """Return the health status that the process reports for `name`."""
     status = health.status_of(name)
     assert status is not None
     return HealthCheckResponse.ServingStatus.Name(status)

@@ -14,12 +14,12 @@ from mesh.held_ports import CAN_HOLD, HeldPorts, is_free
 from tests.support.ports import free_ports
 
 HOST = "127.0.0.1"
-only_linux = pytest.mark.skipif(not CAN_HOLD, reason="only Linux lets a server listen on a port that is held")
+only_linux = pytest.mark.skipif(not CAN_HOLD, reason="only Linux lets a server listen on a held port")
 
 
 @only_linux
-async def test_a_held_port_is_taken_by_nobody_by_chance() -> None:
-    """An outgoing connection, which the system gives any port of its range, does not get one that is held."""
+async def test_a_held_port_cannot_be_bound_by_others() -> None:
+    """A held port cannot be bound by another socket until it is released."""
     with closing(HeldPorts()) as ports:
         port = await ports.hold("GYM_SERVICE_URL", HOST, 0)
         with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
@@ -31,8 +31,8 @@ async def test_a_held_port_is_taken_by_nobody_by_chance() -> None:
 
 @only_linux
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
-async def test_our_servers_listen_on_a_port_that_is_held(engine: Engine) -> None:
-    """The hold stays while services come and go, so that a restarted one finds its port."""
+async def test_our_servers_can_listen_on_a_held_port(engine: Engine) -> None:
+    """Servers of both engines can listen on a held port repeatedly, so that a restarted service finds its port free."""
     with closing(HeldPorts()) as ports:
         port = await ports.hold("GYM_SERVICE_URL", HOST, 0)
         for _ in range(2):
@@ -45,7 +45,7 @@ async def test_our_servers_listen_on_a_port_that_is_held(engine: Engine) -> None
 
 
 async def test_the_process_that_listens_on_a_port_is_named() -> None:
-    """Its id and its command, so that one can find and stop it."""
+    """The error for a port in use names the id and the command of the process that listens on it."""
     [port] = free_ports(1)
     program = f"import socket; s = socket.create_server(('{HOST}', {port})); print(flush=True); input()"
     other = await asyncio.create_subprocess_exec(
@@ -65,8 +65,8 @@ async def test_the_process_that_listens_on_a_port_is_named() -> None:
     assert "import socket" in sentence
 
 
-async def test_a_port_that_a_connection_has_for_a_moment_is_waited_for() -> None:
-    """The system gave it to an outgoing connection, which ends soon: no reason to refuse the start."""
+async def test_holding_a_port_waits_for_a_short_connection() -> None:
+    """Holding a port waits for an outgoing connection that uses the port for a moment."""
     [port] = free_ports(1)
     with socket.create_server((HOST, 0)) as server, closing(HeldPorts()) as ports:
         connection = socket.create_connection(server.getsockname(), source_address=(HOST, port))
@@ -75,8 +75,8 @@ async def test_a_port_that_a_connection_has_for_a_moment_is_waited_for() -> None
         assert await ports.hold("GYM_SERVICE_URL", HOST, port) == port
 
 
-async def test_a_connection_that_stays_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After its patience the start says who has the port."""
+async def test_a_process_with_a_lasting_connection_on_the_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If an outgoing connection does not release the port, the error names its process."""
     monkeypatch.setattr("mesh.held_ports.RETRY_PATIENCE_S", 0.1)
     [port] = free_ports(1)
     with (
@@ -89,6 +89,6 @@ async def test_a_connection_that_stays_is_named_too(monkeypatch: pytest.MonkeyPa
 
 
 def reset(connection: socket.socket) -> None:
-    """End a connection at once, without the time in which its port is kept."""
+    """Reset a connection, which frees its port without the usual TIME_WAIT delay."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     connection.close()

@@ -41,7 +41,7 @@ REQUEST = CreateGymRequest(name="Field Street Gym")
 
 @pytest.fixture
 async def database(empty_database_url: str) -> AsyncIterator[Database]:
-    """Make a database with the table of keys, and one that counts effects."""
+    """Make a database with the table of keys and a table that counts effects."""
     database = await Database.connect(empty_database_url)
     async with database.transaction() as connection:
         await connection.execute(IDEMPOTENCY_KEYS)
@@ -52,7 +52,7 @@ async def database(empty_database_url: str) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def calling(database: Database, key: str = "key-1", caller: str = "session") -> AsyncIterator[Connection]:
-    """Serve a call with this key in a transaction of its own."""
+    """Serve a call with this key in its own transaction."""
     with detached_work() as context:
         context.caller, context.idempotency_key = caller, key
         async with database.transaction() as connection:
@@ -60,7 +60,7 @@ async def calling(database: Database, key: str = "key-1", caller: str = "session
 
 
 async def act(connection: Connection, request: Message = REQUEST) -> str:
-    """Act once, and return the name in the answer: it tells which effect it answers."""
+    """Act once; return the name in the answer, which identifies the effect."""
 
     async def respond() -> CreateGymResponse:
         number = await connection.fetchval("insert into effects default values returning number")
@@ -72,14 +72,14 @@ async def act(connection: Connection, request: Message = REQUEST) -> str:
 
 
 async def effects(database: Database) -> int:
-    """Count what happened."""
+    """Count the effects."""
     async with database.connection() as connection:
         return int(await connection.fetchval("select count(*) from effects"))
 
 
 @pytest.mark.requirement("S6")
 async def test_a_repetition_gets_the_first_answer_and_has_no_effect(database: Database) -> None:
-    """The same key with the same request acts once and is answered alike."""
+    """A repeated request with the same key gets the first answer and has no further effect."""
     async with calling(database) as connection:
         first = await act(connection)
     async with calling(database) as connection:
@@ -89,8 +89,8 @@ async def test_a_repetition_gets_the_first_answer_and_has_no_effect(database: Da
     assert await effects(database) == 1
 
 
-async def test_a_key_that_comes_with_another_request_is_refused(database: Database) -> None:
-    """The same key with another payload is IDEMPOTENCY_KEY_REUSED, and nothing happens."""
+async def test_a_key_reused_for_another_request_is_rejected(database: Database) -> None:
+    """Reusing a key for another request raises IdempotencyKeyReused and has no effect."""
     async with calling(database) as connection:
         await act(connection)
 
@@ -103,8 +103,8 @@ async def test_a_key_that_comes_with_another_request_is_refused(database: Databa
 
 @pytest.mark.requirement("S6")
 @pytest.mark.parametrize(("key", "caller"), [("key-2", "session"), ("key-1", "cli")])
-async def test_another_key_or_another_caller_acts_anew(database: Database, key: str, caller: str) -> None:
-    """Callers choose their keys without knowing each other's."""
+async def test_another_key_or_another_caller_acts_again(database: Database, key: str, caller: str) -> None:
+    """A request acts again with another key or for another caller."""
     async with calling(database) as connection:
         await act(connection)
     async with calling(database, key, caller) as connection:
@@ -112,8 +112,8 @@ async def test_another_key_or_another_caller_acts_anew(database: Database, key: 
 
 
 @pytest.mark.requirement("S6")
-async def test_each_method_has_keys_of_its_own(database: Database) -> None:
-    """One key may run through several methods, such as the id of a booking."""
+async def test_each_method_has_its_own_keys(database: Database) -> None:
+    """One key, such as the id of a booking, may be used once for each method."""
     async with calling(database) as connection:
         await act(connection)
     async with calling(database) as connection:
@@ -122,7 +122,7 @@ async def test_each_method_has_keys_of_its_own(database: Database) -> None:
 
 @pytest.mark.requirement("S6")
 async def test_a_failure_leaves_the_key_free(database: Database) -> None:
-    """A call that had no effect may be repeated with its key, and then acts."""
+    """A failed call leaves its key free, so that a repetition acts."""
 
     async def fail() -> CreateGymResponse:
         raise ZeroDivisionError
@@ -136,8 +136,8 @@ async def test_a_failure_leaves_the_key_free(database: Database) -> None:
     assert await effects(database) == 1
 
 
-async def test_a_repetition_that_cannot_wait_any_longer_is_told_to_come_back(database: Database) -> None:
-    """A key that is being worked on answers REQUEST_IN_PROGRESS at the latest when half of the time is gone."""
+async def test_a_repetition_that_waits_too_long_is_rejected(database: Database) -> None:
+    """A repetition that waits too long for the first call raises RequestInProgress."""
     async with calling(database) as connection:
         await act(connection)
 
@@ -148,8 +148,8 @@ async def test_a_repetition_that_cannot_wait_any_longer_is_told_to_come_back(dat
 
 
 @pytest.mark.requirement("S6")
-async def test_outside_of_a_call_with_a_key_nothing_is_done(database: Database) -> None:
-    """No effect without a key."""
+async def test_without_a_key_there_is_no_effect(database: Database) -> None:
+    """Without a call that carries a key, `once` raises IdempotencyKeyMissing and has no effect."""
     with pytest.raises(IdempotencyKeyMissing):
         async with database.transaction() as connection:
             await act(connection)
@@ -161,8 +161,8 @@ async def test_outside_of_a_call_with_a_key_nothing_is_done(database: Database) 
 
 
 @pytest.mark.requirement("S4")
-async def test_what_is_kept_of_a_request_is_its_fingerprint(database: Database) -> None:
-    """A request may hold personal data; the table holds 32 bytes of it."""
+async def test_only_a_fingerprint_of_the_request_is_stored(database: Database) -> None:
+    """Only the 32-byte fingerprint of a request is stored, because a request may hold personal data."""
     async with calling(database) as connection:
         await act(connection)
 
@@ -182,7 +182,7 @@ print(fingerprint_of(SendEmailAsyncRequest(variables={f"name-{n}": f"value {n}" 
 
 
 def test_the_order_of_a_map_does_not_change_the_fingerprint() -> None:
-    """The same request has the same one, in whatever order it was put together, in every process."""
+    """The fingerprint of a request depends neither on the order of its map entries nor on the process."""
     forward = SendEmailAsyncRequest(variables=dict(VARIABLES))
     backward = SendEmailAsyncRequest(variables=dict(reversed(VARIABLES)))
     elsewhere = subprocess.run(
@@ -192,16 +192,22 @@ def test_the_order_of_a_map_does_not_change_the_fingerprint() -> None:
     assert fingerprint_of(forward) == fingerprint_of(backward) == bytes.fromhex(elsewhere)
 
 
-def test_a_default_that_is_spelt_out_is_the_same_request() -> None:
-    """A field without presence that is set to its default says nothing; an empty message that is there does."""
+def test_an_explicit_default_does_not_change_the_fingerprint() -> None:
+    """A field without presence that is set to its default does not change the fingerprint.
+
+    A present but empty message does.
+    """
     assert fingerprint_of(CreateGymRequest(name="x", noise_policy="")) == fingerprint_of(CreateGymRequest(name="x"))
     assert fingerprint_of(CreateGymRequest(name="x", price_per_hour=Money())) != fingerprint_of(
         CreateGymRequest(name="x")
     )
 
 
-def test_a_field_that_this_build_does_not_know_belongs_to_the_request() -> None:
-    """A newer caller's requests that differ in a new field alone are two."""
+def test_unknown_fields_are_part_of_the_fingerprint() -> None:
+    """Fields unknown to this build are part of the fingerprint.
+
+    Requests that differ only in such a field are distinct.
+    """
     known = REQUEST.SerializeToString()
     newer = [CreateGymRequest.FromString(known + bytes([0xF8, 0x7F, value])) for value in (1, 2)]  # field 2047
 
@@ -210,16 +216,16 @@ def test_a_field_that_this_build_does_not_know_belongs_to_the_request() -> None:
 
 
 @pytest.mark.parametrize("folder", MIGRATION_FOLDERS, ids=lambda folder: folder.parent.name)
-def test_every_service_makes_the_table_alike(folder: Path) -> None:
-    """Migrations that make the table make it, its index and its invariant as this module expects them."""
+def test_every_service_creates_the_same_table_of_keys(folder: Path) -> None:
+    """Migrations that create the table of keys define it, its index and its invariant as mesh.idempotency does."""
     sql = "".join(path.read_text() for path in sorted(folder.glob("*.sql")))
 
     has_table = "create table idempotency_keys" in sql
     assert {part in sql for part in (IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE, KEYS_HAVE_ANSWERS)} == {has_table}
 
 
-async def keep_keys(database: Database, *, age: timedelta, count: int) -> None:
-    """Keep as many keys as of calls that were made so long ago."""
+async def insert_keys(database: Database, *, age: timedelta, count: int) -> None:
+    """Insert `count` keys of calls that were made `age` ago."""
     async with database.connection() as connection:
         await connection.execute(
             """
@@ -232,10 +238,10 @@ async def keep_keys(database: Database, *, age: timedelta, count: int) -> None:
         )
 
 
-async def test_keys_are_forgotten_after_a_week_and_not_before(database: Database) -> None:
-    """Also when more have grown old than are forgotten at once."""
-    await keep_keys(database, age=KEPT_FOR + timedelta(minutes=1), count=2 * DELETED_AT_ONCE + 1)
-    await keep_keys(database, age=KEPT_FOR - timedelta(minutes=1), count=3)
+async def test_keys_are_deleted_after_a_week_and_not_before(database: Database) -> None:
+    """Keys older than a week are deleted, even if they fill more than one batch. Younger keys are kept."""
+    await insert_keys(database, age=KEPT_FOR + timedelta(minutes=1), count=2 * DELETED_AT_ONCE + 1)
+    await insert_keys(database, age=KEPT_FOR - timedelta(minutes=1), count=3)
 
     assert await forget_old_keys(database) == 2 * DELETED_AT_ONCE + 1
 
@@ -243,26 +249,26 @@ async def test_keys_are_forgotten_after_a_week_and_not_before(database: Database
         assert await connection.fetchval("select count(*) from idempotency_keys") == 3
 
 
-async def test_a_key_that_is_being_worked_on_is_not_waited_for(database: Database) -> None:
-    """Forgetting leaves alone what somebody holds, however old it is."""
-    await keep_keys(database, age=2 * KEPT_FOR, count=2)
+async def test_deleting_old_keys_skips_locked_ones(database: Database) -> None:
+    """Deleting old keys skips locked keys instead of waiting for them."""
+    await insert_keys(database, age=2 * KEPT_FOR, count=2)
 
     async with database.transaction() as connection:
         await connection.execute("select from idempotency_keys where key like '%1' for update")
         assert await forget_old_keys(database) == 1
 
 
-async def test_a_process_forgets_while_it_runs(database: Database) -> None:
-    """Old keys are gone soon after a service has started."""
-    await keep_keys(database, age=2 * KEPT_FOR, count=1)
+async def test_a_process_deletes_old_keys_while_it_runs(database: Database) -> None:
+    """A process deletes old keys soon after its start."""
+    await insert_keys(database, age=2 * KEPT_FOR, count=1)
 
     async with forgetting_old_keys(database), asyncio.timeout(30), database.connection() as connection:
-        while await connection.fetchval("select count(*) from idempotency_keys"):  # noqa: ASYNC110 - a row that goes says nothing
+        while await connection.fetchval("select count(*) from idempotency_keys"):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
 
 
-async def test_a_database_without_keys_has_nothing_to_forget(empty_database_url: str) -> None:
-    """The session service keeps its keys with its bookings."""
+async def test_a_database_without_a_table_of_keys_is_accepted(empty_database_url: str) -> None:
+    """Deleting old keys does nothing in a database without the table of keys, such as the session service's."""
     database = await Database.connect(empty_database_url)
     async with forgetting_old_keys(database):
         pass

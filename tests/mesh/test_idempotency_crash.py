@@ -21,7 +21,7 @@ NEVER_MS = 0
 
 @pytest.fixture
 async def database(empty_database_url: str) -> AsyncIterator[Database]:
-    """Make a database with the table of keys, and one that counts effects."""
+    """Make a database with the table of keys and a table that counts effects."""
     database = await Database.connect(empty_database_url)
     async with database.transaction() as connection:
         await connection.execute(IDEMPOTENCY_KEYS)
@@ -31,7 +31,7 @@ async def database(empty_database_url: str) -> AsyncIterator[Database]:
 
 
 async def called(database: Database, key: str) -> bytes:
-    """Make the same call as a process does, and return the bytes of the answer."""
+    """Make the same call as the process does; return the serialized answer."""
     with detached_work() as context:
         context.caller, context.idempotency_key = "session", key
         async with database.transaction() as connection:
@@ -40,17 +40,17 @@ async def called(database: Database, key: str) -> bytes:
 
 
 async def effects(database: Database) -> list[int]:
-    """Return the numbers of the effects that there are."""
+    """Return the numbers of all effects."""
     async with database.connection() as connection:
         return [number for (number,) in await connection.fetch("select number from effects order by number")]
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(40, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("point", POINTS)
-async def test_a_call_that_is_killed_anywhere_acts_once_when_it_is_repeated(
+async def test_a_call_killed_at_any_point_acts_once_when_repeated(
     database: Database, empty_database_url: str, point: str, times: int
 ) -> None:
-    """`kill -9` before the key, after it, after the effect, after the commit, before the reply."""
+    """A call that is killed at any point acts once when it is repeated, with the same answer each time."""
     before: list[int] = []
     for n in range(times):
         with started(keyed_caller.run, empty_database_url, f"key-{n}", point, NEVER_MS) as (process, pipe):
@@ -64,8 +64,8 @@ async def test_a_call_that_is_killed_anywhere_acts_once_when_it_is_repeated(
         assert answers[0] == answers[1]
 
 
-async def test_a_call_whose_answer_is_lost_is_answered_alike(database: Database, empty_database_url: str) -> None:
-    """Byte by byte what the process said that came first."""
+async def test_a_repetition_returns_the_lost_answer(database: Database, empty_database_url: str) -> None:
+    """A repetition of a call returns the same bytes as the first answer and has no further effect."""
     with started(keyed_caller.run, empty_database_url, "key", "nowhere", NEVER_MS) as (_, pipe):
         first = await heard(pipe)
 
@@ -74,10 +74,13 @@ async def test_a_call_whose_answer_is_lost_is_answered_alike(database: Database,
 
 
 @pytest.mark.parametrize("point", ["after insert", "after effect"])
-async def test_one_who_hangs_loses_the_key_and_cannot_commit_any_more(
+async def test_a_hanging_call_loses_its_key_and_cannot_commit(
     database: Database, empty_database_url: str, point: str
 ) -> None:
-    """The server ends a silent transaction; a repetition then acts, and who wakes up late finds itself fenced."""
+    """The server ends the transaction of a hanging call.
+
+    A repetition then acts, and the hanging call raises DatabaseUnavailable when it continues.
+    """
     with started(keyed_caller.run, empty_database_url, "key", point, 200) as (_, pipe):
         assert await heard(pipe) == f"at {point}"
         answer = await called(database, "key")
@@ -89,8 +92,8 @@ async def test_one_who_hangs_loses_the_key_and_cannot_commit_any_more(
     assert await called(database, "key") == answer
 
 
-async def test_nobody_holds_a_key_in_silence_for_longer_than_half_a_minute(database: Database) -> None:
-    """The lease is the same for every transaction of every service."""
+async def test_idle_transactions_end_after_half_a_minute(database: Database) -> None:
+    """The server ends an idle transaction after 30 s, so that a hanging process cannot block a key longer."""
     async with database.transaction() as connection:
         lease = await connection.fetchval("select current_setting('idle_in_transaction_session_timeout')::interval")
 
@@ -98,10 +101,10 @@ async def test_nobody_holds_a_key_in_silence_for_longer_than_half_a_minute(datab
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(500, marks=pytest.mark.soak)])
-async def test_a_hundred_calls_at_once_with_one_key_act_once(
+async def test_a_hundred_concurrent_calls_with_one_key_act_once(
     empty_database_url: str, database: Database, rounds: int
 ) -> None:
-    """One is carried out; all the others get its answer, or are told that it is being worked on."""
+    """Of 100 concurrent calls with one key, one acts and all get its answer."""
     crowd = await Database.connect(empty_database_url, max_connections=50, remaining_s=lambda: 300.0)
     for n in range(rounds):
         answers = await asyncio.gather(*[called(crowd, f"key-{n}") for _ in range(100)])

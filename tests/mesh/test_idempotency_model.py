@@ -32,11 +32,11 @@ _AGE = "update idempotency_keys set create_time = now() - $2::interval where cal
 
 
 class Failed(Exception):
-    """What a responder raises."""
+    """Error raised by a responder."""
 
 
 class IdempotencyMachine(RuleBasedStateMachine):
-    """Calls with keys against PostgreSQL; the model says what each key answers, and how many effects there are."""
+    """Calls with keys against PostgreSQL, compared with a dictionary of answers and a count of effects."""
 
     url: ClassVar[str]
 
@@ -49,13 +49,13 @@ class IdempotencyMachine(RuleBasedStateMachine):
         self._await(self._execute("truncate idempotency_keys, effects"))
 
     def teardown(self) -> None:
-        """Leave the database to the next example."""
+        """Close the database pool and the event loop of this example."""
         self._await(self._database.close())
         self._loop.close()
 
     @rule(caller=CALLERS, key=KEYS, request=REQUESTS, is_good=IS_GOOD)
     def call(self, caller: str, key: str, request: Message, *, is_good: bool) -> None:
-        """Make one call: a kept answer comes again, a new one is kept, and a failure leaves nothing."""
+        """Make one call: a known key returns its answer, a new one stores it, and a failure stores nothing."""
         claim = (caller, request.DESCRIPTOR.full_name, key)
         answer = self._await(self._called(caller, key, request, is_good=is_good))
 
@@ -69,7 +69,7 @@ class IdempotencyMachine(RuleBasedStateMachine):
 
     @rule(caller=CALLERS, key=KEYS, request=REQUESTS, fates=st.lists(IS_GOOD, min_size=2, max_size=4))
     def calls_at_once(self, caller: str, key: str, request: Message, fates: list[bool]) -> None:
-        """Make calls with one key at once: of those that can act one does, and all after it get its answer."""
+        """Make concurrent calls with one key: one of the good ones acts, and the other good ones get its answer."""
         claim = (caller, request.DESCRIPTOR.full_name, key)
         answers = self._await(_together([self._called(caller, key, request, is_good=fate) for fate in fates]))
 
@@ -85,8 +85,8 @@ class IdempotencyMachine(RuleBasedStateMachine):
             assert all(answer != Failed for answer, is_good in zip(answers, fates, strict=True) if is_good)
 
     @rule(caller=CALLERS)
-    def a_week_passes_for(self, caller: str) -> None:
-        """Forget the keys of a caller: each of them may act again."""
+    def keys_expire_for(self, caller: str) -> None:
+        """Let the keys of a caller expire, so that each may act again."""
         self._await(self._execute(_AGE, caller, KEPT_FOR + timedelta(seconds=1)))
         old = [claim for claim in self.kept if claim[0] == caller]
 
@@ -95,22 +95,22 @@ class IdempotencyMachine(RuleBasedStateMachine):
             del self.kept[claim]
 
     @invariant()
-    def the_database_says_what_the_model_says(self) -> None:
-        """Keys and effects are those of the model, and every key has its answer."""
+    def the_database_matches_the_model(self) -> None:
+        """Check that keys and effects are those of the model and that no invariant is violated."""
         keys, effects, violations = self._await(self._look())
 
         assert keys == set(self.kept)
         assert effects == self.effects
         assert violations == ()
 
-    def _keep(self, claim: Claim, request: Message, answer: Any) -> None:  # noqa: ANN401 - what a call came to
+    def _keep(self, claim: Claim, request: Message, answer: Any) -> None:  # noqa: ANN401 - the outcome of a call
         name, is_replayed = answer
         assert not is_replayed
         self.kept[claim] = (request, name)
         self.effects += 1
 
     async def _called(self, caller: str, key: str, request: Message, *, is_good: bool) -> Any:  # noqa: ANN401 - an answer or an error
-        """Return the name in the answer and whether it is a replay, or the type of what was raised."""
+        """Return the name in the answer and whether it is a replay, or the type of the raised error."""
         with detached_work() as context:
             context.caller, context.idempotency_key = caller, key
             try:
@@ -132,7 +132,7 @@ class IdempotencyMachine(RuleBasedStateMachine):
             effects = await connection.fetchval("select count(*) from effects")
             return {tuple(row) for row in keys}, effects, await find_violations(connection)
 
-    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever it returns
+    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - any result
         return self._loop.run(work)
 
 
@@ -141,7 +141,7 @@ async def _together(calls: list[Coroutine[Any, Any, Any]]) -> list[Any]:
 
 
 async def _act(connection: Connection, *, is_good: bool) -> CreateGymResponse:
-    """Have an effect; fail after it, unless the call is a good one."""
+    """Have an effect, then fail unless the call is a good one."""
     number = await connection.fetchval("insert into effects default values returning number")
     if not is_good:
         raise Failed
@@ -159,8 +159,8 @@ async def _prepare(url: str) -> None:
     await database.close()
 
 
-def test_any_sequence_of_calls_does_what_a_dictionary_says(empty_database_url: str) -> None:
-    """Callers, keys, requests, failures, repetitions, races and expiry, in any order."""
+def test_any_sequence_of_calls_behaves_like_a_dictionary(empty_database_url: str) -> None:
+    """Any sequence of calls, failures, repetitions, races and expiry behaves like a dictionary of answers."""
     asyncio.run(_prepare(empty_database_url))
     machine = type("Machine", (IdempotencyMachine,), {"url": empty_database_url})
 

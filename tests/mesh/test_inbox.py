@@ -20,15 +20,15 @@ SENDER, RECIPIENT = "no-reply@solo60.example", "ada@example.org"
 
 
 async def put(inbox: Inbox, subject: str, body: str = "Hello", recipients: tuple[str, ...] = (RECIPIENT,)) -> None:
-    """Hand a mail to the inbox, as any mail client would."""
+    """Send a mail to the inbox."""
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"], mail["Message-ID"] = SENDER, RECIPIENT, subject, "<1@test>"
     mail.set_content(body)
     await aiosmtplib.send(mail, hostname="127.0.0.1", port=inbox.port, recipients=recipients, timeout=10)
 
 
-async def test_a_mail_is_kept_as_it_was_sent(tmp_path: Path) -> None:
-    """What was handed over is read back, in any alphabet, with the addresses of its envelope."""
+async def test_a_mail_is_stored_unchanged(tmp_path: Path) -> None:
+    """A mail is read back unchanged, in any alphabet, with every recipient of its envelope."""
     began = datetime.now(UTC)
     async with Inbox(tmp_path / "mail", port=0) as inbox:
         await put(inbox, "Grüße", ".\nTrain at 18:00 — 東京\n", (RECIPIENT, "bob@example.org"))
@@ -40,8 +40,8 @@ async def test_a_mail_is_kept_as_it_was_sent(tmp_path: Path) -> None:
     assert began <= mail.received <= datetime.now(UTC)
 
 
-async def test_mail_outlives_the_inbox_and_the_newest_is_last(tmp_path: Path) -> None:
-    """The folder keeps everything, in the order of arrival, and a folder without mail is no error."""
+async def test_mail_outlives_the_inbox_and_is_read_in_order(tmp_path: Path) -> None:
+    """Mails outlive the inbox and are read in the order of arrival. A folder without mail is empty, not an error."""
     assert read_inbox(tmp_path) == []
     for subject in ("first", "second", "third"):
         async with Inbox(tmp_path, port=0) as inbox:
@@ -50,8 +50,8 @@ async def test_mail_outlives_the_inbox_and_the_newest_is_last(tmp_path: Path) ->
     assert [mail.subject for mail in read_inbox(tmp_path)] == ["first", "second", "third"]
 
 
-async def test_two_mails_at_the_same_time_are_both_kept(tmp_path: Path) -> None:
-    """Sessions do not wait for each other, and no mail replaces another."""
+async def test_concurrent_mails_are_all_stored(tmp_path: Path) -> None:
+    """Mails that are sent at the same time are all stored."""
     subjects = [f"mail-{number:02}" for number in range(20)]
     async with Inbox(tmp_path, port=0) as inbox:
         await asyncio.gather(*(put(inbox, subject) for subject in subjects))
@@ -59,8 +59,8 @@ async def test_two_mails_at_the_same_time_are_both_kept(tmp_path: Path) -> None:
     assert sorted(mail.subject for mail in read_inbox(tmp_path)) == subjects
 
 
-async def test_a_port_in_use_is_one_clear_sentence(tmp_path: Path) -> None:
-    """A second inbox on the same port is told where and why it cannot listen."""
+async def test_the_error_for_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
+    """The error for a port in use names the address and the reason in one sentence."""
     async with Inbox(tmp_path, port=0) as inbox:
         sentence = f"The inbox cannot listen on 127.0.0.1:{inbox.port}: Address already in use."
         with pytest.raises(InboxError, match=re.escape(sentence)):
@@ -68,7 +68,7 @@ async def test_a_port_in_use_is_one_clear_sentence(tmp_path: Path) -> None:
 
 
 async def test_closing_does_not_wait_for_idle_clients(tmp_path: Path) -> None:
-    """A client that says nothing is hung up on, and the port is free again."""
+    """Closing the inbox disconnects idle clients and frees its port."""
     async with Inbox(tmp_path, port=0) as inbox:
         port = inbox.port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -82,7 +82,7 @@ async def test_closing_does_not_wait_for_idle_clients(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("S4")
 async def test_no_address_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What the inbox logs names nobody."""
+    """The inbox does not log the address of a recipient."""
     caplog.set_level(logging.INFO)
     async with Inbox(tmp_path, port=0) as inbox:
         await put(inbox, "secret")
@@ -90,8 +90,8 @@ async def test_no_address_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert RECIPIENT not in caplog.text
 
 
-async def test_mail_for_which_there_is_no_room_may_be_sent_again(reachable_folder: Path) -> None:
-    """A full disk is no reason to give a mail up: the answer is 452, and nothing is left of the attempt."""
+async def test_mail_may_be_sent_again_after_a_full_disk(reachable_folder: Path) -> None:
+    """On a full disk the inbox answers 452, which permits a retry, and leaves no temporary file."""
     with small_disk(reachable_folder / "mail", 1) as disk:
         async with Inbox(disk, port=0) as inbox:
             await asyncio.to_thread(fill, disk)

@@ -12,19 +12,19 @@ from mesh.supervisor import Mesh
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A program that ends by itself at once.
+# A program that ends at once.
 SHORT_LIVED = ("calendar", "2026")
 
 
 class DoomedMesh(Mesh):
-    """A mesh of one part, which ends each time as soon as it is started."""
+    """Mesh with a single part that ends as soon as it is started."""
 
     def parts(self) -> tuple[str, ...]:
-        """Return the name of that part."""
+        """Return the name of the single part."""
         return ("auth",)
 
     def launch(self) -> None:
-        """Start it in a process of its own."""
+        """Start the part in its own process."""
         log = self.settings.log_path_of("auth")
         self._children["auth"] = Child("auth", os.environ, log, SHORT_LIVED)
 
@@ -34,8 +34,8 @@ class DoomedMesh(Mesh):
         self.launch()
 
 
-async def test_what_keeps_dying_is_started_ever_more_seldom(tmp_path: Path) -> None:
-    """Each pause is twice as long as the one before, and the window says how long it is."""
+async def test_a_part_that_keeps_dying_is_restarted_at_growing_intervals(tmp_path: Path) -> None:
+    """Each pause before the restart of a dying part is twice the previous one, and its length is reported."""
     mesh = DoomedMesh(Settings(_env_file=None, data_dir=tmp_path))  # type: ignore[call-arg]  # of pydantic-settings
     said: list[str] = []
     pauses: list[float] = []

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 async def test_a_rotation_fails_no_call(tmp_path: Path) -> None:
-    """Nor does the revocation at its end, which holds within a second; tests/soak has the long form."""
+    """Rotating a key under load, including the final revocation, fails no call.
+
+    A revocation takes effect within a second. The long form of this test is in tests/soak.
+    """
     assert 2 * RELOAD_INTERVAL_S < 1
 
     answers = await rotate_under_load(tmp_path, rotations=2)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def at(seconds: float) -> datetime:
-    """Return an instant."""
+    """Return the time that is `seconds` after the epoch."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def test_many_processes_add_to_one_file(tmp_path: Path) -> None:
-    """The latest use of each key stays, in any order of writers, and no note is lost."""
+def test_concurrent_writers_lose_no_key_use(tmp_path: Path) -> None:
+    """Concurrent writers lose no key use, and the file holds the latest use of each key."""
     path = tmp_path / "keyring.json"
 
     with ThreadPoolExecutor(8) as threads:
@@ -34,8 +34,8 @@ def test_many_processes_add_to_one_file(tmp_path: Path) -> None:
     assert uses == {"shared": at(40), **{f"own{number}": at(number) for number in range(1, 41)}}
 
 
-def test_a_file_that_tells_nothing_is_begun_anew(tmp_path: Path) -> None:
-    """It is no reason to stop anything."""
+def test_an_unreadable_file_is_replaced(tmp_path: Path) -> None:
+    """A file without readable key uses counts as empty, and the next write replaces it."""
     (tmp_path / "keyring.uses").write_text("[]")
     uses = KeyUses(tmp_path / "keyring.json")
 
@@ -45,8 +45,8 @@ def test_a_file_that_tells_nothing_is_begun_anew(tmp_path: Path) -> None:
     assert uses.last_uses() == {"key": at(1)}
 
 
-async def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
-    """As in a container that mounts the keyring alone."""
+async def test_an_unwritable_folder_is_logged_once(tmp_path: Path) -> None:
+    """A folder that cannot be written is logged once and raises no error."""
     key = mint_key("test")
     keyring = Keyring([record_of_key(key, "gym", [])])
     keyring.look_up(key, datetime.now(UTC).timestamp())
@@ -58,8 +58,8 @@ async def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path) -> N
     assert [line["event"] for line in lines] == ["key uses cannot be recorded"]
 
 
-async def test_a_service_that_stops_leaves_when_keys_were_used(serve: Serve) -> None:
-    """Uses since the last minute are not lost."""
+async def test_a_stopping_service_stores_its_key_uses(serve: Serve) -> None:
+    """A service stores its latest key uses when it stops."""
     mesh = await serve(SERVICE)
     await mesh.stub(GymServiceStub, caller="session").ListGyms(ListGymsRequest())
 

@@ -21,7 +21,7 @@ SCOPES = ["gym.read", "user.read"]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Name a keyring file in a folder that is not there yet."""
+    """Return the path of a keyring file in a folder that does not exist yet."""
     return tmp_path / "data" / "keyring.json"
 
 
@@ -31,14 +31,14 @@ def settings(path: Path, **others: Any) -> Settings:  # noqa: ANN401 - any setti
 
 
 def caller_of(path: Path, key: str, now: datetime | None = None) -> str | None:
-    """Return whom the keyring on disk lets in with this key."""
+    """Return the caller that the stored keyring accepts with this key, or None."""
     record = parse_keyring(path.read_text()).find(key, now or datetime.now(UTC))
     return record.caller if record else None
 
 
 @pytest.mark.requirement("S1")
-def test_an_issued_key_opens(path: Path) -> None:
-    """The file knows the key's owner and scopes, and holds no key."""
+def test_an_issued_key_is_accepted(path: Path) -> None:
+    """An issued key is accepted with its caller and scopes. The file does not contain the key."""
     key = KeyringFile(path).issue("session", SCOPES)
 
     [record] = KeyringFile(path).records()
@@ -48,8 +48,8 @@ def test_an_issued_key_opens(path: Path) -> None:
     assert key.rsplit("_", 1)[1] not in path.read_text()
 
 
-def test_what_is_written_is_what_is_read(path: Path) -> None:
-    """Nothing of a record is lost on its way through the file."""
+def test_records_are_read_as_they_were_written(path: Path) -> None:
+    """Formatting and parsing a keyring leaves its records unchanged."""
     file = KeyringFile(path)
     key = file.issue("session", SCOPES)
     file.rotate("session", timedelta(hours=1))
@@ -59,8 +59,8 @@ def test_what_is_written_is_what_is_read(path: Path) -> None:
 
 
 @pytest.mark.requirement("S2")
-def test_after_a_rotation_both_keys_open_until_the_overlap_ends(path: Path) -> None:
-    """Callers change their key one after another, and none of their calls fails."""
+def test_after_a_rotation_both_keys_are_valid_until_the_overlap_ends(path: Path) -> None:
+    """After a rotation, the old key is valid until the overlap ends. The new key has the same scopes."""
     file = KeyringFile(path)
     old = file.issue("session", SCOPES)
     other = file.issue("gym", [])
@@ -74,8 +74,8 @@ def test_after_a_rotation_both_keys_open_until_the_overlap_ends(path: Path) -> N
 
 
 @pytest.mark.requirement("S2")
-def test_a_rotation_never_prolongs_a_key(path: Path) -> None:
-    """A key that ends soon ends then."""
+def test_a_rotation_never_extends_a_key(path: Path) -> None:
+    """A second rotation does not extend the validity of the old key."""
     file = KeyringFile(path)
     first = file.issue("session", SCOPES)
     file.rotate("session", timedelta(minutes=1))
@@ -84,8 +84,8 @@ def test_a_rotation_never_prolongs_a_key(path: Path) -> None:
     assert caller_of(path, first, datetime.now(UTC) + timedelta(minutes=2)) is None
 
 
-def test_who_has_no_valid_key_has_none_to_rotate(path: Path) -> None:
-    """A typo in a caller's name issues no key."""
+def test_rotating_requires_a_valid_key(path: Path) -> None:
+    """Rotating the key of a caller without a valid key raises KeyError and issues no key."""
     file = KeyringFile(path)
     key = file.issue("session", SCOPES)
     file.revoke(id_of_key(key) or "")
@@ -97,8 +97,8 @@ def test_who_has_no_valid_key_has_none_to_rotate(path: Path) -> None:
 
 
 @pytest.mark.requirement("S2")
-def test_a_revoked_key_opens_nothing(path: Path) -> None:
-    """At once, and no other key is touched."""
+def test_a_revoked_key_is_rejected(path: Path) -> None:
+    """A revoked key is rejected and the caller's other key stays valid. Revoking an unknown key raises KeyError."""
     file = KeyringFile(path)
     lost, kept = file.issue("session", SCOPES), file.issue("session", SCOPES)
 
@@ -111,7 +111,7 @@ def test_a_revoked_key_opens_nothing(path: Path) -> None:
 
 @pytest.mark.requirement("S2")
 def test_writers_do_not_overwrite_each_other(path: Path) -> None:
-    """Several operators at once lose no key."""
+    """Concurrent writers of a keyring lose no key."""
     gate = threading.Barrier(8)
 
     def issue(_: int) -> None:
@@ -139,26 +139,26 @@ def test_writers_do_not_overwrite_each_other(path: Path) -> None:
         '{"keys": ' + "[" * 100_000 + "]" * 100_000 + "}",
     ],
 )
-def test_what_is_no_keyring_is_refused(text: str) -> None:
-    """A file by mistake, or half a file."""
-    with pytest.raises(ValueError):  # noqa: PT011 - any sentence will do
+def test_text_that_is_not_a_keyring_is_rejected(text: str) -> None:
+    """Text that is not a complete keyring raises ValueError."""
+    with pytest.raises(ValueError):  # noqa: PT011 - any message is fine
         parse_keyring(text)
 
 
 @pytest.mark.parametrize("sha256", ["", "0" * 63, "é" * 64, "0" * 64 + "\n", None])
-def test_a_hash_that_is_none_is_refused(path: Path, sha256: str | None) -> None:
-    """It would be no error until a call is compared with it."""
+def test_a_malformed_hash_is_rejected(path: Path, sha256: str | None) -> None:
+    """A malformed key hash is rejected when the keyring is read, not when a call is checked."""
     KeyringFile(path).issue("session", SCOPES)
     keyring = json.loads(path.read_text())
     keyring["keys"][0]["sha256"] = sha256
 
-    with pytest.raises(ValueError):  # noqa: PT011 - any sentence will do
+    with pytest.raises(ValueError):  # noqa: PT011 - any message is fine
         parse_keyring(json.dumps(keyring))
 
 
 @pytest.mark.parametrize("field", ["not_before", "not_after"])
-def test_a_time_without_its_zone_is_refused(path: Path, field: str) -> None:
-    """It would be no error until a call compares it with now."""
+def test_a_time_without_a_time_zone_is_rejected(path: Path, field: str) -> None:
+    """A time without a time zone is rejected when the keyring is read, not when a call is checked."""
     KeyringFile(path).issue("session", SCOPES)
     keyring = json.loads(path.read_text())
     keyring["keys"][0][field] = "2026-01-01T00:00:00"
@@ -167,8 +167,11 @@ def test_a_time_without_its_zone_is_refused(path: Path, field: str) -> None:
         parse_keyring(json.dumps(keyring))
 
 
-def test_a_server_without_a_keyring_says_what_to_do(path: Path) -> None:
-    """One sentence names the setting."""
+def test_the_error_for_a_missing_keyring_says_what_to_do(path: Path) -> None:
+    """A missing or invalid keyring is reported with KEYRING_FILE.
+
+    If the file is missing, the error names the command that creates it.
+    """
     with pytest.raises(SettingsError, match=r"^KEYRING_FILE: there is no file .*; `solo60 keys issue` creates it\.$"):
         accepted_keys(settings(path))
 
@@ -182,8 +185,8 @@ def test_a_server_without_a_keyring_says_what_to_do(path: Path) -> None:
 
 
 @pytest.mark.requirement("S1")
-def test_a_server_accepts_what_the_file_holds(path: Path) -> None:
-    """The keyring in the settings is the one that counts."""
+def test_a_server_accepts_the_keys_in_the_file(path: Path) -> None:
+    """A server accepts the keys in the file named by KEYRING_FILE."""
     key = KeyringFile(path).issue("session", SCOPES)
 
     record = accepted_keys(settings(path))().find(key, datetime.now(UTC))
@@ -193,8 +196,11 @@ def test_a_server_accepts_what_the_file_holds(path: Path) -> None:
 
 
 @pytest.mark.requirement("S1")
-def test_a_process_finds_its_own_key(path: Path, tmp_path: Path) -> None:
-    """In a setting, or in a file without the line's end; without either, one sentence names the settings."""
+def test_a_process_reads_its_own_key(path: Path, tmp_path: Path) -> None:
+    """A process reads its key from a setting or from a file without the line end.
+
+    Without either, or with an unreadable file, the error names the setting.
+    """
     file = tmp_path / "key"
     file.write_text(mint_key("test") + "\n")
 
@@ -208,8 +214,8 @@ def test_a_process_finds_its_own_key(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.requirement("S1")
 @pytest.mark.parametrize("text", ["", "two lines\nof text", "schlüssel"])
-def test_what_no_header_can_carry_is_not_taken_for_a_key(path: Path, tmp_path: Path, text: str) -> None:
-    """Said at the start in one sentence that does not repeat it, not by each call that fails."""
+def test_text_that_no_header_can_carry_is_not_a_key(path: Path, tmp_path: Path, text: str) -> None:
+    """A key that no header can carry is rejected at the start in one sentence that does not repeat it."""
     file = tmp_path / "key"
     file.write_text(text)
 
@@ -220,7 +226,7 @@ def test_what_no_header_can_carry_is_not_taken_for_a_key(path: Path, tmp_path: P
 
 
 def test_a_keyring_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """One sentence names the setting, whatever the folder is."""
+    """The error for a keyring that cannot be written names KEYRING_FILE."""
     (tmp_path / "file").touch()
 
     with pytest.raises(SettingsError, match=r"^KEYRING_FILE: .* cannot be written: "):

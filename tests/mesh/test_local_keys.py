@@ -19,23 +19,26 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Name a data folder in which there are no keys yet."""
+    """Make settings with a data folder that holds no keys yet."""
     return Settings(_env_file=None, data_dir=tmp_path)  # type: ignore[call-arg]  # pydantic-settings' own argument
 
 
 def key_of(settings: Settings, caller: str) -> str:
-    """Return the key that a caller of the local mesh holds."""
+    """Return the key of a caller in the local mesh."""
     return settings.key_path_of(caller).read_text().strip()
 
 
 def record_of(settings: Settings, key: str) -> KeyRecord | None:
-    """Return what the keyring says of a key, if it is valid."""
+    """Return the keyring's record of a key, or None if the key is not valid."""
     return Keyring(KeyringFile(settings.keyring_path).records()).find(key, datetime.now(UTC))
 
 
 @pytest.mark.requirement("S1")
 def test_each_service_and_the_operator_get_a_key_with_the_scopes_of_the_contract(settings: Settings) -> None:
-    """Each has its own, and no more than it needs."""
+    """Each service and the operator get their own key with exactly the scopes of the contract.
+
+    Only its owner may read a key file.
+    """
     ensure_local_keys(settings)
 
     for caller in (*SERVICE_NAMES, OPERATOR):
@@ -46,8 +49,8 @@ def test_each_service_and_the_operator_get_a_key_with_the_scopes_of_the_contract
         assert settings.key_path_of(caller).stat().st_mode & 0o777 == 0o600
 
 
-def test_keys_that_fit_are_kept(settings: Settings) -> None:
-    """A restart changes no key, also not one that was rotated in between."""
+def test_valid_keys_are_kept(settings: Settings) -> None:
+    """A restart keeps valid keys."""
     ensure_local_keys(settings)
     before = {caller: key_of(settings, caller) for caller in SERVICE_NAMES}
     records = KeyringFile(settings.keyring_path).records()
@@ -59,8 +62,8 @@ def test_keys_that_fit_are_kept(settings: Settings) -> None:
 
 
 @pytest.mark.requirement("S1")
-def test_a_key_whose_scopes_are_not_those_of_the_contract_is_replaced(settings: Settings) -> None:
-    """A contract that asks for less takes it away from the key that has it."""
+def test_a_key_with_other_scopes_than_the_contract_is_replaced(settings: Settings) -> None:
+    """A key with other scopes than the contract's is revoked and replaced."""
     old = KeyringFile(settings.keyring_path).issue("gym", ["user.write"])
     write_key(settings.key_path_of("gym"), old)
 
@@ -72,8 +75,8 @@ def test_a_key_whose_scopes_are_not_those_of_the_contract_is_replaced(settings: 
     assert new.scopes == scopes_of_caller("gym")
 
 
-def test_a_key_of_somebody_else_is_replaced_and_stays_valid_for_its_owner(settings: Settings) -> None:
-    """A file that was put in the wrong place takes no key away from anybody."""
+def test_a_key_of_another_caller_is_replaced_and_stays_valid(settings: Settings) -> None:
+    """A key file that holds the key of another caller gets a new key. The other caller's key stays valid."""
     ensure_local_keys(settings)
     operators = key_of(settings, OPERATOR)
     write_key(settings.key_path_of("gym"), operators)
@@ -84,8 +87,8 @@ def test_a_key_of_somebody_else_is_replaced_and_stays_valid_for_its_owner(settin
     assert record_of(settings, operators) is not None
 
 
-def test_a_file_that_is_no_keyring_is_refused_and_left_alone(settings: Settings) -> None:
-    """The sentence names the setting."""
+def test_a_file_that_is_not_a_keyring_is_rejected_and_left_unchanged(settings: Settings) -> None:
+    """A file that is not a keyring is rejected with KEYRING_FILE and left unchanged."""
     settings.keyring_path.write_text("not a keyring")
 
     with pytest.raises(SettingsError, match=r"KEYRING_FILE: .* is not a keyring\."):

@@ -44,21 +44,21 @@ os._exit(1)
 
 @dataclass
 class Account:
-    """A thing that hides a part of itself."""
+    """Object with a field that is hidden from its repr."""
 
     user: str
     password: str = field(repr=False)
 
 
 class Broken:
-    """A thing that cannot even be shown."""
+    """Object without a working repr."""
 
     def __repr__(self) -> str:
         raise ValueError
 
 
 def circle() -> list[Any]:
-    """Make a list that holds itself."""
+    """Make a list that contains itself."""
     itself: list[Any] = []
     itself.append(itself)
     return itself
@@ -72,8 +72,8 @@ values = st.recursive(
 
 
 @given(st.dictionaries(texts, values))
-def test_whatever_is_logged_is_one_line_of_json(facts: dict[str, Any]) -> None:
-    """Nothing ends a line or speaks to a terminal, and every fact is there."""
+def test_every_record_is_one_line_of_json(facts: dict[str, Any]) -> None:
+    """Any record becomes one line of printable JSON with all of its facts."""
     [line] = json_line(facts).decode("ascii").splitlines()
 
     assert line.isprintable() or "\x7f" in line
@@ -83,21 +83,21 @@ def test_whatever_is_logged_is_one_line_of_json(facts: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "note", [object(), Broken(), circle(), {1: 2, (3, 4): 5}, 2**80, b"\xff", "\ud800", float("nan"), {1, 2}], ids=type
 )
-def test_a_value_that_json_does_not_know_costs_no_other(note: object) -> None:
-    """It becomes text; the rest of the line stays what it was."""
+def test_an_unserializable_value_does_not_affect_others(note: object) -> None:
+    """A value that JSON cannot represent does not change the other values of its line."""
     line = json.loads(json_line({"code": "OK", "duration_ms": 1.5, "note": note}))
 
     assert (line["code"], line["duration_ms"]) == ("OK", 1.5)
     assert "note" in line
 
 
-def test_what_an_object_hides_from_its_repr_is_not_logged() -> None:
-    """A secret within a dataclass."""
+def test_a_field_hidden_from_the_repr_is_not_logged() -> None:
+    """A dataclass field that is hidden from the repr is not logged."""
     assert b"hunter2" not in json_line({"note": Account("dana", "hunter2")})
 
 
-async def test_no_metadata_makes_a_second_line() -> None:
-    """Neither what a caller sends as metadata, as far as gRPC lets it, nor what its request says."""
+async def test_hostile_metadata_adds_no_line() -> None:
+    """Neither hostile metadata nor a hostile request adds a line to the log."""
     stream = io.BytesIO()
     lines = LogLines(stream, "echo")
     log = ServerAccessLog(log_requests=True, write=lines.write_call)
@@ -116,15 +116,15 @@ async def test_no_metadata_makes_a_second_line() -> None:
 
 
 @pytest.mark.parametrize("buffering", [-1, 0])
-def test_lines_of_all_threads_stay_whole(buffering: int) -> None:
-    """Those of the access log and those of loggers, however long, in one pipe, with and without a buffer."""
+def test_lines_of_concurrent_threads_stay_whole(buffering: int) -> None:
+    """Lines that several threads write to one pipe stay whole, with and without a buffer."""
     reader, writer = os.pipe()
     with ThreadPoolExecutor(5) as threads, os.fdopen(reader, "rb") as output:
         reading = threads.submit(output.read)
         with os.fdopen(writer, "wb", buffering=buffering) as stream:
             lines = LogLines(stream, "gym")
             lines.setFormatter(logging.Formatter('{"event": "%(message)s"}'))
-            logger = logging.Logger("ours")  # noqa: LOG001 - one that has no part in this process's own logging
+            logger = logging.Logger("ours")  # noqa: LOG001 - separate from this process's own logging
             logger.addHandler(lines)
 
             def write(number: int) -> None:
@@ -139,7 +139,7 @@ def test_lines_of_all_threads_stay_whole(buffering: int) -> None:
 
 @pytest.mark.requirement("S4")
 async def test_the_lines_of_calls_are_written_together_and_in_order() -> None:
-    """A line of a logger does not overtake those of calls that ended before it."""
+    """Lines of calls are buffered. A line of a logger is written after those of earlier calls."""
     stream = io.BytesIO()
     lines = LogLines(stream, "gym")
     lines.write_call({"number": 1})
@@ -153,19 +153,19 @@ async def test_the_lines_of_calls_are_written_together_and_in_order() -> None:
 
 
 @pytest.mark.requirement("S4")
-async def test_the_line_of_a_call_waits_only_for_a_moment() -> None:
-    """It is out although nothing else is logged."""
+async def test_the_line_of_a_call_is_written_soon() -> None:
+    """A buffered line is written soon, even if nothing else is logged."""
     stream = io.BytesIO()
     LogLines(stream, "gym").write_call({})
 
     async with asyncio.timeout(30):
-        while not stream.getvalue():  # noqa: ASYNC110 - a buffer says nothing
+        while not stream.getvalue():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(LONGEST_WAIT_S)
 
 
 @pytest.mark.requirement("S4")
-def test_a_loop_that_closes_keeps_no_line_back() -> None:
-    """What it has not written is written by the next one."""
+def test_a_closed_loop_loses_no_line() -> None:
+    """Lines that a closed event loop has not written are written by the next loop."""
     stream = io.BytesIO()
     lines = LogLines(stream, "gym")
 
@@ -175,7 +175,7 @@ def test_a_loop_that_closes_keeps_no_line_back() -> None:
     async def write_and_wait(number: int) -> None:
         lines.write_call({"number": number})
         async with asyncio.timeout(30):
-            while not stream.getvalue():  # noqa: ASYNC110 - a buffer says nothing
+            while not stream.getvalue():  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(LONGEST_WAIT_S)
 
     asyncio.run(write(1))
@@ -184,9 +184,9 @@ def test_a_loop_that_closes_keeps_no_line_back() -> None:
     assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == [1, 2]
 
 
-def test_what_is_logged_while_a_line_is_written_waits_for_nobody() -> None:
-    """A finalizer may run in the midst of it, and may have something to say: a task that was never awaited, say."""
-    logger = logging.Logger("theirs")  # noqa: LOG001 - one that has no part in this process's own logging
+def test_logging_while_a_line_is_written_does_not_deadlock() -> None:
+    """A finalizer may log while another line is being written, without a deadlock."""
+    logger = logging.Logger("theirs")  # noqa: LOG001 - separate from this process's own logging
 
     class Interrupted(io.BytesIO):
         def write(self, data: Any) -> int:  # noqa: ANN401 - as BytesIO has it
@@ -205,8 +205,8 @@ def test_what_is_logged_while_a_line_is_written_waits_for_nobody() -> None:
     assert sorted(stream.getvalue().split()) == [b"finalizer", b"line"]
 
 
-def test_a_stream_that_takes_no_more_stops_nobody() -> None:
-    """A full disk, or a reader that is gone, is no reason for a call to fail."""
+def test_a_stream_that_cannot_be_written_raises_no_error() -> None:
+    """Writing a call's line to a full disk or to a pipe without a reader raises no error."""
     with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123 - a device
         LogLines(full, "gym").write_call({})
     reader, writer = os.pipe()
@@ -221,7 +221,7 @@ def test_a_stream_that_takes_no_more_stops_nobody() -> None:
     ("level", "expected"), [("info", ["call", "ours", "theirs\n"]), ("warning", ["ours"]), ("error", [])]
 )
 def test_a_crash_loses_no_line_of_its_level(level: str, expected: list[str]) -> None:
-    """Each line is out before its call returns, in order, with the same keys whoever wrote it."""
+    """A crash loses no line at or above the log level. All lines are in order and have the same keys."""
     done = subprocess.run(
         [sys.executable, "-c", LEVELS_AND_A_CRASH, level],
         check=False,

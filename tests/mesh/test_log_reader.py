@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def line(second: int, event: str, correlation_id: str = "") -> str:
-    """Make a line as services write it."""
+    """Make a log line in the format of the services."""
     facts = {"event": event, "level": "info", "timestamp": f"2026-03-03T10:00:{second:02}Z"}
     return json.dumps(facts | ({"correlation_id": correlation_id} if correlation_id else {})) + "\n"
 
@@ -23,12 +23,12 @@ def write(path: Path, *lines: str) -> None:
 
 
 def events(follower: LogFollower) -> list[str]:
-    """Return what is new."""
+    """Return the events of the new lines."""
     return [each.facts["event"] for each in follower.new_lines()]
 
 
-def test_the_logs_of_all_services_are_one_in_the_order_of_time(tmp_path: Path) -> None:
-    """The older file of a log that has started anew is read as well."""
+def test_the_logs_of_all_services_are_merged_by_time(tmp_path: Path) -> None:
+    """The logs of all services, including rotated files, are merged in order of time."""
     write(tmp_path / "gym.old.jsonl", line(1, "a"))
     write(tmp_path / "gym.jsonl", line(3, "c"), line(5, "e"))
     write(tmp_path / "user.jsonl", line(2, "b"), line(4, "d"))
@@ -41,8 +41,8 @@ def test_the_logs_of_all_services_are_one_in_the_order_of_time(tmp_path: Path) -
     ]  # fmt: skip
 
 
-def test_only_lines_of_a_correlation_id_are_read(tmp_path: Path) -> None:
-    """Not those that only mention it."""
+def test_only_lines_with_the_correlation_id_are_read(tmp_path: Path) -> None:
+    """Only lines with the correlation id are read, not lines that mention it."""
     write(tmp_path / "gym.jsonl", line(1, "ours", "abcd1234"), line(2, "abcd1234"), line(3, "other", "abcd12345"))
 
     found = last_lines(tmp_path, ["gym"], 10, "abcd1234")
@@ -50,8 +50,8 @@ def test_only_lines_of_a_correlation_id_are_read(tmp_path: Path) -> None:
     assert [each.facts["event"] for each in found] == ["ours"]
 
 
-def test_a_line_that_is_half_written_waits_for_its_other_half(tmp_path: Path) -> None:
-    """It is not shown in two pieces, nor is it lost."""
+def test_a_half_written_line_is_shown_when_complete(tmp_path: Path) -> None:
+    """A half-written line is shown once, after it is complete."""
     log, whole = tmp_path / "gym.jsonl", line(2, "half")
     write(log, line(1, "before"), whole[:9])
     with closing(LogFollower(tmp_path, "gym")) as follower:
@@ -66,8 +66,8 @@ def test_a_line_that_is_half_written_waits_for_its_other_half(tmp_path: Path) ->
         assert events(follower) == []
 
 
-def test_a_log_that_starts_anew_is_followed(tmp_path: Path) -> None:
-    """Lines written before the renaming are shown as well; so is a log that is emptied or appears later."""
+def test_a_rotated_log_is_followed(tmp_path: Path) -> None:
+    """A follower shows all lines of a log that appears later, is rotated, or is emptied."""
     log = tmp_path / "gym.jsonl"
     with closing(LogFollower(tmp_path, "gym")) as follower:
         assert events(follower) == []
@@ -85,8 +85,8 @@ def test_a_log_that_starts_anew_is_followed(tmp_path: Path) -> None:
         assert events(follower) == []
 
 
-def test_what_is_no_json_is_shown_where_it_stands(tmp_path: Path) -> None:
-    """A process that cannot start writes a traceback; a process that is killed leaves a half line in the middle."""
+def test_lines_that_are_not_json_are_shown_in_place(tmp_path: Path) -> None:
+    """A line that is not JSON, for example of a traceback, is shown in place with the time of the line before it."""
     write(tmp_path / "gym.jsonl", line(1, "a"), "Traceback:\n", line(2, "b")[:20] + line(3, "c"), "5\n", line(4, "d"))
     with (tmp_path / "gym.jsonl").open("ab") as log:
         log.write(b"\xff\xfe\n")
@@ -98,8 +98,8 @@ def test_what_is_no_json_is_shown_where_it_stands(tmp_path: Path) -> None:
     assert found[-1].facts["event"] == "\ufffd\ufffd"
 
 
-def test_a_long_half_line_is_waited_for_too(tmp_path: Path) -> None:
-    """It may be longer than a block that is read backwards."""
+def test_a_half_written_line_may_be_long(tmp_path: Path) -> None:
+    """A half-written line may be longer than the blocks in which the reader reads backwards."""
     whole = line(2, "x" * 10_000)
     write(tmp_path / "gym.jsonl", line(1, "a"), whole[:9_000])
     with closing(LogFollower(tmp_path, "gym")) as follower:

@@ -31,7 +31,7 @@ OPENMETRICS = "application/openmetrics-text"
 
 
 async def scrape(address: str, accept: str = "text/plain") -> str:
-    """Ask for the metrics as Prometheus does."""
+    """Fetch the metrics as Prometheus does."""
     request = urllib.request.Request(f"http://{address}/metrics", headers={"Accept": accept})
 
     def read() -> str:
@@ -43,13 +43,13 @@ async def scrape(address: str, accept: str = "text/plain") -> str:
 
 
 def free_address() -> str:
-    """Return an address that nobody listens at."""
+    """Return an address without a listener."""
     return f"127.0.0.1:{free_ports(1)[0]}"
 
 
 @pytest.mark.requirement("S5")
-async def test_metrics_are_served_for_the_time_of_the_context() -> None:
-    """At METRICS_ADDRESS, and the port is free afterwards."""
+async def test_metrics_are_served_only_during_the_context() -> None:
+    """Metrics, with exemplars in OpenMetrics, are served only during the context. Its port is free afterwards."""
     address, registry = free_address(), CollectorRegistry()
     Counter("bookings", "Bookings.", registry=registry).inc(exemplar={"trace_id": "abc"})
 
@@ -63,8 +63,8 @@ async def test_metrics_are_served_for_the_time_of_the_context() -> None:
 
 
 @pytest.mark.requirement("S5")
-async def test_a_service_shows_its_calls_and_its_process(serve: Serve) -> None:
-    """Calls by caller and outcome, the process's memory and processor time, and the lag of its event loop."""
+async def test_a_service_exposes_its_calls_and_its_process(serve: Serve) -> None:
+    """A service exposes its calls by caller and outcome, its memory, and the lag of its event loop."""
     address = free_address()
     mesh = await serve(GYM, metrics_address=address)
     await mesh.stub(GymServiceStub).ListGyms(ListGymsRequest(page_size=1))
@@ -78,8 +78,8 @@ async def test_a_service_shows_its_calls_and_its_process(serve: Serve) -> None:
 
 
 @pytest.mark.requirement("S5")
-async def test_a_stalled_event_loop_is_seen() -> None:
-    """The gauge tells of a stall, and is read while the loop still stands."""
+async def test_a_stalled_event_loop_is_measured() -> None:
+    """The lag gauge shows a stall of the event loop."""
     registry = CollectorRegistry()
     async with metrics_served(free_address(), registry):
         lag_s = 0.0
@@ -94,14 +94,14 @@ async def test_a_stalled_event_loop_is_seen() -> None:
 
 @pytest.mark.parametrize("address", ["192.0.2.1:9000", "dns:///127.0.0.1:9000"])
 async def test_an_address_that_cannot_be_listened_at_stops_the_start(address: str) -> None:
-    """One sentence that names the setting."""
+    """An address that cannot be listened at stops the start with an error that names METRICS_ADDRESS."""
     with pytest.raises(SettingsError, match=r"^METRICS_ADDRESS: .* is in use or is not an address of this machine\.$"):
         async with metrics_served(address, CollectorRegistry()):
             pass
 
 
 async def test_an_address_in_use_stops_the_start() -> None:
-    """Before anything else has begun."""
+    """A METRICS_ADDRESS that is in use stops the start of a service."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         settings = Settings(_env_file=None, metrics_address=address)  # type: ignore[call-arg]  # pydantic-settings' own argument
@@ -110,8 +110,11 @@ async def test_an_address_in_use_stops_the_start() -> None:
                 pass
 
 
-def test_each_service_of_a_local_mesh_has_an_address_of_its_own() -> None:
-    """At its port plus 500, unless that is taken or is another service's; then it shows none, and runs."""
+def test_each_service_of_a_local_mesh_has_its_own_metrics_address() -> None:
+    """Each service of a local mesh serves metrics at its port plus 500.
+
+    If that port is in use, belongs to another service or is out of range, the service runs without metrics.
+    """
     [free] = free_ports(1)
     ports = dict(zip(SERVICE_NAMES, range(50051, 50058), strict=True))
     ports |= {"auth": free - METRICS_PORT_DISTANCE}
@@ -127,8 +130,8 @@ def test_each_service_of_a_local_mesh_has_an_address_of_its_own() -> None:
     assert environment_of_service(settings, "auth")["METRICS_ADDRESS"] == f"127.0.0.1:{free}"
 
 
-def test_one_address_for_all_is_refused() -> None:
-    """Seven services cannot listen at one address."""
+def test_a_shared_metrics_address_is_rejected() -> None:
+    """METRICS_ADDRESS is rejected for a local mesh, because seven services cannot share one address."""
     settings = Settings(_env_file=None, metrics_address="127.0.0.1:9000")  # type: ignore[call-arg]  # pydantic-settings' own argument
     with pytest.raises(SettingsError, match=r"^METRICS_ADDRESS: unset it"):
         refuse_settings_of_one_process(settings)

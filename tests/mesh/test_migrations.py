@@ -1,4 +1,4 @@
-"""Migrations are applied once, in order, and history is not rewritten."""
+"""Migrations are applied once and in order, and applied files must not change."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def write(tmp_path: Path) -> Write:
 
 
 async def tables(url: str) -> set[str]:
-    """Name the tables of a database, without those that keep the books."""
+    """Return the tables of a database, without those that track migrations."""
     async with connection_to(url) as connection:
         rows = await connection.fetch("select tablename from pg_tables where schemaname = 'public'")
     return {row["tablename"] for row in rows} - {"schema_migrations", "mesh_migration_checksums"}
 
 
-async def test_only_what_is_new_is_applied(empty_database_url: str, tmp_path: Path, write: Write) -> None:
-    """The first run applies both files in order, the next one nothing, the one after the third file alone."""
+async def test_only_pending_files_are_applied(empty_database_url: str, tmp_path: Path, write: Write) -> None:
+    """A run applies the pending files in order and skips applied ones."""
     write("0002_second.sql", "create table second (first_id int references first)")
     write("0001_first.sql", "create table first (id int primary key)")
     assert await migrate(empty_database_url, tmp_path) == ["0001", "0002"]
@@ -59,7 +59,7 @@ async def test_only_what_is_new_is_applied(empty_database_url: str, tmp_path: Pa
 async def test_nothing_pending_starts_no_process(
     empty_database_url: str, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A start without new migrations does not even need dbmate."""
+    """Without pending migrations, dbmate is not started."""
     write("0001_first.sql", "create table first ()")
     await migrate(empty_database_url, tmp_path)
     monkeypatch.setattr("sys.executable", "/nowhere/python")
@@ -71,7 +71,7 @@ async def test_nothing_pending_starts_no_process(
 
 
 async def test_a_missing_database_is_created(postgres: PostgresForTests, tmp_path: Path, write: Write) -> None:
-    """A fresh server has no database for a service yet, and two services may start at once."""
+    """A missing database is created and migrated, even by two concurrent runs."""
     write("0001_first.sql", "create table first ()")
     url = urlsplit(postgres.url)._replace(path="/made-by%20migrate").geturl()
     try:
@@ -83,8 +83,10 @@ async def test_a_missing_database_is_created(postgres: PostgresForTests, tmp_pat
             await connection.execute('drop database "made-by migrate"')
 
 
-async def test_of_many_at_once_one_applies(empty_database_url: str, tmp_path: Path, write: Write) -> None:
-    """Five replicas start together: one migrates, four wait until it is done."""
+async def test_only_one_of_several_concurrent_runs_applies(
+    empty_database_url: str, tmp_path: Path, write: Write
+) -> None:
+    """Of five replicas that start together, one migrates and four find nothing to apply."""
     write("0001_slow.sql", "create table first (); select pg_sleep(0.2)")
 
     answers = await asyncio.gather(*(migrate(empty_database_url, tmp_path) for _ in range(5)))
@@ -92,8 +94,8 @@ async def test_of_many_at_once_one_applies(empty_database_url: str, tmp_path: Pa
     assert sorted(answers) == [[], [], [], [], ["0001"]]
 
 
-async def test_a_changed_file_is_refused(empty_database_url: str, tmp_path: Path, write: Write) -> None:
-    """Editing history would make two databases differ: it is refused before anything new runs."""
+async def test_a_changed_file_is_rejected(empty_database_url: str, tmp_path: Path, write: Write) -> None:
+    """A file that was changed after it was applied is rejected before any new file runs."""
     write("0001_first.sql", "create table first ()")
     await migrate(empty_database_url, tmp_path)
     write("0001_first.sql", "create table first (id int)")
@@ -104,8 +106,8 @@ async def test_a_changed_file_is_refused(empty_database_url: str, tmp_path: Path
     assert await tables(empty_database_url) == {"first"}
 
 
-async def test_a_removed_file_is_refused(empty_database_url: str, tmp_path: Path, write: Write) -> None:
-    """A database that is ahead of the code is not touched."""
+async def test_a_removed_file_is_rejected(empty_database_url: str, tmp_path: Path, write: Write) -> None:
+    """A database with an applied migration that has no file is rejected."""
     path = write("0001_first.sql", "create table first ()")
     await migrate(empty_database_url, tmp_path)
     path.unlink()
@@ -114,10 +116,10 @@ async def test_a_removed_file_is_refused(empty_database_url: str, tmp_path: Path
         await migrate(empty_database_url, tmp_path)
 
 
-async def test_a_failing_file_says_why_and_leaves_nothing_of_itself(
+async def test_a_failing_file_is_rolled_back_and_can_be_fixed(
     empty_database_url: str, tmp_path: Path, write: Write
 ) -> None:
-    """The file before it stays applied and protected; the failing one is rolled back and can be mended."""
+    """A failing migration is rolled back and can be fixed. Files before it stay applied and must not change."""
     write("0001_first.sql", "create table first ()")
     write("0002_second.sql", "create table second (); select 1 / 0")
 
@@ -133,10 +135,10 @@ async def test_a_failing_file_says_why_and_leaves_nothing_of_itself(
 
 
 @pytest.mark.parametrize("name", ["first.sql", "0001_again.sql"])
-async def test_a_file_without_a_number_of_its_own_is_refused(
+async def test_a_file_without_its_own_number_is_rejected(
     empty_database_url: str, tmp_path: Path, write: Write, name: str
 ) -> None:
-    """The order of files must be beyond doubt."""
+    """A file without a number, or with the number of another file, is rejected."""
     write("0001_first.sql", "create table first ()")
     path = write(name, "create table again ()")
 
@@ -145,16 +147,16 @@ async def test_a_file_without_a_number_of_its_own_is_refused(
     assert path.exists()
 
 
-async def test_a_missing_folder_is_refused(empty_database_url: str, tmp_path: Path) -> None:
-    """A misspelt path is not an empty history."""
+async def test_a_missing_folder_is_rejected(empty_database_url: str, tmp_path: Path) -> None:
+    """A missing migration folder is rejected instead of counting as an empty history."""
     with pytest.raises(MigrationError, match="does not exist"):
         await migrate(empty_database_url, tmp_path / "nowhere")
 
 
-async def test_a_server_that_is_too_old_is_refused_before_anything_is_made(
+async def test_a_server_that_is_too_old_is_rejected_first(
     monkeypatch: pytest.MonkeyPatch, postgres: PostgresForTests, tmp_path: Path, write: Write
 ) -> None:
-    """One sentence says which version it is and which is needed."""
+    """A server that is too old is rejected before a database is created. The error names both versions."""
     write("0001_first.sql", "create table first ()")
     monkeypatch.setattr("mesh.migrations.OLDEST_SERVER", 1000)
 
@@ -169,7 +171,7 @@ async def test_a_server_that_is_too_old_is_refused_before_anything_is_made(
 async def test_no_error_shows_the_password(
     postgres: PostgresForTests, empty_database_url: str, tmp_path: Path, write: Write, statement: str
 ) -> None:
-    """The URL's password is in no error text, not even where the server's own text holds it."""
+    """No error message contains the password of the URL, even if the server's own message does."""
     write("0001_first.sql", statement.replace("%", "%%"))
     secret = f"{SERVICE_ROLE}:s3cr%25t%21@{urlsplit(postgres.url).hostname}"
     for url in (
@@ -188,13 +190,16 @@ async def test_no_error_shows_the_password(
 async def test_a_url_without_sslmode_works_on_a_server_without_tls(
     empty_database_url: str, tmp_path: Path, write: Write
 ) -> None:
-    """Alone, dbmate would insist on TLS; it does as our own connection did."""
+    """A URL without sslmode works on a server without TLS, although dbmate alone would require TLS."""
     write("0001_first.sql", "create table first ()")
     assert await migrate(empty_database_url.partition("?")[0], tmp_path) == ["0001"]
 
 
-async def test_every_lock_and_statement_has_a_limit(empty_database_url: str, tmp_path: Path, write: Write) -> None:
-    """No file has to set lock_timeout and statement_timeout; what builds an index concurrently may take longer."""
+async def test_every_lock_and_statement_has_a_timeout(empty_database_url: str, tmp_path: Path, write: Write) -> None:
+    """Every migration runs with a lock timeout and a statement timeout.
+
+    The timeouts are longer outside a transaction, as for a concurrent index.
+    """
     limits = "select current_setting('lock_timeout') as lock, current_setting('statement_timeout') as statement"
     write("0001_in.sql", f"create table short as {limits}")
     path = write("0002_outside.sql", f"create table long as {limits}")
@@ -207,10 +212,10 @@ async def test_every_lock_and_statement_has_a_limit(empty_database_url: str, tmp
         assert tuple(await connection.fetchrow("select * from long") or ()) == ("15min", "1h")
 
 
-async def test_a_statement_that_takes_too_long_is_ended(
+async def test_a_statement_that_takes_too_long_is_rolled_back(
     monkeypatch: pytest.MonkeyPatch, empty_database_url: str, tmp_path: Path, write: Write
 ) -> None:
-    """A file that would hold its locks without end is rolled back, and the start reports why it ends."""
+    """A migration that exceeds the statement timeout is rolled back, and the error names the timeout."""
     monkeypatch.setattr(dbmate, "IN_TRANSACTION", Limits(lock_s=1, statement_s=1))
     write("0001_slow.sql", "create table first (); select pg_sleep(600)")
 
@@ -222,7 +227,7 @@ async def test_a_statement_that_takes_too_long_is_ended(
 async def test_a_migration_that_waits_for_a_lock_lets_others_pass(
     monkeypatch: pytest.MonkeyPatch, empty_database_url: str, tmp_path: Path, write: Write
 ) -> None:
-    """It gives up its place in the queue, comes back, and is applied when the lock is free."""
+    """A migration leaves the queue of a busy lock so that others pass, and retries until the lock is free."""
     monkeypatch.setattr(dbmate, "IN_TRANSACTION", Limits(lock_s=1, statement_s=60))
     monkeypatch.setattr(dbmate, "PAUSES_S", (0.05,) * 600)
     write("0001_first.sql", "create table first ()")
@@ -239,10 +244,10 @@ async def test_a_migration_that_waits_for_a_lock_lets_others_pass(
         assert await migrating == ["0002"]
 
 
-async def test_a_migration_does_not_wait_for_a_lock_without_end(
+async def test_a_migration_does_not_wait_for_a_lock_forever(
     monkeypatch: pytest.MonkeyPatch, empty_database_url: str, tmp_path: Path, write: Write
 ) -> None:
-    """After the last attempt the start ends and names the lock timeout."""
+    """After the last attempt for a lock, the migration fails with the lock timeout."""
     monkeypatch.setattr(dbmate, "IN_TRANSACTION", Limits(lock_s=1, statement_s=60))
     monkeypatch.setattr(dbmate, "PAUSES_S", (0.0,))
     write("0001_first.sql", "create table first ()")
@@ -255,10 +260,10 @@ async def test_a_migration_does_not_wait_for_a_lock_without_end(
             await migrate(empty_database_url, tmp_path)
 
 
-async def test_replicas_that_wait_do_not_stop_a_concurrent_index(
+async def test_waiting_replicas_do_not_block_a_concurrent_index(
     empty_database_url: str, tmp_path: Path, write: Write
 ) -> None:
-    """Five replicas start together: those that wait hold no snapshot, for whose end the index would wait."""
+    """Replicas that wait for a migration hold no snapshot, because a concurrent index waits for all snapshots."""
     write("0001_first.sql", "create table first as select generate_series(1, 100000) as id")
     write("0002_index.sql", "create index concurrently first_by_id on first (id)")
     write("0003_second.sql", "create table second ()")
@@ -268,10 +273,8 @@ async def test_replicas_that_wait_do_not_stop_a_concurrent_index(
     assert sorted(answers) == [[], [], [], [], ["0001", "0002", "0003"]]
 
 
-async def test_a_concurrent_index_that_failed_can_be_tried_again(
-    empty_database_url: str, tmp_path: Path, write: Write
-) -> None:
-    """What PostgreSQL leaves of it is an invalid index with its name, which does not stand in its way."""
+async def test_a_failed_concurrent_index_can_be_retried(empty_database_url: str, tmp_path: Path, write: Write) -> None:
+    """The invalid index that a failed concurrent build leaves behind does not prevent a successful retry."""
     write("0001_first.sql", "create table first as select 1 as id from generate_series(1, 2)")
     write("0002_index.sql", "create unique index concurrently first_once on first (id)")
     with pytest.raises(MigrationError, match="first_once"):

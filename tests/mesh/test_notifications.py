@@ -17,27 +17,25 @@ PATIENCE_S = 60
 
 
 async def execute(url: str, statement: str) -> None:
-    """Do something in the database, on a connection of its own."""
+    """Execute a statement on a new connection."""
     async with connection_to(url) as connection:
         await connection.execute(statement)
 
 
 async def next_of(heard: asyncio.Queue[str]) -> str:
-    """Return what is heard next."""
+    """Return the next item heard."""
     async with asyncio.timeout(PATIENCE_S):
         return await heard.get()
 
 
 @pytest.fixture
 def heard() -> asyncio.Queue[str]:
-    """Hold what is heard, and "missed?" whenever something may have gone unheard."""
+    """Make a queue for heard notifications, with "missed?" for each possible gap."""
     return asyncio.Queue()
 
 
-async def test_a_notification_is_heard_when_its_transaction_is_committed(
-    empty_database_url: str, heard: asyncio.Queue[str]
-) -> None:
-    """What is rolled back was never said."""
+async def test_only_committed_notifications_are_heard(empty_database_url: str, heard: asyncio.Queue[str]) -> None:
+    """A notification is heard once its transaction commits. A rolled-back one is never heard."""
     async with listening(empty_database_url, "news", heard.put_nowait, lambda: heard.put_nowait("missed?")):
         assert await next_of(heard) == "missed?"
         await execute(empty_database_url, "begin; notify news, 'rolled back'; rollback")
@@ -48,10 +46,10 @@ async def test_a_notification_is_heard_when_its_transaction_is_committed(
     assert heard.empty()
 
 
-async def test_a_lost_connection_is_replaced_and_the_gap_is_told(
+async def test_a_lost_connection_is_replaced_and_the_gap_is_reported(
     empty_database_url: str, heard: asyncio.Queue[str]
 ) -> None:
-    """After a gap the listener knows that there was one, and hears again."""
+    """A lost listening connection is replaced, and a possible gap in the notifications is reported."""
     async with listening(empty_database_url, "news", heard.put_nowait, lambda: heard.put_nowait("missed?")):
         for _ in range(3):
             assert await next_of(heard) == "missed?"
@@ -65,10 +63,8 @@ async def test_a_lost_connection_is_replaced_and_the_gap_is_told(
         assert await next_of(heard) == "missed?"
 
 
-async def test_a_database_that_lets_nobody_in_yet_is_waited_for(
-    empty_database_url: str, heard: asyncio.Queue[str]
-) -> None:
-    """A service may start before its database is ready for it."""
+async def test_a_listener_waits_for_its_database(empty_database_url: str, heard: asyncio.Queue[str]) -> None:
+    """A listener waits for a database that does not accept its connection yet."""
     superuser_url = superuser_url_of(empty_database_url)
     await execute(superuser_url, "create role late_listener login connection limit 0")
     late = empty_database_url.replace(f"//{SERVICE_ROLE}@", "//late_listener@")
@@ -76,7 +72,7 @@ async def test_a_database_that_lets_nobody_in_yet_is_waited_for(
         with capture_logs() as log:
             async with listening(late, "news", heard.put_nowait, lambda: heard.put_nowait("missed?")):
                 async with asyncio.timeout(PATIENCE_S):
-                    while not log:  # noqa: ASYNC110 - a log tells nobody that it has grown
+                    while not log:  # noqa: ASYNC110 - there is no event to wait for
                         await asyncio.sleep(0.01)
                 await execute(superuser_url, "alter role late_listener connection limit 1")
                 assert await next_of(heard) == "missed?"
@@ -84,10 +80,10 @@ async def test_a_database_that_lets_nobody_in_yet_is_waited_for(
         await execute(superuser_url, "drop role late_listener")
 
 
-async def test_a_connection_that_is_about_to_be_closed_is_replaced_like_a_lost_one(
+async def test_a_connection_that_the_server_terminated_is_replaced(
     empty_database_url: str, heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server has said farewell and not closed the connection: the listener is not the last one to listen there."""
+    """A listening connection that the server has terminated, but not closed, is replaced."""
     monkeypatch.setattr(mesh.notifications, "ASK_INTERVAL_S", 0.1)
     server, (port,) = urlsplit(empty_database_url), free_ports(1)
     assert server.port is not None

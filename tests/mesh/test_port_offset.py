@@ -20,8 +20,8 @@ from tests.support.ports import free_ports
         ("dns:///127.0.0.1.example:50053", "dns:///127.0.0.1.example:50053"),
     ],
 )
-def test_one_setting_moves_every_address_of_this_machine(url: str, moved: str) -> None:
-    """PORT_OFFSET leaves what other machines serve where it is."""
+def test_the_offset_moves_every_address_of_this_machine(url: str, moved: str) -> None:
+    """PORT_OFFSET moves the ports of local addresses and leaves those of other machines unchanged."""
     settings = Settings(_env_file=None, port_offset=1000, gym_service_url=url)  # type: ignore[call-arg]  # pydantic-settings' own
 
     assert settings.url_of("gym") == moved
@@ -38,14 +38,14 @@ def test_one_setting_moves_every_address_of_this_machine(url: str, moved: str) -
     ],
 )
 def test_the_inbox_moves_with_the_services(url: str, moved: str) -> None:
-    """A password that looks like an address stays what it is."""
+    """PORT_OFFSET moves the port of a local SMTP_URL and leaves a password that looks like an address unchanged."""
     settings = Settings(_env_file=None, port_offset=1000, smtp_url=url)  # type: ignore[call-arg,arg-type]  # pydantic-settings' own
 
     assert settings.mail_server_url.get_secret_value() == moved
 
 
-def test_the_metrics_of_one_mesh_leave_the_ports_of_the_next_one_free() -> None:
-    """The offset that README names must not move services to where another mesh shows its metrics."""
+def test_a_mesh_does_not_use_the_ports_of_the_next_one() -> None:
+    """With the offset from README, a second mesh does not use the first one's metrics port or inbox port."""
     [base] = free_ports(1)
     urls = {f"{name}_service_url": f"127.0.0.1:{base}" for name in SERVICE_NAMES}
     first, second = (
@@ -57,8 +57,8 @@ def test_the_metrics_of_one_mesh_leave_the_ports_of_the_next_one_free() -> None:
     assert inbox_port(first) != inbox_port(second)
 
 
-def test_an_offset_beyond_all_ports_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One sentence names the setting and the address that it moves too far."""
+def test_an_offset_beyond_the_last_port_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An offset that moves a port above 65535 is rejected. The error names PORT_OFFSET and the moved setting."""
     monkeypatch.setenv("PORT_OFFSET", "20000")
 
     with pytest.raises(SettingsError, match=r"^PORT_OFFSET: moves AUTH_SERVICE_URL to a port above 65535\.$"):

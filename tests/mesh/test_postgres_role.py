@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tests.support.postgres import PostgresForTests
 
 
-async def test_services_are_no_superusers(postgres: PostgresForTests) -> None:
-    """Nothing can be denied to a superuser, so the embedded server's services are none."""
+async def test_services_are_not_superusers(postgres: PostgresForTests) -> None:
+    """The services' role on the embedded server is not a superuser and may create databases."""
     async with connection_to(postgres.url) as connection:
         role = await connection.fetchrow(
             "select rolsuper, rolcreaterole, rolreplication, rolbypassrls, rolcreatedb from pg_roles"
@@ -28,8 +28,11 @@ async def test_services_are_no_superusers(postgres: PostgresForTests) -> None:
     assert tuple(role) == (False, False, False, False, True)
 
 
-async def test_databases_that_an_earlier_version_made_as_superuser_are_handed_over(reachable_folder: Path) -> None:
-    """A kept database outlives the change: its tables become the services', also if the first start was cut short."""
+async def test_databases_made_by_a_superuser_are_handed_over(reachable_folder: Path) -> None:
+    """The next start hands databases that a superuser made over to the services' role.
+
+    This also works if an earlier handover was interrupted.
+    """
     migrations, folder = SERVICES / "payment" / "migrations", reachable_folder / "data"
     async with EmbeddedPostgres(folder, durable=False) as server:
         await migrate(superuser_url_of(database_url_of(server.url, "payment")), migrations)
@@ -44,8 +47,8 @@ async def test_databases_that_an_earlier_version_made_as_superuser_are_handed_ov
             await connection.execute("drop view violation_sum_not_zero; drop function refuse_payment_turn cascade")
 
 
-async def test_a_superusers_permissions_are_taken_from_the_owner_who_follows(reachable_folder: Path) -> None:
-    """What the migrations take from the one who runs them, the services that take over the tables lack too."""
+async def test_revoked_privileges_stay_revoked_after_the_handover(reachable_folder: Path) -> None:
+    """Privileges that a migration revokes from its own role stay revoked for the role that takes over the tables."""
     async with EmbeddedPostgres(reachable_folder / "data", durable=False) as server:
         await migrate(superuser_url_of(database_url_of(server.url, "payment")), SERVICES / "payment" / "migrations")
         async with connection_to(server.superuser_url) as connection:

@@ -25,43 +25,43 @@ if TYPE_CHECKING:
     from tests.support.serving import Serve
 
 NEEDS = "the server is PostgreSQL 15; the services need PostgreSQL 18 or newer."
-# Stands for the address of user, which a test chooses.
+# Placeholder for the address of the user service, which the test chooses.
 USERS = "user:1"
-# Written by the first service that starts, and by the start itself.
+# Created by the first service that starts or by the start itself.
 TRACES_OF_A_START = ("logs", "keys", "postgres", "inbox")
 
 
 @pytest.fixture
 def stopped() -> Iterator[LocalMesh]:
-    """Make a folder and ports for a mesh."""
+    """Make a folder and ports for a mesh that is not running."""
     with LocalMesh.in_new_folder() as mesh:
         yield mesh
 
 
 @pytest.fixture
 async def server_url(postgres: PostgresForTests) -> AsyncIterator[str]:
-    """Lend the tests' server; drop the databases of services that are made there."""
+    """Lend the tests' server, and drop the services' databases afterwards."""
     yield postgres.url
     for name in SERVICE_NAMES:
         await execute(postgres.url, f"drop database if exists solo60_{name}")
 
 
 async def execute(url: str, *statements: str) -> None:
-    """Execute statements on a connection of their own."""
+    """Execute statements on a new connection."""
     async with connection_to(url) as connection:
         for statement in statements:
             await connection.execute(statement)
 
 
 async def databases_on(url: str) -> set[str]:
-    """Name the databases of services on a server."""
+    """Return the services' databases on a server."""
     async with connection_to(url) as connection:
         rows = await connection.fetch(r"select datname from pg_database where datname like 'solo60\_%'")
     return {row["datname"] for row in rows}
 
 
 async def refused(mesh: LocalMesh, monkeypatch: pytest.MonkeyPatch, **settings: object) -> str:
-    """Return the one sentence of a start that is refused before anything has started."""
+    """Return the error message of a start that is rejected before any part has started."""
     for name, value in child_environment(**{**mesh.settings_by_name, **settings}).items():
         monkeypatch.setenv(name, value)
     reports: list[tuple[str, str]] = []
@@ -75,7 +75,7 @@ async def refused(mesh: LocalMesh, monkeypatch: pytest.MonkeyPatch, **settings: 
 
 
 def refused_by_command(mesh: LocalMesh, **settings: object) -> tuple[int, str]:
-    """Return exit code and sentence of a `solo60 up` that is refused before anything has started."""
+    """Return exit code and message of a `solo60 up` that is rejected before any part has started."""
     done = mesh.solo60("up", **settings)
 
     assert (done.stdout, done.stderr.count("\n")) == ("", 1), done.stdout + done.stderr
@@ -84,7 +84,7 @@ def refused_by_command(mesh: LocalMesh, **settings: object) -> tuple[int, str]:
 
 
 def traces_of_a_start(mesh: LocalMesh) -> set[str]:
-    """Return what a start has left in the data folder."""
+    """Return the files and folders that a start has left in the data folder."""
     return {path.name for path in mesh.data_dir.glob("*")} & set(TRACES_OF_A_START)
 
 
@@ -107,7 +107,10 @@ def traces_of_a_start(mesh: LocalMesh) -> set[str]:
 async def test_a_bad_setting_stops_the_start_before_anything_starts(
     stopped: LocalMesh, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, beginning: str
 ) -> None:
-    """One sentence names the setting and its form, nothing has started, and no secret is repeated."""
+    """A wrong setting stops the start before any part starts.
+
+    The error is one sentence that names the setting and repeats no secret.
+    """
     value = value.replace(USERS, stopped.settings.user_service_url)
 
     sentence = await refused(stopped, monkeypatch, **{setting: value})
@@ -117,8 +120,8 @@ async def test_a_bad_setting_stops_the_start_before_anything_starts(
 
 
 @pytest.mark.system
-def test_a_bad_setting_ends_the_command_with_its_sentence_alone(stopped: LocalMesh) -> None:
-    """`solo60 up` prints the sentence and nothing else, and its exit code says that a setting is wrong."""
+def test_a_bad_setting_makes_the_command_print_only_the_error(stopped: LocalMesh) -> None:
+    """`solo60 up` with a wrong setting prints only the error message and exits with code 2."""
     code, sentence = refused_by_command(stopped, database_url="mysql://ada:hunter2@127.0.0.1/solo60")
 
     assert code == 2
@@ -128,9 +131,9 @@ def test_a_bad_setting_ends_the_command_with_its_sentence_alone(stopped: LocalMe
 
 @pytest.mark.system
 async def test_a_server_that_is_too_old_stops_start_and_migrations(stopped: LocalMesh) -> None:
-    """The version is read before anything starts or is migrated; `up` and `migrate` name the setting and both versions.
+    """A server that is too old stops `up` and migrations. The error names DATABASE_URL and both versions.
 
-    README says which version is needed.
+    README states the required version.
     """
     async with old_postgres("15.18") as url:
         refused = await asyncio.to_thread(refused_by_command, stopped, database_url=url)
@@ -139,8 +142,8 @@ async def test_a_server_that_is_too_old_stops_start_and_migrations(stopped: Loca
             await migrate_all(stopped.settings_with(database_url=url), url)
 
 
-async def test_a_server_that_says_nothing_is_named_in_time(stopped: LocalMesh) -> None:
-    """Whatever listens there, the start does not wait for a minute."""
+async def test_a_silent_server_is_reported_after_the_timeout(stopped: LocalMesh) -> None:
+    """A start with a server that never answers fails after 5 s with an error that names DATABASE_URL."""
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -152,10 +155,11 @@ async def test_a_server_that_says_nothing_is_named_in_time(stopped: LocalMesh) -
             await check_databases(stopped.settings_with(database_url=url), url)
 
 
-async def test_a_migration_that_another_branch_applied_stops_all_migrations(
-    stopped: LocalMesh, server_url: str
-) -> None:
-    """The sentence names service, database and migration; no other database has been touched."""
+async def test_an_unknown_migration_stops_all_migrations(stopped: LocalMesh, server_url: str) -> None:
+    """An applied migration without a file stops all migrations before any database is created.
+
+    The error names the service, its database and the migration.
+    """
     settings = stopped.settings_with(database_url=server_url)
     await execute(server_url, "create database solo60_gym")
     await execute(
@@ -175,8 +179,11 @@ async def test_a_migration_that_another_branch_applied_stops_all_migrations(
 
 
 @pytest.mark.system
-async def test_a_migration_of_another_branch_stops_the_start_on_the_kept_database(stopped: LocalMesh) -> None:
-    """PostgreSQL alone has started, because it has to be asked; no service begins."""
+async def test_an_unknown_migration_in_the_kept_database_stops_the_start(stopped: LocalMesh) -> None:
+    """If the kept database has an applied migration without a file, `up` fails before it migrates.
+
+    PostgreSQL has to start first, because the check asks it.
+    """
     async with EmbeddedPostgres(stopped.settings.postgres_folder) as kept:
         await execute(kept.url, "create database solo60_gym")
         await execute(
@@ -193,8 +200,8 @@ async def test_a_migration_of_another_branch_stops_the_start_on_the_kept_databas
     assert "migrating" not in done.stdout
 
 
-async def test_a_role_that_may_not_create_databases_is_told_so(stopped: LocalMesh, server_url: str) -> None:
-    """Before anything is migrated: the sentence names the database and its service."""
+async def test_a_role_that_may_not_create_databases_is_reported(stopped: LocalMesh, server_url: str) -> None:
+    """If the role may not create databases, the check names the missing database and its service."""
     await execute(superuser_url_of(server_url), "create role meek login")
     url = server_url.replace("//solo60@", "//meek@")
     try:
@@ -204,10 +211,10 @@ async def test_a_role_that_may_not_create_databases_is_told_so(stopped: LocalMes
         await execute(superuser_url_of(server_url), "drop role meek")
 
 
-async def test_a_server_without_the_extension_is_told_so(
+async def test_a_missing_extension_is_reported(
     stopped: LocalMesh, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before anything is migrated: the sentence names the extension and the package that has it."""
+    """If the server lacks an extension, the check names the extension and the package to install."""
     monkeypatch.setattr(preflight, "EXTENSION", "btree_nothing")
 
     with pytest.raises(
@@ -216,10 +223,10 @@ async def test_a_server_without_the_extension_is_told_so(
         await check_databases(stopped.settings_with(database_url=server_url), server_url)
 
 
-async def test_a_service_started_alone_refuses_a_server_that_is_too_old(
+async def test_a_service_started_alone_rejects_a_server_that_is_too_old(
     serve: Serve, database_url: DatabaseFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It checks the version by itself, since nobody else has looked."""
+    """A service that is started alone checks the version of its server and rejects one that is too old."""
     mesh, url = await serve(), await database_url("gym")
     monkeypatch.setattr("mesh.migrations.OLDEST_SERVER", 1000)
 
@@ -227,18 +234,16 @@ async def test_a_service_started_alone_refuses_a_server_that_is_too_old(
         await mesh.start(GYM, url)
 
 
-async def test_a_service_started_alone_refuses_a_database_without_its_tables(
-    serve: Serve, empty_database_url: str
-) -> None:
-    """The sentence names the service and says how to get the tables."""
+async def test_a_service_started_alone_rejects_an_unmigrated_database(serve: Serve, empty_database_url: str) -> None:
+    """A service that is started alone rejects a database with missing migrations and names them."""
     mesh = await serve()
 
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: the database of gym lacks the migrations 0001, "):
         await mesh.start(GYM, empty_database_url)
 
 
-async def test_a_service_runs_on_a_database_that_is_ahead_of_it(serve: Serve, database_url: DatabaseFactory) -> None:
-    """While replicas are replaced, an older one starts again beside newer ones."""
+async def test_a_service_runs_on_a_database_with_newer_migrations(serve: Serve, database_url: DatabaseFactory) -> None:
+    """A service runs on a database with newer migrations, so that replicas can be replaced one by one."""
     mesh, url = await serve(), await database_url("gym")
     await execute(url, "insert into schema_migrations values ('9999')")
     try:
@@ -248,7 +253,7 @@ async def test_a_service_runs_on_a_database_that_is_ahead_of_it(serve: Serve, da
 
 
 def test_a_span_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """A service that is started alone says so in one sentence too."""
+    """The error for a span folder that cannot be made names SPAN_DIR and the reason."""
     (tmp_path / "file").touch()
 
     with pytest.raises(SettingsError, match=r"^SPAN_DIR: .*/file/spans cannot be created: Not a directory\.$"):

@@ -24,7 +24,7 @@ both_versions = pytest.mark.parametrize("version", REFLECTION_SERVICES)
 
 
 async def ask(echo: EchoServer, version: str, **request: Any) -> Any:  # noqa: ANN401 - an answer of either version
-    """Ask one thing and return the answer."""
+    """Send one reflection request and return the answer."""
     method = find_method(f"/{version}/ServerReflectionInfo")
     call: Any = echo.bare_channel().stream_stream(
         method.path, method.request_type.SerializeToString, method.response_type.FromString
@@ -35,14 +35,14 @@ async def ask(echo: EchoServer, version: str, **request: Any) -> Any:  # noqa: A
 
 
 def files(answer: Any) -> list[str]:  # noqa: ANN401 - an answer of either version
-    """Return the names of the files in an answer, the wanted one first."""
+    """Return the names of the files in an answer, the requested file first."""
     found = answer.file_descriptor_response.file_descriptor_proto
     return [FileDescriptorProto.FromString(each).name for each in found]
 
 
 @pytest.fixture
 async def open_echo(serve_echo: ServeEcho) -> EchoServer:
-    """Start an echo server that anybody may look into."""
+    """Start an echo server with open reflection."""
     return await serve_echo(reflection_open=True)
 
 
@@ -57,7 +57,7 @@ async def open_echo(serve_echo: ServeEcho) -> EchoServer:
     ],
 )
 async def test_every_symbol_of_a_contract_is_found(open_echo: EchoServer, version: str, symbol: str) -> None:
-    """Also a method, which `grpcurl describe package.Service.Method` asks for; what the file imports comes along."""
+    """Reflection finds every symbol of a contract, also methods, and sends the imported files along."""
     answer = await ask(open_echo, version, file_containing_symbol=symbol)
 
     assert files(answer)[0] == ECHO_FILE
@@ -66,7 +66,7 @@ async def test_every_symbol_of_a_contract_is_found(open_echo: EchoServer, versio
 
 @both_versions
 async def test_files_and_extensions_are_found(open_echo: EchoServer, version: str) -> None:
-    """A tool that shows the options of a method asks for them."""
+    """Reflection finds a file by its name and a method option by its extension number."""
     options = "google.protobuf.MethodOptions"
     extension = {"containing_type": options, "extension_number": 60060}
 
@@ -92,8 +92,10 @@ async def test_files_and_extensions_are_found(open_echo: EchoServer, version: st
         {},
     ],
 )
-async def test_what_is_not_there_is_an_answer(open_echo: EchoServer, version: str, request_: dict[str, Any]) -> None:
-    """The stream goes on, as the protocol has it."""
+async def test_an_unknown_name_gets_an_error_response(
+    open_echo: EchoServer, version: str, request_: dict[str, Any]
+) -> None:
+    """An unknown name is answered with NOT_FOUND and an empty request with INVALID_ARGUMENT, within the stream."""
     answer = await ask(open_echo, version, **request_)
 
     assert answer.error_response.error_code == (5 if request_ else 3)
@@ -102,15 +104,15 @@ async def test_what_is_not_there_is_an_answer(open_echo: EchoServer, version: st
 
 @both_versions
 async def test_both_versions_list_the_same(open_echo: EchoServer, version: str) -> None:
-    """And themselves."""
+    """Both versions of reflection list the same services, including both versions themselves."""
     listed = (await ask(open_echo, version, list_services="")).list_services_response.service
 
     assert [each.name for each in listed] == ["grpc.health.v1.Health", *REFLECTION_SERVICES]
 
 
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
-async def test_buf_curl_calls_without_a_contract_at_hand(serve_echo: ServeEcho, engine: str) -> None:
-    """It asks for v1 first; the native engine serves it as well."""
+async def test_buf_curl_works_with_reflection(serve_echo: ServeEcho, engine: str) -> None:
+    """`buf curl` calls a method through reflection v1, on both engines."""
     echo = await serve_echo(reflection_open=True, engine=engine)
     process = await asyncio.create_subprocess_exec(
         BUF,

@@ -7,8 +7,8 @@ from mesh.request_rules import require, time_zone_known
 
 
 @pytest.mark.parametrize("name", ["UTC", "Europe/London", "America/Argentina/Buenos_Aires", "Etc/GMT+5"])
-def test_a_zone_of_the_database_is_known(name: str) -> None:
-    """A gym or a user may live by any clock that IANA names."""
+def test_a_time_zone_of_iana_is_accepted(name: str) -> None:
+    """Every time zone that IANA names is accepted."""
     assert time_zone_known("time_zone", name) is None
 
 
@@ -16,8 +16,11 @@ def test_a_zone_of_the_database_is_known(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", "Europe", "Europe/Londinium", "europe/london", "Factory", "localtime", "../UTC", "/etc/passwd"]
 )
-def test_anything_else_is_a_violation_of_its_field(name: str) -> None:
-    """The field is named, and the sentence does not repeat the value."""
+def test_any_other_time_zone_is_a_violation(name: str) -> None:
+    """A time zone that IANA does not name is a violation.
+
+    The violation names the field and does not repeat the value.
+    """
     violation = time_zone_known("user.time_zone", name)
 
     assert violation is not None
@@ -26,8 +29,8 @@ def test_anything_else_is_a_violation_of_its_field(name: str) -> None:
 
 
 @pytest.mark.requirement("C3")
-def test_all_violations_are_told_at_once() -> None:
-    """One violation for each bad field, in one answer."""
+def test_all_violations_are_reported_at_once() -> None:
+    """`require` raises InvalidRequest with all violations at once."""
     one, another = Violation("a", "must be one"), Violation("b", "must be another")
 
     require(None, None)

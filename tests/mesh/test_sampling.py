@@ -26,19 +26,19 @@ RATIOS = (0.0, 0.1, 0.5, 1.0)
 
 
 def under(parent: tuple[int, int, int]) -> Context:
-    """Make a context with a remote parent: its trace, its span and its flags."""
+    """Make a context with a remote parent that has this trace id, span id and flags."""
     trace_id, span_id, flags = parent
     remote = SpanContext(trace_id, span_id, True, TraceFlags(flags), TraceState([("vendor", "1")]))  # noqa: FBT003 - is_remote
     return set_span_in_context(NonRecordingSpan(remote), Context())
 
 
 def theirs(ratio: float) -> TracerProvider:
-    """Make the SDK's own provider."""
+    """Make a provider of the OpenTelemetry SDK."""
     return TracerProvider(ParentBased(TraceIdRatioBased(ratio)), shutdown_on_exit=False)
 
 
 def facts(span: Span) -> tuple[bool, int, int, object, bool]:
-    """Return what goes on to callees, but for the span's own id."""
+    """Return the facts that propagate to callees, without the span's own id."""
     context = span.get_span_context()
     assert context.is_valid
     return span.is_recording(), context.trace_id, context.trace_flags, context.trace_state, context.is_remote
@@ -49,8 +49,8 @@ def facts(span: Span) -> tuple[bool, int, int, object, bool]:
     st.sampled_from(RATIOS),
     st.tuples(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 255)),
 )
-def test_the_callers_choice_is_kept(ratio: float, parent: tuple[int, int, int]) -> None:
-    """As OpenTelemetry's own provider does, with all that goes on to callees."""
+def test_the_sampling_decision_of_the_caller_is_kept(ratio: float, parent: tuple[int, int, int]) -> None:
+    """A span with a remote parent keeps the caller's sampling decision and trace, as in OpenTelemetry."""
     ours = SamplingProvider(ratio, shutdown_on_exit=False).get_tracer("test").start_span("name", under(parent))
     their = theirs(ratio).get_tracer("test").start_span("name", under(parent))
 
@@ -58,8 +58,8 @@ def test_the_callers_choice_is_kept(ratio: float, parent: tuple[int, int, int]) 
 
 
 @pytest.mark.requirement("S5")
-def test_a_new_trace_is_recorded_by_its_id() -> None:
-    """So that whoever else goes by the id comes to the same choice."""
+def test_a_new_trace_is_sampled_by_its_id() -> None:
+    """The id of a new trace decides whether it is sampled, so that other services come to the same decision."""
     for ratio in RATIOS:
         by_id, tracer = TraceIdRatioBased(ratio), SamplingProvider(ratio, shutdown_on_exit=False).get_tracer("test")
         begun = [tracer.start_span("name", Context()) for _ in range(2000)]
@@ -79,7 +79,7 @@ def test_a_new_trace_is_recorded_by_its_id() -> None:
 
 
 def test_the_current_span_is_the_parent_and_ends_with_its_block() -> None:
-    """As with the SDK's own tracer: what a handler traces by itself belongs to its call."""
+    """The current span is the parent of new spans and ends with its block, as with OpenTelemetry's own tracer."""
     tracer = SamplingProvider(1.0, shutdown_on_exit=False).get_tracer("test")
 
     with tracer.start_as_current_span("outer", kind=trace.SpanKind.SERVER) as outer:
@@ -94,20 +94,20 @@ def test_the_current_span_is_the_parent_and_ends_with_its_block() -> None:
     assert (outer.kind, outer.is_recording(), left_open.is_recording()) == (trace.SpanKind.SERVER, False, True)
 
 
-def test_an_error_is_on_the_span_unless_it_is_not_to_be() -> None:
-    """As with the SDK's own tracer."""
+def test_an_error_is_recorded_on_the_span_unless_disabled() -> None:
+    """An exception is recorded on the span unless recording is disabled, as with OpenTelemetry's own tracer."""
     tracer = SamplingProvider(1.0, shutdown_on_exit=False).get_tracer("test")
     spans = []
-    for is_told in (True, False):
+    for records in (True, False):
         with (
             suppress(ValueError),
-            tracer.start_as_current_span("s", record_exception=is_told, set_status_on_exception=is_told) as span,
+            tracer.start_as_current_span("s", record_exception=records, set_status_on_exception=records) as span,
         ):
             spans.append(span)
             int("no number")
 
-    told, untold = spans
-    assert isinstance(told, ReadableSpan)
-    assert isinstance(untold, ReadableSpan)
-    assert (told.status.status_code, len(told.events)) == (StatusCode.ERROR, 1)
-    assert (untold.status.status_code, len(untold.events)) == (StatusCode.UNSET, 0)
+    recorded_span, unrecorded_span = spans
+    assert isinstance(recorded_span, ReadableSpan)
+    assert isinstance(unrecorded_span, ReadableSpan)
+    assert (recorded_span.status.status_code, len(recorded_span.events)) == (StatusCode.ERROR, 1)
+    assert (unrecorded_span.status.status_code, len(unrecorded_span.events)) == (StatusCode.UNSET, 0)

@@ -45,12 +45,12 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 KEY = mint_key("test")
 METADATA = (("x-api-key", KEY),)
-# Otherwise channels to one address share their connection.
+# Without this option, channels to one address share their connection.
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 
 def echo_service(servicer: EchoServicer, *interceptors: AsyncServerInterceptor) -> Service:
-    """Make a service of the echo servicer."""
+    """Make a service from the echo servicer."""
 
     @asynccontextmanager
     async def open_echo(_runtime: Runtime) -> AsyncIterator[EchoServicer]:
@@ -62,7 +62,7 @@ def echo_service(servicer: EchoServicer, *interceptors: AsyncServerInterceptor) 
 
 @pytest.fixture
 def settings(tmp_path: Path, empty_database_url: str) -> Settings:
-    """Make settings with a database and a keyring that knows one key."""
+    """Make settings with a database and a keyring that holds one key."""
     keyring = tmp_path / "keyring.json"
     keyring.write_text(format_keyring([record_of_key(KEY, "tester", [*SCOPES, "mesh.inspect"])]))
     return Settings(
@@ -79,12 +79,12 @@ def settings(tmp_path: Path, empty_database_url: str) -> Settings:
 @pytest.fixture
 def servicer() -> EchoServicer:
     """Make the servicer of the test's server."""
-    return EchoServicer()  # type: ignore[abstract]  # Promise is but promised
+    return EchoServicer()  # type: ignore[abstract]  # Promise is not implemented
 
 
 @asynccontextmanager
 async def connected(server: MeshServer) -> AsyncIterator[grpc.aio.Channel]:
-    """Open a channel that adds nothing to a call."""
+    """Open a channel that adds no metadata."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         yield channel
 
@@ -96,7 +96,7 @@ def health_of(channel: grpc.aio.Channel) -> Any:  # noqa: ANN401 - a stub withou
 
 @pytest.mark.requirement("S5")
 async def test_a_service_is_served_with_health_and_reflection(settings: Settings, servicer: EchoServicer) -> None:
-    """Health by the service's name and overall, reflection for whoever holds a key."""
+    """A service is served with overall health, named health and reflection."""
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
         answer = await EchoServiceStub(channel).Echo(HI, metadata=METADATA)
         overall = await health_of(channel).Check(health_pb2.HealthCheckRequest())
@@ -115,8 +115,8 @@ async def test_a_service_is_served_with_health_and_reflection(settings: Settings
     ]
 
 
-async def test_health_is_told_by_name_and_listed(settings: Settings, servicer: EchoServicer) -> None:
-    """Without a key; a name that is not known is NOT_FOUND when checked, and SERVICE_UNKNOWN when watched."""
+async def test_health_is_checked_by_name_and_listed(settings: Settings, servicer: EchoServicer) -> None:
+    """Health needs no key. An unknown name is NOT_FOUND when checked and SERVICE_UNKNOWN when watched."""
     stranger = health_pb2.HealthCheckRequest(service="solo60.example.v1.NoService")
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
         health = health_of(channel)
@@ -138,7 +138,7 @@ async def test_health_is_told_by_name_and_listed(settings: Settings, servicer: E
 async def test_health_checks_of_one_host_are_limited(
     settings: Settings, servicer: EchoServicer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They need no key and are never shed, so they must not be a way to keep a server busy."""
+    """Health checks of one host are limited, because they need no key and are never shed."""
     monkeypatch.setattr(mesh.health, "PROBES_PER_SECOND", 0.001)
     monkeypatch.setattr(mesh.health, "PROBES_AT_ONCE", 3)
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
@@ -159,7 +159,7 @@ async def test_health_checks_of_one_host_are_limited(
 async def test_watches_of_one_host_are_limited(
     settings: Settings, servicer: EchoServicer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A watch lasts and needs no key, so a stranger must not open any number; one that ends makes room."""
+    """Health watches of one host are limited, because they need no key. A watch that ends makes room for another."""
     monkeypatch.setattr(mesh.health, "WATCHES_AT_ONCE", 2)
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
         watches = [health_of(channel).Watch(CHECK) for _ in range(2)]
@@ -178,7 +178,7 @@ async def test_watches_of_one_host_are_limited(
 async def test_health_follows_the_database(
     settings: Settings, servicer: EchoServicer, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who cannot reach its database is alive and NOT_SERVING, and SERVING again once it can."""
+    """A service that loses its database is live but NOT_SERVING, and SERVING again when the database is back."""
     monkeypatch.setattr(mesh.health, "CHECK_INTERVAL_S", 0.01)
     postgres = EmbeddedPostgres(reachable_folder / "data", durable=False)
     await postgres.start()
@@ -199,10 +199,10 @@ async def test_health_follows_the_database(
 
 @pytest.mark.requirement("L1")
 @pytest.mark.parametrize(("engine", "package"), [("grpcio", "grpc"), ("native", "pygrpc_native")])
-async def test_a_setting_says_what_carries_the_calls(
+async def test_a_setting_selects_the_engine(
     settings: Settings, servicer: EchoServicer, engine: str, package: str
 ) -> None:
-    """And an application's own streams and unary calls do not notice."""
+    """ENGINE selects the library that serves the calls."""
     own = settings.model_copy(update={"engine": engine})
     async with serving(echo_service(servicer), own, "127.0.0.1:0") as server, connected(server) as channel:
         assert isinstance(server._server, ChainedServer)
@@ -212,7 +212,7 @@ async def test_a_setting_says_what_carries_the_calls(
 
 @pytest.mark.requirement("S2", "S5")
 async def test_a_stop_is_announced_before_the_port_closes(settings: Settings, servicer: EchoServicer) -> None:
-    """NOT_SERVING comes first, and while it is being seen new calls are still served; then the port closes."""
+    """A stopping service reports NOT_SERVING first and serves calls during the drain wait. Then it closes its port."""
     patient = settings.model_copy(update={"drain_wait_s": 2.0})
     async with AsyncExitStack() as stack:
         stopping = AsyncExitStack()
@@ -233,9 +233,9 @@ async def test_a_stop_is_announced_before_the_port_closes(settings: Settings, se
 
 
 @pytest.mark.requirement("S2")
-async def test_a_call_under_way_is_finished_before_the_server_ends(settings: Settings, servicer: EchoServicer) -> None:
-    """A stop loses no call, though the port is closed already."""
-    hook = servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+async def test_a_running_call_is_finished_before_the_server_ends(settings: Settings, servicer: EchoServicer) -> None:
+    """A stopping server finishes running calls, although its port is already closed."""
+    hook = servicer.hook = Endless()  # type: ignore[method-assign]  # replaces the hook
     stopping = AsyncExitStack()
     server = await stopping.enter_async_context(serving(echo_service(servicer), settings, "127.0.0.1:0"))
     async with connected(server) as channel:
@@ -251,17 +251,17 @@ async def test_a_call_under_way_is_finished_before_the_server_ends(settings: Set
 
 
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
-async def test_the_last_answers_are_written_before_the_end(
+async def test_the_last_answers_are_written_before_the_server_ends(
     settings: Settings, servicer: EchoServicer, engine: str
 ) -> None:
-    """Calls that all end at once, as the last ones of a server that stops."""
-    hook = servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    """The answers of calls that all end during a stop are written before the server ends."""
+    hook = servicer.hook = Endless()  # type: ignore[method-assign]  # replaces the hook
     stopping = AsyncExitStack()
     own = settings.model_copy(update={"engine": engine})
     server = await stopping.enter_async_context(serving(echo_service(servicer), own, "127.0.0.1:0"))
     async with connected(server) as channel:
         calls = [asyncio.ensure_future(_echo(channel)) for _ in range(20)]
-        while servicer.entered < len(calls):  # noqa: ASYNC110 - a count, which nobody announces
+        while servicer.entered < len(calls):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.005)
         stop = asyncio.create_task(stopping.aclose())
         await _until_refused(server.port)
@@ -274,8 +274,8 @@ async def test_the_last_answers_are_written_before_the_end(
 
 @pytest.mark.requirement("S2")
 async def test_a_call_that_outlasts_the_grace_is_cancelled(settings: Settings, servicer: EchoServicer) -> None:
-    """A stop ends, whatever is under way."""
-    hook = servicer.hook = Endless()  # type: ignore[method-assign]  # what the hook is for
+    """A call that outlasts the drain grace is cancelled, so that the stop ends."""
+    hook = servicer.hook = Endless()  # type: ignore[method-assign]  # replaces the hook
     quick = settings.model_copy(update={"drain_grace_s": 0.1})
     stopping = AsyncExitStack()
     server = await stopping.enter_async_context(serving(echo_service(servicer), quick, "127.0.0.1:0"))
@@ -290,8 +290,11 @@ async def test_a_call_that_outlasts_the_grace_is_cancelled(settings: Settings, s
             await call
 
 
-async def test_a_port_in_use_is_refused_in_one_sentence(settings: Settings, servicer: EchoServicer) -> None:
-    """Without that, gRPC would share the port, and each of two services would get half of the other's calls."""
+async def test_a_port_in_use_is_rejected_in_one_sentence(settings: Settings, servicer: EchoServicer) -> None:
+    """A port in use is rejected in one sentence.
+
+    Otherwise gRPC would share the port, and each of two services would get half of the other's calls.
+    """
     service = echo_service(servicer)
     async with serving(service, settings, "127.0.0.1:0") as server:
         address = f"127.0.0.1:{server.port}"
@@ -306,8 +309,11 @@ async def test_a_port_in_use_is_refused_in_one_sentence(settings: Settings, serv
 
 
 async def test_a_service_without_its_database_does_not_start(settings: Settings, servicer: EchoServicer) -> None:
-    """One sentence names the setting, and keeps the password."""
-    # A slash ends what is before the host, so that the password is taken for a port.
+    """A service without a reachable database does not start.
+
+    The error names DATABASE_URL and does not contain the password.
+    """
+    # A slash ends the part before the host, so that the password is parsed as a port.
     urls = ("postgres://user:hunter2@127.0.0.1:1/none", "postgres://user:hunter2/@127.0.0.1:1/none")
     for url in (None, *map(SecretStr, urls)):
         with pytest.raises(SettingsError, match=r"^DATABASE_URL: ") as caught:
@@ -318,10 +324,10 @@ async def test_a_service_without_its_database_does_not_start(settings: Settings,
 
 
 @pytest.mark.requirement("S2")
-async def test_keys_come_and_go_while_a_server_runs(
+async def test_keys_are_reloaded_while_a_server_runs(
     settings: Settings, servicer: EchoServicer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The keyring file is read again when it has changed; a broken one changes nothing."""
+    """A server reloads a changed keyring file and ignores an invalid one."""
     monkeypatch.setattr(mesh.watched_file, "RELOAD_INTERVAL_S", 0.0)
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
         settings.keyring_path.write_text("broken")
@@ -337,7 +343,7 @@ async def test_keys_come_and_go_while_a_server_runs(
 
 
 class Counting(AsyncServerInterceptor):
-    """Counts calls."""
+    """Interceptor that counts calls."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -349,13 +355,13 @@ class Counting(AsyncServerInterceptor):
         context: object,
         method_name: str,  # noqa: ARG002 - as in its base class
     ) -> Any:  # noqa: ANN401 - as in its base class
-        """Count, and pass the call on."""
+        """Count the call and pass it on."""
         self.count += 1
         return await method(request_or_iterator, context)
 
 
-async def test_a_service_may_bring_interceptors_of_its_own(settings: Settings, servicer: EchoServicer) -> None:
-    """Written for the grpc-interceptor package, and unchanged."""
+async def test_a_service_may_add_its_own_interceptors(settings: Settings, servicer: EchoServicer) -> None:
+    """A service may add unmodified interceptors that were written for the grpc-interceptor package."""
     counting = Counting()
     service = echo_service(servicer, counting)
 
@@ -370,12 +376,12 @@ async def _echo(channel: grpc.aio.Channel) -> echo_pb2.EchoResponse:
 
 
 async def _until_refused(port: int) -> None:
-    # The native engine keeps the port until the end, and refuses what comes in.
+    # The native engine keeps its port until the end and rejects new calls.
     refusal = None
     while refusal is None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", OWN_CONNECTION) as channel:
             refusal = await _refusal(health_of(channel).Check(CHECK))
-    # A connection that was taken just before the end is cut.
+    # A connection that was accepted just before the end is cut.
     assert refusal.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
 

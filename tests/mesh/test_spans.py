@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def tracer_of(folder: Path, service: str) -> Tracer:
-    """Return a tracer whose spans go to the folder at once."""
+    """Return a tracer that writes its spans to the folder at once."""
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(FolderSpanExporter(folder, service)))
     return provider.get_tracer("test")
 
 
 def one_trace(folder: Path) -> str:
-    """Make a trace over two services; return its id."""
+    """Make a trace across two services; return its id."""
     session, gym = tracer_of(folder, "session"), tracer_of(folder, "gym")
     with session.start_as_current_span("book", kind=SpanKind.SERVER) as root:
         with session.start_as_current_span("quote", kind=SpanKind.CLIENT), gym.start_as_current_span("serve quote"):
@@ -36,7 +36,10 @@ def one_trace(folder: Path) -> str:
 
 @pytest.mark.requirement("S5")
 def test_a_trace_is_read_back_from_all_processes(tmp_path: Path) -> None:
-    """In the order in which its spans began, each with its service, and no span of another trace."""
+    """A trace is read from the files of all services, in the order in which its spans began.
+
+    Spans of other traces are omitted.
+    """
     trace_id = one_trace(tmp_path / "spans")
     one_trace(tmp_path / "spans")
 
@@ -55,8 +58,8 @@ def test_a_trace_is_read_back_from_all_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("S5")
-def test_the_spans_make_a_tree(tmp_path: Path) -> None:
-    """Across services."""
+def test_the_spans_form_a_tree(tmp_path: Path) -> None:
+    """The spans of a trace form a tree across services."""
     spans = read_trace(tmp_path, one_trace(tmp_path))
 
     [root] = children_of(spans, None)
@@ -67,16 +70,16 @@ def test_the_spans_make_a_tree(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("S5")
-def test_a_span_whose_parent_is_elsewhere_is_a_root(tmp_path: Path) -> None:
-    """A caller outside of the mesh keeps its own spans."""
+def test_a_span_without_a_recorded_parent_is_a_root(tmp_path: Path) -> None:
+    """A span is a root if its parent is not recorded, for example because the caller is outside the mesh."""
     spans = read_trace(tmp_path, one_trace(tmp_path))[1:]
 
     assert [span.name for span in children_of(spans, None)] == ["quote", "charge"]
 
 
 @pytest.mark.requirement("S5")
-def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
-    """A trace can be read while services run."""
+def test_an_unfinished_line_is_skipped(tmp_path: Path) -> None:
+    """An unfinished line is skipped, so that traces can be read while services run."""
     trace_id = one_trace(tmp_path)
     with (tmp_path / "gym.jsonl").open("a") as file:
         file.write(f'{{"trace_id": "{trace_id}", "span')
@@ -84,8 +87,8 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
     assert len(read_trace(tmp_path, trace_id)) == 4
 
 
-def test_a_line_that_two_processes_wrote_is_passed_over(tmp_path: Path) -> None:
-    """A process was killed in the middle of a line, and the next one went on behind it."""
+def test_a_corrupt_line_is_skipped(tmp_path: Path) -> None:
+    """A corrupt line is skipped, such as one that a killed process began and the next process continued."""
     trace_id = one_trace(tmp_path)
     with (tmp_path / "gym.jsonl").open("ab") as file:
         file.write(f'{{"trace_id": "{trace_id}", "sp{{"trace_id": "{trace_id}"}}\n'.encode() + b'"\xff"\n5\n')
@@ -95,7 +98,7 @@ def test_a_line_that_two_processes_wrote_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_traces_are_found_by_their_correlation_id(tmp_path: Path) -> None:
-    """An operator has the id that an answer or a log line carries."""
+    """Traces are found by their exact correlation id."""
     tracer = tracer_of(tmp_path, "gym")
     expected = []
     for _ in range(2):
@@ -109,7 +112,7 @@ def test_traces_are_found_by_their_correlation_id(tmp_path: Path) -> None:
 
 
 def test_the_latest_traces_are_listed(tmp_path: Path) -> None:
-    """The latest last, each with all its spans in order."""
+    """The latest traces are listed in order, each with all of its spans. A missing folder has no traces."""
     ids = [one_trace(tmp_path) for _ in range(4)]
 
     traces = latest_traces(tmp_path, 3)
@@ -120,8 +123,8 @@ def test_the_latest_traces_are_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("S5")
-def test_a_file_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One older file is kept, and still read."""
+def test_a_span_file_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A span file is rotated at its largest size. One older file is kept and still read."""
     trace_id = one_trace(tmp_path)
     size = (tmp_path / "session.jsonl").stat().st_size
     monkeypatch.setattr(mesh.spans, "LARGEST_FILE_BYTES", size - 1)
@@ -138,7 +141,7 @@ def test_a_file_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.requirement("S5")
 @pytest.mark.parametrize("trace_id", ["", "0" * 32])
 def test_an_unknown_trace_has_no_spans(tmp_path: Path, trace_id: str) -> None:
-    """Also before anything was traced."""
+    """An unknown or incomplete trace id has no spans, also before any trace was recorded."""
     assert read_trace(tmp_path, trace_id) == []
 
     known = one_trace(tmp_path)

@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def stopped() -> Iterator[LocalMesh]:
-    """Make a folder and ports for a mesh."""
+    """Make a folder and ports for a mesh that is not running."""
     with LocalMesh.in_new_folder() as mesh:
         yield mesh
 
 
 @pytest.mark.requirement("S1")
-def test_a_service_is_told_what_was_set_here_and_its_own_key(stopped: LocalMesh) -> None:
-    """Services share settings, and never a key; development shows more unless its owner says otherwise."""
+def test_a_service_gets_the_settings_and_its_own_key(stopped: LocalMesh) -> None:
+    """A service gets the mesh's settings and its own key file.
+
+    Reflection is open by default in a local mesh.
+    """
     settings = stopped.settings_with(log_requests=False)
 
     environment = environment_of_service(settings, "gym")
@@ -37,8 +40,8 @@ def test_a_service_is_told_what_was_set_here_and_its_own_key(stopped: LocalMesh)
     assert (environment["LOG_REQUESTS"], environment["REFLECTION_OPEN"]) == ("False", "True")
 
 
-async def test_a_service_behind_a_proxy_listens_elsewhere_than_it_is_found(stopped: LocalMesh) -> None:
-    """Its callers know the proxy alone; its own address is the one that has to be free."""
+async def test_a_service_behind_a_proxy_has_its_own_listen_address(stopped: LocalMesh) -> None:
+    """A service behind a proxy keeps its URL and listens at another address, which must be free."""
     (port,) = free_ports(1)
     behind = {"gym": f"127.0.0.1:{port}"}
     mesh = Mesh(stopped.settings, listen_addresses=behind)
@@ -53,10 +56,8 @@ async def test_a_service_behind_a_proxy_listens_elsewhere_than_it_is_found(stopp
             await hold_ports(ports, stopped.settings, behind)
 
 
-def test_a_local_mesh_lets_calls_wait_longer_unless_its_owner_says_otherwise(
-    stopped: LocalMesh, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Seven services and their callers share one machine, which is busy before any of them is overloaded."""
+def test_a_local_mesh_has_a_longer_queue_delay_by_default(stopped: LocalMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local mesh sets an unset SHED_QUEUE_DELAY_S to 0.5 s, because all services share one busy machine."""
     monkeypatch.delenv("SHED_QUEUE_DELAY_S", raising=False)
     unset = Settings(_env_file=None, data_dir=stopped.data_dir)  # type: ignore[call-arg]  # of pydantic-settings
     told = stopped.settings_with(shed_queue_delay_s=0.02)
@@ -65,8 +66,8 @@ def test_a_local_mesh_lets_calls_wait_longer_unless_its_owner_says_otherwise(
     assert environment_of_service(told, "gym")["SHED_QUEUE_DELAY_S"] == "0.02"
 
 
-async def test_an_address_of_another_machine_is_refused(stopped: LocalMesh) -> None:
-    """A local mesh listens where its settings say, or says that it cannot."""
+async def test_an_address_of_another_machine_is_rejected(stopped: LocalMesh) -> None:
+    """A local mesh rejects a service URL of another machine."""
     settings = stopped.settings_with(user_service_url="dns:///192.0.2.1:50052")
 
     sentence = r"^USER_SERVICE_URL: 192\.0\.2\.1:50052 is not an address of this machine\.$"
@@ -83,14 +84,14 @@ async def test_an_address_of_another_machine_is_refused(stopped: LocalMesh) -> N
         ("smtps://user:password@mail.example:465", None),
     ],
 )
-def test_the_inbox_runs_where_mail_goes_if_that_is_here(stopped: LocalMesh, url: str, port: int | None) -> None:
-    """Mail that goes to another host is not taken by an inbox of ours."""
+def test_the_inbox_runs_only_for_a_local_mail_server(stopped: LocalMesh, url: str, port: int | None) -> None:
+    """The inbox listens at the port of a local SMTP_URL. With a remote SMTP_URL it does not run."""
     assert inbox_port(stopped.settings_with(smtp_url=url)) == port
 
 
 @pytest.mark.requirement("S5")
-async def test_a_probe_of_a_port_where_nobody_listens_says_so() -> None:
-    """Unreachable is an answer, not an error."""
+async def test_a_probe_of_an_unused_port_returns_unreachable() -> None:
+    """A probe of a port without a listener returns UNREACHABLE instead of raising an error."""
     (port,) = free_ports(1)
 
     async with probe_of(f"127.0.0.1:{port}", "solo60.gym.v1.GymService") as probe:

@@ -1,4 +1,4 @@
-"""Logs: every line is JSON, and what a database error quotes of a row stays out of them."""
+"""Log lines are JSON and contain no row values from database errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ asyncio.run(main())
 
 
 def test_no_log_line_holds_the_row_of_a_database_error(empty_database_url: str) -> None:
-    """A traceback names the violated constraint and leaves out the DETAIL with the row, for libraries' lines too."""
+    """The log line of a database error names the violated constraint and omits the row.
+
+    This also holds for lines of libraries.
+    """
     done = subprocess.run(
         [sys.executable, "-c", LOG_A_CONFLICT, empty_database_url, EMAIL], check=True, capture_output=True, text=True
     )
@@ -82,10 +85,11 @@ match sys.argv[3]:
 @pytest.mark.parametrize(
     ("place", "level", "code"), [("main", "critical", 1), ("thread", "error", 0), ("finalizer", "error", 0)]
 )
-def test_an_exception_that_nobody_catches_is_logged_like_all_others(
-    empty_database_url: str, place: str, level: str, code: int
-) -> None:
-    """As one line of JSON without the row, in place of the interpreter's traceback on standard error."""
+def test_an_uncaught_exception_is_logged(empty_database_url: str, place: str, level: str, code: int) -> None:
+    """An uncaught exception is logged as one line of JSON without the row.
+
+    Standard error stays empty.
+    """
     done = subprocess.run(
         [sys.executable, "-c", UNCAUGHT, empty_database_url, EMAIL, place], check=False, capture_output=True, text=True
     )
@@ -98,8 +102,8 @@ def test_an_exception_that_nobody_catches_is_logged_like_all_others(
 
 
 @pytest.mark.parametrize("statement", ["select $1::uuid", "select $1::text::uuid"])
-async def test_a_refused_value_is_not_told(empty_database_url: str, statement: str) -> None:
-    """A data error, of the driver as of the server, quotes the value in its sentence: only its kind is told."""
+async def test_a_rejected_value_is_not_in_the_traceback(empty_database_url: str, statement: str) -> None:
+    """The traceback of a data error names its type and omits its message, which quotes the value."""
     async with connection_to(empty_database_url) as connection:
         with pytest.raises(asyncpg.DataError, match=EMAIL) as caught:
             await connection.fetchval(statement, EMAIL)
@@ -110,11 +114,11 @@ async def test_a_refused_value_is_not_told(empty_database_url: str, statement: s
     assert type(caught.value).__qualname__ in text.splitlines()[-1]
 
 
-def test_causes_and_groups_are_told() -> None:
-    """A traceback tells what led to an error, in the order of events, and each error of a group."""
+def test_causes_and_groups_are_in_the_traceback() -> None:
+    """A traceback contains the causes of an error, in the order of events, and each error of a group."""
     error = RuntimeError("the last")
     error.__cause__ = ValueError("the first")
-    error.__cause__.__context__ = error  # a circle ends
+    error.__cause__.__context__ = error  # a cycle must not loop forever
 
     text = traceback_text(ExceptionGroup("several", [error, KeyError("another")]))
 
@@ -123,8 +127,8 @@ def test_causes_and_groups_are_told() -> None:
     assert places == sorted(places)
 
 
-def test_a_context_that_was_cut_off_is_not_told() -> None:
-    """`raise ... from None` hides what came before."""
+def test_a_suppressed_context_is_not_in_the_traceback() -> None:
+    """The traceback of `raise ... from None` omits the previous exception."""
     with pytest.raises(LookupError) as caught:
         _raise_from_none()
 

@@ -8,8 +8,8 @@ from mesh.upkeep import repeating
 from tests.support.eventually import PATIENCE_S
 
 
-async def test_a_failure_is_told_and_the_next_time_is_another_chance() -> None:
-    """Upkeep dies of nothing, and stops with its context."""
+async def test_a_failure_is_logged_and_the_work_is_repeated() -> None:
+    """Failed upkeep is logged and repeated until its context ends."""
     outcomes = iter([ValueError("full"), None, OSError("gone"), None])
     is_through = asyncio.Event()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a file with a number in it, and let every change be seen at once."""
+    """Make a file that contains a number, and disable the pause between reloads."""
     monkeypatch.setattr(mesh.watched_file, "RELOAD_INTERVAL_S", 0.0)
     path = tmp_path / "number"
     path.write_text("1")
@@ -23,13 +23,13 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def spoil(path: Path) -> None:
-    """Write what cannot be parsed."""
+    """Write content that cannot be parsed."""
     path.write_text("no number")
 
 
 @pytest.mark.requirement("S2")
 def test_a_change_is_seen(path: Path) -> None:
-    """Whoever uses the content uses the new one, whether the file was written to or replaced."""
+    """A change is seen on the next use, whether the file was written to or replaced."""
     number = WatchedFile(path, int)
     assert number() == 1
 
@@ -42,8 +42,8 @@ def test_a_change_is_seen(path: Path) -> None:
 
 
 @pytest.mark.requirement("S1")
-def test_the_file_is_not_looked_at_on_every_use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A keyring is asked on every call, and a call costs no look at the disk."""
+def test_the_file_is_not_read_on_every_use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the reload interval a change is not seen, because a use does not access the disk."""
     number = WatchedFile(path, int)
     monkeypatch.setattr(mesh.watched_file, "RELOAD_INTERVAL_S", 3600.0)
 
@@ -53,7 +53,7 @@ def test_the_file_is_not_looked_at_on_every_use(path: Path, monkeypatch: pytest.
 
 
 def test_a_change_is_seen_within_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A revoked key opens nothing any more from then on, though the file is looked at only now and then."""
+    """A change is seen within a second, but not at once."""
     monkeypatch.undo()
     now_s = 100.0
     number = WatchedFile(path, int, lambda: now_s)
@@ -68,8 +68,11 @@ def test_a_change_is_seen_within_a_second(path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.requirement("S2")
 @pytest.mark.parametrize("ruin", [spoil, Path.unlink])
-def test_a_ruined_file_leaves_the_last_good_content(path: Path, ruin: Callable[[Path], None]) -> None:
-    """A mistake in an editor does not take a service down; it is logged once, without the content."""
+def test_a_broken_file_keeps_the_last_good_content(path: Path, ruin: Callable[[Path], None]) -> None:
+    """An invalid or missing file keeps the last good content.
+
+    The error is logged once, without the content.
+    """
     number = WatchedFile(path, int)
     ruin(path)
 
@@ -84,8 +87,8 @@ def test_a_ruined_file_leaves_the_last_good_content(path: Path, ruin: Callable[[
     assert number() == 4
 
 
-def test_a_file_must_be_good_at_the_start(path: Path) -> None:
-    """There is no last good content then."""
+def test_a_file_must_be_valid_at_the_start(path: Path) -> None:
+    """An invalid or missing file raises an error at the start, because there is no last good content yet."""
     spoil(path)
 
     with pytest.raises(ValueError, match="no number"):

@@ -22,16 +22,14 @@ from mesh.wording import time_in_words
         ((2026, 4, 4, 15, 15), "Australia/Lord_Howe", "Sunday 5 April 2026, 01:45 (Australia/Lord_Howe, UTC+10:30)"),
     ],
 )
-def test_a_local_time_shows_its_offset_where_the_clock_shows_it_twice(
-    utc: tuple[int, int, int, int, int], zone: str, words: str
-) -> None:
-    """The offset tells the two apart, and is left out everywhere else."""
+def test_an_ambiguous_local_time_shows_its_offset(utc: tuple[int, int, int, int, int], zone: str, words: str) -> None:
+    """A local time shows its UTC offset only if the clock shows that time twice."""
     assert time_in_words(datetime(*utc, tzinfo=UTC), zone) == words
 
 
 @pytest.mark.parametrize("zone", sorted(zone for zone in available_timezones() if zone.startswith("E")))
-def test_two_instants_of_a_year_never_read_the_same(zone: str) -> None:
-    """Each quarter of an hour around every change of the clock in 2026 has words of its own."""
+def test_two_instants_around_a_clock_change_never_read_the_same(zone: str) -> None:
+    """No two quarter hours around a clock change in 2026 are written the same way."""
     hours = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(365 * 24))
     offsets = [(hour, hour.astimezone(ZoneInfo(zone)).utcoffset()) for hour in hours]
     changes = [hour for (hour, offset), (_, later) in pairwise(offsets) if offset != later]

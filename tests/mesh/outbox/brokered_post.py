@@ -1,4 +1,4 @@
-"""A post by way of a broker: two outboxes, of who sends and of who receives, with a NATS server between them."""
+"""Test post through a broker: outboxes of a sender and a receiver, with a NATS server between them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SENDER = "sender"
 
 
 class BrokeredPost(Post):
-    """The sender's end of it. The receiver takes in and delivers to itself for the time of the post."""
+    """Sender's end of a brokered post. The receiver takes in and delivers messages while the post exists."""
 
     receiver: Post
     receiving: Relay
@@ -39,7 +39,7 @@ class BrokeredPost(Post):
     @classmethod
     @asynccontextmanager
     async def between(cls, url: str, receiver_url: str, echo: EchoServer, nats_url: str) -> AsyncIterator[BrokeredPost]:
-        """Make the tables in two empty databases."""
+        """Make the tables in two empty databases and start the receiver."""
         async with AsyncExitStack() as stack:
             post = await stack.enter_async_context(cls.on(url, echo))
             assert isinstance(post, BrokeredPost)
@@ -64,7 +64,7 @@ class BrokeredPost(Post):
         return await self.receiver.count(status)
 
     async def _count_under_way(self) -> int:
-        """Count what the receiver has not stored yet of what the sender has done with."""
+        """Count the messages that the sender has published and the receiver has not stored yet."""
         async with connection_to(self.url) as connection:
             sent = await connection.fetch("select message_id from outbox where status = 'delivered'")
         async with connection_to(self.receiver.url) as connection:
@@ -74,25 +74,25 @@ class BrokeredPost(Post):
 
 @asynccontextmanager
 async def taking_in(receiver: Post, nats_url: str) -> AsyncIterator[None]:
-    """Take in what is for the receiver, with a connection of its own, for the time of the context."""
+    """Take in messages for the receiver, on a separate connection, for the duration of the context."""
     broker = Broker(nats_url, "example")
     async with broker.running(), Intake(broker, RECEIVER, receiver.store).running():
         yield
 
 
 async def count_at(broker: Broker) -> int:
-    """Count the messages that lie at the broker."""
+    """Count the messages stored at the broker."""
     return (await broker.jetstream().stream_info(STREAM)).state.messages
 
 
 def said(text: str, place: str = "here", destination: str = ON_HEARD, age_s: float = 0.0) -> Message:
-    """Make a message as the sender's outbox would."""
+    """Make a message like one from the sender's outbox."""
     request = OnHeardRequest(event=Heard(text=text, place=place))
     return Message(uuid.uuid4(), destination, request.SerializeToString(), "", place, "correlation", "", age_s=age_s)
 
 
 async def is_published(broker: Broker, message: Message) -> bool:
-    """Publish a message, and tell whether the broker has it."""
+    """Publish a message; return whether the broker accepted it."""
     try:
         await broker.publish(message)
     except Unavailable:
@@ -101,7 +101,7 @@ async def is_published(broker: Broker, message: Message) -> bool:
 
 
 async def all_is_taken_in(post: BrokeredPost) -> bool:
-    """Tell whether nothing lies at the broker."""
+    """Return whether the broker is reachable and holds no messages."""
     try:
         return await count_at(post.broker) == 0
     except Unavailable:
@@ -109,7 +109,7 @@ async def all_is_taken_in(post: BrokeredPost) -> bool:
 
 
 async def say_many(post: BrokeredPost, count: int, places: int) -> None:
-    """Publish events with numbers that take turns in as many places."""
+    """Publish numbered events to `places` places in turn."""
     async with post.database.transaction() as connection:
         for number in range(count):
             await publish(connection, Heard(text=str(number), place=f"place {number % places}"))

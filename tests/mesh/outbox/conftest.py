@@ -1,4 +1,4 @@
-"""Fixtures of the outbox's tests."""
+"""Fixtures of the outbox tests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def post(
     echo: EchoServer,
     tmp_path: Path,
 ) -> AsyncIterator[Post]:
-    """Make an outbox and who gets what is put into it: directly, and by way of a broker too in tests `over_both`."""
+    """Make an outbox and its receiver. Tests marked `over_both` also run with a broker between them."""
     if getattr(request, "param", "grpc") == "grpc":
         async with Post.on(empty_database_url, echo) as post:
             yield post
@@ -47,7 +47,7 @@ async def post(
 async def brokered_post(
     postgres: PostgresForTests, empty_database_url: str, echo: EchoServer, nats: NatsServer
 ) -> AsyncIterator[BrokeredPost]:
-    """Make an outbox from which everything goes by way of `nats`."""
+    """Make an outbox that sends everything through `nats`."""
     async with brokered(postgres, empty_database_url, echo, nats) as post:
         yield post
 
@@ -56,7 +56,7 @@ async def brokered_post(
 async def brokered(
     postgres: PostgresForTests, url: str, echo: EchoServer, nats: NatsServer
 ) -> AsyncIterator[BrokeredPost]:
-    """Make a post by way of a broker, whose receiver has a database of its own."""
+    """Make a post through a broker, with a separate database for the receiver."""
     receiver_url = await postgres.create()
     try:
         async with BrokeredPost.between(url, receiver_url, echo, nats.url) as post:

@@ -1,4 +1,4 @@
-"""A post for one test: an outbox in a database of its own, relays on it, and an echo server that they deliver to."""
+"""Test post: an outbox in its own database, relays on it, and an echo server as the receiver."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from mesh.outbox.transport import Transport
     from tests.support.echo_server import EchoServer
 
-# For tests of delivery: they hold for each way of it.
+# For tests of delivery, which must pass with both transports.
 over_both = pytest.mark.parametrize("post", ["grpc", "nats"], indirect=True)
 
 MAKE_LEDGER = "create table ledger (number int primary key)"
 
 
 class Post:
-    """An outbox, and an echo server at the other end."""
+    """Outbox with an echo server as its receiver."""
 
     def __init__(self, url: str, database: Database, echo: EchoServer) -> None:
         self.url = url
@@ -54,7 +54,7 @@ class Post:
     @classmethod
     @asynccontextmanager
     async def on(cls, url: str, echo: EchoServer) -> AsyncIterator[Post]:
-        """Make the tables in an empty database."""
+        """Make the tables in an empty database; yield a post on it."""
         async with AsyncExitStack() as stack:
             database = await Database.connect(url)
             stack.push_async_callback(database.close)
@@ -65,17 +65,17 @@ class Post:
     def relay(
         self, transport: Transport | None = None, seed: int = 1, clock: Callable[[], float] = time.monotonic
     ) -> Relay:
-        """Make a relay, which nobody notifies: whoever writes wakes it, or it looks by itself."""
-        rng = random.Random(seed)  # noqa: S311 - it spreads pauses
+        """Make a relay without notifications. It polls and can be woken by `hurry`."""
+        rng = random.Random(seed)  # noqa: S311 - jitter, not security
         return Relay(self.store, transport or self.transport, self.metrics, rng, clock)
 
     async def say(self, text: str, place: str = "here") -> None:
-        """Publish an event in a transaction of its own."""
+        """Publish an event in its own transaction."""
         async with self.database.transaction() as connection:
             await publish(connection, Heard(text=text, place=place))
 
     async def settled(self, verdict: Verdict) -> Message:
-        """Publish one message, and settle it."""
+        """Publish one message, and settle it with `verdict`."""
         await self.say("hi")
         holder = uuid.uuid4()
         ((message,),) = await self.store.claim(holder, 1)
@@ -83,7 +83,7 @@ class Post:
         return message
 
     async def hurry(self, relay: Relay) -> None:
-        """Make all that waits for another attempt due now."""
+        """Make all messages that wait for another attempt due now, and wake the relay."""
         async with connection_to(self.url) as connection:
             await connection.execute(
                 "update outbox set due_time = now() where status = 'pending' and lease_holder is null"
@@ -91,12 +91,12 @@ class Post:
         relay.wake()
 
     async def count(self, status: str) -> int:
-        """Count the messages that have come so far."""
+        """Count the messages with this status."""
         async with connection_to(self.url) as connection:
             return int(await connection.fetchval("select count(*) from outbox where status = $1", status))
 
     async def until_nothing_pends(self, *, hurrying: Relay | None = None) -> None:
-        """Wait until every message is delivered or dead; `hurrying` makes no pauses between its attempts."""
+        """Wait until every message is delivered or dead; `hurrying` skips the pauses between its attempts."""
 
         async def is_empty() -> bool:
             if hurrying is not None:
@@ -106,7 +106,7 @@ class Post:
         await eventually(is_empty)
 
     def heard(self, place: str = "here") -> list[str]:
-        """Return what was heard in a place, without the repetitions that a receiver drops."""
+        """Return the texts heard in a place, without the repetitions that a receiver drops."""
         seen: dict[str, str] = {}
         for at, text, key in self.echo.servicer.heard:
             if at == place:

@@ -1,4 +1,4 @@
-"""The admin RPC over a real service: session's outbox, with calls to a payment service that is there or not."""
+"""Admin RPC of the outbox, tested on the user service with mails to the communication service."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
 
 class Office:
-    """The user service with an outbox to look into, from which mails go to the communication service."""
+    """User service with an outbox of mails to the communication service."""
 
     def __init__(self, mesh: MeshForTests) -> None:
         self.mesh = mesh
 
     @property
     def outbox(self) -> OutboxServiceAsyncStub:
-        """What is tested."""
+        """Stub for the outbox of the user service."""
         return self.mesh.stub(OutboxServiceStub, at="user")
 
     async def write(self, template_key: str = "PASSWORD_CHANGED") -> None:
-        """Leave a mail to the user service's outbox."""
+        """Add a mail to the outbox of the user service."""
         request = SendEmailAsyncRequest(
             recipient=Recipient(email="ada@members.example"),
             template_key=template_key,
@@ -49,11 +49,11 @@ class Office:
             await call_later(connection, send, request)
 
     async def list(self, **wanted: object) -> list[pb.OutboxMessage]:
-        """Return what the outbox lists."""
+        """Return the messages that the outbox lists."""
         return list((await self.outbox.ListMessages(pb.ListMessagesRequest(**wanted))).messages)  # type: ignore[arg-type]
 
     async def settled(self, status: pb.OutboxStatus.ValueType) -> pb.OutboxMessage:
-        """Wait until the newest message has come so far, and return it."""
+        """Wait until the newest message has this status, and return the message."""
 
         async def has_come_so_far() -> bool:
             return (await self.list())[0].status == status
@@ -62,20 +62,20 @@ class Office:
         return (await self.list())[0]
 
     async def mails(self) -> int:
-        """Count the mails that the communication service has taken."""
+        """Count the mails that the communication service has accepted."""
         async with self.mesh.database("communication").connection() as connection:
             return int(await connection.fetchval("select count(*) from messages"))
 
 
 @pytest.fixture
 async def office(serve: Serve) -> Office:
-    """Start both services; the user service's own key is entitled to send mail here."""
+    """Start both services; permit the user service's own key to send mail."""
     return Office(await serve(communication.SERVICE, user.SERVICE, extra_scopes={"user": ["communication.send"]}))
 
 
 @pytest.mark.requirement("S4")
-async def test_a_message_is_shown_without_what_is_personal(office: Office) -> None:
-    """An operator sees what became of it, not to whom it goes."""
+async def test_a_message_is_shown_without_personal_data(office: Office) -> None:
+    """An operator sees the destination and the template of a message, with its recipient masked."""
     await office.write()
     message = await office.settled(pb.OUTBOX_STATUS_DELIVERED)
 
@@ -87,8 +87,8 @@ async def test_a_message_is_shown_without_what_is_personal(office: Office) -> No
     assert "ada@" not in str(answer)
 
 
-async def test_a_dead_letter_is_listed_seen_in_metrics_and_retried(office: Office) -> None:
-    """What was given up stays to be seen and mended."""
+async def test_a_dead_letter_is_listed_counted_and_retried(office: Office) -> None:
+    """A dead letter is listed, counted in the metrics, and can be retried."""
     await office.write(template_key="NO_SUCH_TEMPLATE")
     message = await office.settled(pb.OUTBOX_STATUS_DEAD)
     assert message.last_error.startswith("NOT_FOUND TEMPLATE_NOT_FOUND")
@@ -104,8 +104,8 @@ async def test_a_dead_letter_is_listed_seen_in_metrics_and_retried(office: Offic
     await office.settled(pb.OUTBOX_STATUS_DEAD)
 
 
-async def test_a_replayed_message_is_acted_upon_again_once_for_each_call(office: Office) -> None:
-    """Part 7: a replay has an id of its own, so its receiver does not take it for a repetition."""
+async def test_a_replayed_message_acts_once_more_for_each_call(office: Office) -> None:
+    """A replay has a new message id, so that its receiver acts again. Repeating the replay call adds no message."""
     await office.write()
     message = await office.settled(pb.OUTBOX_STATUS_DELIVERED)
 
@@ -122,8 +122,8 @@ async def test_a_replayed_message_is_acted_upon_again_once_for_each_call(office:
     await eventually(has_come)
 
 
-async def test_what_is_delivered_cannot_be_dropped(office: Office) -> None:
-    """What has happened cannot be taken back."""
+async def test_a_delivered_message_cannot_be_dropped(office: Office) -> None:
+    """Dropping a delivered message raises OutboxMessageSettled, and an unknown one OutboxMessageNotFound."""
     await office.write()
     message = await office.settled(pb.OUTBOX_STATUS_DELIVERED)
 
@@ -134,7 +134,7 @@ async def test_what_is_delivered_cannot_be_dropped(office: Office) -> None:
 
 
 async def test_a_list_has_pages(office: Office) -> None:
-    """AIP-158: the newest first, and each message once."""
+    """A list of messages has pages, with each message on one page. An invalid page token is rejected (AIP-158)."""
     for _ in range(3):
         await office.write(template_key="NO_SUCH_TEMPLATE")
     first = await office.outbox.ListMessages(pb.ListMessagesRequest(page_size=2))
@@ -146,7 +146,7 @@ async def test_a_list_has_pages(office: Office) -> None:
         await office.outbox.ListMessages(pb.ListMessagesRequest(page_token="newest"))  # noqa: S106 - no secret
 
 
-async def test_only_who_may_operate_outboxes_sees_them(office: Office) -> None:
-    """Part 7: its own scope, which no service's key has."""
+async def test_listing_an_outbox_requires_its_own_scope(office: Office) -> None:
+    """Listing an outbox requires its own scope, which a service's key lacks."""
     with pytest.raises(ScopeMissing):
         await office.mesh.stub(OutboxServiceStub, caller="session", at="user").ListMessages(pb.ListMessagesRequest())

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tests.support.serving import Serve
 
 
-async def test_what_is_published_twice_lies_at_the_broker_once(nats: NatsServer) -> None:
-    """The message's id is what the broker knows it by."""
+async def test_a_message_published_twice_is_stored_once(nats: NatsServer) -> None:
+    """A message that is published twice is stored once, because the broker deduplicates by message id."""
     broker, message = Broker(nats.url, "sender"), said("once")
     async with broker.running():
         for _ in range(2):
@@ -34,10 +34,10 @@ async def test_what_is_published_twice_lies_at_the_broker_once(nats: NatsServer)
         assert await count_at(broker) == 1
 
 
-async def test_an_answer_of_the_broker_that_comes_too_late_is_no_loss(
+async def test_a_late_answer_of_the_broker_loses_no_message(
     brokered_post: BrokeredPost, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was published, and not known to be, is published again with the same id and acts once."""
+    """If the broker answers too late, the message is published again with the same id and acts once."""
     post, message = brokered_post, said("once")
     monkeypatch.setattr("mesh.outbox.broker.ANSWER_TIMEOUT_S", 0.1)
     with nats.paused(), pytest.raises(Unavailable):
@@ -50,8 +50,8 @@ async def test_an_answer_of_the_broker_that_comes_too_late_is_no_loss(
     assert [text for _, text, _ in post.echo.servicer.heard] == ["once"]
 
 
-async def test_who_sends_more_than_a_lost_connection_takes_does_not_wait_for_ever(nats: NatsServer) -> None:
-    """Part 3: what is not known to have arrived is sent again, by way of the next connection."""
+async def test_publishing_over_a_lost_connection_does_not_wait_forever(nats: NatsServer) -> None:
+    """Publishing over a lost connection fails within 30 s, and works again once the broker is back."""
     broker = Broker(nats.url, "sender")
     async with broker.running():
         sending = [asyncio.create_task(is_published(broker, said("x" * 100_000))) for _ in range(50)]
@@ -63,8 +63,8 @@ async def test_who_sends_more_than_a_lost_connection_takes_does_not_wait_for_eve
         await eventually(lambda: is_published(broker, said("after")))
 
 
-async def test_a_connection_whose_loss_nobody_tells_is_made_anew(nats: NatsServer) -> None:
-    """Part 3: the client closes itself, and calls nobody back where it was sending at that moment."""
+async def test_a_client_that_closes_without_a_callback_is_replaced(nats: NatsServer) -> None:
+    """A broker client that closes itself without calling back is replaced."""
     broker = Broker(nats.url, "sender")
     async with broker.running():
         assert broker._client is not None
@@ -73,8 +73,8 @@ async def test_a_connection_whose_loss_nobody_tells_is_made_anew(nats: NatsServe
         await eventually(lambda: is_published(broker, said("after")))
 
 
-async def test_what_is_too_large_for_the_broker_is_given_up_at_once(brokered_post: BrokeredPost) -> None:
-    """No repetition makes it smaller."""
+async def test_a_message_too_large_for_the_broker_is_given_up(brokered_post: BrokeredPost) -> None:
+    """A message that is too large for the broker becomes a dead letter, because no retry makes it smaller."""
     post = brokered_post
     await post.say("x" * 1_100_000)
 
@@ -86,8 +86,8 @@ async def test_what_is_too_large_for_the_broker_is_given_up_at_once(brokered_pos
         await eventually(is_dead)
 
 
-async def test_the_stream_that_somebody_deleted_is_made_again(brokered_post: BrokeredPost) -> None:
-    """Part 3: what was in it is lost, what comes after is not."""
+async def test_a_deleted_stream_is_created_again(brokered_post: BrokeredPost) -> None:
+    """A deleted stream is created again, and the messages that follow are delivered."""
     post = brokered_post
     await post.broker.jetstream().delete_stream(STREAM)
     await post.say("after")
@@ -98,8 +98,8 @@ async def test_the_stream_that_somebody_deleted_is_made_again(brokered_post: Bro
     assert post.heard() == ["after"]
 
 
-async def test_a_full_broker_leaves_messages_where_they_are(nats: NatsServer) -> None:
-    """Part 3: it drops nothing to take something new, and the limits of a stream are its operator's."""
+async def test_a_full_broker_rejects_new_messages(nats: NatsServer) -> None:
+    """A full stream rejects new messages and drops no stored ones. An operator may change the limits of the stream."""
     broker = Broker(nats.url, "sender")
     async with broker.running():
         info = await broker.jetstream().stream_info(STREAM)
@@ -111,8 +111,8 @@ async def test_a_full_broker_leaves_messages_where_they_are(nats: NatsServer) ->
         assert accepted == sorted(accepted, reverse=True)
 
 
-async def test_a_broker_that_refuses_us_stops_the_start(tmp_path: Path) -> None:
-    """One sentence names the setting, and the password is not in it."""
+async def test_wrong_broker_credentials_stop_the_start(tmp_path: Path) -> None:
+    """Wrong credentials for the broker stop the start with an error that names NATS_URL."""
     async with nats_served(tmp_path / "nats", "--user", "ada", "--pass", "right") as nats:
         good = nats.url.replace("//", "//ada:right@")
         async with Broker(good, "sender").running():
@@ -122,8 +122,8 @@ async def test_a_broker_that_refuses_us_stops_the_start(tmp_path: Path) -> None:
                 pass
 
 
-async def test_a_stream_that_keeps_what_was_taken_stops_the_start(nats: NatsServer) -> None:
-    """From such a one everything would be taken in again each time."""
+async def test_a_stream_that_is_not_a_work_queue_stops_the_start(nats: NatsServer) -> None:
+    """A stream that is not a work queue stops the start, because it would deliver its messages again each time."""
     broker = Broker(nats.url, "operator")
     async with broker.running():
         await broker.jetstream().delete_stream(STREAM)
@@ -135,7 +135,7 @@ async def test_a_stream_that_keeps_what_was_taken_stops_the_start(nats: NatsServ
 
 
 async def test_a_service_starts_without_its_broker(nats: NatsServer) -> None:
-    """A broker that is away delays messages, and no call that members wait for."""
+    """A sender starts without its broker and publishes once the broker is back."""
     nats.kill()
     broker = Broker(nats.url, "sender")
     async with broker.running():
@@ -146,10 +146,13 @@ async def test_a_service_starts_without_its_broker(nats: NatsServer) -> None:
         await eventually(lambda: is_published(broker, said("in time")))
 
 
-async def test_a_service_that_cannot_take_in_does_not_start(
+async def test_a_receiver_without_an_outbox_does_not_start(
     serve: Serve, nats: NatsServer, empty_database_url: str
 ) -> None:
-    """Part 3: what others leave to it would lie at the broker, and nobody would see it; who gets nothing starts."""
+    """With NATS, a service that receives deferred calls needs an outbox to start.
+
+    A service without such calls does not.
+    """
     mesh = await serve(outbox_transport="nats", nats_url=nats.url)
     await mesh.start(auth.SERVICE, empty_database_url)
 

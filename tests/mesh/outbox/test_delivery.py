@@ -26,8 +26,8 @@ ECHO = "solo60.example.v1.EchoService/Echo"
 
 
 @pytest.mark.requirement("A1")
-async def test_what_is_committed_is_delivered_and_what_is_rolled_back_is_not(post: Post) -> None:
-    """No event without its transaction, and no transaction without its event."""
+async def test_only_committed_messages_are_delivered(post: Post) -> None:
+    """A message of a committed transaction is delivered. A message of a rolled-back transaction is not."""
 
     async def fail_in_the_end() -> None:
         async with post.database.transaction() as connection:
@@ -45,8 +45,8 @@ async def test_what_is_committed_is_delivered_and_what_is_rolled_back_is_not(pos
 
 
 @pytest.mark.requirement("S4")
-async def test_a_message_belongs_to_the_request_that_it_was_written_for(post: Post) -> None:
-    """Its delivery carries that request's correlation id and is a part of its trace."""
+async def test_a_delivery_carries_the_correlation_id_and_trace_of_its_request(post: Post) -> None:
+    """The delivery of a message carries the correlation id of its request and is part of that request's trace."""
     seen: list[str] = []
 
     async def note() -> None:
@@ -69,8 +69,8 @@ async def test_a_message_belongs_to_the_request_that_it_was_written_for(post: Po
     assert delivery.parent.span_id == request.get_span_context().span_id
 
 
-async def test_the_receiver_sees_one_idempotency_key_in_every_repetition(post: Post) -> None:
-    """So that it acts once, however often a message comes."""
+async def test_every_attempt_carries_the_same_idempotency_key(post: Post) -> None:
+    """Every attempt to deliver a message carries its message id as the idempotency key."""
     failures = iter([Internal(), Unavailable()])
 
     async def fail_twice() -> None:
@@ -89,8 +89,8 @@ async def test_the_receiver_sees_one_idempotency_key_in_every_repetition(post: P
     assert keys == {str(message.message.message_id)}
 
 
-async def test_events_of_one_aggregate_are_told_in_order(post: Post) -> None:
-    """Also while some of them fail, and whatever else is delivered beside them."""
+async def test_events_of_one_aggregate_are_delivered_in_order(post: Post) -> None:
+    """Events of one aggregate are delivered in order, even if attempts fail or other events are delivered meanwhile."""
     failures = {("0", 0): Unavailable, ("3", 0): Internal, ("40", 0): Internal}
     tries: dict[str, int] = {}
 
@@ -113,8 +113,8 @@ async def test_events_of_one_aggregate_are_told_in_order(post: Post) -> None:
     assert post.heard("there") == ["beside " + text for text in texts]
 
 
-async def test_a_poison_message_holds_up_its_own_aggregate_alone(post: Post) -> None:
-    """And its own no longer than until it is given up."""
+async def test_a_poison_message_blocks_only_its_own_aggregate(post: Post) -> None:
+    """A poison message blocks only its own aggregate, and only until it is given up."""
     await post.say("poison", "there")
     await post.say("after it", "there")
     await post.say("elsewhere")
@@ -138,8 +138,8 @@ async def test_a_poison_message_holds_up_its_own_aggregate_alone(post: Post) -> 
     assert post.heard("there") == ["poison", "after it"]
 
 
-async def test_what_no_repetition_mends_is_given_up_at_once_with_its_reason(post: Post) -> None:
-    """A refusal by the receiver's rules goes to the dead letters after one attempt."""
+async def test_a_permanent_error_makes_a_dead_letter_at_once(post: Post) -> None:
+    """A permanent error makes a message a dead letter after one attempt. The error is stored as the reason."""
 
     async def refuse() -> None:
         raise InvalidRequest("ada@members.example is no address")
@@ -156,7 +156,10 @@ async def test_what_no_repetition_mends_is_given_up_at_once_with_its_reason(post
 
 
 async def test_a_message_that_keeps_failing_is_given_up(post: Post) -> None:
-    """After eight attempts, each after a pause that is waited for here by moving its time."""
+    """A message that keeps failing becomes a dead letter after eight attempts.
+
+    The test skips the pauses between the attempts.
+    """
 
     async def be_of_no_use() -> None:
         raise Unimplemented
@@ -173,8 +176,8 @@ async def test_a_message_that_keeps_failing_is_given_up(post: Post) -> None:
 
 
 @pytest.mark.parametrize("trouble", [Unavailable(), Overloaded(retry_after_s=0.05)], ids=["outage", "pushback"])
-async def test_a_receiver_that_is_not_there_burns_no_attempt(post: Post, trouble: Exception) -> None:
-    """Part 1: neither an outage nor a breaker that it opens, nor pushback, is a message's own fault."""
+async def test_an_unavailable_receiver_costs_no_attempt(post: Post, trouble: Exception) -> None:
+    """Outages, open breakers and pushback of the receiver do not count as attempts."""
     refusals = iter([trouble] * 12)
 
     async def refuse_at_first() -> None:
@@ -193,8 +196,8 @@ async def test_a_receiver_that_is_not_there_burns_no_attempt(post: Post, trouble
     assert next(refusals, None) is None
 
 
-async def test_an_answer_that_is_lost_is_asked_for_again(post: Post) -> None:
-    """At least once: a receiver that acted and could not say so is called again with the same key."""
+async def test_a_lost_answer_causes_another_attempt(post: Post) -> None:
+    """If the answer of a receiver is lost, the receiver is called again with the same key."""
     is_first = True
 
     async def lose_the_first_answer() -> None:
@@ -214,7 +217,7 @@ async def test_an_answer_that_is_lost_is_asked_for_again(post: Post) -> None:
 
 
 async def test_a_message_is_not_delivered_before_its_time(post: Post) -> None:
-    """Part 1: a reminder waits in the outbox; here its day is brought forward."""
+    """A message with a delivery time is not delivered before that time."""
     async with post.database.transaction() as connection:
         in_a_week = datetime.now(UTC) + timedelta(days=7)
         await call_later(connection, post.echo.stub().Keep, KeepRequest(text="reminder"), at=in_a_week)

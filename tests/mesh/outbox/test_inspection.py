@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 DELIVERED = Verdict(Status.DELIVERED, 0)
 
 
-async def test_a_dead_letter_that_is_retried_is_new_again(post: Post) -> None:
-    """It keeps its id, so the receiver knows it, and begins with no attempts."""
+async def test_a_retried_dead_letter_starts_over(post: Post) -> None:
+    """A retried dead letter has its old id and payload, and starts over without attempts."""
     message = await post.settled(Verdict(Status.DEAD, 8, "INTERNAL."))
 
     retried = await post.inspection.retry(message.message_id)
@@ -25,8 +25,8 @@ async def test_a_dead_letter_that_is_retried_is_new_again(post: Post) -> None:
     assert (again.message_id, again.payload) == (message.message_id, message.payload)
 
 
-async def test_a_retried_message_comes_after_what_waits_for_its_aggregate(post: Post) -> None:
-    """What others are about to deliver is not overtaken."""
+async def test_a_retried_message_goes_to_the_end_of_its_aggregate(post: Post) -> None:
+    """A retried dead letter is delivered after the messages that already wait for its aggregate."""
     message = await post.settled(Verdict(Status.DEAD, 8))
     await post.say("meanwhile")
     await post.inspection.retry(message.message_id)
@@ -36,27 +36,27 @@ async def test_a_retried_message_comes_after_what_waits_for_its_aggregate(post: 
     assert second.message_id == message.message_id != first.message_id
 
 
-async def test_what_is_delivered_can_neither_be_retried_nor_dropped(post: Post) -> None:
-    """What has happened cannot be taken back."""
+async def test_a_delivered_message_can_neither_be_retried_nor_dropped(post: Post) -> None:
+    """Retrying or dropping a delivered message raises OutboxMessageSettled."""
     message = await post.settled(DELIVERED)
 
-    for mend in (post.inspection.retry, post.inspection.drop):
+    for operation in (post.inspection.retry, post.inspection.drop):
         with pytest.raises(OutboxMessageSettled):
-            await mend(message.message_id)
+            await operation(message.message_id)
 
 
-async def test_what_is_being_delivered_is_left_alone(post: Post) -> None:
-    """Nobody drops or repeats what another process has in its hands."""
+async def test_a_leased_message_can_neither_be_retried_nor_dropped(post: Post) -> None:
+    """Retrying or dropping a message that a relay is delivering raises OutboxMessageSettled."""
     await post.say("hi")
     ((message,),) = await post.store.claim(uuid.uuid4(), 1)
 
-    for mend in (post.inspection.retry, post.inspection.drop):
+    for operation in (post.inspection.retry, post.inspection.drop):
         with pytest.raises(OutboxMessageSettled):
-            await mend(message.message_id)
+            await operation(message.message_id)
 
 
-async def test_a_dropped_message_is_gone(post: Post) -> None:
-    """Dead letters stay until somebody decides."""
+async def test_a_dropped_dead_letter_is_gone(post: Post) -> None:
+    """A dropped dead letter is no longer found."""
     message = await post.settled(Verdict(Status.DEAD, 8))
 
     await post.inspection.drop(message.message_id)
@@ -65,8 +65,8 @@ async def test_a_dropped_message_is_gone(post: Post) -> None:
         await post.inspection.find(message.message_id)
 
 
-async def test_a_replay_is_a_message_of_its_own_once_for_each_call(post: Post) -> None:
-    """The receiver acts on it again, and repeating the call adds nothing."""
+async def test_a_replay_adds_one_new_message_for_each_call(post: Post) -> None:
+    """A replay adds a new message with the same payload. Repeating the call adds no further message."""
     message = await post.settled(DELIVERED)
     new_id = uuid.uuid4()
 
@@ -77,16 +77,16 @@ async def test_a_replay_is_a_message_of_its_own_once_for_each_call(post: Post) -
     assert (again.message_id, again.payload) == (new_id, message.payload)
 
 
-async def test_what_is_not_delivered_is_not_replayed(post: Post) -> None:
-    """It would come twice: it is retried instead."""
+async def test_an_undelivered_message_cannot_be_replayed(post: Post) -> None:
+    """Replaying a dead letter raises OutboxMessagePending, because it has to be retried instead."""
     message = await post.settled(Verdict(Status.DEAD, 8))
 
     with pytest.raises(OutboxMessagePending):
         await post.inspection.replay(message.message_id, uuid.uuid4())
 
 
-async def test_a_message_that_waits_for_its_next_attempt_keeps_its_place_when_it_is_hurried(post: Post) -> None:
-    """What is behind it in its order does not overtake it."""
+async def test_retrying_a_waiting_message_keeps_its_place(post: Post) -> None:
+    """Retrying a message that waits for its next attempt makes it due at once and keeps its place in the order."""
     message = await post.settled(Verdict(Status.PENDING, 3, "INTERNAL.", pause_s=600))
     await post.say("behind it")
 

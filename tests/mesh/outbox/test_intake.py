@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 SHORT_NAME = "example"
 
 
-async def test_what_the_broker_has_forgotten_the_receiver_knows(brokered_post: BrokeredPost, nats: NatsServer) -> None:
-    """A repetition that comes after the broker's window, here by its restart, is stored once too."""
+async def test_a_repetition_that_the_broker_misses_is_stored_once(
+    brokered_post: BrokeredPost, nats: NatsServer
+) -> None:
+    """The receiver stores a repeated message once, even if the broker has restarted and does not recognise it."""
     post, message = brokered_post, said("once")
     await post.broker.publish(message)
     await eventually(lambda: all_is_taken_in(post))
@@ -42,8 +44,11 @@ async def test_what_the_broker_has_forgotten_the_receiver_knows(brokered_post: B
     assert [each.message.message_id for each in stored] == [last.message_id, message.message_id]
 
 
-async def test_what_was_stored_but_not_acknowledged_is_not_stored_again(brokered_post: BrokeredPost) -> None:
-    """A receiver that dies between its commit and its word to the broker gets the message once more."""
+async def test_a_stored_but_unacknowledged_message_is_not_stored_again(brokered_post: BrokeredPost) -> None:
+    """A message that was stored but not acknowledged is not stored again and acts once.
+
+    This happens if a receiver dies between its commit and its acknowledgement.
+    """
     post, message = brokered_post, said("once")
     await post.receiver.store.receive([message])
 
@@ -54,10 +59,13 @@ async def test_what_was_stored_but_not_acknowledged_is_not_stored_again(brokered
     assert [text for _, text, _ in post.echo.servicer.heard] == ["once"]
 
 
-async def test_what_could_not_be_stored_stays_at_the_broker(brokered_post: BrokeredPost) -> None:
-    """Part 3: it is acknowledged after the commit, which here never comes: its connection is cut."""
+async def test_a_message_that_could_not_be_stored_stays_at_the_broker(brokered_post: BrokeredPost) -> None:
+    """A message is acknowledged after its commit, so one that could not be stored is delivered again.
+
+    The test terminates the database connection before the commit.
+    """
     post, message = brokered_post, said("stored at the second try")
-    (consumer,) = await until_somebody_takes_in(post)
+    (consumer,) = await until_a_consumer_exists(post)
 
     async def is_being_stored() -> bool:
         info = await post.broker.jetstream().consumer_info(STREAM, consumer)
@@ -78,7 +86,7 @@ async def test_what_could_not_be_stored_stays_at_the_broker(brokered_post: Broke
 
 
 async def is_cut(url: str) -> bool:
-    """Cut the connections that wait for a lock, and tell whether there was one."""
+    """Terminate the connections that wait for a lock to insert; return whether there was one."""
     async with connection_to(url) as connection:
         return bool(
             await connection.fetchval(
@@ -88,8 +96,11 @@ async def is_cut(url: str) -> bool:
         )
 
 
-async def test_processes_of_one_service_take_turns(brokered_post: BrokeredPost, nats: NatsServer) -> None:
-    """One takes in at a time, so that no other overtakes it, and when it ends another does."""
+async def test_only_one_process_of_a_service_takes_in_at_a_time(brokered_post: BrokeredPost, nats: NatsServer) -> None:
+    """Only one process of a service takes in messages at a time, so that they stay in order.
+
+    When it ends, another process takes over.
+    """
     post = brokered_post
     async with post.relay().running():
         async with taking_in(post.receiver, nats.url), taking_in(post.receiver, nats.url):
@@ -103,10 +114,10 @@ async def test_processes_of_one_service_take_turns(brokered_post: BrokeredPost, 
     assert post.heard("place 0") == [str(number) for number in range(101)]
 
 
-async def test_a_process_that_vanishes_is_replaced(brokered_post: BrokeredPost) -> None:
-    """What it had in its hands begins again with whoever comes next; here the broker forgets who that was."""
+async def test_a_vanished_consumer_is_replaced(brokered_post: BrokeredPost) -> None:
+    """If the broker loses its consumer, a new consumer takes in the messages."""
     post, stream = brokered_post, brokered_post.broker.jetstream()
-    (consumer,) = await until_somebody_takes_in(post)
+    (consumer,) = await until_a_consumer_exists(post)
     await stream.delete_consumer(STREAM, consumer)
 
     await post.broker.publish(said("taken by the next"))
@@ -116,10 +127,13 @@ async def test_a_process_that_vanishes_is_replaced(brokered_post: BrokeredPost) 
     assert post.heard() == ["taken by the next"]
 
 
-async def test_what_gets_lost_on_the_way_is_not_overtaken(brokered_post: BrokeredPost) -> None:
-    """Where one is missing among what comes, all from there on is asked for again; here somebody stole it."""
+async def test_a_message_lost_in_transit_is_not_overtaken(brokered_post: BrokeredPost) -> None:
+    """If a message is missing in the sequence, all messages from there on are requested again in order.
+
+    The test steals a message from the consumer.
+    """
     post, stream = brokered_post, brokered_post.broker.jetstream()
-    (consumer,) = await until_somebody_takes_in(post)
+    (consumer,) = await until_a_consumer_exists(post)
     thief = await stream.pull_subscribe_bind(consumer, stream=STREAM)
     stealing: asyncio.Task[object] = asyncio.create_task(thief.fetch(1, timeout=30))
     texts = [str(number) for number in range(20)]
@@ -137,8 +151,8 @@ async def test_what_gets_lost_on_the_way_is_not_overtaken(brokered_post: Brokere
     assert post.heard() == [str(number) for number in range(20)]
 
 
-async def until_somebody_takes_in(post: BrokeredPost) -> list[str]:
-    """Wait for a consumer, and return the names of all."""
+async def until_a_consumer_exists(post: BrokeredPost) -> list[str]:
+    """Wait for a consumer; return the names of all consumers."""
     names: list[str] = []
 
     async def is_there() -> bool:
@@ -150,8 +164,8 @@ async def until_somebody_takes_in(post: BrokeredPost) -> list[str]:
 
 
 @pytest.mark.requirement("S3")
-async def test_what_is_not_for_the_service_is_not_taken_in(brokered_post: BrokeredPost) -> None:
-    """Who can write to the broker cannot make a service call another one, nor stop it by what makes no sense."""
+async def test_messages_for_other_services_are_not_taken_in(brokered_post: BrokeredPost) -> None:
+    """Messages that are malformed or meant for another service are dropped and do not stop the intake."""
     post, stream = brokered_post, brokered_post.broker.jetstream()
     foreign = said("foreign", destination="solo60.payment.v1.PaymentService/ChargeSession")
 
@@ -167,8 +181,11 @@ async def test_what_is_not_for_the_service_is_not_taken_in(brokered_post: Broker
     assert len(await post.inspection.list(None, None, 10, before=None)) == 1
 
 
-async def test_a_message_does_not_become_young_on_its_way(brokered_post: BrokeredPost) -> None:
-    """What is six days old may be acted upon twice when it is repeated, whatever way it came."""
+async def test_a_message_keeps_its_age_on_its_way(brokered_post: BrokeredPost) -> None:
+    """A message keeps its age on its way through the broker, so that it is given up at the right time.
+
+    Repeating it later might act twice.
+    """
     post = brokered_post
 
     async def be_of_no_use() -> None:

@@ -23,14 +23,14 @@ DELIVERED = Verdict(Status.DELIVERED, 0)
 
 
 async def say_many(post: Post, count: int, places: int) -> None:
-    """Publish events that take turns in as many places."""
+    """Publish numbered events to `places` places in turn."""
     async with post.database.transaction() as connection:
         for number in range(count):
             await publish(connection, Heard(text=str(number), place=f"place {number % places}"))
 
 
 def assert_in_order(post: Post, places: int) -> None:
-    """Check that in each place the texts were heard in the order of their numbers."""
+    """Assert that the texts of each place were heard in the order of their numbers."""
     for place in range(places):
         texts = [int(text) for text in post.heard(f"place {place}")]
         assert texts == sorted(texts)
@@ -38,8 +38,8 @@ def assert_in_order(post: Post, places: int) -> None:
 
 @over_both
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
-async def test_relays_beside_each_other_deliver_nothing_twice_and_all_in_order(post: Post, count: int) -> None:
-    """Two relays on one outbox: no duplicate, and the order of each of a hundred aggregates is kept."""
+async def test_concurrent_relays_deliver_each_message_once_and_in_order(post: Post, count: int) -> None:
+    """Two relays on one outbox deliver each message once and keep the order of each of 100 aggregates."""
     await say_many(post, count, places=100)
 
     async with post.relay(seed=1).running(), post.relay(seed=2).running():
@@ -51,8 +51,8 @@ async def test_relays_beside_each_other_deliver_nothing_twice_and_all_in_order(p
     assert_in_order(post, places=100)
 
 
-async def test_what_is_leased_is_nobody_elses(post: Post) -> None:
-    """Part 1: claims of several relays at once share what is due and have nothing in common."""
+async def test_concurrent_claims_do_not_overlap(post: Post) -> None:
+    """Concurrent claims of several relays cover all due messages and do not overlap."""
     await say_many(post, 200, places=200)
 
     claims = await asyncio.gather(*[post.store.claim(uuid.uuid4(), 60) for _ in range(4)])
@@ -61,8 +61,8 @@ async def test_what_is_leased_is_nobody_elses(post: Post) -> None:
     assert len(claimed) == len(set(claimed)) == 200
 
 
-async def test_a_run_is_the_next_of_an_aggregate_and_nobody_overtakes_it(post: Post) -> None:
-    """What follows a message that is being delivered is not given to anybody else."""
+async def test_a_claimed_run_of_an_aggregate_cannot_be_overtaken(post: Post) -> None:
+    """A claim gets the next messages of an aggregate in order. No other claim gets the messages after them."""
     await say_many(post, LONGEST_RUN + 5, places=1)
 
     ((*run,),) = await post.store.claim(uuid.uuid4(), 10)
@@ -72,8 +72,11 @@ async def test_a_run_is_the_next_of_an_aggregate_and_nobody_overtakes_it(post: P
     assert others == []
 
 
-async def test_the_lease_of_a_dead_relay_runs_out(post: Post) -> None:
-    """What a relay had taken when it died is taken by another when the lease is over; here it is cut short."""
+async def test_the_messages_of_a_dead_relay_are_taken_over(post: Post) -> None:
+    """When the lease of a dead relay expires, another relay delivers its messages.
+
+    The test shortens the lease.
+    """
     await say_many(post, 10, places=2)
     dead = uuid.uuid4()
     await post.store.claim(dead, 10)
@@ -87,8 +90,8 @@ async def test_the_lease_of_a_dead_relay_runs_out(post: Post) -> None:
     assert_in_order(post, places=2)
 
 
-async def test_the_late_word_of_a_relay_that_lost_its_lease_counts_for_nothing(post: Post) -> None:
-    """A relay that was paused for longer than its lease is fenced off."""
+async def test_a_relay_that_lost_its_lease_cannot_settle(post: Post) -> None:
+    """A verdict from a relay that has lost its lease is ignored."""
     await post.say("contested")
     slow, quick = uuid.uuid4(), uuid.uuid4()
     ((message,),) = await post.store.claim(slow, 1)
@@ -103,8 +106,11 @@ async def test_the_late_word_of_a_relay_that_lost_its_lease_counts_for_nothing(p
     assert await post.count("delivered") == 1
 
 
-async def test_a_paused_relay_delivers_nothing_more_under_its_old_lease(post: Post) -> None:
-    """After a pause it gives up what it has not begun, by its own clock, without asking anybody."""
+async def test_a_paused_relay_stops_delivering_after_its_lease(post: Post) -> None:
+    """After a pause that is longer than its lease, a relay does not begin further deliveries of its run.
+
+    It relies on its own clock and asks no database.
+    """
     await say_many(post, 3, places=1)
     now_s = 0.0
     relay = post.relay(clock=lambda: now_s)
@@ -122,8 +128,8 @@ async def test_a_paused_relay_delivers_nothing_more_under_its_old_lease(post: Po
     assert post.heard("place 0") == ["0"]
 
 
-async def test_a_long_delivery_keeps_its_lease(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases are renewed for as long as a relay lives."""
+async def test_a_lease_is_renewed_during_a_long_delivery(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay renews its lease while a delivery lasts."""
     monkeypatch.setattr("mesh.outbox.relay.RENEW_INTERVAL_S", 0.01)
     gate = asyncio.Event()
     post.echo.servicer.hook = gate.wait  # type: ignore[assignment, method-assign]
@@ -146,12 +152,12 @@ async def test_a_long_delivery_keeps_its_lease(post: Post, monkeypatch: pytest.M
 
 
 async def is_not_none(read) -> bool:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    """Tell whether there is something to read."""
+    """Return whether `read` returns a value."""
     return await read() is not None
 
 
-async def test_a_later_transaction_that_commits_first_does_not_hide_an_earlier_one(post: Post) -> None:
-    """Numbers become visible out of their order, and all that is committed is delivered."""
+async def test_a_message_that_commits_late_is_still_delivered(post: Post) -> None:
+    """A message that commits after one with a higher number is delivered all the same."""
     async with connection_to(post.url) as slow:
         transaction = slow.transaction()
         await transaction.start()
@@ -173,8 +179,8 @@ async def test_a_later_transaction_that_commits_first_does_not_hide_an_earlier_o
     assert post.heard() == ["numbered first"]
 
 
-async def test_a_relay_that_stops_finishes_what_it_has_begun_and_gives_the_rest_back(post: Post) -> None:
-    """Part 1: after a clean stop nothing is left under a lease."""
+async def test_a_stopping_relay_finishes_begun_deliveries_and_releases_the_rest(post: Post) -> None:
+    """A stopping relay finishes the deliveries that it has begun and releases all other leases."""
     gate = asyncio.Event()
     post.echo.servicer.hook = gate.wait  # type: ignore[assignment, method-assign]
     await say_many(post, 5, places=1)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tests.support.nats import NatsServer
 
 
-async def test_messages_wait_for_a_broker_that_is_away(brokered_post: BrokeredPost, nats: NatsServer) -> None:
-    """Part 3: no attempt is burned, and what was written before, during and after comes in order."""
+async def test_messages_wait_for_an_unavailable_broker(brokered_post: BrokeredPost, nats: NatsServer) -> None:
+    """While the broker is down, messages wait without using up attempts. Afterwards they are delivered in order."""
     post = brokered_post
     await post.say("before")
     nats.kill()
@@ -40,10 +40,13 @@ async def test_messages_wait_for_a_broker_that_is_away(brokered_post: BrokeredPo
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.soak)])
-async def test_a_broker_that_is_killed_loses_nothing_and_repeats_no_effect(
+async def test_a_killed_broker_loses_no_message_and_repeats_no_effect(
     brokered_post: BrokeredPost, nats: NatsServer, kills: int
 ) -> None:
-    """Kill -9 in the middle of a thousand messages: each acts once, and in order within its aggregate."""
+    """Although the broker is killed repeatedly, each of 1,000 messages acts once.
+
+    They stay in order within their aggregate.
+    """
     post, count, places = brokered_post, 1_000, 50
 
     async def act_once() -> None:
@@ -77,6 +80,6 @@ async def test_a_broker_that_is_killed_loses_nothing_and_repeats_no_effect(
 
 
 async def has_published(post: BrokeredPost, count: int) -> bool:
-    """Tell whether the broker has said of so many that it has them."""
+    """Return whether the broker has confirmed at least `count` messages."""
     async with post.database.connection() as connection:
         return bool(await connection.fetchval("select count(*) >= $1 from outbox where status = 'delivered'", count))

@@ -26,10 +26,10 @@ pytestmark = pytest.mark.system
 SESSION_ID = "0198c1a2-0000-7000-8000-000000000001"
 
 
-async def test_a_relay_in_a_process_of_its_own_delivers_and_stops_with_its_parent(
+async def test_a_relay_in_its_own_process_delivers_and_stops_with_its_parent(
     serve: Serve, database_url: DatabaseFactory, tmp_path: Path
 ) -> None:
-    """A relay may run beside a service or without it, and calls with the service's key."""
+    """A relay in its own process delivers with the service's key and stops with its parent."""
     mesh = await serve(payment.SERVICE)
     url = await database_url("session")
     sessions = await Database.connect(url)
@@ -55,15 +55,15 @@ async def test_a_relay_in_a_process_of_its_own_delivers_and_stops_with_its_paren
 
 
 async def holds(database: Database, question: str) -> bool:
-    """Whether a database says so."""
+    """Run a query; return its boolean result."""
     async with database.connection() as connection:
         return bool(await connection.fetchval(question))
 
 
 @pytest.mark.requirement("S5")
 @pytest.mark.parametrize("arguments", [[], ["nobody"], ["session", "gym"]])
-def test_a_relay_of_nobody_says_how_it_is_used(arguments: list[str]) -> None:
-    """One line, and no traceback."""
+def test_a_relay_without_a_known_service_prints_its_usage(arguments: list[str]) -> None:
+    """A relay that is started without exactly one known service prints its usage and exits with code 1."""
     done = subprocess.run(
         [sys.executable, "-m", "mesh.outbox", *arguments], check=False, capture_output=True, text=True
     )

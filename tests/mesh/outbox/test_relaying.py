@@ -26,7 +26,7 @@ END_LISTENER = """
 
 
 async def test_a_committed_message_wakes_the_relay(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has to look: the database tells, whoever wrote."""
+    """A committed message wakes the relay, so that it delivers without polling."""
     monkeypatch.setattr("mesh.outbox.relay.POLL_S", NEVER_S)
     async with relaying(post.store, post.url, post.transport):
         for number in range(3):
@@ -36,8 +36,8 @@ async def test_a_committed_message_wakes_the_relay(post: Post, monkeypatch: pyte
     assert post.heard() == ["0", "1", "2"]
 
 
-async def test_a_relay_whose_connection_was_cut_is_told_again(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was written while nobody listened is delivered as soon as somebody listens again."""
+async def test_a_relay_recovers_from_a_cut_listening_connection(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay replaces a cut listening connection and delivers messages written meanwhile, without polling."""
     monkeypatch.setattr("mesh.outbox.relay.POLL_S", NEVER_S)
 
     async def listener_is_cut() -> bool:
@@ -50,8 +50,8 @@ async def test_a_relay_whose_connection_was_cut_is_told_again(post: Post, monkey
         await post.until_nothing_pends()
 
 
-async def test_a_relay_that_nobody_tells_looks_by_itself(post: Post) -> None:
-    """A lost notification costs a second."""
+async def test_a_relay_without_notifications_polls(post: Post) -> None:
+    """A relay without notifications finds a message by polling."""
     async with post.relay().running():
         await post.say("unannounced")
         await post.until_nothing_pends()
@@ -59,34 +59,34 @@ async def test_a_relay_that_nobody_tells_looks_by_itself(post: Post) -> None:
     assert post.heard() == ["unannounced"]
 
 
-async def say_in_the_end(post: Post, text: str) -> None:
-    """Publish, again where the connection was cut under it: twice, where only the answer was lost."""
+async def publish_with_retries(post: Post, text: str) -> None:
+    """Publish an event, and retry after a lost connection. If only the answer was lost, it is published twice."""
     while True:
         with suppress(DatabaseUnavailable):
             return await post.say(text, place=text)
 
 
 @pytest.mark.requirement("A1")
-async def test_a_relay_outlives_its_connections(post: Post) -> None:
-    """Connections that are cut, in the middle of whatever it did, cost it nothing but time."""
+async def test_a_relay_survives_cut_connections(post: Post) -> None:
+    """A relay delivers every message even if its database connections are cut at any point."""
     async with post.relay().running():
         for number in range(20):
-            await say_in_the_end(post, str(number))
+            await publish_with_retries(post, str(number))
             async with connection_to(post.url) as connection:
                 await connection.execute(
                     "select pg_terminate_backend(pid) from pg_stat_activity"
                     " where datname = current_database() and usename = current_user and pid <> pg_backend_pid()"
                 )
         async with connection_to(post.url) as connection:
-            # What was leased over a connection that broke before it answered waits for the end of the lease.
+            # A lease that was taken over a connection that broke before its answer would have to expire first.
             await connection.execute("update outbox set due_time = now() where status = 'pending'")
         await post.until_nothing_pends()
 
     assert {text for _, text, _ in post.echo.servicer.heard} == {str(number) for number in range(20)}
 
 
-async def test_a_dead_receiver_does_not_hold_up_others(post: Post) -> None:
-    """Its messages wait, however many they are, and what is for others goes."""
+async def test_a_dead_receiver_does_not_delay_others(post: Post) -> None:
+    """Three hundred messages for a dead receiver do not delay a message for another receiver."""
     channels = {HEARD: post.echo.channel()}
     nowhere = insecure_channel("127.0.0.1:1")
     async with post.database.transaction() as connection:
@@ -95,7 +95,7 @@ async def test_a_dead_receiver_does_not_hold_up_others(post: Post) -> None:
     await post.say("to a living one")
 
     class ByDestination:
-        """Two receivers, one of which is dead."""
+        """Transport to two receivers, one of them dead."""
 
         def __init__(self) -> None:
             self._living = DirectTransport(lambda _service: channels[HEARD])

@@ -49,18 +49,18 @@ FINAL = [
 
 
 def rng(seed: int = 1) -> random.Random:
-    """Make chance that is the same each time."""
-    return random.Random(seed)  # noqa: S311 - it spreads pauses
+    """Make a deterministic random generator."""
+    return random.Random(seed)  # noqa: S311 - jitter, not security
 
 
 def message(attempts: int = 0, age_s: float = 0.0) -> Message:
-    """Make a message."""
+    """Make a message of this age with this number of attempts."""
     return Message(uuid.uuid4(), DESTINATION, b"", "", None, "correlation", "", attempts=attempts, age_s=age_s)
 
 
 @pytest.mark.parametrize("error", NOT_NOW, ids=lambda error: type(error).__name__)
-def test_what_says_nothing_about_a_message_burns_no_attempt(error: ServiceError) -> None:
-    """Part 1: outages, open breakers and pushback leave the attempts as they are, however many there were."""
+def test_errors_unrelated_to_a_message_cost_no_attempt(error: ServiceError) -> None:
+    """An outage, an open breaker or pushback does not count as an attempt. A requested delay becomes the pause."""
     verdict = judge(message(attempts=MAX_ATTEMPTS - 1), error, rng())
 
     assert (verdict.status, verdict.attempts) == (Status.PENDING, MAX_ATTEMPTS - 1)
@@ -68,15 +68,15 @@ def test_what_says_nothing_about_a_message_burns_no_attempt(error: ServiceError)
 
 
 @pytest.mark.parametrize("error", COUNTED, ids=lambda error: type(error).__name__)
-def test_what_may_be_a_messages_fault_counts(error: Exception) -> None:
-    """Eight of them and it is given up."""
+def test_errors_that_a_message_may_cause_count_as_attempts(error: Exception) -> None:
+    """An error that the message may have caused counts as an attempt. The eighth one makes it a dead letter."""
     assert judge(message(attempts=MAX_ATTEMPTS - 2), error, rng()).status is Status.PENDING
     assert judge(message(attempts=MAX_ATTEMPTS - 1), error, rng()).status is Status.DEAD
 
 
 @pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__name__)
-def test_what_no_repetition_mends_is_final(error: Exception) -> None:
-    """Such codes go to the dead letters after one attempt."""
+def test_permanent_errors_are_final(error: Exception) -> None:
+    """A permanent error makes a message a dead letter after one attempt."""
     verdict = judge(message(), error, rng())
 
     assert (verdict.status, verdict.attempts) == (Status.DEAD, 1)
@@ -84,32 +84,32 @@ def test_what_no_repetition_mends_is_final(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", [*NOT_NOW, *COUNTED], ids=lambda error: type(error).__name__)
 def test_a_message_is_given_up_before_its_receiver_forgets_its_key(error: Exception) -> None:
-    """A repetition after the receiver has forgotten would act twice."""
+    """A message is given up before its receiver forgets its key, because a later attempt would act twice."""
     assert judge(message(age_s=GIVE_UP_AFTER_S + 1), error, rng()).status is Status.DEAD
 
 
 @pytest.mark.requirement("S4")
-def test_foreign_words_do_not_get_into_the_last_error() -> None:
-    """What is not a sentence of our contracts may hold anything."""
+def test_error_texts_from_outside_the_contracts_are_not_stored() -> None:
+    """Error texts from outside the contracts are not stored, because they may contain secrets."""
     for error in (UnknownError(errors.Internal.code, "postgres://user:secret@host"), LookupError("secret")):
         assert "secret" not in judge(message(), error, rng()).error
 
 
 @given(attempts=st.integers(1, 200), seed=st.integers())
 def test_pauses_have_full_jitter_below_a_ceiling(attempts: int, seed: int) -> None:
-    """From 1 s on up to 15 minutes."""
+    """Pauses have full jitter below a ceiling that grows from 1 s to 15 minutes."""
     assert 0 <= backoff_s(attempts, rng(seed)) <= min(MAX_BACKOFF_S, 3.0 ** (attempts - 1))
 
 
 class Ceiling(random.Random):
-    """Chance that always draws the longest pause."""
+    """Random generator that always draws the longest pause."""
 
     def uniform(self, a: float, b: float) -> float:
         return max(a, b)
 
 
-def test_a_destination_rests_longer_each_time_until_it_answers() -> None:
-    """Part 1: what is not there is not asked again and again."""
+def test_pauses_of_an_unavailable_destination_double_until_it_answers() -> None:
+    """Pauses of an unavailable destination double up to a limit and start over after an answer."""
     rests, now = Rests(Ceiling()), 0.0
     pauses = []
     for _ in range(10):
@@ -125,8 +125,8 @@ def test_a_destination_rests_longer_each_time_until_it_answers() -> None:
     assert rests.next_end_s(now) == pytest.approx(FIRST_REST_S)
 
 
-def test_many_calls_that_fail_at_once_are_one_failure() -> None:
-    """A destination that fails thirty calls under way rests as long as one that fails one."""
+def test_concurrent_failures_count_as_one() -> None:
+    """Thirty concurrent failures of a destination cause the same pause as one."""
     rests = Rests(Ceiling())
     for _ in range(30):
         rests.failed(DESTINATION, errors.Unavailable(), 0.0)
@@ -135,7 +135,7 @@ def test_many_calls_that_fail_at_once_are_one_failure() -> None:
 
 
 def test_pushback_is_honoured() -> None:
-    """Who says when to come back is left alone until then."""
+    """A destination that sends pushback is not called before the requested time."""
     rests = Rests(rng())
     rests.failed(DESTINATION, errors.Overloaded(retry_after_s=60.0), 0.0)
 
@@ -144,8 +144,8 @@ def test_pushback_is_honoured() -> None:
     assert rests.resting(30.0) == [DESTINATION]
 
 
-def test_a_message_in_progress_lets_its_destination_go_on() -> None:
-    """A duplicate that is being worked on says nothing about others."""
+def test_a_message_in_progress_does_not_pause_its_destination() -> None:
+    """A message that the receiver is already processing does not pause its destination."""
     rests = Rests(rng())
     rests.failed(DESTINATION, errors.RequestInProgress(retry_after_s=0.5), 0.0)
 

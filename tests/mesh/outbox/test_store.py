@@ -20,13 +20,13 @@ FILL = """
 
 
 async def fill(post: Post, count: int, age: timedelta = timedelta()) -> None:
-    """Fill the outbox with what was delivered so long ago."""
+    """Fill the outbox with `count` messages that were delivered `age` ago."""
     async with post.database.connection() as connection:
         await connection.execute(FILL, count, age)
 
 
-async def test_claiming_looks_at_nothing_that_is_delivered(post: Post) -> None:
-    """The plan of the claim uses the indexes of what is pending, however much is delivered."""
+async def test_claiming_does_not_scan_delivered_messages(post: Post) -> None:
+    """Claiming uses the index of due messages and scans no delivered ones."""
     await fill(post, 20_000)
     await post.say("pending")
     async with post.database.connection() as connection:
@@ -38,8 +38,11 @@ async def test_claiming_looks_at_nothing_that_is_delivered(post: Post) -> None:
     assert "Seq Scan" not in plan
 
 
-async def test_what_was_delivered_is_forgotten_after_a_day(post: Post) -> None:
-    """Part 1: prunes what is delivered, in parts, and nothing else."""
+async def test_delivered_messages_are_deleted_after_a_day(post: Post) -> None:
+    """Messages that were delivered over a day ago are deleted, even if they fill more than one batch.
+
+    All other messages are kept.
+    """
     await fill(post, DELETED_AT_ONCE + 1, KEPT_FOR + timedelta(hours=1))
     await fill(post, 3, KEPT_FOR - timedelta(hours=1))
     await post.say("pending")
@@ -48,8 +51,8 @@ async def test_what_was_delivered_is_forgotten_after_a_day(post: Post) -> None:
     assert (await post.count("delivered"), await post.count("pending")) == (3, 1)
 
 
-async def test_what_comes_twice_from_elsewhere_is_stored_once(post: Post) -> None:
-    """A broker repeats, and the inbox of the receiver does not."""
+async def test_a_message_received_twice_is_stored_once(post: Post) -> None:
+    """A message that is received twice is stored once, because a broker may repeat it."""
     message = Message(uuid.uuid4(), "solo60.example.v1.EchoService/Keep", b"", "", None, "correlation", "")
 
     for _ in range(2):
@@ -58,8 +61,8 @@ async def test_what_comes_twice_from_elsewhere_is_stored_once(post: Post) -> Non
     assert await post.count("pending") == 1
 
 
-async def test_the_backlog_says_what_waits_and_what_is_given_up(post: Post) -> None:
-    """Part 7: depth and age by destination, of what is due and what is dead."""
+async def test_the_backlog_counts_pending_and_dead_messages(post: Post) -> None:
+    """The backlog reports the number of due and of dead messages and the age of the oldest."""
     await post.settled(Verdict(Status.DEAD, 8))
     await post.say("pending")
     async with post.database.connection() as connection:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
 
-async def test_publishing_costs_one_round_trip(post: Post) -> None:
-    """Acceptance: a caller's transaction takes one statement more for an event, and one for a call."""
+async def test_publishing_adds_one_statement(post: Post) -> None:
+    """Publishing an event or deferring a call adds one statement to the transaction."""
     statements: list[str] = []
 
     def note(record: asyncpg.connection.LoggedQuery) -> None:
@@ -39,8 +39,8 @@ async def test_publishing_costs_one_round_trip(post: Post) -> None:
     assert len(statements) == 2
 
 
-async def test_what_is_taken_back_is_never_delivered(post: Post) -> None:
-    """Part 1: cancelling by key removes what waits, in the canceller's transaction."""
+async def test_cancelling_by_key_removes_waiting_messages(post: Post) -> None:
+    """Cancelling by key removes all waiting messages with that key and no others."""
     async with post.database.transaction() as connection:
         for key in ("reminder/1", "reminder/1", "reminder/2"):
             request = KeepRequest(text=key)
@@ -51,8 +51,8 @@ async def test_what_is_taken_back_is_never_delivered(post: Post) -> None:
     assert (taken_back, await post.count("pending")) == (2, 1)
 
 
-async def test_taking_back_is_rolled_back_with_its_transaction(post: Post) -> None:
-    """Part 1: whoever fails to change a subscription has not lost its reminder."""
+async def test_a_cancellation_is_rolled_back_with_its_transaction(post: Post) -> None:
+    """A cancellation by key is undone if its transaction is rolled back."""
     async with post.database.transaction() as connection:
         await call_later(connection, post.echo.stub().Keep, KeepRequest(text="hi"), at=TOMORROW, cancel_key="key")
 
@@ -66,30 +66,33 @@ async def test_taking_back_is_rolled_back_with_its_transaction(post: Post) -> No
     assert await post.count("pending") == 1
 
 
-async def test_what_is_not_safe_to_repeat_is_refused(post: Post) -> None:
-    """Part 1: an outbox repeats, so the destination's contract must allow it."""
+async def test_a_call_that_is_not_safe_to_repeat_is_rejected(post: Post) -> None:
+    """Deferring a call that is not safe to repeat raises ContractError, because an outbox may repeat it."""
     async with post.database.transaction() as connection:
         with pytest.raises(ContractError, match="EchoService/Promise is not safe to repeat"):
             await call_later(connection, post.echo.stub().Promise, PromiseRequest())
 
 
 @pytest.mark.requirement("A3")
-async def test_a_message_that_is_no_event_is_refused(post: Post) -> None:
-    """What is published is declared to be an event."""
+async def test_a_message_that_is_not_an_event_is_rejected(post: Post) -> None:
+    """Publishing a message that is not declared to be an event raises ContractError."""
     async with post.database.transaction() as connection:
         with pytest.raises(ContractError, match=r"solo60\.example\.v1\.EchoRequest is not declared to be an event"):
             await publish(connection, EchoRequest(text="hi"))
 
 
-async def test_a_stub_on_a_foreign_channel_is_refused(post: Post) -> None:
-    """Only the mesh's channels know which method an attribute of a stub calls."""
+async def test_a_stub_on_a_foreign_channel_is_rejected(post: Post) -> None:
+    """Deferring a call on a foreign channel raises ContractError.
+
+    Only the mesh's channels know the method of a stub attribute.
+    """
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel, post.database.transaction() as connection:
         with pytest.raises(ContractError, match="must be a method of a stub"):
             await call_later(connection, EchoServiceStub(channel).Keep, KeepRequest(text="hi"))
 
 
-async def test_a_call_that_is_not_declared_is_not_left_to_the_outbox(post: Post) -> None:
-    """Where contracts are strict: the method being served names it in `calls_later`."""
+async def test_an_undeclared_call_is_rejected(post: Post) -> None:
+    """With strict contracts, a method may only defer the calls that its contract names in `calls_later`."""
     strict = EchoServiceStub(ChainedChannel(post.echo.bare_channel(), [ClientDeclaredCalls(refuse=True)]))
 
     async def leave() -> None:
@@ -97,16 +100,16 @@ async def test_a_call_that_is_not_declared_is_not_left_to_the_outbox(post: Post)
             with pytest.raises(ContractError, match="Keep is not named in `calls_later` of Echo"):
                 await call_later(connection, strict.Keep, KeepRequest(text="hi"))
 
-    post.echo.servicer.hook = leave  # type: ignore[method-assign]  # what the hook is for
+    post.echo.servicer.hook = leave  # type: ignore[method-assign]  # replaces the hook
     await post.echo.stub().Echo(EchoRequest(text="hi"))
     async with post.database.transaction() as connection:
         assert await connection.fetchval("select count(*) from outbox") == 0
-        # Work that no call waits for declares nothing.
+        # Work outside of a call needs no declaration.
         await call_later(connection, strict.Keep, KeepRequest(text="hi"))
 
 
-async def test_a_time_and_an_order_exclude_each_other(post: Post) -> None:
-    """What waits for next week must not hold up what is written tomorrow."""
+async def test_a_delivery_time_and_an_order_exclude_each_other(post: Post) -> None:
+    """A deferred call cannot have both a delivery time and an order, because it would block the calls after it."""
     async with post.database.transaction() as connection:
         with pytest.raises(ValueError, match="cannot have both `at` and `aggregate_key`"):
             await call_later(
