@@ -45,19 +45,19 @@ __all__ = [
     "serve_module",
 ]
 
-# Tests call servers of their own on this machine; a proxy in the environment has no part in that.
+# Tests call servers on this machine, so they must bypass any proxy in the environment.
 os.environ.setdefault("no_grpc_proxy", "127.0.0.1,localhost")
 
-# A shell lets what it runs in the background ignore Ctrl-C, and all that this starts; tests end programs with it.
+# A shell makes its background jobs and their children ignore SIGINT, but tests stop programs with SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 STANDARD_ERROR = 2
 
-# No example is timed: a busy machine is not a failure.
+# A busy machine may exceed Hypothesis's deadline for an example, so there is none.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# By default structlog shows each traceback with all local variables, which takes a second.
+# structlog's default traceback renders all local variables, which takes a second.
 structlog.configure(
     processors=[
         structlog.processors.add_log_level,
@@ -68,7 +68,7 @@ structlog.configure(
 
 @pytest.fixture(autouse=True)
 def tracing_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget after each test how it set up tracing: a process can do so only once, and health tells of its troubles."""
+    """Reset the global tracer provider for each test, because a process can set it only once."""
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
 
@@ -78,21 +78,21 @@ _core_lines = pytest.StashKey[CoreLines]()
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the lines of gRPC's core out of the output of a run in several processes, before these are started."""
+    """Redirect the log lines of gRPC's core to a file if the run has several workers, before the workers start."""
     cache: pytest.Cache | None = getattr(config, "cache", None)
     if cache is not None and config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         config.stash[_core_lines] = CoreLines(STANDARD_ERROR, cache.mkdir("grpc") / "core.log")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Name the file with those lines, if there are warnings or errors among them."""
+    """Print the path of gRPC's log file if it contains warnings or errors."""
     lines = config.stash.get(_core_lines, None)
     if lines is not None and lines.summary():
         terminalreporter.write_line(lines.summary())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Let errors go where they went before."""
+    """Restore standard error."""
     lines = config.stash.get(_core_lines, None)
     if lines is not None:
         lines.stop()
@@ -100,13 +100,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None]:
-    """Import the tests, and all that they test, as a program is loaded."""
+    """Import the tests without garbage collection, as programs of the mesh import their modules."""
     with loading():
         yield
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the long forms, unless `-m` speaks of them; what takes longest comes first."""
+    """Deselect soak tests unless `-m` mentions them, and run the longest modules first."""
     if "soak" not in config.option.markexpr:
         long_forms = [item for item in items if item.get_closest_marker("soak")]
         config.hook.pytest_deselected(items=long_forms)
@@ -115,5 +115,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> PieceScheduling:
-    """Divide a run in several processes."""
+    """Return the scheduler for a run with several workers."""
     return PieceScheduling(config, log)

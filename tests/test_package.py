@@ -10,7 +10,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# The text at apache.org, to the byte.
+# Of the unchanged text at apache.org.
 APACHE_2_SHA256 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 
 
@@ -25,12 +25,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
 
 
 def test_the_licence_is_apache_2() -> None:
-    """The repository carries the whole text of its licence."""
+    """LICENSE is the unchanged text of the Apache License 2.0."""
     assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == APACHE_2_SHA256
 
 
-def test_the_wheel_names_its_licence_and_carries_it(wheel: ZipFile) -> None:
-    """PEP 639: tools read the licence from the metadata of the package."""
+def test_the_wheel_contains_its_licence(wheel: ZipFile) -> None:
+    """The wheel names Apache-2.0 in its metadata and contains LICENSE (PEP 639)."""
     [metadata_name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
     metadata = Parser().parsestr(wheel.read(metadata_name).decode())
 
@@ -39,6 +39,6 @@ def test_the_wheel_names_its_licence_and_carries_it(wheel: ZipFile) -> None:
     assert metadata_name.replace("METADATA", "licenses/LICENSE") in wheel.namelist()
 
 
-def test_the_wheel_holds_what_its_contracts_import(wheel: ZipFile) -> None:
-    """The contracts import from an installed package too: buf.validate is generated, and in no other package."""
+def test_the_wheel_contains_the_imports_of_its_contracts(wheel: ZipFile) -> None:
+    """The wheel contains the generated buf.validate, which its contracts import and no other package provides."""
     assert {"buf/validate/validate_pb2.py", "solo60/gym/v1/gym_pb2.py"} <= set(wheel.namelist())

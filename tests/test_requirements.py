@@ -1,4 +1,4 @@
-"""The link between docs/requirements.md and the tests that prove each requirement."""
+"""Link between docs/requirements.md and the requirement markers of the tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REQUIREMENTS = TESTS.parent / "docs" / "requirements.md"
 
 
 def test_each_requirement_has_a_test_and_no_test_names_an_unknown_one() -> None:
-    """The ids in docs/requirements.md and those in the markers of the tests are the same."""
+    """The requirement markers of all tests name exactly the ids in docs/requirements.md."""
     stated = set(re.findall(r"^\| ([A-Z]\d+) \|", REQUIREMENTS.read_text(), re.MULTILINE))
 
     assert stated
@@ -19,13 +19,13 @@ def test_each_requirement_has_a_test_and_no_test_names_an_unknown_one() -> None:
 
 
 def ids_in_markers() -> set[str]:
-    """Return every id that some `@pytest.mark.requirement(...)` in tests/ names."""
+    """Return the ids in all `@pytest.mark.requirement(...)` under tests/."""
     trees = (ast.parse(path.read_text()) for path in TESTS.rglob("test_*.py"))
     return {ast.literal_eval(id_) for tree in trees for node in ast.walk(tree) for id_ in marked_ids(node)}
 
 
 def marked_ids(node: ast.AST) -> list[ast.expr]:
-    """Return the arguments of `node` if it calls the marker, else none."""
+    """Return the arguments of `node` if `node` is a requirement marker, else an empty list."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.requirement":
         return node.args
     return []

@@ -1,6 +1,6 @@
-"""Attacks on a server's transport: each a function that does its worst to a target, so many times, and returns.
+"""Attacks on a server's transport, as functions of a target and a number of repetitions.
 
-Each is bounded: a peer that the target has shut out gives up. What one returns is what the target must have done.
+Each attack is limited in time. Some attacks also assert the statuses that the target returns.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ FRAMES_AT_ONCE = 100
 CONNECTIONS_AT_ONCE = 20
 LARGEST_INCREMENT = 2**31 - 1
 MEGABYTE = 1_000_000
-# As a server that asks for no more than 1 MiB takes them.
+# Limits of the server.
 LARGEST_MESSAGE = 1024 * 1024
 LARGEST_METADATA = 8 * 1024
 LONGEST_S = 45.0
 
 
 class Attack(NamedTuple):
-    """An attack, and how often it is repeated in the short and in the long form."""
+    """Attack with its numbers of repetitions in short and long tests."""
 
     run: Callable[[Target, int], None]
     short: int
@@ -54,7 +54,7 @@ class Attack(NamedTuple):
 
 
 def rapid_reset(target: Target, streams: int) -> None:
-    """Begin whole calls and reset each at once (CVE-2023-44487)."""
+    """Start calls and reset each one immediately (CVE-2023-44487)."""
     with _peers(target) as peers:
         while streams > 0 and peers.may_go_on:
             peer = peers.current()
@@ -67,13 +67,13 @@ def rapid_reset(target: Target, streams: int) -> None:
 
 
 def rapid_reset_from_many(target: Target, streams: int) -> None:
-    """As rapid reset, from many connections at once: together they may hold more than one may."""
+    """Run rapid reset on many connections at once, which together exceed the limits of one connection."""
     with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as threads:
         list(threads.map(lambda _: rapid_reset(target, streams // CONNECTIONS_AT_ONCE), range(CONNECTIONS_AT_ONCE)))
 
 
 def whole_calls_reset(target: Target, streams: int) -> None:
-    """As rapid reset, but each call carries its message, so that a handler may begin."""
+    """Run rapid reset with calls that include their message, so that handlers may start."""
     message = EchoRequest(text="hi").SerializeToString()
     with _peers(target) as peers:
         while streams > 0 and peers.may_go_on:
@@ -86,7 +86,7 @@ def whole_calls_reset(target: Target, streams: int) -> None:
 
 
 def flood(frame: Frame) -> Callable[[Target, int], None]:
-    """Return an attack that sends one frame over and over and never reads the answers."""
+    """Return an attack that repeats one frame and never reads the answers."""
 
     def run(target: Target, frames: int) -> None:
         with _peers(target) as peers:
@@ -98,8 +98,8 @@ def flood(frame: Frame) -> Callable[[Target, int], None]:
 
 
 def continuation_flood(target: Target, megabytes: int) -> None:
-    """Send headers that never end (CVE-2024-27316)."""
-    # Never indexed, so that the table of the decoder stays empty and every byte counts.
+    """Send endless CONTINUATION frames (CVE-2024-27316)."""
+    # Encoded once and sent repeatedly, because the encoder could replace known headers by short references.
     block = Encoder().encode([(f"x-{number}", "v" * 1000) for number in range(15)], huffman=False)
     with _peers(target) as peers:
         sent = 0
@@ -113,7 +113,7 @@ def continuation_flood(target: Target, megabytes: int) -> None:
 
 
 def window_overflow(target: Target, times: int) -> None:
-    """Grant more than a window may hold, to a connection and to a stream."""
+    """Increase the flow-control window of a connection or a stream beyond its maximum."""
     for number in range(times):
         with RawPeer(target) as peer:
             stream = peer.new_stream() if number % 2 else 0
@@ -124,7 +124,7 @@ def window_overflow(target: Target, times: int) -> None:
 
 
 def priorities(target: Target, frames: int) -> None:
-    """Prioritise streams that do not exist, in ever deeper trees."""
+    """Prioritise nonexistent streams in ever deeper dependency trees."""
     with _peers(target) as peers:
         while frames > 0 and peers.may_go_on:
             peer = peers.current()
@@ -134,7 +134,7 @@ def priorities(target: Target, frames: int) -> None:
 
 
 def dribble(target: Target, connections: int) -> None:
-    """Send calls one byte at a time, each on a connection of its own."""
+    """Send calls one byte at a time, each on its own connection."""
     peers = [RawPeer(target, preface=False) for _ in range(connections)]
     for peer in peers:
         stream = peer.new_stream()
@@ -148,7 +148,7 @@ def dribble(target: Target, connections: int) -> None:
 
 
 def idle_connections(target: Target, connections: int) -> None:
-    """Hold connections open and say nothing on them, until the target closes them or for a while."""
+    """Hold connections open without sending anything, for a time that grows with their number."""
     idle = [socket.create_connection(("127.0.0.1", target.port)) for _ in range(connections)]
     time.sleep(connections / 200)
     for each in idle:
@@ -156,7 +156,7 @@ def idle_connections(target: Target, connections: int) -> None:
 
 
 def zip_bomb(target: Target, times: int) -> None:
-    """Send messages that are small until they are unpacked: 200 MB of zeros each."""
+    """Send small compressed messages of 200 MB of zeros each."""
     packer = zlib.compressobj(wbits=31)
     bomb = b"".join(packer.compress(bytes(MEGABYTE)) for _ in range(200)) + packer.flush()
     for _ in range(times):
@@ -164,7 +164,7 @@ def zip_bomb(target: Target, times: int) -> None:
 
 
 def deep_nesting(target: Target, times: int) -> None:
-    """Send a message in a message, 10,000 levels deep."""
+    """Send groups and messages nested up to 10,000 levels deep."""
     levels = 10_000
     group_start, group_end = b"\x7b", b"\x7c"
     message = b""
@@ -178,7 +178,7 @@ def deep_nesting(target: Target, times: int) -> None:
 
 
 def repeated_fields(target: Target, times: int) -> None:
-    """Repeat a field a million times, and as often as the longest message allows."""
+    """Repeat a field a million times, and as often as the largest message allows."""
     empty_period = b"\x1a\x00"
     for _ in range(times):
         assert _status_of(target, empty_period * 1_000_000) != "0"
@@ -186,7 +186,7 @@ def repeated_fields(target: Target, times: int) -> None:
 
 
 def huge_any(target: Target, times: int) -> None:
-    """Send an Any of the largest size in an unknown field, and a larger one than is taken."""
+    """Send an Any of almost the largest size in an unknown field, and one beyond that size."""
     type_url = b"\x0a\x28type.googleapis.com/solo60.session.v1.X01"
     for size in (LARGEST_MESSAGE - 200, 3 * LARGEST_MESSAGE):
         packed = type_url + b"\x12" + _varint(size) + b"\xff" * size
@@ -197,7 +197,7 @@ def huge_any(target: Target, times: int) -> None:
 
 
 def large_metadata(target: Target, times: int) -> None:
-    """Send metadata of many sizes, in one header and in very many."""
+    """Send metadata of many sizes, in one header or in many."""
     for number in range(times):
         for size in (4_000, 9_000, 15_000, 64_000, MEGABYTE):
             extra = [("x-large", "v" * size)] if number % 2 else [(f"x-{n}", "v" * 10) for n in range(size // 50)]
@@ -210,7 +210,7 @@ def large_metadata(target: Target, times: int) -> None:
 
 
 def garbage(target: Target, times: int) -> None:
-    """Speak other protocols, and none."""
+    """Send other protocols, malformed frames and incomplete prefaces."""
     client_hello = bytes.fromhex("16030100500100004c0303") + bytes(69)
     bad_frames = PREFACE + b"\xff\xff\xff\x00\xff\x7f\xff\xff\xff" * 100
     for _ in range(times):
@@ -221,7 +221,7 @@ def garbage(target: Target, times: int) -> None:
 
 
 def slow_reader(target: Target, streams: int) -> None:
-    """Ask for streams of answers and never make room for them."""
+    """Request streams of answers with a flow-control window of 0."""
     request = EchoManyRequest(text="v" * 1000, repeat=1000).SerializeToString()
     with RawPeer(target) as peer:
         peer.send(SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: 0}))
@@ -254,7 +254,7 @@ ATTACKS = {
 
 
 class _Peers:
-    """One peer after another, each until the target shuts it out."""
+    """Sequence of peers, each used until the target closes its connection."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -263,18 +263,18 @@ class _Peers:
 
     @property
     def may_go_on(self) -> bool:
-        """Whether there is time left."""
+        """Whether the attack's time limit is in the future."""
         return time.monotonic() < self._until
 
     def current(self) -> RawPeer:
-        """Return the peer of now."""
+        """Return the current peer, or a new one if the target has closed the current one."""
         if self._peer is None or self._peer.is_closed:
             self.close()
             self._peer = RawPeer(self._target)
         return self._peer
 
     def close(self) -> None:
-        """Close the last one."""
+        """Close the current peer."""
         if self._peer is not None:
             self._peer.close()
 
@@ -289,7 +289,7 @@ def _peers(target: Target) -> Iterator[_Peers]:
 
 
 def _status_of(target: Target, message: bytes, encoding: tuple[str, str] | None = None) -> str:
-    """Call Echo with these bytes; return the gRPC status, or "" where the target has ended stream or connection."""
+    """Call Echo with these bytes; return the gRPC status, or "" if the target has ended the stream or connection."""
     with RawPeer(target) as peer:
         stream = peer.new_stream()
         peer.send(peer.headers(stream, ECHO, [encoding] if encoding else []))

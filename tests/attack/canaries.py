@@ -1,4 +1,4 @@
-"""Canaries: values that stand nowhere else, planted in whatever a contract marks as personal, and looked for later."""
+"""Unique values for personal fields of requests, and a search for them in files."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 class Canaries:
-    """Values planted by one test; each is found by the mark that all of them share, and by its own number."""
+    """Source of canaries for one test: unique values with a common mark and their own numbers."""
 
     def __init__(self) -> None:
         self.mark = f"canary{uuid4().hex[:12]}"
         self._numbers = count(1)
 
     def text(self) -> str:
-        """Return one that may be a name, a code or a token."""
+        """Return a canary for a name, a code or a token."""
         return f"{self.mark}-{next(self._numbers)}-tweet"
 
     def email(self) -> str:
-        """Return one that is an address."""
+        """Return a canary that is an email address."""
         return f"{self.text()}@solo60.example"
 
     def plant(self, message: Message) -> None:
-        """Fill every personal field of `message`, at any depth, with a canary of its own."""
+        """Fill every personal field of `message`, at any depth, with a new canary."""
         for field in message.DESCRIPTOR.fields:
             if is_personal(field):
                 self._fill(message, field)
@@ -54,7 +54,7 @@ def _holds_personal(message: Any) -> bool:  # noqa: ANN401 - a descriptor of eit
 
 
 def files_telling(folder: Path, secrets: list[str], *, rightly: frozenset[str]) -> dict[str, list[str]]:
-    """Return the files below `folder` in which one of `secrets` stands, but not those below the folders `rightly`."""
+    """Return the files below `folder` that contain any of `secrets`, except in the subfolders `rightly`."""
     found: dict[str, list[str]] = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()

@@ -17,7 +17,7 @@ __all__ = ["serve_echo"]
 
 @pytest.fixture(scope="package")
 def attacked_mesh() -> Iterator[LocalMesh]:
-    """Start all services as processes of their own, for the attacks of this package and no other test."""
+    """Start a mesh of processes for the attacks of this package only."""
     with LocalMesh.in_new_folder() as mesh:
         mesh.up(log_requests=True, rate_limit_factor=1000)
         yield mesh

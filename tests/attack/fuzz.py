@@ -1,4 +1,4 @@
-"""Fuzz: requests that no honest client would send, made from a seed, and what no answer to them may hold."""
+"""Generator of hostile requests from a seed, and the limits of their answers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from contracts.method import Method
 
 LARGEST_MESSAGE_BYTES = 256
-# What the platform may say to a caller who is at fault; a valid request that was hit upon by chance may succeed, and
-# one about something that does not exist is told so.
+# All codes but those of server faults. A request that is valid by chance may succeed or get NOT_FOUND.
 ALLOWED_CODES = frozenset(grpc.StatusCode) - {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 ROOT = Path(__file__).parents[2]
-# Tracebacks, SQL, paths, addresses of databases, and names of classes.
+# Tracebacks, SQL, paths, database URLs, and class names.
 FOREIGN_TEXT = re.compile(
     rf"Traceback|File \"|\.py\b|/home/|/usr/|/tmp/|{re.escape(f'/{ROOT.parts[1]}/')}"
     r"|postgres|asyncpg|\bselect\b.*\bfrom\b|\binsert into\b"
@@ -39,7 +38,7 @@ HOSTILE_TEXTS = (
     "\ud7ff\uffff\U0010ffff",
     "v" * 3_000,
 )
-# The core of the client refuses what is no ASCII text in a header; a raw peer may send the rest.
+# gRPC's client refuses headers other than ASCII text, so only a raw peer could send those.
 HOSTILE_HEADERS = ("'; drop table users; --", "{}%s%n", "v" * 3_000, "~" * 64, " ", "", "00-0-0-zz", "a,b;c=d", '"')
 HEADERS = ("x-correlation-id", "x-user-id", "idempotency-key", "traceparent", "baggage", "x-retry-origin", "x-other")
 WRONG_PATHS = (
@@ -55,7 +54,7 @@ WRONG_PATHS = (
 
 
 class Request(NamedTuple):
-    """One call as it goes onto the wire."""
+    """Path, bytes, metadata and timeout of one call."""
 
     path: str
     message: bytes
@@ -64,7 +63,7 @@ class Request(NamedTuple):
 
 
 def requests(random: Random, key: str, number: int, methods: list[Method] | None = None) -> list[Request]:
-    """Return so many requests, the same for the same `random`, evenly over `methods` (default: of all services)."""
+    """Return `number` requests, spread evenly over `methods` (default: all) and determined by the seed of `random`."""
     methods = methods or list(all_methods().values())
     return [_request(random, key, methods[index % len(methods)]) for index in range(number)]
 
@@ -117,7 +116,7 @@ def _flipped(random: Random, method: Method) -> bytes:
 
 
 def _sketch(random: Random, method: Method) -> bytes:
-    """Return bytes that are a message of the right fields, with strange values."""
+    """Return a message with the method's fields and strange values."""
     parts = []
     for field in method.request_type.DESCRIPTOR.fields:
         if field.type in (field.TYPE_STRING, field.TYPE_BYTES, field.TYPE_MESSAGE):

@@ -1,4 +1,4 @@
-"""A raw peer: one HTTP/2 connection on which anything may be sent, frame by frame, whatever the protocol allows."""
+"""HTTP/2 client connection for sending arbitrary frames and bytes, including protocol violations."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 LARGEST_FRAME = 16_384
 DEFAULT_WINDOW = 65_535
-# A peer that can neither send nor be answered for so long gives up.
+# A peer without progress for this time gives up.
 PATIENCE_S = 20.0
 
 
 class RawPeer:
-    """A connection to a target; `is_closed` once the target has had enough of it.
+    """HTTP/2 connection to a target. `is_closed` is set when the target closes it or makes no progress.
 
-    `goaways` and `resets` count what the target has answered by its error code, `statuses` by its gRPC status.
+    `goaways` and `resets` count the target's frames by error code, `statuses` counts answers by gRPC status.
     """
 
     def __init__(self, target: Target, *, preface: bool = True) -> None:
@@ -75,7 +75,7 @@ class RawPeer:
         return self._next_stream - 2
 
     def header_block(self, path: str, extra: Iterable[tuple[str, str]] = ()) -> bytes:
-        """Return the compressed headers of a call with the target's good key."""
+        """Return the compressed headers of a call with the target's valid key."""
         return self._encoder.encode(
             [
                 (":method", "POST"),
@@ -88,15 +88,15 @@ class RawPeer:
                 ("x-api-key", self._target.key),
                 *extra,
             ],
-            huffman=False,  # in Python it takes minutes for a megabyte
+            huffman=False,  # Huffman coding in Python takes minutes for a megabyte
         )
 
     def headers(self, stream: int, path: str, extra: Sequence[tuple[str, str]] = ()) -> Frame:
-        """Return the whole headers of a call in one frame."""
+        """Return a frame with all headers of a call."""
         return HeadersFrame(stream, self.header_block(path, extra), flags=["END_HEADERS"])
 
     def send_headers(self, stream: int, block: bytes, *, end: bool = True) -> None:
-        """Send a header block of any length, in as many frames as it takes."""
+        """Send a header block of any length, split into frames."""
         parts = [block[at : at + LARGEST_FRAME] for at in range(0, len(block), LARGEST_FRAME)]
         frames: list[Frame] = [HeadersFrame(stream, parts[0])]
         frames += [ContinuationFrame(stream, part) for part in parts[1:]]
@@ -105,7 +105,7 @@ class RawPeer:
         self.send(*frames)
 
     def send_message(self, stream: int, message: bytes, *, compressed: bool = False) -> None:
-        """Send one gRPC message and the end of the stream."""
+        """Send one gRPC message and end the stream."""
         framed = bytes([compressed]) + len(message).to_bytes(4, "big") + message
         parts = [framed[at : at + LARGEST_FRAME] for at in range(0, len(framed), LARGEST_FRAME)]
         frames = [DataFrame(stream, part) for part in parts]
@@ -124,11 +124,11 @@ class RawPeer:
         self._windows[stream] -= size
 
     def send(self, *frames: Frame, reading: bool = True) -> None:
-        """Send frames, as far as the target takes them; answers are read meanwhile unless `reading` is False."""
+        """Send frames until the target closes the connection; read answers meanwhile unless `reading` is False."""
         self.send_bytes(b"".join(frame.serialize() for frame in frames), reading=reading)
 
     def send_bytes(self, data: bytes, *, reading: bool = True) -> None:
-        """Send bytes that need not be frames."""
+        """Send arbitrary bytes."""
         rest = memoryview(data + self._answers)
         self._answers.clear()
         while rest and not self.is_closed:
@@ -141,7 +141,7 @@ class RawPeer:
                 self.is_closed = True
 
     def read_for(self, seconds: float) -> None:
-        """Read what the target answers for so long, or until it closes the connection."""
+        """Read answers for `seconds`, or until the target closes the connection."""
         until = time.monotonic() + seconds
         while not self.is_closed and (left_s := until - time.monotonic()) > 0:
             if select.select([self._socket], [], [], left_s)[0]:
@@ -149,9 +149,9 @@ class RawPeer:
                 self.send_bytes(b"", reading=False)
 
     def read_verdict(self) -> None:
-        """Read until the target has ended one more call, or the connection, by whatever means; give up after a while.
+        """Read until the target has ended another call or the connection; give up after PATIENCE_S.
 
-        An end that was read already, beside something sent, is the next one.
+        Ends that were read during a send count as well.
         """
         until = time.monotonic() + PATIENCE_S
         while self._verdicts() == self._verdicts_told and not self.is_closed and time.monotonic() < until:

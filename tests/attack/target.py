@@ -1,9 +1,9 @@
-"""A target: the echo service behind the whole chain in a process of its own, and what it says about itself.
+"""Target of attacks: the echo service with all interceptors in its own process, with a report of its resources.
 
     python -m tests.attack.target FOLDER          # serves until its standard input closes
 
-`Target` starts one and connects to it. What the process keeps (handlers at once, tasks, spans, calls) it tells whoever
-connects to the socket in its folder; its log is there too.
+`Target` starts the process and connects to it. The process reports its running handlers, tasks, spans and calls on a
+Unix socket in its folder. Its log is in the same folder.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ START_S = 60.0
 
 
 class OpenSpans(SpanProcessor):
-    """Counts the spans that have begun and not ended."""
+    """Counter of unfinished spans."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -69,7 +69,7 @@ class OpenSpans(SpanProcessor):
 
 
 class CountingServicer(EchoServicer):
-    """The echo service, which knows how many of its handlers are at work."""
+    """Echo servicer that counts its running handlers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class CountingServicer(EchoServicer):
         self.most_at_work = 0
 
     async def hook(self) -> None:
-        """Take a moment, as real work does."""
+        """Count the handler while it sleeps for HANDLER_TAKES_S."""
         self.at_work += 1
         self.most_at_work = max(self.most_at_work, self.at_work)
         try:
@@ -88,7 +88,7 @@ class CountingServicer(EchoServicer):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a target holds at one moment, and the most handlers it ever had at work at once."""
+    """Current resources of a target, and its highest number of concurrent handlers so far."""
 
     at_work: int
     most_at_work: int
@@ -98,7 +98,7 @@ class Kept:
 
 
 class Target:
-    """A running target; `memory` and `files` are its process's."""
+    """Running target. `memory_bytes` and `files` describe its process."""
 
     def __init__(self, folder: Path, key: str, process: subprocess.Popen[bytes], port: int, engine: str) -> None:
         self.engine = engine
@@ -113,7 +113,7 @@ class Target:
     @classmethod
     @contextmanager
     def started(cls, folder: Path, *, engine: str = "grpcio", **settings: object) -> Iterator[Target]:
-        """Start a target for the time of the context; its memory and log stand in `folder` alone."""
+        """Run a target within the context, with all its files in `folder`."""
         key = mint_key("test")
         (folder / "key").write_text(key)
         with (
@@ -133,21 +133,21 @@ class Target:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its process still runs."""
+        """Whether the target's process is running."""
         return self._process.poll() is None
 
     @property
     def memory_bytes(self) -> int:
-        """Its resident memory now."""
+        """Current resident memory of the target's process."""
         return int(self._measured.memory_info().rss)
 
     @property
     def files(self) -> int:
-        """Its open file descriptors now."""
+        """Current number of the process's open file descriptors."""
         return int(self._measured.num_fds())
 
     def kept(self) -> Kept:
-        """Ask the process what it holds, once it has collected its garbage."""
+        """Return the resources of the process after a garbage collection."""
         with socket.socket(socket.AF_UNIX) as status:
             status.settimeout(START_S)
             status.connect(str(self._status_socket))
@@ -156,7 +156,7 @@ class Target:
 
     @asynccontextmanager
     async def stub(self) -> AsyncIterator[EchoServiceAsyncStub]:
-        """Connect as a service does, with the whole client chain and the policy of the contract."""
+        """Connect like a service, with all client interceptors and the contract's service config."""
         channel = grpc.aio.insecure_channel(self.address, options=channel_options(service_config(ECHO_SERVICE)))
         interceptors = client_interceptors(load_settings(deadline_factor=DEADLINE_FACTOR), lambda: self.key)
         async with ChainedChannel(channel, interceptors) as channel:
@@ -176,14 +176,14 @@ def _port_of(folder: Path, process: subprocess.Popen[bytes]) -> int:
 
 async def serve(folder: Path) -> None:
     """Serve until standard input closes."""
-    # What an attack does to the others is seen better where nothing of it is shed.
+    # Load shedding would hide the effect of an attack on other callers.
     settings = load_settings(deadline_factor=DEADLINE_FACTOR, **NO_SHEDDING)
     set_up_logging(settings, "echo")
     spans = OpenSpans()
     tracers = TracerProvider(shutdown_on_exit=False)
     tracers.add_span_processor(spans)
     trace.set_tracer_provider(tracers)
-    servicer = CountingServicer()  # type: ignore[abstract]  # Promise is but promised
+    servicer = CountingServicer()  # type: ignore[abstract]  # Promise is not implemented
     health = Health(ECHO_SERVICE.full_name)
     server = _server(servicer, settings, health, (folder / "key").read_text())
     await health.say(serving=True)

@@ -21,14 +21,14 @@ pytestmark = pytest.mark.system
 
 ENGINES = ("grpcio", "native")
 LARGEST_GROWTH_BYTES = 64 * 1024 * 1024
-# The native engine unpacks a message whole before it looks at its size: a bomb of 200 MB costs that much, for a moment.
-# Twenty connections with as many streams as each may have are 5,000 calls under way.
+# The native engine decompresses a whole message before it checks the size, so a bomb briefly takes 200 MB.
+# Twenty connections with the maximum of streams hold 5,000 concurrent calls.
 LARGER_GROWTH_BYTES = {
     ("native", "zip bomb"): 512 * 1024 * 1024,
     ("grpcio", "rapid reset from many"): 192 * 1024 * 1024,
     ("native", "rapid reset from many"): 192 * 1024 * 1024,
 }
-# The most streams of one connection; each attack that calls does so on one connection at a time.
+# Highest number of streams on one connection.
 MOST_STREAMS = STREAMS_PER_CONNECTION
 PAUSE_S = 0.01
 PATIENCE_S = 30.0
@@ -36,13 +36,13 @@ PATIENCE_S = 30.0
 
 @pytest.fixture(scope="module", params=ENGINES)
 def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """One target for each engine, attacked by every test in turn."""
+    """Start one target per engine for all tests of this module."""
     with Target.started(tmp_path_factory.mktemp("target"), engine=request.param) as target:
         yield target
 
 
 class Neighbour:
-    """A well-behaved client, and the memory of the target that it has seen."""
+    """Well-behaved client that records its latencies and the target's highest memory."""
 
     def __init__(self, target: Target, stub: EchoServiceAsyncStub) -> None:
         self._target = target
@@ -51,7 +51,7 @@ class Neighbour:
         self.most_memory_bytes = 0
 
     async def call(self) -> None:
-        """Make one call, which must succeed: of those that are given up last where the target has too much work."""
+        """Make one critical call, which an overloaded target sheds last, and assert that it succeeds."""
         began = time.perf_counter()
         answer = await self._stub.EchoCritical(EchoCriticalRequest(text="hi"))
         assert answer.text == "hi"
@@ -67,7 +67,7 @@ class Neighbour:
 
 @asynccontextmanager
 async def neighbour_of(target: Target) -> AsyncIterator[Neighbour]:
-    """Let a neighbour call for the time of the context; raise what its calls have raised."""
+    """Run a neighbour within the context; raise the error of a failed call at the end."""
     async with target.stub() as stub:
         neighbour = Neighbour(target, stub)
         await neighbour.call()
@@ -82,14 +82,14 @@ async def neighbour_of(target: Target) -> AsyncIterator[Neighbour]:
 
 
 async def all_over(target: Target) -> None:
-    """Wait until no handler of an attack is at work and its connections are gone."""
+    """Wait until no handler is running."""
     async with asyncio.timeout(PATIENCE_S):
         while target.kept().at_work:  # noqa: ASYNC110 - the target is another process
             await asyncio.sleep(PAUSE_S)
 
 
 async def assault(target: Target, name: str, times: int) -> Neighbour:
-    """Attack, and assert that nobody is worse off."""
+    """Attack the target; assert that a neighbour's calls succeed and memory and handlers stay within their limits."""
     memory_bytes = target.memory_bytes
     async with neighbour_of(target) as neighbour:
         await asyncio.to_thread(ATTACKS[name].run, target, times)
@@ -104,16 +104,16 @@ async def assault(target: Target, name: str, times: int) -> Neighbour:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-async def test_an_attack_harms_nobody(target: Target, name: str) -> None:
-    """The process lives, its memory and its handlers stay bounded, and a neighbour's calls all succeed."""
+async def test_an_attack_does_not_affect_other_callers(target: Target, name: str) -> None:
+    """During an attack the target survives with bounded memory and handlers, and a neighbour's calls all succeed."""
     await assault(target, name, ATTACKS[name].short)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ATTACKS)
-async def test_a_long_attack_harms_nobody(target: Target, name: str) -> None:
-    """50,000 resets, 2,000 idle connections, 216 MB of headers; each is over within a minute."""
+async def test_a_long_attack_does_not_affect_other_callers(target: Target, name: str) -> None:
+    """A target also withstands long attacks, such as 50,000 resets, 2,000 idle connections and 216 MB of headers."""
     neighbour = await assault(target, name, ATTACKS[name].long)
 
     times_s = sorted(neighbour.times_s)
-    print(f"{name}: {len(times_s)} calls beside it, p99 {times_s[len(times_s) * 99 // 100] * 1000:.0f} ms")  # noqa: T201 - for who runs it with -s
+    print(f"{name}: {len(times_s)} calls beside it, p99 {times_s[len(times_s) * 99 // 100] * 1000:.0f} ms")  # noqa: T201 - a report for runs with -s

@@ -23,15 +23,15 @@ from tests.attack.canaries import Canaries, files_telling
 if TYPE_CHECKING:
     from tests.support.local_mesh import LocalMesh
 
-# The database holds what members have said; a mail in the inbox names its reader; the keys are each its holder's own.
+# These folders may contain personal values or keys: the database, the mails, and the keys themselves.
 RIGHTLY = frozenset({"postgres", "inbox", "keys"})
 ALL_METHODS = [method for service in SERVICES.values() for method in methods_of(service)]
 
 
 @pytest.mark.requirement("S4")
 @pytest.mark.parametrize("method", ALL_METHODS, ids=lambda method: method.full_name)
-def test_no_personal_value_of_a_request_is_logged_or_told(method: Method) -> None:
-    """Neither the logged form of a request nor what breaks its rules holds what its contract marks."""
+def test_no_personal_value_is_logged_or_in_violations(method: Method) -> None:
+    """The logged form of a message and the violations of a request contain no value of a personal field."""
     canaries = Canaries()
     request, answer = method.request_type(), method.response_type()
     canaries.plant(request)
@@ -42,7 +42,7 @@ def test_no_personal_value_of_a_request_is_logged_or_told(method: Method) -> Non
 
 
 async def told_to_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list[str]:
-    """Call every method with canaries in its request; return what the errors say and carry."""
+    """Call every method with canaries in its request; return the texts and metadata of the errors."""
     told = []
     for name, service in SERVICES.items():
         async with grpc.aio.insecure_channel(mesh.settings.url_of(name)) as channel:
@@ -62,8 +62,8 @@ async def told_to_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list
 
 @pytest.mark.requirement("S4")
 @pytest.mark.system
-async def test_no_canary_leaves_its_cage(attacked_mesh: LocalMesh) -> None:
-    """After a journey and a call of every method, no log, span, metric or error has any planted value."""
+async def test_no_personal_value_or_key_leaks(attacked_mesh: LocalMesh) -> None:
+    """After calls of every method, no file outside the folders in RIGHTLY and no error contains a canary or a key."""
     mesh, canaries = attacked_mesh, Canaries()
     key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
     keys = [mesh.settings.key_path_of(name).read_text().strip() for name in (*SERVICE_NAMES, OPERATOR)]
@@ -85,7 +85,7 @@ async def test_no_canary_leaves_its_cage(attacked_mesh: LocalMesh) -> None:
 
     told = await told_to_callers(mesh, key, canaries)
 
-    await asyncio.sleep(1)  # spans are written a moment after their calls
+    await asyncio.sleep(1)  # spans are written shortly after their calls
     assert len(told) > len(ALL_METHODS)
     secrets = [canaries.mark, *keys, *(each.split("_")[-1] for each in keys)]
     assert [each for each in (str(taken.value), *told) if any(secret in each for secret in secrets)] == []
@@ -96,8 +96,8 @@ async def test_no_canary_leaves_its_cage(attacked_mesh: LocalMesh) -> None:
 
 
 @pytest.mark.system
-def test_a_canary_that_flies_is_seen(attacked_mesh: LocalMesh) -> None:
-    """The search finds what is there: the keys in the folder of keys."""
+def test_the_search_for_leaks_finds_a_key(attacked_mesh: LocalMesh) -> None:
+    """The search for secrets finds the operator's key in its key file, and in no other file."""
     key = attacked_mesh.settings.key_path_of(OPERATOR).read_text().strip()
 
     assert files_telling(attacked_mesh.data_dir, [key], rightly=RIGHTLY - {"keys"}) == {f"keys/{OPERATOR}": [key]}

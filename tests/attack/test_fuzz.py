@@ -28,9 +28,9 @@ pytestmark = pytest.mark.system
 SHORT, LONG = 1_000, 10_000
 CALLS_AT_ONCE = 8
 MEBIBYTE = 1024 * 1024
-# A few requests of several MiB at once leave that much with the allocator; a leak shows in the long form.
+# Concurrent requests of several MiB leave this much with the allocator. Only the long test can detect a leak.
 LARGEST_GROWTH_BYTES = {SHORT: 256 * MEBIBYTE, SHORT // 2: 256 * MEBIBYTE, LONG: 64 * MEBIBYTE}
-# What grpc.aio makes up at the client where a server has ended a call that was still being written to.
+# grpc.aio's client reports this if the server ends a call during a write.
 FAILED_WRITE = "Internal error from Core"
 SHAPES = {
     (False, False): "unary_unary",
@@ -41,14 +41,14 @@ SHAPES = {
 
 
 class Outcomes:
-    """How the calls of one run ended, and what was wrong with that."""
+    """Status codes of one run's calls, and descriptions of forbidden answers."""
 
     def __init__(self) -> None:
         self.codes: Counter[str] = Counter()
         self.faults: list[str] = []
 
     def add(self, request: Request, code: grpc.StatusCode, message: str) -> None:
-        """Note how one call ended."""
+        """Record the outcome of one call."""
         self.codes[code.name] += 1
         if code not in ALLOWED_CODES or FOREIGN_TEXT.search(message) or len(message.encode()) > LARGEST_MESSAGE_BYTES:
             self.faults.append(
@@ -57,7 +57,7 @@ class Outcomes:
 
 
 async def send(channel: grpc.aio.Channel, request: Request, method: Method | None, outcomes: Outcomes) -> None:
-    """Call with raw bytes, in the shape that the method has."""
+    """Call a method with raw bytes, unary or streaming like the method, and record the outcome."""
     shape = (method.request_streaming, method.response_streaming) if method else (False, False)
     call: Any = getattr(channel, SHAPES[shape])(request.path)
     content = iter([request.message] * 2) if shape[0] else request.message
@@ -69,7 +69,7 @@ async def send(channel: grpc.aio.Channel, request: Request, method: Method | Non
         else:
             await answer
     except asyncio.CancelledError:
-        if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # a task runs this
+        if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # always within a task
             raise
         outcomes.add(request, grpc.StatusCode.CANCELLED, "")
     except grpc.aio.AioRpcError as error:
@@ -81,7 +81,7 @@ async def send(channel: grpc.aio.Channel, request: Request, method: Method | Non
 
 
 async def send_all(addresses: dict[str, str], to_send: list[Request], methods: dict[str, Method]) -> Outcomes:
-    """Send every request to the address of its service, a few at a time."""
+    """Send every request to the address of its service, at most CALLS_AT_ONCE at a time."""
     outcomes = Outcomes()
     turns = asyncio.Semaphore(CALLS_AT_ONCE)
     channels = {name: grpc.aio.insecure_channel(address) for name, address in addresses.items()}
@@ -100,19 +100,19 @@ async def send_all(addresses: dict[str, str], to_send: list[Request], methods: d
 
 @pytest.fixture(scope="module")
 def seed() -> int:
-    """Choose a seed; a failing test prints it."""
+    """Choose a seed and print it, so that a failure can be repeated."""
     seed = time.time_ns() % 2**32
     print(f"seed {seed}")  # noqa: T201 - to repeat a failure
     return seed
 
 
 def seeded(seed: int) -> Random:
-    """Return chance that repeats itself."""
-    return Random(seed)  # noqa: S311 - nothing is kept secret with it
+    """Return a random generator with this seed."""
+    return Random(seed)  # noqa: S311 - not for secrets
 
 
 def malformed_lines(log: Path) -> list[str]:
-    """Return the lines of a log that are not one JSON object written by the mesh."""
+    """Return the lines of a log that are not a JSON object with a "service" field."""
     return [line for line in log.read_text("utf-8").splitlines() if not _is_whole(line)]
 
 
@@ -124,7 +124,7 @@ def _is_whole(line: str) -> bool:
 
 
 async def fuzz_mesh(mesh: LocalMesh, seed: int, number: int) -> None:
-    """Send so many requests to the seven services and assert that none came to harm or told more than it may."""
+    """Send `number` requests to the seven services; assert allowed answers, bounded memory and well-formed logs."""
     methods = {method.path: method for service in SERVICES.values() for method in methods_of(service)}
     addresses = {service.full_name: mesh.settings.url_of(name) for name, service in SERVICES.items()}
     key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
@@ -144,19 +144,19 @@ async def fuzz_mesh(mesh: LocalMesh, seed: int, number: int) -> None:
         assert "internal error" not in log.read_text()
 
 
-async def test_no_request_shakes_a_service(attacked_mesh: LocalMesh, seed: int) -> None:
-    """1,000 hostile requests get allowed codes and short texts of ours, and each log line is our own."""
+async def test_services_withstand_hostile_requests(attacked_mesh: LocalMesh, seed: int) -> None:
+    """1,000 hostile requests get only allowed codes and short, harmless texts, and every log line is well-formed."""
     await fuzz_mesh(attacked_mesh, seed, SHORT)
 
 
 @pytest.mark.soak
-async def test_no_request_of_very_many_shakes_a_service(attacked_mesh: LocalMesh, seed: int) -> None:
-    """10,000 requests, more than 200 for every method."""
+async def test_services_withstand_very_many_hostile_requests(attacked_mesh: LocalMesh, seed: int) -> None:
+    """10,000 hostile requests, over 200 for each method, get only allowed answers and do not leak memory."""
     await fuzz_mesh(attacked_mesh, seed, LONG)
 
 
 async def fuzz_echo(folder: Path, seed: int, number: int, engine: str) -> None:
-    """Do the same to every shape of call, on one engine."""
+    """Send `number` requests to the echo service, which has unary and streaming methods; assert allowed answers."""
     methods = {method.path: method for method in methods_of(ECHO_SERVICE)}
     with Target.started(folder, engine=engine, log_requests=True) as target:
         addresses = {ECHO_SERVICE.full_name: target.address}
@@ -171,13 +171,13 @@ async def fuzz_echo(folder: Path, seed: int, number: int, engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
-async def test_no_request_shakes_any_shape(tmp_path: Path, seed: int, engine: str) -> None:
-    """Unary and streams alike, on both engines."""
+async def test_streams_withstand_hostile_requests(tmp_path: Path, seed: int, engine: str) -> None:
+    """500 hostile requests to unary and streaming methods get only allowed answers on both engines."""
     await fuzz_echo(tmp_path, seed, SHORT // 2, engine)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
-async def test_no_request_of_very_many_shakes_any_shape(tmp_path: Path, seed: int, engine: str) -> None:
-    """The long form of the same."""
+async def test_streams_withstand_very_many_hostile_requests(tmp_path: Path, seed: int, engine: str) -> None:
+    """10,000 hostile requests to unary and streaming methods get only allowed answers on both engines."""
     await fuzz_echo(tmp_path, seed, LONG, engine)

@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 SHORT, LONG = 50, 1_000
 AT_ONCE = 25
 PATIENCE_S = 30.0
-# Sockets and timers of grpc's own threads come and go.
+# grpc's threads open and close sockets and timers at any time.
 SPARE_FILES = 10
 
 
 @pytest.fixture(autouse=True)
 def logs(caplog: pytest.LogCaptureFixture) -> Iterator[list[EventDict]]:
-    """Collect what is logged; nothing is printed.
+    """Collect the log lines instead of printing them.
 
-    grpc logs an answer that came too late for its call. pytest would keep that record, with the frames of the call.
+    grpc logs an answer that arrives too late for its call. pytest would hold that record and with it the call's frames.
     """
     caplog.set_level(logging.CRITICAL, logger="grpc._cython.cygrpc")
     with capture_logs() as lines:
@@ -47,29 +47,29 @@ def logs(caplog: pytest.LogCaptureFixture) -> Iterator[list[EventDict]]:
 
 
 async def endless_requests(message: object) -> AsyncIterator[object]:
-    """Send one message and never end."""
+    """Yield one message and never end."""
     yield message
     await asyncio.Event().wait()
 
 
-async def unary(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - a stub or what its channel makes of it
-    """Wait for one answer."""
+async def unary(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - grpc's stubs are untyped
+    """Make a unary call."""
     await stub.Echo(pb.EchoRequest(text="hi"), timeout=timeout_s)
 
 
-async def answers(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - likewise
-    """Wait for a stream of answers."""
+async def answers(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - grpc's stubs are untyped
+    """Make a call with a stream of answers."""
     async for _ in stub.EchoMany(pb.EchoManyRequest(text="hi", repeat=2), timeout=timeout_s):
         pass
 
 
-async def joined(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - likewise
-    """Send a stream that does not end."""
+async def joined(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - grpc's stubs are untyped
+    """Make a call with an endless stream of requests."""
     await stub.EchoJoined(endless_requests(pb.EchoJoinedRequest(text="hi")), timeout=timeout_s)
 
 
-async def each(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - likewise
-    """Send a stream that does not end and wait for its answers."""
+async def each(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - grpc's stubs are untyped
+    """Make a call with an endless stream of requests and a stream of answers."""
     async for _ in stub.EchoEach(endless_requests(pb.EchoEachRequest(text="hi")), timeout=timeout_s):
         pass
 
@@ -77,21 +77,21 @@ async def each(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - li
 SHAPES = {"unary": unary, "answers": answers, "joined": joined, "each": each}
 
 
-# The tasks in which grpc.aio's server takes the next call of each method: each ends with its call, and another begins.
+# Tasks in which grpc.aio's server waits for the next call of a method. Each ends with its call, and another starts.
 ACCEPTING = {"AioServer._request_call", "AioServer._request_registered_call"}
 
 
 class Held:
-    """What is held of the calls to one server: spans, tasks, calls of ours with its key; and files of this process.
+    """Current resources of the calls to one server: open spans, tasks, our call objects with its key, and open files.
 
-    Calls of other tests are not counted: the errors that parametrize them hold some for ever. Nor are tasks that wait
-    for a call: at any moment one of those may just have ended, and a count of that moment is never met again.
+    Calls of other tests do not count, because errors in their parameters hold some forever. Tasks that wait for a call
+    do not count either, because their number changes at any moment.
     """
 
     def __init__(self, spans: OpenSpans, key: str) -> None:
         gc.collect()
         self.spans = spans.now
-        self.tasks = len([task for task in asyncio.all_tasks() if task.get_coro().__qualname__ not in ACCEPTING])  # type: ignore[union-attr]  # each has one
+        self.tasks = len([task for task in asyncio.all_tasks() if task.get_coro().__qualname__ not in ACCEPTING])  # type: ignore[union-attr]  # every task has a coroutine
         ours = (each for each in gc.get_objects() if isinstance(each, Call | ClientCall))
         self.calls = len([call for call in ours if (API_KEY, key) in call_metadata(call)])
         self.files = psutil.Process(os.getpid()).num_fds()
@@ -101,12 +101,12 @@ class Held:
 
 
 def call_metadata(call: Call | ClientCall) -> Collection[tuple[str, str | bytes]]:
-    """Return what a call of either side was sent with."""
+    """Return the metadata of a server's or client's call."""
     return call.metadata.items() if isinstance(call, Call) else call.metadata
 
 
 async def nothing_is_left(most: Callable[[], Held], tasks: int, files: int) -> None:
-    """Wait until no span and no call is held, no more tasks than these, and hardly more files."""
+    """Wait until no span and no call is left, at most `tasks` tasks, and at most `files` + SPARE_FILES files."""
     for _ in range(int(PATIENCE_S / 0.05)):
         held = most()
         if (held.spans, held.calls) == (0, 0) and held.tasks <= tasks and held.files <= files + SPARE_FILES:
@@ -116,13 +116,13 @@ async def nothing_is_left(most: Callable[[], Held], tasks: int, files: int) -> N
 
 
 async def cancel_many(server: EchoServer, shape: Callable[..., Any], number: int) -> None:
-    """Begin calls that wait in their handlers, cancel them there, and see that each was told."""
+    """Start calls that wait in their handlers, cancel them there, and assert that each reports its cancellation."""
     stub, hook = server.stub(), Endless()
-    server.servicer.hook = hook  # type: ignore[method-assign]  # this is what it is there for
+    server.servicer.hook = hook  # type: ignore[method-assign]  # tests replace the hook
     for _ in range(number // AT_ONCE):
         entered = server.servicer.entered + AT_ONCE
         calls = [asyncio.create_task(shape(stub, None)) for _ in range(AT_ONCE)]
-        while server.servicer.entered < entered:  # noqa: ASYNC110 - it is counted, not announced
+        while server.servicer.entered < entered:  # noqa: ASYNC110 - the server only counts
             await asyncio.sleep(0.001)
         for call in calls:
             call.cancel()
@@ -131,9 +131,9 @@ async def cancel_many(server: EchoServer, shape: Callable[..., Any], number: int
 
 
 async def let_expire(server: EchoServer, shape: Callable[..., Any], number: int) -> None:
-    """Begin calls that wait in their handlers until their time is over."""
+    """Start calls that wait in their handlers until their deadline expires."""
     stub = server.stub()
-    server.servicer.hook = Endless()  # type: ignore[method-assign]  # this is what it is there for
+    server.servicer.hook = Endless()  # type: ignore[method-assign]  # tests replace the hook
     for _ in range(number // AT_ONCE):
         calls = [shape(stub, 0.05) for _ in range(AT_ONCE)]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -141,26 +141,24 @@ async def let_expire(server: EchoServer, shape: Callable[..., Any], number: int)
 
 
 async def nothing_leaks(serve_echo: ServeEcho, end: Callable[..., Any], shape: str, number: int) -> None:
-    """Make calls of one shape end early, and assert that nothing of them is left."""
-    server = await serve_echo(EchoServicer())  # type: ignore[abstract]  # Promise is but promised
+    """End calls of one shape early, and assert that no resource of these calls is left."""
+    server = await serve_echo(EchoServicer())  # type: ignore[abstract]  # Promise is not implemented
     spans = OpenSpans()
     server.tracers.add_span_processor(spans)
     tasks = Held(spans, server.key).tasks
-    await end(server, SHAPES[shape], AT_ONCE)  # connects, and warms up
+    await end(server, SHAPES[shape], AT_ONCE)  # connects and warms up
     files = Held(spans, server.key).files
 
     await end(server, SHAPES[shape], number)
 
-    # The channel of the first calls is idle, that of the last has one connection more.
+    # The second `end` opens another channel, and SPARE_FILES covers its connection.
     await nothing_is_left(partial(Held, spans, server.key), tasks, files)
     assert current_context() is None
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("end", [cancel_many, let_expire])
-async def test_a_call_that_ends_early_leaves_nothing(
-    serve_echo: ServeEcho, end: Callable[..., Any], shape: str
-) -> None:
+async def test_calls_that_end_early_leak_nothing(serve_echo: ServeEcho, end: Callable[..., Any], shape: str) -> None:
     """50 cancelled or expired calls of each shape leave no task, span, context, call or file."""
     await nothing_leaks(serve_echo, end, shape, SHORT)
 
@@ -168,8 +166,8 @@ async def test_a_call_that_ends_early_leaves_nothing(
 @pytest.mark.soak
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("end", [cancel_many, let_expire])
-async def test_very_many_calls_that_end_early_leave_nothing(
+async def test_very_many_calls_that_end_early_leak_nothing(
     serve_echo: ServeEcho, end: Callable[..., Any], shape: str
 ) -> None:
-    """So do 1,000 of each shape."""
+    """1,000 cancelled or expired calls of each shape leave no task, span, context, call or file."""
     await nothing_leaks(serve_echo, end, shape, LONG)

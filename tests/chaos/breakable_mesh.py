@@ -1,10 +1,10 @@
-"""A breakable mesh: the seven services as processes, and all the ways to break them while they work.
+"""Mesh of seven service processes with methods to break them while they work.
 
     async with BreakableMesh.started(local) as mesh:
         await mesh.kill("payment")
 
-Beside the services runs a second relay for each of RELAYED, so that a relay can die by itself; before each service
-stands a link, so that its answers can be late or lost. Whatever happens to the test, none of the processes outlives it.
+Each service in RELAYED has a second relay in its own process, so that a relay can die without its service. Calls to a
+service pass through a link, so that its answers can be delayed or lost. All processes end with the context.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 
 RELAYED = ("session",)
 RELAY = "relay of "
-# As everywhere; a mesh for other tests is more patient.
+# Production values, because LocalMesh uses longer deadlines and no shedding.
 AS_IN_PRODUCTION = {"deadline_factor": 1.0, "shed_queue_delay_s": 0.5, "shed_least_concurrency": 20}
 NEVER_OPEN = Limits(least_calls=1_000_000, unreachable_in_a_row=1_000_000)
-# PostgreSQL lets in a hundred, and those of a killed process stay for a moment.
+# PostgreSQL allows 100 connections, and those of a killed process stay open for a moment.
 CONNECTIONS = 5
-# The database may be cut just when a service comes back: then it ends, and is started again.
+# A start fails if the database connection is cut during it, so it is repeated.
 MOST_STARTS = 10
 RELAY_PATIENCE_S = 30.0
-# In a session of its own: what it stops goes on even if the test is killed meanwhile.
+# Runs in its own session, so that it resumes the process even if the test is killed.
 FREEZE = "kill -STOP $1 && sleep $2; kill -CONT $1 2>/dev/null"
 
 
 class BreakableMesh:
-    """A running mesh, and how often it was broken in which way."""
+    """Running mesh with a counter of injected faults by kind."""
 
     def __init__(self, mesh: Mesh, links: dict[str, Link]) -> None:
         self.mesh = mesh
@@ -62,7 +62,7 @@ class BreakableMesh:
     @classmethod
     @asynccontextmanager
     async def started(cls, local: LocalMesh) -> AsyncIterator[Self]:
-        """Start all of it; stop all of it at the end of the context."""
+        """Start services, links and relays; stop them at the end of the context."""
         settings = local.settings_with(
             **AS_IN_PRODUCTION, database_connections=CONNECTIONS, trace_sample_ratio=0.0, log_requests=False
         )
@@ -83,7 +83,7 @@ class BreakableMesh:
 
     @asynccontextmanager
     async def channels(self) -> AsyncIterator[Channels]:
-        """Connect to the services as their operator, over the links."""
+        """Connect to the services through the links, as the operator."""
         key = self.mesh.settings.key_path_of(OPERATOR).read_text().strip()
         channels = Channels(self.mesh.settings, lambda: key, _OfManyCallers())
         try:
@@ -92,7 +92,7 @@ class BreakableMesh:
             await channels.close()
 
     async def kill(self, target: str) -> None:
-        """End a service, or "relay of" one, by SIGKILL, and start it again."""
+        """Kill a service, or its relay if `target` is "relay of NAME", with SIGKILL and start it again."""
         async with self._one_at_a_time[target]:
             if target.startswith(RELAY):
                 relay = self._relays[target.removeprefix(RELAY)]
@@ -112,7 +112,7 @@ class BreakableMesh:
                     return
 
     async def freeze(self, target: str, for_s: float) -> None:
-        """Stop a process in the midst of what it does, and let it go on later as if no time had passed."""
+        """Suspend a process with SIGSTOP and resume it after `for_s` seconds."""
         async with self._one_at_a_time[target]:
             relay = target.startswith(RELAY)
             pid = self._relays[target.removeprefix(RELAY)].pid if relay else self.mesh.pids()[target]
@@ -129,8 +129,8 @@ class BreakableMesh:
                     await freezing.wait()
 
     async def cut_database(self, name: str, share: float, rng: random.Random) -> None:
-        """Cut a share of the connections that a service's database has."""
-        # Two at once would cut each other off.
+        """Terminate a random share of the connections to a service's database."""
+        # Two concurrent cuts could terminate each other's connection.
         async with (
             self._one_at_a_time[f"database of {name}"],
             connection_to(self.mesh.database_url_of(name)) as connection,
@@ -144,12 +144,12 @@ class BreakableMesh:
             await connection.execute("select pg_terminate_backend(pid) from unnest($1::int[]) as pid", chosen)
 
     async def slow_down(self, name: str, latency_s: float, for_s: float) -> None:
-        """Let the answers of a service come late for some time."""
+        """Delay the answers of a service by `latency_s` for `for_s` seconds."""
         async with self._one_at_a_time[f"link to {name}"]:
             await self._links[name].be_slow(latency_s, for_s)
 
     async def lose_answers(self, name: str, for_s: float) -> None:
-        """Let the answers of a service get lost for some time."""
+        """Drop the answers of a service for `for_s` seconds."""
         async with self._one_at_a_time[f"link to {name}"]:
             await self._links[name].lose_answers(for_s)
 
@@ -169,7 +169,7 @@ class BreakableMesh:
 
 
 class _OfManyCallers(Breakers):
-    """The circuits of many members, of whom none has seen enough to give a service up."""
+    """Circuit breakers that never open, because one client stands for many members with few calls each."""
 
     def of(self, method: str) -> Circuit:  # noqa: ARG002 - as the mesh's own
         return Circuit(random.SystemRandom(), NEVER_OPEN)

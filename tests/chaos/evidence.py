@@ -1,4 +1,4 @@
-"""Evidence: what the databases and the inbox show of what has been done, whatever anybody was told."""
+"""Final state of a mesh in its databases and inbox, independent of the answers to clients."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 
-# What is left to be done, by the table that it stands in, and how it is made due where it waits for a time to come:
-# for the lease of a killed process to end, for a pause between two attempts, for a hold to expire.
+# Conditions for pending work, by table. MAKE_DUE sets the due times of such work to now, instead of waiting for the
+# lease of a killed process, the pause between two attempts, or the expiry of a hold.
 UNDONE = {
     "outbox": "status = 'pending'",
     "messages": "status not in ('SENT', 'DEAD')",
@@ -39,7 +39,7 @@ MAKE_DUE = {
     "sessions": "update sessions set expire_time = now() where status = 'pending_payment'",
 }
 GIVEN_UP = {"outbox": "status = 'dead'", "messages": "status = 'DEAD'"}
-# Beside the outbox, which most services have.
+# In addition to the outbox.
 OWN_TABLES = {"session": ("sessions",), "payment": ("payments",), "communication": ("messages",)}
 
 _BOOKINGS = """
@@ -63,7 +63,7 @@ _SUMS = "select currency, sum(amount) as excess from entries group by currency h
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """A session in the database of sessions; `was_confirmed` also where it has been cancelled since."""
+    """Session in the session service's database. `was_confirmed` stays true after a cancellation."""
 
     session_id: UUID
     status: str
@@ -71,13 +71,13 @@ class Booking:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the member has it, and so has to have paid for it."""
+        """Whether the booking is confirmed and not cancelled, so that the member must have paid."""
         return self.was_confirmed and self.status != "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A payment in the ledger, with its transactions counted."""
+    """Payment in the ledger, with its numbers of charges and returns."""
 
     user_id: UUID
     status: str
@@ -88,7 +88,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Credits:
-    """What the ledger holds of a member's credits."""
+    """Balance and number of grants of a member's credits in the ledger."""
 
     balance: int
     grants: int
@@ -96,7 +96,7 @@ class Credits:
 
 @dataclass(slots=True)
 class Evidence:
-    """What was found. `troubles` is what there must be nothing of, counted."""
+    """State of all databases and the inbox. `troubles` counts faults and pending work; it must be empty."""
 
     bookings: dict[UUID, list[Booking]] = field(default_factory=lambda: defaultdict(list))
     payments: dict[UUID, Payment] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Evidence:
 
 
 async def gather_evidence(mesh: Mesh) -> Evidence:
-    """Look into all databases and the inbox."""
+    """Read all databases and the inbox."""
     evidence = Evidence()
     await _count_troubles(mesh, evidence)
     async with connection_to(mesh.database_url_of("session")) as session:
@@ -130,7 +130,7 @@ async def gather_evidence(mesh: Mesh) -> Evidence:
 
 
 def _read_mails(folder: Path, evidence: Evidence) -> None:
-    """Count mails by recipient and kind; two with one Message-ID are one, which readers show once."""
+    """Count mails by recipient and kind. Mails with the same Message-ID count once, as mail readers show them once."""
     seen = set()
     for mail in read_inbox(folder):
         if mail.message_id in seen:
@@ -153,9 +153,9 @@ async def _count_troubles(mesh: Mesh, evidence: Evidence) -> None:
 
 
 async def until_settled(mesh: Mesh, within_s: float, *, hurrying: bool) -> float:
-    """Wait until nothing is left to be done, or so many seconds; return how many it took.
+    """Wait until no work is pending, or for `within_s` seconds; return the seconds waited.
 
-    `hurrying` lets no time pass: all that waits for its time is due at once.
+    With `hurrying`, all scheduled work is made due at once.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -177,11 +177,11 @@ async def _make_due(mesh: Mesh) -> None:
 
 
 async def _count(connection: Connection, table: str, condition: str) -> int:
-    return int(await connection.fetchval(f"select count(*) from {table} where {condition}"))  # noqa: S608 - written above
+    return int(await connection.fetchval(f"select count(*) from {table} where {condition}"))  # noqa: S608 - constants of this module
 
 
 async def _tables(mesh: Mesh) -> AsyncIterator[tuple[Connection, str, str]]:
-    """Yield each table in which something may be left to be done, with a connection to it and its service's name."""
+    """Yield each table that may hold pending work, as connection, service name and table name."""
     for name in SERVICE_NAMES:
         async with connection_to(mesh.database_url_of(name)) as connection:
             for table in ("outbox", *OWN_TABLES.get(name, ())):

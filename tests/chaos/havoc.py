@@ -1,6 +1,7 @@
-"""Havoc: what is broken when, drawn from a seed, so that what has shown a fault can be done again.
+"""Plan of faults to inject, drawn from a seed so that a failing run can be repeated.
 
-Blows fall after a number of journeys has begun, not at a time of day: on any machine they meet the same journeys.
+A fault is injected after a number of journeys has started, not after a time, so that it meets the same journeys on any
+machine.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What can be broken."""
+    """Kinds of faults."""
 
     KILL = "kill"
     FREEZE = "freeze"
@@ -30,21 +31,21 @@ class Kind(StrEnum):
     LOSE_ANSWERS = "lose answers"
 
 
-# Whom a blow hits, by weight: how often of a hundred.
+# Targets of faults with their weights; those of SERVICES are percentages.
 SERVICES = {"session": 26, "payment": 22, "communication": 22, "user": 12, "gym": 10, "auth": 4, "subscription": 4}
 RELAYS = {f"{RELAY}{name}": 1 for name in RELAYED}
 DATABASES = {"session": 3, "payment": 3, "communication": 2, "user": 1, "gym": 1}
 CALLEES = {"payment": 4, "session": 2, "communication": 2, "user": 1, "gym": 1}
-# A little longer than the deadline of the calls that are made to it.
+# A little above the deadline of calls to the service.
 LATENCY_S = {"payment": 5.5, "session": 10.5, "communication": 2.5, "user": 1.5, "gym": 1.5}
 LEASEHOLDERS = {"session": 1, "communication": 1}
-# For longer than any lease: somebody else has taken up what the frozen one holds when it thaws.
+# Longer than any lease, so that another process has taken over the frozen process's work when it resumes.
 BEYOND_LEASE_S = 33.0
 
 
 @dataclass(frozen=True, slots=True)
 class Blow:
-    """One thing that is broken once so many journeys have begun; its seconds are how long it lasts."""
+    """One fault, injected after `after` journeys have started, that lasts `lasts_s` seconds."""
 
     after: int
     kind: Kind
@@ -57,7 +58,7 @@ class Blow:
 
 
 def draw_long_havoc(rng: random.Random, journeys: int) -> list[Blow]:
-    """Draw what a kill test needs: every service dies several times, and twice somebody outsleeps his lease."""
+    """Draw faults that kill every service at least twice and twice freeze a process beyond its lease."""
     blows = [(Kind.KILL, name, 0.0) for name in SERVICES for _ in range(2)]
     blows += [(Kind.KILL, _one_of(rng, SERVICES), 0.0) for _ in range(16)]
     blows += [(Kind.KILL, _one_of(rng, RELAYS), 0.0) for _ in range(6)]
@@ -70,7 +71,7 @@ def draw_long_havoc(rng: random.Random, journeys: int) -> list[Blow]:
 
 
 def draw_short_havoc(rng: random.Random, journeys: int) -> list[Blow]:
-    """Draw every kind of blow at least once, and none that lasts."""
+    """Draw at least one fault of every kind, each lasting at most 2.5 seconds."""
     blows = [(Kind.KILL, name, 0.0) for name in ("session", "payment", "communication", _one_of(rng, RELAYS))]
     blows += [(Kind.CUT_DATABASE, name, 0.0) for name in ("session", "payment", "communication")]
     blows += [(Kind.FREEZE, _one_of(rng, CALLEES), 1.5)]
@@ -85,7 +86,7 @@ def _one_of(rng: random.Random, weights: dict[str, int]) -> str:
 
 
 def _spread(rng: random.Random, blows: list[tuple[Kind, str, float]], journeys: int) -> list[Blow]:
-    """Let blows fall in any order, each at any journey but the last ones: there is to be somebody who feels it."""
+    """Assign the faults in random order to the first 90 % of the journeys, so that later journeys meet each fault."""
     rng.shuffle(blows)
     last = max(1, journeys * 9 // 10)
     drawn = [Blow(rng.randint(1, last), *blow) for blow in blows]
@@ -93,7 +94,7 @@ def _spread(rng: random.Random, blows: list[tuple[Kind, str, float]], journeys: 
 
 
 class Havoc:
-    """Strikes a mesh blow by blow, as journeys begin."""
+    """Injector of a plan's faults into a mesh."""
 
     def __init__(self, mesh: BreakableMesh, blows: Sequence[Blow], rng: random.Random) -> None:
         self._mesh = mesh
@@ -104,19 +105,19 @@ class Havoc:
         self.log: list[str] = []
 
     def strike(self, begun: int) -> None:
-        """Let fall all blows whose time has come."""
+        """Start all faults that are due after `begun` journeys."""
         while self._to_come and self._to_come[0].after <= begun:
             blow = self._to_come.pop(0)
             self._mesh.broken[str(blow.kind)] += 1
             self._falling.append(asyncio.create_task(self._fall(blow)))
 
     async def over(self) -> None:
-        """Wait until all that was broken stands again; raise what has kept it from that."""
+        """Start the remaining faults and wait until all have ended; raise if one could not be injected or repaired."""
         self.strike(max((blow.after for blow in self._to_come), default=0))
         await asyncio.gather(*self._falling)
 
     async def stop(self) -> None:
-        """Let no blow fall any more."""
+        """Cancel all running faults."""
         for task in self._falling:
             task.cancel()
         await asyncio.gather(*self._falling, return_exceptions=True)

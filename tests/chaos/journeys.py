@@ -1,4 +1,4 @@
-"""Journeys: what members want, drawn from a seed, and how it went, as they saw it."""
+"""Plans of members, drawn from a seed, and the outcomes that their clients saw."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 GYMS = 6
-# What becomes of one journey is drawn from these shares.
+# Probabilities for the properties of a journey.
 SHARES_OF_MEANS = {"credits": 0.5, "card": 0.35, "declined card": 0.1, "no credits": 0.05}
 SHARE_OF_RIVALS = 0.15
 SHARE_OF_CANCELLATIONS = 0.25
@@ -20,7 +20,7 @@ LONGEST_IMPATIENCE_S = 0.3
 
 
 class Answer(StrEnum):
-    """What a client knows of a call in the end."""
+    """Outcome of a call as its client knows it."""
 
     NOT_ASKED = "not asked"
     ACKNOWLEDGED = "acknowledged"
@@ -30,9 +30,9 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """What one member wants; `hour` counts from the first, and a rival wants the slot of the journey before.
+    """Plan of one member. `hour` counts from FIRST_HOUR, and a rival wants the same slot as the previous journey.
 
-    Who is impatient asks once, goes away after so many seconds, and never learns what became of the booking.
+    An impatient member tries to book once, gives up after `impatience_s`, and may never learn the outcome.
     """
 
     number: int
@@ -45,13 +45,13 @@ class Journey:
 
     @property
     def email(self) -> str:
-        """Where the member gets mail."""
+        """Email address of the member."""
         return f"member-{self.number}@solo60.example"
 
 
 @dataclass(slots=True)
 class Story:
-    """How a journey went, as its client saw it."""
+    """Outcome of a journey as its client saw it."""
 
     journey: Journey
     user_id: UUID | None = None
@@ -65,11 +65,11 @@ class Story:
         journey = self.journey
         wanted = f"wanted gym {journey.gym} at hour {journey.hour} by {journey.means}"
         told = f"booking {self.booked} {self.session_id or self.refusal}, cancelling {self.cancelled}"
-        return f"{self.user_id} {wanted}; was told: {told}"
+        return f"{self.user_id} {wanted}; answers: {told}"
 
 
 def draw_journeys(rng: random.Random, count: int) -> list[Journey]:
-    """Draw what so many members want."""
+    """Draw the plans of `count` members."""
     journeys: list[Journey] = []
     for number in range(count):
         is_rival = number > 0 and rng.random() < SHARE_OF_RIVALS
@@ -90,5 +90,5 @@ def draw_journeys(rng: random.Random, count: int) -> list[Journey]:
 
 
 def is_noisy(gym: int) -> bool:
-    """Whether members who book this gym are told about noise."""
+    """Return whether bookings of this gym cause a mail about noise."""
     return gym % 2 == 1

@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 SETTLES_WITHIN_S = LEASE.total_seconds() + 60.0
-# Nobody waits for a lease here, only for the machine.
+# Hurried runs do not wait for leases, only for the machine.
 HURRIED_WITHIN_S = 240.0
-# Something hangs that should not.
+# A run beyond this time hangs.
 LASTS_AT_MOST_S = 1800.0
 SHORT_JOURNEYS = 40
-# Logs of a run that has shown a fault are kept here.
+# Folder for the logs of failed runs.
 KEPT_LOGS = Path("build/chaos")
 
 
 def chosen_seeds() -> list[int]:
-    """Return the seeds that CHAOS_SEEDS names: "1-10", "7" or "3,5"."""
+    """Return the seeds in CHAOS_SEEDS, such as "1-10", "7" or "3,5"."""
     seeds: list[int] = []
     for part in os.environ.get("CHAOS_SEEDS", "1-10").split(","):
         first, _, last = part.partition("-")
@@ -56,8 +56,8 @@ async def live_through(
     *,
     hurrying: bool,
 ) -> None:
-    """Let so many members travel while havoc strikes; fail with the seed when in the end anything is wrong."""
-    rng = random.Random(seed)  # noqa: S311 - it is to repeat itself
+    """Run `journeys` journeys during injected faults; fail with the seed if the final state has faults."""
+    rng = random.Random(seed)  # noqa: S311 - must be repeatable
     plans, blows = draw_journeys(rng, journeys), draw_havoc(rng, journeys)
     began = time.monotonic()
     async with asyncio.timeout(LASTS_AT_MOST_S), BreakableMesh.started(local) as mesh, mesh.channels() as channels:
@@ -73,8 +73,8 @@ async def live_through(
         within_s = HURRIED_WITHIN_S if hurrying else SETTLES_WITHIN_S
         settled_s = await until_settled(mesh.mesh, within_s, hurrying=hurrying)
         evidence = await gather_evidence(mesh.mesh)
-    print(f"\nseed {seed}: {travelled_s:.0f} s of journeys, settled after {settled_s:.0f} s")  # noqa: T201 - for who runs it
-    print(summary(stories, evidence, mesh, town))  # noqa: T201 - likewise
+    print(f"\nseed {seed}: {travelled_s:.0f} s of journeys, settled after {settled_s:.0f} s")  # noqa: T201 - a report
+    print(summary(stories, evidence, mesh, town))  # noqa: T201 - a report
     found = faults(stories, evidence)
     if found:
         kept = keep_logs(local, seed)
@@ -89,7 +89,7 @@ async def live_through(
 
 
 def summary(stories: Sequence[Story], evidence: Evidence, mesh: BreakableMesh, town: Town) -> str:
-    """Say what happened, in three lines. Faults of our own that were answered INTERNAL break no promise made here."""
+    """Summarise a run in three lines. Internal errors are reported but do not fail the test."""
     booked = Counter(str(story.booked) for story in stories)
     cancelled = Counter(
         f"cancelling {story.cancelled}" for story in stories if story.session_id and story.journey.cancels
@@ -106,21 +106,21 @@ def summary(stories: Sequence[Story], evidence: Evidence, mesh: BreakableMesh, t
 
 
 def keep_logs(local: LocalMesh, seed: int) -> Path:
-    """Copy the logs of all processes to where they survive the test."""
+    """Copy the logs of all processes to KEPT_LOGS and return their folder."""
     kept = KEPT_LOGS / f"seed-{seed}"
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(local.settings.log_folder, kept)
     return kept
 
 
-async def test_what_dies_loses_nothing_and_does_nothing_twice(stopped_mesh: LocalMesh) -> None:
-    """Whoever was told of a booking has it, paid once, got one mail; all others paid nothing."""
+async def test_no_booking_is_lost_or_repeated_when_processes_die(stopped_mesh: LocalMesh) -> None:
+    """Despite faults, each confirmed booking exists and is paid and mailed exactly once. Other members pay nothing."""
     await live_through(stopped_mesh, 1, SHORT_JOURNEYS, draw_short_havoc, hurrying=True)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", chosen_seeds())
-async def test_five_hundred_bookings_survive_whatever_breaks(stopped_mesh: LocalMesh, seed: int) -> None:
-    """Services and relays are killed, frozen, slow, cut off; all is settled a lease and 60 s later."""
+async def test_five_hundred_bookings_survive_all_kinds_of_faults(stopped_mesh: LocalMesh, seed: int) -> None:
+    """Bookings stay consistent under many faults, and no work is pending one lease and 60 s after the last journey."""
     journeys = int(os.environ.get("CHAOS_JOURNEYS", "500"))
     await live_through(stopped_mesh, seed, journeys, draw_long_havoc, hurrying=False)

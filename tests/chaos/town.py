@@ -1,7 +1,7 @@
-"""A town: members who book, pay and cancel as good clients do it, while everything around them breaks.
+"""Well-behaved clients that book, pay and cancel while the mesh breaks.
 
-A good client repeats a call with the same idempotency key as long as it does not know what became of it. What it is
-told in the end is what the mesh has to answer for: see the verdict.
+A client repeats a call with the same idempotency key until the outcome is known. `verdict` compares the outcomes that
+clients saw with the final state of the mesh.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CREDITS_PER_HOUR = 3
-# So many that a second charge would be taken, not refused.
+# Enough for a second charge, so that a double charge would succeed and be noticed.
 CREDITS_GRANTED = 3 * CREDITS_PER_HOUR
 NOISE_POLICY = "No dropped weights."
 JOURNEYS_AT_ONCE = 16
@@ -55,16 +55,16 @@ _METHODS = {
 
 
 class RefusedError(Exception):
-    """A definite answer, and it is no."""
+    """Definite refusal of a call."""
 
 
 class UnknownOutcomeError(Exception):
-    """The client has given up; whether the work was done, it does not know."""
+    """Unknown outcome of a call after the client has given up."""
 
 
 @dataclass(slots=True)
 class Town:
-    """The mesh as its clients see it, and what it has answered."""
+    """All clients of one run, with a count of the mesh's answers."""
 
     channels: Channels
     seed: int
@@ -72,7 +72,7 @@ class Town:
     answers: Counter[str] = field(default_factory=Counter)
 
     async def open_gyms(self) -> None:
-        """Add the gyms; every other one has a rule about noise."""
+        """Create the gyms; every other one has a noise policy."""
         gyms = self.channels.stub(GymServiceStub)
         for number in range(GYMS):
             request = CreateGymRequest(
@@ -85,7 +85,7 @@ class Town:
             self.gym_ids.append((await gyms.CreateGym(request)).gym.gym_id)
 
     async def travel(self, journeys: Sequence[Journey], begun: Callable[[int], None]) -> list[Story]:
-        """Make all journeys, some at once; `begun` is told how many there are so far."""
+        """Make all journeys, at most JOURNEYS_AT_ONCE at a time; pass their count to `begun`."""
         turns = asyncio.Semaphore(JOURNEYS_AT_ONCE)
 
         async def travel(journey: Journey) -> Story:
@@ -99,14 +99,14 @@ class Town:
 
     async def _travel(self, journey: Journey) -> Story:
         story = Story(journey)
-        rng = random.Random(f"{self.seed}/{journey.number}")  # noqa: S311 - it spreads pauses
+        rng = random.Random(f"{self.seed}/{journey.number}")  # noqa: S311 - only for pauses
         try:
             await self._join(story, rng)
             await self._book(story, rng)
             if story.session_id is not None and journey.cancels:
                 await self._cancel(story, rng)
         except (UnknownOutcomeError, RefusedError):
-            pass  # the story says how far it came
+            pass  # the story has the outcome
         return story
 
     async def _join(self, story: Story, rng: random.Random) -> None:
@@ -156,7 +156,7 @@ class Town:
         story.cancelled = Answer.ACKNOWLEDGED
 
     async def _repeat(self, call: Callable[[], Awaitable[T]], rng: random.Random, *, once: bool = False) -> T:
-        """Call until the answer is definite; raise RefusedError, or UnknownOutcomeError when patience ends."""
+        """Call until the answer is definite; raise RefusedError, or UnknownOutcomeError after PATIENCE_S."""
         pause_s = 0.05
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + (0.0 if once else PATIENCE_S)

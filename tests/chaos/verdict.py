@@ -1,4 +1,4 @@
-"""The verdict: members have what they were told, paid for it once, and were written to once; nothing is stuck."""
+"""Comparison of clients' outcomes with the final state: one payment and one mail per booking, and nothing pending."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.chaos.evidence import Booking, Evidence
     from tests.chaos.journeys import Journey, Story
 
-# What a member may be refused for, by the means of paying; a slot may be taken where there is a rival.
+# Permitted reasons of a refusal, by means of payment. A rival can cause SLOT_TAKEN.
 REFUSALS = {
     "credits": {"SLOT_TAKEN"},
     "card": {"SLOT_TAKEN"},
@@ -23,15 +23,15 @@ REFUSALS = {
 
 
 def faults(stories: Sequence[Story], evidence: Evidence) -> list[str]:
-    """Return what is wrong, each as a sentence that names the member by the number of the journey."""
+    """Return all faults as sentences with the journey's number of the affected member."""
     found = [f"{what}: {number}" for what, number in evidence.troubles.items()]
     for story in stories:
         found += [f"member {story.journey.number}: {fault} ({story})" for fault in _faults_of(story, evidence)]
     known = {story.journey.email for story in stories}
     strange = {recipient for recipient, _ in evidence.mails} - known
     members = {story.user_id for story in stories}
-    found += [f"mail to {recipient}, who is nobody" for recipient in sorted(strange)]
-    found += [f"bookings of {user_id}, who is nobody" for user_id in evidence.bookings.keys() - members]
+    found += [f"mail to an unknown recipient {recipient}" for recipient in sorted(strange)]
+    found += [f"bookings of an unknown user {user_id}" for user_id in evidence.bookings.keys() - members]
     return found
 
 
@@ -46,12 +46,12 @@ def _faults_of(story: Story, evidence: Evidence) -> Iterator[str]:
 
 
 def _faults_of_answers(story: Story, confirmed: Sequence[Booking]) -> Iterator[str]:
-    """Find where what the member was told is not so."""
+    """Yield contradictions between the client's outcome and the confirmed bookings."""
     ids = [booking.session_id for booking in confirmed]
     if story.booked is Answer.ACKNOWLEDGED and ids != [story.session_id]:
-        yield f"was told of one booking, and has {ids}"
+        yield f"got a confirmation of one booking, but has {ids}"
     if story.booked in (Answer.REFUSED, Answer.NOT_ASKED) and ids:
-        yield f"was told of none, and has {ids}"
+        yield f"got no confirmation, but has {ids}"
     if len(ids) > 1:
         yield f"has {len(ids)} bookings"
     if story.booked is Answer.REFUSED and story.refusal not in REFUSALS[story.journey.means]:
@@ -61,11 +61,11 @@ def _faults_of_answers(story: Story, confirmed: Sequence[Booking]) -> Iterator[s
     if story.cancelled is not Answer.UNKNOWN:
         is_cancelled = story.cancelled is Answer.ACKNOWLEDGED
         if any(booking.is_kept == is_cancelled for booking in confirmed):
-            yield f"cancelled: {story.cancelled}, and has {[booking.status for booking in confirmed]}"
+            yield f"cancelling was {story.cancelled}, but the bookings are {[booking.status for booking in confirmed]}"
 
 
 def _faults_of_payment(journey: Journey, booking: Booking, evidence: Evidence) -> Iterator[str]:
-    """Find a kept booking that was not charged once, and another for which something was taken that is not back."""
+    """Yield kept bookings not charged exactly once, and other bookings with a charge not returned."""
     payment = evidence.payments.get(booking.session_id)
     standing = (payment.status, payment.charges, payment.returns) if payment else ("none", 0, 0)
     if booking.is_kept:
@@ -75,27 +75,27 @@ def _faults_of_payment(journey: Journey, booking: Booking, evidence: Evidence) -
     else:
         right = {("none", 0, 0), ("declined", 0, 0), ("voided", 0, 0), ("refunded", 1, 1)}
     if standing not in right:
-        yield f"session {booking.session_id} is {booking.status}, its payment {standing}"
+        yield f"session {booking.session_id} is {booking.status}, but its payment is {standing}"
     is_taken = evidence.cards_taken.get(str(booking.session_id), False)
     if is_taken != (booking.is_kept and journey.means == "card"):
-        yield f"session {booking.session_id} is {booking.status}, the card company has money for it: {is_taken}"
+        yield f"session {booking.session_id} is {booking.status}, but the card is charged: {is_taken}"
 
 
 def _faults_of_credits(story: Story, confirmed: Sequence[Booking], evidence: Evidence) -> Iterator[str]:
-    """Find credits that were granted twice, or went where no booking is."""
+    """Yield a missing or repeated grant of credits, and a balance that does not match the bookings."""
     if story.user_id is None:
         return
     held = evidence.credits.get(story.user_id)
     grants, balance = (held.grants, held.balance) if held else (0, 0)
     if (grants != 1 and story.granted is Answer.ACKNOWLEDGED) or grants > 1:
-        yield f"was granted credits {grants} times"
+        yield f"has {grants} grants of credits"
     kept = sum(booking.is_kept for booking in confirmed) if story.journey.means == "credits" else 0
     if balance != grants * CREDITS_GRANTED - kept * CREDITS_PER_HOUR:
-        yield f"has {balance} credits left of {grants} grants after {kept} bookings"
+        yield f"has {balance} credits after {grants} grants and {kept} bookings"
 
 
 def _faults_of_mails(journey: Journey, confirmed: Sequence[Booking], evidence: Evidence) -> Iterator[str]:
-    """Find a booking without its one mail of each kind, and a mail about one that came to nothing."""
+    """Yield wrong numbers of mails. Each confirmed booking causes one mail per applicable kind, others cause none."""
     expected = {
         "Booked": len(confirmed),
         "Please mind the noise": len(confirmed) * is_noisy(journey.gym),

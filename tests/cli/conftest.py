@@ -19,7 +19,7 @@ __all__ = ["local_mesh"]
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a command ended, and what it wrote."""
+    """Exit code and output of a command."""
 
     exit_code: int | str | None
     out: str
@@ -27,7 +27,7 @@ class Done:
 
 
 class Solo60(Protocol):
-    """Runs a command in this process, with an empty data folder and no service running."""
+    """Runner of commands in this process, with an empty data folder and no running service."""
 
     def __call__(self, *arguments: str) -> Done:
         """Run `solo60` with these arguments."""
@@ -35,7 +35,7 @@ class Solo60(Protocol):
 
 @pytest.fixture
 def solo60(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Solo60:
-    """Run commands where nothing runs: DATA_DIR is tmp_path, and nobody listens."""
+    """Return a runner with tmp_path as DATA_DIR and without a listener at any service address."""
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     for name, port in zip(SERVICE_NAMES, free_ports(len(SERVICE_NAMES)), strict=True):
         monkeypatch.setenv(f"{name.upper()}_SERVICE_URL", f"127.0.0.1:{port}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LIST_GYMS = "/solo60.gym.v1.GymService/ListGyms"
 QUOTE_PRICE = "solo60.gym.v1.GymService/QuotePrice"
 LEDGER = "solo60.gym.v1.GymService/ListGyms 3/2000, >solo60.user.v1.UserService/GetUser 2/1000?"
-# Server and client share this process, and gRPC's core tells of both.
+# The server runs in this process too, so gRPC's core writes about it to the same standard error.
 CORES_OWN = re.compile(r"^[EIW]\d{4} .*\n", re.MULTILINE)
 LEDGER_LINES = """\
 solo60.gym.v1.GymService/ListGyms took 3 of 2000 ms
@@ -36,21 +36,21 @@ solo60.gym.v1.GymService/ListGyms took 3 of 2000 ms
 
 @pytest.fixture
 def with_key(tmp_path: Path) -> None:
-    """Put the operator's key where the command line finds it."""
+    """Write the operator's key file in DATA_DIR."""
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")
 
 
 def answered(solo60: Solo60, name: str, answers: Mapping[str, Answer], *arguments: str) -> Done:
-    """Run a command beside a service that gives these answers."""
+    """Run a command against a service with these answers; drop the log lines of gRPC's core."""
     with answering(os.environ[f"{name.upper()}_SERVICE_URL"], answers):
         done = solo60(*arguments)
     return replace(done, err=CORES_OWN.sub("", done.err))
 
 
 @pytest.mark.usefixtures("with_key")
-def test_a_call_says_where_its_time_went_when_asked(solo60: Solo60) -> None:
-    """The ledger of the answer, one line for each hop, on standard error: a script reads the answer alone."""
+def test_a_call_prints_its_ledger_on_request(solo60: Solo60) -> None:
+    """`call --ledger` prints one line per hop on standard error. Standard output is the same as without the option."""
     answers = {LIST_GYMS: Answer(ListGymsResponse(), ((DEADLINE_LEDGER, LEDGER),))}
 
     asked = answered(solo60, "gym", answers, "call", "gym.ListGyms", "--json", "--ledger")
@@ -62,8 +62,8 @@ def test_a_call_says_where_its_time_went_when_asked(solo60: Solo60) -> None:
 
 
 @pytest.mark.usefixtures("with_key")
-def test_a_call_that_ran_out_of_time_says_where_it_went(solo60: Solo60) -> None:
-    """Nobody has to ask for it then, and a call that got no ledger says nothing of it."""
+def test_a_call_that_exceeds_its_deadline_prints_its_ledger(solo60: Solo60) -> None:
+    """A call that exceeds its deadline prints its ledger, if it has one, even without `--ledger`."""
     late = grpc.StatusCode.DEADLINE_EXCEEDED
     with_ledger = {LIST_GYMS: Answer(ListGymsResponse(), ((DEADLINE_LEDGER, LEDGER),), late)}
     without = {LIST_GYMS: Answer(ListGymsResponse(), (), late)}
@@ -77,8 +77,8 @@ def test_a_call_that_ran_out_of_time_says_where_it_went(solo60: Solo60) -> None:
 
 
 @pytest.mark.usefixtures("with_key")
-def test_a_call_that_nobody_answered_has_no_ledger(solo60: Solo60) -> None:
-    """The refusal is all there is to say."""
+def test_an_unanswered_call_prints_no_ledger(solo60: Solo60) -> None:
+    """A call to an unreachable service prints UNAVAILABLE and how to start a mesh, even with `--ledger`."""
     done = solo60("call", "gym.ListGyms", "--ledger", "--timeout", "5")
 
     assert done.exit_code == 1
@@ -87,14 +87,14 @@ def test_a_call_that_nobody_answered_has_no_ledger(solo60: Solo60) -> None:
 
 
 def test_health_names_open_breakers_dead_letters_and_troubles(solo60: Solo60) -> None:
-    """A service may be SERVING and yet not reach what it calls; the exit code is of the services alone."""
+    """`health` reports open breakers, dead letters and troubles of a SERVING service, as text and as JSON."""
     breakers = {QUOTE_PRICE: "open", "b/B": "half-open", "c/C": "closed"}
     listed = Health("", lambda: breakers, lambda: {"d/D": 1}, lambda: ["mail was given up"]).all_statuses()
     entry = health_pb2.HealthCheckResponse
     answers = {
         "/grpc.health.v1.Health/Check": Answer(entry(status=entry.SERVING)),
         "/grpc.health.v1.Health/List": Answer(
-            health_pb2.HealthListResponse(statuses={name: entry(status=status) for name, status in listed.items()})  # type: ignore[attr-defined]  # the types of the package do not know it yet
+            health_pb2.HealthListResponse(statuses={name: entry(status=status) for name, status in listed.items()})  # type: ignore[attr-defined]  # missing in the package's type stubs
         ),
     }
 
@@ -114,8 +114,8 @@ def test_health_names_open_breakers_dead_letters_and_troubles(solo60: Solo60) ->
     assert "breakers" not in report["gym"]
 
 
-def test_health_of_a_server_that_has_no_list_is_told_without(solo60: Solo60) -> None:
-    """An older server knows no Health.List: it is as healthy as it says."""
+def test_health_of_a_server_without_health_list_shows_its_status(solo60: Solo60) -> None:
+    """`health --json` reports only the status of an older server without Health.List."""
     entry = health_pb2.HealthCheckResponse
     answers = {"/grpc.health.v1.Health/Check": Answer(entry(status=entry.SERVING))}
 
@@ -125,8 +125,8 @@ def test_health_of_a_server_that_has_no_list_is_told_without(solo60: Solo60) -> 
     assert "breakers" not in report["session"]
 
 
-def test_a_refusal_says_when_to_come_back(capfd: pytest.CaptureFixture[str]) -> None:
-    """People and scripts read the same RetryInfo; a name that says all is said once."""
+def test_an_error_shows_its_retry_delay(capfd: pytest.CaptureFixture[str]) -> None:
+    """A RateLimited error shows its retry delay in the printed text and as `retry_after_s` in JSON."""
     error = RateLimited("Too many calls.", retry_after_s=0.25)
 
     print_service_error(error)

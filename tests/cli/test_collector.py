@@ -19,37 +19,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# The SDK's own wait is ten seconds and more.
+# Tolerance for a busy machine. The SDK would wait for at least ten seconds.
 BUSY_MACHINE_S = 5.0
 
 
 @pytest.fixture(params=["refuses", "is silent"])
 def collector(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Return the endpoint of a collector that cannot be reached, in one of the two ways."""
+    """Return the endpoint of a collector that refuses connections or never answers."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         port = silent.getsockname()[1] if request.param == "is silent" else free_ports(1)[0]
         yield f"http://127.0.0.1:{port}"
 
 
 def call(folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
-    """Call a service that does not run, as a person would."""
+    """Call a service without a running mesh, in a new process."""
     own: dict[str, object] = {"data_dir": folder, "gym_service_url": f"127.0.0.1:{free_ports(1)[0]}", **settings}
     ensure_local_keys(Settings(_env_file=None, data_dir=folder))  # type: ignore[call-arg]  # pydantic-settings' own argument
     command = [str(SOLO60), "call", "gym.ListGyms", "--timeout", "0.1", "--json"]
     return subprocess.run(command, check=False, env=child_environment(**own), capture_output=True, text=True)
 
 
-def test_a_collector_that_cannot_be_reached_costs_a_command_one_line(collector: str, tmp_path: Path) -> None:
-    """The SDK would print each of its attempts."""
+def test_an_unreachable_collector_is_reported_in_one_line(collector: str, tmp_path: Path) -> None:
+    """A command with an unreachable collector prints one line about it, instead of one for each attempt of the SDK."""
     done = call(tmp_path, otel_exporter_otlp_endpoint=collector)
 
     assert done.stderr == f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {collector}.\n"
     assert '"error"' in done.stdout
 
 
-def test_a_collector_that_cannot_be_reached_holds_no_command_up(collector: str) -> None:
-    """The end of a command waits for less than a second."""
-    settings = Settings(_env_file=None, otel_exporter_otlp_endpoint=collector)  # type: ignore[call-arg]  # likewise
+def test_an_unreachable_collector_does_not_delay_a_command(collector: str) -> None:
+    """Shutting down tracing waits at most EXIT_PATIENCE_S for an unreachable collector, which is under a second."""
+    settings = Settings(_env_file=None, otel_exporter_otlp_endpoint=collector)  # type: ignore[call-arg]  # pydantic-settings' own argument
     tracers = set_up_tracing(settings, TRACED_AS, EXIT_PATIENCE_S)
     tracers.get_tracer("test").start_span("span").end()
 
@@ -63,8 +63,8 @@ def test_a_collector_that_cannot_be_reached_holds_no_command_up(collector: str) 
     ]
 
 
-def test_traces_that_cannot_be_kept_stop_no_call(tmp_path: Path) -> None:
-    """One line names the folder; the call is made all the same."""
+def test_a_call_is_made_when_its_traces_cannot_be_stored(tmp_path: Path) -> None:
+    """A call with an unusable SPAN_DIR is still made, and one line names the folder and the reason."""
     (tmp_path / "file").touch()
 
     done = call(tmp_path, span_dir=tmp_path / "file" / "spans")

@@ -27,7 +27,7 @@ BREAK_THE_LEDGER = """
 
 @pytest.fixture
 def server_url(postgres: PostgresForTests, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Make the tests' server the one of DATABASE_URL; drop what commands make there."""
+    """Set DATABASE_URL to the tests' server; drop the services' databases after the test."""
     monkeypatch.setenv("DATABASE_URL", postgres.url)
     yield postgres.url
     for name in SERVICE_NAMES:
@@ -35,13 +35,13 @@ def server_url(postgres: PostgresForTests, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 async def execute(url: str, statement: str) -> None:
-    """Execute a statement on a connection of its own."""
+    """Execute a statement on a new connection."""
     async with connection_to(url) as connection:
         await connection.execute(statement)
 
 
-def test_without_a_database_there_is_nothing_to_look_into(solo60: Solo60, tmp_path: Path) -> None:
-    """And looking makes none."""
+def test_doctor_without_a_database_creates_none(solo60: Solo60, tmp_path: Path) -> None:
+    """`doctor` without a database exits with 1, says how to create one, and leaves DATA_DIR empty."""
     done = solo60("doctor")
 
     assert (done.exit_code, done.out) == (1, "")
@@ -49,8 +49,8 @@ def test_without_a_database_there_is_nothing_to_look_into(solo60: Solo60, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_doctor_finds_what_is_wrong_and_nothing_else(solo60: Solo60, server_url: str) -> None:
-    """Databases that are missing, broken invariants with their rows, and migrations that are not applied."""
+def test_doctor_reports_faults_and_nothing_else(solo60: Solo60, server_url: str) -> None:
+    """`doctor` reports missing databases, rows that break an invariant, and missing migrations. The rest is sound."""
     before = json.loads(solo60("doctor", "--json").out)
     solo60("migrate")
     sound = solo60("doctor")
@@ -75,10 +75,10 @@ def test_doctor_finds_what_is_wrong_and_nothing_else(solo60: Solo60, server_url:
     assert "payment: violation_sum_not_zero has 4 rows:" in lines
 
 
-def test_doctor_says_where_permissions_do_not_hold(
+def test_doctor_reports_a_superuser_connection(
     solo60: Solo60, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service that connects as a superuser may change its ledger, whatever was denied to it."""
+    """`doctor` exits with 1 when DATABASE_URL names a superuser, because revoked privileges do not bind superusers."""
     solo60("migrate")
     monkeypatch.setenv("DATABASE_URL", superuser_url_of(server_url))
 

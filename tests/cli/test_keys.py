@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def keyring_in(folder: Path) -> Keyring:
-    """Read the keyring of a data folder."""
+    """Read the keyring in a data folder."""
     return parse_keyring((folder / "keyring.json").read_text())
 
 
 @pytest.mark.requirement("S1")
 def test_a_key_for_a_service_has_the_scopes_of_its_contract(solo60: Solo60, tmp_path: Path) -> None:
-    """Least privilege without anybody having to think of it; the key alone is on standard output, once."""
+    """A service's key has exactly the scopes of its contract. Only standard output shows the key."""
     done = solo60("keys", "issue", "session")
 
     record = keyring_in(tmp_path).find(done.out.strip(), datetime.now(UTC))
@@ -36,8 +36,8 @@ def test_a_key_for_a_service_has_the_scopes_of_its_contract(solo60: Solo60, tmp_
     assert done.out.strip() not in (tmp_path / "keyring.json").read_text()
 
 
-def test_the_operator_may_do_everything(solo60: Solo60, tmp_path: Path) -> None:
-    """The default scopes of "operator" are all there are."""
+def test_the_operator_has_every_scope(solo60: Solo60, tmp_path: Path) -> None:
+    """The key of "operator" has every scope by default."""
     key = solo60("keys", "issue", "operator").out.strip()
 
     record = keyring_in(tmp_path).find(key, datetime.now(UTC))
@@ -45,8 +45,8 @@ def test_the_operator_may_do_everything(solo60: Solo60, tmp_path: Path) -> None:
     assert record.scopes == all_scopes()
 
 
-def test_a_key_for_anybody_else_has_the_scopes_that_are_given(solo60: Solo60, tmp_path: Path) -> None:
-    """A caller that no contract knows gets what it is given, and nothing where nothing is."""
+def test_a_key_for_another_caller_has_the_given_scopes(solo60: Solo60, tmp_path: Path) -> None:
+    """A caller without a contract gets exactly the scopes of `--scope`. Without `--scope` it gets no key."""
     assert solo60("keys", "issue", "billing").exit_code == 1
     key = solo60("keys", "issue", "billing", "--scope", "payment.read", "--scope", "gym.read").out.strip()
 
@@ -55,8 +55,8 @@ def test_a_key_for_anybody_else_has_the_scopes_that_are_given(solo60: Solo60, tm
     assert record.scopes == {"payment.read", "gym.read"}
 
 
-def test_a_scope_that_no_method_asks_for_is_refused(solo60: Solo60, tmp_path: Path) -> None:
-    """A typo in a scope would be a key that opens nothing."""
+def test_an_unknown_scope_is_refused(solo60: Solo60, tmp_path: Path) -> None:
+    """`keys issue` refuses a scope that no method requires, lists similar scopes, and writes no keyring."""
     done = solo60("keys", "issue", "billing", "--scope", "payment.raed")
 
     assert done.exit_code == 1
@@ -69,7 +69,7 @@ def test_a_scope_that_no_method_asks_for_is_refused(solo60: Solo60, tmp_path: Pa
 
 @pytest.mark.requirement("S2")
 def test_keys_are_listed_without_their_secrets(solo60: Solo60) -> None:
-    """The list tells whose key it is and what it opens."""
+    """`keys list` shows the caller and state of each key, but never the key itself."""
     key = solo60("keys", "issue", "gym").out.strip()
 
     listed = solo60("keys", "list", "--json")
@@ -80,8 +80,8 @@ def test_keys_are_listed_without_their_secrets(solo60: Solo60) -> None:
 
 
 @pytest.mark.requirement("S2")
-def test_after_rotation_both_keys_are_valid_until_the_overlap_is_over(solo60: Solo60, tmp_path: Path) -> None:
-    """A caller that still holds the old key fails no call."""
+def test_after_rotation_both_keys_are_valid_until_the_overlap_ends(solo60: Solo60, tmp_path: Path) -> None:
+    """After `keys rotate`, the old key is valid until the overlap ends, and the new key is valid beyond that."""
     old = solo60("keys", "issue", "gym").out.strip()
 
     new = solo60("keys", "rotate", "gym", "--overlap", "30m").out.strip()
@@ -93,8 +93,8 @@ def test_after_rotation_both_keys_are_valid_until_the_overlap_is_over(solo60: So
 
 
 @pytest.mark.requirement("S2")
-def test_rotation_replaces_the_key_file_that_a_service_reads(solo60: Solo60, tmp_path: Path) -> None:
-    """A service of the local mesh takes its new key by itself; nobody has to see it."""
+def test_rotation_replaces_the_key_file_of_a_service(solo60: Solo60, tmp_path: Path) -> None:
+    """`keys rotate` writes the new key into the service's key file with mode 0600 and does not print it."""
     path = tmp_path / "keys" / "gym"
     write_key(path, solo60("keys", "issue", "gym").out.strip())
     old = path.read_text()
@@ -108,8 +108,8 @@ def test_rotation_replaces_the_key_file_that_a_service_reads(solo60: Solo60, tmp
 
 
 @pytest.mark.requirement("S2")
-def test_a_revoked_key_opens_nothing_any_more(solo60: Solo60, tmp_path: Path) -> None:
-    """At once, by its id."""
+def test_a_revoked_key_is_no_longer_valid(solo60: Solo60, tmp_path: Path) -> None:
+    """`keys revoke` with the id of a key makes that key invalid at once."""
     key = solo60("keys", "issue", "gym").out.strip()
     (entry,) = json.loads(solo60("keys", "list", "--json").out)
 
@@ -119,10 +119,10 @@ def test_a_revoked_key_opens_nothing_any_more(solo60: Solo60, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("issue", "gym"), ("rotate", "gym"), ("revoke", "nothing")])
-def test_a_file_that_is_no_keyring_is_named_and_left_alone(
+def test_a_file_that_is_not_a_keyring_is_named_and_unchanged(
     solo60: Solo60, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    """A setting that leads to the wrong file: exit code 2, one sentence, and the file is whole."""
+    """If KEYRING_FILE is not a keyring, every `keys` command exits with 2, names the file, and leaves it unchanged."""
     path = tmp_path / "keyring.json"
     path.write_text("a diary")
 
@@ -143,16 +143,18 @@ def test_a_file_that_is_no_keyring_is_named_and_left_alone(
         ),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_sentence(solo60: Solo60, arguments: tuple[str, ...], sentence: str) -> None:
-    """Exit code 1, and the sentence says what to do instead."""
+def test_an_impossible_request_fails_with_one_sentence(
+    solo60: Solo60, arguments: tuple[str, ...], sentence: str
+) -> None:
+    """`keys` exits with 1 and one sentence for an unknown id, a caller without a valid key, and an invalid overlap."""
     done = solo60("keys", *arguments)
 
     assert (done.exit_code, done.out, done.err) == (1, "", sentence)
 
 
 @pytest.mark.parametrize("caller", ["", "  ", "../gym", "a\nb", "-x", "a" * 65])
-def test_a_caller_has_a_name(solo60: Solo60, tmp_path: Path, caller: str) -> None:
-    """It stands in logs and metrics, and a file may be named after it."""
+def test_an_unusable_caller_name_is_refused(solo60: Solo60, tmp_path: Path, caller: str) -> None:
+    """`keys issue` refuses a caller name that cannot be used in logs, metrics and file names."""
     done = solo60("keys", "issue", "--scope", "gym.read", "--", caller)
 
     assert done.exit_code == 1
@@ -161,7 +163,7 @@ def test_a_caller_has_a_name(solo60: Solo60, tmp_path: Path, caller: str) -> Non
 
 
 def test_a_new_key_for_a_service_of_the_local_mesh_goes_into_its_file(solo60: Solo60, tmp_path: Path) -> None:
-    """As with `rotate`: nobody has to see it."""
+    """In a local mesh, `keys issue` writes a service's key into its key file with mode 0600 and does not print it."""
     write_key(tmp_path / "keys" / "user", "any")
 
     done = solo60("keys", "issue", "gym")
@@ -173,7 +175,7 @@ def test_a_new_key_for_a_service_of_the_local_mesh_goes_into_its_file(solo60: So
 
 
 def test_the_list_shows_when_a_key_was_created_and_last_used(solo60: Solo60, tmp_path: Path) -> None:
-    """A key that nobody uses can go; its id is whole, however narrow the screen."""
+    """`keys list` shows the creation time and last use of each key, and its whole id."""
     solo60("keys", "issue", "gym")
     [record] = keyring_in(tmp_path)
     [unused] = json.loads(solo60("keys", "list", "--json").out)

@@ -33,7 +33,7 @@ FACTS = "  caller=session correlation_id=abcd1234"
 
 @pytest.fixture
 def logs(tmp_path: Path) -> Path:
-    """Write two logs."""
+    """Write the logs of two services."""
     folder = tmp_path / "logs"
     folder.mkdir()
     for facts in (CALL, CRASH):
@@ -43,7 +43,7 @@ def logs(tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("logs")
 def test_logs_are_readable_by_people(solo60: Solo60) -> None:
-    """When, who, what, and then every other fact; a log cannot steer the terminal."""
+    """`logs` prints the time, service, event and other fields of each line, and escapes control characters."""
     done = solo60("logs")
 
     assert done.exit_code == 0
@@ -57,7 +57,7 @@ def test_logs_are_readable_by_people(solo60: Solo60) -> None:
 
 @pytest.mark.usefixtures("logs")
 def test_logs_are_readable_by_scripts(solo60: Solo60) -> None:
-    """One JSON object a line, as the service wrote it."""
+    """`logs --json` prints each line as the service wrote it, and filters by service, number and correlation id."""
     everything = solo60("logs", "--json").out.splitlines()
     one = solo60("logs", "user", "--json").out.splitlines()
     newest = solo60("logs", "-n", "1", "--json").out.splitlines()
@@ -71,21 +71,21 @@ def test_logs_are_readable_by_scripts(solo60: Solo60) -> None:
 @pytest.mark.usefixtures("logs")
 @pytest.mark.parametrize("blank", ["", " "])
 def test_a_blank_correlation_id_is_refused(solo60: Solo60, blank: str) -> None:
-    """`solo60 logs --correlation "$ID"` with an unset variable does not print the lines of every call."""
+    """`solo60 logs --correlation "$ID"` with an unset variable fails instead of printing the lines of every call."""
     done = solo60("logs", "--correlation", blank)
 
     assert (done.exit_code, done.out, done.err) == (1, "", "--correlation: the id is blank. Give a correlation id.\n")
 
 
-def test_without_logs_there_is_a_sentence(solo60: Solo60, tmp_path: Path) -> None:
-    """And for a service that nobody knows another one."""
+def test_missing_logs_are_reported_in_one_sentence(solo60: Solo60, tmp_path: Path) -> None:
+    """`logs` reports a data folder without logs and an unknown service, each in one sentence."""
     assert solo60("logs").err == f"There are no logs in {tmp_path}/logs. Start the mesh with `make run`.\n"
     assert solo60("logs", "gmy").err.startswith('"gmy" is not a service. Services: auth, ')
 
 
 @pytest.mark.usefixtures("solo60")
-def test_following_shows_what_is_added_and_costs_next_to_nothing(logs: Path) -> None:
-    """A line appears when it is written, only of what was asked for, and Ctrl-C is a good end."""
+def test_following_prints_new_lines_and_sleeps_between_reads(logs: Path) -> None:
+    """`logs -f` prints new matching lines, also from new files, sleeps between reads, and exits with 0 on Ctrl-C."""
     command = [str(SOLO60), "logs", "-f", "--correlation", "abcd1234", "-n", "1", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as following:
         try:
@@ -100,7 +100,7 @@ def test_following_shows_what_is_added_and_costs_next_to_nothing(logs: Path) -> 
             (logs / "session.jsonl").write_text(json.dumps({**CALL, "service": "session"}) + "\n")
             assert json.loads(line_of(following))["service"] == "session"
 
-            # A loop that never waits would be put to sleep by nobody: each pause is a voluntary switch.
+            # Each pause is a voluntary context switch; a busy loop makes none.
             process = psutil.Process(following.pid)
             before = process.num_ctx_switches()
             wait_for(lambda: process.num_ctx_switches().voluntary > before.voluntary)
@@ -112,14 +112,14 @@ def test_following_shows_what_is_added_and_costs_next_to_nothing(logs: Path) -> 
 
 
 def line_of(process: subprocess.Popen[bytes]) -> bytes:
-    """Return the next line of a process; fail when it does not come."""
+    """Return the next line of a process; fail if the process ends or writes nothing for PATIENCE_S."""
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         found = b""
         while not found.endswith(b"\n"):
-            assert selector.select(PATIENCE_S), "it wrote nothing"
+            assert selector.select(PATIENCE_S), "the process wrote nothing"
             part = os.read(process.stdout.fileno(), 1)
-            assert part, "it ended"
+            assert part, "the process ended"
             found += part
     return found

@@ -44,25 +44,25 @@ VARIABLES = dict.fromkeys(("member_name", "gym_name", "start_time", "end_time", 
 
 @pytest.fixture
 def with_key(tmp_path: Path) -> None:
-    """Put the operator's key where the command line finds it."""
+    """Write the operator's key file in DATA_DIR."""
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")
 
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """A communication service, the mail server it sends to, and the command line beside it."""
+    """Communication service with its mail server, and the command line to control it."""
 
     mesh: MeshForTests
     moody: MoodyMailServer
 
     @property
     def stub(self) -> CommunicationServiceAsyncStub:
-        """The service."""
+        """Stub of the communication service."""
         return self.mesh.stub(CommunicationServiceStub)
 
     async def solo60(self, *arguments: str) -> tuple[int | None, str, str]:
-        """Run a command as an operator would; return exit code, output and remarks."""
+        """Run a command as the operator; return exit code, standard output and standard error."""
         settings = self.mesh.settings.model_dump(include={"data_dir", "communication_service_url", "deadline_factor"})
         process = await asyncio.create_subprocess_exec(
             SOLO60,
@@ -75,7 +75,7 @@ class Office:
         return process.returncode, out.decode(), err.decode()
 
     async def failed(self, answer: str, template_key: str) -> str:
-        """Have the mail server answer a mail so, and return the message's id when it is given up."""
+        """Send a message, let the mail server reply with `answer`, and return the message's id once it is DEAD."""
         self.moody.answers.append(answer)
         request = pb.SendEmailAsyncRequest(
             recipient=pb.Recipient(email="ada@example.org"), template_key=template_key, variables=VARIABLES
@@ -85,7 +85,7 @@ class Office:
         return message_id
 
     async def reached(self, message_id: str, status: pb.MessageStatus.ValueType) -> None:
-        """Wait until a message has come so far."""
+        """Wait until a message has this status."""
 
         async def has_come_so_far() -> bool:
             answer = await self.stub.GetMessage(pb.GetMessageRequest(message_id=message_id))
@@ -96,7 +96,7 @@ class Office:
 
 @pytest.fixture
 async def office(serve: Serve) -> AsyncIterator[Office]:
-    """Run both servers."""
+    """Start the communication service and its mail server."""
     async with MoodyMailServer() as moody:
         yield Office(await serve(SERVICE, smtp_url=moody.url), moody)
 
@@ -104,7 +104,7 @@ async def office(serve: Serve) -> AsyncIterator[Office]:
 @pytest.mark.requirement("L2")
 @pytest.mark.usefixtures("with_key")
 def test_failed_messages_are_listed_for_people_and_for_scripts(solo60: Solo60) -> None:
-    """Why each failed, and how to come to the next page."""
+    """`messages list` shows each failed message with its last error, and how to get the next page."""
     page = pb.ListFailedMessagesResponse(messages=[MESSAGE], next_page_token="a_b")  # noqa: S106 - no secret
     with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": Answer(page)}):
         shown = solo60("messages", "list", "-n", "1")
@@ -124,7 +124,7 @@ def test_failed_messages_are_listed_for_people_and_for_scripts(solo60: Solo60) -
 @pytest.mark.requirement("L2")
 @pytest.mark.usefixtures("with_key")
 def test_a_message_is_shown_for_people_and_for_scripts(solo60: Solo60) -> None:
-    """Everything that the contract tells of it."""
+    """`messages show` prints the fields of a message, as text and as JSON."""
     answer = Answer(pb.GetMessageResponse(message=MESSAGE))
     with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "GetMessage": answer}):
         shown = solo60("messages", "show", MESSAGE.message_id)
@@ -137,8 +137,8 @@ def test_a_message_is_shown_for_people_and_for_scripts(solo60: Solo60) -> None:
 
 
 @pytest.mark.usefixtures("with_key")
-def test_nothing_that_failed_is_said_in_a_remark(solo60: Solo60) -> None:
-    """A script that reads JSON gets an empty list."""
+def test_without_failed_messages_standard_output_is_empty(solo60: Solo60) -> None:
+    """Without failed messages, `messages list` and `messages retry --all` succeed and say so on standard error."""
     answer = Answer(pb.ListFailedMessagesResponse())
     with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": answer}):
         shown = solo60("messages", "list")
@@ -152,14 +152,14 @@ def test_nothing_that_failed_is_said_in_a_remark(solo60: Solo60) -> None:
 
 @pytest.mark.parametrize("arguments", [(), (MESSAGE.message_id, "--all")])
 def test_retry_needs_one_message_or_all(solo60: Solo60, arguments: tuple[str, ...]) -> None:
-    """Exit code 1 and one sentence, before anything is called."""
+    """`messages retry` with neither an id nor `--all`, or with both, exits with 1 and one sentence."""
     done = solo60("messages", "retry", *arguments)
 
     assert (done.exit_code, done.out, done.err) == (1, "", "Give either a message ID or --all.\n")
 
 
-async def test_what_failed_is_sent_again_and_what_may_be_sent_only_by_its_id(office: Office) -> None:
-    """Part 4: `--all` is no way to send twice what must not come twice; each retry is one more attempt."""
+async def test_retry_all_skips_messages_that_may_have_been_sent(office: Office) -> None:
+    """`messages retry --all` skips messages that may have been sent already. A retry by id sends them."""
     refused, other = [await office.failed(UNKNOWN, "SESSION_BOOKED") for _ in range(2)]
     in_doubt = await office.failed(HANG_UP, "SPOT_AVAILABLE")
 
@@ -172,8 +172,8 @@ async def test_what_failed_is_sent_again_and_what_may_be_sent_only_by_its_id(off
     await office.reached(in_doubt, pb.MESSAGE_STATUS_SENT)
 
 
-async def test_a_message_that_was_sent_is_not_sent_again(office: Office) -> None:
-    """Part 4: exit code 1, and the service's reason."""
+async def test_a_sent_message_is_not_sent_again(office: Office) -> None:
+    """`messages retry` of a sent message exits with 1 and MESSAGE_NOT_RETRYABLE."""
     sent = await office.failed(UNKNOWN, "SESSION_BOOKED")
     await office.stub.RetryMessage(pb.RetryMessageRequest(message_id=sent))
     await office.reached(sent, pb.MESSAGE_STATUS_SENT)

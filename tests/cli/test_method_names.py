@@ -22,24 +22,24 @@ from contracts.services import all_methods
         "gym.getgym",
     ],
 )
-def test_a_method_is_found_by_every_name_that_people_write(name: str) -> None:
-    """The form of contracts, of grpcurl and of people in a hurry all mean the same."""
+def test_a_method_is_found_by_every_common_spelling(name: str) -> None:
+    """Short names, full names and grpcurl's form all find the same method."""
     assert find_by_name(name).full_name == "solo60.gym.v1.GymService/GetGym"
 
 
-def test_every_method_has_a_short_name_of_its_own() -> None:
-    """What near matches are suggested by can be typed as it stands."""
+def test_every_method_has_a_unique_short_name() -> None:
+    """Every method is found by its short name, so a suggested name can be typed as shown."""
     for method in all_methods().values():
         assert find_by_name(short_name(method)).full_name == method.full_name
 
 
-def test_an_unknown_method_is_refused_with_near_ones() -> None:
-    """A slip of the finger is answered with what was meant."""
+def test_an_unknown_method_is_refused_with_similar_ones() -> None:
+    """A misspelt method is refused, and the error suggests the similar one."""
     with pytest.raises(CommandError, match=r'no method "gym.GetGmy". Did you mean gym.GetGym'):
         find_by_name("gym.GetGmy")
 
 
-def test_a_name_that_is_near_to_nothing_is_refused_with_an_example() -> None:
-    """No guess is better than a wild one."""
+def test_a_name_without_a_similar_method_is_refused_with_an_example() -> None:
+    """A name that resembles no method is refused, and the error shows an example instead of a suggestion."""
     with pytest.raises(CommandError, match=r"Names have the form gym\.GetGym\."):
         find_by_name("%%%%%")

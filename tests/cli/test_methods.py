@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_methods_are_listed_for_people_and_for_scripts(solo60: Solo60) -> None:
-    """Every method that `call` takes, by the name that it takes; nothing needs to run."""
+    """`methods` lists every method of the contracts by its short name, without a running mesh."""
     shown, read = solo60("methods").out, json.loads(solo60("methods", "--json").out)
     gym = json.loads(solo60("methods", "gym", "--json").out)
 
@@ -26,7 +26,7 @@ def test_methods_are_listed_for_people_and_for_scripts(solo60: Solo60) -> None:
 
 
 def test_methods_of_an_unknown_service_are_refused(solo60: Solo60) -> None:
-    """The sentence names the services there are."""
+    """`methods` exits with 1 for an unknown service and lists the known ones."""
     done = solo60("methods", "gmy")
 
     assert (done.exit_code, done.out) == (1, "")
@@ -35,7 +35,7 @@ def test_methods_of_an_unknown_service_are_refused(solo60: Solo60) -> None:
 
 @pytest.mark.requirement("C4")
 def test_a_method_is_described_with_everything_a_caller_needs(solo60: Solo60) -> None:
-    """Fields with their rules, an example to copy, errors and scopes."""
+    """`describe` shows the fields of a method with their rules, its errors, its scopes and an example call."""
     shown = solo60("describe", "session.BookSession").out
     read = json.loads(solo60("describe", "BookSession", "--json").out)
 
@@ -57,8 +57,8 @@ def test_a_method_is_described_with_everything_a_caller_needs(solo60: Solo60) ->
         assert words in shown
 
 
-def test_rules_about_lists_maps_and_whole_requests_are_described(solo60: Solo60) -> None:
-    """Rules of each element, and of several fields together, are shown."""
+def test_rules_about_maps_and_whole_requests_are_described(solo60: Solo60) -> None:
+    """`describe` shows the rules of map keys and values, and rules about several fields."""
     mail = json.loads(solo60("describe", "communication.SendEmailAsync", "--json").out)["request"]
     session_mail = json.loads(solo60("describe", "session.SendSessionMail", "--json").out)["request"]
     variables = next(each for each in mail["fields"] if each["path"] == "variables")
@@ -69,28 +69,28 @@ def test_rules_about_lists_maps_and_whole_requests_are_described(solo60: Solo60)
     assert len(session_mail["rules"]) == 2
 
 
-def test_a_method_that_nobody_answers_yet_says_so(solo60: Solo60) -> None:
-    """Nobody builds on it by mistake."""
+def test_a_contract_only_method_is_described_as_such(solo60: Solo60) -> None:
+    """`describe` says of a contract-only method that no service implements it yet."""
     assert "Contract only, not implemented." in solo60("describe", "auth.LogIn").out
 
 
 @pytest.mark.requirement("C4")
 @pytest.mark.parametrize("method", all_methods().values(), ids=short_name)
 def test_every_method_can_be_described(solo60: Solo60, method: object) -> None:
-    """And its example is a request of its type: `call` refuses a field that the contract lacks."""
+    """Every method can be described, and `call` accepts the example request in its description."""
     name = short_name(method)  # type: ignore[arg-type]  # a method
     read = json.loads(solo60("describe", name, "--json").out)
 
     called = solo60("call", name, json.dumps(read["request"]["example"]))
 
-    # It got as far as needing a key.
+    # `call` validates the request before it looks for a key.
     assert called.err.startswith("SERVICE_API_KEY: not set")
 
 
 @pytest.mark.usefixtures("solo60")
 @pytest.mark.parametrize("columns", [40, 80, 130])
 def test_names_are_whole_in_any_terminal(columns: int) -> None:
-    """A name is copied into the next command."""
+    """`methods` and `describe` shorten no name at 40, 80 or 130 columns, so that names can be copied."""
     _, listed = solo60_in_terminal("methods", columns=columns)
     _, described = solo60_in_terminal("describe", "session.BookSession", columns=columns)
 

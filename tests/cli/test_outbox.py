@@ -27,7 +27,7 @@ WITHOUT_OUTBOX = ("auth", "communication")
 
 
 def message(number: int) -> pb.OutboxMessage:
-    """Make a dead letter."""
+    """Return a dead letter with an id made from `number`."""
     found = pb.OutboxMessage(
         message_id=str(UUID(int=2**120 + number)),
         destination="solo60.communication.v1.CommunicationService/SendEmailAsync",
@@ -41,14 +41,14 @@ def message(number: int) -> pb.OutboxMessage:
 
 @pytest.fixture(autouse=True)
 def with_key(tmp_path: Path) -> None:
-    """Put the operator's key where the command line finds it."""
+    """Write the operator's key file in DATA_DIR."""
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")
 
 
 @contextmanager
 def outboxes(*silent: str) -> Iterator[dict[str, str]]:
-    """Serve one dead letter in each outbox but those of `silent` services; yield the ids by service."""
+    """Serve every service but `silent`, each outbox with one dead letter; yield the message ids by service."""
     ids: dict[str, str] = {}
     with ExitStack() as stack:
         for number, name in enumerate(SERVICE_NAMES):
@@ -62,8 +62,8 @@ def outboxes(*silent: str) -> Iterator[dict[str, str]]:
         yield ids
 
 
-def test_one_dead_service_hides_no_other(solo60: Solo60) -> None:
-    """Services that answer are listed, the others are named, and the exit code reports that something is missing."""
+def test_a_dead_service_does_not_hide_the_others(solo60: Solo60) -> None:
+    """`outbox list` shows the dead letters of all running services, names the dead service, and exits with 1."""
     with outboxes("session") as ids:
         shown = solo60("outbox", "list")
         read = solo60("outbox", "list", "--json")
@@ -78,16 +78,16 @@ def test_one_dead_service_hides_no_other(solo60: Solo60) -> None:
         assert "There are no messages" not in done.err
 
 
-def test_when_nobody_answers_everybody_is_named(solo60: Solo60) -> None:
-    """A script still reads a list."""
+def test_without_any_service_every_service_is_named(solo60: Solo60) -> None:
+    """`outbox list --json` without a running service prints an empty list, names every service, and exits with 1."""
     done = solo60("outbox", "list", "--json")
 
     assert (done.exit_code, json.loads(done.out)) == (1, [])
     assert done.err.count(" did not answer: UNAVAILABLE: ") == len(SERVICE_NAMES)
 
 
-def test_when_all_answer_the_exit_code_is_good(solo60: Solo60) -> None:
-    """A service without an outbox is no failure, unless it was asked for by name."""
+def test_listing_succeeds_when_every_service_answers(solo60: Solo60) -> None:
+    """`outbox list` exits with 0 if every service answers. A service without an outbox fails only if it is named."""
     with outboxes() as ids:
         everything = solo60("outbox", "list")
         one = solo60("outbox", "list", "gym", "--json")
@@ -102,7 +102,7 @@ def test_when_all_answer_the_exit_code_is_good(solo60: Solo60) -> None:
 @pytest.mark.usefixtures("solo60")
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_nothing_is_shortened_in_any_terminal(columns: int) -> None:
-    """`show`, `retry` and `drop` need the whole id, and it can be copied whole."""
+    """`outbox list` shortens no id, destination or error at 40 to 250 columns."""
     with outboxes() as ids:
         code, shown = solo60_in_terminal("outbox", "list", columns=columns)
 
@@ -115,7 +115,7 @@ def test_nothing_is_shortened_in_any_terminal(columns: int) -> None:
 
 
 def test_a_pipe_gets_each_message_on_one_line(solo60: Solo60) -> None:
-    """`grep` finds id and error together: a pipe has no edge."""
+    """`outbox list` prints each message on one line outside a terminal, so that `grep` finds id and error together."""
     with outboxes() as ids:
         lines = solo60("outbox", "list").out.splitlines()
 
@@ -123,8 +123,8 @@ def test_a_pipe_gets_each_message_on_one_line(solo60: Solo60) -> None:
     assert all(ERROR in line for line in lines[1:])
 
 
-def test_retrying_all_goes_on_after_one_that_was_delivered_meanwhile(solo60: Solo60) -> None:
-    """The others are retried, and only those are counted."""
+def test_retry_reports_the_number_of_messages_and_refusals(solo60: Solo60) -> None:
+    """`outbox retry --all` reports the number of retried messages. A refused retry by id exits with 1."""
     settled = Answer(pb.RetryMessageResponse(), code=grpc.StatusCode.FAILED_PRECONDITION)
     page = pb.ListMessagesResponse(messages=[message(1)])
     answers = {PATH + "ListMessages": Answer(page), PATH + "RetryMessage": Answer(pb.RetryMessageResponse())}

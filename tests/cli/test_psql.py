@@ -22,20 +22,20 @@ WHO = ("--", "--csv", "--tuples-only", "-c", "select current_user, current_datab
 
 
 async def execute(url: str, statement: str) -> None:
-    """Execute a statement on a connection of its own."""
+    """Execute a statement on a new connection."""
     async with connection_to(url) as connection:
         await connection.execute(statement)
 
 
 @pytest.fixture
 def server_url(postgres: PostgresForTests, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Make the tests' server the one of DATABASE_URL."""
+    """Set DATABASE_URL to the tests' server, with an escaped password."""
     monkeypatch.setenv("DATABASE_URL", postgres.url.replace(f"{SERVICE_ROLE}@", f"{SERVICE_ROLE}:any%2Fpassword@"))
     return postgres.url
 
 
-def test_psql_is_the_service_in_its_database(solo60: Solo60, server_url: str) -> None:
-    """Nobody has to know a URL or a role."""
+def test_psql_connects_as_the_service_to_its_database(solo60: Solo60, server_url: str) -> None:
+    """`psql` runs statements in the service's database with the service's role, and fails if a statement fails."""
     asyncio.run(execute(server_url, "create database solo60_gym"))
     try:
         done = solo60("psql", "gym", *WHO)
@@ -48,8 +48,8 @@ def test_psql_is_the_service_in_its_database(solo60: Solo60, server_url: str) ->
     assert "division by zero" in failed.err
 
 
-def test_psql_is_a_shell_in_a_terminal(server_url: str) -> None:
-    """It asks, answers, and ends with the person's word."""
+def test_psql_is_interactive_in_a_terminal(server_url: str) -> None:
+    """`psql` in a terminal shows a prompt, runs typed statements, and exits with 0 when the user quits."""
     asyncio.run(execute(server_url, "create database solo60_gym"))
     try:
         code, shown = solo60_in_terminal("psql", "gym", columns=80, typed=b"select 6 * 7 as answer;\n\\q\n")
@@ -61,10 +61,10 @@ def test_psql_is_a_shell_in_a_terminal(server_url: str) -> None:
     assert "42" in shown
 
 
-def test_psql_runs_the_kept_database_while_it_needs_it(
+def test_psql_starts_the_database_of_a_stopped_mesh(
     solo60: Solo60, monkeypatch: pytest.MonkeyPatch, reachable_folder: Path
 ) -> None:
-    """The mesh does not have to be up."""
+    """`psql` runs the embedded PostgreSQL of DATA_DIR itself when the mesh is not running."""
     monkeypatch.setenv("DATA_DIR", str(reachable_folder / "data"))
 
     async def keep_a_database() -> None:
@@ -76,16 +76,16 @@ def test_psql_runs_the_kept_database_while_it_needs_it(
     assert solo60("psql", "user", *WHO).out == f"{SERVICE_ROLE},solo60_user\n"
 
 
-def test_without_a_database_or_a_service_there_is_a_sentence(solo60: Solo60, tmp_path: Path) -> None:
-    """Nothing is made by asking."""
+def test_a_missing_database_and_an_unknown_service_are_reported(solo60: Solo60, tmp_path: Path) -> None:
+    """`psql` reports a missing database and an unknown service, and creates nothing in DATA_DIR."""
     assert solo60("psql", "gym").err == f"There is no database in {tmp_path}. Create it with `make run`.\n"
     assert solo60("psql", "gmy").err.startswith('"gmy" is not a service. Services: auth, ')
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("server_url")
-def test_without_any_psql_the_sentence_says_how_to_get_one(solo60: Solo60, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wheel's is taken first, then the system's."""
+def test_a_missing_psql_is_reported_with_its_package(solo60: Solo60, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`psql` says how to install psql if neither the wheel nor PATH provides it."""
     monkeypatch.setattr("mesh.postgres_place.importlib.util.find_spec", lambda _name: None)
     monkeypatch.setenv("PATH", "/nowhere")
 
@@ -95,8 +95,8 @@ def test_without_any_psql_the_sentence_says_how_to_get_one(solo60: Solo60, monke
     assert done.err == "psql is not installed. Run `make setup`, or install the package postgresql-client.\n"
 
 
-def test_a_password_is_on_no_command_line() -> None:
-    """Other accounts can read those."""
+def test_the_password_is_not_in_the_url_for_psql() -> None:
+    """The URL for psql's command line lacks the password, because other accounts can read command lines."""
     url = database_url_of("postgresql://ada:p%2Fw@db:5432/x?sslmode=require", "gym")
 
     assert without_password(url) == ("postgresql://ada@db:5432/solo60_gym?sslmode=require", "p/w")

@@ -24,7 +24,7 @@ WIDTHS = (80, 130)
 
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_ids_of_messages_are_whole(columns: int, tmp_path: Path) -> None:
-    """`messages show` and `messages retry` need them."""
+    """`messages` shortens no id at 80 or 130 columns, because `messages show` and `messages retry` need whole ids."""
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")
     page = pb.ListFailedMessagesResponse(messages=[MESSAGE, MESSAGE])
@@ -44,7 +44,7 @@ def test_ids_of_messages_are_whole(columns: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_ids_of_keys_are_whole(solo60: Solo60, columns: int) -> None:
-    """`keys revoke` needs them; the many scopes of the operator fold."""
+    """`keys list` shortens no id at 80 or 130 columns, even beside the operator's many scopes."""
     for caller in ("operator", "gym"):
         solo60("keys", "issue", caller)
     ids = [entry["key_id"] for entry in json.loads(solo60("keys", "list", "--json").out)]
@@ -57,7 +57,7 @@ def test_ids_of_keys_are_whole(solo60: Solo60, columns: int) -> None:
 
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_ids_of_traces_are_whole(columns: int, tmp_path: Path) -> None:
-    """`trace` and `logs` need them."""
+    """`trace` shortens no id at 80 or 130 columns, because `trace` and `logs` need whole ids."""
     (tmp_path / "spans").mkdir()
     id_ = f"{1:032x}"
     (tmp_path / "spans" / "gym.jsonl").write_text(stored_span(id_))
@@ -73,7 +73,7 @@ def test_ids_of_traces_are_whole(columns: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_methods_and_addresses_are_whole(columns: int) -> None:
-    """A method in `explain` is what `call` takes, an address in `health` what `curl` takes."""
+    """`explain` shortens no method and `health` no address at 80 or 130 columns, so that both can be copied."""
     _, explained = solo60_in_terminal("explain", "session.BookSession", columns=columns)
     _, health = solo60_in_terminal("health", columns=columns)
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.requirement("S5")
-def test_health_of_a_mesh_that_does_not_run_is_unreachable(solo60: Solo60) -> None:
-    """An answer for every service, and an exit code that a script can trust."""
+def test_health_of_a_stopped_mesh_is_unreachable(solo60: Solo60) -> None:
+    """`health --json` reports every service of a stopped mesh as UNREACHABLE and exits with 1."""
     done = solo60("health", "--json")
 
     report = json.loads(done.out)
@@ -30,8 +30,8 @@ def test_health_of_a_mesh_that_does_not_run_is_unreachable(solo60: Solo60) -> No
 
 
 @pytest.mark.requirement("C1")
-def test_health_says_which_services_are_contracts_only(solo60: Solo60) -> None:
-    """Nobody takes a healthy process for a finished service."""
+def test_health_marks_contract_only_services(solo60: Solo60) -> None:
+    """`health` marks auth, and no other service, as contract only."""
     lines = solo60("health").out.splitlines()
 
     noted = [line.split()[0] for line in lines if "contract only, not implemented" in line]
@@ -41,7 +41,7 @@ def test_health_says_which_services_are_contracts_only(solo60: Solo60) -> None:
 @pytest.mark.requirement("S1")
 @pytest.mark.parametrize("command", [("call", "gym.ListGyms"), ("demo", "booking")])
 def test_without_a_key_nothing_is_called(solo60: Solo60, tmp_path: Path, command: tuple[str, ...]) -> None:
-    """One sentence that names the setting and how to get a key."""
+    """`call` and `demo` without a key exit with 2, name the setting, and say how to get a key."""
     done = solo60(*command)
 
     assert done.exit_code == 2
@@ -63,10 +63,8 @@ def test_without_a_key_nothing_is_called(solo60: Solo60, tmp_path: Path, command
         ("@/nowhere/request.json", "/nowhere/request.json cannot be read: No such file or directory."),
     ],
 )
-def test_a_request_that_does_not_fit_is_refused_before_it_is_sent(
-    solo60: Solo60, request_json: str, words: str
-) -> None:
-    """The sentence names the field."""
+def test_an_invalid_request_is_refused_before_it_is_sent(solo60: Solo60, request_json: str, words: str) -> None:
+    """`call` refuses malformed JSON, wrong fields and an unreadable file with exit code 1 and one line."""
     done = solo60("call", "gym.GetGym", request_json)
 
     assert (done.exit_code, done.out) == (1, "")
@@ -74,10 +72,8 @@ def test_a_request_that_does_not_fit_is_refused_before_it_is_sent(
     assert done.err.count("\n") == 1
 
 
-def test_explain_shows_a_methods_policy_and_where_each_value_comes_from(
-    solo60: Solo60, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A setting that changes what the contract says is named; nothing needs to run."""
+def test_explain_shows_the_source_of_each_policy_value(solo60: Solo60, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`explain` shows the contract and the setting behind a policy value, without a running mesh."""
     monkeypatch.setenv("DEADLINE_FACTOR", "2")
 
     lines = solo60("explain", "gym.GetGym").out.splitlines()
@@ -93,8 +89,8 @@ def test_explain_shows_a_methods_policy_and_where_each_value_comes_from(
 
 
 @pytest.mark.parametrize("header", ["two words=1", "größe=1", "x-size=größe", "x-bytes-bin=1", "=1", "x-size"])
-def test_a_header_that_cannot_be_sent_is_refused(solo60: Solo60, header: str) -> None:
-    """Before anything is sent, in one sentence that names the option."""
+def test_an_invalid_header_is_refused(solo60: Solo60, header: str) -> None:
+    """`call` refuses an invalid `--metadata` with exit code 1 and one line that names the option."""
     done = solo60("call", "gym.ListGyms", "--metadata", header)
 
     assert (done.exit_code, done.out) == (1, "")
@@ -103,10 +99,10 @@ def test_a_header_that_cannot_be_sent_is_refused(solo60: Solo60, header: str) ->
 
 
 @pytest.mark.parametrize("command", [("up",), ("migrate",), ("keys", "issue", "gym"), ("call", "gym.ListGyms")])
-def test_a_folder_where_nothing_can_be_kept_is_named(
+def test_an_unusable_data_folder_is_named(
     solo60: Solo60, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """One sentence, no traceback."""
+    """A command with an unusable DATA_DIR fails with one line that names the path."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "file" / "data"))
 
@@ -118,18 +114,16 @@ def test_a_folder_where_nothing_can_be_kept_is_named(
 
 
 @pytest.mark.requirement("C1")
-def test_an_unknown_method_is_refused_with_near_ones(solo60: Solo60) -> None:
-    """Only what a contract has can be called."""
+def test_an_unknown_method_is_refused_with_similar_ones(solo60: Solo60) -> None:
+    """`call` refuses a method that is in no contract, and suggests a similar one."""
     done = solo60("call", "gym.GetGmy")
 
     assert done.exit_code == 1
     assert "Did you mean gym.GetGym" in done.err
 
 
-def test_a_setting_that_does_not_exist_is_named(
-    solo60: Solo60, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A misspelt setting in `.env` stops every command."""
+def test_an_unknown_setting_is_named(solo60: Solo60, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A misspelt setting in `.env` stops a command with exit code 2, and the error suggests the right name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("GMY_SERVICE_URL=127.0.0.1:1\n")
 
@@ -140,13 +134,13 @@ def test_a_setting_that_does_not_exist_is_named(
 
 
 def test_an_empty_inbox_says_so(solo60: Solo60) -> None:
-    """The words are a remark: a script that reads JSON gets an empty list."""
+    """`inbox` reports an empty inbox on standard error, and `inbox --json` prints an empty list."""
     assert solo60("inbox").err == "There is no mail yet.\n"
     assert json.loads(solo60("inbox", "--json").out) == []
 
 
 def test_mail_is_found_by_either_form_of_an_address(solo60: Solo60, tmp_path: Path) -> None:
-    """Mail goes to the ASCII form of a domain; people look for what they wrote."""
+    """`inbox --to` finds mail by the Unicode form, the ASCII form, and a part of the recipient's address."""
     folder = load_settings().inbox_folder / "new"
     assert folder.is_relative_to(tmp_path)
     folder.mkdir(parents=True)
@@ -158,15 +152,15 @@ def test_mail_is_found_by_either_form_of_an_address(solo60: Solo60, tmp_path: Pa
     assert json.loads(solo60("inbox", "--to", "user@bucher.example", "--json").out) == []
 
 
-def test_a_trace_that_nobody_has_is_refused(solo60: Solo60, tmp_path: Path) -> None:
-    """The sentence says where it was looked for."""
+def test_an_unknown_trace_is_refused(solo60: Solo60, tmp_path: Path) -> None:
+    """`trace` with an unknown id exits with 1 and names the searched folder."""
     done = solo60("trace", "0" * 32)
 
     assert (done.exit_code, done.err) == (1, f"There is no trace {'0' * 32} in {tmp_path}/spans.\n")
 
 
 def test_without_an_id_the_latest_traces_are_listed(solo60: Solo60, tmp_path: Path) -> None:
-    """For people as a table with whole ids, for scripts as JSON; any of them can then be shown."""
+    """`trace` without an id lists the latest traces. Their trace ids and correlation ids then find the traces."""
     assert solo60("trace").err == "There are no traces yet.\n"
     assert json.loads(solo60("trace", "--json").out) == []
     (tmp_path / "spans").mkdir(exist_ok=True)
@@ -187,7 +181,7 @@ def test_without_an_id_the_latest_traces_are_listed(solo60: Solo60, tmp_path: Pa
 
 
 def stored_span(trace_id: str) -> str:
-    """Make a line of the span store."""
+    """Return a line of a span file."""
     span = {
         "trace_id": trace_id,
         "span_id": "1",
@@ -204,10 +198,10 @@ def stored_span(trace_id: str) -> str:
 
 
 @pytest.mark.parametrize(("password", "exit_code"), [("secret", 1), ("secret/", 2), ("secret/word", 2)])
-def test_a_database_that_cannot_be_reached_is_named(
+def test_an_unreachable_database_is_named(
     solo60: Solo60, monkeypatch: pytest.MonkeyPatch, password: str, exit_code: int
 ) -> None:
-    """`solo60 migrate` says that it is DATABASE_URL, and never its password, not even one that spoils the URL."""
+    """`migrate` names DATABASE_URL if it is unreachable or malformed, and never prints its password."""
     monkeypatch.setenv("DATABASE_URL", f"postgresql://app:{password}@127.0.0.1:1/app")
 
     done = solo60("migrate")
@@ -219,7 +213,7 @@ def test_a_database_that_cannot_be_reached_is_named(
 
 @pytest.mark.parametrize("blank", ["", "  "])
 def test_a_blank_id_of_a_trace_is_refused(solo60: Solo60, blank: str) -> None:
-    """`solo60 trace "$ID"` with an unset variable does not print every trace that has no correlation id."""
+    """`solo60 trace "$ID"` with an unset variable fails instead of printing every trace without a correlation id."""
     done = solo60("trace", blank)
 
     assert done.exit_code == 1
@@ -227,23 +221,23 @@ def test_a_blank_id_of_a_trace_is_refused(solo60: Solo60, blank: str) -> None:
 
 
 def test_the_help_lists_every_verb(solo60: Solo60) -> None:
-    """Every verb can be imported, and stands in the help in the documented order."""
+    """`solo60 --help` lists all verbs in the documented order."""
     listed = [line.split()[1] for line in solo60("--help").out.splitlines() if re.match(r"│ [a-z]", line)]
 
     assert listed == list(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_command_loads_its_own_verb_alone(verb: str) -> None:
-    """It starts without the imports of the others, and its usage still says `solo60 VERB`."""
+def test_a_command_loads_only_its_own_verb(verb: str) -> None:
+    """A command loads only its own verb, yet its app is a group, so that its usage still says `solo60 VERB`."""
     app = app_for([verb, "--help"])
 
     assert len(app.registered_commands) + len(app.registered_groups) == 1
     assert isinstance(get_command(app), TyperGroup)
 
 
-def test_a_verb_that_does_not_exist_is_refused_with_near_ones(solo60: Solo60) -> None:
-    """A misspelt verb is compared with all verbs."""
+def test_an_unknown_verb_is_refused_with_similar_ones(solo60: Solo60) -> None:
+    """A misspelt verb exits with 2, and the error suggests the right one."""
     done = solo60("kyes", "list")
 
     assert done.exit_code == 2

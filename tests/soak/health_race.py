@@ -1,10 +1,10 @@
-"""The crash of grpcio that our channel options avoid, as a program: channels that watch the health of servers.
+"""Reproducer of a crash of grpcio that our channel options avoid: channels that watch the health of servers.
 
     python -m tests.soak.health_race SECONDS [--shared]
 
-Two channels lead to each of twenty servers. Each server ends its connections after 50 ms, so both channels begin to
-watch its health anew at the same moment. With `--shared` they also share their subchannels, as channels of gRPC do by
-default: then grpcio 1.62 to 1.85.3 dies of SIGSEGV within a minute. The program prints "survived" and exits with 0.
+Each of twenty servers has two channels. A server closes its connections after 50 ms, so its two channels restart their
+health watches at the same moment. With `--shared` the channels also share subchannels, which is gRPC's default. Then
+grpcio 1.62 to 1.85.3 dies of SIGSEGV within a minute. Without a crash the program prints "survived" and exits with 0.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from mesh.channel import channel_options
 SERVERS = 20
 CHANNELS_OF_EACH = 2
 POOL_OPTION = "grpc.use_local_subchannel_pool"
-# The servers know no health checking, and for each connection the core would print so.
+# The servers do not implement health checking, so gRPC's core would print a line for each connection.
 QUIET = {"GRPC_VERBOSITY": "NONE"}
 CONNECTION_AGE = [("grpc.max_connection_age_ms", 50), ("grpc.max_connection_age_grace_ms", 1)]
 
 
 def main(seconds: float, *, shared: bool) -> None:
-    """Watch for `seconds`; end without closing anything, which would take long and prove nothing."""
+    """Watch for `seconds`, then exit without closing servers and channels, because closing takes long."""
     options: list[tuple[str, Any]] = channel_options(service_config(SERVICES["gym"]))
     if shared:
         options = [option for option in options if option[0] != POOL_OPTION]

@@ -16,7 +16,7 @@ PATIENCE_S = 60
 
 
 def watch(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the reproducer to its end, whichever that is."""
+    """Run the reproducer until it exits or crashes."""
     return subprocess.run(
         [sys.executable, "-m", "tests.soak.health_race", str(WATCHES_S), *arguments],
         env={**child_environment(), **QUIET},
@@ -27,13 +27,13 @@ def watch(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_channels_with_our_options_survive_the_ends_of_their_connections() -> None:
-    """Some twenty thousand connections end while two channels of one process watch the health of each server."""
+def test_channels_with_our_options_survive_closed_connections() -> None:
+    """A process with our channel options survives a minute of closed connections during health watches."""
     watched = watch()
 
     assert (watched.returncode, watched.stdout) == (0, "survived\n"), watched.stderr
 
 
-def test_grpcio_still_crashes_where_channels_share_subchannels() -> None:
-    """The test above proves something, and the option is still needed: without it the process dies."""
+def test_grpcio_still_crashes_with_shared_subchannels() -> None:
+    """A process with shared subchannels dies of SIGSEGV, so the option of the local subchannel pool is still needed."""
     assert watch("--shared").returncode == -signal.SIGSEGV

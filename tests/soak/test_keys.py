@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAMPLES = 20_000
-# Beyond this a machine that did something else was measured.
+# The slowest tenth of the samples is dropped, because it measures other work of the machine.
 KEPT_SHARE = 0.9
-# That of dudect, "dude, is my code constant time?" (Reparaz, Balasch and Verbauwhede, 2017).
+# Threshold of dudect (Reparaz, Balasch and Verbauwhede, "Dude, is my code constant time?", 2017).
 LARGEST_T = 4.5
 
 
 @pytest.mark.soak
 async def test_rotations_fail_no_call(tmp_path: Path) -> None:
-    """At 200 calls a second, ten rotations in some fifteen seconds."""
+    """Ten key rotations at 200 calls per second fail no call."""
     answers = await rotate_under_load(tmp_path, rotations=10)
 
     assert set(answers) == {"hi"}
@@ -37,17 +37,17 @@ async def test_rotations_fail_no_call(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-async def test_the_time_of_a_refusal_does_not_tell_its_reason() -> None:
-    """Unknown id, wrong secret and revoked, as a caller on the same machine sees them, in random order."""
+async def test_the_time_of_a_rejection_does_not_depend_on_its_reason() -> None:
+    """Keys with an unknown id, a wrong secret or a revocation take the same time to be rejected (Welch's t-test)."""
     strange = StrangeKeys(SAMPLES)
     samples = strange.samples()
     random.shuffle(samples)
     taken_s: dict[str, list[float]] = {kind: [] for kind, _ in samples}
-    ever_later = itertools.count()  # so that no flood is seen
+    ever_later = itertools.count()  # avoids the limit of failed attempts
     server = grpc.aio.server(
         interceptors=[ServerChain([ServerApiKey(lambda: strange.keyring, clock=lambda: float(next(ever_later)))])]
     )
-    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is but promised
+    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is not implemented
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -65,6 +65,6 @@ async def test_the_time_of_a_refusal_does_not_tell_its_reason() -> None:
 
 
 def welch_t(one: list[float], other: list[float]) -> float:
-    """Return Welch's t of the quickest nine tenths of both."""
+    """Return Welch's t of the fastest KEPT_SHARE of both samples."""
     one, other = ((sorted(each)[: int(KEPT_SHARE * len(each))]) for each in (one, other))
     return (fmean(one) - fmean(other)) / math.sqrt(variance(one) / len(one) + variance(other) / len(other))

@@ -24,7 +24,7 @@ AFTER_S = 5.0
 
 
 class Load:
-    """Calls at a rate that does not wait for answers, and how many of them were answered."""
+    """Load at a fixed rate, independent of answers, with a count of successful calls."""
 
     def __init__(self, stub: GymServiceAsyncStub) -> None:
         self._stub = stub
@@ -32,7 +32,7 @@ class Load:
         self.good = 0
 
     async def run(self, calls_per_s: float, for_s: float) -> float:
-        """Call for so long, and return how many calls a second were answered."""
+        """Make calls for `for_s` seconds and return the successful calls per second."""
         began, good_before, sent = time.monotonic(), self.good, 0
         while (passed_s := time.monotonic() - began) < for_s:
             while sent < passed_s * calls_per_s:
@@ -52,8 +52,8 @@ class Load:
 
 
 async def test_calls_succeed_again_soon_after_an_outage() -> None:
-    """Ten seconds without the service and twice the calls; five seconds later all is as before."""
-    gyms = FailingGyms()  # type: ignore[abstract]  # two methods will do
+    """Five seconds after a ten-second outage at twice the load, calls succeed as before and all breakers are closed."""
+    gyms = FailingGyms()  # type: ignore[abstract]  # two methods are enough
     server = GymServer(gyms)
     port = await server.start()
     channels = Channels(settings_for(port), lambda: "sk_of_this_test")

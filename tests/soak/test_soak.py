@@ -25,11 +25,11 @@ CALLERS = 8
 SHORT_S = 3.0
 WARM_UP_RATIO = 0.3
 PAUSE_S = 0.05
-# What an allocator takes and gives back while nothing is lost.
+# Fluctuation of the allocator without a leak.
 NOISE_BYTES = 8 * 1024 * 1024
 SPARE_FILES = 5
 SPARE_TASKS = 10
-# The client's watch of the target's health lasts, and the last error may not be collected yet.
+# The client's health watch stays open, and the last error may not be collected yet.
 MOST_CALLS = 2
 MEBIBYTE = 1024 * 1024
 MINUTE_S = 60.0
@@ -46,7 +46,7 @@ async def _each() -> AsyncIterator[pb.EchoEachRequest]:
 
 
 async def call_all_sorts(stub: EchoServiceAsyncStub, done: Counter[str]) -> None:
-    """Make one call of each shape, one that is refused, and two that end early."""
+    """Make five successful calls, one with an invalid request, and two that end early."""
     await stub.Echo(pb.EchoRequest(text="hi", email="ada@example.org"))
     assert len([answer async for answer in stub.EchoMany(pb.EchoManyRequest(text="hi", repeat=5))]) == 5
     assert (await stub.EchoJoined(_texts())).text == "hi hi hi hi hi"
@@ -72,7 +72,7 @@ async def _await_echo(stub: EchoServiceAsyncStub) -> None:
 
 
 async def soak(folder: Path, engine: str, lasts_s: float) -> str:
-    """Call for so long; assert that the target holds at the end what it held when it was warm; say what was seen."""
+    """Call for `lasts_s` seconds; assert that the target's resources do not grow after the warm-up; return a report."""
     done: Counter[str] = Counter()
     with Target.started(folder, engine=engine, log_level="warning") as target:
         async with target.stub() as stub:
@@ -100,14 +100,14 @@ async def soak(folder: Path, engine: str, lasts_s: float) -> str:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_nothing_grows(tmp_path: Path, engine: str) -> None:
-    """Memory, files and tasks of a server are those of the start after a time of mixed calls."""
+async def test_resources_do_not_grow(tmp_path: Path, engine: str) -> None:
+    """Memory, files and tasks of a server do not grow during three seconds of mixed calls."""
     await soak(tmp_path, engine, SHORT_S)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_nothing_grows_in_minutes(tmp_path: Path, engine: str) -> None:
-    """As many minutes as SOAK_MINUTES says, 2 by default."""
+async def test_resources_do_not_grow_in_minutes(tmp_path: Path, engine: str) -> None:
+    """Memory, files and tasks of a server do not grow during SOAK_MINUTES (default 2) of mixed calls."""
     seen = await soak(tmp_path, engine, MINUTE_S * float(os.environ.get("SOAK_MINUTES", "2")))
-    print(seen)  # noqa: T201 - for who runs it
+    print(seen)  # noqa: T201 - a report

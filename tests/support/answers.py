@@ -1,4 +1,4 @@
-"""Set answers: a server that answers each method with what a test wants to see read, beside tests that run no loop."""
+"""Stub server with a fixed answer for each method, for tests without an event loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WATCH_PATH = "/grpc.health.v1.Health/Watch"
 
 
 class Answer(NamedTuple):
-    """What comes back: a message with trailing metadata, or a status in its place."""
+    """Response message, trailing metadata and status code of one call."""
 
     message: Message
     trailing: tuple[tuple[str, str], ...] = ()
@@ -28,9 +28,9 @@ class Answer(NamedTuple):
 
 @contextmanager
 def answering(address: str, answers: Mapping[str, Answer]) -> Iterator[None]:
-    """Answer unary calls at `address`, by their paths ("/solo60.gym.v1.GymService/GetGym"), until the context ends.
+    """Answer unary calls at `address` by path ("/solo60.gym.v1.GymService/GetGym") until the context ends.
 
-    Who watches its health is told that it is SERVING.
+    Health.Watch reports SERVING.
     """
     server = grpc.server(ThreadPoolExecutor(4), handlers=[_Handler(answers)])
     server.add_insecure_port(address)
@@ -45,7 +45,7 @@ class _Handler(grpc.GenericRpcHandler):
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         self._answers = answers
 
-    def service(self, handler_call_details: Any) -> Any:  # noqa: ANN401 - grpc's own types are open here
+    def service(self, handler_call_details: Any) -> Any:  # noqa: ANN401 - grpc does not type it
         if handler_call_details.method == WATCH_PATH:
             return grpc.unary_stream_rpc_method_handler(_watch)
         answer = self._answers.get(handler_call_details.method)

@@ -1,4 +1,4 @@
-"""Asking: what the docstrings of the interceptors call, so that each of their examples is a test.
+"""Helper for the examples in the interceptors' docstrings, which run as doctests.
 
 >>> ask(ServerValidation(), text="")
 'INVALID_REQUEST'
@@ -26,24 +26,24 @@ SERVICE = "/solo60.example.v1.EchoService/"
 
 
 class Plain(EchoServiceServicer):
-    """Says back what it hears, and knows nothing of a mesh. A text of "crash" makes it fail."""
+    """Echo servicer without any code of the mesh. It raises ValueError for the text "crash"."""
 
     async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
-        """Say it back."""
+        """Return the text of the request."""
         if request.text == "crash":
             raise ValueError("postgres://user:secret@host")
         return find_method(SERVICE + "Echo").response_type(text=request.text)
 
     async def EchoLimited(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
-        """Say it back."""
+        """Return the text of the request."""
         return find_method(SERVICE + "EchoLimited").response_type(text=request.text)
 
     async def EchoDeprecated(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
-        """Say it back."""
+        """Return the text of the request."""
         return find_method(SERVICE + "EchoDeprecated").response_type(text=request.text)
 
     async def Keep(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
-        """Keep nothing."""
+        """Return an empty response."""
         return find_method(SERVICE + "Keep").response_type()
 
 
@@ -55,7 +55,7 @@ def ask(
     timeout_s: float | None = None,
     clients: Sequence[ClientInterceptor] = (),
 ) -> str:
-    """Serve an echo in `grpc.aio.server(interceptors=interceptors)`, call it once, return the text or the reason."""
+    """Serve `Plain` with these interceptors, call it once, and return the text or the error's reason."""
     return asyncio.run(_ask(interceptors, find_method(SERVICE + method), text, metadata or {}, timeout_s, clients))
 
 
@@ -68,7 +68,7 @@ async def _ask(
     clients: Sequence[ClientInterceptor],
 ) -> str:
     server = grpc.aio.server(interceptors=interceptors)
-    add_EchoServiceServicer_to_server(Plain(), server)  # type: ignore[abstract]  # what examples need
+    add_EchoServiceServicer_to_server(Plain(), server)  # type: ignore[abstract]  # the examples need no other method
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with ChainedChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), clients) as channel:

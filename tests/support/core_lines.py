@@ -1,7 +1,7 @@
-"""Core lines: the messages that gRPC's core prints between two tests, kept in a file and out of the output of a run.
+"""Redirection of gRPC's core log lines from the output of a test run into a file.
 
-What it prints during a test is captured by pytest and shown where the test fails. Between tests nothing is captured:
-there the core says of each closed connection that it is closed ("Got goaway"), a hundred times in a run.
+pytest captures the core's lines during a test and shows them if the test fails. It captures nothing between tests, and
+there the core prints a line ("Got goaway") for each closed connection, about a hundred in a run.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 READ_BYTES = 65_536
-# What begins with neither is passed on without waiting for its end.
+# An unfinished line is forwarded after this pause, without waiting for its end.
 PAUSE_MS = 200
 PATIENCE_S = 5.0
-# The beginnings of lines that abseil writes; a fatal one is why a process dies, so it is shown.
+# Prefixes of abseil's log lines, except fatal ones: a fatal line explains the death of a process, so it is forwarded.
 _CORE_LINE = re.compile(
     rb"([IWE])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w./-]+:\d+\] |WARNING: All log messages before absl::"
 )
 
 
 class CoreLines:
-    """Reads what the processes of a test run write to `descriptor`, and keeps the lines of gRPC's core in `path`.
+    """Filter on `descriptor` that stores the log lines of gRPC's core in `path`.
 
-    All other text is passed on to where it would have gone. `seen` counts the kept lines by level: I, W, E.
+    All other text is forwarded to the descriptor's original target. `seen` counts the stored lines by level: I, W, E.
     """
 
     def __init__(self, descriptor: int, path: Path) -> None:
@@ -44,13 +44,13 @@ class CoreLines:
         self._thread.start()
 
     def stop(self) -> None:
-        """Give the descriptor back, and pass on what is left."""
+        """Restore the descriptor and forward the remaining text."""
         os.dup2(self._original, self._descriptor)
-        # A process that outlives the run may hold the pipe open.
+        # A process that outlives the run may keep the pipe open, so the wait for the end of the pipe is limited.
         self._thread.join(PATIENCE_S)
 
     def summary(self) -> str:
-        """Return a sentence about the warnings and errors among the lines; empty where there are none."""
+        """Return a sentence with the number of warnings and errors, or an empty string if there are none."""
         count = self.seen["W"] + self.seen["E"]
         return f"gRPC's core printed {count} warnings and errors between tests: {self.path}" if count else ""
 

@@ -1,4 +1,4 @@
-"""The echo service of the examples, with a place for tests to raise or wait in."""
+"""Echo service of the examples, with a hook in which tests can raise or wait."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SCOPES = ("example.echo", "example.keep")
 
 
 class EchoServicer(EchoServiceServicer):
-    """Says back what it hears. `hook` is awaited first in every handler, for tests to raise or wait in.
+    """Echo servicer. Every handler awaits `hook`, in which tests can raise or wait.
 
-    `heard` are place, text and idempotency key of each event that it was told of, repetitions too.
+    `heard` lists place, text and idempotency key of each received event, including repetitions.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class EchoServicer(EchoServiceServicer):
         self.heard: list[tuple[str, str, str]] = []
 
     async def hook(self) -> None:
-        """Do nothing; tests put in something else."""
+        """Do nothing. Tests replace this method."""
 
     async def _enter(self) -> None:
         self.entered += 1
@@ -109,7 +109,7 @@ class EchoServicer(EchoServiceServicer):
         await self._enter()
         return echo_pb2.EchoJoinedResponse(text=" ".join([request.text async for request in request_iterator]))
 
-    async def EchoEach(  # type: ignore[override]  # noqa: N802 - as generated, which does not know handlers that write
+    async def EchoEach(  # type: ignore[override]  # noqa: N802 - as generated, without support for handlers that write
         self,
         request_iterator: AsyncIterator[echo_pb2.EchoEachRequest],  # noqa: ARG002 - as generated
         context: Any,  # noqa: ANN401 - as generated

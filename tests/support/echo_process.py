@@ -1,6 +1,6 @@
-"""An echo service in a process of its own, started and stopped as every service is, without a database.
+"""Program that runs the echo service like any other service, but without a database.
 
-With NOISE in its environment it writes that many lines past its log, in each of the ways in which that happens.
+The environment variable NOISE sets how many lines of each of KINDS the process writes without using its log.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ KINDS = ("printed", "to standard error", "by a library in C", "a warning")
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[None]:
-    """Serve at LISTEN_ADDRESS, and make noise."""
+    """Write the lines that NOISE asks for, and serve at LISTEN_ADDRESS."""
     server = new_server(settings.engine, server_interceptors(settings, Keyring))
-    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is but promised
+    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is not implemented
     server.add_insecure_port(settings.listen_address_of(NAME))
     for number in range(int(os.environ.get("NOISE", "0"))):
         make_noise(number)
@@ -41,7 +41,7 @@ async def serving(settings: Settings) -> AsyncIterator[None]:
 
 
 def make_noise(number: int) -> None:
-    """Write past the log."""
+    """Write one line of each of KINDS without using the log."""
     printed, to_stderr, in_c, warned = KINDS
     sys.stdout.write(f"{printed} {number}\n")
     sys.stdout.flush()

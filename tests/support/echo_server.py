@@ -1,4 +1,4 @@
-"""Echo servers for one test: the whole chain on a real socket, and stubs with the whole client chain.
+"""Echo servers for one test, on real sockets, with all interceptors of server and client.
 
     async def test_it_echoes(echo: EchoServer) -> None:
         answer = await echo.stub().Echo(EchoRequest(text="hi"))
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
 
 CALLER = "tester"
-# The caller's clock ends a call a little before the server's, to which gRPC's core adds as much as 1 %.
+# A caller's deadline ends a little before the server's, because gRPC's core adds up to 1 % to the server's.
 OUT_OF_TIME_S = 0.004
 
 
 class Endless:
-    """A hook that waits until its call is cancelled, or until `is_open`."""
+    """Hook that waits until its call is cancelled or `is_open` is set."""
 
     def __init__(self) -> None:
         self.entered = asyncio.Event()
@@ -69,10 +69,10 @@ class Endless:
             raise
 
     async def until_out_of_time(self, call: Callable[[], Awaitable[object]]) -> None:
-        """Call until a call runs out of time in this hook, by the clock of its server too.
+        """Repeat a call until its deadline expires in this hook on the server's clock too.
 
-        On a busy machine a call may run out of time before the hook. Or it arrives late, so that its caller gives it up
-        before its server does: then the server sees a cancelled call.
+        On a busy machine a deadline may expire before the hook runs. If a call arrives late, its caller's deadline may
+        expire first, and the server sees a cancelled call.
         """
         while not self.is_out_of_time:
             self.cancelled.clear()
@@ -84,7 +84,7 @@ class Endless:
 
 
 class EchoServer:
-    """A running echo server. Replace `keyring` to change what it accepts; `spans` and `registry` are of both sides."""
+    """Echo server. Replace `keyring` to change the accepted keys. `spans` and `registry` cover server and client."""
 
     def __init__(
         self, servicer: EchoServicer, application: Sequence[AsyncServerInterceptor], settings: Settings
@@ -116,19 +116,19 @@ class EchoServer:
         await self.shut_down()
 
     async def shut_down(self) -> None:
-        """Close the server alone."""
+        """Stop the server but leave the channels open."""
         await self._server.stop(0)
 
     def channel(self, key: str | None = None) -> grpc.aio.Channel:
-        """Open a channel with the whole client chain, with this server's good key or another one."""
+        """Open a channel with all client interceptors and `key`, by default this server's valid key."""
         return self._open(self._client_interceptors(self.key if key is None else key))
 
     def bare_channel(self) -> grpc.aio.Channel:
-        """Open a channel that adds nothing to a call."""
+        """Open a channel without interceptors."""
         return self._open()
 
     def stub(self, key: str | None = None) -> EchoServiceAsyncStub:
-        """Return a stub over a channel with the whole client chain."""
+        """Return a stub on a channel with all client interceptors."""
         return EchoServiceStub(self.channel(key))
 
     def _open(self, interceptors: Sequence[ClientInterceptor] | None = None) -> grpc.aio.Channel:
@@ -137,7 +137,7 @@ class EchoServer:
         return self._channels[-1]
 
     def spans(self) -> list[ReadableSpan]:
-        """Return the finished spans of both sides, in the order of their start."""
+        """Return the finished spans of server and client, sorted by start time."""
         return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
 
     def _server_interceptors(self) -> list[ServerInterceptor]:
@@ -156,7 +156,7 @@ class EchoServer:
 
 
 class ServeEcho(Protocol):
-    """Starts echo servers; settings by field name override the defaults."""
+    """Starter of echo servers. Settings by field name override the defaults."""
 
     async def __call__(
         self,
@@ -165,7 +165,7 @@ class ServeEcho(Protocol):
         application: Sequence[AsyncServerInterceptor] = (),
         **settings: object,
     ) -> EchoServer:
-        """Serve `servicer` and return its server."""
+        """Start a server for `servicer` and return it."""
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ async def serve_echo() -> AsyncIterator[ServeEcho]:
         **settings: object,
     ) -> EchoServer:
         settings = {"deadline_factor": DEADLINE_FACTOR, **NO_SHEDDING, **settings}
-        server = EchoServer(servicer or EchoServicer(), application, Settings(_env_file=None, **settings))  # type: ignore[abstract, arg-type, call-arg]  # Promise is but promised; any setting; pydantic-settings' own argument
+        server = EchoServer(servicer or EchoServicer(), application, Settings(_env_file=None, **settings))  # type: ignore[abstract, arg-type, call-arg]  # Promise is not implemented; any setting; pydantic-settings' own argument
         servers.append(server)
         await server.start()
         return server
@@ -192,5 +192,5 @@ async def serve_echo() -> AsyncIterator[ServeEcho]:
 
 @pytest.fixture
 async def echo(serve_echo: ServeEcho) -> EchoServer:
-    """Start one echo server with the defaults."""
+    """Start an echo server with default settings."""
     return await serve_echo()

@@ -1,4 +1,4 @@
-"""Engines: which one the tests' servers run on (`ENGINE=native pytest`), and what cannot hold on it."""
+"""Engine of the tests' servers (`ENGINE=native pytest`), and markers for tests that it does not support."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ needs_pushback = pytest.mark.skipif(
     ENGINE not in CAN_PUSH_BACK, reason='native sends no metadata that begins with "grpc-", so it cannot push back'
 )
 
-# There a call's clock starts when the loop takes the call up: what it has waited before that is not seen.
+# The native engine starts a call's clock when the event loop takes the call, so earlier waiting is not measured.
 needs_queue_delay = pytest.mark.skipif(ENGINE == "native", reason="native does not tell how long a call has waited")

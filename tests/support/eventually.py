@@ -1,4 +1,4 @@
-"""Eventually: tests wait for what happens elsewhere, however slow the machine is."""
+"""Waiting for conditions outside the test's own tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATIENCE_S = 60.0
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until `condition` holds; fail when it still does not after a minute."""
+    """Wait until `condition()` is true; raise TimeoutError after PATIENCE_S."""
     async with asyncio.timeout(PATIENCE_S):
-        while not await condition():  # noqa: ASYNC110 - what is waited for happens in databases, folders and processes
+        while not await condition():  # noqa: ASYNC110 - conditions depend on databases, folders and processes
             await asyncio.sleep(0.02)

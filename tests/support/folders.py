@@ -1,4 +1,4 @@
-"""Folders for what runs as another user than the test."""
+"""Temporary folders for programs that run as another user than the test."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ROOM_BYTES = 4 * 1024**3
 
 @contextmanager
 def folder_for_all() -> Iterator[Path]:
-    """Make a temporary folder that every user can enter, unlike pytest's own: root's PostgreSQL runs as nobody.
+    """Make a temporary folder that every user can enter, because root's PostgreSQL runs as user nobody.
 
-    It lies in memory where there is room: a database is 300 files, and a run of all tests makes hundreds of them.
+    The folder is in memory if /dev/shm has room, because a full run creates hundreds of databases of 300 files each.
     """
     with tempfile.TemporaryDirectory(prefix="solo60-", dir=MEMORY if _has_room(MEMORY) else None) as name:
         folder = Path(name)

@@ -1,7 +1,7 @@
-"""A process that makes one call with an idempotency key, and stops at a point of it until it is told to go on.
+"""Process that makes one call with an idempotency key and pauses at a given point of the call.
 
-It says "at <point>" there, and in the end the bytes of its answer, or the name of what was raised. The effect of the
-call is a row of `effects`, whose number the answer names.
+At that point the process sends "at <point>" and waits for a reply. At the end it sends the bytes of its answer or the
+name of the raised exception. The effect of the call is a row in `effects`; the answer names the row's number.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REQUEST = CreateGymRequest(name="Field Street Gym")
 
 
 async def act(connection: Connection) -> CreateGymResponse:
-    """Have the effect, and return the answer that names it."""
+    """Insert a row into `effects` and return an answer with the row's number."""
     number = await connection.fetchval("insert into effects default values returning number")
     response = CreateGymResponse()
     response.gym.name = f"effect {number}"
@@ -33,12 +33,12 @@ async def act(connection: Connection) -> CreateGymResponse:
 
 
 def run(url: str, key: str, point: str, silence_ms: int, pipe: Pipe[Any, Any]) -> None:
-    """Call once; a transaction that is silent for `silence_ms` is the server's to end."""
+    """Make one call. PostgreSQL ends the call's transaction if it is idle for `silence_ms`."""
 
     def pass_by(passed: str) -> None:
         if passed == point:
             pipe.send(f"at {point}")
-            pipe.recv()  # the whole process stands still
+            pipe.recv()  # blocks the whole process
 
     async def call() -> bytes:
         database = await Database.connect(url, max_connections=1)
@@ -62,5 +62,5 @@ def run(url: str, key: str, point: str, silence_ms: int, pipe: Pipe[Any, Any]) -
 
     try:
         pipe.send(asyncio.run(call()))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the test is told
+    except Exception as error:  # noqa: BLE001 - the test gets every exception's name
         pipe.send(type(error).__name__)

@@ -1,4 +1,4 @@
-"""Links: the wire between a server and its callers, which can be slow, lose answers to work that was done, or hang."""
+"""TCP proxy between a server and its callers that can be slow, lose answers, or hang."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ LARGEST_CHUNK = 65_536
 
 
 class Link:
-    """Forwards what comes to `port` to `callee_port` for the time of an async context, understanding no byte of it.
+    """TCP proxy from `port` to `callee_port`, active within its async context.
 
-    With `hangs`, callers do not learn that a connection has been closed at the other end.
+    With `hangs`, the proxy does not close a caller's connection when the callee closes its own.
     """
 
     def __init__(self, port: int, callee_port: int, *, hangs: bool = False) -> None:
@@ -35,7 +35,7 @@ class Link:
         await self._cut()
 
     async def be_slow(self, latency_s: float, for_s: float) -> None:
-        """Bring every answer so much later for some time. None is lost: it comes when nobody waits for it any more."""
+        """Delay every chunk of an answer by `latency_s` for `for_s` seconds, without losing any."""
         self._latency_s = latency_s
         try:
             await asyncio.sleep(for_s)
@@ -43,7 +43,7 @@ class Link:
             self._latency_s = 0.0
 
     async def lose_answers(self, for_s: float) -> None:
-        """Bring questions but no answers for some time, and then cut all connections, as a network would."""
+        """Forward requests but drop answers for `for_s` seconds, then cut all connections."""
         self._loses_answers = True
         try:
             await asyncio.sleep(for_s)
@@ -64,7 +64,7 @@ class Link:
         task.add_done_callback(self._carrying.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry both ways until one end closes, or the link is cut."""
+        """Forward in both directions until one end closes or the link is cut."""
         ends = [writer]
         ways: list[asyncio.Task[None]] = []
         try:
@@ -74,7 +74,7 @@ class Link:
             ways.append(asyncio.create_task(self._carry_answers(callee_reader, writer)))
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         except OSError:
-            pass  # the callee is not there
+            pass  # the callee does not listen
         finally:
             for way in ways:
                 way.cancel()

@@ -1,9 +1,9 @@
-"""A mesh of real processes: `solo60 up` on free ports and in a folder of its own, and the command line beside it.
+"""Mesh of real processes: `solo60 up` on free ports with its own data folder, and the command line for it.
 
     def test_x(local_mesh: LocalMesh) -> None:          # one mesh for the whole session
         done = local_mesh.solo60("health", "--json")
 
-A test that stops or kills its mesh makes one: `with LocalMesh.in_new_folder() as mesh: mesh.up()`.
+A test that stops or kills its mesh creates its own: `with LocalMesh.in_new_folder() as mesh: mesh.up()`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ IS_UP = "Ctrl-C stops everything."
 
 
 class LocalMesh:
-    """A data folder, ports, and the processes that were started on them."""
+    """Data folder and ports of a mesh, and its `solo60 up` processes."""
 
     def __init__(self, folder: Path) -> None:
         self.data_dir = folder / "data"
@@ -56,13 +56,13 @@ class LocalMesh:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def settings_with(self, **changes: object) -> Settings:
-        """Return the settings of this mesh with some of them changed."""
+        """Return the settings of this mesh with `changes`."""
         return Settings(_env_file=None, **{**self.settings_by_name, **changes})  # type: ignore[call-arg,arg-type]  # any settings
 
     @classmethod
     @contextmanager
     def in_new_folder(cls) -> Iterator[LocalMesh]:
-        """Make a mesh that may be started, in a folder that user nobody can enter; nothing of it is left behind."""
+        """Create a stopped mesh in a folder that user nobody can enter; stop and erase the mesh at the end."""
         with folder_for_all() as folder:
             mesh = cls(folder)
             try:
@@ -72,7 +72,7 @@ class LocalMesh:
                 erase(mesh.settings.postgres_folder)
 
     def start(self, *options: str, **settings: object) -> subprocess.Popen[bytes]:
-        """Start `solo60 up` and do not wait for it; what it writes is in `output`."""
+        """Start `solo60 up` without waiting; `output` holds its output."""
         with self._output.open("wb") as output:
             process = subprocess.Popen(
                 [SOLO60, "up", *options], env=self._environment(settings), stdout=output, stderr=subprocess.STDOUT
@@ -82,29 +82,29 @@ class LocalMesh:
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The `solo60 up` that was started last."""
+        """Latest `solo60 up` process."""
         return self._processes[-1]
 
     def up(self, *options: str, **settings: object) -> subprocess.Popen[bytes]:
-        """Start `solo60 up` and return once it says that all is up."""
+        """Start `solo60 up` and wait until it reports that the mesh is up."""
         process = self.start(*options, **settings)
         self.wait_until_up()
         return process
 
     def wait_until_up(self) -> None:
-        """Return once the `solo60 up` that was started last says that all is up; fail with its output if it ends."""
+        """Wait until the latest `solo60 up` reports that the mesh is up; fail with its output if it ends."""
         wait_for(lambda: IS_UP in self.output or not self.is_running)
         assert IS_UP in self.output, self.output
 
     @property
     def is_running(self) -> bool:
-        """Whether the `solo60 up` that was started last has not ended."""
+        """Whether the latest `solo60 up` is running."""
         return bool(self._processes) and self.process.poll() is None
 
     def statuses(self) -> dict[str, str]:
-        """Ask each service for its own status.
+        """Return the status of each service, by a health check over gRPC.
 
-        A poll of `solo60 health` would start a process each time, which costs a second of a processor.
+        `solo60 health` would start a process for each check, which costs a second of CPU time.
         """
         return {name: self._status_of(name) for name in SERVICE_NAMES}
 
@@ -129,11 +129,11 @@ class LocalMesh:
 
     @property
     def output(self) -> str:
-        """What the last `solo60 up` has written so far."""
+        """Output of the latest `solo60 up` so far."""
         return self._output.read_text()
 
     def solo60(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
-        """Run the command line to its end; settings by field name override those of the mesh."""
+        """Run a command to its end; settings by field name override those of the mesh."""
         return subprocess.run(
             [SOLO60, *arguments],
             check=False,
@@ -144,7 +144,7 @@ class LocalMesh:
         )
 
     def close(self) -> None:
-        """Stop what still runs."""
+        """Stop all running processes."""
         for process in self._processes:
             if process.poll() is None:
                 process.terminate()
@@ -157,7 +157,7 @@ class LocalMesh:
 
 @pytest.fixture(scope="session")
 def local_mesh() -> Iterator[LocalMesh]:
-    """One running mesh for the whole session: for tests that leave it running."""
+    """Start one mesh for the whole session, for tests that leave it running."""
     with LocalMesh.in_new_folder() as mesh:
         mesh.up()
         yield mesh
@@ -165,25 +165,25 @@ def local_mesh() -> Iterator[LocalMesh]:
 
 @pytest.fixture
 def stopped_mesh() -> Iterator[LocalMesh]:
-    """Make a mesh that the test starts and stops itself."""
+    """Create a mesh without starting it."""
     with LocalMesh.in_new_folder() as mesh:
         yield mesh
 
 
 def family_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Return a process and all that it has started, and those in turn."""
+    """Return a process and all its descendants."""
     parent = psutil.Process(process.pid)
     return [parent, *parent.children(recursive=True)]
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
-    """Whether none of these processes runs any more."""
+    """Return whether all of these processes have ended."""
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds; fail when that takes a minute."""
+    """Wait until `condition()` is true; fail after PATIENCE_S."""
     give_up_at = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < give_up_at, "it did not come true in time"
+        assert time.monotonic() < give_up_at, "the condition did not become true in time"
         time.sleep(0.02)

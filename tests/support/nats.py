@@ -1,10 +1,10 @@
-"""NATS for tests: a real server with JetStream, to be killed and started again with what lies in its folder.
+"""NATS server with JetStream for tests, which can be killed and started again with the data in its folder.
 
     async def test_nothing_is_lost(nats: NatsServer) -> None:
         nats.kill()
         await nats.start()
 
-It is killed after the test.
+The server is killed after the test.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROGRAM = str(Path(sys.executable).with_name("nats-server"))
 
 
 class NatsServer:
-    """A server that keeps its streams in `folder`; `options` are those of its command line."""
+    """NATS server that stores its streams in `folder`. `options` are added to its command line."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         (self.port,) = free_ports(1)
@@ -41,7 +41,7 @@ class NatsServer:
         self._command = (PROGRAM, *address, *store, *options)
 
     async def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it accepts connections."""
         self._launch()
 
         async def answers() -> bool:
@@ -56,13 +56,13 @@ class NatsServer:
         await eventually(answers)
 
     def kill(self) -> None:
-        """Kill it, as `kill -9` does."""
+        """Kill the server with SIGKILL."""
         self._process.kill()
         self._process.wait()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let it do nothing for the time of the context, its connections open."""
+        """Suspend the server within the context, with its connections open."""
         self._process.send_signal(signal.SIGSTOP)
         os.waitpid(self._process.pid, os.WUNTRACED)
         try:
@@ -76,7 +76,7 @@ class NatsServer:
 
 @asynccontextmanager
 async def nats_served(folder: Path, *options: str) -> AsyncIterator[NatsServer]:
-    """Start a server for the time of the context."""
+    """Run a server within the context."""
     server = NatsServer(folder, *options)
     await server.start()
     try:
@@ -87,6 +87,6 @@ async def nats_served(folder: Path, *options: str) -> AsyncIterator[NatsServer]:
 
 @pytest.fixture
 async def nats(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    """Start a server for one test."""
+    """Run a server for one test."""
     async with nats_served(tmp_path / "nats") as server:
         yield server

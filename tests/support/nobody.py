@@ -1,4 +1,4 @@
-"""Stubs that call nobody: for naming what is left to an outbox, without a connection that has to be closed."""
+"""Stubs without a connection, for naming the methods of outbox messages without a channel to close."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _Nobody:
-    """Stands where a channel would: it has no connection, and nothing can be sent."""
+    """Stand-in for a channel, without a connection."""
 
     def unary_unary(self, *_transport: Any, **_options: Any) -> None:  # noqa: ANN401 - as generated code calls it
         """Send nothing."""
@@ -22,5 +22,5 @@ class _Nobody:
 
 
 def stub_of_nobody(stub_type: StubClass[Stub]) -> Stub:
-    """Make a stub whose methods can be named and not called."""
+    """Return a stub for naming methods. Its methods cannot be called."""
     return stub_type(ChainedChannel(cast("grpc.aio.Channel", _Nobody()), ()))

@@ -1,8 +1,8 @@
-"""An old PostgreSQL: a server that lets everybody in, names its version, and hangs up at the first word.
+"""Fake PostgreSQL server of any version that accepts every login and closes the connection at the first query.
 
     async with old_postgres("15.18") as url: ...
 
-It speaks the start of PostgreSQL's protocol, version 3, which every release since 7.4 speaks.
+It implements the start-up phase of PostgreSQL's protocol version 3, which every release since 7.4 supports.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ GREETING = {"server_encoding": "UTF8", "client_encoding": "UTF8", "TimeZone": "U
 
 @asynccontextmanager
 async def old_postgres(version: str) -> AsyncIterator[str]:
-    """Listen on a free port for the time of the context; yield the URL."""
+    """Listen on a free port within the context; yield the server's URL."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await _let_in(reader, writer, version)
             await reader.read(1)
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client has seen enough
+            pass  # the client has closed the connection
         finally:
             writer.close()
 

@@ -13,13 +13,13 @@ from mesh.supervised_settings import METRICS_PORT_DISTANCE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Below those that systems give to outgoing connections: nobody gets one by chance before the test's server listens.
-# Between them lie those on which services that `solo60 up` starts show their metrics.
+# Below the ephemeral ports, so that no outgoing connection takes one before the test's server listens. The excluded
+# blocks are the metrics ports of `solo60 up`, which are METRICS_PORT_DISTANCE above the ports of its services.
 CHOICE = [port for port in range(10_000, 32_000) if port // METRICS_PORT_DISTANCE % 2 == 0]
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` ports of 127.0.0.1 that nobody listens on, and that no other test of the run is about to use."""
+    """Return `count` free ports of 127.0.0.1 that no other test of the run gets."""
     ports: list[int] = []
     while len(ports) < count:
         port = next(_untaken)
@@ -38,7 +38,7 @@ def _is_free(port: int) -> bool:
 
 
 def _share_of_this_process() -> Iterator[int]:
-    """Go round those that are this worker's among all of pytest-xdist, from anywhere on: other runs go round too."""
+    """Cycle through this pytest-xdist worker's share of CHOICE, from a random start to avoid ports of other runs."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     share = CHOICE[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
     begin = random.SystemRandom().randrange(len(share))

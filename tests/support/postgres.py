@@ -1,19 +1,19 @@
-"""PostgreSQL for tests: one real server for the session, and for each test databases of its own.
+"""PostgreSQL for tests: one server per session, and separate databases for each test.
 
-How to use it, in any async test or fixture below `tests/`:
+Usage in any async test or fixture below `tests/`:
 
     async def test_a_member_is_kept(open_database: DatabaseOpener) -> None:
         database = await open_database("user")        # migrated from services/user/migrations
 
-`database_url` gives the URL alone; two calls give two databases. After the test both are given back, whoever is still
-connected, and lent again with the rows that the migrations made and no others: to delete rows takes 10 ms, to make a
-database 200. So a test that changes tables, or what is noted of migrations, changes them back. `empty_database_url` is
-one database without any table. `postgres` is the server itself, for what needs its maintenance database
-(`postgres.url`). Do not stop it: a test that kills a server starts its own `EmbeddedPostgres` in `reachable_folder`.
-Whoever connects by these URLs is the role that services have; `superuser_url_of` turns one into the superuser's.
+`database_url` returns only a URL; each call returns another database. After the test its databases are reset to the
+rows of their migrations and reused, because deleting rows takes 10 ms and creating a database 200 ms. The reset ends
+open connections but restores neither tables nor the record of migrations, so a test must undo its changes to those.
+`empty_database_url` is a database without tables. `postgres` is the server, for tests of its maintenance database
+(`postgres.url`). Do not stop that server: a test that kills one starts an `EmbeddedPostgres` in `reachable_folder`.
+These URLs connect as the services' role; `superuser_url_of` returns the URL for the superuser.
 
-When a database is given back, every invariant that it states must hold. A test that breaks one on purpose, and
-leaves it broken, says so: `@pytest.mark.breaks_invariants("violation_sum_not_zero")`.
+Every invariant of a database must hold at its reset. A test that breaks one on purpose and leaves it broken is marked
+`@pytest.mark.breaks_invariants("violation_sum_not_zero")`.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ END_OTHERS = """
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The rows in the tables of a database, and where its sequences stand."""
+    """Rows and sequence values of a database."""
 
     rows: dict[str, bytes]
     sequences: list[tuple[str, int, bool]]
 
     @classmethod
     async def of(cls, url: str) -> Contents:
-        """Read them."""
+        """Read the contents of the database at `url`."""
         async with connection_to(url) as connection:
             tables = [name for (name,) in await connection.fetch(TABLES)]
             return cls(
@@ -75,11 +75,11 @@ class Contents:
             )
 
     async def restore(self, superuser: asyncpg.Connection[asyncpg.Record]) -> None:
-        """Give a database that has the same tables these rows and no others."""
+        """Replace all rows and sequence values of a database with the same tables."""
         await superuser.execute(
             "; ".join(
                 (
-                    # The ledger's own guards forbid this to everyone else.
+                    # Disables triggers, because the ledger's triggers forbid changes.
                     "set session_replication_role = replica",
                     *(f"delete from {table}" for table in self.rows),  # noqa: S608 - the database's own names
                     *(f"select setval('{name}', {at}, {is_used})" for name, at, is_used in self.sequences),
@@ -92,10 +92,10 @@ class Contents:
 
 
 class PostgresForTests:
-    """A running server that lends databases.
+    """Running server with a pool of databases to lend.
 
-    The superuser's connections are kept, in an event loop of their own, which no test's end closes: to connect costs
-    more than all that is done when a database is given back.
+    The superuser's connections stay open in a separate event loop, which outlives the tests' loops, because connecting
+    takes longer than the reset of a database.
     """
 
     def __init__(self, url: str) -> None:
@@ -107,16 +107,16 @@ class PostgresForTests:
         self._numbers = count(1)
 
     async def lend(self, migrations: Path) -> str:
-        """Return the URL of a database with these migrations applied, that nobody else has now."""
+        """Return the URL of an unused database with these migrations applied."""
         if self._idle[migrations]:
             return self._idle[migrations].pop()
         template, _ = await self._template(migrations)
         return await self.create(template)
 
     def give_back(self, *lent: tuple[Path, str]) -> set[str]:
-        """Take back databases that were lent, by migrations and URL, and return which of their invariants are broken.
+        """Take back lent databases, given by migrations and URL, and return their broken invariants.
 
-        All other connections to them are ended, and they are as `lend` gave them. No event loop may run in this thread.
+        End all other connections to the databases and reset their contents. No event loop may run in this thread.
         """
         return self._loop.run_until_complete(self._take_back(lent))
 
@@ -134,9 +134,9 @@ class PostgresForTests:
         return self._url_of(name)
 
     async def drop(self, url: str) -> None:
-        """Drop a database that `create` made, whoever is still connected."""
+        """Drop a database that `create` returned, even if it has open connections."""
         name = urlsplit(url).path.removeprefix("/")
-        # Autovacuum may be in it, which belongs to the superuser.
+        # Only the superuser may end a connection of autovacuum, which is a superuser's process.
         async with connection_to(superuser_url_of(self.url)) as connection:
             await connection.execute(f"drop database {name} with (force)")
 
@@ -152,9 +152,9 @@ class PostgresForTests:
         return broken
 
     async def _alone(self, url: str) -> asyncpg.Connection[asyncpg.Record]:
-        """Return the superuser's connection to a database after it has ended all others."""
+        """End all other connections to a database and return the superuser's connection."""
         if url in self._superusers:
-            # A test may have ended it.
+            # A test may have ended this connection; then a new one is opened below.
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await self._superusers[url].execute(END_OTHERS)
                 return self._superusers[url]
@@ -178,19 +178,19 @@ class PostgresForTests:
 
 
 def superuser_url_of(url: str) -> str:
-    """Return the URL of the same database for the superuser: to break what services cannot."""
+    """Return the superuser's URL of the same database, for statements that the services' role may not execute."""
     return url.replace(f"//{SERVICE_ROLE}@", f"//{SUPERUSER}@", 1)
 
 
 async def lazy_database(url: str) -> Database:
-    """Return a database to which nothing is connected until it is used."""
+    """Return a database that connects at its first use."""
     pool = await asyncpg.create_pool(url, min_size=0, max_size=2)
     return Database(pool, pool, lambda: None, random.SystemRandom())
 
 
 @asynccontextmanager
 async def connection_to(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    """Open a connection for the time of the context, with nothing between it and the server."""
+    """Open a plain asyncpg connection within the context."""
     connection = await asyncpg.connect(url)
     try:
         yield connection
@@ -206,14 +206,14 @@ async def _copy_of(connection: asyncpg.Connection[asyncpg.Record], table: str) -
 
 @pytest.fixture
 def reachable_folder() -> Iterator[Path]:
-    """Make a temporary folder in which root's PostgreSQL stays."""
+    """Make a temporary folder that root's PostgreSQL can enter."""
     with folder_for_all() as folder:
         yield folder
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresForTests]:
-    """Start the session's server; stop and erase it at its end."""
+    """Start the session's server; stop and erase it at the end of the session."""
     with folder_for_all() as folder:
         server = EmbeddedPostgres(folder / "data", durable=False)
         asyncio.run(server.start())
@@ -227,16 +227,19 @@ def postgres() -> Iterator[PostgresForTests]:
 
 @contextmanager
 def lending(postgres: PostgresForTests, on_purpose: AbstractSet[str] = frozenset()) -> Iterator[list[tuple[Path, str]]]:
-    """Yield a list for databases, by migrations and URL, that are taken back at the end of the context."""
+    """Yield a list for lent databases, as pairs of migrations and URL; take them back at the end of the context.
+
+    Fail if their broken invariants are not those in `on_purpose`.
+    """
     lent: list[tuple[Path, str]] = []
     yield lent
     found = postgres.give_back(*lent)
-    assert found == on_purpose, f"invariants that do not hold: {sorted(found)}; broken on purpose: {sorted(on_purpose)}"
+    assert found == on_purpose, f"broken invariants: {sorted(found)}; expected from the marker: {sorted(on_purpose)}"
 
 
 @pytest.fixture
 def lent_databases(postgres: PostgresForTests, request: pytest.FixtureRequest) -> Iterator[list[tuple[Path, str]]]:
-    """Hold the databases that one test has, and take them back."""
+    """Collect the databases lent to one test, and take them back after it."""
     with lending(
         postgres, {view for mark in request.node.iter_markers("breaks_invariants") for view in mark.args}
     ) as lent:
@@ -245,14 +248,14 @@ def lent_databases(postgres: PostgresForTests, request: pytest.FixtureRequest) -
 
 @pytest.fixture(scope="module")
 def databases_of_module(postgres: PostgresForTests) -> Iterator[list[tuple[Path, str]]]:
-    """Hold the databases that the tests of a module share, and take them back."""
+    """Collect the databases lent to a module, and take them back after it."""
     with lending(postgres) as lent:
         yield lent
 
 
 @pytest.fixture
 async def database_url(postgres: PostgresForTests, lent_databases: list[tuple[Path, str]]) -> DatabaseFactory:
-    """Lend databases of services by name, each call another one, as their migrations leave them."""
+    """Return a function that lends a freshly migrated database of a service, by name. Each call lends another one."""
 
     async def lend(service: str) -> str:
         migrations = SERVICES / service / "migrations"
@@ -265,7 +268,7 @@ async def database_url(postgres: PostgresForTests, lent_databases: list[tuple[Pa
 
 @pytest.fixture
 async def open_database(database_url: DatabaseFactory) -> AsyncIterator[DatabaseOpener]:
-    """Connect to databases of services by name, that no service runs on; close them after the test."""
+    """Return a function that opens a lent database of a service, by name. The databases are closed after the test."""
     async with AsyncExitStack() as stack:
 
         async def connect(service: str) -> Database:
@@ -278,7 +281,7 @@ async def open_database(database_url: DatabaseFactory) -> AsyncIterator[Database
 
 @pytest.fixture
 async def empty_database_url(postgres: PostgresForTests) -> AsyncIterator[str]:
-    """One database without any table, dropped after the test."""
+    """Create a database without tables; drop it after the test."""
     url = await postgres.create()
     yield url
     await postgres.drop(url)

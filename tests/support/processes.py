@@ -1,10 +1,10 @@
-"""Processes to kill: forked from one that has loaded the code already, so that each starts in milliseconds.
+"""Processes for tests to kill, forked from a server with the code preloaded, so that each starts in milliseconds.
 
     with started(keyed_caller.run, url, "key-1") as (process, pipe):
         assert pipe.recv() == "at before insert"
         process.kill()
 
-The function is given the other end of the pipe as its last argument. What still runs at the end is killed.
+The function gets the other end of the pipe as its last argument. The process is killed at the end of the context.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _context = get_context("forkserver")
 
 @contextmanager
 def started(work: Callable[..., None], *arguments: object) -> Iterator[tuple[BaseProcess, Pipe[Any, Any]]]:
-    """Run `work(*arguments, pipe)` in a process of its own, and talk to it by the pipe."""
+    """Run `work(*arguments, pipe)` in a new process; yield the process and the test's end of the pipe."""
     _context.set_forkserver_preload([work.__module__])
     ours, theirs = _context.Pipe()
     process = _context.Process(target=work, args=(*arguments, theirs), daemon=True)
@@ -41,8 +41,8 @@ def started(work: Callable[..., None], *arguments: object) -> Iterator[tuple[Bas
         ours.close()
 
 
-async def heard(pipe: Pipe[Any, Any]) -> Any:  # noqa: ANN401 - whatever the process sends
-    """Return the next thing that a process says; raise EOFError when it has ended, TimeoutError after a minute."""
+async def heard(pipe: Pipe[Any, Any]) -> Any:  # noqa: ANN401 - any object
+    """Return the next object from the pipe. Raise EOFError if the process has ended, TimeoutError after PATIENCE_S."""
     if not await asyncio.to_thread(pipe.poll, PATIENCE_S):
         raise TimeoutError
     return pipe.recv()

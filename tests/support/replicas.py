@@ -1,11 +1,11 @@
-"""Replicas: processes of one service behind one target, as callers find them, to be restarted under load.
+"""Replicas of the echo service as processes behind one gRPC target, for restarts under load.
 
     async with Replicas.started(folder, database_url, engine="grpcio") as replicas:
         stub = EchoServiceStub(replicas.channel())
         await replicas.restart(0)
 
-Run as a program, this module is such a process: the whole of `mesh.process.main` around the echo service, which answers
-an Echo with its process id.
+Run as a program, this module is one replica: `mesh.process.main` with an echo service that answers Echo with its
+process id.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 
 ECHO = echo_pb2.DESCRIPTOR.services_by_name["EchoService"]
 PATIENCE_S = 60.0
-# Between the messages of a stream: long enough for a stop to begin in the midst of one.
+# Pause before each message of a stream, so that a stop can begin during a stream.
 PAUSE_S = 0.02
 
 
 class Replicas:
-    """Running processes, and how to call them."""
+    """Running replicas and the channels to them."""
 
     def __init__(self, folder: Path, database_url: str, number: int, **settings: object) -> None:
         self.key = mint_key("test")
@@ -65,7 +65,7 @@ class Replicas:
     async def started(
         cls, folder: Path, database_url: str, *, number: int = 2, **settings: object
     ) -> AsyncIterator[Self]:
-        """Start so many; whatever still runs when the context ends is stopped."""
+        """Start `number` replicas; stop all running ones at the end of the context."""
         replicas = cls(folder, database_url, number, **settings)
         try:
             for address in replicas._addresses:
@@ -80,11 +80,11 @@ class Replicas:
 
     @property
     def log(self) -> str:
-        """What all have logged."""
+        """Combined log of all replicas."""
         return self._log.read_text()
 
     def channel(self, *, retries: bool = True) -> grpc.aio.Channel:
-        """Connect to all as a service does, with the whole client chain and the policy of the contract."""
+        """Connect to all replicas like a service, with all client interceptors and the contract's service config."""
         settings = Settings(_env_file=None, **FOR_TESTS)  # type: ignore[call-arg,arg-type]  # pydantic-settings' own argument
         target = f"ipv4:{','.join(self._addresses)}"
         options = [*channel_options(service_config(ECHO), target), ("grpc.enable_retries", int(retries))]
@@ -92,11 +92,11 @@ class Replicas:
         return ChainedChannel(channel, client_interceptors(settings, lambda: self.key))
 
     def pid(self, number: int) -> int:
-        """Return the process id of one of them."""
+        """Return the process id of one replica."""
         return self._processes[number].pid
 
     async def stop(self, number: int, *signals: signal.Signals) -> int:
-        """Send one of them one signal after the other, and return its exit code."""
+        """Send `signals`, by default SIGTERM, to one replica and return its exit code."""
         process = self._processes[number]
         for each in signals or (signal.SIGTERM,):
             process.send_signal(each)
@@ -104,7 +104,7 @@ class Replicas:
             return await process.wait()
 
     async def restart(self, number: int) -> int:
-        """Stop one of them, start it again, return once it is SERVING, with the exit code of the one before."""
+        """Restart one replica and wait until it is SERVING; return the exit code of the stopped process."""
         code = await self.stop(number)
         self._processes[number] = await self._start(self._addresses[number])
         return code
@@ -141,7 +141,7 @@ class _Replica(EchoServicer):
 async def _open(_runtime: Runtime) -> AsyncIterator[EchoServicer]:
     loop = asyncio.get_running_loop()
     structlog.stdlib.get_logger("tests").info("loop", of=type(loop).__module__, pid=os.getpid())
-    yield _Replica()  # type: ignore[abstract]  # Promise is but promised
+    yield _Replica()  # type: ignore[abstract]  # Promise is not implemented
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Retries: calls of the echo service that gRPC's own core sends again, as the contract says."""
+"""Calls of the echo service with the contract's retry policy, which gRPC's core carries out."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ SERVICE = echo_pb2.DESCRIPTOR.services_by_name["EchoService"]
 
 
 def retry_options(target: str = "") -> list[tuple[str, Any]]:
-    """Return the options of a channel to echo servers, which have no health of their own to be asked for."""
+    """Return the contract's channel options without health checking, because echo servers do not set their status."""
     config = {name: value for name, value in json.loads(service_config(SERVICE)).items() if name != "healthCheckConfig"}
     return channel_options(json.dumps(config), target)
 
 
 @asynccontextmanager
 async def retrying_stub(echo: EchoServer) -> AsyncIterator[EchoServiceAsyncStub]:
-    """Call `echo` with its good key and the contract's retries, and with nothing else."""
+    """Return a stub with only a valid key and the contract's retries."""
     channel = grpc.aio.insecure_channel(echo.address, options=retry_options())
     async with ChainedChannel(channel, [ClientApiKey(lambda: echo.key)]) as channel:
         yield EchoServiceStub(channel)
 
 
 async def retried_once(echo: EchoServer) -> None:
-    """Call Echo where the first attempt meets a service that is not available; return when all has ended."""
+    """Call Echo so that its first attempt fails with UNAVAILABLE and gRPC retries it, then stop the server."""
     refusals = iter([Unavailable()])
 
     async def hook() -> None:
         for refusal in refusals:
             raise refusal
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # what the hook is for
+    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests replace the hook
     async with grpc.aio.insecure_channel(echo.address, options=retry_options()) as channel:
         await EchoServiceStub(channel).Echo(echo_pb2.EchoRequest(text="hi"), metadata=((API_KEY, echo.key),))
     await echo.stop()

@@ -1,4 +1,4 @@
-"""Rotation under load: a caller's keys are replaced again and again while it calls, as `solo60 keys` does it."""
+"""Rotation of a caller's keys under load, with the steps of `solo60 keys`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HI = echo_pb2.EchoRequest(text="hi")
 
 
 class Rotation:
-    """A server, a caller that calls it 200 times a second, and the files in which their keys are."""
+    """Server, a caller with 200 calls per second, and the keyring and key files of both."""
 
     def __init__(self, folder: Path) -> None:
         self.keyring = KeyringFile(folder / "keyring.json")
@@ -51,7 +51,7 @@ class Rotation:
         self.calls: list[asyncio.Task[str]] = []
 
     async def rotate(self) -> None:
-        """Replace the key: the server learns of the new one, then the caller; the old one ends when nobody shows it."""
+        """Add a new key to the keyring, then write it to the caller's file; revoke the old key after its last call."""
         old, self.key = self.key, self.keyring.rotate(CALLER, timedelta(hours=1))
         await asyncio.sleep(2 * RELOAD_INTERVAL_S)
         write_key(self.key_path, self.key)
@@ -60,12 +60,12 @@ class Rotation:
         self.keyring.revoke(id_of_key(old) or "")
 
     async def answer_to(self, key: str) -> str:
-        """Call once with `key`; return the answer or the reason."""
+        """Call once with `key`; return the answer's text or the error's reason."""
         async with self._connected(ClientApiKey(lambda: key)) as stub:
             return await _answer(stub)
 
     async def call_on(self) -> None:
-        """Call until cancelled, one call after another begun, whether or not earlier ones are answered."""
+        """Start calls at a fixed rate until cancelled, without waiting for earlier answers."""
         async with self._connected(ClientApiKey(own_key(self.settings))) as stub:
             try:
                 while True:
@@ -76,10 +76,10 @@ class Rotation:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Serve for the time of the context."""
+        """Run the server within the context."""
         chain = ServerChain([ServerContext(), ServerApiKey(accepted_keys(self.settings))])
         server = grpc.aio.server(interceptors=[chain])
-        add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is but promised
+        add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is not implemented
         self.port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:
@@ -102,9 +102,9 @@ async def _answer(stub: EchoServiceAsyncStub) -> str:
 
 
 async def rotate_under_load(folder: Path, rotations: int) -> list[str]:
-    """Rotate so many times, each about a second; return the answers to all calls meanwhile.
+    """Rotate the key `rotations` times; return the answers to all calls meanwhile.
 
-    Each old key must open nothing within a second of its end.
+    Assert after each rotation that the server rejects the revoked key after two reload intervals.
     """
     rotation = Rotation(folder)
     async with rotation.serving():

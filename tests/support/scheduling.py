@@ -1,7 +1,7 @@
-"""Which worker runs what, in a run in several processes: a module is one piece of work, and the longest come first.
+"""Distribution of test modules over pytest-xdist workers.
 
-So no worker is left alone at the end with a long one, and the modules that share the running mesh share a worker:
-each worker that needs that mesh would start one of its own.
+A module is one piece of work. The longest modules run first, so that no worker is left with a long one at the end.
+Modules that share a running mesh run on the same worker, because each worker would start its own mesh.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PIECES = {
     "tests/system/test_booking.py": SHARE_THE_MESH,
     "tests/system/test_command_line.py": SHARE_THE_MESH,
 }
-# By how long they take, on two processors.
+# Sorted by duration, measured on two processors.
 LONGEST = (
     "tests/system/test_readme.py",
     "tests/system/test_death.py",
@@ -37,19 +37,19 @@ LONGEST = (
 
 
 def piece_of(node_id: str) -> str:
-    """Return the piece of work to which a test belongs."""
+    """Return the piece of work that contains a test."""
     module = node_id.split("::", 1)[0]
     return PIECES.get(module, module)
 
 
 def longest_first(items: Iterable[pytest.Item]) -> list[pytest.Item]:
-    """Return the tests with those of the longest pieces first, and else in their order."""
+    """Return the tests of the LONGEST pieces first, and the others in their original order."""
     places = {piece: place for place, piece in enumerate(LONGEST)}
     return sorted(items, key=lambda item: places.get(piece_of(item.nodeid), len(places)))
 
 
 class PieceScheduling(LoadScopeScheduling):
-    """Gives each worker whole pieces, in the order in which they were collected."""
+    """Scheduler that gives workers whole pieces in collection order."""
 
     def _split_scope(self, nodeid: str) -> str:
         return piece_of(nodeid)

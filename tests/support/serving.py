@@ -1,4 +1,4 @@
-"""A mesh inside the test: real servers on real sockets, each with a database of its own, and stubs to call them with.
+"""Mesh inside the test process: servers on real sockets, each with its own database, and stubs for them.
 
     async def test_a_gym_is_found(serve: Serve) -> None:
         mesh = await serve(gym.SERVICE)
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from mesh.service import Service
     from tests.support.postgres import DatabaseFactory, PostgresForTests
 
-# A busy machine is no reason for a call to end before its time.
+# Longer deadlines, so that a busy machine does not fail a call.
 DEADLINE_FACTOR = 10.0
-# Nor for a server to refuse it.
+# No load shedding, for the same reason.
 NO_SHEDDING = {"shed_queue_delay_s": 60.0, "shed_least_concurrency": 1_000}
 FOR_TESTS = {
     "deadline_factor": DEADLINE_FACTOR,
@@ -49,17 +49,17 @@ FOR_TESTS = {
 
 
 class Serve(Protocol):
-    """Starts services for one test; settings by field name override the defaults.
+    """Starter of services. Settings by field name override the defaults.
 
-    `extra_scopes` are what the key of a service may do beyond what its contract says.
+    `extra_scopes` adds scopes, by caller, to those of the contracts.
     """
 
     async def __call__(self, *services: Service, **settings: Any) -> MeshForTests:  # noqa: ANN401 - any setting
-        """Start `services` and return the mesh they make."""
+        """Start `services` and return their mesh."""
 
 
 class MeshForTests:
-    """Running services, the keys to call them with, and their databases."""
+    """Running services with the callers' keys and the services' databases."""
 
     def __init__(self, folder: Path, extra_scopes: Mapping[str, Iterable[str]] | None = None, **settings: Any) -> None:  # noqa: ANN401 - any setting
         self._extra_scopes = extra_scopes or {}
@@ -79,20 +79,20 @@ class MeshForTests:
         self._databases: dict[str, Database] = {}
 
     def stub(self, stub_type: StubClass[Stub], caller: str = OPERATOR, at: str = "") -> Stub:
-        """Return a stub with the key of `caller`: a service has the scopes its calls need, "operator" has all.
+        """Return a stub with the key of `caller`: a service's key has its contract's scopes, the operator's has all.
 
-        `at` names the service to ask, where each serves the contract.
+        `at` names the service to call, for a contract that several services implement.
         """
         if caller not in self._channels:
             self._channels[caller] = Channels(self.settings, lambda: self.keys[caller])
         return self._channels[caller].stub(stub_type, at)
 
     def database(self, name: str) -> Database:
-        """Return the database of a service, to look into it."""
+        """Return the database of a service."""
         return self._databases[name]
 
     def write_keyring(self, records: list[KeyRecord]) -> None:
-        """Replace the keyring that every server reads."""
+        """Replace the keyring file of all servers."""
         self.keyring_path.write_text(format_keyring(records))
 
     async def start(self, service: Service, database_url: str) -> None:
@@ -105,12 +105,12 @@ class MeshForTests:
         await stack.enter_async_context(serving(service, settings, settings.listen_address_of(service.name)))
 
     async def until_reached(self, name: str) -> None:
-        """Wait until each caller with channels in this test is connected to a service."""
+        """Wait until every caller of this test is connected to the service `name`."""
         for channels in self._channels.values():
             await channels.channel(name).channel_ready()
 
     async def stop(self, name: str) -> None:
-        """Drain a service and take it away."""
+        """Drain and stop a service."""
         await self._running.pop(name).aclose()
 
     async def close(self) -> None:
@@ -148,14 +148,14 @@ async def serve(database_url: DatabaseFactory, tmp_path: Path) -> AsyncIterator[
 async def serve_module(
     postgres: PostgresForTests, databases_of_module: list[tuple[Path, str]], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Serve]:
-    """Start services that tests of one module share: those marked with `asyncio(loop_scope="module")`.
+    """Start services for all tests of a module with the mark `asyncio(loop_scope="module")`.
 
-    A shared service is for calls that leave nothing behind, because nothing is deleted between the tests.
+    Use them only for calls that leave no data behind, because nothing is deleted between the tests.
     """
     meshes: list[MeshForTests] = []
 
     async def start(*services: Service, **settings: Any) -> MeshForTests:  # noqa: ANN401 - any setting
-        # All tests together may call more often than one caller may.
+        # The tests of a module together may exceed the rate limit of one caller.
         mesh = MeshForTests(tmp_path_factory.mktemp("mesh"), **{"rate_limit_factor": 100.0, **settings})
         meshes.append(mesh)
         for service in services:

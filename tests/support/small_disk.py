@@ -1,4 +1,4 @@
-"""A small disk: a file system in memory, of a given size, that a test fills or finds read-only."""
+"""Small file system in memory, for tests of full and read-only disks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FILLING = "filling"
 
 @contextmanager
 def small_disk(folder: Path, size_mib: int, *, read_only: bool = False) -> Iterator[Path]:
-    """Mount one at `folder`; skip the test where this process may not mount."""
+    """Mount a file system at `folder` within the context; skip the test if this process may not mount."""
     folder.mkdir(parents=True, exist_ok=True)
     options = f"size={size_mib}m,mode=755{',ro' if read_only else ''}"
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False, capture_output=True, text=True
     )
     if mounted.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
+        pytest.skip(f"cannot mount a file system: {mounted.stderr.strip()}")
     try:
         yield folder
     finally:
@@ -33,7 +33,7 @@ def small_disk(folder: Path, size_mib: int, *, read_only: bool = False) -> Itera
 
 
 def fill(disk: Path) -> None:
-    """Write until nothing more fits."""
+    """Write to a file until the disk is full."""
     with (disk / FILLING).open("ab", buffering=0) as file:
         for size in (MIB, 4096, 1):
             try:
@@ -44,5 +44,5 @@ def fill(disk: Path) -> None:
 
 
 def make_room(disk: Path) -> None:
-    """Take away what `fill` wrote."""
+    """Delete the file that `fill` wrote."""
     (disk / FILLING).unlink()

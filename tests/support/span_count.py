@@ -1,4 +1,4 @@
-"""Span count: how many spans have begun and not ended."""
+"""Counter of unfinished spans."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class SpanCount(SpanProcessor):
-    """Counts spans, for `TracerProvider.add_span_processor`."""
+    """Counter of started and ended spans, for `TracerProvider.add_span_processor`."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -20,7 +20,7 @@ class SpanCount(SpanProcessor):
 
     @property
     def unfinished(self) -> int:
-        """How many spans have not ended."""
+        """Number of spans that have not ended."""
         return self.begun - self.ended
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - as OpenTelemetry has it

@@ -1,4 +1,4 @@
-"""Strange keys: all the ways in which a well-formed key can be bad, for tests of how long it takes to say so."""
+"""Well-formed but invalid keys of all kinds, for timing tests of their rejection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from interceptors.keyring import CHECKSUM_LENGTH, SECRET_LENGTH, Keyring, checks
 
 
 class StrangeKeys:
-    """A keyring, and `per_kind` keys of each kind that it refuses: of an unknown id, with a wrong secret, revoked."""
+    """Keyring and `per_kind` keys for each kind of rejection: unknown id, wrong secret, revoked."""
 
     def __init__(self, per_kind: int) -> None:
         now = datetime.now(UTC)
@@ -30,7 +30,7 @@ class StrangeKeys:
         }
 
     def samples(self) -> list[tuple[str, str]]:
-        """Return each bad key with its kind."""
+        """Return each invalid key with its kind."""
         return [(kind, key) for kind, keys in self._by_kind.items() for key in keys]
 
 

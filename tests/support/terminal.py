@@ -1,4 +1,4 @@
-"""A terminal of a given width, in which a test runs a command as a person would."""
+"""Pseudo-terminal of a given width for running commands."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def solo60_in_terminal(
     *arguments: str, columns: int, environment: Mapping[str, str] | None = None, typed: bytes = b""
 ) -> tuple[int, str]:
-    """Run `solo60` in a terminal; return its exit code and what the terminal shows, without colours.
+    """Run `solo60` in a terminal; return its exit code and its output without escape sequences.
 
-    Lines that are longer than the terminal is wide come whole, as they are copied from one.
+    Lines wider than the terminal are not wrapped, as in text copied from a terminal.
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
@@ -51,7 +51,7 @@ def _read_all(terminal: int) -> bytes:
     while True:
         try:
             part = os.read(terminal, 65536)
-        except OSError as error:  # on Linux, a terminal that nobody holds open any more
+        except OSError as error:  # on Linux, the other end of the terminal is closed
             if error.errno != errno.EIO:
                 raise
             return shown

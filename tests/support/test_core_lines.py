@@ -14,8 +14,8 @@ FATAL = GOAWAY.replace(b"I1128", b"F1128")
 OTHERS = b"Traceback (most recent call last):\n  I1128 is indented here\nno end"
 
 
-def test_the_lines_of_grpcs_core_are_kept_and_all_others_shown(tmp_path: Path) -> None:
-    """Nothing is lost: the core's lines stand in a file, which is named where one of them may matter."""
+def test_the_lines_of_grpcs_core_are_stored_and_all_others_forwarded(tmp_path: Path) -> None:
+    """Lines of gRPC's core go into a file, all others are forwarded, and the summary names the file after an error."""
     reader, writer = os.pipe()
     lines = CoreLines(writer, tmp_path / "core.log")
 

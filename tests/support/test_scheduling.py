@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_module_with_a_place_exists() -> None:
-    """A module that was renamed would lose its place in silence."""
+def test_every_scheduled_module_exists() -> None:
+    """Every module in PIECES and LONGEST exists, because a renamed one would lose its place unnoticed."""
     modules = {*PIECES, *LONGEST} - set(PIECES.values())
 
     assert [module for module in sorted(modules) if not (ROOT / module).is_file()] == []
 
 
-def test_all_who_use_one_running_mesh_share_a_worker(request: pytest.FixtureRequest) -> None:
-    """Another worker would start a second mesh."""
+def test_all_tests_of_one_running_mesh_share_a_worker(request: pytest.FixtureRequest) -> None:
+    """All tests with the fixture local_mesh or attacked_mesh are in that mesh's piece, so that one worker runs them."""
     for mesh, piece in (("local_mesh", SHARE_THE_MESH), ("attacked_mesh", SHARE_THE_ATTACKED_MESH)):
         users = [item for item in request.session.items if mesh in getattr(item, "fixturenames", ())]
 

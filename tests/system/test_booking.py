@@ -42,7 +42,7 @@ FIRST_HOUR = (datetime.now(UTC) + timedelta(days=2)).replace(minute=0, second=0,
 
 
 class Members:
-    """Members of a gym of their own, with the stubs of a running mesh."""
+    """Client of a running mesh that creates gyms and members and books sessions."""
 
     def __init__(self, channels: Channels) -> None:
         self._gyms = channels.stub(GymServiceStub)
@@ -51,7 +51,7 @@ class Members:
         self._sessions = channels.stub(SessionServiceStub)
 
     async def gym(self) -> str:
-        """Add a gym that is always open and has no neighbours; return its id."""
+        """Create a gym without opening hours or noise policy; return its id."""
         price = Money(currency_code="GBP", minor_units=500)
         request = CreateGymRequest(
             name=f"Gym {uuid4()}", time_zone="UTC", price_per_hour=price, credits_per_hour=PRICE_IN_CREDITS
@@ -59,7 +59,7 @@ class Members:
         return (await self._gyms.CreateGym(request)).gym.gym_id
 
     async def join(self, number: int) -> list[User]:
-        """Add so many members, each with credits for one hour."""
+        """Create `number` members, each with credits for one hour."""
         turns = asyncio.Semaphore(MEMBERS_AT_ONCE)
 
         async def add() -> User:
@@ -73,7 +73,7 @@ class Members:
         return await asyncio.gather(*(add() for _ in range(number)))
 
     async def book(self, user: User, gym_id: str, start: datetime) -> BookSessionResponse:
-        """Book the hour that begins at `start`, paid with credits."""
+        """Book one hour from `start` and pay with credits."""
         period = Period()
         period.start_time.FromDatetime(start)
         period.end_time.FromDatetime(start + timedelta(hours=1))
@@ -94,14 +94,14 @@ async def members_of(mesh: LocalMesh) -> AsyncIterator[Members]:
 
 
 def database_of(mesh: LocalMesh, name: str) -> AbstractAsyncContextManager[asyncpg.Connection[asyncpg.Record]]:
-    """Look into the database of a service."""
+    """Connect to the database of a service."""
     published = read_published(mesh.data_dir)
     assert published is not None
     return connection_to(database_url_of(str(published["database_url"]), name))
 
 
 async def broken_invariants(mesh: LocalMesh) -> dict[str, int]:
-    """Return the views of the ledger that list something: each lists what breaks one invariant."""
+    """Return the ledger's violation views that have rows, with their numbers of rows."""
     async with database_of(mesh, "payment") as payment:
         rows = await payment.fetch("select viewname from pg_views where viewname like 'violation%'")
         views = [row["viewname"] for row in rows]
@@ -111,13 +111,13 @@ async def broken_invariants(mesh: LocalMesh) -> dict[str, int]:
 
 
 async def nothing_left(database: asyncpg.Connection[asyncpg.Record], count: str) -> None:
-    """Wait until a query counts nothing any more."""
-    while await database.fetchval(count):  # noqa: ASYNC110 - the database is another process's
+    """Wait until a counting query returns 0."""
+    while await database.fetchval(count):  # noqa: ASYNC110 - another process changes the database
         await asyncio.sleep(0.05)
 
 
 async def all_mails_to(mesh: LocalMesh, users: Sequence[User]) -> list[str]:
-    """Return the recipients of all mails to these users, once no service has anything left to send or to give back."""
+    """Return the sorted recipients of all mails to these users, after outbox and mail queue have been emptied."""
     async with (
         database_of(mesh, "session") as session,
         database_of(mesh, "communication") as communication,
@@ -131,7 +131,7 @@ async def all_mails_to(mesh: LocalMesh, users: Sequence[User]) -> list[str]:
 
 @pytest.mark.requirement("J1")
 async def test_of_two_hundred_bookings_of_one_slot_one_succeeds(local_mesh: LocalMesh) -> None:
-    """199 are told SLOT_TAKEN, the ledger sums to zero, and one member gets one mail."""
+    """Of 200 concurrent bookings one succeeds, and 199 get SLOT_TAKEN. The ledger balances; one member gets a mail."""
     async with members_of(local_mesh) as members:
         gym_id, users = await members.gym(), await members.join(200)
 
@@ -148,8 +148,8 @@ async def test_of_two_hundred_bookings_of_one_slot_one_succeeds(local_mesh: Loca
 
 
 @pytest.mark.requirement("J1")
-async def test_fifty_members_book_fifty_slots_at_once(local_mesh: LocalMesh) -> None:
-    """Nobody loses a slot that nobody else wants; each pays once and gets one mail."""
+async def test_fifty_members_book_fifty_slots_concurrently(local_mesh: LocalMesh) -> None:
+    """Fifty concurrent bookings of different slots are confirmed. The ledger balances; each member gets one mail."""
     async with members_of(local_mesh) as members:
         gym_id, users = await members.gym(), await members.join(50)
 

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.system
 
 
 @pytest.mark.requirement("J1", "S5")
-def test_the_demo_shows_everything_it_promises(local_mesh: LocalMesh) -> None:
-    """A booking, its mails, one trace over six processes, and two refusals; then again on what that left."""
+def test_the_demo_shows_a_booking_its_mails_its_trace_and_refusals(local_mesh: LocalMesh) -> None:
+    """`demo booking` shows a booking, two mails, a trace over five services, and two refusals. It can be repeated."""
     first = json.loads(local_mesh.solo60("demo", "booking", "--json").stdout)
     done = local_mesh.solo60("demo", "booking", "--json")
     second = json.loads(done.stdout)
@@ -32,8 +32,8 @@ def test_the_demo_shows_everything_it_promises(local_mesh: LocalMesh) -> None:
     assert second["start_time"] != first["start_time"]
 
 
-def test_the_demo_is_readable_by_people(local_mesh: LocalMesh) -> None:
-    """The mail as the member reads it, the trace as a tree, the refusals by their reasons."""
+def test_the_demo_prints_mail_trace_and_refusals_as_text(local_mesh: LocalMesh) -> None:
+    """`demo booking` prints the mail's text, the trace with durations, and the reason of each refusal."""
     shown = local_mesh.solo60("demo", "booking").stdout
 
     assert "Hello Dana Demo," in shown
@@ -44,8 +44,8 @@ def test_the_demo_is_readable_by_people(local_mesh: LocalMesh) -> None:
 
 
 @pytest.mark.requirement("S5")
-def test_a_trace_and_a_mail_can_be_looked_at_later(local_mesh: LocalMesh) -> None:
-    """`solo60 trace` prints the tree again, `solo60 inbox` the mail."""
+def test_a_trace_and_a_mail_can_be_shown_later(local_mesh: LocalMesh) -> None:
+    """After a demo, `solo60 trace` shows its trace, and `solo60 inbox` lists both of its mails."""
     demo = json.loads(local_mesh.solo60("demo", "booking", "--json").stdout)
 
     assert "BookSession" in local_mesh.solo60("trace", demo["trace_id"]).stdout
@@ -55,8 +55,8 @@ def test_a_trace_and_a_mail_can_be_looked_at_later(local_mesh: LocalMesh) -> Non
     assert len(json.loads(local_mesh.solo60("inbox", "--to", member, "-n", "1", "--json").stdout)) == 1
 
 
-def test_a_request_is_followed_by_its_correlation_id(local_mesh: LocalMesh) -> None:
-    """The id that a refusal shows leads to the trace, and to the lines of every service that took part."""
+def test_a_request_is_found_by_its_correlation_id(local_mesh: LocalMesh) -> None:
+    """The correlation id in an error finds the call's trace and its log lines."""
     done = local_mesh.solo60("call", "gym.GetGym", json.dumps({"gym_id": str(uuid4())}), "--json")
     correlation_id = json.loads(done.stdout)["error"]["correlation_id"]
 
@@ -72,7 +72,7 @@ def test_a_request_is_followed_by_its_correlation_id(local_mesh: LocalMesh) -> N
         return found
 
     assert "There is no gym with this id." in shown("trace", correlation_id)
-    # A busy machine may have made the call hedge: then there are two of them.
+    # On a busy machine the call may be hedged, which adds a second line.
     lines = list(map(json.loads, shown("logs", "--correlation", correlation_id, "--json").splitlines()))
     assert {(line["service"], line["correlation_id"]) for line in lines} == {("gym", correlation_id)}
     assert "NOT_FOUND" in {line["code"] for line in lines}
@@ -80,8 +80,8 @@ def test_a_request_is_followed_by_its_correlation_id(local_mesh: LocalMesh) -> N
     assert correlation_id in [each["correlation_id"] for each in json.loads(shown("trace", "-n", "500", "--json"))]
 
 
-def test_the_database_of_a_service_is_a_verb_away(local_mesh: LocalMesh) -> None:
-    """`solo60 psql` finds the running mesh's PostgreSQL."""
+def test_psql_connects_to_the_database_of_a_running_mesh(local_mesh: LocalMesh) -> None:
+    """`solo60 psql gym` connects to the gym database of the running mesh as the services' role."""
     done = local_mesh.solo60("psql", "gym", "--", "--csv", "-t", "-c", "select current_user, current_database()")
 
     assert (done.returncode, done.stdout) == (0, "solo60,solo60_gym\n")
@@ -89,7 +89,7 @@ def test_the_database_of_a_service_is_a_verb_away(local_mesh: LocalMesh) -> None
 
 @pytest.mark.requirement("C2")
 def test_an_answer_is_printed_as_json(local_mesh: LocalMesh) -> None:
-    """Names as the contract has them, defaults included; the request may come by a pipe or a file."""
+    """`call` prints the answer as JSON with the contract's field names and with default values."""
     email = f"{uuid4()}@solo60.example"
     request = json.dumps({"email": email, "display_name": "Call Test"})
 
@@ -100,8 +100,8 @@ def test_an_answer_is_printed_as_json(local_mesh: LocalMesh) -> None:
 
 
 @pytest.mark.requirement("S6")
-def test_a_repeated_call_with_one_idempotency_key_acts_once(local_mesh: LocalMesh) -> None:
-    """`--metadata` sends the caller's own key."""
+def test_a_repeated_call_with_the_same_idempotency_key_acts_once(local_mesh: LocalMesh) -> None:
+    """Two calls with the same `idempotency-key` in `--metadata` return the same answer."""
     request = json.dumps({"email": f"{uuid4()}@solo60.example", "display_name": "Once"})
     options = ("--metadata", f"idempotency-key={uuid4()}", "--json")
 
@@ -112,7 +112,7 @@ def test_a_repeated_call_with_one_idempotency_key_acts_once(local_mesh: LocalMes
 
 @pytest.mark.requirement("C3")
 def test_a_bad_request_is_answered_with_its_fields(local_mesh: LocalMesh) -> None:
-    """One violation for each field, and the correlation id; exit code 1."""
+    """An invalid request exits with 1 and prints each violated field and the correlation id."""
     done = local_mesh.solo60("call", "gym.GetGym", '{"gym_id": "nope"}')
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -122,8 +122,8 @@ def test_a_bad_request_is_answered_with_its_fields(local_mesh: LocalMesh) -> Non
 
 
 @pytest.mark.requirement("L2")
-def test_an_error_can_be_read_by_a_script(local_mesh: LocalMesh) -> None:
-    """With --json the error is an object on standard output."""
+def test_an_error_is_printed_as_json(local_mesh: LocalMesh) -> None:
+    """`call --json` prints an error as a JSON object on standard output and exits with 1."""
     done = local_mesh.solo60("call", "gym.GetGym", json.dumps({"gym_id": str(uuid4())}), "--json")
 
     error = json.loads(done.stdout)["error"]
@@ -132,8 +132,8 @@ def test_an_error_can_be_read_by_a_script(local_mesh: LocalMesh) -> None:
     assert error["correlation_id"]
 
 
-def test_a_call_tells_where_its_time_went(local_mesh: LocalMesh) -> None:
-    """`--ledger` prints every hop on standard error, a callee below its caller."""
+def test_a_call_prints_its_ledger(local_mesh: LocalMesh) -> None:
+    """`call --ledger` prints the time of every hop on standard error, with callees indented below their caller."""
     request = {
         "user_id": str(uuid4()),
         "gym_id": str(uuid4()),
@@ -149,8 +149,8 @@ def test_a_call_tells_where_its_time_went(local_mesh: LocalMesh) -> None:
 
 
 @pytest.mark.requirement("C1")
-def test_a_contract_only_method_says_so(local_mesh: LocalMesh) -> None:
-    """UNIMPLEMENTED, by name."""
+def test_a_contract_only_method_is_reported(local_mesh: LocalMesh) -> None:
+    """`call` of a contract-only method exits with 1, names the method, and says that no service answers it yet."""
     done = local_mesh.solo60("call", "auth.LogIn")
 
     assert done.returncode == 1
@@ -158,8 +158,8 @@ def test_a_contract_only_method_says_so(local_mesh: LocalMesh) -> None:
 
 
 @pytest.mark.requirement("C2")
-def test_a_stream_prints_one_object_a_line_until_its_time_is_up(local_mesh: LocalMesh) -> None:
-    """What has arrived is printed at once; the deadline ends the call."""
+def test_a_stream_prints_one_object_per_line_until_its_deadline(local_mesh: LocalMesh) -> None:
+    """`call` prints each message of a stream on its own line, until DEADLINE_EXCEEDED ends the call."""
     period = {"start_time": "2030-01-01T10:00:00Z", "end_time": "2030-01-02T10:00:00Z"}
     request = json.dumps({"gym_id": str(uuid4()), "period": period})
 
@@ -170,8 +170,8 @@ def test_a_stream_prints_one_object_a_line_until_its_time_is_up(local_mesh: Loca
 
 
 @pytest.mark.requirement("S1")
-def test_a_key_of_a_service_opens_what_its_contract_says_and_no_more(local_mesh: LocalMesh) -> None:
-    """`--as` calls with a service's own key."""
+def test_a_key_of_a_service_permits_only_the_calls_of_its_contract(local_mesh: LocalMesh) -> None:
+    """`call --as session` may list gyms, because session's contract calls that method; `call --as gym` may not."""
     allowed = local_mesh.solo60("call", "gym.ListGyms", "--as", "session")
     refused = local_mesh.solo60("call", "gym.ListGyms", "--as", "gym")
 
@@ -181,8 +181,8 @@ def test_a_key_of_a_service_opens_what_its_contract_says_and_no_more(local_mesh:
 
 
 @pytest.mark.requirement("S1")
-def test_a_wrong_key_opens_nothing(local_mesh: LocalMesh) -> None:
-    """A well-formed key that nobody issued is no key."""
+def test_an_unknown_key_is_refused(local_mesh: LocalMesh) -> None:
+    """A well-formed key that is not in the keyring is refused with UNAUTHENTICATED."""
     done = local_mesh.solo60("call", "gym.ListGyms", service_api_key=mint_key("dev"))
 
     assert done.returncode == 1
@@ -191,7 +191,7 @@ def test_a_wrong_key_opens_nothing(local_mesh: LocalMesh) -> None:
 
 @pytest.mark.requirement("S2")
 def test_keys_rotate_without_a_failed_call(local_mesh: LocalMesh) -> None:
-    """The session service changes its key while it books, and every booking succeeds."""
+    """Every booking succeeds while the session service's key is rotated three times."""
     over = threading.Event()
     failed: list[str] = []
     booked = 0
@@ -215,7 +215,7 @@ def test_keys_rotate_without_a_failed_call(local_mesh: LocalMesh) -> None:
 
 
 def test_the_databases_of_a_running_mesh_are_up_to_date(local_mesh: LocalMesh) -> None:
-    """`solo60 migrate` finds the running mesh's PostgreSQL, and has nothing left to do."""
+    """`solo60 migrate` finds no pending migration in any database of a running mesh."""
     done = local_mesh.solo60("migrate", "--json")
 
     assert done.returncode == 0, done.stderr
@@ -226,7 +226,7 @@ def test_the_databases_of_a_running_mesh_are_up_to_date(local_mesh: LocalMesh) -
 
 
 def test_doctor_finds_nothing_wrong_with_a_running_mesh(local_mesh: LocalMesh) -> None:
-    """Every invariant holds in every database, migrations are applied, and no service is a superuser."""
+    """`solo60 doctor` reports every database of a running mesh as sound."""
     done = local_mesh.solo60("doctor", "--json")
 
     assert done.returncode == 0, done.stdout

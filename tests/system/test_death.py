@@ -1,4 +1,4 @@
-"""What dies or falls silent in a running mesh is named, and comes back."""
+"""Tests of a running mesh in which services or PostgreSQL die, hang or are restarted."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SERVING = dict.fromkeys(SERVICE_NAMES, "SERVING")
 
 @pytest.fixture(scope="module")
 def folder_of_kept_mesh() -> Iterator[LocalMesh]:
-    """Make a mesh for all tests of this module."""
+    """Create a mesh for all tests of this module, without starting it."""
     with LocalMesh.in_new_folder() as mesh:
         yield mesh
 
 
 @pytest.fixture
 def kept_mesh(folder_of_kept_mesh: LocalMesh) -> LocalMesh:
-    """Return a running mesh whose parts come back when they die; start it if the last test has stopped it."""
+    """Return a running mesh with automatic restarts; start it if the previous test has stopped it."""
     if not folder_of_kept_mesh.is_running:
         folder_of_kept_mesh.up(drain_grace_s=0)
     wait_for(folder_of_kept_mesh.is_serving)
@@ -41,38 +41,38 @@ def kept_mesh(folder_of_kept_mesh: LocalMesh) -> LocalMesh:
 
 @pytest.fixture(scope="module")
 def left_mesh() -> Iterator[LocalMesh]:
-    """Start a mesh whose parts stay dead."""
+    """Start a mesh without automatic restarts."""
     with LocalMesh.in_new_folder() as mesh:
         mesh.up("--no-restart")
         yield mesh
 
 
 def process_of(mesh: LocalMesh, service: str) -> psutil.Process:
-    """Find the process of a service."""
+    """Return the process of a service."""
     (found,) = [each for each in family_of(mesh.process) if f"services.{service}" in each.cmdline()]
     return found
 
 
 def postmaster(mesh: LocalMesh) -> psutil.Process:
-    """Find the PostgreSQL of a mesh."""
+    """Return the main PostgreSQL process of a mesh."""
     record = mesh.settings.postgres_folder / "cluster" / "postmaster.pid"
     return psutil.Process(int(record.read_text().splitlines()[0]))
 
 
 def health(mesh: LocalMesh) -> dict[str, dict[str, Any]]:
-    """Return what `solo60 health --json` says."""
+    """Return the report of `solo60 health --json`."""
     report: dict[str, dict[str, Any]] = json.loads(mesh.solo60("health", "--json").stdout)
     return report
 
 
 def kill(process: psutil.Process) -> None:
-    """End a process at once."""
+    """Kill a process and wait until it is gone."""
     process.kill()
     wait_for(lambda: all_gone([process]))
 
 
-def test_a_service_that_dies_is_named_and_started_again(kept_mesh: LocalMesh) -> None:
-    """The window says who died, how, when it comes back, and where its log is."""
+def test_a_dead_service_is_reported_and_restarted(kept_mesh: LocalMesh) -> None:
+    """`up` restarts a killed service, and prints the service, the signal, the delay of the restart, and the log."""
     log = kept_mesh.settings.log_path_of("gym")
     kill(process_of(kept_mesh, "gym"))
 
@@ -82,8 +82,8 @@ def test_a_service_that_dies_is_named_and_started_again(kept_mesh: LocalMesh) ->
     assert {entry["status"] for entry in health(kept_mesh).values()} == {"SERVING"}
 
 
-def test_the_embedded_database_that_dies_is_named_and_started_again(kept_mesh: LocalMesh) -> None:
-    """The services find it at the same address, and no call fails once it is back."""
+def test_a_dead_embedded_database_is_reported_and_restarted(kept_mesh: LocalMesh) -> None:
+    """`up` reports and restarts a killed PostgreSQL. The services then serve calls again."""
     kill(postmaster(kept_mesh))
 
     wait_for(lambda: "PostgreSQL is running again." in kept_mesh.output)
@@ -92,8 +92,8 @@ def test_the_embedded_database_that_dies_is_named_and_started_again(kept_mesh: L
     assert kept_mesh.solo60("call", "gym.ListGyms").returncode == 0
 
 
-def test_a_database_that_does_not_come_back_at_once_is_tried_again(kept_mesh: LocalMesh) -> None:
-    """The window gives PostgreSQL's own reason each time."""
+def test_a_failed_restart_of_the_database_is_repeated(kept_mesh: LocalMesh) -> None:
+    """`up` prints PostgreSQL's reason for a failed restart and tries again until PostgreSQL runs."""
     said = len(kept_mesh.output)
     control = kept_mesh.settings.postgres_folder / "cluster" / "global" / "pg_control"
     server = postmaster(kept_mesh)
@@ -111,8 +111,8 @@ def test_a_database_that_does_not_come_back_at_once_is_tried_again(kept_mesh: Lo
     wait_for(kept_mesh.is_serving)
 
 
-def test_a_database_that_falls_silent_is_named_with_its_cure(kept_mesh: LocalMesh) -> None:
-    """A suspended server takes connections and says nothing: window, health and doctor say so within seconds."""
+def test_a_suspended_database_is_reported_with_the_command_to_resume_it(kept_mesh: LocalMesh) -> None:
+    """`up`, `health` and `call` report a suspended PostgreSQL with its `kill -CONT`. `doctor` reports a timeout."""
     server = postmaster(kept_mesh)
     suspended = [server, *server.children()]
     for process in suspended:
@@ -120,7 +120,7 @@ def test_a_database_that_falls_silent_is_named_with_its_cure(kept_mesh: LocalMes
     sentence = f"does not answer within 4 s. Its process {server.pid} is suspended: `kill -CONT {server.pid}`"
     wait_for(lambda: f"PostgreSQL {sentence}" in kept_mesh.output)
 
-    with ThreadPoolExecutor() as at_once:  # each of them waits for the database
+    with ThreadPoolExecutor() as at_once:  # each command waits for the database
         commands = [("health",), ("doctor",), ("call", "gym.ListGyms")]
         shown, doctor, call = at_once.map(lambda command: kept_mesh.solo60(*command), commands)
     for process in suspended:
@@ -137,7 +137,7 @@ def test_a_database_that_falls_silent_is_named_with_its_cure(kept_mesh: LocalMes
 
 
 def test_a_suspended_database_can_be_restarted(kept_mesh: LocalMesh) -> None:
-    """Nobody has to find its processes first."""
+    """`solo60 restart postgresql` replaces a suspended PostgreSQL, and the mesh serves again."""
     server = postmaster(kept_mesh)
     server.suspend()
 
@@ -149,7 +149,7 @@ def test_a_suspended_database_can_be_restarted(kept_mesh: LocalMesh) -> None:
 
 
 def test_a_service_is_restarted_from_another_shell(kept_mesh: LocalMesh) -> None:
-    """It drains and comes back as another process; its fellows keep theirs."""
+    """`solo60 restart gym` replaces only the gym service's process, and the mesh serves again."""
     before = {name: process_of(kept_mesh, name).pid for name in SERVICE_NAMES}
 
     done = kept_mesh.solo60("restart", "gym", "--json")
@@ -160,8 +160,8 @@ def test_a_service_is_restarted_from_another_shell(kept_mesh: LocalMesh) -> None
     assert kept_mesh.is_serving()
 
 
-def test_a_service_that_hangs_is_restarted_too(kept_mesh: LocalMesh) -> None:
-    """A suspended process does not drain: it is killed when its time is up."""
+def test_a_suspended_service_can_be_restarted(kept_mesh: LocalMesh) -> None:
+    """`solo60 restart gym` kills a suspended process, which cannot drain, and starts a new one."""
     gym = process_of(kept_mesh, "gym")
     gym.suspend()
 
@@ -172,10 +172,10 @@ def test_a_service_that_hangs_is_restarted_too(kept_mesh: LocalMesh) -> None:
 
 
 @pytest.mark.requirement("J6")
-def test_a_dead_service_is_left_when_asked_to(left_mesh: LocalMesh) -> None:
-    """With --no-restart the window and `health` say what to type; that brings it back. It hides no other's outbox.
+def test_a_dead_service_is_not_restarted_with_no_restart(left_mesh: LocalMesh) -> None:
+    """With --no-restart, `up` and `health` report a dead service and the command that starts it again.
 
-    Meanwhile the others serve, and keep their processes.
+    Meanwhile the other services serve, keep their processes, and show their outboxes.
     """
     before = {name: process_of(left_mesh, name).pid for name in SERVICE_NAMES}
     booked = json.loads(left_mesh.solo60("demo", "booking", "--json").stdout)
@@ -201,8 +201,8 @@ def test_a_dead_service_is_left_when_asked_to(left_mesh: LocalMesh) -> None:
     assert {name for name in SERVICE_NAMES if before[name] != after[name]} == {"gym"}
 
 
-def test_without_its_database_a_service_says_why_and_what_next(left_mesh: LocalMesh) -> None:
-    """`call` does not advise to start a mesh that runs: it names the database."""
+def test_a_dead_database_is_reported_with_the_command_to_restart_it(left_mesh: LocalMesh) -> None:
+    """`health` and `call` report the killed PostgreSQL and `solo60 restart postgresql`, not `make run`."""
     kill(postmaster(left_mesh))
     wait_for(lambda: "PostgreSQL was killed by signal 9. Its log is " in left_mesh.output)
     wait_for(lambda: left_mesh.statuses()["gym"] == "NOT_SERVING")
@@ -221,8 +221,8 @@ def test_without_its_database_a_service_says_why_and_what_next(left_mesh: LocalM
     wait_for(left_mesh.is_serving)
 
 
-def test_a_restart_without_a_mesh_says_how_to_start_one(stopped_mesh: LocalMesh) -> None:
-    """Likewise for a part that does not exist."""
+def test_a_restart_without_a_mesh_or_of_an_unknown_part_fails(stopped_mesh: LocalMesh) -> None:
+    """`restart` exits with 1. Its error says how to start a mesh, or lists the known parts for an unknown one."""
     stopped_mesh.data_dir.mkdir()
 
     nothing = stopped_mesh.solo60("restart", "gym")
@@ -233,8 +233,8 @@ def test_a_restart_without_a_mesh_says_how_to_start_one(stopped_mesh: LocalMesh)
     assert unknown.stderr.startswith('There is no part "gmy". Parts: auth, user, ')
 
 
-def test_ctrl_c_ends_a_mesh_of_which_a_part_is_dead(kept_mesh: LocalMesh) -> None:
-    """The pause before a restart does not hold up the end, and nothing is started meanwhile."""
+def test_ctrl_c_stops_a_mesh_with_dead_parts(kept_mesh: LocalMesh) -> None:
+    """Ctrl-C before the restart of a killed service and PostgreSQL ends all processes without a traceback."""
     process = kept_mesh.process
     family = family_of(process)
     said = len(kept_mesh.output)
@@ -250,5 +250,5 @@ def test_ctrl_c_ends_a_mesh_of_which_a_part_is_dead(kept_mesh: LocalMesh) -> Non
 
 
 def deaths(output: str) -> set[str]:
-    """Return "X was killed" for each part that was."""
+    """Return "X was killed" for each killed part in `output`."""
     return set(re.findall(r"\w+ was killed", output))

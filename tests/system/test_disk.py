@@ -1,4 +1,4 @@
-"""A disk that takes nothing is named, and stops nothing that does not need it."""
+"""Tests of commands and meshes on full, small and read-only disks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.system
 
 @pytest.fixture
 def full_mesh(stopped_mesh: LocalMesh) -> Iterator[LocalMesh]:
-    """Give a mesh a disk on which nothing fits any more."""
+    """Return a stopped mesh on a full disk."""
     with small_disk(stopped_mesh.data_dir, 1) as disk:
         fill(disk)
         yield stopped_mesh
@@ -39,16 +39,16 @@ def full_mesh(stopped_mesh: LocalMesh) -> Iterator[LocalMesh]:
 
 @pytest.fixture
 def read_only_mesh(stopped_mesh: LocalMesh) -> Iterator[LocalMesh]:
-    """Give a mesh a disk on which nothing may be written."""
+    """Return a stopped mesh on a read-only disk."""
     with small_disk(stopped_mesh.data_dir, 1, read_only=True):
         yield stopped_mesh
 
 
 @pytest.mark.parametrize("disk", ["full_mesh", "read_only_mesh"])
-def test_a_disk_that_takes_nothing_is_named_in_one_line(
+def test_an_unwritable_disk_is_reported_in_one_line(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], disk: str
 ) -> None:
-    """Whatever is asked for, it ends with the path and the reason."""
+    """On a full or read-only disk, commands fail with one line that names the path and the reason."""
     mesh: LocalMesh = request.getfixturevalue(disk)
     reasons = ("full", "No space left on device") if disk == "full_mesh" else ("Read-only file system",)
 
@@ -71,15 +71,15 @@ def test_a_disk_that_takes_nothing_is_named_in_one_line(
 
 
 def assert_named(mesh: LocalMesh, output: str, reasons: Sequence[str]) -> None:
-    """Assert that one line names the path and the reason, and that nobody has to read a traceback."""
+    """Assert that exactly one line names the path, that it names the reason too, and that there is no traceback."""
     lines = [line for line in output.splitlines() if str(mesh.data_dir) in line]
     assert len(lines) == 1, output
     assert any(reason in lines[0] for reason in reasons)
     assert "Traceback" not in output
 
 
-def test_a_disk_too_small_for_a_database_is_refused_before_one_is_made(stopped_mesh: LocalMesh) -> None:
-    """PostgreSQL would stop in the midst of making it."""
+def test_a_disk_too_small_for_a_database_is_refused(stopped_mesh: LocalMesh) -> None:
+    """`up` refuses a disk with too little space for a database and creates none."""
     with small_disk(stopped_mesh.data_dir, 50) as disk:
         refused = stopped_mesh.solo60("up")
 
@@ -90,7 +90,7 @@ def test_a_disk_too_small_for_a_database_is_refused_before_one_is_made(stopped_m
 
 @dataclass(frozen=True, slots=True)
 class Disks:
-    """The two disks of a mesh: one for its logs and spans, one for everything else."""
+    """Two disks of a mesh: `logs` for logs and spans, `data` for all other files."""
 
     data: Path
     logs: Path
@@ -111,14 +111,14 @@ def disks_of_mesh() -> Iterator[tuple[LocalMesh, Disks]]:
             mesh.close()
 
 
-def test_logs_and_spans_without_room_stop_no_service(disks_of_mesh: tuple[LocalMesh, Disks]) -> None:
-    """Calls are answered, window and health name the disk; with room again, all is kept again."""
+def test_services_run_on_when_the_disk_of_logs_and_spans_is_full(disks_of_mesh: tuple[LocalMesh, Disks]) -> None:
+    """With a full log disk, calls succeed, and `up` and `health` report the disk. Free space clears the reports."""
     mesh, disk = disks_of_mesh[0], disks_of_mesh[1].logs
     fill(disk)
-    # It says so once: "nearly full" where it looked while the disk was being filled.
+    # `up` reports a disk once, and reports "nearly full" if it checks the disk during `fill`.
     wait_for(lambda: f"DATA_DIR: the disk of {disk} is " in mesh.output)
 
-    # A file has room until the last of its pages is full: the lines of so many calls fill one.
+    # A file's last page has free space on a full disk. The log lines of 40 calls fill that page.
     list_gyms(mesh, times=40)
     call = mesh.solo60("call", "gym.ListGyms", "--json")
     wait_for(lambda: any("its log cannot be written" in each for each in hindrances_of_gym(mesh)))
@@ -139,13 +139,13 @@ def test_logs_and_spans_without_room_stop_no_service(disks_of_mesh: tuple[LocalM
     assert (answer.returncode, answer.stderr) == (0, "")
     wait_for(lambda: not any("log cannot be written" in each for each in hindrances_of_gym(mesh)))
     assert "log cannot be written" not in mesh.solo60("health").stdout
-    # The line in which the disk became full is torn, and the next one is whole.
+    # The line that filled the disk may be torn, but the next one is complete.
     log = (disk / "gym.jsonl").read_text().splitlines()
     assert len([line for line in log if not is_json(line)]) <= 1
 
 
 def list_gyms(mesh: LocalMesh, times: int) -> None:
-    """Call the gym service, as the operator; fail where a call fails."""
+    """Call ListGyms as the operator; raise if a call fails."""
     metadata = ((API_KEY, mesh.settings.key_path_of(OPERATOR).read_text().strip()),)
     with grpc.insecure_channel(mesh.settings.gym_service_url, [("grpc.enable_http_proxy", 0)]) as channel:
         for _ in range(times):
@@ -153,12 +153,12 @@ def list_gyms(mesh: LocalMesh, times: int) -> None:
 
 
 def hindrances_of_gym(mesh: LocalMesh) -> Sequence[str]:
-    """Return what the gym service says that hinders it."""
+    """Return the hindrances that the gym service reports."""
     return asyncio.run(troubles_of(mesh.settings.gym_service_url)).hindrances
 
 
 def is_json(line: str) -> bool:
-    """Whether a line is JSON."""
+    """Return whether a line is JSON."""
     try:
         json.loads(line)
     except ValueError:
@@ -166,8 +166,8 @@ def is_json(line: str) -> bool:
     return True
 
 
-def test_a_database_without_room_comes_back_when_there_is_some(disks_of_mesh: tuple[LocalMesh, Disks]) -> None:
-    """PostgreSQL may stop for it; window, health and doctor name the disk, and what was written stays."""
+def test_a_database_on_a_full_disk_recovers_with_free_space(disks_of_mesh: tuple[LocalMesh, Disks]) -> None:
+    """`up`, `health` and `doctor` report a full data disk. With free space the mesh serves again and finds its data."""
     mesh, disks = disks_of_mesh
     member = json.dumps({"email": f"{uuid4()}@solo60.example", "display_name": "Kept"})
     kept = json.loads(mesh.solo60("call", "user.CreateUser", member).stdout)["user"]
@@ -192,8 +192,8 @@ def test_a_database_without_room_comes_back_when_there_is_some(disks_of_mesh: tu
     assert json.loads(found.stdout)["user"]["display_name"] == "Kept", found.stderr
 
 
-def test_a_mesh_that_had_no_room_stops_well(disks_of_mesh: tuple[LocalMesh, Disks]) -> None:
-    """Nothing that was lost holds up its end."""
+def test_a_mesh_stops_after_its_disk_was_full(disks_of_mesh: tuple[LocalMesh, Disks]) -> None:
+    """Ctrl-C stops a mesh with exit code 0 after its disks were full."""
     process = disks_of_mesh[0].process
 
     process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""README.md: what it says, done by a newcomer in a fresh clone."""
+"""Tests of the commands and examples in README.md and docs/, in a fresh clone."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ pytestmark = pytest.mark.system
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))))
-# The first is what the fixture does, the second is what runs this very test, the third takes minutes.
+# The fixture runs `make run`, `make test` would run this module again, and `make bench` takes minutes.
 RUN_ELSEWHERE = {"make run", "make test", "make bench"}
 BLOCKS = (re.sub(r"(?m)^ +", "", found).strip() for found in re.findall(r"```sh\n(.*?)```", PAGES, re.DOTALL))
-# Two pages may show the same commands, which then run once.
+# dict.fromkeys runs a block once even if several pages show it.
 COMMANDS = [block for block in dict.fromkeys(BLOCKS) if block not in RUN_ELSEWHERE]
 SERVICES = ("AUTH", "USER", "GYM", "SESSION", "PAYMENT", "SUBSCRIPTION", "COMMUNICATION")
 FIRST_PORT = 50051
@@ -42,7 +42,7 @@ PATIENCE_S = 300
 
 @dataclass(frozen=True, slots=True)
 class Clone:
-    """A fresh clone in which `make run` is at work."""
+    """Fresh clone with a running `make run`."""
 
     folder: Path
     environment: dict[str, str]
@@ -50,7 +50,7 @@ class Clone:
     output: str
 
     def run(self, block: str) -> subprocess.CompletedProcess[str]:
-        """Run a block of commands as a person in a shell of their own would, at this mesh's ports."""
+        """Run a block of commands in a new shell, with the documented ports replaced by this mesh's ports."""
         for documented, actual in self.ports.items():
             block = block.replace(f":{documented}", f":{actual}")
         return subprocess.run(
@@ -66,7 +66,7 @@ class Clone:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """Copy the sources without anything that setup makes, and wait until `make run` says that the mesh stays up."""
+    """Copy the sources, run `make run` there, and wait until the mesh is up."""
     folder = tmp_path_factory.mktemp("clone") / "solo60"
     copy_sources(folder)
     documented = [INBOX_PORT, *range(FIRST_PORT, FIRST_PORT + len(SERVICES))]
@@ -96,19 +96,19 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
             if running.poll() is None:
                 os.killpg(running.pid, signal.SIGKILL)
             assert not processes_of(folder)
-            # Root's database lies outside of the clone.
+            # Root's database is outside the clone.
             subprocess.run(["make", "reset"], cwd=folder, env=environment, check=True)
 
 
 def test_make_run_reaches_the_end_of_the_demo(clone: Clone) -> None:
-    """On a clean clone, one command sets everything up and books a session from end to end."""
+    """In a fresh clone, `make run` sets everything up and runs the demo up to its two refusals."""
     assert "SLOT_TAKEN" in clone.output
     assert "UNAUTHENTICATED" in clone.output
 
 
 @pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.splitlines()[-1][:60])
 def test_every_command_works_as_written(clone: Clone, block: str) -> None:
-    """Every command in README and docs succeeds in a shell beside the running mesh."""
+    """Every shell block in README.md and docs/ succeeds while the mesh runs."""
     if "npm " in block:
         require_node()
     done = clone.run(block)
@@ -117,20 +117,20 @@ def test_every_command_works_as_written(clone: Clone, block: str) -> None:
 
 
 @pytest.mark.parametrize(("language", "name"), [("python", "call_a_service.py"), ("js", "call_a_service.mjs")])
-def test_the_example_is_the_file_it_names(language: str, name: str) -> None:
-    """The program on the page is the file that the page says it is."""
+def test_the_readme_shows_the_example_files(language: str, name: str) -> None:
+    """README.md shows each example exactly as in its file."""
     assert f"```{language}\n{(ROOT / 'examples' / name).read_text(encoding='utf-8')}```" in README
 
 
 def test_the_example_prints_the_typed_error(clone: Clone) -> None:
-    """The example catches the error by its class and shows its code and reason."""
+    """The Python example prints the code and reason of the error that it catches."""
     done = clone.run("SERVICE_API_KEY_FILE=.data/keys/operator .venv/bin/python examples/call_a_service.py")
 
     assert done.stdout.startswith("NOT_FOUND GYM_NOT_FOUND"), done.stderr
 
 
 def copy_sources(folder: Path) -> None:
-    """Copy what git knows or would take, and nothing that setup makes."""
+    """Copy tracked and untracked files, but no ignored ones."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -145,7 +145,7 @@ def copy_sources(folder: Path) -> None:
 
 
 def read_until(running: subprocess.Popen[str], text: str) -> str:
-    """Return the output up to the line that holds `text`; fail with all of it when the process ends before."""
+    """Return the output up to the first line with `text`; fail with the whole output if the process ends earlier."""
     seen = ""
     assert running.stdout is not None
     with killed_after(PATIENCE_S, running):
@@ -158,7 +158,7 @@ def read_until(running: subprocess.Popen[str], text: str) -> str:
 
 @contextmanager
 def killed_after(patience_s: float, running: subprocess.Popen[str]) -> Iterator[None]:
-    """Kill a process that keeps the context waiting for too long: its output then ends."""
+    """Kill the process group of `running` after `patience_s`, which ends its output and so a blocked read."""
     timer = threading.Timer(patience_s, os.killpg, (running.pid, signal.SIGKILL))
     timer.start()
     try:
@@ -168,7 +168,7 @@ def killed_after(patience_s: float, running: subprocess.Popen[str]) -> Iterator[
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """Return every process that works in `folder` or was started with its files."""
+    """Return all processes with `folder` in their command line."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])

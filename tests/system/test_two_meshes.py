@@ -1,4 +1,4 @@
-"""Meshes beside and after one another on the same machine."""
+"""Tests of several meshes on one machine, at the same time and one after another."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 SERVING = dict.fromkeys(SERVICE_NAMES, "SERVING")
 OFFSET = 1000
-# Below the ports of other tests, so that the offset leads to none of theirs.
+# BASE + OFFSET stays below the ports of other tests.
 BASE = random.SystemRandom().randrange(4_000, 7_000)
 
 
 @pytest.fixture(scope="module")
 def folder_of_first_mesh() -> Iterator[LocalMesh]:
-    """Make a mesh for all tests of this module."""
+    """Create a mesh at BASE for all tests of this module, without starting it."""
     with LocalMesh.in_new_folder() as mesh:
         urls = {f"{name}_service_url": f"127.0.0.1:{BASE + n}" for n, name in enumerate(SERVICE_NAMES, 1)}
         mesh.settings_by_name |= {**urls, "smtp_url": f"smtp://127.0.0.1:{BASE + 25}"}
@@ -46,7 +46,7 @@ def folder_of_first_mesh() -> Iterator[LocalMesh]:
 
 @pytest.fixture
 def first_mesh(folder_of_first_mesh: LocalMesh) -> LocalMesh:
-    """Return a mesh that runs; start it if the last test has ended it. Its services take two seconds to drain."""
+    """Return the running first mesh; start it with a drain of two seconds if the previous test has ended it."""
     if not folder_of_first_mesh.is_running:
         folder_of_first_mesh.up(drain_wait_s=2)
     assert folder_of_first_mesh.is_serving()
@@ -54,17 +54,17 @@ def first_mesh(folder_of_first_mesh: LocalMesh) -> LocalMesh:
 
 
 @pytest.mark.requirement("J1", "S5")
-async def test_a_mesh_starts_books_stops_and_remembers(folder_of_first_mesh: LocalMesh, tmp_path: Path) -> None:
-    """All seven are SERVING, the demo ends well twice, Ctrl-C leaves no process and no lock, data stays.
+async def test_a_mesh_starts_stops_and_keeps_its_data(folder_of_first_mesh: LocalMesh, tmp_path: Path) -> None:
+    """A mesh starts all services, runs the demo, and ends on Ctrl-C without leftover processes or lock.
 
-    A start that fails in between changes nothing. A metrics port that is taken is named, and holds up nothing.
+    The next start finds its data, also after a failed start. A metrics port in use is reported but not fatal.
     """
     mesh = folder_of_first_mesh
     with metrics_port_of_gym_taken(mesh):
         process = mesh.up("--demo")
     family = family_of(process)
     assert statuses(mesh) == SERVING
-    # Whoever scrapes that port would take another's metrics for the service's.
+    # A scraper of that port would otherwise attribute another process's metrics to the gym service.
     (told,) = [line for line in mesh.output.splitlines() if "metrics: " in line]
     assert told.startswith(
         f"gym exposes no metrics: its port plus {METRICS_PORT_DISTANCE} is in use by process {os.getpid()} ("
@@ -87,7 +87,7 @@ async def test_a_mesh_starts_books_stops_and_remembers(folder_of_first_mesh: Loc
 
 @contextmanager
 def metrics_port_of_gym_taken(mesh: LocalMesh) -> Iterator[None]:
-    """Listen where the metrics of the gym service would be shown."""
+    """Listen on the metrics port of the gym service."""
     port = int(mesh.settings.gym_service_url.rpartition(":")[2]) + METRICS_PORT_DISTANCE
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
@@ -102,7 +102,7 @@ def statuses(mesh: LocalMesh) -> dict[str, str]:
 
 
 def parts_that_served(mesh: LocalMesh) -> set[str]:
-    """Return the parts that the window has reported SERVING."""
+    """Return the parts that `up` has reported as SERVING."""
     return set(re.findall(r"(\w+): SERVING$", mesh.output, re.MULTILINE))
 
 
@@ -113,13 +113,13 @@ def gym_names(mesh: LocalMesh) -> list[str]:
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
-    """Press Ctrl-C and return the exit code."""
+    """Send SIGINT and return the exit code."""
     process.send_signal(signal.SIGINT)
     return process.wait(60)
 
 
 def refuse_to_start(mesh: LocalMesh, nats_url: str) -> None:
-    """Start a mesh whose services cannot start: one is quoted with its log; services, PostgreSQL and lock are gone."""
+    """Assert that a mesh with a bad NATS_URL ends, names a failed service and its log, and leaves nothing running."""
     process = mesh.start(nats_url=nats_url)
     wait_for(lambda: "postgresql: SERVING" in mesh.output)
     family = family_of(process)
@@ -135,7 +135,7 @@ def refuse_to_start(mesh: LocalMesh, nats_url: str) -> None:
 
 @pytest.fixture(scope="module")
 def second_mesh(folder_of_first_mesh: LocalMesh) -> Iterator[LocalMesh]:
-    """Start a mesh beside the first, with the same settings but for PORT_OFFSET."""
+    """Start a second mesh with the first one's settings except DATA_DIR and PORT_OFFSET."""
     with LocalMesh.in_new_folder() as mesh:
         mesh.settings_by_name |= {
             **folder_of_first_mesh.settings_by_name, "data_dir": mesh.data_dir, "port_offset": OFFSET,
@@ -144,8 +144,8 @@ def second_mesh(folder_of_first_mesh: LocalMesh) -> Iterator[LocalMesh]:
         yield mesh
 
 
-def test_one_setting_puts_a_second_mesh_beside_the_first(first_mesh: LocalMesh, second_mesh: LocalMesh) -> None:
-    """PORT_OFFSET moves services, metrics and inbox; each mesh keeps its own data, and serves its own callers."""
+def test_port_offset_separates_two_meshes(first_mesh: LocalMesh, second_mesh: LocalMesh) -> None:
+    """PORT_OFFSET moves the ports of services, metrics and inbox. Both meshes run the demo, each with its own mails."""
     mails = len(mails_of(first_mesh))
 
     demos = [mesh.solo60("demo", "booking", "--json") for mesh in (first_mesh, second_mesh)]
@@ -158,13 +158,13 @@ def test_one_setting_puts_a_second_mesh_beside_the_first(first_mesh: LocalMesh, 
 
 
 def mails_of(mesh: LocalMesh) -> list[object]:
-    """Return the mails in the inbox of a mesh, as `solo60 inbox --json` shows them."""
+    """Return the mails that `solo60 inbox --json` shows for a mesh."""
     mails: list[object] = json.loads(mesh.solo60("inbox", "--json").stdout)
     return mails
 
 
 def ports_of(mesh: LocalMesh) -> set[int]:
-    """Return the ports on which the processes of a mesh listen."""
+    """Return the listening ports of a mesh's processes."""
     return {
         connection.laddr.port
         for process in family_of(mesh.process)
@@ -174,7 +174,7 @@ def ports_of(mesh: LocalMesh) -> set[int]:
 
 
 def test_a_second_mesh_in_the_same_folder_is_refused(first_mesh: LocalMesh) -> None:
-    """Two meshes never share a data folder; the sentence names the setting and the process."""
+    """`up` in the data folder of a running mesh exits with 2 and one line that names DATA_DIR and the process."""
     second = first_mesh.solo60("up")
 
     assert second.returncode == 2
@@ -183,8 +183,8 @@ def test_a_second_mesh_in_the_same_folder_is_refused(first_mesh: LocalMesh) -> N
     assert first_mesh.is_serving()
 
 
-def test_a_reset_beside_a_running_mesh_is_refused(first_mesh: LocalMesh) -> None:
-    """One line, and the mesh loses nothing."""
+def test_a_reset_of_a_running_mesh_is_refused(first_mesh: LocalMesh) -> None:
+    """`make reset` refuses to erase the data folder of a running mesh and names the process."""
     done = reset(first_mesh)
 
     assert done.returncode == 1
@@ -193,15 +193,15 @@ def test_a_reset_beside_a_running_mesh_is_refused(first_mesh: LocalMesh) -> None
 
 
 def reset(mesh: LocalMesh) -> subprocess.CompletedProcess[str]:
-    """Do what `make reset` does."""
+    """Run the program behind `make reset`."""
     command = [sys.executable, "-m", "mesh.reset"]
     environment = child_environment(**mesh.settings_by_name)
     return subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.requirement("J6")
-def test_orphans_that_do_not_end_are_named(second_mesh: LocalMesh) -> None:
-    """One line says which process is in the way, and how to end it; all others end by themselves."""
+def test_a_hanging_orphan_is_named(second_mesh: LocalMesh) -> None:
+    """If a service of a killed mesh is suspended, `up` exits with 2 and prints the `kill -9` for its process."""
     auth = auth_of(second_mesh)
     auth.suspend()
     orphans = killed(second_mesh)
@@ -213,7 +213,7 @@ def test_orphans_that_do_not_end_are_named(second_mesh: LocalMesh) -> None:
     assert refused.returncode == 2
     assert refused.stderr.startswith("DATA_DIR: services of a killed mesh still run in ")
     assert f"`kill -9 {auth.pid}` ends them" in refused.stderr
-    # Nothing is in the way any more.
+    # Without the orphan, a reset succeeds.
     assert reset(second_mesh).returncode == 0
 
 
@@ -224,7 +224,7 @@ def auth_of(mesh: LocalMesh) -> psutil.Process:
 
 
 def killed(mesh: LocalMesh) -> list[psutil.Process]:
-    """Kill a supervisor and return what it had started."""
+    """Kill the supervisor of a mesh and return its orphaned processes."""
     orphans = family_of(mesh.process)[1:]
     mesh.process.kill()
     mesh.process.wait()
@@ -233,7 +233,7 @@ def killed(mesh: LocalMesh) -> list[psutil.Process]:
 
 @pytest.mark.requirement("J6")
 def test_a_start_right_after_a_kill_waits_for_the_orphans(first_mesh: LocalMesh) -> None:
-    """The services of the killed mesh still drain, on the ports that the new one needs; its data is as before."""
+    """`up` right after a kill waits until the old services have ended, then serves the old data."""
     slow = auth_of(first_mesh)
     slow.suspend()
     orphans = killed(first_mesh)
@@ -250,7 +250,7 @@ def test_a_start_right_after_a_kill_waits_for_the_orphans(first_mesh: LocalMesh)
 
 
 def test_a_reset_right_after_a_kill_waits_for_the_orphans(first_mesh: LocalMesh) -> None:
-    """It erases nothing under the feet of a service that still drains, and leaves nothing."""
+    """`make reset` right after a kill waits until all orphans have ended, then empties the data folder."""
     orphans = killed(first_mesh)
 
     done = reset(first_mesh)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.system
 
 
 def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
-    """Send a signal and return the exit code."""
+    """Send signal `number` and return the exit code."""
     process.send_signal(number)
     return process.wait(60)
 
@@ -34,10 +34,8 @@ def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
         pytest.param(signal.SIGHUP, "gym: starting", marks=pytest.mark.soak),
     ],
 )
-def test_a_start_that_is_interrupted_leaves_nothing(
-    stopped_mesh: LocalMesh, number: signal.Signals, moment: str
-) -> None:
-    """Ctrl-C, SIGTERM and a closed terminal stop what has started so far, at any moment."""
+def test_an_interrupted_start_leaves_no_process(stopped_mesh: LocalMesh, number: signal.Signals, moment: str) -> None:
+    """SIGINT, SIGTERM or SIGHUP during the start of `up` ends all started processes and releases the lock."""
     process = stopped_mesh.start()
     wait_for(lambda: moment in stopped_mesh.output)
     family = family_of(process)
@@ -51,7 +49,7 @@ def test_a_start_that_is_interrupted_leaves_nothing(
 def test_a_port_in_use_is_refused_with_the_name_of_its_setting(
     stopped_mesh: LocalMesh, field: str, setting: str
 ) -> None:
-    """One clear sentence, and nothing is started."""
+    """`up` exits with 2 if a port is in use, and names the setting, the address and the process."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -66,8 +64,8 @@ def test_a_port_in_use_is_refused_with_the_name_of_its_setting(
 
 @pytest.mark.requirement("S1")
 @pytest.mark.parametrize("field", ["service_api_key", "listen_address"])
-def test_a_setting_of_one_process_is_refused_for_all(stopped_mesh: LocalMesh, field: str) -> None:
-    """The services of a mesh never share a key, nor an address."""
+def test_a_setting_for_a_single_process_is_refused(stopped_mesh: LocalMesh, field: str) -> None:
+    """`up` refuses SERVICE_API_KEY and LISTEN_ADDRESS, because each service of a mesh has its own."""
     refused = stopped_mesh.solo60("up", **{field: "127.0.0.1:1"})
 
     assert refused.returncode == 2
