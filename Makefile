@@ -85,7 +85,7 @@ lock: setup ## pin the dependencies of pyproject.toml, with hashes, in requireme
 	@grep -E '^uv==' requirements/lock.txt | cut -d' ' -f1 | uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/uv.txt -
 
 reset: setup ## delete all data of a local mesh: database, keys, logs, mail
-	@python -m mesh.reset
+	@python -m local.reset
 
 .venv/.ready: requirements/uv.txt requirements/lock.txt pyproject.toml $(wildcard contracts/codegen/*.py)
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is required. Select one, for example: make PYTHON=python3.12")'

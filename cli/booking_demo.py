@@ -17,10 +17,10 @@ from cli.trace import is_whole
 from contracts.errors import GymNameTaken, ServiceError, SlotTaken, Unauthenticated
 from interceptors.errors import error_of_call
 from interceptors.span_attributes import tracer_of
+from local.mail_sink import Mail, read_inbox
+from local.supervised_settings import inbox_port
 from mesh.connection import connection_options
-from mesh.inbox import Mail, read_inbox
 from mesh.spans import StoredSpan, read_trace
-from mesh.supervised_settings import inbox_port
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, Gym, ListGymsRequest

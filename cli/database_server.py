@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from mesh.folder_lock import folder_locked, read_published
-from mesh.postgres import EmbeddedPostgres
+from local.folder_lock import folder_locked, read_published
+from local.postgres.server import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from local.control import ControlError, give_order
+from local.disk import disk_trouble_of_mesh
+from local.folder_lock import read_published
+from local.parts import POSTGRES
 from mesh.config import SERVICE_NAMES
-from mesh.control import ControlError, give_order
-from mesh.disk import disk_trouble_of_mesh
-from mesh.folder_lock import read_published
 from mesh.health_probe import SERVING, UNREACHABLE
-from mesh.parts import POSTGRES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,10 +10,10 @@ import typer
 
 from cli.database_server import database_server
 from cli.screen import CommandError, JsonFlag, out, print_json
+from local.disk import disk_trouble_of_mesh
+from local.postgres.server import PostgresError
+from local.service_databases import examine_all
 from mesh.config import SettingsError, load_settings
-from mesh.disk import disk_trouble_of_mesh
-from mesh.postgres import PostgresError
-from mesh.service_databases import examine_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

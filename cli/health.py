@@ -12,9 +12,9 @@ from cli.diagnosis import Finding, MeshSeen, finding_on, grouped, look_at_local_
 from cli.screen import JsonFlag, out, print_json, print_table
 from contracts.method import methods_of
 from contracts.services import SERVICES
+from local.keys import OPERATOR
 from mesh.config import SERVICE_NAMES, Settings, load_settings
 from mesh.health_probe import SERVING, UNREACHABLE, probe_of, troubles_of
-from mesh.local_keys import OPERATOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ from rich.panel import Panel
 
 from cli.screen import JsonFlag, out, print_json, remarks
 from contracts.mail_address import canonical
+from local.mail_sink import read_inbox
 from mesh.config import load_settings
-from mesh.inbox import read_inbox
 
 
 def inbox(

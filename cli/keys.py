@@ -15,10 +15,10 @@ from rich.table import Column, Table
 from cli.screen import CommandError, JsonFlag, out, print_json, print_table, remarks
 from contracts.scopes import all_scopes
 from interceptors.keyring import is_caller_name
+from local.keys import default_scopes, write_key
 from mesh.config import load_settings
 from mesh.key_uses import KeyUses
 from mesh.keyring import KeyringFile
-from mesh.local_keys import default_scopes, write_key
 from mesh.watched_file import RELOAD_INTERVAL_S
 
 if TYPE_CHECKING:

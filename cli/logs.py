@@ -12,15 +12,15 @@ from rich.text import Text
 
 from cli.screen import CommandError, out, remarks
 from interceptors.access_log import EVENT
+from local.log_reader import LogFollower, last_lines, services_with_logs
 from mesh.config import SERVICE_NAMES, load_settings
 from mesh.log_lines import json_line
-from mesh.log_reader import LogFollower, last_lines, services_with_logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mesh.log_reader import LogLine
+    from local.log_reader import LogLine
 
 # Short enough to seem immediate, and long enough to use almost no CPU time.
 FOLLOW_INTERVAL_S = 0.2

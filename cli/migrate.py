@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from cli.database_server import database_server
 from cli.screen import JsonFlag, out, print_json
+from local.service_databases import migrate_all
 from mesh.config import load_settings
-from mesh.service_databases import migrate_all
 
 if TYPE_CHECKING:
     from mesh.config import Settings

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from cli.screen import remarks
+from local.keys import OPERATOR
 from mesh.channel import Channels
 from mesh.config import SettingsError, load_settings
 from mesh.keyring import own_key
-from mesh.local_keys import OPERATOR
 from mesh.telemetry import set_up_tracing
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import typer
 
 from cli.database_server import database_server
 from cli.screen import CommandError
+from local.postgres.installation import bundled_program
+from local.service_databases import database_url_of
 from mesh.config import SERVICE_NAMES, child_environment, load_settings
-from mesh.postgres_place import bundled_program
-from mesh.service_databases import database_url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from cli.screen import CommandError, JsonFlag, out, print_json
+from local.control import give_order
+from local.parts import POSTGRES
 from mesh.config import SERVICE_NAMES, load_settings
-from mesh.control import give_order
-from mesh.parts import POSTGRES
 
 PARTS = (*SERVICE_NAMES, POSTGRES)
 

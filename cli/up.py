@@ -18,12 +18,12 @@ from cli.health import health_of_all, health_table
 from cli.operator import operator_channels, operator_settings
 from cli.screen import CommandError, out, print_service_error, remarks
 from contracts.errors import ServiceError
+from local.held_ports import user_of_port
+from local.keeper import Keeper, Tone
+from local.supervised_settings import METRICS_PORT_DISTANCE
+from local.supervisor import Mesh
 from mesh.config import load_settings
 from mesh.health_probe import SERVING
-from mesh.held_ports import user_of_port
-from mesh.keeper import Keeper, Tone
-from mesh.supervised_settings import METRICS_PORT_DISTANCE
-from mesh.supervisor import Mesh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """Redirection of a process's output past its log, which is not JSON and must not get into the log.
 
 Such output must not block the process either. A supervised process leaves standard output and standard error to its
-parent (`mesh.child`). Any other process logs to standard output. A container mixes that with standard error, so the
+parent (`local.child`). Any other process logs to standard output. A container mixes that with standard error, so the
 process reads both itself and logs them.
 """
 

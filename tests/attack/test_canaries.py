@@ -11,9 +11,9 @@ from contracts.method import Method, methods_of
 from contracts.services import SERVICES
 from interceptors.redaction import redacted
 from interceptors.validation import violations_of
+from local.keys import OPERATOR
 from mesh.channel import Channels
 from mesh.config import SERVICE_NAMES
-from mesh.local_keys import OPERATOR
 from solo60.communication.v1 import communication_pb2
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.user.v1.user_pb2 import CreateUserRequest, GetUserByEmailRequest

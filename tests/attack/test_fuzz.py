@@ -13,7 +13,7 @@ import pytest
 
 from contracts.method import Method, methods_of
 from contracts.services import SERVICES
-from mesh.local_keys import OPERATOR
+from local.keys import OPERATOR
 from tests.attack.fuzz import ALLOWED_CODES, FOREIGN_TEXT, LARGEST_MESSAGE_BYTES, Request, requests
 from tests.attack.target import ECHO_SERVICE, Target
 from tests.support.local_mesh import family_of

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Self
 
 from interceptors.breaker import Breakers
 from interceptors.circuit import Circuit, Limits
+from local.child import Child
+from local.keys import OPERATOR
+from local.supervisor import Mesh, MeshError
 from mesh.channel import Channels
-from mesh.child import Child
 from mesh.config import SERVICE_NAMES
-from mesh.local_keys import OPERATOR
-from mesh.supervisor import Mesh, MeshError
 from tests.support.link import HOST, Link
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to

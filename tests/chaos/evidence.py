@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from local.mail_sink import read_inbox
 from mesh.config import SERVICE_NAMES
 from mesh.examination import find_violations
-from mesh.inbox import read_inbox
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from mesh.supervisor import Mesh
+    from local.supervisor import Mesh
 
     Connection = asyncpg.Connection[asyncpg.Record]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.scopes import all_scopes, scopes_of_caller
+from local.keys import write_key
 from mesh.key_uses import KeyUses
 from mesh.keyring import parse_keyring
-from mesh.local_keys import write_key
 
 if TYPE_CHECKING:
     from pathlib import Path

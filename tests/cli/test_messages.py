@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
+from local.keys import OPERATOR
 from mesh.config import child_environment
-from mesh.local_keys import OPERATOR
 from services.communication.app import SERVICE
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub

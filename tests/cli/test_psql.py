@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cli.psql import without_password
-from mesh.postgres import EmbeddedPostgres
-from mesh.postgres_role import SERVICE_ROLE
-from mesh.service_databases import database_url_of
+from local.postgres.role import SERVICE_ROLE
+from local.postgres.server import EmbeddedPostgres
+from local.service_databases import database_url_of
 from tests.support.postgres import connection_to
 from tests.support.terminal import solo60_in_terminal
 
@@ -86,7 +86,7 @@ def test_a_missing_database_and_an_unknown_service_are_reported(solo60: Solo60, 
 @pytest.mark.usefixtures("server_url")
 def test_a_missing_psql_is_reported_with_its_package(solo60: Solo60, monkeypatch: pytest.MonkeyPatch) -> None:
     """`psql` says how to install psql if neither the wheel nor PATH provides it."""
-    monkeypatch.setattr("mesh.postgres_place.importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setattr("local.postgres.installation.importlib.util.find_spec", lambda _name: None)
     monkeypatch.setenv("PATH", "/nowhere")
 
     done = solo60("psql", "gym")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh.local_keys import OPERATOR
+from local.keys import OPERATOR
 from services.gym.app import SERVICE
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, OpeningHours
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub

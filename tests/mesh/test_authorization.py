@@ -20,8 +20,8 @@ from interceptors.errors import error_of_call
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from interceptors.keyring import Keyring, mint_key, record_of_key
 from interceptors.server import ServerChain
+from local.keys import OPERATOR, default_scopes
 from mesh.config import Settings
-from mesh.local_keys import OPERATOR, default_scopes
 from mesh.reflection import REFLECTION_SERVICES, add_reflection_to_server
 from mesh.server import HEALTH_SERVICE, server_interceptors
 from tests.support.serving import NO_SHEDDING

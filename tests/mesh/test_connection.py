@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 # This example shows a client without the mesh.
 FOREIGN = {"call_with_grpcio.py"}
-PROGRAMS = ("bench", "cli", "contracts", "examples", "interceptors", "mesh", "services")
+PROGRAMS = ("bench", "cli", "contracts", "examples", "interceptors", "local", "mesh", "services")
 OPENS = {"insecure_channel", "secure_channel"}
 OPTIONS = {"channel_options", "connection_options"}
 PATIENCE_S = 30.0

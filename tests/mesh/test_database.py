@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 import mesh.database
+from local.postgres.server import EmbeddedPostgres
 from mesh.database import Connection, Database, DatabaseTooSlow, DatabaseUnavailable
-from mesh.postgres import EmbeddedPostgres
 from tests.support.link import Link
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to, superuser_url_of

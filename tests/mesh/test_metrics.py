@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from mesh.config import SERVICE_NAMES, Settings, SettingsError
-from mesh.metrics import LAG_PERIOD_S, metrics_served
-from mesh.process import serving
-from mesh.supervised_settings import (
+from local.supervised_settings import (
     METRICS_PORT_DISTANCE,
     environment_of_service,
     metrics_address_of,
     refuse_settings_of_one_process,
 )
+from mesh.config import SERVICE_NAMES, Settings, SettingsError
+from mesh.metrics import LAG_PERIOD_S, metrics_served
+from mesh.process import serving
 from services.gym.app import SERVICE as GYM
 from solo60.gym.v1.gym_pb2 import ListGymsRequest
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from local.postgres.role import SERVICE_ROLE
 from mesh import dbmate
 from mesh.dbmate import Limits
 from mesh.migrations import MigrationError, migrate
-from mesh.postgres_role import SERVICE_ROLE
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:

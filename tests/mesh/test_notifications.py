@@ -7,8 +7,8 @@ import pytest
 from structlog.testing import capture_logs
 
 import mesh.notifications
+from local.postgres.role import SERVICE_ROLE
 from mesh.notifications import listening
-from mesh.postgres_role import SERVICE_ROLE
 from tests.support.link import Link
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to, superuser_url_of

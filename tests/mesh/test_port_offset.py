@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from local.supervised_settings import inbox_port, metrics_address_of
 from mesh.config import SERVICE_NAMES, Settings, SettingsError, load_settings
-from mesh.supervised_settings import inbox_port, metrics_address_of
 from tests.support.ports import free_ports
 
 

@@ -21,9 +21,9 @@ import mesh.watched_file
 from interceptors.chained_server import ChainedServer
 from interceptors.errors import CORRELATION_ID, error_of_call
 from interceptors.keyring import mint_key, record_of_key
+from local.postgres.server import EmbeddedPostgres
 from mesh.config import Settings, SettingsError
 from mesh.keyring import format_keyring
-from mesh.postgres import EmbeddedPostgres
 from mesh.process import serving
 from mesh.server import GRPC_SERVICES
 from mesh.service import Service

@@ -8,7 +8,7 @@ import socket
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from mesh.supervised_settings import METRICS_PORT_DISTANCE
+from local.supervised_settings import METRICS_PORT_DISTANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -34,11 +34,11 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from local.postgres.role import SERVICE_ROLE, SUPERUSER
+from local.postgres.server import EmbeddedPostgres
 from mesh.database import Database
 from mesh.examination import find_violations
 from mesh.migrations import migrate
-from mesh.postgres import EmbeddedPostgres
-from mesh.postgres_role import SERVICE_ROLE, SUPERUSER
 from tests.support.folders import folder_for_all
 
 DatabaseFactory: TypeAlias = Callable[[str], Awaitable[str]]

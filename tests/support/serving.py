@@ -17,10 +17,10 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from interceptors.keyring import mint_key, record_of_key
+from local.keys import OPERATOR, default_scopes
 from mesh.channel import Channels, Stub
 from mesh.config import SERVICE_NAMES, Settings
 from mesh.keyring import format_keyring
-from mesh.local_keys import OPERATOR, default_scopes
 from mesh.process import serving
 from tests.support.ports import free_ports
 from tests.support.postgres import lazy_database

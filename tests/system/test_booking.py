@@ -9,11 +9,11 @@ from uuid import uuid4
 import pytest
 
 from contracts.errors import SlotTaken
+from local.folder_lock import read_published
+from local.keys import OPERATOR
+from local.mail_sink import read_inbox
+from local.service_databases import database_url_of
 from mesh.channel import Channels
-from mesh.folder_lock import read_published
-from mesh.inbox import read_inbox
-from mesh.local_keys import OPERATOR
-from mesh.service_databases import database_url_of
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.gym.v1.gym_pb2 import CreateGymRequest

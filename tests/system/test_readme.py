@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from mesh.supervised_settings import METRICS_PORT_DISTANCE
+from local.supervised_settings import METRICS_PORT_DISTANCE
 from tests.support.node import require_node
 from tests.support.ports import free_ports
 from tests.support.serving import DEADLINE_FACTOR

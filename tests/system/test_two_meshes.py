@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from local.folder_lock import LOCK_NAME
+from local.supervised_settings import METRICS_PORT_DISTANCE
 from mesh.config import SERVICE_NAMES, child_environment
-from mesh.folder_lock import LOCK_NAME
-from mesh.supervised_settings import METRICS_PORT_DISTANCE
 from tests.support.local_mesh import LocalMesh, all_gone, family_of, wait_for
 from tests.support.nats import nats_served
 
@@ -194,7 +194,7 @@ def test_a_reset_of_a_running_mesh_is_refused(first_mesh: LocalMesh) -> None:
 
 def reset(mesh: LocalMesh) -> subprocess.CompletedProcess[str]:
     """Run the program behind `make reset`."""
-    command = [sys.executable, "-m", "mesh.reset"]
+    command = [sys.executable, "-m", "local.reset"]
     environment = child_environment(**mesh.settings_by_name)
     return subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh.folder_lock import LOCK_NAME
+from local.folder_lock import LOCK_NAME
 from tests.support.local_mesh import all_gone, family_of, wait_for
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh.child import Child
+from local.child import Child
 from mesh.config import child_environment
 from mesh.database import Database
 from mesh.outbox import call_later

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from local.mail_sink import Inbox
 from mesh.database import Database
-from mesh.inbox import Inbox
 from services.communication.app import SERVICE
 from services.communication.store import MessageStore
 from tests.services.communication.moody_mail_server import MoodyMailServer

@@ -20,8 +20,8 @@ from contracts.errors import (
     Unavailable,
 )
 from interceptors.idempotency import IDEMPOTENCY_KEY
+from local.mail_sink import read_inbox
 from mesh.config import SettingsError, load_settings
-from mesh.inbox import read_inbox
 from services.communication.app import SERVICE
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
@@ -32,7 +32,7 @@ from tests.support.ports import free_ports
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mesh.inbox import Inbox
+    from local.mail_sink import Inbox
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
     from tests.services.communication.moody_mail_server import MoodyMailServer
     from tests.support.postgres import DatabaseFactory

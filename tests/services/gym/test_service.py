@@ -20,8 +20,8 @@ from contracts.errors import (
     ServiceError,
 )
 from interceptors.idempotency import REPLAYED
+from local.keys import OPERATOR
 from mesh.idempotency import IN_PROGRESS_RETRY_S
-from mesh.local_keys import OPERATOR
 from services.gym.app import SERVICE
 from services.gym.domain import MAX_HOURLY_PRICE
 from solo60.common.v1.money_pb2 import Money

@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
+from local.held_ports import CAN_HOLD, HeldPorts, is_free
 from mesh.config import SettingsError
 from mesh.engine import Engine, new_server
-from mesh.held_ports import CAN_HOLD, HeldPorts, is_free
 from tests.support.ports import free_ports
 
 HOST = "127.0.0.1"
@@ -77,7 +77,7 @@ async def test_holding_a_port_waits_for_a_short_connection() -> None:
 
 async def test_a_process_with_a_lasting_connection_on_the_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """If an outgoing connection does not release the port, the error names its process."""
-    monkeypatch.setattr("mesh.held_ports.RETRY_PATIENCE_S", 0.1)
+    monkeypatch.setattr("local.held_ports.RETRY_PATIENCE_S", 0.1)
     [port] = free_ports(1)
     with (
         closing(HeldPorts()) as ports,

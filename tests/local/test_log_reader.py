@@ -4,7 +4,7 @@ import json
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from mesh.log_reader import LogFollower, last_lines, services_with_logs
+from local.log_reader import LogFollower, last_lines, services_with_logs
 
 if TYPE_CHECKING:
     from pathlib import Path

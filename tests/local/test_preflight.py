@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh import preflight
+from local import preflight
+from local.postgres.server import EmbeddedPostgres
+from local.service_databases import check_databases, database_url_of, migrate_all
+from local.supervisor import Mesh
 from mesh.config import SERVICE_NAMES, SettingsError, child_environment, load_settings
 from mesh.migrations import MigrationError
-from mesh.postgres import EmbeddedPostgres
-from mesh.service_databases import check_databases, database_url_of, migrate_all
 from mesh.spans import make_span_folder
-from mesh.supervisor import Mesh
 from services.gym.app import SERVICE as GYM
 from tests.support.local_mesh import LocalMesh
 from tests.support.old_postgres import old_postgres

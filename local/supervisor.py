@@ -8,23 +8,21 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from mesh.child import Child
-from mesh.config import SERVICE_NAMES
-from mesh.control import orders_taken
-from mesh.disk import refuse_full_disk
-from mesh.folder_lock import FolderLock, folder_locked
-from mesh.health_probe import SERVING
-from mesh.held_ports import HeldPorts
-from mesh.inbox import Inbox
-from mesh.local_keys import ensure_local_keys
-from mesh.orders import obey
-from mesh.orphans import without_orphans
-from mesh.parts import INBOX, MESH, POSTGRES, Death, MeshError, death_of_postgres, death_of_service
-from mesh.postgres import HOST, EmbeddedPostgres
-from mesh.preflight import refuse_unusable_settings
-from mesh.readiness import until_serving
-from mesh.service_databases import check_databases, database_url_of, migrate_service
-from mesh.supervised_settings import (
+from local.child import Child
+from local.control import orders_taken
+from local.disk import refuse_full_disk
+from local.folder_lock import FolderLock, folder_locked
+from local.held_ports import HeldPorts
+from local.keys import ensure_local_keys
+from local.mail_sink import Inbox
+from local.orders import obey
+from local.orphans import without_orphans
+from local.parts import INBOX, MESH, POSTGRES, Death, MeshError, death_of_postgres, death_of_service
+from local.postgres.server import HOST, EmbeddedPostgres
+from local.preflight import refuse_unusable_settings
+from local.readiness import until_serving
+from local.service_databases import check_databases, database_url_of, migrate_service
+from local.supervised_settings import (
     NOWHERE_ELSE,
     environment_of_service,
     hold_ports,
@@ -32,6 +30,8 @@ from mesh.supervised_settings import (
     refuse_settings_of_one_process,
     settings_of_service,
 )
+from mesh.config import SERVICE_NAMES
+from mesh.health_probe import SERVING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

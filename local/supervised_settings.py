@@ -9,17 +9,17 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from local.held_ports import is_free
+from local.mail_sink import HOST as INBOX_HOST
 from mesh.config import SERVICE_NAMES, SettingsError, child_environment
-from mesh.held_ports import is_free
-from mesh.inbox import HOST as INBOX_HOST
 from mesh.port_offset import SMTP_PORT
 from mesh.setting_forms import LARGEST_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from local.held_ports import HeldPorts
     from mesh.config import Settings
-    from mesh.held_ports import HeldPorts
 
 LOOPBACK = (INBOX_HOST, "localhost")
 OF_ONE_PROCESS = ("listen_address", "log_fd", "metrics_address", "service_api_key", "service_api_key_file")

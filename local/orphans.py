@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from mesh.disk import naming
+from local.disk import naming
 from mesh.failure import BadSettings
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from mesh.failure import Failure
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mesh.child import Child
-    from mesh.postgres import EmbeddedPostgres
+    from local.child import Child
+    from local.postgres.server import EmbeddedPostgres
 
 POSTGRES = "postgresql"
 INBOX = "inbox"

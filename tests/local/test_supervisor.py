@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from local.held_ports import HeldPorts
+from local.supervised_settings import environment_of_service, hold_ports, inbox_port
+from local.supervisor import Mesh
 from mesh.config import Settings, SettingsError
 from mesh.health_probe import UNREACHABLE, probe_of
-from mesh.held_ports import HeldPorts
-from mesh.supervised_settings import environment_of_service, hold_ports, inbox_port
-from mesh.supervisor import Mesh
 from tests.support.local_mesh import LocalMesh
 from tests.support.ports import free_ports
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from mesh.restart_backoff import RestartBackoff
+from local.restart_backoff import RestartBackoff
 
 
 def test_pauses_double_up_to_half_a_minute() -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from local.folder_lock import LOCK_NAME, FolderInUse, folder_locked, read_published
 from mesh.config import SettingsError
-from mesh.folder_lock import LOCK_NAME, FolderInUse, folder_locked, read_published
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from local.postgres.server import EmbeddedPostgres
+from local.service_databases import database_url_of
 from mesh.migrations import migrate
-from mesh.postgres import EmbeddedPostgres
-from mesh.service_databases import database_url_of
 from tests.support.postgres import SERVICES, connection_to, superuser_url_of
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from contracts.scopes import all_scopes, scopes_of_caller
 from interceptors.keyring import Keyring
+from local.disk import naming
 from mesh.config import SERVICE_NAMES
-from mesh.disk import naming
 from mesh.keyring import KeyringFile
 
 if TYPE_CHECKING:

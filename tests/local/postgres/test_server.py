@@ -17,9 +17,9 @@ import asyncpg
 import psutil
 import pytest
 
-from mesh import postgres_place
-from mesh.postgres import EmbeddedPostgres, PostgresError, erase
-from mesh.postgres_role import SERVICE_ROLE
+from local.postgres import installation as postgres_place
+from local.postgres.role import SERVICE_ROLE
+from local.postgres.server import EmbeddedPostgres, PostgresError, erase
 from tests.support.folders import folder_for_all
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 OWNER = """
 import asyncio, pathlib, sys
-from mesh.postgres import EmbeddedPostgres
+from local.postgres.server import EmbeddedPostgres
 
 async def own():
     async with EmbeddedPostgres(pathlib.Path(sys.argv[1])) as server:

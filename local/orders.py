@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from local.control import ControlError
+from local.parts import POSTGRES, MeshError
+from local.postgres.server import PostgresError
 from mesh.config import SERVICE_NAMES
-from mesh.control import ControlError
-from mesh.parts import POSTGRES, MeshError
-from mesh.postgres import PostgresError
 
 if TYPE_CHECKING:
-    from mesh.control import Order
-    from mesh.supervisor import Mesh
+    from local.control import Order
+    from local.supervisor import Mesh
 
 
 async def obey(mesh: Mesh, order: Order) -> dict[str, object]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mesh.control import HOST, Address, ControlError, give_order, orders_taken
-from mesh.folder_lock import folder_locked
+from local.control import HOST, Address, ControlError, give_order, orders_taken
+from local.folder_lock import folder_locked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from mesh.control import Obey
+    from local.control import Obey
 
 
 @asynccontextmanager

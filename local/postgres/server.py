@@ -7,9 +7,9 @@ import subprocess
 import sys
 from typing import IO, TYPE_CHECKING, Self
 
-from mesh import postgres_guardian
-from mesh.postgres_place import Place, PostgresError, erase, prepare_place
-from mesh.postgres_role import SERVICE_ROLE, SUPERUSER, ensure_service_role
+from local.postgres import guardian as postgres_guardian
+from local.postgres.installation import Place, PostgresError, erase, prepare_place
+from local.postgres.role import SERVICE_ROLE, SUPERUSER, ensure_service_role
 
 if TYPE_CHECKING:
     from pathlib import Path

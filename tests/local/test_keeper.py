@@ -4,10 +4,10 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from mesh.child import Child
+from local.child import Child
+from local.keeper import Keeper
+from local.supervisor import Mesh
 from mesh.config import Settings
-from mesh.keeper import Keeper
-from mesh.supervisor import Mesh
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ import pytest
 from hpack import Encoder, NeverIndexedHeaderTuple
 from hyperframe.frame import Frame, HeadersFrame, SettingsFrame
 
-from mesh.child import Child
+from local.child import Child
 from mesh.config import child_environment
 from mesh.foreign_lines import RECORDS_AT_ONCE
 from mesh.log_lines import FOREIGN_LOGGER

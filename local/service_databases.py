@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from local.preflight import refuse_unusable_databases
 from mesh.config import SERVICE_NAMES
 from mesh.examination import Examination, examine
 from mesh.migrations import MigrationError, migrate
-from mesh.preflight import refuse_unusable_databases
 
 if TYPE_CHECKING:
     from mesh.config import Settings

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from local.disk import disk_trouble_of_mesh
+from local.parts import POSTGRES, MeshError
+from local.postgres.server import PostgresError
+from local.restart_backoff import RestartBackoff
 from mesh.database_probe import DatabaseTrouble, database_trouble
-from mesh.disk import disk_trouble_of_mesh
 from mesh.health_probe import SERVING
-from mesh.parts import POSTGRES, MeshError
-from mesh.postgres import PostgresError
-from mesh.restart_backoff import RestartBackoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from mesh.parts import Death
-    from mesh.supervisor import Mesh
+    from local.parts import Death
+    from local.supervisor import Mesh
 
 POLL_INTERVAL_S = 0.2
 # Five seconds together: a database that does not answer is reported within that time.

@@ -7,13 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 from contracts.services import SERVICES
-from mesh.child import POLL_INTERVAL_S
+from local.child import POLL_INTERVAL_S
+from local.keys import OPERATOR
+from local.parts import MeshError
 from mesh.health_probe import SERVING, probe_of
-from mesh.local_keys import OPERATOR
-from mesh.parts import MeshError
 
 if TYPE_CHECKING:
-    from mesh.child import Child
+    from local.child import Child
     from mesh.config import Settings
 
 START_PATIENCE_S = 60.0

@@ -7,11 +7,11 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from local.folder_lock import folder_locked
+from local.orphans import without_orphans
+from local.postgres.server import erase
 from mesh.config import load_settings
 from mesh.failure import Failure
-from mesh.folder_lock import folder_locked
-from mesh.orphans import without_orphans
-from mesh.postgres import erase
 
 if TYPE_CHECKING:
     from mesh.config import Settings

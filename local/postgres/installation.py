@@ -18,9 +18,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.folder_lock import try_lock
+from local.postgres.guardian import is_alive
 from mesh.failure import Failure
-from mesh.folder_lock import try_lock
-from mesh.postgres_guardian import is_alive
 
 ROOMY_TEMPORARY_FOLDER = Path("/var/tmp")  # noqa: S108 - each folder in it is made by mkdtemp
 # A guardian stops its server within this time after its owner was killed.
