@@ -20,11 +20,11 @@ from bench.spans import count_spans
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
 from interceptors.chained_channel import ChainedChannel
-from mesh.channel import channel_options, client_interceptors
 from mesh.config import load_settings
 from mesh.connection import connection_options
-from mesh.event_loop import service_loop
-from mesh.telemetry import set_up_logging, set_up_tracing
+from mesh.serving.channel import channel_options, client_interceptors
+from mesh.serving.event_loop import service_loop
+from mesh.telemetry.setup import set_up_logging, set_up_tracing
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 
@@ -59,7 +59,7 @@ async def measure(port: int, rounds: int, seconds: float) -> dict[str, float]:
 
 
 def chain_channel(address: str) -> grpc.aio.Channel:
-    """Open a channel with the client chain of mesh.channel."""
+    """Open a channel with the client chain of mesh.serving.channel."""
     settings = load_settings(trace_sample_ratio=SAMPLED)
     set_up_logging(settings, "bench-client")
     count_spans(set_up_tracing(settings, "bench-client"))

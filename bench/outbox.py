@@ -30,14 +30,14 @@ from bench.place import FOLDER, prepare
 from bench.rows import our_row
 from bench.server_process import started
 from local.postgres.server import EmbeddedPostgres
-from mesh.database import Database
-from mesh.event_loop import service_loop
+from mesh.data.database import Database
 from mesh.outbox import call_later
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import CONCURRENCY, Relay
 from mesh.outbox.schema import OUTBOX
 from mesh.outbox.store import _CLAIM, LEASE, LONGEST_RUN, OutboxStore
 from mesh.outbox.transport import DirectTransport
+from mesh.serving.event_loop import service_loop
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.folders import folder_for_all

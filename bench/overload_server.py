@@ -23,8 +23,8 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from interceptors.keyring import Keyring, mint_key, record_of_key
 from interceptors.server import ServerChain
 from mesh.config import Settings
-from mesh.server import server_interceptors
-from mesh.telemetry import set_up_logging
+from mesh.serving.server import server_interceptors
+from mesh.telemetry.setup import set_up_logging
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer, add_EchoServiceServicer_to_server
 

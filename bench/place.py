@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 from interceptors.keyring import mint_key, record_of_key
-from mesh.keyring import format_keyring
+from mesh.serving.keyring_file import format_keyring
 from solo60.example.v1.echo_pb2 import EchoRequest
 
 FOLDER = Path("build/bench")

@@ -26,9 +26,9 @@ from bench.spans import count_spans
 from bench.tally import Tally, reset_tally
 from interceptors.server import ServerChain
 from mesh.config import load_settings
-from mesh.keyring import accepted_keys
-from mesh.server import server_interceptors
-from mesh.telemetry import set_up_logging, set_up_tracing
+from mesh.serving.keyring_file import accepted_keys
+from mesh.serving.server import server_interceptors
+from mesh.telemetry.setup import set_up_logging, set_up_tracing
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 

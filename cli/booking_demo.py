@@ -20,7 +20,7 @@ from interceptors.span_attributes import tracer_of
 from local.mail_sink import Mail, read_inbox
 from local.supervised_settings import inbox_port
 from mesh.connection import connection_options
-from mesh.spans import StoredSpan, read_trace
+from mesh.telemetry.spans import StoredSpan, read_trace
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, Gym, ListGymsRequest
@@ -42,8 +42,8 @@ from solo60.user.v1.user_pb2_grpc import UserServiceStub
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from mesh.channel import Channels
     from mesh.config import Settings
+    from mesh.serving.channel import Channels
 
 GYM_NAME = "Field Street Gym"
 NOISE_POLICY = "No dropped weights, no music without headphones, and quiet on the stairs after 20:00."

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.method import Method
-    from mesh.channel import Channels
+    from mesh.serving.channel import Channels
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from local.disk import disk_trouble_of_mesh
 from local.folder_lock import read_published
 from local.parts import POSTGRES
 from mesh.config import SERVICE_NAMES
-from mesh.health_probe import SERVING, UNREACHABLE
+from mesh.serving.health_probe import SERVING, UNREACHABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

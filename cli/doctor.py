@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mesh.config import Settings
-    from mesh.examination import Examination, Violation
+    from mesh.data.examination import Examination, Violation
 
 SUPERUSER_NOTE = "the service's role is a superuser, so privileges that its migrations revoke are not enforced"
 

@@ -14,7 +14,7 @@ from contracts.method import methods_of
 from contracts.services import SERVICES
 from local.keys import OPERATOR
 from mesh.config import SERVICE_NAMES, Settings, load_settings
-from mesh.health_probe import SERVING, UNREACHABLE, probe_of, troubles_of
+from mesh.serving.health_probe import SERVING, UNREACHABLE, probe_of, troubles_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

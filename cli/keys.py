@@ -17,9 +17,9 @@ from contracts.scopes import all_scopes
 from interceptors.keyring import is_caller_name
 from local.keys import default_scopes, write_key
 from mesh.config import load_settings
-from mesh.key_uses import KeyUses
-from mesh.keyring import KeyringFile
-from mesh.watched_file import RELOAD_INTERVAL_S
+from mesh.serving.key_uses import KeyUses
+from mesh.serving.keyring_file import KeyringFile
+from mesh.serving.watched_file import RELOAD_INTERVAL_S
 
 if TYPE_CHECKING:
     from interceptors.keyring import KeyRecord

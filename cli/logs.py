@@ -14,7 +14,7 @@ from cli.screen import CommandError, out, remarks
 from interceptors.access_log import EVENT
 from local.log_reader import LogFollower, last_lines, services_with_logs
 from mesh.config import SERVICE_NAMES, load_settings
-from mesh.log_lines import json_line
+from mesh.telemetry.log_lines import json_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

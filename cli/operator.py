@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from cli.screen import remarks
 from local.keys import OPERATOR
-from mesh.channel import Channels
 from mesh.config import SettingsError, load_settings
-from mesh.keyring import own_key
-from mesh.telemetry import set_up_tracing
+from mesh.serving.channel import Channels
+from mesh.serving.keyring_file import own_key
+from mesh.telemetry.setup import set_up_tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ from rich.tree import Tree
 
 from cli.screen import CommandError, JsonFlag, out, print_json, print_table, remarks
 from mesh.config import load_settings
-from mesh.spans import StoredSpan, children_of, latest_traces, read_trace, traces_of
+from mesh.telemetry.spans import StoredSpan, children_of, latest_traces, read_trace, traces_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,7 +23,7 @@ from local.keeper import Keeper, Tone
 from local.supervised_settings import METRICS_PORT_DISTANCE
 from local.supervisor import Mesh
 from mesh.config import load_settings
-from mesh.health_probe import SERVING
+from mesh.serving.health_probe import SERVING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,7 +3,7 @@
 import asyncio
 
 from contracts.errors import GymNotFound
-from mesh.channel import connect
+from mesh.serving.channel import connect
 from solo60.gym.v1.gym_pb2 import GetGymRequest
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
 

@@ -2,7 +2,8 @@
 
 The child writes its log to the file itself. A pipe carries all other output to the parent: text of libraries or the
 interpreter on standard output and standard error, and the last output of a crash. The parent writes it to the same file
-as JSON (`mesh.foreign_lines`). The child never waits for the parent: output that does not fit into the pipe is lost.
+as JSON (`mesh.telemetry.foreign_lines`). The child never waits for the parent: output that does not fit into the pipe
+is lost.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mesh.foreign_lines import ForeignRecord, hand_on
-from mesh.log_lines import FOREIGN_LOGGER, foreign_line
+from mesh.telemetry.foreign_lines import ForeignRecord, hand_on
+from mesh.telemetry.log_lines import FOREIGN_LOGGER, foreign_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,8 +17,8 @@ from local.disk import disk_trouble_of_mesh
 from local.parts import POSTGRES, MeshError
 from local.postgres.server import PostgresError
 from local.restart_backoff import RestartBackoff
-from mesh.database_probe import DatabaseTrouble, database_trouble
-from mesh.health_probe import SERVING
+from mesh.data.database_probe import DatabaseTrouble, database_trouble
+from mesh.serving.health_probe import SERVING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

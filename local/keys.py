@@ -10,7 +10,7 @@ from contracts.scopes import all_scopes, scopes_of_caller
 from interceptors.keyring import Keyring
 from local.disk import naming
 from mesh.config import SERVICE_NAMES
-from mesh.keyring import KeyringFile
+from mesh.serving.keyring_file import KeyringFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from mesh.config import SERVICE_NAMES, SettingsError
-from mesh.engine import NATIVE_IS_MISSING
-from mesh.migrations import MAINTENANCE_DATABASE, MigrationError, open_database, refuse_foreign_history
-from mesh.spans import make_span_folder
+from mesh.data.migrations import MAINTENANCE_DATABASE, MigrationError, open_database, refuse_foreign_history
+from mesh.serving.engine import NATIVE_IS_MISSING
+from mesh.telemetry.spans import make_span_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from contracts.services import SERVICES
 from local.child import POLL_INTERVAL_S
 from local.keys import OPERATOR
 from local.parts import MeshError
-from mesh.health_probe import SERVING, probe_of
+from mesh.serving.health_probe import SERVING, probe_of
 
 if TYPE_CHECKING:
     from local.child import Child

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from local.preflight import refuse_unusable_databases
 from mesh.config import SERVICE_NAMES
-from mesh.examination import Examination, examine
-from mesh.migrations import MigrationError, migrate
+from mesh.data.examination import Examination, examine
+from mesh.data.migrations import MigrationError, migrate
 
 if TYPE_CHECKING:
     from mesh.config import Settings

@@ -31,7 +31,7 @@ from local.supervised_settings import (
     settings_of_service,
 )
 from mesh.config import SERVICE_NAMES
-from mesh.health_probe import SERVING
+from mesh.serving.health_probe import SERVING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -13,7 +13,7 @@ from contracts.errors import ServiceError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from mesh.database import Database
+    from mesh.data.database import Database
 
 DELETED_AT_ONCE = 1000
 

@@ -15,7 +15,7 @@ import pygrpc_native.aio
 
 from bench.servers.echo import blocking_echo, echo, serve_forever
 from bench.tally import Tally
-from mesh.event_loop import service_loop
+from mesh.serving.event_loop import service_loop
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 
 # As in gRPC's own examples.

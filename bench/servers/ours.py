@@ -14,11 +14,11 @@ from bench.servers.echo import echo, serve_forever
 from bench.spans import count_spans
 from bench.tally import Tally
 from mesh.config import load_settings
-from mesh.engine import new_server
-from mesh.event_loop import service_loop
-from mesh.keyring import accepted_keys
-from mesh.server import server_interceptors
-from mesh.telemetry import set_up_logging, set_up_tracing
+from mesh.serving.engine import new_server
+from mesh.serving.event_loop import service_loop
+from mesh.serving.keyring_file import accepted_keys
+from mesh.serving.server import server_interceptors
+from mesh.telemetry.setup import set_up_logging, set_up_tracing
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import IO, TYPE_CHECKING, Self
 
-from local.postgres import guardian as postgres_guardian
+from local.postgres import guardian
 from local.postgres.installation import Place, PostgresError, erase, prepare_place
 from local.postgres.role import SERVICE_ROLE, SUPERUSER, ensure_service_role
 
@@ -135,7 +135,7 @@ class EmbeddedPostgres:
         return f"postgresql://{role}@{HOST}:{self._port}/postgres?sslmode=disable"
 
     def _launch(self, place: Place) -> subprocess.Popen[str]:
-        command = [sys.executable, "-I", "-S", postgres_guardian.__file__]
+        command = [sys.executable, "-I", "-S", guardian.__file__]
         command += ["--binaries", str(place.binaries), "--folder", str(place.folder), "--port", str(self._wanted_port)]
         if place.account is not None:
             command += ["--user", f"{place.account.uid}:{place.account.gid}"]

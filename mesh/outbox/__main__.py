@@ -7,7 +7,7 @@ from mesh.loading import loading
 
 with loading():
     from mesh.config import SERVICE_NAMES
-    from mesh.process import relaying_alone, run
+    from mesh.serving.process import relaying_alone, run
 
 match sys.argv[1:]:
     case [name] if name in SERVICE_NAMES:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from mesh.database import Database
+    from mesh.data.database import Database
 
 _LIST = """
     select * from outbox

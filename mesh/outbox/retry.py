@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from contracts.errors import MessageTooLarge, RequestInProgress, ServiceError, UnknownError
-from mesh.idempotency import KEPT_FOR
+from mesh.data.idempotency import KEPT_FOR
 from mesh.outbox.message import Status, Verdict
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import orjson
 from contracts.method import find_method
 from contracts.policy import ContractError
 from interceptors.redaction import redacted
-from mesh.idempotency import keyed_call
+from mesh.data.idempotency import keyed_call
+from mesh.data.pages import page_of
 from mesh.outbox.message import Status
-from mesh.pages import page_of
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceServicer
 

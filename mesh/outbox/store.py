@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from mesh.database import Database
+    from mesh.data.database import Database
     from mesh.outbox.message import Verdict
 
 # Relays renew their leases three times within this period.

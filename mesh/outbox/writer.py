@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from grpc.aio import UnaryUnaryMultiCallable
 
     from contracts.method import Method
-    from mesh.database import Connection
+    from mesh.data.database import Connection
 
 Request = TypeVar("Request", bound=ProtoMessage)
 Response = TypeVar("Response", bound=ProtoMessage)

@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesh.service import Service
+from mesh.serving.service import Service
 from solo60.auth.v1.auth_pb2 import DESCRIPTOR
 from solo60.auth.v1.auth_pb2_grpc import AuthServiceServicer, add_AuthServiceServicer_to_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from mesh.service import Runtime
+    from mesh.serving.service import Runtime
 
 
 @asynccontextmanager

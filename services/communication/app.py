@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from interceptors.metrics_registry import metrics_of
 from mesh.config import SettingsError
-from mesh.service import Service
+from mesh.serving.service import Service
 from mesh.upkeep import repeating
 from services.communication.domain import KEPT_FOR
 from services.communication.mail import parse_mailboxes
@@ -28,7 +28,7 @@ from solo60.communication.v1.communication_pb2_grpc import add_CommunicationServ
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from mesh.service import Runtime
+    from mesh.serving.service import Runtime
     from services.communication.mail import Mailbox
 
 FORGET_INTERVAL_S = 3600.0

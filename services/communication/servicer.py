@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from interceptors.context import current_context
 from interceptors.deadline import remaining_s
 from interceptors.trace_context import current_traceparent
-from mesh.idempotency import once
-from mesh.pages import page_of
+from mesh.data.idempotency import once
+from mesh.data.pages import page_of
 from services.communication.domain import NewMessage, PageMark, Status
 from services.communication.mail import compose, message_id_header
 from services.communication.messages import mailbox_of, message_of

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from mesh.database import Connection, Database
+    from mesh.data.database import Connection, Database
     from services.communication.domain import NewMessage, PageMark, Verdict
 
 _ADD = """

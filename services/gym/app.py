@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesh.service import Service
+from mesh.serving.service import Service
 from services.gym.servicer import GymServicer
 from services.gym.store import GymStore
 from solo60.gym.v1.gym_pb2 import DESCRIPTOR
@@ -15,7 +15,7 @@ from solo60.gym.v1.gym_pb2_grpc import add_GymServiceServicer_to_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from mesh.service import Runtime
+    from mesh.serving.service import Runtime
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from contracts.errors import Violation
-from mesh.request_rules import require, time_zone_known
+from mesh.serving.request_rules import require, time_zone_known
 from services.gym import domain
 from solo60.common.v1.money_pb2 import Money
 from solo60.gym.v1.gym_pb2 import Gym, OpeningHours, Quote

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import GymNotFound
-from mesh.idempotency import once
-from mesh.pages import page_of
+from mesh.data.idempotency import once
+from mesh.data.pages import page_of
 from services.gym.messages import (
     gym_message,
     period_of,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from mesh.database import Connection, Database
+    from mesh.data.database import Connection, Database
 
 _FIND = "select * from gyms where gym_id = $1"
 _FIRST = "select * from gyms order by folded_name limit $1"

@@ -3,7 +3,7 @@
 from mesh.loading import loading
 
 with loading():
-    from mesh.process import main
+    from mesh.serving.process import main
     from services.payment.app import SERVICE
 
 main(SERVICE)

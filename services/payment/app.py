@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesh.service import Runtime, Service
+from mesh.serving.service import Runtime, Service
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
 from services.payment.servicer import PaymentServicer
@@ -17,7 +17,7 @@ from solo60.payment.v1.payment_pb2_grpc import add_PaymentServiceServicer_to_ser
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from mesh.database import Database
+    from mesh.data.database import Database
     from services.payment.cards import CardProcessor
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from mesh.database import Database
+    from mesh.data.database import Database
     from services.payment.domain import Price
 
 GOOD_TOKEN = "tok_visa"  # noqa: S105 - the token of a test card is not a secret

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import PaymentNotFound
-from mesh.idempotency import once
-from mesh.pages import page_of
+from mesh.data.idempotency import once
+from mesh.data.pages import page_of
 from services.payment.domain import Status
 from services.payment.messages import order_of, payment_message
 from solo60.payment.v1.payment_pb2 import (

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from mesh.database import Connection, Database
+    from mesh.data.database import Connection, Database
     from services.payment.domain import Entry
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesh.notifications import listening
-from mesh.service import Service
+from mesh.data.notifications import listening
+from mesh.serving.service import Service
 from services.session.availability import CHANNEL, Availability
 from services.session.booking import BookingDesk
 from services.session.directory import Directory
@@ -28,7 +28,7 @@ from solo60.user.v1.user_pb2_grpc import UserServiceStub
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from mesh.service import Runtime
+    from mesh.serving.service import Runtime
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from contracts.errors import (
     Unavailable,
 )
 from interceptors.context import detached_work
-from mesh.idempotency import mark_replayed
+from mesh.data.idempotency import mark_replayed
 from services.session.messages import charge_request, period_message, quote_of, session_message
 from solo60.gym.v1.gym_pb2 import QuotePriceRequest
 from solo60.session.v1.session_pb2 import BookSessionResponse

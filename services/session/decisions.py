@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from mesh.database import Connection, Database
+    from mesh.data.database import Connection, Database
     from services.session.domain import Session
     from services.session.follow_ups import FollowUps
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from mesh.database import Connection
+    from mesh.data.database import Connection
     from services.session.domain import Guest, Session
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
     from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from contracts.errors import SessionNotFound
 from contracts.mail_address import canonical
-from mesh.idempotency import once
-from mesh.pages import page_of
+from mesh.data.idempotency import once
+from mesh.data.pages import page_of
 from services.session.messages import guest_message
 from solo60.session.v1.session_pb2 import CancelInvitationResponse, InviteGuestResponse, ListGuestsResponse
 from solo60.session.v1.session_pb2_grpc import SessionServiceServicer

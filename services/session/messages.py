@@ -8,8 +8,8 @@ from uuid import UUID
 
 from contracts.errors import InvalidRequest, Violation
 from contracts.mail_address import readable
-from mesh.idempotency import fingerprint_of, keyed_call
-from mesh.request_rules import require
+from mesh.data.idempotency import fingerprint_of, keyed_call
+from mesh.serving.request_rules import require
 from services.session import domain
 from services.session.domain import Mail, Means, Status
 from solo60.common.v1.money_pb2 import Money

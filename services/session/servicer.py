@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import SessionNotFound
-from mesh.pages import page_of
+from mesh.data.pages import page_of
 from services.session.domain import Letter
 from services.session.guest_servicer import GuestServicer
 from services.session.messages import (

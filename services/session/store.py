@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from contracts.errors import IdempotencyKeyReused, SlotTaken, Unavailable
-from mesh.database import DatabaseTooSlow
+from mesh.data.database import DatabaseTooSlow
 from services.session.domain import Status
 from services.session.rows import booking_of, known, period_of, range_of, session_of
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from mesh.database import Connection, Database
+    from mesh.data.database import Connection, Database
     from services.session.domain import BookingCall, Order, Period, Quote, Session
     from services.session.follow_ups import FollowUps
     from services.session.rows import Booking

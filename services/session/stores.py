@@ -11,7 +11,7 @@ from services.session.store import SessionStore
 from services.session.waiting_list_store import WaitingListStore
 
 if TYPE_CHECKING:
-    from mesh.database import Database
+    from mesh.data.database import Database
     from services.session.follow_ups import FollowUps
 
 

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from mesh.idempotency import once
-from mesh.pages import page_of
+from mesh.data.idempotency import once
+from mesh.data.pages import page_of
 from services.session.messages import entry_message, period_of, wish_of
 from solo60.session.v1.session_pb2 import JoinWaitingListResponse, LeaveWaitingListResponse, ListWaitingListResponse
 from solo60.session.v1.session_pb2_grpc import SessionServiceServicer

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from mesh.database import Connection, Database
+    from mesh.data.database import Connection, Database
     from services.session.domain import Period, Session, WaitingListEntry, Wish
 
 _FIND = "select * from waiting_list where entry_id = $1"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import REGISTRY
 
 from interceptors.metrics_registry import metrics_of
-from mesh.service import Service
+from mesh.serving.service import Service
 from mesh.upkeep import repeating
 from mesh.webhook_secrets import processor_keys, standard_keys
 from services.subscription.desk import Desk, watch_older
@@ -34,7 +34,7 @@ from solo60.user.v1.user_pb2_grpc import UserServiceStub
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from mesh.service import Runtime
+    from mesh.serving.service import Runtime
 
 TIDY_INTERVAL_S = 3600.0
 COUNT_INTERVAL_S = 30.0

@@ -13,7 +13,7 @@ from solo60.subscription.v1.subscription_pb2 import ReviewSubscriptionRequest
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mesh.database import Connection
+    from mesh.data.database import Connection
     from services.subscription.domain import Subscription
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
     from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceAsyncStub

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from mesh.database import Connection
+    from mesh.data.database import Connection
     from services.subscription.domain import Subscription
 
 # Replicas of an older version may still run and grant by calendar month. A row from such a replica counts as the grant

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from mesh.database import Connection
+    from mesh.data.database import Connection
 
 _LINKED = "select subscription_id from processor_subscriptions where processor_id = $1"
 _IS_FOREIGN = """

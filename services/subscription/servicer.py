@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import UserNotActive, Violation
-from mesh.idempotency import once
-from mesh.pages import page_of
-from mesh.request_rules import require
+from mesh.data.idempotency import once
+from mesh.data.pages import page_of
+from mesh.serving.request_rules import require
 from services.subscription.messages import (
     cursor_of_webhook,
     held_webhook_message,

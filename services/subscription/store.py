@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from mesh.database import Connection, Database
+    from mesh.data.database import Connection, Database
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from mesh.upkeep import delete_in_batches
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mesh.database import Connection, Database
+    from mesh.data.database import Connection, Database
 
 # Senders redeliver for about three days, and offer manual redelivery for a month.
 KEPT_FOR = timedelta(days=31)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.mail_address import canonical, readable
-from mesh.request_rules import require, time_zone_known
+from mesh.serving.request_rules import require, time_zone_known
 from services.user import domain
 from solo60.user.v1 import user_pb2
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from contracts.errors import UserNotFound
 from contracts.mail_address import canonical
-from mesh.idempotency import once
+from mesh.data.idempotency import once
 from mesh.outbox import publish
 from services.user.messages import changes_of, profile_of, role_values, roles_of, state_value, user_message
 from solo60.user.v1.events_pb2 import UserLeft

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from mesh.database import Connection, Database
+    from mesh.data.database import Connection, Database
 
 _FIND = "select * from users where user_id = $1"
 _FIND_BY_EMAIL = "select * from users where folded_email = casefold($1 collate pg_unicode_fast)"

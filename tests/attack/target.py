@@ -29,13 +29,13 @@ from interceptors.chained_channel import ChainedChannel
 from interceptors.client import ClientCall as OutgoingCall
 from interceptors.keyring import Keyring, mint_key, record_of_key
 from interceptors.server import Call
-from mesh.channel import channel_options, client_interceptors
 from mesh.config import Settings, child_environment, load_settings
-from mesh.event_loop import service_loop
-from mesh.health import Health
-from mesh.server import MeshServer, server_interceptors
-from mesh.service import Service
-from mesh.telemetry import set_up_logging
+from mesh.serving.channel import channel_options, client_interceptors
+from mesh.serving.event_loop import service_loop
+from mesh.serving.health import Health
+from mesh.serving.server import MeshServer, server_interceptors
+from mesh.serving.service import Service
+from mesh.telemetry.setup import set_up_logging
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh.engine import STREAMS_PER_CONNECTION
+from mesh.serving.engine import STREAMS_PER_CONNECTION
 from solo60.example.v1.echo_pb2 import EchoCriticalRequest
 from tests.attack.attacks import ATTACKS
 from tests.attack.target import Target

@@ -12,8 +12,8 @@ from contracts.services import SERVICES
 from interceptors.redaction import redacted
 from interceptors.validation import violations_of
 from local.keys import OPERATOR
-from mesh.channel import Channels
 from mesh.config import SERVICE_NAMES
+from mesh.serving.channel import Channels
 from solo60.communication.v1 import communication_pb2
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.user.v1.user_pb2 import CreateUserRequest, GetUserByEmailRequest

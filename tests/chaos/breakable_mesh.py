@@ -22,8 +22,8 @@ from interceptors.circuit import Circuit, Limits
 from local.child import Child
 from local.keys import OPERATOR
 from local.supervisor import Mesh, MeshError
-from mesh.channel import Channels
 from mesh.config import SERVICE_NAMES
+from mesh.serving.channel import Channels
 from tests.support.link import HOST, Link
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to

@@ -32,7 +32,7 @@ from tests.chaos.journeys import GYMS, Answer, Journey, Story, is_noisy
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from mesh.channel import Channels
+    from mesh.serving.channel import Channels
 
 T = TypeVar("T")
 

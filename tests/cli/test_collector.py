@@ -11,7 +11,7 @@ import pytest
 from cli.operator import EXIT_PATIENCE_S, TRACED_AS
 from local.keys import ensure_local_keys
 from mesh.config import Settings, child_environment
-from mesh.telemetry import set_up_tracing
+from mesh.telemetry.setup import set_up_tracing
 from tests.support.local_mesh import SOLO60
 from tests.support.ports import free_ports
 

@@ -8,8 +8,8 @@ import pytest
 
 from contracts.scopes import all_scopes, scopes_of_caller
 from local.keys import write_key
-from mesh.key_uses import KeyUses
-from mesh.keyring import parse_keyring
+from mesh.serving.key_uses import KeyUses
+from mesh.serving.keyring_file import parse_keyring
 
 if TYPE_CHECKING:
     from pathlib import Path

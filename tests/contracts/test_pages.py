@@ -9,7 +9,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from buf.validate import validate_pb2
 from contracts.linter import our_services
 from contracts.pages import is_list, problems_of_pages
-from mesh.pages import MAX_PAGE_SIZE
+from mesh.data.pages import MAX_PAGE_SIZE
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor

@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from contracts.method import methods_of
 from contracts.service_config import service_config
 from contracts.services import SERVICES
-from mesh.channel import channel_options
+from mesh.serving.channel import channel_options
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from solo60.mesh.v1 import policy_pb2

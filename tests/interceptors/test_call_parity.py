@@ -15,8 +15,8 @@ from interceptors.api_key import API_KEY
 from interceptors.chained_channel import ChainedChannel
 from interceptors.hedging import ClientHedging
 from interceptors.retry_budget import RetryBudgets
-from mesh.health_probe import probe_of
-from mesh.server import HEALTH_SERVICE
+from mesh.serving.health_probe import probe_of
+from mesh.serving.server import HEALTH_SERVICE
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.interceptors.test_cancellation import until_ended
@@ -25,7 +25,7 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from mesh.health_probe import Probe
+    from mesh.serving.health_probe import Probe
     from tests.support.echo_server import EchoServer
 
     Ask = Callable[[Any], Awaitable[object]]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from interceptors.circuit import Circuit, Limits, Outcome, State
-from mesh.channel import LONGEST_RECONNECT_PAUSE_MS
+from mesh.serving.channel import LONGEST_RECONNECT_PAUSE_MS
 
 OK, FAILED, LOST, UNCOUNTED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNREACHABLE, Outcome.UNCOUNTED
 # Without jitter, times are exact.

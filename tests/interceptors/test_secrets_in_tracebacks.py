@@ -13,7 +13,7 @@ import pytest
 from contracts.errors import ServiceError
 from interceptors.keyring import mint_key
 from interceptors.server import Call, ServerInterceptor
-from mesh.server import server_interceptors
+from mesh.serving.server import server_interceptors
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.test_errors import each_shape
 from tests.support.echo import EchoServicer

@@ -20,7 +20,7 @@ from interceptors.deadline import ServerDeadline
 from interceptors.rate_limit import ServerRateLimit
 from interceptors.server import ServerChain
 from interceptors.validation import ServerValidation
-from mesh.engine import new_server
+from mesh.serving.engine import new_server
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:

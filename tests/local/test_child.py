@@ -18,8 +18,8 @@ from hyperframe.frame import Frame, HeadersFrame, SettingsFrame
 
 from local.child import Child
 from mesh.config import child_environment
-from mesh.foreign_lines import RECORDS_AT_ONCE
-from mesh.log_lines import FOREIGN_LOGGER
+from mesh.telemetry.foreign_lines import RECORDS_AT_ONCE
+from mesh.telemetry.log_lines import FOREIGN_LOGGER
 from tests.attack.raw_peer import PREFACE
 from tests.support.echo_process import KINDS
 from tests.support.eventually import eventually

@@ -10,7 +10,7 @@ import pytest
 
 from local.held_ports import CAN_HOLD, HeldPorts, is_free
 from mesh.config import SettingsError
-from mesh.engine import Engine, new_server
+from mesh.serving.engine import Engine, new_server
 from tests.support.ports import free_ports
 
 HOST = "127.0.0.1"

@@ -9,7 +9,7 @@ from contracts.scopes import all_scopes, scopes_of_caller
 from interceptors.keyring import Keyring
 from local.keys import OPERATOR, ensure_local_keys, write_key
 from mesh.config import SERVICE_NAMES, Settings, SettingsError
-from mesh.keyring import KeyringFile
+from mesh.serving.keyring_file import KeyringFile
 
 if TYPE_CHECKING:
     from pathlib import Path

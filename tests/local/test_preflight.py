@@ -10,8 +10,8 @@ from local.postgres.server import EmbeddedPostgres
 from local.service_databases import check_databases, database_url_of, migrate_all
 from local.supervisor import Mesh
 from mesh.config import SERVICE_NAMES, SettingsError, child_environment, load_settings
-from mesh.migrations import MigrationError
-from mesh.spans import make_span_folder
+from mesh.data.migrations import MigrationError
+from mesh.telemetry.spans import make_span_folder
 from services.gym.app import SERVICE as GYM
 from tests.support.local_mesh import LocalMesh
 from tests.support.old_postgres import old_postgres
@@ -228,7 +228,7 @@ async def test_a_service_started_alone_rejects_a_server_that_is_too_old(
 ) -> None:
     """A service that is started alone checks the version of its server and rejects one that is too old."""
     mesh, url = await serve(), await database_url("gym")
-    monkeypatch.setattr("mesh.migrations.OLDEST_SERVER", 1000)
+    monkeypatch.setattr("mesh.data.migrations.OLDEST_SERVER", 1000)
 
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: the server is PostgreSQL 18; the services need"):
         await mesh.start(GYM, url)

@@ -10,7 +10,7 @@ from local.held_ports import HeldPorts
 from local.supervised_settings import environment_of_service, hold_ports, inbox_port
 from local.supervisor import Mesh
 from mesh.config import Settings, SettingsError
-from mesh.health_probe import UNREACHABLE, probe_of
+from mesh.serving.health_probe import UNREACHABLE, probe_of
 from tests.support.local_mesh import LocalMesh
 from tests.support.ports import free_ports
 

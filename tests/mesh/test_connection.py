@@ -10,11 +10,11 @@ import grpc.aio
 import pytest
 
 from contracts.errors import Unavailable
-from mesh.channel import Channels, connect
-from mesh.health_probe import SERVING, UNREACHABLE, Troubles, probe_of, troubles_of
-from mesh.telemetry import set_up_tracing
+from mesh.serving.channel import Channels, connect
+from mesh.serving.health_probe import SERVING, UNREACHABLE, Troubles, probe_of, troubles_of
+from mesh.telemetry.setup import set_up_tracing
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
-from tests.mesh.test_channel import GET, GYMS, FailingGyms, GymServer, settings_for
+from tests.mesh.serving.test_channel import GET, GYMS, FailingGyms, GymServer, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

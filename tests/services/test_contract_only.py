@@ -6,12 +6,12 @@ import pytest
 
 from contracts.errors import Unimplemented
 from contracts.method import methods_of
-from mesh.health_probe import SERVING, probe_of
+from mesh.serving.health_probe import SERVING, probe_of
 from services.auth import app as auth
 from solo60.auth.v1.auth_pb2_grpc import AuthServiceStub
 
 if TYPE_CHECKING:
-    from mesh.service import Service
+    from mesh.serving.service import Service
     from tests.support.serving import Serve
 
 CONTRACT_ONLY = [

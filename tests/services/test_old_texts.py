@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mesh.migrations import migrate
+from mesh.data.migrations import migrate
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:

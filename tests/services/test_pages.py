@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
     from google.protobuf.message import Message
 
-    from mesh.channel import StubClass
-    from mesh.service import Service
+    from mesh.serving.channel import StubClass
+    from mesh.serving.service import Service
     from tests.support.serving import Serve
 
 LISTS = [method for service in (*SERVICES.values(), *MESH_SERVICES) for method in service.methods if is_list(method)]

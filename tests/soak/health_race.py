@@ -19,7 +19,7 @@ import grpc
 
 from contracts.service_config import service_config
 from contracts.services import SERVICES
-from mesh.channel import channel_options
+from mesh.serving.channel import channel_options
 
 SERVERS = 20
 CHANNELS_OF_EACH = 2

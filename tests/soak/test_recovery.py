@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.errors import ServiceError
-from mesh.channel import Channels
+from mesh.serving.channel import Channels
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
-from tests.mesh.test_channel import GET, FailingGyms, GymServer, settings_for
+from tests.mesh.serving.test_channel import GET, FailingGyms, GymServer, settings_for
 
 if TYPE_CHECKING:
     from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub

@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from interceptors.keyring import Keyring
-from mesh.engine import new_server
-from mesh.process import run
-from mesh.server import server_interceptors
+from mesh.serving.engine import new_server
+from mesh.serving.process import run
+from mesh.serving.server import server_interceptors
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 from tests.support.echo import EchoServicer
 

@@ -26,11 +26,11 @@ from interceptors.chained_channel import ChainedChannel
 from interceptors.deadline import remaining_s
 from interceptors.keyring import Keyring, mint_key, record_of_key
 from interceptors.tracing import ClientTracing, ServerTracing
-from mesh.channel import client_interceptors
 from mesh.config import Settings
-from mesh.engine import new_server
-from mesh.reflection import add_reflection_to_server
-from mesh.server import HEALTH_SERVICE, OF_GRPC, server_interceptors
+from mesh.serving.channel import client_interceptors
+from mesh.serving.engine import new_server
+from mesh.serving.reflection import add_reflection_to_server
+from mesh.serving.server import HEALTH_SERVICE, OF_GRPC, server_interceptors
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
 from tests.support.serving import DEADLINE_FACTOR, NO_SHEDDING

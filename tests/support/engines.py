@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesh.config import Settings
-from mesh.engine import CAN_PUSH_BACK
+from mesh.serving.engine import CAN_PUSH_BACK
 
 ENGINE = Settings(_env_file=None).engine  # type: ignore[call-arg]  # pydantic-settings' own argument
 

@@ -10,14 +10,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from interceptors.context import detached_work
-from mesh.database import Database
-from mesh.idempotency import once
+from mesh.data.database import Database
+from mesh.data.idempotency import once
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
 
-    from mesh.database import Connection
+    from mesh.data.database import Connection
 
 POINTS = ("before insert", "after insert", "after effect", "after commit", "before reply")
 TABLE = "create table effects (number bigint generated always as identity)"

@@ -23,7 +23,7 @@ from grpc_health.v1 import health_pb2
 from contracts.services import SERVICES
 from local.postgres.server import erase
 from mesh.config import SERVICE_NAMES, Settings, child_environment
-from mesh.health_probe import CHECK_PATH, UNREACHABLE
+from mesh.serving.health_probe import CHECK_PATH, UNREACHABLE
 from tests.support.folders import folder_for_all
 from tests.support.ports import free_ports
 from tests.support.serving import DEADLINE_FACTOR, NO_SHEDDING

@@ -9,7 +9,7 @@ from interceptors.chained_channel import ChainedChannel
 if TYPE_CHECKING:
     import grpc.aio
 
-    from mesh.channel import Stub, StubClass
+    from mesh.serving.channel import Stub, StubClass
 
 
 class _Nobody:

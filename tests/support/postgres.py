@@ -36,9 +36,9 @@ import pytest
 
 from local.postgres.role import SERVICE_ROLE, SUPERUSER
 from local.postgres.server import EmbeddedPostgres
-from mesh.database import Database
-from mesh.examination import find_violations
-from mesh.migrations import migrate
+from mesh.data.database import Database
+from mesh.data.examination import find_violations
+from mesh.data.migrations import migrate
 from tests.support.folders import folder_for_all
 
 DatabaseFactory: TypeAlias = Callable[[str], Awaitable[str]]

@@ -4,8 +4,8 @@
         stub = EchoServiceStub(replicas.channel())
         await replicas.restart(0)
 
-Run as a program, this module is one replica: `mesh.process.main` with an echo service that answers Echo with its
-process id.
+Run as a program, this module is one replica: `mesh.serving.process.main` with an echo service that answers Echo with
+its process id.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ import structlog
 from contracts.service_config import service_config
 from interceptors.chained_channel import ChainedChannel
 from interceptors.keyring import mint_key, record_of_key
-from mesh.channel import channel_options, client_interceptors
 from mesh.config import Settings, child_environment
-from mesh.health_probe import SERVING, probe_of
-from mesh.keyring import format_keyring
-from mesh.process import main
-from mesh.service import Service
+from mesh.serving.channel import channel_options, client_interceptors
+from mesh.serving.health_probe import SERVING, probe_of
+from mesh.serving.keyring_file import format_keyring
+from mesh.serving.process import main
+from mesh.serving.service import Service
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
@@ -39,7 +39,7 @@ from tests.support.serving import FOR_TESTS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from mesh.service import Runtime
+    from mesh.serving.service import Runtime
 
 ECHO = echo_pb2.DESCRIPTOR.services_by_name["EchoService"]
 PATIENCE_S = 60.0

@@ -12,7 +12,7 @@ from contracts.errors import Unavailable
 from contracts.service_config import service_config
 from interceptors.api_key import API_KEY, ClientApiKey
 from interceptors.chained_channel import ChainedChannel
-from mesh.channel import channel_options
+from mesh.serving.channel import channel_options
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 

@@ -17,8 +17,8 @@ from interceptors.keyring import id_of_key
 from interceptors.server import ServerChain
 from local.keys import write_key
 from mesh.config import Settings
-from mesh.keyring import KeyringFile, accepted_keys, own_key
-from mesh.watched_file import RELOAD_INTERVAL_S
+from mesh.serving.keyring_file import KeyringFile, accepted_keys, own_key
+from mesh.serving.watched_file import RELOAD_INTERVAL_S
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer

@@ -18,10 +18,10 @@ from pydantic import SecretStr
 
 from interceptors.keyring import mint_key, record_of_key
 from local.keys import OPERATOR, default_scopes
-from mesh.channel import Channels, Stub
 from mesh.config import SERVICE_NAMES, Settings
-from mesh.keyring import format_keyring
-from mesh.process import serving
+from mesh.serving.channel import Channels, Stub
+from mesh.serving.keyring_file import format_keyring
+from mesh.serving.process import serving
 from tests.support.ports import free_ports
 from tests.support.postgres import lazy_database
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from interceptors.keyring import KeyRecord
-    from mesh.channel import StubClass
-    from mesh.database import Database
-    from mesh.service import Service
+    from mesh.data.database import Database
+    from mesh.serving.channel import StubClass
+    from mesh.serving.service import Service
     from tests.support.postgres import DatabaseFactory, PostgresForTests
 
 # Longer deadlines, so that a busy machine does not fail a call.

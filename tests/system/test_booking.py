@@ -13,7 +13,7 @@ from local.folder_lock import read_published
 from local.keys import OPERATOR
 from local.mail_sink import read_inbox
 from local.service_databases import database_url_of
-from mesh.channel import Channels
+from mesh.serving.channel import Channels
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.gym.v1.gym_pb2 import CreateGymRequest

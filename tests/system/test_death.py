@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from mesh.config import SERVICE_NAMES
-from mesh.health_probe import UNREACHABLE
+from mesh.serving.health_probe import UNREACHABLE
 from tests.support.local_mesh import LocalMesh, all_gone, family_of, wait_for
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from cli.main import main
 from interceptors.api_key import API_KEY
 from local.keys import OPERATOR
 from mesh.config import child_environment
-from mesh.health_probe import troubles_of
+from mesh.serving.health_probe import troubles_of
 from solo60.gym.v1 import gym_pb2, gym_pb2_grpc
 from tests.support.local_mesh import LocalMesh, wait_for
 from tests.support.small_disk import fill, make_room, small_disk

@@ -7,7 +7,7 @@ import pytest
 
 from local.postgres.server import EmbeddedPostgres
 from local.service_databases import database_url_of
-from mesh.migrations import migrate
+from mesh.data.migrations import migrate
 from tests.support.postgres import SERVICES, connection_to, superuser_url_of
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from mesh.outbox import publish
 from mesh.outbox.broker import STREAM, Broker
 from mesh.outbox.intake import Intake
 from mesh.outbox.message import Message
-from mesh.outbox.relaying import relaying
 from mesh.outbox.transport import BrokeredTransport
+from mesh.serving.relaying import relaying
 from solo60.example.v1.echo_pb2 import OnHeardRequest
 from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.post import Post

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry
 
-from mesh.database import Database
-from mesh.idempotency import IDEMPOTENCY_KEYS
+from mesh.data.database import Database
+from mesh.data.idempotency import IDEMPOTENCY_KEYS
 from mesh.outbox import publish
 from mesh.outbox.inspection import Inspection
 from mesh.outbox.metrics import OutboxMetrics

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh.idempotency import once
+from mesh.data.idempotency import once
 from solo60.example.v1.echo_pb2 import OnHeardRequest, OnHeardResponse
 from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.brokered_post import ON_HEARD, say_many

@@ -8,7 +8,7 @@ import pytest
 
 from local.child import Child
 from mesh.config import child_environment
-from mesh.database import Database
+from mesh.data.database import Database
 from mesh.outbox import call_later
 from services.payment import app as payment
 from solo60.payment.v1.payment_pb2 import RefundSessionRequest

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 from grpc.aio import insecure_channel
 
-from mesh.database import DatabaseUnavailable
+from mesh.data.database import DatabaseUnavailable
 from mesh.outbox import call_later
-from mesh.outbox.relaying import relaying
 from mesh.outbox.transport import DirectTransport
+from mesh.serving.relaying import relaying
 from solo60.example.v1.echo_pb2 import KeepRequest
 from tests.support.eventually import eventually
 from tests.support.postgres import connection_to

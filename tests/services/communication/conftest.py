@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from local.mail_sink import Inbox
-from mesh.database import Database
+from mesh.data.database import Database
 from services.communication.app import SERVICE
 from services.communication.store import MessageStore
 from tests.services.communication.moody_mail_server import MoodyMailServer

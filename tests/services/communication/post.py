@@ -20,7 +20,7 @@ from services.communication.sender import Sender
 if TYPE_CHECKING:
     import random
 
-    from mesh.database import Database
+    from mesh.data.database import Database
     from services.communication.domain import Message
     from services.communication.store import MessageStore
 

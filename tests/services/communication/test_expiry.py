@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.errors import MessageNotRetryable, MessageRefused
-from mesh.health_probe import troubles_of
+from mesh.serving.health_probe import troubles_of
 from services.communication.app import DEAD_MAIL_TROUBLE, SERVICE, TEMPLATES
 from services.communication.domain import EXPIRED, KEPT_FOR, LEASE, Status
 from services.communication.mail_template import Templates

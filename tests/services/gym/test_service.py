@@ -21,7 +21,7 @@ from contracts.errors import (
 )
 from interceptors.idempotency import REPLAYED
 from local.keys import OPERATOR
-from mesh.idempotency import IN_PROGRESS_RETRY_S
+from mesh.data.idempotency import IN_PROGRESS_RETRY_S
 from services.gym.app import SERVICE
 from services.gym.domain import MAX_HOURLY_PRICE
 from solo60.common.v1.money_pb2 import Money

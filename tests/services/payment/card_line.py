@@ -12,7 +12,7 @@ from services.payment.cards import CardOutcome, TestModeProcessor
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from mesh.database import Database
+    from mesh.data.database import Database
     from services.payment.domain import Price
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh.database import Database
+from mesh.data.database import Database
 from services.payment.app import SERVICE
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from tests.support.postgres import superuser_url_of

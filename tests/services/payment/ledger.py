@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesh.examination import find_violations
+from mesh.data.examination import find_violations
 
 if TYPE_CHECKING:
-    from mesh.database import Database
+    from mesh.data.database import Database
 
 
 async def violations(database: Database) -> set[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from contracts.errors import ServiceError
-from mesh.database import Database
+from mesh.data.database import Database
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
 from services.payment.domain import Means, Order, Price

@@ -26,7 +26,7 @@ from tests.services.payment.requests import BY_CARD, PENCE, balance, charge, cre
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from mesh.database import Database
+    from mesh.data.database import Database
     from solo60.payment.v1.payment_pb2 import Payment
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
     from tests.support.serving import MeshForTests, Serve

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from contracts.errors import InsufficientCredits
-from mesh.examination import find_violations
+from mesh.data.examination import find_violations
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
 from services.payment.domain import (
@@ -29,7 +29,7 @@ from services.payment.store import Books, PaymentStore
 from tests.services.payment.ledger import violations
 
 if TYPE_CHECKING:
-    from mesh.database import Database
+    from mesh.data.database import Database
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 USER = UUID("6f1c1f5e-8a50-4c57-9c6e-0a3a0c5b1d11")

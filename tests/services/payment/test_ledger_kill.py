@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
     from multiprocessing.process import BaseProcess
 
-    from mesh.database import Database
+    from mesh.data.database import Database
 
 UNSETTLED = """
     select session_id from sessions left join payments using (session_id)

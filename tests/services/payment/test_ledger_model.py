@@ -24,7 +24,7 @@ from contracts.errors import (
     PaymentVoided,
     ServiceError,
 )
-from mesh.database import Database
+from mesh.data.database import Database
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
 from services.payment.domain import Means, Order, Price, Status

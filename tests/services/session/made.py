@@ -11,7 +11,7 @@ from services.session.domain import BookingCall, Means, Order, Period, Quote, Se
 from solo60.session.v1.session_pb2 import SendSessionMailRequest
 
 if TYPE_CHECKING:
-    from mesh.database import Database
+    from mesh.data.database import Database
     from services.session.store import SessionStore
 
 NOW = datetime(2026, 8, 3, 12, tzinfo=UTC)

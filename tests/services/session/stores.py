@@ -11,7 +11,7 @@ from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from tests.support.nobody import stub_of_nobody
 
 if TYPE_CHECKING:
-    from mesh.database import Database
+    from mesh.data.database import Database
     from services.session.store import SessionStore
 
 

@@ -21,7 +21,7 @@ from tests.services.session.stores import stores_on
 from tests.services.session.town import BY_CARD, order
 
 if TYPE_CHECKING:
-    from mesh.database import Database
+    from mesh.data.database import Database
     from services.session.domain import Session
     from services.session.stores import Stores
     from tests.services.session.town import Town

@@ -31,7 +31,7 @@ from tests.services.session.stores import stores_on
 from tests.services.session.town import SERVICES, TOMORROW, keyed, order
 
 if TYPE_CHECKING:
-    from mesh.database import Database
+    from mesh.data.database import Database
     from services.session import domain
     from services.session.stores import Stores
     from tests.services.session.town import Town

@@ -12,7 +12,7 @@ from tests.services.session.made import MINUTE, NOW, REFUND, held, left_to_do, l
 from tests.services.session.stores import store_on, stores_on
 
 if TYPE_CHECKING:
-    from mesh.database import Database
+    from mesh.data.database import Database
     from services.session.store import SessionStore
     from tests.support.postgres import DatabaseOpener
 

@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from mesh.database import Database
-from mesh.migrations import migrate
+from mesh.data.database import Database
+from mesh.data.migrations import migrate
 from services.session.domain import BookingCall, Means, Order, Period, Quote
 from tests.services.session.stores import store_on
 from tests.support.eventually import eventually

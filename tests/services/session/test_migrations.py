@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from uuid import uuid4
 
-from mesh.migrations import migrate
+from mesh.data.migrations import migrate
 from solo60.payment.v1.payment_pb2 import RefundSessionRequest
 from solo60.session.v1.session_pb2 import SendSessionMailRequest
 from tests.support.postgres import connection_to

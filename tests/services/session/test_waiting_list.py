@@ -36,7 +36,7 @@ from tests.support.eventually import eventually
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mesh.database import Database
+    from mesh.data.database import Database
     from services.session import domain
     from services.session.stores import Stores
     from tests.services.session.town import Town

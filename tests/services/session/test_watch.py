@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from contracts.errors import Unavailable
-from mesh.channel import Channels
-from mesh.process import serving
+from mesh.serving.channel import Channels
+from mesh.serving.process import serving
 from services.session.app import SERVICE
 from solo60.session.v1.session_pb2 import CancelSessionRequest, WatchAvailabilityRequest
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub

@@ -22,7 +22,7 @@ from tests.services.subscription.signing import STANDARD_KEY
 from tests.support.nobody import stub_of_nobody
 
 if TYPE_CHECKING:
-    from mesh.database import Database
+    from mesh.data.database import Database
     from services.subscription.domain import Subscription
     from services.subscription.store import Register
     from solo60.subscription.v1.subscription_pb2 import ProcessWebhookRequest

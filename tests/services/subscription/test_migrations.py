@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from mesh.examination import find_violations
-from mesh.migrations import migrate
+from mesh.data.examination import find_violations
+from mesh.data.migrations import migrate
 from services.subscription.desk import watch_older
 from services.subscription.domain import Status
 from services.subscription.reports import Period, Renewed
@@ -20,7 +20,7 @@ from tests.support.postgres import connection_to, lazy_database
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from mesh.database import Database
+    from mesh.data.database import Database
 
 MIGRATIONS = Path(__file__).parents[3] / "services" / "subscription" / "migrations"
 LAST_BEFORE = 10

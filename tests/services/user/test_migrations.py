@@ -3,7 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from mesh.migrations import migrate
+from mesh.data.migrations import migrate
 from tests.support.postgres import connection_to
 
 MIGRATIONS = Path(__file__).parents[3] / "services" / "user" / "migrations"

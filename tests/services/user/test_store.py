@@ -12,7 +12,7 @@ from services.user.domain import DEFAULT_ROLES, Profile, User
 from services.user.store import UserStore
 
 if TYPE_CHECKING:
-    from mesh.database import Database
+    from mesh.data.database import Database
     from tests.support.postgres import DatabaseOpener
 
 NOW = datetime(2026, 1, 14, 12, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""PostgreSQL for services: connections, migrations, idempotency keys and notifications."""

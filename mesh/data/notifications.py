@@ -1,0 +1,78 @@
+"""Listener for PostgreSQL notifications that detects and replaces a lost connection.
+
+PostgreSQL does not store notifications for absent listeners. So after each gap, the listener is told that it may have
+missed some.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import structlog
+
+from mesh.data.database_probe import CONNECT_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    Connection = asyncpg.Connection[Any]
+
+# A query at this interval detects a connection whose other end has disappeared silently.
+ASK_INTERVAL_S = 10.0
+ASK_TIMEOUT_S = 5.0
+RECONNECT_PAUSE_S = 0.5
+
+_log = structlog.stdlib.get_logger("solo60.notifications")
+
+
+@asynccontextmanager
+async def listening(
+    url: str, channel: str, hear: Callable[[str], None], missed: Callable[[], None]
+) -> AsyncIterator[None]:
+    """Call `hear` with the payload of each notification on `channel` while the context is open.
+
+    `missed` is called each time that listening begins, including the first time. The listener opens its own connection
+    to the database at `url`, outside of any pool.
+    """
+    task = asyncio.create_task(_listen_for_ever(url, channel, hear, missed))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _listen_for_ever(url: str, channel: str, hear: Callable[[str], None], missed: Callable[[], None]) -> None:
+    while True:
+        try:
+            await _listen(url, channel, hear, missed)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            _log.warning("not listening", channel=channel, error=type(error).__name__)
+        await asyncio.sleep(RECONNECT_PAUSE_S)
+
+
+async def _listen(url: str, channel: str, hear: Callable[[str], None], missed: Callable[[], None]) -> None:
+    """Listen until the connection is lost."""
+    connection: Connection = await asyncpg.connect(
+        url, timeout=CONNECT_TIMEOUT_S, server_settings={"application_name": f"solo60 listening to {channel}"}
+    )
+    lost = asyncio.Event()
+    try:
+        connection.add_termination_listener(lambda _connection: lost.set())
+        await connection.add_listener(channel, lambda _connection, _pid, _channel, payload: hear(str(payload)))
+        missed()
+        await _wait_until_lost(connection, lost)
+    finally:
+        connection.terminate()
+
+
+async def _wait_until_lost(connection: Connection, lost: asyncio.Event) -> None:
+    while not lost.is_set():
+        try:
+            async with asyncio.timeout(ASK_INTERVAL_S):
+                await lost.wait()
+        except TimeoutError:
+            await connection.execute("select", timeout=ASK_TIMEOUT_S)

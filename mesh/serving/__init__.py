@@ -1,0 +1,1 @@
+"""Everything that turns a servicer into a process on the mesh."""

@@ -1,0 +1,205 @@
+"""Process of one service: start from settings, serve, and drain on SIGTERM without losing a call."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import gc
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+from pydantic import SecretStr
+
+from interceptors.deadline import remaining_s
+from mesh.config import SettingsError, load_settings
+from mesh.data.database import Database, DatabaseUnavailable
+from mesh.data.idempotency import forgetting_old_keys
+from mesh.data.migrations import MigrationError, pending_versions, refuse_old_server
+from mesh.serving.channel import Channels
+from mesh.serving.event_loop import service_loop
+from mesh.serving.health import Health
+from mesh.serving.key_uses import noting_key_uses
+from mesh.serving.keyring_file import accepted_keys, own_key
+from mesh.serving.relaying import outbox_served
+from mesh.serving.server import MeshServer, server_interceptors
+from mesh.serving.service import Runtime
+from mesh.telemetry.foreign_output import foreign_output_left_to_parent, foreign_output_logged
+from mesh.telemetry.metrics import metrics_served
+from mesh.telemetry.setup import log_stream, set_up_logging, set_up_tracing, telemetry_troubles
+from mesh.telemetry.spans import make_span_folder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from mesh.config import Settings
+    from mesh.serving.service import Service
+
+HEALTH_TIMEOUT_S = 1.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_log = structlog.stdlib.get_logger("solo60.process")
+
+
+def main(service: Service) -> None:
+    """Run `service` until SIGTERM or SIGINT; exit with code 2 and one sentence if a setting is wrong."""
+    run(service.name, lambda settings: serving(service, settings, settings.listen_address_of(service.name)))
+
+
+def run(name: str, work: Callable[[Settings], AbstractAsyncContextManager[object]]) -> None:
+    """Run the context of `work` as the named service until SIGTERM or SIGINT; exit as `main` does."""
+    # Garbage collection at exit takes 0.1 s and is useless, because the end of the process frees all memory.
+    atexit.register(gc.freeze)
+    try:
+        settings = load_settings()
+        with _logging(settings, name):
+            if settings.span_dir is not None:
+                make_span_folder(settings.span_dir)
+            tracers = set_up_tracing(settings, name)
+            if settings.stop_with_parent:
+                settings = settings.model_copy(update={"database_url": SecretStr(_database_url_from_parent())})
+            with service_loop() as runner:
+                runner.run(_run_until_told_to_stop(work(settings), stop_with_parent=settings.stop_with_parent))
+                tracers.shutdown()
+        # The closed loop has removed its signal handlers. Ignore repeated signals: they must not kill a clean stop.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for the user who starts the process
+        raise SystemExit(error.exit_code) from None
+
+
+@contextmanager
+def _logging(settings: Settings, name: str) -> Iterator[None]:
+    """Set up logging, and keep output that is not JSON out of the log."""
+    lines = set_up_logging(settings, name, log_stream(settings))
+    with foreign_output_logged(lines) if settings.log_fd is None else foreign_output_left_to_parent():
+        yield
+
+
+def _database_url_from_parent() -> str:
+    """Wait for the parent to write the DATABASE_URL, which it does when the database is ready."""
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise SettingsError("STOP_WITH_PARENT: standard input closed before the DATABASE_URL arrived.")
+    return line
+
+
+async def _run_until_told_to_stop(work: AbstractAsyncContextManager[object], *, stop_with_parent: bool) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stopping.set)
+    if stop_with_parent:
+        loop.add_reader(sys.stdin, _stop_without_parent, stopping)
+    async with work:
+        await stopping.wait()
+        _log.info("stopping")
+
+
+def _stop_without_parent(stopping: asyncio.Event) -> None:
+    # A closed pipe stays readable, so the callback would run again and again.
+    asyncio.get_running_loop().remove_reader(sys.stdin)
+    stopping.set()
+
+
+@asynccontextmanager
+async def serving(service: Service, settings: Settings, address: str) -> AsyncIterator[MeshServer]:
+    """Serve `service` at `address` while the context is open, then drain.
+
+    Draining has these steps: report NOT_SERVING, wait until callers have noticed, close the port, end endless streams,
+    let running calls finish, stop background work, close channels and database.
+    """
+    async with AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(_runtime(service.name, settings, service.migrations))
+        await stack.enter_async_context(forgetting_old_keys(runtime.database))
+        servicer = await stack.enter_async_context(service.open(runtime))
+        outbox = await stack.enter_async_context(outbox_served(service.name, runtime))
+        breakers = runtime.channels.breakers
+        health = Health(
+            service.descriptor.full_name,
+            breakers.states,
+            outbox.dead_letters if outbox else dict,
+            lambda: [*runtime.database.troubles(), *telemetry_troubles(), *sorted(runtime.troubles)],
+        )
+        keyring = accepted_keys(settings)
+        await stack.enter_async_context(noting_key_uses(keyring, settings.keyring_path))
+        interceptors = server_interceptors(settings, keyring)
+        server = MeshServer(service, servicer, health, interceptors, settings.engine, outbox)
+        await server.start(address)
+        stack.push_async_callback(server.stop, settings.drain_grace_s)
+        stack.push_async_callback(_announce_stop, health, settings.drain_wait_s, runtime.stopping)
+        await stack.enter_async_context(health.following(lambda: runtime.database.is_reachable(HEALTH_TIMEOUT_S)))
+        _log.info("serving", address=address, pid=os.getpid())
+        yield server
+
+
+@asynccontextmanager
+async def relaying_alone(name: str, settings: Settings) -> AsyncIterator[None]:
+    """Relay the outbox of the named service while the context is open, in addition to the relays in its processes.
+
+    Raises SettingsError if the service has no outbox.
+    """
+    async with _runtime(name, settings) as runtime, outbox_served(name, runtime) as outbox:
+        if outbox is None:
+            raise SettingsError(f"{name} has no outbox to relay.")
+        _log.info("relaying", pid=os.getpid())
+        yield
+
+
+@asynccontextmanager
+async def _runtime(name: str, settings: Settings, migrations: Path | None = None) -> AsyncIterator[Runtime]:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(metrics_served(settings.metrics_address))
+        channels = Channels(settings, own_key(settings))
+        stack.push_async_callback(channels.close)
+        database = await _open_database(settings)
+        stack.push_async_callback(database.close)
+        if migrations is not None:
+            await _refuse_unready_database(name, database, migrations)
+        yield Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=asyncio.Event())
+
+
+async def _open_database(settings: Settings) -> Database:
+    url = settings.database_url
+    if url is None:
+        raise SettingsError("DATABASE_URL: not set.")
+    try:
+        return await Database.connect(
+            url.get_secret_value(), max_connections=settings.database_connections, remaining_s=remaining_s
+        )
+    except DatabaseUnavailable as error:
+        raise SettingsError(f"DATABASE_URL: {error}.") from None
+    except ValueError:  # its text quotes the unreadable part of the URL, which may hold the password
+        raise SettingsError("DATABASE_URL: is not the URL of a PostgreSQL database.") from None
+
+
+async def _refuse_unready_database(name: str, database: Database, migrations: Path) -> None:
+    """Raise SettingsError unless the server is new enough and all migrations of this code are applied.
+
+    A database may be ahead of the code: during a rolling update, old replicas use the new tables.
+    """
+    try:
+        async with database.connection() as connection:
+            refuse_old_server(connection)
+            pending = await pending_versions(connection, migrations)
+    except MigrationError as error:
+        raise SettingsError(f"DATABASE_URL: {error}") from None
+    if pending:
+        missing = ", ".join(pending)
+        raise SettingsError(
+            f"DATABASE_URL: the database of {name} lacks the migrations {missing}; `solo60 migrate` applies them."
+        )
+
+
+async def _announce_stop(health: Health, wait_s: float, stopping: asyncio.Event) -> None:
+    await health.stop_serving()
+    await asyncio.sleep(wait_s)
+    stopping.set()
+    health.end_watches()

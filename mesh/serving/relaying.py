@@ -1,0 +1,76 @@
+"""Relay on a service's own outbox, woken by each transaction that writes to it."""
+
+from __future__ import annotations
+
+import random
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY
+
+from contracts.scopes import calls_left_to_outboxes
+from contracts.services import SERVICES, short_name
+from interceptors.metrics_registry import metrics_of
+from mesh.config import SettingsError
+from mesh.data.notifications import listening
+from mesh.outbox.inspection import Inspection
+from mesh.outbox.metrics import OutboxMetrics
+from mesh.outbox.relay import Relay
+from mesh.outbox.servicer import OutboxServicer
+from mesh.outbox.store import OutboxStore
+from mesh.outbox.transport import BrokeredTransport, DirectTransport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.outbox.transport import Transport
+    from mesh.serving.service import Runtime
+
+# The channel of the table's trigger (mesh/outbox/schema.py).
+CHANNEL = "outbox"
+
+
+@asynccontextmanager
+async def outbox_served(name: str, runtime: Runtime) -> AsyncIterator[OutboxServicer | None]:
+    """Relay the outbox of the service `name` and yield its servicer; yield None if it has no outbox.
+
+    With NATS_URL, also consume messages from other services until the relay stops.
+
+    Raises SettingsError if the broker rejects this service, or if other services send messages to a service without an
+    outbox.
+    """
+    store = OutboxStore(runtime.database)
+    url = runtime.settings.nats_url
+    if not await store.exists():
+        if url is not None and any(short_name(call) == name for call in calls_left_to_outboxes()):
+            raise SettingsError(f"NATS_URL: {name} needs an outbox for messages from other services.")
+        yield None
+        return
+    async with AsyncExitStack() as stack:
+        transport: Transport = DirectTransport(lambda service: runtime.channels.channel(short_name(service)))
+        intake = None
+        if url is not None:
+            # Imported only with NATS_URL, because the NATS client costs memory.
+            from mesh.outbox.broker import Broker  # noqa: PLC0415
+            from mesh.outbox.intake import Intake  # noqa: PLC0415
+
+            broker = Broker(url.get_secret_value(), name)
+            await stack.enter_async_context(broker.running())
+            intake = Intake(broker, SERVICES[name].full_name, store)
+            if runtime.settings.outbox_transport == "nats":
+                transport = BrokeredTransport(broker, name, transport)
+        relay = await stack.enter_async_context(relaying(store, runtime.database_url, transport))
+        if intake is not None:
+            await stack.enter_async_context(intake.running())
+        yield OutboxServicer(Inspection(runtime.database), relay)
+
+
+@asynccontextmanager
+async def relaying(store: OutboxStore, database_url: str, transport: Transport) -> AsyncIterator[Relay]:
+    """Deliver the messages of `store`, the outbox of the database at `database_url`, while the context is open."""
+    relay = Relay(store, transport, metrics_of(REGISTRY, OutboxMetrics), random.SystemRandom())
+    async with (
+        relay.running(),
+        listening(database_url, CHANNEL, lambda _payload: relay.wake(), relay.wake),
+    ):
+        yield relay

@@ -1,0 +1,134 @@
+"""gRPC server for one service on one address, with all server interceptors, health and reflection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from opentelemetry import trace
+from opentelemetry.instrumentation.grpc import filters
+from prometheus_client import REGISTRY
+
+from interceptors.access_log import ServerAccessLog
+from interceptors.api_key import ServerApiKey
+from interceptors.context import ServerContext
+from interceptors.criticality import ServerCriticality
+from interceptors.deadline import ServerDeadline
+from interceptors.deprecation import ServerDeprecation
+from interceptors.errors import ServerErrors
+from interceptors.idempotency import ServerIdempotencyKey
+from interceptors.idle import ServerIdle
+from interceptors.metadata_limit import ServerMetadataLimit
+from interceptors.metrics import ServerMetrics
+from interceptors.rate_limit import ServerRateLimit
+from interceptors.shedding import ServerShedding
+from interceptors.tracing import ServerTracing
+from interceptors.validation import ServerValidation
+from mesh.config import SettingsError
+from mesh.serving.engine import ANSWERS_BEFORE_IT_CLOSES, CAN_PUSH_BACK, CallsUnderWay, new_server
+from mesh.serving.reflection import REFLECTION_SERVICES, add_reflection_to_server
+from mesh.telemetry.setup import access_log_writer
+from mesh.telemetry.tracebacks import traceback_text
+from solo60.mesh.v1 import outbox_pb2
+from solo60.mesh.v1.outbox_pb2_grpc import add_OutboxServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from prometheus_client import CollectorRegistry
+
+    from interceptors.keyring import Keyring
+    from interceptors.server import ServerInterceptor
+    from mesh.config import Settings
+    from mesh.outbox.servicer import OutboxServicer
+    from mesh.serving.engine import Engine
+    from mesh.serving.health import Health
+    from mesh.serving.service import Service
+
+HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+OUTBOX_SERVICE = outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"].full_name
+GRPC_SERVICES = frozenset({HEALTH_SERVICE, *REFLECTION_SERVICES})
+OF_GRPC = filters.any_of(*(filters.service_name(service) for service in GRPC_SERVICES))
+
+
+def server_interceptors(
+    settings: Settings, keyring: Callable[[], Keyring], registry: CollectorRegistry = REGISTRY
+) -> list[ServerInterceptor]:
+    """Return the interceptors of every server, outermost first; their order is defined only here."""
+    return [
+        ServerErrors(
+            pushback=settings.engine in CAN_PUSH_BACK,
+            name_undeclared=settings.strict_contracts,
+            describe=traceback_text,
+        ),
+        ServerContext(),
+        ServerMetrics(registry, GRPC_SERVICES),
+        ServerMetadataLimit(),
+        ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s, settings.shed_least_concurrency),
+        ServerCriticality(),
+        ServerTracing(trace.get_tracer_provider(), filters.negate(OF_GRPC), old_names_too=settings.emits_old_rpc_names),
+        ServerAccessLog(
+            log_requests=settings.log_requests,
+            quiet_services=frozenset({HEALTH_SERVICE}),
+            write=access_log_writer(),
+        ),
+        ServerApiKey(keyring, open_services(settings)),
+        ServerDeadline(settings.deadline_factor),
+        ServerIdle(settings.deadline_factor),
+        ServerRateLimit(settings.rate_limit_factor),
+        ServerDeprecation(),
+        ServerIdempotencyKey(),
+        ServerValidation(),
+    ]
+
+
+def open_services(settings: Settings) -> frozenset[str]:
+    """Return the services of gRPC itself that may be called without a key according to the settings."""
+    opened = {HEALTH_SERVICE: settings.health_open, **dict.fromkeys(REFLECTION_SERVICES, settings.reflection_open)}
+    return frozenset(service for service, is_open in opened.items() if is_open)
+
+
+class MeshServer:
+    """gRPC server of one service; `port` is the port that it listens on."""
+
+    def __init__(
+        self,
+        service: Service,
+        servicer: object,
+        health: Health,
+        interceptors: Iterable[ServerInterceptor],
+        engine: Engine = "grpcio",
+        outbox: OutboxServicer | None = None,
+    ) -> None:
+        self._service = service
+        interceptors = list(interceptors)
+        self._calls = None if engine in ANSWERS_BEFORE_IT_CLOSES else CallsUnderWay()
+        own = interceptors if self._calls is None else [self._calls, *interceptors]
+        self._server = new_server(engine, own, service.interceptors)
+        service.add_to_server(servicer, self._server)
+        add_HealthServicer_to_server(health.servicer, self._server)
+        if outbox is not None:
+            add_OutboxServiceServicer_to_server(outbox, self._server)
+        own_names = [service.descriptor.full_name, *([OUTBOX_SERVICE] if outbox is not None else [])]
+        add_reflection_to_server((*own_names, HEALTH_SERVICE), self._server)
+        # Every service that reflection lists has a health entry.
+        health.cover(ready=own_names, alive=GRPC_SERVICES)
+        self.port = 0
+
+    async def start(self, address: str) -> None:
+        """Listen on `address` ("host:port"); raise SettingsError if that is not possible."""
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            name = self._service.name.upper()
+            raise SettingsError(
+                f"{name}_SERVICE_URL: {address} is in use or is not an address of this machine."
+            ) from None
+        await self._server.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Reject new calls, let running ones finish for `grace_s` seconds, then cancel the rest."""
+        if self._calls is not None:
+            grace_s = await self._calls.end(grace_s)
+        await self._server.stop(grace_s)

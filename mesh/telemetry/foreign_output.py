@@ -1,0 +1,109 @@
+"""Redirection of a process's output past its log, which is not JSON and must not get into the log.
+
+Such output must not block the process either. A supervised process leaves standard output and standard error to its
+parent (`local.child`). Any other process logs to standard output. A container mixes that with standard error, so the
+process reads both itself and logs them.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import os
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mesh.telemetry.foreign_lines import hand_on
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mesh.telemetry.log_lines import LogLines
+
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+# Longest time until the last lines reach the log at the end of the process.
+PATIENCE_S = 1.0
+
+
+@contextmanager
+def foreign_output_left_to_parent() -> Iterator[None]:
+    """Write standard output and standard error to the parent's pipe without waiting for room in it."""
+    faulthandler.enable()
+    with _lossy_streams():
+        yield
+
+
+@contextmanager
+def foreign_output_logged(lines: LogLines) -> Iterator[None]:
+    """Redirect standard output and standard error to `lines` while the context is open.
+
+    `lines` must write to another descriptor. A terminal is not redirected, because a person reads it. A crash is
+    written to the original standard error, because the thread that would log it dies with the process.
+    """
+    taken = [each for each in (STANDARD_OUTPUT, STANDARD_ERROR) if not os.isatty(each)]
+    if not taken:
+        yield
+        return
+    reader, writer = os.pipe()
+    # A thread that waits for room in the pipe may hold the GIL, and then no thread could read the pipe.
+    os.set_blocking(writer, False)
+    kept = {descriptor: os.dup(descriptor) for descriptor in taken}
+    with _lossy_streams():
+        for descriptor in taken:
+            os.dup2(writer, descriptor)
+        os.close(writer)
+        faulthandler.enable(kept.get(STANDARD_ERROR, STANDARD_ERROR))
+        work = partial(hand_on, reader, lines.write_foreign)
+        thread = threading.Thread(target=work, name="foreign output", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+            for descriptor, copy in kept.items():
+                os.dup2(copy, descriptor)
+                os.close(copy)
+            # A process started meanwhile may hold the pipe open, so the wait is limited.
+            thread.join(PATIENCE_S)
+
+
+@contextmanager
+def _lossy_streams() -> Iterator[None]:
+    """Let Python's streams drop output that does not fit into a pipe, where `print` would raise BlockingIOError."""
+    usual = sys.stdout, sys.stderr
+    for stream in usual:
+        with suppress(OSError):
+            stream.flush()
+    sys.stdout, sys.stderr = (_text_stream(_Lossy(each)) for each in (STANDARD_OUTPUT, STANDARD_ERROR))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = usual
+
+
+def _text_stream(raw: _Lossy) -> io.TextIOWrapper:
+    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)  # type: ignore[arg-type]  # a raw stream is enough
+
+
+class _Lossy(io.RawIOBase):
+    """Raw stream that ignores write errors of its descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - signature of RawIOBase
+        with suppress(OSError):
+            os.write(self._descriptor, data)
+        return len(data)

@@ -1,0 +1,177 @@
+"""Logs as JSON lines on standard output, and traces sent to a collector or the local span store."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+
+from interceptors.access_log import LOGGER, log_call
+from interceptors.context import current_context
+from mesh.config import SettingsError
+from mesh.connection import connection_options
+from mesh.telemetry.library_lines import LibraryLines
+from mesh.telemetry.log_lines import LogLines, json_line
+from mesh.telemetry.sampling import SamplingProvider
+from mesh.telemetry.span_exporting import PatientProcessor, ReportingExporter
+from mesh.telemetry.spans import FolderSpanExporter
+from mesh.telemetry.tracebacks import traceback_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import BinaryIO
+
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from structlog.typing import EventDict, ExcInfo, Processor
+
+    from interceptors.access_log import Write
+    from mesh.config import Settings
+
+# Short, so that a trace can be read soon after its call has ended.
+EXPORT_INTERVAL_MS = 200
+# A stopping service waits at most this long for its last spans, so that a missing collector cannot delay the stop.
+EXIT_PATIENCE_S = 5.0
+
+
+def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = None) -> LogLines:
+    """Write every log line of this process as one JSON object to `stream`, or to standard output.
+
+    Lines of libraries, Python warnings and uncaught exceptions are included. `mesh.telemetry.tracebacks` formats
+    exceptions.
+    Returns the handler of all loggers.
+    """
+    shared: list[Processor] = [
+        add_call_context,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.ExceptionRenderer(_exception_text),
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    # Unbuffered: if a full disk rejected a buffer at exit, the process would fail.
+    unbuffered: BinaryIO = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+    lines = LogLines(stream or unbuffered, service)
+    lines.setFormatter(_json_of(service, shared))
+    lines.addFilter(LibraryLines())
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    logging.basicConfig(level=level, handlers=[lines], force=True)
+    logging.captureWarnings(capture=True)
+    _log_uncaught_exceptions()
+    return lines
+
+
+def log_stream(settings: Settings) -> BinaryIO:
+    """Open the log of a process: the file inherited from its parent as LOG_FD, or a copy of standard output.
+
+    Raises SettingsError if LOG_FD is not an open file.
+    """
+    if settings.log_fd is None:
+        return os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    try:
+        os.set_inheritable(settings.log_fd, False)  # noqa: FBT003 - signature of the standard library
+        return os.fdopen(settings.log_fd, "ab", buffering=0)
+    except OSError:
+        raise SettingsError("LOG_FD: is not an open file.") from None
+
+
+def _log_uncaught_exceptions() -> None:
+    """Log exceptions that the interpreter would print, without the values that database errors quote."""
+    log = logging.getLogger("solo60.uncaught")
+
+    def of_main(_kind: type[BaseException], error: BaseException, _traceback: object) -> None:
+        log.critical("the process ends because of an uncaught exception", exc_info=error)
+
+    def of_thread(facts: threading.ExceptHookArgs) -> None:
+        log.error("a thread ended because of an uncaught exception", exc_info=facts.exc_value)
+
+    def of_finalizer(facts: sys.UnraisableHookArgs) -> None:
+        log.error("%s: %r", facts.err_msg or "an exception was ignored in", facts.object, exc_info=facts.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = of_main, of_thread, of_finalizer
+
+
+def access_log_writer() -> Write:
+    """Return the writer of this process's access log.
+
+    After `set_up_logging`, the writer bypasses all loggers, which takes a fifth of the time. The writer does nothing if
+    the log level is above "info".
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogLines):
+            return handler.write_call if logging.getLogger(LOGGER).isEnabledFor(logging.INFO) else _discard
+    return log_call
+
+
+def _discard(_facts: Mapping[str, object]) -> None:
+    pass
+
+
+def _json_of(service: str, shared: list[Processor]) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            lambda _logger, _name, event: {"service": service, **event},
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            lambda _logger, _name, event: json_line(event).decode().rstrip("\n"),
+        ],
+    )
+
+
+def _exception_text(exc_info: ExcInfo) -> str:
+    return traceback_text(exc_info[1])
+
+
+def add_call_context(_logger: object, _name: str, event: EventDict) -> EventDict:
+    """Add the current call's correlation id to a log line."""
+    context = current_context()
+    if context is not None:
+        event.setdefault("correlation_id", context.correlation_id)
+    return event
+
+
+def set_up_tracing(settings: Settings, service: str, exit_patience_s: float = EXIT_PATIENCE_S) -> SamplingProvider:
+    """Export this process's spans as configured; `shutdown()` of the returned provider exports the queued spans.
+
+    `shutdown()` takes at most `exit_patience_s` for each of the two destinations.
+    """
+    resource = Resource.create({SERVICE_NAME: service})
+    provider = SamplingProvider(settings.trace_sample_ratio, resource=resource, shutdown_on_exit=False)
+
+    def export(exporter: SpanExporter, failure: str, interval_ms: float | None = None) -> None:
+        reporting = ReportingExporter(exporter, failure)
+        provider.exporters.append(reporting)
+        provider.add_span_processor(PatientProcessor(reporting, exit_patience_s, interval_ms))
+
+    if settings.span_dir is not None:
+        store = FolderSpanExporter(settings.span_dir, service)
+        export(store, f"traces cannot be written to {settings.span_dir.absolute()}", EXPORT_INTERVAL_MS)
+    endpoint = settings.otel_exporter_otlp_endpoint
+    if endpoint is not None:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - costs 10 MB, and most local processes do not need it
+
+        # OpenTelemetry types them as options with string values only.
+        options: Any = tuple(connection_options(through_proxy=settings.calls_through_proxy))
+        exporter = OTLPSpanExporter(endpoint, channel_options=options)
+        export(exporter, f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {endpoint}")
+    trace.set_tracer_provider(provider)
+    return provider
+
+
+def telemetry_troubles() -> list[str]:
+    """Return one sentence for each destination that rejects this process's logs or traces."""
+    provider = trace.get_tracer_provider()
+    exporters = provider.exporters if isinstance(provider, SamplingProvider) else []
+    logs = [handler for handler in logging.getLogger().handlers if isinstance(handler, LogLines)]
+    troubles = (*(each.trouble for each in logs), *(each.trouble for each in exporters))
+    return [trouble for trouble in troubles if trouble]

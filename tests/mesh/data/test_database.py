@@ -1,0 +1,388 @@
+"""Statements end with their call, conflicts are retried, and outages raise DatabaseUnavailable."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import psutil
+import pytest
+
+import mesh.data.database
+from local.postgres.server import EmbeddedPostgres
+from mesh.data.database import Connection, Database, DatabaseTooSlow, DatabaseUnavailable
+from tests.support.link import Link
+from tests.support.ports import free_ports
+from tests.support.postgres import connection_to, superuser_url_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+LIMITS = "select current_setting('statement_timeout'), current_setting('lock_timeout')"
+
+
+class Remaining:
+    """Remaining time of the current call, set by the test."""
+
+    seconds: float | None = None
+
+    def __call__(self) -> float | None:
+        """Return the remaining seconds."""
+        return self.seconds
+
+
+@pytest.fixture
+def remaining() -> Remaining:
+    """Make a remaining time without a limit."""
+    return Remaining()
+
+
+@pytest.fixture
+async def database(empty_database_url: str, remaining: Remaining) -> AsyncIterator[Database]:
+    """Connect to a database with one table that holds two numbers."""
+    database = await Database.connect(
+        empty_database_url,
+        max_connections=4,
+        remaining_s=remaining,
+        rng=random.Random(60),  # noqa: S311  (jitter, not security)
+    )
+    async with database.connection() as connection:
+        await connection.execute("create table number (id int primary key, value int not null)")
+        await connection.execute("insert into number values (1, 0), (2, 0)")
+    yield database
+    await database.close()
+
+
+async def value(database: Database, number: int = 1) -> object:
+    """Read one of the two numbers."""
+    async with database.connection() as connection:
+        return await connection.fetchval("select value from number where id = $1", number)
+
+
+async def test_a_transaction_is_all_or_nothing(database: Database) -> None:
+    """An exception inside a transaction rolls it back. A transaction that ends normally is committed."""
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012  (it is raised inside the transaction)
+        async with database.transaction() as connection:
+            await connection.execute("update number set value = 1")
+            raise ZeroDivisionError
+    assert await value(database) == 0
+
+    async with database.transaction() as connection:
+        await connection.execute("update number set value = 2")
+    assert await value(database) == 2
+
+
+async def test_a_transaction_is_read_committed_in_utc(database: Database) -> None:
+    """Transactions are read committed. Times are timezone-aware and in UTC, also in ranges."""
+    async with database.transaction() as connection:
+        assert await connection.fetchval("show transaction_isolation") == "read committed"
+        assert await connection.fetchval("show timezone") == "UTC"
+        period = asyncpg.Range(datetime(2030, 1, 1, 9, tzinfo=UTC), datetime(2030, 1, 1, 10, tzinfo=UTC))
+        assert await connection.fetchval("select $1::tstzrange", period) == period
+        assert await connection.fetchval("select '2030-01-01 09:00'::timestamptz") == period.lower
+
+
+@pytest.mark.parametrize("name", ["transaction", "connection"])
+async def test_statements_are_bounded_by_the_remaining_time_of_the_call(
+    database: Database, remaining: Remaining, name: str
+) -> None:
+    """A call's `statement_timeout` is its remaining time and its `lock_timeout` half of that.
+
+    The next user of the connection has neither limit.
+    """
+    lend = database.transaction if name == "transaction" else database.connection
+    for _ in range(4):
+        remaining.seconds = 1.5
+        async with lend() as connection:
+            assert tuple(await connection.fetchrow(LIMITS) or ()) == ("1500ms", "750ms")
+        remaining.seconds = None
+        async with lend() as connection:
+            assert tuple(await connection.fetchrow(LIMITS) or ()) == ("0", "0")
+
+
+async def test_a_call_without_time_left_is_still_limited(database: Database, remaining: Remaining) -> None:
+    """A call without time left raises DatabaseTooSlow.
+
+    Its limit is 1 ms, because 0 would disable the limit in PostgreSQL.
+    """
+    remaining.seconds = -1.0
+
+    with pytest.raises(DatabaseTooSlow):
+        async with database.connection() as connection:
+            await connection.execute("select pg_sleep(60)")
+
+
+async def test_releasing_a_connection_may_outlast_the_call(database: Database, remaining: Remaining) -> None:
+    """A connection is released and serves the next call, even if the release outlasts the call's time."""
+    remaining.seconds = 0.1
+    async with database.connection() as connection:
+        pid = connection.get_server_pid()
+        psutil.Process(pid).suspend()
+        asyncio.get_running_loop().call_later(0.3, psutil.Process(pid).resume)
+    remaining.seconds = None
+
+    async with database.connection() as connection:
+        assert connection.get_server_pid() == pid
+
+
+async def test_a_connection_lost_during_its_release_does_not_fail_the_call(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a connection is lost during its release, its changes persist and the next call gets another connection."""
+    monkeypatch.setattr(mesh.data.database, "RELEASE_TIMEOUT_S", 0.1)
+    async with database.connection() as connection:
+        pid = connection.get_server_pid()
+        await connection.execute("update number set value = 1")
+        psutil.Process(pid).suspend()
+        asyncio.get_running_loop().call_later(0.3, psutil.Process(pid).resume)
+
+    async with database.connection() as connection:
+        assert connection.get_server_pid() != pid
+    assert await value(database) == 1
+
+
+async def test_a_connection_that_the_server_terminated_is_unavailable(empty_database_url: str) -> None:
+    """A call on a connection that the server has just terminated raises DatabaseUnavailable.
+
+    The next call gets a new connection.
+    """
+    server, (port,) = urlsplit(empty_database_url), free_ports(1)
+    assert server.port is not None
+    async with Link(port, server.port, hangs=True):
+        netloc = server.netloc.replace(str(server.port), str(port))
+        database = await Database.connect(urlunsplit(server._replace(netloc=netloc)), max_connections=1)
+        async with database.connection() as connection:
+            pid = connection.get_server_pid()
+        await terminate_connection(empty_database_url, pid)
+
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction():
+                pass
+
+        async with database.connection() as connection:
+            assert connection.get_server_pid() != pid
+            await terminate_connection(empty_database_url, connection.get_server_pid())
+        await database.close()
+
+
+async def terminate_connection(url: str, pid: int) -> None:
+    """Make the server terminate a connection, and wait until its last message has arrived."""
+    async with connection_to(superuser_url_of(url)) as connection:
+        assert await connection.fetchval("select pg_terminate_backend($1, 5000)", pid)
+    await asyncio.sleep(0.1)
+
+
+async def test_a_slow_statement_ends_with_its_call(database: Database, remaining: Remaining) -> None:
+    """The server ends a statement at the deadline of its call, and the connection serves the next call."""
+    remaining.seconds = 0.1
+    with pytest.raises(DatabaseTooSlow):
+        async with database.transaction() as connection:
+            await connection.execute("select pg_sleep(60)")
+    remaining.seconds = None
+    assert await value(database) == 0
+
+
+async def test_waiting_for_a_lock_is_limited(database: Database, remaining: Remaining) -> None:
+    """A call that waits too long for a row lock raises DatabaseTooSlow."""
+    async with database.transaction() as holder:
+        await holder.execute("update number set value = 1 where id = 1")
+        remaining.seconds = 1.0
+        with pytest.raises(DatabaseTooSlow):
+            async with database.transaction() as connection:
+                await connection.execute("update number set value = 2 where id = 1")
+
+
+@pytest.mark.parametrize("name", ["transaction", "connection"])
+async def test_cancelling_a_call_ends_its_statement(database: Database, name: str) -> None:
+    """Cancelling a call ends its statement, rolls back its changes and loses no connection.
+
+    The cancellation comes while the statement is being sent, because a cancel request can overtake the statement.
+    """
+    started = asyncio.Event()
+    lend = database.transaction if name == "transaction" else database.connection
+
+    async def work() -> None:
+        async with lend() as connection:
+            if name == "transaction":
+                await connection.execute("update number set value = 1")
+            started.set()
+            await connection.execute("select pg_sleep(60)")
+
+    for _ in range(24):  # several times the size of the pool
+        started.clear()
+        task = asyncio.create_task(work())
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    sleepers = "select 1 from pg_stat_activity where query like '%pg_sleep(60)' and state = 'active'"
+    async with asyncio.timeout(60), database.connection() as connection:
+        while await connection.fetch(sleepers):
+            pass
+    assert await value(database) == 0
+
+
+async def test_deadlock_victims_are_retried(database: Database, empty_database_url: str) -> None:
+    """The victim of a deadlock (40P01) is retried, so that both transactions commit."""
+    impatient = await Database.connect(superuser_url_of(empty_database_url))  # a superuser may set deadlock_timeout
+    locked = [asyncio.Event(), asyncio.Event()]
+
+    async def add(first: int, second: int) -> None:
+        async def work(connection: Connection) -> None:
+            await connection.execute("set local deadlock_timeout = '10ms'")
+            await connection.execute("update number set value = value + 1 where id = $1", first)
+            locked[first - 1].set()
+            await locked[second - 1].wait()
+            await connection.execute("update number set value = value + 1 where id = $1", second)
+
+        await impatient.run(work)
+
+    await asyncio.gather(add(1, 2), add(2, 1))
+    await impatient.close()
+    assert (await value(database, 1), await value(database, 2)) == (2, 2)
+
+
+async def test_serialization_failures_are_retried(database: Database) -> None:
+    """A transaction that loses to a concurrent write (40001) is retried on the new data."""
+    attempts = 0
+
+    async def work(connection: Connection) -> str:
+        nonlocal attempts
+        attempts += 1
+        await connection.execute("set transaction isolation level repeatable read")
+        await connection.fetch("select * from number")
+        if attempts == 1:
+            async with database.transaction() as other:
+                await other.execute("update number set value = 10 where id = 1")
+        await connection.execute("update number set value = value + 1 where id = 1")
+        return "done"
+
+    assert await database.run(work) == "done"
+    assert attempts == 2
+    assert await value(database) == 11
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+async def test_a_persistent_conflict_is_raised(database: Database, state: str) -> None:
+    """A conflict that persists is raised after five retries."""
+    attempts = 0
+
+    async def work(connection: Connection) -> None:
+        nonlocal attempts
+        attempts += 1
+        await connection.execute(f"do $$ begin raise sqlstate '{state}'; end $$")
+
+    with pytest.raises(asyncpg.PostgresError) as lost:
+        await database.run(work)
+    assert (lost.value.sqlstate, attempts) == (state, 6)
+
+
+async def test_other_errors_are_raised_at_once(database: Database) -> None:
+    """Errors other than conflicts are raised without a retry. An OSError of the work is not treated as an outage."""
+    for error in (OSError("disk"), TimeoutError("late"), ValueError("no")):
+        attempts = 0
+
+        async def work(_connection: Connection, error: Exception = error) -> None:
+            nonlocal attempts
+            attempts += 1
+            raise error
+
+        with pytest.raises(type(error), match=str(error)):
+            await database.run(work)
+        assert attempts == 1
+
+
+async def test_an_unreachable_server_is_unavailable() -> None:
+    """Connecting to an unreachable server raises DatabaseUnavailable without the password in its message."""
+    with pytest.raises(DatabaseUnavailable, match="cannot be reached") as refused:
+        await Database.connect("postgresql://postgres:s3cret@127.0.0.1:1/postgres")
+    assert "s3cret" not in str(refused.value)
+
+
+async def test_a_database_that_does_not_exist_is_unavailable(empty_database_url: str) -> None:
+    """Connecting to a missing database raises DatabaseUnavailable with the server's own message."""
+    with pytest.raises(DatabaseUnavailable, match='"nowhere" does not exist'):
+        await Database.connect(urlsplit(empty_database_url)._replace(path="/nowhere").geturl())
+
+
+async def test_an_exhausted_pool_is_unavailable_but_reachable(database: Database, remaining: Remaining) -> None:
+    """A call waits for a free connection for half of its remaining time. A busy pool still counts as reachable."""
+    async with database.connection(), database.connection(), database.connection(), database.connection():
+        remaining.seconds = 0.1
+        with pytest.raises(DatabaseUnavailable, match=r"no connection .* was free for 0\.05 s"):
+            async with database.transaction():
+                pass
+        assert await database.is_reachable(5)
+
+
+async def test_calls_recover_from_an_outage(reachable_folder: Path) -> None:
+    """While the server is down, calls raise DatabaseUnavailable. Afterwards the same pool serves again."""
+    data_dir = reachable_folder / "data"
+    server = EmbeddedPostgres(data_dir, durable=False)
+    await server.start()
+    port = urlsplit(server.url).port or 0
+    database = await Database.connect(server.url, max_connections=2)
+    assert await database.is_reachable(5)
+
+    async def slow() -> None:
+        async with database.transaction() as connection:
+            await connection.execute("select pg_sleep(60)")
+
+    async def idle() -> None:
+        async with database.transaction() as connection:
+            await server.stop()
+            await connection.execute("select 1")
+
+    outcomes = await asyncio.gather(slow(), idle(), return_exceptions=True)
+    assert [str(outcome).partition(":")[0] for outcome in outcomes] == ["the connection to the database is lost"] * 2
+    assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailable}
+    with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
+        async with database.transaction():
+            pass
+    assert not await database.is_reachable(5)
+    assert database.troubles() == ["its database cannot be reached (Connection refused)"]
+
+    async with EmbeddedPostgres(data_dir, port=port, durable=False):
+        assert await database.is_reachable(5)
+        async with database.transaction() as connection:
+            assert await connection.fetchval("select 1") == 1
+        await database.close()
+
+
+async def test_a_full_disk_is_an_outage_and_is_listed(database: Database) -> None:
+    """A full disk raises DatabaseUnavailable and is listed in the troubles, while the database stays reachable."""
+    no_room = "do $$ begin raise exception using errcode = 'disk_full', message = 'could not extend file'; end $$"
+    with pytest.raises(DatabaseUnavailable, match="the disk of the database is full: could not extend file"):
+        async with database.transaction() as connection:
+            await connection.execute(no_room)
+
+    assert await database.is_reachable(5)
+    assert database.troubles() == ["the disk of its database is full"]
+
+
+async def test_a_server_that_never_answers_is_not_reachable(reachable_folder: Path) -> None:
+    """A server that accepts connections and never answers is reported as unreachable after the probe's timeout."""
+    data_dir = reachable_folder / "data"
+    async with EmbeddedPostgres(data_dir, durable=False) as server:
+        database = await Database.connect(server.url, max_connections=2)
+        assert await database.is_reachable(5)
+        postmaster = psutil.Process(int((data_dir / "cluster" / "postmaster.pid").read_text().splitlines()[0]))
+        processes = [postmaster, *postmaster.children()]
+        for process in processes:
+            process.suspend()
+        try:
+            for _ in range(2):
+                async with asyncio.timeout(10):
+                    assert not await database.is_reachable(0.1)
+            assert database.troubles() == ["its database does not answer within 0.1 s"]
+        finally:
+            for process in processes:
+                process.resume()
+        assert await database.is_reachable(5)
+        assert database.troubles() == []
+        await database.close()

@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, RequestInProgress
+from interceptors.context import detached_work
+from mesh.data.database import Database
+from mesh.data.idempotency import (
+    IDEMPOTENCY_KEYS,
+    IDEMPOTENCY_KEYS_BY_AGE,
+    KEPT_FOR,
+    KEYS_HAVE_ANSWERS,
+    fingerprint_of,
+    forget_old_keys,
+    forgetting_old_keys,
+    once,
+)
+from mesh.upkeep import DELETED_AT_ONCE
+from solo60.common.v1.money_pb2 import Money
+from solo60.communication.v1.communication_pb2 import SendEmailAsyncRequest
+from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from google.protobuf.message import Message
+
+    from mesh.data.database import Connection
+
+MIGRATION_FOLDERS = sorted((Path(__file__).parents[2] / "services").glob("*/migrations"))
+REQUEST = CreateGymRequest(name="Field Street Gym")
+
+
+@pytest.fixture
+async def database(empty_database_url: str) -> AsyncIterator[Database]:
+    """Make a database with the table of keys and a table that counts effects."""
+    database = await Database.connect(empty_database_url)
+    async with database.transaction() as connection:
+        await connection.execute(IDEMPOTENCY_KEYS)
+        await connection.execute("create table effects (number bigint generated always as identity)")
+    yield database
+    await database.close()
+
+
+@asynccontextmanager
+async def calling(database: Database, key: str = "key-1", caller: str = "session") -> AsyncIterator[Connection]:
+    """Serve a call with this key in its own transaction."""
+    with detached_work() as context:
+        context.caller, context.idempotency_key = caller, key
+        async with database.transaction() as connection:
+            yield connection
+
+
+async def act(connection: Connection, request: Message = REQUEST) -> str:
+    """Act once; return the name in the answer, which identifies the effect."""
+
+    async def respond() -> CreateGymResponse:
+        number = await connection.fetchval("insert into effects default values returning number")
+        response = CreateGymResponse()
+        response.gym.name = f"effect {number}"
+        return response
+
+    return (await once(connection, request, respond, CreateGymResponse)).gym.name
+
+
+async def effects(database: Database) -> int:
+    """Count the effects."""
+    async with database.connection() as connection:
+        return int(await connection.fetchval("select count(*) from effects"))
+
+
+@pytest.mark.requirement("S6")
+async def test_a_repetition_gets_the_first_answer_and_has_no_effect(database: Database) -> None:
+    """A repeated request with the same key gets the first answer and has no further effect."""
+    async with calling(database) as connection:
+        first = await act(connection)
+    async with calling(database) as connection:
+        second = await act(connection)
+
+    assert (first, second) == ("effect 1", "effect 1")
+    assert await effects(database) == 1
+
+
+async def test_a_key_reused_for_another_request_is_rejected(database: Database) -> None:
+    """Reusing a key for another request raises IdempotencyKeyReused and has no effect."""
+    async with calling(database) as connection:
+        await act(connection)
+
+    with pytest.raises(IdempotencyKeyReused):
+        async with calling(database) as connection:
+            await act(connection, CreateGymRequest(name="Another Gym"))
+
+    assert await effects(database) == 1
+
+
+@pytest.mark.requirement("S6")
+@pytest.mark.parametrize(("key", "caller"), [("key-2", "session"), ("key-1", "cli")])
+async def test_another_key_or_another_caller_acts_again(database: Database, key: str, caller: str) -> None:
+    """A request acts again with another key or for another caller."""
+    async with calling(database) as connection:
+        await act(connection)
+    async with calling(database, key, caller) as connection:
+        assert await act(connection) == "effect 2"
+
+
+@pytest.mark.requirement("S6")
+async def test_each_method_has_its_own_keys(database: Database) -> None:
+    """One key, such as the id of a booking, may be used once for each method."""
+    async with calling(database) as connection:
+        await act(connection)
+    async with calling(database) as connection:
+        assert await act(connection, GetGymRequest()) == "effect 2"
+
+
+@pytest.mark.requirement("S6")
+async def test_a_failure_leaves_the_key_free(database: Database) -> None:
+    """A failed call leaves its key free, so that a repetition acts."""
+
+    async def fail() -> CreateGymResponse:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        async with calling(database) as connection:
+            await once(connection, REQUEST, fail, CreateGymResponse)
+
+    async with calling(database) as connection:
+        await act(connection)
+    assert await effects(database) == 1
+
+
+async def test_a_repetition_that_waits_too_long_is_rejected(database: Database) -> None:
+    """A repetition that waits too long for the first call raises RequestInProgress."""
+    async with calling(database) as connection:
+        await act(connection)
+
+        async with calling(database) as impatient:
+            await impatient.execute("set local lock_timeout = '50ms'")
+            with pytest.raises(RequestInProgress):
+                await act(impatient)
+
+
+@pytest.mark.requirement("S6")
+async def test_without_a_key_there_is_no_effect(database: Database) -> None:
+    """Without a call that carries a key, `once` raises IdempotencyKeyMissing and has no effect."""
+    with pytest.raises(IdempotencyKeyMissing):
+        async with database.transaction() as connection:
+            await act(connection)
+    with pytest.raises(IdempotencyKeyMissing):
+        async with calling(database, key="") as connection:
+            await act(connection)
+
+    assert await effects(database) == 0
+
+
+@pytest.mark.requirement("S4")
+async def test_only_a_fingerprint_of_the_request_is_stored(database: Database) -> None:
+    """Only the 32-byte fingerprint of a request is stored, because a request may hold personal data."""
+    async with calling(database) as connection:
+        await act(connection)
+
+    async with database.connection() as connection:
+        row = await connection.fetchrow("select * from idempotency_keys")
+    assert row is not None
+    assert len(row["request_sha256"]) == 32
+    assert REQUEST.name.encode() not in row["request_sha256"] + row["response"]
+
+
+VARIABLES = [(f"name-{n}", f"value {n}") for n in range(50)]
+FINGERPRINT_ELSEWHERE = """
+from mesh.data.idempotency import fingerprint_of
+from solo60.communication.v1.communication_pb2 import SendEmailAsyncRequest
+print(fingerprint_of(SendEmailAsyncRequest(variables={f"name-{n}": f"value {n}" for n in reversed(range(50))})).hex())
+"""
+
+
+def test_the_order_of_a_map_does_not_change_the_fingerprint() -> None:
+    """The fingerprint of a request depends neither on the order of its map entries nor on the process."""
+    forward = SendEmailAsyncRequest(variables=dict(VARIABLES))
+    backward = SendEmailAsyncRequest(variables=dict(reversed(VARIABLES)))
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", FINGERPRINT_ELSEWHERE], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+    assert fingerprint_of(forward) == fingerprint_of(backward) == bytes.fromhex(elsewhere)
+
+
+def test_an_explicit_default_does_not_change_the_fingerprint() -> None:
+    """A field without presence that is set to its default does not change the fingerprint.
+
+    A present but empty message does.
+    """
+    assert fingerprint_of(CreateGymRequest(name="x", noise_policy="")) == fingerprint_of(CreateGymRequest(name="x"))
+    assert fingerprint_of(CreateGymRequest(name="x", price_per_hour=Money())) != fingerprint_of(
+        CreateGymRequest(name="x")
+    )
+
+
+def test_unknown_fields_are_part_of_the_fingerprint() -> None:
+    """Fields unknown to this build are part of the fingerprint.
+
+    Requests that differ only in such a field are distinct.
+    """
+    known = REQUEST.SerializeToString()
+    newer = [CreateGymRequest.FromString(known + bytes([0xF8, 0x7F, value])) for value in (1, 2)]  # field 2047
+
+    assert len({fingerprint_of(request) for request in (REQUEST, *newer)}) == 3
+    assert fingerprint_of(newer[0]) == fingerprint_of(CreateGymRequest.FromString(newer[0].SerializeToString()))
+
+
+@pytest.mark.parametrize("folder", MIGRATION_FOLDERS, ids=lambda folder: folder.parent.name)
+def test_every_service_creates_the_same_table_of_keys(folder: Path) -> None:
+    """Migrations that create the table of keys define it, its index and its invariant as mesh.data.idempotency does."""
+    sql = "".join(path.read_text() for path in sorted(folder.glob("*.sql")))
+
+    has_table = "create table idempotency_keys" in sql
+    assert {part in sql for part in (IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE, KEYS_HAVE_ANSWERS)} == {has_table}
+
+
+async def insert_keys(database: Database, *, age: timedelta, count: int) -> None:
+    """Insert `count` keys of calls that were made `age` ago."""
+    async with database.connection() as connection:
+        await connection.execute(
+            """
+            insert into idempotency_keys (caller, request_type, key, request_sha256, response, create_time)
+            select 'session', 'test', $1 || n::text, '', '', now() - $2::interval from generate_series(1, $3) n
+            """,
+            str(age),
+            age,
+            count,
+        )
+
+
+async def test_keys_are_deleted_after_a_week_and_not_before(database: Database) -> None:
+    """Keys older than a week are deleted, even if they fill more than one batch. Younger keys are kept."""
+    await insert_keys(database, age=KEPT_FOR + timedelta(minutes=1), count=2 * DELETED_AT_ONCE + 1)
+    await insert_keys(database, age=KEPT_FOR - timedelta(minutes=1), count=3)
+
+    assert await forget_old_keys(database) == 2 * DELETED_AT_ONCE + 1
+
+    async with database.connection() as connection:
+        assert await connection.fetchval("select count(*) from idempotency_keys") == 3
+
+
+async def test_deleting_old_keys_skips_locked_ones(database: Database) -> None:
+    """Deleting old keys skips locked keys instead of waiting for them."""
+    await insert_keys(database, age=2 * KEPT_FOR, count=2)
+
+    async with database.transaction() as connection:
+        await connection.execute("select from idempotency_keys where key like '%1' for update")
+        assert await forget_old_keys(database) == 1
+
+
+async def test_a_process_deletes_old_keys_while_it_runs(database: Database) -> None:
+    """A process deletes old keys soon after its start."""
+    await insert_keys(database, age=2 * KEPT_FOR, count=1)
+
+    async with forgetting_old_keys(database), asyncio.timeout(30), database.connection() as connection:
+        while await connection.fetchval("select count(*) from idempotency_keys"):  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+
+
+async def test_a_database_without_a_table_of_keys_is_accepted(empty_database_url: str) -> None:
+    """Deleting old keys does nothing in a database without the table of keys, such as the session service's."""
+    database = await Database.connect(empty_database_url)
+    async with forgetting_old_keys(database):
+        pass
+    await database.close()
