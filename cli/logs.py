@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from cli.screen import CommandError, out, remarks
+from cli.service_names import known_service
 from interceptors.access_log import EVENT
 from local.log_reader import LogFollower, last_lines, services_with_logs
 from mesh.config import SERVICE_NAMES, load_settings
@@ -44,8 +45,8 @@ def logs(
     """Show the services' logs in time order."""
     folder = load_settings().log_folder
     names = services_with_logs(folder)
-    if service is not None and service not in {*names, *SERVICE_NAMES}:
-        raise CommandError(f'"{service}" is not a service. Services: {", ".join(SERVICE_NAMES)}.')
+    if service is not None and service not in names:
+        known_service(service)
     if not names and not follow:
         raise CommandError(f"There are no logs in {folder}. Start the mesh with `make run`.")
     if correlation is not None and not correlation.strip():

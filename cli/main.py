@@ -21,6 +21,7 @@ EXIT_FAILED = 1
 VERBS = {
     "up": "cli.up:up",
     "restart": "cli.restart:restart",
+    "relay": "cli.relay:relay",
     "health": "cli.health:health",
     "call": "cli.call:call",
     "inbox": "cli.inbox:inbox",

@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.method_names import find_by_name, short_name
-from cli.screen import CommandError, JsonFlag, out, print_json, print_table
+from cli.screen import JsonFlag, out, print_json, print_table
+from cli.service_names import known_service
 from contracts.errors import ServiceError
 from contracts.service_error import FIRST_DOMAIN_REASON, PREFIX
 from contracts.services import all_methods
-from mesh.config import SERVICE_NAMES
 from mesh.example_requests import example_of
 from mesh.field_rules import fields_of, rules_of_message
 from solo60.common.v1.errors_pb2 import ErrorReason
@@ -39,8 +39,8 @@ def methods(
     as_json: JsonFlag = False,
 ) -> None:
     """List all methods."""
-    if service is not None and service not in SERVICE_NAMES:
-        raise CommandError(f'"{service}" is not a service. Services: {", ".join(SERVICE_NAMES)}.')
+    if service is not None:
+        known_service(service)
     found = [each for each in all_methods().values() if service in (None, each.service.split(".")[1])]
     if as_json:
         print_json([_summary(method) for method in found])

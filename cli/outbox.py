@@ -13,6 +13,7 @@ from rich.text import Text
 
 from cli.operator import operator_channels, operator_settings
 from cli.screen import CommandError, JsonFlag, message_as_dict, out, print_facts, print_json, print_table, remarks
+from cli.service_names import known_service
 from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled, ServiceError, Unimplemented
 from mesh.config import SERVICE_NAMES
 from mesh.outbox.message import Status
@@ -114,18 +115,12 @@ def replay(service: ServiceName, message_id: MessageId) -> None:
     out.print(answer.message.message_id, markup=False)
 
 
-def _known(service: str) -> str:
-    if service not in SERVICE_NAMES:
-        raise CommandError(f'"{service}" is not a service. Services: {", ".join(SERVICE_NAMES)}.')
-    return service
-
-
 def _ask(service: str, question: Callable[[OutboxServiceAsyncStub], Awaitable[Answer]]) -> Answer:
     """Run `question` against the outbox of one service; raise CommandError if the service has no outbox."""
 
     async def ask() -> Answer:
         async with operator_channels(operator_settings()) as channels:
-            return await question(channels.stub(OutboxServiceStub, at=_known(service)))
+            return await question(channels.stub(OutboxServiceStub, at=known_service(service)))
 
     try:
         return asyncio.run(ask())

@@ -14,9 +14,10 @@ import typer
 
 from cli.database_server import database_server
 from cli.screen import CommandError
+from cli.service_names import known_service
 from local.postgres.installation import bundled_program
 from local.service_databases import database_url_of
-from mesh.config import SERVICE_NAMES, child_environment, load_settings
+from mesh.config import child_environment, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +38,7 @@ def psql(
     The database is at DATABASE_URL, else in the running mesh, else in DATA_DIR. Options of psql follow "--";
     `-- --csv -c QUERY` prints CSV for a script. The exit code is psql's.
     """
-    if service not in SERVICE_NAMES:
-        raise CommandError(f'"{service}" is not a service. Services: {", ".join(SERVICE_NAMES)}.')
-    raise typer.Exit(asyncio.run(_run(load_settings(), service, arguments or [])))
+    raise typer.Exit(asyncio.run(_run(load_settings(), known_service(service), arguments or [])))
 
 
 async def _run(settings: Settings, service: str, arguments: list[str]) -> int:

@@ -156,7 +156,7 @@ class BreakableMesh:
     def _start_relay(self, name: str) -> None:
         environment = {**self.mesh.environment_of(name), "METRICS_ADDRESS": "", "LISTEN_ADDRESS": ""}
         log = self.mesh.settings.log_folder / f"relay-of-{name}.jsonl"
-        relay = Child(name, environment, log, ["mesh.outbox", name])
+        relay = Child(name, environment, log, ["cli", "relay", name])
         self._relays[name] = relay
         relay.begin(self.mesh.database_url_of(name))
 

@@ -135,3 +135,11 @@ def test_retry_reports_the_number_of_messages_and_refusals(solo60: Solo60) -> No
 
     assert "1 message of gym due now.\n" in done.err
     assert (done.exit_code, refused.exit_code) == (0, 1)
+
+
+def test_a_relay_for_an_unknown_service_is_rejected(solo60: Solo60) -> None:
+    """`relay` of an unknown service starts nothing, and the error lists all services."""
+    done = solo60("relay", "nobody")
+
+    assert (done.exit_code, done.out) == (1, "")
+    assert done.err.startswith('"nobody" is not a service. Services: auth, ')

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,7 +37,7 @@ async def test_a_relay_in_its_own_process_delivers_and_stops_with_its_parent(
     given = {name: getattr(mesh.settings, name) for name in ("keyring_file", "payment_service_url", "deadline_factor")}
     environment = child_environment(**given, service_api_key=mesh.keys["session"], stop_with_parent=True)
 
-    relay = Child("session", environment, tmp_path / "relay.jsonl", ["mesh.outbox", "session"])
+    relay = Child("session", environment, tmp_path / "relay.jsonl", ["cli", "relay", "session"])
     try:
         relay.begin(url)
         await eventually(lambda: holds(sessions, "select count(*) = 1 from outbox where status = 'delivered'"))
@@ -58,15 +56,3 @@ async def holds(database: Database, question: str) -> bool:
     """Run a query; return its boolean result."""
     async with database.connection() as connection:
         return bool(await connection.fetchval(question))
-
-
-@pytest.mark.requirement("S5")
-@pytest.mark.parametrize("arguments", [[], ["nobody"], ["session", "gym"]])
-def test_a_relay_without_a_known_service_prints_its_usage(arguments: list[str]) -> None:
-    """A relay that is started without exactly one known service prints its usage and exits with code 1."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mesh.outbox", *arguments], check=False, capture_output=True, text=True
-    )
-
-    assert done.returncode == 1
-    assert done.stderr.startswith("usage: python -m mesh.outbox {auth,")

@@ -1,0 +1,16 @@
+"""`solo60 relay`: an additional relay for the outbox of one service."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from cli.service_names import known_service
+from mesh.serving.process import relaying_alone, run
+
+
+def relay(service: Annotated[str, typer.Argument(help='Service, such as "session".')]) -> None:
+    """Deliver the outbox of a service from this process too, with the service's settings and key, until Ctrl-C."""
+    run(known_service(service), partial(relaying_alone, service))
