@@ -13,10 +13,6 @@ from contracts.errors import ServiceError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from mesh.data.database import Database
-
-DELETED_AT_ONCE = 1000
-
 _log = structlog.stdlib.get_logger("solo60.upkeep")
 
 
@@ -32,22 +28,6 @@ async def repeating(what: str, work: Callable[[], Awaitable[object]], interval_s
     finally:
         repeated.cancel()
         await asyncio.wait([repeated])
-
-
-async def delete_in_batches(database: Database, statement: str, *arguments: object) -> int:
-    """Run a delete `statement` until it finds no more rows, and return the number of deleted rows.
-
-    The last parameter of `statement` limits its rows and is added after `arguments`. Small batches hold no lock for
-    long.
-    """
-    deleted = 0
-    while True:
-        async with database.transaction() as connection:
-            status = await connection.execute(statement, *arguments, DELETED_AT_ONCE)
-        count = int(status.removeprefix("DELETE "))
-        deleted += count
-        if count < DELETED_AT_ONCE:
-            return deleted
 
 
 async def _repeat(what: str, work: Callable[[], Awaitable[object]], interval_s: float) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from mesh.data.deletion import delete_in_batches
 from mesh.outbox.message import Message, Status
-from mesh.upkeep import delete_in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

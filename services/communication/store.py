@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.errors import MessageNotFound
-from mesh.upkeep import delete_in_batches
+from mesh.data.deletion import delete_in_batches
 from services.communication.domain import LEASE, Attempt, Backlog, Message, Status
 
 if TYPE_CHECKING:

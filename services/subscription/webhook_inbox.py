@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from contracts.errors import Unavailable, WebhookNotFound
-from mesh.upkeep import delete_in_batches
+from mesh.data.deletion import delete_in_batches
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -13,6 +13,7 @@ import pytest
 from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, RequestInProgress
 from interceptors.context import detached_work
 from mesh.data.database import Database
+from mesh.data.deletion import BATCH_SIZE
 from mesh.data.idempotency import (
     IDEMPOTENCY_KEYS,
     IDEMPOTENCY_KEYS_BY_AGE,
@@ -23,7 +24,6 @@ from mesh.data.idempotency import (
     forgetting_old_keys,
     once,
 )
-from mesh.upkeep import DELETED_AT_ONCE
 from solo60.common.v1.money_pb2 import Money
 from solo60.communication.v1.communication_pb2 import SendEmailAsyncRequest
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
@@ -240,10 +240,10 @@ async def insert_keys(database: Database, *, age: timedelta, count: int) -> None
 
 async def test_keys_are_deleted_after_a_week_and_not_before(database: Database) -> None:
     """Keys older than a week are deleted, even if they fill more than one batch. Younger keys are kept."""
-    await insert_keys(database, age=KEPT_FOR + timedelta(minutes=1), count=2 * DELETED_AT_ONCE + 1)
+    await insert_keys(database, age=KEPT_FOR + timedelta(minutes=1), count=2 * BATCH_SIZE + 1)
     await insert_keys(database, age=KEPT_FOR - timedelta(minutes=1), count=3)
 
-    assert await forget_old_keys(database) == 2 * DELETED_AT_ONCE + 1
+    assert await forget_old_keys(database) == 2 * BATCH_SIZE + 1
 
     async with database.connection() as connection:
         assert await connection.fetchval("select count(*) from idempotency_keys") == 3

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from interceptors.metrics_registry import metrics_of
-from mesh.upkeep import DELETED_AT_ONCE
+from mesh.data.deletion import BATCH_SIZE
 from services.communication.app import SERVICE
 from services.communication.domain import KEPT_FOR, Backlog, Status
 from services.communication.metrics import MailMetrics
@@ -43,10 +43,10 @@ async def test_sent_messages_are_deleted_after_thirty_days(post: Post) -> None:
     """Messages sent more than 30 days ago are deleted in batches, and messages with another status stay."""
     for status in set(Status) - {Status.EXPIRED}:
         await fill(post, status, KEPT_FOR + timedelta(hours=1))
-    await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1), DELETED_AT_ONCE)
+    await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1), BATCH_SIZE)
     await fill(post, Status.SENT, KEPT_FOR - timedelta(hours=1), 3)
 
-    assert await post.store.forget_sent(post.clock.now() - KEPT_FOR) == DELETED_AT_ONCE + 1
+    assert await post.store.forget_sent(post.clock.now() - KEPT_FOR) == BATCH_SIZE + 1
 
     async with post.database.connection() as connection:
         left = {row["status"]: row["count"] for row in await connection.fetch(STILL_THERE)}
