@@ -19,7 +19,7 @@ from bench.place import TEXT, own_key
 from bench.spans import count_spans
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
-from interceptors.chained_channel import ChainedChannel
+from interceptors.chain.channel import ChainedChannel
 from mesh.config import load_settings
 from mesh.connection import connection_options
 from mesh.serving.channel import channel_options, client_interceptors

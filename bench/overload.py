@@ -28,8 +28,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from rich.console import Console
 from rich.table import Table
 
-from interceptors.api_key import API_KEY
-from interceptors.deadline import TIMEOUT_MS
+from interceptors.deadline.interceptor import TIMEOUT_MS
+from interceptors.keys.interceptor import API_KEY
 from mesh.connection import connection_options
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub

@@ -20,8 +20,8 @@ import psutil
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
-from interceptors.keyring import Keyring, mint_key, record_of_key
-from interceptors.server import ServerChain
+from interceptors.chain.server import ServerChain
+from interceptors.keys.keyring import Keyring, mint_key, record_of_key
 from mesh.config import Settings
 from mesh.serving.server import server_interceptors
 from mesh.telemetry.setup import set_up_logging

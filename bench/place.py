@@ -6,7 +6,7 @@ import json
 import struct
 from pathlib import Path
 
-from interceptors.keyring import mint_key, record_of_key
+from interceptors.keys.keyring import mint_key, record_of_key
 from mesh.serving.keyring_file import format_keyring
 from solo60.example.v1.echo_pb2 import EchoRequest
 

@@ -24,7 +24,7 @@ from bench.place import FOLDER, KEYRING, PATH, TEXT, request_metadata
 from bench.servers.echo import echo
 from bench.spans import count_spans
 from bench.tally import Tally, reset_tally
-from interceptors.server import ServerChain
+from interceptors.chain.server import ServerChain
 from mesh.config import load_settings
 from mesh.serving.keyring_file import accepted_keys
 from mesh.serving.server import server_interceptors
@@ -35,7 +35,7 @@ from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from interceptors.server import ServerInterceptor
+    from interceptors.chain.server import ServerInterceptor
 
     Serve = Callable[[bytes, DriverContext], Awaitable[bytes]]
 

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from cli.screen import CommandError, JsonFlag, out, print_json, print_table, remarks
 from contracts.scopes import all_scopes
-from interceptors.keyring import is_caller_name
+from interceptors.keys.keyring import is_caller_name
 from local.keys import default_scopes, write_key
 from mesh.config import load_settings
 from mesh.serving.key_uses import KeyUses
@@ -22,7 +22,7 @@ from mesh.serving.keyring_file import KeyringFile
 from mesh.serving.watched_file import RELOAD_INTERVAL_S
 
 if TYPE_CHECKING:
-    from interceptors.keyring import KeyRecord
+    from interceptors.keys.keyring import KeyRecord
     from mesh.config import Settings
 
 COLUMNS = ("caller", "state", "created", "last used", "until", "scopes")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from interceptors.errors import answer_to
+from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.errors.interceptor import answer_to
 from interceptors.redaction import redacted
-from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from contracts.errors import ServiceError
     from contracts.method import Method
-    from interceptors.server import Proceed
+    from interceptors.chain.server import Proceed
 
     Write = Callable[[Mapping[str, object]], None]
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contracts.policy import Criticality
-from interceptors.client import ClientCall, ClientInterceptor
-from interceptors.errors import CORRELATION_ID
-from interceptors.server import Call, ServerInterceptor
+from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.errors.interceptor import CORRELATION_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from contracts.method import Method
-    from interceptors.server import Proceed
+    from interceptors.chain.server import Proceed
 
 USER_ID = "x-user-id"
 DETACHED_BUDGET_S = 30.0

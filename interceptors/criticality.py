@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.policy import Criticality
-from interceptors.client import ClientCall, ClientInterceptor
+from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.chain.server import Call, ServerInterceptor
 from interceptors.context import current_context
-from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
-    from interceptors.server import Proceed
+    from interceptors.chain.server import Proceed
 
 CRITICALITY = "x-criticality"
 _BY_NAME = {level.name.lower(): level for level in Criticality}

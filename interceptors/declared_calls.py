@@ -9,9 +9,9 @@ import structlog
 
 from contracts.declarations import undeclared_call, undeclared_later_call
 from contracts.policy import ContractError
-from interceptors.client import ClientCall, ClientInterceptor
+from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.context import current_context
-from interceptors.gcra import Gcra
+from interceptors.rate_limit.gcra import Gcra
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,15 +16,15 @@ import grpc.aio
 from google.protobuf import descriptor_pool
 
 from contracts.method import OUR_PACKAGE, Method, methods_of
-from interceptors.client import ClientCall, ClientInterceptor
-from interceptors.deadline import TIMEOUT_MS
-from interceptors.errors import HEDGE_ATTEMPT, PUSHBACK_MS, TRANSIENT, error_of_outcome
+from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.deadline.interceptor import TIMEOUT_MS
+from interceptors.errors.interceptor import HEDGE_ATTEMPT, PUSHBACK_MS, TRANSIENT, error_of_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
     from contracts.policy import Hedge
-    from interceptors.client import Attempt, Finish, Send
+    from interceptors.chain.client import Attempt, Finish, Send
     from interceptors.retry_budget import RetryBudget, RetryBudgets
 
 

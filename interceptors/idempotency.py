@@ -11,13 +11,13 @@ import uuid
 from typing import TYPE_CHECKING
 
 from contracts.errors import IdempotencyKeyMissing
-from interceptors.client import ClientCall, ClientInterceptor
+from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.chain.server import Call, ServerInterceptor
 from interceptors.context import current_context
-from interceptors.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
     from contracts.method import Method
-    from interceptors.server import Proceed
+    from interceptors.chain.server import Proceed
 
 IDEMPOTENCY_KEY = "idempotency-key"
 REPLAYED = "idempotent-replayed"

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from contracts.errors import DeadlineExceeded
-from interceptors.server import Call, ServerInterceptor
+from interceptors.chain.server import Call, ServerInterceptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.method import Method
-    from interceptors.server import Proceed
+    from interceptors.chain.server import Proceed
 
 
 class ServerIdle(ServerInterceptor):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from contracts.scopes import all_scopes, scopes_of_caller
-from interceptors.keyring import Keyring
+from interceptors.keys.keyring import Keyring
 from local.disk import naming
 from mesh.config import SERVICE_NAMES
 from mesh.serving.keyring_file import KeyringFile

@@ -11,7 +11,7 @@ from contracts.method import find_method
 from contracts.services import short_name
 from interceptors.context import detached_work
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from interceptors.trace_context import trace_of
+from interceptors.tracing.trace_context import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from google.protobuf.message import Message as ProtoMessage
 from contracts.events import aggregate_key_of, request_with, subscribers_of
 from contracts.policy import ContractError
 from interceptors.context import current_context, new_correlation_id
-from interceptors.trace_context import current_traceparent
+from interceptors.tracing.trace_context import current_traceparent
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -12,19 +12,19 @@ from prometheus_client import REGISTRY
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
 from contracts.services import SERVICES, short_name
-from interceptors.api_key import ClientApiKey
-from interceptors.breaker import Breakers, ClientBreaker
-from interceptors.breaker_metrics import show_breakers
-from interceptors.chained_channel import ChainedChannel
+from interceptors.breaker.interceptor import Breakers, ClientBreaker
+from interceptors.breaker.metrics import show_breakers
+from interceptors.chain.channel import ChainedChannel
 from interceptors.context import ClientContext
 from interceptors.criticality import ClientCriticality
-from interceptors.deadline import ClientDeadline
+from interceptors.deadline.interceptor import ClientDeadline
 from interceptors.declared_calls import ClientDeclaredCalls
 from interceptors.hedging import ClientHedging
 from interceptors.idempotency import ClientIdempotencyKey
-from interceptors.metrics import ClientMetrics
+from interceptors.keys.interceptor import ClientApiKey
+from interceptors.metrics.interceptor import ClientMetrics
 from interceptors.retry_budget import RetryBudgets
-from interceptors.tracing import ClientTracing
+from interceptors.tracing.interceptor import ClientTracing
 from mesh.config import SERVICE_NAMES, load_settings
 from mesh.connection import connection_options
 from mesh.serving.keyring_file import own_key
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from interceptors.client import ClientInterceptor
+    from interceptors.chain.client import ClientInterceptor
     from mesh.config import Settings
 
 # After a restart, clients reconnect to a service within this time.

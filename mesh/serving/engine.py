@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import grpc.aio
 
 from contracts.errors import Unavailable
-from interceptors.chained_server import ChainedServer
+from interceptors.chain.chained_server import ChainedServer
+from interceptors.chain.server import ServerChain, ServerInterceptor
 from interceptors.metadata_limit import LARGEST_METADATA_BYTES
-from interceptors.server import ServerChain, ServerInterceptor
 from mesh.config import SettingsError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from grpc_interceptor.server import AsyncServerInterceptor
 
-    from interceptors.server import Call, Proceed
+    from interceptors.chain.server import Call, Proceed
 
     Options = Sequence[tuple[str, Any]]
 

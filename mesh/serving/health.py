@@ -20,8 +20,8 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthServicer
 
 from contracts.errors import RateLimited, Unavailable
-from interceptors.gcra import Gcra
 from interceptors.peer import host_of
+from interceptors.rate_limit.gcra import Gcra
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping

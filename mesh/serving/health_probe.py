@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 from grpc_health.v1 import health_pb2
 
-from interceptors.api_key import API_KEY
+from interceptors.keys.interceptor import API_KEY
 from mesh.connection import connection_options
 from mesh.serving.health import BREAKER_PREFIX, DEAD_LETTERS_PREFIX, STATUS_OF_BREAKER, TROUBLE_PREFIX
 

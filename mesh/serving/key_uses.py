@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
-    from interceptors.keyring import Keyring
+    from interceptors.keys.keyring import Keyring
 
 NOTING_INTERVAL_S = 60.0
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from interceptors.keyring import KeyRecord, Keyring, is_caller_name, mint_key, record_of_key
+from interceptors.keys.keyring import KeyRecord, Keyring, is_caller_name, mint_key, record_of_key
 from mesh.config import SettingsError
 from mesh.serving.watched_file import WatchedFile
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import SecretStr
 
-from interceptors.deadline import remaining_s
+from interceptors.deadline.interceptor import remaining_s
 from mesh.config import SettingsError, load_settings
 from mesh.data.database import Database, DatabaseUnavailable
 from mesh.data.idempotency import forgetting_old_keys

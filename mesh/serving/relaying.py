@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from contracts.scopes import calls_left_to_outboxes
 from contracts.services import SERVICES, short_name
-from interceptors.metrics_registry import metrics_of
+from interceptors.metrics.registry import metrics_of
 from mesh.config import SettingsError
 from mesh.data.notifications import listening
 from mesh.outbox.inspection import Inspection

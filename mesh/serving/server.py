@@ -11,20 +11,20 @@ from opentelemetry.instrumentation.grpc import filters
 from prometheus_client import REGISTRY
 
 from interceptors.access_log import ServerAccessLog
-from interceptors.api_key import ServerApiKey
 from interceptors.context import ServerContext
 from interceptors.criticality import ServerCriticality
-from interceptors.deadline import ServerDeadline
+from interceptors.deadline.interceptor import ServerDeadline
 from interceptors.deprecation import ServerDeprecation
-from interceptors.errors import ServerErrors
+from interceptors.errors.interceptor import ServerErrors
 from interceptors.idempotency import ServerIdempotencyKey
 from interceptors.idle import ServerIdle
+from interceptors.keys.interceptor import ServerApiKey
 from interceptors.metadata_limit import ServerMetadataLimit
-from interceptors.metrics import ServerMetrics
-from interceptors.rate_limit import ServerRateLimit
-from interceptors.shedding import ServerShedding
-from interceptors.tracing import ServerTracing
-from interceptors.validation import ServerValidation
+from interceptors.metrics.interceptor import ServerMetrics
+from interceptors.rate_limit.interceptor import ServerRateLimit
+from interceptors.shedding.interceptor import ServerShedding
+from interceptors.tracing.interceptor import ServerTracing
+from interceptors.validation.interceptor import ServerValidation
 from mesh.config import SettingsError
 from mesh.serving.engine import ANSWERS_BEFORE_IT_CLOSES, CAN_PUSH_BACK, CallsUnderWay, new_server
 from mesh.serving.reflection import REFLECTION_SERVICES, add_reflection_to_server
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from interceptors.keyring import Keyring
-    from interceptors.server import ServerInterceptor
+    from interceptors.chain.server import ServerInterceptor
+    from interceptors.keys.keyring import Keyring
     from mesh.config import Settings
     from mesh.outbox.servicer import OutboxServicer
     from mesh.serving.engine import Engine

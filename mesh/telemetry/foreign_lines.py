@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from interceptors.gcra import Gcra
+from interceptors.rate_limit.gcra import Gcra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

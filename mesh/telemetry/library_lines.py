@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 
-from interceptors.gcra import Gcra
+from interceptors.rate_limit.gcra import Gcra
 from mesh.telemetry.foreign_lines import RECORDS_AT_ONCE, RECORDS_PER_S
 
 LIBRARY = "grpc"

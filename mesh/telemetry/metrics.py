@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY, Gauge, start_wsgi_server
 
-from interceptors.metrics_registry import metrics_of
+from interceptors.metrics.registry import metrics_of
 from mesh.config import SettingsError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from interceptors.tracing import CORRELATION_ID
+from interceptors.tracing.interceptor import CORRELATION_ID
 from mesh.config import SettingsError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
 
-from interceptors.metrics_registry import metrics_of
+from interceptors.metrics.registry import metrics_of
 from mesh.config import SettingsError
 from mesh.serving.service import Service
 from mesh.upkeep import repeating

@@ -10,9 +10,9 @@ from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from interceptors.span_attributes import tracer_of
-from interceptors.trace_context import trace_of
-from interceptors.tracing import CORRELATION_ID
+from interceptors.tracing.interceptor import CORRELATION_ID
+from interceptors.tracing.span_attributes import tracer_of
+from interceptors.tracing.trace_context import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from interceptors.context import current_context
-from interceptors.deadline import remaining_s
-from interceptors.trace_context import current_traceparent
+from interceptors.deadline.interceptor import remaining_s
+from interceptors.tracing.trace_context import current_traceparent
 from mesh.data.idempotency import once
 from mesh.data.pages import page_of
 from services.communication.domain import NewMessage, PageMark, Status

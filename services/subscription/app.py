@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
 
-from interceptors.metrics_registry import metrics_of
+from interceptors.metrics.registry import metrics_of
 from mesh.serving.service import Service
 from mesh.upkeep import repeating
 from mesh.webhook_secrets import processor_keys, standard_keys

@@ -10,7 +10,7 @@ from contracts.errors import ServiceError
 from contracts.method import Method, methods_of
 from contracts.services import SERVICES
 from interceptors.redaction import redacted
-from interceptors.validation import violations_of
+from interceptors.validation.interceptor import violations_of
 from local.keys import OPERATOR
 from mesh.config import SERVICE_NAMES
 from mesh.serving.channel import Channels

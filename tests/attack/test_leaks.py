@@ -12,10 +12,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from contracts.errors import Cancelled, DeadlineExceeded
-from interceptors.api_key import API_KEY
-from interceptors.client import ClientCall
+from interceptors.chain.client import ClientCall
+from interceptors.chain.server import Call
 from interceptors.context import current_context
-from interceptors.server import Call
+from interceptors.keys.interceptor import API_KEY
 from solo60.example.v1 import echo_pb2 as pb
 from tests.attack.target import OpenSpans
 from tests.support.echo import EchoServicer

@@ -8,7 +8,7 @@ def test_a_sample_counts_for_its_innermost_interceptor_module() -> None:
 
     Handler and engine have a line each, and other threads are ignored.
     """
-    ours = "main (a.py:1);serve (interceptors/server.py:2);intercept (interceptors/access_log.py:3)"
+    ours = "main (a.py:1);serve (interceptors/chain/server.py:2);intercept (interceptors/access_log.py:3)"
     counts = count_parts(
         [
             f"{ours};dumps (json/__init__.py:4) 5",

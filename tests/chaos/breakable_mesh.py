@@ -17,8 +17,8 @@ from collections import Counter, defaultdict
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
-from interceptors.breaker import Breakers
-from interceptors.circuit import Circuit, Limits
+from interceptors.breaker.circuit import Circuit, Limits
+from interceptors.breaker.interceptor import Breakers
 from local.child import Child
 from local.keys import OPERATOR
 from local.supervisor import Mesh, MeshError

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 
 from cli.screen import print_service_error, service_error_as_json
 from contracts.errors import RateLimited
-from interceptors.deadline_ledger import DEADLINE_LEDGER
+from interceptors.deadline.ledger import DEADLINE_LEDGER
 from mesh.serving.health import Health
 from solo60.gym.v1.gym_pb2 import ListGymsResponse
 from tests.support.answers import Answer, answering

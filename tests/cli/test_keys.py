@@ -14,7 +14,7 @@ from mesh.serving.keyring_file import parse_keyring
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from interceptors.keyring import Keyring
+    from interceptors.keys.keyring import Keyring
     from tests.cli.conftest import Solo60
 
 

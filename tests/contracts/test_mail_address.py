@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.mail_address import MailAddress, canonical, readable
-from interceptors.mail_addresses import address_violations
-from interceptors.validation import violations_of
+from interceptors.validation.interceptor import violations_of
+from interceptors.validation.mail_addresses import address_violations
 from solo60.example.v1.echo_pb2 import EchoRequest
 
 # Each address in four forms: as written, for SMTP, as stored, and as shown to people.

@@ -12,7 +12,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection_pb2
 
 from contracts.errors import ScopeMissing, Unauthenticated
-from interceptors.keyring import Keyring, mint_key, record_of_key
+from interceptors.keys.keyring import Keyring, mint_key, record_of_key
 from solo60.example.v1 import echo_pb2
 from tests.support.echo import SCOPES
 

@@ -13,11 +13,11 @@ import pytest
 
 from contracts.errors import RateLimited, Unauthenticated, Unavailable
 from interceptors.access_log import ServerAccessLog
-from interceptors.api_key import UNKNOWN_KEYS_AT_ONCE, WARNING_INTERVAL_S, ServerApiKey
-from interceptors.chained_channel import ChainedChannel
+from interceptors.chain.channel import ChainedChannel
+from interceptors.chain.server import ServerChain
 from interceptors.context import ServerContext
-from interceptors.keyring import Keyring, mint_key, record_of_key
-from interceptors.server import ServerChain
+from interceptors.keys.interceptor import UNKNOWN_KEYS_AT_ONCE, WARNING_INTERVAL_S, ServerApiKey
+from interceptors.keys.keyring import Keyring, mint_key, record_of_key
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from interceptors.keyring import HeldKey, KeyRecord
+    from interceptors.keys.keyring import HeldKey, KeyRecord
 
 HI = echo_pb2.EchoRequest(text="hi")
 NOW = datetime.now(UTC)

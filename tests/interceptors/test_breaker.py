@@ -21,11 +21,11 @@ from contracts.errors import (
     UnknownError,
 )
 from contracts.method import find_method
-from interceptors.api_key import ClientApiKey
-from interceptors.breaker import Breakers, ClientBreaker, outcome_of
-from interceptors.chained_channel import ChainedChannel
-from interceptors.circuit import Outcome
-from interceptors.client import ClientCall
+from interceptors.breaker.circuit import Outcome
+from interceptors.breaker.interceptor import Breakers, ClientBreaker, outcome_of
+from interceptors.chain.channel import ChainedChannel
+from interceptors.chain.client import ClientCall
+from interceptors.keys.interceptor import ClientApiKey
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.echo_server import Endless

@@ -11,9 +11,9 @@ import pytest
 from google.protobuf.message import Message
 
 from contracts.errors import ServiceError
-from interceptors.api_key import API_KEY
-from interceptors.chained_channel import ChainedChannel
+from interceptors.chain.channel import ChainedChannel
 from interceptors.hedging import ClientHedging
+from interceptors.keys.interceptor import API_KEY
 from interceptors.retry_budget import RetryBudgets
 from mesh.serving.health_probe import probe_of
 from mesh.serving.server import HEALTH_SERVICE

@@ -9,8 +9,8 @@ import grpc.aio
 import pytest
 
 from contracts.errors import CircuitOpen, ServiceError, SlotTaken
-from interceptors.chained_channel import ChainedChannel
-from interceptors.client import ClientCall, ClientInterceptor
+from interceptors.chain.channel import ChainedChannel
+from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.hedging import ClientHedging
 from interceptors.retry_budget import RetryBudgets
 from solo60.example.v1 import echo_pb2
@@ -31,7 +31,7 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from interceptors.client import Finish
+    from interceptors.chain.client import Finish
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer
 

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from interceptors.circuit import Circuit, Limits, Outcome, State
+from interceptors.breaker.circuit import Circuit, Limits, Outcome, State
 from mesh.serving.channel import LONGEST_RECONNECT_PAUSE_MS
 
 OK, FAILED, LOST, UNCOUNTED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNREACHABLE, Outcome.UNCOUNTED

@@ -8,8 +8,8 @@ import grpc.aio
 import pytest
 
 from contracts.errors import Cancelled, ServiceError, SlotTaken
-from interceptors.chained_channel import ChainedChannel
-from interceptors.client import ClientCall, ClientInterceptor
+from interceptors.chain.channel import ChainedChannel
+from interceptors.chain.client import ClientCall, ClientInterceptor
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.echo_server import Endless
@@ -17,7 +17,7 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from interceptors.client import Finish
+    from interceptors.chain.client import Finish
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer
 

@@ -7,9 +7,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from interceptors.api_key import API_KEY
 from interceptors.context import CallContext, current_context, detached_work
-from interceptors.errors import CORRELATION_ID, error_of_call
+from interceptors.errors.interceptor import CORRELATION_ID, error_of_call
+from interceptors.keys.interceptor import API_KEY
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.echo import EchoServicer

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import interceptors.deadline
+import interceptors.deadline.interceptor
 from contracts.errors import DeadlineExceeded, Internal
 from contracts.method import find_method
-from interceptors.client import ClientCall
+from interceptors.chain.client import ClientCall
 from interceptors.context import current_context, detached_work
-from interceptors.deadline import ClientDeadline, remaining_s, time_for_callee
+from interceptors.deadline.interceptor import ClientDeadline, remaining_s, time_for_callee
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.echo_server import Endless
@@ -145,7 +145,7 @@ async def test_a_late_call_enters_no_handler(echo: EchoServer, monkeypatch: pyte
     """A call that arrives with less than LEAST_TIME_S is rejected before its handler."""
     stub = echo.stub()
     await stub.Echo(HI)
-    monkeypatch.setattr(interceptors.deadline, "LEAST_TIME_S", 2 * STRETCHED_S)
+    monkeypatch.setattr(interceptors.deadline.interceptor, "LEAST_TIME_S", 2 * STRETCHED_S)
 
     with pytest.raises(DeadlineExceeded) as caught:
         await stub.Echo(HI)

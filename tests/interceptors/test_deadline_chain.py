@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from opentelemetry.trace import SpanKind
 
 from contracts.errors import DeadlineExceeded
-from interceptors.deadline import CORE_ROUNDING, time_for_callee
+from interceptors.deadline.interceptor import CORE_ROUNDING, time_for_callee
 from solo60.example.v1 import echo_pb2
 
 if TYPE_CHECKING:

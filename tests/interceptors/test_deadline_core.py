@@ -12,9 +12,9 @@ import h2.connection
 import h2.events
 import pytest
 
-import interceptors.deadline
+import interceptors.deadline.interceptor
 from interceptors.context import ServerContext
-from interceptors.deadline import ServerDeadline
+from interceptors.deadline.interceptor import ServerDeadline
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import EchoServicer
@@ -77,13 +77,13 @@ class SilentPeer:
 def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Record the seconds of every timer that the server starts."""
     begun: list[float] = []
-    within = interceptors.deadline._within
+    within = interceptors.deadline.interceptor._within
 
     async def noting(budget_s: float, *rest: Any) -> Any:  # noqa: ANN401 - passed through
         begun.append(budget_s)
         return await within(budget_s, *rest)
 
-    monkeypatch.setattr(interceptors.deadline, "_within", noting)
+    monkeypatch.setattr(interceptors.deadline.interceptor, "_within", noting)
     return begun
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contracts.errors import ServiceError, SlotTaken
 from interceptors.context import current_context
-from interceptors.deadline_ledger import (
+from interceptors.deadline.ledger import (
     DEADLINE_LEDGER,
     MORE,
     MOST_BYTES,

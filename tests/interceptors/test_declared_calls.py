@@ -10,10 +10,10 @@ from contracts.errors import GymNotFound, Internal, ScopeMissing, ServiceError, 
 from contracts.method import find_method
 from contracts.policy import ContractError
 from contracts.services import all_methods
-from interceptors.api_key import ClientApiKey
-from interceptors.chained_channel import ChainedChannel
+from interceptors.chain.channel import ChainedChannel
 from interceptors.context import detached_work
 from interceptors.declared_calls import WARNING_INTERVAL_S, ClientDeclaredCalls
+from interceptors.keys.interceptor import ClientApiKey
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 

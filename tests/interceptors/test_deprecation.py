@@ -6,8 +6,8 @@ import grpc
 import pytest
 
 from contracts.errors import SlotTaken
-from interceptors.api_key import API_KEY
 from interceptors.deprecation import REPLACED_BY, SUNSET
+from interceptors.keys.interceptor import API_KEY
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.interceptors.test_errors import raising

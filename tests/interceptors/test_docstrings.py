@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import interceptors
-from interceptors.server import ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 from tests.support.asking import ask
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interceptors.gcra import ROUNDING_S, Gcra
+from interceptors.rate_limit.gcra import ROUNDING_S, Gcra
 
 RATES = st.floats(0.1, 1_000)
 BURSTS = st.integers(1, 50)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interceptors.gradient import INITIAL, LEAST, LEAST_SAMPLES, MOST, WINDOW_S, Gradient
+from interceptors.shedding.gradient import INITIAL, LEAST, LEAST_SAMPLES, MOST, WINDOW_S, Gradient
 
 
 def load(

@@ -11,15 +11,15 @@ import pytest
 from contracts.errors import Overloaded, ServiceError, SlotTaken, Unavailable
 from contracts.method import find_method
 from contracts.policy import Hedge
-from interceptors.api_key import ClientApiKey
-from interceptors.chained_channel import ChainedChannel
-from interceptors.client import ClientCall, ClientInterceptor
+from interceptors.chain.channel import ChainedChannel
+from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.chain.server import Call, ServerInterceptor
 from interceptors.context import ClientContext
-from interceptors.deadline import TIMEOUT_MS, ClientDeadline
-from interceptors.errors import HEDGE_ATTEMPT
+from interceptors.deadline.interceptor import TIMEOUT_MS, ClientDeadline
+from interceptors.errors.interceptor import HEDGE_ATTEMPT
 from interceptors.hedging import ClientHedging
+from interceptors.keys.interceptor import ClientApiKey
 from interceptors.retry_budget import RetryBudgets
-from interceptors.server import Call, ServerInterceptor
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import EchoServicer
@@ -28,8 +28,8 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from interceptors.client import Finish
-    from interceptors.server import Proceed
+    from interceptors.chain.client import Finish
+    from interceptors.chain.server import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
 

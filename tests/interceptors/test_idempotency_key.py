@@ -6,10 +6,10 @@ import pytest
 
 from contracts.errors import IdempotencyKeyMissing, ServiceError
 from contracts.method import find_method
+from interceptors.chain.server import Call
 from interceptors.context import current_context
-from interceptors.errors import error_of_call
+from interceptors.errors.interceptor import error_of_call
 from interceptors.idempotency import IDEMPOTENCY_KEY, ServerIdempotencyKey
-from interceptors.server import Call
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 

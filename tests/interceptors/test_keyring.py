@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interceptors.keyring import ALPHABET, Keyring, hash_of_key, id_of_key, mint_key, record_of_key
+from interceptors.keys.keyring import ALPHABET, Keyring, hash_of_key, id_of_key, mint_key, record_of_key
 
 if TYPE_CHECKING:
-    from interceptors.keyring import KeyRecord
+    from interceptors.keys.keyring import KeyRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = mint_key("test")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from interceptors.loop_lag import PERIOD_S, LoopLag
+from interceptors.shedding.loop_lag import PERIOD_S, LoopLag
 
 
 async def sample_of(lag: LoopLag) -> None:

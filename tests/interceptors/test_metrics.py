@@ -16,11 +16,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from contracts.errors import CircuitOpen, Internal, Overloaded, SlotTaken, Unauthenticated, UnknownError
 from contracts.method import find_method
-from interceptors.breaker_metrics import show_breakers
-from interceptors.client import ClientCall, ClientInterceptor
-from interceptors.metrics import ClientMetrics, ServerMetrics
-from interceptors.server import Call, ServerChain, ServerInterceptor
-from interceptors.tracing import ClientTracing
+from interceptors.breaker.metrics import show_breakers
+from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.chain.server import Call, ServerChain, ServerInterceptor
+from interceptors.metrics.interceptor import ClientMetrics, ServerMetrics
+from interceptors.tracing.interceptor import ClientTracing
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.interceptors.test_cancellation import each_shape as each_call
@@ -36,7 +36,7 @@ from tests.support.span_count import SpanCount
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from interceptors.server import Proceed
+    from interceptors.chain.server import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.interceptors.test_errors import Shape
     from tests.support.echo_server import EchoServer, ServeEcho

@@ -8,9 +8,9 @@ import grpc.aio
 import pytest
 
 from contracts.errors import Internal
-from interceptors.api_key import ClientApiKey
-from interceptors.breaker import Breakers, ClientBreaker
-from interceptors.chained_channel import ChainedChannel
+from interceptors.breaker.interceptor import Breakers, ClientBreaker
+from interceptors.chain.channel import ChainedChannel
+from interceptors.keys.interceptor import ClientApiKey
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.retries import retry_options
@@ -18,7 +18,7 @@ from tests.support.retries import retry_options
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from interceptors.client import ClientInterceptor
+    from interceptors.chain.client import ClientInterceptor
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
 

@@ -8,10 +8,10 @@ import grpc.aio
 import pytest
 
 from contracts.errors import CircuitOpen, DeadlineExceeded, RateLimited, ServiceError, SlotTaken, Unavailable
-from interceptors.api_key import API_KEY
-from interceptors.chained_channel import ChainedChannel
-from interceptors.client import ClientCall, ClientInterceptor
-from interceptors.errors import HEDGE_ATTEMPT, PUSHBACK_MS
+from interceptors.chain.channel import ChainedChannel
+from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.errors.interceptor import HEDGE_ATTEMPT, PUSHBACK_MS
+from interceptors.keys.interceptor import API_KEY
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.engines import needs_pushback

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interceptors.queue_delay import QueueDelay
+from interceptors.shedding.queue_delay import QueueDelay
 
 TARGET_S = 0.02
 

@@ -10,9 +10,9 @@ import pytest
 from contracts.errors import RateLimited
 from contracts.method import find_method
 from contracts.policy import ContractError, RateLimit
-from interceptors.keyring import Keyring, mint_key, record_of_key
-from interceptors.rate_limit import ServerRateLimit
-from interceptors.server import Call
+from interceptors.chain.server import Call
+from interceptors.keys.keyring import Keyring, mint_key, record_of_key
+from interceptors.rate_limit.interceptor import ServerRateLimit
 from solo60.auth.v1.auth_pb2 import LogInRequest
 from solo60.example.v1.echo_pb2 import (
     EchoEachRequest,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from contracts.errors import ServiceError
-from interceptors.keyring import mint_key
-from interceptors.server import Call, ServerInterceptor
+from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.keys.keyring import mint_key
 from mesh.serving.server import server_interceptors
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.test_errors import each_shape
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from interceptors.server import Proceed
+    from interceptors.chain.server import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.interceptors.test_errors import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
@@ -34,10 +34,10 @@ PRIVATE = "hunter2@example.com"
 CRASH = f"""
 import asyncio, sys
 import grpc.aio
-from interceptors.api_key import ServerApiKey
+from interceptors.keys.interceptor import ServerApiKey
 from interceptors.context import ServerContext
-from interceptors.keyring import Keyring, record_of_key
-from interceptors.validation import ServerValidation
+from interceptors.keys.keyring import Keyring, record_of_key
+from interceptors.validation.interceptor import ServerValidation
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer, EchoServiceStub, add_EchoServiceServicer_to_server
 

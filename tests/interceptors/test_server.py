@@ -8,11 +8,11 @@ import grpc.aio
 import pytest
 
 from interceptors.access_log import ServerAccessLog
-from interceptors.chained_server import ChainedServer
+from interceptors.chain.chained_server import ChainedServer
+from interceptors.chain.server import Call, ServerChain, ServerInterceptor
 from interceptors.context import ServerContext
-from interceptors.deadline import ServerDeadline
-from interceptors.server import Call, ServerChain, ServerInterceptor
-from interceptors.validation import ServerValidation
+from interceptors.deadline.interceptor import ServerDeadline
+from interceptors.validation.interceptor import ServerValidation
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import EchoServicer
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from interceptors.server import Proceed
+    from interceptors.chain.server import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
 
 HI = echo_pb2.EchoRequest(text="hi")

@@ -9,8 +9,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from interceptors.gradient import Gradient
-from interceptors.shedding import SHARES
+from interceptors.shedding.gradient import Gradient
+from interceptors.shedding.interceptor import SHARES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,11 +14,11 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contracts.errors import Overloaded, ServiceError
 from contracts.method import find_method
-from interceptors.deadline import TIMEOUT_MS
-from interceptors.gradient import LEAST
-from interceptors.queue_delay import INTERVAL_S
-from interceptors.server import PREVIOUS_ATTEMPTS, Call
-from interceptors.shedding import ServerShedding, waited_before_arrival_s
+from interceptors.chain.server import PREVIOUS_ATTEMPTS, Call
+from interceptors.deadline.interceptor import TIMEOUT_MS
+from interceptors.shedding.gradient import LEAST
+from interceptors.shedding.interceptor import ServerShedding, waited_before_arrival_s
+from interceptors.shedding.queue_delay import INTERVAL_S
 from solo60.example.v1.echo_pb2 import EchoRequest
 from tests.support.engines import needs_queue_delay
 

@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import INVALID_SPAN
 
 from contracts.method import find_method
-from interceptors.client import ClientCall
-from interceptors.trace_context import extract, inject
-from interceptors.tracing import ClientTracing
+from interceptors.chain.client import ClientCall
+from interceptors.tracing.interceptor import ClientTracing
+from interceptors.tracing.trace_context import extract, inject
 from solo60.example.v1 import echo_pb2
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from contracts.errors import DeadlineExceeded, Internal, SlotTaken, Unauthenticated, UnknownError
 from contracts.method import find_method
-from interceptors.client import ClientCall
-from interceptors.span_attributes import client_error_type, server_error_type
-from interceptors.tracing import ClientTracing
+from interceptors.chain.client import ClientCall
+from interceptors.tracing.interceptor import ClientTracing
+from interceptors.tracing.span_attributes import client_error_type, server_error_type
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.test_errors import both_streams, client_stream, each_shape, raising
 from tests.support.echo_server import Endless

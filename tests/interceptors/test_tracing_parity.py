@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from interceptors.chained_channel import ChainedChannel
-from interceptors.server import ServerChain
-from interceptors.tracing import ClientTracing, ServerTracing
+from interceptors.chain.channel import ChainedChannel
+from interceptors.chain.server import ServerChain
+from interceptors.tracing.interceptor import ClientTracing, ServerTracing
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer, EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.interceptors.test_errors import each_shape

@@ -14,12 +14,12 @@ from google.protobuf.empty_pb2 import Empty
 
 from buf.validate import validate_pb2
 from contracts.policy import ContractError
-from interceptors.chained_server import ChainedServer
+from interceptors.chain.chained_server import ChainedServer
+from interceptors.chain.server import ServerChain
 from interceptors.context import ServerContext
-from interceptors.deadline import ServerDeadline
-from interceptors.rate_limit import ServerRateLimit
-from interceptors.server import ServerChain
-from interceptors.validation import ServerValidation
+from interceptors.deadline.interceptor import ServerDeadline
+from interceptors.rate_limit.interceptor import ServerRateLimit
+from interceptors.validation.interceptor import ServerValidation
 from mesh.serving.engine import new_server
 from solo60.mesh.v1 import policy_pb2
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.scopes import all_scopes, scopes_of_caller
-from interceptors.keyring import Keyring
+from interceptors.keys.keyring import Keyring
 from local.keys import OPERATOR, ensure_local_keys, write_key
 from mesh.config import SERVICE_NAMES, Settings, SettingsError
 from mesh.serving.keyring_file import KeyringFile
@@ -14,7 +14,7 @@ from mesh.serving.keyring_file import KeyringFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from interceptors.keyring import KeyRecord
+    from interceptors.keys.keyring import KeyRecord
 
 
 @pytest.fixture

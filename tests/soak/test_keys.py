@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 import pytest
 
-from interceptors.api_key import API_KEY, ServerApiKey
-from interceptors.server import ServerChain
+from interceptors.chain.server import ServerChain
+from interceptors.keys.interceptor import API_KEY, ServerApiKey
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 from tests.support.echo import EchoServicer
 from tests.support.rotation import rotate_under_load

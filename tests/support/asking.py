@@ -14,13 +14,13 @@ import grpc.aio
 
 from contracts.errors import ServiceError
 from contracts.method import find_method
-from interceptors.chained_channel import ChainedChannel
+from interceptors.chain.channel import ChainedChannel
 from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer, add_EchoServiceServicer_to_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from interceptors.client import ClientInterceptor
+    from interceptors.chain.client import ClientInterceptor
 
 SERVICE = "/solo60.example.v1.EchoService/"
 

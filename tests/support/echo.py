@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 
 from interceptors.context import current_context
-from interceptors.deadline import remaining_s
+from interceptors.deadline.interceptor import remaining_s
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer
 

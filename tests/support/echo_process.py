@@ -11,7 +11,7 @@ import warnings
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from interceptors.keyring import Keyring
+from interceptors.keys.keyring import Keyring
 from mesh.serving.engine import new_server
 from mesh.serving.process import run
 from mesh.serving.server import server_interceptors

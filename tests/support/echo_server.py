@@ -22,10 +22,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from contracts.errors import DeadlineExceeded
-from interceptors.chained_channel import ChainedChannel
-from interceptors.deadline import remaining_s
-from interceptors.keyring import Keyring, mint_key, record_of_key
-from interceptors.tracing import ClientTracing, ServerTracing
+from interceptors.chain.channel import ChainedChannel
+from interceptors.deadline.interceptor import remaining_s
+from interceptors.keys.keyring import Keyring, mint_key, record_of_key
+from interceptors.tracing.interceptor import ClientTracing, ServerTracing
 from mesh.config import Settings
 from mesh.serving.channel import client_interceptors
 from mesh.serving.engine import new_server
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from grpc_interceptor.server import AsyncServerInterceptor
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from interceptors.client import ClientInterceptor
-    from interceptors.server import ServerInterceptor
+    from interceptors.chain.client import ClientInterceptor
+    from interceptors.chain.server import ServerInterceptor
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
 
 CALLER = "tester"

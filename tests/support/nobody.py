@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from interceptors.chained_channel import ChainedChannel
+from interceptors.chain.channel import ChainedChannel
 
 if TYPE_CHECKING:
     import grpc.aio

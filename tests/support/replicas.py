@@ -22,8 +22,8 @@ import grpc.aio
 import structlog
 
 from contracts.service_config import service_config
-from interceptors.chained_channel import ChainedChannel
-from interceptors.keyring import mint_key, record_of_key
+from interceptors.chain.channel import ChainedChannel
+from interceptors.keys.keyring import mint_key, record_of_key
 from mesh.config import Settings, child_environment
 from mesh.serving.channel import channel_options, client_interceptors
 from mesh.serving.health_probe import SERVING, probe_of

@@ -10,8 +10,8 @@ import grpc.aio
 
 from contracts.errors import Unavailable
 from contracts.service_config import service_config
-from interceptors.api_key import API_KEY, ClientApiKey
-from interceptors.chained_channel import ChainedChannel
+from interceptors.chain.channel import ChainedChannel
+from interceptors.keys.interceptor import API_KEY, ClientApiKey
 from mesh.serving.channel import channel_options
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub

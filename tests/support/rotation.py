@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from contracts.errors import ServiceError
-from interceptors.api_key import ClientApiKey, ServerApiKey
-from interceptors.chained_channel import ChainedChannel
+from interceptors.chain.channel import ChainedChannel
+from interceptors.chain.server import ServerChain
 from interceptors.context import ClientContext, ServerContext
-from interceptors.keyring import id_of_key
-from interceptors.server import ServerChain
+from interceptors.keys.interceptor import ClientApiKey, ServerApiKey
+from interceptors.keys.keyring import id_of_key
 from local.keys import write_key
 from mesh.config import Settings
 from mesh.serving.keyring_file import KeyringFile, accepted_keys, own_key

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from interceptors.keyring import mint_key, record_of_key
+from interceptors.keys.keyring import mint_key, record_of_key
 from local.keys import OPERATOR, default_scopes
 from mesh.config import SERVICE_NAMES, Settings
 from mesh.serving.channel import Channels, Stub
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
-    from interceptors.keyring import KeyRecord
+    from interceptors.keys.keyring import KeyRecord
     from mesh.data.database import Database
     from mesh.serving.channel import StubClass
     from mesh.serving.service import Service

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from interceptors.keyring import CHECKSUM_LENGTH, SECRET_LENGTH, Keyring, checksum, mint_key, record_of_key
+from interceptors.keys.keyring import CHECKSUM_LENGTH, SECRET_LENGTH, Keyring, checksum, mint_key, record_of_key
 
 
 class StrangeKeys:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from interceptors.keyring import mint_key
+from interceptors.keys.keyring import mint_key
 from tests.support.local_mesh import wait_for
 
 if TYPE_CHECKING:

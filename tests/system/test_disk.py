@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from cli.main import main
-from interceptors.api_key import API_KEY
+from interceptors.keys.interceptor import API_KEY
 from local.keys import OPERATOR
 from mesh.config import child_environment
 from mesh.serving.health_probe import troubles_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from interceptors.deadline import remaining_s
+from interceptors.deadline.interceptor import remaining_s
 from mesh.data.database import Database
 from solo60.example.v1.echo_pb2 import EchoRequest
 from tests.interceptors.test_cancellation import until_ended

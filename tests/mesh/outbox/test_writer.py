@@ -7,7 +7,7 @@ import grpc.aio
 import pytest
 
 from contracts.policy import ContractError
-from interceptors.chained_channel import ChainedChannel
+from interceptors.chain.channel import ChainedChannel
 from interceptors.declared_calls import ClientDeclaredCalls
 from mesh.outbox import call_later, cancel_later, publish
 from solo60.example.v1.echo_pb2 import EchoRequest, KeepRequest, PromiseRequest

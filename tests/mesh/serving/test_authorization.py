@@ -15,11 +15,11 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from contracts.method import find_method
 from contracts.scopes import calls_of
 from contracts.services import SERVICES, all_methods
-from interceptors.api_key import API_KEY
-from interceptors.errors import error_of_call
+from interceptors.chain.server import ServerChain
+from interceptors.errors.interceptor import error_of_call
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from interceptors.keyring import Keyring, mint_key, record_of_key
-from interceptors.server import ServerChain
+from interceptors.keys.interceptor import API_KEY
+from interceptors.keys.keyring import Keyring, mint_key, record_of_key
 from local.keys import OPERATOR, default_scopes
 from mesh.config import Settings
 from mesh.serving.reflection import REFLECTION_SERVICES, add_reflection_to_server

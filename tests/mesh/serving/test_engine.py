@@ -12,7 +12,7 @@ import pytest
 
 from contracts.method import methods_of
 from contracts.services import SERVICES
-from interceptors.errors import ServerErrors
+from interceptors.errors.interceptor import ServerErrors
 from mesh.config import SettingsError, load_settings
 from mesh.serving import engine
 from mesh.serving.channel import KEEPALIVE_INTERVAL_MS

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-from interceptors.keyring import Keyring, mint_key, record_of_key
+from interceptors.keys.keyring import Keyring, mint_key, record_of_key
 from mesh.serving.key_uses import KeyUses, noting_key_uses
 from services.gym.app import SERVICE
 from solo60.gym.v1.gym_pb2 import ListGymsRequest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
-from interceptors.keyring import id_of_key, mint_key
+from interceptors.keys.keyring import id_of_key, mint_key
 from mesh.config import Settings, SettingsError
 from mesh.serving.keyring_file import KeyringFile, accepted_keys, format_keyring, own_key, parse_keyring
 

@@ -18,9 +18,9 @@ from pydantic import SecretStr
 
 import mesh.serving.health
 import mesh.serving.watched_file
-from interceptors.chained_server import ChainedServer
-from interceptors.errors import CORRELATION_ID, error_of_call
-from interceptors.keyring import mint_key, record_of_key
+from interceptors.chain.chained_server import ChainedServer
+from interceptors.errors.interceptor import CORRELATION_ID, error_of_call
+from interceptors.keys.keyring import mint_key, record_of_key
 from local.postgres.server import EmbeddedPostgres
 from mesh.config import Settings, SettingsError
 from mesh.serving.keyring_file import format_keyring

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interceptors.access_log import ServerAccessLog
-from interceptors.api_key import API_KEY
 from interceptors.context import USER_ID, ServerContext
-from interceptors.errors import CORRELATION_ID
+from interceptors.errors.interceptor import CORRELATION_ID
+from interceptors.keys.interceptor import API_KEY
 from mesh.telemetry.log_lines import LONGEST_WAIT_S, LogLines, json_line
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.test_server import serving

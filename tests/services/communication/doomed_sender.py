@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import REGISTRY
 
-from interceptors.metrics_registry import metrics_of
+from interceptors.metrics.registry import metrics_of
 from mesh.data.database import Database
 from services.communication.mail_server import MailServer
 from services.communication.metrics import MailMetrics

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from interceptors.metrics_registry import metrics_of
+from interceptors.metrics.registry import metrics_of
 from services.communication.domain import NewMessage
 from services.communication.mail import Mailbox, compose, message_id_header
 from services.communication.mail_server import PATIENCE_S, MailServer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import REGISTRY
 
-from interceptors.metrics_registry import metrics_of
+from interceptors.metrics.registry import metrics_of
 from mesh.data.deletion import BATCH_SIZE
 from services.communication.app import SERVICE
 from services.communication.domain import KEPT_FOR, Backlog, Status

@@ -34,16 +34,16 @@ from contracts.errors import (
 from contracts.method import find_method
 from contracts.policy import ContractError, seconds
 from contracts.service_error import DOMAIN, PLATFORM_REASONS
-from interceptors.answers import TRANSIENT as TRANSIENT
-from interceptors.answers import answer_to as answer_to
-from interceptors.answers import is_fault, task_is_cancelled
-from interceptors.handler_contexts import CORRELATION_ID as CORRELATION_ID
-from interceptors.server import Call, ServerInterceptor
+from interceptors.chain.handler_contexts import CORRELATION_ID as CORRELATION_ID
+from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.errors.answers import TRANSIENT as TRANSIENT
+from interceptors.errors.answers import answer_to as answer_to
+from interceptors.errors.answers import is_fault, task_is_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from interceptors.server import Proceed
+    from interceptors.chain.server import Proceed
 
 Detail = TypeVar("Detail", bound=Message)
 

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import Counter
 
-from interceptors.api_key import SUPERSEDED_KEY
-from interceptors.call_counts import METHOD_LABELS, CallCounts, labels_of
-from interceptors.client import ClientCall, ClientInterceptor
-from interceptors.errors import answer_to, error_of_outcome
-from interceptors.metrics_registry import metrics_of
-from interceptors.server import PREVIOUS_ATTEMPTS, Call, ServerInterceptor
+from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.chain.server import PREVIOUS_ATTEMPTS, Call, ServerInterceptor
+from interceptors.errors.interceptor import answer_to, error_of_outcome
+from interceptors.keys.interceptor import SUPERSEDED_KEY
+from interceptors.metrics.call_counts import METHOD_LABELS, CallCounts, labels_of
+from interceptors.metrics.registry import metrics_of
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from contracts.method import Method
-    from interceptors.call_counts import MethodCounts
-    from interceptors.client import Finish, Notice
-    from interceptors.handlers import LookAt
-    from interceptors.server import Proceed
+    from interceptors.chain.client import Finish, Notice
+    from interceptors.chain.handlers import LookAt
+    from interceptors.chain.server import Proceed
+    from interceptors.metrics.call_counts import MethodCounts
 
 CLIENT_OUTCOME_LABELS = ("grpc_code", "reason")
 SERVER_OUTCOME_LABELS = (*CLIENT_OUTCOME_LABELS, "caller")

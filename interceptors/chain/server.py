@@ -23,10 +23,10 @@ import grpc.aio
 
 from contracts.method import Method, find_method, methods_of
 from contracts.policy import ContractError
-from interceptors.application import MethodDetails as MethodDetails
-from interceptors.application import inside
-from interceptors.handlers import Messages, behaviour_of, innermost, is_generated_default
-from interceptors.usability import AS_HANDLER, explained, is_described, is_imported, refusing, service_named
+from interceptors.chain.application import MethodDetails as MethodDetails
+from interceptors.chain.application import inside
+from interceptors.chain.handlers import Messages, behaviour_of, innermost, is_generated_default
+from interceptors.chain.usability import AS_HANDLER, explained, is_described, is_imported, refusing, service_named
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc_interceptor.server import AsyncServerInterceptor
 
-    from interceptors.handlers import LookAt
+    from interceptors.chain.handlers import LookAt
 
     Context = grpc.aio.ServicerContext[Any, Any]
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]
@@ -223,7 +223,7 @@ _COMPOSED = "composed"
 
 
 def _with_errors_outermost(interceptors: Iterable[ServerInterceptor]) -> list[ServerInterceptor]:
-    from interceptors.errors import ServerErrors  # noqa: PLC0415 - that module imports this one
+    from interceptors.errors.interceptor import ServerErrors  # noqa: PLC0415 - that module imports this one
 
     errors = [each for each in interceptors if isinstance(each, ServerErrors)] or [ServerErrors()]
     return [errors[0], *(each for each in interceptors if not isinstance(each, ServerErrors))]

@@ -23,7 +23,7 @@ from grpc_interceptor.exceptions import GrpcException
 
 from contracts.errors import Internal, InvalidRequest, ServiceError, Unimplemented
 from contracts.service_error import status_of_number
-from interceptors.handler_contexts import BlockingContext, StreamContext
+from interceptors.chain.handler_contexts import BlockingContext, StreamContext
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.method import Method
-    from interceptors.server import Call, Proceed
+    from interceptors.chain.server import Call, Proceed
 
     LookAt = Callable[[Call, Message], None]
 

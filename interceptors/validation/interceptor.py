@@ -10,9 +10,9 @@ from google.protobuf.message import Message
 from buf.validate import validate_pb2
 from contracts.errors import Internal, InvalidRequest, Violation
 from contracts.policy import ContractError
-from interceptors.mail_addresses import address_violations
-from interceptors.malformed_times import malformed_times
-from interceptors.server import Call, ServerInterceptor
+from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.validation.mail_addresses import address_violations
+from interceptors.validation.malformed_times import malformed_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import structlog
 
 from contracts.errors import RateLimited, ScopeMissing, ServiceError, Unauthenticated, Unavailable
-from interceptors.client import ClientCall, ClientInterceptor
+from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.chain.server import Call, ServerInterceptor
 from interceptors.context import current_context
-from interceptors.gcra import Gcra
-from interceptors.keyring import Keyring
+from interceptors.keys.keyring import Keyring
 from interceptors.peer import host_of
-from interceptors.server import Call, ServerInterceptor
+from interceptors.rate_limit.gcra import Gcra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from contracts.method import Method
-    from interceptors.keyring import HeldKey, RefusedKey
-    from interceptors.server import Proceed
+    from interceptors.chain.server import Proceed
+    from interceptors.keys.keyring import HeldKey, RefusedKey
 
 API_KEY = "x-api-key"
 # Note on a call with a superseded key.
@@ -52,7 +52,7 @@ class ServerApiKey(ServerInterceptor):
 
     `wall_clock` returns seconds since 1970 and decides whether a key is valid. `clock` is monotonic.
 
-    >>> from interceptors.keyring import Keyring, mint_key, record_of_key
+    >>> from interceptors.keys.keyring import Keyring, mint_key, record_of_key
     >>> key = mint_key("dev")
     >>> keyring = Keyring([record_of_key(key, "session", ["example.echo"])])
     >>> ask(ServerApiKey(lambda: keyring), metadata={"x-api-key": key})

@@ -21,19 +21,19 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from contracts.errors import DeadlineExceeded, Overloaded
+from interceptors.chain.server import PREVIOUS_ATTEMPTS, Call, ServerInterceptor
 from interceptors.criticality import criticality_of
-from interceptors.deadline import TIMEOUT_MS
-from interceptors.gradient import LEAST, Gradient
-from interceptors.loop_lag import LoopLag
-from interceptors.queue_delay import INTERVAL_S, QueueDelay
-from interceptors.server import PREVIOUS_ATTEMPTS, Call, ServerInterceptor
+from interceptors.deadline.interceptor import TIMEOUT_MS
+from interceptors.shedding.gradient import LEAST, Gradient
+from interceptors.shedding.loop_lag import LoopLag
+from interceptors.shedding.queue_delay import INTERVAL_S, QueueDelay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from contracts.method import Method
     from contracts.policy import Criticality
-    from interceptors.server import Proceed
+    from interceptors.chain.server import Proceed
 
 QUEUE_DELAY_S = 0.02
 # gRPC's core rounds longer timeouts up by more than the delays measured here.
@@ -49,10 +49,10 @@ _log = structlog.stdlib.get_logger("solo60.shedding")
 class ServerShedding(ServerInterceptor):
     """Server interceptor that rejects calls with Overloaded if all calls waited over `queue_delay_s` for 100 ms.
 
-    The number of calls of one method in flight is limited too (`interceptors.gradient`). That limit is at least
-    `least_concurrency`, or a quarter of it while calls run out of time. SHEDDABLE calls are rejected at half of the
-    delay and the limit, CRITICAL calls at five times. The error carries a random retry delay of 100 to 300 ms, so that
-    callers do not return all at once. Services named in `never_shed`, such as health, are always served.
+    The number of calls of one method in flight is limited too (`interceptors.shedding.gradient`). That limit is at
+    least `least_concurrency`, or a quarter of it while calls run out of time. SHEDDABLE calls are rejected at half of
+    the delay and the limit, CRITICAL calls at five times. The error carries a random retry delay of 100 to 300 ms, so
+    that callers do not return all at once. Services named in `never_shed`, such as health, are always served.
 
     Calls rejected here do not reach the access log. Instead, at most one log line a second reports their number.
 

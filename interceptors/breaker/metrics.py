@@ -8,7 +8,7 @@ from weakref import WeakSet
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from interceptors.metrics_registry import metrics_of
+from interceptors.metrics.registry import metrics_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from contracts.canonical import canonical_form
 from contracts.errors import RateLimited
 from contracts.policy import ContractError, field_at
-from interceptors.gcra import Gcra
-from interceptors.server import Call, ServerInterceptor
+from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.rate_limit.gcra import Gcra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from contracts.policy import RateLimit
-    from interceptors.server import Proceed
+    from interceptors.chain.server import Proceed
 
     ReadField = Callable[[Message], Hashable]
 
@@ -33,8 +33,8 @@ class ServerRateLimit(ServerInterceptor):
 
     By default the limit counts the calls of one caller, before the request is parsed. With `per_field` it counts the
     calls of all callers with the same value in that field, in any spelling (`contracts.canonical`). A stream counts
-    once, by its first message. `factor` multiplies the rates of all contracts. Memory is bounded (`interceptors.gcra`).
-    Only hashes of field values are stored, because the values may be personal data.
+    once, by its first message. `factor` multiplies the rates of all contracts. Memory is bounded
+    (`interceptors.rate_limit.gcra`). Only hashes of field values are stored, because the values may be personal data.
 
     >>> ask(ServerRateLimit(), method="EchoLimited")
     'hi'

@@ -14,15 +14,15 @@ import grpc.aio
 
 from contracts.method import Method, find_method
 from contracts.service_error import ServiceError
-from interceptors.chained_call import ChainedCall, Outcome, StreamStream, StreamUnary, UnaryStream, UnaryUnary
-from interceptors.client import ClientCall
-from interceptors.refused_call import RefusedCall
+from interceptors.chain.client import ClientCall
+from interceptors.chain.client_call import ChainedCall, Outcome, StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from interceptors.chain.rejected_call import RefusedCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from interceptors.client import ClientInterceptor, Notice
+    from interceptors.chain.client import ClientInterceptor, Notice
 
 
 # Parameters of a channel's methods after the method's path, in order.

@@ -1,8 +1,9 @@
 """Tracing: one span per call on each side, in one trace across all hops.
 
-Names, kinds, parents and attributes follow OpenTelemetry's semantic conventions (`interceptors.span_attributes`). The
-attributes of opentelemetry-instrumentation-grpc are added on request. A span shows the call's true outcome and never an
-exception's text. A call that is not sampled costs almost nothing and still propagates its trace.
+Names, kinds, parents and attributes follow OpenTelemetry's semantic conventions
+(`interceptors.tracing.span_attributes`). The attributes of opentelemetry-instrumentation-grpc are added on request. A
+span shows the call's true outcome and never an exception's text. A call that is not sampled costs almost nothing and
+still propagates its trace.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from opentelemetry import trace
 from opentelemetry.semconv._incubating.attributes import rpc_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from interceptors.client import ClientCall, ClientInterceptor
-from interceptors.errors import answer_to, error_of_outcome
-from interceptors.server import PREVIOUS_ATTEMPTS, Call, MethodDetails, ServerInterceptor
-from interceptors.span_attributes import (
+from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.chain.server import PREVIOUS_ATTEMPTS, Call, MethodDetails, ServerInterceptor
+from interceptors.errors.interceptor import answer_to, error_of_outcome
+from interceptors.tracing.span_attributes import (
     SpanAttributes,
     attributes_of_target,
     client_error_type,
     server_error_type,
     tracer_of,
 )
-from interceptors.trace_context import extract, inject
+from interceptors.tracing.trace_context import extract, inject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 
     from contracts.errors import ServiceError
     from contracts.method import Method
-    from interceptors.client import Finish
-    from interceptors.server import Proceed
-    from interceptors.span_attributes import Attributes
+    from interceptors.chain.client import Finish
+    from interceptors.chain.server import Proceed
+    from interceptors.tracing.span_attributes import Attributes
 
     Filter = Callable[[grpc.HandlerCallDetails], bool]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from interceptors.chained_call import at_once
+from interceptors.chain.client_call import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

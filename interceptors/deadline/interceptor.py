@@ -9,15 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from contracts.errors import DeadlineExceeded
-from interceptors.client import ClientCall, ClientInterceptor
+from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.chain.server import Call, ServerInterceptor
 from interceptors.context import CallContext, current_context
-from interceptors.deadline_ledger import DEADLINE_LEDGER, add_callee, hop_entry, whole_ledger
-from interceptors.server import Call, ServerInterceptor
+from interceptors.deadline.ledger import DEADLINE_LEDGER, add_callee, hop_entry, whole_ledger
 
 if TYPE_CHECKING:
     from contracts.method import Method
-    from interceptors.client import Finish
-    from interceptors.server import Proceed
+    from interceptors.chain.client import Finish
+    from interceptors.chain.server import Proceed
 
 # Metadata key: milliseconds that the caller allows when it sends the call. The time left on arrival is less if the call
 # had to wait. If gRPC's core retried the call (grpc-previous-rpc-attempts), the difference includes the earlier

@@ -10,10 +10,10 @@ from grpc_interceptor.exceptions import GrpcException
 
 from contracts.errors import Cancelled, DeadlineExceeded, Internal, ServiceError, Unavailable, UnknownError
 from contracts.service_error import PLATFORM_REASONS
-from interceptors.handlers import StatusSet, status_set_on, text_of_details
+from interceptors.chain.handlers import StatusSet, status_set_on, text_of_details
 
 if TYPE_CHECKING:
-    from interceptors.server import Call
+    from interceptors.chain.server import Call
 
 # Codes after which the same call may succeed later. A callee's platform error with one of them becomes UNAVAILABLE.
 TRANSIENT = frozenset(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from interceptors.errors import error_of_status
+from interceptors.errors.interceptor import error_of_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 
     from contracts.service_error import ServiceError
-    from interceptors.client import ClientCall
+    from interceptors.chain.client import ClientCall
 
 POLL_INTERVAL_S = 0.001
 LONGEST_WAIT_FOR_STATUS_S = 1.0

@@ -9,12 +9,12 @@ import grpc.aio
 
 from contracts.errors import Unimplemented
 from interceptors.context import correlation_id_in
-from interceptors.errors import CORRELATION_ID, STATUS_DETAILS, status_of_error
+from interceptors.errors.interceptor import CORRELATION_ID, STATUS_DETAILS, status_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from interceptors.server import ServerChain
+    from interceptors.chain.server import ServerChain
 
 
 class ChainedServer(grpc.aio.Server):

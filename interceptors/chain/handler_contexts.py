@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import grpc
 
-    from interceptors.handlers import Messages
-    from interceptors.server import Call
+    from interceptors.chain.handlers import Messages
+    from interceptors.chain.server import Call
 
 CORRELATION_ID = "x-correlation-id"
 

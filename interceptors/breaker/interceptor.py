@@ -12,16 +12,16 @@ import grpc
 from contracts.errors import CircuitOpen
 from contracts.method import OUR_PACKAGE
 from contracts.service_error import PLATFORM_REASONS, ServiceError
-from interceptors.circuit import Circuit, Outcome
-from interceptors.client import ClientCall, ClientInterceptor
-from interceptors.errors import STATUS_DETAILS
+from interceptors.breaker.circuit import Circuit, Outcome
+from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.errors.interceptor import STATUS_DETAILS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
     from contracts.method import Method
-    from interceptors.client import Finish
+    from interceptors.chain.client import Finish
 
 # Codes that may be faults of the callee. Rejections and cancellations by the caller are not among them.
 FAULTS = frozenset(

@@ -1,0 +1,1 @@
+"""Machinery that composes interceptors around calls: server chain, client channel, handlers."""

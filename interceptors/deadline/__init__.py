@@ -1,0 +1,1 @@
+"""Deadlines on both sides of a call."""

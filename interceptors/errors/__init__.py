@@ -1,0 +1,1 @@
+"""Errors on both sides of a call."""

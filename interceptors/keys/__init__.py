@@ -1,0 +1,1 @@
+"""Service API keys: keyring and server interceptor."""

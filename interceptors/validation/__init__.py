@@ -1,0 +1,1 @@
+"""Validation of messages on both sides of a call."""
