@@ -24,7 +24,8 @@ test: setup ## run every test
 
 test-native: setup ## run the tests that start servers once more, on the native engine
 	@ENGINE=native pytest -m 'not system' tests/interceptors tests/services \
-		$(addprefix tests/mesh/test_,$(addsuffix .py,authorization cancelled_statements channel key_rotation metrics server))
+		$(addprefix tests/mesh/serving/test_,$(addsuffix .py,authorization channel key_rotation server)) \
+		tests/mesh/data/test_cancelled_statements.py tests/mesh/telemetry/test_metrics.py
 
 test-fast: setup ## run the tests that start no service processes
 	@pytest -m 'not system'

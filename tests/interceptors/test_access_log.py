@@ -12,7 +12,7 @@ from interceptors.access_log import ServerAccessLog
 from interceptors.chain.server import Call, ServerInterceptor
 from interceptors.context import ServerContext
 from solo60.example.v1 import echo_pb2
-from tests.interceptors.test_server import serving
+from tests.interceptors.chain.test_server import serving
 from tests.support.echo_server import Endless
 
 if TYPE_CHECKING:

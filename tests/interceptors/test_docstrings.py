@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 MODULES = [
-    importlib.import_module(f"interceptors.{found.name}") for found in pkgutil.iter_modules(interceptors.__path__)
+    importlib.import_module(found.name) for found in pkgutil.walk_packages(interceptors.__path__, "interceptors.")
 ]
 CLASSES = [
     value

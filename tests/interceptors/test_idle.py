@@ -12,7 +12,7 @@ from contracts.method import find_method
 from interceptors.idle import ServerIdle
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
-from tests.interceptors.test_cancellation import both_streams, client_stream, server_stream, written
+from tests.interceptors.chain.test_cancellation import both_streams, client_stream, server_stream, written
 from tests.support.echo import EchoServicer
 from tests.support.echo_server import Endless
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from mesh.data.database import Connection
 
-MIGRATION_FOLDERS = sorted((Path(__file__).parents[2] / "services").glob("*/migrations"))
+MIGRATION_FOLDERS = sorted((Path(__file__).parents[3] / "services").glob("*/migrations"))
 REQUEST = CreateGymRequest(name="Field Street Gym")
 
 

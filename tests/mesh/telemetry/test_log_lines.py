@@ -22,7 +22,7 @@ from interceptors.errors.interceptor import CORRELATION_ID
 from interceptors.keys.interceptor import API_KEY
 from mesh.telemetry.log_lines import LONGEST_WAIT_S, LogLines, json_line
 from solo60.example.v1 import echo_pb2
-from tests.interceptors.test_server import serving
+from tests.interceptors.chain.test_server import serving
 
 HOSTILE = 'a\r\nb\x1b[2J\x0b\x1c\x85\x9b31m\u2028\u2029\u202e"}\n{"event": "call"}\ud800'
 LEVELS_AND_A_CRASH = """

@@ -15,8 +15,8 @@ from interceptors.hedging import ClientHedging
 from interceptors.retry_budget import RetryBudgets
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
-from tests.interceptors.test_breaker import refuse
-from tests.interceptors.test_cancellation import (
+from tests.interceptors.breaker.test_breaker import refuse
+from tests.interceptors.chain.test_cancellation import (
     HI,
     both_streams,
     client_stream,

@@ -12,8 +12,8 @@ import pytest
 from contracts.errors import GymNotFound, Internal, RateLimited, UnknownError
 from interceptors.errors.interceptor import STATUS_DETAILS
 from solo60.example.v1 import echo_pb2
-from tests.interceptors.test_errors import HI, SECRET, both_streams, client_stream, each_shape, raising, unary
-from tests.interceptors.test_metrics import samples
+from tests.interceptors.errors.test_errors import HI, SECRET, both_streams, client_stream, each_shape, raising, unary
+from tests.interceptors.metrics.test_metrics import samples
 from tests.support.echo import EchoServicer
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from tests.interceptors.test_errors import Shape
+    from tests.interceptors.errors.test_errors import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
 
 both_engines = pytest.mark.parametrize("engine", ["grpcio", "native"])

@@ -23,12 +23,12 @@ from interceptors.metrics.interceptor import ClientMetrics, ServerMetrics
 from interceptors.tracing.interceptor import ClientTracing
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
-from tests.interceptors.test_cancellation import each_shape as each_call
-from tests.interceptors.test_cancellation import outcome, server_stream, unary, until_ended
-from tests.interceptors.test_errors import both_streams, client_stream, each_shape, raising
-from tests.interceptors.test_errors import server_stream as many_answers
-from tests.interceptors.test_errors import unary as one_each_way
-from tests.interceptors.test_validation import Breaking
+from tests.interceptors.chain.test_cancellation import each_shape as each_call
+from tests.interceptors.chain.test_cancellation import outcome, server_stream, unary, until_ended
+from tests.interceptors.errors.test_errors import both_streams, client_stream, each_shape, raising
+from tests.interceptors.errors.test_errors import server_stream as many_answers
+from tests.interceptors.errors.test_errors import unary as one_each_way
+from tests.interceptors.validation.test_validation import Breaking
 from tests.support.echo_server import Endless
 from tests.support.retries import retried_once
 from tests.support.span_count import SpanCount
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from interceptors.chain.server import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
-    from tests.interceptors.test_errors import Shape
+    from tests.interceptors.errors.test_errors import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
 
 HI = echo_pb2.EchoRequest(text="hi")
