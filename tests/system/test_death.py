@@ -14,7 +14,7 @@ import pytest
 
 from mesh.config import SERVICE_NAMES
 from mesh.health_probe import UNREACHABLE
-from tests.support.local_mesh import LocalMesh, all_gone, family_of, wait_for
+from tests.support.local_mesh import LocalMesh, all_gone, family_of, process_of, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +45,6 @@ def left_mesh() -> Iterator[LocalMesh]:
     with LocalMesh.in_new_folder() as mesh:
         mesh.up("--no-restart")
         yield mesh
-
-
-def process_of(mesh: LocalMesh, service: str) -> psutil.Process:
-    """Find the process of a service."""
-    (found,) = [each for each in family_of(mesh.process) if f"services.{service}" in each.cmdline()]
-    return found
 
 
 def postmaster(mesh: LocalMesh) -> psutil.Process:

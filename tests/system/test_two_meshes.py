@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -20,7 +20,7 @@ import pytest
 from mesh.config import SERVICE_NAMES, child_environment
 from mesh.folder_lock import LOCK_NAME
 from mesh.supervised_settings import METRICS_PORT_DISTANCE
-from tests.support.local_mesh import LocalMesh, all_gone, family_of, wait_for
+from tests.support.local_mesh import LocalMesh, all_gone, family_of, process_of, wait_for
 from tests.support.nats import nats_served
 
 if TYPE_CHECKING:
@@ -164,12 +164,11 @@ def mails_of(mesh: LocalMesh) -> list[object]:
 
 def ports_of(mesh: LocalMesh) -> set[int]:
     """Return the ports on which the processes of a mesh listen."""
-    return {
-        connection.laddr.port
-        for process in family_of(mesh.process)
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    ports: set[int] = set()
+    for process in family_of(mesh.process):
+        with suppress(psutil.NoSuchProcess):  # a process of PostgreSQL has ended meanwhile
+            ports |= {each.laddr.port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
+    return ports
 
 
 def test_a_second_mesh_in_the_same_folder_is_refused(first_mesh: LocalMesh) -> None:
@@ -200,7 +199,7 @@ def reset(mesh: LocalMesh) -> subprocess.CompletedProcess[str]:
 
 def test_orphans_that_do_not_end_are_named(second_mesh: LocalMesh) -> None:
     """J6: one line says which process is in the way, and how to end it; all others end by themselves."""
-    auth = auth_of(second_mesh)
+    auth = process_of(second_mesh, "auth")
     auth.suspend()
     orphans = killed(second_mesh)
     wait_for(lambda: all_gone([orphan for orphan in orphans if orphan != auth]))
@@ -215,12 +214,6 @@ def test_orphans_that_do_not_end_are_named(second_mesh: LocalMesh) -> None:
     assert reset(second_mesh).returncode == 0
 
 
-def auth_of(mesh: LocalMesh) -> psutil.Process:
-    """Return the process of the auth service."""
-    (auth,) = [process for process in family_of(mesh.process) if "services.auth" in process.cmdline()]
-    return auth
-
-
 def killed(mesh: LocalMesh) -> list[psutil.Process]:
     """Kill a supervisor and return what it had started."""
     orphans = family_of(mesh.process)[1:]
@@ -231,7 +224,7 @@ def killed(mesh: LocalMesh) -> list[psutil.Process]:
 
 def test_a_start_right_after_a_kill_waits_for_the_orphans(first_mesh: LocalMesh) -> None:
     """J6: the services of the killed mesh still drain, on the ports that the new one needs; its data is as before."""
-    slow = auth_of(first_mesh)
+    slow = process_of(first_mesh, "auth")
     slow.suspend()
     orphans = killed(first_mesh)
 
