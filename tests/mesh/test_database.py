@@ -18,6 +18,7 @@ from mesh.postgres import EmbeddedPostgres
 from tests.support.link import Link
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to, superuser_url_of
+from tests.support.suspension import suspended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -363,17 +364,11 @@ async def test_a_frozen_server_is_not_reachable(reachable_folder: Path) -> None:
         database = await Database.connect(server.url, max_connections=2)
         assert await database.is_reachable(5)
         postmaster = psutil.Process(int((data_dir / "cluster" / "postmaster.pid").read_text().splitlines()[0]))
-        processes = [postmaster, *postmaster.children()]
-        for process in processes:
-            process.suspend()
-        try:
+        with suspended(postmaster):
             for _ in range(2):
                 async with asyncio.timeout(10):
                     assert not await database.is_reachable(0.1)
             assert database.troubles() == ["its database does not answer within 0.1 s"]
-        finally:
-            for process in processes:
-                process.resume()
         assert await database.is_reachable(5)
         assert database.troubles() == []
         await database.close()

@@ -15,6 +15,7 @@ import pytest
 from mesh.config import SERVICE_NAMES
 from mesh.health_probe import UNREACHABLE
 from tests.support.local_mesh import LocalMesh, all_gone, family_of, process_of, wait_for
+from tests.support.suspension import suspended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,18 +109,13 @@ def test_a_database_that_does_not_come_back_at_once_is_tried_again(kept_mesh: Lo
 def test_a_database_that_falls_silent_is_named_with_its_cure(kept_mesh: LocalMesh) -> None:
     """A suspended server takes connections and says nothing: window, health and doctor say so within seconds."""
     server = postmaster(kept_mesh)
-    suspended = [server, *server.children()]
-    for process in suspended:
-        process.suspend()
     sentence = f"does not answer within 4 s. Its process {server.pid} is suspended: `kill -CONT {server.pid}`"
-    wait_for(lambda: f"PostgreSQL {sentence}" in kept_mesh.output)
+    with suspended(server):
+        wait_for(lambda: f"PostgreSQL {sentence}" in kept_mesh.output)
 
-    with ThreadPoolExecutor() as at_once:  # each of them waits for the database
-        commands = [("health",), ("doctor",), ("call", "gym.ListGyms")]
-        shown, doctor, call = at_once.map(lambda command: kept_mesh.solo60(*command), commands)
-    for process in suspended:
-        if process.is_running():
-            process.resume()
+        with ThreadPoolExecutor() as at_once:  # each of them waits for the database
+            commands = [("health",), ("doctor",), ("call", "gym.ListGyms")]
+            shown, doctor, call = at_once.map(lambda command: kept_mesh.solo60(*command), commands)
 
     assert sentence in shown.stdout
     assert "gym: It does not answer within 5 s." in doctor.stdout.splitlines()
