@@ -6,6 +6,8 @@ import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from nats.errors import Error
+
 from contracts.errors import Unavailable
 from mesh.outbox import publish
 from mesh.outbox.broker import STREAM, Broker
@@ -101,10 +103,10 @@ async def is_published(broker: Broker, message: Message) -> bool:
 
 
 async def all_is_taken_in(post: BrokeredPost) -> bool:
-    """Tell whether nothing lies at the broker."""
+    """Tell whether nothing lies at the broker; it is asked again where it does not answer in time."""
     try:
         return await count_at(post.broker) == 0
-    except Unavailable:
+    except (Unavailable, Error):
         return False
 
 
