@@ -18,6 +18,7 @@ from mesh.outbox.transport import BrokeredTransport
 from solo60.example.v1.echo_pb2 import OnHeardRequest
 from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.post import Post
+from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class BrokeredPost(Post):
                 relaying(post.receiver.store, receiver_url, post.receiver.transport)
             )
             await stack.enter_async_context(taking_in(post.receiver, nats_url))
+            # A connection that a slow server did not answer in time is made again.
+            await eventually(lambda: all_is_taken_in(post))
             yield post
 
     async def hurry(self, relay: Relay) -> None:
