@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mesh.database import Database
 
 DELETED_AT_ONCE = 1000
+# A library may lose a cancellation: the broker's client does when a message comes at the same moment.
+CANCEL_AGAIN_S = 1.0
 
 _log = structlog.stdlib.get_logger("solo60.upkeep")
 
@@ -30,8 +32,9 @@ async def repeating(what: str, work: Callable[[], Awaitable[object]], interval_s
     try:
         yield
     finally:
-        repeated.cancel()
-        await asyncio.wait([repeated])
+        while not repeated.done():
+            repeated.cancel()
+            await asyncio.wait([repeated], timeout=CANCEL_AGAIN_S)
 
 
 async def delete_in_batches(database: Database, statement: str, *arguments: object) -> int:
