@@ -117,7 +117,7 @@ async def test_a_connection_is_given_back_in_time_of_its_own(
 ) -> None:
     """What a call did stands, and its connection serves the next one, also where little of its time was left."""
 
-    async def limit_nothing(_connection: Connection, *, for_transaction: bool) -> None:  # noqa: ARG001 - as it is called
+    async def limit_nothing(_connection: Connection, *, for_transaction: bool) -> None:
         """Leave a busy server the time to reset the connection, which is bounded like any statement."""
 
     monkeypatch.setattr(database, "_limit", limit_nothing)
