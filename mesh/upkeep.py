@@ -13,6 +13,10 @@ from contracts.errors import ServiceError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+
+# A library can lose a cancellation: nats-py returns a message that arrives at the same moment instead.
+CANCEL_AGAIN_S = 1.0
+
 _log = structlog.stdlib.get_logger("solo60.upkeep")
 
 
@@ -26,8 +30,9 @@ async def repeating(what: str, work: Callable[[], Awaitable[object]], interval_s
     try:
         yield
     finally:
-        repeated.cancel()
-        await asyncio.wait([repeated])
+        while not repeated.done():
+            repeated.cancel()
+            await asyncio.wait([repeated], timeout=CANCEL_AGAIN_S)
 
 
 async def _repeat(what: str, work: Callable[[], Awaitable[object]], interval_s: float) -> None:

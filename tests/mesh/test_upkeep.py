@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
+import mesh.upkeep
 from mesh.upkeep import repeating
 from tests.support.eventually import PATIENCE_S
+
+if TYPE_CHECKING:
+    import pytest
 
 
 async def test_a_failure_is_logged_and_the_work_is_repeated() -> None:
@@ -25,4 +30,25 @@ async def test_a_failure_is_logged_and_the_work_is_repeated() -> None:
             await is_through.wait()
 
     assert [(entry["event"], entry["what"]) for entry in logs] == [("upkeep failed", "tidying up")] * 2
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_work_that_loses_a_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`repeating` ends even if its work swallows the first cancellation, as nats-py can."""
+    monkeypatch.setattr(mesh.upkeep, "CANCEL_AGAIN_S", 0.01)
+    has_begun = asyncio.Event()
+    lost: list[asyncio.CancelledError] = []
+
+    async def work() -> None:
+        has_begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            lost.append(error)
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(PATIENCE_S), repeating("taking in", work, interval_s=0):
+        await has_begun.wait()
+
+    assert len(lost) == 1
     assert len(asyncio.all_tasks()) == 1

@@ -33,7 +33,7 @@ async def act(connection: Connection) -> CreateGymResponse:
 
 
 def run(url: str, key: str, point: str, silence_ms: int, pipe: Pipe[Any, Any]) -> None:
-    """Make one call. PostgreSQL ends the call's transaction if it is idle for `silence_ms`."""
+    """Make one call. PostgreSQL ends the call's transaction if it stops at `point` for `silence_ms`."""
 
     def pass_by(passed: str) -> None:
         if passed == point:
@@ -45,15 +45,20 @@ def run(url: str, key: str, point: str, silence_ms: int, pipe: Pipe[Any, Any]) -
         with detached_work() as context:
             context.caller, context.idempotency_key = "session", key
             async with database.transaction() as connection:
-                await connection.execute(f"set local idle_in_transaction_session_timeout = {silence_ms}")
+
+                async def pass_by_in_transaction(passed: str) -> None:
+                    # Set the limit only here: a busy process may be idle as long between two statements.
+                    if passed == point:
+                        await connection.execute(f"set local idle_in_transaction_session_timeout = {silence_ms}")
+                    pass_by(passed)
 
                 async def respond() -> CreateGymResponse:
-                    pass_by("after insert")
+                    await pass_by_in_transaction("after insert")
                     response = await act(connection)
-                    pass_by("after effect")
+                    await pass_by_in_transaction("after effect")
                     return response
 
-                pass_by("before insert")
+                await pass_by_in_transaction("before insert")
                 response = await once(connection, REQUEST, respond, CreateGymResponse)
             pass_by("after commit")
         answer = response.SerializeToString(deterministic=True)

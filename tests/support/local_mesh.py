@@ -176,9 +176,30 @@ def family_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
+def process_of(mesh: LocalMesh, service: str) -> psutil.Process:
+    """Return the process of a service."""
+    (found,) = [each for each in family_of(mesh.process) if f"services.{service}" in _command_of(each)]
+    return found
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    """Return the command line of a process, or [] if the process has ended, as those of PostgreSQL do at any time."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
 def all_gone(processes: list[psutil.Process]) -> bool:
     """Return whether all of these processes have ended."""
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return not any(_is_running(process) for process in processes)
+
+
+def _is_running(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # It ended between the two calls.
+        return False
 
 
 def wait_for(condition: Callable[[], object]) -> None:

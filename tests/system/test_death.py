@@ -14,7 +14,8 @@ import pytest
 
 from mesh.config import SERVICE_NAMES
 from mesh.serving.health_probe import UNREACHABLE
-from tests.support.local_mesh import LocalMesh, all_gone, family_of, wait_for
+from tests.support.local_mesh import LocalMesh, all_gone, family_of, process_of, wait_for
+from tests.support.suspension import suspended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +46,6 @@ def left_mesh() -> Iterator[LocalMesh]:
     with LocalMesh.in_new_folder() as mesh:
         mesh.up("--no-restart")
         yield mesh
-
-
-def process_of(mesh: LocalMesh, service: str) -> psutil.Process:
-    """Return the process of a service."""
-    (found,) = [each for each in family_of(mesh.process) if f"services.{service}" in each.cmdline()]
-    return found
 
 
 def postmaster(mesh: LocalMesh) -> psutil.Process:
@@ -114,18 +109,13 @@ def test_a_failed_restart_of_the_database_is_repeated(kept_mesh: LocalMesh) -> N
 def test_a_suspended_database_is_reported_with_the_command_to_resume_it(kept_mesh: LocalMesh) -> None:
     """`up`, `health` and `call` report a suspended PostgreSQL with its `kill -CONT`. `doctor` reports a timeout."""
     server = postmaster(kept_mesh)
-    suspended = [server, *server.children()]
-    for process in suspended:
-        process.suspend()
     sentence = f"does not answer within 4 s. Its process {server.pid} is suspended: `kill -CONT {server.pid}`"
-    wait_for(lambda: f"PostgreSQL {sentence}" in kept_mesh.output)
+    with suspended(server):
+        wait_for(lambda: f"PostgreSQL {sentence}" in kept_mesh.output)
 
-    with ThreadPoolExecutor() as at_once:  # each command waits for the database
-        commands = [("health",), ("doctor",), ("call", "gym.ListGyms")]
-        shown, doctor, call = at_once.map(lambda command: kept_mesh.solo60(*command), commands)
-    for process in suspended:
-        if process.is_running():
-            process.resume()
+        with ThreadPoolExecutor() as at_once:  # each command waits for the database
+            commands = [("health",), ("doctor",), ("call", "gym.ListGyms")]
+            shown, doctor, call = at_once.map(lambda command: kept_mesh.solo60(*command), commands)
 
     assert sentence in shown.stdout
     assert "gym: It does not answer within 5 s." in doctor.stdout.splitlines()

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -20,7 +20,7 @@ import pytest
 from local.folder_lock import LOCK_NAME
 from local.supervised_settings import METRICS_PORT_DISTANCE
 from mesh.config import SERVICE_NAMES, child_environment
-from tests.support.local_mesh import LocalMesh, all_gone, family_of, wait_for
+from tests.support.local_mesh import LocalMesh, all_gone, family_of, process_of, wait_for
 from tests.support.nats import nats_served
 
 if TYPE_CHECKING:
@@ -165,12 +165,11 @@ def mails_of(mesh: LocalMesh) -> list[object]:
 
 def ports_of(mesh: LocalMesh) -> set[int]:
     """Return the listening ports of a mesh's processes."""
-    return {
-        connection.laddr.port
-        for process in family_of(mesh.process)
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    ports: set[int] = set()
+    for process in family_of(mesh.process):
+        with suppress(psutil.NoSuchProcess):  # A PostgreSQL process has ended meanwhile.
+            ports |= {each.laddr.port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
+    return ports
 
 
 def test_a_second_mesh_in_the_same_folder_is_refused(first_mesh: LocalMesh) -> None:
@@ -202,7 +201,7 @@ def reset(mesh: LocalMesh) -> subprocess.CompletedProcess[str]:
 @pytest.mark.requirement("J6")
 def test_a_hanging_orphan_is_named(second_mesh: LocalMesh) -> None:
     """If a service of a killed mesh is suspended, `up` exits with 2 and prints the `kill -9` for its process."""
-    auth = auth_of(second_mesh)
+    auth = process_of(second_mesh, "auth")
     auth.suspend()
     orphans = killed(second_mesh)
     wait_for(lambda: all_gone([orphan for orphan in orphans if orphan != auth]))
@@ -217,12 +216,6 @@ def test_a_hanging_orphan_is_named(second_mesh: LocalMesh) -> None:
     assert reset(second_mesh).returncode == 0
 
 
-def auth_of(mesh: LocalMesh) -> psutil.Process:
-    """Return the process of the auth service."""
-    (auth,) = [process for process in family_of(mesh.process) if "services.auth" in process.cmdline()]
-    return auth
-
-
 def killed(mesh: LocalMesh) -> list[psutil.Process]:
     """Kill the supervisor of a mesh and return its orphaned processes."""
     orphans = family_of(mesh.process)[1:]
@@ -234,7 +227,7 @@ def killed(mesh: LocalMesh) -> list[psutil.Process]:
 @pytest.mark.requirement("J6")
 def test_a_start_right_after_a_kill_waits_for_the_orphans(first_mesh: LocalMesh) -> None:
     """`up` right after a kill waits until the old services have ended, then serves the old data."""
-    slow = auth_of(first_mesh)
+    slow = process_of(first_mesh, "auth")
     slow.suspend()
     orphans = killed(first_mesh)
 

@@ -6,6 +6,8 @@ import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from nats.errors import Error
+
 from contracts.errors import Unavailable
 from mesh.outbox import publish
 from mesh.outbox.broker import STREAM, Broker
@@ -16,6 +18,7 @@ from mesh.serving.relaying import relaying
 from solo60.example.v1.echo_pb2 import OnHeardRequest
 from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.post import Post
+from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ class BrokeredPost(Post):
                 relaying(post.receiver.store, receiver_url, post.receiver.transport)
             )
             await stack.enter_async_context(taking_in(post.receiver, nats_url))
+            # A slow server may miss the first connection; the client then connects again.
+            await eventually(lambda: all_is_taken_in(post))
             yield post
 
     async def hurry(self, relay: Relay) -> None:
@@ -104,7 +109,7 @@ async def all_is_taken_in(post: BrokeredPost) -> bool:
     """Return whether the broker is reachable and holds no messages."""
     try:
         return await count_at(post.broker) == 0
-    except Unavailable:
+    except (Unavailable, Error):
         return False
 
 

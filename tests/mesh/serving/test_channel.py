@@ -18,6 +18,7 @@ from mesh.serving.channel import Channels, connect
 from solo60.gym.v1 import gym_pb2
 from solo60.gym.v1.gym_pb2_grpc import GymServiceServicer, GymServiceStub, add_GymServiceServicer_to_server
 from tests.support.ports import free_ports
+from tests.support.serving import DEADLINE_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -94,6 +95,7 @@ def settings_for(port: int) -> Settings:
         _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
         gym_service_url=f"127.0.0.1:{port}",
         service_api_key=SecretStr("sk_of_this_test"),
+        deadline_factor=DEADLINE_FACTOR,
     )
 
 
@@ -143,7 +145,7 @@ async def test_other_codes_are_not_retried(channels: Channels, gyms: FailingGyms
     gyms.refusals, gyms.code = 1, code
 
     with pytest.raises(Exception):  # noqa: B017, PT011 - the exact error is tested elsewhere
-        await channels.stub(GymServiceStub).GetGym(GET)
+        await channels.stub(GymServiceStub).CreateGym(CREATE)
 
     assert len(gyms.attempts) == 1
 
@@ -166,7 +168,7 @@ async def test_an_address_that_is_not_serving_gets_no_calls(
 ) -> None:
     """An address that reports NOT_SERVING, such as a draining service, gets no further calls."""
     stub = channels.stub(GymServiceStub)
-    await stub.GetGym(GET)
+    await stub.CreateGym(CREATE)
 
     await server.health.set(GYMS, health_pb2.HealthCheckResponse.NOT_SERVING)
     channel: Any = channels._channels["gym"]
@@ -174,7 +176,7 @@ async def test_an_address_that_is_not_serving_gets_no_calls(
         await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
 
     with pytest.raises(Unavailable):
-        await stub.GetGym(GET)
+        await stub.CreateGym(CREATE)
     assert len(gyms.attempts) == 1
 
 

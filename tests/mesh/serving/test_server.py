@@ -31,7 +31,7 @@ from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
 from tests.support.echo_server import Endless
-from tests.support.serving import NO_SHEDDING
+from tests.support.serving import DEADLINE_FACTOR, NO_SHEDDING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -72,6 +72,7 @@ def settings(tmp_path: Path, empty_database_url: str) -> Settings:
         database_url=SecretStr(empty_database_url),
         drain_wait_s=0,
         drain_grace_s=5,
+        deadline_factor=DEADLINE_FACTOR,
         **NO_SHEDDING,  # type: ignore[arg-type]  # any settings
     )
 
