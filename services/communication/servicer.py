@@ -15,8 +15,8 @@ from mesh.data.idempotency import once
 from mesh.data.pages import page_of
 from services.communication.domain import NewMessage, PageMark, Status
 from services.communication.mail import compose, message_id_header
-from services.communication.messages import mailbox_of, message_of
 from services.communication.sender import POLL_S
+from services.communication.wire import parse_recipient, render_message
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceServicer
 
@@ -61,7 +61,7 @@ class CommunicationServicer(CommunicationServiceServicer):
     async def SendEmail(
         self, request: pb.SendEmailRequest, context: grpc.aio.ServicerContext[pb.SendEmailRequest, pb.SendEmailResponse]
     ) -> pb.SendEmailResponse:
-        new = self._draft(request, mailbox_of(request.recipient))
+        new = self._draft(request, parse_recipient(request.recipient))
         answer = pb.SendEmailResponse(message_id=str(new.message_id), email_message_id=new.email_message_id)
         answer = await self._store_once(request, new, answer)
         await self._wait_until_sent(uuid.UUID(answer.message_id))
@@ -72,7 +72,7 @@ class CommunicationServicer(CommunicationServiceServicer):
         request: pb.SendEmailAsyncRequest,
         context: grpc.aio.ServicerContext[pb.SendEmailAsyncRequest, pb.SendEmailAsyncResponse],
     ) -> pb.SendEmailAsyncResponse:
-        new = self._draft(request, mailbox_of(request.recipient))
+        new = self._draft(request, parse_recipient(request.recipient))
         return await self._store_once(request, new, pb.SendEmailAsyncResponse(message_id=str(new.message_id)))
 
     async def SendSystemNotification(
@@ -89,7 +89,7 @@ class CommunicationServicer(CommunicationServiceServicer):
         context: grpc.aio.ServicerContext[pb.GetMessageRequest, pb.GetMessageResponse],
     ) -> pb.GetMessageResponse:
         message = await self._store.find(uuid.UUID(request.message_id))
-        return pb.GetMessageResponse(message=message_of(message))
+        return pb.GetMessageResponse(message=render_message(message))
 
     async def ListFailedMessages(
         self,
@@ -99,7 +99,7 @@ class CommunicationServicer(CommunicationServiceServicer):
         page = page_of(request)
         found = await self._store.list_failed(page.limit, before=page.after(PageMark.parse))
         messages, next_page_token = page.cut(found, PageMark.of)
-        return pb.ListFailedMessagesResponse(messages=map(message_of, messages), next_page_token=next_page_token)
+        return pb.ListFailedMessagesResponse(messages=map(render_message, messages), next_page_token=next_page_token)
 
     async def RetryMessage(
         self,
@@ -110,7 +110,7 @@ class CommunicationServicer(CommunicationServiceServicer):
 
             async def respond() -> pb.RetryMessageResponse:
                 message = await self._store.requeue(transaction, uuid.UUID(request.message_id), self._now())
-                return pb.RetryMessageResponse(message=message_of(message))
+                return pb.RetryMessageResponse(message=render_message(message))
 
             answer = await once(transaction, request, respond, pb.RetryMessageResponse)
         self._sender.wake()

@@ -13,9 +13,15 @@ from contracts.errors import AlreadySubscribed, TrialUsed, UserNotActive
 from mesh.outbox import publish
 from services.subscription.domain import Mail, Status, begun
 from services.subscription.mails import Letter
-from services.subscription.messages import activated_event, ended_event, failed_event, renewed_event, resumed_event
 from services.subscription.plans import month_of
 from services.subscription.reports import PaymentFailed, Renewed, TrialEnding
+from services.subscription.wire import (
+    render_activated_event,
+    render_ended_event,
+    render_payment_failed_event,
+    render_renewed_event,
+    render_resumed_event,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +68,7 @@ class Desk:
         await self._follow_ups.mail(register.connection, new, Letter(Mail.SUBSCRIPTION_ACTIVATED, now))
         await self._follow_ups.remind(register.connection, None, new, now)
         await self._follow_ups.review(register.connection, new)
-        await publish(register.connection, activated_event(new))
+        await publish(register.connection, render_activated_event(new))
         return new
 
     async def cancel(self, register: Register, subscription_id: UUID, *, at_period_end: bool) -> Subscription:
@@ -81,7 +87,7 @@ class Desk:
         after = before.resumed(self._now())
         await self._change(register, before, after)
         await self._follow_ups.mail(register.connection, after, Letter(Mail.SUBSCRIPTION_RESUMED, self._now()))
-        await publish(register.connection, resumed_event(after))
+        await publish(register.connection, render_resumed_event(after))
         return after
 
     async def part_with(self, register: Register, user_id: UUID) -> None:
@@ -108,7 +114,7 @@ class Desk:
         if due_time == after.deadlines.expired:
             await self._tell_of_end(register, after, due_time)
         elif not after.open_failure:
-            await publish(register.connection, failed_event(after))
+            await publish(register.connection, render_payment_failed_event(after))
 
     async def watch(self, register: Register, subscription_id: UUID) -> None:
         """Schedule the first deadline of a subscription that an older version stored."""
@@ -169,7 +175,7 @@ class Desk:
         if after.end_time is not None and after.end_time != before.end_time and not before.is_end_told:
             await self._tell_of_end(register, after, after.end_time, with_mail=with_mail)
         if after.paid_period != before.paid_period:
-            await publish(register.connection, renewed_event(after))
+            await publish(register.connection, render_renewed_event(after))
         if after.failure is not None and after.failure != before.failure:
             await self._tell_of_failure(register, after, after.failure)
 
@@ -178,12 +184,12 @@ class Desk:
     ) -> None:
         if with_mail:
             await self._follow_ups.mail(register.connection, subscription, Letter(Mail.SUBSCRIPTION_EXPIRED, end_time))
-        await publish(register.connection, ended_event(subscription, end_time))
+        await publish(register.connection, render_ended_event(subscription, end_time))
 
     async def _tell_of_failure(self, register: Register, subscription: Subscription, failure: PaymentFailed) -> None:
         if subscription.status(self._now()) is not Status.PAST_DUE:
             return
-        await publish(register.connection, failed_event(subscription))
+        await publish(register.connection, render_payment_failed_event(subscription))
         # Without a next attempt, the processor ends the subscription, and the member gets the mail about that end.
         if failure.retry_time is not None:
             await self._mail_if_true(register, subscription, Letter(Mail.PAYMENT_FAILED, failure.retry_time))

@@ -1,4 +1,4 @@
-"""Conversions between protobuf messages and subscriptions, letters and webhooks."""
+"""The contract's messages as subscriptions, mails and webhooks, and back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SCHEMES = {
 }
 
 
-def plan_message(plan: plans.Plan) -> pb.Plan:
+def render_plan(plan: plans.Plan) -> pb.Plan:
     """Convert a plan to its protobuf message."""
     return pb.Plan(
         plan_id=str(plan.plan_id),
@@ -36,14 +36,14 @@ def plan_message(plan: plans.Plan) -> pb.Plan:
     )
 
 
-def subscription_message(subscription: domain.Subscription, now: datetime) -> pb.Subscription:
+def render_subscription(subscription: domain.Subscription, now: datetime) -> pb.Subscription:
     """Convert a subscription to its protobuf message, with its status at `now`."""
     message = pb.Subscription(
         subscription_id=str(subscription.subscription_id),
         user_id=str(subscription.user_id),
         plan_id=str(subscription.plan.plan_id),
         status=pb.SubscriptionStatus.Value(f"SUBSCRIPTION_STATUS_{subscription.status(now).name}"),
-        current_period=_period_message(subscription.current_period),
+        current_period=_render_period(subscription.current_period),
         cancel_at_period_end=subscription.ends_later(now),
     )
     message.create_time.FromDatetime(subscription.create_time)
@@ -57,7 +57,7 @@ def subscription_message(subscription: domain.Subscription, now: datetime) -> pb
     return message
 
 
-def mail_request(subscription: domain.Subscription, letter: Letter) -> pb.SendSubscriptionMailRequest:
+def render_mail_request(subscription: domain.Subscription, letter: Letter) -> pb.SendSubscriptionMailRequest:
     """Return the request that sends a letter."""
     request = pb.SendSubscriptionMailRequest(
         subscription_id=str(subscription.subscription_id),
@@ -68,24 +68,24 @@ def mail_request(subscription: domain.Subscription, letter: Letter) -> pb.SendSu
     return request
 
 
-def letter_of(request: pb.SendSubscriptionMailRequest) -> Letter:
+def parse_mail_request(request: pb.SendSubscriptionMailRequest) -> Letter:
     """Convert a valid request to its letter."""
     mail = domain.Mail[pb.SubscriptionMail.Name(request.mail).removeprefix("SUBSCRIPTION_MAIL_")]
     return Letter(mail, request.time.ToDatetime(UTC), request.credits)
 
 
-def scheme_of(request: pb.ProcessWebhookRequest | pb.ResolveWebhookRequest) -> Scheme:
+def parse_scheme(request: pb.ProcessWebhookRequest | pb.ResolveWebhookRequest) -> Scheme:
     """Return the signature scheme in a webhook request."""
     is_processor = request.scheme == pb.WEBHOOK_SCHEME_CARD_PROCESSOR
     return Scheme.PROCESSOR if is_processor else Scheme.STANDARD
 
 
-def webhook_event(event: Event) -> pb.WebhookEvent.ValueType:
+def render_webhook_event(event: Event) -> pb.WebhookEvent.ValueType:
     """Convert a webhook event to its protobuf value."""
     return pb.WebhookEvent.Value(f"WEBHOOK_EVENT_{event.name}")
 
 
-def held_webhook_message(held: HeldWebhook) -> pb.HeldWebhook:
+def render_held_webhook(held: HeldWebhook) -> pb.HeldWebhook:
     """Convert a held webhook to its protobuf message."""
     message = pb.HeldWebhook(
         scheme=_SCHEMES[held.ref.scheme],
@@ -97,39 +97,39 @@ def held_webhook_message(held: HeldWebhook) -> pb.HeldWebhook:
     return message
 
 
-def cursor_of_webhook(held: HeldWebhook) -> str:
+def render_webhook_cursor(held: HeldWebhook) -> str:
     """Return the cursor of the page after a held webhook."""
     return f"{held.ref.scheme}/{held.ref.webhook_id}"
 
 
-def webhook_of_cursor(cursor: str) -> WebhookRef:
+def parse_webhook_cursor(cursor: str) -> WebhookRef:
     """Parse a cursor and return the last webhook before the page; raise ValueError for an unknown scheme."""
     scheme, _, webhook_id = cursor.partition("/")
     return WebhookRef(Scheme(scheme), webhook_id)
 
 
-def activated_event(subscription: domain.Subscription) -> events_pb2.SubscriptionActivated:
+def render_activated_event(subscription: domain.Subscription) -> events_pb2.SubscriptionActivated:
     """Return the event of a new subscription."""
     plan_id = str(subscription.plan.plan_id)
     return events_pb2.SubscriptionActivated(plan_id=plan_id, **_ids(subscription))
 
 
-def resumed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionResumed:
+def render_resumed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionResumed:
     """Return the event of an undone cancellation."""
     return events_pb2.SubscriptionResumed(**_ids(subscription))
 
 
-def renewed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionRenewed:
+def render_renewed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionRenewed:
     """Return the event of a newly paid period."""
-    return events_pb2.SubscriptionRenewed(period=_period_message(subscription.current_period), **_ids(subscription))
+    return events_pb2.SubscriptionRenewed(period=_render_period(subscription.current_period), **_ids(subscription))
 
 
-def failed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionPaymentFailed:
+def render_payment_failed_event(subscription: domain.Subscription) -> events_pb2.SubscriptionPaymentFailed:
     """Return the event of a failed or missing payment."""
     return events_pb2.SubscriptionPaymentFailed(**_ids(subscription))
 
 
-def ended_event(subscription: domain.Subscription, end_time: datetime) -> events_pb2.SubscriptionEnded:
+def render_ended_event(subscription: domain.Subscription, end_time: datetime) -> events_pb2.SubscriptionEnded:
     """Return the event of a subscription's end."""
     subscription_id, user_id = str(subscription.subscription_id), str(subscription.user_id)
     event = events_pb2.SubscriptionEnded(subscription_id=subscription_id, user_id=user_id)
@@ -141,7 +141,7 @@ def _ids(subscription: domain.Subscription) -> dict[str, str]:
     return {"subscription_id": str(subscription.subscription_id), "user_id": str(subscription.user_id)}
 
 
-def _period_message(period: reports.Period) -> Period:
+def _render_period(period: reports.Period) -> Period:
     message = Period()
     message.start_time.FromDatetime(period.start)
     message.end_time.FromDatetime(period.end)

@@ -1,4 +1,4 @@
-"""Conversions between protobuf messages and domain objects."""
+"""The contract's messages as domain values, and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from services.communication.domain import Message
 
 
-def message_of(message: Message) -> pb.Message:
+def render_message(message: Message) -> pb.Message:
     """Convert a stored message to its protobuf message."""
     shown = pb.Message(
         message_id=str(message.message_id),
@@ -30,6 +30,6 @@ def message_of(message: Message) -> pb.Message:
     return shown
 
 
-def mailbox_of(recipient: pb.Recipient) -> Mailbox:
+def parse_recipient(recipient: pb.Recipient) -> Mailbox:
     """Convert a recipient to a mailbox. Validation of the request has already checked the address."""
     return Mailbox.of(recipient.email, recipient.display_name)
