@@ -14,7 +14,7 @@ _LINKED = "select subscription_id from processor_subscriptions where processor_i
 _IS_FOREIGN = """
     select exists (select from processor_subscriptions where processor_id = $1 and subscription_id is null)
 """
-_NOTE_FOREIGN = """
+_MARK_FOREIGN = """
     insert into processor_subscriptions (processor_id, create_time) values ($1, $2) on conflict do nothing
 """
 _LINK = """
@@ -42,9 +42,9 @@ class ProcessorLinks:
         found: bool = await self._connection.fetchval(_IS_FOREIGN, processor_id)
         return found
 
-    async def note_foreign(self, processor_id: str, now: datetime) -> None:
+    async def mark_foreign(self, processor_id: str, now: datetime) -> None:
         """Mark a subscription at the card processor as not ours, unless it is linked to one of ours."""
-        await self._connection.execute(_NOTE_FOREIGN, processor_id, now)
+        await self._connection.execute(_MARK_FOREIGN, processor_id, now)
 
     async def link(self, processor_id: str, subscription_id: UUID, now: datetime) -> bool:
         """Link a subscription at the card processor to one of ours; return False if this link exists already."""

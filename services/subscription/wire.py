@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from services.subscription import domain, plans, reports
-from services.subscription.mails import Letter
+from services.subscription.mails import MemberMail
 from services.subscription.webhook_inbox import Scheme, WebhookRef
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
@@ -44,34 +44,34 @@ def render_subscription(subscription: domain.Subscription, now: datetime) -> pb.
         plan_id=str(subscription.plan.plan_id),
         status=pb.SubscriptionStatus.Value(f"SUBSCRIPTION_STATUS_{subscription.status(now).name}"),
         current_period=_render_period(subscription.current_period),
-        cancel_at_period_end=subscription.ends_later(now),
+        cancel_at_period_end=subscription.has_planned_end(now),
     )
     message.create_time.FromDatetime(subscription.create_time)
     if subscription.is_trial:
         message.trial_end_time.FromDatetime(subscription.first_period.end)
     if subscription.cancel_time is not None:
         message.cancel_time.FromDatetime(subscription.cancel_time)
-    end_time = subscription.over_time(now)
+    end_time = subscription.effective_end_time(now)
     if end_time is not None:
         message.end_time.FromDatetime(end_time)
     return message
 
 
-def render_mail_request(subscription: domain.Subscription, letter: Letter) -> pb.SendSubscriptionMailRequest:
-    """Return the request that sends a letter."""
+def render_mail_request(subscription: domain.Subscription, mail: MemberMail) -> pb.SendSubscriptionMailRequest:
+    """Convert a mail to the request that sends it."""
     request = pb.SendSubscriptionMailRequest(
         subscription_id=str(subscription.subscription_id),
-        mail=pb.SubscriptionMail.Value(f"SUBSCRIPTION_MAIL_{letter.mail.name}"),
-        credits=letter.credits,
+        mail=pb.SubscriptionMail.Value(f"SUBSCRIPTION_MAIL_{mail.kind.name}"),
+        credits=mail.credits,
     )
-    request.time.FromDatetime(letter.time)
+    request.time.FromDatetime(mail.time)
     return request
 
 
-def parse_mail_request(request: pb.SendSubscriptionMailRequest) -> Letter:
-    """Convert a valid request to its letter."""
-    mail = domain.Mail[pb.SubscriptionMail.Name(request.mail).removeprefix("SUBSCRIPTION_MAIL_")]
-    return Letter(mail, request.time.ToDatetime(UTC), request.credits)
+def parse_mail_request(request: pb.SendSubscriptionMailRequest) -> MemberMail:
+    """Convert a valid request to the mail that it sends."""
+    kind = domain.MailKind[pb.SubscriptionMail.Name(request.mail).removeprefix("SUBSCRIPTION_MAIL_")]
+    return MemberMail(kind, request.time.ToDatetime(UTC), request.credits)
 
 
 def parse_scheme(request: pb.ProcessWebhookRequest | pb.ResolveWebhookRequest) -> Scheme:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.errors import WebhookSignatureInvalid
-from services.subscription.webhook_signature import verify_processor, verify_standard
+from services.subscription.webhook_signature import verify_card_processor, verify_standard
 from tests.services.subscription.signing import (
     PROCESSOR_KEY,
     STANDARD_KEY,
@@ -26,7 +26,7 @@ PUBLISHED = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 NEW_KEY = b"n" * 32
 
 standard = partial(verify_standard, [STANDARD_KEY], ID, str(SIGNED_AT), PAYLOAD)
-processor = partial(verify_processor, [PROCESSOR_KEY], PAYLOAD)
+processor = partial(verify_card_processor, [PROCESSOR_KEY], PAYLOAD)
 
 
 def verified_at(scheme: str, now: datetime) -> None:
@@ -138,7 +138,7 @@ def both_standard(keys: list[bytes], now: datetime = NOW) -> None:
 def both_processor(keys: list[bytes], now: datetime = NOW) -> None:
     """Verify a webhook that the card processor signed with the old and the new secret."""
     old, new = (processor_signature(SIGNED_AT, PAYLOAD, key) for key in (PROCESSOR_KEY, NEW_KEY))
-    verify_processor(keys, PAYLOAD, f"{old},{new.partition(',')[2]},v0=6ffbb59b", now)
+    verify_card_processor(keys, PAYLOAD, f"{old},{new.partition(',')[2]},v0=6ffbb59b", now)
 
 
 @pytest.mark.parametrize(("verify", "old"), [(both_standard, STANDARD_KEY), (both_processor, PROCESSOR_KEY)])

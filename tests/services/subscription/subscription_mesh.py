@@ -50,47 +50,47 @@ DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Club:
+class SubscriptionMesh:
     """The running mesh, stubs with every scope, and shortcuts for common calls."""
 
-    mesh: MeshForTests
+    services: MeshForTests
     inbox_folder: Path
 
     @property
     def subscriptions(self) -> SubscriptionServiceAsyncStub:
         """The subscription service, which is under test."""
-        return self.mesh.stub(SubscriptionServiceStub)
+        return self.services.stub(SubscriptionServiceStub)
 
     @property
     def users(self) -> UserServiceAsyncStub:
         """The user service."""
-        return self.mesh.stub(UserServiceStub)
+        return self.services.stub(UserServiceStub)
 
-    async def a_member(self, **fields: Any) -> str:  # noqa: ANN401 - any field
+    async def create_member(self, **fields: Any) -> str:  # noqa: ANN401 - any field
         """Add a member and return the id."""
         given = {"email": f"{uuid4().hex}@members.example", "display_name": "Ada Byron", **fields}
         return (await self.users.CreateUser(CreateUserRequest(**given))).user.user_id
 
-    async def subscribed(self, plan_id: str = FOUR_HOURS, user_id: str = "", **fields: Any) -> Subscription:  # noqa: ANN401 - any field
+    async def subscribe(self, plan_id: str = FOUR_HOURS, user_id: str = "", **fields: Any) -> Subscription:  # noqa: ANN401 - any field
         """Subscribe a member and return the subscription; without `user_id`, create the member first."""
         request = CreateSubscriptionRequest(
-            user_id=user_id or await self.a_member(), plan_id=plan_id, payment_method=GOOD_CARD, **fields
+            user_id=user_id or await self.create_member(), plan_id=plan_id, payment_method=GOOD_CARD, **fields
         )
         return (await self.subscriptions.CreateSubscription(request)).subscription
 
-    async def cancelled(self, of: Subscription, *, at_period_end: bool = False) -> Subscription:
+    async def cancel(self, subscription: Subscription, *, at_period_end: bool = False) -> Subscription:
         """Cancel a subscription and return it."""
-        request = CancelSubscriptionRequest(subscription_id=of.subscription_id, at_period_end=at_period_end)
+        request = CancelSubscriptionRequest(subscription_id=subscription.subscription_id, at_period_end=at_period_end)
         return (await self.subscriptions.CancelSubscription(request)).subscription
 
-    async def now(self, of: Subscription) -> Subscription:
+    async def get(self, subscription: Subscription) -> Subscription:
         """Return a subscription as it is now."""
-        request = GetSubscriptionRequest(subscription_id=of.subscription_id)
+        request = GetSubscriptionRequest(subscription_id=subscription.subscription_id)
         return (await self.subscriptions.GetSubscription(request)).subscription
 
-    async def status(self, of: Subscription) -> str:
+    async def status(self, subscription: Subscription) -> str:
         """Return the status of a subscription, for example "ACTIVE"."""
-        return SubscriptionStatus.Name((await self.now(of)).status).removeprefix("SUBSCRIPTION_STATUS_")
+        return SubscriptionStatus.Name((await self.get(subscription)).status).removeprefix("SUBSCRIPTION_STATUS_")
 
     async def deliver(self, request: ProcessWebhookRequest) -> str:
         """Deliver a webhook and return the event of the answer, for example "RENEWED"."""
@@ -99,19 +99,19 @@ class Club:
 
     async def balance(self, user_id: str) -> int:
         """Wait until every due message is delivered, and return a member's credits."""
-        await self.settled()
-        response = await self.mesh.stub(PaymentServiceStub).GetBalance(GetBalanceRequest(user_id=user_id))
+        await self.wait_until_settled()
+        response = await self.services.stub(PaymentServiceStub).GetBalance(GetBalanceRequest(user_id=user_id))
         return response.credits
 
     async def mails(self) -> dict[str, Mail]:
         """Wait until every due mail has arrived, and return the mails by subject. Every subject must be unique."""
-        await self.settled()
+        await self.wait_until_settled()
 
-        async def have_come() -> bool:
-            handed_over = await self.fetch("communication", "select message_id from messages")
-            return len(read_inbox(self.inbox_folder)) >= len(handed_over)
+        async def have_arrived() -> bool:
+            accepted = await self.fetch("communication", "select message_id from messages")
+            return len(read_inbox(self.inbox_folder)) >= len(accepted)
 
-        await eventually(have_come)
+        await eventually(have_arrived)
         mails = read_inbox(self.inbox_folder)
         by_subject = {mail.subject: mail for mail in mails}
         assert len(by_subject) == len(mails)
@@ -125,7 +125,7 @@ class Club:
         request_type = stub.method.request_type  # type: ignore[attr-defined]  # set by the mesh's channels
         return [(request_type.FromString(payload).mail, time) for payload, time in rows]
 
-    async def settled(self) -> None:
+    async def wait_until_settled(self) -> None:
         """Wait until no due message is pending, and assert that there is no dead letter."""
 
         async def is_settled() -> bool:
@@ -139,23 +139,23 @@ class Club:
 
     async def fetch(self, service: str, query: str, *values: object) -> list[Any]:
         """Query the database of a service."""
-        async with self.mesh.database(service).connection() as connection:
+        async with self.services.database(service).connection() as connection:
             return [tuple(row) for row in await connection.fetch(query, *values)]
 
 
-def event(kind: str, of: Subscription | str, *, timestamp: datetime | None = None, **data: Any) -> bytes:  # noqa: ANN401 - any field
+def event(kind: str, subscription: Subscription | str, *, timestamp: datetime | None = None, **data: Any) -> bytes:  # noqa: ANN401 - any field
     """Return an event about a subscription as a payload in Solo60's own webhook format."""
-    subscription_id = of if isinstance(of, str) else of.subscription_id
-    told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in data.items()}
-    data = {"subscription_id": subscription_id, **told}
+    subscription_id = subscription if isinstance(subscription, str) else subscription.subscription_id
+    fields = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in data.items()}
+    data = {"subscription_id": subscription_id, **fields}
     return orjson.dumps(
         {"type": f"subscription.{kind}", "timestamp": (timestamp or datetime.now(UTC)).isoformat(), "data": data}
     )
 
 
-def month_after(of: Subscription, number: int = 1) -> dict[str, str]:
+def month_after(subscription: Subscription, number: int = 1) -> dict[str, str]:
     """Return a billing period after the current one of a subscription: the next for 1, the one after it for 2."""
-    end = of.current_period.end_time.ToDatetime(UTC)
+    end = subscription.current_period.end_time.ToDatetime(UTC)
     length = timedelta(days=31)
     return {
         "start_time": (end + (number - 1) * length).isoformat(),
