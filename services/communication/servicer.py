@@ -13,7 +13,7 @@ from interceptors.deadline.interceptor import remaining_s
 from interceptors.tracing.trace_context import current_traceparent
 from mesh.data.idempotency import once
 from mesh.data.pages import page_of
-from services.communication.domain import NewMessage, PageMark, Status
+from services.communication.domain import NewMessage, PageCursor, Status
 from services.communication.mail import compose, message_id_header
 from services.communication.sender import POLL_S
 from services.communication.wire import parse_recipient, render_message
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Audiences: TypeAlias = Mapping[pb.Audience.ValueType, tuple[Mailbox, ...]]
     Sending: TypeAlias = pb.SendEmailRequest | pb.SendEmailAsyncRequest | pb.SendSystemNotificationRequest
 
-Answer = TypeVar("Answer", pb.SendEmailResponse, pb.SendEmailAsyncResponse, pb.SendSystemNotificationResponse)
+Response = TypeVar("Response", pb.SendEmailResponse, pb.SendEmailAsyncResponse, pb.SendSystemNotificationResponse)
 
 
 class CommunicationServicer(CommunicationServiceServicer):
@@ -62,10 +62,10 @@ class CommunicationServicer(CommunicationServiceServicer):
         self, request: pb.SendEmailRequest, context: grpc.aio.ServicerContext[pb.SendEmailRequest, pb.SendEmailResponse]
     ) -> pb.SendEmailResponse:
         new = self._draft(request, parse_recipient(request.recipient))
-        answer = pb.SendEmailResponse(message_id=str(new.message_id), email_message_id=new.email_message_id)
-        answer = await self._store_once(request, new, answer)
-        await self._wait_until_sent(uuid.UUID(answer.message_id))
-        return answer
+        response = pb.SendEmailResponse(message_id=str(new.message_id), email_message_id=new.email_message_id)
+        response = await self._store_once(request, new, response)
+        await self._wait_until_sent(uuid.UUID(response.message_id))
+        return response
 
     async def SendEmailAsync(
         self,
@@ -97,8 +97,8 @@ class CommunicationServicer(CommunicationServiceServicer):
         context: grpc.aio.ServicerContext[pb.ListFailedMessagesRequest, pb.ListFailedMessagesResponse],
     ) -> pb.ListFailedMessagesResponse:
         page = page_of(request)
-        found = await self._store.list_failed(page.limit, before=page.after(PageMark.parse))
-        messages, next_page_token = page.cut(found, PageMark.of)
+        found = await self._store.list_failed(page.limit, before=page.after(PageCursor.parse))
+        messages, next_page_token = page.cut(found, PageCursor.of)
         return pb.ListFailedMessagesResponse(messages=map(render_message, messages), next_page_token=next_page_token)
 
     async def RetryMessage(
@@ -112,9 +112,9 @@ class CommunicationServicer(CommunicationServiceServicer):
                 message = await self._store.requeue(transaction, uuid.UUID(request.message_id), self._now())
                 return pb.RetryMessageResponse(message=render_message(message))
 
-            answer = await once(transaction, request, respond, pb.RetryMessageResponse)
+            response = await once(transaction, request, respond, pb.RetryMessageResponse)
         self._sender.wake()
-        return answer
+        return response
 
     def _draft(self, request: Sending, *recipients: Mailbox) -> NewMessage:
         template = self._templates.find(request.template_key)
@@ -141,16 +141,16 @@ class CommunicationServicer(CommunicationServiceServicer):
             expire_time=template.expire_time(now),
         )
 
-    async def _store_once(self, request: ProtoMessage, new: NewMessage, answer: Answer) -> Answer:
+    async def _store_once(self, request: ProtoMessage, new: NewMessage, response: Response) -> Response:
         async with self._store.transaction() as transaction:
 
-            async def respond() -> Answer:
+            async def respond() -> Response:
                 await self._store.add(transaction, new)
-                return answer
+                return response
 
-            answer_kept = await once(transaction, request, respond, type(answer))
+            stored_response = await once(transaction, request, respond, type(response))
         self._sender.wake()
-        return answer_kept
+        return stored_response
 
     async def _wait_until_sent(self, message_id: uuid.UUID) -> None:
         until = self._now() + timedelta(seconds=remaining_s() or 0.0)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def render_message(message: Message) -> pb.Message:
     """Convert a stored message to its protobuf message."""
-    shown = pb.Message(
+    rendered = pb.Message(
         message_id=str(message.message_id),
         template_key=message.template_key,
         status=pb.MessageStatus.Value(f"MESSAGE_STATUS_{message.status}"),
@@ -22,12 +22,12 @@ def render_message(message: Message) -> pb.Message:
         email_message_id=message.email_message_id,
         may_have_been_sent=message.may_have_been_sent,
     )
-    shown.create_time.FromDatetime(message.create_time)
+    rendered.create_time.FromDatetime(message.create_time)
     if message.send_time is not None:
-        shown.send_time.FromDatetime(message.send_time)
+        rendered.send_time.FromDatetime(message.send_time)
     if message.expire_time is not None:
-        shown.expire_time.FromDatetime(message.expire_time)
-    return shown
+        rendered.expire_time.FromDatetime(message.expire_time)
+    return rendered
 
 
 def parse_recipient(recipient: pb.Recipient) -> Mailbox:

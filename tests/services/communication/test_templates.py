@@ -52,7 +52,7 @@ def write_template(
     if choice is not None:
         (folder / key / "in_doubt.txt").write_text(choice)
     if lifetime is not None:
-        (folder / key / "makes_sense_for.txt").write_text(lifetime)
+        (folder / key / "lifetime.txt").write_text(lifetime)
 
 
 @pytest.fixture(scope="module")

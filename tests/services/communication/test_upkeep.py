@@ -11,15 +11,15 @@ from prometheus_client import REGISTRY
 from interceptors.metrics.registry import metrics_of
 from mesh.data.deletion import BATCH_SIZE
 from services.communication.app import SERVICE
-from services.communication.domain import KEPT_FOR, Backlog, Status
+from services.communication.domain import RETENTION, Backlog, Status
 from services.communication.metrics import MailMetrics
-from tests.services.communication.moody_mail_server import BUSY, UNKNOWN
-from tests.services.communication.post import ADA
+from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
+from tests.services.communication.harness import ADA
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from tests.services.communication.moody_mail_server import MoodyMailServer
-    from tests.services.communication.post import Post
+    from tests.services.communication.faulty_mail_server import FaultyMailServer
+    from tests.services.communication.harness import SenderHarness
     from tests.support.serving import Serve
 
 _FILL = """
@@ -32,60 +32,60 @@ _FILL = """
 STILL_THERE = "select status, count(*) from messages group by status order by status"
 
 
-async def fill(post: Post, status: Status, age: timedelta, count: int = 1) -> None:
+async def fill(harness: SenderHarness, status: Status, age: timedelta, count: int = 1) -> None:
     """Add messages of this age."""
-    async with post.database.connection() as connection:
-        await connection.execute(_FILL, status, post.clock.now() - age, count)
+    async with harness.database.connection() as connection:
+        await connection.execute(_FILL, status, harness.clock.now() - age, count)
 
 
 @pytest.mark.requirement("A2")
-async def test_sent_messages_are_deleted_after_thirty_days(post: Post) -> None:
+async def test_sent_messages_are_deleted_after_thirty_days(harness: SenderHarness) -> None:
     """Messages sent more than 30 days ago are deleted in batches, and messages with another status stay."""
     for status in set(Status) - {Status.EXPIRED}:
-        await fill(post, status, KEPT_FOR + timedelta(hours=1))
-    await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1), BATCH_SIZE)
-    await fill(post, Status.SENT, KEPT_FOR - timedelta(hours=1), 3)
+        await fill(harness, status, RETENTION + timedelta(hours=1))
+    await fill(harness, Status.SENT, RETENTION + timedelta(hours=1), BATCH_SIZE)
+    await fill(harness, Status.SENT, RETENTION - timedelta(hours=1), 3)
 
-    assert await post.store.forget_sent(post.clock.now() - KEPT_FOR) == BATCH_SIZE + 1
+    assert await harness.store.delete_old(harness.clock.now() - RETENTION) == BATCH_SIZE + 1
 
-    async with post.database.connection() as connection:
+    async with harness.database.connection() as connection:
         left = {row["status"]: row["count"] for row in await connection.fetch(STILL_THERE)}
     assert left == {"QUEUED": 1, "SENDING": 1, "SENT": 3, "FAILED": 1, "DEAD": 1}
 
 
 @pytest.mark.requirement("A2", "S5")
-async def test_a_running_service_deletes_and_counts(serve: Serve, post: Post) -> None:
+async def test_a_running_service_deletes_and_counts(serve: Serve, harness: SenderHarness) -> None:
     """A running service deletes old sent messages and counts dead ones in its metrics."""
-    post.clock.time = datetime.now(UTC)
-    await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1))
-    await fill(post, Status.DEAD, KEPT_FOR + timedelta(hours=1), 7)
+    harness.clock.time = datetime.now(UTC)
+    await fill(harness, Status.SENT, RETENTION + timedelta(hours=1))
+    await fill(harness, Status.DEAD, RETENTION + timedelta(hours=1), 7)
 
-    async def is_tended() -> bool:
-        async with post.database.connection() as connection:
+    async def is_upkeep_done() -> bool:
+        async with harness.database.connection() as connection:
             sent = await connection.fetchval("select count(*) from messages where status = 'SENT'")
         return sent == 0 and REGISTRY.get_sample_value("mail_dead") == 7
 
-    await (await serve()).start(SERVICE, post.url)
-    await eventually(is_tended)
+    await (await serve()).start(SERVICE, harness.url)
+    await eventually(is_upkeep_done)
 
 
 @pytest.mark.requirement("S5")
-async def test_metrics_show_waiting_and_dead_messages(post: Post, moody: MoodyMailServer) -> None:
+async def test_metrics_show_waiting_and_dead_messages(harness: SenderHarness, faulty: FaultyMailServer) -> None:
     """Metrics show the number of waiting and dead messages, the age of the oldest, and the results of attempts."""
-    await fill(post, Status.SENT, timedelta(hours=9))
-    await post.add()
-    moody.refused[ADA] = UNKNOWN
-    await post.sender(moody.url).send_next()
-    moody.answers.append(BUSY)
-    await post.add()
-    await post.sender(moody.url).send_next()
-    await post.add()
-    post.clock.advance(timedelta(minutes=2))
+    await fill(harness, Status.SENT, timedelta(hours=9))
+    await harness.add()
+    faulty.refused[ADA] = UNKNOWN
+    await harness.new_sender(faulty.url).send_next()
+    faulty.answers.append(BUSY)
+    await harness.add()
+    await harness.new_sender(faulty.url).send_next()
+    await harness.add()
+    harness.clock.advance(timedelta(minutes=2))
 
-    backlog = await post.store.backlog(post.clock.now())
+    backlog = await harness.store.backlog(harness.clock.now())
     assert backlog == Backlog(waiting=2, oldest_s=120.0, dead=1)
-    metrics_of(post.registry, MailMetrics).show_backlog(backlog)
-    shown = {sample.name: sample.value for metric in post.registry.collect() for sample in metric.samples}
+    metrics_of(harness.registry, MailMetrics).show_backlog(backlog)
+    shown = {sample.name: sample.value for metric in harness.registry.collect() for sample in metric.samples}
     assert (shown["mail_waiting"], shown["mail_oldest_waiting_seconds"], shown["mail_dead"]) == (2, 120, 1)
-    assert post.registry.get_sample_value("mail_attempts_total", {"status": "DEAD"}) == 1
-    assert post.registry.get_sample_value("mail_attempts_total", {"status": "FAILED"}) == 1
+    assert harness.registry.get_sample_value("mail_attempts_total", {"status": "DEAD"}) == 1
+    assert harness.registry.get_sample_value("mail_attempts_total", {"status": "FAILED"}) == 1

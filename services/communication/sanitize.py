@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 
 # Characters that the contracts' rule `line` rejects. Also surrogates: a setting can contain them, but a mail cannot.
-_NOT_ON_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_NOT_ALLOWED_ON_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # A full stop in a domain name. Browsers also accept the ideographic, fullwidth and halfwidth forms (RFC 3490, section
 # 3.1).
-_DOT_OF_DOMAIN = re.compile(r"(?<=\w[.\u3002\uff0e\uff61])(?=[^\W\d_])")
+_DOMAIN_DOT = re.compile(r"(?<=\w[.\u3002\uff0e\uff61])(?=[^\W\d_])")
 _QUOTES = re.compile('["\u201c\u201d\u201e\u201f]')
 
 
@@ -24,12 +24,12 @@ class AsWritten(str):
 
 def one_line(text: str) -> str:
     """Replace line breaks and control characters by single spaces, so that `text` cannot begin a new header."""
-    return " ".join(_NOT_ON_A_LINE.sub(" ", text).split())
+    return " ".join(_NOT_ALLOWED_ON_LINE.sub(" ", text).split())
 
 
-def unlinked(text: str) -> str:
+def break_links(text: str) -> str:
     """Insert a space into each part of `text` that a mail program could turn into a link: "evil. example"."""
-    return _DOT_OF_DOMAIN.sub(" ", text).replace("://", ": //")
+    return _DOMAIN_DOT.sub(" ", text).replace("://", ": //")
 
 
 def quoted(name: str) -> str:
@@ -37,6 +37,6 @@ def quoted(name: str) -> str:
     return f"\u201c{_QUOTES.sub(chr(39), name)}\u201d"
 
 
-def shown(value: object) -> str:
+def sanitize(value: object) -> str:
     """Return a template's value as one line without links, or unchanged if it is `AsWritten`."""
-    return value if isinstance(value, AsWritten) else unlinked(one_line(str(value)))
+    return value if isinstance(value, AsWritten) else break_links(one_line(str(value)))

@@ -1,4 +1,4 @@
-"""A sender in its own process, for tests that kill it: python -m ...doomed_sender DATABASE_URL SMTP_URL."""
+"""A sender in its own process, for tests that kill it: python -m ...killed_sender DATABASE_URL SMTP_URL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.communication.mail_server import MailServer
 from services.communication.metrics import MailMetrics
 from services.communication.sender import Sender
 from services.communication.store import MessageStore
-from tests.services.communication.post import SENDER
+from tests.services.communication.harness import SENDER
 
 
 async def send_for_ever(database_url: str, smtp_url: str) -> None:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from interceptors.metrics.registry import metrics_of
 from services.communication.domain import NewMessage
 from services.communication.mail import Mailbox, compose, message_id_header
-from services.communication.mail_server import PATIENCE_S, MailServer
+from services.communication.mail_server import ATTEMPT_TIMEOUT_S, MailServer
 from services.communication.mail_template import Text
 from services.communication.metrics import MailMetrics
 from services.communication.sender import Sender
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 ADA, BOB = "ada@example.org", "bob@example.org"
 SENDER = Mailbox.of("no-reply@solo60.example")
-BEGIN = datetime(2026, 3, 3, 18, tzinfo=UTC)
+START = datetime(2026, 3, 3, 18, tzinfo=UTC)
 
 
 @dataclass
 class Clock:
     """A clock that only the test advances."""
 
-    time: datetime = BEGIN
+    time: datetime = START
 
     def now(self) -> datetime:
         """Return the current time."""
@@ -45,7 +45,7 @@ class Clock:
 
 
 @dataclass
-class Post:
+class SenderHarness:
     """A message store and everything that its senders share."""
 
     url: str
@@ -56,11 +56,11 @@ class Post:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     troubles: set[str] = field(default_factory=set)
 
-    def sender(self, url: str, *, patience_s: float = PATIENCE_S) -> Sender:
+    def new_sender(self, url: str, *, timeout_s: float = ATTEMPT_TIMEOUT_S) -> Sender:
         """Return a sender to the mail server at `url`."""
         return Sender(
             self.store,
-            replace(MailServer.from_url(url), patience_s=patience_s),
+            replace(MailServer.from_url(url), timeout_s=timeout_s),
             envelope_sender=SENDER.email,
             metrics=metrics_of(self.registry, MailMetrics),
             troubles=self.troubles,
@@ -94,7 +94,7 @@ class Post:
             await self.store.add(transaction, new)
         return message_id
 
-    async def due(self, message_id: uuid.UUID) -> Message:
+    async def advance_to_due(self, message_id: uuid.UUID) -> Message:
         """Advance the clock until the message is due, and return the message."""
         message = await self.store.find(message_id)
         assert message.due_time is not None

@@ -28,7 +28,7 @@ class Received:
 
 
 @dataclass
-class MoodyMailServer:
+class FaultyMailServer:
     """Mail server that answers each mail with the next of `answers`, and accepts it when there is none left.
 
     `refused` maps a recipient's address to the answer, which is used once. While `answering` is not set, the server
