@@ -65,7 +65,7 @@ def test_the_templates_are_those_of_the_contract(templates: Templates) -> None:
     """The contract's list of templates is complete."""
     assert set(templates.keys) == set(VARIABLES)
     proto = TEMPLATES.parents[2] / "proto" / SERVICES["communication"].file.name
-    text = proto.read_text().partition("Known templates, by key:")[2].partition(".\n")[0]
+    text = proto.read_text().partition("Template keys:")[2].partition(".\n")[0]
     assert {key.strip("/ \n") for key in text.split(",")} == set(VARIABLES)
 
 
