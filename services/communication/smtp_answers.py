@@ -69,7 +69,7 @@ class Answer:
             return Meaning.LATER
         if self.code in LOGIN_CODES | PROTOCOL_CODES or (self.detail and self.detail[0] in CLIENT_SUBJECTS):
             return Meaning.CLIENT_REJECTED
-        # MAIL names only our sender address and the size of the mail. So a refusal is about the size or about this service.
+        # MAIL names only our sender address and the size of the mail. So a refusal is about the size or the sender.
         is_about_sender = self.command is Command.MAIL and not self._is_too_large
         return Meaning.CLIENT_REJECTED if is_about_sender else Meaning.REFUSED
 

@@ -84,7 +84,7 @@ class UserServicer(UserServiceServicer):
         user = await self._store.find(UUID(request.user_id))
         if user is None:
             return ValidateUserResponse(valid=False)
-        return ValidateUserResponse(valid=user.may_act, state=render_state(user.profile.state))
+        return ValidateUserResponse(valid=user.is_active, state=render_state(user.profile.state))
 
     async def CheckRoles(
         self, request: CheckRolesRequest, context: grpc.aio.ServicerContext[CheckRolesRequest, CheckRolesResponse]

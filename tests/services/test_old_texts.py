@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SERVICES = Path(__file__).parents[2] / "services"
 LAST_BEFORE = 15
-CRUFT = "Dana\n\nYour card\u2028was\x85declined\u202e"
+UNCLEAN = "Dana\n\nYour card\u2028was\x85declined\u202e"
 CLEAN = "Dana  Your card was declined "
 BLANK = " \u200d\u3164\U000e0061"
 PERSIAN = "نامه\u200cنگار"  # noqa: RUF001 - Persian
@@ -51,7 +51,7 @@ ADD_REFUND = """
 """
 
 
-async def migrated(
+async def insert_and_migrate(
     url: str, service: str, folder: Path, add: str, rows: list[tuple[Any, ...]], query: str
 ) -> list[asyncpg.Record]:
     """Add rows to a database from before the text rules, migrate it, and return the result of the query."""
@@ -67,13 +67,13 @@ async def migrated(
         return await connection.fetch(query)
 
 
-@pytest.mark.parametrize(("name", "after"), [(CRUFT, CLEAN), (BLANK, "Member"), (PERSIAN, PERSIAN), ("Dana", "Dana")])
+@pytest.mark.parametrize(("name", "after"), [(UNCLEAN, CLEAN), (BLANK, "Member"), (PERSIAN, PERSIAN), ("Dana", "Dana")])
 async def test_names_from_before_the_text_rules_become_valid(
     empty_database_url: str, tmp_path: Path, name: str, after: str
 ) -> None:
     """The migration makes stored names valid single lines, because an answer that breaks the contract is INTERNAL."""
     query = "select display_name from users"
-    rows = await migrated(empty_database_url, "user", tmp_path, ADD_USER, [("dana", name)], query)
+    rows = await insert_and_migrate(empty_database_url, "user", tmp_path, ADD_USER, [("dana", name)], query)
 
     assert [tuple(row) for row in rows] == [(after,)]
 
@@ -83,8 +83,8 @@ async def test_gym_names_from_before_the_text_rules_stay_distinct(empty_database
 
     Names are compared in NFC.
     """
-    names = [(CRUFT,), (BLANK,), ("E\u0301lan",)]
-    rows = await migrated(empty_database_url, "gym", tmp_path, ADD_GYM, names, "select * from gyms")
+    names = [(UNCLEAN,), (BLANK,), ("E\u0301lan",)]
+    rows = await insert_and_migrate(empty_database_url, "gym", tmp_path, ADD_GYM, names, "select * from gyms")
 
     gyms = {row["name"]: row["folded_name"] for row in rows}
     (blank,) = (row for row in rows if row["name"].startswith("Gym "))
@@ -97,13 +97,13 @@ async def test_gym_names_from_before_the_text_rules_stay_distinct(empty_database
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "reason"), [(CRUFT, CLEAN, CLEAN), (BLANK, "Guest", BLANK), (PERSIAN, PERSIAN, PERSIAN)]
+    ("text", "name", "reason"), [(UNCLEAN, CLEAN, CLEAN), (BLANK, "Guest", BLANK), (PERSIAN, PERSIAN, PERSIAN)]
 )
 async def test_guests_and_reasons_from_before_the_text_rules_become_valid(
     empty_database_url: str, tmp_path: Path, text: str, name: str, reason: str
 ) -> None:
     """The migration turns guests' names and reasons into single lines. It replaces a blank name but no blank reason."""
-    rows = await migrated(empty_database_url, "session", tmp_path, ADD_GUEST, [(text,)], GUESTS)
+    rows = await insert_and_migrate(empty_database_url, "session", tmp_path, ADD_GUEST, [(text,)], GUESTS)
 
     assert [tuple(row) for row in rows] == [(name, reason)]
 
@@ -111,6 +111,8 @@ async def test_guests_and_reasons_from_before_the_text_rules_become_valid(
 async def test_refund_reasons_from_before_the_text_rules_become_valid(empty_database_url: str, tmp_path: Path) -> None:
     """The migration turns the reasons of refunds into single lines and leaves their other text unchanged."""
     query = "select refund_reason, void_reason from payments join sessions using (session_id) order by payment_id"
-    rows = await migrated(empty_database_url, "payment", tmp_path, ADD_REFUND, [(CRUFT,), (PERSIAN,)], query)
+    rows = await insert_and_migrate(
+        empty_database_url, "payment", tmp_path, ADD_REFUND, [(UNCLEAN,), (PERSIAN,)], query
+    )
 
     assert [tuple(row) for row in rows] == [(CLEAN, CLEAN), (PERSIAN, PERSIAN)]
