@@ -26,7 +26,7 @@ PARTS = ("subject.txt", "body.txt")
 IN_DOUBT = "in_doubt.txt"
 REPEATS = {"repeat": True, "give up": False}
 LIFETIME = "lifetime.txt"
-FOR_EVER = "ever"
+NEVER_EXPIRES = "ever"
 _LIFETIME_FORM = re.compile(r"([1-9][0-9]{0,2}) (minute|hour|day)s?")
 
 
@@ -116,7 +116,7 @@ def _repeats_in_doubt(folder: Path, key: str) -> bool:
 
 def _lifetime(folder: Path, key: str) -> timedelta | None:
     choice = _choice(folder / key / LIFETIME)
-    if choice == FOR_EVER:
+    if choice == NEVER_EXPIRES:
         return None
     form = _LIFETIME_FORM.fullmatch(choice)
     if form is None:

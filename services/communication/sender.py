@@ -33,7 +33,7 @@ CONCURRENCY = 4
 POLL_S = 0.5
 STOP_TIMEOUT_S = 5.0
 # After its lease, another sender may claim the message.
-ATTEMPT_BUDGET_S = LEASE.total_seconds()
+LEASE_S = LEASE.total_seconds()
 
 # Health entry while the mail server is unreachable or rejects this service.
 MAIL_SERVER_TROUBLE = "the mail server is unreachable or rejects this service (see: solo60 messages list)"
@@ -155,7 +155,7 @@ class Sender:
             watcher.set()
 
     async def _send(self, attempt: Attempt) -> Outcome:
-        with detached_work(attempt.correlation_id, ATTEMPT_BUDGET_S), sending_span(attempt, self._server) as span:
+        with detached_work(attempt.correlation_id, LEASE_S), sending_span(attempt, self._server) as span:
             outcome = await self._server.send(attempt.mail, sender=self._envelope_sender, recipients=attempt.recipients)
             record_outcome(span, outcome)
         self._record_server_state(is_trouble=outcome.is_server_trouble, reason=outcome.error)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from services.communication.store import MessageStore
 
     Audiences: TypeAlias = Mapping[pb.Audience.ValueType, tuple[Mailbox, ...]]
-    Sending: TypeAlias = pb.SendEmailRequest | pb.SendEmailAsyncRequest | pb.SendSystemNotificationRequest
+    SendRequest: TypeAlias = pb.SendEmailRequest | pb.SendEmailAsyncRequest | pb.SendSystemNotificationRequest
 
 Response = TypeVar("Response", pb.SendEmailResponse, pb.SendEmailAsyncResponse, pb.SendSystemNotificationResponse)
 
@@ -116,7 +116,7 @@ class CommunicationServicer(CommunicationServiceServicer):
         self._sender.wake()
         return response
 
-    def _draft(self, request: Sending, *recipients: Mailbox) -> NewMessage:
+    def _draft(self, request: SendRequest, *recipients: Mailbox) -> NewMessage:
         template = self._templates.find(request.template_key)
         text = template.fill(request.variables)
         message_id, now, call = uuid.uuid4(), self._now(), current_context()

@@ -135,7 +135,7 @@ class SubscriptionCommands:
         or SubscriptionNotActive if a grant is missing but the status is neither ACTIVE nor TRIALING.
         """
         subscription = await transaction.lock(subscription_id)
-        for period_start in subscription.allocations:
+        for period_start in subscription.grant_starts:
             if month_of(period_start) == month and not await transaction.grants.is_granted(subscription, period_start):
                 subscription.ensure_receives_credits(self._now())
                 await self._grant_with_mail(transaction, subscription, period_start)
@@ -151,7 +151,7 @@ class SubscriptionCommands:
                 # The member has paid, so the credits are granted even if the subscription is over.
                 if after.is_over(self._now()):
                     _log.warning("ended subscription paid", subscription_id=str(subscription_id))
-                await self._grant_with_mail(transaction, after, after.allocation_of(period))
+                await self._grant_with_mail(transaction, after, after.grant_start_of(period))
             case TrialEnding():
                 mail = MemberMail(MailKind.TRIAL_ENDING, after.current_period.end)
                 await self._mail_if_still_true(transaction, after, mail)

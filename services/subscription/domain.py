@@ -91,7 +91,7 @@ class Subscription:
         """The latest paid period, or the first period if none is paid."""
         return self.paid_period or self.first_period
 
-    def allocation_of(self, period: Period) -> datetime:
+    def grant_start_of(self, period: Period) -> datetime:
         """Return the start of the billing period that grants the credits of a paid period.
 
         The card processor's clock may differ from ours by some seconds. So a paid period that begins in the first half
@@ -102,9 +102,9 @@ class Subscription:
         return first.start if is_first else period.start
 
     @property
-    def allocations(self) -> tuple[datetime, ...]:
+    def grant_starts(self) -> tuple[datetime, ...]:
         """Starts of the known billing periods that grant credits: the first one, and the latest paid one."""
-        paid = () if self.paid_period is None else (self.allocation_of(self.paid_period),)
+        paid = () if self.paid_period is None else (self.grant_start_of(self.paid_period),)
         return tuple(sorted({self.first_period.start, *paid}))
 
     def status(self, now: datetime) -> Status:

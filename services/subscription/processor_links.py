@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from mesh.data.database import Connection
 
-_LINKED = "select subscription_id from processor_subscriptions where processor_id = $1"
+_FIND = "select subscription_id from processor_subscriptions where processor_id = $1"
 _IS_FOREIGN = """
     select exists (select from processor_subscriptions where processor_id = $1 and subscription_id is null)
 """
@@ -32,9 +32,9 @@ class ProcessorLinks:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def linked(self, processor_id: str) -> UUID | None:
+    async def find(self, processor_id: str) -> UUID | None:
         """Return our id of a subscription at the card processor; None if it is not linked."""
-        found: UUID | None = await self._connection.fetchval(_LINKED, processor_id)
+        found: UUID | None = await self._connection.fetchval(_FIND, processor_id)
         return found
 
     async def is_foreign(self, processor_id: str) -> bool:

@@ -205,7 +205,7 @@ class WebhookHandler:
         named = parsed.subscription_id
         if named is not None and await transaction.exists(named):
             return named
-        linked = await transaction.links.linked(parsed.processor_id)
+        linked = await transaction.links.find(parsed.processor_id)
         is_unknown = linked is None and named is not None and parsed.report is not None
         if is_unknown and not await transaction.links.is_foreign(parsed.processor_id):
             raise SubscriptionNotFound

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.services.communication.harness import SenderHarness
 
 NOT_REPEATED = "The mail may have been sent, so it was not sent again."
-CUT_OFF = f"The last attempt was interrupted. {NOT_REPEATED}"
+INTERRUPTED = f"The last attempt was interrupted. {NOT_REPEATED}"
 # With so short a timeout, a slow machine may end an attempt before the mail is sent. The test then repeats it.
 SHORT_TIMEOUT_S = 0.5
 
@@ -92,7 +92,7 @@ async def test_a_mail_is_repeated_after_a_kill_only_if_its_template_allows(
     message = await harness.store.find(message_id)
     assert message_ids(faulty) == [message.email_message_id] * copies
     assert len(faulty.accepted) == copies
-    expected = (Status.SENT, 2, "") if repeats_in_doubt else (Status.DEAD, 1, CUT_OFF)
+    expected = (Status.SENT, 2, "") if repeats_in_doubt else (Status.DEAD, 1, INTERRUPTED)
     assert (message.status, message.attempts, message.last_error) == expected
 
 
@@ -110,7 +110,7 @@ async def test_a_mail_in_doubt_is_given_up_only_when_the_lease_expires(
     assert await sender.send_next()
 
     given_up = await harness.store.find(message_id)
-    assert (given_up.last_error, given_up.may_have_been_sent) == (CUT_OFF, True)
+    assert (given_up.last_error, given_up.may_have_been_sent) == (INTERRUPTED, True)
     assert faulty.received == []
     async with harness.store.transaction() as transaction:
         assert not (await harness.store.requeue(transaction, message_id, harness.clock.now())).may_have_been_sent

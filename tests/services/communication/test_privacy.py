@@ -33,7 +33,7 @@ REQUEST = pb.SendEmailAsyncRequest(
 )
 
 
-def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+def spans_named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
     """Return the finished spans of this name."""
     return [span for span in spans.get_finished_spans() if span.name == name]
 
@@ -58,7 +58,7 @@ async def test_answers_logs_and_spans_contain_no_personal_data(
     message = (await stub.GetMessage(pb.GetMessageRequest(message_id=response.message_id))).message
 
     assert bool(message.last_error) == (answer != "250 OK")
-    assert len(named(spans, NAME)) == 1
+    assert len(spans_named(spans, NAME)) == 1
     # The log of the test's mail server is not under test.
     own_records = [record.getMessage() for record in caplog.records if not record.name.startswith("mail.")]
     exposed = [str(message), str(logs), *own_records, *(span.to_json() for span in spans.get_finished_spans())]
@@ -84,9 +84,9 @@ async def test_a_mail_is_sent_in_the_trace_of_its_call(
     stub = mesh.stub(CommunicationServiceStub)
     with tracers.get_tracer("test").start_as_current_span("caller") as caller:
         response = await stub.SendEmailAsync(REQUEST)
-    await eventually(lambda: bool(named(spans, NAME)))
+    await eventually(lambda: bool(spans_named(spans, NAME)))
 
-    (sending,) = named(spans, NAME)
+    (sending,) = spans_named(spans, NAME)
     (serving,) = [span for span in spans.get_finished_spans() if span.kind is trace.SpanKind.SERVER]
     context = sending.get_span_context()
     assert context is not None

@@ -48,7 +48,7 @@ VARIABLES = {
     "end_time": "19:00",
     "price": "12.50 GBP",
 }
-SENDINGS = ["SendEmail", "SendEmailAsync", "SendSystemNotification"]
+METHODS = ["SendEmail", "SendEmailAsync", "SendSystemNotification"]
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ async def test_a_notification_goes_to_its_whole_audience(stub: Stub, mail_folder
     ]
 
 
-@pytest.mark.parametrize("method", SENDINGS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_an_unknown_template_is_rejected_and_nothing_is_stored(
     mesh: MeshForTests, stub: Stub, method: str
 ) -> None:
@@ -161,7 +161,7 @@ async def test_an_unknown_template_is_rejected_and_nothing_is_stored(
         assert await connection.fetchval("select count(*) from messages") == 0
 
 
-@pytest.mark.parametrize("method", SENDINGS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_a_missing_variable_is_named(stub: Stub, method: str) -> None:
     """A call without required variables fails with TEMPLATE_VARIABLE_MISSING, which names all of them."""
     with pytest.raises(TemplateVariableMissing) as caught:
@@ -174,17 +174,17 @@ async def test_a_missing_variable_is_named(stub: Stub, method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "changes", "field"),
     [
-        *((method, {"template_key": "session"}, "template_key") for method in SENDINGS),
-        *((method, {"variables": {"x": "y" * 2001}}, "variables[]") for method in SENDINGS),
-        *((method, {"variables": {"X": "y"}}, "variables[]") for method in SENDINGS),
-        *((method, {"variables": {**VARIABLES, "gym_name": "Field\x00Street"}}, "variables[]") for method in SENDINGS),
-        *((method, {"recipient": None}, "recipient") for method in SENDINGS[:2]),
-        *((method, {"recipient": pb.Recipient(email="ada")}, "recipient.email") for method in SENDINGS[:2]),
-        *((method, {"recipient": pb.Recipient(email="ada@localhost")}, "recipient.email") for method in SENDINGS[:2]),
-        *((method, {"variables": {**VARIABLES, "gym_name": "A\u202eB"}}, "variables[]") for method in SENDINGS),
+        *((method, {"template_key": "session"}, "template_key") for method in METHODS),
+        *((method, {"variables": {"x": "y" * 2001}}, "variables[]") for method in METHODS),
+        *((method, {"variables": {"X": "y"}}, "variables[]") for method in METHODS),
+        *((method, {"variables": {**VARIABLES, "gym_name": "Field\x00Street"}}, "variables[]") for method in METHODS),
+        *((method, {"recipient": None}, "recipient") for method in METHODS[:2]),
+        *((method, {"recipient": pb.Recipient(email="ada")}, "recipient.email") for method in METHODS[:2]),
+        *((method, {"recipient": pb.Recipient(email="ada@localhost")}, "recipient.email") for method in METHODS[:2]),
+        *((method, {"variables": {**VARIABLES, "gym_name": "A\u202eB"}}, "variables[]") for method in METHODS),
         *(
             (method, {"recipient": pb.Recipient(email="a@x.org", display_name="A\r\nBcc: b")}, "recipient.display_name")
-            for method in SENDINGS[:2]
+            for method in METHODS[:2]
         ),
         ("SendSystemNotification", {"audience": pb.AUDIENCE_UNSPECIFIED}, "audience"),
     ],
@@ -221,7 +221,7 @@ async def test_fifty_calls_with_one_key_send_one_mail(stub: Stub, mail_folder: P
 
 
 @pytest.mark.requirement("S6")
-@pytest.mark.parametrize("method", SENDINGS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_a_key_is_bound_to_its_caller_and_request(mesh: MeshForTests, stub: Stub, method: str) -> None:
     """Reusing a key with another request is rejected, while another caller's use of the key is a new message."""
     make = {"SendEmail": email, "SendEmailAsync": in_background, "SendSystemNotification": notification}[method]

@@ -29,7 +29,7 @@ _FILL = """
         case when $1 not in ('SENT', 'DEAD') then $2::timestamptz end, case when $1 = 'SENT' then $2::timestamptz end
     from (select gen_random_uuid() as id from generate_series(1, $3)) as ids
 """
-STILL_THERE = "select status, count(*) from messages group by status order by status"
+COUNT_BY_STATUS = "select status, count(*) from messages group by status order by status"
 
 
 async def fill(harness: SenderHarness, status: Status, age: timedelta, count: int = 1) -> None:
@@ -49,7 +49,7 @@ async def test_sent_messages_are_deleted_after_thirty_days(harness: SenderHarnes
     assert await harness.store.delete_old(harness.clock.now() - RETENTION) == BATCH_SIZE + 1
 
     async with harness.database.connection() as connection:
-        left = {row["status"]: row["count"] for row in await connection.fetch(STILL_THERE)}
+        left = {row["status"]: row["count"] for row in await connection.fetch(COUNT_BY_STATUS)}
     assert left == {"QUEUED": 1, "SENDING": 1, "SENT": 3, "FAILED": 1, "DEAD": 1}
 
 

@@ -100,7 +100,7 @@ def test_deadlines_of_an_older_subscription_count_from_its_first_review() -> Non
     assert older.status(TRIAL_END + 103 * DAY) is Status.PAST_DUE
 
 
-async def age(mesh: SubscriptionMesh, subscription: SubscriptionMessage, days: int) -> None:
+async def move_into_past(mesh: SubscriptionMesh, subscription: SubscriptionMessage, days: int) -> None:
     """Move a subscription and its deadlines so many days into the past."""
     aged = """
         with back as (select make_interval(days => $2) as days)
@@ -134,11 +134,11 @@ async def test_the_outbox_delivers_each_deadline(mesh: SubscriptionMesh) -> None
     end = new.current_period.end_time.ToDatetime(UTC)
     assert await reviews(mesh, new) == [end + GRACE_PERIOD]
 
-    await age(mesh, new, 35)
+    await move_into_past(mesh, new, 35)
     await wait_for_reviews(mesh, new, [end - 35 * DAY + GRACE_PERIOD + PAST_DUE_PERIOD])
     assert await mesh.status(new) == "PAST_DUE"
 
-    await age(mesh, new, 20)
+    await move_into_past(mesh, new, 20)
     await wait_for_reviews(mesh, new, [])
     assert await mesh.status(new) == "EXPIRED"
     end_time = end - 55 * DAY + GRACE_PERIOD + PAST_DUE_PERIOD
@@ -161,7 +161,7 @@ async def wait_for_reviews(mesh: SubscriptionMesh, subscription: SubscriptionMes
 async def test_a_late_webhook_reactivates_an_expired_subscription(mesh: SubscriptionMesh) -> None:
     """A late renewal webhook reactivates an expired subscription with the credits and the review of the paid period."""
     new = await mesh.subscribe()
-    await age(mesh, new, 55)
+    await move_into_past(mesh, new, 55)
     await wait_for_reviews(mesh, new, [])
     start = (await mesh.get(new)).current_period.end_time.ToDatetime(UTC)
     period = {"start_time": start.isoformat(), "end_time": (start + 40 * DAY).isoformat()}
@@ -177,7 +177,7 @@ async def test_a_late_webhook_reactivates_an_expired_subscription(mesh: Subscrip
 async def test_a_late_webhook_does_not_replace_a_newer_subscription(mesh: SubscriptionMesh) -> None:
     """A late renewal of an expired subscription grants its credits and leaves the user's newer subscription active."""
     old = await mesh.subscribe()
-    await age(mesh, old, 55)
+    await move_into_past(mesh, old, 55)
     new = await mesh.subscribe(user_id=old.user_id)
     start = (await mesh.get(old)).current_period.end_time.ToDatetime(UTC)
     period = {"start_time": start.isoformat(), "end_time": (start + 40 * DAY).isoformat()}

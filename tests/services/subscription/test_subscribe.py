@@ -149,7 +149,7 @@ async def test_concurrent_subscriptions_of_one_user_wait_for_each_other(harness:
     """The second call waits for an advisory lock before its insert, because waiting inside the constraint deadlocks."""
     user_id = uuid4()
 
-    async def waited_for() -> list[str]:
+    async def waiting_lock_types() -> list[str]:
         async with harness.database.connection() as connection:
             rows = await connection.fetch(
                 "select locktype from pg_locks join pg_stat_activity using (pid)"
@@ -157,14 +157,14 @@ async def test_concurrent_subscriptions_of_one_user_wait_for_each_other(harness:
             )
         return [row["locktype"] for row in rows]
 
-    async def waits() -> bool:
-        return await waited_for() != []
+    async def is_waiting() -> bool:
+        return await waiting_lock_types() != []
 
     async with harness.database.transaction() as connection:
         await harness.subscribe(SubscriptionTransaction(connection), user_id)
         second = asyncio.create_task(harness.store.run(lambda transaction: harness.subscribe(transaction, user_id)))
-        await eventually(waits)
-        kinds = await waited_for()
+        await eventually(is_waiting)
+        kinds = await waiting_lock_types()
 
     assert kinds == ["advisory"]
     with pytest.raises(AlreadySubscribed):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.services.subscription.subscription_mesh import SubscriptionMesh
 
 
-async def leave(mesh: SubscriptionMesh, user_id: str) -> None:
+async def delete_user(mesh: SubscriptionMesh, user_id: str) -> None:
     """Delete a user at the user service."""
     left = User(user_id=user_id, state=USER_STATE_DELETED)
     await mesh.users.UpdateUser(UpdateUserRequest(user=left, update_mask=FieldMask(paths=["state"])))
@@ -34,7 +34,7 @@ async def test_deleting_a_user_ends_the_subscription_and_its_mails(mesh: Subscri
     new, other = await mesh.subscribe(TEN_HOURS), await mesh.subscribe()
     before = await mesh.mails()
 
-    await leave(mesh, new.user_id)
+    await delete_user(mesh, new.user_id)
 
     async def has_ended() -> bool:
         return await mesh.status(new) == "CANCELLED"
