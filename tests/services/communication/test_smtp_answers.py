@@ -114,7 +114,7 @@ async def test_mail_waits_until_the_login_is_fixed(harness: SenderHarness, scrip
 
 
 async def test_an_unreachable_server_alerts_operators(harness: SenderHarness) -> None:
-    """A mail server that cannot be wait_for_status is reported to operators."""
+    """A mail server that cannot be reached is reported to operators."""
     (port,) = free_ports(1)
     await harness.add()
 
