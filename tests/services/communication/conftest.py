@@ -14,7 +14,7 @@ from mesh.data.database import Database
 from services.communication.app import SERVICE
 from services.communication.store import MessageStore
 from tests.services.communication.faulty_mail_server import FaultyMailServer
-from tests.services.communication.harness import SenderHarness
+from tests.services.communication.mail_fixture import MailFixture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -51,11 +51,11 @@ async def faulty() -> AsyncIterator[FaultyMailServer]:
 
 
 @pytest.fixture
-async def harness(database_url: DatabaseFactory, rng: random.Random) -> AsyncIterator[SenderHarness]:
+async def mails(database_url: DatabaseFactory, rng: random.Random) -> AsyncIterator[MailFixture]:
     """Return a message store on a new database, with its clock and settings."""
     url = await database_url("communication")
     database = await Database.connect(url)
-    yield SenderHarness(url, database, MessageStore(database), rng)
+    yield MailFixture(url, database, MessageStore(database), rng)
     await database.close()
 
 

@@ -15,7 +15,7 @@ from services.communication.mail_server import MailServer
 from services.communication.metrics import MailMetrics
 from services.communication.sender import Sender
 from services.communication.store import MessageStore
-from tests.services.communication.harness import SENDER
+from tests.services.communication.mail_fixture import SENDER
 
 
 async def send_for_ever(database_url: str, smtp_url: str) -> None:

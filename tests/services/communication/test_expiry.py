@@ -13,99 +13,99 @@ from services.communication.mail_template import Templates
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
-from tests.services.communication.harness import ADA
+from tests.services.communication.mail_fixture import ADA
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.services.communication.faulty_mail_server import FaultyMailServer
-    from tests.services.communication.harness import SenderHarness
+    from tests.services.communication.mail_fixture import MailFixture
     from tests.support.serving import Serve
 
 HOUR = timedelta(hours=1)
 
 
 async def test_an_expired_message_is_not_sent_and_its_personal_data_is_deleted(
-    harness: SenderHarness, faulty: FaultyMailServer
+    mails: MailFixture, faulty: FaultyMailServer
 ) -> None:
     """An expired message is not sent but listed as failed, and its recipients and text are deleted."""
-    message_id = await harness.add(lifetime=HOUR)
-    harness.clock.advance(HOUR)
-    sender = harness.new_sender(faulty.url)
+    message_id = await mails.add(lifetime=HOUR)
+    mails.clock.advance(HOUR)
+    sender = mails.new_sender(faulty.url)
 
     assert await sender.send_next()
     assert not await sender.send_next()
 
-    message = await harness.store.find(message_id)
+    message = await mails.store.find(message_id)
     assert (message.status, message.attempts, message.last_error) == (Status.EXPIRED, 0, EXPIRED)
     assert not message.may_have_been_sent
     assert faulty.received == []
-    assert [each.message_id for each in await harness.store.list_failed(9, before=None)] == [message_id]
-    async with harness.database.connection() as connection:
+    assert [each.message_id for each in await mails.store.list_failed(9, before=None)] == [message_id]
+    async with mails.database.connection() as connection:
         row = await connection.fetchrow("select recipients, mail from messages")
     assert row is not None
     assert tuple(row) == ([], b"")
-    assert (await harness.store.backlog(harness.clock.now())).dead == 0
-    assert harness.registry.get_sample_value("mail_expired_total") == 1
+    assert (await mails.store.backlog(mails.clock.now())).dead == 0
+    assert mails.registry.get_sample_value("mail_expired_total") == 1
 
 
-async def test_a_message_is_sent_until_its_lifetime_ends(harness: SenderHarness, faulty: FaultyMailServer) -> None:
+async def test_a_message_is_sent_until_its_lifetime_ends(mails: MailFixture, faulty: FaultyMailServer) -> None:
     """A message is sent until the last microsecond of its lifetime."""
-    message_id = await harness.add(lifetime=HOUR)
-    harness.clock.advance(HOUR - timedelta(microseconds=1))
+    message_id = await mails.add(lifetime=HOUR)
+    mails.clock.advance(HOUR - timedelta(microseconds=1))
 
-    await harness.new_sender(faulty.url).send_next()
+    await mails.new_sender(faulty.url).send_next()
 
-    assert (await harness.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is Status.SENT
 
 
-async def test_a_failing_message_expires_on_time(harness: SenderHarness, faulty: FaultyMailServer) -> None:
+async def test_a_failing_message_expires_on_time(mails: MailFixture, faulty: FaultyMailServer) -> None:
     """A failing message expires exactly at the end of its lifetime, and can then neither be retried nor awaited."""
     faulty.answers.extend([BUSY] * 99)
-    message_id = await harness.add(lifetime=timedelta(minutes=30))
-    created = harness.clock.now()
-    sender = harness.new_sender(faulty.url)
+    message_id = await mails.add(lifetime=timedelta(minutes=30))
+    created = mails.clock.now()
+    sender = mails.new_sender(faulty.url)
 
-    while (await harness.store.find(message_id)).status is not Status.EXPIRED:
-        await harness.advance_to_due(message_id)
+    while (await mails.store.find(message_id)).status is not Status.EXPIRED:
+        await mails.advance_to_due(message_id)
         assert await sender.send_next()
 
-    assert harness.clock.now() == created + timedelta(minutes=30)
+    assert mails.clock.now() == created + timedelta(minutes=30)
     assert all(not mail.is_accepted for mail in faulty.received)
     with pytest.raises(MessageNotRetryable, match="expired"):
-        async with harness.store.transaction() as transaction:
-            await harness.store.requeue(transaction, message_id, harness.clock.now())
+        async with mails.store.transaction() as transaction:
+            await mails.store.requeue(transaction, message_id, mails.clock.now())
     with pytest.raises(MessageRefused, match="expired"):
-        (await harness.store.find(message_id)).is_sent(known_attempts=0, until=harness.clock.now())
+        (await mails.store.find(message_id)).is_sent(known_attempts=0, until=mails.clock.now())
 
 
-async def test_a_message_that_expires_in_doubt_is_marked(harness: SenderHarness, faulty: FaultyMailServer) -> None:
+async def test_a_message_that_expires_in_doubt_is_marked(mails: MailFixture, faulty: FaultyMailServer) -> None:
     """A message that expires after an interrupted attempt is marked as possibly sent, and is not sent again."""
-    message_id = await harness.add(lifetime=timedelta(seconds=10))
-    assert await harness.store.claim(harness.clock.now()) is not None  # then its process is killed
-    harness.clock.advance(LEASE)
+    message_id = await mails.add(lifetime=timedelta(seconds=10))
+    assert await mails.store.claim(mails.clock.now()) is not None  # then its process is killed
+    mails.clock.advance(LEASE)
 
-    assert await harness.new_sender(faulty.url).send_next()
+    assert await mails.new_sender(faulty.url).send_next()
 
-    message = await harness.store.find(message_id)
+    message = await mails.store.find(message_id)
     assert (message.status, message.attempts, message.may_have_been_sent) == (Status.EXPIRED, 1, True)
     assert faulty.received == []
 
 
 async def test_an_expired_message_is_deleted_after_the_retention_time(
-    harness: SenderHarness, faulty: FaultyMailServer
+    mails: MailFixture, faulty: FaultyMailServer
 ) -> None:
     """An expired message is deleted after the same time as a sent one; a dead message stays for operators."""
     faulty.refused[ADA] = UNKNOWN
-    dead = await harness.add()
-    await harness.new_sender(faulty.url).send_next()
-    await harness.add(lifetime=HOUR)
-    harness.clock.advance(RETENTION + HOUR)
-    await harness.new_sender(faulty.url).send_next()
+    dead = await mails.add()
+    await mails.new_sender(faulty.url).send_next()
+    await mails.add(lifetime=HOUR)
+    mails.clock.advance(RETENTION + HOUR)
+    await mails.new_sender(faulty.url).send_next()
 
-    assert await harness.store.delete_old(harness.clock.now() - RETENTION) == 1
-    assert (await harness.store.find(dead)).status is Status.DEAD
+    assert await mails.store.delete_old(mails.clock.now() - RETENTION) == 1
+    assert (await mails.store.find(dead)).status is Status.DEAD
 
 
 def test_only_time_bound_mails_have_a_lifetime() -> None:
@@ -139,17 +139,17 @@ def test_a_template_without_a_valid_lifetime_is_rejected(tmp_path: Path, lifetim
 
 
 async def test_the_service_shows_expired_messages_and_expiry_times(
-    serve: Serve, harness: SenderHarness, faulty: FaultyMailServer
+    serve: Serve, mails: MailFixture, faulty: FaultyMailServer
 ) -> None:
     """The service lists an expired message with its status, and returns the template's lifetime as `expire_time`."""
-    harness.clock.time = datetime.now(UTC) - timedelta(days=1)
-    yesterday = await harness.add(lifetime=timedelta(minutes=30))
+    mails.clock.time = datetime.now(UTC) - timedelta(days=1)
+    yesterday = await mails.add(lifetime=timedelta(minutes=30))
     mesh = await serve(smtp_url=faulty.url)
-    await mesh.start(SERVICE, harness.url)
+    await mesh.start(SERVICE, mails.url)
     stub = mesh.stub(CommunicationServiceStub)
 
     async def has_expired() -> bool:
-        return (await harness.store.find(yesterday)).status is Status.EXPIRED
+        return (await mails.store.find(yesterday)).status is Status.EXPIRED
 
     await eventually(has_expired)
     (listed,) = (await stub.ListFailedMessages(pb.ListFailedMessagesRequest())).messages

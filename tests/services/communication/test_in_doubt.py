@@ -13,7 +13,7 @@ import pytest
 
 from services.communication.domain import LEASE, Outcome, Status, judge
 from tests.services.communication.faulty_mail_server import BUSY, HANG_UP
-from tests.services.communication.harness import ADA
+from tests.services.communication.mail_fixture import ADA
 from tests.support.eventually import eventually
 from tests.support.ports import free_ports
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.services.communication.faulty_mail_server import FaultyMailServer
-    from tests.services.communication.harness import SenderHarness
+    from tests.services.communication.mail_fixture import MailFixture
 
 NOT_REPEATED = "The mail may have been sent, so it was not sent again."
 INTERRUPTED = f"The last attempt was interrupted. {NOT_REPEATED}"
@@ -36,60 +36,60 @@ def message_ids(faulty: FaultyMailServer) -> list[str]:
 
 
 @contextmanager
-def killed_sender(harness: SenderHarness, faulty: FaultyMailServer) -> Iterator[subprocess.Popen[bytes]]:
+def killed_sender(mails: MailFixture, faulty: FaultyMailServer) -> Iterator[subprocess.Popen[bytes]]:
     """Run a sender in a process that is killed at the end of the context."""
     module = "tests.services.communication.killed_sender"
-    with subprocess.Popen([sys.executable, "-m", module, harness.url, faulty.url]) as process:
+    with subprocess.Popen([sys.executable, "-m", module, mails.url, faulty.url]) as process:
         try:
             yield process
         finally:
             process.kill()
 
 
-async def kill_before_recording(harness: SenderHarness, faulty: FaultyMailServer, message_id: UUID) -> None:
+async def kill_before_recording(mails: MailFixture, faulty: FaultyMailServer, message_id: UUID) -> None:
     """Send a mail from another process, and kill it after the server's answer, before it records that answer."""
     faulty.answering.clear()
-    with killed_sender(harness, faulty) as process:
+    with killed_sender(mails, faulty) as process:
         await eventually(lambda: bool(faulty.received) or process.poll() is not None)
-        async with harness.store.transaction() as other:
+        async with mails.store.transaction() as other:
             await other.execute("select from messages where message_id = $1 for update", message_id)
             faulty.answering.set()
-            await eventually(lambda: has_backends(harness, "wait_event_type = 'Lock'"))
+            await eventually(lambda: has_backends(mails, "wait_event_type = 'Lock'"))
             process.kill()
             assert process.wait() < 0
     # PostgreSQL rolls back the statement of a killed client.
-    await eventually(lambda: has_no_backends(harness, "state <> 'idle' and pid <> pg_backend_pid()"))
+    await eventually(lambda: has_no_backends(mails, "state <> 'idle' and pid <> pg_backend_pid()"))
 
 
-async def has_backends(harness: SenderHarness, condition: str) -> bool:
+async def has_backends(mails: MailFixture, condition: str) -> bool:
     """Return whether a backend on the test's database meets the condition."""
     query = f"select exists (select from pg_stat_activity where datname = current_database() and {condition})"  # noqa: S608 - constant conditions
-    async with harness.database.connection() as connection:
+    async with mails.database.connection() as connection:
         return bool(await connection.fetchval(query))
 
 
-async def has_no_backends(harness: SenderHarness, condition: str) -> bool:
+async def has_no_backends(mails: MailFixture, condition: str) -> bool:
     """Return whether no backend on the test's database meets the condition."""
-    return not await has_backends(harness, condition)
+    return not await has_backends(mails, condition)
 
 
 @pytest.mark.parametrize(("repeats_in_doubt", "copies"), [(True, 2), (False, 1)])
 async def test_a_mail_is_repeated_after_a_kill_only_if_its_template_allows(
-    harness: SenderHarness, faulty: FaultyMailServer, *, repeats_in_doubt: bool, copies: int
+    mails: MailFixture, faulty: FaultyMailServer, *, repeats_in_doubt: bool, copies: int
 ) -> None:
     """After a kill before the answer is recorded, a mail that may repeat is sent again with the same Message-ID.
 
     Any other mail ends as DEAD.
     """
-    harness.clock.time = datetime.now(UTC)
-    message_id = await harness.add(repeats_in_doubt=repeats_in_doubt)
-    await kill_before_recording(harness, faulty, message_id)
-    assert (await harness.advance_to_due(message_id)).status is Status.SENDING
+    mails.clock.time = datetime.now(UTC)
+    message_id = await mails.add(repeats_in_doubt=repeats_in_doubt)
+    await kill_before_recording(mails, faulty, message_id)
+    assert (await mails.advance_to_due(message_id)).status is Status.SENDING
 
-    assert await harness.new_sender(faulty.url).send_next()
-    assert not await harness.new_sender(faulty.url).send_next()
+    assert await mails.new_sender(faulty.url).send_next()
+    assert not await mails.new_sender(faulty.url).send_next()
 
-    message = await harness.store.find(message_id)
+    message = await mails.store.find(message_id)
     assert message_ids(faulty) == [message.email_message_id] * copies
     assert len(faulty.accepted) == copies
     expected = (Status.SENT, 2, "") if repeats_in_doubt else (Status.DEAD, 1, INTERRUPTED)
@@ -97,44 +97,44 @@ async def test_a_mail_is_repeated_after_a_kill_only_if_its_template_allows(
 
 
 async def test_a_mail_in_doubt_is_given_up_only_when_the_lease_expires(
-    harness: SenderHarness, faulty: FaultyMailServer
+    mails: MailFixture, faulty: FaultyMailServer
 ) -> None:
     """A mail in doubt is given up when its lease expires and not before. An operator can still retry it."""
-    message_id = await harness.add(repeats_in_doubt=False)
-    await harness.store.claim(harness.clock.now())  # then its process is killed
-    sender = harness.new_sender(faulty.url)
+    message_id = await mails.add(repeats_in_doubt=False)
+    await mails.store.claim(mails.clock.now())  # then its process is killed
+    sender = mails.new_sender(faulty.url)
 
-    harness.clock.advance(LEASE - timedelta(microseconds=1))
+    mails.clock.advance(LEASE - timedelta(microseconds=1))
     assert not await sender.send_next()
-    harness.clock.advance(timedelta(microseconds=1))
+    mails.clock.advance(timedelta(microseconds=1))
     assert await sender.send_next()
 
-    given_up = await harness.store.find(message_id)
+    given_up = await mails.store.find(message_id)
     assert (given_up.last_error, given_up.may_have_been_sent) == (INTERRUPTED, True)
     assert faulty.received == []
-    async with harness.store.transaction() as transaction:
-        assert not (await harness.store.requeue(transaction, message_id, harness.clock.now())).may_have_been_sent
+    async with mails.store.transaction() as transaction:
+        assert not (await mails.store.requeue(transaction, message_id, mails.clock.now())).may_have_been_sent
     assert await sender.send_next()
-    assert (await harness.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is Status.SENT
 
 
-async def test_a_slow_sender_may_record_its_result_until_the_message_is_given_up(harness: SenderHarness) -> None:
+async def test_a_slow_sender_may_record_its_result_until_the_message_is_given_up(mails: MailFixture) -> None:
     """A late result is recorded if the message has not been given up, and ignored afterwards."""
-    first, second = [await harness.add(repeats_in_doubt=False) for _ in range(2)]
-    now = harness.clock.now()
-    slow = [await harness.store.claim(now) for _ in range(2)]
-    lost = [await harness.store.claim(now + LEASE) for _ in range(2)]
+    first, second = [await mails.add(repeats_in_doubt=False) for _ in range(2)]
+    now = mails.clock.now()
+    slow = [await mails.store.claim(now) for _ in range(2)]
+    lost = [await mails.store.claim(now + LEASE) for _ in range(2)]
     attempts = {each.message_id: each for each in slow if each}
     judged = {each.message_id: each for each in lost if each}
-    given_up = {key: judge(each, Outcome.of_lost(each), now, harness.rng) for key, each in judged.items()}
+    given_up = {key: judge(each, Outcome.of_lost(each), now, mails.rng) for key, each in judged.items()}
 
     assert [each.is_lost for each in (*attempts.values(), *judged.values())] == [False, False, True, True]
-    assert await harness.store.settle(attempts[first], judge(attempts[first], Outcome(), now, harness.rng), now)
-    assert not await harness.store.settle(judged[first], given_up[first], now)
-    assert await harness.store.settle(judged[second], given_up[second], now)
-    assert not await harness.store.settle(attempts[second], judge(attempts[second], Outcome(), now, harness.rng), now)
+    assert await mails.store.settle(attempts[first], judge(attempts[first], Outcome(), now, mails.rng), now)
+    assert not await mails.store.settle(judged[first], given_up[first], now)
+    assert await mails.store.settle(judged[second], given_up[second], now)
+    assert not await mails.store.settle(attempts[second], judge(attempts[second], Outcome(), now, mails.rng), now)
 
-    states = [(await harness.store.find(each)).status for each in (first, second)]
+    states = [(await mails.store.find(each)).status for each in (first, second)]
     assert states == [Status.SENT, Status.DEAD]
 
 
@@ -146,29 +146,29 @@ async def test_a_slow_sender_may_record_its_result_until_the_message_is_given_up
     ],
 )
 async def test_a_server_that_hangs_up_instead_of_answering_leaves_a_doubt(
-    harness: SenderHarness, faulty: FaultyMailServer, *, repeats_in_doubt: bool, status: Status, error: str
+    mails: MailFixture, faulty: FaultyMailServer, *, repeats_in_doubt: bool, status: Status, error: str
 ) -> None:
     """A mail is in doubt if the server hangs up after receiving it: the server may have accepted it (RFC 1047)."""
     faulty.answers.append(HANG_UP)
-    message_id = await harness.add(repeats_in_doubt=repeats_in_doubt)
-    await harness.new_sender(faulty.url).send_next()
+    message_id = await mails.add(repeats_in_doubt=repeats_in_doubt)
+    await mails.new_sender(faulty.url).send_next()
 
-    message = await harness.store.find(message_id)
+    message = await mails.store.find(message_id)
     assert (message.status, message.last_error) == (status, error)
 
 
 async def test_a_server_that_receives_a_mail_and_does_not_answer_leaves_a_doubt(
-    harness: SenderHarness, faulty: FaultyMailServer
+    mails: MailFixture, faulty: FaultyMailServer
 ) -> None:
     """A mail is in doubt if the server receives it and does not answer in time (RFC 1047)."""
     faulty.answering.clear()
-    message_id = await harness.add(repeats_in_doubt=False)
-    sender = harness.new_sender(faulty.url, timeout_s=SHORT_TIMEOUT_S)
+    message_id = await mails.add(repeats_in_doubt=False)
+    sender = mails.new_sender(faulty.url, timeout_s=SHORT_TIMEOUT_S)
     while not faulty.received:
-        await harness.advance_to_due(message_id)
+        await mails.advance_to_due(message_id)
         assert await sender.send_next()
 
-    message = await harness.store.find(message_id)
+    message = await mails.store.find(message_id)
     assert (message.status, len(faulty.received)) == (Status.DEAD, 1)
     assert message.last_error == f"The mail server did not answer in time. {NOT_REPEATED}"
 
@@ -176,7 +176,7 @@ async def test_a_server_that_receives_a_mail_and_does_not_answer_leaves_a_doubt(
 @pytest.mark.requirement("A1")
 @pytest.mark.parametrize("trouble", ["no server", "hung up on the recipient", "recipient put off", "mail put off"])
 async def test_a_mail_that_was_certainly_not_sent_is_retried(
-    harness: SenderHarness, faulty: FaultyMailServer, trouble: str
+    mails: MailFixture, faulty: FaultyMailServer, trouble: str
 ) -> None:
     """A failure before the mail is handed over, or a temporary refusal, is retried even if the mail must not repeat."""
     url = f"smtp://127.0.0.1:{free_ports(1)[0]}" if trouble == "no server" else faulty.url
@@ -184,11 +184,11 @@ async def test_a_mail_that_was_certainly_not_sent_is_retried(
         faulty.refused[ADA] = HANG_UP if trouble.startswith("hung up") else BUSY
     if trouble == "mail put off":
         faulty.answers.append(BUSY)
-    message_id = await harness.add(repeats_in_doubt=False)
+    message_id = await mails.add(repeats_in_doubt=False)
 
-    await harness.new_sender(url).send_next()
-    assert (await harness.advance_to_due(message_id)).status is Status.FAILED
-    await harness.new_sender(faulty.url).send_next()
+    await mails.new_sender(url).send_next()
+    assert (await mails.advance_to_due(message_id)).status is Status.FAILED
+    await mails.new_sender(faulty.url).send_next()
 
-    assert (await harness.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is Status.SENT
     assert len(faulty.accepted) == 1

@@ -14,12 +14,12 @@ from services.communication.app import SERVICE
 from services.communication.domain import RETENTION, Backlog, Status
 from services.communication.metrics import MailMetrics
 from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
-from tests.services.communication.harness import ADA
+from tests.services.communication.mail_fixture import ADA
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from tests.services.communication.faulty_mail_server import FaultyMailServer
-    from tests.services.communication.harness import SenderHarness
+    from tests.services.communication.mail_fixture import MailFixture
     from tests.support.serving import Serve
 
 _FILL = """
@@ -32,60 +32,60 @@ _FILL = """
 COUNT_BY_STATUS = "select status, count(*) from messages group by status order by status"
 
 
-async def fill(harness: SenderHarness, status: Status, age: timedelta, count: int = 1) -> None:
+async def fill(mails: MailFixture, status: Status, age: timedelta, count: int = 1) -> None:
     """Add messages of this age."""
-    async with harness.database.connection() as connection:
-        await connection.execute(_FILL, status, harness.clock.now() - age, count)
+    async with mails.database.connection() as connection:
+        await connection.execute(_FILL, status, mails.clock.now() - age, count)
 
 
 @pytest.mark.requirement("A2")
-async def test_sent_messages_are_deleted_after_thirty_days(harness: SenderHarness) -> None:
+async def test_sent_messages_are_deleted_after_thirty_days(mails: MailFixture) -> None:
     """Messages sent more than 30 days ago are deleted in batches, and messages with another status stay."""
     for status in set(Status) - {Status.EXPIRED}:
-        await fill(harness, status, RETENTION + timedelta(hours=1))
-    await fill(harness, Status.SENT, RETENTION + timedelta(hours=1), BATCH_SIZE)
-    await fill(harness, Status.SENT, RETENTION - timedelta(hours=1), 3)
+        await fill(mails, status, RETENTION + timedelta(hours=1))
+    await fill(mails, Status.SENT, RETENTION + timedelta(hours=1), BATCH_SIZE)
+    await fill(mails, Status.SENT, RETENTION - timedelta(hours=1), 3)
 
-    assert await harness.store.delete_old(harness.clock.now() - RETENTION) == BATCH_SIZE + 1
+    assert await mails.store.delete_old(mails.clock.now() - RETENTION) == BATCH_SIZE + 1
 
-    async with harness.database.connection() as connection:
+    async with mails.database.connection() as connection:
         left = {row["status"]: row["count"] for row in await connection.fetch(COUNT_BY_STATUS)}
     assert left == {"QUEUED": 1, "SENDING": 1, "SENT": 3, "FAILED": 1, "DEAD": 1}
 
 
 @pytest.mark.requirement("A2", "S5")
-async def test_a_running_service_deletes_and_counts(serve: Serve, harness: SenderHarness) -> None:
+async def test_a_running_service_deletes_and_counts(serve: Serve, mails: MailFixture) -> None:
     """A running service deletes old sent messages and counts dead ones in its metrics."""
-    harness.clock.time = datetime.now(UTC)
-    await fill(harness, Status.SENT, RETENTION + timedelta(hours=1))
-    await fill(harness, Status.DEAD, RETENTION + timedelta(hours=1), 7)
+    mails.clock.time = datetime.now(UTC)
+    await fill(mails, Status.SENT, RETENTION + timedelta(hours=1))
+    await fill(mails, Status.DEAD, RETENTION + timedelta(hours=1), 7)
 
     async def is_upkeep_done() -> bool:
-        async with harness.database.connection() as connection:
+        async with mails.database.connection() as connection:
             sent = await connection.fetchval("select count(*) from messages where status = 'SENT'")
         return sent == 0 and REGISTRY.get_sample_value("mail_dead") == 7
 
-    await (await serve()).start(SERVICE, harness.url)
+    await (await serve()).start(SERVICE, mails.url)
     await eventually(is_upkeep_done)
 
 
 @pytest.mark.requirement("S5")
-async def test_metrics_show_waiting_and_dead_messages(harness: SenderHarness, faulty: FaultyMailServer) -> None:
+async def test_metrics_show_waiting_and_dead_messages(mails: MailFixture, faulty: FaultyMailServer) -> None:
     """Metrics show the number of waiting and dead messages, the age of the oldest, and the results of attempts."""
-    await fill(harness, Status.SENT, timedelta(hours=9))
-    await harness.add()
+    await fill(mails, Status.SENT, timedelta(hours=9))
+    await mails.add()
     faulty.refused[ADA] = UNKNOWN
-    await harness.new_sender(faulty.url).send_next()
+    await mails.new_sender(faulty.url).send_next()
     faulty.answers.append(BUSY)
-    await harness.add()
-    await harness.new_sender(faulty.url).send_next()
-    await harness.add()
-    harness.clock.advance(timedelta(minutes=2))
+    await mails.add()
+    await mails.new_sender(faulty.url).send_next()
+    await mails.add()
+    mails.clock.advance(timedelta(minutes=2))
 
-    backlog = await harness.store.backlog(harness.clock.now())
+    backlog = await mails.store.backlog(mails.clock.now())
     assert backlog == Backlog(waiting=2, oldest_s=120.0, dead=1)
-    metrics_of(harness.registry, MailMetrics).show_backlog(backlog)
-    shown = {sample.name: sample.value for metric in harness.registry.collect() for sample in metric.samples}
+    metrics_of(mails.registry, MailMetrics).show_backlog(backlog)
+    shown = {sample.name: sample.value for metric in mails.registry.collect() for sample in metric.samples}
     assert (shown["mail_waiting"], shown["mail_oldest_waiting_seconds"], shown["mail_dead"]) == (2, 120, 1)
-    assert harness.registry.get_sample_value("mail_attempts_total", {"status": "DEAD"}) == 1
-    assert harness.registry.get_sample_value("mail_attempts_total", {"status": "FAILED"}) == 1
+    assert mails.registry.get_sample_value("mail_attempts_total", {"status": "DEAD"}) == 1
+    assert mails.registry.get_sample_value("mail_attempts_total", {"status": "FAILED"}) == 1

@@ -1,4 +1,4 @@
-"""Fixtures: a mesh that serves every service around subscriptions, and a harness that works on a database alone."""
+"""Fixtures: a mesh with every service around subscriptions, and the commands alone on a database."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from local.mail_sink import Inbox
-from tests.services.subscription.harness import SubscriptionHarness
 from tests.services.subscription.signing import PROCESSOR_SECRET, STANDARD_SECRET
+from tests.services.subscription.subscription_fixture import SubscriptionFixture
 from tests.services.subscription.subscription_mesh import SERVICES, SubscriptionMesh
 
 if TYPE_CHECKING:
@@ -36,6 +36,6 @@ async def mesh(serve: Serve, tmp_path: Path) -> AsyncIterator[SubscriptionMesh]:
 
 
 @pytest.fixture
-async def harness(open_database: DatabaseOpener) -> SubscriptionHarness:
-    """Return a harness on a database of the subscription service."""
-    return SubscriptionHarness(await open_database("subscription"))
+async def fixture(open_database: DatabaseOpener) -> SubscriptionFixture:
+    """Return commands and webhook handler on a new database, without a running service."""
+    return SubscriptionFixture(await open_database("subscription"))

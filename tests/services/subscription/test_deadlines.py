@@ -21,7 +21,7 @@ from tests.support.eventually import eventually
 if TYPE_CHECKING:
     from services.subscription.domain import Subscription
     from solo60.subscription.v1.subscription_pb2 import Subscription as SubscriptionMessage
-    from tests.services.subscription.harness import SubscriptionHarness
+    from tests.services.subscription.subscription_fixture import SubscriptionFixture
     from tests.services.subscription.subscription_mesh import SubscriptionMesh
 
 MICROSECOND = timedelta(microseconds=1)
@@ -211,36 +211,36 @@ async def test_an_early_or_repeated_review_does_nothing(mesh: SubscriptionMesh) 
         await mesh.subscriptions.ReviewSubscription(ReviewSubscriptionRequest(subscription_id="1"))
 
 
-async def test_a_review_after_both_deadlines_reports_the_end_once(harness: SubscriptionHarness) -> None:
+async def test_a_review_after_both_deadlines_reports_the_end_once(fixture: SubscriptionFixture) -> None:
     """After both deadlines, as after an outage, reviews send one mail. A later reported end changes only the time."""
-    new = await harness.subscribe_new_user()
-    harness.now = new.deadlines.expired + DAY
+    new = await fixture.subscribe_new_user()
+    fixture.now = new.deadlines.expired + DAY
 
     for _ in range(4):
-        await harness.store.run(lambda transaction: harness.commands.review(transaction, new.subscription_id))
+        await fixture.store.run(lambda transaction: fixture.commands.review(transaction, new.subscription_id))
     ended = Ended(new.first_period.end)
-    await harness.store.run(lambda transaction: harness.commands.apply_report(transaction, new.subscription_id, ended))
+    await fixture.store.run(lambda transaction: fixture.commands.apply_report(transaction, new.subscription_id, ended))
 
-    async with harness.database.connection() as connection:
+    async with fixture.database.connection() as connection:
         left = "select count(*) from outbox where destination ~ 'Mail' and cancel_key is null"
         mails = await connection.fetchval(left)
     assert mails == 2  # welcome and end
-    assert (await harness.store.find(new.subscription_id)).end_time == new.first_period.end
+    assert (await fixture.store.find(new.subscription_id)).end_time == new.first_period.end
 
 
-async def test_subscriptions_of_an_older_version_get_a_review(harness: SubscriptionHarness) -> None:
+async def test_subscriptions_of_an_older_version_get_a_review(fixture: SubscriptionFixture) -> None:
     """A subscription that an older version stored without a review gets one review, for its next deadline."""
-    new = await harness.subscribe_new_user()
-    await harness.change("update subscriptions set told_time = null")
-    await harness.change("delete from outbox")
+    new = await fixture.subscribe_new_user()
+    await fixture.change("update subscriptions set told_time = null")
+    await fixture.change("delete from outbox")
 
     for _ in range(2):
-        await schedule_deadlines_of_older(harness.store, harness.commands)
+        await schedule_deadlines_of_older(fixture.store, fixture.commands)
 
-    async with harness.database.connection() as connection:
+    async with fixture.database.connection() as connection:
         rows = await connection.fetch(REVIEWS, f"review/{new.subscription_id}")
     assert [row["deliver_time"] for row in rows] == [new.deadlines.past_due]
-    assert (await harness.store.find(new.subscription_id)).processed_deadline == new.create_time
+    assert (await fixture.store.find(new.subscription_id)).processed_deadline == new.create_time
 
 
 async def test_the_latest_paid_period_counts_despite_a_gap() -> None:

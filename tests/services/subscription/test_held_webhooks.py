@@ -25,7 +25,7 @@ from tests.services.subscription.subscription_mesh import DAY, event, month_afte
 
 if TYPE_CHECKING:
     from solo60.subscription.v1.subscription_pb2 import HeldWebhook
-    from tests.services.subscription.harness import SubscriptionHarness
+    from tests.services.subscription.subscription_fixture import SubscriptionFixture
     from tests.services.subscription.subscription_mesh import SubscriptionMesh
 
 MONTH = 31 * DAY
@@ -191,14 +191,14 @@ async def test_a_webhook_ignored_by_an_older_version_applies_when_resent(mesh: S
 
 
 @pytest.mark.breaks_invariants("violation_webhook_not_acted_upon")
-async def test_operators_see_held_webhooks(harness: SubscriptionHarness) -> None:
+async def test_operators_see_held_webhooks(fixture: SubscriptionFixture) -> None:
     """A held webhook is counted by a metric at once, and reported by `solo60 doctor` after an hour."""
     with pytest.raises(SubscriptionNotFound):
-        await harness.deliver(webhook(event("trial_ending", str(uuid4())), "msg_1"))
+        await fixture.deliver(webhook(event("trial_ending", str(uuid4())), "msg_1"))
     labels = {"reason": "unknown_subscription"}
-    assert harness.metrics.get_sample_value("webhooks_held", labels) == 1
+    assert fixture.metrics.get_sample_value("webhooks_held", labels) == 1
 
-    async with harness.database.connection() as connection:
+    async with fixture.database.connection() as connection:
         fresh = await find_violations(connection)
         await connection.execute("update webhooks set receive_time = receive_time - interval '2 hours'")
         found = await find_violations(connection)
@@ -208,15 +208,15 @@ async def test_operators_see_held_webhooks(harness: SubscriptionHarness) -> None
     assert '"webhook_id":"msg_1"' in found[0].examples[0]
 
 
-async def test_a_held_webhook_is_stored_until_it_is_resolved(harness: SubscriptionHarness) -> None:
+async def test_a_held_webhook_is_stored_until_it_is_resolved(fixture: SubscriptionFixture) -> None:
     """A held webhook is still stored and resolvable after 60 days, because it may concern a payment."""
-    new = await harness.subscribe_new_user()
+    new = await fixture.subscribe_new_user()
     with pytest.raises(SubscriptionNotFound):
-        await harness.deliver(webhook(event("trial_ending", str(uuid4())), "msg_1"))
+        await fixture.deliver(webhook(event("trial_ending", str(uuid4())), "msg_1"))
 
-    harness.now += timedelta(days=60)
-    await harness.webhook_handler.tidy()
-    (shown,) = await harness.webhook_handler.list_held(10, after=None)
-    await harness.webhook_handler.resolve(shown.ref, new.subscription_id)
+    fixture.now += timedelta(days=60)
+    await fixture.webhook_handler.tidy()
+    (shown,) = await fixture.webhook_handler.list_held(10, after=None)
+    await fixture.webhook_handler.resolve(shown.ref, new.subscription_id)
 
-    assert await harness.stored_events() == {"msg_1": "trial_ending"}
+    assert await fixture.stored_events() == {"msg_1": "trial_ending"}

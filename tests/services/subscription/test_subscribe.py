@@ -46,7 +46,7 @@ from tests.services.subscription.subscription_mesh import (
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from tests.services.subscription.harness import SubscriptionHarness
+    from tests.services.subscription.subscription_fixture import SubscriptionFixture
     from tests.services.subscription.subscription_mesh import SubscriptionMesh
     from tests.support.serving import Serve
 
@@ -145,12 +145,12 @@ async def test_one_of_twenty_concurrent_calls_subscribes_the_user(mesh: Subscrip
     assert await mesh.balance(user_id) == 40
 
 
-async def test_concurrent_subscriptions_of_one_user_wait_for_each_other(harness: SubscriptionHarness) -> None:
+async def test_concurrent_subscriptions_of_one_user_wait_for_each_other(fixture: SubscriptionFixture) -> None:
     """The second call waits for an advisory lock before its insert, because waiting inside the constraint deadlocks."""
     user_id = uuid4()
 
     async def waiting_lock_types() -> list[str]:
-        async with harness.database.connection() as connection:
+        async with fixture.database.connection() as connection:
             rows = await connection.fetch(
                 "select locktype from pg_locks join pg_stat_activity using (pid)"
                 " where not granted and datname = current_database()"
@@ -160,9 +160,9 @@ async def test_concurrent_subscriptions_of_one_user_wait_for_each_other(harness:
     async def is_waiting() -> bool:
         return await waiting_lock_types() != []
 
-    async with harness.database.transaction() as connection:
-        await harness.subscribe(SubscriptionTransaction(connection), user_id)
-        second = asyncio.create_task(harness.store.run(lambda transaction: harness.subscribe(transaction, user_id)))
+    async with fixture.database.transaction() as connection:
+        await fixture.subscribe(SubscriptionTransaction(connection), user_id)
+        second = asyncio.create_task(fixture.store.run(lambda transaction: fixture.subscribe(transaction, user_id)))
         await eventually(is_waiting)
         kinds = await waiting_lock_types()
 

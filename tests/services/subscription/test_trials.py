@@ -13,7 +13,7 @@ from tests.services.subscription.subscription_mesh import FOUR_HOURS, TEN_HOURS
 
 if TYPE_CHECKING:
     from services.subscription.store import SubscriptionTransaction
-    from tests.services.subscription.harness import SubscriptionHarness
+    from tests.services.subscription.subscription_fixture import SubscriptionFixture
     from tests.services.subscription.subscription_mesh import SubscriptionMesh
 
 TWENTY_HOURS = "01980000-0000-7000-8000-000000000014"
@@ -69,15 +69,15 @@ async def test_one_of_ten_concurrent_trials_begins(mesh: SubscriptionMesh) -> No
     assert await mesh.status(await mesh.subscribe(TEN_HOURS, user_id)) == "ACTIVE"
 
 
-async def test_the_database_allows_one_trial_for_each_user(harness: SubscriptionHarness) -> None:
+async def test_the_database_allows_one_trial_for_each_user(fixture: SubscriptionFixture) -> None:
     """The database rejects a second trial of a user, even from a program that does not check first."""
     user_id = uuid4()
 
     async def begin(transaction: SubscriptionTransaction) -> UUID:
-        new = await harness.commands.subscribe(transaction, user_id, UUID(TEN_HOURS), trial_days=None)
+        new = await fixture.commands.subscribe(transaction, user_id, UUID(TEN_HOURS), trial_days=None)
         return new.subscription_id
 
-    first = await harness.store.run(begin)
+    first = await fixture.store.run(begin)
 
     with pytest.raises(asyncpg.UniqueViolationError):
-        await harness.change("insert into trials values ($1, $2, now())", user_id, first)
+        await fixture.change("insert into trials values ($1, $2, now())", user_id, first)

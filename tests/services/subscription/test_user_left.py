@@ -19,7 +19,7 @@ from tests.services.subscription.subscription_mesh import TEN_HOURS, event, mont
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from tests.services.subscription.harness import SubscriptionHarness
+    from tests.services.subscription.subscription_fixture import SubscriptionFixture
     from tests.services.subscription.subscription_mesh import SubscriptionMesh
 
 
@@ -64,12 +64,12 @@ async def test_a_user_left_event_may_repeat_or_name_any_user(mesh: SubscriptionM
             await mesh.subscriptions.OnUserLeft(bad)
 
 
-async def test_a_deleted_user_cannot_be_subscribed(harness: SubscriptionHarness) -> None:
+async def test_a_deleted_user_cannot_be_subscribed(fixture: SubscriptionFixture) -> None:
     """Subscribing a deleted user raises UserNotActive, even if the call found the user active before."""
-    new = await harness.subscribe_new_user()
-    await harness.store.run(lambda transaction: harness.commands.end_for_departed_user(transaction, new.user_id))
+    new = await fixture.subscribe_new_user()
+    await fixture.store.run(lambda transaction: fixture.commands.end_for_departed_user(transaction, new.user_id))
 
     with pytest.raises(UserNotActive):
-        await harness.store.run(lambda transaction: harness.subscribe(transaction, new.user_id))
+        await fixture.store.run(lambda transaction: fixture.subscribe(transaction, new.user_id))
 
-    assert (await harness.store.find(new.subscription_id)).status(harness.now) is Status.CANCELLED
+    assert (await fixture.store.find(new.subscription_id)).status(fixture.now) is Status.CANCELLED

@@ -1,4 +1,4 @@
-"""Test harness without running services: a database, and a clock that the test sets."""
+"""Fixture without running services: a database, and a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from solo60.subscription.v1.subscription_pb2 import ProcessWebhookRequest
 
 
-class SubscriptionHarness:
+class SubscriptionFixture:
     """Commands and webhook handler on a database. `now` is the fixed time; calls to other services fail."""
 
     def __init__(self, database: Database) -> None:

@@ -45,7 +45,7 @@ class Clock:
 
 
 @dataclass
-class SenderHarness:
+class MailFixture:
     """A message store and everything that its senders share."""
 
     url: str
