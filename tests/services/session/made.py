@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from services.session.domain import BookingCall, Means, Order, Period, Quote, Session
+from services.session.booking.domain import BookingCall
+from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Session
 from solo60.session.v1.session_pb2 import SendSessionMailRequest
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
-    from services.session.store import SessionStore
+    from services.session.booking.store import BookingStore
 
 NOW = datetime(2026, 8, 3, 12, tzinfo=UTC)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -22,7 +23,7 @@ MAIL = "solo60.session.v1.SessionService/SendSessionMail"
 
 
 async def held(
-    store: SessionStore,
+    store: BookingStore,
     *,
     gym_id: UUID | None = None,
     now: datetime = NOW,
@@ -30,7 +31,7 @@ async def held(
     requires_approval: bool = False,
 ) -> Session:
     """Hold an hour for a new member for one minute, by default in a new gym."""
-    order = Order(uuid4(), gym_id or uuid4(), Period(start, start + HOUR), Means.CREDITS)
+    order = Order(uuid4(), gym_id or uuid4(), Period(start, start + HOUR), PaymentMethod.CREDITS)
     call = BookingCall("operator", uuid4().hex, b"request", "correlation")
     quote = replace(QUOTE, requires_approval=requires_approval)
     booking = await store.hold(order, quote, call, now=now, expire_time=now + MINUTE)
@@ -38,7 +39,7 @@ async def held(
 
 
 async def paid(
-    store: SessionStore,
+    store: BookingStore,
     *,
     gym_id: UUID | None = None,
     start: datetime = NOW + HOUR,

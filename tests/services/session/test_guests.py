@@ -32,7 +32,8 @@ from tests.services.session.town import SERVICES, TOMORROW, keyed, order
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
-    from services.session import domain
+    from services.session.guests import domain
+    from services.session.sessions.domain import Session
     from services.session.stores import Stores
     from tests.services.session.town import Town
     from tests.support.postgres import DatabaseOpener
@@ -155,7 +156,7 @@ async def test_concurrent_invitations_of_one_address_invite_once(stores: Stores,
 
     A cancelled guest may be invited again.
     """
-    session = await paid(stores.sessions)
+    session = await paid(stores.bookings)
     spellings = ["grace@guests.example", "Grace@Guests.Example", "GRACE@guests.example"] * 3
 
     answers = await asyncio.gather(
@@ -164,7 +165,7 @@ async def test_concurrent_invitations_of_one_address_invite_once(stores: Stores,
 
     (guest,) = [answer for answer in answers if not isinstance(answer, BaseException)]
     assert {type(answer) for answer in answers} == {type(guest), GuestAlreadyInvited}
-    await stores.guests.take_back(guest.invitation_id, NOW)
+    await stores.guests.cancel_invitation(guest.invitation_id, NOW)
     again = await invited(stores, session.session_id)
     assert await guest_mails(database) == [
         ("GUEST_INVITED", guest.invitation_id),
@@ -188,7 +189,7 @@ async def test_a_cancelled_or_past_session_takes_no_guests(
     stores: Stores, database: Database, change: str, refusal: type[ServiceError]
 ) -> None:
     """Inviting a guest to a cancelled, rejected, completed, past or unknown session fails and sends no mail."""
-    session = await paid(stores.sessions)
+    session = await paid(stores.bookings)
     async with database.transaction() as connection:
         await connection.execute(f"update sessions set {change}")  # noqa: S608 - the changes above
 
@@ -202,21 +203,21 @@ async def test_a_cancelled_or_past_session_takes_no_guests(
 async def test_an_unpaid_session_takes_no_guests(stores: Stores) -> None:
     """Inviting a guest to a session that is not paid yet fails with SessionTakesNoGuests."""
     with pytest.raises(SessionTakesNoGuests):
-        await invited(stores, (await held(stores.sessions)).session_id)
+        await invited(stores, (await held(stores.bookings)).session_id)
 
 
 async def test_an_unknown_invitation_cannot_be_cancelled(stores: Stores) -> None:
     """Cancelling an unknown invitation fails with InvitationNotFound."""
     with pytest.raises(InvitationNotFound):
-        await stores.guests.take_back(uuid4(), NOW)
+        await stores.guests.cancel_invitation(uuid4(), NOW)
 
 
 async def test_an_invitation_during_a_cancellation_is_rejected_or_cancelled(stores: Stores, database: Database) -> None:
     """An invitation concurrent with the session's cancellation is either rejected or cancelled with one mail."""
     for _ in range(25):
-        session = await paid(stores.sessions)
+        session = await paid(stores.bookings)
         _, answer = await asyncio.gather(
-            stores.decisions.cancel(session.session_id, "", now=NOW, in_credits=False),
+            stores.cancellations.cancel(session.session_id, "", now=NOW, in_credits=False),
             invited(stores, session.session_id),
             return_exceptions=True,
         )
@@ -230,7 +231,7 @@ async def test_an_invitation_during_a_cancellation_is_rejected_or_cancelled(stor
 
 async def test_the_outbox_contains_no_address_of_a_guest(stores: Stores, database: Database) -> None:
     """A message in the outbox names the invitation and not the guest's address, which is looked up on delivery."""
-    await invited(stores, (await paid(stores.sessions)).session_id)
+    await invited(stores, (await paid(stores.bookings)).session_id)
 
     async with database.connection() as connection:
         (payload,) = [
@@ -244,7 +245,7 @@ async def guests_of(town: Town, session_id: str) -> list[Guest]:
     return list((await town.sessions.ListGuests(ListGuestsRequest(session_id=session_id))).guests)
 
 
-async def all_guests(stores: Stores, session: domain.Session) -> list[domain.Guest]:
+async def all_guests(stores: Stores, session: Session) -> list[domain.Guest]:
     """Return the guests of a session, read from the database."""
     return await stores.guests.list_of_session(session.session_id, 10, after=None)
 

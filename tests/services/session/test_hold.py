@@ -9,11 +9,11 @@ import pytest
 
 from solo60.payment.v1.payment_pb2 import RefundSessionRequest
 from tests.services.session.made import MINUTE, NOW, REFUND, held, left_to_do, letters
-from tests.services.session.stores import store_on, stores_on
+from tests.services.session.stores import bookings_on, stores_on
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
-    from services.session.store import SessionStore
+    from services.session.booking.store import BookingStore
     from tests.support.postgres import DatabaseOpener
 
 
@@ -24,9 +24,9 @@ async def database(open_database: DatabaseOpener) -> Database:
 
 
 @pytest.fixture
-def store(database: Database) -> SessionStore:
-    """Return the session store on `database`."""
-    return store_on(database)
+def store(database: Database) -> BookingStore:
+    """Return the booking store on `database`."""
+    return bookings_on(database)
 
 
 async def refunds(database: Database) -> list[UUID]:
@@ -40,7 +40,7 @@ async def mails(database: Database) -> list[str]:
 
 
 @pytest.mark.requirement("A1")
-async def test_follow_ups_are_stored_with_the_change(store: SessionStore, database: Database) -> None:
+async def test_follow_ups_are_stored_with_the_change(store: BookingStore, database: Database) -> None:
     """Confirming a session stores its mails, and cancelling it stores the refund and another mail."""
     session = await held(store)
     assert await mails(database) == []
@@ -49,27 +49,27 @@ async def test_follow_ups_are_stored_with_the_change(store: SessionStore, databa
     assert await mails(database) == ["SESSION_BOOKED", "NOISE_WARNING"]
     assert await refunds(database) == []
 
-    await stores_on(database).decisions.cancel(session.session_id, "", now=NOW, in_credits=False)
+    await stores_on(database).cancellations.cancel(session.session_id, "", now=NOW, in_credits=False)
     assert await mails(database) == ["SESSION_BOOKED", "NOISE_WARNING", "SESSION_CANCELLED"]
     assert await refunds(database) == [session.session_id]
 
 
 @pytest.mark.requirement("J6")
-async def test_a_held_slot_is_released_exactly_when_its_hold_expires(store: SessionStore, database: Database) -> None:
+async def test_a_held_slot_is_released_exactly_when_its_hold_expires(store: BookingStore, database: Database) -> None:
     """An unconfirmed hold blocks its slot until it expires, and is then released and refunded."""
-    session = await held(store)
+    session, sessions = await held(store), stores_on(database).sessions
 
     await store.release_expired(NOW + MINUTE - timedelta(seconds=1))
     assert await refunds(database) == []
-    assert await store.busy_periods(session.order.gym_id, session.order.period) == [session.order.period]
+    assert await sessions.busy_periods(session.order.gym_id, session.order.period) == [session.order.period]
 
     await store.release_expired(NOW + MINUTE)
     assert await refunds(database) == [session.session_id]
     assert await mails(database) == []
-    assert await store.busy_periods(session.order.gym_id, session.order.period) == []
+    assert await sessions.busy_periods(session.order.gym_id, session.order.period) == []
 
 
-async def test_confirming_and_releasing_exclude_each_other(store: SessionStore, database: Database) -> None:
+async def test_confirming_and_releasing_exclude_each_other(store: BookingStore, database: Database) -> None:
     """A released session cannot be confirmed and a confirmed one cannot be released.
 
     Confirming again returns the first answer.
@@ -88,7 +88,7 @@ async def test_confirming_and_releasing_exclude_each_other(store: SessionStore, 
 
 @pytest.mark.parametrize("rounds", [50, pytest.param(1_000, marks=pytest.mark.soak)])
 async def test_a_hold_that_expires_during_its_confirmation_has_one_outcome(
-    store: SessionStore, database: Database, rounds: int
+    store: BookingStore, database: Database, rounds: int
 ) -> None:
     """A hold that expires during its confirmation is either confirmed with a mail, or released with a refund."""
     kept: set[UUID] = set()

@@ -19,7 +19,8 @@ from contracts.errors import (
     WaitingListEntryNotFound,
 )
 from interceptors.idempotency import REPLAYED
-from services.session.domain import Period, Session, Wish
+from services.session.sessions.domain import Period
+from services.session.waiting_list.domain import WaitRequest
 from solo60.session.v1.session_pb2 import (
     CancelSessionRequest,
     JoinWaitingListRequest,
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mesh.data.database import Database
-    from services.session import domain
+    from services.session.sessions.domain import Session
     from services.session.stores import Stores
+    from services.session.waiting_list import domain
     from tests.services.session.town import Town
     from tests.support.postgres import DatabaseOpener
 
@@ -59,9 +61,9 @@ async def joined(
     stores: Stores, gym_id: UUID, *, user_id: UUID | None = None, start: datetime = NOW + HOUR, now: datetime = NOW
 ) -> domain.WaitingListEntry:
     """Let a new member join the waiting list for an hour."""
-    wish = Wish(user_id or uuid4(), gym_id, Period(start, start + HOUR))
+    request = WaitRequest(user_id or uuid4(), gym_id, Period(start, start + HOUR))
     async with stores.waiting_list.transaction() as transaction:
-        return await stores.waiting_list.join(transaction, wish, now)
+        return await stores.waiting_list.join(transaction, request, now)
 
 
 async def mailed_entries(database: Database) -> list[UUID]:
@@ -71,10 +73,10 @@ async def mailed_entries(database: Database) -> list[UUID]:
 
 async def cancel(stores: Stores, session: Session) -> None:
     """Cancel a session."""
-    await stores.decisions.cancel(session.session_id, "", now=NOW, in_credits=False)
+    await stores.cancellations.cancel(session.session_id, "", now=NOW, in_credits=False)
 
 
-def wish(user_id: str, gym_id: str, start: datetime = TOMORROW) -> JoinWaitingListRequest:
+def wait_request(user_id: str, gym_id: str, start: datetime = TOMORROW) -> JoinWaitingListRequest:
     """Return a request to join the waiting list for an hour."""
     return JoinWaitingListRequest(user_id=user_id, gym_id=gym_id, period=period(start))
 
@@ -94,8 +96,8 @@ async def test_every_waiting_member_is_mailed_each_time_a_slot_becomes_free(town
     session = await town.booked(order(owner, gym))
     first = await town.a_member(email="ada@members.example", time_zone="Asia/Kolkata")
     second = await town.a_member(email="grace@members.example")
-    await town.sessions.JoinWaitingList(wish(first, gym))
-    await town.sessions.JoinWaitingList(wish(second, gym, TOMORROW + HOUR / 2))
+    await town.sessions.JoinWaitingList(wait_request(first, gym))
+    await town.sessions.JoinWaitingList(wait_request(second, gym, TOMORROW + HOUR / 2))
 
     await town.sessions.CancelSession(CancelSessionRequest(session_id=session.session_id))
     await town.sessions.CancelSession(CancelSessionRequest(session_id=session.session_id))
@@ -117,17 +119,17 @@ async def test_an_impossible_wait_is_rejected_with_the_reason(town: Town) -> Non
     """Joining twice, for a free slot, for an unknown user or gym, or for the past is rejected, and not listed."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.booked(order(await town.a_member(), gym))
-    entry = (await town.sessions.JoinWaitingList(wish(member, gym), metadata=keyed("once"))).entry
+    entry = (await town.sessions.JoinWaitingList(wait_request(member, gym), metadata=keyed("once"))).entry
 
-    again = town.sessions.JoinWaitingList(wish(member, gym), metadata=keyed("once"))
+    again = town.sessions.JoinWaitingList(wait_request(member, gym), metadata=keyed("once"))
     assert (await again).entry == entry
     assert (REPLAYED, "true") in tuple(await again.trailing_metadata())
     refusals: list[tuple[JoinWaitingListRequest, type[ServiceError]]] = [
-        (wish(member, gym), AlreadyWaiting),
-        (wish(member, gym, TOMORROW + HOUR), SlotFree),
-        (wish(str(uuid4()), gym), UserNotFound),
-        (wish(member, str(uuid4())), GymNotFound),
-        (wish(member, gym, TOMORROW - timedelta(days=2)), PeriodPast),
+        (wait_request(member, gym), AlreadyWaiting),
+        (wait_request(member, gym, TOMORROW + HOUR), SlotFree),
+        (wait_request(str(uuid4()), gym), UserNotFound),
+        (wait_request(member, str(uuid4())), GymNotFound),
+        (wait_request(member, gym, TOMORROW - timedelta(days=2)), PeriodPast),
     ]
     for request, refusal in refusals:
         with pytest.raises(refusal):
@@ -144,7 +146,7 @@ async def test_a_deleted_user_is_removed_from_the_waiting_list(town: Town) -> No
     """Deleting a user removes that user's entries from the waiting list."""
     member, gym = await town.a_member(), await town.a_gym()
     await town.booked(order(await town.a_member(), gym))
-    await town.sessions.JoinWaitingList(wish(member, gym))
+    await town.sessions.JoinWaitingList(wait_request(member, gym))
 
     leaving = User(user_id=member, state=UserState.USER_STATE_DELETED)
     await town.users.UpdateUser(UpdateUserRequest(user=leaving, update_mask=FieldMask(paths=["state"])))
@@ -162,7 +164,7 @@ async def test_a_waiting_list_is_listed_in_pages(town: Town) -> None:
         await town.booked(order(await town.a_member(), gym, start=start))
     entries = []
     for start in (TOMORROW, TOMORROW + HOUR, TOMORROW, TOMORROW + HOUR, TOMORROW):
-        answer = await town.sessions.JoinWaitingList(wish(await town.a_member(), gym, start))
+        answer = await town.sessions.JoinWaitingList(wait_request(await town.a_member(), gym, start))
         entries.append(answer.entry)
 
     listed, token = list[WaitingListEntry](), ""
@@ -184,9 +186,9 @@ async def test_waiting_members_are_mailed_in_order(stores: Stores, database: Dat
 
     The owner of the cancelled session and members no longer on the list are not mailed.
     """
-    session = await paid(stores.sessions)
+    session = await paid(stores.bookings)
     gym_id = session.order.gym_id
-    await paid(stores.sessions, gym_id=gym_id, start=NOW + 2 * HOUR)
+    await paid(stores.bookings, gym_id=gym_id, start=NOW + 2 * HOUR)
     whole = await joined(stores, gym_id)
     part = await joined(stores, gym_id, start=NOW + HOUR / 2, now=NOW + MINUTE)
     await joined(stores, gym_id, start=NOW + 2 * HOUR)
@@ -205,23 +207,23 @@ async def test_a_released_hold_is_announced_only_to_newly_waiting_members(stores
 
     The others already have a mail about the free slot.
     """
-    taken = await paid(stores.sessions)
+    taken = await paid(stores.bookings)
     gym_id = taken.order.gym_id
     before = await joined(stores, gym_id)
     await cancel(stores, taken)
     assert await mailed_entries(database) == [before.entry_id]
 
-    session = await held(stores.sessions, gym_id=gym_id, now=NOW + MINUTE)
+    session = await held(stores.bookings, gym_id=gym_id, now=NOW + MINUTE)
     # Joined during the hold, by a clock that is slow.
     meanwhile = await joined(stores, gym_id, now=NOW)
-    await stores.sessions.release(session.session_id, now=NOW + MINUTE)
+    await stores.bookings.release(session.session_id, now=NOW + MINUTE)
 
     assert await mailed_entries(database) == [before.entry_id, meanwhile.entry_id]
 
 
 async def test_concurrent_joins_of_one_member_create_one_entry(stores: Stores) -> None:
     """Of ten concurrent joins of one member one succeeds. After leaving, the member may join again."""
-    gym_id, user_id = (await paid(stores.sessions)).order.gym_id, uuid4()
+    gym_id, user_id = (await paid(stores.bookings)).order.gym_id, uuid4()
 
     answers = await asyncio.gather(
         *[joined(stores, gym_id, user_id=user_id) for _ in range(10)], return_exceptions=True
@@ -238,7 +240,7 @@ async def test_concurrent_joins_of_one_member_create_one_entry(stores: Stores) -
 async def test_joining_while_the_slot_becomes_free_is_rejected_or_mailed(stores: Stores, database: Database) -> None:
     """Joining while the slot is being cancelled either fails with SlotFree or is followed by one mail."""
     for _ in range(25):
-        session = await paid(stores.sessions)
+        session = await paid(stores.bookings)
         _, answer = await asyncio.gather(
             cancel(stores, session), joined(stores, session.order.gym_id), return_exceptions=True
         )

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from mesh.data.idempotency import once
 from mesh.data.pages import page_of
-from services.session.messages import entry_message, period_of, wish_of
+from services.session.wire import parse_period, parse_wait_request, render_entry
 from solo60.session.v1.session_pb2 import JoinWaitingListResponse, LeaveWaitingListResponse, ListWaitingListResponse
 from solo60.session.v1.session_pb2_grpc import SessionServiceServicer
 
@@ -33,16 +33,17 @@ class WaitingListServicer(SessionServiceServicer):
     async def JoinWaitingList(
         self, request: JoinWaitingListRequest, context: ServicerContext[JoinWaitingListRequest, JoinWaitingListResponse]
     ) -> JoinWaitingListResponse:
-        wish, now = wish_of(request), self._now()
-        wish.period.refuse_past(now)
+        wait_request, now = parse_wait_request(request), self._now()
+        wait_request.period.require_not_past(now)
         await asyncio.gather(
-            self._directory.require_active_user(wish.user_id), self._directory.require_gym(wish.gym_id)
+            self._directory.require_active_user(wait_request.user_id), self._directory.require_gym(wait_request.gym_id)
         )
         waiting_list = self._stores.waiting_list
         async with waiting_list.transaction() as transaction:
 
             async def respond() -> JoinWaitingListResponse:
-                return JoinWaitingListResponse(entry=entry_message(await waiting_list.join(transaction, wish, now)))
+                entry = await waiting_list.join(transaction, wait_request, now)
+                return JoinWaitingListResponse(entry=render_entry(entry))
 
             return await once(transaction, request, respond, JoinWaitingListResponse)
 
@@ -58,9 +59,9 @@ class WaitingListServicer(SessionServiceServicer):
         self, request: ListWaitingListRequest, context: ServicerContext[ListWaitingListRequest, ListWaitingListResponse]
     ) -> ListWaitingListResponse:
         page = page_of(request)
-        period = period_of(request.period) if request.HasField("period") else None
+        period = parse_period(request.period) if request.HasField("period") else None
         found = await self._stores.waiting_list.list_of_gym(
             UUID(request.gym_id), period, page.limit, now=self._now(), after=page.after(UUID)
         )
         entries, next_page_token = page.cut(found, lambda last: last.entry_id)
-        return ListWaitingListResponse(entries=map(entry_message, entries), next_page_token=next_page_token)
+        return ListWaitingListResponse(entries=map(render_entry, entries), next_page_token=next_page_token)

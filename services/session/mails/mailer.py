@@ -11,7 +11,7 @@ from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from mesh.serving.request_rules import passed_on
 from mesh.wording import money_in_words, time_in_words
-from services.session.domain import Means
+from services.session.sessions.domain import PaymentMethod
 from solo60.communication.v1.communication_pb2 import (
     Audience,
     Recipient,
@@ -24,7 +24,8 @@ from solo60.user.v1.user_pb2 import GetUserRequest
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from services.session.domain import Letter, Session
+    from services.session.mails.domain import SessionMail
+    from services.session.sessions.domain import Session
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
     from solo60.gym.v1.gym_pb2 import Gym
     from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
@@ -44,18 +45,18 @@ class Mailer:
         self._gyms = gyms
         self._communication = communication
 
-    async def send(self, letter: Letter) -> None:
-        """Queue a letter at the communication service; repeating the call queues nothing more.
+    async def send(self, mail: SessionMail) -> None:
+        """Queue a mail at the communication service; repeating the call queues nothing more.
 
         Skips the mail if the user service does not know the member.
 
         Raises InvalidRequest if a called service rejects its request, for example because of an undeliverable address.
         The outbox then stores a dead letter. Raises another ServiceError if a called service fails.
         """
-        facts = {"mail": letter.mail, "session_id": str(letter.session.session_id)}
+        facts = {"mail": mail.kind, "session_id": str(mail.session.session_id)}
         try:
-            user, gym = await asyncio.gather(self._user(letter.member_id), self._gym(letter.session.order.gym_id))
-            await self._hand_over(letter, user, gym)
+            user, gym = await asyncio.gather(self._user(mail.member_id), self._gym(mail.session.order.gym_id))
+            await self._queue(mail, user, gym)
         except InvalidRequest as error:
             raise passed_on(error) from error
         except UserNotFound:
@@ -64,17 +65,17 @@ class Mailer:
             # The mail was queued before with other content, for example before the member or the gym was renamed.
             _log.info("mail already queued", **facts)
 
-    async def _hand_over(self, letter: Letter, user: User, gym: Gym) -> None:
-        variables, metadata = variables_of(letter, user, gym), ((IDEMPOTENCY_KEY, letter.key),)
-        if letter.is_to_admins:
+    async def _queue(self, mail: SessionMail, user: User, gym: Gym) -> None:
+        variables, metadata = variables_of(mail, user, gym), ((IDEMPOTENCY_KEY, mail.key),)
+        if mail.is_to_admins:
             notification = SendSystemNotificationRequest(
-                audience=Audience.AUDIENCE_ADMINS, template_key=letter.mail, variables=variables
+                audience=Audience.AUDIENCE_ADMINS, template_key=mail.kind, variables=variables
             )
             await self._communication.SendSystemNotification(notification, metadata=metadata)
             return
-        email, name = (letter.guest.email, letter.guest.name) if letter.guest else (user.email, user.display_name)
+        email, name = (mail.guest.email, mail.guest.name) if mail.guest else (user.email, user.display_name)
         recipient = Recipient(email=email, display_name=name)
-        request = SendEmailAsyncRequest(recipient=recipient, template_key=letter.mail, variables=variables)
+        request = SendEmailAsyncRequest(recipient=recipient, template_key=mail.kind, variables=variables)
         await self._communication.SendEmailAsync(request, metadata=metadata)
 
     async def _user(self, user_id: UUID) -> User:
@@ -86,17 +87,17 @@ class Mailer:
         return response.gym
 
 
-def variables_of(letter: Letter, user: User, gym: Gym) -> dict[str, str]:
-    """Return the template variables of a letter, the same set for every template.
+def variables_of(mail: SessionMail, user: User, gym: Gym) -> dict[str, str]:
+    """Return the template variables of a mail, the same set for every template.
 
     Times are in the member's time zone, or in the gym's time zone for guests and admins.
     """
-    session = letter.session
-    zone = (gym.time_zone if letter.guest or letter.is_to_admins else user.time_zone) or "UTC"
+    session = mail.session
+    zone = (gym.time_zone if mail.guest or mail.is_to_admins else user.time_zone) or "UTC"
     return {
         "session_id": str(session.session_id),
         "member_name": user.display_name,
-        "guest_name": letter.guest.name if letter.guest else "",
+        "guest_name": mail.guest.name if mail.guest else "",
         "gym_name": gym.name,
         "start_time": time_in_words(session.order.period.start, zone),
         "end_time": time_in_words(session.order.period.end, zone),
@@ -109,7 +110,7 @@ def variables_of(letter: Letter, user: User, gym: Gym) -> dict[str, str]:
 
 def price_in_words(session: Session) -> str:
     """Return the price of a session in its payment method: "12.50 GBP" or "3 credits"."""
-    if session.order.means is Means.CREDITS:
+    if session.order.payment_method is PaymentMethod.CREDITS:
         return _credits_in_words(session.quote.credits)
     return money_in_words(session.quote.currency, session.quote.minor_units)
 

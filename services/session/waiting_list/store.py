@@ -9,15 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.errors import AlreadyWaiting, SlotFree, WaitingListEntryNotFound
-from services.session.rows import entry_of, range_of
+from services.session.sessions.rows import period_of, range_of
+from services.session.waiting_list.domain import WaitingListEntry, WaitRequest
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from uuid import UUID
 
+    import asyncpg
+
     from mesh.data.database import Connection, Database
-    from services.session.domain import Period, Session, WaitingListEntry, Wish
+    from services.session.sessions.domain import Period, Session
 
 _FIND = "select * from waiting_list where entry_id = $1"
 # Sorted, because transactions that lock rows in different orders can deadlock.
@@ -62,7 +65,7 @@ class WaitingListStore:
             row = await connection.fetchrow(_FIND, entry_id)
         if row is None:
             raise WaitingListEntryNotFound
-        return entry_of(row)
+        return _entry(row)
 
     async def list_of_gym(
         self, gym_id: UUID, period: Period | None, limit: int, *, now: datetime, after: UUID | None
@@ -74,19 +77,19 @@ class WaitingListStore:
         overlap = range_of(period) if period else None
         async with self._database.connection() as connection:
             rows = await connection.fetch(_LIST, gym_id, now, overlap, limit, after)
-        return list(map(entry_of, rows))
+        return list(map(_entry, rows))
 
-    async def join(self, connection: Connection, wish: Wish, now: datetime) -> WaitingListEntry:
-        """Add a wish to the list within the caller's transaction; raise SlotFree or AlreadyWaiting."""
-        busy = await connection.fetch(_LOCK_BUSY, wish.gym_id, range_of(wish.period))
+    async def join(self, connection: Connection, request: WaitRequest, now: datetime) -> WaitingListEntry:
+        """Add a request to the list within the caller's transaction; raise SlotFree or AlreadyWaiting."""
+        busy = await connection.fetch(_LOCK_BUSY, request.gym_id, range_of(request.period))
         if not busy:
             raise SlotFree
         # Never before the blocking sessions, even if this clock is slow: a released hold mails only later entries.
         create_time = max(now, *[row["create_time"] for row in busy])
-        row = await connection.fetchrow(_ADD, wish.user_id, wish.gym_id, range_of(wish.period), create_time)
+        row = await connection.fetchrow(_ADD, request.user_id, request.gym_id, range_of(request.period), create_time)
         if row is None:
             raise AlreadyWaiting
-        return entry_of(row)
+        return _entry(row)
 
     async def leave(self, entry_id: UUID, now: datetime) -> None:
         """Close an entry, unless it is closed already; raise WaitingListEntryNotFound."""
@@ -111,3 +114,12 @@ async def entries_waiting_for(connection: Connection, session: Session, *, since
         return []
     rows = await connection.fetch(_WAITING_FOR, order.gym_id, range_of(order.period), order.user_id, since)
     return [row["entry_id"] for row in rows]
+
+
+def _entry(row: asyncpg.Record) -> WaitingListEntry:
+    return WaitingListEntry(
+        entry_id=row["entry_id"],
+        request=WaitRequest(row["user_id"], row["gym_id"], period_of(row["period"])),
+        create_time=row["create_time"],
+        is_over=row["leave_time"] is not None,
+    )

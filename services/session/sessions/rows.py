@@ -1,32 +1,18 @@
-"""Conversion between database rows and the domain of the session service."""
+"""Conversion between database rows and sessions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncpg
 
-from services.session.domain import Guest, Means, Order, Period, Quote, Session, Status, WaitingListEntry, Wish
+from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Session, Status
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Booking:
-    """Session with its stored BookSession response, or None before payment."""
-
-    session: Session
-    response: bytes | None
-
-
-def booking_of(row: asyncpg.Record) -> Booking:
-    """Return the booking in a row."""
-    return Booking(session_of(row), row["booking_response"])
-
-
-def known(row: asyncpg.Record | None) -> asyncpg.Record:
+def require_row(row: asyncpg.Record | None) -> asyncpg.Record:
     """Return `row`; raise LookupError if it is None. A locked session always has a row: sessions are never deleted."""
     if row is None:
         raise LookupError("the session has no row, but sessions are never deleted")
@@ -37,7 +23,7 @@ def session_of(row: asyncpg.Record) -> Session:
     """Return the session in a row."""
     return Session(
         session_id=row["session_id"],
-        order=Order(row["user_id"], row["gym_id"], period_of(row["period"]), Means(row["paid_in"])),
+        order=Order(row["user_id"], row["gym_id"], period_of(row["period"]), PaymentMethod(row["paid_in"])),
         quote=Quote(
             currency=row["currency"],
             minor_units=row["minor_units"],
@@ -51,28 +37,6 @@ def session_of(row: asyncpg.Record) -> Session:
         update_time=row["update_time"],
         correlation_id=row["correlation_id"],
         refunded_in_credits=row["refunded_in_credits"],
-    )
-
-
-def guest_of(row: asyncpg.Record) -> Guest:
-    """Return the guest in a row."""
-    return Guest(
-        invitation_id=row["invitation_id"],
-        session_id=row["session_id"],
-        email=row["email"],
-        name=row["name"],
-        create_time=row["create_time"],
-        is_cancelled=row["cancel_time"] is not None,
-    )
-
-
-def entry_of(row: asyncpg.Record) -> WaitingListEntry:
-    """Return the waiting list entry in a row."""
-    return WaitingListEntry(
-        entry_id=row["entry_id"],
-        wish=Wish(row["user_id"], row["gym_id"], period_of(row["period"])),
-        create_time=row["create_time"],
-        is_over=row["leave_time"] is not None,
     )
 
 

@@ -20,20 +20,18 @@ from contracts.errors import (
 )
 from interceptors.context import detached_work
 from mesh.data.idempotency import mark_replayed
-from services.session.messages import charge_request, period_message, quote_of, session_message
+from services.session.wire import parse_quote, render_charge, render_period
 from solo60.gym.v1.gym_pb2 import QuotePriceRequest
-from solo60.session.v1.session_pb2 import BookSessionResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from services.session.booking.domain import Booking, BookingCall
+    from services.session.booking.store import BookingStore
     from services.session.directory import Directory
-    from services.session.domain import BookingCall, Order, Quote, Session
-    from services.session.rows import Booking
-    from services.session.store import SessionStore
+    from services.session.sessions.domain import Order, Quote, Session
     from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
-    from solo60.payment.v1.payment_pb2 import PaymentMethod
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
 
 # Longer than the deadline of BookSession (10 s), so a hold outlives the call that created it.
@@ -43,12 +41,12 @@ REFUSALS = (CardDeclined, InsufficientCredits)
 _log = structlog.stdlib.get_logger("solo60.session.booking")
 
 
-class BookingDesk:
-    """Booking of sessions: hold, charge and confirm."""
+class BookingWorkflow:
+    """The steps of a booking: hold, charge and confirm."""
 
     def __init__(
         self,
-        store: SessionStore,
+        store: BookingStore,
         directory: Directory,
         gyms: GymServiceAsyncStub,
         payments: PaymentServiceAsyncStub,
@@ -61,19 +59,24 @@ class BookingDesk:
         self._now = now
         self._abandoning: set[asyncio.Task[None]] = set()
 
-    async def book(self, order: Order, call: BookingCall, payment_method: PaymentMethod) -> BookSessionResponse:
-        """Book a session, or return the stored response of an earlier call with the same idempotency key.
+    async def book(
+        self, order: Order, card_token: str, call: BookingCall, respond: Callable[[Session], bytes]
+    ) -> bytes:
+        """Book a session and return the result of `respond`, which is stored with the confirmed session.
+
+        If an earlier call with the same idempotency key has succeeded, return its stored response. `card_token` is
+        empty if the order is paid in credits.
 
         Raises the errors listed in the contract of BookSession, and IdempotencyKeyReused. Raises Unavailable if the
         charge or the confirmation fails for another reason, including a charge with unknown outcome. After every
         failure the slot is released and any charge is refunded.
         """
-        booking = await self._store.find_booking(call) or await self._hold(order, call)
+        booking = await self._store.find(call) or await self._hold(order, call)
         if booking.response is not None:
             mark_replayed()
-            return BookSessionResponse.FromString(booking.response)
+            return booking.response
         try:
-            return await self._charge_and_confirm(booking.session, payment_method)
+            return await self._charge_and_confirm(booking.session, card_token, respond)
         except BaseException as error:
             abandoning = self._start_to_abandon(booking.session)
             if not isinstance(error, Exception):
@@ -87,22 +90,24 @@ class BookingDesk:
 
     async def _hold(self, order: Order, call: BookingCall) -> Booking:
         now = self._now()
-        order.period.refuse_past(now)
+        order.period.require_not_past(now)
         _, quote = await asyncio.gather(self._directory.require_active_user(order.user_id), self._quote(order))
         return await self._store.hold(order, quote, call, now=now, expire_time=now + HOLD_FOR)
 
     async def _quote(self, order: Order) -> Quote:
         response = await self._gyms.QuotePrice(
-            QuotePriceRequest(gym_id=str(order.gym_id), period=period_message(order.period))
+            QuotePriceRequest(gym_id=str(order.gym_id), period=render_period(order.period))
         )
-        return quote_of(response.quote)
+        return parse_quote(response.quote)
 
-    async def _charge_and_confirm(self, session: Session, payment_method: PaymentMethod) -> BookSessionResponse:
-        await self._payments.ChargeSession(charge_request(session, payment_method))
-        booking = await self._store.confirm(session.session_id, _response, now=self._now())
+    async def _charge_and_confirm(
+        self, session: Session, card_token: str, respond: Callable[[Session], bytes]
+    ) -> bytes:
+        await self._payments.ChargeSession(render_charge(session, card_token))
+        booking = await self._store.confirm(session.session_id, respond, now=self._now())
         if booking is None or booking.response is None:
             raise Unavailable("The slot was released before the payment was complete.")
-        return BookSessionResponse.FromString(booking.response)
+        return booking.response
 
     def _start_to_abandon(self, session: Session) -> asyncio.Task[None]:
         """Release the slot in a separate task, because the call may be cancelled or past its deadline."""
@@ -117,7 +122,3 @@ class BookingDesk:
                 await self._store.release(session.session_id, now=self._now())
             except ServiceError as error:  # the reconciler releases the slot when the hold expires
                 _log.warning("slot not released yet", session_id=str(session.session_id), error=repr(error))
-
-
-def _response(session: Session) -> bytes:
-    return BookSessionResponse(session=session_message(session)).SerializeToString()

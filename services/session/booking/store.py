@@ -1,4 +1,4 @@
-"""Sessions in PostgreSQL. At most one session holds a slot at a time."""
+"""Bookings in PostgreSQL. At most one session holds a slot at a time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import asyncpg
 
 from contracts.errors import IdempotencyKeyReused, SlotTaken, Unavailable
 from mesh.data.database import DatabaseTooSlow
-from services.session.domain import Status
-from services.session.rows import booking_of, known, period_of, range_of, session_of
+from services.session.booking.domain import Booking
+from services.session.sessions.domain import Status
+from services.session.sessions.rows import range_of, require_row, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,29 +18,19 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from mesh.data.database import Connection, Database
-    from services.session.domain import BookingCall, Order, Period, Quote, Session
+    from services.session.booking.domain import BookingCall
     from services.session.follow_ups import FollowUps
-    from services.session.rows import Booking
+    from services.session.sessions.domain import Order, Quote, Session
 
-_FIND = "select * from sessions where session_id = $1"
 _LOCK = "select * from sessions where session_id = $1 for update"
 _FIND_BY_CALL = "select * from sessions where caller = $1 and idempotency_key = $2"
 
-_FIRST_OF_USER = """
-    select * from sessions where user_id = $1 and ($2::text is null or status = $2)
-    order by lower(period) desc, session_id desc limit $3
+_IS_BUSY = """
+    select exists (
+        select from sessions where gym_id = $1 and period && $2
+            and status in ('pending_payment', 'pending_approval', 'confirmed')
+    )
 """
-_NEXT_OF_USER = """
-    select * from sessions where user_id = $1 and ($2::text is null or status = $2)
-        and (lower(period), session_id) < (select lower(period), session_id from sessions where session_id = $4)
-    order by lower(period) desc, session_id desc limit $3
-"""
-_BUSY = """
-    select period from sessions where gym_id = $1 and period && $2
-        and status in ('pending_payment', 'pending_approval', 'confirmed')
-    order by period
-"""
-_IS_BUSY = f"select exists ({_BUSY})"
 
 _MAKE_CALENDAR = "insert into calendars (gym_id) values ($1) on conflict do nothing"
 _LOCK_CALENDAR = "select from calendars where gym_id = $1 for update"
@@ -68,40 +59,17 @@ _RELEASE_EXPIRED = """
 """
 
 
-class SessionStore:
-    """The sessions of one database. `follow_ups` writes follow-up calls in the transaction of each change."""
+class BookingStore:
+    """The bookings of one database. `follow_ups` writes follow-up calls in the transaction of each change."""
 
     def __init__(self, database: Database, follow_ups: FollowUps) -> None:
         self._database = database
         self._follow_ups = follow_ups
 
-    async def find(self, session_id: UUID) -> Session | None:
-        """Return the session with this id, or None."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(_FIND, session_id)
-        return session_of(row) if row else None
-
-    async def list_of_user(
-        self, user_id: UUID, status: Status | None, limit: int, *, after: UUID | None
-    ) -> list[Session]:
-        """Return at most `limit` sessions of a user, latest period first, after the one with id `after`."""
-        async with self._database.connection() as connection:
-            if after is None:
-                rows = await connection.fetch(_FIRST_OF_USER, user_id, status, limit)
-            else:
-                rows = await connection.fetch(_NEXT_OF_USER, user_id, status, limit, after)
-        return [session_of(row) for row in rows]
-
-    async def busy_periods(self, gym_id: UUID, period: Period) -> list[Period]:
-        """Return the booked periods of a gym that overlap `period`, ordered by start."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_BUSY, gym_id, range_of(period))
-        return [period_of(row["period"]) for row in rows]
-
-    async def find_booking(self, call: BookingCall) -> Booking | None:
+    async def find(self, call: BookingCall) -> Booking | None:
         """Return the booking of an earlier identical call, or None; raise IdempotencyKeyReused for another request."""
         async with self._database.connection() as connection:
-            return await _find_booking(connection, call)
+            return await _find(connection, call)
 
     async def hold(
         self, order: Order, quote: Quote, call: BookingCall, *, now: datetime, expire_time: datetime
@@ -114,7 +82,7 @@ class SessionStore:
             async with self._database.transaction() as connection:
                 await connection.execute(_MAKE_CALENDAR, order.gym_id)
                 await connection.execute(_LOCK_CALENDAR, order.gym_id)
-                earlier = await _find_booking(connection, call)
+                earlier = await _find(connection, call)
                 if earlier is not None:
                     return earlier
                 if await connection.fetchval(_IS_BUSY, order.gym_id, range_of(order.period)):
@@ -131,15 +99,15 @@ class SessionStore:
         Return None if the slot has been released. A session confirmed earlier is returned unchanged.
         """
         async with self._database.transaction() as connection:
-            booking = booking_of(known(await connection.fetchrow(_LOCK, session_id)))
+            booking = _booking(require_row(await connection.fetchrow(_LOCK, session_id)))
             held = booking.session
             if held.status is not Status.PENDING_PAYMENT:
                 return booking if booking.response else None
             row = await connection.fetchrow(_CONFIRM, session_id, held.status_when_paid, now)
-            session = session_of(known(row))
+            session = session_of(require_row(row))
             await self._follow_ups.of_booking(connection, session)
             response = respond(session)
-            return booking_of(known(await connection.fetchrow(_STORE_RESPONSE, session_id, response)))
+            return _booking(require_row(await connection.fetchrow(_STORE_RESPONSE, session_id, response)))
 
     async def release(self, session_id: UUID, *, now: datetime) -> bool:
         """Release a held slot; return False if it is no longer held."""
@@ -161,20 +129,24 @@ async def _insert(
 ) -> Booking:
     row = await connection.fetchrow(
         _HOLD,
-        *(order.user_id, order.gym_id, range_of(order.period), order.means),
+        *(order.user_id, order.gym_id, range_of(order.period), order.payment_method),
         *(quote.currency, quote.minor_units, quote.credits, quote.noise_policy, quote.requires_approval),
         *(call.caller, call.key, call.request_sha256, call.correlation_id),
         *(now, expire_time),
     )
     if row is None:
         raise IdempotencyKeyReused
-    return booking_of(row)
+    return _booking(row)
 
 
-async def _find_booking(connection: Connection, call: BookingCall) -> Booking | None:
+async def _find(connection: Connection, call: BookingCall) -> Booking | None:
     row = await connection.fetchrow(_FIND_BY_CALL, call.caller, call.key)
     if row is None:
         return None
     if row["request_sha256"] != call.request_sha256:
         raise IdempotencyKeyReused
-    return booking_of(row)
+    return _booking(row)
+
+
+def _booking(row: asyncpg.Record) -> Booking:
+    return Booking(session_of(row), row["booking_response"])

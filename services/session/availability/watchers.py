@@ -44,7 +44,7 @@ class Watcher:
         self._changed.set()
 
 
-class Availability:
+class Watchers:
     """The watchers of this process, by gym."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Availability:
             if not self._watchers[gym_id]:
                 del self._watchers[gym_id]
 
-    def hear(self, gym_id: str) -> None:
+    def wake_gym(self, gym_id: str) -> None:
         """Wake the watchers of one gym."""
         for watcher in self._watchers.get(UUID(gym_id), ()):
             watcher.wake()

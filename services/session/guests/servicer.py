@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from contracts.errors import SessionNotFound
 from contracts.mail_address import canonical
 from mesh.data.idempotency import once
 from mesh.data.pages import page_of
-from services.session.messages import guest_message
+from services.session.wire import render_guest
 from solo60.session.v1.session_pb2 import CancelInvitationResponse, InviteGuestResponse, ListGuestsResponse
 from solo60.session.v1.session_pb2_grpc import SessionServiceServicer
 
@@ -38,7 +37,7 @@ class GuestServicer(SessionServiceServicer):
             async def respond() -> InviteGuestResponse:
                 session_id, email = UUID(request.session_id), canonical(request.email)
                 guest = await guests.invite(transaction, session_id, email, request.name, self._now())
-                return InviteGuestResponse(guest=guest_message(guest))
+                return InviteGuestResponse(guest=render_guest(guest))
 
             return await once(transaction, request, respond, InviteGuestResponse)
 
@@ -47,7 +46,7 @@ class GuestServicer(SessionServiceServicer):
         request: CancelInvitationRequest,
         context: ServicerContext[CancelInvitationRequest, CancelInvitationResponse],
     ) -> CancelInvitationResponse:
-        await self._stores.guests.take_back(UUID(request.invitation_id), self._now())
+        await self._stores.guests.cancel_invitation(UUID(request.invitation_id), self._now())
         return CancelInvitationResponse()
 
     async def ListGuests(
@@ -55,8 +54,7 @@ class GuestServicer(SessionServiceServicer):
     ) -> ListGuestsResponse:
         page = page_of(request)
         session_id = UUID(request.session_id)
-        if await self._stores.sessions.find(session_id) is None:
-            raise SessionNotFound
+        await self._stores.sessions.find(session_id)
         found = await self._stores.guests.list_of_session(session_id, page.limit, after=page.after(UUID))
         guests, next_page_token = page.cut(found, lambda last: last.invitation_id)
-        return ListGuestsResponse(guests=map(guest_message, guests), next_page_token=next_page_token)
+        return ListGuestsResponse(guests=map(render_guest, guests), next_page_token=next_page_token)
