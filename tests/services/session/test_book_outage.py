@@ -12,7 +12,7 @@ from services.payment.app import payment_service
 from solo60.common.v1.money_pb2 import Money
 from solo60.payment.v1.payment_pb2 import ChargeSessionRequest
 from solo60.session.v1.session_pb2 import SESSION_STATUS_CANCELLED, SESSION_STATUS_CONFIRMED
-from tests.services.payment.card_line import DistantProcessor, Gate, Line, lose_the_call
+from tests.services.payment.card_connection import ConnectionHooks, FaultyCardProcessor, Gate, lose_the_call
 from tests.services.session.town import BY_CARD, BY_CREDITS, TOMORROW, keyed, order, period
 from tests.support.eventually import eventually
 
@@ -31,10 +31,10 @@ LEAVE_PENDING = """
 """
 
 
-async def use_distant_cards(town: Town, line: Line) -> None:
-    """Serve payment with a card company behind `line`."""
+async def use_faulty_cards(town: Town, hooks: ConnectionHooks) -> None:
+    """Serve payment with a card company behind a connection with `hooks`."""
     await town.stop("payment")
-    service = payment_service(partial(DistantProcessor, line=line))
+    service = payment_service(partial(FaultyCardProcessor, hooks=hooks))
     await town.mesh.start(service, town.urls["payment"])
 
 
@@ -98,8 +98,8 @@ async def test_without_user_or_gym_service_nothing_is_held(town: Town, name: str
 async def test_a_charge_with_a_lost_answer_is_refunded(town: Town) -> None:
     """If the answer to a card charge is lost, the booking fails and the charge is refunded without any mail."""
     member, gym = await town.a_member(), await town.a_gym()
-    line = Line(after_charge=lose_the_call)
-    await use_distant_cards(town, line)
+    hooks = ConnectionHooks(after_charge=lose_the_call)
+    await use_faulty_cards(town, hooks)
 
     with pytest.raises(Unavailable):
         await town.booked(order(member, gym, by=BY_CARD))
@@ -116,7 +116,7 @@ async def test_a_cancelled_booking_call_leaves_no_booking_and_no_charge(town: To
     """Cancelling the call during the charge frees the slot, and the charge is voided or refunded."""
     member, gym = await town.a_member(), await town.a_gym()
     gate = Gate()
-    await use_distant_cards(town, Line(before_charge=gate))
+    await use_faulty_cards(town, ConnectionHooks(before_charge=gate))
 
     booking = asyncio.create_task(town.booked(order(member, gym, by=BY_CARD)))
     await gate.reached.wait()
@@ -138,7 +138,7 @@ async def test_a_booking_past_its_deadline_leaves_no_booking_and_no_charge(town:
     """A deadline that expires during the charge frees the slot, and the charge is refunded."""
     member, gym = await town.a_member(), await town.a_gym()
     gate = Gate()
-    await use_distant_cards(town, Line(after_charge=gate))
+    await use_faulty_cards(town, ConnectionHooks(after_charge=gate))
 
     with pytest.raises((DeadlineExceeded, Unavailable)):
         await town.sessions.BookSession(order(member, gym, by=BY_CARD), timeout=1)

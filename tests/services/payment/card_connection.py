@@ -39,30 +39,30 @@ class Gate:
 
 
 @dataclass(slots=True)
-class Line:
+class ConnectionHooks:
     """Hooks of the connection to the card company, run before and after the company handles a call."""
 
     before_charge: Callable[[], Awaitable[None]] = nothing
     after_charge: Callable[[], Awaitable[None]] = nothing
-    before_return: Callable[[], Awaitable[None]] = nothing
-    after_return: Callable[[], Awaitable[None]] = nothing
+    before_refund: Callable[[], Awaitable[None]] = nothing
+    after_refund: Callable[[], Awaitable[None]] = nothing
 
 
-class DistantProcessor(TestModeProcessor):
+class FaultyCardProcessor(TestModeProcessor):
     """A card company behind a connection that delays or loses calls and answers."""
 
-    def __init__(self, database: Database, line: Line) -> None:
+    def __init__(self, database: Database, hooks: ConnectionHooks) -> None:
         super().__init__(database)
-        self._line = line
+        self._hooks = hooks
 
     async def charge(self, key: str, card_token: str, price: Price) -> CardOutcome:
-        await self._line.before_charge()
+        await self._hooks.before_charge()
         outcome = await super().charge(key, card_token, price)
-        await self._line.after_charge()
+        await self._hooks.after_charge()
         return outcome
 
-    async def give_back(self, key: str) -> bool:
-        await self._line.before_return()
-        was_taken = await super().give_back(key)
-        await self._line.after_return()
-        return was_taken
+    async def refund(self, key: str) -> bool:
+        await self._hooks.before_refund()
+        was_captured = await super().refund(key)
+        await self._hooks.after_refund()
+        return was_captured

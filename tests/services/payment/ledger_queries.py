@@ -22,8 +22,8 @@ async def count(database: Database, table: str) -> int:
         return int(await connection.fetchval(f"select count(*) from {table}"))  # noqa: S608 - a test's own text
 
 
-async def house_sum(database: Database, kind: str, currency: str) -> int:
-    """Return the ledger's sum of one of the house's accounts."""
+async def company_account_sum(database: Database, kind: str, currency: str) -> int:
+    """Return the ledger's sum of one of the company's accounts."""
     async with database.connection() as connection:
         return int(
             await connection.fetchval(
@@ -35,7 +35,7 @@ async def house_sum(database: Database, kind: str, currency: str) -> int:
         )
 
 
-async def held_by_cards(database: Database) -> int:
+async def net_card_charges(database: Database) -> int:
     """Return the minor units that the test-mode processor has captured and not returned, by its own table."""
     async with database.connection() as connection:
         return int(
