@@ -92,7 +92,7 @@ async def test_one_of_two_hundred_concurrent_calls_holds_the_slot(postgres: Post
     """
     outcomes: Counter[str] = Counter()
     slowest_s, seconds = 0.0, list[float]()
-    async with new_store(postgres, connections) as (kept, _):
+    async with new_store(postgres, connections) as (reused, _):
         for number in range(100):
             began_s = time.perf_counter()
             if number % 2:
@@ -100,7 +100,7 @@ async def test_one_of_two_hundred_concurrent_calls_holds_the_slot(postgres: Post
                     began_s = time.perf_counter()
                     answers = Counter(await _hold_at_once(fresh, seconds))
             else:
-                answers = Counter(await _hold_at_once(kept, seconds))
+                answers = Counter(await _hold_at_once(reused, seconds))
             slowest_s = max(slowest_s, time.perf_counter() - began_s)
             outcomes += answers
             assert answers == {"held": 1, "SlotTaken": 199}

@@ -57,14 +57,14 @@ TOMORROW = datetime.now(UTC).replace(hour=18, minute=0, second=0, microsecond=0)
 HOUR = timedelta(hours=1)
 # An hour costs £12.50 or 3 credits.
 CREDITS_PER_HOUR = 3
-LEFT_UNDONE = """
+PENDING_WORK = """
     select (select count(*) from outbox where status = 'pending')
         + (select count(*) from sessions where expire_time <= now())
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Town:
+class BookingMesh:
     """The running mesh, stubs with every scope, and shortcuts for common calls."""
 
     mesh: MeshForTests
@@ -102,7 +102,7 @@ class Town:
         # too.
         await self.mesh.until_reached(name)
 
-    async def a_member(self, *, credits_granted: int = 100, **fields: Any) -> str:  # noqa: ANN401 - any field
+    async def create_member(self, *, credits_granted: int = 100, **fields: Any) -> str:  # noqa: ANN401 - any field
         """Add a member and return the id."""
         given = {"email": f"{uuid4().hex}@members.example", "display_name": "Ada Byron", **fields}
         user_id = (await self.users.CreateUser(CreateUserRequest(**given))).user.user_id
@@ -111,7 +111,7 @@ class Town:
             await self.payments.GrantCredits(request)
         return user_id
 
-    async def a_gym(self, **fields: Any) -> str:  # noqa: ANN401 - any field
+    async def create_gym(self, **fields: Any) -> str:  # noqa: ANN401 - any field
         """Add a gym and return the id."""
         given = {
             "name": f"Gym {uuid4().hex}",
@@ -122,11 +122,11 @@ class Town:
         }
         return (await self.gyms.CreateGym(CreateGymRequest(**given))).gym.gym_id
 
-    async def booked(self, request: BookSessionRequest) -> Session:
+    async def book(self, request: BookSessionRequest) -> Session:
         """Book and return the session."""
         return (await self.sessions.BookSession(request)).session
 
-    async def session(self, session_id: str) -> Session:
+    async def find_session(self, session_id: str) -> Session:
         """Return the session as stored now."""
         return (await self.sessions.GetSession(GetSessionRequest(session_id=session_id))).session
 
@@ -134,7 +134,7 @@ class Town:
         """Return all sessions of a member, including cancelled ones."""
         return list((await self.sessions.ListUserSessions(ListUserSessionsRequest(user_id=user_id))).sessions)
 
-    async def busy(self, gym_id: str, start: datetime = TOMORROW, length: timedelta = HOUR) -> list[Period]:
+    async def busy_periods(self, gym_id: str, start: datetime = TOMORROW, length: timedelta = HOUR) -> list[Period]:
         """Return the booked periods that overlap a period."""
         request = CheckConflictsRequest(gym_id=gym_id, period=period(start, length))
         return list((await self.sessions.CheckConflicts(request)).conflicting_periods)
@@ -148,22 +148,22 @@ class Town:
         found = await self.payments.ListSessionPayments(ListSessionPaymentsRequest(session_id=session_id))
         return [PaymentStatus.Name(each.status).removeprefix("PAYMENT_STATUS_") for each in found.payments]
 
-    async def left_undone(self) -> int:
+    async def pending_work(self) -> int:
         """Count pending outbox messages and expired holds."""
         async with self.mesh.database("session").connection() as connection:
-            return int(await connection.fetchval(LEFT_UNDONE))
+            return int(await connection.fetchval(PENDING_WORK))
 
-    async def settled(self) -> None:
+    async def wait_until_settled(self) -> None:
         """Wait until no outbox message is pending and no expired hold is left."""
 
         async def is_settled() -> bool:
-            return await self.left_undone() == 0
+            return await self.pending_work() == 0
 
         await eventually(is_settled)
 
-    async def mails(self, count: int) -> list[Mail]:
+    async def wait_for_mails(self, count: int) -> list[Mail]:
         """Wait until all pending work is done and all mail, at least `count` mails, has arrived. Return all mails."""
-        await self.settled()
+        await self.wait_until_settled()
 
         async def have_come() -> bool:
             async with self.mesh.database("communication").connection() as connection:

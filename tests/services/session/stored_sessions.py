@@ -22,7 +22,7 @@ REFUND = "solo60.payment.v1.PaymentService/RefundSession"
 MAIL = "solo60.session.v1.SessionService/SendSessionMail"
 
 
-async def held(
+async def hold_session(
     store: BookingStore,
     *,
     gym_id: UUID | None = None,
@@ -38,7 +38,7 @@ async def held(
     return booking.session
 
 
-async def paid(
+async def book_session(
     store: BookingStore,
     *,
     gym_id: UUID | None = None,
@@ -46,13 +46,13 @@ async def paid(
     requires_approval: bool = False,
 ) -> Session:
     """Hold an hour and confirm it, or let it wait for approval."""
-    session = await held(store, gym_id=gym_id, start=start, requires_approval=requires_approval)
+    session = await hold_session(store, gym_id=gym_id, start=start, requires_approval=requires_approval)
     booking = await store.confirm(session.session_id, lambda _: b"answer", now=NOW)
     assert booking is not None
     return booking.session
 
 
-async def left_to_do(database: Database, destination: str) -> list[bytes]:
+async def pending_requests(database: Database, destination: str) -> list[bytes]:
     """Return the pending requests in the outbox for a method, in order."""
     async with database.connection() as connection:
         rows = await connection.fetch(
@@ -61,6 +61,6 @@ async def left_to_do(database: Database, destination: str) -> list[bytes]:
     return [row["payload"] for row in rows]
 
 
-async def letters(database: Database) -> list[SendSessionMailRequest]:
+async def pending_mails(database: Database) -> list[SendSessionMailRequest]:
     """Return the pending mails, in order."""
-    return [SendSessionMailRequest.FromString(each) for each in await left_to_do(database, MAIL)]
+    return [SendSessionMailRequest.FromString(each) for each in await pending_requests(database, MAIL)]
