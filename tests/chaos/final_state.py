@@ -27,7 +27,7 @@ POLL_S = 0.2
 
 # Conditions for pending work, by table. MAKE_DUE sets the due times of such work to now, instead of waiting for the
 # lease of a killed process, the pause between two attempts, or the expiry of a hold.
-UNDONE = {
+PENDING = {
     "outbox": "status = 'pending'",
     "messages": "status not in ('SENT', 'DEAD')",
     "payments": "status = 'pending'",
@@ -38,7 +38,7 @@ MAKE_DUE = {
     "messages": "update messages set due_time = now() where due_time is not null",
     "sessions": "update sessions set expire_time = now() where status = 'pending_payment'",
 }
-GIVEN_UP = {"outbox": "status = 'dead'", "messages": "status = 'DEAD'"}
+DEAD = {"outbox": "status = 'dead'", "messages": "status = 'DEAD'"}
 # In addition to the outbox.
 OWN_TABLES = {"session": ("sessions",), "payment": ("payments",), "communication": ("messages",)}
 
@@ -51,7 +51,7 @@ _PAYMENTS = """
         count(*) filter (where kind in ('refund', 'credit_back')) as returns
     from payments left join transactions using (payment_id) group by payment_id
 """
-_CARD_CHARGES = "select idempotency_key, outcome = 'captured' and not returned as is_taken from card_charges"
+_CARD_CHARGES = "select idempotency_key, outcome = 'captured' and not returned as is_charged from card_charges"
 _CREDITS = """
     select user_id, balance,
         (select count(*) from entries join transactions using (transaction_id)
@@ -70,7 +70,7 @@ class Booking:
     was_confirmed: bool
 
     @property
-    def is_kept(self) -> bool:
+    def is_active(self) -> bool:
         """Whether the booking is confirmed and not cancelled, so that the member must have paid."""
         return self.was_confirmed and self.status != "cancelled"
 
@@ -95,79 +95,79 @@ class Credits:
 
 
 @dataclass(slots=True)
-class Evidence:
-    """State of all databases and the inbox. `troubles` counts faults and pending work; it must be empty."""
+class FinalState:
+    """State of all databases and the inbox. `problems` counts faults and pending work; it must be empty."""
 
     bookings: dict[UUID, list[Booking]] = field(default_factory=lambda: defaultdict(list))
     payments: dict[UUID, Payment] = field(default_factory=dict)
-    cards_taken: dict[str, bool] = field(default_factory=dict)
+    cards_charged: dict[str, bool] = field(default_factory=dict)
     credits: dict[UUID, Credits] = field(default_factory=dict)
     mails: Counter[tuple[str, str]] = field(default_factory=Counter)
     mail_copies: int = 0
-    troubles: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, int] = field(default_factory=dict)
 
 
-async def gather_evidence(mesh: Mesh) -> Evidence:
+async def read_final_state(mesh: Mesh) -> FinalState:
     """Read all databases and the inbox."""
-    evidence = Evidence()
-    await _count_troubles(mesh, evidence)
+    state = FinalState()
+    await _count_problems(mesh, state)
     async with connection_to(mesh.database_url_of("session")) as session:
         for row in await session.fetch(_BOOKINGS):
             booking = Booking(row["session_id"], row["status"], row["was_confirmed"])
-            evidence.bookings[row["user_id"]].append(booking)
+            state.bookings[row["user_id"]].append(booking)
     async with connection_to(mesh.database_url_of("payment")) as payment:
         for row in await payment.fetch(_PAYMENTS):
-            evidence.payments[row["session_id"]] = Payment(
+            state.payments[row["session_id"]] = Payment(
                 row["user_id"], row["status"], row["method"], row["charges"], row["returns"]
             )
-        evidence.cards_taken = {row[0]: row[1] for row in await payment.fetch(_CARD_CHARGES)}
-        evidence.credits = {
+        state.cards_charged = {row[0]: row[1] for row in await payment.fetch(_CARD_CHARGES)}
+        state.credits = {
             row["user_id"]: Credits(row["balance"], row["grants"]) for row in await payment.fetch(_CREDITS)
         }
-        evidence.troubles |= {f"sum of {row['currency']}": int(row["excess"]) for row in await payment.fetch(_SUMS)}
-    _read_mails(mesh.settings.inbox_folder, evidence)
-    return evidence
+        state.problems |= {f"sum of {row['currency']}": int(row["excess"]) for row in await payment.fetch(_SUMS)}
+    _read_mails(mesh.settings.inbox_folder, state)
+    return state
 
 
-def _read_mails(folder: Path, evidence: Evidence) -> None:
+def _read_mails(folder: Path, state: FinalState) -> None:
     """Count mails by recipient and kind. Mails with the same Message-ID count once, as mail readers show them once."""
     seen = set()
     for mail in read_inbox(folder):
         if mail.message_id in seen:
-            evidence.mail_copies += 1
+            state.mail_copies += 1
             continue
         seen.add(mail.message_id)
-        evidence.mails[mail.recipient, mail.subject.partition(":")[0]] += 1
+        state.mails[mail.recipient, mail.subject.partition(":")[0]] += 1
 
 
-async def _count_troubles(mesh: Mesh, evidence: Evidence) -> None:
+async def _count_problems(mesh: Mesh, state: FinalState) -> None:
     async for connection, name, table in _tables(mesh):
-        for conditions in (UNDONE, GIVEN_UP):
+        for conditions in (PENDING, DEAD):
             condition = conditions.get(table, "false")
             if number := await _count(connection, table, condition):
-                evidence.troubles[f"{name}.{table} where {condition}"] = number
+                state.problems[f"{name}.{table} where {condition}"] = number
     for name in SERVICE_NAMES:
         async with connection_to(mesh.database_url_of(name)) as connection:
             for violation in await find_violations(connection):
-                evidence.troubles[f"{name}.{violation.view} {violation.examples}"] = violation.count
+                state.problems[f"{name}.{violation.view} {violation.examples}"] = violation.count
 
 
-async def until_settled(mesh: Mesh, within_s: float, *, hurrying: bool) -> float:
-    """Wait until no work is pending, or for `within_s` seconds; return the seconds waited.
+async def until_settled(mesh: Mesh, timeout_s: float, *, make_due: bool) -> float:
+    """Wait until no work is pending, or for `timeout_s` seconds; return the seconds waited.
 
-    With `hurrying`, all scheduled work is made due at once.
+    With `make_due`, all scheduled work is made due at once.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
-    while await _undone(mesh) and (taken_s := loop.time() - began) < within_s:
-        if hurrying:
+    while await _count_pending(mesh) and (taken_s := loop.time() - began) < timeout_s:
+        if make_due:
             await _make_due(mesh)
         await asyncio.sleep(min(1.0, POLL_S + taken_s / 10))
     return loop.time() - began
 
 
-async def _undone(mesh: Mesh) -> int:
-    return sum([await _count(connection, table, UNDONE[table]) async for connection, _, table in _tables(mesh)])
+async def _count_pending(mesh: Mesh) -> int:
+    return sum([await _count(connection, table, PENDING[table]) async for connection, _, table in _tables(mesh)])
 
 
 async def _make_due(mesh: Mesh) -> None:

@@ -1,7 +1,7 @@
 """Well-behaved clients that book, pay and cancel while the mesh breaks.
 
-A client repeats a call with the same idempotency key until the outcome is known. `verdict` compares the outcomes that
-clients saw with the final state of the mesh.
+A client repeats a call with the same idempotency key until the outcome is known. `consistency` compares the outcomes
+that clients saw with the final state of the mesh.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from solo60.session.v1.session_pb2 import BookSessionRequest, CancelSessionReque
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from solo60.user.v1.user_pb2 import CreateUserRequest
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
-from tests.chaos.journeys import GYMS, Answer, Journey, Story, is_noisy
+from tests.chaos.journeys import GYMS, Answer, Journey, Outcome, is_noisy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -40,9 +40,9 @@ CREDITS_PER_HOUR = 3
 # Enough for a second charge, so that a double charge would succeed and be noticed.
 CREDITS_GRANTED = 3 * CREDITS_PER_HOUR
 NOISE_POLICY = "No dropped weights."
-JOURNEYS_AT_ONCE = 16
-PATIENCE_S = 120.0
-LONGEST_PAUSE_S = 1.0
+MAX_CONCURRENT_JOURNEYS = 16
+TIMEOUT_S = 120.0
+MAX_PAUSE_S = 1.0
 FIRST_HOUR = (datetime.now(UTC) + timedelta(days=2)).replace(minute=0, second=0, microsecond=0)
 HOUR = timedelta(hours=1)
 
@@ -63,7 +63,7 @@ class UnknownOutcomeError(Exception):
 
 
 @dataclass(slots=True)
-class Town:
+class Clients:
     """All clients of one run, with a count of the mesh's answers."""
 
     channels: Channels
@@ -84,82 +84,82 @@ class Town:
             )
             self.gym_ids.append((await gyms.CreateGym(request)).gym.gym_id)
 
-    async def travel(self, journeys: Sequence[Journey], begun: Callable[[int], None]) -> list[Story]:
-        """Make all journeys, at most JOURNEYS_AT_ONCE at a time; pass their count to `begun`."""
-        turns = asyncio.Semaphore(JOURNEYS_AT_ONCE)
+    async def run(self, journeys: Sequence[Journey], begun: Callable[[int], None]) -> list[Outcome]:
+        """Make all journeys, at most MAX_CONCURRENT_JOURNEYS at a time; pass their count to `begun`."""
+        turns = asyncio.Semaphore(MAX_CONCURRENT_JOURNEYS)
 
-        async def travel(journey: Journey) -> Story:
+        async def run(journey: Journey) -> Outcome:
             async with turns:
                 begun(journey.number + 1)
-                return await self._travel(journey)
+                return await self._run(journey)
 
         async with asyncio.TaskGroup() as group:
-            travelling = [group.create_task(travel(journey)) for journey in journeys]
-        return [each.result() for each in travelling]
+            running = [group.create_task(run(journey)) for journey in journeys]
+        return [each.result() for each in running]
 
-    async def _travel(self, journey: Journey) -> Story:
-        story = Story(journey)
+    async def _run(self, journey: Journey) -> Outcome:
+        outcome = Outcome(journey)
         rng = random.Random(f"{self.seed}/{journey.number}")  # noqa: S311 - only for pauses
         try:
-            await self._join(story, rng)
-            await self._book(story, rng)
-            if story.session_id is not None and journey.cancels:
-                await self._cancel(story, rng)
+            await self._join(outcome, rng)
+            await self._book(outcome, rng)
+            if outcome.session_id is not None and journey.cancels:
+                await self._cancel(outcome, rng)
         except (UnknownOutcomeError, RefusedError):
-            pass  # the story has the outcome
-        return story
+            pass  # `outcome` has the answer
+        return outcome
 
-    async def _join(self, story: Story, rng: random.Random) -> None:
-        journey = story.journey
+    async def _join(self, outcome: Outcome, rng: random.Random) -> None:
+        journey = outcome.journey
         users, payments = self.channels.stub(UserServiceStub), self.channels.stub(PaymentServiceStub)
         member = CreateUserRequest(email=journey.email, display_name=f"Member {journey.number}")
         user = (await self._repeat(lambda: users.CreateUser(member, metadata=self._key("join", journey)), rng)).user
-        story.user_id = UUID(user.user_id)
-        if journey.means == "no credits":
+        outcome.user_id = UUID(user.user_id)
+        if journey.payment_method == "no credits":
             return
-        story.granted = Answer.UNKNOWN
+        outcome.granted = Answer.UNKNOWN
         grant = GrantCreditsRequest(user_id=user.user_id, credits=CREDITS_GRANTED, reason="chaos")
         await self._repeat(lambda: payments.GrantCredits(grant, metadata=self._key("grant", journey)), rng)
-        story.granted = Answer.ACKNOWLEDGED
+        outcome.granted = Answer.ACKNOWLEDGED
 
-    async def _book(self, story: Story, rng: random.Random) -> None:
-        journey = story.journey
+    async def _book(self, outcome: Outcome, rng: random.Random) -> None:
+        journey = outcome.journey
         sessions = self.channels.stub(SessionServiceStub)
         request = BookSessionRequest(
-            user_id=str(story.user_id),
+            user_id=str(outcome.user_id),
             gym_id=self.gym_ids[journey.gym],
             period=_hour(journey.hour),
-            payment_method=_METHODS[journey.means],
+            payment_method=_METHODS[journey.payment_method],
         )
-        key, patience_s = self._key("book", journey), journey.impatience_s
-        story.booked = Answer.UNKNOWN
+        key, timeout_s = self._key("book", journey), journey.booking_timeout_s
+        outcome.booked = Answer.UNKNOWN
         try:
             answer = await self._repeat(
-                lambda: sessions.BookSession(request, metadata=key, timeout=patience_s),
+                lambda: sessions.BookSession(request, metadata=key, timeout=timeout_s),
                 rng,
-                once=patience_s is not None,
+                once=timeout_s is not None,
             )
         except RefusedError as error:
-            story.booked, story.refusal = Answer.REFUSED, str(error)
+            outcome.booked, outcome.refusal = Answer.REFUSED, str(error)
             raise
-        story.booked, story.session_id = Answer.ACKNOWLEDGED, UUID(answer.session.session_id)
+        outcome.booked, outcome.session_id = Answer.ACKNOWLEDGED, UUID(answer.session.session_id)
 
-    async def _cancel(self, story: Story, rng: random.Random) -> None:
+    async def _cancel(self, outcome: Outcome, rng: random.Random) -> None:
         sessions = self.channels.stub(SessionServiceStub)
-        request = CancelSessionRequest(session_id=str(story.session_id), reason="chaos")
-        story.cancelled = Answer.UNKNOWN
+        request = CancelSessionRequest(session_id=str(outcome.session_id), reason="chaos")
+        outcome.cancelled = Answer.UNKNOWN
         try:
             await self._repeat(lambda: sessions.CancelSession(request), rng)
         except RefusedError as error:
-            story.cancelled, story.refusal = Answer.REFUSED, str(error)
+            outcome.cancelled, outcome.refusal = Answer.REFUSED, str(error)
             raise
-        story.cancelled = Answer.ACKNOWLEDGED
+        outcome.cancelled = Answer.ACKNOWLEDGED
 
     async def _repeat(self, call: Callable[[], Awaitable[T]], rng: random.Random, *, once: bool = False) -> T:
-        """Call until the answer is definite; raise RefusedError, or UnknownOutcomeError after PATIENCE_S."""
+        """Call until the answer is definite; raise RefusedError, or UnknownOutcomeError after TIMEOUT_S."""
         pause_s = 0.05
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + (0.0 if once else PATIENCE_S)
+        give_up_at = loop.time() + (0.0 if once else TIMEOUT_S)
         while True:
             try:
                 answer = await call()
@@ -174,7 +174,7 @@ class Town:
                 self.answers["OK"] += 1
                 return answer
             await asyncio.sleep(rng.uniform(pause_s / 2, pause_s))
-            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+            pause_s = min(MAX_PAUSE_S, 2 * pause_s)
 
     def _key(self, call: str, journey: Journey) -> tuple[tuple[str, str]]:
         return ((IDEMPOTENCY_KEY, f"{call}/{self.seed}/{journey.number}"),)
