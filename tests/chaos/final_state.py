@@ -159,10 +159,10 @@ async def until_settled(mesh: Mesh, timeout_s: float, *, make_due: bool) -> floa
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
-    while await _count_pending(mesh) and (taken_s := loop.time() - began) < timeout_s:
+    while await _count_pending(mesh) and (waited_s := loop.time() - began) < timeout_s:
         if make_due:
             await _make_due(mesh)
-        await asyncio.sleep(min(1.0, POLL_S + taken_s / 10))
+        await asyncio.sleep(min(1.0, POLL_S + waited_s / 10))
     return loop.time() - began
 
 

@@ -77,11 +77,11 @@ async def run_with_faults(
     print(summary(outcomes, state, mesh, clients))  # noqa: T201 - a report
     found = inconsistencies(outcomes, state)
     if found:
-        kept = copy_logs(local, seed)
+        folder = copy_logs(local, seed)
         plan = "\n  ".join(injector.log)
         pytest.fail(
             f"seed {seed} shows {len(found)} inconsistencies (CHAOS_SEEDS={seed} CHAOS_JOURNEYS={journeys} make chaos; "
-            f"logs in {kept}):\n" + "\n".join(found[:40]) + f"\nInjected faults:\n  {plan}",
+            f"logs in {folder}):\n" + "\n".join(found[:40]) + f"\nInjected faults:\n  {plan}",
             pytrace=False,
         )
     assert {fault.kind for fault in faults} == set(FaultKind)
@@ -108,10 +108,10 @@ def summary(outcomes: Sequence[Outcome], state: FinalState, mesh: BreakableMesh,
 
 def copy_logs(local: LocalMesh, seed: int) -> Path:
     """Copy the logs of all processes to FAILED_RUN_LOGS and return their folder."""
-    kept = FAILED_RUN_LOGS / f"seed-{seed}"
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(local.settings.log_folder, kept)
-    return kept
+    folder = FAILED_RUN_LOGS / f"seed-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(local.settings.log_folder, folder)
+    return folder
 
 
 async def test_no_booking_is_lost_or_repeated_when_processes_die(stopped_mesh: LocalMesh) -> None:

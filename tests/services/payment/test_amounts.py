@@ -33,11 +33,11 @@ async def test_amounts_are_whole_minor_units_of_any_currency(
     database = mesh.database("payment")
     requests = [priced(currency, minor_units) for _ in range(2)]
 
-    taken = [(await payments.ChargeSession(request)).payment.money for request in requests]
+    charged = [(await payments.ChargeSession(request)).payment.money for request in requests]
     earned = await company_account_sum(database, "income", currency)
     given_back = (await payments.RefundSession(refund(requests[0]))).payment
 
-    assert taken == [request.price for request in requests]
+    assert charged == [request.price for request in requests]
     # Two of the largest amounts exceed an int64, so the company's sums are computed and not stored in a column.
     assert earned == 2 * minor_units
     assert given_back.money == requests[0].price

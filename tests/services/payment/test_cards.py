@@ -124,16 +124,16 @@ async def test_a_credit_back_of_a_lost_charge_returns_the_money(
     payments: PaymentServiceAsyncStub, mesh: MeshForTests, hooks: ConnectionHooks
 ) -> None:
     """A credit-back returns a captured charge to the card, and raises PaymentNotFound for one that took nothing."""
-    taken = await pending_charge(payments, hooks, arrives=True)
-    not_taken = await pending_charge(payments, hooks, arrives=False)
+    captured = await pending_charge(payments, hooks, arrives=True)
+    voided = await pending_charge(payments, hooks, arrives=False)
 
-    payment = (await payments.CreditBackSession(credit_back(taken))).payment
+    payment = (await payments.CreditBackSession(credit_back(captured))).payment
     with pytest.raises(PaymentNotFound):
-        await payments.CreditBackSession(credit_back(not_taken))
+        await payments.CreditBackSession(credit_back(voided))
 
-    assert payment.refund.money == taken.price
+    assert payment.refund.money == captured.price
     assert payment.refund.reason == "gym closed"
-    assert (await stored(payments, not_taken)).status == PAYMENT_STATUS_VOIDED
+    assert (await stored(payments, voided)).status == PAYMENT_STATUS_VOIDED
     assert await net_card_charges(mesh.database("payment")) == 0
 
 

@@ -86,8 +86,8 @@ async def test_a_repeated_charge_answers_with_the_first_payment(
     second = await payments.ChargeSession(request)
 
     assert second == first
-    taken = 10 - await balance(payments, request.user_id), await net_card_charges(mesh.database("payment"))
-    assert taken == ((0, PENCE) if method is BY_CARD else (CREDITS, 0))
+    charged = 10 - await balance(payments, request.user_id), await net_card_charges(mesh.database("payment"))
+    assert charged == ((0, PENCE) if method is BY_CARD else (CREDITS, 0))
 
 
 @pytest.mark.parametrize("method", [BY_CARD, BY_CREDITS], ids=["card", "credits"])
@@ -101,8 +101,8 @@ async def test_fifty_concurrent_charges_of_one_session_charge_it_once(
     answers = await asyncio.gather(*[payments.ChargeSession(request) for _ in range(50)])
 
     assert len({answer.payment.payment_id for answer in answers}) == 1
-    taken = 1000 - await balance(payments, request.user_id), await net_card_charges(mesh.database("payment"))
-    assert taken == ((0, PENCE) if method is BY_CARD else (CREDITS, 0))
+    charged = 1000 - await balance(payments, request.user_id), await net_card_charges(mesh.database("payment"))
+    assert charged == ((0, PENCE) if method is BY_CARD else (CREDITS, 0))
 
 
 async def test_concurrent_charges_do_not_spend_credits_twice(payments: PaymentServiceAsyncStub) -> None:

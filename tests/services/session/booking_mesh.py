@@ -165,12 +165,12 @@ class BookingMesh:
         """Wait until all pending work is done and all mail, at least `count` mails, has arrived. Return all mails."""
         await self.wait_until_settled()
 
-        async def have_come() -> bool:
+        async def have_arrived() -> bool:
             async with self.mesh.database("communication").connection() as connection:
-                handed_over = int(await connection.fetchval("select count(*) from messages"))
-            return len(read_inbox(self.inbox_folder)) >= max(count, handed_over)
+                stored = int(await connection.fetchval("select count(*) from messages"))
+            return len(read_inbox(self.inbox_folder)) >= max(count, stored)
 
-        await eventually(have_come)
+        await eventually(have_arrived)
         return read_inbox(self.inbox_folder)
 
 

@@ -256,11 +256,11 @@ async def test_a_repetition_after_a_lost_answer_gets_the_same_session(
 async def test_a_repetition_needs_no_other_service(booking_mesh: BookingMesh) -> None:
     """A repeated booking is answered from the stored answer, even if user, gym and payment service are down."""
     request = order(await booking_mesh.create_member(), await booking_mesh.create_gym())
-    first = await booking_mesh.sessions.BookSession(request, metadata=keyed("kept"))
+    first = await booking_mesh.sessions.BookSession(request, metadata=keyed("stored"))
     for name in ("user", "gym", "payment"):
         await booking_mesh.stop(name)
 
-    assert await booking_mesh.sessions.BookSession(request, metadata=keyed("kept")) == first
+    assert await booking_mesh.sessions.BookSession(request, metadata=keyed("stored")) == first
 
     for name in ("user", "gym", "payment"):
         await booking_mesh.start(name)

@@ -217,10 +217,10 @@ async def test_a_released_hold_is_announced_only_to_newly_waiting_members(stores
 
     The others already have a mail about the free slot.
     """
-    taken = await book_session(stores.bookings)
-    gym_id = taken.order.gym_id
+    booked = await book_session(stores.bookings)
+    gym_id = booked.order.gym_id
     before = await join_in_store(stores, gym_id)
-    await cancel(stores, taken)
+    await cancel(stores, booked)
     assert await mailed_entries(database) == [before.entry_id]
 
     session = await hold_session(stores.bookings, gym_id=gym_id, now=NOW + MINUTE)
