@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from services.session.follow_ups import FollowUps
     from services.session.sessions.domain import Session
 
-UNAPPROVED = "Nobody approved it in time."
+UNAPPROVED_REASON = "Nobody approved it in time."
 
 _LOCK_UNAPPROVED = """
     select session_id from sessions where status = 'pending_approval' and lower(period) <= $1
@@ -64,7 +64,7 @@ class ApprovalStore:
         """Reject every session still pending approval at its start."""
         async with self._database.transaction() as connection:
             for row in await connection.fetch(_LOCK_UNAPPROVED, now):
-                await self._reject(connection, row["session_id"], UNAPPROVED, now)
+                await self._reject(connection, row["session_id"], UNAPPROVED_REASON, now)
 
     async def _reject(self, connection: Connection, session_id: UUID, reason: str, now: datetime) -> Session:
         session = await set_status(connection, session_id, Status.REJECTED, reason, now)

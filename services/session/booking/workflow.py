@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
 
 # Longer than the deadline of BookSession (10 s), so a hold outlives the call that created it.
-HOLD_FOR = timedelta(seconds=15)
+HOLD_DURATION = timedelta(seconds=15)
 REFUSALS = (CardDeclined, InsufficientCredits)
 
 _log = structlog.stdlib.get_logger("solo60.session.booking")
@@ -92,7 +92,7 @@ class BookingWorkflow:
         now = self._now()
         order.period.require_not_past(now)
         _, quote = await asyncio.gather(self._directory.require_active_user(order.user_id), self._quote(order))
-        return await self._store.hold(order, quote, call, now=now, expire_time=now + HOLD_FOR)
+        return await self._store.hold(order, quote, call, now=now, expire_time=now + HOLD_DURATION)
 
     async def _quote(self, order: Order) -> Quote:
         response = await self._gyms.QuotePrice(
