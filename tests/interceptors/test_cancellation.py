@@ -11,6 +11,7 @@ from interceptors.context import current_context
 from solo60.example.v1 import echo_pb2
 from tests.support.echo import EchoServicer
 from tests.support.echo_server import Endless
+from tests.support.eventually import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -197,7 +198,7 @@ async def test_an_answer_before_the_last_request_is_a_good_one(serve_echo: Serve
 
 async def until_both_sides_ended(echo: EchoServer) -> None:
     """Wait until the caller's span has ended too: gRPC's core tells of a stream's end when it has reset it."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while len(echo.spans()) < 2:  # noqa: ASYNC110 - an exporter says nothing
             await asyncio.sleep(0.001)
 
@@ -206,5 +207,5 @@ async def until_ended(tasks: set[asyncio.Task[Any]]) -> None:
     """Wait until all tasks but this one have ended by themselves."""
     tasks -= {asyncio.current_task()}
     if tasks:
-        _, still = await asyncio.wait(tasks, timeout=5)
+        _, still = await asyncio.wait(tasks, timeout=PATIENCE_S)
         assert still == set()

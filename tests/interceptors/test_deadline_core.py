@@ -130,14 +130,14 @@ async def test_a_caller_without_a_deadline_gets_the_contracts_and_is_logged(
 
 
 async def test_a_caller_with_the_contracts_deadline_costs_no_timer(serve_echo: ServeEcho, timers: list[float]) -> None:
-    """Though the core rounds 1.234 s up on its way, to 1.2395 s; a caller that asks for more does cost one."""
-    echo = await serve_echo(deadline_factor=0.617)
+    """Though the core rounds 123.4 s up on its way, to 124 s; a caller that asks for more does cost one."""
+    echo = await serve_echo(deadline_factor=61.7)
 
     await echo.stub().Echo(HI)
     assert timers == []
 
-    await EchoServiceStub(echo.bare_channel()).Echo(HI, timeout=60, metadata=(("x-api-key", echo.key),))
-    assert timers == [1.234]
+    await EchoServiceStub(echo.bare_channel()).Echo(HI, timeout=600, metadata=(("x-api-key", echo.key),))
+    assert timers == [123.4]
 
 
 def test_a_call_that_has_expired_on_arrival_enters_no_handler() -> None:

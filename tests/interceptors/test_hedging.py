@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -28,7 +28,7 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from interceptors.client import Finish
+    from interceptors.client import Attempt, Finish
     from interceptors.server import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
@@ -189,14 +189,20 @@ async def test_where_all_attempts_fail_the_first_error_is_raised(
     assert counted.attempts == [2]
 
 
-async def test_a_call_that_fails_is_not_sent_again(stub: EchoServiceAsyncStub, attempts: Attempts) -> None:
+async def test_a_call_that_fails_is_not_sent_again() -> None:
     """Hedging is for what is slow; what fails is retried by gRPC's core, as the contract says."""
-    attempts.plan = [Unavailable()]
+    call = ClientCall(find_method(f"/{SERVICE}/EchoHedged"), [], None)
 
-    with pytest.raises(Unavailable):
-        await stub.EchoHedged(HEDGED)
+    async def fail() -> None:
+        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
 
-    assert attempts.count == 1
+    def attempt(**_details: object) -> asyncio.Task[None]:
+        return asyncio.create_task(fail())
+
+    with pytest.raises(grpc.aio.AioRpcError):
+        await hedged(call, attempt, delay_s=PATIENCE_S)
+
+    assert call.attempts == 1
 
 
 async def test_nothing_is_hedged_while_the_budget_is_used_up(
@@ -217,6 +223,13 @@ async def test_nothing_is_hedged_while_the_budget_is_used_up(
     await calling
 
     assert attempts.count == 1
+
+
+def hedged(call: ClientCall, attempt: Attempt, *, delay_s: float) -> Any:  # noqa: ANN401 - a call of grpc.aio
+    """Send a call up to three times, after each delay, and return it."""
+    ClientHedging(RetryBudgets()).start(call)
+    assert isinstance(call.send, partial)
+    return call.send.func(Hedge(delay_s, 3), *call.send.args[1:], call, attempt)
 
 
 @pytest.mark.parametrize(("trailing", "sent"), [((("grpc-retry-pushback-ms", "100"),), 2), ((), 3)])
@@ -240,9 +253,7 @@ async def test_an_attempt_that_is_pushed_back_is_the_last(trailing: tuple[tuple[
     def attempt(**_details: object) -> asyncio.Task[str]:
         return asyncio.create_task(answer())
 
-    ClientHedging(RetryBudgets()).start(call)
-    assert isinstance(call.send, partial)
-    calling = asyncio.ensure_future(call.send.func(Hedge(0.01, 3), *call.send.args[1:], call, attempt))
+    calling = asyncio.ensure_future(hedged(call, attempt, delay_s=0.01))
     if trailing:
         await asyncio.sleep(0.3)  # nothing to wait for: nothing is to happen
         all_sent.set()
@@ -307,5 +318,7 @@ async def attempts_seen() -> AsyncIterator[tuple[EchoServiceAsyncStub, Seen]]:
     await server.start()
     chain = [ClientDeadline(5.0), ClientContext(), ClientHedging(RetryBudgets())]
     async with ChainedChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), chain) as channel:
+        # Attempts that both wait for a connection go out in any order.
+        await channel.channel_ready()
         yield EchoServiceStub(channel), seen
     await server.stop(0)

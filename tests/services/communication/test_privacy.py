@@ -44,9 +44,12 @@ async def test_nothing_personal_is_told(
     moody_mesh: MeshForTests,
     moody: MoodyMailServer,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     answer: str,
 ) -> None:
     """S4: whatever a mail server says, last_error, logs and spans hold no address, name or variable."""
+    # A second attempt has a span of its own, and a slow test would meet it.
+    monkeypatch.setattr("services.communication.domain.backoff_s", lambda _attempts, _rng: 600.0)
     caplog.set_level(logging.INFO)
     moody.answers.append(answer)
     post = moody_mesh.stub(CommunicationServiceStub)

@@ -12,6 +12,7 @@ import pytest
 from tests.services.payment import ledger_worker
 from tests.services.payment.ledger import count, held_by_cards, house_sum, violations
 from tests.services.payment.ledger_worker import cashier_of
+from tests.support.eventually import eventually
 from tests.support.processes import PATIENCE_S, started
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 
     from mesh.database import Database
 
+# What PostgreSQL has received of a worker it still does after the worker's death.
+AT_WORK = """
+    select exists (
+        select from pg_stat_activity
+        where datname = current_database() and usename = current_user and pid <> all ($1)
+    )
+"""
 UNSETTLED = """
     select session_id from sessions left join payments using (session_id)
     where status = 'pending' or (status = 'captured' and void_time is not null)
@@ -77,10 +85,17 @@ async def test_a_crowd_whose_members_are_killed_leaves_a_ledger_without_a_flaw(
     payment_url: str, database: Database, workers: int, operations: int, kill_every: int
 ) -> None:
     """T-h3: charges, refunds, credits back and grants race, `kill -9` at any point; what it left is taken up again."""
+    own_pids = await backends(database)
+
+    async def all_are_gone() -> bool:
+        async with database.connection() as connection:
+            return not await connection.fetchval(AT_WORK, own_pids)
+
     crowd = Crowd(payment_url, workers, random.Random(workers))  # noqa: S311 - a test's choices
     began_s = time.perf_counter()
     await asyncio.to_thread(crowd.work, operations, kill_every)
     print(f"{crowd.done} operations, {crowd.killed} kills, {time.perf_counter() - began_s:.0f} s")  # noqa: T201 - for who runs it with -s
+    await eventually(all_are_gone)
     assert await violations(database) == set()
 
     async with database.connection() as connection:
@@ -91,3 +106,12 @@ async def test_a_crowd_whose_members_are_killed_leaves_a_ledger_without_a_flaw(
     assert await violations(database) == set()
     assert await held_by_cards(database) == -await house_sum(database, "cards", "GBP")
     assert await count(database, f"({UNSETTLED}) as unsettled") == 0
+
+
+async def backends(database: Database) -> list[int]:
+    """Return the processes of PostgreSQL that work for this service's role now: those of the test's own pool."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            "select pid from pg_stat_activity where datname = current_database() and usename = current_user"
+        )
+    return [row["pid"] for row in rows]

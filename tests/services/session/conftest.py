@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tests.support.serving import Serve
 
 
+# Of fifty calls at once that share two connections to a database, the last waits for all others.
+DEADLINE_FACTOR = 60.0
+
+
 @pytest.fixture
 def urls() -> dict[str, str]:
     """Hold the address of each service's database, to start the service again on it."""
@@ -40,6 +44,6 @@ async def town(serve: Serve, urls: dict[str, str], tmp_path: Path) -> AsyncItera
     """Serve everything that a booking needs, with a mail server that keeps what it gets."""
     folder = tmp_path / "inbox"
     async with Inbox(folder, port=0) as inbox:
-        mesh = await serve(*SERVICES.values(), smtp_url=SecretStr(inbox.url))
+        mesh = await serve(*SERVICES.values(), smtp_url=SecretStr(inbox.url), deadline_factor=DEADLINE_FACTOR)
         yield Town(mesh, urls, folder)
         await mesh.close()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["nats"]
 
 ON_USER_LEFT = "solo60.session.v1.SessionService/OnUserLeft"
+PENDS = "select exists (select from outbox where status = 'pending')"
 BY_DESTINATION = "select destination, count(*)::int from outbox where status = 'delivered' group by destination"
 
 
@@ -50,8 +51,15 @@ async def town(serve: Serve, urls: dict[str, str], tmp_path: Path, nats: NatsSer
 
 
 async def delivered(town: Town, service: str) -> dict[str, int]:
-    """Count what the outbox of a service has delivered, by the name of the method."""
-    async with town.mesh.database(service).connection() as connection:
+    """Count what the outbox of a service has delivered, by the name of the method, once it has noted all of it."""
+    database = town.mesh.database(service)
+
+    async def nothing_pends() -> bool:
+        async with database.connection() as connection:
+            return not await connection.fetchval(PENDS)
+
+    await eventually(nothing_pends)
+    async with database.connection() as connection:
         return {each[0].rpartition("/")[2]: each[1] for each in await connection.fetch(BY_DESTINATION)}
 
 

@@ -140,6 +140,10 @@ async def test_a_change_made_while_nobody_listened_is_told_later(town: Town) -> 
     watch = Watch(town.sessions, gym)
     assert await watch.told() == []
 
+    async def listens() -> bool:
+        return await listeners(town) == 1
+
+    await eventually(listens)
     async with town.mesh.database("session").transaction() as connection:
         await connection.execute("lock table sessions in exclusive mode")
         killed = await connection.fetchval(
