@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
@@ -74,6 +75,7 @@ class Town:
     async def open_gyms(self) -> None:
         """Add the gyms; every other one has a rule about noise."""
         gyms = self.channels.stub(GymServiceStub)
+        rng = random.Random(f"{self.seed}/gyms")  # noqa: S311 - it spreads pauses
         for number in range(GYMS):
             request = CreateGymRequest(
                 name=f"Gym {number}",
@@ -82,7 +84,9 @@ class Town:
                 credits_per_hour=CREDITS_PER_HOUR,
                 noise_policy=NOISE_POLICY if is_noisy(number) else "",
             )
-            self.gym_ids.append((await gyms.CreateGym(request)).gym.gym_id)
+            key = _key(f"open/{self.seed}/{number}")
+            answer = await self._repeat(partial(gyms.CreateGym, request, metadata=key), rng)
+            self.gym_ids.append(answer.gym.gym_id)
 
     async def travel(self, journeys: Sequence[Journey], begun: Callable[[int], None]) -> list[Story]:
         """Make all journeys, some at once; `begun` is told how many there are so far."""
@@ -177,7 +181,11 @@ class Town:
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
 
     def _key(self, call: str, journey: Journey) -> tuple[tuple[str, str]]:
-        return ((IDEMPOTENCY_KEY, f"{call}/{self.seed}/{journey.number}"),)
+        return _key(f"{call}/{self.seed}/{journey.number}")
+
+
+def _key(name: str) -> tuple[tuple[str, str]]:
+    return ((IDEMPOTENCY_KEY, name),)
 
 
 def _hour(number: int) -> Period:

@@ -17,11 +17,13 @@ from services.communication.domain import (
     judge,
 )
 from tests.services.communication.moody_mail_server import BUSY, UNKNOWN
-from tests.services.communication.patience import until
+from tests.services.communication.patience import PATIENCE_S, until
 from tests.services.communication.post import ADA, BEGIN, BOB
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
+    import pytest
+
     from services.communication.sender import Sender
     from tests.services.communication.moody_mail_server import MoodyMailServer
     from tests.services.communication.post import Post
@@ -245,8 +247,12 @@ async def test_a_running_sender_sends_what_it_is_woken_for(post: Post, moody: Mo
     assert (await post.store.find(message_id)).status is Status.SENT
 
 
-async def test_a_stopping_sender_finishes_what_it_began(post: Post, moody: MoodyMailServer) -> None:
+async def test_a_stopping_sender_finishes_what_it_began(
+    post: Post, moody: MoodyMailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A sender that is told to stop leaves no attempt half done."""
+    # It waits no longer than that; a busy machine may need it.
+    monkeypatch.setattr("services.communication.sender.STOP_PATIENCE_S", PATIENCE_S)
     message_ids = [await post.add() for _ in range(20)]
     async with post.sender(moody.url).running():
         await until(lambda: bool(moody.received))
