@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
@@ -74,6 +75,7 @@ class Clients:
     async def open_gyms(self) -> None:
         """Create the gyms; every other one has a noise policy."""
         gyms = self.channels.stub(GymServiceStub)
+        rng = random.Random(f"{self.seed}/gyms")  # noqa: S311 - only for pauses
         for number in range(GYMS):
             request = CreateGymRequest(
                 name=f"Gym {number}",
@@ -82,7 +84,9 @@ class Clients:
                 credits_per_hour=CREDITS_PER_HOUR,
                 noise_policy=NOISE_POLICY if is_noisy(number) else "",
             )
-            self.gym_ids.append((await gyms.CreateGym(request)).gym.gym_id)
+            key = _key(f"open/{self.seed}/{number}")
+            answer = await self._repeat(partial(gyms.CreateGym, request, metadata=key), rng)
+            self.gym_ids.append(answer.gym.gym_id)
 
     async def run(self, journeys: Sequence[Journey], begun: Callable[[int], None]) -> list[Outcome]:
         """Make all journeys, at most MAX_CONCURRENT_JOURNEYS at a time; pass their count to `begun`."""
@@ -177,7 +181,11 @@ class Clients:
             pause_s = min(MAX_PAUSE_S, 2 * pause_s)
 
     def _key(self, call: str, journey: Journey) -> tuple[tuple[str, str]]:
-        return ((IDEMPOTENCY_KEY, f"{call}/{self.seed}/{journey.number}"),)
+        return _key(f"{call}/{self.seed}/{journey.number}")
+
+
+def _key(name: str) -> tuple[tuple[str, str]]:
+    return ((IDEMPOTENCY_KEY, name),)
 
 
 def _hour(number: int) -> Period:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -28,7 +28,7 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from interceptors.chain.client import Finish
+    from interceptors.chain.client import Attempt, Finish
     from interceptors.chain.server import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
@@ -193,14 +193,20 @@ async def test_a_call_fails_if_all_its_attempts_fail(
     assert counted.attempts == [2]
 
 
-async def test_a_failed_call_is_not_hedged(stub: EchoServiceAsyncStub, attempts: Attempts) -> None:
+async def test_a_failed_call_is_not_hedged() -> None:
     """A call that fails before the hedging delay is not sent again, because gRPC's core does the retries."""
-    attempts.plan = [Unavailable()]
+    call = ClientCall(find_method(f"/{SERVICE}/EchoHedged"), [], None)
 
-    with pytest.raises(Unavailable):
-        await stub.EchoHedged(HEDGED)
+    async def fail() -> None:
+        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
 
-    assert attempts.count == 1
+    def attempt(**_details: object) -> asyncio.Task[None]:
+        return asyncio.create_task(fail())
+
+    with pytest.raises(grpc.aio.AioRpcError):
+        await hedged(call, attempt, delay_s=PATIENCE_S)
+
+    assert call.attempts == 1
 
 
 async def test_an_exhausted_budget_stops_hedging(
@@ -221,6 +227,13 @@ async def test_an_exhausted_budget_stops_hedging(
     await calling
 
     assert attempts.count == 1
+
+
+def hedged(call: ClientCall, attempt: Attempt, *, delay_s: float) -> Any:  # noqa: ANN401 - a call of grpc.aio
+    """Start a call that is hedged after each delay, with at most three attempts, and return it."""
+    ClientHedging(RetryBudgets()).start(call)
+    assert isinstance(call.send, partial)
+    return call.send.func(Hedge(delay_s, 3), *call.send.args[1:], call, attempt)
 
 
 @pytest.mark.parametrize(("trailing", "sent"), [((("grpc-retry-pushback-ms", "100"),), 2), ((), 3)])
@@ -244,9 +257,7 @@ async def test_a_pushback_stops_further_attempts(trailing: tuple[tuple[str, str]
     def attempt(**_details: object) -> asyncio.Task[str]:
         return asyncio.create_task(answer())
 
-    ClientHedging(RetryBudgets()).start(call)
-    assert isinstance(call.send, partial)
-    calling = asyncio.ensure_future(call.send.func(Hedge(0.01, 3), *call.send.args[1:], call, attempt))
+    calling = asyncio.ensure_future(hedged(call, attempt, delay_s=0.01))
     if trailing:
         await asyncio.sleep(0.3)  # no event to wait for: nothing must happen
         all_sent.set()
@@ -312,5 +323,7 @@ async def attempts_seen() -> AsyncIterator[tuple[EchoServiceAsyncStub, Seen]]:
     await server.start()
     chain = [ClientDeadline(5.0), ClientContext(), ClientHedging(RetryBudgets())]
     async with ChainedChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), chain) as channel:
+        # Attempts that wait for the connection are sent in any order, so the test connects first.
+        await channel.channel_ready()
         yield EchoServiceStub(channel), seen
     await server.stop(0)

@@ -320,7 +320,8 @@ async def test_an_error_of_grpcs_own_services_passes(
 
     assert caught.value.code is grpc.StatusCode.NOT_FOUND
     assert [line for line in logs if line["log_level"] == "error"] == []
-    assert caplog.records == []
+    # A failed task of an earlier test may be collected and logged at this moment, so only gRPC's records count.
+    assert [record for record in caplog.records if record.name.partition(".")[0] == "grpc"] == []
 
 
 async def test_an_unknown_method_is_unimplemented(echo: EchoServer) -> None:

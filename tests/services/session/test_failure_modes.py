@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
 from pydantic import SecretStr
 
-from contracts.errors import CircuitOpen, DeadlineExceeded, ServiceError, Unavailable
+from contracts.errors import CircuitOpen, DeadlineExceeded, Unavailable
 from local.mail_sink import Inbox
 from solo60.mesh.v1 import outbox_pb2
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from solo60.session.v1.session_pb2 import BookSessionRequest, Session
     from tests.support.serving import Serve
+
+T = TypeVar("T")
 
 # All calls of a booking and its follow-ups, and of a cancellation.
 BOOKING = [
@@ -45,7 +47,7 @@ TERMINATE_WAITING = """
 """
 
 
-async def until_answered(call: Callable[[], Awaitable[Session]]) -> Session:
+async def until_answered(call: Callable[[], Awaitable[T]]) -> T:
     """Repeat a call like a well-behaved client until it succeeds."""
     async with asyncio.timeout(60):
         while True:
@@ -77,21 +79,28 @@ async def cancel_until_answered(booking_mesh: BookingMesh, session: Session) -> 
 async def assert_booked_once(booking_mesh: BookingMesh, member: str, session: Session, mails: int) -> None:
     """Assert that the member has paid for this session alone, that it is confirmed, and that so many mails arrived."""
     await booking_mesh.wait_until_settled()
-    sessions = await booking_mesh.sessions_of(member)
-    paid = [each.session_id for each in sessions if "CAPTURED" in await booking_mesh.payment_statuses(each.session_id)]
-    assert (await booking_mesh.find_session(session.session_id)).status == SESSION_STATUS_CONFIRMED
+    sessions = await until_answered(lambda: booking_mesh.sessions_of(member))
+    paid = [each.session_id for each in sessions if "CAPTURED" in await payment_statuses(booking_mesh, each)]
+    found = await until_answered(lambda: booking_mesh.find_session(session.session_id))
+    assert found.status == SESSION_STATUS_CONFIRMED
     assert paid == [session.session_id]
-    assert await booking_mesh.balance(member) == GRANTED - CREDITS_PER_HOUR
+    assert await until_answered(lambda: booking_mesh.balance(member)) == GRANTED - CREDITS_PER_HOUR
     assert await count_mails(booking_mesh) == mails
 
 
 async def assert_refunded_once(booking_mesh: BookingMesh, member: str, session: Session, mails: int) -> None:
     """Assert that a session is cancelled and refunded, and that so many mails arrived."""
     await booking_mesh.wait_until_settled()
-    assert (await booking_mesh.find_session(session.session_id)).status == SESSION_STATUS_CANCELLED
-    assert await booking_mesh.payment_statuses(session.session_id) == ["REFUNDED"]
-    assert await booking_mesh.balance(member) == GRANTED
+    found = await until_answered(lambda: booking_mesh.find_session(session.session_id))
+    assert found.status == SESSION_STATUS_CANCELLED
+    assert await payment_statuses(booking_mesh, session) == ["REFUNDED"]
+    assert await until_answered(lambda: booking_mesh.balance(member)) == GRANTED
     assert await count_mails(booking_mesh) == mails
+
+
+async def payment_statuses(booking_mesh: BookingMesh, session: Session) -> list[str]:
+    """Return the statuses of a session's payments. Repeat the call, because deadlines may be short."""
+    return await until_answered(lambda: booking_mesh.payment_statuses(session.session_id))
 
 
 async def count_mails(booking_mesh: BookingMesh) -> int:
@@ -259,8 +268,8 @@ async def test_callees_slower_than_their_deadlines_only_need_repetitions(
 ) -> None:
     """A booking and its cancellation take effect once, although the first charge, refund and mail answer too late."""
     booking_mesh = mesh_with_short_deadlines
-    member = await create_until_answered(booking_mesh.create_member)
-    gym = await create_until_answered(booking_mesh.create_gym)
+    member = await until_answered(booking_mesh.create_member)
+    gym = await until_answered(booking_mesh.create_gym)
     await break_service(booking_mesh, "payment", "ChargeSession", When.LATE, times=1)
     session = await book_until_answered(booking_mesh, order(member, gym))
     await assert_booked_once(booking_mesh, member, session, mails=1)
@@ -269,12 +278,3 @@ async def test_callees_slower_than_their_deadlines_only_need_repetitions(
     await break_service(booking_mesh, "communication", "SendEmailAsync", When.LATE, times=1)
     await cancel_until_answered(booking_mesh, session)
     await assert_refunded_once(booking_mesh, member, session, mails=2)
-
-
-async def create_until_answered(make: Callable[[], Awaitable[str]]) -> str:
-    """Create something, and repeat the call after an error, because deadlines are short."""
-    while True:
-        try:
-            return await make()
-        except ServiceError:
-            await asyncio.sleep(0.05)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["nats"]
 
 ON_USER_LEFT = "solo60.session.v1.SessionService/OnUserLeft"
+HAS_PENDING = "select exists (select from outbox where status = 'pending')"
 BY_DESTINATION = "select destination, count(*)::int from outbox where status = 'delivered' group by destination"
 
 
@@ -52,8 +53,15 @@ async def booking_mesh(
 
 
 async def delivered(booking_mesh: BookingMesh, service: str) -> dict[str, int]:
-    """Return the number of delivered messages of a service's outbox by method."""
-    async with booking_mesh.mesh.database(service).connection() as connection:
+    """Return the number of delivered messages of a service's outbox by method, once no message is pending."""
+    database = booking_mesh.mesh.database(service)
+
+    async def nothing_is_pending() -> bool:
+        async with database.connection() as connection:
+            return not await connection.fetchval(HAS_PENDING)
+
+    await eventually(nothing_is_pending)
+    async with database.connection() as connection:
         return {each[0].rpartition("/")[2]: each[1] for each in await connection.fetch(BY_DESTINATION)}
 
 

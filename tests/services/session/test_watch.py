@@ -143,6 +143,10 @@ async def test_a_change_missed_without_a_listener_is_reported_later(booking_mesh
     watch = Watch(booking_mesh.sessions, gym)
     assert await watch.next_busy_periods() == []
 
+    async def is_listening() -> bool:
+        return await listeners(booking_mesh) == 1
+
+    await eventually(is_listening)
     async with booking_mesh.mesh.database("session").transaction() as connection:
         await connection.execute("lock table sessions in exclusive mode")
         killed = await connection.fetchval(
