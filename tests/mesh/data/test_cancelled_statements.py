@@ -22,9 +22,10 @@ __all__ = ["serve_echo"]
 
 CONNECTIONS = 4
 HI = EchoRequest(text="hi")
-# Far longer than a cancellation takes.
+# The statement outlasts every wait of a test, so only a cancellation can end it in time.
 PATIENCE_S = 60
-ASLEEP = "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active'"
+SLEEP = "select pg_sleep(600)"
+ASLEEP = "select count(*) from pg_stat_activity where query = 'select pg_sleep(600)' and state = 'active'"
 
 
 @pytest.fixture
@@ -45,12 +46,12 @@ async def watching(empty_database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def sleeper(serve_echo: ServeEcho, database: Database) -> EchoServer:
-    """Serve an echo service with a handler that runs a statement of 60 s."""
+    """Serve an echo service with a handler that runs a statement of ten minutes."""
     echo = await serve_echo(deadline_factor=50.0)
 
     async def hook() -> None:
         async with database.transaction() as connection:
-            await connection.execute("select pg_sleep(60)")
+            await connection.execute(SLEEP)
 
     echo.servicer.hook = hook  # type: ignore[method-assign]  # replaces the hook
     return echo

@@ -196,15 +196,19 @@ async def test_a_slow_statement_ends_with_its_call(database: Database, remaining
 
 
 async def test_waiting_for_a_lock_is_limited(database: Database, remaining: Remaining) -> None:
-    """A call that waits too long for a row lock raises DatabaseTooSlow."""
+    """A call that waits too long for a row lock raises DatabaseTooSlow, because of the lock limit.
+
+    The lock limit ends the wait while the call still has time to answer. The statement limit would use up that time.
+    """
     async with database.connection(), database.connection():
         pass  # Connecting could take longer than the call may.
     async with database.transaction() as holder:
         await holder.execute("update number set value = 1 where id = 1")
         remaining.seconds = 1.0
-        with pytest.raises(DatabaseTooSlow):
+        with pytest.raises(DatabaseTooSlow) as too_slow:
             async with database.transaction() as connection:
                 await connection.execute("update number set value = 2 where id = 1")
+    assert isinstance(too_slow.value.__cause__, asyncpg.LockNotAvailableError)
 
 
 @pytest.mark.parametrize("name", ["transaction", "connection"])
