@@ -138,14 +138,20 @@ def test_a_message_is_shown_for_people_and_for_scripts(solo60: Solo60) -> None:
 
 @pytest.mark.usefixtures("with_key")
 def test_without_failed_messages_standard_output_is_empty(solo60: Solo60) -> None:
-    """Without failed messages, `messages list` and `messages retry --all` succeed and say so on standard error."""
+    """Without failed messages, `messages list` and `messages retry --all` succeed and say so on standard error.
+
+    With `--json`, the list is an empty page on standard output.
+    """
     answer = Answer(pb.ListFailedMessagesResponse())
     with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": answer}):
         shown = solo60("messages", "list")
+        read = solo60("messages", "list", "--json")
         retried = solo60("messages", "retry", "--all")
 
     assert (shown.exit_code, shown.out) == (0, "")
     assert "No message has failed.\n" in shown.err
+    assert (read.exit_code, json.loads(read.out)) == (0, {"messages": [], "next_page_token": ""})
+    assert "No message has failed." not in read.err
     assert retried.exit_code == 0
     assert "0 messages queued.\n" in retried.err
 

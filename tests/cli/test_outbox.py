@@ -9,6 +9,7 @@ from uuid import UUID
 import grpc
 import pytest
 
+from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled
 from mesh.config import SERVICE_NAMES
 from solo60.mesh.v1 import outbox_pb2 as pb
 from tests.support.answers import Answer, answering
@@ -135,6 +136,26 @@ def test_retry_reports_the_number_of_messages_and_refusals(solo60: Solo60) -> No
 
     assert "1 message of gym due now.\n" in done.err
     assert (done.exit_code, refused.exit_code) == (0, 1)
+
+
+def test_retry_all_skips_messages_settled_meanwhile(solo60: Solo60) -> None:
+    """`outbox retry --all` skips a message that was delivered or dropped after it was listed, and retries the rest."""
+    page = pb.ListMessagesResponse(messages=[message(number) for number in range(4)])
+    retried = Answer(pb.RetryMessageResponse())
+    answers: dict[str, Answer | list[Answer]] = {
+        PATH + "ListMessages": Answer(page),
+        PATH + "RetryMessage": [
+            retried,
+            Answer.of_error(OutboxMessageSettled()),
+            Answer.of_error(OutboxMessageNotFound()),
+            retried,
+        ],
+    }
+    with answering(os.environ["GYM_SERVICE_URL"], answers):
+        done = solo60("outbox", "retry", "gym", "--all")
+
+    assert done.exit_code == 0
+    assert "2 messages of gym due now.\n" in done.err
 
 
 def test_a_relay_for_an_unknown_service_is_rejected(solo60: Solo60) -> None:
