@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from cli.screen import print_service_error, service_error_as_json
-from contracts.errors import RateLimited
+from contracts.errors import RateLimited, Unavailable
 from interceptors.deadline.ledger import DEADLINE_LEDGER
 from mesh.serving.health import Health
 from solo60.gym.v1.gym_pb2 import ListGymsResponse
@@ -133,3 +133,10 @@ def test_an_error_shows_its_retry_delay(capfd: pytest.CaptureFixture[str]) -> No
 
     assert capfd.readouterr().err == "RESOURCE_EXHAUSTED RATE_LIMITED: Too many calls.\n  retry after: 0.250 s\n"
     assert service_error_as_json(error)["retry_after_s"] == 0.25
+
+
+def test_a_reason_with_the_name_of_its_code_is_printed_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """The printed text of an error contains the reason only if it differs from the code."""
+    print_service_error(Unavailable("Not now."))
+
+    assert capfd.readouterr().err == "UNAVAILABLE: Not now.\n"

@@ -11,6 +11,7 @@ import pytest
 from cli.operator import EXIT_PATIENCE_S, TRACED_AS
 from local.keys import ensure_local_keys
 from mesh.config import Settings, child_environment
+from mesh.telemetry.setup import EXIT_PATIENCE_S as EXIT_PATIENCE_OF_SERVICES_S
 from mesh.telemetry.setup import set_up_tracing
 from tests.support.local_mesh import SOLO60
 from tests.support.ports import free_ports
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Tolerance for a busy machine. The SDK would wait for at least ten seconds.
-BUSY_MACHINE_S = 5.0
+# Tolerance for a busy machine. With it, the limit is below the 5 s of a service and the 10 s of the SDK.
+BUSY_MACHINE_S = 3.0
 
 
 @pytest.fixture(params=["refuses", "is silent"])
@@ -56,8 +57,8 @@ def test_an_unreachable_collector_does_not_delay_a_command(collector: str) -> No
     began = time.monotonic()
     tracers.shutdown()
 
+    assert time.monotonic() - began < EXIT_PATIENCE_S + BUSY_MACHINE_S < EXIT_PATIENCE_OF_SERVICES_S
     assert EXIT_PATIENCE_S < 1
-    assert time.monotonic() - began < EXIT_PATIENCE_S + BUSY_MACHINE_S
     assert [exporter.trouble_at_exit for exporter in tracers.exporters] == [
         f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {collector}."
     ]

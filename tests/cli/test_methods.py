@@ -57,12 +57,20 @@ def test_a_method_is_described_with_everything_a_caller_needs(solo60: Solo60) ->
         assert words in shown
 
 
-def test_rules_about_maps_and_whole_requests_are_described(solo60: Solo60) -> None:
-    """`describe` shows the rules of map keys and values, and rules about several fields."""
+def test_rules_about_lists_maps_and_whole_requests_are_described(solo60: Solo60) -> None:
+    """`describe` shows the rules of lists and their items, of map keys and values, and rules about several fields."""
+    users = json.loads(solo60("describe", "user.BatchGetUsers", "--json").out)["request"]
     mail = json.loads(solo60("describe", "communication.SendEmailAsync", "--json").out)["request"]
     session_mail = json.loads(solo60("describe", "session.SendSessionMail", "--json").out)["request"]
     variables = next(each for each in mail["fields"] if each["path"] == "variables")
 
+    assert users["fields"] == [
+        {
+            "path": "user_ids",
+            "type": "repeated string",
+            "rules": ["min_items 1", "max_items 100", "unique", "each: uuid"],
+        }
+    ]
     assert variables["type"] == "map<string, string>"
     assert "each key: pattern ^[a-z][a-z0-9_]{0,63}$" in variables["rules"]
     assert "each value: max_len 2000" in variables["rules"]
