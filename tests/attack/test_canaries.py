@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
 
 import grpc.aio
 import pytest
@@ -12,6 +13,7 @@ from contracts.services import SERVICES
 from interceptors.redaction import redacted
 from interceptors.validation.interceptor import violations_of
 from local.keys import OPERATOR
+from local.supervised_settings import METRICS_PORT_DISTANCE
 from mesh.config import SERVICE_NAMES
 from mesh.serving.channel import Channels
 from solo60.communication.v1 import communication_pb2
@@ -60,10 +62,21 @@ async def told_to_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list
     return told
 
 
+def scraped(mesh: LocalMesh, name: str) -> str:
+    """Return the metrics of a service in both formats, because only OpenMetrics has exemplars."""
+    host, _, port = mesh.settings.listen_address_of(name).rpartition(":")
+    url = f"http://{host}:{int(port) + METRICS_PORT_DISTANCE}/metrics"
+    pages = []
+    for accepted in ("text/plain", "application/openmetrics-text"):
+        with urlopen(Request(url, headers={"Accept": accepted}), timeout=30) as answer:
+            pages.append(answer.read().decode())
+    return "".join(pages)
+
+
 @pytest.mark.requirement("S4")
 @pytest.mark.system
 async def test_no_personal_value_or_key_leaks(attacked_mesh: LocalMesh) -> None:
-    """After calls of every method, no file outside the folders in RIGHTLY and no error contains a canary or a key."""
+    """After calls of every method, no error, no metric and no file outside RIGHTLY contains a canary or a key."""
     mesh, canaries = attacked_mesh, Canaries()
     key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
     keys = [mesh.settings.key_path_of(name).read_text().strip() for name in (*SERVICE_NAMES, OPERATOR)]
@@ -91,6 +104,9 @@ async def test_no_personal_value_or_key_leaks(attacked_mesh: LocalMesh) -> None:
     assert [each for each in (str(taken.value), *told) if any(secret in each for secret in secrets)] == []
     assert files_telling(mesh.data_dir, secrets, rightly=RIGHTLY) == {}
     for name in SERVICE_NAMES:
+        metrics = await asyncio.to_thread(scraped, mesh, name)
+        assert "grpc_server_handled_total{" in metrics
+        assert [secret for secret in secrets if secret in metrics] == []
         assert mesh.settings.log_path_of(name).stat().st_size > 0
         assert any(mesh.settings.local_span_dir.glob(f"{name}*")) or name in {"auth", "subscription"}
 
