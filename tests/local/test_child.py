@@ -171,17 +171,17 @@ def last_words_of(tmp_path: Path, program: str, **more: str) -> tuple[Child, Pat
         ("print('one'); raise SystemExit('no start: \\x1b two')", "no start: \x1b two"),
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("import os; os.write(2, b'begun and \\xff not'); os._exit(3)", "begun and \\xff not"),
-        ("import os; os.abort()", None),
+        ("import os; os.write(2, b'one\\nabort: no memory'); os.abort()", "abort: no memory"),
         ("", "it wrote nothing"),
     ],
 )
-async def test_the_last_output_of_a_child_is_available(tmp_path: Path, program: str, last_words: str | None) -> None:
-    """A child's last output is available even if the child ends before it logs or within a line."""
+async def test_the_last_output_of_a_child_is_available(tmp_path: Path, program: str, last_words: str) -> None:
+    """A child's last output is available even if the child ends before it logs, within a line or by a signal."""
     child, log = last_words_of(tmp_path, program)
     await child.ended()
 
     records_of(log)
-    assert last_words is None or child.last_words() == last_words
+    assert child.last_words() == last_words
 
 
 async def test_a_traceback_is_one_record(tmp_path: Path) -> None:

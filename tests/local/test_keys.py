@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,6 +59,22 @@ def test_valid_keys_are_kept(settings: Settings) -> None:
 
     assert {caller: key_of(settings, caller) for caller in SERVICE_NAMES} == before
     assert KeyringFile(settings.keyring_path).records() == records
+
+
+def test_a_rotated_key_is_kept(settings: Settings) -> None:
+    """A restart after a rotation keeps the new key, and the older key stays valid for its overlap."""
+    ensure_local_keys(settings)
+    old = key_of(settings, "gym")
+    write_key(settings.key_path_of("gym"), KeyringFile(settings.keyring_path).rotate("gym", timedelta(hours=1)))
+    new = key_of(settings, "gym")
+
+    ensure_local_keys(settings)
+
+    assert key_of(settings, "gym") == new != old
+    for key in (old, new):
+        record = record_of(settings, key)
+        assert record is not None
+        assert (record.caller, record.scopes) == ("gym", scopes_of_caller("gym"))
 
 
 @pytest.mark.requirement("S1")

@@ -170,6 +170,24 @@ async def test_killing_the_owner_stops_the_server(data_dir: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only the Linux kernel does this")
+async def test_killing_the_guardian_stops_the_server(data_dir: Path) -> None:
+    """If only the guardian is killed, the kernel stops PostgreSQL, and the owner reports the cause and can restart."""
+    async with EmbeddedPostgres(data_dir, durable=False) as server:
+        process = postmaster(data_dir)
+        guardian = process.parent()
+        assert guardian is not None
+        assert server.end() is None
+        guardian.kill()
+        await ended(process)
+        assert server.end() == "lost its guardian process, which was killed"
+
+        await server.restart()
+
+        assert server.end() is None
+        assert await query(server.url, "select 1") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only the Linux kernel does this")
 async def test_killing_owner_and_guardian_stops_the_server(data_dir: Path) -> None:
     """If owner and guardian are killed, the kernel stops PostgreSQL and the next start succeeds."""
     async with another_owner(data_dir) as owner:
