@@ -37,8 +37,8 @@ class Office:
         """Stub for the outbox of the user service."""
         return self.mesh.stub(OutboxServiceStub, at="user")
 
-    async def write(self, template_key: str = "PASSWORD_CHANGED") -> None:
-        """Add a mail to the outbox of the user service."""
+    async def write(self, template_key: str = "PASSWORD_CHANGED") -> str:
+        """Add a mail to the outbox of the user service; return the id of its outbox message."""
         request = SendEmailAsyncRequest(
             recipient=Recipient(email="ada@members.example"),
             template_key=template_key,
@@ -47,6 +47,7 @@ class Office:
         send = self.mesh.stub(CommunicationServiceStub).SendEmailAsync
         async with self.mesh.database("user").transaction() as connection:
             await call_later(connection, send, request)
+            return str(await connection.fetchval("select message_id from outbox order by sequence desc limit 1"))
 
     async def list(self, **wanted: object) -> list[pb.OutboxMessage]:
         """Return the messages that the outbox lists."""
@@ -134,14 +135,16 @@ async def test_a_delivered_message_cannot_be_dropped(office: Office) -> None:
 
 
 async def test_a_list_has_pages(office: Office) -> None:
-    """A list of messages has pages, with each message on one page. An invalid page token is rejected (AIP-158)."""
-    for _ in range(3):
-        await office.write(template_key="NO_SUCH_TEMPLATE")
+    """A list has the newest messages first, and each message on one page.
+
+    An invalid page token is rejected (AIP-158).
+    """
+    written = [await office.write(template_key="NO_SUCH_TEMPLATE") for _ in range(3)]
     first = await office.outbox.ListMessages(pb.ListMessagesRequest(page_size=2))
     second = await office.outbox.ListMessages(pb.ListMessagesRequest(page_size=2, page_token=first.next_page_token))
 
     assert (len(first.messages), len(second.messages), second.next_page_token) == (2, 1, "")
-    assert len({each.message_id for each in (*first.messages, *second.messages)}) == 3
+    assert [each.message_id for each in (*first.messages, *second.messages)] == written[::-1]
     with pytest.raises(InvalidRequest):
         await office.outbox.ListMessages(pb.ListMessagesRequest(page_token="newest"))  # noqa: S106 - no secret
 

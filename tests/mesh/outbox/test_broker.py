@@ -74,16 +74,22 @@ async def test_a_client_that_closes_without_a_callback_is_replaced(nats: NatsSer
 
 
 async def test_a_message_too_large_for_the_broker_is_given_up(brokered_post: BrokeredPost) -> None:
-    """A message that is too large for the broker becomes a dead letter, because no retry makes it smaller."""
+    """A message that is too large for the broker is a dead letter at once, because no retry makes it smaller."""
     post = brokered_post
     await post.say("x" * 1_100_000)
 
-    async def is_dead() -> bool:
+    async def outcome() -> tuple[str, int]:
         async with post.database.connection() as connection:
-            return bool(await connection.fetchval("select status = $1 from outbox", Status.DEAD))
+            row = await connection.fetchrow("select status, attempts from outbox")
+        assert row is not None
+        return row["status"], row["attempts"]
+
+    async def is_attempted() -> bool:
+        return await outcome() != (Status.PENDING, 0)
 
     async with post.relay().running():
-        await eventually(is_dead)
+        await eventually(is_attempted)
+    assert await outcome() == (Status.DEAD, 1)
 
 
 async def test_a_deleted_stream_is_created_again(brokered_post: BrokeredPost) -> None:

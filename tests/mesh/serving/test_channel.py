@@ -9,6 +9,8 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import format_span_id, format_trace_id
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
@@ -115,6 +117,22 @@ async def test_a_stub_calls_the_service_at_its_address(channels: Channels, gyms:
     assert answer.gym.gym_id == GET.gym_id
     assert gyms.attempts[0]["x-api-key"] == "sk_of_this_test"
     assert len(gyms.attempts[0]["x-correlation-id"]) == 32
+
+
+async def test_a_stub_sends_the_current_trace(
+    server: GymServer, gyms: FailingGyms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stub sends the trace of the current span, so that the service's span continues that trace."""
+    tracers = TracerProvider(shutdown_on_exit=False)
+    monkeypatch.setattr("mesh.serving.channel.trace.get_tracer_provider", lambda: tracers)
+    async with connect(GymServiceStub, settings_for(await server.start())) as stub:
+        with tracers.get_tracer("test").start_as_current_span("caller") as span:
+            await stub.GetGym(GET)
+
+    version, trace_id, span_id, _flags = str(gyms.attempts[0]["traceparent"]).split("-")
+    assert (version, trace_id) == ("00", format_trace_id(span.get_span_context().trace_id))
+    # The client has a span of its own, which is the parent of the service's span.
+    assert span_id != format_span_id(span.get_span_context().span_id)
 
 
 @pytest.mark.requirement("L1")
