@@ -20,9 +20,10 @@ SCOPES = ("example.echo", "example.keep")
 
 
 class EchoServicer(EchoServiceServicer):
-    """Echo servicer. Every handler awaits `hook`, in which tests can raise or wait.
+    """Echo servicer. Every handler awaits `hook` before it answers, and tests can raise or wait in it.
 
-    `heard` lists place, text and idempotency key of each received event, including repetitions.
+    `heard` lists place, text and idempotency key of each received event, including repetitions and events for which
+    `hook` raises.
     """
 
     def __init__(self) -> None:
