@@ -28,7 +28,7 @@ RECOVERY = 1.02
 
 
 class Gradient:
-    """Concurrency limit for calls of one kind: `limit`, between `least` and 1,000.
+    """Concurrency limit for calls of one kind: `limit`, between `least` and 1,000, or exactly a larger `least`.
 
     `least` drops to as little as a quarter while running calls run out of time, because other kinds of calls may wait
     for the same resource. `in_flight` is the number of calls in flight. Call `enter` at the start of each call and
@@ -97,4 +97,4 @@ class Gradient:
             aim = busiest
         else:
             aim = self.limit
-        self.limit = min(MOST, max(self._floor, self.limit + SMOOTHING * (aim - self.limit)))
+        self.limit = max(self._floor, min(MOST, self.limit + SMOOTHING * (aim - self.limit)))

@@ -85,14 +85,15 @@ def test_a_queue_below_the_limit_shrinks_it() -> None:
     assert limits[-1] < 60
 
 
-def test_the_least_concurrency_stops_it_from_shrinking() -> None:
+@pytest.mark.parametrize("least", [MOST, 2 * MOST])
+def test_the_least_concurrency_stops_it_from_shrinking(least: int) -> None:
     """The limit never falls below the least concurrency while calls end in time (SHED_LEAST_CONCURRENCY)."""
-    gradient = Gradient(least=MOST)
+    gradient = Gradient(least)
     now_s = load(gradient, 0.01, 20, windows=20)
 
     load(gradient, 5.0, 500, 20, now_s)
 
-    assert gradient.limit == MOST
+    assert gradient.limit == least
 
 
 def test_late_calls_lower_the_least_to_a_quarter() -> None:
