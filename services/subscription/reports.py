@@ -40,9 +40,10 @@ class PaymentFailed:
     retry_time: datetime | None
 
     @property
-    def rank(self) -> tuple[datetime, datetime, datetime]:
-        """Sort key: start of the period, then time of the failure, then time of the next attempt, if any."""
-        return (self.period_start, self.occur_time, self.retry_time or self.occur_time)
+    def rank(self) -> tuple[datetime, datetime, datetime, bool]:
+        """Sort key, unique to each report: start of the period, then time of the failure, then of the next attempt."""
+        has_retry = self.retry_time is not None
+        return (self.period_start, self.occur_time, self.retry_time or self.occur_time, has_retry)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,13 @@ def ends_of_all_orders(subscription: Subscription, events: tuple[Report, ...]) -
         yield from ends_of_all_orders(subscription.merged(event), events[:number] + events[number + 1 :])
 
 
+def test_two_failures_at_one_moment_lead_to_one_state() -> None:
+    """Two reports of one failure lead to the same subscription in both orders, even if only one names a retry."""
+    last, retried = (PaymentFailed(NOW, NOW, retry_time) for retry_time in (None, NOW))
+
+    assert merged(TRIAL, last, retried) == merged(TRIAL, retried, last)
+
+
 def times() -> SearchStrategy[datetime]:
     """Draw one of 13 days, so that periods and failures often meet."""
     return st.integers(0, 12).map(lambda number: NOW + number * DAY)
