@@ -96,7 +96,7 @@ class GymNameTaken(ServiceError, reason=ErrorReason.ERROR_REASON_GYM_NAME_TAKEN)
 
 
 class GymClosed(ServiceError, reason=ErrorReason.ERROR_REASON_GYM_CLOSED):
-    """The gym takes no bookings, at all or for this period."""
+    """The gym takes no bookings for this period."""
 
 
 class SessionNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_SESSION_NOT_FOUND):
@@ -160,7 +160,7 @@ class AlreadyCharged(ServiceError, reason=ErrorReason.ERROR_REASON_ALREADY_CHARG
 
 
 class PaymentVoided(ServiceError, reason=ErrorReason.ERROR_REASON_PAYMENT_VOIDED):
-    """The payment was refunded or voided before the charge, so it cannot be charged."""
+    """The payment is refunded or voided, so the session cannot be charged."""
 
 
 class SubscriptionNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_SUBSCRIPTION_NOT_FOUND):
@@ -212,7 +212,7 @@ class MessageNotRetryable(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_
 
 
 class MessageRefused(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_REFUSED):
-    """The mail server refused the message permanently."""
+    """The mail server permanently rejected the message, or the message expired before it was sent."""
 
 
 class CredentialsInvalid(ServiceError, reason=ErrorReason.ERROR_REASON_CREDENTIALS_INVALID):

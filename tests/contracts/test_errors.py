@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from contracts.service_error import PREFIX, ServiceError, UnknownError
 from solo60.common.v1 import errors_pb2
 from solo60.common.v1.errors_pb2 import ErrorReason
 
+CONTRACT = Path(__file__).parents[2] / "proto/solo60/common/v1/errors.proto"
 REASONS = [number for number in ErrorReason.values() if number != errors_pb2.ERROR_REASON_UNSPECIFIED]
 CLASSES = [
     each
@@ -32,6 +35,16 @@ def test_a_class_is_named_and_coded_like_its_reason(error: type[ServiceError]) -
     assert error.__name__ == value.name.removeprefix(PREFIX).title().replace("_", "")
     assert error.code.value[0] == value.GetOptions().Extensions[errors_pb2.code]
     assert ServiceError.by_reason[error.reason_name()] is error
+
+
+@pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
+def test_class_and_contract_describe_an_error_in_the_same_words(error: type[ServiceError]) -> None:
+    """The docstring of an error is the comment on its reason in errors.proto."""
+    reason = f"{PREFIX}{error.reason_name()}"
+    match = re.search(rf"((?: *//.*\n)+) *{reason} = ", CONTRACT.read_text())
+
+    assert match is not None
+    assert " ".join(line.strip().removeprefix("//").strip() for line in match[1].splitlines()) == error.__doc__
 
 
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)

@@ -80,7 +80,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_GYM_NAME_TAKEN: _ErrorReason.ValueType  # 201
     """Another gym has this name."""
     ERROR_REASON_GYM_CLOSED: _ErrorReason.ValueType  # 202
-    """The gym takes no bookings, at all or for this period."""
+    """The gym takes no bookings for this period."""
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 300
     """Sessions.
 
@@ -229,7 +229,7 @@ There is no gym with this id.
 ERROR_REASON_GYM_NAME_TAKEN: ErrorReason.ValueType  # 201
 """Another gym has this name."""
 ERROR_REASON_GYM_CLOSED: ErrorReason.ValueType  # 202
-"""The gym takes no bookings, at all or for this period."""
+"""The gym takes no bookings for this period."""
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 300
 """Sessions.
 
