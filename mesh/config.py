@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     # Queueing delay above which a server sheds load. 60 in effect disables shedding by delay.
     shed_queue_delay_s: Seconds = Field(default=0.02, ge=0.001, le=60)
     # Number of concurrent calls per method that are always admitted while they meet their deadline; a quarter of it if
-    # they do not. 1000 in effect disables the limit.
+    # they do not, and half of either for SHEDDABLE calls. 1000 in effect disables the limit.
     shed_least_concurrency: int = Field(default=20, ge=1, le=1_000)
 
     # Time that a stopping service reports NOT_SERVING before it closes its port, and time that calls then have left.
