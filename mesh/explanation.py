@@ -115,7 +115,7 @@ class _Explanation:
             yield Fact("deprecation.sunset", policy.deprecation.sunset.isoformat(), CONTRACT)
             yield Fact("deprecation.replaced_by", policy.deprecation.replaced_by or NONE, CONTRACT)
         if policy.contract_only:
-            yield Fact("contract_only", "no service answers it yet", CONTRACT)
+            yield Fact("contract_only", "no service implements it yet", CONTRACT)
 
 
 def _retry(retry: Retry, declared: policy_pb2.Retry) -> Iterator[Fact]:

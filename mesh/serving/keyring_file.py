@@ -152,7 +152,7 @@ def _record(entry: dict[str, Any]) -> KeyRecord:
     if not re.fullmatch(r"[0-9a-f]{64}", entry["sha256"]):
         raise ValueError("not a SHA-256 in hexadecimal")
     if not is_caller_name(entry["caller"]):
-        raise ValueError("not the name of a caller")
+        raise ValueError("not a valid caller name")
     return KeyRecord(
         key_id=entry["key_id"],
         caller=entry["caller"],

@@ -150,7 +150,7 @@ def test_a_call_prints_its_ledger(local_mesh: LocalMesh) -> None:
 
 @pytest.mark.requirement("C1")
 def test_a_contract_only_method_is_reported(local_mesh: LocalMesh) -> None:
-    """`call` of a contract-only method exits with 1, names the method, and says that no service answers it yet."""
+    """`call` of a contract-only method exits with 1, names the method, and says that no service implements it yet."""
     done = local_mesh.solo60("call", "auth.LogIn")
 
     assert done.returncode == 1

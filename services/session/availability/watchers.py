@@ -32,7 +32,7 @@ class Watcher:
         await self._changed.wait()
         self._changed.clear()
         if self._is_over:
-            raise Unavailable("This instance of the service is shutting down. Open the watch again.")
+            raise Unavailable("This instance of the service is stopping. Open the watch again.")
 
     def wake(self) -> None:
         """Make the current or next `change()` return."""
