@@ -32,11 +32,11 @@ class OrphansRemain(BadSettings):
 
 @asynccontextmanager
 async def without_orphans(
-    folder: Path, patience_s: float, waiting: Callable[[], None] = lambda: None
+    folder: Path, timeout_s: float, waiting: Callable[[], None] = lambda: None
 ) -> AsyncIterator[int]:
     """Wait until no service of a killed mesh runs in `folder`; yield the lock's descriptor for services to inherit.
 
-    Calls `waiting` once if a wait is necessary. Raises OrphansRemain after `patience_s` seconds.
+    Calls `waiting` once if a wait is necessary. Raises OrphansRemain after `timeout_s` seconds.
     """
     path = folder / LOCK_NAME
     with naming(path):
@@ -44,18 +44,18 @@ async def without_orphans(
     with held as file:
         if not _locked(file.fileno()):
             waiting()
-            await _wait_for(file.fileno(), path, patience_s)
+            await _wait_for(file.fileno(), path, timeout_s)
         yield file.fileno()
 
 
-async def _wait_for(descriptor: int, path: Path, patience_s: float) -> None:
-    give_up_at = time.monotonic() + patience_s
+async def _wait_for(descriptor: int, path: Path, timeout_s: float) -> None:
+    give_up_at = time.monotonic() + timeout_s
     while not _locked(descriptor):
         if time.monotonic() > give_up_at:
             pids = " ".join(map(str, await asyncio.to_thread(_pids_with, path))) or "(see lsof)"
             raise OrphansRemain(
                 f"DATA_DIR: services of a killed mesh still run in {path.parent.absolute()} after "
-                f"{patience_s:.0f} s; `kill -9 {pids}` ends them."
+                f"{timeout_s:.0f} s; `kill -9 {pids}` ends them."
             )
         await asyncio.sleep(POLL_INTERVAL_S)
 

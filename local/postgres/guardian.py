@@ -77,9 +77,9 @@ class Order:
         return self.folder / "server.log"
 
 
-def attend(patience_s: float) -> None:
-    """Wait for `patience_s` seconds; raise OwnerLeft if the owner closes the pipe meanwhile."""
-    readable, _, _ = select.select([0], [], [], patience_s)
+def attend(timeout_s: float) -> None:
+    """Wait for `timeout_s` seconds; raise OwnerLeft if the owner closes the pipe meanwhile."""
+    readable, _, _ = select.select([0], [], [], timeout_s)
     if readable and not os.read(0, 1):
         raise OwnerLeft
 
@@ -247,11 +247,11 @@ def stop(server: subprocess.Popen[bytes]) -> None:
     """Stop the server: first cleanly with a checkpoint, then by force, with crash recovery at the next start."""
     if server.poll() is None:
         wake(server.pid)
-    for step, patience_s in STOP_STEPS:
+    for step, timeout_s in STOP_STEPS:
         if server.poll() is None:
             server.send_signal(step)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(patience_s)
+                server.wait(timeout_s)
 
 
 def wake(pid: int) -> None:

@@ -65,14 +65,14 @@ async def apply_files(connection: Connection, database_url: str, files: Sequence
     url = await _url_with_tls_as(connection, database_url)
     for is_outside, group in itertools.groupby(files, _runs_outside_transaction):
         limits = OUTSIDE_TRANSACTION if is_outside else IN_TRANSACTION
-        await _apply_patiently(_url_with_limits(url, limits), list(group))
+        await _apply_with_retries(_url_with_limits(url, limits), list(group))
 
 
 def _runs_outside_transaction(file: Path) -> bool:
     return _OUTSIDE.search(file.read_text(encoding="utf-8")) is not None
 
 
-async def _apply_patiently(url: str, files: Sequence[Path]) -> None:
+async def _apply_with_retries(url: str, files: Sequence[Path]) -> None:
     """Apply files; after a lock timeout, retry with pauses. Files that are applied already are not repeated."""
     for pause_s in PAUSES_S:
         try:

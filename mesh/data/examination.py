@@ -56,11 +56,11 @@ async def find_violations(connection: asyncpg.Connection[Any] | Connection) -> t
     views = [view for (view,) in await connection.fetch(_VIEWS)]
     if not views:
         return ()
-    query = " union all ".join(_question(view) for view in views)
+    query = " union all ".join(_query_of_view(view) for view in views)
     return tuple(Violation(row["view"], row["count"], tuple(row["examples"])) for row in await connection.fetch(query))
 
 
-def _question(view: str) -> str:
+def _query_of_view(view: str) -> str:
     examples = f"(array_agg(row_to_json(v)::text))[:{EXAMPLES}]"
     return f"select '{view}' as view, count(*), {examples} as examples from \"{view}\" as v having count(*) > 0"  # noqa: S608 - a name from the catalog
 
@@ -78,7 +78,7 @@ async def examine(database_url: str, migrations: Path) -> Examination:
             await find_violations(connection),
             tuple(await pending_versions(connection, migrations)),
             bool(await connection.fetchval(_IS_SUPERUSER)),
-            await _misfit(connection, migrations),
+            await _incompatibility(connection, migrations),
         )
     except MigrationError as error:
         return Examination(trouble=str(error))
@@ -88,7 +88,7 @@ async def examine(database_url: str, migrations: Path) -> Examination:
         await connection.close()
 
 
-async def _misfit(connection: asyncpg.Connection[Any], migrations: Path) -> str:
+async def _incompatibility(connection: asyncpg.Connection[Any], migrations: Path) -> str:
     """Return a sentence if the server is too old or other migrations created the database, else ""."""
     try:
         refuse_old_server(connection)

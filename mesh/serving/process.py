@@ -18,14 +18,14 @@ from pydantic import SecretStr
 from interceptors.deadline.interceptor import remaining_s
 from mesh.config import SettingsError, load_settings
 from mesh.data.database import Database, DatabaseUnavailable
-from mesh.data.idempotency import forgetting_old_keys
+from mesh.data.idempotency import deleting_old_keys
 from mesh.data.migrations import MigrationError, pending_versions, refuse_old_server
 from mesh.serving.channel import Channels
 from mesh.serving.event_loop import service_loop
 from mesh.serving.health import Health
 from mesh.serving.key_uses import noting_key_uses
 from mesh.serving.keyring_file import accepted_keys, own_key
-from mesh.serving.relaying import outbox_served
+from mesh.serving.relaying import serve_outbox
 from mesh.serving.server import MeshServer, server_interceptors
 from mesh.serving.service import Runtime
 from mesh.telemetry.foreign_output import foreign_output_left_to_parent, foreign_output_logged
@@ -118,9 +118,9 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
     """
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(_runtime(service.name, settings, service.migrations))
-        await stack.enter_async_context(forgetting_old_keys(runtime.database))
+        await stack.enter_async_context(deleting_old_keys(runtime.database))
         servicer = await stack.enter_async_context(service.open(runtime))
-        outbox = await stack.enter_async_context(outbox_served(service.name, runtime))
+        outbox = await stack.enter_async_context(serve_outbox(service.name, runtime))
         breakers = runtime.channels.breakers
         health = Health(
             service.descriptor.full_name,
@@ -141,12 +141,12 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
 
 
 @asynccontextmanager
-async def relaying_alone(name: str, settings: Settings) -> AsyncIterator[None]:
+async def relay_outbox(name: str, settings: Settings) -> AsyncIterator[None]:
     """Relay the outbox of the named service while the context is open, in addition to the relays in its processes.
 
     Raises SettingsError if the service has no outbox.
     """
-    async with _runtime(name, settings) as runtime, outbox_served(name, runtime) as outbox:
+    async with _runtime(name, settings) as runtime, serve_outbox(name, runtime) as outbox:
         if outbox is None:
             raise SettingsError(f"{name} has no outbox to relay.")
         _log.info("relaying", pid=os.getpid())

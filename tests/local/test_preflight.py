@@ -228,7 +228,7 @@ async def test_a_service_started_alone_rejects_a_server_that_is_too_old(
 ) -> None:
     """A service that is started alone checks the version of its server and rejects one that is too old."""
     mesh, url = await serve(), await database_url("gym")
-    monkeypatch.setattr("mesh.data.migrations.OLDEST_SERVER", 1000)
+    monkeypatch.setattr("mesh.data.migrations.MIN_SERVER_VERSION", 1000)
 
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: the server is PostgreSQL 18; the services need"):
         await mesh.start(GYM, url)

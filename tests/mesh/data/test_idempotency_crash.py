@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from interceptors.context import detached_work
-from mesh.data.database import SILENCE_TIMEOUT_S, Database
+from mesh.data.database import IDLE_IN_TRANSACTION_TIMEOUT_S, Database
 from mesh.data.idempotency import IDEMPOTENCY_KEYS, once
 from solo60.gym.v1.gym_pb2 import CreateGymResponse
 from tests.support import keyed_caller
@@ -97,7 +97,7 @@ async def test_idle_transactions_end_after_half_a_minute(database: Database) -> 
     async with database.transaction() as connection:
         lease = await connection.fetchval("select current_setting('idle_in_transaction_session_timeout')::interval")
 
-    assert lease.total_seconds() == SILENCE_TIMEOUT_S == 30
+    assert lease.total_seconds() == IDLE_IN_TRANSACTION_TIMEOUT_S == 30
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(500, marks=pytest.mark.soak)])

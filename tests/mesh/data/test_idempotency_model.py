@@ -12,7 +12,7 @@ from contracts.errors import IdempotencyKeyReused
 from interceptors.context import detached_work
 from mesh.data.database import Database
 from mesh.data.examination import find_violations
-from mesh.data.idempotency import IDEMPOTENCY_KEYS, KEPT_FOR, KEYS_HAVE_ANSWERS, forget_old_keys, once
+from mesh.data.idempotency import IDEMPOTENCY_KEYS, KEYS_HAVE_ANSWERS, RETENTION, delete_old_keys, once
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
 
 if TYPE_CHECKING:
@@ -87,10 +87,10 @@ class IdempotencyMachine(RuleBasedStateMachine):
     @rule(caller=CALLERS)
     def keys_expire_for(self, caller: str) -> None:
         """Let the keys of a caller expire, so that each may act again."""
-        self._await(self._execute(_AGE, caller, KEPT_FOR + timedelta(seconds=1)))
+        self._await(self._execute(_AGE, caller, RETENTION + timedelta(seconds=1)))
         old = [claim for claim in self.kept if claim[0] == caller]
 
-        assert self._await(forget_old_keys(self._database)) == len(old)
+        assert self._await(delete_old_keys(self._database)) == len(old)
         for claim in old:
             del self.kept[claim]
 

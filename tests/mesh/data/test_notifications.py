@@ -84,7 +84,7 @@ async def test_a_connection_that_the_server_terminated_is_replaced(
     empty_database_url: str, heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A listening connection that the server has terminated, but not closed, is replaced."""
-    monkeypatch.setattr(mesh.data.notifications, "ASK_INTERVAL_S", 0.1)
+    monkeypatch.setattr(mesh.data.notifications, "CHECK_INTERVAL_S", 0.1)
     server, (port,) = urlsplit(empty_database_url), free_ports(1)
     assert server.port is not None
     url = urlunsplit(server._replace(netloc=server.netloc.replace(str(server.port), str(port))))

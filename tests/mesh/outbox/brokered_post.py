@@ -14,7 +14,7 @@ from mesh.outbox.broker import STREAM, Broker
 from mesh.outbox.intake import Intake
 from mesh.outbox.message import Message
 from mesh.outbox.transport import BrokeredTransport
-from mesh.serving.relaying import relaying
+from mesh.serving.relaying import run_relay
 from solo60.example.v1.echo_pb2 import OnHeardRequest
 from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.post import Post
@@ -52,7 +52,7 @@ class BrokeredPost(Post):
             await stack.enter_async_context(post.broker.running())
             post.transport = BrokeredTransport(post.broker, SENDER, post.transport)
             post.receiving = await stack.enter_async_context(
-                relaying(post.receiver.store, receiver_url, post.receiver.transport)
+                run_relay(post.receiver.store, receiver_url, post.receiver.transport)
             )
             await stack.enter_async_context(taking_in(post.receiver, nats_url))
             # A slow server may miss the first connection; the client then connects again.

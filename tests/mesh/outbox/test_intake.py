@@ -11,7 +11,7 @@ from nats.errors import Error
 
 from contracts.errors import Unavailable
 from mesh.outbox.broker import STREAM, subject_of
-from mesh.outbox.envelope import seal
+from mesh.outbox.envelope import encode_envelope
 from mesh.outbox.message import Status
 from mesh.outbox.retry import GIVE_UP_AFTER_S
 from tests.mesh.outbox.brokered_post import all_is_taken_in, is_published, said, say_many, taking_in
@@ -175,7 +175,7 @@ async def test_messages_for_other_services_are_not_taken_in(brokered_post: Broke
 
     unstorable = replace(said("unstorable"), event="\0")
 
-    for content in (b"\xff", b"", seal(foreign, time.time()), seal(unstorable, time.time())):
+    for content in (b"\xff", b"", encode_envelope(foreign, time.time()), encode_envelope(unstorable, time.time())):
         await stream.publish(subject_of(SHORT_NAME), content)
     await post.broker.publish(said("good"))
     await eventually(lambda: all_is_taken_in(post))

@@ -9,7 +9,7 @@ import pytest
 
 from mesh.outbox import call_later, publish
 from mesh.outbox.message import Status, Verdict
-from mesh.outbox.store import LONGEST_RUN
+from mesh.outbox.store import MAX_RUN_LENGTH
 from solo60.example.v1.echo_pb2 import KeepRequest, OnHeardRequest
 from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.post import over_both
@@ -63,12 +63,14 @@ async def test_concurrent_claims_do_not_overlap(post: Post) -> None:
 
 async def test_a_claimed_run_of_an_aggregate_cannot_be_overtaken(post: Post) -> None:
     """A claim gets the next messages of an aggregate in order. No other claim gets the messages after them."""
-    await say_many(post, LONGEST_RUN + 5, places=1)
+    await say_many(post, MAX_RUN_LENGTH + 5, places=1)
 
     ((*run,),) = await post.store.claim(uuid.uuid4(), 10)
     others = await post.store.claim(uuid.uuid4(), 10)
 
-    assert [OnHeardRequest.FromString(each.payload).event.text for each in run] == [str(n) for n in range(LONGEST_RUN)]
+    assert [OnHeardRequest.FromString(each.payload).event.text for each in run] == [
+        str(n) for n in range(MAX_RUN_LENGTH)
+    ]
     assert others == []
 
 

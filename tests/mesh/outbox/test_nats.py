@@ -25,11 +25,11 @@ async def test_messages_wait_for_an_unavailable_broker(brokered_post: BrokeredPo
     async with relay.running():
         await post.say("during")
 
-        async def has_rested_twice() -> bool:
-            rest = relay._rests._rests.get(ON_HEARD)
-            return rest is not None and rest.failures > 1
+        async def was_paused_twice() -> bool:
+            pause = relay._pauses._pauses.get(ON_HEARD)
+            return pause is not None and pause.failures > 1
 
-        await eventually(has_rested_twice)
+        await eventually(was_paused_twice)
         await nats.start()
         await post.say("after")
         await post.until_nothing_pends()

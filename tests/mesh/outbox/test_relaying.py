@@ -9,7 +9,7 @@ from grpc.aio import insecure_channel
 from mesh.data.database import DatabaseUnavailable
 from mesh.outbox import call_later
 from mesh.outbox.transport import DirectTransport
-from mesh.serving.relaying import relaying
+from mesh.serving.relaying import run_relay
 from solo60.example.v1.echo_pb2 import KeepRequest
 from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
@@ -28,7 +28,7 @@ END_LISTENER = """
 async def test_a_committed_message_wakes_the_relay(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     """A committed message wakes the relay, so that it delivers without polling."""
     monkeypatch.setattr("mesh.outbox.relay.POLL_S", NEVER_S)
-    async with relaying(post.store, post.url, post.transport):
+    async with run_relay(post.store, post.url, post.transport):
         for number in range(3):
             await post.say(str(number))
             await post.until_nothing_pends()
@@ -44,7 +44,7 @@ async def test_a_relay_recovers_from_a_cut_listening_connection(post: Post, monk
         async with connection_to(post.url) as connection:
             return bool(await connection.fetchval(END_LISTENER))
 
-    async with relaying(post.store, post.url, post.transport):
+    async with run_relay(post.store, post.url, post.transport):
         await eventually(listener_is_cut)
         await post.say("nobody hears this")
         await post.until_nothing_pends()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mesh.data.deletion import BATCH_SIZE
 from mesh.outbox.message import Message, Status, Verdict
-from mesh.outbox.store import _CLAIM, KEPT_FOR, LEASE
+from mesh.outbox.store import _CLAIM, LEASE, RETENTION
 
 if TYPE_CHECKING:
     from tests.mesh.outbox.post import Post
@@ -43,11 +43,11 @@ async def test_delivered_messages_are_deleted_after_a_day(post: Post) -> None:
 
     All other messages are kept.
     """
-    await fill(post, BATCH_SIZE + 1, KEPT_FOR + timedelta(hours=1))
-    await fill(post, 3, KEPT_FOR - timedelta(hours=1))
+    await fill(post, BATCH_SIZE + 1, RETENTION + timedelta(hours=1))
+    await fill(post, 3, RETENTION - timedelta(hours=1))
     await post.say("pending")
 
-    assert await post.store.forget_delivered() == BATCH_SIZE + 1
+    assert await post.store.delete_delivered() == BATCH_SIZE + 1
     assert (await post.count("delivered"), await post.count("pending")) == (3, 1)
 
 
