@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, RequestInProgress
 from interceptors.context import current_context
 from mesh.data.deletion import delete_in_batches
-from mesh.upkeep import repeating
+from mesh.periodic import repeating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -21,7 +21,7 @@ from contracts.errors import MessageTooLarge, Unavailable
 from contracts.services import short_name
 from mesh.config import SettingsError
 from mesh.outbox.envelope import encode_envelope
-from mesh.upkeep import repeating
+from mesh.periodic import repeating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

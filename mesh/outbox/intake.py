@@ -20,7 +20,7 @@ from contracts.errors import Unavailable
 from contracts.services import short_name
 from mesh.outbox.broker import STREAM, subject_of
 from mesh.outbox.envelope import decode_envelope
-from mesh.upkeep import repeating
+from mesh.periodic import repeating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -17,7 +17,7 @@ import structlog
 from mesh.outbox.message import Status, Verdict
 from mesh.outbox.retry import DestinationPauses, is_unavailable, judge
 from mesh.outbox.store import LEASE
-from mesh.upkeep import repeating
+from mesh.periodic import repeating
 
 if TYPE_CHECKING:
     import random

@@ -25,7 +25,7 @@ from mesh.serving.event_loop import service_loop
 from mesh.serving.health import Health
 from mesh.serving.key_uses import noting_key_uses
 from mesh.serving.keyring_file import accepted_keys, own_key
-from mesh.serving.relaying import serve_outbox
+from mesh.serving.outbox import serve_outbox
 from mesh.serving.server import MeshServer, server_interceptors
 from mesh.serving.service import Runtime
 from mesh.telemetry.foreign_output import foreign_output_left_to_parent, foreign_output_logged

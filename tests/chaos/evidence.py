@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from local.mail_sink import read_inbox
 from mesh.config import SERVICE_NAMES
-from mesh.data.examination import find_violations
+from mesh.data.integrity import find_violations
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ import pytest
 from local.postgres.role import SERVICE_ROLE, SUPERUSER
 from local.postgres.server import EmbeddedPostgres
 from mesh.data.database import Database
-from mesh.data.examination import find_violations
+from mesh.data.integrity import find_violations
 from mesh.data.migrations import migrate
 from tests.support.folders import folder_for_all
 

@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from contracts.errors import IdempotencyKeyReused
 from interceptors.context import detached_work
 from mesh.data.database import Database
-from mesh.data.examination import find_violations
 from mesh.data.idempotency import IDEMPOTENCY_KEYS, KEYS_HAVE_ANSWERS, RETENTION, delete_old_keys, once
+from mesh.data.integrity import find_violations
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
 
 if TYPE_CHECKING:

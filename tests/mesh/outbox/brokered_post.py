@@ -14,7 +14,7 @@ from mesh.outbox.broker import STREAM, Broker
 from mesh.outbox.intake import Intake
 from mesh.outbox.message import Message
 from mesh.outbox.transport import BrokeredTransport
-from mesh.serving.relaying import run_relay
+from mesh.serving.outbox import run_relay
 from solo60.example.v1.echo_pb2 import OnHeardRequest
 from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.post import Post

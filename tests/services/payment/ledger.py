@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesh.data.examination import find_violations
+from mesh.data.integrity import find_violations
 
 if TYPE_CHECKING:
     from mesh.data.database import Database

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from contracts.errors import InsufficientCredits
-from mesh.data.examination import find_violations
+from mesh.data.integrity import find_violations
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
 from services.payment.domain import (

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from contracts.errors import InvalidRequest, SubscriptionNotFound, WebhookNotFound
-from mesh.data.examination import find_violations
+from mesh.data.integrity import find_violations
 from services.subscription.reports import Period
 from solo60.subscription.v1.subscription_pb2 import (
     WEBHOOK_EVENT_IGNORED,

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from mesh.data.examination import find_violations
+from mesh.data.integrity import find_violations
 from mesh.data.migrations import migrate
 from services.subscription.desk import watch_older
 from services.subscription.domain import Status

@@ -9,7 +9,7 @@ from grpc.aio import insecure_channel
 from mesh.data.database import DatabaseUnavailable
 from mesh.outbox import call_later
 from mesh.outbox.transport import DirectTransport
-from mesh.serving.relaying import run_relay
+from mesh.serving.outbox import run_relay
 from solo60.example.v1.echo_pb2 import KeepRequest
 from tests.support.eventually import eventually
 from tests.support.postgres import connection_to

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-import mesh.upkeep
-from mesh.upkeep import repeating
+import mesh.periodic
+from mesh.periodic import repeating
 from tests.support.eventually import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ async def test_a_failure_is_logged_and_the_work_is_repeated() -> None:
 
 async def test_work_that_loses_a_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """`repeating` ends even if its work swallows the first cancellation, as nats-py can."""
-    monkeypatch.setattr(mesh.upkeep, "CANCEL_AGAIN_S", 0.01)
+    monkeypatch.setattr(mesh.periodic, "CANCEL_AGAIN_S", 0.01)
     has_begun = asyncio.Event()
     lost: list[asyncio.CancelledError] = []
 

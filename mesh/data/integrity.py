@@ -1,4 +1,4 @@
-"""Examination of a service's database for broken invariants; read-only.
+"""Integrity check of a service's database: broken invariants, missing migrations, superuser role; read-only.
 
 Each view named `violation_*` lists the rows that break one invariant, so all of these views must be empty. The rows
 hold ids, never personal data.
@@ -37,7 +37,7 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
-class Examination:
+class IntegrityReport:
     """Findings in one database; `trouble` is a sentence if the database could not be examined."""
 
     violations: tuple[Violation, ...] = ()
@@ -65,25 +65,25 @@ def _query_of_view(view: str) -> str:
     return f"select '{view}' as view, count(*), {examples} as examples from \"{view}\" as v having count(*) > 0"  # noqa: S608 - a name from the catalog
 
 
-async def examine(database_url: str, migrations: Path) -> Examination:
-    """Examine a database for broken invariants, missing migrations, and a superuser role."""
+async def check_integrity(database_url: str, migrations: Path) -> IntegrityReport:
+    """Check a database for broken invariants, missing migrations, and a superuser role."""
     try:
         connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S, command_timeout=PATIENCE_S)
     except TimeoutError:
-        return Examination(trouble=f"It does not answer within {CONNECT_TIMEOUT_S:.0f} s.")
+        return IntegrityReport(trouble=f"It does not answer within {CONNECT_TIMEOUT_S:.0f} s.")
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        return Examination(trouble=f"It cannot be reached ({type(error).__name__}).")
+        return IntegrityReport(trouble=f"It cannot be reached ({type(error).__name__}).")
     try:
-        return Examination(
+        return IntegrityReport(
             await find_violations(connection),
             tuple(await pending_versions(connection, migrations)),
             bool(await connection.fetchval(_IS_SUPERUSER)),
             await _incompatibility(connection, migrations),
         )
     except MigrationError as error:
-        return Examination(trouble=str(error))
+        return IntegrityReport(trouble=str(error))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        return Examination(trouble=f"It cannot be examined ({type(error).__name__}).")
+        return IntegrityReport(trouble=f"It cannot be examined ({type(error).__name__}).")
     finally:
         await connection.close()
 
