@@ -62,7 +62,7 @@ async def look_at_local_mesh(settings: Settings) -> MeshSeen:
     return MeshSeen(runs=True, states=answer["states"], disk=disk)
 
 
-def finding_on(name: str, status: str, hindrances: Sequence[str], mesh: MeshSeen, settings: Settings) -> Finding:
+def finding_on(name: str, status: str, troubles: Sequence[str], mesh: MeshSeen, settings: Settings) -> Finding:
     """Return the reason why a service is not SERVING, and the command to run next."""
     state = mesh.states.get(name, "")
     if status == UNREACHABLE:
@@ -72,16 +72,16 @@ def finding_on(name: str, status: str, hindrances: Sequence[str], mesh: MeshSeen
             return Finding("The mesh is starting or stopping.", AGAIN)
         silent = f"It runs but does not answer. Its log is {settings.log_path_of(name)}."
         return Finding(silent if state in ("", SERVING) else state.removeprefix(f"{name} "), f"solo60 restart {name}")
-    if status == NOT_SERVING and hindrances:
-        return _finding_on_hindrances(hindrances, mesh)
+    if status == NOT_SERVING and troubles:
+        return _finding_on_troubles(troubles, mesh)
     if status == NOT_SERVING:
         return Finding("It is starting or stopping.", AGAIN)
     return Finding(f"Its health check returned {status}.", "")
 
 
-def _finding_on_hindrances(hindrances: Sequence[str], mesh: MeshSeen) -> Finding:
-    """Return the hindrances as a finding. Most concern the database, so add the mesh's own report on PostgreSQL."""
-    reason = " ".join(_sentence(each) for each in hindrances)
+def _finding_on_troubles(troubles: Sequence[str], mesh: MeshSeen) -> Finding:
+    """Return the troubles as a finding. Most concern the database, so add the mesh's own report on PostgreSQL."""
+    reason = " ".join(_sentence(each) for each in troubles)
     if POSTGRES not in mesh.states:
         return Finding(f"{reason} Its database is the one at DATABASE_URL.", DOCTOR)
     return Finding(f"{reason} {mesh.postgres}".strip(), f"solo60 restart {POSTGRES}")

@@ -14,7 +14,7 @@ from contracts.method import methods_of
 from contracts.services import SERVICES
 from local.keys import OPERATOR
 from mesh.config import SERVICE_NAMES, Settings, load_settings
-from mesh.serving.health_probe import SERVING, UNREACHABLE, probe_of, troubles_of
+from mesh.serving.health_probe import SERVING, UNREACHABLE, probe_of, problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ def health(*, as_json: JsonFlag = False) -> None:
         findings = finding_lines(report)
         for line in (*findings, *mesh_lines(mesh, findings)):
             out.print(line, style="red", markup=False, soft_wrap=True)
-        for line in trouble_lines(report):
+        for line in problem_lines(report):
             out.print(line, style="yellow", markup=False, soft_wrap=True)
     if any(entry["status"] != SERVING for entry in report.values()):
         raise typer.Exit(1)
@@ -60,8 +60,8 @@ async def _report_and_mesh(settings: Settings) -> tuple[Report, MeshSeen]:
     mesh = looking.result()
     for name, entry in report.items():
         if entry["status"] != SERVING:
-            hindrances = cast("list[str]", entry.get("troubles", []))
-            finding = finding_on(name, str(entry["status"]), hindrances, mesh, settings)
+            troubles = cast("list[str]", entry.get("troubles", []))
+            finding = finding_on(name, str(entry["status"]), troubles, mesh, settings)
             entry |= {"reason": finding.reason, "next": finding.next}
         if mesh.runs and mesh.disk:
             entry["troubles"] = [*cast("list[str]", entry.get("troubles", [])), f"DATA_DIR: {mesh.disk}"]
@@ -83,8 +83,8 @@ def health_table(report: Report) -> Table:
     return table
 
 
-def trouble_lines(report: Report) -> list[str]:
-    """Return one line per hindrance of a SERVING service, per breaker not closed, and per dead-letter destination."""
+def problem_lines(report: Report) -> list[str]:
+    """Return one line per trouble of a SERVING service, per breaker not closed, and per dead-letter destination."""
     breakers = [
         f"{name}: breaker {state}: {method}"
         for name, entry in report.items()
@@ -127,11 +127,11 @@ async def _entry_of(settings: Settings, name: str) -> dict[str, object]:
     if is_contract_only(name):
         entry["implemented"] = False
     if status != UNREACHABLE:
-        troubles = await troubles_of(url, key=key, through_proxy=through_proxy)
+        problems = await problems_of(url, key=key, through_proxy=through_proxy)
         found = {
-            "breakers": dict(troubles.breakers),
-            "dead_letters": list(troubles.dead_letters),
-            "troubles": list(troubles.hindrances),
+            "breakers": dict(problems.breakers),
+            "dead_letters": list(problems.dead_letters),
+            "troubles": list(problems.troubles),
         }
         entry |= {kind: each for kind, each in found.items() if each}
     return entry

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TRACED_AS = "solo60"
 # Limits the wait for an unreachable collector, because a person waits for the command to end.
-EXIT_PATIENCE_S = 0.8
+EXIT_TIMEOUT_S = 0.8
 
 
 def operator_settings(caller: str | None = None) -> Settings:
@@ -50,7 +50,7 @@ async def operator_channels(settings: Settings) -> AsyncIterator[Channels]:
 
     Prints one line at the end of the context if the traces cannot be stored or exported.
     """
-    tracers = set_up_tracing(settings, TRACED_AS, EXIT_PATIENCE_S)
+    tracers = set_up_tracing(settings, TRACED_AS, EXIT_TIMEOUT_S)
     channels = Channels(settings, own_key(settings))
     try:
         yield channels

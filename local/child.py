@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mesh.telemetry.foreign_lines import ForeignRecord, hand_on
+from mesh.telemetry.foreign_lines import ForeignRecord, forward_records
 from mesh.telemetry.log_lines import FOREIGN_LOGGER, foreign_line
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _log_foreign(reader: int, log: Path, name: str) -> None:
             with suppress(OSError):  # keep reading on a full disk
                 file.write(foreign_line(record, name))
 
-        hand_on(reader, write)
+        forward_records(reader, write)
     with suppress(OSError):
         _end_last_line(log, name)
 

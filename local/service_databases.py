@@ -15,7 +15,7 @@ from mesh.data.migrations import MigrationError, migrate
 if TYPE_CHECKING:
     from mesh.config import Settings
 
-__all__ = ["check_databases", "database_url_of", "check_integrity_of_all", "migrate_all", "migrate_service"]
+__all__ = ["check_databases", "check_integrity_of_all", "database_url_of", "migrate_all", "migrate_service"]
 
 SERVICES_FOLDER = Path(__file__).parents[1] / "services"
 

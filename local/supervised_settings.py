@@ -13,7 +13,7 @@ from local.held_ports import is_free
 from local.mail_sink import HOST as INBOX_HOST
 from mesh.config import SERVICE_NAMES, SettingsError, child_environment
 from mesh.port_offset import SMTP_PORT
-from mesh.setting_forms import LARGEST_PORT
+from mesh.setting_forms import MAX_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ def metrics_address_of(settings: Settings, name: str) -> str | None:
     host, _, port = settings.listen_address_of(name).rpartition(":")
     number = int(port) + METRICS_PORT_DISTANCE
     address = f"{host}:{number}"
-    if number > LARGEST_PORT or address in map(settings.listen_address_of, SERVICE_NAMES):
+    if number > MAX_PORT or address in map(settings.listen_address_of, SERVICE_NAMES):
         return None
     return address if is_free(host, number) else None
 

@@ -11,7 +11,7 @@ import threading
 import time
 
 from interceptors.rate_limit.gcra import Gcra
-from mesh.telemetry.foreign_lines import RECORDS_AT_ONCE, RECORDS_PER_S
+from mesh.telemetry.foreign_lines import RECORDS_BURST, RECORDS_PER_S
 
 LIBRARY = "grpc"
 
@@ -21,7 +21,7 @@ class LibraryLines(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._by_message = Gcra(RECORDS_PER_S, RECORDS_AT_ONCE)
+        self._by_message = Gcra(RECORDS_PER_S, RECORDS_BURST)
         self._dropped = 0
         # Any thread may log, but Gcra is not thread-safe.
         self._lock = threading.Lock()

@@ -19,7 +19,7 @@ from mesh.connection import connection_options
 from mesh.telemetry.library_lines import LibraryLines
 from mesh.telemetry.log_lines import LogLines, json_line
 from mesh.telemetry.sampling import SamplingProvider
-from mesh.telemetry.span_exporting import PatientProcessor, ReportingExporter
+from mesh.telemetry.span_exporting import BoundedShutdownProcessor, ReportingExporter
 from mesh.telemetry.spans import FolderSpanExporter
 from mesh.telemetry.tracebacks import traceback_text
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # Short, so that a trace can be read soon after its call has ended.
 EXPORT_INTERVAL_MS = 200
 # A stopping service waits at most this long for its last spans, so that a missing collector cannot delay the stop.
-EXIT_PATIENCE_S = 5.0
+EXIT_TIMEOUT_S = 5.0
 
 
 def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = None) -> LogLines:
@@ -140,10 +140,10 @@ def add_call_context(_logger: object, _name: str, event: EventDict) -> EventDict
     return event
 
 
-def set_up_tracing(settings: Settings, service: str, exit_patience_s: float = EXIT_PATIENCE_S) -> SamplingProvider:
+def set_up_tracing(settings: Settings, service: str, exit_timeout_s: float = EXIT_TIMEOUT_S) -> SamplingProvider:
     """Export this process's spans as configured; `shutdown()` of the returned provider exports the queued spans.
 
-    `shutdown()` takes at most `exit_patience_s` for each of the two destinations.
+    `shutdown()` takes at most `exit_timeout_s` for each of the two destinations.
     """
     resource = Resource.create({SERVICE_NAME: service})
     provider = SamplingProvider(settings.trace_sample_ratio, resource=resource, shutdown_on_exit=False)
@@ -151,7 +151,7 @@ def set_up_tracing(settings: Settings, service: str, exit_patience_s: float = EX
     def export(exporter: SpanExporter, failure: str, interval_ms: float | None = None) -> None:
         reporting = ReportingExporter(exporter, failure)
         provider.exporters.append(reporting)
-        provider.add_span_processor(PatientProcessor(reporting, exit_patience_s, interval_ms))
+        provider.add_span_processor(BoundedShutdownProcessor(reporting, exit_timeout_s, interval_ms))
 
     if settings.span_dir is not None:
         store = FolderSpanExporter(settings.span_dir, service)

@@ -9,7 +9,7 @@ import structlog
 
 from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from mesh.serving.request_rules import passed_on
+from mesh.serving.request_rules import as_own_error
 from mesh.wording import money_in_words, time_in_words
 from services.session.domain import Means
 from solo60.communication.v1.communication_pb2 import (
@@ -57,7 +57,7 @@ class Mailer:
             user, gym = await asyncio.gather(self._user(letter.member_id), self._gym(letter.session.order.gym_id))
             await self._hand_over(letter, user, gym)
         except InvalidRequest as error:
-            raise passed_on(error) from error
+            raise as_own_error(error) from error
         except UserNotFound:
             _log.warning("mail skipped: member not found", **facts)
         except IdempotencyKeyReused:

@@ -18,7 +18,7 @@ from hyperframe.frame import Frame, HeadersFrame, SettingsFrame
 
 from local.child import Child
 from mesh.config import child_environment
-from mesh.telemetry.foreign_lines import RECORDS_AT_ONCE
+from mesh.telemetry.foreign_lines import RECORDS_BURST
 from mesh.telemetry.log_lines import FOREIGN_LOGGER
 from tests.attack.raw_peer import PREFACE
 from tests.support.echo_process import KINDS
@@ -114,7 +114,7 @@ async def test_a_peer_without_a_key_cannot_fill_a_log(tmp_path: Path) -> None:
 
     told = foreign_in(log)
     of_timeouts = [record for record in told if COMPLAINT in record["event"]]
-    assert RECORDS_AT_ONCE / 2 <= len(of_timeouts) <= 2 * RECORDS_AT_ONCE
+    assert RECORDS_BURST / 2 <= len(of_timeouts) <= 2 * RECORDS_BURST
     assert {record["level"] for record in of_timeouts} == {"error"}
     assert {record["service"] for record in told} == {"echo"}
     assert log.stat().st_size < 100_000
@@ -129,7 +129,7 @@ async def test_a_key_with_a_stray_byte_is_not_logged_and_cannot_fill_a_log(tmp_p
 
     of_values = [record for record in records_of(log) if ENCODING in record["event"]]
     assert "SECRET" not in log.read_text()
-    assert len(of_values) <= 2 * RECORDS_AT_ONCE
+    assert len(of_values) <= 2 * RECORDS_BURST
     assert of_values[0]["event"] == f"{ENCODING} on <14 bytes>"
 
 
@@ -239,7 +239,7 @@ async def test_a_service_without_a_supervisor_writes_only_json(tmp_path: Path) -
     events = "\n".join(record["event"] for record in records)
     for kind in KINDS:
         assert all(f"{kind} {number}" in events for number in range(3))
-    assert 0 < sum(COMPLAINT in record["event"] for record in records) <= 2 * RECORDS_AT_ONCE
+    assert 0 < sum(COMPLAINT in record["event"] for record in records) <= 2 * RECORDS_BURST
     assert process.returncode == 0
 
 

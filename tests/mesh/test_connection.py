@@ -11,7 +11,7 @@ import pytest
 
 from contracts.errors import Unavailable
 from mesh.serving.channel import Channels, connect
-from mesh.serving.health_probe import SERVING, UNREACHABLE, Troubles, probe_of, troubles_of
+from mesh.serving.health_probe import SERVING, UNREACHABLE, Problems, probe_of, problems_of
 from mesh.telemetry.setup import set_up_tracing
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
 from tests.mesh.serving.test_channel import GET, GYMS, FailingGyms, GymServer, settings_for
@@ -113,7 +113,7 @@ async def test_a_setting_sends_calls_through_the_proxy(port: int, monkeypatch: p
                 await stub.GetGym(GET)
         async with probe_of(address, GYMS, through_proxy=True) as probe:
             assert await probe() == UNREACHABLE
-        assert await troubles_of(address, through_proxy=True) == Troubles()
+        assert await problems_of(address, through_proxy=True) == Problems()
 
         async with asyncio.timeout(PATIENCE_S):
             assert {await asked.get() for _ in range(3)} == {f"CONNECT {address} HTTP/1.1\r\n".encode()}

@@ -20,7 +20,7 @@ from interceptors.access_log import ServerAccessLog
 from interceptors.context import USER_ID, ServerContext
 from interceptors.errors.interceptor import CORRELATION_ID
 from interceptors.keys.interceptor import API_KEY
-from mesh.telemetry.log_lines import LONGEST_WAIT_S, LogLines, json_line
+from mesh.telemetry.log_lines import MAX_DELAY_S, LogLines, json_line
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.chain.test_server import serving
 
@@ -160,7 +160,7 @@ async def test_the_line_of_a_call_is_written_soon() -> None:
 
     async with asyncio.timeout(30):
         while not stream.getvalue():  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(LONGEST_WAIT_S)
+            await asyncio.sleep(MAX_DELAY_S)
 
 
 @pytest.mark.requirement("S4")
@@ -176,7 +176,7 @@ def test_a_closed_loop_loses_no_line() -> None:
         lines.write_call({"number": number})
         async with asyncio.timeout(30):
             while not stream.getvalue():  # noqa: ASYNC110 - there is no event to wait for
-                await asyncio.sleep(LONGEST_WAIT_S)
+                await asyncio.sleep(MAX_DELAY_S)
 
     asyncio.run(write(1))
     asyncio.run(write_and_wait(2))
