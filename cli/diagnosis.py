@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from local.control import ControlError, give_order
+from local.control import ControlError, send_command
 from local.disk import disk_trouble_of_mesh
 from local.folder_lock import read_published
 from local.parts import POSTGRES
@@ -56,7 +56,7 @@ async def look_at_local_mesh(settings: Settings) -> MeshSeen:
         return MeshSeen(runs=False)
     disk = await asyncio.to_thread(disk_trouble_of_mesh, settings)
     try:
-        answer = await give_order(settings.data_dir, verb="states")
+        answer = await send_command(settings.data_dir, verb="states")
     except ControlError:  # no mesh runs, or it is starting or stopping
         return MeshSeen(read_published(settings.data_dir) is not None, disk=disk)
     return MeshSeen(runs=True, states=answer["states"], disk=disk)

@@ -19,7 +19,7 @@ from cli.operator import operator_channels, operator_settings
 from cli.screen import CommandError, out, print_service_error, remarks
 from contracts.errors import ServiceError
 from local.held_ports import user_of_port
-from local.keeper import Keeper, Tone
+from local.keeper import Monitor, Tone
 from local.supervised_settings import METRICS_PORT_DISTANCE
 from local.supervisor import Mesh
 from mesh.config import load_settings
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mesh.config import Settings
 
-STYLES = {Tone.TROUBLE: "red", Tone.RELIEF: "green"}
+STYLES = {Tone.TROUBLE: "red", Tone.RECOVERY: "green"}
 NEXT = """
 Try in another shell, after `. .venv/bin/activate`:
   solo60 health
@@ -84,14 +84,14 @@ class _Run:
         self._settings = settings
         self._demo = demo
         self._mesh = Mesh(settings, self._report)
-        self._keeper = Keeper(self._mesh, self._say, restarts=restarts)
+        self._monitor = Monitor(self._mesh, self._notify, restarts=restarts)
         self._show: Callable[[str, str], None] = lambda _part, _state: None
 
     def _report(self, part: str, state: str) -> None:
         with suppress(OSError):  # if the output is a file, a full disk must not stop the mesh
             self._show(part, state)
 
-    def _say(self, sentence: str, tone: Tone) -> None:
+    def _notify(self, sentence: str, tone: Tone) -> None:
         with suppress(OSError):  # same reason
             remarks.print(sentence, style=STYLES[tone], markup=False)
 
@@ -105,7 +105,7 @@ class _Run:
                 remarks.print(self._why_no_metrics(name), style="yellow", markup=False)
             self.exit_code = await self._show_demo() if self._demo else 0
             out.print(NEXT % (self._settings.log_folder, METRICS_PORT_DISTANCE), markup=False)
-            await self._keeper.keep()
+            await self._monitor.run()
         except asyncio.CancelledError:
             remarks.print("stopping")
             raise

@@ -1,8 +1,8 @@
-"""Orders from other processes to a running mesh."""
+"""Commands from other processes to a running mesh."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from local.control import ControlError
 from local.parts import POSTGRES, MeshError
@@ -10,17 +10,25 @@ from local.postgres.server import PostgresError
 from mesh.config import SERVICE_NAMES
 
 if TYPE_CHECKING:
-    from local.control import Order
-    from local.supervisor import Mesh
+    from local.control import Command
 
 
-async def obey(mesh: Mesh, order: Order) -> dict[str, object]:
+class Restartable(Protocol):
+    """Interface of a running mesh for these commands."""
+
+    states: dict[str, str]
+
+    async def restart(self, name: str) -> None:
+        """Restart a part, and return once it is SERVING."""
+
+
+async def handle_command(mesh: Restartable, command: Command) -> dict[str, object]:
     """Return the "states" of a mesh, or "restart" one of its parts; raise ControlError if that fails."""
-    if order.get("verb") == "states":
+    if command.get("verb") == "states":
         return {"states": mesh.states}
-    part = str(order.get("part"))
-    if order.get("verb") != "restart" or part not in (POSTGRES, *SERVICE_NAMES):
-        raise ControlError('Unknown order: a mesh accepts "states", and "restart" with the name of a part.')
+    part = str(command.get("part"))
+    if command.get("verb") != "restart" or part not in (POSTGRES, *SERVICE_NAMES):
+        raise ControlError('Unknown command: a mesh accepts "states", and "restart" with the name of a part.')
     try:
         await mesh.restart(part)
     except (MeshError, PostgresError) as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from local.disk import naming
+from local.disk import with_path
 from mesh.failure import BadSettings
 
 if TYPE_CHECKING:
@@ -32,18 +32,18 @@ class OrphansRemain(BadSettings):
 
 @asynccontextmanager
 async def without_orphans(
-    folder: Path, timeout_s: float, waiting: Callable[[], None] = lambda: None
+    folder: Path, timeout_s: float, on_wait: Callable[[], None] = lambda: None
 ) -> AsyncIterator[int]:
     """Wait until no service of a killed mesh runs in `folder`; yield the lock's descriptor for services to inherit.
 
-    Calls `waiting` once if a wait is necessary. Raises OrphansRemain after `timeout_s` seconds.
+    Calls `on_wait` once if a wait is necessary. Raises OrphansRemain after `timeout_s` seconds.
     """
     path = folder / LOCK_NAME
-    with naming(path):
+    with with_path(path):
         held = path.open("a")
     with held as file:
         if not _locked(file.fileno()):
-            waiting()
+            on_wait()
             await _wait_for(file.fileno(), path, timeout_s)
         yield file.fileno()
 

@@ -38,7 +38,7 @@ RENEW_INTERVAL_S = LEASE.total_seconds() / 3
 DELETE_INTERVAL_S = 60.0
 BACKLOG_INTERVAL_S = 5.0
 PAUSE_AFTER_ERROR_S = 0.2
-STOP_PATIENCE_S = 5.0
+STOP_TIMEOUT_S = 5.0
 
 _log = structlog.stdlib.get_logger("solo60.outbox")
 
@@ -103,7 +103,7 @@ class Relay:
 
     async def _finish_runs(self) -> None:
         if self._runs:
-            _, late = await asyncio.wait(self._runs, timeout=STOP_PATIENCE_S)
+            _, late = await asyncio.wait(self._runs, timeout=STOP_TIMEOUT_S)
             for run in late:
                 run.cancel()
             if late:

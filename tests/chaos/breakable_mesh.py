@@ -97,7 +97,7 @@ class BreakableMesh:
             if target.startswith(RELAY):
                 relay = self._relays[target.removeprefix(RELAY)]
                 relay.kill()
-                await relay.ended()
+                await relay.wait()
                 self._start_relay(relay.name)
                 return
             await self.mesh.kill(target)
@@ -158,7 +158,7 @@ class BreakableMesh:
         log = self.mesh.settings.log_folder / f"relay-of-{name}.jsonl"
         relay = Child(name, environment, log, ["cli", "relay", name])
         self._relays[name] = relay
-        relay.begin(self.mesh.database_url_of(name))
+        relay.send_database_url(self.mesh.database_url_of(name))
 
     async def _stop(self) -> None:
         for relay in self._relays.values():
@@ -179,10 +179,10 @@ async def _ended(relays: Iterable[Child]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(RELAY_PATIENCE_S):
             for relay in relays:
-                await relay.ended()
+                await relay.wait()
     for relay in relays:
         relay.kill()
-        await relay.ended()
+        await relay.wait()
 
 
 def _port_of(settings: Settings, name: str) -> int:

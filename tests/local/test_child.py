@@ -58,13 +58,13 @@ async def running(log: Path, port: int, **more: str) -> AsyncIterator[Child]:
     """Run an echo service for the duration of the context."""
     child = Child("echo", environment(port, **more), log, [ECHO])
     try:
-        child.begin(NOBODY)
+        child.send_database_url(NOBODY)
         await until(lambda: child.exit_code is not None or _answers(port))
-        assert child.exit_code is None, child.last_words()
+        assert child.exit_code is None, child.last_output()
         yield child
     finally:
         child.terminate()
-        assert await child.ended() == 0
+        assert await child.wait() == 0
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -166,7 +166,7 @@ def last_words_of(tmp_path: Path, program: str, **more: str) -> tuple[Child, Pat
 
 
 @pytest.mark.parametrize(
-    ("program", "last_words"),
+    ("program", "last_output"),
     [
         ("print('one'); raise SystemExit('no start: \\x1b two')", "no start: \x1b two"),
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
@@ -175,30 +175,30 @@ def last_words_of(tmp_path: Path, program: str, **more: str) -> tuple[Child, Pat
         ("", "it wrote nothing"),
     ],
 )
-async def test_the_last_output_of_a_child_is_available(tmp_path: Path, program: str, last_words: str | None) -> None:
+async def test_the_last_output_of_a_child_is_available(tmp_path: Path, program: str, last_output: str | None) -> None:
     """A child's last output is available even if the child ends before it logs or within a line."""
     child, log = last_words_of(tmp_path, program)
-    await child.ended()
+    await child.wait()
 
     records_of(log)
-    assert last_words is None or child.last_words() == last_words
+    assert last_output is None or child.last_output() == last_output
 
 
 async def test_a_traceback_is_one_record(tmp_path: Path) -> None:
     """The traceback of a child that fails before it sets up its log is a single record."""
     child, log = last_words_of(tmp_path, "def f():\n    raise ValueError('no start')\nf()")
-    await child.ended()
+    await child.wait()
 
     (record,) = [record for record in foreign_in(log) if "ValueError" in record["event"]]
     assert "in f" in record["event"]
-    assert child.last_words() == "ValueError: no start"
+    assert child.last_output() == "ValueError: no start"
 
 
 async def test_a_child_that_dies_within_a_log_line_leaves_json(tmp_path: Path) -> None:
     """If a child dies within a log line, the fragment is logged as text and every line is JSON."""
     program = 'import os; os.write(int(os.environ[\'LOG_FD\']), b\'{"event": "whole", "logger": "x"}\\n{"event": "ha\')'
     child, log = last_words_of(tmp_path, program)
-    await child.ended()
+    await child.wait()
 
     assert log.read_bytes().endswith(b"\n")
     assert [record["event"] for record in records_of(log)] == ["whole", '{"event": "ha']
@@ -209,7 +209,7 @@ def test_an_unfinished_line_of_an_earlier_process_becomes_a_record(tmp_path: Pat
     (tmp_path / "child.jsonl").write_bytes(b'{"event": "ha')
     child, log = last_words_of(tmp_path, "")
 
-    asyncio.run(child.ended())
+    asyncio.run(child.wait())
 
     assert [record["event"] for record in records_of(log)] == ['{"event": "ha']
 

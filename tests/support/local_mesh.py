@@ -21,7 +21,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from contracts.services import SERVICES
-from local.postgres.server import erase
+from local.postgres.server import remove_data
 from mesh.config import SERVICE_NAMES, Settings, child_environment
 from mesh.serving.health_probe import CHECK_PATH, UNREACHABLE
 from tests.support.folders import folder_for_all
@@ -69,7 +69,7 @@ class LocalMesh:
                 yield mesh
             finally:
                 mesh.close()
-                erase(mesh.settings.postgres_folder)
+                remove_data(mesh.settings.postgres_folder)
 
     def start(self, *options: str, **settings: object) -> subprocess.Popen[bytes]:
         """Start `solo60 up` without waiting; `output` holds its output."""
