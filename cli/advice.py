@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cli.screen import remarks
+from cli.terminal import remarks
 from contracts.errors import ServiceError, Unavailable
 from mesh.config import load_settings
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc.aio
 from opentelemetry import trace
 
-from cli.screen import CommandError
+from cli.terminal import CommandError
 from cli.trace import is_whole
 from contracts.errors import GymNameTaken, ServiceError, SlotTaken, Unauthenticated
 from interceptors.errors.interceptor import error_of_call

@@ -19,7 +19,7 @@ from opentelemetry import trace
 from cli.advice import print_advice
 from cli.method_names import find_by_name
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, message_as_dict, print_json, print_service_error, remarks, service_error_as_json
+from cli.terminal import CommandError, message_as_dict, print_json, print_service_error, remarks, service_error_as_json
 from contracts.errors import DeadlineExceeded, ServiceError
 from interceptors.deadline.ledger import read_ledger
 from interceptors.tracing.span_attributes import tracer_of

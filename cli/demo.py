@@ -10,7 +10,7 @@ from rich.panel import Panel
 
 from cli.booking_demo import BookingDemo, BookingShown
 from cli.operator import operator_channels, operator_settings
-from cli.screen import JsonFlag, out, print_json, service_error_as_json
+from cli.terminal import JsonFlag, out, print_json, service_error_as_json
 from cli.trace import short_name, trace_tree
 from solo60.session.v1.session_pb2 import SessionStatus
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.database_server import database_server
-from cli.screen import CommandError, JsonFlag, out, print_json
+from cli.terminal import CommandError, JsonFlag, out, print_json
 from local.disk import disk_trouble_of_mesh
 from local.postgres.server import PostgresError
 from local.service_databases import check_integrity_of_all

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from cli.diagnosis import Finding, MeshSeen, finding_on, grouped, look_at_local_mesh
-from cli.screen import JsonFlag, out, print_json, print_table
+from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.method import methods_of
 from contracts.services import SERVICES
 from local.keys import OPERATOR

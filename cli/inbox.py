@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.panel import Panel
 
-from cli.screen import JsonFlag, out, print_json, remarks
+from cli.terminal import JsonFlag, out, print_json, remarks
 from contracts.mail_address import canonical
 from local.mail_sink import read_inbox
 from mesh.config import load_settings

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from cli.screen import CommandError, JsonFlag, out, print_json, print_table, remarks
+from cli.terminal import CommandError, JsonFlag, out, print_json, print_table, remarks
 from contracts.scopes import all_scopes
 from interceptors.keys.keyring import is_caller_name
 from local.keys import default_scopes, write_key

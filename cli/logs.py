@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from cli.screen import CommandError, out, remarks
 from cli.service_names import known_service
+from cli.terminal import CommandError, out, remarks
 from interceptors.access_log import EVENT
 from local.log_reader import LogFollower, last_lines, services_with_logs
 from mesh.config import SERVICE_NAMES, load_settings

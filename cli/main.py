@@ -11,7 +11,7 @@ from typing import NoReturn
 import typer
 
 from cli.advice import print_advice
-from cli.screen import print_service_error, remarks
+from cli.terminal import print_service_error, remarks
 from contracts.errors import ServiceError
 from mesh.failure import Failure
 

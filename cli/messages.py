@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, JsonFlag, message_as_dict, print_facts, print_json, print_table, remarks
+from cli.terminal import CommandError, JsonFlag, message_as_dict, print_facts, print_json, print_table, remarks
 from contracts.errors import MessageNotRetryable
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub

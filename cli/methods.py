@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.method_names import find_by_name, short_name
-from cli.screen import JsonFlag, out, print_json, print_table
 from cli.service_names import known_service
+from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.errors import ServiceError
 from contracts.service_error import FIRST_DOMAIN_REASON, PREFIX
 from contracts.services import all_methods

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from cli.screen import remarks
+from cli.terminal import remarks
 from local.keys import OPERATOR
 from mesh.config import SettingsError, load_settings
 from mesh.serving.channel import Channels

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, JsonFlag, message_as_dict, out, print_facts, print_json, print_table, remarks
 from cli.service_names import known_service
+from cli.terminal import CommandError, JsonFlag, message_as_dict, out, print_facts, print_json, print_table, remarks
 from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled, ServiceError, Unimplemented
 from mesh.config import SERVICE_NAMES
 from mesh.outbox.message import Status

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import typer
 
 from cli.database_server import database_server
-from cli.screen import CommandError
 from cli.service_names import known_service
+from cli.terminal import CommandError
 from local.postgres.installation import bundled_program
 from local.service_databases import database_url_of
 from mesh.config import child_environment, load_settings

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.screen import CommandError, JsonFlag, out, print_json
+from cli.terminal import CommandError, JsonFlag, out, print_json
 from local.control import send_command
 from local.parts import POSTGRES
 from mesh.config import SERVICE_NAMES, load_settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cli.screen import CommandError
+from cli.terminal import CommandError
 from mesh.config import SERVICE_NAMES
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from cli.screen import CommandError, JsonFlag, out, print_json, print_table, remarks
+from cli.terminal import CommandError, JsonFlag, out, print_json, print_table, remarks
 from mesh.config import load_settings
 from mesh.telemetry.spans import StoredSpan, children_of, latest_traces, read_trace, traces_of
 

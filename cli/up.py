@@ -16,10 +16,10 @@ from cli.booking_demo import BookingDemo
 from cli.demo import show_booking
 from cli.health import health_of_all, health_table
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, out, print_service_error, remarks
+from cli.terminal import CommandError, out, print_service_error, remarks
 from contracts.errors import ServiceError
 from local.held_ports import user_of_port
-from local.keeper import Monitor, Tone
+from local.monitor import Monitor, Tone
 from local.supervised_settings import METRICS_PORT_DISTANCE
 from local.supervisor import Mesh
 from mesh.config import load_settings

@@ -13,7 +13,7 @@ from local.held_ports import is_free
 from local.mail_sink import HOST as INBOX_HOST
 from mesh.config import SERVICE_NAMES, SettingsError, child_environment
 from mesh.port_offset import SMTP_PORT
-from mesh.setting_forms import MAX_PORT
+from mesh.setting_types import MAX_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from local.child import Child
+from local.commands import handle_command
 from local.control import serve_commands
 from local.disk import refuse_full_disk
 from local.folder_lock import FolderLock, lock_folder
 from local.held_ports import HeldPorts
 from local.keys import ensure_local_keys
 from local.mail_sink import Inbox
-from local.orders import handle_command
 from local.orphans import without_orphans
 from local.parts import (
     INBOX,

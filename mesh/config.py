@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from mesh.failure import BadSettings
 from mesh.port_offset import has_port_above, mail_url_with_offset, with_offset
-from mesh.setting_forms import (
+from mesh.setting_types import (
     MAX_PORT,
     Address,
     BrokerUrl,

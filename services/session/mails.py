@@ -9,8 +9,8 @@ import structlog
 
 from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
+from mesh.formatting import money_in_words, time_in_words
 from mesh.serving.request_rules import as_own_error
-from mesh.wording import money_in_words, time_in_words
 from services.session.domain import Means
 from solo60.communication.v1.communication_pb2 import (
     Audience,

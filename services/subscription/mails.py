@@ -9,8 +9,8 @@ import structlog
 
 from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
+from mesh.formatting import money_in_words, time_in_words
 from mesh.serving.request_rules import as_own_error
-from mesh.wording import money_in_words, time_in_words
 from services.subscription.domain import Mail
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
 from solo60.user.v1.user_pb2 import GetUserRequest, UserState

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from cli.screen import print_service_error, service_error_as_json
+from cli.terminal import print_service_error, service_error_as_json
 from contracts.errors import RateLimited
 from interceptors.deadline.ledger import DEADLINE_LEDGER
 from mesh.serving.health import Health

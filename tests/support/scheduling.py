@@ -26,7 +26,7 @@ PIECES = {
 # Sorted by duration, measured on two processors.
 LONGEST = (
     "tests/system/test_readme.py",
-    "tests/system/test_death.py",
+    "tests/system/test_restarts.py",
     SHARE_THE_MESH,
     "tests/system/test_two_meshes.py",
     "tests/system/test_up.py",

@@ -5,7 +5,7 @@ import os
 from typing import TYPE_CHECKING
 
 from local.child import Child
-from local.keeper import Monitor
+from local.monitor import Monitor
 from local.supervisor import Mesh
 from mesh.config import Settings
 
