@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import typer
 from rich.table import Table
 
-from cli.diagnosis import Finding, MeshSeen, finding_on, grouped, look_at_local_mesh
+from cli.diagnosis import Finding, MeshState, finding_on, group_findings, state_of_local_mesh
 from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.method import methods_of
 from contracts.services import SERVICES
@@ -52,17 +52,17 @@ async def health_of_all(settings: Settings) -> Report:
     return report
 
 
-async def _report_and_mesh(settings: Settings) -> tuple[Report, MeshSeen]:
+async def _report_and_mesh(settings: Settings) -> tuple[Report, MeshState]:
     async with asyncio.TaskGroup() as group:
-        asking = {name: group.create_task(_entry_of(settings, name)) for name in SERVICE_NAMES}
-        looking = group.create_task(look_at_local_mesh(settings))
-    report: Report = {name: task.result() for name, task in asking.items()}
-    mesh = looking.result()
+        entries = {name: group.create_task(_entry_of(settings, name)) for name in SERVICE_NAMES}
+        mesh_state = group.create_task(state_of_local_mesh(settings))
+    report: Report = {name: task.result() for name, task in entries.items()}
+    mesh = mesh_state.result()
     for name, entry in report.items():
         if entry["status"] != SERVING:
             troubles = cast("list[str]", entry.get("troubles", []))
             finding = finding_on(name, str(entry["status"]), troubles, mesh, settings)
-            entry |= {"reason": finding.reason, "next": finding.next}
+            entry |= {"reason": finding.reason, "next": finding.next_command}
         if mesh.runs and mesh.disk:
             entry["troubles"] = [*cast("list[str]", entry.get("troubles", [])), f"DATA_DIR: {mesh.disk}"]
     return report, mesh
@@ -106,15 +106,15 @@ def problem_lines(report: Report) -> list[str]:
 
 def finding_lines(report: Report) -> list[str]:
     """Return one line per reason why services are not SERVING."""
-    return grouped(
+    return group_findings(
         {name: Finding(str(entry["reason"]), str(entry["next"])) for name, entry in report.items() if "reason" in entry}
     )
 
 
-def mesh_lines(mesh: MeshSeen, said: Sequence[str]) -> list[str]:
-    """Return the faults of the mesh's PostgreSQL and disk, except those that lines in `said` already contain."""
+def mesh_lines(mesh: MeshState, reported: Sequence[str]) -> list[str]:
+    """Return the faults of the mesh's PostgreSQL and disk, except those that lines in `reported` already contain."""
     disk = f"DATA_DIR: {mesh.disk}" if mesh.runs and mesh.disk else ""
-    return [line for line in (mesh.postgres, disk) if line and not any(line in each for each in said)]
+    return [line for line in (mesh.postgres, disk) if line and not any(line in each for each in reported)]
 
 
 async def _entry_of(settings: Settings, name: str) -> dict[str, object]:

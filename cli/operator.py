@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from cli.terminal import remarks
+from cli.terminal import err
 from local.keys import OPERATOR
 from mesh.config import SettingsError, load_settings
 from mesh.serving.channel import Channels
@@ -59,4 +59,4 @@ async def operator_channels(settings: Settings) -> AsyncIterator[Channels]:
         await asyncio.to_thread(tracers.shutdown)
         for exporter in tracers.exporters:
             if exporter.trouble_at_exit:
-                remarks.print(exporter.trouble_at_exit, style="yellow", markup=False)
+                err.print(exporter.trouble_at_exit, style="yellow", markup=False)
