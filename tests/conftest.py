@@ -24,7 +24,7 @@ from tests.support.postgres import (
     postgres,
     reachable_folder,
 )
-from tests.support.scheduling import PieceScheduling, longest_first
+from tests.support.scheduling import GroupScheduling, slowest_first
 from tests.support.serving import serve, serve_module
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ structlog.configure(
 
 
 @pytest.fixture(autouse=True)
-def tracing_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_tracer_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reset the global tracer provider for each test, because a process can set it only once."""
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
@@ -111,9 +111,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long_forms = [item for item in items if item.get_closest_marker("soak")]
         config.hook.pytest_deselected(items=long_forms)
         items[:] = [item for item in items if item not in long_forms]
-    items[:] = longest_first(items)
+    items[:] = slowest_first(items)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> PieceScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
     """Return the scheduler for a run with several workers."""
-    return PieceScheduling(config, log)
+    return GroupScheduling(config, log)

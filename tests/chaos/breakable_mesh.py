@@ -146,7 +146,7 @@ class BreakableMesh:
     async def slow_down(self, name: str, latency_s: float, for_s: float) -> None:
         """Delay the answers of a service by `latency_s` for `for_s` seconds."""
         async with self._one_at_a_time[f"link to {name}"]:
-            await self._links[name].be_slow(latency_s, for_s)
+            await self._links[name].delay_answers(latency_s, for_s)
 
     async def lose_answers(self, name: str, for_s: float) -> None:
         """Drop the answers of a service for `for_s` seconds."""

@@ -68,12 +68,12 @@ def test_a_call_that_exceeds_its_deadline_prints_its_ledger(solo60: Solo60) -> N
     with_ledger = {LIST_GYMS: Answer(ListGymsResponse(), ((DEADLINE_LEDGER, LEDGER),), late)}
     without = {LIST_GYMS: Answer(ListGymsResponse(), (), late)}
 
-    told = answered(solo60, "gym", with_ledger, "call", "gym.ListGyms")
-    untold = answered(solo60, "gym", without, "call", "gym.ListGyms", "--ledger")
+    result_with_ledger = answered(solo60, "gym", with_ledger, "call", "gym.ListGyms")
+    result_without_ledger = answered(solo60, "gym", without, "call", "gym.ListGyms", "--ledger")
 
-    assert told.exit_code == untold.exit_code == 1
-    assert told.err.startswith(LEDGER_LINES + "DEADLINE_EXCEEDED: ")
-    assert untold.err.startswith("DEADLINE_EXCEEDED: ")
+    assert result_with_ledger.exit_code == result_without_ledger.exit_code == 1
+    assert result_with_ledger.err.startswith(LEDGER_LINES + "DEADLINE_EXCEEDED: ")
+    assert result_without_ledger.err.startswith("DEADLINE_EXCEEDED: ")
 
 
 @pytest.mark.usefixtures("with_key")

@@ -112,11 +112,11 @@ async def test_a_peer_without_a_key_cannot_fill_a_log(tmp_path: Path) -> None:
         await asyncio.to_thread(send_bad_timeouts, port, FLOOD)
         await until(lambda: any(COMPLAINT in record["event"] for record in foreign_in(log)))
 
-    told = foreign_in(log)
-    of_timeouts = [record for record in told if COMPLAINT in record["event"]]
+    records = foreign_in(log)
+    of_timeouts = [record for record in records if COMPLAINT in record["event"]]
     assert RECORDS_BURST / 2 <= len(of_timeouts) <= 2 * RECORDS_BURST
     assert {record["level"] for record in of_timeouts} == {"error"}
-    assert {record["service"] for record in told} == {"echo"}
+    assert {record["service"] for record in records} == {"echo"}
     assert log.stat().st_size < 100_000
 
 

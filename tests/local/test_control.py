@@ -31,7 +31,7 @@ async def echo(command: Mapping[str, Any]) -> dict[str, object]:
     return dict(command)
 
 
-async def say(address: Address, line: bytes) -> bytes:
+async def send_line(address: Address, line: bytes) -> bytes:
     """Send a raw line to the mesh; return its answer."""
     reader, writer = await asyncio.open_connection(HOST, address.port)
     writer.write(line)
@@ -65,18 +65,18 @@ async def test_a_refused_order_raises_the_error_of_the_mesh(tmp_path: Path) -> N
 )
 async def test_orders_without_the_token_are_ignored(tmp_path: Path, line: bytes) -> None:
     """Only commands with the token from the lock file are executed. Other lines get no answer."""
-    heard: list[object] = []
+    received: list[object] = []
 
     async def handle(command: Mapping[str, Any]) -> dict[str, object]:
-        heard.append(command)
+        received.append(command)
         return {}
 
     async with mesh_in(tmp_path, handle) as address:
-        assert await say(address, line) == b""
-        assert await say(address, json.dumps({"token": "a" * 43, "verb": "restart"}).encode() + b"\n") == b""
+        assert await send_line(address, line) == b""
+        assert await send_line(address, json.dumps({"token": "a" * 43, "verb": "restart"}).encode() + b"\n") == b""
         assert await send_command(tmp_path) == {}
 
-    assert heard == [{}]
+    assert received == [{}]
 
 
 async def test_an_order_without_a_running_mesh_fails(tmp_path: Path) -> None:

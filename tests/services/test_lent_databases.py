@@ -20,11 +20,11 @@ async def test_a_lent_database_is_reset_to_its_migrations(postgres: PostgresForT
     careless = await asyncpg.connect(url)
     await careless.execute("insert into accounts (kind, currency) values ('income', 'EUR')")
     used = await Contents.of(url)
-    await asyncio.to_thread(postgres.give_back, (LEDGER, url))
+    await asyncio.to_thread(postgres.release, (LEDGER, url))
 
     again = await postgres.lend(LEDGER)
 
     assert again == url
     assert await Contents.of(again) == fresh != used
     assert careless.is_closed()
-    await asyncio.to_thread(postgres.give_back, (LEDGER, again))
+    await asyncio.to_thread(postgres.release, (LEDGER, again))

@@ -49,7 +49,9 @@ class _Handler(grpc.GenericRpcHandler):
         if handler_call_details.method == WATCH_PATH:
             return grpc.unary_stream_rpc_method_handler(_watch)
         answer = self._answers.get(handler_call_details.method)
-        return grpc.unary_unary_rpc_method_handler(lambda _request, context: _say(answer, context)) if answer else None
+        return (
+            grpc.unary_unary_rpc_method_handler(lambda _request, context: _respond(answer, context)) if answer else None
+        )
 
 
 def _watch(_request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -59,7 +61,7 @@ def _watch(_request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         over.wait()
 
 
-def _say(answer: Answer, context: grpc.ServicerContext) -> bytes:
+def _respond(answer: Answer, context: grpc.ServicerContext) -> bytes:
     context.set_trailing_metadata(answer.trailing)
     context.set_code(answer.code)
     return answer.message.SerializeToString()

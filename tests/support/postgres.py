@@ -113,12 +113,12 @@ class PostgresForTests:
         template, _ = await self._template(migrations)
         return await self.create(template)
 
-    def give_back(self, *lent: tuple[Path, str]) -> set[str]:
+    def release(self, *lent: tuple[Path, str]) -> set[str]:
         """Take back lent databases, given by migrations and URL, and return their broken invariants.
 
         End all other connections to the databases and reset their contents. No event loop may run in this thread.
         """
-        return self._loop.run_until_complete(self._take_back(lent))
+        return self._loop.run_until_complete(self._release_all(lent))
 
     def close(self) -> None:
         """Close the superuser's connections."""
@@ -140,10 +140,10 @@ class PostgresForTests:
         async with connection_to(superuser_url_of(self.url)) as connection:
             await connection.execute(f"drop database {name} with (force)")
 
-    async def _take_back(self, lent: Iterable[tuple[Path, str]]) -> set[str]:
-        return set().union(*await asyncio.gather(*(self._take_one_back(*each) for each in lent)))
+    async def _release_all(self, lent: Iterable[tuple[Path, str]]) -> set[str]:
+        return set().union(*await asyncio.gather(*(self._release(*each) for each in lent)))
 
-    async def _take_one_back(self, migrations: Path, url: str) -> set[str]:
+    async def _release(self, migrations: Path, url: str) -> set[str]:
         _, contents = await self._template(migrations)
         connection = await self._alone(url)
         broken = {violation.view for violation in await find_violations(connection)}
@@ -233,7 +233,7 @@ def lending(postgres: PostgresForTests, on_purpose: AbstractSet[str] = frozenset
     """
     lent: list[tuple[Path, str]] = []
     yield lent
-    found = postgres.give_back(*lent)
+    found = postgres.release(*lent)
     assert found == on_purpose, f"broken invariants: {sorted(found)}; expected from the marker: {sorted(on_purpose)}"
 
 

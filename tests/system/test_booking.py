@@ -37,7 +37,7 @@ pytestmark = pytest.mark.system
 
 PRICE_IN_CREDITS = 2
 MEMBERS_AT_ONCE = 20
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 FIRST_HOUR = (datetime.now(UTC) + timedelta(days=2)).replace(minute=0, second=0, microsecond=0)
 
 
@@ -110,7 +110,7 @@ async def broken_invariants(mesh: LocalMesh) -> dict[str, int]:
     return {view: count for view, count in counts.items() if count}
 
 
-async def nothing_left(database: asyncpg.Connection[asyncpg.Record], count: str) -> None:
+async def wait_until_zero(database: asyncpg.Connection[asyncpg.Record], count: str) -> None:
     """Wait until a counting query returns 0."""
     while await database.fetchval(count):  # noqa: ASYNC110 - another process changes the database
         await asyncio.sleep(0.05)
@@ -121,10 +121,10 @@ async def all_mails_to(mesh: LocalMesh, users: Sequence[User]) -> list[str]:
     async with (
         database_of(mesh, "session") as session,
         database_of(mesh, "communication") as communication,
-        asyncio.timeout(PATIENCE_S),
+        asyncio.timeout(TIMEOUT_S),
     ):
-        await nothing_left(session, "select count(*) from outbox where status = 'pending'")
-        await nothing_left(communication, "select count(*) from messages where status <> 'SENT'")
+        await wait_until_zero(session, "select count(*) from outbox where status = 'pending'")
+        await wait_until_zero(communication, "select count(*) from messages where status <> 'SENT'")
     addresses = {user.email for user in users}
     return sorted(mail.recipient for mail in read_inbox(mesh.data_dir / "inbox") if mail.recipient in addresses)
 

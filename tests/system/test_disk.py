@@ -171,10 +171,10 @@ def test_a_database_on_a_full_disk_recovers_with_free_space(disks_of_mesh: tuple
     mesh, disks = disks_of_mesh
     member = json.dumps({"email": f"{uuid4()}@solo60.example", "display_name": "Kept"})
     kept = json.loads(mesh.solo60("call", "user.CreateUser", member).stdout)["user"]
-    said = len(mesh.output)
+    start = len(mesh.output)
     fill(disks.data)
     fill(disks.logs)
-    wait_for(lambda: f"DATA_DIR: the disk of {disks.data} is " in mesh.output[said:])
+    wait_for(lambda: f"DATA_DIR: the disk of {disks.data} is " in mesh.output[start:])
 
     shown = mesh.solo60("health").stdout
     doctor = mesh.solo60("doctor")
@@ -185,7 +185,7 @@ def test_a_database_on_a_full_disk_recovers_with_free_space(disks_of_mesh: tuple
 
     make_room(disks.logs)
     make_room(disks.data)
-    wait_for(lambda: "DATA_DIR has room again." in mesh.output[said:])
+    wait_for(lambda: "DATA_DIR has room again." in mesh.output[start:])
     wait_for(mesh.is_serving)
     assert mesh.solo60("health").returncode == 0
     found = mesh.solo60("call", "user.GetUser", json.dumps({"user_id": kept["user_id"]}), "--json")

@@ -96,13 +96,13 @@ async def test_statements_are_bounded_by_the_remaining_time_of_the_call(
 
     The next user of the connection has neither limit.
     """
-    lend = database.transaction if name == "transaction" else database.connection
+    open_connection = database.transaction if name == "transaction" else database.connection
     for _ in range(4):
         remaining.seconds = 1.5
-        async with lend() as connection:
+        async with open_connection() as connection:
             assert tuple(await connection.fetchrow(LIMITS) or ()) == ("1500ms", "750ms")
         remaining.seconds = None
-        async with lend() as connection:
+        async with open_connection() as connection:
             assert tuple(await connection.fetchrow(LIMITS) or ()) == ("0", "0")
 
 
@@ -214,10 +214,10 @@ async def test_cancelling_a_call_ends_its_statement(database: Database, name: st
     The cancellation comes while the statement is being sent, because a cancel request can overtake the statement.
     """
     started = asyncio.Event()
-    lend = database.transaction if name == "transaction" else database.connection
+    open_connection = database.transaction if name == "transaction" else database.connection
 
     async def work() -> None:
-        async with lend() as connection:
+        async with open_connection() as connection:
             if name == "transaction":
                 await connection.execute("update number set value = 1")
             started.set()

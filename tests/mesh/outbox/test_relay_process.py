@@ -52,7 +52,7 @@ async def test_a_relay_in_its_own_process_delivers_and_stops_with_its_parent(
     assert await holds(mesh.database("payment"), "select void_time is not null from sessions")
 
 
-async def holds(database: Database, question: str) -> bool:
+async def holds(database: Database, query: str) -> bool:
     """Run a query; return its boolean result."""
     async with database.connection() as connection:
-        return bool(await connection.fetchval(question))
+        return bool(await connection.fetchval(query))

@@ -19,7 +19,7 @@ from mesh.serving.channel import KEEPALIVE_INTERVAL_MS
 from mesh.serving.engine import RunningCalls, listen, new_server
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
-from tests.support.asking import Plain
+from tests.support.echo_call import PlainEchoServicer
 from tests.support.echo_server import Endless
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ UNLIMITED = (
 both_engines = pytest.mark.parametrize("name", ENGINES)
 
 
-class Holding(Plain):
+class Holding(PlainEchoServicer):
     """Echo servicer that waits for its hook and counts its calls."""
 
     def __init__(self) -> None:

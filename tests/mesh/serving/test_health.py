@@ -18,11 +18,11 @@ async def test_a_single_failed_check_is_tolerated(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(mesh.serving.health, "CHECK_INTERVAL_S", 0)
     health = Health(GYMS)
     answers = iter([False, True, False, False, False, True])
-    said: list[str] = []
+    statuses: list[str] = []
     all_asked = asyncio.Event()
 
     async def is_ready() -> bool:
-        said.append(status_of(health, GYMS))
+        statuses.append(status_of(health, GYMS))
         answer = next(answers, None)
         if answer is None:
             all_asked.set()
@@ -31,7 +31,7 @@ async def test_a_single_failed_check_is_tolerated(monkeypatch: pytest.MonkeyPatc
     async with health.polling(is_ready):
         await all_asked.wait()
 
-    assert said[:7] == [*["SERVING"] * 4, *["NOT_SERVING"] * 2, "SERVING"]
+    assert statuses[:7] == [*["SERVING"] * 4, *["NOT_SERVING"] * 2, "SERVING"]
 
 
 async def test_liveness_is_not_readiness(monkeypatch: pytest.MonkeyPatch) -> None:

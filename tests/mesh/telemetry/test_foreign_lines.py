@@ -57,9 +57,11 @@ def test_related_lines_form_one_record_in_any_chunks(parts: list[bytes], chunk_s
 
     The size of the chunks does not matter, and no text is lost.
     """
-    said = [part for part in parts if part.strip()]
+    non_blank = [part for part in parts if part.strip()]
 
-    assert texts(b"".join(parts), chunk_sizes) == [part.rstrip().decode(errors="backslashreplace") for part in said]
+    assert texts(b"".join(parts), chunk_sizes) == [
+        part.rstrip().decode(errors="backslashreplace") for part in non_blank
+    ]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from mesh.telemetry.metrics import LAG_PERIOD_S, serve_metrics
 from services.gym.app import SERVICE as GYM
 from solo60.gym.v1.gym_pb2 import ListGymsRequest
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
-from tests.support.eventually import PATIENCE_S
+from tests.support.eventually import TIMEOUT_S
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ async def test_a_service_exposes_its_calls_and_its_process(serve: Serve) -> None
 async def test_a_stalled_event_loop_is_measured() -> None:
     """The lag gauge shows a stall of the event loop."""
     registry = CollectorRegistry()
-    async with serve_metrics(free_address(), registry), asyncio.timeout(PATIENCE_S):
+    async with serve_metrics(free_address(), registry), asyncio.timeout(TIMEOUT_S):
         lag_s = 0.0
         # A busy machine can cause a small lag before the stall.
         while lag_s <= LAG_PERIOD_S / 10:

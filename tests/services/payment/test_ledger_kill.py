@@ -12,7 +12,7 @@ import pytest
 from tests.services.payment import ledger_worker
 from tests.services.payment.ledger import count, held_by_cards, house_sum, violations
 from tests.services.payment.ledger_worker import cashier_of
-from tests.support.processes import PATIENCE_S, started
+from tests.support.processes import TIMEOUT_S, started
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
@@ -50,7 +50,7 @@ class Crowd:
                 self._kill(pipe)
 
     def _listen(self) -> None:
-        ready = wait(list(self._workers), PATIENCE_S)
+        ready = wait(list(self._workers), TIMEOUT_S)
         assert ready, "no worker has reported for too long"
         for pipe in ready:
             said = cast("Pipe[Any, Any]", pipe).recv()

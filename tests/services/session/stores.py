@@ -8,7 +8,7 @@ from services.session.follow_ups import FollowUps
 from services.session.stores import Stores
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
-from tests.support.nobody import stub_of_nobody
+from tests.support.offline_stub import offline_stub
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
@@ -22,4 +22,4 @@ def store_on(database: Database) -> SessionStore:
 
 def stores_on(database: Database) -> Stores:
     """Return the stores of a database. Calls through their stubs fail."""
-    return Stores.on(database, FollowUps(stub_of_nobody(PaymentServiceStub), stub_of_nobody(SessionServiceStub)))
+    return Stores.on(database, FollowUps(offline_stub(PaymentServiceStub), offline_stub(SessionServiceStub)))
