@@ -29,7 +29,7 @@ CLASSES = [
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_the_doctests_of_a_module_pass(module: ModuleType) -> None:
     """The examples in the docstrings of each interceptor module work on a real socket."""
-    outcome = doctest.testmod(module, extraglobs={"ask": call_echo}, report=True)
+    outcome = doctest.testmod(module, extraglobs={"call_echo": call_echo}, report=True)
     assert outcome.failed == 0
 
 
