@@ -17,7 +17,7 @@ from cli.trace import is_complete_trace
 from contracts.errors import GymNameTaken, ServiceError, SlotTaken, Unauthenticated
 from interceptors.errors.interceptor import error_of_call
 from interceptors.tracing.span_attributes import tracer_of
-from local.mail_sink import Mail, read_inbox
+from local.inbox import Mail, read_inbox
 from local.supervised_settings import inbox_port
 from mesh.connection import connection_options
 from mesh.telemetry.spans import StoredSpan, read_trace

@@ -62,7 +62,7 @@ async def state_of_local_mesh(settings: Settings) -> MeshState:
     return MeshState(runs=True, states=answer["states"], disk=disk)
 
 
-def finding_on(name: str, status: str, troubles: Sequence[str], mesh: MeshState, settings: Settings) -> Finding:
+def diagnose(name: str, status: str, troubles: Sequence[str], mesh: MeshState, settings: Settings) -> Finding:
     """Return the reason why a service is not SERVING, and the command to run next."""
     state = mesh.states.get(name, "")
     if status == UNREACHABLE:
@@ -73,13 +73,13 @@ def finding_on(name: str, status: str, troubles: Sequence[str], mesh: MeshState,
         silent = f"It runs but does not answer. Its log is {settings.log_path_of(name)}."
         return Finding(silent if state in ("", SERVING) else state.removeprefix(f"{name} "), f"solo60 restart {name}")
     if status == NOT_SERVING and troubles:
-        return _finding_on_troubles(troubles, mesh)
+        return _diagnose_troubles(troubles, mesh)
     if status == NOT_SERVING:
         return Finding("It is starting or stopping.", CHECK_AGAIN)
     return Finding(f"Its health check returned {status}.", "")
 
 
-def _finding_on_troubles(troubles: Sequence[str], mesh: MeshState) -> Finding:
+def _diagnose_troubles(troubles: Sequence[str], mesh: MeshState) -> Finding:
     """Return the troubles as a finding. Most concern the database, so add the mesh's own report on PostgreSQL."""
     reason = " ".join(_sentence(each) for each in troubles)
     if POSTGRES not in mesh.states:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mesh.config import Settings
-    from mesh.data.integrity import IntegrityReport, Violation
+    from mesh.data.integrity import BrokenInvariant, IntegrityReport
 
 SUPERUSER_NOTE = "the service's role is a superuser, so privileges that its migrations revoke are not enforced"
 
@@ -65,10 +65,10 @@ def _lines(found: IntegrityReport) -> Iterator[str]:
         yield f"migrations are missing: {', '.join(found.pending)} (`solo60 migrate` applies them)"
     if found.is_superuser:
         yield SUPERUSER_NOTE
-    for violation in found.violations:
-        yield f"{violation.view} has {violation.count} {'row' if violation.count == 1 else 'rows'}:"
-        yield from (f"  {example}" for example in violation.examples)
-        if violation.count > len(violation.examples):
+    for broken in found.broken_invariants:
+        yield f"{broken.view} has {broken.count} {'row' if broken.count == 1 else 'rows'}:"
+        yield from (f"  {example}" for example in broken.examples)
+        if broken.count > len(broken.examples):
             yield "  ..."
 
 
@@ -82,10 +82,10 @@ def _as_json(found: IntegrityReport) -> dict[str, object]:
         "trouble": found.trouble,
         "pending_migrations": list(found.pending),
         "superuser": found.is_superuser,
-        "violations": [_violation_as_json(violation) for violation in found.violations],
+        "violations": [_invariant_as_json(broken) for broken in found.broken_invariants],
     }
 
 
-def _violation_as_json(violation: Violation) -> dict[str, object]:
-    examples = [json.loads(example) for example in violation.examples]
-    return {"view": violation.view, "count": violation.count, "examples": examples}
+def _invariant_as_json(broken: BrokenInvariant) -> dict[str, object]:
+    examples = [json.loads(example) for example in broken.examples]
+    return {"view": broken.view, "count": broken.count, "examples": examples}

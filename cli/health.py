@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import typer
 from rich.table import Table
 
-from cli.diagnosis import Finding, MeshState, finding_on, group_findings, state_of_local_mesh
+from cli.diagnosis import Finding, MeshState, diagnose, group_findings, state_of_local_mesh
 from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.method import methods_of
 from contracts.services import SERVICES
@@ -61,7 +61,7 @@ async def _report_and_mesh(settings: Settings) -> tuple[Report, MeshState]:
     for name, entry in report.items():
         if entry["status"] != SERVING:
             troubles = cast("list[str]", entry.get("troubles", []))
-            finding = finding_on(name, str(entry["status"]), troubles, mesh, settings)
+            finding = diagnose(name, str(entry["status"]), troubles, mesh, settings)
             entry |= {"reason": finding.reason, "next": finding.next_command}
         if mesh.runs and mesh.disk:
             entry["troubles"] = [*cast("list[str]", entry.get("troubles", [])), f"DATA_DIR: {mesh.disk}"]

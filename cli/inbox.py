@@ -10,7 +10,7 @@ from rich.panel import Panel
 
 from cli.terminal import JsonFlag, err, out, print_json
 from contracts.mail_address import canonical
-from local.mail_sink import read_inbox
+from local.inbox import read_inbox
 from mesh.config import load_settings
 
 

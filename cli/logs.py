@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from cli.service_names import known_service
+from cli.service_names import require_service
 from cli.terminal import CommandError, err, out
 from interceptors.access_log import EVENT
 from local.log_reader import LogFollower, last_lines, services_with_logs
@@ -46,7 +46,7 @@ def logs(
     folder = load_settings().log_folder
     names = services_with_logs(folder)
     if service is not None and service not in names:
-        known_service(service)
+        require_service(service)
     if not names and not follow:
         raise CommandError(f"There are no logs in {folder}. Start the mesh with `make run`.")
     if correlation is not None and not correlation.strip():

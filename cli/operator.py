@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mesh.config import Settings
 
-TRACED_AS = "solo60"
+TRACE_SERVICE_NAME = "solo60"
 # Limits the wait for an unreachable collector, because a person waits for the command to end.
 EXIT_TIMEOUT_S = 0.8
 
@@ -50,7 +50,7 @@ async def operator_channels(settings: Settings) -> AsyncIterator[Channels]:
 
     Prints one line at the end of the context if the traces cannot be stored or exported.
     """
-    tracers = set_up_tracing(settings, TRACED_AS, EXIT_TIMEOUT_S)
+    tracers = set_up_tracing(settings, TRACE_SERVICE_NAME, EXIT_TIMEOUT_S)
     channels = Channels(settings, own_key(settings))
     try:
         yield channels

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.operator import operator_channels, operator_settings
-from cli.service_names import known_service
+from cli.service_names import require_service
 from cli.terminal import CommandError, JsonFlag, err, message_as_dict, out, print_facts, print_json, print_table
 from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled, ServiceError, Unimplemented
 from mesh.config import SERVICE_NAMES
@@ -121,7 +121,7 @@ def _call_service(service: str, request: Callable[[OutboxServiceAsyncStub], Awai
 
     async def ask() -> Answer:
         async with operator_channels(operator_settings()) as channels:
-            return await request(channels.stub(OutboxServiceStub, at=known_service(service)))
+            return await request(channels.stub(OutboxServiceStub, at=require_service(service)))
 
     try:
         return asyncio.run(ask())

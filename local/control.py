@@ -34,7 +34,7 @@ class ControlError(Failure):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ControlAddress:
     """Port of a mesh's control socket, and the token that authenticates its owner."""
 
     port: int
@@ -46,7 +46,7 @@ class Address:
 
 
 @asynccontextmanager
-async def serve_commands(handle: Handler) -> AsyncIterator[Address]:
+async def serve_commands(handle: Handler) -> AsyncIterator[ControlAddress]:
     """Accept commands while the context is open, and yield the address for them.
 
     `handle` returns the answer to a command. A ControlError that it raises becomes an error answer.
@@ -67,7 +67,7 @@ async def serve_commands(handle: Handler) -> AsyncIterator[Address]:
 
     server = await asyncio.start_server(accept, HOST, 0)
     try:
-        yield Address(server.sockets[0].getsockname()[1], token)
+        yield ControlAddress(server.sockets[0].getsockname()[1], token)
     finally:
         server.close()
         for task in list(running):
@@ -112,12 +112,12 @@ async def send_command(folder: Path, **command: object) -> dict[str, Any]:
     return answer
 
 
-def find_mesh(folder: Path) -> Address:
+def find_mesh(folder: Path) -> ControlAddress:
     """Return the control address of the mesh that runs in `folder`; raise ControlError if none is ready."""
     facts = read_published(folder)
     if facts is None:
         raise ControlError(f"No mesh runs in {folder.absolute()}: `make run` starts it.")
     try:
-        return Address(int(str(facts["control_port"])), str(facts["control_token"]))
+        return ControlAddress(int(str(facts["control_port"])), str(facts["control_token"]))
     except KeyError:
         raise ControlError(f"The mesh in {folder.absolute()} is still starting.") from None

@@ -14,8 +14,8 @@ from local.control import serve_commands
 from local.disk import refuse_full_disk
 from local.folder_lock import FolderLock, lock_folder
 from local.held_ports import HeldPorts
+from local.inbox import Inbox
 from local.keys import ensure_local_keys
-from local.mail_sink import Inbox
 from local.orphans import without_orphans
 from local.parts import (
     INBOX,

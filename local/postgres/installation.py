@@ -160,7 +160,7 @@ def _readable_copy(installed: Path) -> Path:
         for part in (f"{installed.name}/pginstall", f"{installed.name}.libs"):
             if (installed.parent / part).exists():
                 shutil.copytree(installed.parent / part, attempt / part, ignore=shutil.ignore_patterns("include"))
-        _open_to_readers(attempt)
+        _make_readable(attempt)
         try:
             attempt.rename(copy)
         except OSError:  # another process has copied it meanwhile
@@ -176,7 +176,7 @@ def _shared_temporary_folder() -> Path:
     return temporary if _others_can_enter(temporary) else LARGE_TEMPORARY_FOLDER
 
 
-def _open_to_readers(root: Path) -> None:
+def _make_readable(root: Path) -> None:
     """Change permissions like `chmod -R a+rX,go-w`."""
     for path in (root, *root.rglob("*")):
         if not path.is_symlink():

@@ -180,7 +180,7 @@ class _Servicer(HealthServicer):
         self._admit(context)
         status = self._health.status_of(request.service)
         if status is None:
-            _refuse(context, grpc.StatusCode.NOT_FOUND, "Unknown service name.")
+            _set_status(context, grpc.StatusCode.NOT_FOUND, "Unknown service name.")
         return health_pb2.HealthCheckResponse(status=status)
 
     async def List(  # noqa: N802 - as generated
@@ -191,7 +191,9 @@ class _Servicer(HealthServicer):
         self._admit(context)
         statuses = self._health.all_statuses()
         if len(statuses) > MAX_LIST_ENTRIES:
-            _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, f"The list has more than {MAX_LIST_ENTRIES} entries.")
+            _set_status(
+                context, grpc.StatusCode.RESOURCE_EXHAUSTED, f"The list has more than {MAX_LIST_ENTRIES} entries."
+            )
         answers = {name: health_pb2.HealthCheckResponse(status=status) for name, status in statuses.items()}
         return _List(statuses=answers)
 
@@ -224,7 +226,7 @@ class _Servicer(HealthServicer):
         return host
 
 
-def _refuse(context: Any, code: grpc.StatusCode, sentence: str) -> None:  # noqa: ANN401 - of either engine
+def _set_status(context: Any, code: grpc.StatusCode, sentence: str) -> None:  # noqa: ANN401 - of either engine
     """Set a call's final status, whatever its answer. Unlike `abort`, this keeps the call's trailing metadata."""
     context.set_code(code)
     context.set_details(sentence)

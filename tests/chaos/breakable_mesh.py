@@ -24,9 +24,9 @@ from local.keys import OPERATOR
 from local.supervisor import Mesh, MeshError
 from mesh.config import SERVICE_NAMES
 from mesh.serving.channel import Channels
-from tests.support.link import HOST, Link
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to
+from tests.support.tcp_proxy import HOST, TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -51,7 +51,7 @@ FREEZE = "kill -STOP $1 && sleep $2; kill -CONT $1 2>/dev/null"
 class BreakableMesh:
     """Running mesh with a counter of injected faults by kind."""
 
-    def __init__(self, mesh: Mesh, links: dict[str, Link]) -> None:
+    def __init__(self, mesh: Mesh, links: dict[str, TcpProxy]) -> None:
         self.mesh = mesh
         self.broken: Counter[str] = Counter()
         self.starts_repeated = 0
@@ -68,7 +68,7 @@ class BreakableMesh:
         )
         found_at = {name: _port_of(settings, name) for name in SERVICE_NAMES}
         listening = dict(zip(SERVICE_NAMES, free_ports(len(SERVICE_NAMES)), strict=True))
-        links = {name: Link(found_at[name], port) for name, port in listening.items()}
+        links = {name: TcpProxy(found_at[name], port) for name, port in listening.items()}
         addresses = {name: f"{HOST}:{port}" for name, port in listening.items()}
         async with Mesh(settings, listen_addresses=addresses) as mesh:
             breakable = cls(mesh, links)

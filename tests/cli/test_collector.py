@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cli.operator import EXIT_TIMEOUT_S, TRACED_AS
+from cli.operator import EXIT_TIMEOUT_S, TRACE_SERVICE_NAME
 from local.keys import ensure_local_keys
 from mesh.config import Settings, child_environment
 from mesh.telemetry.setup import set_up_tracing
@@ -50,7 +50,7 @@ def test_an_unreachable_collector_is_reported_in_one_line(collector: str, tmp_pa
 def test_an_unreachable_collector_does_not_delay_a_command(collector: str) -> None:
     """Shutting down tracing waits at most EXIT_TIMEOUT_S for an unreachable collector, which is under a second."""
     settings = Settings(_env_file=None, otel_exporter_otlp_endpoint=collector)  # type: ignore[call-arg]  # pydantic-settings' own argument
-    tracers = set_up_tracing(settings, TRACED_AS, EXIT_TIMEOUT_S)
+    tracers = set_up_tracing(settings, TRACE_SERVICE_NAME, EXIT_TIMEOUT_S)
     tracers.get_tracer("test").start_span("span").end()
 
     began = time.monotonic()

@@ -89,16 +89,16 @@ def test_following_prints_new_lines_and_sleeps_between_reads(logs: Path) -> None
     command = [str(SOLO60), "logs", "-f", "--correlation", "abcd1234", "-n", "1", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as following:
         try:
-            assert json.loads(line_of(following)) == CRASH
+            assert json.loads(read_line(following)) == CRASH
 
             with (logs / "gym.jsonl").open("a") as log:
                 log.write(json.dumps({**CALL, "correlation_id": "another-one"}) + "\n")
                 log.write(json.dumps({**CALL, "code": "OK"}) + "\n")
                 log.flush()
-                assert json.loads(line_of(following))["code"] == "OK"
+                assert json.loads(read_line(following))["code"] == "OK"
 
             (logs / "session.jsonl").write_text(json.dumps({**CALL, "service": "session"}) + "\n")
-            assert json.loads(line_of(following))["service"] == "session"
+            assert json.loads(read_line(following))["service"] == "session"
 
             # Each pause is a voluntary context switch; a busy loop makes none.
             process = psutil.Process(following.pid)
@@ -111,7 +111,7 @@ def test_following_prints_new_lines_and_sleeps_between_reads(logs: Path) -> None
             following.kill()
 
 
-def line_of(process: subprocess.Popen[bytes]) -> bytes:
+def read_line(process: subprocess.Popen[bytes]) -> bytes:
     """Return the next line of a process; fail if the process ends or writes nothing for TIMEOUT_S."""
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:

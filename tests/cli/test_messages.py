@@ -16,7 +16,7 @@ from services.communication.app import SERVICE
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from tests.services.communication.moody_mail_server import HANG_UP, UNKNOWN, MoodyMailServer
-from tests.support.answers import Answer, answering
+from tests.support.answers import Answer, stub_server
 from tests.support.eventually import eventually
 from tests.support.local_mesh import SOLO60
 
@@ -106,7 +106,7 @@ async def communication(serve: Serve) -> AsyncIterator[CommunicationMesh]:
 def test_failed_messages_are_listed_for_people_and_for_scripts(solo60: Solo60) -> None:
     """`messages list` shows each failed message with its last error, and how to get the next page."""
     page = pb.ListFailedMessagesResponse(messages=[MESSAGE], next_page_token="a_b")  # noqa: S106 - no secret
-    with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": Answer(page)}):
+    with stub_server(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": Answer(page)}):
         shown = solo60("messages", "list", "-n", "1")
         read = json.loads(solo60("messages", "list", "--json").out)
 
@@ -126,7 +126,7 @@ def test_failed_messages_are_listed_for_people_and_for_scripts(solo60: Solo60) -
 def test_a_message_is_shown_for_people_and_for_scripts(solo60: Solo60) -> None:
     """`messages show` prints the fields of a message, as text and as JSON."""
     answer = Answer(pb.GetMessageResponse(message=MESSAGE))
-    with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "GetMessage": answer}):
+    with stub_server(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "GetMessage": answer}):
         shown = solo60("messages", "show", MESSAGE.message_id)
         read = json.loads(solo60("messages", "show", MESSAGE.message_id, "--json").out)
 
@@ -140,7 +140,7 @@ def test_a_message_is_shown_for_people_and_for_scripts(solo60: Solo60) -> None:
 def test_without_failed_messages_standard_output_is_empty(solo60: Solo60) -> None:
     """Without failed messages, `messages list` and `messages retry --all` succeed and say so on standard error."""
     answer = Answer(pb.ListFailedMessagesResponse())
-    with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": answer}):
+    with stub_server(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": answer}):
         shown = solo60("messages", "list")
         retried = solo60("messages", "retry", "--all")
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ECHO = "tests.support.echo_process"
-NOBODY = "postgresql://nobody"
+UNUSED_DATABASE_URL = "postgresql://nobody"
 FLOOD = 2_000
 ENCODING = "Invalid encoding"
 COMPLAINT = "Error parsing 'grpc-timeout' metadata"
@@ -43,7 +43,7 @@ def records_of(log: Path) -> list[dict[str, Any]]:
     return records
 
 
-def foreign_in(log: Path) -> list[dict[str, Any]]:
+def foreign_records(log: Path) -> list[dict[str, Any]]:
     """Return the records of text that was written outside the child's own log."""
     return [record for record in records_of(log) if record["logger"] == FOREIGN_LOGGER]
 
@@ -58,7 +58,7 @@ async def running(log: Path, port: int, **more: str) -> AsyncIterator[Child]:
     """Run an echo service for the duration of the context."""
     child = Child("echo", environment(port, **more), log, [ECHO])
     try:
-        child.send_database_url(NOBODY)
+        child.send_database_url(UNUSED_DATABASE_URL)
         await until(lambda: child.exit_code is not None or _answers(port))
         assert child.exit_code is None, child.last_output()
         yield child
@@ -110,9 +110,9 @@ async def test_a_peer_without_a_key_cannot_fill_a_log(tmp_path: Path) -> None:
     log, (port,) = tmp_path / "echo.jsonl", free_ports(1)
     async with running(log, port):
         await asyncio.to_thread(send_bad_timeouts, port, FLOOD)
-        await until(lambda: any(COMPLAINT in record["event"] for record in foreign_in(log)))
+        await until(lambda: any(COMPLAINT in record["event"] for record in foreign_records(log)))
 
-    records = foreign_in(log)
+    records = foreign_records(log)
     of_timeouts = [record for record in records if COMPLAINT in record["event"]]
     assert RECORDS_BURST / 2 <= len(of_timeouts) <= 2 * RECORDS_BURST
     assert {record["level"] for record in of_timeouts} == {"error"}
@@ -153,12 +153,12 @@ async def test_a_child_that_prints_too_much_still_starts(tmp_path: Path) -> None
     async with running(log, port, NOISE="20000", PYTHONVERBOSE="1"):
         pass
 
-    dropped = sum(record.get("dropped", 0) for record in foreign_in(log))
+    dropped = sum(record.get("dropped", 0) for record in foreign_records(log))
     assert dropped > 1000
     assert log.stat().st_size < 20_000_000
 
 
-def last_words_of(tmp_path: Path, program: str, **more: str) -> tuple[Child, Path]:
+def last_output_of(tmp_path: Path, program: str, **more: str) -> tuple[Child, Path]:
     """Run a program as a child; return the child and the path of its log."""
     module, log = tmp_path / "program_of_a_test.py", tmp_path / "child.jsonl"
     module.write_text(textwrap.dedent(program))
@@ -177,7 +177,7 @@ def last_words_of(tmp_path: Path, program: str, **more: str) -> tuple[Child, Pat
 )
 async def test_the_last_output_of_a_child_is_available(tmp_path: Path, program: str, last_output: str | None) -> None:
     """A child's last output is available even if the child ends before it logs or within a line."""
-    child, log = last_words_of(tmp_path, program)
+    child, log = last_output_of(tmp_path, program)
     await child.wait()
 
     records_of(log)
@@ -186,10 +186,10 @@ async def test_the_last_output_of_a_child_is_available(tmp_path: Path, program: 
 
 async def test_a_traceback_is_one_record(tmp_path: Path) -> None:
     """The traceback of a child that fails before it sets up its log is a single record."""
-    child, log = last_words_of(tmp_path, "def f():\n    raise ValueError('no start')\nf()")
+    child, log = last_output_of(tmp_path, "def f():\n    raise ValueError('no start')\nf()")
     await child.wait()
 
-    (record,) = [record for record in foreign_in(log) if "ValueError" in record["event"]]
+    (record,) = [record for record in foreign_records(log) if "ValueError" in record["event"]]
     assert "in f" in record["event"]
     assert child.last_output() == "ValueError: no start"
 
@@ -197,7 +197,7 @@ async def test_a_traceback_is_one_record(tmp_path: Path) -> None:
 async def test_a_child_that_dies_within_a_log_line_leaves_json(tmp_path: Path) -> None:
     """If a child dies within a log line, the fragment is logged as text and every line is JSON."""
     program = 'import os; os.write(int(os.environ[\'LOG_FD\']), b\'{"event": "whole", "logger": "x"}\\n{"event": "ha\')'
-    child, log = last_words_of(tmp_path, program)
+    child, log = last_output_of(tmp_path, program)
     await child.wait()
 
     assert log.read_bytes().endswith(b"\n")
@@ -207,7 +207,7 @@ async def test_a_child_that_dies_within_a_log_line_leaves_json(tmp_path: Path) -
 def test_an_unfinished_line_of_an_earlier_process_becomes_a_record(tmp_path: Path) -> None:
     """A log line that an earlier process left unfinished becomes a separate JSON record."""
     (tmp_path / "child.jsonl").write_bytes(b'{"event": "ha')
-    child, log = last_words_of(tmp_path, "")
+    child, log = last_output_of(tmp_path, "")
 
     asyncio.run(child.wait())
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.control import HOST, Address, ControlError, send_command, serve_commands
+from local.control import HOST, ControlAddress, ControlError, send_command, serve_commands
 from local.folder_lock import lock_folder
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def mesh_in(folder: Path, handle: Handler) -> AsyncIterator[Address]:
+async def mesh_in(folder: Path, handle: Handler) -> AsyncIterator[ControlAddress]:
     """Accept commands for a mesh that runs in `folder`."""
     with lock_folder(folder) as lock:
         async with serve_commands(handle) as address:
@@ -31,7 +31,7 @@ async def echo(command: Mapping[str, Any]) -> dict[str, object]:
     return dict(command)
 
 
-async def send_line(address: Address, line: bytes) -> bytes:
+async def send_line(address: ControlAddress, line: bytes) -> bytes:
     """Send a raw line to the mesh; return its answer."""
     reader, writer = await asyncio.open_connection(HOST, address.port)
     writer.write(line)

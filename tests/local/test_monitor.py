@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SHORT_LIVED = ("calendar", "2026")
 
 
-class DoomedMesh(Mesh):
+class CrashingMesh(Mesh):
     """Mesh with a single part that ends as soon as it is started."""
 
     def parts(self) -> tuple[str, ...]:
@@ -36,7 +36,7 @@ class DoomedMesh(Mesh):
 
 async def test_a_part_that_keeps_dying_is_restarted_at_growing_intervals(tmp_path: Path) -> None:
     """Each pause before the restart of a dying part is twice the previous one, and its length is reported."""
-    mesh = DoomedMesh(Settings(_env_file=None, data_dir=tmp_path))  # type: ignore[call-arg]  # of pydantic-settings
+    mesh = CrashingMesh(Settings(_env_file=None, data_dir=tmp_path))  # type: ignore[call-arg]  # of pydantic-settings
     reported: list[str] = []
     pauses: list[float] = []
     paused_four_times = asyncio.Event()

@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def answering(address: str, answers: Mapping[str, Answer]) -> Iterator[None]:
+def stub_server(address: str, answers: Mapping[str, Answer]) -> Iterator[None]:
     """Answer unary calls at `address` by path ("/solo60.gym.v1.GymService/GetGym") until the context ends.
 
     Health.Watch reports SERVING.

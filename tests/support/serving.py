@@ -104,7 +104,7 @@ class MeshForTests:
         stack.push_async_callback(self._databases[service.name].close)
         await stack.enter_async_context(serving(service, settings, settings.listen_address_of(service.name)))
 
-    async def until_reached(self, name: str) -> None:
+    async def wait_until_connected(self, name: str) -> None:
         """Wait until every caller of this test is connected to the service `name`."""
         for channels in self._channels.values():
             await channels.channel(name).channel_ready()

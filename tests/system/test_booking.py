@@ -10,8 +10,8 @@ import pytest
 
 from contracts.errors import SlotTaken
 from local.folder_lock import read_published
+from local.inbox import read_inbox
 from local.keys import OPERATOR
-from local.mail_sink import read_inbox
 from local.service_databases import database_url_of
 from mesh.serving.channel import Channels
 from solo60.common.v1.money_pb2 import Money

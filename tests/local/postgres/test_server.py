@@ -85,13 +85,13 @@ def postmaster(data_dir: Path) -> psutil.Process:
     return psutil.Process(int(record.read_text().splitlines()[0]))
 
 
-async def ended(process: psutil.Process) -> None:
+async def wait_until_ended(process: psutil.Process) -> None:
     """Wait for the end of a process that is not our child."""
     await asyncio.to_thread(psutil.wait_procs, [process], timeout=20)
     assert not process.is_running()
 
 
-def _as(account: postgres_installation.Account | None) -> dict[str, Any]:
+def _run_as(account: postgres_installation.Account | None) -> dict[str, Any]:
     """Return the arguments that start a process under the server's account."""
     return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
 
@@ -165,8 +165,8 @@ async def test_killing_the_owner_stops_the_server(data_dir: Path) -> None:
         guardian = process.parent()
         assert guardian is not None
         owner.kill()
-        await ended(process)
-        await ended(guardian)
+        await wait_until_ended(process)
+        await wait_until_ended(guardian)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only the Linux kernel does this")
@@ -178,7 +178,7 @@ async def test_killing_owner_and_guardian_stops_the_server(data_dir: Path) -> No
         assert guardian is not None
         owner.kill()
         guardian.kill()
-        await ended(process)
+        await wait_until_ended(process)
     async with EmbeddedPostgres(data_dir, durable=False) as server:
         assert await query(server.url, "select 1") == 1
 
@@ -210,7 +210,7 @@ async def test_an_orphaned_server_is_stopped_before_a_new_one_starts(data_dir: P
     installation = postgres_installation.prepare_installation(data_dir)
     orphan = await asyncio.create_subprocess_exec(
         installation.binaries / "postgres", "-D", installation.folder / "cluster", "-p", str(free_ports(1)[0]),
-        "-h", "127.0.0.1", "-k", "", cwd="/", stderr=asyncio.subprocess.PIPE, **_as(installation.account),
+        "-h", "127.0.0.1", "-k", "", cwd="/", stderr=asyncio.subprocess.PIPE, **_run_as(installation.account),
     )  # fmt: skip
     assert orphan.stderr is not None
     await orphan.stderr.readuntil(b"ready to accept connections")
@@ -223,7 +223,7 @@ async def test_an_orphaned_server_is_stopped_before_a_new_one_starts(data_dir: P
 async def test_a_stale_pid_file_does_not_harm_another_process(data_dir: Path) -> None:
     """If the pid in a stale pid file belongs to another process, that process lives on and the server starts."""
     account = postgres_installation.prepare_installation(data_dir).account
-    bystander = await asyncio.create_subprocess_exec("sleep", "60", **_as(account))
+    bystander = await asyncio.create_subprocess_exec("sleep", "60", **_run_as(account))
     (data_dir / "cluster" / "postmaster.pid").write_text(f"{bystander.pid}\n{data_dir / 'cluster'}\n0\n1\n\n\n  0 0\n")
 
     async with EmbeddedPostgres(data_dir, durable=False) as server:

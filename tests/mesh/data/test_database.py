@@ -15,10 +15,10 @@ import pytest
 import mesh.data.database
 from local.postgres.server import EmbeddedPostgres
 from mesh.data.database import Connection, Database, DatabaseTooSlow, DatabaseUnavailable
-from tests.support.link import Link
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to, superuser_url_of
 from tests.support.suspension import suspended
+from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -161,7 +161,7 @@ async def test_a_connection_that_the_server_terminated_is_unavailable(empty_data
     """
     server, (port,) = urlsplit(empty_database_url), free_ports(1)
     assert server.port is not None
-    async with Link(port, server.port, hangs=True):
+    async with TcpProxy(port, server.port, hangs=True):
         netloc = server.netloc.replace(str(server.port), str(port))
         database = await Database.connect(urlunsplit(server._replace(netloc=netloc)), max_connections=1)
         async with database.connection() as connection:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mesh.data.database import Database
-from mesh.data.integrity import Violation, check_integrity, find_violations
+from mesh.data.integrity import BrokenInvariant, check_integrity, find_broken_invariants
 from tests.support.postgres import SERVICES, connection_to
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ async def test_violated_invariants_are_reported_with_their_first_rows(empty_data
     Other views and tables are ignored.
     """
     async with connection_to(empty_database_url) as connection:
-        assert await find_violations(connection) == ()
+        assert await find_broken_invariants(connection) == ()
         await connection.execute("create view violation_none as select 1 as id where false")
         await connection.execute("create view violation_many as select n as id from generate_series(1, 7) as n")
         await connection.execute("create view violationless as select 1 as id; create table violation_table (id int)")
 
-        found = await find_violations(connection)
+        found = await find_broken_invariants(connection)
 
-    assert found == (Violation("violation_many", 7, tuple(f'{{"id":{n}}}' for n in range(1, 6))),)
+    assert found == (BrokenInvariant("violation_many", 7, tuple(f'{{"id":{n}}}' for n in range(1, 6))),)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ async def test_each_view_of_sessions_finds_its_violation(
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute(A_SESSION)
-        before = await find_violations(connection)
+        before = await find_broken_invariants(connection)
         await connection.execute(breakage)
-        after = await find_violations(connection)
+        after = await find_broken_invariants(connection)
         await transaction.rollback()
 
     assert before == ()

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 import mesh.data.notifications
 from local.postgres.role import SERVICE_ROLE
 from mesh.data.notifications import listening
-from tests.support.link import Link
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to, superuser_url_of
+from tests.support.tcp_proxy import TcpProxy
 
 TIMEOUT_S = 60
 
@@ -89,7 +89,7 @@ async def test_a_connection_that_the_server_terminated_is_replaced(
     assert server.port is not None
     url = urlunsplit(server._replace(netloc=server.netloc.replace(str(server.port), str(port))))
     async with (
-        Link(port, server.port, hangs=True),
+        TcpProxy(port, server.port, hangs=True),
         listening(url, "news", received.put_nowait, lambda: received.put_nowait("missed?")),
     ):
         assert await next_of(received) == "missed?"

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from contracts.errors import InvalidRequest, SubscriptionNotActive, SubscriptionNotFound
-from local.mail_sink import read_inbox
+from local.inbox import read_inbox
 from services.subscription.deadlines import GRACE, PAST_DUE_FOR
 from services.subscription.desk import watch_older
 from services.subscription.domain import Mail, Status

@@ -10,7 +10,7 @@ HOST = "127.0.0.1"
 MAX_CHUNK_BYTES = 65_536
 
 
-class Link:
+class TcpProxy:
     """TCP proxy from `port` to `callee_port`, active within its async context.
 
     With `hangs`, the proxy does not close a caller's connection when the callee closes its own.
