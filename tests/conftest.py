@@ -13,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.util._once import Once
 
 from mesh.loading import loading
-from tests.support.core_lines import CoreLines
+from tests.support.core_lines import CoreLineFilter
 from tests.support.node import node_folder
 from tests.support.postgres import (
     database_url,
@@ -73,7 +73,7 @@ def fresh_tracer_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
 
 
-_core_lines = pytest.StashKey[CoreLines]()
+_core_lines = pytest.StashKey[CoreLineFilter]()
 
 
 @pytest.hookimpl(trylast=True)
@@ -81,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Redirect the log lines of gRPC's core to a file if the run has several workers, before the workers start."""
     cache: pytest.Cache | None = getattr(config, "cache", None)
     if cache is not None and config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        config.stash[_core_lines] = CoreLines(STANDARD_ERROR, cache.mkdir("grpc") / "core.log")
+        config.stash[_core_lines] = CoreLineFilter(STANDARD_ERROR, cache.mkdir("grpc") / "core.log")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -113,9 +113,9 @@ class DestinationPauses:
             return  # concerns one message only, or started before the pause
         pause = self._pauses.setdefault(destination, _Pause(now, 0))
         pause.failures += 1
-        longest_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (pause.failures - 1))
-        asked_s = (error.retry_after_s if isinstance(error, ServiceError) else None) or 0.0
-        pause.until = now + max(asked_s, self._rng.uniform(longest_s / 2, longest_s))
+        max_pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (pause.failures - 1))
+        pushback_s = (error.retry_after_s if isinstance(error, ServiceError) else None) or 0.0
+        pause.until = now + max(pushback_s, self._rng.uniform(max_pause_s / 2, max_pause_s))
 
     def record_answer(self, destination: str) -> None:
         """End the pause of a destination, because it has answered."""

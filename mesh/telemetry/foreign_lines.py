@@ -49,7 +49,7 @@ class ForeignRecord:
     dropped: int = 0
 
 
-class ForeignLines:
+class ForeignLineParser:
     """Parser that splits the bytes of a pipe into records, and drops records above the rate limit."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -140,7 +140,7 @@ def forward_records(reader: int, write: Callable[[ForeignRecord], None]) -> None
 
     Make the writing end non-blocking, so that a writer loses output instead of waiting for a slow reader.
     """
-    lines, poll = ForeignLines(), select.poll()
+    lines, poll = ForeignLineParser(), select.poll()
     poll.register(reader, select.POLLIN)
     with os.fdopen(reader, "rb", buffering=0) as pipe:
         while True:

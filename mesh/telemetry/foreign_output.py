@@ -21,7 +21,7 @@ from mesh.telemetry.foreign_lines import forward_records
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mesh.telemetry.log_lines import LogLines
+    from mesh.telemetry.log_lines import LogLineHandler
 
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 # Longest time until the last lines reach the log at the end of the process.
@@ -37,7 +37,7 @@ def leave_foreign_output_to_parent() -> Iterator[None]:
 
 
 @contextmanager
-def log_foreign_output(lines: LogLines) -> Iterator[None]:
+def log_foreign_output(lines: LogLineHandler) -> Iterator[None]:
     """Redirect standard output and standard error to `lines` while the context is open.
 
     `lines` must write to another descriptor. A terminal is not redirected, because a person reads it. A crash is

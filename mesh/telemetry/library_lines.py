@@ -16,7 +16,7 @@ from mesh.telemetry.foreign_lines import RECORDS_BURST, RECORDS_PER_S
 LIBRARY = "grpc"
 
 
-class LibraryLines(logging.Filter):
+class LibraryLineFilter(logging.Filter):
     """Log filter that limits each message text of gRPC's loggers like foreign lines, and admits all other lines."""
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ FOREIGN_LOGGER = "foreign"
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
-class LogLines(logging.Handler):
+class LogLineHandler(logging.Handler):
     """Handler for the access log and all loggers, which share one stream.
 
     Each line is written in one piece. Lines of loggers are written before the call returns. Lines of the access log

@@ -26,7 +26,7 @@ _CORE_LINE = re.compile(
 )
 
 
-class CoreLines:
+class CoreLineFilter:
     """Filter on `descriptor` that stores the log lines of gRPC's core in `path`.
 
     All other text is forwarded to the descriptor's original target. `seen` counts the stored lines by level: I, W, E.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 PRICE_IN_CREDITS = 2
-MEMBERS_AT_ONCE = 20
+MAX_CONCURRENT_MEMBERS = 20
 TIMEOUT_S = 60.0
 FIRST_HOUR = (datetime.now(UTC) + timedelta(days=2)).replace(minute=0, second=0, microsecond=0)
 
@@ -60,7 +60,7 @@ class Members:
 
     async def join(self, number: int) -> list[User]:
         """Create `number` members, each with credits for one hour."""
-        turns = asyncio.Semaphore(MEMBERS_AT_ONCE)
+        turns = asyncio.Semaphore(MAX_CONCURRENT_MEMBERS)
 
         async def add() -> User:
             async with turns:

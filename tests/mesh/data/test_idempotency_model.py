@@ -68,7 +68,7 @@ class IdempotencyMachine(RuleBasedStateMachine):
             assert answer is Failed
 
     @rule(caller=CALLERS, key=KEYS, request=REQUESTS, outcomes=st.lists(IS_GOOD, min_size=2, max_size=4))
-    def calls_at_once(self, caller: str, key: str, request: Message, outcomes: list[bool]) -> None:
+    def concurrent_calls(self, caller: str, key: str, request: Message, outcomes: list[bool]) -> None:
         """Make concurrent calls with one key: one of the good ones acts, and the other good ones get its answer."""
         claim = (caller, request.DESCRIPTOR.full_name, key)
         answers = self._await(

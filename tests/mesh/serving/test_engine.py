@@ -190,7 +190,7 @@ async def test_the_native_engine_gets_time_to_write_its_last_answers() -> None:
     servicer.address = f"127.0.0.1:{listen(server, '127.0.0.1:0')}"
     await server.start()
     async with servicer.channel() as channel:
-        under_way = EchoServiceStub(channel).Echo(HI)
+        running_call = EchoServiceStub(channel).Echo(HI)
         await servicer.hook.entered.wait()
         ending = asyncio.create_task(calls.drain(60))
         late = await outcome_of(EchoServiceStub(channel).Echo(HI))
@@ -198,7 +198,7 @@ async def test_the_native_engine_gets_time_to_write_its_last_answers() -> None:
 
         servicer.hook.is_open.set()
 
-        assert await outcome_of(under_way) is grpc.StatusCode.OK
+        assert await outcome_of(running_call) is grpc.StatusCode.OK
         assert 0 < await ending < 60
         assert late is grpc.StatusCode.UNAVAILABLE
     await server.stop(0)

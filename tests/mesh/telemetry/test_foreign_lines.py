@@ -13,7 +13,7 @@ from mesh.telemetry.foreign_lines import (
     QUIET_S,
     RECORDS_BURST,
     REPORT_INTERVAL_S,
-    ForeignLines,
+    ForeignLineParser,
     ForeignRecord,
     forward_records,
 )
@@ -40,7 +40,7 @@ class Clock:
 
 def texts(data: bytes, chunk_sizes: list[int]) -> list[str]:
     """Return the texts of the records in `data`, which arrives in chunks of these sizes and a last one."""
-    lines, records = ForeignLines(Clock()), list[ForeignRecord]()
+    lines, records = ForeignLineParser(Clock()), list[ForeignRecord]()
     for size in chunk_sizes:
         records += lines.feed(data[:size])
         data = data[size:]
@@ -70,14 +70,14 @@ def test_related_lines_form_one_record_in_any_chunks(parts: list[bytes], chunk_s
 )
 def test_a_line_of_the_core_keeps_its_level(line: bytes, level: str) -> None:
     """The first letter of a line of gRPC's core sets the log level of its record."""
-    lines = ForeignLines(Clock())
+    lines = ForeignLineParser(Clock())
 
     assert [record.level for record in (*lines.feed(line + CORE[1:]), *lines.close())] == [level]
 
 
 def test_an_unfinished_line_becomes_a_record_after_a_pause() -> None:
     """An unfinished line, such as a prompt, becomes a record when no more text follows."""
-    lines = ForeignLines(Clock())
+    lines = ForeignLineParser(Clock())
     assert list(lines.feed(b"Fatal: hal")) == []
     assert lines.has_buffered_lines
 
@@ -87,7 +87,7 @@ def test_an_unfinished_line_becomes_a_record_after_a_pause() -> None:
 
 def test_a_very_long_line_is_cut() -> None:
     """A very long line is cut, and its record says how many bytes are missing."""
-    lines = ForeignLines(Clock())
+    lines = ForeignLineParser(Clock())
     for _ in range(1000):
         assert list(lines.feed(b"x" * 1000)) == []
 
@@ -98,7 +98,7 @@ def test_a_very_long_line_is_cut() -> None:
 
 def test_a_very_long_traceback_is_cut() -> None:
     """A very long traceback, for example of a recursion, is cut."""
-    lines = ForeignLines(Clock())
+    lines = ForeignLineParser(Clock())
     list(lines.feed(TRACEBACK[:35] + b'  File "a.py", line 1, in f\n' * 10_000))
 
     (record,) = lines.feed(b"RecursionError\n")
@@ -113,7 +113,7 @@ def test_excess_records_of_one_place_are_dropped_without_hiding_others() -> None
     Records of other places are unaffected.
     """
     clock = Clock()
-    lines = ForeignLines(clock)
+    lines = ForeignLineParser(clock)
 
     flood = [*lines.feed(CORE * 10_000), *lines.feed(TRACEBACK), *lines.flush()]
 
@@ -124,7 +124,7 @@ def test_excess_records_of_one_place_are_dropped_without_hiding_others() -> None
 
 def test_all_places_share_a_limit() -> None:
     """All places share a limit, because text from outside can imitate many places."""
-    lines = ForeignLines(Clock())
+    lines = ForeignLineParser(Clock())
 
     records = [record for number in range(10_000) for record in lines.feed(CORE.replace(b"1403", str(number).encode()))]
 
@@ -134,7 +134,7 @@ def test_all_places_share_a_limit() -> None:
 def test_dropped_records_are_reported_even_if_none_follow() -> None:
     """Dropped records are reported even if no record follows, and at most once per report interval."""
     clock = Clock()
-    lines = ForeignLines(clock)
+    lines = ForeignLineParser(clock)
     list(lines.feed(CORE * (RECORDS_BURST + 5)))
 
     assert [record.dropped for record in lines.flush()] == [5]
