@@ -16,10 +16,10 @@ from mesh.loading import loading
 from tests.support.core_lines import CoreLineFilter
 from tests.support.node import node_folder
 from tests.support.postgres import (
+    acquired_databases,
     database_url,
     databases_of_module,
     empty_database_url,
-    lent_databases,
     open_database,
     postgres,
     reachable_folder,
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
 __all__ = [
+    "acquired_databases",
     "database_url",
     "databases_of_module",
     "empty_database_url",
-    "lent_databases",
     "node_folder",
     "open_database",
     "postgres",

@@ -14,7 +14,7 @@ from interceptors.metrics.registry import metrics_of
 from mesh.config import SettingsError
 from mesh.periodic import repeating
 from mesh.serving.service import Service
-from services.communication.domain import KEPT_FOR
+from services.communication.domain import RETENTION
 from services.communication.mail import parse_mailboxes
 from services.communication.mail_server import MailServer
 from services.communication.mail_template import Templates
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mesh.serving.service import Runtime
     from services.communication.mail import Mailbox
 
-FORGET_INTERVAL_S = 3600.0
+DELETE_INTERVAL_S = 3600.0
 BACKLOG_INTERVAL_S = 5.0
 # Health entry while there are dead messages that an operator can retry.
 DEAD_MAIL_TROUBLE = "some mail could not be sent (see: solo60 messages list)"
@@ -60,18 +60,18 @@ async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationSer
         rng=random.SystemRandom(),
     )
     templates = _templates(TEMPLATES)
-    async with _tended(store, metrics, runtime), sender.running():
+    async with _background_tasks(store, metrics, runtime), sender.running():
         yield CommunicationServicer(store, sender, templates, mail_from=mail_from, audiences=audiences, now=runtime.now)
 
 
 @asynccontextmanager
-async def _tended(store: MessageStore, metrics: MailMetrics, runtime: Runtime) -> AsyncIterator[None]:
+async def _background_tasks(store: MessageStore, metrics: MailMetrics, runtime: Runtime) -> AsyncIterator[None]:
     """Delete old messages, and report waiting and dead messages in metrics and health, until the context ends."""
 
-    async def forget() -> None:
-        await store.forget_sent(runtime.now() - KEPT_FOR)
+    async def delete_old() -> None:
+        await store.delete_old(runtime.now() - RETENTION)
 
-    async def show() -> None:
+    async def show_backlog() -> None:
         backlog = await store.backlog(runtime.now())
         metrics.show_backlog(backlog)
         if backlog.dead:
@@ -80,8 +80,8 @@ async def _tended(store: MessageStore, metrics: MailMetrics, runtime: Runtime) -
             runtime.troubles.discard(DEAD_MAIL_TROUBLE)
 
     async with (
-        repeating("deleting old messages", forget, FORGET_INTERVAL_S),
-        repeating("counting messages", show, BACKLOG_INTERVAL_S),
+        repeating("deleting old messages", delete_old, DELETE_INTERVAL_S),
+        repeating("counting messages", show_backlog, BACKLOG_INTERVAL_S),
     ):
         yield
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS = 16
 FIRST_BACKOFF_S = 1.0
 MAX_BACKOFF_S = 3600.0
-# Longer than an attempt can take: see PATIENCE_S in mail_server.py.
+# Longer than an attempt can take: see ATTEMPT_TIMEOUT_S in mail_server.py.
 LEASE = timedelta(seconds=30)
 # Retention of sent and expired messages, counted from their creation. Other messages are never deleted.
-KEPT_FOR = timedelta(days=30)
+RETENTION = timedelta(days=30)
 NOT_REPEATED = "The mail may have been sent, so it was not sent again."
 EXPIRED = "The message expired before it could be sent."
 
@@ -188,12 +188,12 @@ def judge(attempt: Attempt, outcome: Outcome, now: datetime, rng: random.Random)
 
 def backoff_s(attempts: int, rng: random.Random) -> float:
     """Return the pause in seconds after `attempts` failures: exponential with full jitter, at most an hour."""
-    longest_s: float = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (attempts - 1))
-    return rng.uniform(0, longest_s)
+    max_s: float = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (attempts - 1))
+    return rng.uniform(0, max_s)
 
 
 @dataclass(frozen=True, slots=True)
-class PageMark:
+class PageCursor:
     """Position of the last message on a page. The next page begins with the next older message."""
 
     create_time: datetime
@@ -205,7 +205,7 @@ class PageMark:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse the `str` of a mark; raise ValueError for any other text."""
+        """Parse the `str` of a cursor; raise ValueError for any other text."""
         create_time, _, message_id = text.partition("_")
         return cls(datetime.fromisoformat(create_time), UUID(message_id))
 

@@ -15,7 +15,7 @@ from email.utils import format_datetime, getaddresses, quote
 from typing import TYPE_CHECKING, Self
 
 from contracts.mail_address import MailAddress
-from services.communication.shown_text import one_line, unlinked
+from services.communication.sanitize import break_links, one_line
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,7 +39,7 @@ class Mailbox:
     @classmethod
     def of(cls, email: str, name: str = "") -> Self:
         """Return a mailbox; raise ValueError if SMTP cannot deliver to `email`."""
-        return cls(MailAddress.parse(email).wire, unlinked(one_line(name)))
+        return cls(MailAddress.parse(email).wire, break_links(one_line(name)))
 
     @property
     def domain(self) -> str:

@@ -12,14 +12,14 @@ from urllib.parse import unquote, urlsplit
 import aiosmtplib
 
 from services.communication.domain import Outcome
-from services.communication.smtp_answers import FIRST_FINAL_CODE, Answer, Command, Meaning
+from services.communication.smtp_answers import FIRST_PERMANENT_CODE, Answer, Command, Meaning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Limit for a whole attempt. A lease is longer.
-PATIENCE_S = 20.0
-FAREWELL_S = 1.0
+ATTEMPT_TIMEOUT_S = 20.0
+QUIT_TIMEOUT_S = 1.0
 DEFAULT_PORTS = {"smtp": 25, "smtps": 465}
 
 
@@ -28,7 +28,7 @@ class MailServer:
     """SMTP server with its credentials.
 
     With `uses_tls`, the connection is encrypted from the first byte. Otherwise it is encrypted if the server offers
-    STARTTLS. `patience_s` limits a whole attempt, in seconds.
+    STARTTLS. `timeout_s` limits a whole attempt, in seconds.
     """
 
     host: str
@@ -36,7 +36,7 @@ class MailServer:
     uses_tls: bool = False
     user: str | None = None
     password: str | None = field(default=None, repr=False)
-    patience_s: float = PATIENCE_S
+    timeout_s: float = ATTEMPT_TIMEOUT_S
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -52,11 +52,11 @@ class MailServer:
             unquote(parts.password) if parts.password else None,
         )
 
-    async def hand_over(self, mail: bytes, *, sender: str, recipients: tuple[str, ...]) -> Outcome:
+    async def send(self, mail: bytes, *, sender: str, recipients: tuple[str, ...]) -> Outcome:
         """Send a mail and return the outcome. Raises only CancelledError."""
         client = self._client(sender)
         try:
-            answers = await self._converse(client, mail, sender, recipients)
+            answers = await self._send(client, mail, sender, recipients)
         except aiosmtplib.SMTPRecipientsRefused as error:
             answers = {each.recipient: Answer(Command.RCPT, each.code, each.message) for each in error.recipients}
         except aiosmtplib.SMTPSenderRefused as error:
@@ -70,7 +70,7 @@ class MailServer:
                 is_in_doubt=client.has_begun_data,
                 is_server_trouble=_is_server_trouble(error),
             )
-        return _judge(recipients, answers)
+        return _outcome_of(recipients, answers)
 
     def _client(self, sender: str) -> _Client:
         return _Client(
@@ -80,20 +80,18 @@ class MailServer:
             username=self.user,
             password=self.password,
             local_hostname=sender.rpartition("@")[2],
-            timeout=self.patience_s,
+            timeout=self.timeout_s,
         )
 
-    async def _converse(
-        self, client: _Client, mail: bytes, sender: str, recipients: tuple[str, ...]
-    ) -> dict[str, Answer]:
+    async def _send(self, client: _Client, mail: bytes, sender: str, recipients: tuple[str, ...]) -> dict[str, Answer]:
         """Send the mail and return the refused recipients with their answers; raise if all recipients are refused."""
         try:
-            async with asyncio.timeout(self.patience_s):
+            async with asyncio.timeout(self.timeout_s):
                 await client.connect()
                 refusals, _ = await client.sendmail(sender, recipients, mail)
             return {each: Answer(Command.RCPT, answer.code, answer.message) for each, answer in refusals.items()}
         finally:
-            await _take_leave(client)
+            await _close(client)
 
 
 class _Client(aiosmtplib.SMTP):
@@ -115,27 +113,27 @@ class _Client(aiosmtplib.SMTP):
         return aiosmtplib.SMTPResponse(aiosmtplib.SMTPStatus.completed, "")
 
 
-async def _take_leave(client: aiosmtplib.SMTP) -> None:
+async def _close(client: aiosmtplib.SMTP) -> None:
     # The outcome of the mail is known by now, so an error while closing does not matter.
     with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
-        async with asyncio.timeout(FAREWELL_S):
+        async with asyncio.timeout(QUIT_TIMEOUT_S):
             await client.quit()
     client.close()
 
 
-def _judge(recipients: tuple[str, ...], answers: Mapping[str, Answer]) -> Outcome:
+def _outcome_of(recipients: tuple[str, ...], answers: Mapping[str, Answer]) -> Outcome:
     """Convert the answers about refused recipients to an outcome."""
     if not answers:
         return Outcome()
-    told = ", ".join(sorted({answer.codes for answer in answers.values()}))
+    codes = ", ".join(sorted({answer.codes for answer in answers.values()}))
     # A server that accepts the mail for other recipients does not reject this service.
-    is_turned_away = len(answers) == len(recipients) and any(
-        answer.meaning is Meaning.TURNED_AWAY for answer in answers.values()
+    is_client_rejected = len(answers) == len(recipients) and any(
+        answer.meaning is Meaning.CLIENT_REJECTED for answer in answers.values()
     )
-    if is_turned_away:
+    if is_client_rejected:
         remaining = tuple(each for each, answer in answers.items() if answer.meaning is not Meaning.REFUSED)
-        return Outcome(f"The mail server rejected this service with code {told}.", remaining, is_server_trouble=True)
-    error = f"The mail server refused {len(answers)} of {len(recipients)} recipients with code {told}."
+        return Outcome(f"The mail server rejected this service with code {codes}.", remaining, is_server_trouble=True)
+    error = f"The mail server refused {len(answers)} of {len(recipients)} recipients with code {codes}."
     remaining = tuple(each for each, answer in answers.items() if answer.meaning is Meaning.LATER)
     return Outcome(error, remaining, is_refused=not remaining and len(answers) == len(recipients))
 
@@ -162,7 +160,7 @@ def _reason(error: Exception) -> str:
 def _is_server_trouble(error: Exception) -> bool:
     """Return whether an error other than an answer about the mail would affect every other mail too."""
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        return error.code >= FIRST_FINAL_CODE or isinstance(error, aiosmtplib.SMTPAuthenticationError)
+        return error.code >= FIRST_PERMANENT_CODE or isinstance(error, aiosmtplib.SMTPAuthenticationError)
     return isinstance(error, (OSError, aiosmtplib.SMTPException))
 
 

@@ -1,7 +1,7 @@
 """Mail templates: a folder per mail, with its subject and its text. A template with missing variables is not rendered.
 
 Each folder has two more files of one line. `in_doubt.txt` is the action if it is unknown whether the mail was sent:
-"repeat" or "give up". `makes_sense_for.txt` is the lifetime of the mail: "30 minutes", "7 days" or "ever".
+"repeat" or "give up". `lifetime.txt` is the lifetime of the mail: "30 minutes", "7 days" or "ever".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, Template, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from contracts.errors import TemplateNotFound, TemplateVariableMissing
-from services.communication.shown_text import AsWritten, one_line, quoted, shown
+from services.communication.sanitize import AsWritten, one_line, quoted, sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PARTS = ("subject.txt", "body.txt")
 IN_DOUBT = "in_doubt.txt"
 REPEATS = {"repeat": True, "give up": False}
-LIFETIME = "makes_sense_for.txt"
-FOR_EVER = "ever"
+LIFETIME = "lifetime.txt"
+NEVER_EXPIRES = "ever"
 _LIFETIME_FORM = re.compile(r"([1-9][0-9]{0,2}) (minute|hour|day)s?")
 
 
@@ -71,17 +71,17 @@ class MailTemplate:
 class Templates:
     """All templates in a folder, read and checked on creation.
 
-    Raises ValueError with the template's key if its in_doubt.txt or makes_sense_for.txt is missing or invalid.
+    Raises ValueError with the template's key if its in_doubt.txt or lifetime.txt is missing or invalid.
     """
 
     def __init__(self, folder: Path) -> None:
-        # Mails are plain text, so HTML escaping would corrupt them. `shown` sanitizes the values instead.
+        # Mails are plain text, so HTML escaping would corrupt them. `sanitize` makes the values safe instead.
         environment = ImmutableSandboxedEnvironment(
             loader=FileSystemLoader(folder),
             undefined=StrictUndefined,
             autoescape=False,
             keep_trailing_newline=True,
-            finalize=shown,
+            finalize=sanitize,
         )
         environment.filters |= {"quoted": quoted, "as_written": AsWritten}
         keys = sorted(path.parent.name for path in folder.glob(f"*/{PARTS[0]}"))
@@ -116,7 +116,7 @@ def _repeats_in_doubt(folder: Path, key: str) -> bool:
 
 def _lifetime(folder: Path, key: str) -> timedelta | None:
     choice = _choice(folder / key / LIFETIME)
-    if choice == FOR_EVER:
+    if choice == NEVER_EXPIRES:
         return None
     form = _LIFETIME_FORM.fullmatch(choice)
     if form is None:

@@ -32,7 +32,7 @@ class MailMetrics:
             "mail_server_trouble", "1 while the mail server is unreachable or rejects this service.", registry=registry
         )
 
-    def attempted(self, status: Status) -> None:
+    def count_attempt(self, status: Status) -> None:
         """Count an attempt by the resulting status. EXPIRED counts as an expired message, not as an attempt."""
         if status is Status.EXPIRED:
             self._expired.inc()

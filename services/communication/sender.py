@@ -15,7 +15,7 @@ import structlog
 
 from interceptors.context import detached_work
 from services.communication.domain import LEASE, Outcome, judge
-from services.communication.sending_span import mark, sending_span
+from services.communication.sending_span import record_outcome, sending_span
 
 if TYPE_CHECKING:
     import random
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 CONCURRENCY = 4
 # Longest delay of an attempt without a wake-up: a retry, or a message stored by another process.
 POLL_S = 0.5
-STOP_PATIENCE_S = 5.0
+STOP_TIMEOUT_S = 5.0
 # After its lease, another sender may claim the message.
-ATTEMPT_BUDGET_S = LEASE.total_seconds()
+LEASE_S = LEASE.total_seconds()
 
 # Health entry while the mail server is unreachable or rejects this service.
 MAIL_SERVER_TROUBLE = "the mail server is unreachable or rejects this service (see: solo60 messages list)"
@@ -80,7 +80,7 @@ class Sender:
             self._is_stopping = True
             self.wake()
             with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_PATIENCE_S):
+                async with asyncio.timeout(STOP_TIMEOUT_S):
                     await sending
 
     def wake(self) -> None:
@@ -105,7 +105,7 @@ class Sender:
         attempt = await self._store.claim(self._now())
         if attempt is None:
             return False
-        await self._make(attempt)
+        await self._run_attempt(attempt)
         return True
 
     async def _run(self) -> None:
@@ -119,9 +119,9 @@ class Sender:
                 attempt = await self._claim()
                 if attempt is None:
                     free.release()
-                    await self._rest()
+                    await self._wait_for_work()
                 else:
-                    attempts.create_task(self._make(attempt)).add_done_callback(lambda _: free.release())
+                    attempts.create_task(self._run_attempt(attempt)).add_done_callback(lambda _: free.release())
 
     async def _claim(self) -> Attempt | None:
         try:
@@ -130,12 +130,12 @@ class Sender:
             _log.warning("cannot look for due messages", error=type(error).__name__)
             return None
 
-    async def _rest(self) -> None:
+    async def _wait_for_work(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_S):
                 await self._woken.wait()
 
-    async def _make(self, attempt: Attempt) -> None:
+    async def _run_attempt(self, attempt: Attempt) -> None:
         facts = {
             "message_id": str(attempt.message_id),
             "template_key": attempt.template_key,
@@ -144,9 +144,9 @@ class Sender:
         }
         try:
             is_only_judged = attempt.is_lost or attempt.is_expired
-            outcome = Outcome.of_lost(attempt) if is_only_judged else await self._hand_over(attempt)
+            outcome = Outcome.of_lost(attempt) if is_only_judged else await self._send(attempt)
             verdict = judge(attempt, outcome, self._now(), self._rng)
-            self._metrics.attempted(verdict.status)
+            self._metrics.count_attempt(verdict.status)
             is_recorded = await self._store.settle(attempt, verdict, self._now())
             _log.info("mail", status=verdict.status, error=verdict.error, is_recorded=is_recorded, **facts)
         except Exception as error:  # noqa: BLE001 - the message is due again after its lease
@@ -154,16 +154,14 @@ class Sender:
         for watcher in self._watchers.get(attempt.message_id, ()):
             watcher.set()
 
-    async def _hand_over(self, attempt: Attempt) -> Outcome:
-        with detached_work(attempt.correlation_id, ATTEMPT_BUDGET_S), sending_span(attempt, self._server) as span:
-            outcome = await self._server.hand_over(
-                attempt.mail, sender=self._envelope_sender, recipients=attempt.recipients
-            )
-            mark(span, outcome)
-        self._note_server(is_trouble=outcome.is_server_trouble, reason=outcome.error)
+    async def _send(self, attempt: Attempt) -> Outcome:
+        with detached_work(attempt.correlation_id, LEASE_S), sending_span(attempt, self._server) as span:
+            outcome = await self._server.send(attempt.mail, sender=self._envelope_sender, recipients=attempt.recipients)
+            record_outcome(span, outcome)
+        self._record_server_state(is_trouble=outcome.is_server_trouble, reason=outcome.error)
         return outcome
 
-    def _note_server(self, *, is_trouble: bool, reason: str) -> None:
+    def _record_server_state(self, *, is_trouble: bool, reason: str) -> None:
         if is_trouble and MAIL_SERVER_TROUBLE not in self._troubles:
             _log.error("the mail server is unreachable or rejects this service", reason=reason)
             self._troubles.add(MAIL_SERVER_TROUBLE)

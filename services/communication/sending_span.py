@@ -45,7 +45,7 @@ def sending_span(attempt: Attempt, server: MailServer) -> Iterator[Span]:
         yield span
 
 
-def mark(span: Span, outcome: Outcome) -> None:
+def record_outcome(span: Span, outcome: Outcome) -> None:
     """Record the error of an attempt in its span, if there is one."""
     if outcome.error:
         span.set_attribute(ERROR_TYPE, "refused" if outcome.is_refused else "failed")

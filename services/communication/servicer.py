@@ -13,10 +13,10 @@ from interceptors.deadline.interceptor import remaining_s
 from interceptors.tracing.trace_context import current_traceparent
 from mesh.data.idempotency import once
 from mesh.data.pages import page_of
-from services.communication.domain import NewMessage, PageMark, Status
+from services.communication.domain import NewMessage, PageCursor, Status
 from services.communication.mail import compose, message_id_header
-from services.communication.messages import mailbox_of, message_of
 from services.communication.sender import POLL_S
+from services.communication.wire import parse_recipient, render_message
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceServicer
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from services.communication.store import MessageStore
 
     Audiences: TypeAlias = Mapping[pb.Audience.ValueType, tuple[Mailbox, ...]]
-    Sending: TypeAlias = pb.SendEmailRequest | pb.SendEmailAsyncRequest | pb.SendSystemNotificationRequest
+    SendRequest: TypeAlias = pb.SendEmailRequest | pb.SendEmailAsyncRequest | pb.SendSystemNotificationRequest
 
-Answer = TypeVar("Answer", pb.SendEmailResponse, pb.SendEmailAsyncResponse, pb.SendSystemNotificationResponse)
+Response = TypeVar("Response", pb.SendEmailResponse, pb.SendEmailAsyncResponse, pb.SendSystemNotificationResponse)
 
 
 class CommunicationServicer(CommunicationServiceServicer):
@@ -61,18 +61,18 @@ class CommunicationServicer(CommunicationServiceServicer):
     async def SendEmail(
         self, request: pb.SendEmailRequest, context: grpc.aio.ServicerContext[pb.SendEmailRequest, pb.SendEmailResponse]
     ) -> pb.SendEmailResponse:
-        new = self._draft(request, mailbox_of(request.recipient))
-        answer = pb.SendEmailResponse(message_id=str(new.message_id), email_message_id=new.email_message_id)
-        answer = await self._store_once(request, new, answer)
-        await self._wait_until_sent(uuid.UUID(answer.message_id))
-        return answer
+        new = self._draft(request, parse_recipient(request.recipient))
+        response = pb.SendEmailResponse(message_id=str(new.message_id), email_message_id=new.email_message_id)
+        response = await self._store_once(request, new, response)
+        await self._wait_until_sent(uuid.UUID(response.message_id))
+        return response
 
     async def SendEmailAsync(
         self,
         request: pb.SendEmailAsyncRequest,
         context: grpc.aio.ServicerContext[pb.SendEmailAsyncRequest, pb.SendEmailAsyncResponse],
     ) -> pb.SendEmailAsyncResponse:
-        new = self._draft(request, mailbox_of(request.recipient))
+        new = self._draft(request, parse_recipient(request.recipient))
         return await self._store_once(request, new, pb.SendEmailAsyncResponse(message_id=str(new.message_id)))
 
     async def SendSystemNotification(
@@ -89,7 +89,7 @@ class CommunicationServicer(CommunicationServiceServicer):
         context: grpc.aio.ServicerContext[pb.GetMessageRequest, pb.GetMessageResponse],
     ) -> pb.GetMessageResponse:
         message = await self._store.find(uuid.UUID(request.message_id))
-        return pb.GetMessageResponse(message=message_of(message))
+        return pb.GetMessageResponse(message=render_message(message))
 
     async def ListFailedMessages(
         self,
@@ -97,9 +97,9 @@ class CommunicationServicer(CommunicationServiceServicer):
         context: grpc.aio.ServicerContext[pb.ListFailedMessagesRequest, pb.ListFailedMessagesResponse],
     ) -> pb.ListFailedMessagesResponse:
         page = page_of(request)
-        found = await self._store.list_failed(page.limit, before=page.after(PageMark.parse))
-        messages, next_page_token = page.cut(found, PageMark.of)
-        return pb.ListFailedMessagesResponse(messages=map(message_of, messages), next_page_token=next_page_token)
+        found = await self._store.list_failed(page.limit, before=page.after(PageCursor.parse))
+        messages, next_page_token = page.cut(found, PageCursor.of)
+        return pb.ListFailedMessagesResponse(messages=map(render_message, messages), next_page_token=next_page_token)
 
     async def RetryMessage(
         self,
@@ -110,13 +110,13 @@ class CommunicationServicer(CommunicationServiceServicer):
 
             async def respond() -> pb.RetryMessageResponse:
                 message = await self._store.requeue(transaction, uuid.UUID(request.message_id), self._now())
-                return pb.RetryMessageResponse(message=message_of(message))
+                return pb.RetryMessageResponse(message=render_message(message))
 
-            answer = await once(transaction, request, respond, pb.RetryMessageResponse)
+            response = await once(transaction, request, respond, pb.RetryMessageResponse)
         self._sender.wake()
-        return answer
+        return response
 
-    def _draft(self, request: Sending, *recipients: Mailbox) -> NewMessage:
+    def _draft(self, request: SendRequest, *recipients: Mailbox) -> NewMessage:
         template = self._templates.find(request.template_key)
         text = template.fill(request.variables)
         message_id, now, call = uuid.uuid4(), self._now(), current_context()
@@ -141,16 +141,16 @@ class CommunicationServicer(CommunicationServiceServicer):
             expire_time=template.expire_time(now),
         )
 
-    async def _store_once(self, request: ProtoMessage, new: NewMessage, answer: Answer) -> Answer:
+    async def _store_once(self, request: ProtoMessage, new: NewMessage, response: Response) -> Response:
         async with self._store.transaction() as transaction:
 
-            async def respond() -> Answer:
+            async def respond() -> Response:
                 await self._store.add(transaction, new)
-                return answer
+                return response
 
-            answer_kept = await once(transaction, request, respond, type(answer))
+            stored_response = await once(transaction, request, respond, type(response))
         self._sender.wake()
-        return answer_kept
+        return stored_response
 
     async def _wait_until_sent(self, message_id: uuid.UUID) -> None:
         until = self._now() + timedelta(seconds=remaining_s() or 0.0)

@@ -10,13 +10,13 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
-FIRST_FINAL_CODE = 500
+FIRST_PERMANENT_CODE = 500
 # RFC 4954, section 6: the login is missing, wrong or too weak, or needs encryption.
 LOGIN_CODES = frozenset({530, 534, 535, 538})
 # RFC 5321, section 4.2.2, and RFC 7504: the server does not support our commands, or accepts no mail at all.
 PROTOCOL_CODES = frozenset({500, 502, 503, 504, 521, 555})
 # RFC 3463, section 3: network and routing (4), security and policy (7).
-SUBJECTS_OF_OURS = frozenset({4, 7})
+CLIENT_SUBJECTS = frozenset({4, 7})
 # RFC 5321 and RFC 3463: the mail exceeds the size limit of the server or mailbox.
 TOO_LARGE_CODES = frozenset({552})
 TOO_LARGE_DETAILS = frozenset({(2, 3), (3, 4)})
@@ -38,7 +38,7 @@ class Meaning(Enum):
     """The same mail may be accepted later."""
     REFUSED = auto()
     """This mail or recipient will never be accepted."""
-    TURNED_AWAY = auto()
+    CLIENT_REJECTED = auto()
     """The server rejects this service: no mail is accepted until an operator fixes the cause."""
 
 
@@ -65,13 +65,13 @@ class Answer:
     @property
     def meaning(self) -> Meaning:
         """Consequence of the answer for other attempts."""
-        if self.code < FIRST_FINAL_CODE:
+        if self.code < FIRST_PERMANENT_CODE:
             return Meaning.LATER
-        if self.code in LOGIN_CODES | PROTOCOL_CODES or (self.detail and self.detail[0] in SUBJECTS_OF_OURS):
-            return Meaning.TURNED_AWAY
-        # MAIL names only our sender address and the size of the mail. So a refusal is about the size or about us.
+        if self.code in LOGIN_CODES | PROTOCOL_CODES or (self.detail and self.detail[0] in CLIENT_SUBJECTS):
+            return Meaning.CLIENT_REJECTED
+        # MAIL names only our sender address and the size of the mail. So a refusal is about the size or the sender.
         is_about_sender = self.command is Command.MAIL and not self._is_too_large
-        return Meaning.TURNED_AWAY if is_about_sender else Meaning.REFUSED
+        return Meaning.CLIENT_REJECTED if is_about_sender else Meaning.REFUSED
 
     @property
     def _is_too_large(self) -> bool:

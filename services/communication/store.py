@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from mesh.data.database import Connection, Database
-    from services.communication.domain import NewMessage, PageMark, Verdict
+    from services.communication.domain import NewMessage, PageCursor, Verdict
 
 _ADD = """
     insert into messages (message_id, template_key, recipients, mail, email_message_id, correlation_id, traceparent,
@@ -61,7 +61,7 @@ _SETTLE = """
     where message_id = $1 and attempts = $2 and status = 'SENDING'
     returning true
 """
-_FORGET = """
+_DELETE_OLD = """
     delete from messages where message_id in (
         select message_id from messages
         where (status = 'SENT' or (status = 'DEAD' and is_expired)) and create_time < $1 order by create_time limit $2
@@ -107,11 +107,11 @@ class MessageStore:
         async with self._database.connection() as connection:
             return _message(await connection.fetchrow(_FIND, message_id))
 
-    async def list_failed(self, limit: int, *, before: PageMark | None) -> list[Message]:
+    async def list_failed(self, limit: int, *, before: PageCursor | None) -> list[Message]:
         """Return at most `limit` failed, dead and expired messages, newest first, older than `before`."""
-        mark = (before.create_time, before.message_id) if before else (None, None)
+        position = (before.create_time, before.message_id) if before else (None, None)
         async with self._database.connection() as connection:
-            return [_message(row) for row in await connection.fetch(_FAILED, limit, *mark)]
+            return [_message(row) for row in await connection.fetch(_FAILED, limit, *position)]
 
     async def requeue(self, connection: Connection, message_id: UUID, now: datetime) -> Message:
         """Make a failed message due immediately, with as many attempts as a new one.
@@ -152,9 +152,9 @@ class MessageStore:
                 )
             )
 
-    async def forget_sent(self, before: datetime) -> int:
+    async def delete_old(self, before: datetime) -> int:
         """Delete sent and expired messages stored before a time, and return their number."""
-        return await delete_in_batches(self._database, _FORGET, before)
+        return await delete_in_batches(self._database, _DELETE_OLD, before)
 
     async def backlog(self, now: datetime) -> Backlog:
         """Return the numbers of waiting and dead messages, and the age of the oldest waiting one."""

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 MINUTES_PER_DAY = 1440
 SECONDS_PER_HOUR = 3600
-LONGEST_PERIOD_HOURS = 12
+MAX_PERIOD_HOURS = 12
 # The price of the longest period must fit into an int64.
-MAX_HOURLY_PRICE = (2**63 - 1) // LONGEST_PERIOD_HOURS
+MAX_HOURLY_PRICE = (2**63 - 1) // MAX_PERIOD_HOURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,16 @@ class OpeningHours:
     closes_minute: int
 
     @property
-    def around_the_clock(self) -> bool:
+    def is_always_open(self) -> bool:
         """Whether the gym never closes."""
         return self.opens_minute == 0 and self.closes_minute == MINUTES_PER_DAY
 
-    def include(self, wall_time: datetime) -> bool:
+    def contains(self, wall_time: datetime) -> bool:
         """Return whether the gym is open at `wall_time`, a local time."""
         return self.opens_minute <= wall_time.hour * 60 + wall_time.minute < self.closes_minute
 
 
-ALWAYS = OpeningHours(0, MINUTES_PER_DAY)
+ALWAYS_OPEN = OpeningHours(0, MINUTES_PER_DAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Period:
 
 
 @dataclass(frozen=True, slots=True)
-class GymTerms:
+class GymProperties:
     """Properties of a gym set at its creation. Prices are in whole minor units and whole credits."""
 
     name: str
@@ -79,7 +79,7 @@ class Gym:
     """Gym that one member at a time can book."""
 
     gym_id: UUID
-    terms: GymTerms
+    properties: GymProperties
     create_time: datetime
     update_time: datetime
 
@@ -88,20 +88,20 @@ class Gym:
         if not self.is_open_throughout(period):
             raise GymClosed("The period is not within the gym's opening hours.")
         return Quote(
-            minor_units=_in_proportion(self.terms.minor_units_per_hour, period.seconds),
-            credits=_in_proportion(self.terms.credits_per_hour, period.seconds),
+            minor_units=_in_proportion(self.properties.minor_units_per_hour, period.seconds),
+            credits=_in_proportion(self.properties.credits_per_hour, period.seconds),
         )
 
     def is_open_throughout(self, period: Period) -> bool:
         """Return whether the gym is open for a whole period. The period must start on a full minute."""
-        hours = self.terms.opening_hours
-        if hours.around_the_clock:
+        hours = self.properties.opening_hours
+        if hours.is_always_open:
             return True
         # Check every minute, because local time can jump: when clocks go back, a period can start and end within the
         # opening hours and still leave them in between.
-        zone = ZoneInfo(self.terms.time_zone)
+        zone = ZoneInfo(self.properties.time_zone)
         minutes = (period.start + timedelta(seconds=passed) for passed in range(0, period.seconds, 60))
-        return all(hours.include(minute.astimezone(zone)) for minute in minutes)
+        return all(hours.contains(minute.astimezone(zone)) for minute in minutes)
 
 
 def _in_proportion(per_hour: int, seconds: int) -> int:

@@ -8,11 +8,11 @@ from uuid import UUID
 from contracts.errors import GymNotFound
 from mesh.data.idempotency import once
 from mesh.data.pages import page_of
-from services.gym.messages import (
-    gym_message,
-    period_of,
-    quote_message,
-    terms_of,
+from services.gym.wire import (
+    parse_period,
+    parse_properties,
+    render_gym,
+    render_quote,
 )
 from solo60.gym.v1.gym_pb2 import CreateGymResponse, GetGymResponse, ListGymsResponse, QuotePriceResponse
 from solo60.gym.v1.gym_pb2_grpc import GymServiceServicer
@@ -38,7 +38,7 @@ class GymServicer(GymServiceServicer):
     async def GetGym(
         self, request: GetGymRequest, context: grpc.aio.ServicerContext[GetGymRequest, GetGymResponse]
     ) -> GetGymResponse:
-        return GetGymResponse(gym=gym_message(await self._gym(request.gym_id)))
+        return GetGymResponse(gym=render_gym(await self._gym(request.gym_id)))
 
     async def ListGyms(
         self, request: ListGymsRequest, context: grpc.aio.ServicerContext[ListGymsRequest, ListGymsResponse]
@@ -46,26 +46,26 @@ class GymServicer(GymServiceServicer):
         page = page_of(request)
         found = await self._store.list_by_name(page.limit, after=page.after(UUID))
         gyms, next_page_token = page.cut(found, lambda last: last.gym_id)
-        return ListGymsResponse(gyms=map(gym_message, gyms), next_page_token=next_page_token)
+        return ListGymsResponse(gyms=map(render_gym, gyms), next_page_token=next_page_token)
 
     async def CreateGym(
         self, request: CreateGymRequest, context: grpc.aio.ServicerContext[CreateGymRequest, CreateGymResponse]
     ) -> CreateGymResponse:
-        terms = terms_of(request)
+        properties = parse_properties(request)
         async with self._store.transaction() as transaction:
 
             async def respond() -> CreateGymResponse:
-                gym = await self._store.add(transaction, terms, self._now())
-                return CreateGymResponse(gym=gym_message(gym))
+                gym = await self._store.add(transaction, properties, self._now())
+                return CreateGymResponse(gym=render_gym(gym))
 
             return await once(transaction, request, respond, CreateGymResponse)
 
     async def QuotePrice(
         self, request: QuotePriceRequest, context: grpc.aio.ServicerContext[QuotePriceRequest, QuotePriceResponse]
     ) -> QuotePriceResponse:
-        period = period_of(request.period)
+        period = parse_period(request.period)
         gym = await self._gym(request.gym_id)
-        return QuotePriceResponse(quote=quote_message(gym, gym.quote(period)))
+        return QuotePriceResponse(quote=render_quote(gym, gym.quote(period)))
 
     async def _gym(self, gym_id: str) -> Gym:
         gym = await self._store.find(UUID(gym_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.errors import GymNameTaken
-from services.gym.domain import Gym, GymTerms, OpeningHours
+from services.gym.domain import Gym, GymProperties, OpeningHours
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -57,19 +57,19 @@ class GymStore:
                 rows = await connection.fetch(_NEXT, limit, after)
         return [_gym(row) for row in rows]
 
-    async def add(self, connection: Connection, terms: GymTerms, now: datetime) -> Gym:
+    async def add(self, connection: Connection, properties: GymProperties, now: datetime) -> Gym:
         """Add a gym and return it; raise GymNameTaken if another gym has the same name."""
         row = await connection.fetchrow(
             _ADD,
-            terms.name,
-            terms.time_zone,
-            terms.currency_code,
-            terms.minor_units_per_hour,
-            terms.credits_per_hour,
-            terms.noise_policy,
-            terms.opening_hours.opens_minute,
-            terms.opening_hours.closes_minute,
-            terms.requires_approval,
+            properties.name,
+            properties.time_zone,
+            properties.currency_code,
+            properties.minor_units_per_hour,
+            properties.credits_per_hour,
+            properties.noise_policy,
+            properties.opening_hours.opens_minute,
+            properties.opening_hours.closes_minute,
+            properties.requires_approval,
             now,
         )
         if row is None:
@@ -80,7 +80,7 @@ class GymStore:
 def _gym(row: asyncpg.Record) -> Gym:
     return Gym(
         gym_id=row["gym_id"],
-        terms=GymTerms(
+        properties=GymProperties(
             name=row["name"],
             time_zone=row["time_zone"],
             currency_code=row["currency_code"],

@@ -30,7 +30,7 @@ class CardProcessor(Protocol):
     async def charge(self, key: str, card_token: str, price: Price) -> CardOutcome:
         """Charge the price to the card, once per key. A repeated call returns the first outcome."""
 
-    async def give_back(self, key: str) -> bool:
+    async def refund(self, key: str) -> bool:
         """Refund or prevent the charge of a key; return whether the charge had been captured.
 
         A captured charge is refunded in full. A charge that arrives later gets the outcome CALLED_OFF. The method is
@@ -61,7 +61,7 @@ class TestModeProcessor:
             stored = await connection.fetchval("select outcome from card_charges where idempotency_key = $1", key)
         return CardOutcome(stored)
 
-    async def give_back(self, key: str) -> bool:
+    async def refund(self, key: str) -> bool:
         """Refund a captured charge, or record CALLED_OFF if the key has no charge yet."""
         async with self._database.connection() as connection:
             returned = await connection.fetchval(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CREDIT = "CREDIT"
 
 
-class Means(StrEnum):
+class PaymentMethod(StrEnum):
     """Payment or refund method."""
 
     CREDITS = "credits"
@@ -69,19 +69,19 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Order to charge one session to one user by one method."""
+    """Order to charge one session to one user by one payment method."""
 
     session_id: UUID
     user_id: UUID
     price: Price
-    method: Means
+    payment_method: PaymentMethod
 
 
 @dataclass(frozen=True, slots=True)
 class Refund:
     """Refund of a payment, to the card or in credits."""
 
-    means: Means
+    payment_method: PaymentMethod
     reason: str
     create_time: datetime
 
@@ -136,7 +136,7 @@ class Session:
         return self.payment
 
 
-def refuse_overdraft(balance: int, order: Order) -> None:
+def require_credits(balance: int, order: Order) -> None:
     """Raise InsufficientCredits if `balance` is below the order's price in credits."""
     if balance < order.price.credits:
         raise InsufficientCredits
@@ -155,7 +155,7 @@ def entries_of_grant(user_id: UUID, credits_granted: int) -> list[Entry]:
 def entries_of_charge(order: Order) -> list[Entry]:
     """Return the entries that charge an order."""
     price = order.price
-    if order.method is Means.CREDITS:
+    if order.payment_method is PaymentMethod.CREDITS:
         return [Entry(member(order.user_id), -price.credits), Entry(Account(AccountKind.INCOME, CREDIT), price.credits)]
     return [
         Entry(Account(AccountKind.CARDS, price.currency), -price.minor_units),
@@ -163,8 +163,8 @@ def entries_of_charge(order: Order) -> list[Entry]:
     ]
 
 
-def entries_of_return(order: Order, means: Means) -> list[Entry]:
+def entries_of_refund(order: Order, payment_method: PaymentMethod) -> list[Entry]:
     """Return the entries that refund an order: the reversed charge, or a grant of credits for a card payment."""
-    if order.method is means:
+    if order.payment_method is payment_method:
         return [Entry(entry.account, -entry.amount) for entry in entries_of_charge(order)]
     return entries_of_grant(order.user_id, order.price.credits)

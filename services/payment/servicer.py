@@ -9,7 +9,7 @@ from contracts.errors import PaymentNotFound
 from mesh.data.idempotency import once
 from mesh.data.pages import page_of
 from services.payment.domain import Status
-from services.payment.messages import order_of, payment_message
+from services.payment.wire import parse_order, render_payment
 from solo60.payment.v1.payment_pb2 import (
     REFUND_OUTCOME_REFUNDED,
     REFUND_OUTCOME_VOIDED,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
     from services.payment.cashier import Cashier
-    from services.payment.store import Books, PaymentStore
+    from services.payment.store import Ledger, PaymentStore
 
 
 class PaymentServicer(PaymentServiceServicer):
@@ -50,7 +50,7 @@ class PaymentServicer(PaymentServiceServicer):
         payment = await self._store.find_payment(UUID(request.payment_id))
         if payment is None:
             raise PaymentNotFound
-        return GetPaymentResponse(payment=payment_message(payment))
+        return GetPaymentResponse(payment=render_payment(payment))
 
     async def ListSessionPayments(
         self,
@@ -60,13 +60,13 @@ class PaymentServicer(PaymentServiceServicer):
         page = page_of(request)
         found = await self._store.payments_of_session(UUID(request.session_id), page.limit, after=page.after(UUID))
         payments, next_page_token = page.cut(found, lambda last: last.payment_id)
-        return ListSessionPaymentsResponse(payments=map(payment_message, payments), next_page_token=next_page_token)
+        return ListSessionPaymentsResponse(payments=map(render_payment, payments), next_page_token=next_page_token)
 
     async def ChargeSession(
         self, request: ChargeSessionRequest, context: ServicerContext[ChargeSessionRequest, ChargeSessionResponse]
     ) -> ChargeSessionResponse:
-        payment = await self._cashier.charge(order_of(request), request.payment_method.card.card_token)
-        return ChargeSessionResponse(payment=payment_message(payment))
+        payment = await self._cashier.charge(parse_order(request), request.payment_method.card.card_token)
+        return ChargeSessionResponse(payment=render_payment(payment))
 
     async def RefundSession(
         self, request: RefundSessionRequest, context: ServicerContext[RefundSessionRequest, RefundSessionResponse]
@@ -77,7 +77,7 @@ class PaymentServicer(PaymentServiceServicer):
         is_refunded = payment.status is Status.REFUNDED
         return RefundSessionResponse(
             outcome=REFUND_OUTCOME_REFUNDED if is_refunded else REFUND_OUTCOME_VOIDED,
-            payment=payment_message(payment),
+            payment=render_payment(payment),
         )
 
     async def CreditBackSession(
@@ -86,7 +86,7 @@ class PaymentServicer(PaymentServiceServicer):
         context: ServicerContext[CreditBackSessionRequest, CreditBackSessionResponse],
     ) -> CreditBackSessionResponse:
         payment = await self._cashier.credit_back(UUID(request.session_id), request.reason)
-        return CreditBackSessionResponse(payment=payment_message(payment))
+        return CreditBackSessionResponse(payment=render_payment(payment))
 
     async def GetBalance(
         self, request: GetBalanceRequest, context: ServicerContext[GetBalanceRequest, GetBalanceResponse]
@@ -96,11 +96,11 @@ class PaymentServicer(PaymentServiceServicer):
     async def GrantCredits(
         self, request: GrantCreditsRequest, context: ServicerContext[GrantCreditsRequest, GrantCreditsResponse]
     ) -> GrantCreditsResponse:
-        async def grant_once(books: Books) -> GrantCreditsResponse:
+        async def grant_once(ledger: Ledger) -> GrantCreditsResponse:
             async def grant() -> GrantCreditsResponse:
-                balance = await self._cashier.grant(books, UUID(request.user_id), request.credits, request.reason)
+                balance = await self._cashier.grant(ledger, UUID(request.user_id), request.credits, request.reason)
                 return GrantCreditsResponse(credits=balance)
 
-            return await once(books.connection, request, grant, GrantCreditsResponse)
+            return await once(ledger.connection, request, grant, GrantCreditsResponse)
 
         return await self._store.run(grant_once)

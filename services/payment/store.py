@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from services.payment.domain import Means, Order, Payment, Price, Refund, Session, Status
+from services.payment.domain import Order, Payment, PaymentMethod, Price, Refund, Session, Status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -33,7 +33,7 @@ _ADD_PAYMENT = """
         (session_id, user_id, method, currency, minor_units, credits, status, create_time, update_time)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $8) returning *
 """
-_MOVE_PAYMENT = "update payments set status = $2, update_time = $3 where payment_id = $1 returning *"
+_SET_STATUS = "update payments set status = $2, update_time = $3 where payment_id = $1 returning *"
 _REFUND_PAYMENT = """
     update payments
     set status = 'refunded', refunded_in = $2, refund_reason = $3, refund_time = $4, update_time = $4
@@ -70,9 +70,9 @@ class PaymentStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def run(self, work: Callable[[Books], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[Ledger], Awaitable[T]]) -> T:
         """Run `work` in a transaction and return its result. Deadlocks and serialization failures are retried."""
-        return await self._database.run(lambda connection: work(Books(connection)))
+        return await self._database.run(lambda connection: work(Ledger(connection)))
 
     async def find_payment(self, payment_id: UUID) -> Payment | None:
         """Return the payment with this id, or None."""
@@ -92,7 +92,7 @@ class PaymentStore:
             return await connection.fetchval(_FIND_BALANCE, user_id) or 0
 
 
-class Books:
+class Ledger:
     """The payments and the ledger within one transaction.
 
     Callers lock the session first, then the member's account. The fixed order prevents deadlocks.
@@ -125,19 +125,19 @@ class Books:
     async def add_payment(self, order: Order, status: Status, now: datetime) -> Payment:
         """Add the payment of a locked session that has none."""
         price = order.price
-        terms = (price.currency, price.minor_units, price.credits)
+        amounts = (price.currency, price.minor_units, price.credits)
         return _payment(
-            await self._row(_ADD_PAYMENT, order.session_id, order.user_id, order.method, *terms, status, now)
+            await self._row(_ADD_PAYMENT, order.session_id, order.user_id, order.payment_method, *amounts, status, now)
         )
 
-    async def move(self, payment: Payment, status: Status, now: datetime) -> Payment:
+    async def set_status(self, payment: Payment, status: Status, now: datetime) -> Payment:
         """Set the status of a payment of a locked session. Use `refund` for the status REFUNDED."""
-        return _payment(await self._row(_MOVE_PAYMENT, payment.payment_id, status, now))
+        return _payment(await self._row(_SET_STATUS, payment.payment_id, status, now))
 
     async def refund(self, payment: Payment, refund: Refund) -> Payment:
         """Set a payment of a locked session to REFUNDED with the details of `refund`."""
-        terms = (refund.means, refund.reason, refund.create_time)
-        return _payment(await self._row(_REFUND_PAYMENT, payment.payment_id, *terms))
+        details = (refund.payment_method, refund.reason, refund.create_time)
+        return _payment(await self._row(_REFUND_PAYMENT, payment.payment_id, *details))
 
     async def lock_balance(self, user_id: UUID) -> int:
         """Lock the credit account of a user until the end of the transaction; return the balance in credits."""
@@ -183,10 +183,10 @@ def _payment(row: asyncpg.Record) -> Payment:
             session_id=row["session_id"],
             user_id=row["user_id"],
             price=Price(row["currency"], row["minor_units"], row["credits"]),
-            method=Means(row["method"]),
+            payment_method=PaymentMethod(row["method"]),
         ),
         status=Status(row["status"]),
-        refund=Refund(Means(refunded_in), row["refund_reason"], row["refund_time"]) if refunded_in else None,
+        refund=Refund(PaymentMethod(refunded_in), row["refund_reason"], row["refund_time"]) if refunded_in else None,
         create_time=row["create_time"],
         update_time=row["update_time"],
     )

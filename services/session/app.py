@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from mesh.data.notifications import listening
 from mesh.serving.service import Service
-from services.session.availability import CHANNEL, Availability
-from services.session.booking import BookingDesk
+from services.session.availability.watchers import CHANNEL, Watchers
+from services.session.booking.workflow import BookingWorkflow
 from services.session.directory import Directory
-from services.session.follow_ups import FollowUps
-from services.session.mails import Mailer
+from services.session.mails.mailer import Mailer
 from services.session.reconciler import reconciling
-from services.session.relations import Relations
 from services.session.servicer import SessionServicer
+from services.session.sessions.relations import Relations
 from services.session.stores import Stores
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
@@ -37,22 +36,22 @@ async def open_session(runtime: Runtime) -> AsyncIterator[SessionServicer]:
     users, gyms = runtime.channels.stub(UserServiceStub), runtime.channels.stub(GymServiceStub)
     payments = runtime.channels.stub(PaymentServiceStub)
     mailer = Mailer(users, gyms, runtime.channels.stub(CommunicationServiceStub))
-    stores = Stores.on(runtime.database, FollowUps(payments, runtime.channels.stub(SessionServiceStub)))
+    stores = Stores.on(runtime.database, payments, runtime.channels.stub(SessionServiceStub))
     directory = Directory(users, gyms)
-    booking_desk = BookingDesk(stores.sessions, directory, gyms, payments, runtime.now)
+    booking = BookingWorkflow(stores.bookings, directory, gyms, payments, runtime.now)
     relations = Relations(users, gyms, payments)
-    async with reconciling(stores, runtime.now), _availability(runtime) as availability:
-        yield SessionServicer(stores, booking_desk, directory, mailer, relations, availability, runtime.now)
+    async with reconciling(stores, runtime.now), _watchers(runtime) as watchers:
+        yield SessionServicer(stores, booking, directory, mailer, relations, watchers, runtime.now)
 
 
 @asynccontextmanager
-async def _availability(runtime: Runtime) -> AsyncIterator[Availability]:
+async def _watchers(runtime: Runtime) -> AsyncIterator[Watchers]:
     """Yield the watchers of this process, woken by database notifications; end them when the process stops."""
-    availability = Availability()
-    ending = asyncio.create_task(availability.end_with(runtime.stopping))
+    watchers = Watchers()
+    ending = asyncio.create_task(watchers.end_with(runtime.stopping))
     try:
-        async with listening(runtime.database_url, CHANNEL, availability.hear, availability.wake_all):
-            yield availability
+        async with listening(runtime.database_url, CHANNEL, watchers.wake_gym, watchers.wake_all):
+            yield watchers
     finally:
         ending.cancel()
         await asyncio.wait([ending])

@@ -9,22 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesh.outbox import call_later, publish
-from services.session.domain import Mail
-from services.session.guest_store import invitations_to
-from services.session.messages import event_of
-from services.session.waiting_list_store import entries_waiting_for
+from services.session.guests.store import invitations_to
+from services.session.mails.domain import MailKind, mails_after_approval, mails_after_payment
+from services.session.waiting_list.store import entries_waiting_for
+from services.session.wire import render_event
 from solo60.payment.v1.payment_pb2 import CreditBackSessionRequest, RefundSessionRequest
 from solo60.session.v1.events_pb2 import SessionBooked, SessionCancelled
-from solo60.session.v1.session_pb2 import SendSessionMailRequest
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from uuid import UUID
 
     from mesh.data.database import Connection
-    from services.session.domain import Guest, Session
+    from services.session.mails.outbox import MailOutbox
+    from services.session.sessions.domain import Session
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
-    from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
 
 CANCELLED, REJECTED = "session cancelled", "session rejected"
 
@@ -32,15 +30,15 @@ CANCELLED, REJECTED = "session cancelled", "session rejected"
 class FollowUps:
     """Writer of follow-up calls. Each method writes to the outbox in the transaction of `connection`."""
 
-    def __init__(self, payments: PaymentServiceAsyncStub, sessions: SessionServiceAsyncStub) -> None:
+    def __init__(self, payments: PaymentServiceAsyncStub, mails: MailOutbox) -> None:
         self._payments = payments
-        self._sessions = sessions
+        self._mails = mails
 
     async def of_booking(self, connection: Connection, session: Session) -> None:
         """Publish SessionBooked and send the mails due after payment."""
-        await publish(connection, event_of(SessionBooked, session))
-        for mail in session.mails_when_paid:
-            await self._mail(connection, session.session_id, mail)
+        await publish(connection, render_event(SessionBooked, session))
+        for kind in mails_after_payment(session):
+            await self._mails.add(connection, session.session_id, kind)
 
     async def of_release(self, connection: Connection, session: Session) -> None:
         """Refund a released slot and notify members who joined the waiting list while the slot was held.
@@ -53,8 +51,8 @@ class FollowUps:
 
     async def of_approval(self, connection: Connection, session: Session) -> None:
         """Mail the member that the session is confirmed."""
-        for mail in session.mails_when_approved:
-            await self._mail(connection, session.session_id, mail)
+        for kind in mails_after_approval(session):
+            await self._mails.add(connection, session.session_id, kind)
 
     async def of_rejection(self, connection: Connection, session: Session) -> None:
         """Refund a session the way it was paid, publish SessionCancelled and send the mails.
@@ -62,7 +60,7 @@ class FollowUps:
         The member, the guests and members waiting for the slot get a mail.
         """
         await self._refund(connection, session, REJECTED)
-        await self._call_off(connection, session, Mail.REJECTED)
+        await self._announce_end(connection, session, MailKind.REJECTED)
 
     async def of_cancellation(self, connection: Connection, session: Session) -> None:
         """Refund a session the way it was paid or in credits, publish SessionCancelled and send the mails.
@@ -74,21 +72,13 @@ class FollowUps:
             await call_later(connection, self._payments.CreditBackSession, request)
         else:
             await self._refund(connection, session, CANCELLED)
-        await self._call_off(connection, session, Mail.CANCELLED)
+        await self._announce_end(connection, session, MailKind.CANCELLED)
 
-    async def of_invitation(self, connection: Connection, guest: Guest) -> None:
-        """Mail the invitation to the guest."""
-        await self._mail_guest(connection, guest.session_id, guest.invitation_id, Mail.GUEST_INVITED)
-
-    async def of_invitation_taken_back(self, connection: Connection, guest: Guest) -> None:
-        """Mail the guest that the invitation is cancelled."""
-        await self._mail_guest(connection, guest.session_id, guest.invitation_id, Mail.GUEST_CANCELLED)
-
-    async def _call_off(self, connection: Connection, session: Session, mail: Mail) -> None:
-        await publish(connection, event_of(SessionCancelled, session))
-        await self._mail(connection, session.session_id, mail)
+    async def _announce_end(self, connection: Connection, session: Session, kind: MailKind) -> None:
+        await publish(connection, render_event(SessionCancelled, session))
+        await self._mails.add(connection, session.session_id, kind)
         for invitation_id in await invitations_to(connection, session.session_id):
-            await self._mail_guest(connection, session.session_id, invitation_id, Mail.GUEST_CANCELLED)
+            await self._mails.add_for_guest(connection, session.session_id, invitation_id, MailKind.GUEST_CANCELLED)
         await self._mail_waiting(connection, session, since=None)
 
     async def _refund(self, connection: Connection, session: Session, reason: str) -> None:
@@ -98,18 +88,4 @@ class FollowUps:
     async def _mail_waiting(self, connection: Connection, session: Session, *, since: datetime | None) -> None:
         """Mail the members who wait for a released slot, once per release."""
         for entry_id in await entries_waiting_for(connection, session, since=since):
-            request = SendSessionMailRequest(
-                session_id=str(session.session_id), template_key=Mail.SPOT_AVAILABLE, entry_id=str(entry_id)
-            )
-            await call_later(connection, self._sessions.SendSessionMail, request)
-
-    async def _mail(self, connection: Connection, session_id: UUID, mail: Mail) -> None:
-        request = SendSessionMailRequest(session_id=str(session_id), template_key=mail)
-        # The aggregate key keeps mails in order, so the member never gets the cancellation before the confirmation.
-        await call_later(connection, self._sessions.SendSessionMail, request, aggregate_key=str(session_id))
-
-    async def _mail_guest(self, connection: Connection, session_id: UUID, invitation_id: UUID, mail: Mail) -> None:
-        request = SendSessionMailRequest(
-            session_id=str(session_id), template_key=mail, invitation_id=str(invitation_id)
-        )
-        await call_later(connection, self._sessions.SendSessionMail, request, aggregate_key=str(invitation_id))
+            await self._mails.add_for_waiting_member(connection, session.session_id, entry_id)

@@ -26,9 +26,9 @@ async def reconciling(stores: Stores, now: Callable[[], datetime]) -> AsyncItera
     """Reconcile sessions at once and after every pause of INTERVAL_S seconds, until the context ends."""
 
     async def reconcile() -> None:
-        await stores.sessions.release_expired(now())
-        await stores.decisions.reject_unapproved(now())
-        await stores.decisions.complete_past(now())
+        await stores.bookings.release_expired(now())
+        await stores.approvals.reject_unapproved(now())
+        await stores.sessions.complete_past(now())
 
     async with repeating("reconciling sessions", reconcile, INTERVAL_S):
         yield

@@ -5,31 +5,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from services.session.decisions import Decisions
-from services.session.guest_store import GuestStore
-from services.session.store import SessionStore
-from services.session.waiting_list_store import WaitingListStore
+from services.session.approval.store import ApprovalStore
+from services.session.booking.store import BookingStore
+from services.session.cancellation.store import CancellationStore
+from services.session.follow_ups import FollowUps
+from services.session.guests.store import GuestStore
+from services.session.mails.outbox import MailOutbox
+from services.session.sessions.store import SessionStore
+from services.session.waiting_list.store import WaitingListStore
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
-    from services.session.follow_ups import FollowUps
+    from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
+    from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Stores of sessions, guests and waiting lists in one database."""
+    """Stores of one database, one per part of the service."""
 
     sessions: SessionStore
-    decisions: Decisions
+    bookings: BookingStore
+    approvals: ApprovalStore
+    cancellations: CancellationStore
     guests: GuestStore
     waiting_list: WaitingListStore
 
     @classmethod
-    def on(cls, database: Database, follow_ups: FollowUps) -> Self:
-        """Create the stores of a database. `follow_ups` writes follow-up calls in the transaction of each change."""
+    def on(cls, database: Database, payments: PaymentServiceAsyncStub, sessions: SessionServiceAsyncStub) -> Self:
+        """Create the stores of a database. The stubs are the destinations of follow-up calls in the outbox."""
+        mails = MailOutbox(sessions)
+        follow_ups = FollowUps(payments, mails)
         return cls(
-            SessionStore(database, follow_ups),
-            Decisions(database, follow_ups),
-            GuestStore(database, follow_ups),
+            SessionStore(database),
+            BookingStore(database, follow_ups),
+            ApprovalStore(database, follow_ups),
+            CancellationStore(database, follow_ups),
+            GuestStore(database, mails),
             WaitingListStore(database),
         )

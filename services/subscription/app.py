@@ -13,13 +13,13 @@ from interceptors.metrics.registry import metrics_of
 from mesh.periodic import repeating
 from mesh.serving.service import Service
 from mesh.webhook_secrets import processor_keys, standard_keys
-from services.subscription.desk import Desk, watch_older
+from services.subscription.commands import SubscriptionCommands, schedule_deadlines_of_older
 from services.subscription.follow_ups import FollowUps
 from services.subscription.mails import Mailer
 from services.subscription.metrics import WebhookMetrics
 from services.subscription.servicer import SubscriptionServicer
 from services.subscription.store import SubscriptionStore
-from services.subscription.webhook_desk import WebhookDesk
+from services.subscription.webhook_handler import WebhookHandler
 from services.subscription.webhook_inbox import WebhookInbox
 from services.subscription.webhook_signature import WebhookKeys
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
@@ -46,15 +46,19 @@ async def open_subscription(runtime: Runtime) -> AsyncIterator[SubscriptionServi
     users = runtime.channels.stub(UserServiceStub)
     follow_ups = FollowUps(runtime.channels.stub(PaymentServiceStub), runtime.channels.stub(SubscriptionServiceStub))
     mailer = Mailer(users, runtime.channels.stub(CommunicationServiceStub))
-    store, desk = SubscriptionStore(runtime.database), Desk(follow_ups, runtime.now)
+    store, commands = SubscriptionStore(runtime.database), SubscriptionCommands(follow_ups, runtime.now)
     inbox, metrics = WebhookInbox(runtime.database), metrics_of(REGISTRY, WebhookMetrics)
-    webhook_desk = WebhookDesk(store, inbox, desk, _webhook_keys(runtime), metrics, runtime.now)
+    webhook_handler = WebhookHandler(store, inbox, commands, _webhook_keys(runtime), metrics, runtime.now)
     async with (
-        repeating("tidying the webhook inbox", webhook_desk.tidy, TIDY_INTERVAL_S),
-        repeating("counting held webhooks", webhook_desk.show_held, COUNT_INTERVAL_S),
-        repeating("scheduling deadlines of older subscriptions", partial(watch_older, store, desk), TIDY_INTERVAL_S),
+        repeating("tidying the webhook inbox", webhook_handler.tidy, TIDY_INTERVAL_S),
+        repeating("counting held webhooks", webhook_handler.show_held, COUNT_INTERVAL_S),
+        repeating(
+            "scheduling deadlines of older subscriptions",
+            partial(schedule_deadlines_of_older, store, commands),
+            TIDY_INTERVAL_S,
+        ),
     ):
-        yield SubscriptionServicer(store, desk, webhook_desk, mailer, users, runtime.now)
+        yield SubscriptionServicer(store, commands, webhook_handler, mailer, users, runtime.now)
 
 
 def _webhook_keys(runtime: Runtime) -> WebhookKeys:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from services.subscription.reports import PaymentFailed
 
 # The card processor redelivers a webhook for up to three days.
-GRACE = timedelta(days=3)
+GRACE_PERIOD = timedelta(days=3)
 # The card processor retries a card for two weeks, and reports the time of each next attempt.
-PAST_DUE_FOR = timedelta(days=14)
+PAST_DUE_PERIOD = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Deadlines:
 def deadlines_after(period_end: datetime, failure: PaymentFailed | None) -> Deadlines:
     """Return the deadlines of the payment due at `period_end`; `failure` is the last failed charge for it.
 
-    `expired` is at least `GRACE` after the card processor's next attempt, or after the failure if there is none.
+    `expired` is at least `GRACE_PERIOD` after the card processor's next attempt, or after the failure if there is none.
     """
-    past_due = period_end + GRACE
-    expired = past_due + PAST_DUE_FOR
+    past_due = period_end + GRACE_PERIOD
+    expired = past_due + PAST_DUE_PERIOD
     if failure is not None:
-        expired = max(expired, (failure.retry_time or failure.occur_time) + GRACE)
+        expired = max(expired, (failure.retry_time or failure.occur_time) + GRACE_PERIOD)
     return Deadlines(past_due, expired)

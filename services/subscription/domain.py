@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import SubscriptionNotActive, SubscriptionNotCancelled
 from services.subscription.deadlines import deadlines_after
-from services.subscription.plans import a_month_after
+from services.subscription.plans import add_month
 from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Status(StrEnum):
     EXPIRED = "EXPIRED"
 
 
-class Mail(StrEnum):
+class MailKind(StrEnum):
     """Kind of mail about a subscription. The value is the key of its template."""
 
     SUBSCRIPTION_ACTIVATED = "SUBSCRIPTION_ACTIVATED"
@@ -53,7 +53,7 @@ class Mail(StrEnum):
 class Reminder:
     """Mail about `time`, scheduled for `send_time`."""
 
-    mail: Mail
+    kind: MailKind
     time: datetime
     send_time: datetime
 
@@ -67,8 +67,9 @@ class Subscription:
     `processor_end_time`, the end reported by the card processor, is final: only an earlier end replaces it. A planned
     cancellation can be undone until its `end_time`.
 
-    Deadlines count from the end of the current period, but not from before `watch_time`. `told_time` is the latest
-    processed deadline. None: an older version stored the subscription, and its deadlines are not scheduled yet.
+    Deadlines count from the end of the current period, but not from before `watch_time`. `processed_deadline` is
+    the latest one that was processed. None: an older version stored the subscription, and its deadlines are not
+    scheduled yet.
     """
 
     subscription_id: UUID
@@ -78,7 +79,7 @@ class Subscription:
     is_trial: bool
     create_time: datetime
     watch_time: datetime
-    told_time: datetime | None
+    processed_deadline: datetime | None
     paid_period: Period | None = None
     failure: PaymentFailed | None = None
     cancel_time: datetime | None = None
@@ -90,7 +91,7 @@ class Subscription:
         """The latest paid period, or the first period if none is paid."""
         return self.paid_period or self.first_period
 
-    def allocation_of(self, period: Period) -> datetime:
+    def grant_start_of(self, period: Period) -> datetime:
         """Return the start of the billing period that grants the credits of a paid period.
 
         The card processor's clock may differ from ours by some seconds. So a paid period that begins in the first half
@@ -101,9 +102,9 @@ class Subscription:
         return first.start if is_first else period.start
 
     @property
-    def allocations(self) -> tuple[datetime, ...]:
+    def grant_starts(self) -> tuple[datetime, ...]:
         """Starts of the known billing periods that grant credits: the first one, and the latest paid one."""
-        paid = () if self.paid_period is None else (self.allocation_of(self.paid_period),)
+        paid = () if self.paid_period is None else (self.grant_start_of(self.paid_period),)
         return tuple(sorted({self.first_period.start, *paid}))
 
     def status(self, now: datetime) -> Status:
@@ -130,26 +131,30 @@ class Subscription:
     @property
     def review_time(self) -> datetime | None:
         """The next deadline to process; None if all are processed or the subscription has an end."""
-        told = self.told_time or self.create_time
-        ahead = (time for time in (self.deadlines.past_due, self.deadlines.expired) if time > told)
-        return next(ahead, None) if self.end_time is None else None
+        processed = self.processed_deadline or self.create_time
+        remaining = (time for time in (self.deadlines.past_due, self.deadlines.expired) if time > processed)
+        return next(remaining, None) if self.end_time is None else None
 
     @property
-    def is_end_told(self) -> bool:
+    def is_end_processed(self) -> bool:
         """Whether the subscription expired at its deadline and this deadline is processed."""
-        return self.end_time is None and self.told_time is not None and self.told_time >= self.deadlines.expired
+        return (
+            self.end_time is None
+            and self.processed_deadline is not None
+            and self.processed_deadline >= self.deadlines.expired
+        )
 
     def is_over(self, now: datetime) -> bool:
         """Return whether the subscription is over, by its end or by its deadline."""
         return self.status(now) in (Status.CANCELLED, Status.EXPIRED)
 
-    def over_time(self, now: datetime) -> datetime | None:
+    def effective_end_time(self, now: datetime) -> datetime | None:
         """Return the past or planned end; None if the subscription has none."""
         if self.end_time is None:
             return self.deadlines.expired if self.deadlines.expired <= now else None
         return min(self.end_time, self.deadlines.expired)
 
-    def ends_later(self, now: datetime) -> bool:
+    def has_planned_end(self, now: datetime) -> bool:
         """Return whether the subscription still runs and has a planned end."""
         return self.end_time is not None and not self.is_over(now)
 
@@ -191,7 +196,7 @@ class Subscription:
     def closed(self, now: datetime) -> Subscription:
         """Return the subscription with a final end: its past end, or a cancellation at `now` if it still runs."""
         if self.is_over(now):
-            return replace(self, end_time=self.over_time(now))
+            return replace(self, end_time=self.effective_end_time(now))
         return replace(self, end_time=now, cancel_time=self.cancel_time or now)
 
     def reminder(self, now: datetime) -> Reminder | None:
@@ -201,33 +206,33 @@ class Subscription:
             return None
         is_trial = status is Status.TRIALING
         send_time = end - (TRIAL_NOTICE if is_trial else RENEWAL_NOTICE)
-        mail = Mail.TRIAL_ENDING if is_trial else Mail.RENEWAL_REMINDER
-        return Reminder(mail, end, send_time) if send_time > now else None
+        kind = MailKind.TRIAL_ENDING if is_trial else MailKind.RENEWAL_REMINDER
+        return Reminder(kind, end, send_time) if send_time > now else None
 
-    def is_worth_saying(self, mail: Mail, time: datetime, now: datetime) -> bool:
+    def is_still_true(self, kind: MailKind, time: datetime, now: datetime) -> bool:
         """Return whether a mail about `time` is still true at `now`."""
         status = self.status(now)
-        match mail:
-            case Mail.RENEWAL_REMINDER:
+        match kind:
+            case MailKind.RENEWAL_REMINDER:
                 return status is Status.ACTIVE and self.end_time is None and self.current_period.end == time
-            case Mail.TRIAL_ENDING:
+            case MailKind.TRIAL_ENDING:
                 return status is Status.TRIALING and self.end_time is None and self.current_period.end == time
-            case Mail.PAYMENT_FAILED:
+            case MailKind.PAYMENT_FAILED:
                 return status is Status.PAST_DUE and self.failure is not None and self.failure.retry_time == time
-            case Mail.SUBSCRIPTION_EXPIRED:
-                return self.over_time(now) == time
-            case Mail.SUBSCRIPTION_RESUMED:
-                return self.over_time(now) is None
+            case MailKind.SUBSCRIPTION_EXPIRED:
+                return self.effective_end_time(now) == time
+            case MailKind.SUBSCRIPTION_RESUMED:
+                return self.effective_end_time(now) is None
             case _:
                 return True
 
-    def ensure_takes_credits(self, now: datetime) -> None:
+    def ensure_receives_credits(self, now: datetime) -> None:
         """Raise SubscriptionNotActive unless the status at `now` is ACTIVE or TRIALING."""
         if self.status(now) not in (Status.ACTIVE, Status.TRIALING):
             raise SubscriptionNotActive
 
 
-def begun(
+def new_subscription(
     subscription_id: UUID, user_id: UUID, plan: Plan, now: datetime, *, trial_days: int | None = None
 ) -> Subscription:
     """Return a new subscription that begins at `now`.
@@ -235,7 +240,7 @@ def begun(
     The first period is a trial of `trial_days` (None: those of the plan), or a paid month if the trial has 0 days.
     """
     days = plan.trial_days if trial_days is None else trial_days
-    first = Period(now, now + timedelta(days=days) if days else a_month_after(now))
+    first = Period(now, now + timedelta(days=days) if days else add_month(now))
     paid = None if days else first
     return Subscription(
         subscription_id,
@@ -245,6 +250,6 @@ def begun(
         bool(days),
         create_time=now,
         watch_time=now,
-        told_time=now,
+        processed_deadline=now,
         paid_period=paid,
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesh.outbox import call_later, cancel_later
-from services.subscription.mails import Letter
-from services.subscription.messages import mail_request
+from services.subscription.mails import MemberMail
+from services.subscription.wire import render_mail_request
 from solo60.payment.v1.payment_pb2 import GrantCreditsRequest
 from solo60.subscription.v1.subscription_pb2 import ReviewSubscriptionRequest
 
@@ -39,9 +39,9 @@ class FollowUps:
         )
         await call_later(connection, self._payments.GrantCredits, request)
 
-    async def mail(self, connection: Connection, subscription: Subscription, letter: Letter) -> None:
-        """Schedule a letter for immediate sending, after earlier letters of the same subscription."""
-        request, key = mail_request(subscription, letter), str(subscription.subscription_id)
+    async def mail(self, connection: Connection, subscription: Subscription, mail: MemberMail) -> None:
+        """Schedule a mail for immediate sending, after earlier mails of the same subscription."""
+        request, key = render_mail_request(subscription, mail), str(subscription.subscription_id)
         await call_later(connection, self._subscriptions.SendSubscriptionMail, request, aggregate_key=key)
 
     async def remind(
@@ -54,7 +54,7 @@ class FollowUps:
         key = f"reminder/{after.subscription_id}"
         await cancel_later(connection, key)
         if new is not None:
-            request = mail_request(after, Letter(new.mail, new.time))
+            request = render_mail_request(after, MemberMail(new.kind, new.time))
             method = self._subscriptions.SendSubscriptionMail
             await call_later(connection, method, request, at=new.send_time, cancel_key=key)
 

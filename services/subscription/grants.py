@@ -53,9 +53,9 @@ class Grants:
         # An older version's row for the subscription's first month is always the grant of the first period. Such a row
         # does not count for a second period in the same month.
         is_first = period_start == subscription.first_period.start
-        is_month_its_own = is_first or month != month_of(subscription.first_period.start)
+        counts_month_row = is_first or month != month_of(subscription.first_period.start)
         found: bool = await self._connection.fetchval(
-            _IS_GRANTED, subscription.subscription_id, period_start, month, is_month_its_own
+            _IS_GRANTED, subscription.subscription_id, period_start, month, counts_month_row
         )
         return found
 

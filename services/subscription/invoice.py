@@ -1,4 +1,4 @@
-"""Readers for invoices of the card processor: the billed subscription and the charged billing period.
+"""Parsers for invoices of the card processor: the billed subscription and the charged billing period.
 
 The format is Stripe's. Since version 2025-03-31 of its API, invoices and lines name their subscription under `parent`.
 Versions from 2023 on have `subscription_details` at the top level, and older versions only `subscription`.
@@ -15,7 +15,7 @@ from services.subscription.reports import Period
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    Thing = Mapping[str, Any]
+    JsonObject = Mapping[str, Any]
 
 # Billing reason of a renewal. A renewal counts as charged even if a discount makes the amount 0.
 RENEWAL = "subscription_cycle"
@@ -27,15 +27,15 @@ class Reference:
     """Reference to a subscription at the card processor. The id and the metadata may be missing in an event."""
 
     processor_id: str
-    metadata: Thing = field(default_factory=dict)
+    metadata: JsonObject = field(default_factory=dict)
 
 
-def reference_of(subscription: Thing) -> Reference:
+def reference_of(subscription: JsonObject) -> Reference:
     """Return the reference to a complete subscription object."""
     return Reference(subscription.get("id") or "", subscription.get("metadata") or {})
 
 
-def subscription_of(invoice: Thing) -> Reference | None:
+def subscription_of(invoice: JsonObject) -> Reference | None:
     """Return the subscription billed by an invoice; None if the invoice bills none."""
     references = list(_references(invoice))
     if not references:
@@ -46,7 +46,7 @@ def subscription_of(invoice: Thing) -> Reference | None:
     return Reference(next(ids, ""), next(metadata, {}))
 
 
-def paid_period(invoice: Thing) -> Period | None:
+def paid_period(invoice: JsonObject) -> Period | None:
     """Return the latest billing period charged by an invoice.
 
     Returns None if the invoice charges no whole period: it starts a trial, corrects a price after a change (proration),
@@ -70,7 +70,7 @@ def unix_time(value: float) -> datetime:
     return datetime.fromtimestamp(value, UTC)
 
 
-def _references(invoice: Thing) -> Iterator[Reference]:
+def _references(invoice: JsonObject) -> Iterator[Reference]:
     for details in ((invoice.get("parent") or {}).get("subscription_details"), invoice.get("subscription_details")):
         # Some versions show empty details on an invoice without a subscription.
         if details and details.get("metadata"):
@@ -84,29 +84,29 @@ def _references(invoice: Thing) -> Iterator[Reference]:
             yield from (Reference(each.processor_id, line.get("metadata") or {}) for each in named)
 
 
-def _reference(subscription: str | Thing | None) -> Iterator[Reference]:
+def _reference(subscription: str | JsonObject | None) -> Iterator[Reference]:
     """Yield the reference from a subscription's id or from its complete object; yield nothing for an empty value."""
     if subscription:
         yield Reference(subscription) if isinstance(subscription, str) else reference_of(subscription)
 
 
-def _item_details(line: Thing) -> Thing:
+def _item_details(line: JsonObject) -> JsonObject:
     return (line.get("parent") or {}).get("subscription_item_details") or {}
 
 
-def _is_of_subscription(line: Thing) -> bool:
+def _is_of_subscription(line: JsonObject) -> bool:
     """Return whether a line bills a subscription item for a whole period, not as a proration."""
     kind = (line.get("parent") or {}).get("type") or line.get("type") or "subscription"
     return kind in _SUBSCRIPTION_LINES and not (line.get("proration") or _item_details(line).get("proration"))
 
 
-def _is_charged(line: Thing, invoice: Thing) -> bool:
+def _is_charged(line: JsonObject, invoice: JsonObject) -> bool:
     """Return whether a line has a price before discounts, or is part of a renewal. Trial lines have no price."""
     amount = line.get("amount", invoice.get("total", invoice.get("amount_paid")))
     return amount != 0 or invoice.get("billing_reason") == RENEWAL
 
 
-def _period(line: Thing) -> Period | None:
+def _period(line: JsonObject) -> Period | None:
     """Return the period of a line; None if its length is 0."""
     start, end = unix_time(line["period"]["start"]), unix_time(line["period"]["end"])
     return Period(start, end) if start < end else None

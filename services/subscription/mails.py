@@ -11,7 +11,7 @@ from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from mesh.formatting import money_in_words, time_in_words
 from mesh.serving.request_rules import as_own_error
-from services.subscription.domain import Mail
+from services.subscription.domain import MailKind
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
 from solo60.user.v1.user_pb2 import GetUserRequest, UserState
 
@@ -27,10 +27,10 @@ _log = structlog.stdlib.get_logger("solo60.subscription.mails")
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class MemberMail:
     """Kind of a mail, the time that it mentions, and the granted credits, 0 if none."""
 
-    mail: Mail
+    kind: MailKind
     time: datetime
     credits: int = 0
 
@@ -42,28 +42,28 @@ class Mailer:
         self._users = users
         self._communication = communication
 
-    async def send(self, subscription: Subscription, letter: Letter) -> bool:
-        """Queue a letter; return False if the member has no address. A repeated call sends no second mail.
+    async def send(self, subscription: Subscription, mail: MemberMail) -> bool:
+        """Queue a mail; return False if the member has no address. A repeated call sends no second mail.
 
         Raises InvalidRequest if the address cannot receive mail, so that the outbox shows a dead letter. Raises another
         ServiceError if the user or communication service does not answer.
         """
         user = await self._user(subscription)
         if user is None or not user.email or user.state == UserState.USER_STATE_DELETED:
-            _tell("no mail address", subscription, letter)
+            _warn("mail skipped: member not found", subscription, mail)
             return False
         request = SendEmailAsyncRequest(
             recipient=Recipient(email=user.email, display_name=user.display_name),
-            template_key=letter.mail,
-            variables=variables_of(subscription, letter, user),
+            template_key=mail.kind,
+            variables=variables_of(subscription, mail, user),
         )
         try:
-            await self._communication.SendEmailAsync(request, metadata=((IDEMPOTENCY_KEY, _key(subscription, letter)),))
+            await self._communication.SendEmailAsync(request, metadata=((IDEMPOTENCY_KEY, _key(subscription, mail)),))
         except InvalidRequest as error:
             raise as_own_error(error) from error
         except IdempotencyKeyReused:
             # The mail was queued before with other variables, because the member's name has changed since.
-            _tell("mail already queued", subscription, letter)
+            _warn("mail already queued", subscription, mail)
         return True
 
     async def _user(self, subscription: Subscription) -> User | None:
@@ -74,7 +74,7 @@ class Mailer:
         return response.user
 
 
-def variables_of(subscription: Subscription, letter: Letter, user: User) -> dict[str, str]:
+def variables_of(subscription: Subscription, mail: MemberMail, user: User) -> dict[str, str]:
     """Return the template variables for any mail about a subscription."""
     plan = subscription.plan
     return {
@@ -82,25 +82,25 @@ def variables_of(subscription: Subscription, letter: Letter, user: User) -> dict
         "plan_name": plan.name,
         "price": money_in_words(plan.currency, plan.minor_units),
         "credits_per_month": str(plan.credits_per_month),
-        "credits": str(letter.credits),
-        **_times_of(subscription, letter, user.time_zone or "UTC"),
+        "credits": str(mail.credits),
+        **_times_of(subscription, mail, user.time_zone or "UTC"),
     }
 
 
-def _times_of(subscription: Subscription, letter: Letter, time_zone: str) -> dict[str, str]:
-    """Return the times for a letter. A letter about a resumption shows the end of the current period."""
-    time = subscription.current_period.end if letter.mail is Mail.SUBSCRIPTION_RESUMED else letter.time
+def _times_of(subscription: Subscription, mail: MemberMail, time_zone: str) -> dict[str, str]:
+    """Return the times for a mail. A mail about a resumption shows the end of the current period."""
+    time = subscription.current_period.end if mail.kind is MailKind.SUBSCRIPTION_RESUMED else mail.time
     names = ("end_time", "renewal_time", "retry_time", "trial_end_time")
     return dict.fromkeys(names, time_in_words(time, time_zone))
 
 
-def _key(subscription: Subscription, letter: Letter) -> str:
-    kind = letter.mail.lower().replace("_", "-")
-    key = f"{kind}/{subscription.subscription_id}/{letter.time.isoformat()}"
+def _key(subscription: Subscription, mail: MemberMail) -> str:
+    kind = mail.kind.lower().replace("_", "-")
+    key = f"{kind}/{subscription.subscription_id}/{mail.time.isoformat()}"
     # After a resumption, a new cancellation may plan the same end. The time of the cancellation makes the key unique.
-    cancelled = subscription.cancel_time if letter.mail is Mail.SUBSCRIPTION_EXPIRED else None
+    cancelled = subscription.cancel_time if mail.kind is MailKind.SUBSCRIPTION_EXPIRED else None
     return f"{key}/{cancelled.isoformat()}" if cancelled else key
 
 
-def _tell(what: str, subscription: Subscription, letter: Letter) -> None:
-    _log.warning(what, mail=letter.mail, subscription_id=str(subscription.subscription_id))
+def _warn(what: str, subscription: Subscription, mail: MemberMail) -> None:
+    _log.warning(what, mail=mail.kind, subscription_id=str(subscription.subscription_id))

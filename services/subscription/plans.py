@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 # The only card token that test mode accepts.
-GOOD_TOKEN = "tok_visa"  # noqa: S105 - a test card, not a secret
+ACCEPTED_CARD_TOKEN = "tok_visa"  # noqa: S105 - a test card, not a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Plan:
 
 def accept_card(card_token: str) -> None:
     """Raise CardDeclined unless `card_token` is the card of test mode. Charges nothing."""
-    if card_token != GOOD_TOKEN:
+    if card_token != ACCEPTED_CARD_TOKEN:
         raise CardDeclined
 
 
-def a_month_after(start: datetime) -> datetime:
+def add_month(start: datetime) -> datetime:
     """Return the same day and time one month later, or the last day of a shorter month."""
     year, month = start.year + start.month // 12, start.month % 12 + 1
     return start.replace(year=year, month=month, day=min(start.day, calendar.monthrange(year, month)[1]))

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
     from mesh.data.database import Connection
 
-_LINKED = "select subscription_id from processor_subscriptions where processor_id = $1"
+_FIND = "select subscription_id from processor_subscriptions where processor_id = $1"
 _IS_FOREIGN = """
     select exists (select from processor_subscriptions where processor_id = $1 and subscription_id is null)
 """
-_NOTE_FOREIGN = """
+_MARK_FOREIGN = """
     insert into processor_subscriptions (processor_id, create_time) values ($1, $2) on conflict do nothing
 """
 _LINK = """
@@ -32,9 +32,9 @@ class ProcessorLinks:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def linked(self, processor_id: str) -> UUID | None:
+    async def find(self, processor_id: str) -> UUID | None:
         """Return our id of a subscription at the card processor; None if it is not linked."""
-        found: UUID | None = await self._connection.fetchval(_LINKED, processor_id)
+        found: UUID | None = await self._connection.fetchval(_FIND, processor_id)
         return found
 
     async def is_foreign(self, processor_id: str) -> bool:
@@ -42,9 +42,9 @@ class ProcessorLinks:
         found: bool = await self._connection.fetchval(_IS_FOREIGN, processor_id)
         return found
 
-    async def note_foreign(self, processor_id: str, now: datetime) -> None:
+    async def mark_foreign(self, processor_id: str, now: datetime) -> None:
         """Mark a subscription at the card processor as not ours, unless it is linked to one of ours."""
-        await self._connection.execute(_NOTE_FOREIGN, processor_id, now)
+        await self._connection.execute(_MARK_FOREIGN, processor_id, now)
 
     async def link(self, processor_id: str, subscription_id: UUID, now: datetime) -> bool:
         """Link a subscription at the card processor to one of ours; return False if this link exists already."""

@@ -9,18 +9,18 @@ from contracts.errors import UserNotActive, Violation
 from mesh.data.idempotency import once
 from mesh.data.pages import page_of
 from mesh.serving.request_rules import require
-from services.subscription.messages import (
-    cursor_of_webhook,
-    held_webhook_message,
-    letter_of,
-    plan_message,
-    scheme_of,
-    subscription_message,
-    webhook_event,
-    webhook_of_cursor,
-)
 from services.subscription.plans import accept_card
 from services.subscription.webhook_inbox import Scheme, WebhookRef
+from services.subscription.wire import (
+    parse_mail_request,
+    parse_scheme,
+    parse_webhook_cursor,
+    render_held_webhook,
+    render_plan,
+    render_subscription,
+    render_webhook_cursor,
+    render_webhook_event,
+)
 from solo60.subscription.v1 import subscription_pb2 as pb
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceServicer
 from solo60.user.v1.user_pb2 import GetUserRequest, UserState
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from grpc.aio import ServicerContext
 
-    from services.subscription.desk import Desk
+    from services.subscription.commands import SubscriptionCommands
     from services.subscription.mails import Mailer
-    from services.subscription.store import Register, SubscriptionStore
-    from services.subscription.webhook_desk import WebhookDesk
+    from services.subscription.store import SubscriptionStore, SubscriptionTransaction
+    from services.subscription.webhook_handler import WebhookHandler
     from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
 
 
@@ -44,15 +44,15 @@ class SubscriptionServicer(SubscriptionServiceServicer):
     def __init__(
         self,
         store: SubscriptionStore,
-        desk: Desk,
-        webhook_desk: WebhookDesk,
+        commands: SubscriptionCommands,
+        webhook_handler: WebhookHandler,
         mailer: Mailer,
         users: UserServiceAsyncStub,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._desk = desk
-        self._webhook_desk = webhook_desk
+        self._commands = commands
+        self._webhook_handler = webhook_handler
         self._mailer = mailer
         self._users = users
         self._now = now
@@ -63,7 +63,7 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         page = page_of(request)
         found = await self._store.list_plans(page.limit, after=page.after(UUID))
         plans, next_page_token = page.cut(found, lambda last: last.plan_id)
-        return pb.ListPlansResponse(plans=map(plan_message, plans), next_page_token=next_page_token)
+        return pb.ListPlansResponse(plans=map(render_plan, plans), next_page_token=next_page_token)
 
     async def GetSubscription(
         self,
@@ -71,7 +71,7 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         context: ServicerContext[pb.GetSubscriptionRequest, pb.GetSubscriptionResponse],
     ) -> pb.GetSubscriptionResponse:
         found = await self._store.find(UUID(request.subscription_id))
-        return pb.GetSubscriptionResponse(subscription=subscription_message(found, self._now()))
+        return pb.GetSubscriptionResponse(subscription=render_subscription(found, self._now()))
 
     async def GetUserSubscription(
         self,
@@ -79,7 +79,7 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         context: ServicerContext[pb.GetUserSubscriptionRequest, pb.GetUserSubscriptionResponse],
     ) -> pb.GetUserSubscriptionResponse:
         found = await self._store.find_of_user(UUID(request.user_id))
-        return pb.GetUserSubscriptionResponse(subscription=subscription_message(found, self._now()))
+        return pb.GetUserSubscriptionResponse(subscription=render_subscription(found, self._now()))
 
     async def CreateSubscription(
         self,
@@ -90,14 +90,14 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         accept_card(request.payment_method.card_token)
         trial_days = request.trial_days if request.HasField("trial_days") else None
 
-        async def subscribe_once(register: Register) -> pb.CreateSubscriptionResponse:
+        async def subscribe_once(transaction: SubscriptionTransaction) -> pb.CreateSubscriptionResponse:
             async def subscribe() -> pb.CreateSubscriptionResponse:
-                new = await self._desk.subscribe(
-                    register, UUID(request.user_id), UUID(request.plan_id), trial_days=trial_days
+                new = await self._commands.subscribe(
+                    transaction, UUID(request.user_id), UUID(request.plan_id), trial_days=trial_days
                 )
-                return pb.CreateSubscriptionResponse(subscription=subscription_message(new, self._now()))
+                return pb.CreateSubscriptionResponse(subscription=render_subscription(new, self._now()))
 
-            return await once(register.connection, request, subscribe, pb.CreateSubscriptionResponse)
+            return await once(transaction.connection, request, subscribe, pb.CreateSubscriptionResponse)
 
         return await self._store.run(subscribe_once)
 
@@ -106,14 +106,14 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         request: pb.CancelSubscriptionRequest,
         context: ServicerContext[pb.CancelSubscriptionRequest, pb.CancelSubscriptionResponse],
     ) -> pb.CancelSubscriptionResponse:
-        async def cancel_once(register: Register) -> pb.CancelSubscriptionResponse:
+        async def cancel_once(transaction: SubscriptionTransaction) -> pb.CancelSubscriptionResponse:
             async def cancel() -> pb.CancelSubscriptionResponse:
-                subscription = await self._desk.cancel(
-                    register, UUID(request.subscription_id), at_period_end=request.at_period_end
+                subscription = await self._commands.cancel(
+                    transaction, UUID(request.subscription_id), at_period_end=request.at_period_end
                 )
-                return pb.CancelSubscriptionResponse(subscription=subscription_message(subscription, self._now()))
+                return pb.CancelSubscriptionResponse(subscription=render_subscription(subscription, self._now()))
 
-            return await once(register.connection, request, cancel, pb.CancelSubscriptionResponse)
+            return await once(transaction.connection, request, cancel, pb.CancelSubscriptionResponse)
 
         return await self._store.run(cancel_once)
 
@@ -122,12 +122,12 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         request: pb.ResumeSubscriptionRequest,
         context: ServicerContext[pb.ResumeSubscriptionRequest, pb.ResumeSubscriptionResponse],
     ) -> pb.ResumeSubscriptionResponse:
-        async def resume_once(register: Register) -> pb.ResumeSubscriptionResponse:
+        async def resume_once(transaction: SubscriptionTransaction) -> pb.ResumeSubscriptionResponse:
             async def resume() -> pb.ResumeSubscriptionResponse:
-                subscription = await self._desk.resume(register, UUID(request.subscription_id))
-                return pb.ResumeSubscriptionResponse(subscription=subscription_message(subscription, self._now()))
+                subscription = await self._commands.resume(transaction, UUID(request.subscription_id))
+                return pb.ResumeSubscriptionResponse(subscription=render_subscription(subscription, self._now()))
 
-            return await once(register.connection, request, resume, pb.ResumeSubscriptionResponse)
+            return await once(transaction.connection, request, resume, pb.ResumeSubscriptionResponse)
 
         return await self._store.run(resume_once)
 
@@ -137,7 +137,7 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         context: ServicerContext[pb.AllocateMonthlyCreditsRequest, pb.AllocateMonthlyCreditsResponse],
     ) -> pb.AllocateMonthlyCreditsResponse:
         credits_granted = await self._store.run(
-            lambda register: self._desk.allocate(register, UUID(request.subscription_id), request.month)
+            lambda transaction: self._commands.allocate(transaction, UUID(request.subscription_id), request.month)
         )
         if not credits_granted:
             require(Violation("month", "must be a month in which the trial or a paid period began"))
@@ -148,13 +148,13 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         request: pb.ProcessWebhookRequest,
         context: ServicerContext[pb.ProcessWebhookRequest, pb.ProcessWebhookResponse],
     ) -> pb.ProcessWebhookResponse:
-        if scheme_of(request) is Scheme.PROCESSOR:
-            event = await self._webhook_desk.take_in_processor(request.payload, request.signature)
+        if parse_scheme(request) is Scheme.PROCESSOR:
+            event = await self._webhook_handler.process_card_processor(request.payload, request.signature)
         else:
-            event = await self._webhook_desk.take_in_standard(
+            event = await self._webhook_handler.process_standard(
                 request.webhook_id, request.timestamp, request.payload, request.signature
             )
-        return pb.ProcessWebhookResponse(event=webhook_event(event))
+        return pb.ProcessWebhookResponse(event=render_webhook_event(event))
 
     async def ListHeldWebhooks(
         self,
@@ -162,30 +162,30 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         context: ServicerContext[pb.ListHeldWebhooksRequest, pb.ListHeldWebhooksResponse],
     ) -> pb.ListHeldWebhooksResponse:
         page = page_of(request)
-        found = await self._webhook_desk.list_held(page.limit, after=page.after(webhook_of_cursor))
-        held, next_page_token = page.cut(found, cursor_of_webhook)
-        return pb.ListHeldWebhooksResponse(webhooks=map(held_webhook_message, held), next_page_token=next_page_token)
+        found = await self._webhook_handler.list_held(page.limit, after=page.after(parse_webhook_cursor))
+        held, next_page_token = page.cut(found, render_webhook_cursor)
+        return pb.ListHeldWebhooksResponse(webhooks=map(render_held_webhook, held), next_page_token=next_page_token)
 
     async def ResolveWebhook(
         self,
         request: pb.ResolveWebhookRequest,
         context: ServicerContext[pb.ResolveWebhookRequest, pb.ResolveWebhookResponse],
     ) -> pb.ResolveWebhookResponse:
-        ref = WebhookRef(scheme_of(request), request.webhook_id)
+        ref = WebhookRef(parse_scheme(request), request.webhook_id)
         if request.dismiss:
-            event = await self._webhook_desk.dismiss(ref)
+            event = await self._webhook_handler.dismiss(ref)
         else:
-            event = await self._webhook_desk.resolve(ref, UUID(request.subscription_id))
-        return pb.ResolveWebhookResponse(event=webhook_event(event))
+            event = await self._webhook_handler.resolve(ref, UUID(request.subscription_id))
+        return pb.ResolveWebhookResponse(event=render_webhook_event(event))
 
     async def SendSubscriptionMail(
         self,
         request: pb.SendSubscriptionMailRequest,
         context: ServicerContext[pb.SendSubscriptionMailRequest, pb.SendSubscriptionMailResponse],
     ) -> pb.SendSubscriptionMailResponse:
-        subscription, letter = await self._store.find(UUID(request.subscription_id)), letter_of(request)
-        is_true = subscription.is_worth_saying(letter.mail, letter.time, self._now())
-        sent = is_true and await self._mailer.send(subscription, letter)
+        subscription, mail = await self._store.find(UUID(request.subscription_id)), parse_mail_request(request)
+        is_true = subscription.is_still_true(mail.kind, mail.time, self._now())
+        sent = is_true and await self._mailer.send(subscription, mail)
         return pb.SendSubscriptionMailResponse(sent=sent)
 
     async def ReviewSubscription(
@@ -193,13 +193,15 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         request: pb.ReviewSubscriptionRequest,
         context: ServicerContext[pb.ReviewSubscriptionRequest, pb.ReviewSubscriptionResponse],
     ) -> pb.ReviewSubscriptionResponse:
-        await self._store.run(lambda register: self._desk.review(register, UUID(request.subscription_id)))
+        await self._store.run(lambda transaction: self._commands.review(transaction, UUID(request.subscription_id)))
         return pb.ReviewSubscriptionResponse()
 
     async def OnUserLeft(
         self, request: pb.OnUserLeftRequest, context: ServicerContext[pb.OnUserLeftRequest, pb.OnUserLeftResponse]
     ) -> pb.OnUserLeftResponse:
-        await self._store.run(lambda register: self._desk.part_with(register, UUID(request.event.user_id)))
+        await self._store.run(
+            lambda transaction: self._commands.end_for_departed_user(transaction, UUID(request.event.user_id))
+        )
         return pb.OnUserLeftResponse()
 
     async def _require_active(self, user_id: str) -> None:

@@ -39,26 +39,26 @@ _FIND_OF_USER = """
 """
 # Serializes changes for one user. The exclusion constraint is not enough: concurrent inserts that wait for each other
 # in it can deadlock, and PostgreSQL may then abort all but one.
-_QUEUE_FOR_USER = "select pg_advisory_xact_lock(hashtextextended($1::text, 60))"
+_LOCK_USER = "select pg_advisory_xact_lock(hashtextextended($1::text, 60))"
 _ADD = """
     insert into subscriptions
         (subscription_id, user_id, plan_id, first_period, is_trial, paid_period, create_time, watch_time, told_time)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
-_NOTE_TRIAL = "insert into trials (user_id, subscription_id, create_time) values ($1, $2, $3)"
+_RECORD_TRIAL = "insert into trials (user_id, subscription_id, create_time) values ($1, $2, $3)"
 # Replicas of an older version may still run, and they do not write to `trials`.
 _HAD_TRIAL = """
     select exists (select from trials where user_id = $1)
         or exists (select from subscriptions where user_id = $1 and is_trial)
 """
-_NOTE_LEFT = "insert into left_users (user_id, create_time) values ($1, $2) on conflict do nothing"
+_RECORD_DEPARTURE = "insert into left_users (user_id, create_time) values ($1, $2) on conflict do nothing"
 _HAS_LEFT = "select exists (select from left_users where user_id = $1)"
 _LOCK_OPEN = """
     select * from subscriptions join plans using (plan_id)
     where user_id = $1 and (end_time is null or end_time > $2) for update of subscriptions
 """
-_UNWATCHED = "select subscription_id from subscriptions where told_time is null and end_time is null limit $1"
-_CHANGE = """
+_FIND_UNSCHEDULED = "select subscription_id from subscriptions where told_time is null and end_time is null limit $1"
+_SAVE = """
     update subscriptions set
         paid_period = $2, failed_period_start = $3, fail_time = $4, retry_time = $5, cancel_time = $6, end_time = $7,
         processor_end_time = $8, told_time = $9
@@ -73,9 +73,9 @@ class SubscriptionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def run(self, work: Callable[[Register], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[SubscriptionTransaction], Awaitable[T]]) -> T:
         """Run `work` in one transaction and return its result; retry after a serialization failure or deadlock."""
-        return await self._database.run(lambda connection: work(Register(connection)))
+        return await self._database.run(lambda connection: work(SubscriptionTransaction(connection)))
 
     async def list_plans(self, limit: int, *, after: UUID | None) -> list[Plan]:
         """Return at most `limit` plans, cheapest first, from the beginning or after the plan `after`."""
@@ -91,10 +91,10 @@ class SubscriptionStore:
         async with self._database.connection() as connection:
             return _subscription(await connection.fetchrow(_FIND, subscription_id))
 
-    async def unwatched(self, limit: int) -> list[UUID]:
+    async def find_unscheduled(self, limit: int) -> list[UUID]:
         """Return at most `limit` ids of subscriptions that an older version stored without scheduled deadlines."""
         async with self._database.connection() as connection:
-            return [row["subscription_id"] for row in await connection.fetch(_UNWATCHED, limit)]
+            return [row["subscription_id"] for row in await connection.fetch(_FIND_UNSCHEDULED, limit)]
 
     async def find_of_user(self, user_id: UUID) -> Subscription:
         """Return a user's subscription without an end, or else the latest one; raise SubscriptionNotFound."""
@@ -102,7 +102,7 @@ class SubscriptionStore:
             return _subscription(await connection.fetchrow(_FIND_OF_USER, user_id))
 
 
-class Register:
+class SubscriptionTransaction:
     """Subscriptions, read and written in one transaction."""
 
     def __init__(self, connection: Connection) -> None:
@@ -121,9 +121,9 @@ class Register:
         """Return a subscription, locked until the transaction ends; raise SubscriptionNotFound."""
         return _subscription(await self.connection.fetchrow(_LOCK, subscription_id))
 
-    async def queue_for(self, user_id: UUID) -> None:
+    async def lock_user(self, user_id: UUID) -> None:
         """Acquire the lock for changes of this user's subscriptions, and hold it until the transaction ends."""
-        await self.connection.execute(_QUEUE_FOR_USER, str(user_id))
+        await self.connection.execute(_LOCK_USER, str(user_id))
 
     async def lock_open(self, user_id: UUID, now: datetime) -> list[Subscription]:
         """Return and lock a user's subscriptions without an end or with an end after `now`."""
@@ -134,9 +134,9 @@ class Register:
         found: bool = await self.connection.fetchval(_HAD_TRIAL, user_id)
         return found
 
-    async def note_left(self, user_id: UUID, now: datetime) -> None:
+    async def record_departure(self, user_id: UUID, now: datetime) -> None:
         """Record that a user has left for good."""
-        await self.connection.execute(_NOTE_LEFT, user_id, now)
+        await self.connection.execute(_RECORD_DEPARTURE, user_id, now)
 
     async def has_left(self, user_id: UUID) -> bool:
         """Return whether a user has left for good."""
@@ -144,16 +144,16 @@ class Register:
         return found
 
     async def add(self, new: Subscription) -> None:
-        """Add a subscription. The caller holds the user's lock (`queue_for`).
+        """Add a subscription. The caller holds the user's lock (`lock_user`).
 
         Raises AlreadySubscribed if the user has a subscription that overlaps it, and TrialUsed for a second trial.
         """
         ids, periods = (new.subscription_id, new.user_id, new.plan.plan_id), (_range(new.first_period), new.is_trial)
-        times = (_range(new.paid_period), new.create_time, new.watch_time, new.told_time)
+        times = (_range(new.paid_period), new.create_time, new.watch_time, new.processed_deadline)
         try:
             await self.connection.execute(_ADD, *ids, *periods, *times)
             if new.is_trial:
-                await self.connection.execute(_NOTE_TRIAL, new.user_id, new.subscription_id, new.create_time)
+                await self.connection.execute(_RECORD_TRIAL, new.user_id, new.subscription_id, new.create_time)
         except asyncpg.ExclusionViolationError:
             raise AlreadySubscribed from None
         except asyncpg.UniqueViolationError:
@@ -163,7 +163,7 @@ class Register:
         """Save the facts of a locked subscription that can change."""
         failure = changed.failure
         await self.connection.execute(
-            _CHANGE,
+            _SAVE,
             changed.subscription_id,
             _range(changed.paid_period),
             failure.period_start if failure else None,
@@ -172,7 +172,7 @@ class Register:
             changed.cancel_time,
             changed.end_time,
             changed.processor_end_time,
-            changed.told_time,
+            changed.processed_deadline,
         )
 
     async def exists(self, subscription_id: UUID) -> bool:
@@ -208,7 +208,7 @@ def _subscription(row: asyncpg.Record | None) -> Subscription:
         is_trial=row["is_trial"],
         create_time=row["create_time"],
         watch_time=row["watch_time"],
-        told_time=row["told_time"],
+        processed_deadline=row["told_time"],
         paid_period=Period(paid.lower, paid.upper) if paid else None,
         failure=PaymentFailed(row["failed_period_start"], failed, row["retry_time"]) if failed else None,
         cancel_time=row["cancel_time"],

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from mesh.data.database import Connection, Database
 
 # Senders redeliver for about three days, and offer manual redelivery for a month.
-KEPT_FOR = timedelta(days=31)
+RETENTION = timedelta(days=31)
 
 # This version may support an event that an older version ignored. So a redelivery of an ignored webhook is processed
 # again, unless an operator dismissed it.
-_KEEP = """
+_STORE = """
     insert into webhooks (scheme, webhook_id, payload, receive_time) values ($1, $2, $3, $4)
     on conflict (scheme, webhook_id) do update set event = null, payload = excluded.payload
     where webhooks.event = 'ignored' and webhooks.hold_reason is distinct from 'dismissed'
@@ -35,7 +35,7 @@ _SETTLE = """
 _HOLD = """
     update webhooks set hold_reason = $3, processor_id = $4 where scheme = $1 and webhook_id = $2 and event is null
 """
-_LEFT_OVER = """
+_FIND_UNSETTLED = """
     select scheme, webhook_id from webhooks where event is null and receive_time < $1 order by receive_time
 """
 _HELD_OF = """
@@ -50,7 +50,7 @@ _LIST_HELD = """
 _COUNT_HELD = """
     select hold_reason, count(*) from webhooks where event is null and hold_reason is not null group by hold_reason
 """
-_PRUNE = """
+_DELETE_OLD = """
     delete from webhooks where (scheme, webhook_id) in (
         select scheme, webhook_id from webhooks where event is not null and receive_time < $1
         order by receive_time limit $2 for update skip locked
@@ -98,7 +98,7 @@ class WebhookRef:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptWebhook:
+class StoredWebhook:
     """Stored webhook. `event` is set once it is settled, `payload` until then, and `processor_id` while it is held."""
 
     payload: bytes | None
@@ -122,19 +122,19 @@ class WebhookInbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep(self, ref: WebhookRef, payload: bytes, now: datetime) -> None:
+    async def store(self, ref: WebhookRef, payload: bytes, now: datetime) -> None:
         """Store and commit a webhook. An earlier delivery is replaced only if it was ignored and not dismissed."""
         async with self._database.transaction() as connection:
-            await connection.execute(_KEEP, ref.scheme, ref.webhook_id, payload, now)
+            await connection.execute(_STORE, ref.scheme, ref.webhook_id, payload, now)
 
-    async def lock(self, connection: Connection, ref: WebhookRef) -> KeptWebhook:
-        """Return a stored webhook, locked until the transaction ends; raise Unavailable if it was pruned."""
+    async def lock(self, connection: Connection, ref: WebhookRef) -> StoredWebhook:
+        """Return a stored webhook, locked until the transaction ends; raise Unavailable if it was deleted."""
         row = await connection.fetchrow(_LOCK, ref.scheme, ref.webhook_id)
-        if row is None:  # pruned after it was stored: the next delivery stores it again
+        if row is None:  # deleted after it was stored: the next delivery stores it again
             raise Unavailable
-        return KeptWebhook(row["payload"], Event(row["event"]) if row["event"] else None, row["processor_id"] or "")
+        return StoredWebhook(row["payload"], Event(row["event"]) if row["event"] else None, row["processor_id"] or "")
 
-    async def ensure_known(self, ref: WebhookRef) -> None:
+    async def ensure_exists(self, ref: WebhookRef) -> None:
         """Raise WebhookNotFound unless the webhook is stored."""
         async with self._database.connection() as connection:
             if not await connection.fetchval(_EXISTS, ref.scheme, ref.webhook_id):
@@ -149,9 +149,9 @@ class WebhookInbox:
         async with self._database.transaction() as connection:
             await connection.execute(_HOLD, ref.scheme, ref.webhook_id, reason, processor_id or None)
 
-    async def left_over(self, received_before: datetime) -> list[WebhookRef]:
+    async def find_unsettled(self, received_before: datetime) -> list[WebhookRef]:
         """Return the unsettled webhooks received before a time, oldest first."""
-        return await self._refs(_LEFT_OVER, received_before)
+        return await self._refs(_FIND_UNSETTLED, received_before)
 
     async def held_of(self, processor_id: str) -> list[WebhookRef]:
         """Return the webhooks held for a subscription at the card processor, oldest first."""
@@ -178,9 +178,9 @@ class WebhookInbox:
             rows = await connection.fetch(_COUNT_HELD)
         return {HoldReason(reason): count for reason, count in rows}
 
-    async def prune(self, now: datetime) -> int:
+    async def delete_old(self, now: datetime) -> int:
         """Delete settled webhooks received more than 31 days ago, and return their number."""
-        return await delete_in_batches(self._database, _PRUNE, now - KEPT_FOR)
+        return await delete_in_batches(self._database, _DELETE_OLD, now - RETENTION)
 
     async def _refs(self, query: str, argument: object) -> list[WebhookRef]:
         async with self._database.connection() as connection:

@@ -43,10 +43,10 @@ def verify_standard(
     given = [part.partition(",")[2] for part in signature.split(" ") if part.startswith(f"{VERSION},")]
     signed = b".".join((webhook_id.encode(), timestamp.encode(), payload))
     expected = [base64.b64encode(hmac.digest(key, signed, "sha256")) for key in keys]
-    _require(_is_near(timestamp, now) and _is_any(given, expected))
+    _require(_is_recent(timestamp, now) and _matches_any(given, expected))
 
 
-def verify_processor(keys: Iterable[bytes], payload: bytes, signature: str, now: datetime) -> None:
+def verify_card_processor(keys: Iterable[bytes], payload: bytes, signature: str, now: datetime) -> None:
     """Raise WebhookSignatureInvalid unless a signature in the card processor's header matches one of `keys`.
 
     The header is "t=<seconds>,v1=<hex>" with exactly one `t`, which must be recent, and with several `v1` while a
@@ -59,15 +59,15 @@ def verify_processor(keys: Iterable[bytes], payload: bytes, signature: str, now:
     given = [value for name, _, value in parts if name == VERSION]
     signed = timestamp.encode() + b"." + payload
     expected = [hmac.digest(key, signed, "sha256").hex().encode() for key in keys]
-    _require(_is_near(timestamp, now) and _is_any(given, expected))
+    _require(_is_recent(timestamp, now) and _matches_any(given, expected))
 
 
-def _require(is_right: bool) -> None:  # noqa: FBT001 - the only argument
-    if not is_right:
+def _require(is_valid: bool) -> None:  # noqa: FBT001 - the only argument
+    if not is_valid:
         raise WebhookSignatureInvalid
 
 
-def _is_near(timestamp: str, now: datetime) -> bool:
+def _is_recent(timestamp: str, now: datetime) -> bool:
     if not (timestamp.isascii() and timestamp.isdigit()):
         return False
     try:
@@ -76,6 +76,6 @@ def _is_near(timestamp: str, now: datetime) -> bool:
         return False
 
 
-def _is_any(given: Iterable[str], expected: list[bytes]) -> bool:
+def _matches_any(given: Iterable[str], expected: list[bytes]) -> bool:
     """Return whether one of `given` is expected. The time taken does not depend on the number of matching bytes."""
     return any([hmac.compare_digest(each.encode(), right) for each in given for right in expected])  # noqa: C419 - constant time

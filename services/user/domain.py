@@ -53,8 +53,10 @@ class Profile:
             state=self.state if changes.state is None else changes.state,
         )
         same_mailbox = changed.email.casefold() == self.email.casefold()
-        kept = self.email_confirmed and same_mailbox
-        return replace(changed, email_confirmed=kept if changes.email_confirmed is None else changes.email_confirmed)
+        is_confirmed = self.email_confirmed and same_mailbox
+        return replace(
+            changed, email_confirmed=is_confirmed if changes.email_confirmed is None else changes.email_confirmed
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class User:
     update_time: datetime
 
     @property
-    def may_act(self) -> bool:
+    def is_active(self) -> bool:
         """Whether the user is active."""
         return self.profile.state is State.ACTIVE
 
@@ -93,14 +95,14 @@ class User:
         profile = self.profile.with_changes(changes)
         return self if profile == self.profile else replace(self, profile=profile, update_time=now)
 
-    def missing_roles(self, asked_for: Iterable[Role]) -> list[Role]:
+    def missing_roles(self, requested: Iterable[Role]) -> list[Role]:
         """Return the requested roles that the user lacks, in the requested order."""
-        return [role for role in asked_for if role not in self.profile.roles]
+        return [role for role in requested if role not in self.profile.roles]
 
     def has_any(self, roles: Iterable[Role]) -> bool:
         """Return whether the user is active and has at least one of the roles."""
-        return self.may_act and not self.profile.roles.isdisjoint(roles)
+        return self.is_active and not self.profile.roles.isdisjoint(roles)
 
     def has_all(self, roles: Iterable[Role]) -> bool:
         """Return whether the user is active and has all of the roles."""
-        return self.may_act and self.profile.roles.issuperset(roles)
+        return self.is_active and self.profile.roles.issuperset(roles)

@@ -9,7 +9,7 @@ from contracts.errors import UserNotFound
 from contracts.mail_address import canonical
 from mesh.data.idempotency import once
 from mesh.outbox import publish
-from services.user.messages import changes_of, profile_of, role_values, roles_of, state_value, user_message
+from services.user.wire import parse_changes, parse_profile, parse_roles, render_roles, render_state, render_user
 from solo60.user.v1.events_pb2 import UserLeft
 from solo60.user.v1.user_pb2 import (
     ROLE_MATCH_ANY,
@@ -52,7 +52,7 @@ class UserServicer(UserServiceServicer):
     async def GetUser(
         self, request: GetUserRequest, context: grpc.aio.ServicerContext[GetUserRequest, GetUserResponse]
     ) -> GetUserResponse:
-        return GetUserResponse(user=user_message(_found(await self._store.find(UUID(request.user_id)))))
+        return GetUserResponse(user=render_user(_found(await self._store.find(UUID(request.user_id)))))
 
     async def GetUserByEmail(
         self,
@@ -60,7 +60,7 @@ class UserServicer(UserServiceServicer):
         context: grpc.aio.ServicerContext[GetUserByEmailRequest, GetUserByEmailResponse],
     ) -> GetUserByEmailResponse:
         return GetUserByEmailResponse(
-            user=user_message(_found(await self._store.find_by_email(canonical(request.email))))
+            user=render_user(_found(await self._store.find_by_email(canonical(request.email))))
         )
 
     async def BatchGetUsers(
@@ -75,7 +75,7 @@ class UserServicer(UserServiceServicer):
             if user is None:
                 answer.missing_user_ids.append(user_id)
             else:
-                answer.users.append(user_message(user))
+                answer.users.append(render_user(user))
         return answer
 
     async def ValidateUser(
@@ -84,39 +84,39 @@ class UserServicer(UserServiceServicer):
         user = await self._store.find(UUID(request.user_id))
         if user is None:
             return ValidateUserResponse(valid=False)
-        return ValidateUserResponse(valid=user.may_act, state=state_value(user.profile.state))
+        return ValidateUserResponse(valid=user.is_active, state=render_state(user.profile.state))
 
     async def CheckRoles(
         self, request: CheckRolesRequest, context: grpc.aio.ServicerContext[CheckRolesRequest, CheckRolesResponse]
     ) -> CheckRolesResponse:
         user = _found(await self._store.find(UUID(request.user_id)))
-        roles = roles_of(request.roles)
+        roles = parse_roles(request.roles)
         allowed = user.has_any(roles) if request.match == ROLE_MATCH_ANY else user.has_all(roles)
-        return CheckRolesResponse(allowed=allowed, missing_roles=role_values(user.missing_roles(roles)))
+        return CheckRolesResponse(allowed=allowed, missing_roles=render_roles(user.missing_roles(roles)))
 
     async def CreateUser(
         self, request: CreateUserRequest, context: grpc.aio.ServicerContext[CreateUserRequest, CreateUserResponse]
     ) -> CreateUserResponse:
-        profile = profile_of(request)
+        profile = parse_profile(request)
         async with self._store.transaction() as transaction:
 
             async def respond() -> CreateUserResponse:
                 user = await self._store.add(transaction, profile, self._now())
-                return CreateUserResponse(user=user_message(user))
+                return CreateUserResponse(user=render_user(user))
 
             return await once(transaction, request, respond, CreateUserResponse)
 
     async def UpdateUser(
         self, request: UpdateUserRequest, context: grpc.aio.ServicerContext[UpdateUserRequest, UpdateUserResponse]
     ) -> UpdateUserResponse:
-        changes = changes_of(request)
+        changes = parse_changes(request)
         async with self._store.transaction() as transaction:
             user = _found(await self._store.lock(transaction, UUID(request.user.user_id)))
             changed = user.with_changes(changes, self._now())
             await self._store.save(transaction, changed)
             if changed.has_left and not user.has_left:
                 await publish(transaction, UserLeft(user_id=str(user.user_id)))
-        return UpdateUserResponse(user=user_message(changed))
+        return UpdateUserResponse(user=render_user(changed))
 
 
 def _found(user: User | None) -> User:

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 RELAYED = ("session",)
 RELAY = "relay of "
 # Production values, because LocalMesh uses longer deadlines and no shedding.
-AS_IN_PRODUCTION = {"deadline_factor": 1.0, "shed_queue_delay_s": 0.5, "shed_least_concurrency": 20}
+PRODUCTION_SETTINGS = {"deadline_factor": 1.0, "shed_queue_delay_s": 0.5, "shed_least_concurrency": 20}
 NEVER_OPEN = Limits(least_calls=1_000_000, unreachable_in_a_row=1_000_000)
 # PostgreSQL allows 100 connections, and those of a killed process stay open for a moment.
 CONNECTIONS = 5
 # A start fails if the database connection is cut during it, so it is repeated.
-MOST_STARTS = 10
-RELAY_PATIENCE_S = 30.0
+MAX_STARTS = 10
+RELAY_STOP_TIMEOUT_S = 30.0
 # Runs in its own session, so that it resumes the process even if the test is killed.
 FREEZE = "kill -STOP $1 && sleep $2; kill -CONT $1 2>/dev/null"
 
@@ -53,18 +53,18 @@ class BreakableMesh:
 
     def __init__(self, mesh: Mesh, links: dict[str, TcpProxy]) -> None:
         self.mesh = mesh
-        self.broken: Counter[str] = Counter()
-        self.starts_repeated = 0
+        self.injected: Counter[str] = Counter()
+        self.repeated_starts = 0
         self._links = links
         self._relays: dict[str, Child] = {}
-        self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @classmethod
     @asynccontextmanager
     async def started(cls, local: LocalMesh) -> AsyncIterator[Self]:
         """Start services, links and relays; stop them at the end of the context."""
         settings = local.settings_with(
-            **AS_IN_PRODUCTION, database_connections=CONNECTIONS, trace_sample_ratio=0.0, log_requests=False
+            **PRODUCTION_SETTINGS, database_connections=CONNECTIONS, trace_sample_ratio=0.0, log_requests=False
         )
         found_at = {name: _port_of(settings, name) for name in SERVICE_NAMES}
         listening = dict(zip(SERVICE_NAMES, free_ports(len(SERVICE_NAMES)), strict=True))
@@ -85,7 +85,7 @@ class BreakableMesh:
     async def channels(self) -> AsyncIterator[Channels]:
         """Connect to the services through the links, as the operator."""
         key = self.mesh.settings.key_path_of(OPERATOR).read_text().strip()
-        channels = Channels(self.mesh.settings, lambda: key, _OfManyCallers())
+        channels = Channels(self.mesh.settings, lambda: key, _BreakersThatNeverOpen())
         try:
             yield channels
         finally:
@@ -93,7 +93,7 @@ class BreakableMesh:
 
     async def kill(self, target: str) -> None:
         """Kill a service, or its relay if `target` is "relay of NAME", with SIGKILL and start it again."""
-        async with self._one_at_a_time[target]:
+        async with self._locks[target]:
             if target.startswith(RELAY):
                 relay = self._relays[target.removeprefix(RELAY)]
                 relay.kill()
@@ -101,19 +101,19 @@ class BreakableMesh:
                 self._start_relay(relay.name)
                 return
             await self.mesh.kill(target)
-            for attempt in range(MOST_STARTS):
+            for attempt in range(MAX_STARTS):
                 try:
                     await self.mesh.restart(target)
                 except MeshError:
-                    self.starts_repeated += 1
-                    if attempt == MOST_STARTS - 1:
+                    self.repeated_starts += 1
+                    if attempt == MAX_STARTS - 1:
                         raise
                 else:
                     return
 
     async def freeze(self, target: str, for_s: float) -> None:
         """Suspend a process with SIGSTOP and resume it after `for_s` seconds."""
-        async with self._one_at_a_time[target]:
+        async with self._locks[target]:
             relay = target.startswith(RELAY)
             pid = self._relays[target.removeprefix(RELAY)].pid if relay else self.mesh.pids()[target]
             freezing = await asyncio.create_subprocess_exec(
@@ -132,7 +132,7 @@ class BreakableMesh:
         """Terminate a random share of the connections to a service's database."""
         # Two concurrent cuts could terminate each other's connection.
         async with (
-            self._one_at_a_time[f"database of {name}"],
+            self._locks[f"database of {name}"],
             connection_to(self.mesh.database_url_of(name)) as connection,
         ):
             rows = await connection.fetch(
@@ -140,17 +140,17 @@ class BreakableMesh:
             )
             pids = sorted(row["pid"] for row in rows)
             chosen = rng.sample(pids, round(share * len(pids)))
-            self.broken["connections cut"] += len(chosen)
+            self.injected["connections cut"] += len(chosen)
             await connection.execute("select pg_terminate_backend(pid) from unnest($1::int[]) as pid", chosen)
 
     async def slow_down(self, name: str, latency_s: float, for_s: float) -> None:
         """Delay the answers of a service by `latency_s` for `for_s` seconds."""
-        async with self._one_at_a_time[f"link to {name}"]:
+        async with self._locks[f"link to {name}"]:
             await self._links[name].delay_answers(latency_s, for_s)
 
     async def lose_answers(self, name: str, for_s: float) -> None:
         """Drop the answers of a service for `for_s` seconds."""
-        async with self._one_at_a_time[f"link to {name}"]:
+        async with self._locks[f"link to {name}"]:
             await self._links[name].lose_answers(for_s)
 
     def _start_relay(self, name: str) -> None:
@@ -165,19 +165,19 @@ class BreakableMesh:
             relay.terminate()
         for link in self._links.values():
             await link.__aexit__()
-        await _ended(self._relays.values())
+        await _end_relays(self._relays.values())
 
 
-class _OfManyCallers(Breakers):
+class _BreakersThatNeverOpen(Breakers):
     """Circuit breakers that never open, because one client stands for many members with few calls each."""
 
     def of(self, method: str) -> Circuit:  # noqa: ARG002 - as the mesh's own
         return Circuit(random.SystemRandom(), NEVER_OPEN)
 
 
-async def _ended(relays: Iterable[Child]) -> None:
+async def _end_relays(relays: Iterable[Child]) -> None:
     with suppress(TimeoutError):
-        async with asyncio.timeout(RELAY_PATIENCE_S):
+        async with asyncio.timeout(RELAY_STOP_TIMEOUT_S):
             for relay in relays:
                 await relay.wait()
     for relay in relays:

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 GYMS = 6
 # Probabilities for the properties of a journey.
-SHARES_OF_MEANS = {"credits": 0.5, "card": 0.35, "declined card": 0.1, "no credits": 0.05}
+PAYMENT_METHOD_SHARES = {"credits": 0.5, "card": 0.35, "declined card": 0.1, "no credits": 0.05}
 SHARE_OF_RIVALS = 0.15
 SHARE_OF_CANCELLATIONS = 0.25
 SHARE_OF_IMPATIENT = 0.1
-LONGEST_IMPATIENCE_S = 0.3
+MAX_BOOKING_TIMEOUT_S = 0.3
 
 
 class Answer(StrEnum):
@@ -32,16 +32,16 @@ class Answer(StrEnum):
 class Journey:
     """Plan of one member. `hour` counts from FIRST_HOUR, and a rival wants the same slot as the previous journey.
 
-    An impatient member tries to book once, gives up after `impatience_s`, and may never learn the outcome.
+    An impatient member tries to book once, gives up after `booking_timeout_s`, and may never learn the outcome.
     """
 
     number: int
-    means: str
+    payment_method: str
     gym: int
     hour: int
     is_rival: bool
     cancels: bool
-    impatience_s: float | None
+    booking_timeout_s: float | None
 
     @property
     def email(self) -> str:
@@ -50,7 +50,7 @@ class Journey:
 
 
 @dataclass(slots=True)
-class Story:
+class Outcome:
     """Outcome of a journey as its client saw it."""
 
     journey: Journey
@@ -63,9 +63,9 @@ class Story:
 
     def __str__(self) -> str:
         journey = self.journey
-        wanted = f"wanted gym {journey.gym} at hour {journey.hour} by {journey.means}"
-        told = f"booking {self.booked} {self.session_id or self.refusal}, cancelling {self.cancelled}"
-        return f"{self.user_id} {wanted}; answers: {told}"
+        wanted = f"wanted gym {journey.gym} at hour {journey.hour} by {journey.payment_method}"
+        answers = f"booking {self.booked} {self.session_id or self.refusal}, cancelling {self.cancelled}"
+        return f"{self.user_id} {wanted}; answers: {answers}"
 
 
 def draw_journeys(rng: random.Random, count: int) -> list[Journey]:
@@ -74,16 +74,16 @@ def draw_journeys(rng: random.Random, count: int) -> list[Journey]:
     for number in range(count):
         is_rival = number > 0 and rng.random() < SHARE_OF_RIVALS
         slot = (journeys[-1].gym, journeys[-1].hour) if is_rival else (number % GYMS, number // GYMS)
-        (means,) = rng.choices(list(SHARES_OF_MEANS), list(SHARES_OF_MEANS.values()))
+        (payment_method,) = rng.choices(list(PAYMENT_METHOD_SHARES), list(PAYMENT_METHOD_SHARES.values()))
         is_impatient = rng.random() < SHARE_OF_IMPATIENT
         journeys.append(
             Journey(
                 number,
-                means,
+                payment_method,
                 *slot,
                 is_rival=is_rival,
                 cancels=rng.random() < SHARE_OF_CANCELLATIONS,
-                impatience_s=rng.uniform(0, LONGEST_IMPATIENCE_S) if is_impatient else None,
+                booking_timeout_s=rng.uniform(0, MAX_BOOKING_TIMEOUT_S) if is_impatient else None,
             )
         )
     return journeys

@@ -13,30 +13,30 @@ import pytest
 
 from mesh.outbox.store import LEASE
 from tests.chaos.breakable_mesh import BreakableMesh
-from tests.chaos.evidence import gather_evidence, until_settled
-from tests.chaos.havoc import Havoc, Kind, draw_long_havoc, draw_short_havoc
+from tests.chaos.clients import Clients
+from tests.chaos.consistency import inconsistencies
+from tests.chaos.faults import FaultInjector, FaultKind, draw_long_plan, draw_short_plan
+from tests.chaos.final_state import read_final_state, until_settled
 from tests.chaos.journeys import draw_journeys
-from tests.chaos.town import Town
-from tests.chaos.verdict import faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.chaos.evidence import Evidence
-    from tests.chaos.havoc import Blow
-    from tests.chaos.journeys import Story
+    from tests.chaos.faults import Fault
+    from tests.chaos.final_state import FinalState
+    from tests.chaos.journeys import Outcome
     from tests.support.local_mesh import LocalMesh
 
 pytestmark = pytest.mark.system
 
-SETTLES_WITHIN_S = LEASE.total_seconds() + 60.0
-# Hurried runs do not wait for leases, only for the machine.
-HURRIED_WITHIN_S = 240.0
+SETTLE_TIMEOUT_S = LEASE.total_seconds() + 60.0
+# Runs with `make_due` do not wait for leases, only for the machine.
+SHORT_SETTLE_TIMEOUT_S = 240.0
 # A run beyond this time hangs.
-LASTS_AT_MOST_S = 1800.0
+RUN_TIMEOUT_S = 1800.0
 SHORT_JOURNEYS = 40
 # Folder for the logs of failed runs.
-KEPT_LOGS = Path("build/chaos")
+FAILED_RUN_LOGS = Path("build/chaos")
 
 
 def chosen_seeds() -> list[int]:
@@ -48,74 +48,75 @@ def chosen_seeds() -> list[int]:
     return seeds
 
 
-async def live_through(
+async def run_with_faults(
     local: LocalMesh,
     seed: int,
     journeys: int,
-    draw_havoc: Callable[[random.Random, int], list[Blow]],
+    draw_plan: Callable[[random.Random, int], list[Fault]],
     *,
-    hurrying: bool,
+    make_due: bool,
 ) -> None:
-    """Run `journeys` journeys during injected faults; fail with the seed if the final state has faults."""
+    """Run `journeys` journeys during injected faults; fail with the seed if the final state is inconsistent."""
     rng = random.Random(seed)  # noqa: S311 - must be repeatable
-    plans, blows = draw_journeys(rng, journeys), draw_havoc(rng, journeys)
+    plans, faults = draw_journeys(rng, journeys), draw_plan(rng, journeys)
     began = time.monotonic()
-    async with asyncio.timeout(LASTS_AT_MOST_S), BreakableMesh.started(local) as mesh, mesh.channels() as channels:
-        town = Town(channels, seed)
-        await town.open_gyms()
-        havoc = Havoc(mesh, blows, rng)
+    async with asyncio.timeout(RUN_TIMEOUT_S), BreakableMesh.started(local) as mesh, mesh.channels() as channels:
+        clients = Clients(channels, seed)
+        await clients.open_gyms()
+        injector = FaultInjector(mesh, faults, rng)
         try:
-            stories = await town.travel(plans, havoc.strike)
-            await havoc.over()
+            outcomes = await clients.run(plans, injector.inject_due)
+            await injector.finish()
         finally:
-            await havoc.stop()
-        travelled_s = time.monotonic() - began
-        within_s = HURRIED_WITHIN_S if hurrying else SETTLES_WITHIN_S
-        settled_s = await until_settled(mesh.mesh, within_s, hurrying=hurrying)
-        evidence = await gather_evidence(mesh.mesh)
-    print(f"\nseed {seed}: {travelled_s:.0f} s of journeys, settled after {settled_s:.0f} s")  # noqa: T201 - a report
-    print(summary(stories, evidence, mesh, town))  # noqa: T201 - a report
-    found = faults(stories, evidence)
+            await injector.stop()
+        journeys_s = time.monotonic() - began
+        timeout_s = SHORT_SETTLE_TIMEOUT_S if make_due else SETTLE_TIMEOUT_S
+        settled_s = await until_settled(mesh.mesh, timeout_s, make_due=make_due)
+        state = await read_final_state(mesh.mesh)
+    print(f"\nseed {seed}: {journeys_s:.0f} s of journeys, settled after {settled_s:.0f} s")  # noqa: T201 - a report
+    print(summary(outcomes, state, mesh, clients))  # noqa: T201 - a report
+    found = inconsistencies(outcomes, state)
     if found:
-        kept = keep_logs(local, seed)
-        plan = "\n  ".join(havoc.log)
+        folder = copy_logs(local, seed)
+        plan = "\n  ".join(injector.log)
         pytest.fail(
-            f"seed {seed} shows {len(found)} faults (CHAOS_SEEDS={seed} CHAOS_JOURNEYS={journeys} make chaos; "
-            f"logs in {kept}):\n" + "\n".join(found[:40]) + f"\nWhat was broken:\n  {plan}",
+            f"seed {seed} shows {len(found)} inconsistencies (CHAOS_SEEDS={seed} CHAOS_JOURNEYS={journeys} make chaos; "
+            f"logs in {folder}):\n" + "\n".join(found[:40]) + f"\nInjected faults:\n  {plan}",
             pytrace=False,
         )
-    assert {blow.kind for blow in blows} == set(Kind)
-    assert evidence.payments
+    assert {fault.kind for fault in faults} == set(FaultKind)
+    assert state.payments
 
 
-def summary(stories: Sequence[Story], evidence: Evidence, mesh: BreakableMesh, town: Town) -> str:
+def summary(outcomes: Sequence[Outcome], state: FinalState, mesh: BreakableMesh, clients: Clients) -> str:
     """Summarise a run in three lines. Internal errors are reported but do not fail the test."""
-    booked = Counter(str(story.booked) for story in stories)
+    booked = Counter(str(outcome.booked) for outcome in outcomes)
     cancelled = Counter(
-        f"cancelling {story.cancelled}" for story in stories if story.session_id and story.journey.cancels
+        f"cancelling {outcome.cancelled}" for outcome in outcomes if outcome.session_id and outcome.journey.cancels
     )
     logs = mesh.mesh.settings.log_folder.glob("*.jsonl")
     internal_errors = sum(log.read_text().count('"event":"internal error"') for log in logs)
-    refusals = Counter(story.refusal for story in stories if story.refusal)
-    mails = f"{evidence.mails.total()} mails and {evidence.mail_copies} second copies"
+    refusals = Counter(outcome.refusal for outcome in outcomes if outcome.refusal)
+    mails = f"{state.mails.total()} mails and {state.mail_copies} second copies"
     return (
         f"  bookings: {dict(booked | cancelled)}; {mails}\n"
-        f"  broken: {dict(mesh.broken)}; starts repeated: {mesh.starts_repeated}; internal errors: {internal_errors}\n"
-        f"  answers: {dict(town.answers)}; refused for {dict(refusals)}"
+        f"  faults: {dict(mesh.injected)}; repeated starts: {mesh.repeated_starts}; "
+        f"internal errors: {internal_errors}\n"
+        f"  answers: {dict(clients.answers)}; refused for {dict(refusals)}"
     )
 
 
-def keep_logs(local: LocalMesh, seed: int) -> Path:
-    """Copy the logs of all processes to KEPT_LOGS and return their folder."""
-    kept = KEPT_LOGS / f"seed-{seed}"
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(local.settings.log_folder, kept)
-    return kept
+def copy_logs(local: LocalMesh, seed: int) -> Path:
+    """Copy the logs of all processes to FAILED_RUN_LOGS and return their folder."""
+    folder = FAILED_RUN_LOGS / f"seed-{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(local.settings.log_folder, folder)
+    return folder
 
 
 async def test_no_booking_is_lost_or_repeated_when_processes_die(stopped_mesh: LocalMesh) -> None:
     """Despite faults, each confirmed booking exists and is paid and mailed exactly once. Other members pay nothing."""
-    await live_through(stopped_mesh, 1, SHORT_JOURNEYS, draw_short_havoc, hurrying=True)
+    await run_with_faults(stopped_mesh, 1, SHORT_JOURNEYS, draw_short_plan, make_due=True)
 
 
 @pytest.mark.soak
@@ -123,4 +124,4 @@ async def test_no_booking_is_lost_or_repeated_when_processes_die(stopped_mesh: L
 async def test_five_hundred_bookings_survive_all_kinds_of_faults(stopped_mesh: LocalMesh, seed: int) -> None:
     """Bookings stay consistent under many faults, and no work is pending one lease and 60 s after the last journey."""
     journeys = int(os.environ.get("CHAOS_JOURNEYS", "500"))
-    await live_through(stopped_mesh, seed, journeys, draw_long_havoc, hurrying=False)
+    await run_with_faults(stopped_mesh, seed, journeys, draw_long_plan, make_due=False)

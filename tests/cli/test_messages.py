@@ -15,7 +15,7 @@ from mesh.config import child_environment
 from services.communication.app import SERVICE
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
-from tests.services.communication.moody_mail_server import HANG_UP, UNKNOWN, MoodyMailServer
+from tests.services.communication.faulty_mail_server import HANG_UP, UNKNOWN, FaultyMailServer
 from tests.support.answers import Answer, stub_server
 from tests.support.eventually import eventually
 from tests.support.local_mesh import SOLO60
@@ -54,7 +54,7 @@ class CommunicationMesh:
     """Communication service with its mail server, and the command line to control it."""
 
     mesh: MeshForTests
-    moody: MoodyMailServer
+    faulty: FaultyMailServer
 
     @property
     def stub(self) -> CommunicationServiceAsyncStub:
@@ -76,7 +76,7 @@ class CommunicationMesh:
 
     async def failed(self, answer: str, template_key: str) -> str:
         """Send a message, let the mail server reply with `answer`, and return the message's id once it is DEAD."""
-        self.moody.answers.append(answer)
+        self.faulty.answers.append(answer)
         request = pb.SendEmailAsyncRequest(
             recipient=pb.Recipient(email="ada@example.org"), template_key=template_key, variables=VARIABLES
         )
@@ -97,8 +97,8 @@ class CommunicationMesh:
 @pytest.fixture
 async def communication(serve: Serve) -> AsyncIterator[CommunicationMesh]:
     """Start the communication service and its mail server."""
-    async with MoodyMailServer() as moody:
-        yield CommunicationMesh(await serve(SERVICE, smtp_url=moody.url), moody)
+    async with FaultyMailServer() as faulty:
+        yield CommunicationMesh(await serve(SERVICE, smtp_url=faulty.url), faulty)
 
 
 @pytest.mark.requirement("L2")

@@ -28,10 +28,10 @@ async def test_every_contract_only_method_is_unimplemented(
     mesh = await serve(service)
     stub = mesh.stub(stub_type)
 
-    promised = [method for method in methods_of(service.descriptor) if method.policy.contract_only]
+    methods = [method for method in methods_of(service.descriptor) if method.policy.contract_only]
 
-    assert promised
-    for method in promised:
+    assert methods
+    for method in methods:
         with pytest.raises(Unimplemented, match=method.full_name):
             await getattr(stub, method.name)(method.request_type(), metadata=(("idempotency-key", "k" * 16),))
 

@@ -15,7 +15,11 @@ CHANNELS = {"insecure_channel", "secure_channel", "intercept_channel"}
 
 def violations_in(source: str) -> list[str]:
     """Return the calls in a source that bypass the mesh's channels or set a timeout."""
-    return [said for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and (said := _violation(node))]
+    return [
+        violation
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and (violation := _violation(node))
+    ]
 
 
 def _violation(call: ast.Call) -> str:

@@ -45,7 +45,7 @@ def findings_in(folder: Path) -> dict[tuple[str, str], list[str]]:
     found = defaultdict(list)
     for is_outside in (False, True):
         files = [path for path in sorted(folder.rglob("*.sql")) if runs_outside_transaction(path) is is_outside]
-        for each in judged(files, ["--no-assume-in-transaction"] if is_outside else []):
+        for each in findings_of(files, ["--no-assume-in-transaction"] if is_outside else []):
             path = Path(each["file"])
             name = f"{path.parent.parent.name}/{path.name}"
             found[name, each["rule_name"]].append(f"{name}:{each['line'] + 1}: {each['rule_name']}: {each['message']}")
@@ -57,7 +57,7 @@ def runs_outside_transaction(path: Path) -> bool:
     return path.read_text().partition("\n")[0].endswith("transaction:false")
 
 
-def judged(files: list[Path], options: list[str]) -> list[dict[str, Any]]:
+def findings_of(files: list[Path], options: list[str]) -> list[dict[str, Any]]:
     """Return squawk's findings. The "down" part of a file is removed first, because it is never run."""
     with TemporaryDirectory() as folder:
         copies = []

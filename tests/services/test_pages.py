@@ -26,7 +26,7 @@ LISTS = [method for service in (*SERVICES.values(), *MESH_SERVICES) for method i
 ANY_SERVICE = "gym"
 
 
-def asked(method: MethodDescriptor, **fields: Any) -> Message:  # noqa: ANN401 - any field
+def request_with(method: MethodDescriptor, **fields: Any) -> Message:  # noqa: ANN401 - any field
     """Return a request with random ids in the fields that the contract requires to be UUIDs."""
     ids = {
         field.name: str(uuid4())
@@ -37,7 +37,7 @@ def asked(method: MethodDescriptor, **fields: Any) -> Message:  # noqa: ANN401 -
     return request_type(**{**ids, **fields})
 
 
-def home_of(method: MethodDescriptor) -> Service:
+def service_of(method: MethodDescriptor) -> Service:
     """Return a service that serves a method."""
     package = method.containing_service.file.package.split(".")[1]
     name = package if package in SERVICES else ANY_SERVICE
@@ -55,14 +55,14 @@ def stub_of(method: MethodDescriptor) -> StubClass[Any]:
 @pytest.mark.parametrize("method", LISTS, ids=lambda method: f"{method.containing_service.name}.{method.name}")
 async def test_every_list_follows_aip_158(serve: Serve, method: MethodDescriptor) -> None:
     """Every list accepts a large page size, and rejects a negative one and an unknown page token by field (AIP-158)."""
-    service = home_of(method)
+    service = service_of(method)
     mesh = await serve(service)
     call = getattr(mesh.stub(stub_of(method), at=service.name), method.name)
 
     for page_size in (101, 2**31 - 1):
         with suppress(SessionNotFound):  # the session of ListGuests does not exist
-            await call(asked(method, page_size=page_size))
+            await call(request_with(method, page_size=page_size))
     for field, value in (("page_size", -1), ("page_token", "0" * 32), ("page_token", uuid4().hex), ("page_token", "1")):
         with pytest.raises(InvalidRequest) as refusal:
-            await call(asked(method, **{field: value}))
+            await call(request_with(method, **{field: value}))
         assert [violation.field for violation in refusal.value.violations] == [field]

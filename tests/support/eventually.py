@@ -11,8 +11,13 @@ if TYPE_CHECKING:
 TIMEOUT_S = 60.0
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
     """Wait until `condition()` is true; raise TimeoutError after TIMEOUT_S."""
     async with asyncio.timeout(TIMEOUT_S):
-        while not await condition():  # noqa: ASYNC110 - conditions depend on databases, folders and processes
+        while not await _is_true(condition):  # noqa: ASYNC110 - conditions depend on databases, folders and processes
             await asyncio.sleep(0.02)
+
+
+async def _is_true(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
+    result = condition()
+    return result if isinstance(result, bool) else await result

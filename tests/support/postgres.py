@@ -92,7 +92,7 @@ class Contents:
 
 
 class PostgresForTests:
-    """Running server with a pool of databases to lend.
+    """Running server with a pool of migrated databases.
 
     The superuser's connections stay open in a separate event loop, which outlives the tests' loops, because connecting
     takes longer than the reset of a database.
@@ -106,19 +106,19 @@ class PostgresForTests:
         self._idle: defaultdict[Path, list[str]] = defaultdict(list)
         self._numbers = count(1)
 
-    async def lend(self, migrations: Path) -> str:
+    async def acquire(self, migrations: Path) -> str:
         """Return the URL of an unused database with these migrations applied."""
         if self._idle[migrations]:
             return self._idle[migrations].pop()
         template, _ = await self._template(migrations)
         return await self.create(template)
 
-    def release(self, *lent: tuple[Path, str]) -> set[str]:
-        """Take back lent databases, given by migrations and URL, and return their broken invariants.
+    def release(self, *acquired: tuple[Path, str]) -> set[str]:
+        """Release databases, given by migrations and URL, and return their broken invariants.
 
         End all other connections to the databases and reset their contents. No event loop may run in this thread.
         """
-        return self._loop.run_until_complete(self._release_all(lent))
+        return self._loop.run_until_complete(self._release_all(acquired))
 
     def close(self) -> None:
         """Close the superuser's connections."""
@@ -140,8 +140,8 @@ class PostgresForTests:
         async with connection_to(superuser_url_of(self.url)) as connection:
             await connection.execute(f"drop database {name} with (force)")
 
-    async def _release_all(self, lent: Iterable[tuple[Path, str]]) -> set[str]:
-        return set().union(*await asyncio.gather(*(self._release(*each) for each in lent)))
+    async def _release_all(self, acquired: Iterable[tuple[Path, str]]) -> set[str]:
+        return set().union(*await asyncio.gather(*(self._release(*each) for each in acquired)))
 
     async def _release(self, migrations: Path, url: str) -> set[str]:
         _, contents = await self._template(migrations)
@@ -217,58 +217,60 @@ def postgres() -> Iterator[PostgresForTests]:
     with folder_for_all() as folder:
         server = EmbeddedPostgres(folder / "data", durable=False)
         asyncio.run(server.start())
-        lender = PostgresForTests(server.url)
+        pool = PostgresForTests(server.url)
         try:
-            yield lender
+            yield pool
         finally:
-            lender.close()
+            pool.close()
             asyncio.run(server.stop())
 
 
 @contextmanager
-def lending(postgres: PostgresForTests, on_purpose: AbstractSet[str] = frozenset()) -> Iterator[list[tuple[Path, str]]]:
-    """Yield a list for lent databases, as pairs of migrations and URL; take them back at the end of the context.
+def acquiring(
+    postgres: PostgresForTests, on_purpose: AbstractSet[str] = frozenset()
+) -> Iterator[list[tuple[Path, str]]]:
+    """Yield a list for acquired databases, as pairs of migrations and URL; release them at the end of the context.
 
     Fail if their broken invariants are not those in `on_purpose`.
     """
-    lent: list[tuple[Path, str]] = []
-    yield lent
-    found = postgres.release(*lent)
+    acquired: list[tuple[Path, str]] = []
+    yield acquired
+    found = postgres.release(*acquired)
     assert found == on_purpose, f"broken invariants: {sorted(found)}; expected from the marker: {sorted(on_purpose)}"
 
 
 @pytest.fixture
-def lent_databases(postgres: PostgresForTests, request: pytest.FixtureRequest) -> Iterator[list[tuple[Path, str]]]:
-    """Collect the databases lent to one test, and take them back after it."""
-    with lending(
+def acquired_databases(postgres: PostgresForTests, request: pytest.FixtureRequest) -> Iterator[list[tuple[Path, str]]]:
+    """Collect the databases acquired by one test, and release them after it."""
+    with acquiring(
         postgres, {view for mark in request.node.iter_markers("breaks_invariants") for view in mark.args}
-    ) as lent:
-        yield lent
+    ) as acquired:
+        yield acquired
 
 
 @pytest.fixture(scope="module")
 def databases_of_module(postgres: PostgresForTests) -> Iterator[list[tuple[Path, str]]]:
-    """Collect the databases lent to a module, and take them back after it."""
-    with lending(postgres) as lent:
-        yield lent
+    """Collect the databases acquired by a module, and release them after it."""
+    with acquiring(postgres) as acquired:
+        yield acquired
 
 
 @pytest.fixture
-async def database_url(postgres: PostgresForTests, lent_databases: list[tuple[Path, str]]) -> DatabaseFactory:
-    """Return a function that lends a freshly migrated database of a service, by name. Each call lends another one."""
+async def database_url(postgres: PostgresForTests, acquired_databases: list[tuple[Path, str]]) -> DatabaseFactory:
+    """Return a function that acquires a freshly migrated database of a service by name, another one in each call."""
 
-    async def lend(service: str) -> str:
+    async def acquire(service: str) -> str:
         migrations = SERVICES / service / "migrations"
-        url = await postgres.lend(migrations)
-        lent_databases.append((migrations, url))
+        url = await postgres.acquire(migrations)
+        acquired_databases.append((migrations, url))
         return url
 
-    return lend
+    return acquire
 
 
 @pytest.fixture
 async def open_database(database_url: DatabaseFactory) -> AsyncIterator[DatabaseOpener]:
-    """Return a function that opens a lent database of a service, by name. The databases are closed after the test."""
+    """Return a function that opens a new database of a service by name. The databases are closed after the test."""
     async with AsyncExitStack() as stack:
 
         async def connect(service: str) -> Database:

@@ -159,7 +159,7 @@ async def serve_module(
         mesh = MeshForTests(tmp_path_factory.mktemp("mesh"), **{"rate_limit_factor": 100.0, **settings})
         meshes.append(mesh)
         for service in services:
-            url = await postgres.lend(service.migrations)
+            url = await postgres.acquire(service.migrations)
             databases_of_module.append((service.migrations, url))
             await mesh.start(service, url)
         return mesh

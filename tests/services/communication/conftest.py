@@ -13,8 +13,8 @@ from local.inbox import Inbox
 from mesh.data.database import Database
 from services.communication.app import SERVICE
 from services.communication.store import MessageStore
-from tests.services.communication.moody_mail_server import MoodyMailServer
-from tests.services.communication.post import Post
+from tests.services.communication.faulty_mail_server import FaultyMailServer
+from tests.services.communication.mail_fixture import MailFixture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -44,18 +44,18 @@ async def inbox(mail_folder: Path) -> AsyncIterator[Inbox]:
 
 
 @pytest.fixture
-async def moody() -> AsyncIterator[MoodyMailServer]:
+async def faulty() -> AsyncIterator[FaultyMailServer]:
     """Run a mail server with answers that the test chooses."""
-    async with MoodyMailServer() as server:
+    async with FaultyMailServer() as server:
         yield server
 
 
 @pytest.fixture
-async def post(database_url: DatabaseFactory, rng: random.Random) -> AsyncIterator[Post]:
+async def mails(database_url: DatabaseFactory, rng: random.Random) -> AsyncIterator[MailFixture]:
     """Return a message store on a new database, with its clock and settings."""
     url = await database_url("communication")
     database = await Database.connect(url)
-    yield Post(url, database, MessageStore(database), rng)
+    yield MailFixture(url, database, MessageStore(database), rng)
     await database.close()
 
 
@@ -66,9 +66,9 @@ async def mesh(serve: Serve, inbox: Inbox) -> MeshForTests:
 
 
 @pytest.fixture
-async def moody_mesh(serve: Serve, moody: MoodyMailServer) -> MeshForTests:
+async def faulty_mesh(serve: Serve, faulty: FaultyMailServer) -> MeshForTests:
     """Run the communication service with the configurable mail server."""
-    return await serve(SERVICE, smtp_url=moody.url)
+    return await serve(SERVICE, smtp_url=faulty.url)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 CONNECT, MAIL_BODY = "CONNECT", "."
-USUAL = {
+DEFAULT_ANSWERS = {
     CONNECT: "220 scripted",
     "EHLO": "250-scripted\r\n250 AUTH PLAIN",
     "HELO": "250 scripted",
@@ -49,19 +49,19 @@ class ScriptedMailServer:
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._say(writer, CONNECT)
+        self._answer(writer, CONNECT)
         async for line in reader:
             command = line.decode().strip()
             self.commands.append(command)
             verb = command.partition(" ")[0].upper()
-            if self._say(writer, command if command in self.answers else verb).startswith("354"):
+            if self._answer(writer, command if command in self.answers else verb).startswith("354"):
                 await reader.readuntil(b"\r\n.\r\n")
-                self._say(writer, MAIL_BODY)
+                self._answer(writer, MAIL_BODY)
             if verb == "QUIT":
                 break
         writer.close()
 
-    def _say(self, writer: asyncio.StreamWriter, step: str) -> str:
-        answer = self.answers.get(step) or USUAL.get(step, "502 5.5.1 unknown")
+    def _answer(self, writer: asyncio.StreamWriter, step: str) -> str:
+        answer = self.answers.get(step) or DEFAULT_ANSWERS.get(step, "502 5.5.1 unknown")
         writer.write(f"{answer}\r\n".encode())
         return answer

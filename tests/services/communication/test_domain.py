@@ -15,12 +15,12 @@ from services.communication.domain import (
     Attempt,
     Message,
     Outcome,
-    PageMark,
+    PageCursor,
     Status,
     backoff_s,
     judge,
 )
-from services.communication.mail_server import FAREWELL_S, PATIENCE_S
+from services.communication.mail_server import ATTEMPT_TIMEOUT_S, QUIT_TIMEOUT_S
 
 if TYPE_CHECKING:
     import random
@@ -98,7 +98,7 @@ def test_a_refusal_is_final_and_stores_the_recipients(rng: random.Random) -> Non
 
 def test_a_lease_is_longer_than_the_longest_attempt() -> None:
     """The lease exceeds all timeouts of an attempt together, so that no second sender takes a message in progress."""
-    assert LEASE.total_seconds() > PATIENCE_S + FAREWELL_S + 5
+    assert LEASE.total_seconds() > ATTEMPT_TIMEOUT_S + QUIT_TIMEOUT_S + 5
 
 
 def test_a_waiting_caller_learns_only_of_new_failures() -> None:
@@ -131,15 +131,15 @@ def test_only_a_failed_message_can_be_retried(status: Status) -> None:
         replace(MESSAGE, status=status).ensure_retryable()
 
 
-def test_a_page_mark_survives_formatting_and_parsing() -> None:
-    """A page mark is parsed from its text without loss, to the microsecond of PostgreSQL's clock."""
-    mark = PageMark.of(MESSAGE)
+def test_a_page_cursor_survives_formatting_and_parsing() -> None:
+    """A page cursor is parsed from its text without loss, to the microsecond of PostgreSQL's clock."""
+    cursor = PageCursor.of(MESSAGE)
 
-    assert PageMark.parse(str(mark)) == mark
+    assert PageCursor.parse(str(cursor)) == cursor
 
 
 @pytest.mark.parametrize("text", ["x", "_", "2026-03-03_x", f"x_{UUID(int=1)}"])
-def test_an_invalid_page_mark_is_rejected(text: str) -> None:
-    """An invalid page mark raises ValueError."""
+def test_an_invalid_page_cursor_is_rejected(text: str) -> None:
+    """An invalid page cursor raises ValueError."""
     with pytest.raises(ValueError, match=r"isoformat|UUID"):
-        PageMark.parse(text)
+        PageCursor.parse(text)

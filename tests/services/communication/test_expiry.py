@@ -8,102 +8,104 @@ import pytest
 from contracts.errors import MessageNotRetryable, MessageRefused
 from mesh.serving.health_probe import problems_of
 from services.communication.app import DEAD_MAIL_TROUBLE, SERVICE, TEMPLATES
-from services.communication.domain import EXPIRED, KEPT_FOR, LEASE, Status
+from services.communication.domain import EXPIRED, LEASE, RETENTION, Status
 from services.communication.mail_template import Templates
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
-from tests.services.communication.moody_mail_server import BUSY, UNKNOWN
-from tests.services.communication.post import ADA
+from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
+from tests.services.communication.mail_fixture import ADA
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.services.communication.moody_mail_server import MoodyMailServer
-    from tests.services.communication.post import Post
+    from tests.services.communication.faulty_mail_server import FaultyMailServer
+    from tests.services.communication.mail_fixture import MailFixture
     from tests.support.serving import Serve
 
 HOUR = timedelta(hours=1)
 
 
 async def test_an_expired_message_is_not_sent_and_its_personal_data_is_deleted(
-    post: Post, moody: MoodyMailServer
+    mails: MailFixture, faulty: FaultyMailServer
 ) -> None:
     """An expired message is not sent but listed as failed, and its recipients and text are deleted."""
-    message_id = await post.add(lifetime=HOUR)
-    post.clock.advance(HOUR)
-    sender = post.sender(moody.url)
+    message_id = await mails.add(lifetime=HOUR)
+    mails.clock.advance(HOUR)
+    sender = mails.new_sender(faulty.url)
 
     assert await sender.send_next()
     assert not await sender.send_next()
 
-    message = await post.store.find(message_id)
+    message = await mails.store.find(message_id)
     assert (message.status, message.attempts, message.last_error) == (Status.EXPIRED, 0, EXPIRED)
     assert not message.may_have_been_sent
-    assert moody.received == []
-    assert [each.message_id for each in await post.store.list_failed(9, before=None)] == [message_id]
-    async with post.database.connection() as connection:
+    assert faulty.received == []
+    assert [each.message_id for each in await mails.store.list_failed(9, before=None)] == [message_id]
+    async with mails.database.connection() as connection:
         row = await connection.fetchrow("select recipients, mail from messages")
     assert row is not None
     assert tuple(row) == ([], b"")
-    assert (await post.store.backlog(post.clock.now())).dead == 0
-    assert post.registry.get_sample_value("mail_expired_total") == 1
+    assert (await mails.store.backlog(mails.clock.now())).dead == 0
+    assert mails.registry.get_sample_value("mail_expired_total") == 1
 
 
-async def test_a_message_is_sent_until_its_lifetime_ends(post: Post, moody: MoodyMailServer) -> None:
+async def test_a_message_is_sent_until_its_lifetime_ends(mails: MailFixture, faulty: FaultyMailServer) -> None:
     """A message is sent until the last microsecond of its lifetime."""
-    message_id = await post.add(lifetime=HOUR)
-    post.clock.advance(HOUR - timedelta(microseconds=1))
+    message_id = await mails.add(lifetime=HOUR)
+    mails.clock.advance(HOUR - timedelta(microseconds=1))
 
-    await post.sender(moody.url).send_next()
+    await mails.new_sender(faulty.url).send_next()
 
-    assert (await post.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is Status.SENT
 
 
-async def test_a_failing_message_expires_on_time(post: Post, moody: MoodyMailServer) -> None:
+async def test_a_failing_message_expires_on_time(mails: MailFixture, faulty: FaultyMailServer) -> None:
     """A failing message expires exactly at the end of its lifetime, and can then neither be retried nor awaited."""
-    moody.answers.extend([BUSY] * 99)
-    message_id = await post.add(lifetime=timedelta(minutes=30))
-    created = post.clock.now()
-    sender = post.sender(moody.url)
+    faulty.answers.extend([BUSY] * 99)
+    message_id = await mails.add(lifetime=timedelta(minutes=30))
+    created = mails.clock.now()
+    sender = mails.new_sender(faulty.url)
 
-    while (await post.store.find(message_id)).status is not Status.EXPIRED:
-        await post.due(message_id)
+    while (await mails.store.find(message_id)).status is not Status.EXPIRED:
+        await mails.advance_to_due(message_id)
         assert await sender.send_next()
 
-    assert post.clock.now() == created + timedelta(minutes=30)
-    assert all(not mail.is_accepted for mail in moody.received)
+    assert mails.clock.now() == created + timedelta(minutes=30)
+    assert all(not mail.is_accepted for mail in faulty.received)
     with pytest.raises(MessageNotRetryable, match="expired"):
-        async with post.store.transaction() as transaction:
-            await post.store.requeue(transaction, message_id, post.clock.now())
+        async with mails.store.transaction() as transaction:
+            await mails.store.requeue(transaction, message_id, mails.clock.now())
     with pytest.raises(MessageRefused, match="expired"):
-        (await post.store.find(message_id)).is_sent(known_attempts=0, until=post.clock.now())
+        (await mails.store.find(message_id)).is_sent(known_attempts=0, until=mails.clock.now())
 
 
-async def test_a_message_that_expires_in_doubt_is_marked(post: Post, moody: MoodyMailServer) -> None:
+async def test_a_message_that_expires_in_doubt_is_marked(mails: MailFixture, faulty: FaultyMailServer) -> None:
     """A message that expires after an interrupted attempt is marked as possibly sent, and is not sent again."""
-    message_id = await post.add(lifetime=timedelta(seconds=10))
-    assert await post.store.claim(post.clock.now()) is not None  # then its process is killed
-    post.clock.advance(LEASE)
+    message_id = await mails.add(lifetime=timedelta(seconds=10))
+    assert await mails.store.claim(mails.clock.now()) is not None  # then its process is killed
+    mails.clock.advance(LEASE)
 
-    assert await post.sender(moody.url).send_next()
+    assert await mails.new_sender(faulty.url).send_next()
 
-    message = await post.store.find(message_id)
+    message = await mails.store.find(message_id)
     assert (message.status, message.attempts, message.may_have_been_sent) == (Status.EXPIRED, 1, True)
-    assert moody.received == []
+    assert faulty.received == []
 
 
-async def test_an_expired_message_is_deleted_after_the_retention_time(post: Post, moody: MoodyMailServer) -> None:
+async def test_an_expired_message_is_deleted_after_the_retention_time(
+    mails: MailFixture, faulty: FaultyMailServer
+) -> None:
     """An expired message is deleted after the same time as a sent one; a dead message stays for operators."""
-    moody.refused[ADA] = UNKNOWN
-    dead = await post.add()
-    await post.sender(moody.url).send_next()
-    await post.add(lifetime=HOUR)
-    post.clock.advance(KEPT_FOR + HOUR)
-    await post.sender(moody.url).send_next()
+    faulty.refused[ADA] = UNKNOWN
+    dead = await mails.add()
+    await mails.new_sender(faulty.url).send_next()
+    await mails.add(lifetime=HOUR)
+    mails.clock.advance(RETENTION + HOUR)
+    await mails.new_sender(faulty.url).send_next()
 
-    assert await post.store.forget_sent(post.clock.now() - KEPT_FOR) == 1
-    assert (await post.store.find(dead)).status is Status.DEAD
+    assert await mails.store.delete_old(mails.clock.now() - RETENTION) == 1
+    assert (await mails.store.find(dead)).status is Status.DEAD
 
 
 def test_only_time_bound_mails_have_a_lifetime() -> None:
@@ -124,30 +126,30 @@ def test_only_time_bound_mails_have_a_lifetime() -> None:
 
 @pytest.mark.parametrize("lifetime", [None, "", "soon", "0 days", "1.5 hours", "-1 days", "2 weeks", "1 day\n1 day"])
 def test_a_template_without_a_valid_lifetime_is_rejected(tmp_path: Path, lifetime: str | None) -> None:
-    """A missing or invalid `makes_sense_for.txt` is rejected with an error that names the template."""
+    """A missing or invalid `lifetime.txt` is rejected with an error that names the template."""
     folder = tmp_path / "UNDECIDED"
     folder.mkdir()
     for name, text in (("subject.txt", "Hello"), ("body.txt", "Hello"), ("in_doubt.txt", "repeat")):
         (folder / name).write_text(text)
     if lifetime is not None:
-        (folder / "makes_sense_for.txt").write_text(lifetime)
+        (folder / "lifetime.txt").write_text(lifetime)
 
-    with pytest.raises(ValueError, match=r"^Template UNDECIDED: makes_sense_for\.txt must contain a duration such as "):
+    with pytest.raises(ValueError, match=r"^Template UNDECIDED: lifetime\.txt must contain a duration such as "):
         Templates(tmp_path)
 
 
 async def test_the_service_shows_expired_messages_and_expiry_times(
-    serve: Serve, post: Post, moody: MoodyMailServer
+    serve: Serve, mails: MailFixture, faulty: FaultyMailServer
 ) -> None:
     """The service lists an expired message with its status, and returns the template's lifetime as `expire_time`."""
-    post.clock.time = datetime.now(UTC) - timedelta(days=1)
-    yesterday = await post.add(lifetime=timedelta(minutes=30))
-    mesh = await serve(smtp_url=moody.url)
-    await mesh.start(SERVICE, post.url)
+    mails.clock.time = datetime.now(UTC) - timedelta(days=1)
+    yesterday = await mails.add(lifetime=timedelta(minutes=30))
+    mesh = await serve(smtp_url=faulty.url)
+    await mesh.start(SERVICE, mails.url)
     stub = mesh.stub(CommunicationServiceStub)
 
     async def has_expired() -> bool:
-        return (await post.store.find(yesterday)).status is Status.EXPIRED
+        return (await mails.store.find(yesterday)).status is Status.EXPIRED
 
     await eventually(has_expired)
     (listed,) = (await stub.ListFailedMessages(pb.ListFailedMessagesRequest())).messages
@@ -162,13 +164,13 @@ async def test_the_service_shows_expired_messages_and_expiry_times(
     )
     message = (await stub.GetMessage(pb.GetMessageRequest(message_id=sent.message_id))).message
     assert message.expire_time.ToDatetime() - message.create_time.ToDatetime() == timedelta(minutes=30)
-    assert len(moody.accepted) == 1
+    assert len(faulty.accepted) == 1
 
 
-async def test_dead_mail_is_reported_by_health(serve: Serve, moody: MoodyMailServer) -> None:
+async def test_dead_mail_is_reported_by_health(serve: Serve, faulty: FaultyMailServer) -> None:
     """Health reports dead mail until an operator has retried it successfully."""
-    moody.refused[ADA] = UNKNOWN
-    mesh = await serve(SERVICE, smtp_url=moody.url)
+    faulty.refused[ADA] = UNKNOWN
+    mesh = await serve(SERVICE, smtp_url=faulty.url)
     stub = mesh.stub(CommunicationServiceStub)
     request = pb.SendEmailRequest(
         recipient=pb.Recipient(email=ADA), template_key="PASSWORD_CHANGED", variables={"member_name": "Ada"}

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from services.communication.sending_span import NAME
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
-from tests.services.communication.moody_mail_server import BUSY, HANG_UP, UNKNOWN
-from tests.services.communication.patience import until
+from tests.services.communication.faulty_mail_server import BUSY, HANG_UP, UNKNOWN
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    from tests.services.communication.moody_mail_server import MoodyMailServer
+    from tests.services.communication.faulty_mail_server import FaultyMailServer
     from tests.support.serving import MeshForTests
 
 SECRETS = ("ada@example.org", "example.org", "Lovelace", "code-83-19")
@@ -33,7 +33,7 @@ REQUEST = pb.SendEmailAsyncRequest(
 )
 
 
-def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+def spans_named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
     """Return the finished spans of this name."""
     return [span for span in spans.get_finished_spans() if span.name == name]
 
@@ -42,27 +42,27 @@ def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
 @pytest.mark.parametrize("answer", [BUSY, UNKNOWN, HANG_UP, "250 OK"])
 async def test_answers_logs_and_spans_contain_no_personal_data(
     spans: InMemorySpanExporter,
-    moody_mesh: MeshForTests,
-    moody: MoodyMailServer,
+    faulty_mesh: MeshForTests,
+    faulty: FaultyMailServer,
     caplog: pytest.LogCaptureFixture,
     answer: str,
 ) -> None:
     """After any answer of a mail server, `last_error`, logs and spans contain no address, name or variable."""
     caplog.set_level(logging.INFO)
-    moody.answers.append(answer)
-    post = moody_mesh.stub(CommunicationServiceStub)
+    faulty.answers.append(answer)
+    stub = faulty_mesh.stub(CommunicationServiceStub)
 
     with capture_logs() as logs:
-        response = await post.SendEmailAsync(REQUEST)
-        await until(lambda: any(entry["event"] == "mail" for entry in logs))
-    message = (await post.GetMessage(pb.GetMessageRequest(message_id=response.message_id))).message
+        response = await stub.SendEmailAsync(REQUEST)
+        await eventually(lambda: any(entry["event"] == "mail" for entry in logs))
+    message = (await stub.GetMessage(pb.GetMessageRequest(message_id=response.message_id))).message
 
     assert bool(message.last_error) == (answer != "250 OK")
-    assert len(named(spans, NAME)) == 1
+    assert len(spans_named(spans, NAME)) == 1
     # The log of the test's mail server is not under test.
     own_records = [record.getMessage() for record in caplog.records if not record.name.startswith("mail.")]
-    told = [str(message), str(logs), *own_records, *(span.to_json() for span in spans.get_finished_spans())]
-    assert [secret for secret in SECRETS if any(secret in each for each in told)] == []
+    exposed = [str(message), str(logs), *own_records, *(span.to_json() for span in spans.get_finished_spans())]
+    assert [secret for secret in SECRETS if any(secret in each for each in exposed)] == []
 
 
 async def test_a_sent_mail_leaves_no_personal_data(mesh: MeshForTests, mail_folder: Path) -> None:
@@ -72,8 +72,8 @@ async def test_a_sent_mail_leaves_no_personal_data(mesh: MeshForTests, mail_fold
     (path,) = (mail_folder / "new").iterdir()
     assert "code-83-19" in path.read_text()
     async with mesh.database("communication").connection() as connection:
-        kept = await connection.fetchval("select string_agg(m::text, '') from messages m")
-    assert [secret for secret in SECRETS if secret in kept] == []
+        row = await connection.fetchval("select string_agg(m::text, '') from messages m")
+    assert [secret for secret in SECRETS if secret in row] == []
 
 
 @pytest.mark.requirement("S5")
@@ -81,12 +81,12 @@ async def test_a_mail_is_sent_in_the_trace_of_its_call(
     tracers: TracerProvider, spans: InMemorySpanExporter, mesh: MeshForTests
 ) -> None:
     """The span of sending a mail is a child of the span of the call that requested it."""
-    post = mesh.stub(CommunicationServiceStub)
+    stub = mesh.stub(CommunicationServiceStub)
     with tracers.get_tracer("test").start_as_current_span("caller") as caller:
-        response = await post.SendEmailAsync(REQUEST)
-    await until(lambda: bool(named(spans, NAME)))
+        response = await stub.SendEmailAsync(REQUEST)
+    await eventually(lambda: bool(spans_named(spans, NAME)))
 
-    (sending,) = named(spans, NAME)
+    (sending,) = spans_named(spans, NAME)
     (serving,) = [span for span in spans.get_finished_spans() if span.kind is trace.SpanKind.SERVER]
     context = sending.get_span_context()
     assert context is not None

@@ -25,8 +25,8 @@ from mesh.config import SettingsError, load_settings
 from services.communication.app import SERVICE
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
-from tests.services.communication.moody_mail_server import BUSY, HANG_UP, UNKNOWN
-from tests.services.communication.patience import PATIENCE_S, until
+from tests.services.communication.faulty_mail_server import BUSY, HANG_UP, UNKNOWN
+from tests.support.eventually import eventually
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
     from local.inbox import Inbox
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
-    from tests.services.communication.moody_mail_server import MoodyMailServer
+    from tests.services.communication.faulty_mail_server import FaultyMailServer
     from tests.support.postgres import DatabaseFactory
     from tests.support.serving import MeshForTests, Serve
 
-Post: TypeAlias = "CommunicationServiceAsyncStub"
+Stub: TypeAlias = "CommunicationServiceAsyncStub"
 
 ADA = pb.Recipient(email="ada@example.org", display_name="Ada Lovelace")
 VARIABLES = {
@@ -48,19 +48,19 @@ VARIABLES = {
     "end_time": "19:00",
     "price": "12.50 GBP",
 }
-SENDINGS = ["SendEmail", "SendEmailAsync", "SendSystemNotification"]
+METHODS = ["SendEmail", "SendEmailAsync", "SendSystemNotification"]
 
 
 @pytest.fixture
-def post(mesh: MeshForTests) -> Post:
+def stub(mesh: MeshForTests) -> Stub:
     """Return a stub with every scope."""
     return mesh.stub(CommunicationServiceStub)
 
 
 @pytest.fixture
-def moody_post(moody_mesh: MeshForTests) -> Post:
+def faulty_stub(faulty_mesh: MeshForTests) -> Stub:
     """Return a stub of the service that sends to the configurable mail server."""
-    return moody_mesh.stub(CommunicationServiceStub)
+    return faulty_mesh.stub(CommunicationServiceStub)
 
 
 def email(**changes: Any) -> pb.SendEmailRequest:  # noqa: ANN401 - any field
@@ -81,10 +81,10 @@ def notification(**changes: Any) -> pb.SendSystemNotificationRequest:  # noqa: A
     return pb.SendSystemNotificationRequest(**wanted)
 
 
-async def send(post: Post, method: str, **changes: Any) -> str:  # noqa: ANN401 - any field
+async def send(stub: Stub, method: str, **changes: Any) -> str:  # noqa: ANN401 - any field
     """Send by one of the three methods and return the message id."""
     make = {"SendEmail": email, "SendEmailAsync": in_background, "SendSystemNotification": notification}[method]
-    response = await getattr(post, method)(make(**changes))
+    response = await getattr(stub, method)(make(**changes))
     return str(response.message_id)
 
 
@@ -93,14 +93,17 @@ def with_key(key: str) -> tuple[tuple[str, str], ...]:
     return ((IDEMPOTENCY_KEY, key),)
 
 
-async def reached(post: Post, message_id: str, *statuses: pb.MessageStatus.ValueType) -> pb.Message:
+async def wait_for_status(stub: Stub, message_id: str, *statuses: pb.MessageStatus.ValueType) -> pb.Message:
     """Return the message once it has one of these statuses."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            message = (await post.GetMessage(pb.GetMessageRequest(message_id=message_id))).message
-            if message.status in statuses:
-                return message
-            await asyncio.sleep(0.01)
+    message = pb.Message()
+
+    async def has_status() -> bool:
+        nonlocal message
+        message = (await stub.GetMessage(pb.GetMessageRequest(message_id=message_id))).message
+        return message.status in statuses
+
+    await eventually(has_status)
+    return message
 
 
 def fields(error: ServiceError) -> list[str]:
@@ -108,37 +111,37 @@ def fields(error: ServiceError) -> list[str]:
     return [violation.field for violation in error.violations]
 
 
-async def test_send_email_answers_once_the_mail_is_accepted(post: Post, mail_folder: Path) -> None:
+async def test_send_email_answers_once_the_mail_is_accepted(stub: Stub, mail_folder: Path) -> None:
     """SendEmail answers once the mail server has accepted the mail."""
-    response = await post.SendEmail(email())
+    response = await stub.SendEmail(email())
 
     (mail,) = read_inbox(mail_folder)
     assert (mail.sender, mail.recipient) == ("no-reply@solo60.example", "ada@example.org")
     assert mail.subject == "Booked: Field Street Gym, Tuesday 3 March 2026, 18:00"
     assert mail.body.startswith("Hello Ada Lovelace,\n\nyour session is booked:")
     assert mail.message_id == response.email_message_id
-    message = (await post.GetMessage(pb.GetMessageRequest(message_id=response.message_id))).message
+    message = (await stub.GetMessage(pb.GetMessageRequest(message_id=response.message_id))).message
     assert message.status == pb.MESSAGE_STATUS_SENT
     assert message.email_message_id == response.email_message_id
     assert message.create_time.ToDatetime() <= message.send_time.ToDatetime()
 
 
 @pytest.mark.requirement("A2")
-async def test_send_email_async_answers_at_once_and_sends_later(post: Post, mail_folder: Path) -> None:
+async def test_send_email_async_answers_at_once_and_sends_later(stub: Stub, mail_folder: Path) -> None:
     """SendEmailAsync stores the message before it answers, and the mail is sent in the background."""
-    message_id = await send(post, "SendEmailAsync")
+    message_id = await send(stub, "SendEmailAsync")
 
-    message = await reached(post, message_id, pb.MESSAGE_STATUS_SENT)
+    message = await wait_for_status(stub, message_id, pb.MESSAGE_STATUS_SENT)
     assert (message.template_key, message.attempts, message.last_error) == ("SESSION_BOOKED", 1, "")
     assert [mail.message_id for mail in read_inbox(mail_folder)] == [message.email_message_id]
 
 
-async def test_a_notification_goes_to_its_whole_audience(post: Post, mail_folder: Path) -> None:
+async def test_a_notification_goes_to_its_whole_audience(stub: Stub, mail_folder: Path) -> None:
     """SendSystemNotification sends one message to exactly the configured addresses of its audience."""
-    first = await send(post, "SendSystemNotification")
-    await reached(post, first, pb.MESSAGE_STATUS_SENT)
-    second = await send(post, "SendSystemNotification", audience=pb.AUDIENCE_OPERATORS)
-    await reached(post, second, pb.MESSAGE_STATUS_SENT)
+    first = await send(stub, "SendSystemNotification")
+    await wait_for_status(stub, first, pb.MESSAGE_STATUS_SENT)
+    second = await send(stub, "SendSystemNotification", audience=pb.AUDIENCE_OPERATORS)
+    await wait_for_status(stub, second, pb.MESSAGE_STATUS_SENT)
 
     assert [mail.recipient for mail in read_inbox(mail_folder)] == [
         "ann@solo60.example, bob@solo60.example",
@@ -146,23 +149,23 @@ async def test_a_notification_goes_to_its_whole_audience(post: Post, mail_folder
     ]
 
 
-@pytest.mark.parametrize("method", SENDINGS)
+@pytest.mark.parametrize("method", METHODS)
 async def test_an_unknown_template_is_rejected_and_nothing_is_stored(
-    mesh: MeshForTests, post: Post, method: str
+    mesh: MeshForTests, stub: Stub, method: str
 ) -> None:
     """A call with an unknown template fails with TEMPLATE_NOT_FOUND and stores no message."""
     with pytest.raises(TemplateNotFound):
-        await send(post, method, template_key="SESSION_BOKED")
+        await send(stub, method, template_key="SESSION_BOKED")
 
     async with mesh.database("communication").connection() as connection:
         assert await connection.fetchval("select count(*) from messages") == 0
 
 
-@pytest.mark.parametrize("method", SENDINGS)
-async def test_a_missing_variable_is_named(post: Post, method: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_missing_variable_is_named(stub: Stub, method: str) -> None:
     """A call without required variables fails with TEMPLATE_VARIABLE_MISSING, which names all of them."""
     with pytest.raises(TemplateVariableMissing) as caught:
-        await send(post, method, variables={"member_name": "Ada Lovelace", "price": "1", "end_time": "19:00"})
+        await send(stub, method, variables={"member_name": "Ada Lovelace", "price": "1", "end_time": "19:00"})
 
     assert caught.value.metadata["variables"] == "gym_name, start_time"
 
@@ -171,164 +174,164 @@ async def test_a_missing_variable_is_named(post: Post, method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "changes", "field"),
     [
-        *((method, {"template_key": "session"}, "template_key") for method in SENDINGS),
-        *((method, {"variables": {"x": "y" * 2001}}, "variables[]") for method in SENDINGS),
-        *((method, {"variables": {"X": "y"}}, "variables[]") for method in SENDINGS),
-        *((method, {"variables": {**VARIABLES, "gym_name": "Field\x00Street"}}, "variables[]") for method in SENDINGS),
-        *((method, {"recipient": None}, "recipient") for method in SENDINGS[:2]),
-        *((method, {"recipient": pb.Recipient(email="ada")}, "recipient.email") for method in SENDINGS[:2]),
-        *((method, {"recipient": pb.Recipient(email="ada@localhost")}, "recipient.email") for method in SENDINGS[:2]),
-        *((method, {"variables": {**VARIABLES, "gym_name": "A\u202eB"}}, "variables[]") for method in SENDINGS),
+        *((method, {"template_key": "session"}, "template_key") for method in METHODS),
+        *((method, {"variables": {"x": "y" * 2001}}, "variables[]") for method in METHODS),
+        *((method, {"variables": {"X": "y"}}, "variables[]") for method in METHODS),
+        *((method, {"variables": {**VARIABLES, "gym_name": "Field\x00Street"}}, "variables[]") for method in METHODS),
+        *((method, {"recipient": None}, "recipient") for method in METHODS[:2]),
+        *((method, {"recipient": pb.Recipient(email="ada")}, "recipient.email") for method in METHODS[:2]),
+        *((method, {"recipient": pb.Recipient(email="ada@localhost")}, "recipient.email") for method in METHODS[:2]),
+        *((method, {"variables": {**VARIABLES, "gym_name": "A\u202eB"}}, "variables[]") for method in METHODS),
         *(
             (method, {"recipient": pb.Recipient(email="a@x.org", display_name="A\r\nBcc: b")}, "recipient.display_name")
-            for method in SENDINGS[:2]
+            for method in METHODS[:2]
         ),
         ("SendSystemNotification", {"audience": pb.AUDIENCE_UNSPECIFIED}, "audience"),
     ],
 )
 async def test_an_invalid_request_to_send_names_its_field(
-    post: Post, method: str, changes: dict[str, Any], field: str
+    stub: Stub, method: str, changes: dict[str, Any], field: str
 ) -> None:
     """A request that breaks a rule of the contract is rejected with a violation that names the field."""
     with pytest.raises(InvalidRequest) as caught:
-        await send(post, method, **changes)
+        await send(stub, method, **changes)
 
     assert fields(caught.value) == [field]
 
 
 @pytest.mark.parametrize("method", ["GetMessage", "RetryMessage"])
-async def test_an_unknown_message_is_not_found(post: Post, method: str) -> None:
+async def test_an_unknown_message_is_not_found(stub: Stub, method: str) -> None:
     """An unknown message id fails with MESSAGE_NOT_FOUND, and an invalid one with INVALID_REQUEST."""
     request = {"GetMessage": pb.GetMessageRequest, "RetryMessage": pb.RetryMessageRequest}[method]
     with pytest.raises(MessageNotFound):
-        await getattr(post, method)(request(message_id=str(uuid4())))
+        await getattr(stub, method)(request(message_id=str(uuid4())))
     with pytest.raises(InvalidRequest) as caught:
-        await getattr(post, method)(request(message_id="1"))
+        await getattr(stub, method)(request(message_id="1"))
 
     assert fields(caught.value) == ["message_id"]
 
 
 @pytest.mark.requirement("S6")
-async def test_fifty_calls_with_one_key_send_one_mail(post: Post, mail_folder: Path) -> None:
+async def test_fifty_calls_with_one_key_send_one_mail(stub: Stub, mail_folder: Path) -> None:
     """Fifty concurrent calls with one key lead to one message, one mail and one answer."""
-    answers = await asyncio.gather(*(post.SendEmail(email(), metadata=with_key("one")) for _ in range(50)))
+    answers = await asyncio.gather(*(stub.SendEmail(email(), metadata=with_key("one")) for _ in range(50)))
 
     assert len({answer.message_id for answer in answers}) == 1
     assert [mail.message_id for mail in read_inbox(mail_folder)] == [answers[0].email_message_id]
 
 
 @pytest.mark.requirement("S6")
-@pytest.mark.parametrize("method", SENDINGS)
-async def test_a_key_is_bound_to_its_caller_and_request(mesh: MeshForTests, post: Post, method: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_key_is_bound_to_its_caller_and_request(mesh: MeshForTests, stub: Stub, method: str) -> None:
     """Reusing a key with another request is rejected, while another caller's use of the key is a new message."""
     make = {"SendEmail": email, "SendEmailAsync": in_background, "SendSystemNotification": notification}[method]
-    first = await getattr(post, method)(make(), metadata=with_key("one"))
-    assert await getattr(post, method)(make(), metadata=with_key("one")) == first
+    first = await getattr(stub, method)(make(), metadata=with_key("one"))
+    assert await getattr(stub, method)(make(), metadata=with_key("one")) == first
     with pytest.raises(IdempotencyKeyReused):
-        await getattr(post, method)(make(template_key="SESSION_APPROVED"), metadata=with_key("one"))
+        await getattr(stub, method)(make(template_key="SESSION_APPROVED"), metadata=with_key("one"))
 
     session = mesh.stub(CommunicationServiceStub, caller="session")
     assert (await getattr(session, method)(make(), metadata=with_key("one"))).message_id != first.message_id
 
 
-async def test_a_refused_mail_is_reported_and_listed(moody_post: Post, moody: MoodyMailServer) -> None:
+async def test_a_refused_mail_is_reported_and_listed(faulty_stub: Stub, faulty: FaultyMailServer) -> None:
     """SendEmail fails with MESSAGE_REFUSED after a final refusal, also when repeated, and the message is listed."""
-    moody.answers.append(UNKNOWN)
+    faulty.answers.append(UNKNOWN)
     for _ in range(2):
         with pytest.raises(MessageRefused) as caught:
-            await moody_post.SendEmail(email(), metadata=with_key("one"))
+            await faulty_stub.SendEmail(email(), metadata=with_key("one"))
 
-    assert len(moody.received) == 1
-    (message,) = (await moody_post.ListFailedMessages(pb.ListFailedMessagesRequest())).messages
+    assert len(faulty.received) == 1
+    (message,) = (await faulty_stub.ListFailedMessages(pb.ListFailedMessagesRequest())).messages
     assert message.message_id == caught.value.metadata["message_id"]
     assert message.status == pb.MESSAGE_STATUS_DEAD
 
 
 @pytest.mark.requirement("L1")
 async def test_a_busy_mail_server_is_unavailable_and_the_mail_is_sent_once(
-    moody_post: Post, moody: MoodyMailServer
+    faulty_stub: Stub, faulty: FaultyMailServer
 ) -> None:
     """SendEmail fails with UNAVAILABLE after three attempts, and repeating it with its key sends the mail once."""
-    moody.answers.extend([BUSY] * 3)
+    faulty.answers.extend([BUSY] * 3)
     with pytest.raises(Unavailable):
-        await moody_post.SendEmail(email(), metadata=with_key("one"))
-    assert len(moody.received) == 3
+        await faulty_stub.SendEmail(email(), metadata=with_key("one"))
+    assert len(faulty.received) == 3
 
-    answer = await moody_post.SendEmail(email(), metadata=with_key("one"))
-    assert await moody_post.SendEmail(email(), metadata=with_key("one")) == answer
-    assert len(moody.accepted) == 1
+    answer = await faulty_stub.SendEmail(email(), metadata=with_key("one"))
+    assert await faulty_stub.SendEmail(email(), metadata=with_key("one")) == answer
+    assert len(faulty.accepted) == 1
 
 
 @pytest.mark.parametrize(("template_key", "copies"), [("SESSION_BOOKED", 2), ("SPOT_AVAILABLE", 1)])
 async def test_a_lost_answer_repeats_a_mail_only_if_its_template_allows(
-    moody_post: Post, moody: MoodyMailServer, template_key: str, copies: int
+    faulty_stub: Stub, faulty: FaultyMailServer, template_key: str, copies: int
 ) -> None:
     """After a lost answer a mail is repeated if its template allows it, and is otherwise DEAD in doubt (RFC 1047)."""
-    moody.answers.append(HANG_UP)
-    message_id = await send(moody_post, "SendEmailAsync", template_key=template_key)
+    faulty.answers.append(HANG_UP)
+    message_id = await send(faulty_stub, "SendEmailAsync", template_key=template_key)
 
-    ended = await reached(moody_post, message_id, pb.MESSAGE_STATUS_SENT, pb.MESSAGE_STATUS_DEAD)
+    ended = await wait_for_status(faulty_stub, message_id, pb.MESSAGE_STATUS_SENT, pb.MESSAGE_STATUS_DEAD)
     assert ended.may_have_been_sent == (ended.status == pb.MESSAGE_STATUS_DEAD) == (copies == 1)
-    assert [message_from_bytes(mail.content)["Message-ID"] for mail in moody.received] == (
+    assert [message_from_bytes(mail.content)["Message-ID"] for mail in faulty.received] == (
         [ended.email_message_id] * copies
     )
 
 
-async def test_a_waiting_caller_learns_of_a_mail_in_doubt(moody_post: Post, moody: MoodyMailServer) -> None:
+async def test_a_waiting_caller_learns_of_a_mail_in_doubt(faulty_stub: Stub, faulty: FaultyMailServer) -> None:
     """SendEmail fails with UNAVAILABLE for a mail in doubt, also when it is repeated, and sends no second mail."""
-    moody.answers.append(HANG_UP)
+    faulty.answers.append(HANG_UP)
     for _ in range(2):
         with pytest.raises(Unavailable, match="may have been sent, so it was not sent again"):
-            await moody_post.SendEmail(email(template_key="SPOT_AVAILABLE"), metadata=with_key("one"))
+            await faulty_stub.SendEmail(email(template_key="SPOT_AVAILABLE"), metadata=with_key("one"))
 
-    assert len(moody.received) == 1
+    assert len(faulty.received) == 1
 
 
 @pytest.mark.requirement("A2")
-async def test_an_operator_can_retry_a_dead_message(moody_post: Post, moody: MoodyMailServer) -> None:
+async def test_an_operator_can_retry_a_dead_message(faulty_stub: Stub, faulty: FaultyMailServer) -> None:
     """RetryMessage queues a dead message with its history, once for each key, and the message is sent."""
-    moody.answers.append(UNKNOWN)
-    message_id = await send(moody_post, "SendEmailAsync")
-    dead = await reached(moody_post, message_id, pb.MESSAGE_STATUS_DEAD)
+    faulty.answers.append(UNKNOWN)
+    message_id = await send(faulty_stub, "SendEmailAsync")
+    dead = await wait_for_status(faulty_stub, message_id, pb.MESSAGE_STATUS_DEAD)
     request = pb.RetryMessageRequest(message_id=message_id)
 
-    queued = (await moody_post.RetryMessage(request, metadata=with_key("again"))).message
+    queued = (await faulty_stub.RetryMessage(request, metadata=with_key("again"))).message
 
     assert queued.status == pb.MESSAGE_STATUS_QUEUED
     assert (queued.attempts, queued.last_error) == (dead.attempts, dead.last_error)
-    sent = await reached(moody_post, message_id, pb.MESSAGE_STATUS_SENT)
+    sent = await wait_for_status(faulty_stub, message_id, pb.MESSAGE_STATUS_SENT)
     assert (sent.attempts, sent.email_message_id) == (2, dead.email_message_id)
-    assert (await moody_post.RetryMessage(request, metadata=with_key("again"))).message == queued
-    assert len(moody.accepted) == 1
+    assert (await faulty_stub.RetryMessage(request, metadata=with_key("again"))).message == queued
+    assert len(faulty.accepted) == 1
 
 
-async def test_a_sent_message_cannot_be_retried(post: Post) -> None:
+async def test_a_sent_message_cannot_be_retried(stub: Stub) -> None:
     """RetryMessage fails with MESSAGE_NOT_RETRYABLE for a message that was sent."""
-    response = await post.SendEmail(email())
+    response = await stub.SendEmail(email())
 
     with pytest.raises(MessageNotRetryable):
-        await post.RetryMessage(pb.RetryMessageRequest(message_id=response.message_id))
+        await stub.RetryMessage(pb.RetryMessageRequest(message_id=response.message_id))
 
 
-async def test_failed_messages_are_listed_in_pages_newest_first(moody_post: Post, moody: MoodyMailServer) -> None:
+async def test_failed_messages_are_listed_in_pages_newest_first(faulty_stub: Stub, faulty: FaultyMailServer) -> None:
     """ListFailedMessages lists every failed message once, the newest first, and no sent one."""
-    moody.answers.extend([UNKNOWN] * 5)
+    faulty.answers.extend([UNKNOWN] * 5)
     message_ids = []
     for _ in range(6):
-        message_ids.append(await send(moody_post, "SendEmailAsync"))
-        await reached(moody_post, message_ids[-1], pb.MESSAGE_STATUS_DEAD, pb.MESSAGE_STATUS_SENT)
+        message_ids.append(await send(faulty_stub, "SendEmailAsync"))
+        await wait_for_status(faulty_stub, message_ids[-1], pb.MESSAGE_STATUS_DEAD, pb.MESSAGE_STATUS_SENT)
 
     pages: list[list[str]] = []
     token = ""
     while token or not pages:
         request = pb.ListFailedMessagesRequest(page_size=2, page_token=token)
-        page = await moody_post.ListFailedMessages(request)
+        page = await faulty_stub.ListFailedMessages(request)
         pages.append([message.message_id for message in page.messages])
         token = page.next_page_token
 
     assert [len(page) for page in pages] == [2, 2, 1]
     assert [each for page in pages for each in page] == message_ids[4::-1]
-    whole = await moody_post.ListFailedMessages(pb.ListFailedMessagesRequest())
+    whole = await faulty_stub.ListFailedMessages(pb.ListFailedMessagesRequest())
     assert [message.message_id for message in whole.messages] == message_ids[4::-1]
 
 
@@ -340,10 +343,10 @@ async def test_failed_messages_are_listed_in_pages_newest_first(moody_post: Post
         ({"page_token": "1"}, "page_token"),
     ],
 )
-async def test_an_invalid_page_request_names_its_field(post: Post, changes: dict[str, Any], field: str) -> None:
+async def test_an_invalid_page_request_names_its_field(stub: Stub, changes: dict[str, Any], field: str) -> None:
     """ListFailedMessages rejects a negative page size and an unknown page token, and names the field."""
     with pytest.raises(InvalidRequest) as caught:
-        await post.ListFailedMessages(pb.ListFailedMessagesRequest(**changes))
+        await stub.ListFailedMessages(pb.ListFailedMessagesRequest(**changes))
 
     assert fields(caught.value) == [field]
 
@@ -369,14 +372,14 @@ async def test_a_stored_message_is_sent_after_a_restart(
     (port,) = free_ports(1)
     before = await serve(smtp_url=f"smtp://127.0.0.1:{port}")
     await before.start(SERVICE, url)
-    post = before.stub(CommunicationServiceStub)
-    await reached(post, await send(post, "SendEmailAsync"), pb.MESSAGE_STATUS_FAILED)
+    stub = before.stub(CommunicationServiceStub)
+    await wait_for_status(stub, await send(stub, "SendEmailAsync"), pb.MESSAGE_STATUS_FAILED)
     await before.stop(SERVICE.name)
 
     after = await serve(smtp_url=inbox.url)
     await after.start(SERVICE, url)
 
-    await until(lambda: len(read_inbox(mail_folder)) == 1)
+    await eventually(lambda: len(read_inbox(mail_folder)) == 1)
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ import pytest
 
 from services.communication.domain import MAX_ATTEMPTS, Status
 from services.communication.sender import MAIL_SERVER_TROUBLE
-from tests.services.communication.moody_mail_server import UNKNOWN
-from tests.services.communication.post import ADA, BOB
+from tests.services.communication.faulty_mail_server import UNKNOWN
+from tests.services.communication.mail_fixture import ADA, BOB
 from tests.services.communication.scripted_mail_server import CONNECT, MAIL_BODY, ScriptedMailServer
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.services.communication.post import Post
+    from tests.services.communication.mail_fixture import MailFixture
 
 # Step of SMTP, answer, status of the message after one attempt, and whether operators are alerted.
 ANSWERS = [
@@ -33,7 +33,7 @@ ANSWERS = [
     ("MAIL", "530 5.7.0 authenticate first", Status.FAILED, True),
     ("MAIL", "530 authenticate first", Status.FAILED, True),
     ("MAIL", "535 5.7.8 session expired", Status.FAILED, True),
-    ("MAIL", "550 5.4.5 daily limit reached", Status.FAILED, True),
+    ("MAIL", "550 5.4.5 daily limit wait_for_status", Status.FAILED, True),
     ("MAIL", "550 5.7.1 sender not yours", Status.FAILED, True),
     ("MAIL", "550 sender unknown", Status.FAILED, True),
     ("MAIL", "553 5.1.8 no such sender domain", Status.FAILED, True),
@@ -73,80 +73,82 @@ async def scripted() -> AsyncIterator[ScriptedMailServer]:
 
 @pytest.mark.parametrize(("step", "answer", "status", "is_alarming"), ANSWERS)
 async def test_an_smtp_answer_decides_status_and_alert(
-    post: Post, scripted: ScriptedMailServer, step: str, answer: str, status: Status, *, is_alarming: bool
+    mails: MailFixture, scripted: ScriptedMailServer, step: str, answer: str, status: Status, *, is_alarming: bool
 ) -> None:
     """A refusal of the sender ends no message and alerts operators; a refusal of mail or recipient ends the message."""
     scripted.answers[step] = answer
     if step == "EHLO":
         scripted.answers["HELO"] = answer
-    message_id = await post.add()
+    message_id = await mails.add()
 
-    assert await post.sender(scripted.url).send_next()
+    assert await mails.new_sender(scripted.url).send_next()
 
-    message = await post.store.find(message_id)
+    message = await mails.store.find(message_id)
     assert (message.status, message.is_refused) == (status, status is Status.DEAD)
     assert answer[:3] in message.last_error
-    assert post.troubles == ({MAIL_SERVER_TROUBLE} if is_alarming else set())
-    assert post.registry.get_sample_value("mail_server_trouble") == is_alarming
+    assert mails.troubles == ({MAIL_SERVER_TROUBLE} if is_alarming else set())
+    assert mails.registry.get_sample_value("mail_server_trouble") == is_alarming
 
 
-async def test_mail_waits_until_the_login_is_fixed(post: Post, scripted: ScriptedMailServer) -> None:
+async def test_mail_waits_until_the_login_is_fixed(mails: MailFixture, scripted: ScriptedMailServer) -> None:
     """While the login is rejected, messages are retried and none is lost; the next accepted mail ends the alert."""
     scripted.answers["MAIL"] = "530 5.7.0 authenticate first"
-    message_ids = [await post.add() for _ in range(3)]
-    sender = post.sender(scripted.url)
+    message_ids = [await mails.add() for _ in range(3)]
+    sender = mails.new_sender(scripted.url)
     for _ in range(MAX_ATTEMPTS - 1):
         for message_id in message_ids:
-            await post.due(message_id)
+            await mails.advance_to_due(message_id)
             assert await sender.send_next()
-    assert post.troubles == {MAIL_SERVER_TROUBLE}
-    message = await post.store.find(message_ids[0])
+    assert mails.troubles == {MAIL_SERVER_TROUBLE}
+    message = await mails.store.find(message_ids[0])
     assert message.last_error == "The mail server rejected this service with code 530 5.7.0."
 
     scripted.answers.clear()
-    post.clock.advance(timedelta(hours=1))
+    mails.clock.advance(timedelta(hours=1))
     while await sender.send_next():
         pass
 
-    assert {(await post.store.find(each)).status for each in message_ids} == {Status.SENT}
-    assert post.troubles == set()
-    assert post.registry.get_sample_value("mail_server_trouble") == 0
+    assert {(await mails.store.find(each)).status for each in message_ids} == {Status.SENT}
+    assert mails.troubles == set()
+    assert mails.registry.get_sample_value("mail_server_trouble") == 0
 
 
-async def test_an_unreachable_server_alerts_operators(post: Post) -> None:
+async def test_an_unreachable_server_alerts_operators(mails: MailFixture) -> None:
     """A mail server that cannot be reached is reported to operators."""
     (port,) = free_ports(1)
-    await post.add()
+    await mails.add()
 
-    await post.sender(f"smtp://127.0.0.1:{port}").send_next()
+    await mails.new_sender(f"smtp://127.0.0.1:{port}").send_next()
 
-    assert post.troubles == {MAIL_SERVER_TROUBLE}
+    assert mails.troubles == {MAIL_SERVER_TROUBLE}
 
 
-async def test_a_server_without_tls_is_reported_as_such(post: Post, scripted: ScriptedMailServer) -> None:
+async def test_a_server_without_tls_is_reported_as_such(mails: MailFixture, scripted: ScriptedMailServer) -> None:
     """A failed TLS handshake is reported as a missing encrypted connection, not as an unreachable server."""
-    message_id = await post.add()
+    message_id = await mails.add()
 
-    await post.sender(f"smtps://127.0.0.1:{scripted.port}").send_next()
+    await mails.new_sender(f"smtps://127.0.0.1:{scripted.port}").send_next()
 
-    message = await post.store.find(message_id)
+    message = await mails.store.find(message_id)
     assert message.last_error.startswith("The TLS connection to the mail server failed")
-    assert post.troubles == {MAIL_SERVER_TROUBLE}
+    assert mails.troubles == {MAIL_SERVER_TROUBLE}
 
 
-async def test_one_refused_recipient_of_several_does_not_alert(post: Post, scripted: ScriptedMailServer) -> None:
+async def test_one_refused_recipient_of_several_does_not_alert(
+    mails: MailFixture, scripted: ScriptedMailServer
+) -> None:
     """A recipient refused next to an accepted one causes no alert, because the server accepts the sender."""
     scripted.answers[f"RCPT TO:<{BOB}>"] = "550 5.7.1 takes no mail of strangers"
-    message_id = await post.add(ADA, BOB)
+    message_id = await mails.add(ADA, BOB)
 
-    await post.sender(scripted.url).send_next()
+    await mails.new_sender(scripted.url).send_next()
 
-    message = await post.store.find(message_id)
+    message = await mails.store.find(message_id)
     assert (message.status, message.last_error) == (
         Status.SENT,
         "The mail server refused 1 of 2 recipients with code 550 5.7.1.",
     )
-    assert post.troubles == set()
+    assert mails.troubles == set()
 
 
 @pytest.mark.parametrize(
@@ -160,24 +162,24 @@ async def test_one_refused_recipient_of_several_does_not_alert(post: Post, scrip
     ],
 )
 async def test_an_address_is_sent_in_smtp_syntax(
-    post: Post, scripted: ScriptedMailServer, email: str, wire: str
+    mails: MailFixture, scripted: ScriptedMailServer, email: str, wire: str
 ) -> None:
     """A recipient's address is quoted where its local part requires it, and its domain is in ASCII (RFC 5321)."""
-    message_id = await post.add(email)
+    message_id = await mails.add(email)
 
-    await post.sender(scripted.url).send_next()
+    await mails.new_sender(scripted.url).send_next()
 
-    assert (await post.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is Status.SENT
     assert f"RCPT TO:<{wire}>" in scripted.commands
 
 
-async def test_a_refusal_does_not_store_the_address(post: Post, scripted: ScriptedMailServer) -> None:
+async def test_a_refusal_does_not_store_the_address(mails: MailFixture, scripted: ScriptedMailServer) -> None:
     """The stored error of a refusal contains the code alone, although the server's answer repeats the address."""
     scripted.answers["RCPT"] = UNKNOWN
-    message_id = await post.add()
+    message_id = await mails.add()
 
-    await post.sender(scripted.url).send_next()
+    await mails.new_sender(scripted.url).send_next()
 
-    assert (await post.store.find(message_id)).last_error == (
+    assert (await mails.store.find(message_id)).last_error == (
         "The mail server refused 1 of 1 recipients with code 550 5.1.1."
     )

@@ -52,7 +52,7 @@ def write_template(
     if choice is not None:
         (folder / key / "in_doubt.txt").write_text(choice)
     if lifetime is not None:
-        (folder / key / "makes_sense_for.txt").write_text(lifetime)
+        (folder / key / "lifetime.txt").write_text(lifetime)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_the_templates_are_those_of_the_contract(templates: Templates) -> None:
     """The contract's list of templates is complete."""
     assert set(templates.keys) == set(VARIABLES)
     proto = TEMPLATES.parents[2] / "proto" / SERVICES["communication"].file.name
-    text = proto.read_text().partition("Known templates, by key:")[2].partition(".\n")[0]
+    text = proto.read_text().partition("Template keys:")[2].partition(".\n")[0]
     assert {key.strip("/ \n") for key in text.split(",")} == set(VARIABLES)
 
 

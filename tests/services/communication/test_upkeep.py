@@ -11,15 +11,15 @@ from prometheus_client import REGISTRY
 from interceptors.metrics.registry import metrics_of
 from mesh.data.deletion import BATCH_SIZE
 from services.communication.app import SERVICE
-from services.communication.domain import KEPT_FOR, Backlog, Status
+from services.communication.domain import RETENTION, Backlog, Status
 from services.communication.metrics import MailMetrics
-from tests.services.communication.moody_mail_server import BUSY, UNKNOWN
-from tests.services.communication.post import ADA
+from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
+from tests.services.communication.mail_fixture import ADA
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from tests.services.communication.moody_mail_server import MoodyMailServer
-    from tests.services.communication.post import Post
+    from tests.services.communication.faulty_mail_server import FaultyMailServer
+    from tests.services.communication.mail_fixture import MailFixture
     from tests.support.serving import Serve
 
 _FILL = """
@@ -29,63 +29,63 @@ _FILL = """
         case when $1 not in ('SENT', 'DEAD') then $2::timestamptz end, case when $1 = 'SENT' then $2::timestamptz end
     from (select gen_random_uuid() as id from generate_series(1, $3)) as ids
 """
-STILL_THERE = "select status, count(*) from messages group by status order by status"
+COUNT_BY_STATUS = "select status, count(*) from messages group by status order by status"
 
 
-async def fill(post: Post, status: Status, age: timedelta, count: int = 1) -> None:
+async def fill(mails: MailFixture, status: Status, age: timedelta, count: int = 1) -> None:
     """Add messages of this age."""
-    async with post.database.connection() as connection:
-        await connection.execute(_FILL, status, post.clock.now() - age, count)
+    async with mails.database.connection() as connection:
+        await connection.execute(_FILL, status, mails.clock.now() - age, count)
 
 
 @pytest.mark.requirement("A2")
-async def test_sent_messages_are_deleted_after_thirty_days(post: Post) -> None:
+async def test_sent_messages_are_deleted_after_thirty_days(mails: MailFixture) -> None:
     """Messages sent more than 30 days ago are deleted in batches, and messages with another status stay."""
     for status in set(Status) - {Status.EXPIRED}:
-        await fill(post, status, KEPT_FOR + timedelta(hours=1))
-    await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1), BATCH_SIZE)
-    await fill(post, Status.SENT, KEPT_FOR - timedelta(hours=1), 3)
+        await fill(mails, status, RETENTION + timedelta(hours=1))
+    await fill(mails, Status.SENT, RETENTION + timedelta(hours=1), BATCH_SIZE)
+    await fill(mails, Status.SENT, RETENTION - timedelta(hours=1), 3)
 
-    assert await post.store.forget_sent(post.clock.now() - KEPT_FOR) == BATCH_SIZE + 1
+    assert await mails.store.delete_old(mails.clock.now() - RETENTION) == BATCH_SIZE + 1
 
-    async with post.database.connection() as connection:
-        left = {row["status"]: row["count"] for row in await connection.fetch(STILL_THERE)}
+    async with mails.database.connection() as connection:
+        left = {row["status"]: row["count"] for row in await connection.fetch(COUNT_BY_STATUS)}
     assert left == {"QUEUED": 1, "SENDING": 1, "SENT": 3, "FAILED": 1, "DEAD": 1}
 
 
 @pytest.mark.requirement("A2", "S5")
-async def test_a_running_service_deletes_and_counts(serve: Serve, post: Post) -> None:
+async def test_a_running_service_deletes_and_counts(serve: Serve, mails: MailFixture) -> None:
     """A running service deletes old sent messages and counts dead ones in its metrics."""
-    post.clock.time = datetime.now(UTC)
-    await fill(post, Status.SENT, KEPT_FOR + timedelta(hours=1))
-    await fill(post, Status.DEAD, KEPT_FOR + timedelta(hours=1), 7)
+    mails.clock.time = datetime.now(UTC)
+    await fill(mails, Status.SENT, RETENTION + timedelta(hours=1))
+    await fill(mails, Status.DEAD, RETENTION + timedelta(hours=1), 7)
 
-    async def is_tended() -> bool:
-        async with post.database.connection() as connection:
+    async def is_upkeep_done() -> bool:
+        async with mails.database.connection() as connection:
             sent = await connection.fetchval("select count(*) from messages where status = 'SENT'")
         return sent == 0 and REGISTRY.get_sample_value("mail_dead") == 7
 
-    await (await serve()).start(SERVICE, post.url)
-    await eventually(is_tended)
+    await (await serve()).start(SERVICE, mails.url)
+    await eventually(is_upkeep_done)
 
 
 @pytest.mark.requirement("S5")
-async def test_metrics_show_waiting_and_dead_messages(post: Post, moody: MoodyMailServer) -> None:
+async def test_metrics_show_waiting_and_dead_messages(mails: MailFixture, faulty: FaultyMailServer) -> None:
     """Metrics show the number of waiting and dead messages, the age of the oldest, and the results of attempts."""
-    await fill(post, Status.SENT, timedelta(hours=9))
-    await post.add()
-    moody.refused[ADA] = UNKNOWN
-    await post.sender(moody.url).send_next()
-    moody.answers.append(BUSY)
-    await post.add()
-    await post.sender(moody.url).send_next()
-    await post.add()
-    post.clock.advance(timedelta(minutes=2))
+    await fill(mails, Status.SENT, timedelta(hours=9))
+    await mails.add()
+    faulty.refused[ADA] = UNKNOWN
+    await mails.new_sender(faulty.url).send_next()
+    faulty.answers.append(BUSY)
+    await mails.add()
+    await mails.new_sender(faulty.url).send_next()
+    await mails.add()
+    mails.clock.advance(timedelta(minutes=2))
 
-    backlog = await post.store.backlog(post.clock.now())
+    backlog = await mails.store.backlog(mails.clock.now())
     assert backlog == Backlog(waiting=2, oldest_s=120.0, dead=1)
-    metrics_of(post.registry, MailMetrics).show_backlog(backlog)
-    shown = {sample.name: sample.value for metric in post.registry.collect() for sample in metric.samples}
+    metrics_of(mails.registry, MailMetrics).show_backlog(backlog)
+    shown = {sample.name: sample.value for metric in mails.registry.collect() for sample in metric.samples}
     assert (shown["mail_waiting"], shown["mail_oldest_waiting_seconds"], shown["mail_dead"]) == (2, 120, 1)
-    assert post.registry.get_sample_value("mail_attempts_total", {"status": "DEAD"}) == 1
-    assert post.registry.get_sample_value("mail_attempts_total", {"status": "FAILED"}) == 1
+    assert mails.registry.get_sample_value("mail_attempts_total", {"status": "DEAD"}) == 1
+    assert mails.registry.get_sample_value("mail_attempts_total", {"status": "FAILED"}) == 1

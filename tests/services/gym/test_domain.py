@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import GymClosed
-from services.gym.domain import ALWAYS, MAX_HOURLY_PRICE, Gym, GymTerms, OpeningHours, Period, Quote
+from services.gym.domain import ALWAYS_OPEN, MAX_HOURLY_PRICE, Gym, GymProperties, OpeningHours, Period, Quote
 
 QUARTER = timedelta(minutes=15)
 WINTER_MORNING = datetime(2026, 1, 14, 9, tzinfo=UTC)
-TERMS = GymTerms(
+PROPERTIES = GymProperties(
     name="Field Street Gym",
     time_zone="Europe/London",
     currency_code="GBP",
     minor_units_per_hour=1250,
     credits_per_hour=3,
     noise_policy="No dropped weights after 20:00",
-    opening_hours=ALWAYS,
+    opening_hours=ALWAYS_OPEN,
     requires_approval=False,
 )
 # London's summer time begins at 01:00 UTC on the first day and ends at 01:00 UTC on the second.
@@ -32,9 +32,9 @@ prices = st.integers(1, MAX_HOURLY_PRICE)
 quarters = st.integers(1, 48)
 
 
-def gym(hours: tuple[int, int] = (0, 1440), **terms: int | str) -> Gym:
+def gym(hours: tuple[int, int] = (0, 1440), **properties: int | str) -> Gym:
     """Return a gym in London at £12.50 or 3 credits an hour; `hours` are minutes of the day."""
-    changed = replace(TERMS, opening_hours=OpeningHours(*hours), **terms)  # type: ignore[arg-type]  # the callers pass valid types
+    changed = replace(PROPERTIES, opening_hours=OpeningHours(*hours), **properties)  # type: ignore[arg-type]  # the callers pass valid types
     return Gym(UUID(int=1), changed, WINTER_MORNING, WINTER_MORNING)
 
 

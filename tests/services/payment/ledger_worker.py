@@ -16,7 +16,7 @@ from contracts.errors import ServiceError
 from mesh.data.database import Database
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
-from services.payment.domain import Means, Order, Price
+from services.payment.domain import Order, PaymentMethod, Price
 from services.payment.store import PaymentStore
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 NAMESPACE = UUID("6f1c1f5e-8a50-4c57-9c6e-0a3a0c5b1d11")
 USERS = 20
-SAID_AT_ONCE = 10
-VERBS = ["grant", "credits", "card", "card", "refund", "credit_back"]
+OPERATIONS_PER_REPORT = 10
+OPERATION_KINDS = ["grant", "credits", "card", "card", "refund", "credit_back"]
 
 
 def run(url: str, seed: int, first_operation: int, pipe: Pipe[Any, Any]) -> None:
@@ -46,28 +46,28 @@ async def _work(url: str, rng: random.Random, operation: int, pipe: Pipe[Any, An
     database = await Database.connect(url, max_connections=2)
     store, cashier = PaymentStore(database), cashier_of(database)
     while True:
-        for _ in range(SAID_AT_ONCE):
+        for _ in range(OPERATIONS_PER_REPORT):
             try:
                 await _ask(store, cashier, rng, operation)
             except ServiceError as error:
                 if error.code.name == "UNAVAILABLE":
                     raise
             operation += 1
-        pipe.send(SAID_AT_ONCE)
+        pipe.send(OPERATIONS_PER_REPORT)
 
 
 async def _ask(store: PaymentStore, cashier: Cashier, rng: random.Random, operation: int) -> object:
     number = operation * 8 + rng.randrange(64)
     session_id, user_id = uuid5(NAMESPACE, f"session {number}"), uuid5(NAMESPACE, f"user {number % USERS}")
-    verb = rng.choice(VERBS)
-    match verb:
+    kind = rng.choice(OPERATION_KINDS)
+    match kind:
         case "grant":
-            return await store.run(lambda books: cashier.grant(books, user_id, rng.randrange(1, 10), "goodwill"))
+            return await store.run(lambda ledger: cashier.grant(ledger, user_id, rng.randrange(1, 10), "goodwill"))
         case "refund":
             return await cashier.refund(session_id, "session cancelled")
         case "credit_back":
             return await cashier.credit_back(session_id, "gym closed")
         case _:
             token = rng.choice(["tok_visa", "tok_visa", "tok_declined"])
-            order = Order(session_id, user_id, Price("GBP", 1250, 3), Means(verb))
+            order = Order(session_id, user_id, Price("GBP", 1250, 3), PaymentMethod(kind))
             return await cashier.charge(order, token)

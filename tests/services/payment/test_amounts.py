@@ -6,7 +6,7 @@ import pytest
 
 from contracts.errors import Internal
 from solo60.common.v1.money_pb2 import Money
-from tests.services.payment.ledger import house_sum, violations
+from tests.services.payment.ledger_queries import company_account_sum, violations
 from tests.services.payment.requests import BY_CARD, balance, charge, credit_back, grant, refund, some_id
 
 if TYPE_CHECKING:
@@ -33,15 +33,15 @@ async def test_amounts_are_whole_minor_units_of_any_currency(
     database = mesh.database("payment")
     requests = [priced(currency, minor_units) for _ in range(2)]
 
-    taken = [(await payments.ChargeSession(request)).payment.money for request in requests]
-    earned = await house_sum(database, "income", currency)
+    charged = [(await payments.ChargeSession(request)).payment.money for request in requests]
+    earned = await company_account_sum(database, "income", currency)
     given_back = (await payments.RefundSession(refund(requests[0]))).payment
 
-    assert taken == [request.price for request in requests]
-    # Two of the largest amounts exceed an int64, so the house's sums are computed and not stored in a column.
+    assert charged == [request.price for request in requests]
+    # Two of the largest amounts exceed an int64, so the company's sums are computed and not stored in a column.
     assert earned == 2 * minor_units
     assert given_back.money == requests[0].price
-    assert await house_sum(database, "cards", currency) == -minor_units
+    assert await company_account_sum(database, "cards", currency) == -minor_units
     assert await violations(database) == set()
 
 

@@ -20,8 +20,8 @@ from solo60.payment.v1.payment_pb2 import (
     ListSessionPaymentsRequest,
 )
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
-from tests.services.payment.card_line import DistantProcessor, Gate, Line, lose_the_call, nothing
-from tests.services.payment.ledger import count, held_by_cards
+from tests.services.payment.card_connection import ConnectionHooks, FaultyCardProcessor, Gate, lose_the_call, nothing
+from tests.services.payment.ledger_queries import count, net_card_charges
 from tests.services.payment.requests import BY_CARD, PENCE, balance, charge, credit_back, refund
 from tests.support.eventually import eventually
 
@@ -35,15 +35,15 @@ PRICE = Price("GBP", PENCE, 3)
 
 
 @pytest.fixture
-def line() -> Line:
-    """Return a working connection, which a test may break."""
-    return Line()
+def hooks() -> ConnectionHooks:
+    """Return the hooks of a working connection, which a test may break."""
+    return ConnectionHooks()
 
 
 @pytest.fixture
-async def mesh(serve: Serve, line: Line) -> MeshForTests:
-    """Serve payment with a card company behind `line`."""
-    return await serve(payment_service(lambda database: DistantProcessor(database, line)))
+async def mesh(serve: Serve, hooks: ConnectionHooks) -> MeshForTests:
+    """Serve payment with a card company behind a connection with `hooks`."""
+    return await serve(payment_service(lambda database: FaultyCardProcessor(database, hooks)))
 
 
 @pytest.fixture
@@ -58,16 +58,18 @@ async def stored(payments: PaymentServiceAsyncStub, request: ChargeSessionReques
     return answer.payments[0]
 
 
-async def left_pending(payments: PaymentServiceAsyncStub, line: Line, *, arrives: bool) -> ChargeSessionRequest:
+async def pending_charge(
+    payments: PaymentServiceAsyncStub, hooks: ConnectionHooks, *, arrives: bool
+) -> ChargeSessionRequest:
     """Charge a session, lose the call to the company or the answer, then restore the connection."""
     request = charge(BY_CARD)
     if arrives:
-        line.after_charge = lose_the_call
+        hooks.after_charge = lose_the_call
     else:
-        line.before_charge = lose_the_call
+        hooks.before_charge = lose_the_call
     with pytest.raises(Unavailable):
         await payments.ChargeSession(request)
-    line.before_charge = line.after_charge = nothing
+    hooks.before_charge = hooks.after_charge = nothing
     assert (await stored(payments, request)).status == PAYMENT_STATUS_PENDING
     return request
 
@@ -76,38 +78,38 @@ async def left_pending(payments: PaymentServiceAsyncStub, line: Line, *, arrives
 async def test_a_repetition_finishes_a_pending_charge(
     payments: PaymentServiceAsyncStub,
     mesh: MeshForTests,
-    line: Line,
+    hooks: ConnectionHooks,
     arrives: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     """Repeating a charge after its call or answer was lost captures the payment and charges the card once."""
-    request = await left_pending(payments, line, arrives=arrives)
+    request = await pending_charge(payments, hooks, arrives=arrives)
 
     payment = (await payments.ChargeSession(request)).payment
 
     assert payment.status == PAYMENT_STATUS_CAPTURED
-    assert await held_by_cards(mesh.database("payment")) == PENCE
+    assert await net_card_charges(mesh.database("payment")) == PENCE
 
 
 @pytest.mark.requirement("J6")
 async def test_a_refund_returns_the_money_of_a_charge_with_a_lost_answer(
-    payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests, hooks: ConnectionHooks
 ) -> None:
     """A refund returns the money of a captured charge after its answer was lost, without a repeated charge."""
-    request = await left_pending(payments, line, arrives=True)
+    request = await pending_charge(payments, hooks, arrives=True)
 
     answer = await payments.RefundSession(refund(request))
 
     assert answer.outcome == REFUND_OUTCOME_REFUNDED
     assert answer.payment.status == PAYMENT_STATUS_REFUNDED
-    assert await held_by_cards(mesh.database("payment")) == 0
+    assert await net_card_charges(mesh.database("payment")) == 0
 
 
 @pytest.mark.requirement("J6")
 async def test_a_refund_voids_a_charge_that_never_arrived(
-    payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests, hooks: ConnectionHooks
 ) -> None:
     """A refund voids a charge that never reached the company, and a repetition of the charge is rejected."""
-    request = await left_pending(payments, line, arrives=False)
+    request = await pending_charge(payments, hooks, arrives=False)
 
     answer = await payments.RefundSession(refund(request))
 
@@ -115,24 +117,24 @@ async def test_a_refund_voids_a_charge_that_never_arrived(
     assert answer.payment.status == PAYMENT_STATUS_VOIDED
     with pytest.raises(PaymentVoided):
         await payments.ChargeSession(request)
-    assert await held_by_cards(mesh.database("payment")) == 0
+    assert await net_card_charges(mesh.database("payment")) == 0
 
 
 async def test_a_credit_back_of_a_lost_charge_returns_the_money(
-    payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests, hooks: ConnectionHooks
 ) -> None:
     """A credit-back returns a captured charge to the card, and raises PaymentNotFound for one that took nothing."""
-    taken = await left_pending(payments, line, arrives=True)
-    not_taken = await left_pending(payments, line, arrives=False)
+    captured = await pending_charge(payments, hooks, arrives=True)
+    voided = await pending_charge(payments, hooks, arrives=False)
 
-    payment = (await payments.CreditBackSession(credit_back(taken))).payment
+    payment = (await payments.CreditBackSession(credit_back(captured))).payment
     with pytest.raises(PaymentNotFound):
-        await payments.CreditBackSession(credit_back(not_taken))
+        await payments.CreditBackSession(credit_back(voided))
 
-    assert payment.refund.money == taken.price
+    assert payment.refund.money == captured.price
     assert payment.refund.reason == "gym closed"
-    assert (await stored(payments, not_taken)).status == PAYMENT_STATUS_VOIDED
-    assert await held_by_cards(mesh.database("payment")) == 0
+    assert (await stored(payments, voided)).status == PAYMENT_STATUS_VOIDED
+    assert await net_card_charges(mesh.database("payment")) == 0
 
 
 @pytest.mark.requirement("J6")
@@ -140,7 +142,7 @@ async def test_a_credit_back_of_a_lost_charge_returns_the_money(
 async def test_an_interrupted_refund_is_finished_by_the_next_call(
     payments: PaymentServiceAsyncStub,
     mesh: MeshForTests,
-    line: Line,
+    hooks: ConnectionHooks,
     arrives: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     """A repeated refund or a credit-back finishes an interrupted refund without giving back twice.
@@ -149,16 +151,16 @@ async def test_an_interrupted_refund_is_finished_by_the_next_call(
     """
     request, other = charge(BY_CARD), charge(BY_CARD)
     if arrives:
-        line.after_return = lose_the_call
+        hooks.after_refund = lose_the_call
     else:
-        line.before_return = lose_the_call
+        hooks.before_refund = lose_the_call
     for each in (request, other):
         await payments.ChargeSession(each)
         with pytest.raises(Unavailable):
             await payments.RefundSession(refund(each))
         with pytest.raises(PaymentVoided):
             await payments.ChargeSession(each)
-    line.before_return = line.after_return = nothing
+    hooks.before_refund = hooks.after_refund = nothing
 
     refunded = await payments.RefundSession(refund(request, "asked again"))
     credited = await payments.CreditBackSession(credit_back(other))
@@ -167,15 +169,15 @@ async def test_an_interrupted_refund_is_finished_by_the_next_call(
         assert payment.refund.money == request.price
         assert payment.refund.reason == "session cancelled"
     assert await balance(payments, other.user_id) == 0
-    assert await held_by_cards(mesh.database("payment")) == 0
+    assert await net_card_charges(mesh.database("payment")) == 0
 
 
 @pytest.mark.requirement("J6")
 async def test_a_refund_overtakes_the_call_of_a_charge(
-    payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests, hooks: ConnectionHooks
 ) -> None:
     """A charge that reaches the company after its refund takes no money, and its caller gets PaymentVoided."""
-    gate = line.before_charge = Gate()
+    gate = hooks.before_charge = Gate()
     request = charge(BY_CARD)
     charging = asyncio.ensure_future(payments.ChargeSession(request))
     await gate.reached.wait()
@@ -186,15 +188,15 @@ async def test_a_refund_overtakes_the_call_of_a_charge(
     assert answer.outcome == REFUND_OUTCOME_VOIDED
     with pytest.raises(PaymentVoided):
         await charging
-    assert await held_by_cards(mesh.database("payment")) == 0
+    assert await net_card_charges(mesh.database("payment")) == 0
 
 
 @pytest.mark.requirement("J6")
 async def test_a_refund_overtakes_the_answer_to_a_charge(
-    payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests, hooks: ConnectionHooks
 ) -> None:
     """A refund during the answer to a charge returns the money, and the charge's caller gets PaymentVoided."""
-    gate = line.after_charge = Gate()
+    gate = hooks.after_charge = Gate()
     request = charge(BY_CARD)
     charging = asyncio.ensure_future(payments.ChargeSession(request))
     await gate.reached.wait()
@@ -205,44 +207,44 @@ async def test_a_refund_overtakes_the_answer_to_a_charge(
     assert answer.outcome == REFUND_OUTCOME_REFUNDED
     with pytest.raises(PaymentVoided):
         await charging
-    assert await held_by_cards(mesh.database("payment")) == 0
+    assert await net_card_charges(mesh.database("payment")) == 0
 
 
 @pytest.mark.requirement("J6")
 async def test_a_charge_refunds_itself_if_the_refund_was_interrupted(
-    payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests, hooks: ConnectionHooks
 ) -> None:
     """A charge returns its own money and raises PaymentVoided if an interrupted refund has voided its session."""
-    gate = line.after_charge = Gate()
+    gate = hooks.after_charge = Gate()
     request = charge(BY_CARD)
     charging = asyncio.ensure_future(payments.ChargeSession(request))
     await gate.reached.wait()
-    line.before_return = lose_the_call
+    hooks.before_refund = lose_the_call
     with pytest.raises(Unavailable):
         await payments.RefundSession(refund(request))
-    line.before_return = nothing
+    hooks.before_refund = nothing
 
     gate.opened.set()
 
     with pytest.raises(PaymentVoided):
         await charging
     assert (await stored(payments, request)).status == PAYMENT_STATUS_REFUNDED
-    assert await held_by_cards(mesh.database("payment")) == 0
+    assert await net_card_charges(mesh.database("payment")) == 0
 
 
 @pytest.mark.parametrize("step", ["charge", "return"])
 async def test_no_transaction_is_open_during_a_call_to_the_card_company(
-    payments: PaymentServiceAsyncStub, mesh: MeshForTests, line: Line, step: str
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests, hooks: ConnectionHooks, step: str
 ) -> None:
     """A slow card company blocks no row and no connection, because no transaction is open during its calls."""
     request = charge(BY_CARD)
     gate = Gate()
     if step == "charge":
-        line.before_charge = gate
+        hooks.before_charge = gate
         asking: asyncio.Future[object] = asyncio.ensure_future(payments.ChargeSession(request))
     else:
         await payments.ChargeSession(request)
-        line.before_return = gate
+        hooks.before_refund = gate
         asking = asyncio.ensure_future(payments.RefundSession(refund(request)))
     await gate.reached.wait()
 
@@ -277,12 +279,12 @@ async def test_the_test_mode_records_survive_a_restart(database: Database) -> No
     first = TestModeProcessor(database)
     assert await first.charge("good", "tok_visa", PRICE) is CardOutcome.CAPTURED
     assert await first.charge("bad", "tok_declined", PRICE) is CardOutcome.DECLINED
-    assert not await first.give_back("early")
+    assert not await first.refund("early")
 
     second = TestModeProcessor(database)
     assert await second.charge("good", "tok_declined", PRICE) is CardOutcome.CAPTURED
     assert await second.charge("bad", "tok_visa", PRICE) is CardOutcome.DECLINED
     assert await second.charge("early", "tok_visa", PRICE) is CardOutcome.CALLED_OFF
-    assert [await second.give_back(key) for key in ("good", "good", "bad", "early")] == [True, True, False, False]
+    assert [await second.refund(key) for key in ("good", "good", "bad", "early")] == [True, True, False, False]
     assert await count(database, "card_charges") == 3
-    assert await held_by_cards(database) == 0
+    assert await net_card_charges(database) == 0

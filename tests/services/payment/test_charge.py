@@ -22,7 +22,7 @@ from solo60.payment.v1.payment_pb2 import (
     ListSessionPaymentsRequest,
     PaymentMethod,
 )
-from tests.services.payment.ledger import count, held_by_cards, house_sum
+from tests.services.payment.ledger_queries import company_account_sum, count, net_card_charges
 from tests.services.payment.requests import (
     BY_CARD,
     BY_CREDITS,
@@ -54,9 +54,9 @@ async def test_a_card_is_charged_the_price_in_money(payments: PaymentServiceAsyn
     assert payment.money == request.price
     assert not payment.HasField("refund")
     database = mesh.database("payment")
-    assert await held_by_cards(database) == PENCE
-    assert await house_sum(database, "income", "GBP") == PENCE
-    assert await house_sum(database, "cards", "GBP") == -PENCE
+    assert await net_card_charges(database) == PENCE
+    assert await company_account_sum(database, "income", "GBP") == PENCE
+    assert await company_account_sum(database, "cards", "GBP") == -PENCE
 
 
 @pytest.mark.requirement("J1")
@@ -86,8 +86,8 @@ async def test_a_repeated_charge_answers_with_the_first_payment(
     second = await payments.ChargeSession(request)
 
     assert second == first
-    taken = 10 - await balance(payments, request.user_id), await held_by_cards(mesh.database("payment"))
-    assert taken == ((0, PENCE) if method is BY_CARD else (CREDITS, 0))
+    charged = 10 - await balance(payments, request.user_id), await net_card_charges(mesh.database("payment"))
+    assert charged == ((0, PENCE) if method is BY_CARD else (CREDITS, 0))
 
 
 @pytest.mark.parametrize("method", [BY_CARD, BY_CREDITS], ids=["card", "credits"])
@@ -101,8 +101,8 @@ async def test_fifty_concurrent_charges_of_one_session_charge_it_once(
     answers = await asyncio.gather(*[payments.ChargeSession(request) for _ in range(50)])
 
     assert len({answer.payment.payment_id for answer in answers}) == 1
-    taken = 1000 - await balance(payments, request.user_id), await held_by_cards(mesh.database("payment"))
-    assert taken == ((0, PENCE) if method is BY_CARD else (CREDITS, 0))
+    charged = 1000 - await balance(payments, request.user_id), await net_card_charges(mesh.database("payment"))
+    assert charged == ((0, PENCE) if method is BY_CARD else (CREDITS, 0))
 
 
 async def test_concurrent_charges_do_not_spend_credits_twice(payments: PaymentServiceAsyncStub) -> None:
@@ -169,7 +169,7 @@ async def test_a_decline_is_final_for_the_session(payments: PaymentServiceAsyncS
     listed = await payments.ListSessionPayments(ListSessionPaymentsRequest(session_id=request.session_id))
     assert [payment.status for payment in listed.payments] == [PAYMENT_STATUS_DECLINED]
     assert await balance(payments, request.user_id) == 10
-    assert await held_by_cards(mesh.database("payment")) == 0
+    assert await net_card_charges(mesh.database("payment")) == 0
 
 
 async def test_a_charge_with_too_few_credits_stores_nothing(

@@ -9,7 +9,7 @@ from contracts.errors import IdempotencyKeyReused, InvalidRequest, ScopeMissing
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from solo60.payment.v1.payment_pb2 import GetBalanceRequest, GrantCreditsRequest
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
-from tests.services.payment.ledger import count, house_sum
+from tests.services.payment.ledger_queries import company_account_sum, count
 from tests.services.payment.requests import balance, grant, some_id
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def test_granted_credits_can_be_spent_at_once(payments: PaymentServiceAsyn
     assert await grant(payments, user_id, 4) == 12
 
     assert await balance(payments, user_id) == 12
-    assert await house_sum(mesh.database("payment"), "issued", "CREDIT") == -12
+    assert await company_account_sum(mesh.database("payment"), "issued", "CREDIT") == -12
 
 
 @pytest.mark.requirement("S6")

@@ -19,14 +19,14 @@ from services.payment.domain import (
     Account,
     AccountKind,
     Entry,
-    Means,
     Order,
+    PaymentMethod,
     Price,
     entries_of_grant,
     member,
 )
-from services.payment.store import Books, PaymentStore
-from tests.services.payment.ledger import violations
+from services.payment.store import Ledger, PaymentStore
+from tests.services.payment.ledger_queries import violations
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
@@ -48,7 +48,7 @@ def store(database: Database) -> PaymentStore:
 
 async def grant(store: PaymentStore, credits_granted: int = 10) -> None:
     """Grant the user credits."""
-    await store.run(lambda books: books.post("grant", entries_of_grant(USER, credits_granted), NOON))
+    await store.run(lambda ledger: ledger.post("grant", entries_of_grant(USER, credits_granted), NOON))
 
 
 async def execute(database: Database, statement: str) -> None:
@@ -70,7 +70,7 @@ async def execute(database: Database, statement: str) -> None:
 async def test_a_transaction_that_does_not_sum_to_zero_is_rejected(store: PaymentStore, entries: list[Entry]) -> None:
     """A transaction without entries, or with a nonzero sum in any currency, is rejected at commit."""
     with pytest.raises(asyncpg.CheckViolationError):
-        await store.run(lambda books: books.post("grant", entries, NOON))
+        await store.run(lambda ledger: ledger.post("grant", entries, NOON))
 
     assert await store.balance(USER) == 0
 
@@ -78,7 +78,7 @@ async def test_a_transaction_that_does_not_sum_to_zero_is_rejected(store: Paymen
 async def test_the_sum_is_checked_at_the_commit(database: Database) -> None:
     """Unbalanced entries are allowed inside a transaction, because the sum is checked only at commit."""
     async with database.transaction() as connection:
-        await Books(connection).post("grant", [Entry(ISSUED, -5), Entry(member(USER), 5)], NOON)
+        await Ledger(connection).post("grant", [Entry(ISSUED, -5), Entry(member(USER), 5)], NOON)
         await connection.execute("insert into accounts (kind, currency) values ('cards', 'GBP'), ('income', 'GBP')")
         for kind, amount in (("cards", -7), ("income", 7)):
             await connection.execute(
@@ -94,7 +94,7 @@ async def test_an_entry_added_after_an_early_check_is_checked(database: Database
     async with database.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        await Books(connection).post("grant", entries_of_grant(USER, 5), NOON)
+        await Ledger(connection).post("grant", entries_of_grant(USER, 5), NOON)
         await connection.execute("set constraints all immediate")
         with pytest.raises(asyncpg.CheckViolationError):
             await connection.execute(
@@ -182,7 +182,7 @@ async def test_a_balance_cannot_fall_below_zero(store: PaymentStore) -> None:
     await grant(store, 10)
 
     with pytest.raises(asyncpg.CheckViolationError, match="accounts_balance_not_below_zero"):
-        await store.run(lambda books: books.post("grant", entries_of_grant(USER, -11), NOON))
+        await store.run(lambda ledger: ledger.post("grant", entries_of_grant(USER, -11), NOON))
 
     assert await store.balance(USER) == 10
 
@@ -200,7 +200,7 @@ async def test_a_balance_cannot_overflow(store: PaymentStore) -> None:
 async def captured(database: Database) -> UUID:
     """Capture a payment by card and return its id."""
     cashier = Cashier(PaymentStore(database), TestModeProcessor(database), lambda: NOON)
-    order = Order(uuid4(), USER, Price("GBP", 1250, 3), Means.CARD)
+    order = Order(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CARD)
     return (await cashier.charge(order, "tok_visa")).payment_id
 
 
@@ -231,20 +231,20 @@ async def test_a_payment_is_charged_once_and_credited_back_once(database: Databa
     payment_id = await captured(database)
     store = PaymentStore(database)
 
-    async def post(books: Books) -> None:
-        await books.post(kind, entries_of_grant(USER, 3), NOON, payment_id=payment_id)
+    async def post(ledger: Ledger) -> None:
+        await ledger.post(kind, entries_of_grant(USER, 3), NOON, payment_id=payment_id)
 
     with pytest.raises(asyncpg.UniqueViolationError):
-        await store.run(lambda books: twice(books, post))
+        await store.run(lambda ledger: twice(ledger, post))
 
     assert await store.balance(USER) == 0
 
 
-async def twice(books: Books, post: object) -> None:
+async def twice(ledger: Ledger, post: object) -> None:
     """Post two times."""
     assert callable(post)
-    await post(books)
-    await post(books)
+    await post(ledger)
+    await post(ledger)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ async def test_each_invariant_view_finds_its_violation(
     await grant(store)
     await captured(database)
     cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
-    order = Order(uuid4(), USER, Price("GBP", 1250, 3), Means.CARD)
+    order = Order(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CARD)
     await cashier.charge(order, "tok_visa")
     await cashier.refund(order.session_id, "session cancelled")
     before = await violations(database)
@@ -289,13 +289,13 @@ async def test_the_members_account_is_locked_before_it_is_read(database: Databas
     """A charge waits for a concurrent change of the member's balance, then reads the balance that it left."""
     await grant(store, 5)
     cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
-    orders = [Order(uuid4(), USER, Price("GBP", 1250, 3), Means.CREDITS) for _ in range(2)]
+    orders = [Order(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CREDITS) for _ in range(2)]
 
     async with database.transaction() as connection:
-        await Books(connection).lock_balance(USER)
+        await Ledger(connection).lock_balance(USER)
         charging = asyncio.ensure_future(cashier.charge(orders[0], ""))
         await _someone_waits_for_a_lock(database)
-        await Books(connection).post("grant", entries_of_grant(USER, -3), NOON)
+        await Ledger(connection).post("grant", entries_of_grant(USER, -3), NOON)
 
     with pytest.raises(InsufficientCredits):
         await charging

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tests.services.payment import ledger_worker
-from tests.services.payment.ledger import count, held_by_cards, house_sum, violations
+from tests.services.payment.ledger_queries import company_account_sum, count, net_card_charges, violations
 from tests.services.payment.ledger_worker import cashier_of
 from tests.support.processes import TIMEOUT_S, started
 
@@ -26,7 +26,7 @@ UNSETTLED = """
 """
 
 
-class Crowd:
+class KilledWorkers:
     """Workers on one ledger that are killed at random."""
 
     def __init__(self, url: str, size: int, rng: random.Random) -> None:
@@ -53,9 +53,9 @@ class Crowd:
         ready = wait(list(self._workers), TIMEOUT_S)
         assert ready, "no worker has reported for too long"
         for pipe in ready:
-            said = cast("Pipe[Any, Any]", pipe).recv()
-            assert isinstance(said, int), said
-            self.done += said
+            report = cast("Pipe[Any, Any]", pipe).recv()
+            assert isinstance(report, int), report
+            self.done += report
 
     def _start(self) -> None:
         stack = ExitStack()
@@ -80,10 +80,10 @@ async def test_killed_workers_leave_a_sound_ledger(
 
     A refund of each unsettled session then completes it, and ledger and card company agree.
     """
-    crowd = Crowd(payment_url, workers, random.Random(workers))  # noqa: S311 - random operations
+    killed_workers = KilledWorkers(payment_url, workers, random.Random(workers))  # noqa: S311 - random operations
     began_s = time.perf_counter()
-    await asyncio.to_thread(crowd.work, operations, kill_every)
-    print(f"{crowd.done} operations, {crowd.killed} kills, {time.perf_counter() - began_s:.0f} s")  # noqa: T201 - shown by pytest -s
+    await asyncio.to_thread(killed_workers.work, operations, kill_every)
+    print(f"{killed_workers.done} operations, {killed_workers.killed} kills, {time.perf_counter() - began_s:.0f} s")  # noqa: T201 - shown by pytest -s
     assert await violations(database) == set()
 
     async with database.connection() as connection:
@@ -92,5 +92,5 @@ async def test_killed_workers_leave_a_sound_ledger(
         await cashier_of(database).refund(session_id, "found unsettled")
 
     assert await violations(database) == set()
-    assert await held_by_cards(database) == -await house_sum(database, "cards", "GBP")
+    assert await net_card_charges(database) == -await company_account_sum(database, "cards", "GBP")
     assert await count(database, f"({UNSETTLED}) as unsettled") == 0

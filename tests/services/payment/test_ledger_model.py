@@ -27,9 +27,9 @@ from contracts.errors import (
 from mesh.data.database import Database
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
-from services.payment.domain import Means, Order, Price, Status
+from services.payment.domain import Order, PaymentMethod, Price, Status
 from services.payment.store import PaymentStore
-from tests.services.payment.ledger import held_by_cards, house_sum, violations
+from tests.services.payment.ledger_queries import company_account_sum, net_card_charges, violations
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -43,9 +43,9 @@ CREDITS, PENCE = 3, 1250
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call to payment. `verb` names the operation, and the parity of `session` selects the member."""
+    """One call to payment. `operation` names the operation, and the parity of `session` selects the member."""
 
-    verb: str
+    operation: str
     session: int
     token: str = ""
     amount: int = 0
@@ -59,7 +59,7 @@ STEP = st.builds(
     st.integers(1, 2 * CREDITS),
 )
 # All concurrent steps use one session and a valid card, so that they conflict.
-RACERS = st.lists(
+CONCURRENT_STEPS = st.lists(
     st.builds(Step, st.sampled_from(["credits", "card", "refund", "credit_back"]), st.just(0), st.just("tok_visa")),
     min_size=2,
     max_size=3,
@@ -72,7 +72,7 @@ BOUNDED = settings(
 
 
 @dataclass(slots=True)
-class Club:
+class Members:
     """Two members and their sessions, unknown to payment."""
 
     store: PaymentStore
@@ -80,18 +80,18 @@ class Club:
     users: list[UUID] = field(default_factory=lambda: [uuid4(), uuid4()])
     sessions: list[UUID] = field(default_factory=lambda: [uuid4() for _ in range(SESSIONS)])
 
-    async def take(self, step: Step) -> Payment | int | ServiceError | None:
+    async def apply(self, step: Step) -> Payment | int | ServiceError | None:
         """Carry out a step and return payment's answer."""
         session_id, user_id = self.sessions[step.session], self.users[step.session % 2]
-        order = Order(session_id, user_id, Price("GBP", PENCE, CREDITS), Means.CARD)
+        order = Order(session_id, user_id, Price("GBP", PENCE, CREDITS), PaymentMethod.CARD)
         try:
-            match step.verb:
+            match step.operation:
                 case "grant":
                     return await self.store.run(
-                        lambda books: self.cashier.grant(books, user_id, step.amount, "goodwill")
+                        lambda ledger: self.cashier.grant(ledger, user_id, step.amount, "goodwill")
                     )
                 case "credits":
-                    return await self.cashier.charge(Order(session_id, user_id, order.price, Means.CREDITS), "")
+                    return await self.cashier.charge(Order(session_id, user_id, order.price, PaymentMethod.CREDITS), "")
                 case "card":
                     return await self.cashier.charge(order, step.token)
                 case "refund":
@@ -104,49 +104,49 @@ class Club:
 
 @dataclass(slots=True)
 class Model:
-    """Expected state after the steps. `ends` holds the state of each session that has one."""
+    """Expected state after the steps. `states` holds the state of each session that has one."""
 
-    ends: dict[int, str] = field(default_factory=dict)
+    states: dict[int, str] = field(default_factory=dict)
     credits: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
 
-    def take(self, step: Step) -> type[ServiceError] | None:
+    def apply(self, step: Step) -> type[ServiceError] | None:
         """Apply a step and return the expected error."""
-        user, end = step.session % 2, self.ends.get(step.session, "")
-        match step.verb:
+        user, state = step.session % 2, self.states.get(step.session, "")
+        match step.operation:
             case "grant":
                 self.credits[user] += step.amount
                 return None
             case "credits" | "card":
-                return self._charge(step, user, end)
+                return self._charge(step, user, state)
             case "refund":
-                self.ends[step.session] = {"": "void", "card": "back", "credits": "back"}.get(end, end)
-                self.credits[user] += CREDITS if end == "credits" else 0
+                self.states[step.session] = {"": "void", "card": "refunded", "credits": "refunded"}.get(state, state)
+                self.credits[user] += CREDITS if state == "credits" else 0
                 return None
             case _:
-                if end in {"card", "credits"}:
-                    self.ends[step.session] = "back"
+                if state in {"card", "credits"}:
+                    self.states[step.session] = "refunded"
                     self.credits[user] += CREDITS
-                return PaymentNotFound if end in {"", "void", "declined"} else None
+                return PaymentNotFound if state in {"", "void", "declined"} else None
 
-    def _charge(self, step: Step, user: int, end: str) -> type[ServiceError] | None:
-        if end:
-            other = AlreadyCharged if end != step.verb else None
-            return {"declined": CardDeclined, "void": PaymentVoided, "back": PaymentVoided}.get(end, other)
-        if step.verb == "card":
+    def _charge(self, step: Step, user: int, state: str) -> type[ServiceError] | None:
+        if state:
+            other = AlreadyCharged if state != step.operation else None
+            return {"declined": CardDeclined, "void": PaymentVoided, "refunded": PaymentVoided}.get(state, other)
+        if step.operation == "card":
             is_good = step.token == "tok_visa"  # noqa: S105 - a test card
-            self.ends[step.session] = "card" if is_good else "declined"
+            self.states[step.session] = "card" if is_good else "declined"
             return None if is_good else CardDeclined
         if self.credits[user] < CREDITS:
             return InsufficientCredits
-        self.ends[step.session] = "credits"
+        self.states[step.session] = "credits"
         self.credits[user] -= CREDITS
         return None
 
 
-def new_club(database: Database) -> Club:
-    """Return a new club on a ledger that may hold data of earlier examples."""
+def new_members(database: Database) -> Members:
+    """Return new members on a ledger that may hold data of earlier examples."""
     store = PaymentStore(database)
-    return Club(store, Cashier(store, TestModeProcessor(database), lambda: NOON))
+    return Members(store, Cashier(store, TestModeProcessor(database), lambda: NOON))
 
 
 def outcomes(model: Model, steps: list[Step]) -> list[Model]:
@@ -154,19 +154,21 @@ def outcomes(model: Model, steps: list[Step]) -> list[Model]:
 
     A credit-back that finds a card charge in progress cancels that charge like a refund, so this variant is included.
     """
-    charged = {step.session for step in steps if step.verb == "card"}
+    charged = {step.session for step in steps if step.operation == "card"}
     choices = [
-        [step, replace(step, verb="refund")] if step.verb == "credit_back" and step.session in charged else [step]
+        [step, replace(step, operation="refund")]
+        if step.operation == "credit_back" and step.session in charged
+        else [step]
         for step in steps
     ]
-    ends = []
+    models = []
     for chosen in product(*choices):
         for order in permutations(chosen):
-            end = deepcopy(model)
+            after = deepcopy(model)
             for step in order:
-                end.take(step)
-            ends.append(end)
-    return ends
+                after.apply(step)
+            models.append(after)
+    return models
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -178,7 +180,7 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self._loop = asyncio.Runner()
         self._database = self._await(Database.connect(self.url, max_connections=6))
-        self.club, self.model = new_club(self._database), Model()
+        self.members, self.model = new_members(self._database), Model()
 
     def teardown(self) -> None:
         """Close the connection for the next example."""
@@ -188,48 +190,51 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(step=STEP)
     def one(self, step: Step) -> None:
         """Carry out one step and expect the model's answer."""
-        expected = self.model.take(step)
-        answer = self._await(self.club.take(step))
+        expected = self.model.apply(step)
+        answer = self._await(self.members.apply(step))
         assert (type(answer) if isinstance(answer, ServiceError) else None) is expected
 
-    @rule(session=st.integers(0, SESSIONS - 1), steps=RACERS)
+    @rule(session=st.integers(0, SESSIONS - 1), steps=CONCURRENT_STEPS)
     def several_at_once(self, session: int, steps: list[Step]) -> None:
         """Carry out concurrent steps on one session and expect one of the possible states."""
         racing = [replace(step, session=session) for step in steps]
         possible = outcomes(self.model, racing)
         self._await(self._race(racing))
-        seen = self._await(self._look())
-        assert seen in possible
-        self.model = seen
+        actual = self._await(self._read_state())
+        assert actual in possible
+        self.model = actual
 
     @invariant()
     def the_ledger_agrees_with_the_model(self) -> None:
         """Compare sessions, balances and card charges with the model, and expect no violated invariant."""
-        assert self._await(self._look()) == self.model
+        assert self._await(self._read_state()) == self.model
         assert self._await(violations(self._database)) == set()
-        assert self._await(held_by_cards(self._database)) == -self._await(house_sum(self._database, "cards", "GBP"))
+        assert self._await(net_card_charges(self._database)) == -self._await(
+            company_account_sum(self._database, "cards", "GBP")
+        )
 
     async def _race(self, steps: list[Step]) -> None:
-        await asyncio.gather(*map(self.club.take, steps))
+        await asyncio.gather(*map(self.members.apply, steps))
 
-    async def _look(self) -> Model:
+    async def _read_state(self) -> Model:
         sessions = [
-            await self.club.store.run(methodcaller("lock_session", session_id)) for session_id in self.club.sessions
+            await self.members.store.run(methodcaller("lock_session", session_id))
+            for session_id in self.members.sessions
         ]
-        ends = {number: end for number, session in enumerate(sessions) if (end := end_of(session))}
-        return Model(ends, {user: await self.club.store.balance(self.club.users[user]) for user in (0, 1)})
+        states = {number: state for number, session in enumerate(sessions) if (state := state_of(session))}
+        return Model(states, {user: await self.members.store.balance(self.members.users[user]) for user in (0, 1)})
 
     def _await(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - any result
         return self._loop.run(work)
 
 
-def end_of(session: Session) -> str:
+def state_of(session: Session) -> str:
     """Return the state of a session in the model's terms."""
     if session.payment is None:
         return "void" if session.is_void else ""
     if session.payment.status is Status.CAPTURED:
-        return str(session.payment.order.method)
-    return {Status.DECLINED: "declined", Status.VOIDED: "void", Status.REFUNDED: "back"}[session.payment.status]
+        return str(session.payment.order.payment_method)
+    return {Status.DECLINED: "declined", Status.VOIDED: "void", Status.REFUNDED: "refunded"}[session.payment.status]
 
 
 @pytest.mark.parametrize("examples", [6, pytest.param(100, marks=pytest.mark.soak)])
@@ -244,12 +249,12 @@ def test_sequential_and_concurrent_steps_agree_with_the_model(payment_url: str, 
 @given(steps=st.lists(STEP, max_size=14))
 async def test_concurrent_steps_leave_a_sound_ledger(database: Database, steps: list[Step]) -> None:
     """Up to 14 concurrent steps break no invariant, leave no payment pending and agree with the card company's sum."""
-    club = new_club(database)
+    members = new_members(database)
 
-    await asyncio.gather(*map(club.take, steps))
+    await asyncio.gather(*map(members.apply, steps))
 
     assert await violations(database) == set()
-    assert await held_by_cards(database) == -await house_sum(database, "cards", "GBP")
-    for session_id in club.sessions:
-        payments = await club.store.payments_of_session(session_id, 2, after=None)
+    assert await net_card_charges(database) == -await company_account_sum(database, "cards", "GBP")
+    for session_id in members.sessions:
+        payments = await members.store.payments_of_session(session_id, 2, after=None)
         assert all(payment.status is not Status.PENDING for payment in payments)

@@ -19,7 +19,7 @@ from solo60.payment.v1.payment_pb2 import (
     RefundSessionRequest,
     RefundSessionResponse,
 )
-from tests.services.payment.ledger import count, held_by_cards, house_sum
+from tests.services.payment.ledger_queries import company_account_sum, count, net_card_charges
 from tests.services.payment.requests import (
     BY_CARD,
     BY_CREDITS,
@@ -61,8 +61,8 @@ async def test_a_card_payment_is_refunded_to_the_card(payments: PaymentServiceAs
     assert answer.payment.status == PAYMENT_STATUS_REFUNDED
     assert answer.payment.refund.money == request.price
     assert answer.payment.refund.reason == "session cancelled"
-    assert await held_by_cards(mesh.database("payment")) == 0
-    assert await house_sum(mesh.database("payment"), "income", "GBP") == 0
+    assert await net_card_charges(mesh.database("payment")) == 0
+    assert await company_account_sum(mesh.database("payment"), "income", "GBP") == 0
     assert await stored(payments, request.session_id) == [answer.payment]
 
 
@@ -94,7 +94,7 @@ async def test_fifty_concurrent_refunds_refund_once(
 
     assert [answer.outcome for answer in answers] == [REFUND_OUTCOME_REFUNDED] * 50
     assert await balance(payments, request.user_id) == 10
-    assert await held_by_cards(mesh.database("payment")) == 0
+    assert await net_card_charges(mesh.database("payment")) == 0
     assert await count(mesh.database("payment"), "transactions") == 3  # grant, charge, refund
 
 
@@ -127,7 +127,7 @@ async def test_a_session_voided_before_its_charge_is_never_charged(
 
     assert await stored(payments, request.session_id) == []
     assert await balance(payments, request.user_id) == 10
-    assert await held_by_cards(mesh.database("payment")) == 0
+    assert await net_card_charges(mesh.database("payment")) == 0
 
 
 async def test_a_declined_session_has_nothing_to_refund(payments: PaymentServiceAsyncStub) -> None:
@@ -166,7 +166,7 @@ async def test_a_concurrent_charge_and_refund_return_the_price(
     for first in range(0, 60, 10):
         await asyncio.gather(*map(race, range(first, first + 10)))
 
-    assert await held_by_cards(mesh.database("payment")) == 0
+    assert await net_card_charges(mesh.database("payment")) == 0
     assert await balance(payments, user_id) == 1000
     async with mesh.database("payment").connection() as connection:
         statuses = {row[0] for row in await connection.fetch("select distinct status from payments")}
@@ -186,7 +186,7 @@ async def test_a_card_payment_can_be_credited_back(payments: PaymentServiceAsync
     assert payment.refund.credits == CREDITS
     assert payment.refund.reason == "gym closed"
     assert await balance(payments, request.user_id) == CREDITS
-    assert await held_by_cards(mesh.database("payment")) == PENCE
+    assert await net_card_charges(mesh.database("payment")) == PENCE
 
 
 async def test_a_credit_payment_can_be_credited_back(payments: PaymentServiceAsyncStub) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from local.inbox import Inbox
-from tests.services.session.town import SERVICES, Town
+from tests.services.session.booking_mesh import SERVICES, BookingMesh
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,10 +36,10 @@ async def database_url(database_url: DatabaseFactory, urls: dict[str, str]) -> D
 
 
 @pytest.fixture
-async def town(serve: Serve, urls: dict[str, str], tmp_path: Path) -> AsyncIterator[Town]:
+async def booking_mesh(serve: Serve, urls: dict[str, str], tmp_path: Path) -> AsyncIterator[BookingMesh]:
     """Serve everything that a booking needs, with a mail server that stores its mails."""
     folder = tmp_path / "inbox"
     async with Inbox(folder, port=0) as inbox:
         mesh = await serve(*SERVICES.values(), smtp_url=SecretStr(inbox.url))
-        yield Town(mesh, urls, folder)
+        yield BookingMesh(mesh, urls, folder)
         await mesh.close()

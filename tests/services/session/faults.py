@@ -11,12 +11,12 @@ from grpc_interceptor import AsyncServerInterceptor
 from grpc_interceptor.exceptions import FailedPrecondition
 
 from contracts.errors import Unavailable
-from tests.services.session.town import SERVICES
+from tests.services.session.booking_mesh import SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.services.session.town import Town
+    from tests.services.session.booking_mesh import BookingMesh
 
 
 class When(StrEnum):
@@ -34,7 +34,7 @@ class Fault(AsyncServerInterceptor):
     def __init__(self, method: str, when: When, times: int) -> None:
         self._method = method
         self._when = when
-        self.left = times
+        self.remaining = times
         self.reached = asyncio.Event()
         self.is_open = asyncio.Event()
 
@@ -45,10 +45,10 @@ class Fault(AsyncServerInterceptor):
         context: Any,  # noqa: ANN401 - signature of the base class
         method_name: str,
     ) -> Any:  # noqa: ANN401 - signature of the base class
-        if self.left == 0 or not method_name.endswith(f"/{self._method}"):
+        if self.remaining == 0 or not method_name.endswith(f"/{self._method}"):
             answer = method(request_or_iterator, context)
             return answer if hasattr(answer, "__aiter__") else await answer
-        self.left -= 1
+        self.remaining -= 1
         if self._when is When.REFUSED:
             raise FailedPrecondition("The test rejects this call.")
         if self._when is When.BEFORE:
@@ -61,9 +61,9 @@ class Fault(AsyncServerInterceptor):
         return answer
 
 
-async def break_service(town: Town, name: str, method: str, when: When, times: int = 4) -> Fault:
+async def break_service(booking_mesh: BookingMesh, name: str, method: str, when: When, times: int = 4) -> Fault:
     """Restart a service with a fault, by default in one call more than gRPC's own retries cover."""
     fault = Fault(method, when, times)
-    await town.stop(name)
-    await town.mesh.start(replace(SERVICES[name], interceptors=(fault,)), town.urls[name])
+    await booking_mesh.stop(name)
+    await booking_mesh.mesh.start(replace(SERVICES[name], interceptors=(fault,)), booking_mesh.urls[name])
     return fault

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.session.follow_ups import FollowUps
 from services.session.stores import Stores
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
@@ -12,14 +11,14 @@ from tests.support.offline_stub import offline_stub
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
-    from services.session.store import SessionStore
+    from services.session.booking.store import BookingStore
 
 
-def store_on(database: Database) -> SessionStore:
-    """Return the session store of a database."""
-    return stores_on(database).sessions
+def bookings_on(database: Database) -> BookingStore:
+    """Return the booking store of a database."""
+    return stores_on(database).bookings
 
 
 def stores_on(database: Database) -> Stores:
     """Return the stores of a database. Calls through their stubs fail."""
-    return Stores.on(database, FollowUps(offline_stub(PaymentServiceStub), offline_stub(SessionServiceStub)))
+    return Stores.on(database, offline_stub(PaymentServiceStub), offline_stub(SessionServiceStub))

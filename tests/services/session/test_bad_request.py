@@ -32,7 +32,7 @@ from solo60.session.v1.session_pb2 import (
     WatchAvailabilityRequest,
 )
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
-from tests.services.session.town import HOUR, TOMORROW, keyed, order, period
+from tests.services.session.booking_mesh import HOUR, TOMORROW, keyed, order, period
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

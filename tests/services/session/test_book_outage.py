@@ -12,16 +12,16 @@ from services.payment.app import payment_service
 from solo60.common.v1.money_pb2 import Money
 from solo60.payment.v1.payment_pb2 import ChargeSessionRequest
 from solo60.session.v1.session_pb2 import SESSION_STATUS_CANCELLED, SESSION_STATUS_CONFIRMED
-from tests.services.payment.card_line import DistantProcessor, Gate, Line, lose_the_call
-from tests.services.session.town import BY_CARD, BY_CREDITS, TOMORROW, keyed, order, period
+from tests.services.payment.card_connection import ConnectionHooks, FaultyCardProcessor, Gate, lose_the_call
+from tests.services.session.booking_mesh import BY_CARD, BY_CREDITS, TOMORROW, keyed, order, period
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from solo60.payment.v1.payment_pb2 import PaymentMethod
-    from tests.services.session.town import Town
+    from tests.services.session.booking_mesh import BookingMesh
 
 # A booking left by a process that died after payment's answer, before it stored that answer.
-LEAVE_PENDING = """
+ADD_PENDING_BOOKING = """
     insert into sessions (session_id, user_id, gym_id, period, status, currency, minor_units, credits, noise_policy,
         requires_approval, paid_in, create_time, update_time, caller, idempotency_key, request_sha256, correlation_id,
         expire_time)
@@ -31,232 +31,234 @@ LEAVE_PENDING = """
 """
 
 
-async def use_distant_cards(town: Town, line: Line) -> None:
-    """Serve payment with a card company behind `line`."""
-    await town.stop("payment")
-    service = payment_service(partial(DistantProcessor, line=line))
-    await town.mesh.start(service, town.urls["payment"])
+async def use_faulty_cards(booking_mesh: BookingMesh, hooks: ConnectionHooks) -> None:
+    """Serve payment with a card company behind a connection with `hooks`."""
+    await booking_mesh.stop("payment")
+    service = payment_service(partial(FaultyCardProcessor, hooks=hooks))
+    await booking_mesh.mesh.start(service, booking_mesh.urls["payment"])
 
 
-async def is_free(town: Town, gym: str) -> bool:
+async def is_free(booking_mesh: BookingMesh, gym: str) -> bool:
     """Return whether tomorrow's hour in this gym is free."""
-    return not await town.busy(gym)
+    return not await booking_mesh.busy_periods(gym)
 
 
 @pytest.mark.requirement("J6")
 @pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
-async def test_an_outage_of_payment_leaves_no_booking_and_no_charge(town: Town, method: PaymentMethod) -> None:
+async def test_an_outage_of_payment_leaves_no_booking_and_no_charge(
+    booking_mesh: BookingMesh, method: PaymentMethod
+) -> None:
     """A booking during an outage of payment fails with UNAVAILABLE, frees the slot at once and never charges."""
-    member, gym = await town.a_member(), await town.a_gym()
-    await town.stop("payment")
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    await booking_mesh.stop("payment")
 
     with pytest.raises(Unavailable):
-        await town.booked(order(member, gym, by=method))
+        await booking_mesh.book(order(member, gym, by=method))
 
-    assert await town.busy(gym) == []
-    assert {each.status for each in await town.sessions_of(member)} == {SESSION_STATUS_CANCELLED}
-    assert await town.left_undone() > 0
-    await town.start("payment")
-    await town.settled()
-    assert await town.balance(member) == 100
-    for session in await town.sessions_of(member):
-        assert "CAPTURED" not in await town.payment_statuses(session.session_id)
-    assert (await town.booked(order(member, gym, by=method))).status == SESSION_STATUS_CONFIRMED
+    assert await booking_mesh.busy_periods(gym) == []
+    assert {each.status for each in await booking_mesh.sessions_of(member)} == {SESSION_STATUS_CANCELLED}
+    assert await booking_mesh.pending_work() > 0
+    await booking_mesh.start("payment")
+    await booking_mesh.wait_until_settled()
+    assert await booking_mesh.balance(member) == 100
+    for session in await booking_mesh.sessions_of(member):
+        assert "CAPTURED" not in await booking_mesh.payment_statuses(session.session_id)
+    assert (await booking_mesh.book(order(member, gym, by=method))).status == SESSION_STATUS_CONFIRMED
 
 
 @pytest.mark.requirement("S6")
-async def test_the_same_key_can_book_after_an_outage_of_payment(town: Town) -> None:
+async def test_the_same_key_can_book_after_an_outage_of_payment(booking_mesh: BookingMesh) -> None:
     """A booking that failed during an outage of payment can be repeated with its key, and is charged once."""
-    member, gym = await town.a_member(), await town.a_gym()
-    await town.stop("payment")
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    await booking_mesh.stop("payment")
     with pytest.raises(Unavailable):
-        await town.sessions.BookSession(order(member, gym), metadata=keyed("patient"))
-    await town.start("payment")
-    await town.settled()
+        await booking_mesh.sessions.BookSession(order(member, gym), metadata=keyed("patient"))
+    await booking_mesh.start("payment")
+    await booking_mesh.wait_until_settled()
 
-    answer = await town.sessions.BookSession(order(member, gym), metadata=keyed("patient"))
+    answer = await booking_mesh.sessions.BookSession(order(member, gym), metadata=keyed("patient"))
 
     assert answer.session.status == SESSION_STATUS_CONFIRMED
-    await town.settled()
-    assert await town.balance(member) == 97
+    await booking_mesh.wait_until_settled()
+    assert await booking_mesh.balance(member) == 97
 
 
 @pytest.mark.requirement("J6")
 @pytest.mark.parametrize("name", ["user", "gym"])
-async def test_without_user_or_gym_service_nothing_is_held(town: Town, name: str) -> None:
+async def test_without_user_or_gym_service_nothing_is_held(booking_mesh: BookingMesh, name: str) -> None:
     """Without the user or the gym service a booking fails with UNAVAILABLE and stores no session."""
-    member, gym = await town.a_member(), await town.a_gym()
-    await town.stop(name)
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    await booking_mesh.stop(name)
 
     with pytest.raises(Unavailable):
-        await town.booked(order(member, gym))
+        await booking_mesh.book(order(member, gym))
 
-    assert await town.sessions_of(member) == []
+    assert await booking_mesh.sessions_of(member) == []
 
 
 @pytest.mark.requirement("J6")
-async def test_a_charge_with_a_lost_answer_is_refunded(town: Town) -> None:
+async def test_a_charge_with_a_lost_answer_is_refunded(booking_mesh: BookingMesh) -> None:
     """If the answer to a card charge is lost, the booking fails and the charge is refunded without any mail."""
-    member, gym = await town.a_member(), await town.a_gym()
-    line = Line(after_charge=lose_the_call)
-    await use_distant_cards(town, line)
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    hooks = ConnectionHooks(after_charge=lose_the_call)
+    await use_faulty_cards(booking_mesh, hooks)
 
     with pytest.raises(Unavailable):
-        await town.booked(order(member, gym, by=BY_CARD))
+        await booking_mesh.book(order(member, gym, by=BY_CARD))
 
-    await town.settled()
-    assert await town.busy(gym) == []
-    for session in await town.sessions_of(member):
-        assert await town.payment_statuses(session.session_id) == ["REFUNDED"]
-    assert await town.mails(0) == []
+    await booking_mesh.wait_until_settled()
+    assert await booking_mesh.busy_periods(gym) == []
+    for session in await booking_mesh.sessions_of(member):
+        assert await booking_mesh.payment_statuses(session.session_id) == ["REFUNDED"]
+    assert await booking_mesh.wait_for_mails(0) == []
 
 
 @pytest.mark.requirement("J6")
-async def test_a_cancelled_booking_call_leaves_no_booking_and_no_charge(town: Town) -> None:
+async def test_a_cancelled_booking_call_leaves_no_booking_and_no_charge(booking_mesh: BookingMesh) -> None:
     """Cancelling the call during the charge frees the slot, and the charge is voided or refunded."""
-    member, gym = await town.a_member(), await town.a_gym()
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
     gate = Gate()
-    await use_distant_cards(town, Line(before_charge=gate))
+    await use_faulty_cards(booking_mesh, ConnectionHooks(before_charge=gate))
 
-    booking = asyncio.create_task(town.booked(order(member, gym, by=BY_CARD)))
+    booking = asyncio.create_task(booking_mesh.book(order(member, gym, by=BY_CARD)))
     await gate.reached.wait()
-    assert await town.busy(gym) == [period()]
+    assert await booking_mesh.busy_periods(gym) == [period()]
     booking.cancel()
     await asyncio.wait([booking])
 
-    await eventually(partial(is_free, town, gym))
+    await eventually(partial(is_free, booking_mesh, gym))
     gate.opened.set()
-    await town.settled()
-    (session,) = await town.sessions_of(member)
+    await booking_mesh.wait_until_settled()
+    (session,) = await booking_mesh.sessions_of(member)
     assert session.status == SESSION_STATUS_CANCELLED
-    assert await town.payment_statuses(session.session_id) in (["VOIDED"], ["REFUNDED"])
-    assert await town.mails(0) == []
+    assert await booking_mesh.payment_statuses(session.session_id) in (["VOIDED"], ["REFUNDED"])
+    assert await booking_mesh.wait_for_mails(0) == []
 
 
 @pytest.mark.requirement("J6")
-async def test_a_booking_past_its_deadline_leaves_no_booking_and_no_charge(town: Town) -> None:
+async def test_a_booking_past_its_deadline_leaves_no_booking_and_no_charge(booking_mesh: BookingMesh) -> None:
     """A deadline that expires during the charge frees the slot, and the charge is refunded."""
-    member, gym = await town.a_member(), await town.a_gym()
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
     gate = Gate()
-    await use_distant_cards(town, Line(after_charge=gate))
+    await use_faulty_cards(booking_mesh, ConnectionHooks(after_charge=gate))
 
     with pytest.raises((DeadlineExceeded, Unavailable)):
-        await town.sessions.BookSession(order(member, gym, by=BY_CARD), timeout=1)
+        await booking_mesh.sessions.BookSession(order(member, gym, by=BY_CARD), timeout=1)
 
-    await eventually(partial(is_free, town, gym))
+    await eventually(partial(is_free, booking_mesh, gym))
     gate.opened.set()
-    await town.settled()
-    (session,) = await town.sessions_of(member)
-    assert await town.payment_statuses(session.session_id) == ["REFUNDED"]
+    await booking_mesh.wait_until_settled()
+    (session,) = await booking_mesh.sessions_of(member)
+    assert await booking_mesh.payment_statuses(session.session_id) == ["REFUNDED"]
 
 
 @pytest.mark.requirement("J6")
-async def test_a_booking_interrupted_after_the_charge_is_undone(town: Town) -> None:
+async def test_a_booking_interrupted_after_the_charge_is_undone(booking_mesh: BookingMesh) -> None:
     """A booking that crashed after its charge is cancelled and refunded once its hold expires."""
-    member, gym, session_id = await town.a_member(), await town.a_gym(), str(uuid4())
-    await leave_pending(town, session_id, member, gym)
+    member, gym, session_id = await booking_mesh.create_member(), await booking_mesh.create_gym(), str(uuid4())
+    await store_pending_booking(booking_mesh, session_id, member, gym)
     price = Money(currency_code="GBP", minor_units=1250)
-    await town.payments.ChargeSession(
+    await booking_mesh.payments.ChargeSession(
         ChargeSessionRequest(session_id=session_id, user_id=member, price=price, credits=3, payment_method=BY_CREDITS)
     )
-    assert await town.balance(member) == 97
-    assert await town.busy(gym) == [period()]
+    assert await booking_mesh.balance(member) == 97
+    assert await booking_mesh.busy_periods(gym) == [period()]
 
-    await let_expire(town, session_id)
+    await expire_hold(booking_mesh, session_id)
 
-    await town.settled()
-    assert await town.balance(member) == 100
-    assert await town.busy(gym) == []
-    assert (await town.session(session_id)).status == SESSION_STATUS_CANCELLED
-    assert await town.mails(0) == []
+    await booking_mesh.wait_until_settled()
+    assert await booking_mesh.balance(member) == 100
+    assert await booking_mesh.busy_periods(gym) == []
+    assert (await booking_mesh.find_session(session_id)).status == SESSION_STATUS_CANCELLED
+    assert await booking_mesh.wait_for_mails(0) == []
 
 
 @pytest.mark.requirement("J6")
-async def test_a_booking_interrupted_before_the_charge_cannot_be_charged(town: Town) -> None:
+async def test_a_booking_interrupted_before_the_charge_cannot_be_charged(booking_mesh: BookingMesh) -> None:
     """A booking that crashed before its charge is voided at payment once its hold expires."""
-    member, gym, session_id = await town.a_member(), await town.a_gym(), str(uuid4())
-    await leave_pending(town, session_id, member, gym)
-    await let_expire(town, session_id)
-    await town.settled()
+    member, gym, session_id = await booking_mesh.create_member(), await booking_mesh.create_gym(), str(uuid4())
+    await store_pending_booking(booking_mesh, session_id, member, gym)
+    await expire_hold(booking_mesh, session_id)
+    await booking_mesh.wait_until_settled()
 
-    async with town.mesh.database("payment").connection() as connection:
+    async with booking_mesh.mesh.database("payment").connection() as connection:
         is_void = await connection.fetchval(
             "select void_time is not null from sessions where session_id = $1", UUID(session_id)
         )
 
     assert is_void
-    assert await town.balance(member) == 100
+    assert await booking_mesh.balance(member) == 100
 
 
 @pytest.mark.requirement("J6")
-async def test_a_booking_succeeds_without_mail_and_is_mailed_later(town: Town) -> None:
+async def test_a_booking_succeeds_without_mail_and_is_mailed_later(booking_mesh: BookingMesh) -> None:
     """A booking succeeds while the communication service is down, and each of its mails is sent once afterwards."""
-    member, gym = await town.a_member(), await town.a_gym(noise_policy="Quiet, please")
-    await town.stop("communication")
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym(noise_policy="Quiet, please")
+    await booking_mesh.stop("communication")
 
-    session = await town.booked(order(member, gym))
+    session = await booking_mesh.book(order(member, gym))
 
     assert session.status == SESSION_STATUS_CONFIRMED
-    assert await town.left_undone() == 2
-    await town.start("communication")
-    assert len(await town.mails(2)) == 2
+    assert await booking_mesh.pending_work() == 2
+    await booking_mesh.start("communication")
+    assert len(await booking_mesh.wait_for_mails(2)) == 2
 
 
 @pytest.mark.requirement("J6")
-async def test_follow_ups_of_a_stopped_process_are_done_by_the_next(town: Town) -> None:
+async def test_follow_ups_of_a_stopped_process_are_done_by_the_next(booking_mesh: BookingMesh) -> None:
     """A mail that one session process could not send is sent by the next one, because it is stored in the database."""
-    member, gym = await town.a_member(), await town.a_gym()
-    await town.stop("communication")
-    await town.booked(order(member, gym))
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    await booking_mesh.stop("communication")
+    await booking_mesh.book(order(member, gym))
 
-    await town.stop("session")
-    await town.start("communication")
-    await town.start("session")
+    await booking_mesh.stop("session")
+    await booking_mesh.start("communication")
+    await booking_mesh.start("session")
 
-    assert len(await town.mails(1)) == 1
+    assert len(await booking_mesh.wait_for_mails(1)) == 1
 
 
 @pytest.mark.requirement("S6")
-async def test_a_repeated_mail_with_other_content_is_not_sent_again(town: Town) -> None:
+async def test_a_repeated_mail_with_other_content_is_not_sent_again(booking_mesh: BookingMesh) -> None:
     """A mail repeated after a crash is not sent twice, even if its content has changed, because its key is the same."""
-    member, gym = await town.a_member(), await town.a_gym()
-    await town.booked(order(member, gym))
-    await town.mails(1)
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    await booking_mesh.book(order(member, gym))
+    await booking_mesh.wait_for_mails(1)
 
-    async with town.mesh.database("user").transaction() as connection:
+    async with booking_mesh.mesh.database("user").transaction() as connection:
         await connection.execute("update users set display_name = 'Ada Lovelace'")
-    async with town.mesh.database("session").transaction() as connection:
+    async with booking_mesh.mesh.database("session").transaction() as connection:
         await connection.execute("update outbox set status = 'pending', due_time = now(), settle_time = null")
 
-    assert len(await town.mails(1)) == 1
+    assert len(await booking_mesh.wait_for_mails(1)) == 1
 
 
-async def leave_pending(town: Town, session_id: str, member: str, gym: str) -> None:
+async def store_pending_booking(booking_mesh: BookingMesh, session_id: str, member: str, gym: str) -> None:
     """Store an unfinished booking."""
-    async with town.mesh.database("session").transaction() as connection:
+    async with booking_mesh.mesh.database("session").transaction() as connection:
         await connection.execute("insert into calendars (gym_id) values ($1)", UUID(gym))
         far = TOMORROW.replace(year=TOMORROW.year + 1)
-        await connection.execute(LEAVE_PENDING, UUID(session_id), UUID(member), UUID(gym), TOMORROW, far)
+        await connection.execute(ADD_PENDING_BOOKING, UUID(session_id), UUID(member), UUID(gym), TOMORROW, far)
 
 
-async def let_expire(town: Town, session_id: str) -> None:
+async def expire_hold(booking_mesh: BookingMesh, session_id: str) -> None:
     """Let the hold of a booking expire."""
-    async with town.mesh.database("session").transaction() as connection:
+    async with booking_mesh.mesh.database("session").transaction() as connection:
         await connection.execute("update sessions set expire_time = now() where session_id = $1", UUID(session_id))
 
 
-async def test_an_undeliverable_address_leaves_a_dead_letter(town: Town) -> None:
+async def test_an_undeliverable_address_leaves_a_dead_letter(booking_mesh: BookingMesh) -> None:
     """A mail to an address that the current rule rejects becomes a dead letter, and the booking stays valid."""
-    member = await town.a_member()
-    async with town.mesh.database("user").transaction() as connection:
+    member = await booking_mesh.create_member()
+    async with booking_mesh.mesh.database("user").transaction() as connection:
         await connection.execute("update users set email = 'ada@localhost' where user_id = $1", UUID(member))
 
-    session = await town.booked(order(member, await town.a_gym()))
+    session = await booking_mesh.book(order(member, await booking_mesh.create_gym()))
 
-    await town.settled()
-    assert (await town.session(session.session_id)).status == session.status
-    assert await town.mails(0) == []
-    async with town.mesh.database("session").transaction() as connection:
+    await booking_mesh.wait_until_settled()
+    assert (await booking_mesh.find_session(session.session_id)).status == session.status
+    assert await booking_mesh.wait_for_mails(0) == []
+    async with booking_mesh.mesh.database("session").transaction() as connection:
         (dead,) = await connection.fetch("select destination, last_error from outbox where status = 'dead'")
     assert dead["destination"] == "solo60.session.v1.SessionService/SendSessionMail"
     assert "recipient.email" in dead["last_error"]
@@ -271,14 +273,16 @@ async def test_an_undeliverable_address_leaves_a_dead_letter(town: Town) -> None
         ("ada@bücher.example", "ada@xn--bcher-kva.example"),
     ],
 )
-async def test_every_address_that_a_user_may_have_can_be_mailed(town: Town, email: str, recipient: str) -> None:
+async def test_every_address_that_a_user_may_have_can_be_mailed(
+    booking_mesh: BookingMesh, email: str, recipient: str
+) -> None:
     """Every address that the user service accepts can be mailed.
 
     Quoted local parts and IDN domains are encoded for SMTP.
     """
-    member = await town.a_member(email=email)
+    member = await booking_mesh.create_member(email=email)
 
-    await town.booked(order(member, await town.a_gym()))
+    await booking_mesh.book(order(member, await booking_mesh.create_gym()))
 
-    (mail,) = await town.mails(1)
+    (mail,) = await booking_mesh.wait_for_mails(1)
     assert mail.recipient == recipient

@@ -16,117 +16,121 @@ from solo60.session.v1.session_pb2 import (
     Session,
 )
 from solo60.user.v1.user_pb2 import UpdateUserRequest, User, UserState
-from tests.services.session.town import BY_CARD, BY_CREDITS, HOUR, TOMORROW, order
+from tests.services.session.booking_mesh import BY_CARD, BY_CREDITS, HOUR, TOMORROW, order
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from solo60.payment.v1.payment_pb2 import PaymentMethod
-    from tests.services.session.town import Town
+    from tests.services.session.booking_mesh import BookingMesh
 
 
-async def cancel(town: Town, session: Session, reason: str = "") -> Session:
+async def cancel(booking_mesh: BookingMesh, session: Session, reason: str = "") -> Session:
     """Cancel a session and return it."""
     request = CancelSessionRequest(session_id=session.session_id, reason=reason)
-    return (await town.sessions.CancelSession(request)).session
+    return (await booking_mesh.sessions.CancelSession(request)).session
 
 
 @pytest.mark.requirement("J2")
 @pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
-async def test_a_cancelled_session_is_refunded_the_way_it_was_paid(town: Town, method: PaymentMethod) -> None:
+async def test_a_cancelled_session_is_refunded_the_way_it_was_paid(
+    booking_mesh: BookingMesh, method: PaymentMethod
+) -> None:
     """Cancelling frees the slot at once, stores the reason and refunds the price in the way it was paid."""
-    member, gym = await town.a_member(), await town.a_gym()
-    session = await town.booked(order(member, gym, by=method))
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    session = await booking_mesh.book(order(member, gym, by=method))
 
-    cancelled = await cancel(town, session, "Caught a cold")
+    cancelled = await cancel(booking_mesh, session, "Caught a cold")
 
     assert (cancelled.status, cancelled.cancel_reason) == (SESSION_STATUS_CANCELLED, "Caught a cold")
     assert cancelled.update_time.ToDatetime() > session.update_time.ToDatetime()
-    assert cancelled == await town.session(session.session_id)
-    await town.settled()
-    assert await town.balance(member) == 100
-    assert await town.payment_statuses(session.session_id) == ["REFUNDED"]
-    assert await town.busy(gym) == []
-    assert (await town.booked(order(member, gym))).status == SESSION_STATUS_CONFIRMED
+    assert cancelled == await booking_mesh.find_session(session.session_id)
+    await booking_mesh.wait_until_settled()
+    assert await booking_mesh.balance(member) == 100
+    assert await booking_mesh.payment_statuses(session.session_id) == ["REFUNDED"]
+    assert await booking_mesh.busy_periods(gym) == []
+    assert (await booking_mesh.book(order(member, gym))).status == SESSION_STATUS_CONFIRMED
 
 
 @pytest.mark.requirement("J2")
 @pytest.mark.parametrize("method", [BY_CREDITS, BY_CARD])
-async def test_any_price_can_be_refunded_in_credits(town: Town, method: PaymentMethod) -> None:
+async def test_any_price_can_be_refunded_in_credits(booking_mesh: BookingMesh, method: PaymentMethod) -> None:
     """A cancellation may ask for a refund in credits, even if the session was paid by card."""
-    member, gym = await town.a_member(), await town.a_gym()
-    session = await town.booked(order(member, gym, by=method))
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    session = await booking_mesh.book(order(member, gym, by=method))
 
     request = CancelSessionRequest(session_id=session.session_id, refund_in=RefundMeans.REFUND_MEANS_CREDITS)
-    await town.sessions.CancelSession(request)
+    await booking_mesh.sessions.CancelSession(request)
 
-    (mail,) = [each for each in await town.mails(2) if each.subject.strip().startswith("Cancelled: ")]
+    (mail,) = [each for each in await booking_mesh.wait_for_mails(2) if each.subject.strip().startswith("Cancelled: ")]
     assert "Your refund: 3 credits" in mail.body
-    assert await town.balance(member) == (100 if method is BY_CREDITS else 103)
-    assert await town.payment_statuses(session.session_id) == ["REFUNDED"]
+    assert await booking_mesh.balance(member) == (100 if method is BY_CREDITS else 103)
+    assert await booking_mesh.payment_statuses(session.session_id) == ["REFUNDED"]
 
 
 @pytest.mark.requirement("A3")
-async def test_the_sessions_of_a_deleted_user_are_cancelled(town: Town) -> None:
+async def test_the_sessions_of_a_deleted_user_are_cancelled(booking_mesh: BookingMesh) -> None:
     """Deleting a user cancels and refunds that user's sessions, and leaves those of other users."""
-    member, other, gym = await town.a_member(), await town.a_member(), await town.a_gym()
-    await town.booked(order(member, gym))
-    await town.booked(order(member, gym, start=TOMORROW + HOUR))
-    kept = await town.booked(order(other, gym, start=TOMORROW + 2 * HOUR))
+    member = await booking_mesh.create_member()
+    other = await booking_mesh.create_member()
+    gym = await booking_mesh.create_gym()
+    await booking_mesh.book(order(member, gym))
+    await booking_mesh.book(order(member, gym, start=TOMORROW + HOUR))
+    other_booking = await booking_mesh.book(order(other, gym, start=TOMORROW + 2 * HOUR))
 
     leaving = User(user_id=member, state=UserState.USER_STATE_DELETED)
-    await town.users.UpdateUser(UpdateUserRequest(user=leaving, update_mask=FieldMask(paths=["state"])))
+    await booking_mesh.users.UpdateUser(UpdateUserRequest(user=leaving, update_mask=FieldMask(paths=["state"])))
 
     async def all_are_cancelled() -> bool:
-        return {each.status for each in await town.sessions_of(member)} == {SESSION_STATUS_CANCELLED}
+        return {each.status for each in await booking_mesh.sessions_of(member)} == {SESSION_STATUS_CANCELLED}
 
     await eventually(all_are_cancelled)
-    await town.settled()
-    assert await town.balance(member) == 100
-    assert await town.busy(gym, TOMORROW, 3 * HOUR) == [kept.period]
+    await booking_mesh.wait_until_settled()
+    assert await booking_mesh.balance(member) == 100
+    assert await booking_mesh.busy_periods(gym, TOMORROW, 3 * HOUR) == [other_booking.period]
 
 
 @pytest.mark.requirement("J2")
-async def test_a_cancellation_is_mailed_after_the_booking(town: Town) -> None:
+async def test_a_cancellation_is_mailed_after_the_booking(booking_mesh: BookingMesh) -> None:
     """A cancellation sends a mail that names the refund."""
-    member, gym = await town.a_member(), await town.a_gym(name="Field Street Gym")
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym(name="Field Street Gym")
 
-    await cancel(town, await town.booked(order(member, gym)))
+    await cancel(booking_mesh, await booking_mesh.book(order(member, gym)))
 
-    subjects = {mail.subject.strip().partition(",")[0]: mail.body for mail in await town.mails(2)}
+    subjects = {mail.subject.strip().partition(",")[0]: mail.body for mail in await booking_mesh.wait_for_mails(2)}
     assert set(subjects) == {"Booked: Field Street Gym", "Cancelled: Field Street Gym"}
     assert "3 credits" in subjects["Cancelled: Field Street Gym"]
 
 
 @pytest.mark.requirement("J3")
-async def test_a_session_pending_approval_can_be_cancelled(town: Town) -> None:
+async def test_a_session_pending_approval_can_be_cancelled(booking_mesh: BookingMesh) -> None:
     """A session pending approval can be cancelled, and is refunded."""
-    member, gym = await town.a_member(), await town.a_gym(requires_approval=True)
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym(requires_approval=True)
 
-    cancelled = await cancel(town, await town.booked(order(member, gym)))
+    cancelled = await cancel(booking_mesh, await booking_mesh.book(order(member, gym)))
 
     assert cancelled.status == SESSION_STATUS_CANCELLED
-    await town.settled()
-    assert await town.balance(member) == 100
+    await booking_mesh.wait_until_settled()
+    assert await booking_mesh.balance(member) == 100
 
 
-async def test_cancelling_again_changes_nothing(town: Town) -> None:
+async def test_cancelling_again_changes_nothing(booking_mesh: BookingMesh) -> None:
     """Repeated and concurrent cancellations refund once, send one mail and return the first reason."""
-    member, gym = await town.a_member(), await town.a_gym()
-    session = await town.booked(order(member, gym))
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    session = await booking_mesh.book(order(member, gym))
 
-    at_once = await asyncio.gather(*[cancel(town, session, "first") for _ in range(10)])
-    later = await cancel(town, session, "second")
+    at_once = await asyncio.gather(*[cancel(booking_mesh, session, "first") for _ in range(10)])
+    later = await cancel(booking_mesh, session, "second")
 
     assert {each.cancel_reason for each in [*at_once, later]} == {"first"}
-    await town.settled()
-    assert await town.balance(member) == 100
-    assert len(await town.mails(2)) == 2
+    await booking_mesh.wait_until_settled()
+    assert await booking_mesh.balance(member) == 100
+    assert len(await booking_mesh.wait_for_mails(2)) == 2
 
 
-async def test_an_unknown_session_cannot_be_cancelled(town: Town) -> None:
+async def test_an_unknown_session_cannot_be_cancelled(booking_mesh: BookingMesh) -> None:
     """Cancelling an unknown session fails with SessionNotFound."""
     with pytest.raises(SessionNotFound):
-        await cancel(town, Session(session_id=str(uuid4())))
+        await cancel(booking_mesh, Session(session_id=str(uuid4())))
 
 
 @pytest.mark.parametrize(
@@ -138,47 +142,47 @@ async def test_an_unknown_session_cannot_be_cancelled(town: Town) -> None:
         "status = 'pending_payment', booking_response = null, expire_time = now() + interval '1 hour'",
     ],
 )
-async def test_a_started_ended_or_unpaid_session_cannot_be_cancelled(town: Town, change: str) -> None:
+async def test_a_started_ended_or_unpaid_session_cannot_be_cancelled(booking_mesh: BookingMesh, change: str) -> None:
     """A session that has started, is completed, was rejected or is being paid cannot be cancelled and is unchanged."""
-    member, gym = await town.a_member(), await town.a_gym()
-    session = await town.booked(order(member, gym))
-    await town.settled()
-    async with town.mesh.database("session").transaction() as connection:
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    session = await booking_mesh.book(order(member, gym))
+    await booking_mesh.wait_until_settled()
+    async with booking_mesh.mesh.database("session").transaction() as connection:
         await connection.execute(f"update sessions set {change}")  # noqa: S608 - the changes above
-    before = await town.session(session.session_id)
+    before = await booking_mesh.find_session(session.session_id)
 
     with pytest.raises(SessionNotCancellable):
-        await cancel(town, session)
+        await cancel(booking_mesh, session)
 
-    assert await town.session(session.session_id) == before
-    assert await town.payment_statuses(session.session_id) == ["CAPTURED"]
+    assert await booking_mesh.find_session(session.session_id) == before
+    assert await booking_mesh.payment_statuses(session.session_id) == ["CAPTURED"]
 
 
-async def test_a_cancelled_session_stays_cancelled_after_its_period(town: Town) -> None:
+async def test_a_cancelled_session_stays_cancelled_after_its_period(booking_mesh: BookingMesh) -> None:
     """Repeating a cancellation after the period has begun returns the cancelled session."""
-    session = await town.booked(order(await town.a_member(), await town.a_gym()))
-    await cancel(town, session)
-    async with town.mesh.database("session").transaction() as connection:
+    session = await booking_mesh.book(order(await booking_mesh.create_member(), await booking_mesh.create_gym()))
+    await cancel(booking_mesh, session)
+    async with booking_mesh.mesh.database("session").transaction() as connection:
         await connection.execute("update sessions set period = tstzrange(now() - interval '2 hours', now())")
 
-    assert (await cancel(town, session)).status == SESSION_STATUS_CANCELLED
+    assert (await cancel(booking_mesh, session)).status == SESSION_STATUS_CANCELLED
 
 
 @pytest.mark.requirement("J6")
-async def test_a_cancellation_succeeds_without_payment_and_mail(town: Town) -> None:
+async def test_a_cancellation_succeeds_without_payment_and_mail(booking_mesh: BookingMesh) -> None:
     """A cancellation during an outage of payment and mail frees the slot at once; refund and mail follow later."""
-    member, gym = await town.a_member(), await town.a_gym()
-    session = await town.booked(order(member, gym))
-    await town.mails(1)
-    await town.stop("payment")
-    await town.stop("communication")
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    session = await booking_mesh.book(order(member, gym))
+    await booking_mesh.wait_for_mails(1)
+    await booking_mesh.stop("payment")
+    await booking_mesh.stop("communication")
 
-    assert (await cancel(town, session)).status == SESSION_STATUS_CANCELLED
-    assert await town.busy(gym) == []
-    assert await town.left_undone() == 2
+    assert (await cancel(booking_mesh, session)).status == SESSION_STATUS_CANCELLED
+    assert await booking_mesh.busy_periods(gym) == []
+    assert await booking_mesh.pending_work() == 2
 
-    await town.start("payment")
-    await town.start("communication")
-    assert len(await town.mails(2)) == 2
-    assert await town.balance(member) == 100
-    assert await town.payment_statuses(session.session_id) == ["REFUNDED"]
+    await booking_mesh.start("payment")
+    await booking_mesh.start("communication")
+    assert len(await booking_mesh.wait_for_mails(2)) == 2
+    assert await booking_mesh.balance(member) == 100
+    assert await booking_mesh.payment_statuses(session.session_id) == ["REFUNDED"]

@@ -26,15 +26,16 @@ from solo60.session.v1.session_pb2 import (
     ListGuestsRequest,
 )
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
-from tests.services.session.made import HOUR, NOW, held, letters, paid
+from tests.services.session.booking_mesh import SERVICES, TOMORROW, keyed, order
+from tests.services.session.stored_sessions import HOUR, NOW, book_session, hold_session, pending_mails
 from tests.services.session.stores import stores_on
-from tests.services.session.town import SERVICES, TOMORROW, keyed, order
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
-    from services.session import domain
+    from services.session.guests import domain
+    from services.session.sessions.domain import Session
     from services.session.stores import Stores
-    from tests.services.session.town import Town
+    from tests.services.session.booking_mesh import BookingMesh
     from tests.support.postgres import DatabaseOpener
     from tests.support.serving import Serve
 
@@ -51,7 +52,7 @@ def stores(database: Database) -> Stores:
     return stores_on(database)
 
 
-async def invited(stores: Stores, session_id: UUID, email: str = "grace@guests.example") -> domain.Guest:
+async def invite_in_store(stores: Stores, session_id: UUID, email: str = "grace@guests.example") -> domain.Guest:
     """Invite a guest through the store."""
     async with stores.guests.transaction() as transaction:
         return await stores.guests.invite(transaction, session_id, email, "Grace Hopper", NOW)
@@ -59,32 +60,40 @@ async def invited(stores: Stores, session_id: UUID, email: str = "grace@guests.e
 
 async def guest_mails(database: Database) -> list[tuple[str, UUID]]:
     """Return the pending mails to guests, as template and invitation id."""
-    return [(each.template_key, UUID(each.invitation_id)) for each in await letters(database) if each.invitation_id]
+    return [
+        (each.template_key, UUID(each.invitation_id)) for each in await pending_mails(database) if each.invitation_id
+    ]
 
 
-async def invite(town: Town, session_id: str, email: str, name: str = "Grace Hopper", key: str = "") -> Guest:
+async def invite(
+    booking_mesh: BookingMesh, session_id: str, email: str, name: str = "Grace Hopper", key: str = ""
+) -> Guest:
     """Invite a guest by a call."""
     request = InviteGuestRequest(session_id=session_id, email=email, name=name)
-    return (await town.sessions.InviteGuest(request, metadata=keyed(key) if key else None)).guest
+    return (await booking_mesh.sessions.InviteGuest(request, metadata=keyed(key) if key else None)).guest
 
 
 @pytest.mark.requirement("J4")
-async def test_a_guest_is_mailed_about_the_invitation_and_its_cancellation(town: Town) -> None:
+async def test_a_guest_is_mailed_about_the_invitation_and_its_cancellation(booking_mesh: BookingMesh) -> None:
     """A guest is mailed once about the invitation and once about its cancellation, in the gym's time zone.
 
     A cancelled guest is no longer listed.
     """
-    member = await town.a_member(display_name="Ada Byron", time_zone="Asia/Kolkata")
-    gym = await town.a_gym(name="Field Street Gym", time_zone="Europe/Paris")
-    session = await town.booked(order(member, gym))
+    member = await booking_mesh.create_member(display_name="Ada Byron", time_zone="Asia/Kolkata")
+    gym = await booking_mesh.create_gym(name="Field Street Gym", time_zone="Europe/Paris")
+    session = await booking_mesh.book(order(member, gym))
 
-    guest = await invite(town, session.session_id, "grace@guests.example")
-    assert await guests_of(town, session.session_id) == [guest]
+    guest = await invite(booking_mesh, session.session_id, "grace@guests.example")
+    assert await guests_of(booking_mesh, session.session_id) == [guest]
     for _ in range(2):
-        await town.sessions.CancelInvitation(CancelInvitationRequest(invitation_id=guest.invitation_id))
+        await booking_mesh.sessions.CancelInvitation(CancelInvitationRequest(invitation_id=guest.invitation_id))
 
-    assert await guests_of(town, session.session_id) == []
-    mails = {mail.subject.strip(): mail for mail in await town.mails(3) if mail.recipient == "grace@guests.example"}
+    assert await guests_of(booking_mesh, session.session_id) == []
+    mails = {
+        mail.subject.strip(): mail
+        for mail in await booking_mesh.wait_for_mails(3)
+        if mail.recipient == "grace@guests.example"
+    }
     assert mails.keys() == {
         "“Ada Byron” invites you to train at Field Street Gym",
         "Your invitation to Field Street Gym is cancelled",
@@ -93,51 +102,53 @@ async def test_a_guest_is_mailed_about_the_invitation_and_its_cancellation(town:
 
 
 @pytest.mark.requirement("J2")
-async def test_guests_are_mailed_when_their_session_is_cancelled(town: Town) -> None:
+async def test_guests_are_mailed_when_their_session_is_cancelled(booking_mesh: BookingMesh) -> None:
     """Cancelling a session mails each invited guest once. A guest with a cancelled invitation gets no second mail."""
-    session = await town.booked(order(await town.a_member(), await town.a_gym()))
-    uninvited = await invite(town, session.session_id, "gone@guests.example")
-    await town.sessions.CancelInvitation(CancelInvitationRequest(invitation_id=uninvited.invitation_id))
+    session = await booking_mesh.book(order(await booking_mesh.create_member(), await booking_mesh.create_gym()))
+    cancelled = await invite(booking_mesh, session.session_id, "gone@guests.example")
+    await booking_mesh.sessions.CancelInvitation(CancelInvitationRequest(invitation_id=cancelled.invitation_id))
     for email in ("grace@guests.example", "edsger@guests.example"):
-        await invite(town, session.session_id, email)
+        await invite(booking_mesh, session.session_id, email)
 
-    await town.sessions.CancelSession(CancelSessionRequest(session_id=session.session_id))
+    await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=session.session_id))
 
-    told = [mail.recipient for mail in await town.mails(8) if "is cancelled" in mail.subject]
-    assert sorted(told) == ["edsger@guests.example", "gone@guests.example", "grace@guests.example"]
+    notified = [mail.recipient for mail in await booking_mesh.wait_for_mails(8) if "is cancelled" in mail.subject]
+    assert sorted(notified) == ["edsger@guests.example", "gone@guests.example", "grace@guests.example"]
 
 
 @pytest.mark.requirement("S6")
-async def test_an_invitation_repeated_with_its_key_invites_once(town: Town) -> None:
+async def test_an_invitation_repeated_with_its_key_invites_once(booking_mesh: BookingMesh) -> None:
     """Repeating an invitation with its key returns the same guest without a second mail.
 
     Without the key it is rejected.
     """
-    session = await town.booked(order(await town.a_member(), await town.a_gym()))
+    session = await booking_mesh.book(order(await booking_mesh.create_member(), await booking_mesh.create_gym()))
 
-    first = await invite(town, session.session_id, "Grace@guests.example", key="once")
+    first = await invite(booking_mesh, session.session_id, "Grace@guests.example", key="once")
     request = InviteGuestRequest(session_id=session.session_id, email=first.email, name=first.name)
-    call = town.sessions.InviteGuest(request, metadata=keyed("once"))
+    call = booking_mesh.sessions.InviteGuest(request, metadata=keyed("once"))
     again = (await call).guest
 
     assert again == first
     assert (REPLAYED, "true") in tuple(await call.trailing_metadata())
     with pytest.raises(GuestAlreadyInvited):
-        await invite(town, session.session_id, "gracE@GUESTS.example")
-    assert len(await town.mails(2)) == 2
+        await invite(booking_mesh, session.session_id, "gracE@GUESTS.example")
+    assert len(await booking_mesh.wait_for_mails(2)) == 2
 
 
-async def test_guests_are_listed_in_pages(town: Town) -> None:
+async def test_guests_are_listed_in_pages(booking_mesh: BookingMesh) -> None:
     """Guests are listed in pages in order of invitation, and another session's page token is rejected (AIP-158)."""
-    member, gym = await town.a_member(), await town.a_gym()
-    session, other = [await town.booked(order(member, gym, start=TOMORROW + number * HOUR)) for number in range(2)]
-    guests = [await invite(town, session.session_id, f"guest-{number}@guests.example") for number in range(5)]
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    session, other = [
+        await booking_mesh.book(order(member, gym, start=TOMORROW + number * HOUR)) for number in range(2)
+    ]
+    guests = [await invite(booking_mesh, session.session_id, f"guest-{number}@guests.example") for number in range(5)]
 
     listed: list[Guest] = []
     token = ""
     for _ in range(3):
         request = ListGuestsRequest(session_id=session.session_id, page_size=2, page_token=token)
-        answer = await town.sessions.ListGuests(request)
+        answer = await booking_mesh.sessions.ListGuests(request)
         listed += answer.guests
         token = answer.next_page_token or token
 
@@ -145,9 +156,9 @@ async def test_guests_are_listed_in_pages(town: Town) -> None:
     assert listed == guests
     for session_id, page_token in ((other.session_id, token), (session.session_id, uuid4().hex)):
         with pytest.raises(InvalidRequest):
-            await town.sessions.ListGuests(ListGuestsRequest(session_id=session_id, page_token=page_token))
+            await booking_mesh.sessions.ListGuests(ListGuestsRequest(session_id=session_id, page_token=page_token))
     with pytest.raises(SessionNotFound):
-        await town.sessions.ListGuests(ListGuestsRequest(session_id=str(uuid4())))
+        await booking_mesh.sessions.ListGuests(ListGuestsRequest(session_id=str(uuid4())))
 
 
 async def test_concurrent_invitations_of_one_address_invite_once(stores: Stores, database: Database) -> None:
@@ -155,17 +166,17 @@ async def test_concurrent_invitations_of_one_address_invite_once(stores: Stores,
 
     A cancelled guest may be invited again.
     """
-    session = await paid(stores.sessions)
+    session = await book_session(stores.bookings)
     spellings = ["grace@guests.example", "Grace@Guests.Example", "GRACE@guests.example"] * 3
 
     answers = await asyncio.gather(
-        *[invited(stores, session.session_id, email) for email in spellings], return_exceptions=True
+        *[invite_in_store(stores, session.session_id, email) for email in spellings], return_exceptions=True
     )
 
     (guest,) = [answer for answer in answers if not isinstance(answer, BaseException)]
     assert {type(answer) for answer in answers} == {type(guest), GuestAlreadyInvited}
-    await stores.guests.take_back(guest.invitation_id, NOW)
-    again = await invited(stores, session.session_id)
+    await stores.guests.cancel_invitation(guest.invitation_id, NOW)
+    again = await invite_in_store(stores, session.session_id)
     assert await guest_mails(database) == [
         ("GUEST_INVITED", guest.invitation_id),
         ("GUEST_SESSION_CANCELLED", guest.invitation_id),
@@ -188,12 +199,12 @@ async def test_a_cancelled_or_past_session_takes_no_guests(
     stores: Stores, database: Database, change: str, refusal: type[ServiceError]
 ) -> None:
     """Inviting a guest to a cancelled, rejected, completed, past or unknown session fails and sends no mail."""
-    session = await paid(stores.sessions)
+    session = await book_session(stores.bookings)
     async with database.transaction() as connection:
         await connection.execute(f"update sessions set {change}")  # noqa: S608 - the changes above
 
     with pytest.raises(refusal):
-        await invited(stores, session.session_id)
+        await invite_in_store(stores, session.session_id)
 
     assert await guest_mails(database) == []
 
@@ -202,35 +213,35 @@ async def test_a_cancelled_or_past_session_takes_no_guests(
 async def test_an_unpaid_session_takes_no_guests(stores: Stores) -> None:
     """Inviting a guest to a session that is not paid yet fails with SessionTakesNoGuests."""
     with pytest.raises(SessionTakesNoGuests):
-        await invited(stores, (await held(stores.sessions)).session_id)
+        await invite_in_store(stores, (await hold_session(stores.bookings)).session_id)
 
 
 async def test_an_unknown_invitation_cannot_be_cancelled(stores: Stores) -> None:
     """Cancelling an unknown invitation fails with InvitationNotFound."""
     with pytest.raises(InvitationNotFound):
-        await stores.guests.take_back(uuid4(), NOW)
+        await stores.guests.cancel_invitation(uuid4(), NOW)
 
 
 async def test_an_invitation_during_a_cancellation_is_rejected_or_cancelled(stores: Stores, database: Database) -> None:
     """An invitation concurrent with the session's cancellation is either rejected or cancelled with one mail."""
     for _ in range(25):
-        session = await paid(stores.sessions)
+        session = await book_session(stores.bookings)
         _, answer = await asyncio.gather(
-            stores.decisions.cancel(session.session_id, "", now=NOW, in_credits=False),
-            invited(stores, session.session_id),
+            stores.cancellations.cancel(session.session_id, "", now=NOW, in_credits=False),
+            invite_in_store(stores, session.session_id),
             return_exceptions=True,
         )
-        told = [invitation for mail, invitation in await guest_mails(database) if mail == "GUEST_SESSION_CANCELLED"]
+        notified = [invitation for mail, invitation in await guest_mails(database) if mail == "GUEST_SESSION_CANCELLED"]
         if isinstance(answer, SessionTakesNoGuests):
             assert session.session_id not in {each.session_id for each in await all_guests(stores, session)}
         else:
             assert not isinstance(answer, BaseException)
-            assert told.count(answer.invitation_id) == 1
+            assert notified.count(answer.invitation_id) == 1
 
 
 async def test_the_outbox_contains_no_address_of_a_guest(stores: Stores, database: Database) -> None:
     """A message in the outbox names the invitation and not the guest's address, which is looked up on delivery."""
-    await invited(stores, (await paid(stores.sessions)).session_id)
+    await invite_in_store(stores, (await book_session(stores.bookings)).session_id)
 
     async with database.connection() as connection:
         (payload,) = [
@@ -239,12 +250,12 @@ async def test_the_outbox_contains_no_address_of_a_guest(stores: Stores, databas
     assert b"grace" not in payload.lower()
 
 
-async def guests_of(town: Town, session_id: str) -> list[Guest]:
+async def guests_of(booking_mesh: BookingMesh, session_id: str) -> list[Guest]:
     """Return the guests of a session."""
-    return list((await town.sessions.ListGuests(ListGuestsRequest(session_id=session_id))).guests)
+    return list((await booking_mesh.sessions.ListGuests(ListGuestsRequest(session_id=session_id))).guests)
 
 
-async def all_guests(stores: Stores, session: domain.Session) -> list[domain.Guest]:
+async def all_guests(stores: Stores, session: Session) -> list[domain.Guest]:
     """Return the guests of a session, read from the database."""
     return await stores.guests.list_of_session(session.session_id, 10, after=None)
 

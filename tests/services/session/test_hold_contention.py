@@ -14,8 +14,9 @@ import pytest
 
 from mesh.data.database import Database
 from mesh.data.migrations import migrate
-from services.session.domain import BookingCall, Means, Order, Period, Quote
-from tests.services.session.stores import store_on
+from services.session.booking.domain import BookingCall
+from services.session.sessions.domain import Order, PaymentMethod, Period, Quote
+from tests.services.session.stores import bookings_on
 from tests.support.eventually import eventually
 from tests.support.postgres import SERVICES, connection_to, superuser_url_of
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from services.session.store import SessionStore
+    from services.session.booking.store import BookingStore
     from tests.support.postgres import PostgresForTests
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
@@ -37,14 +38,14 @@ WAITING = "select count(*) from pg_stat_activity where datname = current_databas
 
 
 @asynccontextmanager
-async def new_store(postgres: PostgresForTests, connections: int) -> AsyncIterator[tuple[SessionStore, str]]:
+async def new_store(postgres: PostgresForTests, connections: int) -> AsyncIterator[tuple[BookingStore, str]]:
     """Yield a store on a newly created database, and the URL of that database."""
     url = await postgres.create()
     await migrate(url, MIGRATIONS)
     database = await Database.connect(url, max_connections=connections, remaining_s=lambda: 300.0)
     try:
         await _open_all(database, connections)
-        yield store_on(database), url
+        yield bookings_on(database), url
     finally:
         await database.close()
         await postgres.drop(url)
@@ -61,9 +62,9 @@ async def _open_all(database: Database, connections: int) -> None:
     await asyncio.gather(*[open_one() for _ in range(connections)])
 
 
-async def hold(store: SessionStore, gym_id: UUID, seconds: list[float] | None = None) -> str:
+async def hold(store: BookingStore, gym_id: UUID, seconds: list[float] | None = None) -> str:
     """Try to hold the hour for a new user, and return "held" or the name of the error."""
-    order = Order(uuid4(), gym_id, HOUR, Means.CREDITS)
+    order = Order(uuid4(), gym_id, HOUR, PaymentMethod.CREDITS)
     call = BookingCall("operator", str(uuid4()), b"", "test")
     began_s = time.perf_counter()
     try:
@@ -91,7 +92,7 @@ async def test_one_of_two_hundred_concurrent_calls_holds_the_slot(postgres: Post
     """
     outcomes: Counter[str] = Counter()
     slowest_s, seconds = 0.0, list[float]()
-    async with new_store(postgres, connections) as (kept, _):
+    async with new_store(postgres, connections) as (reused, _):
         for number in range(100):
             began_s = time.perf_counter()
             if number % 2:
@@ -99,7 +100,7 @@ async def test_one_of_two_hundred_concurrent_calls_holds_the_slot(postgres: Post
                     began_s = time.perf_counter()
                     answers = Counter(await _hold_at_once(fresh, seconds))
             else:
-                answers = Counter(await _hold_at_once(kept, seconds))
+                answers = Counter(await _hold_at_once(reused, seconds))
             slowest_s = max(slowest_s, time.perf_counter() - began_s)
             outcomes += answers
             assert answers == {"held": 1, "SlotTaken": 199}
@@ -108,7 +109,7 @@ async def test_one_of_two_hundred_concurrent_calls_holds_the_slot(postgres: Post
     print(f"{dict(outcomes)}, p99 {p99_s:.3f} s, slowest call {seconds[-1]:.3f} s, slowest round {slowest_s:.3f} s")  # noqa: T201 - shown by pytest -s
 
 
-async def _hold_at_once(store: SessionStore, seconds: list[float]) -> list[str]:
+async def _hold_at_once(store: BookingStore, seconds: list[float]) -> list[str]:
     gym_id = uuid4()
     return await asyncio.gather(*[hold(store, gym_id, seconds) for _ in range(200)])
 
@@ -126,7 +127,7 @@ async def test_without_the_lock_the_constraint_still_prevents_double_booking(
     postgres: PostgresForTests, monkeypatch: pytest.MonkeyPatch, broken: str, held: int
 ) -> None:
     """Without the lock, the constraint lets one of eight concurrent calls hold the slot."""
-    monkeypatch.setattr("services.session.store._LOCK_CALENDAR", "select $1::uuid")
+    monkeypatch.setattr("services.session.booking.store._LOCK_CALENDAR", "select $1::uuid")
     gym_id = uuid4()
     async with new_store(postgres, connections=8) as (store, url), connection_to(superuser_url_of(url)) as superuser:
         # Calls that wait for each other in the constraint may deadlock. A short timeout ends them early, which shortens

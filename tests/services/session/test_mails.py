@@ -10,20 +10,11 @@ import pytest
 from mesh.formatting import time_in_words
 from services.communication.app import TEMPLATES
 from services.communication.mail_template import Templates
-from services.session.domain import (
-    Guest,
-    Letter,
-    Mail,
-    Means,
-    Order,
-    Period,
-    Quote,
-    Session,
-    Status,
-    WaitingListEntry,
-    Wish,
-)
-from services.session.mails import price_in_words, variables_of
+from services.session.guests.domain import Guest
+from services.session.mails.domain import MailKind, SessionMail
+from services.session.mails.mailer import price_in_words, variables_of
+from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Session, Status
+from services.session.waiting_list.domain import WaitingListEntry, WaitRequest
 from solo60.gym.v1.gym_pb2 import Gym
 from solo60.user.v1.user_pb2 import User
 
@@ -31,39 +22,39 @@ EVENING = datetime(2026, 8, 3, 18, tzinfo=UTC)
 GUEST = Guest(UUID(int=4), UUID(int=3), "grace@guests.example", "Grace", EVENING, is_cancelled=False)
 
 
-def session(means: Means, amount: int, currency: str = "GBP") -> Session:
+def session(method: PaymentMethod, amount: int, currency: str = "GBP") -> Session:
     """Return a session at this price."""
     quote = Quote(currency=currency, minor_units=amount, credits=amount, noise_policy="Quiet", requires_approval=False)
-    order = Order(UUID(int=1), UUID(int=2), Period(EVENING, EVENING + timedelta(hours=1)), means)
+    order = Order(UUID(int=1), UUID(int=2), Period(EVENING, EVENING + timedelta(hours=1)), method)
     return Session(UUID(int=3), order, quote, Status.CONFIRMED, "", EVENING, EVENING, "")
 
 
-@pytest.mark.parametrize("mail", Mail)
-def test_every_mail_about_a_session_fills_its_template(mail: Mail) -> None:
+@pytest.mark.parametrize("kind", MailKind)
+def test_every_mail_about_a_session_fills_its_template(kind: MailKind) -> None:
     """The session service sends every variable that the template of each of its mails requires."""
-    letter = Letter(mail, session(Means.CARD, 1250), GUEST if mail.startswith("GUEST_") else None)
+    mail = SessionMail(kind, session(PaymentMethod.CARD, 1250), GUEST if kind.startswith("GUEST_") else None)
     user, gym = User(display_name="Ada"), Gym(name="Field Street Gym", time_zone="Europe/London")
 
-    text = Templates(Path(TEMPLATES)).find(mail).fill(variables_of(letter, user, gym))
+    text = Templates(Path(TEMPLATES)).find(kind).fill(variables_of(mail, user, gym))
 
     assert "Field Street Gym" in text.subject
     assert "Ada" in text.body
 
 
 @pytest.mark.parametrize(
-    ("means", "amount", "currency", "words"),
+    ("method", "amount", "currency", "words"),
     [
-        (Means.CREDITS, 1, "GBP", "1 credit"),
-        (Means.CREDITS, 3, "GBP", "3 credits"),
-        (Means.CARD, 1250, "GBP", "12.50 GBP"),
-        (Means.CARD, 5, "EUR", "0.05 EUR"),
-        (Means.CARD, 1250, "JPY", "1250 JPY"),
-        (Means.CARD, 1250, "KWD", "1.250 KWD"),
+        (PaymentMethod.CREDITS, 1, "GBP", "1 credit"),
+        (PaymentMethod.CREDITS, 3, "GBP", "3 credits"),
+        (PaymentMethod.CARD, 1250, "GBP", "12.50 GBP"),
+        (PaymentMethod.CARD, 5, "EUR", "0.05 EUR"),
+        (PaymentMethod.CARD, 1250, "JPY", "1250 JPY"),
+        (PaymentMethod.CARD, 1250, "KWD", "1.250 KWD"),
     ],
 )
-def test_a_price_is_shown_in_its_currency(means: Means, amount: int, currency: str, words: str) -> None:
+def test_a_price_is_shown_in_its_currency(method: PaymentMethod, amount: int, currency: str, words: str) -> None:
     """A price is shown in credits or with the number of decimals of its currency (ISO 4217)."""
-    assert price_in_words(session(means, amount, currency)) == words
+    assert price_in_words(session(method, amount, currency)) == words
 
 
 @pytest.mark.parametrize(
@@ -79,20 +70,20 @@ def test_a_time_is_shown_in_the_members_time_zone(zone: str, words: str) -> None
     assert time_in_words(EVENING, zone) == words
 
 
-@pytest.mark.parametrize("mail", Mail)
-def test_mails_distinguish_the_repeated_hour_of_a_clock_change(mail: Mail) -> None:
+@pytest.mark.parametrize("kind", MailKind)
+def test_mails_distinguish_the_repeated_hour_of_a_clock_change(kind: MailKind) -> None:
     """Start and end of a session in the repeated hour of a clock change are shown with their UTC offsets."""
     clocks_back = Period(datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC))
-    booked = session(Means.CARD, 1250)
+    booked = session(PaymentMethod.CARD, 1250)
     booked = replace(booked, order=replace(booked.order, period=clocks_back))
-    letter = Letter(mail, booked, GUEST if mail.startswith("GUEST_") else None)
+    mail = SessionMail(kind, booked, GUEST if kind.startswith("GUEST_") else None)
     user, gym = User(time_zone="Europe/London"), Gym(time_zone="Europe/London")
 
-    text = Templates(Path(TEMPLATES)).find(mail).fill(variables_of(letter, user, gym))
+    text = Templates(Path(TEMPLATES)).find(kind).fill(variables_of(mail, user, gym))
 
     assert "01:30 (Europe/London, UTC+01:00)" in text.subject + text.body
     assert "01:30 (Europe/London)" not in text.subject + text.body
-    if "end_time" in Templates(Path(TEMPLATES)).find(mail).variables:
+    if "end_time" in Templates(Path(TEMPLATES)).find(kind).variables:
         assert "01:30 (Europe/London, UTC+00:00)" in text.body
 
 
@@ -102,12 +93,12 @@ def test_a_mail_to_the_waiting_list_can_be_outdated() -> None:
 
     No other mail is ever outdated.
     """
-    booked = session(Means.CREDITS, 3)
-    wish = Wish(UUID(int=5), UUID(int=2), booked.order.period)
-    waits, left = (WaitingListEntry(UUID(int=6), wish, EVENING, is_over=is_over) for is_over in (False, True))
+    booked = session(PaymentMethod.CREDITS, 3)
+    request = WaitRequest(UUID(int=5), UUID(int=2), booked.order.period)
+    waits, left = (WaitingListEntry(UUID(int=6), request, EVENING, is_over=is_over) for is_over in (False, True))
     before = EVENING - timedelta(seconds=1)
 
-    assert not Letter(Mail.SPOT_AVAILABLE, booked, waiting=waits).is_outdated(before)
-    assert Letter(Mail.SPOT_AVAILABLE, booked, waiting=left).is_outdated(before)
-    assert Letter(Mail.SPOT_AVAILABLE, booked, waiting=waits).is_outdated(EVENING)
-    assert not Letter(Mail.CANCELLED, booked).is_outdated(EVENING)
+    assert not SessionMail(MailKind.SPOT_AVAILABLE, booked, waiting=waits).is_outdated(before)
+    assert SessionMail(MailKind.SPOT_AVAILABLE, booked, waiting=left).is_outdated(before)
+    assert SessionMail(MailKind.SPOT_AVAILABLE, booked, waiting=waits).is_outdated(EVENING)
+    assert not SessionMail(MailKind.CANCELLED, booked).is_outdated(EVENING)

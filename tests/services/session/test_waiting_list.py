@@ -19,7 +19,8 @@ from contracts.errors import (
     WaitingListEntryNotFound,
 )
 from interceptors.idempotency import REPLAYED
-from services.session.domain import Period, Session, Wish
+from services.session.sessions.domain import Period
+from services.session.waiting_list.domain import WaitRequest
 from solo60.session.v1.session_pb2 import (
     CancelSessionRequest,
     JoinWaitingListRequest,
@@ -28,18 +29,19 @@ from solo60.session.v1.session_pb2 import (
     WaitingListEntry,
 )
 from solo60.user.v1.user_pb2 import UpdateUserRequest, User, UserState
-from tests.services.session.made import HOUR, MINUTE, NOW, held, letters, paid
+from tests.services.session.booking_mesh import TOMORROW, keyed, order, period
+from tests.services.session.stored_sessions import HOUR, MINUTE, NOW, book_session, hold_session, pending_mails
 from tests.services.session.stores import stores_on
-from tests.services.session.town import TOMORROW, keyed, order, period
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from mesh.data.database import Database
-    from services.session import domain
+    from services.session.sessions.domain import Session
     from services.session.stores import Stores
-    from tests.services.session.town import Town
+    from services.session.waiting_list import domain
+    from tests.services.session.booking_mesh import BookingMesh
     from tests.support.postgres import DatabaseOpener
 
 
@@ -55,127 +57,137 @@ def stores(database: Database) -> Stores:
     return stores_on(database)
 
 
-async def joined(
+async def join_in_store(
     stores: Stores, gym_id: UUID, *, user_id: UUID | None = None, start: datetime = NOW + HOUR, now: datetime = NOW
 ) -> domain.WaitingListEntry:
     """Let a new member join the waiting list for an hour."""
-    wish = Wish(user_id or uuid4(), gym_id, Period(start, start + HOUR))
+    request = WaitRequest(user_id or uuid4(), gym_id, Period(start, start + HOUR))
     async with stores.waiting_list.transaction() as transaction:
-        return await stores.waiting_list.join(transaction, wish, now)
+        return await stores.waiting_list.join(transaction, request, now)
 
 
 async def mailed_entries(database: Database) -> list[UUID]:
     """Return the entries with a pending mail about a free slot, in the order of the mails."""
-    return [UUID(each.entry_id) for each in await letters(database) if each.template_key == "SPOT_AVAILABLE"]
+    return [UUID(each.entry_id) for each in await pending_mails(database) if each.template_key == "SPOT_AVAILABLE"]
 
 
 async def cancel(stores: Stores, session: Session) -> None:
     """Cancel a session."""
-    await stores.decisions.cancel(session.session_id, "", now=NOW, in_credits=False)
+    await stores.cancellations.cancel(session.session_id, "", now=NOW, in_credits=False)
 
 
-def wish(user_id: str, gym_id: str, start: datetime = TOMORROW) -> JoinWaitingListRequest:
+def wait_request(user_id: str, gym_id: str, start: datetime = TOMORROW) -> JoinWaitingListRequest:
     """Return a request to join the waiting list for an hour."""
     return JoinWaitingListRequest(user_id=user_id, gym_id=gym_id, period=period(start))
 
 
-async def waiting(town: Town, gym_id: str) -> list[WaitingListEntry]:
+async def waiting_entries(booking_mesh: BookingMesh, gym_id: str) -> list[WaitingListEntry]:
     """Return the waiting list of a gym."""
-    return list((await town.sessions.ListWaitingList(ListWaitingListRequest(gym_id=gym_id))).entries)
+    return list((await booking_mesh.sessions.ListWaitingList(ListWaitingListRequest(gym_id=gym_id))).entries)
 
 
 @pytest.mark.requirement("J5")
-async def test_every_waiting_member_is_mailed_each_time_a_slot_becomes_free(town: Town) -> None:
+async def test_every_waiting_member_is_mailed_each_time_a_slot_becomes_free(booking_mesh: BookingMesh) -> None:
     """Whenever a slot becomes free, each member with an overlapping period is mailed in that member's time zone.
 
     A member who books the slot leaves the list.
     """
-    owner, gym = await town.a_member(), await town.a_gym(name="Field Street Gym")
-    session = await town.booked(order(owner, gym))
-    first = await town.a_member(email="ada@members.example", time_zone="Asia/Kolkata")
-    second = await town.a_member(email="grace@members.example")
-    await town.sessions.JoinWaitingList(wish(first, gym))
-    await town.sessions.JoinWaitingList(wish(second, gym, TOMORROW + HOUR / 2))
+    owner, gym = await booking_mesh.create_member(), await booking_mesh.create_gym(name="Field Street Gym")
+    session = await booking_mesh.book(order(owner, gym))
+    first = await booking_mesh.create_member(email="ada@members.example", time_zone="Asia/Kolkata")
+    second = await booking_mesh.create_member(email="grace@members.example")
+    await booking_mesh.sessions.JoinWaitingList(wait_request(first, gym))
+    await booking_mesh.sessions.JoinWaitingList(wait_request(second, gym, TOMORROW + HOUR / 2))
 
-    await town.sessions.CancelSession(CancelSessionRequest(session_id=session.session_id))
-    await town.sessions.CancelSession(CancelSessionRequest(session_id=session.session_id))
+    await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=session.session_id))
+    await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=session.session_id))
 
-    mails = {mail.recipient: mail for mail in await town.mails(4) if mail.subject.strip().startswith("Free again")}
+    mails = {
+        mail.recipient: mail
+        for mail in await booking_mesh.wait_for_mails(4)
+        if mail.subject.strip().startswith("Free again")
+    }
     assert mails.keys() == {"ada@members.example", "grace@members.example"}
     start = f"{TOMORROW:%A} {TOMORROW.day} {TOMORROW:%B %Y}, 23:30 (Asia/Kolkata)"
     assert mails["ada@members.example"].subject.strip() == f"Free again: Field Street Gym, {start}"
-    assert len(await town.mails(4)) == 4
+    assert len(await booking_mesh.wait_for_mails(4)) == 4
 
-    again = await town.booked(order(first, gym))
-    await town.sessions.CancelSession(CancelSessionRequest(session_id=again.session_id))
-    recipients = [mail.recipient for mail in await town.mails(7) if mail.subject.strip().startswith("Free again")]
+    again = await booking_mesh.book(order(first, gym))
+    await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=again.session_id))
+    recipients = [
+        mail.recipient for mail in await booking_mesh.wait_for_mails(7) if mail.subject.strip().startswith("Free again")
+    ]
     assert sorted(recipients) == ["ada@members.example", "grace@members.example", "grace@members.example"]
 
 
 @pytest.mark.requirement("J5")
-async def test_an_impossible_wait_is_rejected_with_the_reason(town: Town) -> None:
+async def test_an_impossible_wait_is_rejected_with_the_reason(booking_mesh: BookingMesh) -> None:
     """Joining twice, for a free slot, for an unknown user or gym, or for the past is rejected, and not listed."""
-    member, gym = await town.a_member(), await town.a_gym()
-    await town.booked(order(await town.a_member(), gym))
-    entry = (await town.sessions.JoinWaitingList(wish(member, gym), metadata=keyed("once"))).entry
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    await booking_mesh.book(order(await booking_mesh.create_member(), gym))
+    entry = (await booking_mesh.sessions.JoinWaitingList(wait_request(member, gym), metadata=keyed("once"))).entry
 
-    again = town.sessions.JoinWaitingList(wish(member, gym), metadata=keyed("once"))
+    again = booking_mesh.sessions.JoinWaitingList(wait_request(member, gym), metadata=keyed("once"))
     assert (await again).entry == entry
     assert (REPLAYED, "true") in tuple(await again.trailing_metadata())
     refusals: list[tuple[JoinWaitingListRequest, type[ServiceError]]] = [
-        (wish(member, gym), AlreadyWaiting),
-        (wish(member, gym, TOMORROW + HOUR), SlotFree),
-        (wish(str(uuid4()), gym), UserNotFound),
-        (wish(member, str(uuid4())), GymNotFound),
-        (wish(member, gym, TOMORROW - timedelta(days=2)), PeriodPast),
+        (wait_request(member, gym), AlreadyWaiting),
+        (wait_request(member, gym, TOMORROW + HOUR), SlotFree),
+        (wait_request(str(uuid4()), gym), UserNotFound),
+        (wait_request(member, str(uuid4())), GymNotFound),
+        (wait_request(member, gym, TOMORROW - timedelta(days=2)), PeriodPast),
     ]
     for request, refusal in refusals:
         with pytest.raises(refusal):
-            await town.sessions.JoinWaitingList(request)
+            await booking_mesh.sessions.JoinWaitingList(request)
 
-    assert await waiting(town, gym) == [entry]
+    assert await waiting_entries(booking_mesh, gym) == [entry]
     for _ in range(2):
-        await town.sessions.LeaveWaitingList(LeaveWaitingListRequest(entry_id=entry.entry_id))
-    assert await waiting(town, gym) == []
+        await booking_mesh.sessions.LeaveWaitingList(LeaveWaitingListRequest(entry_id=entry.entry_id))
+    assert await waiting_entries(booking_mesh, gym) == []
 
 
 @pytest.mark.requirement("A3")
-async def test_a_deleted_user_is_removed_from_the_waiting_list(town: Town) -> None:
+async def test_a_deleted_user_is_removed_from_the_waiting_list(booking_mesh: BookingMesh) -> None:
     """Deleting a user removes that user's entries from the waiting list."""
-    member, gym = await town.a_member(), await town.a_gym()
-    await town.booked(order(await town.a_member(), gym))
-    await town.sessions.JoinWaitingList(wish(member, gym))
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    await booking_mesh.book(order(await booking_mesh.create_member(), gym))
+    await booking_mesh.sessions.JoinWaitingList(wait_request(member, gym))
 
     leaving = User(user_id=member, state=UserState.USER_STATE_DELETED)
-    await town.users.UpdateUser(UpdateUserRequest(user=leaving, update_mask=FieldMask(paths=["state"])))
+    await booking_mesh.users.UpdateUser(UpdateUserRequest(user=leaving, update_mask=FieldMask(paths=["state"])))
 
     async def nobody_waits() -> bool:
-        return not await waiting(town, gym)
+        return not await waiting_entries(booking_mesh, gym)
 
     await eventually(nobody_waits)
 
 
-async def test_a_waiting_list_is_listed_in_pages(town: Town) -> None:
+async def test_a_waiting_list_is_listed_in_pages(booking_mesh: BookingMesh) -> None:
     """A waiting list is listed in pages, longest waiting first, for a whole gym or for one period (AIP-158)."""
-    gym, elsewhere = await town.a_gym(), await town.a_gym()
+    gym, elsewhere = await booking_mesh.create_gym(), await booking_mesh.create_gym()
     for start in (TOMORROW, TOMORROW + HOUR):
-        await town.booked(order(await town.a_member(), gym, start=start))
+        await booking_mesh.book(order(await booking_mesh.create_member(), gym, start=start))
     entries = []
     for start in (TOMORROW, TOMORROW + HOUR, TOMORROW, TOMORROW + HOUR, TOMORROW):
-        answer = await town.sessions.JoinWaitingList(wish(await town.a_member(), gym, start))
+        answer = await booking_mesh.sessions.JoinWaitingList(
+            wait_request(await booking_mesh.create_member(), gym, start)
+        )
         entries.append(answer.entry)
 
     listed, token = list[WaitingListEntry](), ""
     for _ in range(3):
-        page = await town.sessions.ListWaitingList(ListWaitingListRequest(gym_id=gym, page_size=2, page_token=token))
+        page = await booking_mesh.sessions.ListWaitingList(
+            ListWaitingListRequest(gym_id=gym, page_size=2, page_token=token)
+        )
         listed += page.entries
         token = page.next_page_token or token
 
     assert listed == entries
     request = ListWaitingListRequest(gym_id=gym, period=period(TOMORROW + HOUR))
-    assert list((await town.sessions.ListWaitingList(request)).entries) == entries[1::2]
+    assert list((await booking_mesh.sessions.ListWaitingList(request)).entries) == entries[1::2]
     with pytest.raises(InvalidRequest):
-        await town.sessions.ListWaitingList(ListWaitingListRequest(gym_id=elsewhere, page_token=token))
+        await booking_mesh.sessions.ListWaitingList(ListWaitingListRequest(gym_id=elsewhere, page_token=token))
 
 
 @pytest.mark.requirement("J5")
@@ -184,14 +196,14 @@ async def test_waiting_members_are_mailed_in_order(stores: Stores, database: Dat
 
     The owner of the cancelled session and members no longer on the list are not mailed.
     """
-    session = await paid(stores.sessions)
+    session = await book_session(stores.bookings)
     gym_id = session.order.gym_id
-    await paid(stores.sessions, gym_id=gym_id, start=NOW + 2 * HOUR)
-    whole = await joined(stores, gym_id)
-    part = await joined(stores, gym_id, start=NOW + HOUR / 2, now=NOW + MINUTE)
-    await joined(stores, gym_id, start=NOW + 2 * HOUR)
-    await joined(stores, gym_id, user_id=session.order.user_id)
-    left = await joined(stores, gym_id)
+    await book_session(stores.bookings, gym_id=gym_id, start=NOW + 2 * HOUR)
+    whole = await join_in_store(stores, gym_id)
+    part = await join_in_store(stores, gym_id, start=NOW + HOUR / 2, now=NOW + MINUTE)
+    await join_in_store(stores, gym_id, start=NOW + 2 * HOUR)
+    await join_in_store(stores, gym_id, user_id=session.order.user_id)
+    left = await join_in_store(stores, gym_id)
     await stores.waiting_list.leave(left.entry_id, NOW)
 
     await cancel(stores, session)
@@ -205,42 +217,42 @@ async def test_a_released_hold_is_announced_only_to_newly_waiting_members(stores
 
     The others already have a mail about the free slot.
     """
-    taken = await paid(stores.sessions)
-    gym_id = taken.order.gym_id
-    before = await joined(stores, gym_id)
-    await cancel(stores, taken)
+    booked = await book_session(stores.bookings)
+    gym_id = booked.order.gym_id
+    before = await join_in_store(stores, gym_id)
+    await cancel(stores, booked)
     assert await mailed_entries(database) == [before.entry_id]
 
-    session = await held(stores.sessions, gym_id=gym_id, now=NOW + MINUTE)
+    session = await hold_session(stores.bookings, gym_id=gym_id, now=NOW + MINUTE)
     # Joined during the hold, by a clock that is slow.
-    meanwhile = await joined(stores, gym_id, now=NOW)
-    await stores.sessions.release(session.session_id, now=NOW + MINUTE)
+    meanwhile = await join_in_store(stores, gym_id, now=NOW)
+    await stores.bookings.release(session.session_id, now=NOW + MINUTE)
 
     assert await mailed_entries(database) == [before.entry_id, meanwhile.entry_id]
 
 
 async def test_concurrent_joins_of_one_member_create_one_entry(stores: Stores) -> None:
     """Of ten concurrent joins of one member one succeeds. After leaving, the member may join again."""
-    gym_id, user_id = (await paid(stores.sessions)).order.gym_id, uuid4()
+    gym_id, user_id = (await book_session(stores.bookings)).order.gym_id, uuid4()
 
     answers = await asyncio.gather(
-        *[joined(stores, gym_id, user_id=user_id) for _ in range(10)], return_exceptions=True
+        *[join_in_store(stores, gym_id, user_id=user_id) for _ in range(10)], return_exceptions=True
     )
 
     (entry,) = [answer for answer in answers if not isinstance(answer, BaseException)]
     assert {type(answer) for answer in answers} == {type(entry), AlreadyWaiting}
     await stores.waiting_list.leave(entry.entry_id, NOW)
     await stores.waiting_list.leave(entry.entry_id, NOW)
-    assert (await joined(stores, gym_id, user_id=user_id)).entry_id != entry.entry_id
+    assert (await join_in_store(stores, gym_id, user_id=user_id)).entry_id != entry.entry_id
 
 
 @pytest.mark.requirement("J5")
 async def test_joining_while_the_slot_becomes_free_is_rejected_or_mailed(stores: Stores, database: Database) -> None:
     """Joining while the slot is being cancelled either fails with SlotFree or is followed by one mail."""
     for _ in range(25):
-        session = await paid(stores.sessions)
+        session = await book_session(stores.bookings)
         _, answer = await asyncio.gather(
-            cancel(stores, session), joined(stores, session.order.gym_id), return_exceptions=True
+            cancel(stores, session), join_in_store(stores, session.order.gym_id), return_exceptions=True
         )
         if not isinstance(answer, SlotFree):
             assert not isinstance(answer, BaseException)

@@ -15,7 +15,7 @@ from mesh.serving.process import serving
 from services.session.app import SERVICE
 from solo60.session.v1.session_pb2 import CancelSessionRequest, WatchAvailabilityRequest
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
-from tests.services.session.town import BY_DECLINED_CARD, HOUR, TOMORROW, order, period
+from tests.services.session.booking_mesh import BY_DECLINED_CARD, HOUR, TOMORROW, order, period
 from tests.support.eventually import eventually
 from tests.support.ports import free_ports
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from solo60.common.v1.period_pb2 import Period
     from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
-    from tests.services.session.town import Town
+    from tests.services.session.booking_mesh import BookingMesh
 
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 
 class Watch:
@@ -37,23 +37,23 @@ class Watch:
         self.call = sessions.WatchAvailability(request)
         self._answers = self.call.__aiter__()
 
-    async def told(self) -> list[Period]:
+    async def next_busy_periods(self) -> list[Period]:
         """Return the booked periods of the next message."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             return list((await anext(self._answers)).busy_periods)
 
 
 @asynccontextmanager
-async def another_instance(town: Town) -> AsyncIterator[SessionServiceAsyncStub]:
+async def another_instance(booking_mesh: BookingMesh) -> AsyncIterator[SessionServiceAsyncStub]:
     """Serve sessions a second time on the same database, and yield a stub of that instance alone."""
     address = f"127.0.0.1:{free_ports(1)[0]}"
     own = {
         "session_service_url": address,
-        "service_api_key": SecretStr(town.mesh.keys["session"]),
-        "database_url": SecretStr(town.urls["session"]),
+        "service_api_key": SecretStr(booking_mesh.mesh.keys["session"]),
+        "database_url": SecretStr(booking_mesh.urls["session"]),
     }
-    settings = town.mesh.settings.model_copy(update=own)
-    channels = Channels(settings, lambda: town.mesh.keys["operator"])
+    settings = booking_mesh.mesh.settings.model_copy(update=own)
+    channels = Channels(settings, lambda: booking_mesh.mesh.keys["operator"])
     async with serving(SERVICE, settings, address):
         try:
             yield channels.stub(SessionServiceStub)
@@ -61,107 +61,111 @@ async def another_instance(town: Town) -> AsyncIterator[SessionServiceAsyncStub]
             await channels.close()
 
 
-async def test_a_watch_sends_the_current_state_and_every_change(town: Town) -> None:
+async def test_a_watch_sends_the_current_state_and_every_change(booking_mesh: BookingMesh) -> None:
     """The first message holds the current bookings, and each later one replaces them completely."""
-    member, gym = await town.a_member(), await town.a_gym()
-    await town.booked(order(member, gym))
-    watch = Watch(town.sessions, gym)
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    await booking_mesh.book(order(member, gym))
+    watch = Watch(booking_mesh.sessions, gym)
 
-    assert await watch.told() == [period()]
-    later = await town.booked(order(member, gym, start=TOMORROW + 2 * HOUR))
-    assert await watch.told() == [period(), period(TOMORROW + 2 * HOUR)]
-    await town.sessions.CancelSession(CancelSessionRequest(session_id=later.session_id))
-    assert await watch.told() == [period()]
+    assert await watch.next_busy_periods() == [period()]
+    later = await booking_mesh.book(order(member, gym, start=TOMORROW + 2 * HOUR))
+    assert await watch.next_busy_periods() == [period(), period(TOMORROW + 2 * HOUR)]
+    await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=later.session_id))
+    assert await watch.next_busy_periods() == [period()]
     watch.call.cancel()
 
 
-async def test_a_watch_sees_changes_of_another_instance(town: Town) -> None:
+async def test_a_watch_sees_changes_of_another_instance(booking_mesh: BookingMesh) -> None:
     """A watch reports bookings and cancellations made by another process on the same database."""
-    member, gym = await town.a_member(), await town.a_gym()
-    watch = Watch(town.sessions, gym)
-    assert await watch.told() == []
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    watch = Watch(booking_mesh.sessions, gym)
+    assert await watch.next_busy_periods() == []
 
-    async with another_instance(town) as elsewhere:
+    async with another_instance(booking_mesh) as elsewhere:
         booked = await elsewhere.BookSession(order(member, gym))
-        assert await watch.told() == [period()]
+        assert await watch.next_busy_periods() == [period()]
         await elsewhere.CancelSession(CancelSessionRequest(session_id=booked.session.session_id))
-        assert await watch.told() == []
+        assert await watch.next_busy_periods() == []
     watch.call.cancel()
 
 
-async def test_a_watch_reports_only_changes_of_its_own_window(town: Town) -> None:
+async def test_a_watch_reports_only_changes_of_its_own_window(booking_mesh: BookingMesh) -> None:
     """A watch sends a message only if the booked periods of its gym and period change."""
-    member, gym, elsewhere = await town.a_member(), await town.a_gym(), await town.a_gym()
-    watch = Watch(town.sessions, gym)
-    assert await watch.told() == []
+    member = await booking_mesh.create_member()
+    gym = await booking_mesh.create_gym()
+    elsewhere = await booking_mesh.create_gym()
+    watch = Watch(booking_mesh.sessions, gym)
+    assert await watch.next_busy_periods() == []
 
-    await town.booked(order(member, elsewhere))
-    await town.booked(order(member, gym, start=TOMORROW + 4 * HOUR))
-    await town.booked(order(member, gym, start=TOMORROW + timedelta(days=7)))
-    await town.booked(order(member, gym))
+    await booking_mesh.book(order(member, elsewhere))
+    await booking_mesh.book(order(member, gym, start=TOMORROW + 4 * HOUR))
+    await booking_mesh.book(order(member, gym, start=TOMORROW + timedelta(days=7)))
+    await booking_mesh.book(order(member, gym))
 
-    assert await watch.told() == [period()]
+    assert await watch.next_busy_periods() == [period()]
     watch.call.cancel()
 
 
-async def test_a_watch_reports_a_slot_freed_by_a_failed_payment(town: Town) -> None:
+async def test_a_watch_reports_a_slot_freed_by_a_failed_payment(booking_mesh: BookingMesh) -> None:
     """A slot held during its payment is reported as free again after the payment fails."""
-    member, gym = await town.a_member(), await town.a_gym()
-    watch = Watch(town.sessions, gym)
-    assert await watch.told() == []
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    watch = Watch(booking_mesh.sessions, gym)
+    assert await watch.next_busy_periods() == []
 
     with pytest.raises(Exception, match="card"):
-        await town.booked(order(member, gym, by=BY_DECLINED_CARD))
-    await town.booked(order(member, gym, start=TOMORROW + HOUR))
+        await booking_mesh.book(order(member, gym, by=BY_DECLINED_CARD))
+    await booking_mesh.book(order(member, gym, start=TOMORROW + HOUR))
 
-    async with asyncio.timeout(PATIENCE_S):
-        while await watch.told() != [period(TOMORROW + HOUR)]:
+    async with asyncio.timeout(TIMEOUT_S):
+        while await watch.next_busy_periods() != [period(TOMORROW + HOUR)]:
             pass
     watch.call.cancel()
 
 
-async def test_fifty_watches_share_one_database_connection(town: Town) -> None:
+async def test_fifty_watches_share_one_database_connection(booking_mesh: BookingMesh) -> None:
     """Fifty watches need one listening connection, and none of the pool."""
-    member, gym = await town.a_member(), await town.a_gym()
-    watches = [Watch(town.sessions, gym) for _ in range(50)]
-    assert await asyncio.gather(*[watch.told() for watch in watches]) == [[]] * 50
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    watches = [Watch(booking_mesh.sessions, gym) for _ in range(50)]
+    assert await asyncio.gather(*[watch.next_busy_periods() for watch in watches]) == [[]] * 50
 
-    await town.booked(order(member, gym))
+    await booking_mesh.book(order(member, gym))
 
-    assert await asyncio.gather(*[watch.told() for watch in watches]) == [[period()]] * 50
-    assert await listeners(town) == 1
+    assert await asyncio.gather(*[watch.next_busy_periods() for watch in watches]) == [[period()]] * 50
+    assert await listeners(booking_mesh) == 1
     for watch in watches:
         watch.call.cancel()
 
 
 @pytest.mark.requirement("J6")
-async def test_a_change_missed_without_a_listener_is_reported_later(town: Town) -> None:
+async def test_a_change_missed_without_a_listener_is_reported_later(booking_mesh: BookingMesh) -> None:
     """A change made while the listening connection is down is reported after the service listens again."""
-    member, gym = await town.a_member(), await town.a_gym()
-    watch = Watch(town.sessions, gym)
-    assert await watch.told() == []
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    watch = Watch(booking_mesh.sessions, gym)
+    assert await watch.next_busy_periods() == []
 
-    async with town.mesh.database("session").transaction() as connection:
+    async with booking_mesh.mesh.database("session").transaction() as connection:
         await connection.execute("lock table sessions in exclusive mode")
         killed = await connection.fetchval(
             "select count(pg_terminate_backend(pid)) from pg_stat_activity"
             " where datname = current_database() and application_name = 'solo60 listening to availability'"
         )
-    await town.booked(order(member, gym))
+    await booking_mesh.book(order(member, gym))
 
     assert killed == 1
-    assert await watch.told() == [period()]
-    await town.sessions.CancelSession(CancelSessionRequest(session_id=(await town.sessions_of(member))[0].session_id))
-    assert await watch.told() == []
+    assert await watch.next_busy_periods() == [period()]
+    await booking_mesh.sessions.CancelSession(
+        CancelSessionRequest(session_id=(await booking_mesh.sessions_of(member))[0].session_id)
+    )
+    assert await watch.next_busy_periods() == []
     watch.call.cancel()
 
 
-async def test_a_cancelled_watch_ends_on_the_server(town: Town) -> None:
+async def test_a_cancelled_watch_ends_on_the_server(booking_mesh: BookingMesh) -> None:
     """Cancelling twenty watches ends their tasks on the server."""
-    gym = await town.a_gym()
+    gym = await booking_mesh.create_gym()
     before = len(asyncio.all_tasks())
-    watches = [Watch(town.sessions, gym) for _ in range(20)]
-    await asyncio.gather(*[watch.told() for watch in watches])
+    watches = [Watch(booking_mesh.sessions, gym) for _ in range(20)]
+    await asyncio.gather(*[watch.next_busy_periods() for watch in watches])
 
     for watch in watches:
         watch.call.cancel()
@@ -173,23 +177,23 @@ async def test_a_cancelled_watch_ends_on_the_server(town: Town) -> None:
     await eventually(are_gone)
 
 
-async def test_a_stopping_service_does_not_wait_for_watches(town: Town) -> None:
+async def test_a_stopping_service_does_not_wait_for_watches(booking_mesh: BookingMesh) -> None:
     """A stopping service ends watches within half of its drain grace, with UNAVAILABLE and advice to reopen them."""
-    gym = await town.a_gym()
-    watch = Watch(town.sessions, gym)
-    assert await watch.told() == []
+    gym = await booking_mesh.create_gym()
+    watch = Watch(booking_mesh.sessions, gym)
+    assert await watch.next_busy_periods() == []
 
-    async with asyncio.timeout(town.mesh.settings.drain_grace_s / 2):
-        await town.stop("session")
+    async with asyncio.timeout(booking_mesh.mesh.settings.drain_grace_s / 2):
+        await booking_mesh.stop("session")
 
     with pytest.raises(Unavailable, match="Open the watch again"):
-        await watch.told()
+        await watch.next_busy_periods()
     assert await watch.call.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def listeners(town: Town) -> int:
+async def listeners(booking_mesh: BookingMesh) -> int:
     """Count the connections that listen for changes."""
-    async with town.mesh.database("session").connection() as connection:
+    async with booking_mesh.mesh.database("session").connection() as connection:
         return int(
             await connection.fetchval(
                 "select count(*) from pg_stat_activity"

@@ -1,4 +1,4 @@
-"""Fixtures: a club that serves every service around subscriptions, and an office that works on a database alone."""
+"""Fixtures: a mesh with every service around subscriptions, and the commands alone on a database."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from local.inbox import Inbox
-from tests.services.subscription.club import SERVICES, Club
-from tests.services.subscription.office import Office
 from tests.services.subscription.signing import PROCESSOR_SECRET, STANDARD_SECRET
+from tests.services.subscription.subscription_fixture import SubscriptionFixture
+from tests.services.subscription.subscription_mesh import SERVICES, SubscriptionMesh
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def club(serve: Serve, tmp_path: Path) -> AsyncIterator[Club]:
+async def mesh(serve: Serve, tmp_path: Path) -> AsyncIterator[SubscriptionMesh]:
     """Serve everything that a subscription needs, with a mail server that stores its mails."""
     folder = tmp_path / "inbox"
     async with Inbox(folder, port=0) as inbox:
-        mesh = await serve(
+        services = await serve(
             *SERVICES.values(),
             smtp_url=SecretStr(inbox.url),
             webhook_secrets=SecretStr(STANDARD_SECRET),
             card_processor_webhook_secrets=SecretStr(PROCESSOR_SECRET),
         )
-        yield Club(mesh, folder)
-        await mesh.close()
+        yield SubscriptionMesh(services, folder)
+        await services.close()
 
 
 @pytest.fixture
-async def office(open_database: DatabaseOpener) -> Office:
-    """Return an office on a database of the subscription service."""
-    return Office(await open_database("subscription"))
+async def fixture(open_database: DatabaseOpener) -> SubscriptionFixture:
+    """Return commands and webhook handler on a new database, without a running service."""
+    return SubscriptionFixture(await open_database("subscription"))

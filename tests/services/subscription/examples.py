@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from services.subscription.domain import Subscription, begun
+from services.subscription.domain import Subscription, new_subscription
 from services.subscription.plans import Plan
 from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 
 NOW = datetime(2026, 11, 26, 18, tzinfo=UTC)
 PLAN = Plan(UUID(int=10), "Ten hours", "GBP", 8900, 100, 14)
 DAY = timedelta(days=1)
-TRIAL = begun(UUID(int=1), UUID(int=2), PLAN, NOW)
-PAID_AT_ONCE = begun(UUID(int=1), UUID(int=2), PLAN, NOW, trial_days=0)
+TRIAL = new_subscription(UUID(int=1), UUID(int=2), PLAN, NOW)
+PAID_AT_ONCE = new_subscription(UUID(int=1), UUID(int=2), PLAN, NOW, trial_days=0)
 TRIAL_END = NOW + 14 * DAY
 
 
@@ -32,7 +32,7 @@ def failure(number: int, attempt: int = 0) -> PaymentFailed:
 
 
 # A trial, the first month paid at the second attempt, the second month paid at once, the third month never paid.
-LIFE: tuple[Report, ...] = (
+ENDED_LIFE: tuple[Report, ...] = (
     TrialEnding(),
     failure(0),
     Renewed(month(0)),
@@ -43,10 +43,10 @@ LIFE: tuple[Report, ...] = (
     Ended(month(2).start + 8 * DAY),
 )
 # The same reports without the end. The third month is paid, and a failure for the second is reported late.
-YOUTH: tuple[Report, ...] = (*LIFE[:6], Renewed(month(2)), failure(1))
+ACTIVE_LIFE: tuple[Report, ...] = (*ENDED_LIFE[:6], Renewed(month(2)), failure(1))
 
 
-def told(subscription: Subscription, *reports: Report) -> Subscription:
+def merged(subscription: Subscription, *reports: Report) -> Subscription:
     """Merge the reports into a subscription in this order, and return the result."""
     for report in reports:
         subscription = subscription.merged(report)

@@ -77,10 +77,12 @@ def invoice(
     return {**shown, "parent": {"type": "subscription_details", "subscription_details": details}}
 
 
-def processor_event(kind: str, thing: dict[str, Any], *, created: int = 1_796_925_600, event_id: str = "") -> bytes:
-    """Return the payload of an event of the card processor about `thing`."""
+def processor_event(
+    kind: str, data_object: dict[str, Any], *, created: int = 1_796_925_600, event_id: str = ""
+) -> bytes:
+    """Return the payload of an event of the card processor about `data_object`."""
     event_id = event_id or f"evt_{uuid4().hex}"
-    event = {"id": event_id, "object": "event", "type": kind, "created": created, "data": {"object": thing}}
+    event = {"id": event_id, "object": "event", "type": kind, "created": created, "data": {"object": data_object}}
     return orjson.dumps(event)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.subscription.domain import Status, Subscription
 from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
-from tests.services.subscription.examples import DAY, LIFE, NOW, TRIAL, YOUTH, month, told
+from tests.services.subscription.examples import ACTIVE_LIFE, DAY, ENDED_LIFE, NOW, TRIAL, merged, month
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("events", "status"), [(LIFE, Status.EXPIRED), (YOUTH, Status.ACTIVE)], ids=["whole life", "still running"]
+    ("events", "status"),
+    [(ENDED_LIFE, Status.EXPIRED), (ACTIVE_LIFE, Status.ACTIVE)],
+    ids=["whole life", "still running"],
 )
 def test_all_orders_of_eight_events_lead_to_one_state(events: tuple[Report, ...], status: Status) -> None:
     """Eight events lead to the same subscription, and so to the same status, in all 40,320 orders."""
-    end = told(TRIAL, *events)
+    end = merged(TRIAL, *events)
 
     same = [each == end for each in ends_of_all_orders(TRIAL, events)]
 
@@ -66,4 +68,4 @@ def test_repeated_and_reordered_deliveries_change_nothing(data: st.DataObject, e
     again = data.draw(st.lists(st.sampled_from(events), max_size=8)) if events else []
     disorder = data.draw(st.permutations([*events, *again]))
 
-    assert told(TRIAL, *disorder) == told(TRIAL, *events)
+    assert merged(TRIAL, *disorder) == merged(TRIAL, *events)

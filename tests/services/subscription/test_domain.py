@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from contracts.errors import CardDeclined, SubscriptionNotActive
-from services.subscription.domain import Mail, Reminder, Status, Subscription
-from services.subscription.plans import a_month_after, accept_card
+from services.subscription.domain import MailKind, Reminder, Status, Subscription
+from services.subscription.plans import accept_card, add_month
 from services.subscription.reports import Ended, Period, Renewed
 from tests.services.subscription.examples import (
     DAY,
@@ -16,12 +16,12 @@ from tests.services.subscription.examples import (
     TRIAL,
     TRIAL_END,
     failure,
+    merged,
     month,
-    told,
 )
 
-PAID = told(TRIAL, Renewed(month(0)))
-PAST_DUE = told(PAID, failure(1))
+PAID = merged(TRIAL, Renewed(month(0)))
+PAST_DUE = merged(PAID, failure(1))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_month_ends_on_the_same_day_or_on_the_last(start: str, end: str) -> No
     """A month ends on the same day of the next month, or on that month's last day if it is shorter."""
     midnight = datetime.fromisoformat(start).replace(tzinfo=UTC)
 
-    assert a_month_after(midnight) == datetime.fromisoformat(end).replace(tzinfo=UTC)
+    assert add_month(midnight) == datetime.fromisoformat(end).replace(tzinfo=UTC)
 
 
 @pytest.mark.requirement("J4")
@@ -46,16 +46,16 @@ def test_a_month_ends_on_the_same_day_or_on_the_last(start: str, end: str) -> No
     ("subscription", "status"),
     [
         (TRIAL, Status.TRIALING),
-        (told(TRIAL, failure(0)), Status.PAST_DUE),
-        (told(TRIAL, Renewed(month(0)), failure(0)), Status.ACTIVE),
+        (merged(TRIAL, failure(0)), Status.PAST_DUE),
+        (merged(TRIAL, Renewed(month(0)), failure(0)), Status.ACTIVE),
         (PAID_AT_ONCE, Status.ACTIVE),
         (PAID, Status.ACTIVE),
         (PAST_DUE, Status.PAST_DUE),
-        (told(PAST_DUE, Renewed(month(1))), Status.ACTIVE),
-        (told(PAST_DUE, Ended(NOW)), Status.EXPIRED),
-        (told(PAID, Ended(NOW), Renewed(month(1))), Status.EXPIRED),
+        (merged(PAST_DUE, Renewed(month(1))), Status.ACTIVE),
+        (merged(PAST_DUE, Ended(NOW)), Status.EXPIRED),
+        (merged(PAID, Ended(NOW), Renewed(month(1))), Status.EXPIRED),
         (PAID.cancelled(NOW, at_period_end=False), Status.CANCELLED),
-        (told(PAID.cancelled(NOW, at_period_end=False), Ended(NOW)), Status.CANCELLED),
+        (merged(PAID.cancelled(NOW, at_period_end=False), Ended(NOW)), Status.CANCELLED),
         (PAID.cancelled(NOW, at_period_end=True), Status.ACTIVE),
     ],
 )
@@ -70,9 +70,9 @@ def test_a_subscription_cancelled_at_period_end_ends_with_its_period() -> None:
     cancelled = PAID.cancelled(NOW, at_period_end=True)
     end = month(0).end
 
-    assert (cancelled.end_time, cancelled.ends_later(NOW)) == (end, True)
+    assert (cancelled.end_time, cancelled.has_planned_end(NOW)) == (end, True)
     assert cancelled.status(end - timedelta(microseconds=1)) is Status.ACTIVE
-    assert (cancelled.status(end), cancelled.ends_later(end)) == (Status.CANCELLED, False)
+    assert (cancelled.status(end), cancelled.has_planned_end(end)) == (Status.CANCELLED, False)
 
 
 @pytest.mark.requirement("J4")
@@ -91,9 +91,9 @@ def test_an_end_can_only_become_earlier() -> None:
 @pytest.mark.parametrize(
     ("subscription", "now", "reminder"),
     [
-        (TRIAL, NOW, Reminder(Mail.TRIAL_ENDING, TRIAL_END, TRIAL_END - 3 * DAY)),
+        (TRIAL, NOW, Reminder(MailKind.TRIAL_ENDING, TRIAL_END, TRIAL_END - 3 * DAY)),
         (TRIAL, TRIAL_END - 3 * DAY, None),
-        (PAID, NOW, Reminder(Mail.RENEWAL_REMINDER, month(0).end, month(0).end - 7 * DAY)),
+        (PAID, NOW, Reminder(MailKind.RENEWAL_REMINDER, month(0).end, month(0).end - 7 * DAY)),
         (PAID, month(0).end - 7 * DAY, None),
         (PAST_DUE, NOW, None),
         (PAID.cancelled(NOW, at_period_end=True), NOW, None),
@@ -112,22 +112,22 @@ def test_a_reminder_is_scheduled_only_for_a_coming_event(
 
 @pytest.mark.requirement("J4")
 @pytest.mark.parametrize(
-    ("mail", "time", "true_of", "pointless_for"),
+    ("kind", "time", "true_of", "outdated_for"),
     [
-        (Mail.RENEWAL_REMINDER, month(0).end, PAID, [told(PAID, Renewed(month(1))), PAST_DUE, TRIAL]),
-        (Mail.RENEWAL_REMINDER, month(0).end, PAID, [PAID.cancelled(NOW, at_period_end=True)]),
-        (Mail.TRIAL_ENDING, TRIAL_END, TRIAL, [PAID, TRIAL.cancelled(NOW, at_period_end=True)]),
-        (Mail.PAYMENT_FAILED, failure(1).retry_time, PAST_DUE, [told(PAST_DUE, Renewed(month(1))), PAID]),
-        (Mail.PAYMENT_FAILED, failure(1).retry_time, PAST_DUE, [told(PAST_DUE, failure(1, attempt=1))]),
-        (Mail.SUBSCRIPTION_EXPIRED, NOW, told(PAID, Ended(NOW)), [PAID, told(PAID, Ended(NOW - DAY))]),
+        (MailKind.RENEWAL_REMINDER, month(0).end, PAID, [merged(PAID, Renewed(month(1))), PAST_DUE, TRIAL]),
+        (MailKind.RENEWAL_REMINDER, month(0).end, PAID, [PAID.cancelled(NOW, at_period_end=True)]),
+        (MailKind.TRIAL_ENDING, TRIAL_END, TRIAL, [PAID, TRIAL.cancelled(NOW, at_period_end=True)]),
+        (MailKind.PAYMENT_FAILED, failure(1).retry_time, PAST_DUE, [merged(PAST_DUE, Renewed(month(1))), PAID]),
+        (MailKind.PAYMENT_FAILED, failure(1).retry_time, PAST_DUE, [merged(PAST_DUE, failure(1, attempt=1))]),
+        (MailKind.SUBSCRIPTION_EXPIRED, NOW, merged(PAID, Ended(NOW)), [PAID, merged(PAID, Ended(NOW - DAY))]),
     ],
 )
 def test_an_outdated_mail_is_not_sent(
-    mail: Mail, time: datetime, true_of: Subscription, pointless_for: list[Subscription]
+    kind: MailKind, time: datetime, true_of: Subscription, outdated_for: list[Subscription]
 ) -> None:
     """A mail is worth sending only while its fact still holds at the time of sending."""
-    assert true_of.is_worth_saying(mail, time, NOW)
-    assert not any(each.is_worth_saying(mail, time, NOW) for each in pointless_for)
+    assert true_of.is_still_true(kind, time, NOW)
+    assert not any(each.is_still_true(kind, time, NOW) for each in outdated_for)
 
 
 @pytest.mark.requirement("J4")
@@ -139,12 +139,12 @@ def test_test_mode_takes_one_card() -> None:
 
 
 @pytest.mark.requirement("J4")
-@pytest.mark.parametrize("subscription", [PAST_DUE, told(PAID, Ended(NOW)), PAID.cancelled(NOW, at_period_end=False)])
+@pytest.mark.parametrize("subscription", [PAST_DUE, merged(PAID, Ended(NOW)), PAID.cancelled(NOW, at_period_end=False)])
 def test_no_credits_are_granted_without_a_payment(subscription: Subscription) -> None:
-    """A subscription that is past due, expired or cancelled takes no credits."""
-    replace(PAID).ensure_takes_credits(NOW)
+    """A subscription that is past due, expired or cancelled receives no credits."""
+    replace(PAID).ensure_receives_credits(NOW)
     with pytest.raises(SubscriptionNotActive):
-        subscription.ensure_takes_credits(NOW)
+        subscription.ensure_receives_credits(NOW)
 
 
 def test_a_period_must_end_after_its_start() -> None:

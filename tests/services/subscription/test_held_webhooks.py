@@ -20,182 +20,185 @@ from solo60.subscription.v1.subscription_pb2 import (
     Subscription,
     WebhookHoldReason,
 )
-from tests.services.subscription.club import DAY, event, month_after, processor_webhook, webhook
 from tests.services.subscription.invoices import PROCESSOR_ID, Api, invoice, line, processor_event
+from tests.services.subscription.subscription_mesh import DAY, event, month_after, processor_webhook, webhook
 
 if TYPE_CHECKING:
     from solo60.subscription.v1.subscription_pb2 import HeldWebhook
-    from tests.services.subscription.club import Club
-    from tests.services.subscription.office import Office
+    from tests.services.subscription.subscription_fixture import SubscriptionFixture
+    from tests.services.subscription.subscription_mesh import SubscriptionMesh
 
 MONTH = 31 * DAY
 
 
-def bill_of(of: Subscription, number: int = 1, event_id: str = "") -> bytes:
+def processor_invoice(subscription: Subscription, number: int = 1, event_id: str = "") -> bytes:
     """Return the paid invoice of a later period, which has only the processor's id of its subscription."""
-    end = of.current_period.end_time.ToDatetime(UTC).replace(microsecond=0)
+    end = subscription.current_period.end_time.ToDatetime(UTC).replace(microsecond=0)
     period = Period(end + (number - 1) * MONTH, end + number * MONTH)
     bill = invoice(line(period, 3900, api=Api.V2020), api=Api.V2020)
     return processor_event("invoice.paid", bill, event_id=event_id)
 
 
-def introduction(of: Subscription) -> bytes:
+def link_event(subscription: Subscription) -> bytes:
     """Return the event in which the processor links its own subscription id to our subscription."""
-    metadata = {"solo60_subscription_id": of.subscription_id}
-    thing = {"object": "subscription", "id": PROCESSOR_ID, "metadata": metadata}
-    return processor_event("customer.subscription.updated", thing)
+    metadata = {"solo60_subscription_id": subscription.subscription_id}
+    data_object = {"object": "subscription", "id": PROCESSOR_ID, "metadata": metadata}
+    return processor_event("customer.subscription.updated", data_object)
 
 
-async def held(club: Club) -> list[HeldWebhook]:
+async def list_held(mesh: SubscriptionMesh) -> list[HeldWebhook]:
     """Return the held webhooks."""
-    return list((await club.subscriptions.ListHeldWebhooks(ListHeldWebhooksRequest())).webhooks)
+    return list((await mesh.subscriptions.ListHeldWebhooks(ListHeldWebhooksRequest())).webhooks)
 
 
-def resolution(webhook_id: str, **fields: Any) -> ResolveWebhookRequest:  # noqa: ANN401 - any field
+def resolve_request(webhook_id: str, **fields: Any) -> ResolveWebhookRequest:  # noqa: ANN401 - any field
     """Return a request that resolves a webhook of the card processor."""
     return ResolveWebhookRequest(**{"scheme": WEBHOOK_SCHEME_CARD_PROCESSOR, "webhook_id": webhook_id, **fields})
 
 
-async def test_an_unattributable_renewal_is_held_and_listed(club: Club) -> None:
+async def test_an_unattributable_renewal_is_held_and_listed(mesh: SubscriptionMesh) -> None:
     """A renewal without a known subscription is accepted, and listed as held with the reason and the processor's id."""
-    new = await club.subscribed()
+    new = await mesh.subscribe()
 
-    assert await club.deliver(processor_webhook(bill_of(new, event_id="evt_1"))) == "UNATTRIBUTED"
+    assert await mesh.deliver(processor_webhook(processor_invoice(new, event_id="evt_1"))) == "UNATTRIBUTED"
 
-    (shown,) = await held(club)
+    (shown,) = await list_held(mesh)
     assert (shown.scheme, shown.webhook_id) == (WEBHOOK_SCHEME_CARD_PROCESSOR, "evt_1")
     assert WebhookHoldReason.Name(shown.reason) == "WEBHOOK_HOLD_REASON_UNATTRIBUTED"
     assert shown.processor_subscription_id == PROCESSOR_ID
-    assert await club.balance(new.user_id) == 40
+    assert await mesh.balance(new.user_id) == 40
 
 
-async def test_an_operator_attributes_held_webhooks(club: Club) -> None:
+async def test_an_operator_attributes_held_webhooks(mesh: SubscriptionMesh) -> None:
     """Resolving one held webhook applies all that wait for the same subscription, and later ones apply at once."""
-    new = await club.subscribed()
+    new = await mesh.subscribe()
     for number in (1, 2):
-        await club.deliver(processor_webhook(bill_of(new, number, f"evt_{number}")))
+        await mesh.deliver(processor_webhook(processor_invoice(new, number, f"evt_{number}")))
 
-    request = resolution("evt_1", subscription_id=new.subscription_id)
-    answers = [await club.subscriptions.ResolveWebhook(request) for _ in range(2)]
+    request = resolve_request("evt_1", subscription_id=new.subscription_id)
+    answers = [await mesh.subscriptions.ResolveWebhook(request) for _ in range(2)]
 
     assert [answer.event for answer in answers] == [WEBHOOK_EVENT_RENEWED] * 2
-    assert await held(club) == []
-    assert await club.balance(new.user_id) == 120
-    assert await club.deliver(processor_webhook(bill_of(new, 3))) == "RENEWED"
-    assert await club.balance(new.user_id) == 160
+    assert await list_held(mesh) == []
+    assert await mesh.balance(new.user_id) == 120
+    assert await mesh.deliver(processor_webhook(processor_invoice(new, 3))) == "RENEWED"
+    assert await mesh.balance(new.user_id) == 160
 
 
-async def test_a_dismissed_webhook_and_its_subscription_are_ignored(club: Club) -> None:
+async def test_a_dismissed_webhook_and_its_subscription_are_ignored(mesh: SubscriptionMesh) -> None:
     """Dismissing a webhook ignores every webhook of that subscription at the card processor, earlier and later ones."""
-    new = await club.subscribed()
-    bills = [processor_webhook(bill_of(new, number, f"evt_{number}")) for number in (1, 2, 3)]
+    new = await mesh.subscribe()
+    bills = [processor_webhook(processor_invoice(new, number, f"evt_{number}")) for number in (1, 2, 3)]
     for bill in bills[:2]:
-        await club.deliver(bill)
+        await mesh.deliver(bill)
 
-    answer = await club.subscriptions.ResolveWebhook(resolution("evt_1", dismiss=True))
+    answer = await mesh.subscriptions.ResolveWebhook(resolve_request("evt_1", dismiss=True))
 
     assert answer.event == WEBHOOK_EVENT_IGNORED
-    assert await held(club) == []
-    assert [await club.deliver(bill) for bill in bills] == ["IGNORED"] * 3
-    resolved = await club.subscriptions.ResolveWebhook(resolution("evt_1", subscription_id=new.subscription_id))
+    assert await list_held(mesh) == []
+    assert [await mesh.deliver(bill) for bill in bills] == ["IGNORED"] * 3
+    resolved = await mesh.subscriptions.ResolveWebhook(resolve_request("evt_1", subscription_id=new.subscription_id))
     assert resolved.event == WEBHOOK_EVENT_IGNORED
-    assert await club.balance(new.user_id) == 40
+    assert await mesh.balance(new.user_id) == 40
 
 
-async def test_an_impossible_resolution_is_rejected(club: Club) -> None:
+async def test_an_impossible_resolution_is_rejected(mesh: SubscriptionMesh) -> None:
     """A resolution is rejected if its webhook or subscription is unknown, its payload unreadable or a field missing."""
-    new = await club.subscribed()
-    await club.deliver(processor_webhook(bill_of(new, event_id="evt_1")))
+    new = await mesh.subscribe()
+    await mesh.deliver(processor_webhook(processor_invoice(new, event_id="evt_1")))
     with pytest.raises(InvalidRequest):
-        await club.deliver(processor_webhook(processor_event("invoice.paid", invoice(), event_id="evt_2")))
+        await mesh.deliver(processor_webhook(processor_event("invoice.paid", invoice(), event_id="evt_2")))
 
-    for refused in (resolution("evt_0", dismiss=True), resolution("evt_0", subscription_id=new.subscription_id)):
+    for refused in (
+        resolve_request("evt_0", dismiss=True),
+        resolve_request("evt_0", subscription_id=new.subscription_id),
+    ):
         with pytest.raises(WebhookNotFound):
-            await club.subscriptions.ResolveWebhook(refused)
+            await mesh.subscriptions.ResolveWebhook(refused)
     with pytest.raises(SubscriptionNotFound):
-        await club.subscriptions.ResolveWebhook(resolution("evt_1", subscription_id=str(uuid4())))
+        await mesh.subscriptions.ResolveWebhook(resolve_request("evt_1", subscription_id=str(uuid4())))
     for bad in (
-        resolution("evt_2", subscription_id=new.subscription_id),
-        resolution("evt_1"),
-        resolution("", dismiss=True),
-        resolution("evt_1", dismiss=False),
-        resolution("evt_1", subscription_id="1"),
+        resolve_request("evt_2", subscription_id=new.subscription_id),
+        resolve_request("evt_1"),
+        resolve_request("", dismiss=True),
+        resolve_request("evt_1", dismiss=False),
+        resolve_request("evt_1", subscription_id="1"),
     ):
         with pytest.raises(InvalidRequest):
-            await club.subscriptions.ResolveWebhook(bad)
+            await mesh.subscriptions.ResolveWebhook(bad)
 
-    assert {(each.webhook_id, each.reason) for each in await held(club)} == {("evt_1", 1), ("evt_2", 3)}
+    assert {(each.webhook_id, each.reason) for each in await list_held(mesh)} == {("evt_1", 1), ("evt_2", 3)}
 
 
-async def test_a_webhook_for_an_unknown_subscription_is_held_until_resolved(club: Club) -> None:
+async def test_a_webhook_for_an_unknown_subscription_is_held_until_resolved(mesh: SubscriptionMesh) -> None:
     """A webhook with an unknown subscription id is held, and applies to the subscription that an operator names."""
-    new = await club.subscribed()
+    new = await mesh.subscribe()
     lost = webhook(event("renewed", str(uuid4()), period=month_after(new)), "msg_1")
     with pytest.raises(SubscriptionNotFound):
-        await club.deliver(lost)
-    (shown,) = await held(club)
+        await mesh.deliver(lost)
+    (shown,) = await list_held(mesh)
     assert WebhookHoldReason.Name(shown.reason) == "WEBHOOK_HOLD_REASON_UNKNOWN_SUBSCRIPTION"
 
-    request = resolution("msg_1", scheme=WEBHOOK_SCHEME_STANDARD, subscription_id=new.subscription_id)
-    assert (await club.subscriptions.ResolveWebhook(request)).event == WEBHOOK_EVENT_RENEWED
-    assert await club.balance(new.user_id) == 80
+    request = resolve_request("msg_1", scheme=WEBHOOK_SCHEME_STANDARD, subscription_id=new.subscription_id)
+    assert (await mesh.subscriptions.ResolveWebhook(request)).event == WEBHOOK_EVENT_RENEWED
+    assert await mesh.balance(new.user_id) == 80
 
 
-async def test_held_webhooks_are_listed_in_pages(club: Club) -> None:
+async def test_held_webhooks_are_listed_in_pages(mesh: SubscriptionMesh) -> None:
     """A page size above the limit is reduced to it, and an invalid token or a negative size is rejected (AIP-158)."""
-    new = await club.subscribed()
+    new = await mesh.subscribe()
     for number in range(3):
-        await club.deliver(processor_webhook(bill_of(new, event_id=f"evt_{number}")))
+        await mesh.deliver(processor_webhook(processor_invoice(new, event_id=f"evt_{number}")))
 
-    first = await club.subscriptions.ListHeldWebhooks(ListHeldWebhooksRequest(page_size=2))
+    first = await mesh.subscriptions.ListHeldWebhooks(ListHeldWebhooksRequest(page_size=2))
     token = first.next_page_token
-    second = await club.subscriptions.ListHeldWebhooks(ListHeldWebhooksRequest(page_size=1000, page_token=token))
+    second = await mesh.subscriptions.ListHeldWebhooks(ListHeldWebhooksRequest(page_size=1000, page_token=token))
 
     ids = [[each.webhook_id for each in page.webhooks] for page in (first, second)]
     assert ids == [["evt_0", "evt_1"], ["evt_2"]]
     assert second.next_page_token == ""
     for bad in (ListHeldWebhooksRequest(page_token="x"), ListHeldWebhooksRequest(page_size=-1)):  # noqa: S106 - a cursor
         with pytest.raises(InvalidRequest):
-            await club.subscriptions.ListHeldWebhooks(bad)
+            await mesh.subscriptions.ListHeldWebhooks(bad)
 
 
-async def test_each_paid_period_is_granted_once_in_any_order(club: Club) -> None:
+async def test_each_paid_period_is_granted_once_in_any_order(mesh: SubscriptionMesh) -> None:
     """Two renewals, one of them repeated, are granted once each, whenever the processor links their subscription."""
     balances = []
     for order in permutations(range(4)):
-        await club.fetch("subscription", "delete from processor_subscriptions")
-        new = await club.subscribed()
-        payloads = [introduction(new), bill_of(new, 1), bill_of(new, 2), bill_of(new, 2)]
+        await mesh.fetch("subscription", "delete from processor_subscriptions")
+        new = await mesh.subscribe()
+        payloads = [link_event(new), processor_invoice(new, 1), processor_invoice(new, 2), processor_invoice(new, 2)]
         for number in (*order, order[0]):
-            await club.deliver(processor_webhook(payloads[number]))
-        balances.append(await club.balance(new.user_id))
+            await mesh.deliver(processor_webhook(payloads[number]))
+        balances.append(await mesh.balance(new.user_id))
 
     assert balances == [120] * 24
-    assert await held(club) == []
+    assert await list_held(mesh) == []
 
 
-async def test_a_webhook_ignored_by_an_older_version_applies_when_resent(club: Club) -> None:
+async def test_a_webhook_ignored_by_an_older_version_applies_when_resent(mesh: SubscriptionMesh) -> None:
     """A renewal that an older version ignored applies when the processor sends it again."""
-    new = await club.subscribed()
-    bill = processor_webhook(bill_of(new, event_id="evt_1"))
-    await club.fetch(
+    new = await mesh.subscribe()
+    bill = processor_webhook(processor_invoice(new, event_id="evt_1"))
+    await mesh.fetch(
         "subscription", "insert into webhooks values ('processor', 'evt_1', null, 'ignored', now() - interval '9 days')"
     )
-    await club.deliver(processor_webhook(introduction(new)))
+    await mesh.deliver(processor_webhook(link_event(new)))
 
-    assert await club.deliver(bill) == "RENEWED"
-    assert await club.balance(new.user_id) == 80
+    assert await mesh.deliver(bill) == "RENEWED"
+    assert await mesh.balance(new.user_id) == 80
 
 
 @pytest.mark.breaks_invariants("violation_webhook_not_acted_upon")
-async def test_operators_see_held_webhooks(office: Office) -> None:
+async def test_operators_see_held_webhooks(fixture: SubscriptionFixture) -> None:
     """A held webhook is counted by a metric at once, and reported by `solo60 doctor` after an hour."""
     with pytest.raises(SubscriptionNotFound):
-        await office.deliver(webhook(event("trial_ending", str(uuid4())), "msg_1"))
+        await fixture.deliver(webhook(event("trial_ending", str(uuid4())), "msg_1"))
     labels = {"reason": "unknown_subscription"}
-    assert office.metrics.get_sample_value("webhooks_held", labels) == 1
+    assert fixture.metrics.get_sample_value("webhooks_held", labels) == 1
 
-    async with office.database.connection() as connection:
+    async with fixture.database.connection() as connection:
         fresh = await find_broken_invariants(connection)
         await connection.execute("update webhooks set receive_time = receive_time - interval '2 hours'")
         found = await find_broken_invariants(connection)
@@ -205,15 +208,15 @@ async def test_operators_see_held_webhooks(office: Office) -> None:
     assert '"webhook_id":"msg_1"' in found[0].examples[0]
 
 
-async def test_a_held_webhook_is_stored_until_it_is_resolved(office: Office) -> None:
+async def test_a_held_webhook_is_stored_until_it_is_resolved(fixture: SubscriptionFixture) -> None:
     """A held webhook is still stored and resolvable after 60 days, because it may concern a payment."""
-    new = await office.subscribed()
+    new = await fixture.subscribe_new_user()
     with pytest.raises(SubscriptionNotFound):
-        await office.deliver(webhook(event("trial_ending", str(uuid4())), "msg_1"))
+        await fixture.deliver(webhook(event("trial_ending", str(uuid4())), "msg_1"))
 
-    office.now += timedelta(days=60)
-    await office.webhook_desk.tidy()
-    (shown,) = await office.webhook_desk.list_held(10, after=None)
-    await office.webhook_desk.resolve(shown.ref, new.subscription_id)
+    fixture.now += timedelta(days=60)
+    await fixture.webhook_handler.tidy()
+    (shown,) = await fixture.webhook_handler.list_held(10, after=None)
+    await fixture.webhook_handler.resolve(shown.ref, new.subscription_id)
 
-    assert await office.stored() == {"msg_1": "trial_ending"}
+    assert await fixture.stored_events() == {"msg_1": "trial_ending"}

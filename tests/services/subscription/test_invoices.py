@@ -7,19 +7,19 @@ import pytest
 
 from contracts.errors import InvalidRequest
 from services.subscription.reports import PaymentFailed, Renewed, Report
-from services.subscription.webhook_payload import Notice, read_processor
+from services.subscription.webhook_payload import ParsedWebhook, parse_card_processor
 from tests.services.subscription.examples import month
 from tests.services.subscription.invoices import PROCESSOR_ID, Api, extra_line, invoice, line, processor_event, seconds
 
 ID = "0198c1a2-0000-7000-8000-000000000000"
 PERIOD, NEXT = month(0), month(1)
-MOMENT = (seconds(PERIOD.end), seconds(PERIOD.end))
+EMPTY_PERIOD = (seconds(PERIOD.end), seconds(PERIOD.end))
 SUBSCRIPTION = {"object": "subscription", "id": PROCESSOR_ID, "metadata": {"solo60_subscription_id": ID}}
 
 
-def read(thing: dict[str, Any], kind: str = "invoice.paid") -> Notice | None:
-    """Read an event of the card processor about `thing`."""
-    return read_processor(processor_event(kind, thing, created=seconds(PERIOD.start)))
+def read(data_object: dict[str, Any], kind: str = "invoice.paid") -> ParsedWebhook | None:
+    """Read an event of the card processor about `data_object`."""
+    return parse_card_processor(processor_event(kind, data_object, created=seconds(PERIOD.start)))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_an_invoice_names_its_subscription_in_each_version(bill: dict[str, Any],
     """An invoice names its subscription by our id in the metadata, or without it by the processor's id."""
     named = UUID(subscription_id) if subscription_id else None
 
-    assert read(bill) == Notice(named, Renewed(PERIOD), PROCESSOR_ID)
+    assert read(bill) == ParsedWebhook(named, Renewed(PERIOD), PROCESSOR_ID)
 
 
 def test_both_events_of_one_payment_report_the_same_renewal() -> None:
@@ -54,30 +54,30 @@ def test_a_renewal_without_a_named_subscription_is_not_ignored() -> None:
     """A renewal is reported without a subscription if the invoice names none, so that an operator can attribute it."""
     bill = {**invoice(line(PERIOD, parent={"type": "subscription_item_details"})), "parent": None}
 
-    assert read(bill) == Notice(None, Renewed(PERIOD))
+    assert read(bill) == ParsedWebhook(None, Renewed(PERIOD))
 
 
 @pytest.mark.parametrize("api", list(Api))
 def test_the_period_is_read_from_the_subscriptions_own_line(api: Api) -> None:
     """The period is read from the latest line of the subscription, without extra, empty and proration lines."""
     correction = line((seconds(PERIOD.start) + 60, seconds(NEXT.end) + 60), -500, api=api, proration=True)
-    empty = line(MOMENT, api=api)
+    empty = line(EMPTY_PERIOD, api=api)
     lines = [extra_line(seconds(NEXT.start), api=api), empty, correction, line(NEXT, api=api), line(PERIOD, api=api)]
     for bill in (invoice(*lines, api=api), invoice(*reversed(lines), api=api)):
-        notice = read(bill)
+        parsed = read(bill)
 
-        assert notice is not None
-        assert notice.report == Renewed(NEXT)
+        assert parsed is not None
+        assert parsed.report == Renewed(NEXT)
 
 
 @pytest.mark.parametrize(
     ("bill", "report"),
     [
         (invoice(line(PERIOD, 0), reason="subscription_create"), None),
-        (invoice(line(PERIOD, 0), extra_line(MOMENT[0]), reason="subscription_create"), None),
+        (invoice(line(PERIOD, 0), extra_line(EMPTY_PERIOD[0]), reason="subscription_create"), None),
         (invoice(line(PERIOD, 0), reason="subscription_update"), None),
         (invoice(line(PERIOD, 4400, proration=True), reason="subscription_update"), None),
-        (invoice(extra_line(MOMENT[0], api=Api.V2020), api=Api.V2020, reason="manual"), None),
+        (invoice(extra_line(EMPTY_PERIOD[0], api=Api.V2020), api=Api.V2020, reason="manual"), None),
         (invoice(line(PERIOD, 8900), reason="subscription_create"), Renewed(PERIOD)),
         ({**invoice(line(PERIOD), reason="subscription_create"), "total": 0, "amount_paid": 0}, Renewed(PERIOD)),
         (invoice(line(PERIOD, 0)), Renewed(PERIOD)),
@@ -86,10 +86,10 @@ def test_the_period_is_read_from_the_subscriptions_own_line(api: Api) -> None:
 )
 def test_an_invoice_without_a_paid_period_reports_nothing(bill: dict[str, Any], report: Report | None) -> None:
     """Trials, prorations and extra items report nothing, while a period that a discount makes free is a renewal."""
-    notice = read(bill)
+    parsed = read(bill)
 
-    assert notice is not None
-    assert notice.report == report
+    assert parsed is not None
+    assert parsed.report == report
 
 
 def test_an_invoice_of_0_without_amounts_on_its_lines_starts_a_trial() -> None:
@@ -97,30 +97,30 @@ def test_an_invoice_of_0_without_amounts_on_its_lines_starts_a_trial() -> None:
     bare = {key: value for key, value in line(PERIOD, 0).items() if key != "amount"}
     bill = {**invoice(line(PERIOD, 0), reason="subscription_create"), "lines": {"data": [bare]}}
 
-    notice = read(bill)
+    parsed = read(bill)
 
-    assert notice is not None
-    assert notice.report is None
+    assert parsed is not None
+    assert parsed.report is None
 
 
 def test_a_failed_charge_names_the_unpaid_period() -> None:
     """A failed charge reports the start of the unpaid period, and a failed proration reports nothing."""
-    failed = read(invoice(extra_line(MOMENT[0]), line(PERIOD)), "invoice.payment_failed")
+    failed = read(invoice(extra_line(EMPTY_PERIOD[0]), line(PERIOD)), "invoice.payment_failed")
     correction = read(invoice(line(PERIOD, 900, proration=True), reason="manual"), "invoice.payment_failed")
 
-    assert failed == Notice(None, PaymentFailed(PERIOD.start, PERIOD.start, None), PROCESSOR_ID)
-    assert correction == Notice(None, None, PROCESSOR_ID)
+    assert failed == ParsedWebhook(None, PaymentFailed(PERIOD.start, PERIOD.start, None), PROCESSOR_ID)
+    assert correction == ParsedWebhook(None, None, PROCESSOR_ID)
 
 
 @pytest.mark.parametrize(
     "bill",
     [
         invoice(),
-        invoice(line(MOMENT)),
-        invoice(extra_line(MOMENT[0])),
+        invoice(line(EMPTY_PERIOD)),
+        invoice(extra_line(EMPTY_PERIOD[0])),
         {
-            **invoice(extra_line(MOMENT[0]), reason="subscription_update"),
-            "lines": {"data": [extra_line(MOMENT[0])], "has_more": True},
+            **invoice(extra_line(EMPTY_PERIOD[0]), reason="subscription_update"),
+            "lines": {"data": [extra_line(EMPTY_PERIOD[0])], "has_more": True},
         },
     ],
     ids=["no lines", "no length", "no line of its own", "more lines than shown"],
@@ -134,4 +134,4 @@ def test_an_invoice_without_its_period_is_rejected(bill: dict[str, Any]) -> None
 @pytest.mark.parametrize("kind", ["customer.subscription.created", "customer.subscription.updated"])
 def test_a_subscription_event_of_the_processor_links_the_ids(kind: str) -> None:
     """A subscription event of the processor links its id to our subscription and reports no change."""
-    assert read(SUBSCRIPTION, kind) == Notice(UUID(ID), None, PROCESSOR_ID)
+    assert read(SUBSCRIPTION, kind) == ParsedWebhook(UUID(ID), None, PROCESSOR_ID)

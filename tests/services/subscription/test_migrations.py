@@ -10,11 +10,11 @@ import pytest
 
 from mesh.data.integrity import find_broken_invariants
 from mesh.data.migrations import migrate
-from services.subscription.desk import watch_older
+from services.subscription.commands import schedule_deadlines_of_older
 from services.subscription.domain import Status
 from services.subscription.reports import Period, Renewed
-from tests.services.subscription.club import DAY, FOUR_HOURS, TEN_HOURS
-from tests.services.subscription.office import Office
+from tests.services.subscription.subscription_fixture import SubscriptionFixture
+from tests.services.subscription.subscription_mesh import DAY, FOUR_HOURS, TEN_HOURS
 from tests.support.postgres import connection_to, lazy_database
 
 if TYPE_CHECKING:
@@ -86,19 +86,19 @@ async def grants(database: Database) -> int:
         return int(await connection.fetchval("select count(*) from outbox where destination ~ 'GrantCredits'"))
 
 
-async def renew(office: Office, subscription_id: UUID, start: datetime) -> None:
-    """Report to the desk that a period of 30 days is paid."""
+async def renew(fixture: SubscriptionFixture, subscription_id: UUID, start: datetime) -> None:
+    """Report that a period of 30 days is paid."""
     report = Renewed(Period(start, start + 30 * DAY))
-    await office.store.run(lambda register: office.desk.report(register, subscription_id, report))
+    await fixture.store.run(lambda transaction: fixture.commands.apply_report(transaction, subscription_id, report))
 
 
 async def test_months_granted_by_older_versions_are_not_granted_again(old: OldVersion, database: Database) -> None:
     """A renewal repeated after the migration grants nothing, because an older version granted its month."""
     await old.update()
-    office = Office(database)
+    fixture = SubscriptionFixture(database)
 
     for start in (DECEMBER, FIFTEENTH + 60 * DAY):
-        await renew(office, old.paid, start)
+        await renew(fixture, old.paid, start)
 
     assert await grants(database) == 0
 
@@ -106,15 +106,18 @@ async def test_months_granted_by_older_versions_are_not_granted_again(old: OldVe
 async def test_a_paid_period_without_a_grant_is_found_and_granted_once(old: OldVersion, database: Database) -> None:
     """`solo60 doctor` reports a paid period that brought no credits, and AllocateMonthlyCredits grants it once."""
     await old.update()
-    office = Office(database)
-    office.now = FIFTEENTH + DAY
+    fixture = SubscriptionFixture(database)
+    fixture.now = FIFTEENTH + DAY
     async with database.connection() as connection:
         (found,) = await find_broken_invariants(connection)
     assert (found.view, found.count) == ("violation_period_not_granted", 1)
     assert str(old.trial) in found.examples[0]
 
     for _ in range(2):
-        assert await office.store.run(lambda register: office.desk.allocate(register, old.trial, "2026-11")) == 140
+        assert (
+            await fixture.store.run(lambda transaction: fixture.commands.allocate(transaction, old.trial, "2026-11"))
+            == 140
+        )
 
     assert await grants(database) == 1
     async with database.connection() as connection:
@@ -136,9 +139,9 @@ async def test_older_subscriptions_get_deadlines_and_trial_records(old: OldVersi
             ended = "update subscriptions set end_time = create_time, cancel_time = $2 where subscription_id = $1"
             await connection.execute(ended, subscription_id, begin if days else None)
     await old.update()
-    office = Office(database)
+    fixture = SubscriptionFixture(database)
 
-    found = await office.store.find(forgotten)
+    found = await fixture.store.find(forgotten)
     assert found.status(datetime.now(UTC) + 2 * DAY) is Status.TRIALING
     assert found.status(datetime.now(UTC) + 4 * DAY) is Status.PAST_DUE
     async with database.connection() as connection:
@@ -150,8 +153,8 @@ async def test_older_subscriptions_get_deadlines_and_trial_records(old: OldVersi
 async def test_an_older_version_can_still_add_subscriptions(old: OldVersion, database: Database) -> None:
     """An insert of an older version still succeeds. Its trial counts for the user, and its deadlines are found."""
     await old.update()
-    office = Office(database)
-    user_id, now = uuid4(), office.now - DAY
+    fixture = SubscriptionFixture(database)
+    user_id, now = uuid4(), fixture.now - DAY
     async with database.connection() as connection:
         trial = (UUID(TEN_HOURS), now, now + 14 * DAY, True, None, None)
         await connection.execute(ADD, UUID(int=7), user_id, *trial)
@@ -159,13 +162,13 @@ async def test_an_older_version_can_still_add_subscriptions(old: OldVersion, dat
         await connection.execute(ended, UUID(int=7))
         await connection.execute(GRANT, UUID(int=7), f"{now:%Y-%m}")
 
-    again = await office.store.run(
-        lambda register: office.desk.subscribe(register, user_id, UUID(TEN_HOURS), trial_days=None)
+    again = await fixture.store.run(
+        lambda transaction: fixture.commands.subscribe(transaction, user_id, UUID(TEN_HOURS), trial_days=None)
     )
-    await watch_older(office.store, office.desk)
+    await schedule_deadlines_of_older(fixture.store, fixture.commands)
 
     assert not again.is_trial
-    assert (await office.store.find(old.trial)).told_time is not None
+    assert (await fixture.store.find(old.trial)).processed_deadline is not None
 
 
 async def test_an_older_version_running_beside_this_one_grants_nothing_twice(
@@ -173,13 +176,13 @@ async def test_an_older_version_running_beside_this_one_grants_nothing_twice(
 ) -> None:
     """During a rolling update, this version and an older one respect each other's grants."""
     await old.update()
-    office = Office(database)
-    await renew(office, old.paid, JANUARY + 30 * DAY)
+    fixture = SubscriptionFixture(database)
+    await renew(fixture, old.paid, JANUARY + 30 * DAY)
     async with database.connection() as connection:
         ours = await connection.fetchval(f"{GRANT} on conflict do nothing returning true", old.paid, "2027-02")
         theirs = await connection.fetchval(f"{GRANT} on conflict do nothing returning true", old.paid, "2027-03")
     assert (ours, theirs) == (None, True)
 
-    await renew(office, old.paid, JANUARY + 60 * DAY)
+    await renew(fixture, old.paid, JANUARY + 60 * DAY)
 
     assert await grants(database) == 1

@@ -21,7 +21,7 @@ from contracts.errors import (
     UserNotFound,
 )
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from services.subscription.store import Register
+from services.subscription.store import SubscriptionTransaction
 from solo60.subscription.v1.subscription_pb2 import (
     SUBSCRIPTION_MAIL_RENEWAL_REMINDER,
     SUBSCRIPTION_MAIL_TRIAL_ENDING,
@@ -34,12 +34,20 @@ from solo60.subscription.v1.subscription_pb2 import (
 )
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
 from solo60.user.v1.user_pb2 import USER_STATE_SUSPENDED, UpdateUserRequest, User
-from tests.services.subscription.club import DAY, FOUR_HOURS, GOOD_CARD, SERVICES, TEN_HOURS, event, webhook
+from tests.services.subscription.subscription_mesh import (
+    DAY,
+    FOUR_HOURS,
+    GOOD_CARD,
+    SERVICES,
+    TEN_HOURS,
+    event,
+    webhook,
+)
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from tests.services.subscription.club import Club
-    from tests.services.subscription.office import Office
+    from tests.services.subscription.subscription_fixture import SubscriptionFixture
+    from tests.services.subscription.subscription_mesh import SubscriptionMesh
     from tests.support.serving import Serve
 
 KEY = ((IDEMPOTENCY_KEY, "subscribe-ada-byron"),)
@@ -70,47 +78,47 @@ async def test_plans_are_listed_by_price(serve: Serve) -> None:
 
 
 @pytest.mark.requirement("J4")
-async def test_a_plan_without_a_trial_is_paid_at_once(club: Club) -> None:
+async def test_a_plan_without_a_trial_is_paid_at_once(mesh: SubscriptionMesh) -> None:
     """A plan without a trial grants its credits at once, sends a welcome mail and schedules a renewal reminder."""
-    user_id = await club.a_member(display_name="Ada Byron")
+    user_id = await mesh.create_member(display_name="Ada Byron")
 
-    new = await club.subscribed(FOUR_HOURS, user_id)
+    new = await mesh.subscribe(FOUR_HOURS, user_id)
 
-    assert await club.status(new) == "ACTIVE"
+    assert await mesh.status(new) == "ACTIVE"
     assert not new.HasField("trial_end_time")
-    assert await club.balance(user_id) == 40
-    mail = (await club.mails())["Welcome to Four hours"]
+    assert await mesh.balance(user_id) == 40
+    mail = (await mesh.mails())["Welcome to Four hours"]
     assert all(words in mail.body for words in ("Hello Ada Byron", "39.00 GBP", "40 each month"))
-    assert await club.reminders() == [(SUBSCRIPTION_MAIL_RENEWAL_REMINDER, end_of(new) - 7 * DAY)]
+    assert await mesh.reminders() == [(SUBSCRIPTION_MAIL_RENEWAL_REMINDER, end_of(new) - 7 * DAY)]
 
 
 @pytest.mark.requirement("J4")
-async def test_a_trial_grants_credits_and_schedules_a_reminder(club: Club) -> None:
+async def test_a_trial_grants_credits_and_schedules_a_reminder(mesh: SubscriptionMesh) -> None:
     """A trial of 14 days grants the first month's credits, and schedules a reminder 3 days before it ends."""
-    new = await club.subscribed(TEN_HOURS)
+    new = await mesh.subscribe(TEN_HOURS)
 
-    assert await club.status(new) == "TRIALING"
+    assert await mesh.status(new) == "TRIALING"
     assert new.trial_end_time == new.current_period.end_time
     assert end_of(new) - new.create_time.ToDatetime(UTC) == 14 * DAY
-    assert await club.balance(new.user_id) == 100
-    assert await club.reminders() == [(SUBSCRIPTION_MAIL_TRIAL_ENDING, end_of(new) - 3 * DAY)]
+    assert await mesh.balance(new.user_id) == 100
+    assert await mesh.reminders() == [(SUBSCRIPTION_MAIL_TRIAL_ENDING, end_of(new) - 3 * DAY)]
 
 
 @pytest.mark.requirement("J4")
-async def test_a_request_may_set_the_length_of_the_trial(club: Club) -> None:
+async def test_a_request_may_set_the_length_of_the_trial(mesh: SubscriptionMesh) -> None:
     """`trial_days` overrides the trial of the plan, and 0 means no trial."""
-    without, longer = await club.subscribed(TEN_HOURS, trial_days=0), await club.subscribed(TEN_HOURS, trial_days=30)
+    without, longer = await mesh.subscribe(TEN_HOURS, trial_days=0), await mesh.subscribe(TEN_HOURS, trial_days=30)
 
-    assert [await club.status(each) for each in (without, longer)] == ["ACTIVE", "TRIALING"]
+    assert [await mesh.status(each) for each in (without, longer)] == ["ACTIVE", "TRIALING"]
     assert end_of(longer) - longer.create_time.ToDatetime(UTC) == 30 * DAY
 
 
 @pytest.mark.requirement("J4")
-async def test_an_impossible_subscription_is_rejected_with_the_reason(club: Club) -> None:
+async def test_an_impossible_subscription_is_rejected_with_the_reason(mesh: SubscriptionMesh) -> None:
     """An unknown or suspended user, an unknown plan and a declined card are rejected without storing anything."""
-    suspended = User(user_id=await club.a_member(), state=USER_STATE_SUSPENDED)
-    await club.users.UpdateUser(UpdateUserRequest(user=suspended, update_mask=FieldMask(paths=["state"])))
-    given = {"user_id": await club.a_member(), "plan_id": FOUR_HOURS, "payment_method": GOOD_CARD}
+    suspended = User(user_id=await mesh.create_member(), state=USER_STATE_SUSPENDED)
+    await mesh.users.UpdateUser(UpdateUserRequest(user=suspended, update_mask=FieldMask(paths=["state"])))
+    given = {"user_id": await mesh.create_member(), "plan_id": FOUR_HOURS, "payment_method": GOOD_CARD}
     refused: list[tuple[dict[str, Any], type[ServiceError]]] = [
         ({"user_id": str(uuid4())}, UserNotFound),
         ({"user_id": suspended.user_id}, UserNotActive),
@@ -120,43 +128,43 @@ async def test_an_impossible_subscription_is_rejected_with_the_reason(club: Club
 
     for change, error in refused:
         with pytest.raises(error):
-            await club.subscriptions.CreateSubscription(CreateSubscriptionRequest(**{**given, **change}))
+            await mesh.subscriptions.CreateSubscription(CreateSubscriptionRequest(**{**given, **change}))
 
-    assert await club.fetch("subscription", "select subscription_id from subscriptions") == []
-    assert await club.fetch("subscription", "select message_id from outbox") == []
+    assert await mesh.fetch("subscription", "select subscription_id from subscriptions") == []
+    assert await mesh.fetch("subscription", "select message_id from outbox") == []
 
 
-async def test_one_of_twenty_concurrent_calls_subscribes_the_user(club: Club) -> None:
+async def test_one_of_twenty_concurrent_calls_subscribes_the_user(mesh: SubscriptionMesh) -> None:
     """Of 20 concurrent calls for one user, one succeeds and 19 fail with AlreadySubscribed, without a deadlock."""
-    user_id = await club.a_member()
+    user_id = await mesh.create_member()
 
-    answers = await asyncio.gather(*[club.subscribed(user_id=user_id) for _ in range(20)], return_exceptions=True)
+    answers = await asyncio.gather(*[mesh.subscribe(user_id=user_id) for _ in range(20)], return_exceptions=True)
 
     assert sum(isinstance(answer, Subscription) for answer in answers) == 1
     assert sum(isinstance(answer, AlreadySubscribed) for answer in answers) == 19
-    assert await club.balance(user_id) == 40
+    assert await mesh.balance(user_id) == 40
 
 
-async def test_concurrent_subscriptions_of_one_user_wait_for_each_other(office: Office) -> None:
+async def test_concurrent_subscriptions_of_one_user_wait_for_each_other(fixture: SubscriptionFixture) -> None:
     """The second call waits for an advisory lock before its insert, because waiting inside the constraint deadlocks."""
     user_id = uuid4()
 
-    async def waited_for() -> list[str]:
-        async with office.database.connection() as connection:
+    async def waiting_lock_types() -> list[str]:
+        async with fixture.database.connection() as connection:
             rows = await connection.fetch(
                 "select locktype from pg_locks join pg_stat_activity using (pid)"
                 " where not granted and datname = current_database()"
             )
         return [row["locktype"] for row in rows]
 
-    async def waits() -> bool:
-        return await waited_for() != []
+    async def is_waiting() -> bool:
+        return await waiting_lock_types() != []
 
-    async with office.database.transaction() as connection:
-        await office.subscribe(Register(connection), user_id)
-        second = asyncio.create_task(office.store.run(lambda register: office.subscribe(register, user_id)))
-        await eventually(waits)
-        kinds = await waited_for()
+    async with fixture.database.transaction() as connection:
+        await fixture.subscribe(SubscriptionTransaction(connection), user_id)
+        second = asyncio.create_task(fixture.store.run(lambda transaction: fixture.subscribe(transaction, user_id)))
+        await eventually(is_waiting)
+        kinds = await waiting_lock_types()
 
     assert kinds == ["advisory"]
     with pytest.raises(AlreadySubscribed):
@@ -164,98 +172,98 @@ async def test_concurrent_subscriptions_of_one_user_wait_for_each_other(office: 
 
 
 @pytest.mark.requirement("S6")
-async def test_a_repeated_request_gets_the_same_answer(club: Club) -> None:
+async def test_a_repeated_request_gets_the_same_answer(mesh: SubscriptionMesh) -> None:
     """Three requests with one idempotency key create one subscription; another request with that key is rejected."""
-    user_id = await club.a_member()
+    user_id = await mesh.create_member()
     request = CreateSubscriptionRequest(user_id=user_id, plan_id=FOUR_HOURS, payment_method=GOOD_CARD)
 
-    answers = [await club.subscriptions.CreateSubscription(request, metadata=KEY) for _ in range(3)]
+    answers = [await mesh.subscriptions.CreateSubscription(request, metadata=KEY) for _ in range(3)]
 
     assert answers[0] == answers[1] == answers[2]
-    assert await club.balance(user_id) == 40
+    assert await mesh.balance(user_id) == 40
     request.plan_id = TEN_HOURS
     with pytest.raises(IdempotencyKeyReused):
-        await club.subscriptions.CreateSubscription(request, metadata=KEY)
+        await mesh.subscriptions.CreateSubscription(request, metadata=KEY)
 
 
 @pytest.mark.requirement("J4")
-async def test_a_users_subscription_is_the_current_or_the_last(club: Club) -> None:
+async def test_a_users_subscription_is_the_current_or_the_last(mesh: SubscriptionMesh) -> None:
     """GetUserSubscription returns the current subscription. If there is none, it returns the last one."""
-    user_id = await club.a_member()
-    first = await club.cancelled(await club.subscribed(user_id=user_id))
+    user_id = await mesh.create_member()
+    first = await mesh.cancel(await mesh.subscribe(user_id=user_id))
     of_user = GetUserSubscriptionRequest(user_id=user_id)
 
-    assert (await club.subscriptions.GetUserSubscription(of_user)).subscription == first
+    assert (await mesh.subscriptions.GetUserSubscription(of_user)).subscription == first
 
-    second = await club.subscribed(user_id=user_id)
+    second = await mesh.subscribe(user_id=user_id)
 
-    assert (await club.subscriptions.GetUserSubscription(of_user)).subscription == second
+    assert (await mesh.subscriptions.GetUserSubscription(of_user)).subscription == second
     for unknown in (
-        club.subscriptions.GetUserSubscription(GetUserSubscriptionRequest(user_id=str(uuid4()))),
-        club.subscriptions.GetSubscription(GetSubscriptionRequest(subscription_id=str(uuid4()))),
+        mesh.subscriptions.GetUserSubscription(GetUserSubscriptionRequest(user_id=str(uuid4()))),
+        mesh.subscriptions.GetSubscription(GetSubscriptionRequest(subscription_id=str(uuid4()))),
     ):
         with pytest.raises(SubscriptionNotFound):
             await unknown
 
 
 @pytest.mark.requirement("J4")
-async def test_a_cancelled_subscription_runs_until_its_period_ends(club: Club) -> None:
+async def test_a_cancelled_subscription_runs_until_its_period_ends(mesh: SubscriptionMesh) -> None:
     """A subscription cancelled at period end stays active, its mail names the end, and its reminder is withdrawn."""
-    new = await club.subscribed()
+    new = await mesh.subscribe()
 
-    cancelled = await club.cancelled(new, at_period_end=True)
+    cancelled = await mesh.cancel(new, at_period_end=True)
 
-    assert await club.status(new) == "ACTIVE"
+    assert await mesh.status(new) == "ACTIVE"
     assert cancelled.cancel_at_period_end
     assert cancelled.end_time == new.current_period.end_time
-    assert await club.reminders() == []
-    assert set(await club.mails()) == {"Welcome to Four hours", "Your subscription Four hours ends"}
+    assert await mesh.reminders() == []
+    assert set(await mesh.mails()) == {"Welcome to Four hours", "Your subscription Four hours ends"}
     with pytest.raises(SubscriptionNotActive):
-        await club.cancelled(new, at_period_end=True)
+        await mesh.cancel(new, at_period_end=True)
     with pytest.raises(AlreadySubscribed):
-        await club.subscribed(user_id=new.user_id)
+        await mesh.subscribe(user_id=new.user_id)
 
 
 @pytest.mark.requirement("J4")
-async def test_a_subscription_cancelled_now_lets_its_user_subscribe_again(club: Club) -> None:
+async def test_a_subscription_cancelled_now_lets_its_user_subscribe_again(mesh: SubscriptionMesh) -> None:
     """Cancelling now also ends a subscription that was to run until its period ends. Its user may subscribe again."""
-    new = await club.subscribed()
-    await club.cancelled(new, at_period_end=True)
+    new = await mesh.subscribe()
+    await mesh.cancel(new, at_period_end=True)
 
-    ended = await club.cancelled(new)
+    ended = await mesh.cancel(new)
 
-    assert await club.status(new) == "CANCELLED"
+    assert await mesh.status(new) == "CANCELLED"
     assert not ended.cancel_at_period_end
     with pytest.raises(SubscriptionNotActive):
-        await club.cancelled(new)
-    assert await club.status(await club.subscribed(user_id=new.user_id)) == "ACTIVE"
+        await mesh.cancel(new)
+    assert await mesh.status(await mesh.subscribe(user_id=new.user_id)) == "ACTIVE"
 
 
 @pytest.mark.requirement("J4")
-async def test_a_mail_shows_times_in_the_members_time_zone(club: Club) -> None:
+async def test_a_mail_shows_times_in_the_members_time_zone(mesh: SubscriptionMesh) -> None:
     """A mail shows its time in the member's time zone."""
-    member = await club.a_member(time_zone="Pacific/Auckland")
-    new = await club.subscribed(user_id=member)
+    member = await mesh.create_member(time_zone="Pacific/Auckland")
+    new = await mesh.subscribe(user_id=member)
 
-    await club.deliver(webhook(event("ended", new, end_time=datetime(2026, 1, 1, tzinfo=UTC))))
+    await mesh.deliver(webhook(event("ended", new, end_time=datetime(2026, 1, 1, tzinfo=UTC))))
 
-    mail = (await club.mails())["Your subscription Four hours ends"]
+    mail = (await mesh.mails())["Your subscription Four hours ends"]
     assert "Thursday 1 January 2026, 13:00 (Pacific/Auckland)" in mail.body
 
 
-async def test_an_undeliverable_address_leaves_a_dead_letter(club: Club) -> None:
+async def test_an_undeliverable_address_leaves_a_dead_letter(mesh: SubscriptionMesh) -> None:
     """A mail to an address that the current rule rejects becomes a dead letter, and the subscription stays active."""
-    member = await club.a_member()
-    async with club.mesh.database("user").transaction() as connection:
+    member = await mesh.create_member()
+    async with mesh.services.database("user").transaction() as connection:
         await connection.execute("update users set email = 'ada@localhost' where user_id = $1", UUID(member))
 
-    new = await club.subscribed(user_id=member)
+    new = await mesh.subscribe(user_id=member)
 
     async def is_given_up() -> bool:
-        dead = await club.fetch("subscription", "select destination, last_error from outbox where status = 'dead'")
+        dead = await mesh.fetch("subscription", "select destination, last_error from outbox where status = 'dead'")
         return [destination for destination, error in dead if "recipient.email" in error] == [
             "solo60.subscription.v1.SubscriptionService/SendSubscriptionMail"
         ]
 
     await eventually(is_given_up)
-    assert await club.status(new) == "ACTIVE"
+    assert await mesh.status(new) == "ACTIVE"

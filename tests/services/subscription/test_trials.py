@@ -9,75 +9,75 @@ import pytest
 
 from contracts.errors import AlreadySubscribed, TrialUsed
 from solo60.subscription.v1.subscription_pb2 import Subscription
-from tests.services.subscription.club import FOUR_HOURS, TEN_HOURS
+from tests.services.subscription.subscription_mesh import FOUR_HOURS, TEN_HOURS
 
 if TYPE_CHECKING:
-    from services.subscription.store import Register
-    from tests.services.subscription.club import Club
-    from tests.services.subscription.office import Office
+    from services.subscription.store import SubscriptionTransaction
+    from tests.services.subscription.subscription_fixture import SubscriptionFixture
+    from tests.services.subscription.subscription_mesh import SubscriptionMesh
 
 TWENTY_HOURS = "01980000-0000-7000-8000-000000000014"
 
 
-async def test_a_second_subscription_has_no_trial(club: Club) -> None:
+async def test_a_second_subscription_has_no_trial(mesh: SubscriptionMesh) -> None:
     """A user gets one trial: after a cancelled trial, every further subscription is paid at once, on any plan."""
-    user_id = await club.a_member()
-    await club.cancelled(await club.subscribed(TEN_HOURS, user_id))
+    user_id = await mesh.create_member()
+    await mesh.cancel(await mesh.subscribe(TEN_HOURS, user_id))
 
     for plan_id in (TEN_HOURS, TWENTY_HOURS):
-        again = await club.subscribed(plan_id, user_id)
-        assert await club.status(again) == "ACTIVE"
+        again = await mesh.subscribe(plan_id, user_id)
+        assert await mesh.status(again) == "ACTIVE"
         assert not again.HasField("trial_end_time")
-        await club.cancelled(again)
+        await mesh.cancel(again)
 
 
-async def test_a_request_for_a_second_trial_is_rejected(club: Club) -> None:
+async def test_a_request_for_a_second_trial_is_rejected(mesh: SubscriptionMesh) -> None:
     """A request for a second trial raises TrialUsed, so that no user is charged unexpectedly.
 
     A request without a trial succeeds.
     """
-    user_id = await club.a_member()
-    first = await club.subscribed(FOUR_HOURS, user_id, trial_days=5)
+    user_id = await mesh.create_member()
+    first = await mesh.subscribe(FOUR_HOURS, user_id, trial_days=5)
     with pytest.raises(AlreadySubscribed):
-        await club.subscribed(TEN_HOURS, user_id, trial_days=14)
-    await club.cancelled(first)
+        await mesh.subscribe(TEN_HOURS, user_id, trial_days=14)
+    await mesh.cancel(first)
 
     with pytest.raises(TrialUsed):
-        await club.subscribed(TEN_HOURS, user_id, trial_days=14)
+        await mesh.subscribe(TEN_HOURS, user_id, trial_days=14)
 
-    assert await club.status(await club.subscribed(TEN_HOURS, user_id, trial_days=0)) == "ACTIVE"
+    assert await mesh.status(await mesh.subscribe(TEN_HOURS, user_id, trial_days=0)) == "ACTIVE"
 
 
-async def test_a_paid_subscription_does_not_use_up_the_trial(club: Club) -> None:
+async def test_a_paid_subscription_does_not_use_up_the_trial(mesh: SubscriptionMesh) -> None:
     """A month that was paid at once does not use up the user's trial."""
-    user_id = await club.a_member()
-    await club.cancelled(await club.subscribed(FOUR_HOURS, user_id))
+    user_id = await mesh.create_member()
+    await mesh.cancel(await mesh.subscribe(FOUR_HOURS, user_id))
 
-    assert await club.status(await club.subscribed(TEN_HOURS, user_id)) == "TRIALING"
+    assert await mesh.status(await mesh.subscribe(TEN_HOURS, user_id)) == "TRIALING"
 
 
-async def test_one_of_ten_concurrent_trials_begins(club: Club) -> None:
+async def test_one_of_ten_concurrent_trials_begins(mesh: SubscriptionMesh) -> None:
     """Of ten concurrent trials for one user, one begins and nine fail; afterwards the trial is used up."""
-    user_id = await club.a_member()
+    user_id = await mesh.create_member()
 
-    answers = await asyncio.gather(*[club.subscribed(TEN_HOURS, user_id) for _ in range(10)], return_exceptions=True)
+    answers = await asyncio.gather(*[mesh.subscribe(TEN_HOURS, user_id) for _ in range(10)], return_exceptions=True)
 
     (new,) = [answer for answer in answers if isinstance(answer, Subscription)]
     assert sum(isinstance(answer, AlreadySubscribed) for answer in answers) == 9
-    await club.cancelled(new)
-    assert await club.balance(user_id) == 100
-    assert await club.status(await club.subscribed(TEN_HOURS, user_id)) == "ACTIVE"
+    await mesh.cancel(new)
+    assert await mesh.balance(user_id) == 100
+    assert await mesh.status(await mesh.subscribe(TEN_HOURS, user_id)) == "ACTIVE"
 
 
-async def test_the_database_allows_one_trial_for_each_user(office: Office) -> None:
+async def test_the_database_allows_one_trial_for_each_user(fixture: SubscriptionFixture) -> None:
     """The database rejects a second trial of a user, even from a program that does not check first."""
     user_id = uuid4()
 
-    async def begin(register: Register) -> UUID:
-        new = await office.desk.subscribe(register, user_id, UUID(TEN_HOURS), trial_days=None)
+    async def begin(transaction: SubscriptionTransaction) -> UUID:
+        new = await fixture.commands.subscribe(transaction, user_id, UUID(TEN_HOURS), trial_days=None)
         return new.subscription_id
 
-    first = await office.store.run(begin)
+    first = await fixture.store.run(begin)
 
     with pytest.raises(asyncpg.UniqueViolationError):
-        await office.change("insert into trials values ($1, $2, now())", user_id, first)
+        await fixture.change("insert into trials values ($1, $2, now())", user_id, first)

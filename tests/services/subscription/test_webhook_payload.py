@@ -9,7 +9,7 @@ import pytest
 
 from contracts.errors import InvalidRequest
 from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
-from services.subscription.webhook_payload import Notice, id_of_processor, read_processor, read_standard
+from services.subscription.webhook_payload import ParsedWebhook, parse_card_processor, parse_event_id, parse_standard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def processor(kind: str, **fields: Any) -> bytes:  # noqa: ANN401 - any field
 )
 def test_solo60_payloads_are_read(payload: bytes, report: Report) -> None:
     """A payload in Solo60's own format is read as the subscription and a report with times in UTC."""
-    assert read_standard(payload) == Notice(UUID(ID), report)
+    assert parse_standard(payload) == ParsedWebhook(UUID(ID), report)
 
 
 @pytest.mark.parametrize(
@@ -77,22 +77,22 @@ def test_solo60_payloads_are_read(payload: bytes, report: Report) -> None:
 )
 def test_card_processor_payloads_are_read(payload: bytes, report: Report) -> None:
     """An invoice reports the latest period of its lines, for the subscription that its parent names."""
-    assert read_processor(payload) == Notice(UUID(ID), report)
-    assert id_of_processor(payload) == "evt_1"
+    assert parse_card_processor(payload) == ParsedWebhook(UUID(ID), report)
+    assert parse_event_id(payload) == "evt_1"
 
 
 @pytest.mark.parametrize(
     ("read", "payload"),
     [
-        (read_standard, standard("paused", subscription_id=ID)),
-        (read_standard, orjson.dumps({"type": "invoice.paid"})),
-        (read_processor, processor("customer.created", object="customer")),
-        (read_processor, processor("invoice.paid", **{**INVOICE, "parent": None})),
-        (read_processor, processor("invoice.paid", **{**ONE_OFF, "subscription": None})),
-        (read_processor, processor("invoice.paid", **{**ONE_OFF, "subscription_details": {"metadata": None}})),
+        (parse_standard, standard("paused", subscription_id=ID)),
+        (parse_standard, orjson.dumps({"type": "invoice.paid"})),
+        (parse_card_processor, processor("customer.created", object="customer")),
+        (parse_card_processor, processor("invoice.paid", **{**INVOICE, "parent": None})),
+        (parse_card_processor, processor("invoice.paid", **{**ONE_OFF, "subscription": None})),
+        (parse_card_processor, processor("invoice.paid", **{**ONE_OFF, "subscription_details": {"metadata": None}})),
     ],
 )
-def test_an_irrelevant_payload_is_ignored(read: Callable[[bytes], Notice | None], payload: bytes) -> None:
+def test_an_irrelevant_payload_is_ignored(read: Callable[[bytes], ParsedWebhook | None], payload: bytes) -> None:
     """A payload about another subject is read as None, because rejecting it would make the sender repeat it."""
     assert read(payload) is None
 
@@ -117,7 +117,7 @@ def test_an_irrelevant_payload_is_ignored(read: Callable[[bytes], Notice | None]
 def test_an_unreadable_solo60_payload_is_rejected(payload: bytes) -> None:
     """The error for an unreadable payload names the field "payload" and repeats no part of its content."""
     with pytest.raises(InvalidRequest) as refused:
-        read_standard(payload)
+        parse_standard(payload)
 
     assert [violation.field for violation in refused.value.violations] == ["payload"]
     assert ID not in str(refused.value)
@@ -137,11 +137,11 @@ def test_an_unreadable_solo60_payload_is_rejected(payload: bytes) -> None:
 def test_an_unreadable_card_processor_payload_is_rejected(payload: bytes) -> None:
     """An unreadable payload of the card processor raises InvalidRequest."""
     with pytest.raises(InvalidRequest):
-        read_processor(payload)
+        parse_card_processor(payload)
 
 
 @pytest.mark.parametrize("payload", [b"{}", b"[]", b"{", b'{"id": 7}', b'{"id": ""}', orjson.dumps({"id": "e" * 256})])
 def test_an_event_without_an_id_is_rejected(payload: bytes) -> None:
     """An event without a usable id is rejected, because a repetition could not be recognised."""
     with pytest.raises(InvalidRequest):
-        id_of_processor(payload)
+        parse_event_id(payload)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.errors import WebhookSignatureInvalid
-from services.subscription.webhook_signature import verify_processor, verify_standard
+from services.subscription.webhook_signature import verify_card_processor, verify_standard
 from tests.services.subscription.signing import (
     PROCESSOR_KEY,
     STANDARD_KEY,
@@ -26,7 +26,7 @@ PUBLISHED = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 NEW_KEY = b"n" * 32
 
 standard = partial(verify_standard, [STANDARD_KEY], ID, str(SIGNED_AT), PAYLOAD)
-processor = partial(verify_processor, [PROCESSOR_KEY], PAYLOAD)
+processor = partial(verify_card_processor, [PROCESSOR_KEY], PAYLOAD)
 
 
 def verified_at(scheme: str, now: datetime) -> None:
@@ -101,7 +101,7 @@ def test_a_malformed_signature_is_rejected_like_a_wrong_one(signature: str) -> N
         standard(signature, NOW)
 
 
-RIGHT = processor_signature(SIGNED_AT, PAYLOAD)
+VALID_SIGNATURE = processor_signature(SIGNED_AT, PAYLOAD)
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ RIGHT = processor_signature(SIGNED_AT, PAYLOAD)
     [
         "",
         ",",
-        RIGHT.partition(",")[0],
-        RIGHT.partition(",")[2],
-        RIGHT.replace("v1=", "v0="),
-        RIGHT.upper(),
-        RIGHT + "0",
-        f"t={SIGNED_AT + 1},{RIGHT}",
-        f"{RIGHT},t={SIGNED_AT}",
+        VALID_SIGNATURE.partition(",")[0],
+        VALID_SIGNATURE.partition(",")[2],
+        VALID_SIGNATURE.replace("v1=", "v0="),
+        VALID_SIGNATURE.upper(),
+        VALID_SIGNATURE + "0",
+        f"t={SIGNED_AT + 1},{VALID_SIGNATURE}",
+        f"{VALID_SIGNATURE},t={SIGNED_AT}",
         "t=,v1=",
         "t=-1,v1=0",
         "t=١٦١٤٢٦٥٣٣٠,v1=0",
@@ -129,19 +129,21 @@ def test_a_malformed_card_processor_header_is_rejected_like_a_wrong_one(signatur
         processor(signature, NOW)
 
 
-def both_standard(keys: list[bytes], now: datetime = NOW) -> None:
+def verify_rotated_standard(keys: list[bytes], now: datetime = NOW) -> None:
     """Verify a webhook that its sender signed with the old and the new secret."""
     signatures = (standard_signature(ID, SIGNED_AT, PAYLOAD, key) for key in (STANDARD_KEY, NEW_KEY))
     verify_standard(keys, ID, str(SIGNED_AT), PAYLOAD, " ".join(("v1a,ed25519", *signatures)), now)
 
 
-def both_processor(keys: list[bytes], now: datetime = NOW) -> None:
+def verify_rotated_processor(keys: list[bytes], now: datetime = NOW) -> None:
     """Verify a webhook that the card processor signed with the old and the new secret."""
     old, new = (processor_signature(SIGNED_AT, PAYLOAD, key) for key in (PROCESSOR_KEY, NEW_KEY))
-    verify_processor(keys, PAYLOAD, f"{old},{new.partition(',')[2]},v0=6ffbb59b", now)
+    verify_card_processor(keys, PAYLOAD, f"{old},{new.partition(',')[2]},v0=6ffbb59b", now)
 
 
-@pytest.mark.parametrize(("verify", "old"), [(both_standard, STANDARD_KEY), (both_processor, PROCESSOR_KEY)])
+@pytest.mark.parametrize(
+    ("verify", "old"), [(verify_rotated_standard, STANDARD_KEY), (verify_rotated_processor, PROCESSOR_KEY)]
+)
 def test_either_secret_is_valid_during_a_rotation(verify: Callable[[list[bytes]], None], old: bytes) -> None:
     """Every listed signature is compared with every configured secret, in any order."""
     for keys in ([old], [NEW_KEY], [old, NEW_KEY], [NEW_KEY, old], [b"x" * 32, NEW_KEY]):

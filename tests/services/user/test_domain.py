@@ -90,9 +90,9 @@ def test_an_inactive_user_has_no_roles(state: State) -> None:
 
 def test_any_requires_one_role_and_all_requires_each() -> None:
     """One matching role is enough for `has_any`, while `has_all` requires every role."""
-    asked_for = [Role.ADMIN, Role.OWNER]
+    requested = [Role.ADMIN, Role.OWNER]
 
-    assert ADA.has_any(asked_for)
-    assert not ADA.has_all(asked_for)
+    assert ADA.has_any(requested)
+    assert not ADA.has_all(requested)
     assert not ADA.has_any([Role.ADMIN])
-    assert ADA.missing_roles(asked_for) == [Role.ADMIN]
+    assert ADA.missing_roles(requested) == [Role.ADMIN]

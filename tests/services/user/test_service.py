@@ -59,29 +59,29 @@ def users(mesh: MeshForTests) -> Users:
     return mesh.stub(UserServiceStub)
 
 
-def a_user(email: str = "Ada@example.org", **fields: Any) -> CreateUserRequest:  # noqa: ANN401 - any field
+def create_request(email: str = "Ada@example.org", **fields: Any) -> CreateUserRequest:  # noqa: ANN401 - any field
     """Return a request to create a user called Ada."""
     return CreateUserRequest(**{"email": email, "display_name": "Ada", **fields})
 
 
-async def added(users: Users, email: str = "Ada@example.org", **fields: Any) -> User:  # noqa: ANN401 - any field
+async def add_user(users: Users, email: str = "Ada@example.org", **fields: Any) -> User:  # noqa: ANN401 - any field
     """Add a user and return it."""
-    return (await users.CreateUser(a_user(email, **fields))).user
+    return (await users.CreateUser(create_request(email, **fields))).user
 
 
-def change(user: User, *mask: str, **fields: Any) -> UpdateUserRequest:  # noqa: ANN401 - any field
+def update_request(user: User, *mask: str, **fields: Any) -> UpdateUserRequest:  # noqa: ANN401 - any field
     """Return a request to change the fields in the mask, by default all given fields."""
     return UpdateUserRequest(
         user=User(user_id=user.user_id, **fields), update_mask=FieldMask(paths=mask or tuple(fields))
     )
 
 
-async def changed(users: Users, user: User, *mask: str, **fields: Any) -> User:  # noqa: ANN401 - any field
+async def update_user(users: Users, user: User, *mask: str, **fields: Any) -> User:  # noqa: ANN401 - any field
     """Change a user and return it."""
-    return (await users.UpdateUser(change(user, *mask, **fields))).user
+    return (await users.UpdateUser(update_request(user, *mask, **fields))).user
 
 
-async def stored(users: Users, user: User) -> User:
+async def get_user(users: Users, user: User) -> User:
     """Return a user as stored now."""
     return (await users.GetUser(GetUserRequest(user_id=user.user_id))).user
 
@@ -94,9 +94,9 @@ def fields_of(error: ServiceError) -> list[str]:
 @pytest.mark.requirement("C1")
 async def test_a_user_is_added_and_found(users: Users) -> None:
     """CreateUser returns the whole user, and GetUser and GetUserByEmail return the same."""
-    created = await added(users, roles=[ROLE_OWNER, ROLE_MEMBER], time_zone="Europe/London")
+    created = await add_user(users, roles=[ROLE_OWNER, ROLE_MEMBER], time_zone="Europe/London")
 
-    assert await stored(users, created) == created
+    assert await get_user(users, created) == created
     assert (await users.GetUserByEmail(GetUserByEmailRequest(email="ada@EXAMPLE.org"))).user == created
     assert str(UUID(created.user_id)) == created.user_id
     assert created == User(
@@ -115,7 +115,7 @@ async def test_a_user_is_added_and_found(users: Users) -> None:
 @pytest.mark.requirement("C1")
 async def test_a_user_is_by_default_a_member_in_utc(users: Users) -> None:
     """A user created without roles and time zone is a member in UTC."""
-    created = await added(users)
+    created = await add_user(users)
 
     assert list(created.roles) == [ROLE_MEMBER]
     assert created.time_zone == "UTC"
@@ -132,17 +132,17 @@ def test_roles_and_states_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize("roles", [[ROLE_MEMBER], [ROLE_ADMIN], [ROLE_OWNER], [ROLE_MEMBER, ROLE_ADMIN, ROLE_OWNER]])
 async def test_every_role_can_be_stored(users: Users, roles: list[user_pb2.Role.ValueType]) -> None:
     """The database accepts each role of the contract."""
-    created = await added(users, roles=roles)
+    created = await add_user(users, roles=roles)
 
-    assert set((await stored(users, created)).roles) == set(roles)
+    assert set((await get_user(users, created)).roles) == set(roles)
 
 
 async def test_an_address_belongs_to_one_user(users: Users) -> None:
     """An address in another case fails with EMAIL_TAKEN, and the error does not repeat the address."""
-    await added(users)
+    await add_user(users)
 
     with pytest.raises(EmailTaken) as refusal:
-        await added(users, "ada@EXAMPLE.ORG")
+        await add_user(users, "ada@EXAMPLE.ORG")
 
     assert "example" not in str(refusal.value).casefold()
 
@@ -158,16 +158,16 @@ async def test_an_address_belongs_to_one_user(users: Users) -> None:
 )
 async def test_equivalent_spellings_are_one_address(users: Users, email: str, same: str) -> None:
     """Spellings that mail delivers to one mailbox are one address, for EMAIL_TAKEN and for GetUserByEmail."""
-    created = await added(users, email)
+    created = await add_user(users, email)
 
     with pytest.raises(EmailTaken):
-        await added(users, same)
+        await add_user(users, same)
     assert (await users.GetUserByEmail(GetUserByEmailRequest(email=same))).user == created
 
 
 async def test_similar_domains_are_different_addresses(users: Users) -> None:
     """Domains are not case-folded as Unicode, because that would make faß.example and fass.example one address."""
-    sharp, double = await added(users, "ada@faß.example"), await added(users, "ada@fass.example")
+    sharp, double = await add_user(users, "ada@faß.example"), await add_user(users, "ada@fass.example")
 
     assert sharp.user_id != double.user_id
     assert (await users.GetUserByEmail(GetUserByEmailRequest(email="ada@faß.example"))).user == sharp
@@ -175,7 +175,7 @@ async def test_similar_domains_are_different_addresses(users: Users) -> None:
 
 async def test_one_of_twenty_concurrent_users_gets_an_address(users: Users) -> None:
     """Of twenty concurrent users with one address, one is created and nineteen fail with EMAIL_TAKEN."""
-    answers = await asyncio.gather(*[users.CreateUser(a_user()) for _ in range(20)], return_exceptions=True)
+    answers = await asyncio.gather(*[users.CreateUser(create_request()) for _ in range(20)], return_exceptions=True)
 
     assert sum(isinstance(answer, EmailTaken) for answer in answers) == 19
 
@@ -185,7 +185,7 @@ async def test_a_repeated_creation_gets_the_first_answer(users: Users) -> None:
     """Eight concurrent requests with one key create one user and get the same answer."""
     key = (("idempotency-key", "sign-up-1"),)
 
-    answers = await asyncio.gather(*[users.CreateUser(a_user(), metadata=key) for _ in range(8)])
+    answers = await asyncio.gather(*[users.CreateUser(create_request(), metadata=key) for _ in range(8)])
 
     assert len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1
 
@@ -193,20 +193,20 @@ async def test_a_repeated_creation_gets_the_first_answer(users: Users) -> None:
 async def test_a_key_cannot_create_two_different_users(users: Users) -> None:
     """Reusing a key with another request fails with IDEMPOTENCY_KEY_REUSED."""
     key = (("idempotency-key", "sign-up-1"),)
-    await users.CreateUser(a_user(), metadata=key)
+    await users.CreateUser(create_request(), metadata=key)
 
     with pytest.raises(IdempotencyKeyReused):
-        await users.CreateUser(a_user(display_name="Augusta"), metadata=key)
+        await users.CreateUser(create_request(display_name="Augusta"), metadata=key)
 
 
 @pytest.mark.requirement("S6")
 async def test_callers_do_not_share_keys(mesh: MeshForTests, users: Users) -> None:
     """Another caller's request with the same key is not a repetition, and fails because the address is taken."""
     key = (("idempotency-key", "sign-up-1"),)
-    await users.CreateUser(a_user(), metadata=key)
+    await users.CreateUser(create_request(), metadata=key)
 
     with pytest.raises(EmailTaken):
-        await mesh.stub(UserServiceStub, caller="auth").CreateUser(a_user(), metadata=key)
+        await mesh.stub(UserServiceStub, caller="auth").CreateUser(create_request(), metadata=key)
 
 
 @pytest.mark.requirement("C3")
@@ -238,7 +238,7 @@ async def test_callers_do_not_share_keys(mesh: MeshForTests, users: Users) -> No
 async def test_an_invalid_user_names_its_field(shared_users: Users, fields: dict[str, Any], field: str) -> None:
     """CreateUser rejects an invalid user with violations that name only the bad field."""
     with pytest.raises(InvalidRequest) as refusal:
-        await shared_users.CreateUser(a_user(**fields))
+        await shared_users.CreateUser(create_request(**fields))
 
     assert set(fields_of(refusal.value)) == {field}
 
@@ -248,13 +248,13 @@ async def test_an_unknown_user_is_not_found(users: Users) -> None:
     nobody = User(user_id=str(uuid4()))
 
     with pytest.raises(UserNotFound):
-        await stored(users, nobody)
+        await get_user(users, nobody)
     with pytest.raises(UserNotFound):
         await users.GetUserByEmail(GetUserByEmailRequest(email="nobody@example.org"))
     with pytest.raises(UserNotFound):
         await users.CheckRoles(CheckRolesRequest(user_id=nobody.user_id, roles=[ROLE_ADMIN], match=ROLE_MATCH_ANY))
     with pytest.raises(UserNotFound):
-        await changed(users, nobody, display_name="Nobody")
+        await update_user(users, nobody, display_name="Nobody")
 
 
 @pytest.mark.requirement("C3")
@@ -273,7 +273,7 @@ async def test_an_invalid_id_or_address_names_its_field(users: Users) -> None:
 @pytest.mark.requirement("C1")
 async def test_a_batch_is_returned_in_the_requested_order(users: Users) -> None:
     """BatchGetUsers returns existing users and missing ids, each in the order of the request."""
-    one, two, three = [await added(users, f"{name}@example.org") for name in ("one", "two", "three")]
+    one, two, three = [await add_user(users, f"{name}@example.org") for name in ("one", "two", "three")]
     nobody, noone = str(uuid4()), str(uuid4())
 
     answer = await users.BatchGetUsers(
@@ -305,10 +305,10 @@ async def test_a_batch_needs_one_to_a_hundred_distinct_ids(users: Users, user_id
 @pytest.mark.requirement("C1")
 async def test_a_user_is_valid_while_active(users: Users) -> None:
     """ValidateUser returns whether a user is active, with the state, and does not fail for an unknown user."""
-    user = await added(users)
+    user = await add_user(users)
 
     for state in (USER_STATE_ACTIVE, USER_STATE_SUSPENDED, USER_STATE_DELETED):
-        await changed(users, user, state=state)
+        await update_user(users, user, state=state)
         answer = await users.ValidateUser(ValidateUserRequest(user_id=user.user_id))
         assert (answer.valid, answer.state) == (state == USER_STATE_ACTIVE, state)
 
@@ -319,7 +319,7 @@ async def test_a_user_is_valid_while_active(users: Users) -> None:
 @pytest.mark.requirement("C1")
 async def test_roles_are_checked_as_any_or_all(users: Users) -> None:
     """CheckRoles returns whether the user is allowed, and the missing roles in the order of the request."""
-    user = await added(users, roles=[ROLE_MEMBER, ROLE_OWNER])
+    user = await add_user(users, roles=[ROLE_MEMBER, ROLE_OWNER])
 
     async def check(match: user_pb2.RoleMatch.ValueType, *roles: user_pb2.Role.ValueType) -> CheckRolesResponse:
         return await users.CheckRoles(CheckRolesRequest(user_id=user.user_id, roles=roles, match=match))
@@ -331,7 +331,7 @@ async def test_roles_are_checked_as_any_or_all(users: Users) -> None:
         allowed=False, missing_roles=[ROLE_ADMIN]
     )
     assert await check(ROLE_MATCH_ALL, ROLE_OWNER, ROLE_MEMBER) == CheckRolesResponse(allowed=True)
-    await changed(users, user, state=USER_STATE_SUSPENDED)
+    await update_user(users, user, state=USER_STATE_SUSPENDED)
     assert await check(ROLE_MATCH_ANY, ROLE_OWNER) == CheckRolesResponse(allowed=False)
 
 
@@ -342,19 +342,19 @@ async def test_roles_are_checked_as_any_or_all(users: Users) -> None:
 )
 async def test_an_incomplete_role_check_names_its_field(users: Users, fields: dict[str, Any], field: str) -> None:
     """CheckRoles requires roles, the way to match them and a user id, and names the bad field."""
-    asked = {"user_id": str(uuid4()), "roles": [ROLE_ADMIN], "match": ROLE_MATCH_ANY, **fields}
+    given = {"user_id": str(uuid4()), "roles": [ROLE_ADMIN], "match": ROLE_MATCH_ANY, **fields}
 
     with pytest.raises(InvalidRequest) as refusal:
-        await users.CheckRoles(CheckRolesRequest(**asked))
+        await users.CheckRoles(CheckRolesRequest(**given))
 
     assert fields_of(refusal.value) == [field]
 
 
 async def test_only_the_fields_in_the_mask_change(users: Users) -> None:
     """Fields that are in the message but not in the mask are ignored, even invalid ones (AIP-134)."""
-    user = await added(users, time_zone="Europe/London")
+    user = await add_user(users, time_zone="Europe/London")
 
-    after = await changed(
+    after = await update_user(
         users, user, "display_name", display_name="Countess", time_zone="Nowhere/AtAll", email="x@y.zz"
     )
 
@@ -364,13 +364,13 @@ async def test_only_the_fields_in_the_mask_change(users: Users) -> None:
     expected.update_time.CopyFrom(after.update_time)
     assert after == expected
     assert after.update_time.ToNanoseconds() > user.update_time.ToNanoseconds()
-    assert await stored(users, user) == after
+    assert await get_user(users, user) == after
 
 
 @pytest.mark.requirement("C1")
 async def test_all_fields_can_change_at_once(users: Users) -> None:
     """UpdateUser can change every mutable field at once, and returns the user as stored."""
-    user = await added(users)
+    user = await add_user(users)
     new: dict[str, Any] = {
         "email": "grace@example.org",
         "display_name": "Grace",
@@ -380,48 +380,48 @@ async def test_all_fields_can_change_at_once(users: Users) -> None:
         "time_zone": "America/New_York",
     }
 
-    after = await changed(users, user, **new)
+    after = await update_user(users, user, **new)
 
     assert after == User(user_id=user.user_id, create_time=user.create_time, update_time=after.update_time, **new)
-    assert await stored(users, user) == after
+    assert await get_user(users, user) == after
 
 
 async def test_a_new_address_is_unconfirmed_and_can_be_found(users: Users) -> None:
     """A new address is unconfirmed and finds its user, and the old address can be used by another user."""
-    user = await changed(users, await added(users), email_confirmed=True)
+    user = await update_user(users, await add_user(users), email_confirmed=True)
     assert user.email_confirmed
 
-    user = await changed(users, user, email="ada@example.net")
+    user = await update_user(users, user, email="ada@example.net")
 
     assert not user.email_confirmed
     assert (await users.GetUserByEmail(GetUserByEmailRequest(email="ADA@example.net"))).user == user
-    assert (await added(users)).user_id != user.user_id
+    assert (await add_user(users)).user_id != user.user_id
 
 
 async def test_a_deleted_users_address_can_be_used_again(users: Users) -> None:
     """A new user may take the address of a deleted user. The deleted account stays unchanged."""
-    left = await changed(users, await added(users, display_name="Ada Lovelace"), state=USER_STATE_DELETED)
+    left = await update_user(users, await add_user(users, display_name="Ada Lovelace"), state=USER_STATE_DELETED)
 
-    again = await added(users, "ADA@example.org")
+    again = await add_user(users, "ADA@example.org")
 
     assert again.user_id != left.user_id
     assert again.state == USER_STATE_ACTIVE
     assert not again.email_confirmed
     assert (await users.GetUserByEmail(GetUserByEmailRequest(email=left.email))).user == again
-    assert await stored(users, left) == left
+    assert await get_user(users, left) == left
     with pytest.raises(EmailTaken):
-        await added(users)
+        await add_user(users)
 
 
 async def test_an_address_does_not_find_a_deleted_user(users: Users) -> None:
     """GetUserByEmail finds a suspended user, but fails with USER_NOT_FOUND for a deleted one."""
-    user = await changed(users, await added(users), state=USER_STATE_SUSPENDED)
+    user = await update_user(users, await add_user(users), state=USER_STATE_SUSPENDED)
     by_email = GetUserByEmailRequest(email=user.email)
     assert (await users.GetUserByEmail(by_email)).user == user
     with pytest.raises(EmailTaken):
-        await added(users)
+        await add_user(users)
 
-    await changed(users, user, state=USER_STATE_DELETED)
+    await update_user(users, user, state=USER_STATE_DELETED)
 
     with pytest.raises(UserNotFound):
         await users.GetUserByEmail(by_email)
@@ -429,43 +429,43 @@ async def test_an_address_does_not_find_a_deleted_user(users: Users) -> None:
 
 async def test_a_deleted_user_can_change_although_the_address_is_taken(users: Users) -> None:
     """A deleted user can be changed after another user took the address. Only reactivation fails with EMAIL_TAKEN."""
-    left = await changed(users, await added(users), state=USER_STATE_DELETED)
-    await added(users)
+    left = await update_user(users, await add_user(users), state=USER_STATE_DELETED)
+    await add_user(users)
 
-    assert (await changed(users, left, display_name="Gone")).display_name == "Gone"
+    assert (await update_user(users, left, display_name="Gone")).display_name == "Gone"
     with pytest.raises(EmailTaken):
-        await changed(users, left, state=USER_STATE_ACTIVE)
+        await update_user(users, left, state=USER_STATE_ACTIVE)
 
 
 async def test_several_deleted_accounts_may_share_an_address(users: Users) -> None:
     """One address can be used, deleted and used again any number of times."""
     for _ in range(3):
-        await changed(users, await added(users), state=USER_STATE_DELETED)
+        await update_user(users, await add_user(users), state=USER_STATE_DELETED)
 
-    assert (await added(users)).state == USER_STATE_ACTIVE
+    assert (await add_user(users)).state == USER_STATE_ACTIVE
 
 
 async def test_one_of_twenty_concurrent_users_gets_a_released_address(users: Users) -> None:
     """Of twenty concurrent users with the address of a deleted user, one is created."""
-    await changed(users, await added(users), state=USER_STATE_DELETED)
+    await update_user(users, await add_user(users), state=USER_STATE_DELETED)
 
-    answers = await asyncio.gather(*[users.CreateUser(a_user()) for _ in range(20)], return_exceptions=True)
+    answers = await asyncio.gather(*[users.CreateUser(create_request()) for _ in range(20)], return_exceptions=True)
 
     assert sum(isinstance(answer, EmailTaken) for answer in answers) == 19
 
 
 async def test_a_confirmation_can_be_withdrawn(users: Users) -> None:
     """A field in the mask that is false in the message is set to false (AIP-134)."""
-    user = await changed(users, await added(users), email_confirmed=True)
+    user = await update_user(users, await add_user(users), email_confirmed=True)
 
-    assert not (await changed(users, user, "email_confirmed")).email_confirmed
+    assert not (await update_user(users, user, "email_confirmed")).email_confirmed
 
 
 async def test_a_repeated_change_gets_the_same_answer(users: Users) -> None:
     """Repeating an update returns the same user, with the same `update_time`."""
-    user = await added(users)
+    user = await add_user(users)
 
-    assert await changed(users, user, display_name="Grace") == await changed(users, user, display_name="Grace")
+    assert await update_user(users, user, display_name="Grace") == await update_user(users, user, display_name="Grace")
 
 
 async def test_another_users_address_is_rejected(users: Users) -> None:
@@ -473,21 +473,21 @@ async def test_another_users_address_is_rejected(users: Users) -> None:
 
     Users may change the case of their own address.
     """
-    ada, grace = await added(users), await added(users, "grace@example.org")
+    ada, grace = await add_user(users), await add_user(users, "grace@example.org")
 
     with pytest.raises(EmailTaken):
-        await changed(users, grace, email="ADA@example.org", display_name="Impostor")
+        await update_user(users, grace, email="ADA@example.org", display_name="Impostor")
 
-    assert await stored(users, grace) == grace
-    assert (await changed(users, ada, email="ADA@example.org")).email == "ADA@example.org"
+    assert await get_user(users, grace) == grace
+    assert (await update_user(users, ada, email="ADA@example.org")).email == "ADA@example.org"
 
 
 async def test_one_of_ten_concurrent_changes_gets_an_address(users: Users) -> None:
     """Of ten concurrent changes to one address one succeeds, and nine fail with EMAIL_TAKEN."""
-    everyone = [await added(users, f"user{number}@example.org") for number in range(10)]
+    everyone = [await add_user(users, f"user{number}@example.org") for number in range(10)]
 
     answers = await asyncio.gather(
-        *[changed(users, user, email="wanted@example.org") for user in everyone], return_exceptions=True
+        *[update_user(users, user, email="wanted@example.org") for user in everyone], return_exceptions=True
     )
 
     assert sum(isinstance(answer, EmailTaken) for answer in answers) == 9
@@ -496,18 +496,18 @@ async def test_one_of_ten_concurrent_changes_gets_an_address(users: Users) -> No
 
 async def test_concurrent_changes_of_different_fields_all_persist(users: Users) -> None:
     """Concurrent changes of different fields are all stored, because each locks the row before it reads it."""
-    user = await added(users)
+    user = await add_user(users)
     changes = [
-        change(user, display_name="Grace"),
-        change(user, time_zone="Asia/Tokyo"),
-        change(user, roles=[ROLE_ADMIN]),
-        change(user, email_confirmed=True),
-        change(user, state=USER_STATE_SUSPENDED),
+        update_request(user, display_name="Grace"),
+        update_request(user, time_zone="Asia/Tokyo"),
+        update_request(user, roles=[ROLE_ADMIN]),
+        update_request(user, email_confirmed=True),
+        update_request(user, state=USER_STATE_SUSPENDED),
     ]
 
     await asyncio.gather(*map(users.UpdateUser, changes))
 
-    after = await stored(users, user)
+    after = await get_user(users, user)
     assert (after.display_name, after.time_zone, list(after.roles), after.email_confirmed, after.state) == (
         "Grace",
         "Asia/Tokyo",
@@ -540,14 +540,14 @@ async def test_an_invalid_change_names_its_field(
     users: Users, mask: tuple[str, ...], fields: dict[str, Any], field: str
 ) -> None:
     """UpdateUser rejects unknown, immutable, cleared and invalid fields, and changes nothing."""
-    user = await added(users)
+    user = await add_user(users)
     request = UpdateUserRequest(user=User(**{"user_id": user.user_id, **fields}), update_mask=FieldMask(paths=mask))
 
     with pytest.raises(InvalidRequest) as refusal:
         await users.UpdateUser(request)
 
     assert field in fields_of(refusal.value)
-    assert await stored(users, user) == user
+    assert await get_user(users, user) == user
 
 
 @pytest.mark.requirement("S1")
@@ -556,6 +556,6 @@ async def test_a_caller_with_only_the_read_scope_cannot_write(mesh: MeshForTests
     users = mesh.stub(UserServiceStub, caller="session")
 
     with pytest.raises(ScopeMissing):
-        await users.CreateUser(a_user())
+        await users.CreateUser(create_request())
     with pytest.raises(ScopeMissing):
-        await changed(users, User(user_id=str(uuid4())), display_name="Ada")
+        await update_user(users, User(user_id=str(uuid4())), display_name="Ada")

@@ -25,13 +25,13 @@ async def database(open_database: DatabaseOpener) -> Database:
     return await open_database("user")
 
 
-async def added(store: UserStore, email: str) -> User:
+async def add_user(store: UserStore, email: str) -> User:
     """Add a user."""
     async with store.transaction() as connection:
         return await store.add(connection, Profile(email, "Ada", DEFAULT_ROLES, "UTC"), NOW)
 
 
-def moved(user: User, email: str) -> User:
+def with_address(user: User, email: str) -> User:
     """Return the user with another address."""
     return replace(user, profile=replace(user.profile, email=email))
 
@@ -43,14 +43,14 @@ async def test_a_concurrently_taken_address_is_rejected_without_naming_it(databa
     The error has no cause, because a cause would contain the address.
     """
     store = UserStore(database)
-    first, second = await added(store, "first@example.org"), await added(store, "second@example.org")
+    first, second = await add_user(store, "first@example.org"), await add_user(store, "second@example.org")
 
     async def move(user: User) -> None:
         async with store.transaction() as connection:
-            await store.save(connection, moved(user, "wanted@example.org"))
+            await store.save(connection, with_address(user, "wanted@example.org"))
 
     async with store.transaction() as connection:
-        await store.save(connection, moved(first, "WANTED@example.org"))
+        await store.save(connection, with_address(first, "WANTED@example.org"))
         loser = asyncio.create_task(move(second))
         async with database.connection() as observer:
             while not await observer.fetchval(WAITING):

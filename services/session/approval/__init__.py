@@ -1,0 +1,1 @@
+"""Approval and rejection of sessions in gyms that require approval."""

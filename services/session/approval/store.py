@@ -1,0 +1,72 @@
+"""Approval and rejection in PostgreSQL.
+
+Both lock the session row first. A concurrent approval, rejection or cancellation waits for the lock and then sees the
+new status.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.session.sessions.domain import Status
+from services.session.sessions.store import lock_session, set_status
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from mesh.data.database import Connection, Database
+    from services.session.follow_ups import FollowUps
+    from services.session.sessions.domain import Session
+
+UNAPPROVED_REASON = "Nobody approved it in time."
+
+_LOCK_UNAPPROVED = """
+    select session_id from sessions where status = 'pending_approval' and lower(period) <= $1
+    order by session_id for update skip locked
+"""
+
+
+class ApprovalStore:
+    """Approval of the sessions of one database. `follow_ups` writes follow-up calls in the same transaction."""
+
+    def __init__(self, database: Database, follow_ups: FollowUps) -> None:
+        self._database = database
+        self._follow_ups = follow_ups
+
+    async def approve(self, session_id: UUID, *, now: datetime) -> Session:
+        """Confirm a session pending approval. A session already approved is returned unchanged.
+
+        Raises SessionNotFound or SessionNotPendingApproval.
+        """
+        async with self._database.transaction() as connection:
+            session = await lock_session(connection, session_id)
+            if session.is_approved:
+                return session
+            session.require_approvable(now)
+            session = await set_status(connection, session_id, Status.CONFIRMED, "", now)
+            await self._follow_ups.of_approval(connection, session)
+            return session
+
+    async def reject(self, session_id: UUID, reason: str, *, now: datetime) -> Session:
+        """Reject a session pending approval. A session already rejected is returned unchanged.
+
+        Raises SessionNotFound or SessionNotPendingApproval.
+        """
+        async with self._database.transaction() as connection:
+            session = await lock_session(connection, session_id)
+            if session.status is Status.REJECTED:
+                return session
+            session.require_rejectable()
+            return await self._reject(connection, session_id, reason, now)
+
+    async def reject_unapproved(self, now: datetime) -> None:
+        """Reject every session still pending approval at its start."""
+        async with self._database.transaction() as connection:
+            for row in await connection.fetch(_LOCK_UNAPPROVED, now):
+                await self._reject(connection, row["session_id"], UNAPPROVED_REASON, now)
+
+    async def _reject(self, connection: Connection, session_id: UUID, reason: str, now: datetime) -> Session:
+        session = await set_status(connection, session_id, Status.REJECTED, reason, now)
+        await self._follow_ups.of_rejection(connection, session)
+        return session

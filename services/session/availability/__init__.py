@@ -1,0 +1,1 @@
+"""Availability of gyms: booked periods, and watches for their changes."""

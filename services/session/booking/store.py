@@ -1,0 +1,152 @@
+"""Bookings in PostgreSQL. At most one session holds a slot at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from contracts.errors import IdempotencyKeyReused, SlotTaken, Unavailable
+from mesh.data.database import DatabaseTooSlow
+from services.session.booking.domain import Booking
+from services.session.sessions.domain import Status
+from services.session.sessions.rows import range_of, require_row, session_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from uuid import UUID
+
+    from mesh.data.database import Connection, Database
+    from services.session.booking.domain import BookingCall
+    from services.session.follow_ups import FollowUps
+    from services.session.sessions.domain import Order, Quote, Session
+
+_LOCK = "select * from sessions where session_id = $1 for update"
+_FIND_BY_CALL = "select * from sessions where caller = $1 and idempotency_key = $2"
+
+_IS_BUSY = """
+    select exists (
+        select from sessions where gym_id = $1 and period && $2
+            and status in ('pending_payment', 'pending_approval', 'confirmed')
+    )
+"""
+
+_MAKE_CALENDAR = "insert into calendars (gym_id) values ($1) on conflict do nothing"
+_LOCK_CALENDAR = "select from calendars where gym_id = $1 for update"
+# The calendar lock covers one gym only. `on conflict` detects a concurrent booking of another gym with the same key.
+_HOLD = """
+    insert into sessions (user_id, gym_id, period, paid_in,
+                          currency, minor_units, credits, noise_policy, requires_approval,
+                          caller, idempotency_key, request_sha256, correlation_id,
+                          status, create_time, update_time, expire_time)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'pending_payment', $14, $14, $15)
+    on conflict (caller, idempotency_key) do nothing returning *
+"""
+_CONFIRM = "update sessions set status = $2, update_time = $3, expire_time = null where session_id = $1 returning *"
+_STORE_RESPONSE = "update sessions set booking_response = $2 where session_id = $1 returning *"
+# A failed booking clears its idempotency key, so that the caller can retry with the same key.
+_RELEASE = """
+    update sessions set status = 'cancelled', idempotency_key = null, update_time = $2, expire_time = null
+    where session_id = $1 and status = 'pending_payment' returning *
+"""
+_RELEASE_EXPIRED = """
+    update sessions set status = 'cancelled', idempotency_key = null, update_time = $1, expire_time = null
+    where session_id in (
+        select session_id from sessions where status = 'pending_payment' and expire_time <= $1 for update skip locked
+    )
+    returning *
+"""
+
+
+class BookingStore:
+    """The bookings of one database. `follow_ups` writes follow-up calls in the transaction of each change."""
+
+    def __init__(self, database: Database, follow_ups: FollowUps) -> None:
+        self._database = database
+        self._follow_ups = follow_ups
+
+    async def find(self, call: BookingCall) -> Booking | None:
+        """Return the booking of an earlier identical call, or None; raise IdempotencyKeyReused for another request."""
+        async with self._database.connection() as connection:
+            return await _find(connection, call)
+
+    async def hold(
+        self, order: Order, quote: Quote, call: BookingCall, *, now: datetime, expire_time: datetime
+    ) -> Booking:
+        """Hold the slot until `expire_time`, or return the booking that a concurrent identical call has made.
+
+        Raises SlotTaken, IdempotencyKeyReused, or Unavailable if too many bookings are waiting for the same gym.
+        """
+        try:
+            async with self._database.transaction() as connection:
+                await connection.execute(_MAKE_CALENDAR, order.gym_id)
+                await connection.execute(_LOCK_CALENDAR, order.gym_id)
+                earlier = await _find(connection, call)
+                if earlier is not None:
+                    return earlier
+                if await connection.fetchval(_IS_BUSY, order.gym_id, range_of(order.period)):
+                    raise SlotTaken
+                return await _insert(connection, order, quote, call, now, expire_time)
+        except asyncpg.ExclusionViolationError as error:
+            raise SlotTaken from error
+        except DatabaseTooSlow as error:
+            raise Unavailable("Too many bookings are waiting for this gym. Try again later.") from error
+
+    async def confirm(self, session_id: UUID, respond: Callable[[Session], bytes], *, now: datetime) -> Booking | None:
+        """Confirm a held session and store the response that `respond` returns for it.
+
+        Return None if the slot has been released. A session confirmed earlier is returned unchanged.
+        """
+        async with self._database.transaction() as connection:
+            booking = _booking(require_row(await connection.fetchrow(_LOCK, session_id)))
+            held = booking.session
+            if held.status is not Status.PENDING_PAYMENT:
+                return booking if booking.response else None
+            row = await connection.fetchrow(_CONFIRM, session_id, held.status_when_paid, now)
+            session = session_of(require_row(row))
+            await self._follow_ups.of_booking(connection, session)
+            response = respond(session)
+            return _booking(require_row(await connection.fetchrow(_STORE_RESPONSE, session_id, response)))
+
+    async def release(self, session_id: UUID, *, now: datetime) -> bool:
+        """Release a held slot; return False if it is no longer held."""
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(_RELEASE, session_id, now)
+            if row is not None:
+                await self._follow_ups.of_release(connection, session_of(row))
+        return row is not None
+
+    async def release_expired(self, now: datetime) -> None:
+        """Release the slots of expired holds."""
+        async with self._database.transaction() as connection:
+            for row in await connection.fetch(_RELEASE_EXPIRED, now):
+                await self._follow_ups.of_release(connection, session_of(row))
+
+
+async def _insert(
+    connection: Connection, order: Order, quote: Quote, call: BookingCall, now: datetime, expire_time: datetime
+) -> Booking:
+    row = await connection.fetchrow(
+        _HOLD,
+        *(order.user_id, order.gym_id, range_of(order.period), order.payment_method),
+        *(quote.currency, quote.minor_units, quote.credits, quote.noise_policy, quote.requires_approval),
+        *(call.caller, call.key, call.request_sha256, call.correlation_id),
+        *(now, expire_time),
+    )
+    if row is None:
+        raise IdempotencyKeyReused
+    return _booking(row)
+
+
+async def _find(connection: Connection, call: BookingCall) -> Booking | None:
+    row = await connection.fetchrow(_FIND_BY_CALL, call.caller, call.key)
+    if row is None:
+        return None
+    if row["request_sha256"] != call.request_sha256:
+        raise IdempotencyKeyReused
+    return _booking(row)
+
+
+def _booking(row: asyncpg.Record) -> Booking:
+    return Booking(session_of(row), row["booking_response"])

@@ -1,0 +1,1 @@
+"""Cancellation of sessions, by request or because the member has left."""

@@ -1,0 +1,60 @@
+"""Cancellation in PostgreSQL.
+
+It locks the session row first. A concurrent approval, rejection or cancellation waits for the lock and then sees the
+new status.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.session.sessions.domain import Status
+from services.session.sessions.store import lock_session, set_status
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from mesh.data.database import Connection, Database
+    from services.session.follow_ups import FollowUps
+    from services.session.sessions.domain import Session
+
+_LOCK_UPCOMING_OF_USER = """
+    select * from sessions
+    where user_id = $1 and status in ('pending_approval', 'confirmed') and lower(period) > $2
+    order by session_id for update
+"""
+
+
+class CancellationStore:
+    """Cancellation of the sessions of one database. `follow_ups` writes follow-up calls in the same transaction."""
+
+    def __init__(self, database: Database, follow_ups: FollowUps) -> None:
+        self._database = database
+        self._follow_ups = follow_ups
+
+    async def cancel(self, session_id: UUID, reason: str, *, now: datetime, in_credits: bool) -> Session:
+        """Cancel a session. A session already cancelled is returned unchanged.
+
+        With `in_credits` the price is refunded in credits, otherwise the way it was paid.
+        Raises SessionNotFound or SessionNotCancellable.
+        """
+        async with self._database.transaction() as connection:
+            session = await lock_session(connection, session_id)
+            if session.status is Status.CANCELLED:
+                return session
+            session.require_cancellable(now)
+            return await self._cancel(connection, session_id, reason, now, in_credits=in_credits)
+
+    async def cancel_upcoming_of(self, user_id: UUID, reason: str, *, now: datetime) -> None:
+        """Cancel all paid sessions of a user that have not started; refund each the way it was paid."""
+        async with self._database.transaction() as connection:
+            for row in await connection.fetch(_LOCK_UPCOMING_OF_USER, user_id, now):
+                await self._cancel(connection, row["session_id"], reason, now, in_credits=False)
+
+    async def _cancel(
+        self, connection: Connection, session_id: UUID, reason: str, now: datetime, *, in_credits: bool
+    ) -> Session:
+        session = await set_status(connection, session_id, Status.CANCELLED, reason, now, in_credits=in_credits)
+        await self._follow_ups.of_cancellation(connection, session)
+        return session

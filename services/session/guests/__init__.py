@@ -1,0 +1,1 @@
+"""Guests of a session: invitations and their cancellation."""

@@ -1,0 +1,1 @@
+"""Mails about sessions to members, guests, admins and members on a waiting list."""

@@ -1,0 +1,80 @@
+"""Domain of mails about sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from services.session.guests.domain import Guest
+    from services.session.sessions.domain import Session
+    from services.session.waiting_list.domain import WaitingListEntry
+
+
+class MailKind(StrEnum):
+    """Kind of a mail about a session. Each value is a template key of the communication service."""
+
+    BOOKED = "SESSION_BOOKED"
+    NOISE_WARNING = "NOISE_WARNING"
+    APPROVAL_REQUESTED = "APPROVAL_REQUESTED"
+    APPROVED = "SESSION_APPROVED"
+    REJECTED = "SESSION_REJECTED"
+    CANCELLED = "SESSION_CANCELLED"
+    GUEST_INVITED = "GUEST_INVITED"
+    GUEST_CANCELLED = "GUEST_SESSION_CANCELLED"
+    SPOT_AVAILABLE = "SPOT_AVAILABLE"
+
+
+def mails_after_payment(session: Session) -> tuple[MailKind, ...]:
+    """Return the kinds of mail after payment: to the admins if the gym requires approval, otherwise to the member."""
+    if session.quote.requires_approval:
+        return (MailKind.APPROVAL_REQUESTED,)
+    return _with_noise_warning(MailKind.BOOKED, session)
+
+
+def mails_after_approval(session: Session) -> tuple[MailKind, ...]:
+    """Return the kinds of mail to the member after approval."""
+    return _with_noise_warning(MailKind.APPROVED, session)
+
+
+def _with_noise_warning(kind: MailKind, session: Session) -> tuple[MailKind, ...]:
+    return (kind, MailKind.NOISE_WARNING) if session.quote.noise_policy else (kind,)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMail:
+    """One mail about a session.
+
+    The recipient is the guest, the waiting member, the admins (APPROVAL_REQUESTED only), or else the session's member.
+    """
+
+    kind: MailKind
+    session: Session
+    guest: Guest | None = None
+    waiting: WaitingListEntry | None = None
+
+    @property
+    def key(self) -> str:
+        """Idempotency key, unique per mail: sending the same mail twice delivers one."""
+        about = str(self.guest.invitation_id if self.guest else self.session.session_id)
+        if self.waiting:
+            about = f"{about}/{self.waiting.entry_id}"
+        return f"{self.kind.lower().replace('_', '-')}/{about}"
+
+    @property
+    def member_id(self) -> UUID:
+        """Id of the waiting member, or else of the member who booked the session."""
+        return self.waiting.request.user_id if self.waiting else self.session.order.user_id
+
+    @property
+    def is_to_admins(self) -> bool:
+        """Whether the recipients are admins."""
+        return self.kind is MailKind.APPROVAL_REQUESTED
+
+    def is_outdated(self, now: datetime) -> bool:
+        """Return whether this is a waiting list mail for a former entry or for a past start time."""
+        return self.waiting is not None and (self.waiting.is_over or self.session.order.period.start <= now)

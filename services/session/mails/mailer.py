@@ -1,0 +1,124 @@
+"""Mails about sessions, sent through the communication service."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
+from interceptors.idempotency import IDEMPOTENCY_KEY
+from mesh.formatting import money_in_words, time_in_words
+from mesh.serving.request_rules import as_own_error
+from services.session.sessions.domain import PaymentMethod
+from solo60.communication.v1.communication_pb2 import (
+    Audience,
+    Recipient,
+    SendEmailAsyncRequest,
+    SendSystemNotificationRequest,
+)
+from solo60.gym.v1.gym_pb2 import GetGymRequest
+from solo60.user.v1.user_pb2 import GetUserRequest
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from services.session.mails.domain import SessionMail
+    from services.session.sessions.domain import Session
+    from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
+    from solo60.gym.v1.gym_pb2 import Gym
+    from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
+    from solo60.user.v1.user_pb2 import User
+    from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
+
+_log = structlog.stdlib.get_logger("solo60.session.mails")
+
+
+class Mailer:
+    """Sender of mails to members, guests, admins and members on a waiting list."""
+
+    def __init__(
+        self, users: UserServiceAsyncStub, gyms: GymServiceAsyncStub, communication: CommunicationServiceAsyncStub
+    ) -> None:
+        self._users = users
+        self._gyms = gyms
+        self._communication = communication
+
+    async def send(self, mail: SessionMail) -> None:
+        """Queue a mail at the communication service; repeating the call queues nothing more.
+
+        Skips the mail if the user service does not know the member.
+
+        Raises InvalidRequest if a called service rejects its request, for example because of an undeliverable address.
+        The outbox then stores a dead letter. Raises another ServiceError if a called service fails.
+        """
+        facts = {"mail": mail.kind, "session_id": str(mail.session.session_id)}
+        try:
+            user, gym = await asyncio.gather(self._user(mail.member_id), self._gym(mail.session.order.gym_id))
+            await self._queue(mail, user, gym)
+        except InvalidRequest as error:
+            raise as_own_error(error) from error
+        except UserNotFound:
+            _log.warning("mail skipped: member not found", **facts)
+        except IdempotencyKeyReused:
+            # The mail was queued before with other content, for example before the member or the gym was renamed.
+            _log.info("mail already queued", **facts)
+
+    async def _queue(self, mail: SessionMail, user: User, gym: Gym) -> None:
+        variables, metadata = variables_of(mail, user, gym), ((IDEMPOTENCY_KEY, mail.key),)
+        if mail.is_to_admins:
+            notification = SendSystemNotificationRequest(
+                audience=Audience.AUDIENCE_ADMINS, template_key=mail.kind, variables=variables
+            )
+            await self._communication.SendSystemNotification(notification, metadata=metadata)
+            return
+        email, name = (mail.guest.email, mail.guest.name) if mail.guest else (user.email, user.display_name)
+        recipient = Recipient(email=email, display_name=name)
+        request = SendEmailAsyncRequest(recipient=recipient, template_key=mail.kind, variables=variables)
+        await self._communication.SendEmailAsync(request, metadata=metadata)
+
+    async def _user(self, user_id: UUID) -> User:
+        response = await self._users.GetUser(GetUserRequest(user_id=str(user_id)))
+        return response.user
+
+    async def _gym(self, gym_id: UUID) -> Gym:
+        response = await self._gyms.GetGym(GetGymRequest(gym_id=str(gym_id)))
+        return response.gym
+
+
+def variables_of(mail: SessionMail, user: User, gym: Gym) -> dict[str, str]:
+    """Return the template variables of a mail, the same set for every template.
+
+    Times are in the member's time zone, or in the gym's time zone for guests and admins.
+    """
+    session = mail.session
+    zone = (gym.time_zone if mail.guest or mail.is_to_admins else user.time_zone) or "UTC"
+    return {
+        "session_id": str(session.session_id),
+        "member_name": user.display_name,
+        "guest_name": mail.guest.name if mail.guest else "",
+        "gym_name": gym.name,
+        "start_time": time_in_words(session.order.period.start, zone),
+        "end_time": time_in_words(session.order.period.end, zone),
+        "price": price_in_words(session),
+        "refund": refund_in_words(session),
+        "reason": session.cancel_reason,
+        "noise_policy": session.quote.noise_policy,
+    }
+
+
+def price_in_words(session: Session) -> str:
+    """Return the price of a session in its payment method: "12.50 GBP" or "3 credits"."""
+    if session.order.payment_method is PaymentMethod.CREDITS:
+        return _credits_in_words(session.quote.credits)
+    return money_in_words(session.quote.currency, session.quote.minor_units)
+
+
+def refund_in_words(session: Session) -> str:
+    """Return the refund of a rejected or cancelled session: "12.50 GBP" or "3 credits"."""
+    return _credits_in_words(session.quote.credits) if session.refunded_in_credits else price_in_words(session)
+
+
+def _credits_in_words(count: int) -> str:
+    return f"{count} credit{'' if count == 1 else 's'}"

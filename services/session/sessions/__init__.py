@@ -1,0 +1,1 @@
+"""Sessions: bookings of a gym by a member, as stored and as read."""

@@ -1,0 +1,114 @@
+"""Domain of sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from contracts.errors import PeriodPast, SessionNotCancellable, SessionNotPendingApproval, SessionTakesNoGuests
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+
+class Status(StrEnum):
+    """Status of a session. The first three hold the slot."""
+
+    PENDING_PAYMENT = "pending_payment"
+    PENDING_APPROVAL = "pending_approval"
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    COMPLETED = "completed"
+
+
+# Paid, and not cancelled, rejected or completed.
+ACTIVE = frozenset({Status.PENDING_APPROVAL, Status.CONFIRMED})
+
+
+class PaymentMethod(StrEnum):
+    """Payment method of a session."""
+
+    CREDITS = "credits"
+    CARD = "card"
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Half-open interval between two timezone-aware datetimes."""
+
+    start: datetime
+    end: datetime
+
+    def require_not_past(self, now: datetime) -> None:
+        """Raise PeriodPast if the period starts before `now`."""
+        if self.start < now:
+            raise PeriodPast
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Price of a period (`minor_units` of `currency` by card, or `credits`) and the rules of the gym."""
+
+    currency: str
+    minor_units: int
+    credits: int
+    noise_policy: str
+    requires_approval: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Order for one session: member, gym, period and payment method."""
+
+    user_id: UUID
+    gym_id: UUID
+    period: Period
+    payment_method: PaymentMethod
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Booking of one gym by one member for one period."""
+
+    session_id: UUID
+    order: Order
+    quote: Quote
+    status: Status
+    cancel_reason: str
+    create_time: datetime
+    update_time: datetime
+    correlation_id: str
+    refunded_in_credits: bool = False
+
+    @property
+    def status_when_paid(self) -> Status:
+        """Status after payment."""
+        return Status.PENDING_APPROVAL if self.quote.requires_approval else Status.CONFIRMED
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether an admin has approved the session and it is still confirmed."""
+        return self.status is Status.CONFIRMED and self.quote.requires_approval
+
+    def require_approvable(self, now: datetime) -> None:
+        """Raise SessionNotPendingApproval if the session is not pending approval, or has started."""
+        if self.status is not Status.PENDING_APPROVAL or self.order.period.start <= now:
+            raise SessionNotPendingApproval
+
+    def require_rejectable(self) -> None:
+        """Raise SessionNotPendingApproval if the session is not pending approval."""
+        if self.status is not Status.PENDING_APPROVAL:
+            raise SessionNotPendingApproval
+
+    def require_cancellable(self, now: datetime) -> None:
+        """Raise SessionNotCancellable if the session has started, or is neither confirmed nor pending approval."""
+        if self.status not in ACTIVE or self.order.period.start <= now:
+            raise SessionNotCancellable
+
+    def require_guests_allowed(self, now: datetime) -> None:
+        """Raise SessionTakesNoGuests if the session has ended, or is neither confirmed nor pending approval."""
+        if self.status not in ACTIVE or self.order.period.end <= now:
+            raise SessionTakesNoGuests

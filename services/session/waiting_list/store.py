@@ -1,0 +1,125 @@
+"""Waiting lists in PostgreSQL: at most one open entry per member, gym and period.
+
+Joining locks the sessions that block the slot. If the slot is freed at the same moment, the member therefore gets
+either SlotFree at once or a mail.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contracts.errors import AlreadyWaiting, SlotFree, WaitingListEntryNotFound
+from services.session.sessions.rows import period_of, range_of
+from services.session.waiting_list.domain import WaitingListEntry, WaitRequest
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+    from mesh.data.database import Connection, Database
+    from services.session.sessions.domain import Period, Session
+
+_FIND = "select * from waiting_list where entry_id = $1"
+# Sorted, because transactions that lock rows in different orders can deadlock.
+_LOCK_BUSY = """
+    select create_time from sessions where gym_id = $1 and period && $2
+        and status in ('pending_payment', 'pending_approval', 'confirmed')
+    order by session_id for share
+"""
+_ADD = """
+    insert into waiting_list (user_id, gym_id, period, create_time) values ($1, $2, $3, $4)
+    on conflict (user_id, gym_id, period) where leave_time is null do nothing returning *
+"""
+_LEAVE = "update waiting_list set leave_time = coalesce(leave_time, $2) where entry_id = $1 returning entry_id"
+_LEAVE_ALL = "update waiting_list set leave_time = $2 where user_id = $1 and leave_time is null"
+_LIST = """
+    select * from waiting_list where gym_id = $1 and leave_time is null and upper(period) > $2
+        and ($3::tstzrange is null or period && $3)
+        and ($5::uuid is null
+            or (create_time, entry_id) > (select create_time, entry_id from waiting_list where entry_id = $5))
+    order by create_time, entry_id limit $4
+"""
+_WAITING_FOR = """
+    select entry_id from waiting_list where gym_id = $1 and period && $2 and leave_time is null and user_id <> $3
+        and ($4::timestamptz is null or create_time >= $4)
+    order by create_time, entry_id
+"""
+
+
+class WaitingListStore:
+    """The waiting lists of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+        """Start a transaction and commit it at the end of the block."""
+        return self._database.transaction()
+
+    async def find(self, entry_id: UUID) -> WaitingListEntry:
+        """Return an entry, even if the member has left; raise WaitingListEntryNotFound if there is none."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_FIND, entry_id)
+        if row is None:
+            raise WaitingListEntryNotFound
+        return _entry(row)
+
+    async def list_of_gym(
+        self, gym_id: UUID, period: Period | None, limit: int, *, now: datetime, after: UUID | None
+    ) -> list[WaitingListEntry]:
+        """Return at most `limit` open entries of a gym, oldest first, after the one with id `after`.
+
+        `period` restricts the list to overlapping entries. Entries with a past period are omitted.
+        """
+        overlap = range_of(period) if period else None
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_LIST, gym_id, now, overlap, limit, after)
+        return list(map(_entry, rows))
+
+    async def join(self, connection: Connection, request: WaitRequest, now: datetime) -> WaitingListEntry:
+        """Add a request to the list within the caller's transaction; raise SlotFree or AlreadyWaiting."""
+        busy = await connection.fetch(_LOCK_BUSY, request.gym_id, range_of(request.period))
+        if not busy:
+            raise SlotFree
+        # Never before the blocking sessions, even if this clock is slow: a released hold mails only later entries.
+        create_time = max(now, *[row["create_time"] for row in busy])
+        row = await connection.fetchrow(_ADD, request.user_id, request.gym_id, range_of(request.period), create_time)
+        if row is None:
+            raise AlreadyWaiting
+        return _entry(row)
+
+    async def leave(self, entry_id: UUID, now: datetime) -> None:
+        """Close an entry, unless it is closed already; raise WaitingListEntryNotFound."""
+        async with self._database.transaction() as connection:
+            if await connection.fetchval(_LEAVE, entry_id, now) is None:
+                raise WaitingListEntryNotFound
+
+    async def leave_all(self, user_id: UUID, now: datetime) -> None:
+        """Close all entries of a member."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_LEAVE_ALL, user_id, now)
+
+
+async def entries_waiting_for(connection: Connection, session: Session, *, since: datetime | None) -> list[UUID]:
+    """Return the ids of open entries that overlap the slot released by `session`, oldest first.
+
+    `since` restricts the result to entries made at or after that time. Entries of the member of `session` are excluded.
+    The result is empty if the slot was released after its start.
+    """
+    order = session.order
+    if order.period.start <= session.update_time:
+        return []
+    rows = await connection.fetch(_WAITING_FOR, order.gym_id, range_of(order.period), order.user_id, since)
+    return [row["entry_id"] for row in rows]
+
+
+def _entry(row: asyncpg.Record) -> WaitingListEntry:
+    return WaitingListEntry(
+        entry_id=row["entry_id"],
+        request=WaitRequest(row["user_id"], row["gym_id"], period_of(row["period"])),
+        create_time=row["create_time"],
+        is_over=row["leave_time"] is not None,
+    )

@@ -1,0 +1,67 @@
+"""Fixture without running services: a database, and a clock that the test sets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from prometheus_client import CollectorRegistry
+
+from services.subscription.commands import SubscriptionCommands
+from services.subscription.follow_ups import FollowUps
+from services.subscription.metrics import WebhookMetrics
+from services.subscription.store import SubscriptionStore
+from services.subscription.webhook_handler import WebhookHandler
+from services.subscription.webhook_inbox import WebhookInbox
+from services.subscription.webhook_signature import WebhookKeys
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
+from tests.services.subscription.signing import STANDARD_KEY
+from tests.services.subscription.subscription_mesh import FOUR_HOURS
+from tests.support.offline_stub import offline_stub
+
+if TYPE_CHECKING:
+    from mesh.data.database import Database
+    from services.subscription.domain import Subscription
+    from services.subscription.store import SubscriptionTransaction
+    from solo60.subscription.v1.subscription_pb2 import ProcessWebhookRequest
+
+
+class SubscriptionFixture:
+    """Commands and webhook handler on a database. `now` is the fixed time; calls to other services fail."""
+
+    def __init__(self, database: Database) -> None:
+        self.now = datetime.now(UTC)
+        self.database = database
+        self.store = SubscriptionStore(database)
+        follow_ups = FollowUps(offline_stub(PaymentServiceStub), offline_stub(SubscriptionServiceStub))
+        self.commands = SubscriptionCommands(follow_ups, lambda: self.now)
+        inbox, keys = WebhookInbox(database), WebhookKeys(standard=(STANDARD_KEY,))
+        self.metrics = CollectorRegistry()
+        metrics = WebhookMetrics(self.metrics)
+        self.webhook_handler = WebhookHandler(self.store, inbox, self.commands, keys, metrics, lambda: self.now)
+
+    async def subscribe_new_user(self) -> Subscription:
+        """Subscribe a new user."""
+        return await self.store.run(self.subscribe)
+
+    async def subscribe(self, transaction: SubscriptionTransaction, user_id: UUID | None = None) -> Subscription:
+        """Subscribe a user in a transaction; without `user_id`, a new one."""
+        return await self.commands.subscribe(transaction, user_id or uuid4(), UUID(FOUR_HOURS), trial_days=None)
+
+    async def deliver(self, request: ProcessWebhookRequest) -> None:
+        """Deliver a webhook in the format of Standard Webhooks."""
+        given = (request.webhook_id, request.timestamp, request.payload, request.signature)
+        await self.webhook_handler.process_standard(*given)
+
+    async def stored_events(self) -> dict[str, str | None]:
+        """Return the event of each stored webhook by its id; None if it is held."""
+        async with self.database.connection() as connection:
+            rows = await connection.fetch("select webhook_id, event from webhooks")
+        return {row["webhook_id"]: row["event"] for row in rows}
+
+    async def change(self, statement: str, *values: object) -> None:
+        """Run a statement that bypasses the service."""
+        async with self.database.connection() as connection:
+            await connection.execute(statement, *values)
