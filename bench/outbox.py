@@ -35,7 +35,7 @@ from mesh.outbox import call_later
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import CONCURRENCY, Relay
 from mesh.outbox.schema import OUTBOX
-from mesh.outbox.store import _CLAIM, LEASE, LONGEST_RUN, OutboxStore
+from mesh.outbox.store import _CLAIM, LEASE, MAX_RUN_LENGTH, OutboxStore
 from mesh.outbox.transport import DirectTransport
 from mesh.serving.event_loop import service_loop
 from solo60.example.v1.echo_pb2 import EchoRequest
@@ -122,7 +122,7 @@ class Outbox:
             there = await connection.fetchval("select count(*) from outbox")
             await connection.execute(FILL, max(0, rows - there))
             await connection.execute("vacuum analyze outbox")
-            arguments: tuple[object, ...] = (None, CONCURRENCY, [], LONGEST_RUN - 1, LEASE)
+            arguments: tuple[object, ...] = (None, CONCURRENCY, [], MAX_RUN_LENGTH - 1, LEASE)
             lines = await connection.fetch("explain " + _CLAIM, *arguments)
             claims_ms = [await _timed_ms(lambda: connection.fetch(_CLAIM, *arguments)) for _ in range(50)]
         found_by = sorted({match[1] for line in lines if (match := SCAN.search(line[0]))})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from cli.screen import remarks
+from cli.health import finding_lines, health_of_all
+from cli.terminal import err
 from contracts.errors import ServiceError, Unavailable
 from mesh.config import load_settings
 
@@ -13,10 +14,8 @@ def print_advice(error: ServiceError) -> None:
     """Print the services that are not SERVING, with reason and remedy, if `error` is Unavailable."""
     if not isinstance(error, Unavailable):
         return
-    from cli.health import finding_lines, health_of_all  # noqa: PLC0415 - a slow import that few commands need
-
     lines = finding_lines(asyncio.run(health_of_all(load_settings())))
     for line in lines:
-        remarks.print(line, markup=False)
+        err.print(line, markup=False)
     if not lines and not error.correlation_id:
-        remarks.print("The call was not answered, but all services are SERVING now. Try again.")
+        err.print("The call was not answered, but all services are SERVING now. Try again.")

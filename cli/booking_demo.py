@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc.aio
 from opentelemetry import trace
 
-from cli.screen import CommandError
-from cli.trace import is_whole
+from cli.terminal import CommandError
+from cli.trace import is_complete_trace
 from contracts.errors import GymNameTaken, ServiceError, SlotTaken, Unauthenticated
 from interceptors.errors.interceptor import error_of_call
 from interceptors.tracing.span_attributes import tracer_of
-from local.mail_sink import Mail, read_inbox
+from local.inbox import Mail, read_inbox
 from local.supervised_settings import inbox_port
 from mesh.connection import connection_options
 from mesh.telemetry.spans import StoredSpan, read_trace
@@ -53,7 +53,7 @@ HOUR = timedelta(hours=1)
 WINDOW = timedelta(days=31)
 # The confirmation and the noise warning.
 MAILS = 2
-PATIENCE_S = 15.0
+TIMEOUT_S = 15.0
 POLL_INTERVAL_S = 0.05
 GET_SESSION = "/solo60.session.v1.SessionService/GetSession"
 
@@ -61,7 +61,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
-class BookingShown:
+class BookingResult:
     """Result of the demo: the booking, its mails and trace, and the errors of two calls that must fail."""
 
     member: User
@@ -83,7 +83,7 @@ class BookingDemo:
         self._payments = channels.stub(PaymentServiceStub)
         self._sessions = channels.stub(SessionServiceStub)
 
-    async def run(self) -> BookingShown:
+    async def run(self) -> BookingResult:
         """Run the demo; raise ServiceError or CommandError if a step does not give the expected result."""
         member = await self._member_with_credits()
         gym = await self._gym()
@@ -99,12 +99,12 @@ class BookingDemo:
             raise CommandError(
                 f"The session has status {SessionStatus.Name(session.status)} instead of SESSION_STATUS_CONFIRMED."
             )
-        return BookingShown(
+        return BookingResult(
             member,
             gym,
             session,
             tuple(await self._mails_to(member.email)),
-            tuple(await self._whole_trace(f"{span.get_span_context().trace_id:032x}")),
+            tuple(await self._complete_trace(f"{span.get_span_context().trace_id:032x}")),
             await self._refusal_of_the_same_slot(request),
             await self._refusal_without_a_key(session),
         )
@@ -168,12 +168,12 @@ class BookingDemo:
             f"{MAILS} mails to the member",
         )
 
-    async def _whole_trace(self, trace_id: str) -> list[StoredSpan]:
+    async def _complete_trace(self, trace_id: str) -> list[StoredSpan]:
         folder = self._settings.local_span_dir
         expected = {"solo60", "session", "user", "gym", "payment", "communication"}
         return await _poll(
             lambda: read_trace(folder, trace_id),
-            lambda spans: {span.service for span in spans} >= expected and is_whole(spans),
+            lambda spans: {span.service for span in spans} >= expected and is_complete_trace(spans),
             f"a complete trace {trace_id} through {', '.join(sorted(expected))}",
         )
 
@@ -191,7 +191,7 @@ class BookingDemo:
                 GET_SESSION, GetSessionRequest.SerializeToString, GetSessionResponse.FromString
             )
             try:
-                await get_session(GetSessionRequest(session_id=session.session_id), timeout=PATIENCE_S)
+                await get_session(GetSessionRequest(session_id=session.session_id), timeout=TIMEOUT_S)
             except grpc.aio.AioRpcError as error:
                 refusal = error_of_call(error, GET_SESSION[1:])
                 if isinstance(refusal, Unauthenticated):
@@ -215,10 +215,10 @@ def _overlap(booked: Period, start: datetime, end: datetime) -> bool:
 async def _poll(
     read: Callable[[], list[Found]], is_complete: Callable[[Sequence[Found]], bool], expected: str
 ) -> list[Found]:
-    """Poll `read` and return the first complete result; raise CommandError after PATIENCE_S seconds."""
-    give_up_at = time.monotonic() + PATIENCE_S
+    """Poll `read` and return the first complete result; raise CommandError after TIMEOUT_S seconds."""
+    give_up_at = time.monotonic() + TIMEOUT_S
     while not is_complete(found := read()):
         if time.monotonic() > give_up_at:
-            raise CommandError(f"Timed out after {PATIENCE_S:.0f} s waiting for {expected}: found only {len(found)}.")
+            raise CommandError(f"Timed out after {TIMEOUT_S:.0f} s waiting for {expected}: found only {len(found)}.")
         await asyncio.sleep(POLL_INTERVAL_S)
     return found

@@ -16,10 +16,9 @@ import typer
 from google.protobuf import json_format
 from opentelemetry import trace
 
-from cli.advice import print_advice
 from cli.method_names import find_by_name
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, message_as_dict, print_json, print_service_error, remarks, service_error_as_json
+from cli.terminal import CommandError, err, message_as_dict, print_json, service_error_as_json
 from contracts.errors import DeadlineExceeded, ServiceError
 from interceptors.deadline.ledger import read_ledger
 from interceptors.tracing.span_attributes import tracer_of
@@ -61,11 +60,9 @@ def call(
     try:
         asyncio.run(_call(found, message, options))
     except ServiceError as error:
-        if as_json:
-            sys.stdout.write(json.dumps({"error": service_error_as_json(error)}) + "\n")
-        else:
-            print_service_error(error)
-            print_advice(error)
+        if not as_json:
+            raise  # `cli.main` prints the error and advice
+        sys.stdout.write(json.dumps({"error": service_error_as_json(error)}) + "\n")
         raise typer.Exit(1) from None
 
 
@@ -89,7 +86,7 @@ async def _call(method: Method, request: Message, options: _Options) -> None:
                 if show_ledger:
                     await _print_ledger(rpc)
                 if sys.stderr.isatty():
-                    remarks.print(f"trace {span.get_span_context().trace_id:032x}", style="dim")
+                    err.print(f"trace {span.get_span_context().trace_id:032x}", style="dim")
 
 
 async def _print_ledger(rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
@@ -101,9 +98,7 @@ async def _print_ledger(rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
         trailing = cause.trailing_metadata() if isinstance(cause, grpc.aio.AioRpcError) else None
     for hop in read_ledger(trailing):
         measured = "" if hop.answered else " (measured by its caller: no answer)"
-        remarks.print(
-            f"{'  ' * hop.depth}{hop.method} took {hop.spent_ms} of {hop.allowed_ms} ms{measured}", markup=False
-        )
+        err.print(f"{'  ' * hop.depth}{hop.method} took {hop.spent_ms} of {hop.allowed_ms} ms{measured}", markup=False)
 
 
 def _stub(channels: Channels, method: Method) -> Any:  # noqa: ANN401 - a stub of any service

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from local.folder_lock import folder_locked, read_published
+from local.folder_lock import lock_folder, read_published
 from local.postgres.server import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -27,6 +27,6 @@ async def database_server(settings: Settings) -> AsyncIterator[str]:
     if running is not None and "database_url" in running:
         yield str(running["database_url"])
         return
-    with folder_locked(settings.data_dir):
+    with lock_folder(settings.data_dir):
         async with EmbeddedPostgres(settings.postgres_folder) as postgres:
             yield postgres.url

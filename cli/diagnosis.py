@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from local.control import ControlError, give_order
+from local.control import ControlError, send_command
 from local.disk import disk_trouble_of_mesh
 from local.folder_lock import read_published
 from local.parts import POSTGRES
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NOT_SERVING = "NOT_SERVING"
 START = "make run"
-AGAIN = "solo60 health"
+CHECK_AGAIN = "solo60 health"
 DOCTOR = "solo60 doctor"
 
 
@@ -29,14 +29,14 @@ class Finding:
     """Reason for a fault, as a sentence, and the command to run next."""
 
     reason: str
-    next: str
+    next_command: str
 
     def __str__(self) -> str:
-        return f"{self.reason} Next: `{self.next}`" if self.next else self.reason
+        return f"{self.reason} Next: `{self.next_command}`" if self.next_command else self.reason
 
 
 @dataclass(frozen=True, slots=True)
-class MeshSeen:
+class MeshState:
     """Current state of the mesh in DATA_DIR: whether it runs, the states of its parts, and any fault of its disk."""
 
     runs: bool
@@ -50,38 +50,38 @@ class MeshSeen:
         return "" if state == SERVING else state
 
 
-async def look_at_local_mesh(settings: Settings) -> MeshSeen:
+async def state_of_local_mesh(settings: Settings) -> MeshState:
     """Return the state of the mesh in DATA_DIR and of its disk."""
     if not settings.data_dir.is_dir():
-        return MeshSeen(runs=False)
+        return MeshState(runs=False)
     disk = await asyncio.to_thread(disk_trouble_of_mesh, settings)
     try:
-        answer = await give_order(settings.data_dir, verb="states")
+        answer = await send_command(settings.data_dir, verb="states")
     except ControlError:  # no mesh runs, or it is starting or stopping
-        return MeshSeen(read_published(settings.data_dir) is not None, disk=disk)
-    return MeshSeen(runs=True, states=answer["states"], disk=disk)
+        return MeshState(read_published(settings.data_dir) is not None, disk=disk)
+    return MeshState(runs=True, states=answer["states"], disk=disk)
 
 
-def finding_on(name: str, status: str, hindrances: Sequence[str], mesh: MeshSeen, settings: Settings) -> Finding:
+def diagnose(name: str, status: str, troubles: Sequence[str], mesh: MeshState, settings: Settings) -> Finding:
     """Return the reason why a service is not SERVING, and the command to run next."""
     state = mesh.states.get(name, "")
     if status == UNREACHABLE:
         if not mesh.runs:
             return Finding("Nothing listens on its address, and no mesh runs in DATA_DIR.", START)
         if not mesh.states:
-            return Finding("The mesh is starting or stopping.", AGAIN)
+            return Finding("The mesh is starting or stopping.", CHECK_AGAIN)
         silent = f"It runs but does not answer. Its log is {settings.log_path_of(name)}."
         return Finding(silent if state in ("", SERVING) else state.removeprefix(f"{name} "), f"solo60 restart {name}")
-    if status == NOT_SERVING and hindrances:
-        return _finding_on_hindrances(hindrances, mesh)
+    if status == NOT_SERVING and troubles:
+        return _diagnose_troubles(troubles, mesh)
     if status == NOT_SERVING:
-        return Finding("It is starting or stopping.", AGAIN)
+        return Finding("It is starting or stopping.", CHECK_AGAIN)
     return Finding(f"Its health check returned {status}.", "")
 
 
-def _finding_on_hindrances(hindrances: Sequence[str], mesh: MeshSeen) -> Finding:
-    """Return the hindrances as a finding. Most concern the database, so add the mesh's own report on PostgreSQL."""
-    reason = " ".join(_sentence(each) for each in hindrances)
+def _diagnose_troubles(troubles: Sequence[str], mesh: MeshState) -> Finding:
+    """Return the troubles as a finding. Most concern the database, so add the mesh's own report on PostgreSQL."""
+    reason = " ".join(_sentence(each) for each in troubles)
     if POSTGRES not in mesh.states:
         return Finding(f"{reason} Its database is the one at DATABASE_URL.", DOCTOR)
     return Finding(f"{reason} {mesh.postgres}".strip(), f"solo60 restart {POSTGRES}")
@@ -91,7 +91,7 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def grouped(findings: Mapping[str, Finding]) -> list[str]:
+def group_findings(findings: Mapping[str, Finding]) -> list[str]:
     """Return one line per finding, starting with the names of all services that have it."""
     names: dict[Finding, list[str]] = {}
     for name in SERVICE_NAMES:

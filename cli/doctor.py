@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.database_server import database_server
-from cli.screen import CommandError, JsonFlag, out, print_json
+from cli.terminal import CommandError, JsonFlag, out, print_json
 from local.disk import disk_trouble_of_mesh
 from local.postgres.server import PostgresError
-from local.service_databases import examine_all
+from local.service_databases import check_integrity_of_all
 from mesh.config import SettingsError, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mesh.config import Settings
-    from mesh.data.examination import Examination, Violation
+    from mesh.data.integrity import BrokenInvariant, IntegrityReport
 
 SUPERUSER_NOTE = "the service's role is a superuser, so privileges that its migrations revoke are not enforced"
 
@@ -31,7 +31,7 @@ def doctor(*, as_json: JsonFlag = False) -> None:
     """
     settings = load_settings()
     disk = disk_trouble_of_mesh(settings) if settings.data_dir.is_dir() else ""
-    report = asyncio.run(_examine(settings, disk))
+    report = asyncio.run(_check_integrity(settings, disk))
     if as_json:
         print_json({**{name: _as_json(found) for name, found in report.items()}, **_disk_as_json(disk)})
     else:
@@ -44,19 +44,19 @@ def doctor(*, as_json: JsonFlag = False) -> None:
         raise typer.Exit(1)
 
 
-async def _examine(settings: Settings, disk: str) -> dict[str, Examination]:
+async def _check_integrity(settings: Settings, disk: str) -> dict[str, IntegrityReport]:
     if settings.database_url is None and not settings.postgres_folder.exists():
         raise CommandError(f"There is no database in {settings.data_dir.absolute()}. Create it with `make run`.")
     try:
         async with database_server(settings) as url:
-            return await examine_all(url)
+            return await check_integrity_of_all(url)
     except (SettingsError, PostgresError) as error:
         if not disk:
             raise
         raise CommandError(f"DATA_DIR: {disk} ({error})") from None
 
 
-def _lines(found: Examination) -> Iterator[str]:
+def _lines(found: IntegrityReport) -> Iterator[str]:
     if found.is_sound:
         yield "sound"
     if found.trouble:
@@ -65,10 +65,10 @@ def _lines(found: Examination) -> Iterator[str]:
         yield f"migrations are missing: {', '.join(found.pending)} (`solo60 migrate` applies them)"
     if found.is_superuser:
         yield SUPERUSER_NOTE
-    for violation in found.violations:
-        yield f"{violation.view} has {violation.count} {'row' if violation.count == 1 else 'rows'}:"
-        yield from (f"  {example}" for example in violation.examples)
-        if violation.count > len(violation.examples):
+    for broken in found.broken_invariants:
+        yield f"{broken.view} has {broken.count} {'row' if broken.count == 1 else 'rows'}:"
+        yield from (f"  {example}" for example in broken.examples)
+        if broken.count > len(broken.examples):
             yield "  ..."
 
 
@@ -76,16 +76,16 @@ def _disk_as_json(disk: str) -> dict[str, object]:
     return {"disk": {"sound": False, "trouble": disk}} if disk else {}
 
 
-def _as_json(found: Examination) -> dict[str, object]:
+def _as_json(found: IntegrityReport) -> dict[str, object]:
     return {
         "sound": found.is_sound,
         "trouble": found.trouble,
         "pending_migrations": list(found.pending),
         "superuser": found.is_superuser,
-        "violations": [_violation_as_json(violation) for violation in found.violations],
+        "violations": [_invariant_as_json(broken) for broken in found.broken_invariants],
     }
 
 
-def _violation_as_json(violation: Violation) -> dict[str, object]:
-    examples = [json.loads(example) for example in violation.examples]
-    return {"view": violation.view, "count": violation.count, "examples": examples}
+def _invariant_as_json(broken: BrokenInvariant) -> dict[str, object]:
+    examples = [json.loads(example) for example in broken.examples]
+    return {"view": broken.view, "count": broken.count, "examples": examples}

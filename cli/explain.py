@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from cli.method_names import find_by_name
-from cli.screen import JsonFlag, out, print_json, print_table
+from cli.terminal import JsonFlag, out, print_json, print_table
 from mesh.config import load_settings
 from mesh.explanation import Fact, explain
 

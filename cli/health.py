@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, cast
 import typer
 from rich.table import Table
 
-from cli.diagnosis import Finding, MeshSeen, finding_on, grouped, look_at_local_mesh
-from cli.screen import JsonFlag, out, print_json, print_table
+from cli.diagnosis import Finding, MeshState, diagnose, group_findings, state_of_local_mesh
+from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.method import methods_of
 from contracts.services import SERVICES
 from local.keys import OPERATOR
 from mesh.config import SERVICE_NAMES, Settings, load_settings
-from mesh.serving.health_probe import SERVING, UNREACHABLE, probe_of, troubles_of
+from mesh.serving.health_probe import SERVING, UNREACHABLE, probe_of, problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ def health(*, as_json: JsonFlag = False) -> None:
         findings = finding_lines(report)
         for line in (*findings, *mesh_lines(mesh, findings)):
             out.print(line, style="red", markup=False, soft_wrap=True)
-        for line in trouble_lines(report):
+        for line in problem_lines(report):
             out.print(line, style="yellow", markup=False, soft_wrap=True)
     if any(entry["status"] != SERVING for entry in report.values()):
         raise typer.Exit(1)
@@ -52,17 +52,17 @@ async def health_of_all(settings: Settings) -> Report:
     return report
 
 
-async def _report_and_mesh(settings: Settings) -> tuple[Report, MeshSeen]:
+async def _report_and_mesh(settings: Settings) -> tuple[Report, MeshState]:
     async with asyncio.TaskGroup() as group:
-        asking = {name: group.create_task(_entry_of(settings, name)) for name in SERVICE_NAMES}
-        looking = group.create_task(look_at_local_mesh(settings))
-    report: Report = {name: task.result() for name, task in asking.items()}
-    mesh = looking.result()
+        entries = {name: group.create_task(_entry_of(settings, name)) for name in SERVICE_NAMES}
+        mesh_state = group.create_task(state_of_local_mesh(settings))
+    report: Report = {name: task.result() for name, task in entries.items()}
+    mesh = mesh_state.result()
     for name, entry in report.items():
         if entry["status"] != SERVING:
-            hindrances = cast("list[str]", entry.get("troubles", []))
-            finding = finding_on(name, str(entry["status"]), hindrances, mesh, settings)
-            entry |= {"reason": finding.reason, "next": finding.next}
+            troubles = cast("list[str]", entry.get("troubles", []))
+            finding = diagnose(name, str(entry["status"]), troubles, mesh, settings)
+            entry |= {"reason": finding.reason, "next": finding.next_command}
         if mesh.runs and mesh.disk:
             entry["troubles"] = [*cast("list[str]", entry.get("troubles", [])), f"DATA_DIR: {mesh.disk}"]
     return report, mesh
@@ -83,8 +83,8 @@ def health_table(report: Report) -> Table:
     return table
 
 
-def trouble_lines(report: Report) -> list[str]:
-    """Return one line per hindrance of a SERVING service, per breaker not closed, and per dead-letter destination."""
+def problem_lines(report: Report) -> list[str]:
+    """Return one line per trouble of a SERVING service, per breaker not closed, and per dead-letter destination."""
     breakers = [
         f"{name}: breaker {state}: {method}"
         for name, entry in report.items()
@@ -106,15 +106,15 @@ def trouble_lines(report: Report) -> list[str]:
 
 def finding_lines(report: Report) -> list[str]:
     """Return one line per reason why services are not SERVING."""
-    return grouped(
+    return group_findings(
         {name: Finding(str(entry["reason"]), str(entry["next"])) for name, entry in report.items() if "reason" in entry}
     )
 
 
-def mesh_lines(mesh: MeshSeen, said: Sequence[str]) -> list[str]:
-    """Return the faults of the mesh's PostgreSQL and disk, except those that lines in `said` already contain."""
+def mesh_lines(mesh: MeshState, reported: Sequence[str]) -> list[str]:
+    """Return the faults of the mesh's PostgreSQL and disk, except those that lines in `reported` already contain."""
     disk = f"DATA_DIR: {mesh.disk}" if mesh.runs and mesh.disk else ""
-    return [line for line in (mesh.postgres, disk) if line and not any(line in each for each in said)]
+    return [line for line in (mesh.postgres, disk) if line and not any(line in each for each in reported)]
 
 
 async def _entry_of(settings: Settings, name: str) -> dict[str, object]:
@@ -127,11 +127,11 @@ async def _entry_of(settings: Settings, name: str) -> dict[str, object]:
     if is_contract_only(name):
         entry["implemented"] = False
     if status != UNREACHABLE:
-        troubles = await troubles_of(url, key=key, through_proxy=through_proxy)
+        problems = await problems_of(url, key=key, through_proxy=through_proxy)
         found = {
-            "breakers": dict(troubles.breakers),
-            "dead_letters": list(troubles.dead_letters),
-            "troubles": list(troubles.hindrances),
+            "breakers": dict(problems.breakers),
+            "dead_letters": list(problems.dead_letters),
+            "troubles": list(problems.troubles),
         }
         entry |= {kind: each for kind, each in found.items() if each}
     return entry

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.panel import Panel
 
-from cli.screen import JsonFlag, out, print_json, remarks
+from cli.terminal import JsonFlag, err, out, print_json
 from contracts.mail_address import canonical
-from local.mail_sink import read_inbox
+from local.inbox import read_inbox
 from mesh.config import load_settings
 
 
@@ -33,7 +33,7 @@ def inbox(
         panel = Panel(head + mail.body.strip(), title=mail.subject, title_align="left", width=100)
         out.print(panel, markup=False, soft_wrap=False)
     if not mails:
-        remarks.print("There is no mail yet." if to is None else f"There is no mail to {to}.", markup=False)
+        err.print("There is no mail yet." if to is None else f"There is no mail to {to}.", markup=False)
 
 
 def _stored_form(to: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Column, Table
 
-from cli.screen import CommandError, JsonFlag, out, print_json, print_table, remarks
+from cli.terminal import CommandError, JsonFlag, err, out, print_json, print_table
 from contracts.scopes import all_scopes
 from interceptors.keys.keyring import is_caller_name
 from local.keys import default_scopes, write_key
@@ -55,7 +55,7 @@ def issue(
         _write_new_key(settings, caller, key)
         return
     sys.stdout.write(key + "\n")
-    remarks.print(f"Key for {caller}, shown only once. Scopes: {', '.join(sorted(scopes)) or 'none'}.", markup=False)
+    err.print(f"Key for {caller}, shown only once. Scopes: {', '.join(sorted(scopes)) or 'none'}.", markup=False)
 
 
 @keys.command(name="list")
@@ -99,7 +99,7 @@ def rotate(
         _write_new_key(settings, caller, key)
     else:
         sys.stdout.write(key + "\n")
-        remarks.print(f"New key for {caller}, shown only once. Older keys expire in {overlap}.", markup=False)
+        err.print(f"New key for {caller}, shown only once. Older keys expire in {overlap}.", markup=False)
 
 
 @keys.command()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from cli.screen import CommandError, out, remarks
-from cli.service_names import known_service
+from cli.service_names import require_service
+from cli.terminal import CommandError, err, out
 from interceptors.access_log import EVENT
 from local.log_reader import LogFollower, last_lines, services_with_logs
 from mesh.config import SERVICE_NAMES, load_settings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FOLLOW_INTERVAL_S = 0.2
 STYLES = {"warning": "yellow", "error": "red", "critical": "red"}
 # Fields that have their own place in the line, or the same value in every line of a service.
-SHOWN_APART = {"timestamp", "service", "level", "event", "exception", "method", "code", "duration_ms", "logger"}
+EXCLUDED_FIELDS = {"timestamp", "service", "level", "event", "exception", "method", "code", "duration_ms", "logger"}
 
 
 def logs(
@@ -46,7 +46,7 @@ def logs(
     folder = load_settings().log_folder
     names = services_with_logs(folder)
     if service is not None and service not in names:
-        known_service(service)
+        require_service(service)
     if not names and not follow:
         raise CommandError(f"There are no logs in {folder}. Start the mesh with `make run`.")
     if correlation is not None and not correlation.strip():
@@ -65,9 +65,7 @@ def _lines(folder: Path, service: str | None, correlation_id: str, number: int, 
         followers = [stack.enter_context(closing(LogFollower(folder, name))) for name in wanted] if follow else []
         found = last_lines(folder, wanted, number, correlation_id)
         if not found and not follow:
-            remarks.print(
-                "There are no lines with this correlation id." if correlation_id else "There are no lines yet."
-            )
+            err.print("There are no lines with this correlation id." if correlation_id else "There are no lines yet.")
         yield from found
         shown = found
         while followers:
@@ -83,20 +81,20 @@ def _print(line: LogLine, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json_line({"service": line.service, **line.facts}).decode())
     else:
-        out.print(line_for_people(line))
+        out.print(format_line(line))
         for text in str(line.facts.get("exception", "")).splitlines():
             out.print(Text(f"    {_printable(text)}", style="dim"))
     sys.stdout.flush()
 
 
-def line_for_people(line: LogLine) -> Text:
+def format_line(line: LogLine) -> Text:
     """Format a line for people: time, service and event, followed by all other fields."""
     facts = line.facts
     level = str(facts.get("level", ""))
     what = str(facts.get("event", ""))
     if what == EVENT and "method" in facts:
         what = f"{facts['method']} {facts.get('code', '')} {facts.get('duration_ms', '')} ms"
-    rest = " ".join(f"{name}={value}" for name, value in facts.items() if name not in SHOWN_APART)
+    rest = " ".join(f"{name}={value}" for name, value in facts.items() if name not in EXCLUDED_FIELDS)
     return Text.assemble(
         (f"{_printable(line.timestamp[:23])} " if line.timestamp else "", "dim"),
         (_printable(line.service).ljust(13), "bold"),

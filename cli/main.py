@@ -10,13 +10,14 @@ from typing import NoReturn
 
 import typer
 
-from cli.advice import print_advice
-from cli.screen import print_service_error, remarks
+from cli.terminal import err, print_service_error
 from contracts.errors import ServiceError
 from mesh.failure import Failure
 
 EXIT_FAILED = 1
 
+# Resolved only after a failed call, because the import is slow.
+ADVICE = "cli.advice:print_advice"
 # The function or group of each verb, in the order of the help text.
 VERBS = {
     "up": "cli.up:up",
@@ -70,14 +71,14 @@ def main() -> NoReturn:
         app_for(sys.argv[1:])()
     except ServiceError as error:
         print_service_error(error)
-        print_advice(error)
+        resolve_name(ADVICE)(error)
     except Failure as error:
-        _say(error)
+        _print_error(error)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
-        _say(f"{error.filename or 'System error'}: {error.strerror}.")
+        _print_error(f"{error.filename or 'System error'}: {error.strerror}.")
     raise SystemExit(EXIT_FAILED)
 
 
-def _say(error: Exception | str) -> None:
-    remarks.print(str(error), style="red", markup=False)
+def _print_error(error: Exception | str) -> None:
+    err.print(str(error), style="red", markup=False)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, JsonFlag, message_as_dict, print_facts, print_json, print_table, remarks
+from cli.terminal import CommandError, JsonFlag, err, message_as_dict, print_facts, print_json, print_table
 from contracts.errors import MessageNotRetryable
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
@@ -37,22 +37,24 @@ def list_messages(
 ) -> None:
     """List messages with a failed last attempt, including given up and expired messages."""
     request = pb.ListFailedMessagesRequest(page_size=number, page_token=page_token)
-    page = _ask(lambda stub: stub.ListFailedMessages(request))
+    page = _call_service(lambda stub: stub.ListFailedMessages(request))
     if as_json:
         print_json({"messages": list(map(message_as_dict, page.messages)), "next_page_token": page.next_page_token})
         return
     if page.messages:
         print_table(_table(page.messages), folds=("last error",))
     else:
-        remarks.print("No message has failed.")
+        err.print("No message has failed.")
     if page.next_page_token:
-        remarks.print(f"Next page: solo60 messages list -n {number} --page {page.next_page_token}", markup=False)
+        err.print(f"Next page: solo60 messages list -n {number} --page {page.next_page_token}", markup=False)
 
 
 @messages.command()
 def show(message_id: MessageId, *, as_json: JsonFlag = False) -> None:
     """Show the status of a message, without its recipient and text."""
-    facts = message_as_dict(_ask(lambda stub: stub.GetMessage(pb.GetMessageRequest(message_id=message_id))).message)
+    facts = message_as_dict(
+        _call_service(lambda stub: stub.GetMessage(pb.GetMessageRequest(message_id=message_id))).message
+    )
     print_facts(facts, as_json=as_json)
 
 
@@ -69,11 +71,11 @@ def retry(
     if (message_id is None) is not all_failed:
         raise CommandError("Give either a message ID or --all.")
     if message_id is not None:
-        _ask(lambda stub: stub.RetryMessage(pb.RetryMessageRequest(message_id=message_id)))
+        _call_service(lambda stub: stub.RetryMessage(pb.RetryMessageRequest(message_id=message_id)))
         count = 1
     else:
-        count = _ask(_retry_all)
-    remarks.print(f"{count} message{'' if count == 1 else 's'} queued.")
+        count = _call_service(_retry_all)
+    err.print(f"{count} message{'' if count == 1 else 's'} queued.")
 
 
 async def _retry_all(stub: CommunicationServiceAsyncStub) -> int:
@@ -84,7 +86,7 @@ async def _retry_all(stub: CommunicationServiceAsyncStub) -> int:
     found = [message async for message in _all_failed(stub)]
     ids = [message.message_id for message in found if not message.may_have_been_sent]
     if len(ids) < len(found):
-        remarks.print(f"Skipped because they may have been sent: {len(found) - len(ids)}.")
+        err.print(f"Skipped because they may have been sent: {len(found) - len(ids)}.")
     count = 0
     for each in ids:
         try:
@@ -107,12 +109,12 @@ async def _all_failed(stub: CommunicationServiceAsyncStub) -> AsyncIterator[pb.M
         request.page_token = page.next_page_token
 
 
-def _ask(question: Callable[[CommunicationServiceAsyncStub], Awaitable[Answer]]) -> Answer:
-    """Run `question` against the communication service, with the operator's key."""
+def _call_service(request: Callable[[CommunicationServiceAsyncStub], Awaitable[Answer]]) -> Answer:
+    """Run `request` against the communication service, with the operator's key."""
 
     async def ask() -> Answer:
         async with operator_channels(operator_settings()) as channels:
-            return await question(channels.stub(CommunicationServiceStub))
+            return await request(channels.stub(CommunicationServiceStub))
 
     return asyncio.run(ask())
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from cli.screen import CommandError
+from cli.terminal import CommandError
 from contracts.services import all_methods
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.method_names import find_by_name, short_name
-from cli.screen import JsonFlag, out, print_json, print_table
-from cli.service_names import known_service
+from cli.service_names import require_service
+from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.errors import ServiceError
 from contracts.service_error import FIRST_DOMAIN_REASON, PREFIX
 from contracts.services import all_methods
@@ -40,7 +40,7 @@ def methods(
 ) -> None:
     """List all methods."""
     if service is not None:
-        known_service(service)
+        require_service(service)
     found = [each for each in all_methods().values() if service in (None, each.service.split(".")[1])]
     if as_json:
         print_json([_summary(method) for method in found])

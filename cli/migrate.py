@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from cli.database_server import database_server
-from cli.screen import JsonFlag, out, print_json
+from cli.terminal import JsonFlag, out, print_json
 from local.service_databases import migrate_all
 from mesh.config import load_settings
 

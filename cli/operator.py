@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from cli.screen import remarks
+from cli.terminal import err
 from local.keys import OPERATOR
 from mesh.config import SettingsError, load_settings
 from mesh.serving.channel import Channels
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from mesh.config import Settings
 
-TRACED_AS = "solo60"
+TRACE_SERVICE_NAME = "solo60"
 # Limits the wait for an unreachable collector, because a person waits for the command to end.
-EXIT_PATIENCE_S = 0.8
+EXIT_TIMEOUT_S = 0.8
 
 
 def operator_settings(caller: str | None = None) -> Settings:
@@ -50,7 +50,7 @@ async def operator_channels(settings: Settings) -> AsyncIterator[Channels]:
 
     Prints one line at the end of the context if the traces cannot be stored or exported.
     """
-    tracers = set_up_tracing(settings, TRACED_AS, EXIT_PATIENCE_S)
+    tracers = set_up_tracing(settings, TRACE_SERVICE_NAME, EXIT_TIMEOUT_S)
     channels = Channels(settings, own_key(settings))
     try:
         yield channels
@@ -59,4 +59,4 @@ async def operator_channels(settings: Settings) -> AsyncIterator[Channels]:
         await asyncio.to_thread(tracers.shutdown)
         for exporter in tracers.exporters:
             if exporter.trouble_at_exit:
-                remarks.print(exporter.trouble_at_exit, style="yellow", markup=False)
+                err.print(exporter.trouble_at_exit, style="yellow", markup=False)

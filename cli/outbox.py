@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, JsonFlag, message_as_dict, out, print_facts, print_json, print_table, remarks
-from cli.service_names import known_service
+from cli.service_names import require_service
+from cli.terminal import CommandError, JsonFlag, err, message_as_dict, out, print_facts, print_json, print_table
 from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled, ServiceError, Unimplemented
 from mesh.config import SERVICE_NAMES
 from mesh.outbox.message import Status
@@ -51,23 +51,24 @@ def list_messages(
         wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{(Status.DEAD if dead else status or '').upper()}")
     if service is not None:
         _show(
-            [(service, each) for each in _ask(service, partial(_newest, wanted=wanted, number=number))], as_json=as_json
+            [(service, each) for each in _call_service(service, partial(_newest, wanted=wanted, number=number))],
+            as_json=as_json,
         )
         return
     answers = asyncio.run(_newest_of_all(wanted, number))
-    silent = {name: answer for name, answer in answers.items() if isinstance(answer, ServiceError)}
+    failures = {name: answer for name, answer in answers.items() if isinstance(answer, ServiceError)}
     lists = ((name, answer) for name, answer in answers.items() if not isinstance(answer, ServiceError))
-    _show([(name, each) for name, messages in lists for each in messages], as_json=as_json, is_whole=not silent)
-    for name, error in silent.items():
-        remarks.print(f"{name} did not answer: {error.code.name}: {error.message}", markup=False, style="red")
-    if silent:
+    _show([(name, each) for name, messages in lists for each in messages], as_json=as_json, is_complete=not failures)
+    for name, error in failures.items():
+        err.print(f"{name} did not answer: {error.code.name}: {error.message}", markup=False, style="red")
+    if failures:
         raise typer.Exit(1)
 
 
 @outbox.command()
 def show(service: ServiceName, message_id: MessageId, *, as_json: JsonFlag = False) -> None:
     """Show one message with its request. Personal data is masked."""
-    answer = _ask(service, lambda stub: stub.GetMessage(pb.GetMessageRequest(message_id=message_id)))
+    answer = _call_service(service, lambda stub: stub.GetMessage(pb.GetMessageRequest(message_id=message_id)))
     facts = {**message_as_dict(answer.message), "payload": answer.payload_json}
     print_facts(facts, as_json=as_json)
 
@@ -97,30 +98,30 @@ def retry(
             count += 1
         return count
 
-    count = _ask(service, retry_them)
-    remarks.print(f"{count} message{'' if count == 1 else 's'} of {service} due now.")
+    count = _call_service(service, retry_them)
+    err.print(f"{count} message{'' if count == 1 else 's'} of {service} due now.")
 
 
 @outbox.command()
 def drop(service: ServiceName, message_id: MessageId) -> None:
     """Delete an undelivered message permanently."""
-    _ask(service, lambda stub: stub.DropMessage(pb.DropMessageRequest(message_id=message_id)))
-    remarks.print(f"{message_id} is deleted and will not be delivered.", markup=False)
+    _call_service(service, lambda stub: stub.DropMessage(pb.DropMessageRequest(message_id=message_id)))
+    err.print(f"{message_id} is deleted and will not be delivered.", markup=False)
 
 
 @outbox.command()
 def replay(service: ServiceName, message_id: MessageId) -> None:
     """Deliver a delivered message again as a new message, and print its id. The receiver acts on it again."""
-    answer = _ask(service, lambda stub: stub.ReplayMessage(pb.ReplayMessageRequest(message_id=message_id)))
+    answer = _call_service(service, lambda stub: stub.ReplayMessage(pb.ReplayMessageRequest(message_id=message_id)))
     out.print(answer.message.message_id, markup=False)
 
 
-def _ask(service: str, question: Callable[[OutboxServiceAsyncStub], Awaitable[Answer]]) -> Answer:
-    """Run `question` against the outbox of one service; raise CommandError if the service has no outbox."""
+def _call_service(service: str, request: Callable[[OutboxServiceAsyncStub], Awaitable[Answer]]) -> Answer:
+    """Run `request` against the outbox of one service; raise CommandError if the service has no outbox."""
 
     async def ask() -> Answer:
         async with operator_channels(operator_settings()) as channels:
-            return await question(channels.stub(OutboxServiceStub, at=known_service(service)))
+            return await request(channels.stub(OutboxServiceStub, at=require_service(service)))
 
     try:
         return asyncio.run(ask())
@@ -128,13 +129,13 @@ def _ask(service: str, question: Callable[[OutboxServiceAsyncStub], Awaitable[An
         raise CommandError(f"{service} has no outbox.") from None
 
 
-def _show(found: list[tuple[str, pb.OutboxMessage]], *, as_json: bool, is_whole: bool = True) -> None:
+def _show(found: list[tuple[str, pb.OutboxMessage]], *, as_json: bool, is_complete: bool = True) -> None:
     if as_json:
         print_json([{"service": name, **message_as_dict(message)} for name, message in found])
     elif found:
         print_table(_table(found), folds=("last error",))
-    elif is_whole:
-        remarks.print("There are no messages.")
+    elif is_complete:
+        err.print("There are no messages.")
 
 
 async def _newest_of_all(

@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import typer
 
 from cli.database_server import database_server
-from cli.screen import CommandError
-from cli.service_names import known_service
+from cli.service_names import require_service
+from cli.terminal import CommandError
 from local.postgres.installation import bundled_program
 from local.service_databases import database_url_of
 from mesh.config import child_environment, load_settings
@@ -38,7 +38,7 @@ def psql(
     The database is at DATABASE_URL, else in the running mesh, else in DATA_DIR. Options of psql follow "--";
     `-- --csv -c QUERY` prints CSV for a script. The exit code is psql's.
     """
-    raise typer.Exit(asyncio.run(_run(load_settings(), known_service(service), arguments or [])))
+    raise typer.Exit(asyncio.run(_run(load_settings(), require_service(service), arguments or [])))
 
 
 async def _run(settings: Settings, service: str, arguments: list[str]) -> int:

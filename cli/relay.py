@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from cli.service_names import known_service
-from mesh.serving.process import relaying_alone, run
+from cli.service_names import require_service
+from mesh.serving.process import relay_outbox, run
 
 
 def relay(service: Annotated[str, typer.Argument(help='Service, such as "session".')]) -> None:
     """Deliver the outbox of a service from this process too, with the service's settings and key, until Ctrl-C."""
-    run(known_service(service), partial(relaying_alone, service))
+    run(require_service(service), partial(relay_outbox, service))

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cli.screen import CommandError, JsonFlag, out, print_json
-from local.control import give_order
+from cli.terminal import CommandError, JsonFlag, out, print_json
+from local.control import send_command
 from local.parts import POSTGRES
 from mesh.config import SERVICE_NAMES, load_settings
 
@@ -23,7 +23,7 @@ def restart(
     """Restart a service of the running mesh, or its PostgreSQL, gracefully, and wait until it is SERVING."""
     if part not in PARTS:
         raise CommandError(f'There is no part "{part}". Parts: {", ".join(PARTS)}.')
-    answer = asyncio.run(give_order(load_settings().data_dir, verb="restart", part=part))
+    answer = asyncio.run(send_command(load_settings().data_dir, verb="restart", part=part))
     if as_json:
         print_json(answer)
     else:

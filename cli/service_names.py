@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cli.screen import CommandError
+from cli.terminal import CommandError
 from mesh.config import SERVICE_NAMES
 
 
-def known_service(name: str) -> str:
+def require_service(name: str) -> str:
     """Return `name`; raise CommandError with the names of all services if it is not one of them."""
     if name not in SERVICE_NAMES:
         raise CommandError(f'"{name}" is not a service. Services: {", ".join(SERVICE_NAMES)}.')

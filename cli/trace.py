@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from cli.screen import CommandError, JsonFlag, out, print_json, print_table, remarks
+from cli.terminal import CommandError, JsonFlag, err, out, print_json, print_table
 from mesh.config import load_settings
 from mesh.telemetry.spans import StoredSpan, children_of, latest_traces, read_trace, traces_of
 
@@ -55,7 +55,7 @@ def _list(traces: Sequence[Sequence[StoredSpan]], *, as_json: bool) -> None:
         print_json(summaries)
         return
     if not summaries:
-        remarks.print("There are no traces yet.")
+        err.print("There are no traces yet.")
         return
     table = Table("trace", "start", "service", "name", "ms", "calls", "errors", "correlation", box=None, pad_edge=False)
     for each in summaries:
@@ -119,7 +119,7 @@ def short_name(span: StoredSpan) -> str:
     return f"{service.rpartition('.')[2]}/{method}" if slash else span.name
 
 
-def is_whole(spans: Sequence[StoredSpan]) -> bool:
+def is_complete_trace(spans: Sequence[StoredSpan]) -> bool:
     """Return whether every call in a trace has a client and a server span, and all spans share one root."""
     with_children = {span.parent_id for span in spans}
     answered = all(span.span_id in with_children for span in spans if span.kind == CLIENT and "/" in span.name)

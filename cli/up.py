@@ -13,13 +13,13 @@ from rich.live import Live
 from rich.table import Table
 
 from cli.booking_demo import BookingDemo
-from cli.demo import show_booking
+from cli.demo import print_booking
 from cli.health import health_of_all, health_table
 from cli.operator import operator_channels, operator_settings
-from cli.screen import CommandError, out, print_service_error, remarks
+from cli.terminal import CommandError, err, out, print_service_error
 from contracts.errors import ServiceError
 from local.held_ports import user_of_port
-from local.keeper import Keeper, Tone
+from local.monitor import Monitor, Tone
 from local.supervised_settings import METRICS_PORT_DISTANCE
 from local.supervisor import Mesh
 from mesh.config import load_settings
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from mesh.config import Settings
 
-STYLES = {Tone.TROUBLE: "red", Tone.RELIEF: "green"}
-NEXT = """
+STYLES = {Tone.TROUBLE: "red", Tone.RECOVERY: "green"}
+NEXT_STEPS = """
 Try in another shell, after `. .venv/bin/activate`:
   solo60 health
   solo60 demo booking
@@ -57,7 +57,7 @@ def up(
 async def _run_until_signal(settings: Settings, *, demo: bool, restarts: bool) -> int:
     """Run the mesh until SIGINT, SIGTERM or SIGHUP; return the exit code."""
     run = _Run(settings, demo=demo, restarts=restarts)
-    running = asyncio.create_task(run.stay())
+    running = asyncio.create_task(run.run_until_cancelled())
     received: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
@@ -84,44 +84,44 @@ class _Run:
         self._settings = settings
         self._demo = demo
         self._mesh = Mesh(settings, self._report)
-        self._keeper = Keeper(self._mesh, self._say, restarts=restarts)
+        self._monitor = Monitor(self._mesh, self._notify, restarts=restarts)
         self._show: Callable[[str, str], None] = lambda _part, _state: None
 
     def _report(self, part: str, state: str) -> None:
         with suppress(OSError):  # if the output is a file, a full disk must not stop the mesh
             self._show(part, state)
 
-    def _say(self, sentence: str, tone: Tone) -> None:
+    def _notify(self, sentence: str, tone: Tone) -> None:
         with suppress(OSError):  # same reason
-            remarks.print(sentence, style=STYLES[tone], markup=False)
+            err.print(sentence, style=STYLES[tone], markup=False)
 
-    async def stay(self) -> None:
+    async def run_until_cancelled(self) -> None:
         try:
             with _progress() as self._show:
                 await self._mesh.start()
             self._show = lambda part, state: out.print(f"{part}: {state}", markup=False)
             out.print(health_table(await health_of_all(self._settings)), "", sep="\n")
             for name in self._mesh.without_metrics():
-                remarks.print(self._why_no_metrics(name), style="yellow", markup=False)
-            self.exit_code = await self._show_demo() if self._demo else 0
-            out.print(NEXT % (self._settings.log_folder, METRICS_PORT_DISTANCE), markup=False)
-            await self._keeper.keep()
+                err.print(self._why_no_metrics(name), style="yellow", markup=False)
+            self.exit_code = await self._run_demo() if self._demo else 0
+            out.print(NEXT_STEPS % (self._settings.log_folder, METRICS_PORT_DISTANCE), markup=False)
+            await self._monitor.run()
         except asyncio.CancelledError:
-            remarks.print("stopping")
+            err.print("stopping")
             raise
         finally:
             await self._stop()
 
-    async def _show_demo(self) -> int:
+    async def _run_demo(self) -> int:
         settings = operator_settings()
         try:
             async with operator_channels(settings) as channels:
-                show_booking(await BookingDemo(settings, channels).run())
+                print_booking(await BookingDemo(settings, channels).run())
         except ServiceError as error:
             print_service_error(error)
             return 1
         except CommandError as error:
-            remarks.print(str(error), style="red", markup=False)
+            err.print(str(error), style="red", markup=False)
             return 1
         return 0
 
@@ -134,7 +134,7 @@ class _Run:
         await self._mesh.stop()
         for name, code in self._mesh.exit_codes.items():
             if was_up and code != 0:
-                remarks.print(f"{name} ended with exit code {code}.", style="red")
+                err.print(f"{name} ended with exit code {code}.", style="red")
                 self.exit_code = 1
 
 

@@ -43,7 +43,7 @@ class ServerAccessLog(ServerInterceptor):
     notes. A failed call adds `reason`. A call recorded by `ServerTracing` adds `trace_id`. An exception raised by
     `write` is logged and does not fail the call.
 
-    >>> ask(ServerAccessLog(write=lambda facts: print(facts["method"], facts["code"])))
+    >>> call_echo(ServerAccessLog(write=lambda facts: print(facts["method"], facts["code"])))
     solo60.example.v1.EchoService/Echo OK
     'hi'
     """

@@ -31,7 +31,7 @@ def criticality_of(call: Call) -> Criticality:
 class ServerCriticality(ServerInterceptor):
     """Server interceptor that stores the call's criticality for the calls made on its behalf.
 
-    >>> ask(ServerCriticality(), metadata={"x-criticality": "critical"})
+    >>> call_echo(ServerCriticality(), metadata={"x-criticality": "critical"})
     'hi'
     """
 

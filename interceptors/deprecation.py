@@ -22,7 +22,7 @@ class ServerDeprecation(ServerInterceptor):
 
     The call metrics show which callers remain: they count calls by method and caller.
 
-    >>> ask(ServerDeprecation(), method="EchoDeprecated")
+    >>> call_echo(ServerDeprecation(), method="EchoDeprecated")
     'hi'
     """
 

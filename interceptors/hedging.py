@@ -37,7 +37,7 @@ class ClientHedging(ClientInterceptor):
     error is raised.
 
     >>> from interceptors.retry_budget import RetryBudgets
-    >>> ask(clients=[ClientHedging(RetryBudgets())])
+    >>> call_echo(clients=[ClientHedging(RetryBudgets())])
     'hi'
     """
 

@@ -30,9 +30,9 @@ class ServerIdempotencyKey(ServerInterceptor):
     A key has 1 to 255 visible ASCII characters. A handler that returns a stored response sets
     `current_context().replayed = True`, and the caller gets `idempotent-replayed: true` in the trailing metadata.
 
-    >>> ask(ServerIdempotencyKey(), method="Keep", metadata={"idempotency-key": "4d8f"})
+    >>> call_echo(ServerIdempotencyKey(), method="Keep", metadata={"idempotency-key": "4d8f"})
     ''
-    >>> ask(ServerIdempotencyKey(), method="Keep")
+    >>> call_echo(ServerIdempotencyKey(), method="Keep")
     'IDEMPOTENCY_KEY_MISSING'
     """
 

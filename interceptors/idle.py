@@ -27,7 +27,7 @@ class ServerIdle(ServerInterceptor):
     ended. A handler that neither reads nor writes is ended too. `ServerDeadline` limits the total duration of a stream.
     `factor` multiplies the timeout. Only the server enforces it; a caller relies on its deadline.
 
-    >>> ask(ServerIdle())  # a unary call is never idle
+    >>> call_echo(ServerIdle())  # a unary call is never idle
     'hi'
     """
 

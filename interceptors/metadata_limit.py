@@ -24,9 +24,9 @@ LARGEST_METADATA_BYTES = 8 * 1024
 class ServerMetadataLimit(ServerInterceptor):
     """Server interceptor that rejects calls with more than `largest_bytes` of metadata, counted as in HTTP/2.
 
-    >>> ask(ServerMetadataLimit(), metadata={"x-size": "a" * 5000})
+    >>> call_echo(ServerMetadataLimit(), metadata={"x-size": "a" * 5000})
     'hi'
-    >>> ask(ServerMetadataLimit(largest_bytes=4000), metadata={"x-size": "a" * 5000})
+    >>> call_echo(ServerMetadataLimit(largest_bytes=4000), metadata={"x-size": "a" * 5000})
     'MESSAGE_TOO_LARGE'
     """
 

@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mesh.telemetry.foreign_lines import ForeignRecord, hand_on
+from mesh.telemetry.foreign_lines import ForeignRecord, forward_records
 from mesh.telemetry.log_lines import FOREIGN_LOGGER, foreign_line
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # The next process renames a log larger than this and starts a new one. Only one older file is stored.
-LARGEST_LOG_BYTES = 16 * 1024 * 1024
+MAX_LOG_BYTES = 16 * 1024 * 1024
 # Longest incomplete line that is searched for at the end of a log.
-LONGEST_LINE_BYTES = 4 * 1024 * 1024
+MAX_LINE_BYTES = 4 * 1024 * 1024
 POLL_INTERVAL_S = 0.02
 # Longest time until the last lines of an ended process reach its log.
-LOG_PATIENCE_S = 2.0
+LOG_TIMEOUT_S = 2.0
 
 
 class Child:
-    """Process of one service, which loads its code at once and serves after `begin`.
+    """Process of one service, which loads its code at once and serves after `send_database_url`.
 
     `program` is a module with its arguments, to run instead of the service. `inherited` are file descriptors that stay
     open in the process.
@@ -52,7 +52,7 @@ class Child:
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        if log.exists() and log.stat().st_size > LARGEST_LOG_BYTES:
+        if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
             log.replace(log.with_suffix(".old.jsonl"))
         _end_last_line(log, name)
         reader, writer = os.pipe()
@@ -73,7 +73,7 @@ class Child:
         )
         self._reading.start()
 
-    def begin(self, database_url: str) -> None:
+    def send_database_url(self, database_url: str) -> None:
         """Send the URL of a ready database to the service, which then begins to serve."""
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):  # the process has ended, which callers see in `exit_code`
@@ -98,21 +98,21 @@ class Child:
         """Kill the process at once."""
         self._process.kill()
 
-    async def ended(self) -> int:
+    async def wait(self) -> int:
         """Return the exit code once the process has ended and its log is complete."""
         while (code := self.exit_code) is None:  # noqa: ASYNC110 - the process belongs to no event loop
             await asyncio.sleep(POLL_INTERVAL_S)
         # A process started by the child may hold the pipe open, so the wait is limited.
-        give_up_at = time.monotonic() + LOG_PATIENCE_S
+        give_up_at = time.monotonic() + LOG_TIMEOUT_S
         while self._reading.is_alive() and time.monotonic() < give_up_at:  # noqa: ASYNC110 - nor does the thread
             await asyncio.sleep(POLL_INTERVAL_S)
         if self._process.stdin is not None:
             self._process.stdin.close()
         return code
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         """Return the last line of foreign output in this process's log, or else the last line of the log."""
-        self._reading.join(LOG_PATIENCE_S if self.exit_code is not None else 0)
+        self._reading.join(LOG_TIMEOUT_S if self.exit_code is not None else 0)
         with self.log.open("rb") as file:
             file.seek(self._log_begins_at)
             records = [record for line in file if (record := _parsed(line)) is not None]
@@ -137,7 +137,7 @@ def _log_foreign(reader: int, log: Path, name: str) -> None:
             with suppress(OSError):  # keep reading on a full disk
                 file.write(foreign_line(record, name))
 
-        hand_on(reader, write)
+        forward_records(reader, write)
     with suppress(OSError):
         _end_last_line(log, name)
 
@@ -148,7 +148,7 @@ def _end_last_line(log: Path, name: str) -> None:
         return
     with log.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
-        begins_at = max(0, size - LONGEST_LINE_BYTES)
+        begins_at = max(0, size - MAX_LINE_BYTES)
         file.seek(begins_at)
         begun = file.read().rpartition(b"\n")[2]
         if begun:

@@ -1,7 +1,7 @@
 """Control socket of a running mesh: other processes of its user restart parts or query their states.
 
 The mesh listens on a free port of 127.0.0.1. The lock file holds the port and a token, and only its owner can read it.
-A socket in DATA_DIR would need a path shorter than 108 bytes, and a file would need free disk space. An order and its
+A socket in DATA_DIR would need a path shorter than 108 bytes, and a file would need free disk space. A command and its
 answer are one line of JSON each.
 """
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
-    Order = Mapping[str, Any]
-    Obey = Callable[[Order], Awaitable[Mapping[str, object]]]
+    Command = Mapping[str, Any]
+    Handler = Callable[[Command], Awaitable[Mapping[str, object]]]
 
 HOST = "127.0.0.1"
-ORDER_PATIENCE_S = 5.0
+COMMAND_TIMEOUT_S = 5.0
 TOKEN_BYTES = 32
 
 
 class ControlError(Failure):
-    """The order did not reach the mesh, or failed there; the message says why."""
+    """The command did not reach the mesh, or failed there; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ControlAddress:
     """Port of a mesh's control socket, and the token that authenticates its owner."""
 
     port: int
@@ -46,57 +46,59 @@ class Address:
 
 
 @asynccontextmanager
-async def orders_taken(obey: Obey) -> AsyncIterator[Address]:
-    """Accept orders while the context is open, and yield the address for them.
+async def serve_commands(handle: Handler) -> AsyncIterator[ControlAddress]:
+    """Accept commands while the context is open, and yield the address for them.
 
-    `obey` returns the answer to an order. A ControlError that it raises becomes an error answer.
+    `handle` returns the answer to a command. A ControlError that it raises becomes an error answer.
     """
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    under_way: set[asyncio.Task[object]] = set()
+    running: set[asyncio.Task[object]] = set()
 
-    async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
-        under_way.add(task)
+        running.add(task)
         try:
             with suppress(OSError, TimeoutError, ValueError):  # a stranger, or a caller that has disconnected
-                await _attend(obey, token, reader, writer)
+                await _handle_connection(handle, token, reader, writer)
         finally:
             writer.close()
-            under_way.discard(task)
+            running.discard(task)
 
-    server = await asyncio.start_server(attend, HOST, 0)
+    server = await asyncio.start_server(accept, HOST, 0)
     try:
-        yield Address(server.sockets[0].getsockname()[1], token)
+        yield ControlAddress(server.sockets[0].getsockname()[1], token)
     finally:
         server.close()
-        for task in list(under_way):
+        for task in list(running):
             task.cancel()
-        if under_way:
-            await asyncio.wait(under_way)
+        if running:
+            await asyncio.wait(running)
 
 
-async def _attend(obey: Obey, token: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    async with asyncio.timeout(ORDER_PATIENCE_S):
-        order = json.loads(await reader.readline())
-    if isinstance(order, dict) and secrets.compare_digest(str(order.pop("token", "")).encode(), token.encode()):
-        writer.write(json.dumps(await _answer(obey, order)).encode() + b"\n")
+async def _handle_connection(
+    handle: Handler, token: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    async with asyncio.timeout(COMMAND_TIMEOUT_S):
+        command = json.loads(await reader.readline())
+    if isinstance(command, dict) and secrets.compare_digest(str(command.pop("token", "")).encode(), token.encode()):
+        writer.write(json.dumps(await _answer(handle, command)).encode() + b"\n")
         await writer.drain()
 
 
-async def _answer(obey: Obey, order: Order) -> Mapping[str, object]:
+async def _answer(handle: Handler, command: Command) -> Mapping[str, object]:
     try:
-        return await obey(order)
+        return await handle(command)
     except ControlError as error:
         return {"error": str(error)}
 
 
-async def give_order(folder: Path, **order: object) -> dict[str, Any]:
-    """Send an order to the mesh that runs in `folder`, and return its answer; raise ControlError if it fails."""
+async def send_command(folder: Path, **command: object) -> dict[str, Any]:
+    """Send a command to the mesh that runs in `folder`, and return its answer; raise ControlError if it fails."""
     address = find_mesh(folder)
     try:
         reader, writer = await asyncio.open_connection(HOST, address.port)
-        writer.write(json.dumps({"token": address.token, **order}).encode() + b"\n")
+        writer.write(json.dumps({"token": address.token, **command}).encode() + b"\n")
         line = await reader.readline()
         writer.close()
         await writer.wait_closed()
@@ -110,12 +112,12 @@ async def give_order(folder: Path, **order: object) -> dict[str, Any]:
     return answer
 
 
-def find_mesh(folder: Path) -> Address:
+def find_mesh(folder: Path) -> ControlAddress:
     """Return the control address of the mesh that runs in `folder`; raise ControlError if none is ready."""
     facts = read_published(folder)
     if facts is None:
         raise ControlError(f"No mesh runs in {folder.absolute()}: `make run` starts it.")
     try:
-        return Address(int(str(facts["control_port"])), str(facts["control_token"]))
+        return ControlAddress(int(str(facts["control_port"])), str(facts["control_token"]))
     except KeyError:
         raise ControlError(f"The mesh in {folder.absolute()} is still starting.") from None

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 # PostgreSQL adds WAL files of 16 MiB, and stops if it cannot.
-LEAST_FREE_BYTES = 32 * MIB
-LEAST_FREE_FOR_LOGS_BYTES = MIB
+MIN_FREE_BYTES = 32 * MIB
+MIN_FREE_FOR_LOGS_BYTES = MIB
 # Seven databases, and twice the space for WAL.
 NEW_DATABASE_BYTES = 160 * MIB
 
 
-def disk_trouble(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> str:
+def disk_trouble(folder: Path, min_free_bytes: int = MIN_FREE_BYTES) -> str:
     """Return a sentence that says why an existing folder cannot be written, or "" if it can."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -36,10 +36,10 @@ def disk_trouble(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> str:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"the disk of {folder.absolute()} is full."
         return f"{folder.absolute()} cannot be written: {error.strerror}."
-    if free_bytes < least_free_bytes:
+    if free_bytes < min_free_bytes:
         return (
             f"the disk of {folder.absolute()} is nearly full: {free_bytes / MIB:.1f} MiB are free, "
-            f"{least_free_bytes / MIB:.0f} MiB are needed."
+            f"{min_free_bytes / MIB:.0f} MiB are needed."
         )
     return ""
 
@@ -53,21 +53,21 @@ def refuse_full_disk(settings: Settings) -> None:
 
 def disk_trouble_of_mesh(settings: Settings, *, at_start: bool = False) -> str:
     """Return a sentence that says why a mesh cannot write to DATA_DIR, or "" if it can."""
-    least = LEAST_FREE_BYTES if settings.database_url is None else LEAST_FREE_FOR_LOGS_BYTES
+    min_free_bytes = MIN_FREE_BYTES if settings.database_url is None else MIN_FREE_FOR_LOGS_BYTES
     cluster = settings.postgres_folder / "cluster"
     if at_start and settings.database_url is None and not cluster.exists():
-        least = NEW_DATABASE_BYTES
-    trouble = disk_trouble(settings.data_dir, least)
+        min_free_bytes = NEW_DATABASE_BYTES
+    trouble = disk_trouble(settings.data_dir, min_free_bytes)
     folders = [] if settings.database_url is not None else [settings.postgres_folder.resolve()]
     # Each of these folders may be on another disk.
     for folder in (*folders, settings.log_folder, settings.local_span_dir, settings.inbox_folder):
         if not trouble and folder.is_dir() and folder.stat().st_dev != settings.data_dir.stat().st_dev:
-            trouble = disk_trouble(folder, LEAST_FREE_FOR_LOGS_BYTES)
+            trouble = disk_trouble(folder, MIN_FREE_FOR_LOGS_BYTES)
     return trouble
 
 
 @contextmanager
-def naming(path: Path | str) -> Iterator[None]:
+def with_path(path: Path | str) -> Iterator[None]:
     """Add `path` to an OSError of the context that has no file name, such as that of a write."""
     try:
         yield

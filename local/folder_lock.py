@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOCK_NAME = "mesh.lock"
 # A process that only checks the lock holds it for an instant. A second attempt after this pause avoids a false alarm.
-LOOKERS_PATIENCE_S = 0.2
+LOCK_RETRY_PAUSE_S = 0.2
 
 
 class FolderInUse(BadSettings):
@@ -45,7 +45,7 @@ class FolderLock:
 
 
 @contextmanager
-def folder_locked(folder: Path) -> Iterator[FolderLock]:
+def lock_folder(folder: Path) -> Iterator[FolderLock]:
     """Hold the lock of `folder`, which is created if missing.
 
     The lock is released when its process ends for any reason. The lock file is removed at the end of the context.
@@ -83,7 +83,7 @@ def _locked_file(path: Path) -> IO[str]:
     while True:
         file = path.open("a+", encoding="utf-8")
         path.chmod(0o600)
-        if not try_lock(file) and not _try_lock_after(LOOKERS_PATIENCE_S, file):
+        if not try_lock(file) and not _try_lock_after(LOCK_RETRY_PAUSE_S, file):
             with file:
                 pid = _facts(file).get("pid", "another")
                 raise FolderInUse(f"DATA_DIR: process {pid} runs a mesh in {path.parent.absolute()}; stop it first.")

@@ -20,9 +20,9 @@ import psutil
 from mesh.config import SettingsError
 
 # A port of an outgoing connection is free again soon; a port of a listening server is not.
-RETRY_PATIENCE_S = 5.0
+RETRY_TIMEOUT_S = 5.0
 RETRY_INTERVAL_S = 0.1
-LONGEST_COMMAND = 80
+MAX_COMMAND_LENGTH = 80
 # On Linux, a server can listen on a port that another socket only binds, if both set SO_REUSEADDR. Other systems would
 # reject the server, so there a port is only checked.
 CAN_HOLD = sys.platform == "linux"
@@ -52,7 +52,7 @@ class HeldPorts:
         Raises SettingsError, which names `setting`, if a server listens on the port or the port is still taken after
         5 s. Raises it also if the address does not belong to this machine.
         """
-        give_up_at = time.monotonic() + RETRY_PATIENCE_S
+        give_up_at = time.monotonic() + RETRY_TIMEOUT_S
         while True:
             try:
                 return self._bind(host, port)
@@ -125,4 +125,4 @@ def _command_of(pid: int) -> str:
         command = shlex.join(process.cmdline()) or process.name()
     except psutil.Error:
         return "ended just now"
-    return command if len(command) <= LONGEST_COMMAND else command[: LONGEST_COMMAND - 3] + "..."
+    return command if len(command) <= MAX_COMMAND_LENGTH else command[: MAX_COMMAND_LENGTH - 3] + "..."

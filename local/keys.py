@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from contracts.scopes import all_scopes, scopes_of_caller
 from interceptors.keys.keyring import Keyring
-from local.disk import naming
+from local.disk import with_path
 from mesh.config import SERVICE_NAMES
 from mesh.serving.keyring_file import KeyringFile
 
@@ -51,7 +51,7 @@ def write_key(path: Path, key: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = path.with_name(path.name + ".new")
     written.unlink(missing_ok=True)
-    with naming(path):
+    with with_path(path):
         with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(key + "\n")
         written.replace(path)

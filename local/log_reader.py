@@ -89,7 +89,7 @@ class LogFollower:
         self._path = folder / f"{service}{SUFFIX}"
         self._service = service
         self._file: BinaryIO | None = None
-        self._half = b""
+        self._partial_line = b""
         self._previous = ""
         if self._path.exists():
             self._file = self._path.open("rb")
@@ -102,18 +102,18 @@ class LogFollower:
 
     def new_lines(self) -> Iterator[LogLine]:
         """Yield each complete line that was added since the last call."""
-        yield from self._rest()
+        yield from self._read_new_lines()
         if self._is_rotated():
             # Lines written between the read and the rename are still in the old file.
-            yield from self._rest()
+            yield from self._read_new_lines()
             self.close()
-            self._file, self._half = self._path.open("rb"), b""
-            yield from self._rest()
+            self._file, self._partial_line = self._path.open("rb"), b""
+            yield from self._read_new_lines()
 
-    def _rest(self) -> Iterator[LogLine]:
+    def _read_new_lines(self) -> Iterator[LogLine]:
         if self._file is None:
             return
-        *whole, self._half = (self._half + self._file.read()).split(b"\n")
+        *whole, self._partial_line = (self._partial_line + self._file.read()).split(b"\n")
         for raw in whole:
             line = LogLine.parse(_text(raw), self._service, self._previous)
             self._previous = line.timestamp

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from local.disk import naming
+from local.disk import with_path
 from mesh.failure import BadSettings
 
 if TYPE_CHECKING:
@@ -32,30 +32,30 @@ class OrphansRemain(BadSettings):
 
 @asynccontextmanager
 async def without_orphans(
-    folder: Path, patience_s: float, waiting: Callable[[], None] = lambda: None
+    folder: Path, timeout_s: float, on_wait: Callable[[], None] = lambda: None
 ) -> AsyncIterator[int]:
     """Wait until no service of a killed mesh runs in `folder`; yield the lock's descriptor for services to inherit.
 
-    Calls `waiting` once if a wait is necessary. Raises OrphansRemain after `patience_s` seconds.
+    Calls `on_wait` once if a wait is necessary. Raises OrphansRemain after `timeout_s` seconds.
     """
     path = folder / LOCK_NAME
-    with naming(path):
+    with with_path(path):
         held = path.open("a")
     with held as file:
         if not _locked(file.fileno()):
-            waiting()
-            await _wait_for(file.fileno(), path, patience_s)
+            on_wait()
+            await _wait_for(file.fileno(), path, timeout_s)
         yield file.fileno()
 
 
-async def _wait_for(descriptor: int, path: Path, patience_s: float) -> None:
-    give_up_at = time.monotonic() + patience_s
+async def _wait_for(descriptor: int, path: Path, timeout_s: float) -> None:
+    give_up_at = time.monotonic() + timeout_s
     while not _locked(descriptor):
         if time.monotonic() > give_up_at:
             pids = " ".join(map(str, await asyncio.to_thread(_pids_with, path))) or "(see lsof)"
             raise OrphansRemain(
                 f"DATA_DIR: services of a killed mesh still run in {path.parent.absolute()} after "
-                f"{patience_s:.0f} s; `kill -9 {pids}` ends them."
+                f"{timeout_s:.0f} s; `kill -9 {pids}` ends them."
             )
         await asyncio.sleep(POLL_INTERVAL_S)
 

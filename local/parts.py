@@ -23,24 +23,24 @@ class MeshError(Failure):
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
-    """Unexpected end of a part; `how` is a predicate such as "was killed by signal 9"."""
+class UnexpectedExit:
+    """Unexpected end of a part; `reason` is a predicate such as "was killed by signal 9"."""
 
     pid: int
-    how: str
+    reason: str
     log: Path
 
 
-def death_of_service(child: Child) -> Death | None:
-    """Return the Death of a service's process, or None while it runs."""
+def unexpected_exit_of_service(child: Child) -> UnexpectedExit | None:
+    """Return the UnexpectedExit of a service's process, or None while it runs."""
     code = child.exit_code
     if code is None:
         return None
-    how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
-    return Death(child.pid, how, child.log)
+    reason = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+    return UnexpectedExit(child.pid, reason, child.log)
 
 
-def death_of_postgres(postgres: EmbeddedPostgres | None) -> Death | None:
-    """Return the Death of the mesh's own PostgreSQL, or None while it runs or if the mesh has none."""
-    end = postgres.end() if postgres is not None else None
-    return Death(postgres.guardian_pid, end, postgres.log) if postgres is not None and end else None
+def unexpected_exit_of_postgres(postgres: EmbeddedPostgres | None) -> UnexpectedExit | None:
+    """Return the UnexpectedExit of the mesh's own PostgreSQL, or None while it runs or if the mesh has none."""
+    end = postgres.exit_reason() if postgres is not None else None
+    return UnexpectedExit(postgres.guardian_pid, end, postgres.log) if postgres is not None and end else None

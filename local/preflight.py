@@ -15,7 +15,7 @@ import asyncpg
 
 from mesh.config import SERVICE_NAMES, SettingsError
 from mesh.data.migrations import MAINTENANCE_DATABASE, MigrationError, open_database, refuse_foreign_history
-from mesh.serving.engine import NATIVE_IS_MISSING
+from mesh.serving.engine import NATIVE_MISSING_MESSAGE
 from mesh.telemetry.spans import make_span_folder
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def refuse_unusable_settings(settings: Settings) -> None:
     _refuse_shared_addresses(settings)
     make_span_folder(settings.local_span_dir)
     if settings.engine == "native" and importlib.util.find_spec("pygrpc_native") is None:
-        raise SettingsError(NATIVE_IS_MISSING)
+        raise SettingsError(NATIVE_MISSING_MESSAGE)
 
 
 async def refuse_unusable_databases(settings: Settings, databases: Mapping[str, tuple[str, Path]]) -> None:

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from local.child import Child
     from mesh.config import Settings
 
-START_PATIENCE_S = 60.0
+START_TIMEOUT_S = 60.0
 
 
-async def until_serving(child: Child, settings: Settings) -> None:
+async def wait_until_serving(child: Child, settings: Settings) -> None:
     """Return once a started service is SERVING; raise MeshError with its last output if it fails or takes too long."""
-    give_up_at = time.monotonic() + START_PATIENCE_S
+    give_up_at = time.monotonic() + START_TIMEOUT_S
     key = settings.key_path_of(OPERATOR).read_text(encoding="utf-8").strip()
     address, service = settings.listen_address_of(child.name), SERVICES[child.name].full_name
     async with probe_of(address, service, key=key) as probe:
         while (status := await probe()) != SERVING:
             if child.exit_code is not None:
-                raise MeshError(f"{child.name} did not start: {child.last_words()} (log: {child.log})")
+                raise MeshError(f"{child.name} did not start: {child.last_output()} (log: {child.log})")
             if time.monotonic() > give_up_at:
                 raise MeshError(
-                    f"{child.name} is {status} after {START_PATIENCE_S:.0f} s: {child.last_words()} (log: {child.log})"
+                    f"{child.name} is {status} after {START_TIMEOUT_S:.0f} s: {child.last_output()} (log: {child.log})"
                 )
             await asyncio.sleep(POLL_INTERVAL_S)

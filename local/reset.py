@@ -1,4 +1,4 @@
-"""Command that erases the data of a local mesh in DATA_DIR; refused while a mesh runs there."""
+"""Command that removes the data of a local mesh in DATA_DIR; refused while a mesh runs there."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from local.folder_lock import folder_locked
+from local.folder_lock import lock_folder
 from local.orphans import without_orphans
-from local.postgres.server import erase
+from local.postgres.server import remove_data
 from mesh.config import load_settings
 from mesh.failure import Failure
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 # Longest time that the services of a killed mesh take to drain.
-ORPHANS_PATIENCE_S = 15.0
+ORPHANS_TIMEOUT_S = 15.0
 
 
 def main() -> None:
-    """Erase DATA_DIR; exit with one sentence if that fails."""
+    """Empty DATA_DIR; exit with one sentence if that fails."""
     try:
         asyncio.run(_reset(load_settings()))
     except Failure as error:
@@ -31,13 +31,13 @@ def main() -> None:
 
 
 async def _reset(settings: Settings) -> None:
-    with folder_locked(settings.data_dir):
-        async with without_orphans(settings.data_dir, ORPHANS_PATIENCE_S):
-            await asyncio.to_thread(_erase_all, settings)
+    with lock_folder(settings.data_dir):
+        async with without_orphans(settings.data_dir, ORPHANS_TIMEOUT_S):
+            await asyncio.to_thread(_remove_all, settings)
 
 
-def _erase_all(settings: Settings) -> None:
-    erase(settings.postgres_folder)
+def _remove_all(settings: Settings) -> None:
+    remove_data(settings.postgres_folder)
     for entry in settings.data_dir.iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 

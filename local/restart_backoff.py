@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 30.0
+MAX_PAUSE_S = 30.0
 # A part that ran for this long starts again with the first pause.
 STABLE_AFTER_S = 60.0
 
@@ -22,5 +22,5 @@ class RestartBackoff:
     def pause_s(self, ran_for_s: float) -> float:
         """Return the pause after an end, and double the next one."""
         pause_s = FIRST_PAUSE_S if ran_for_s >= STABLE_AFTER_S else self._next_s
-        self._next_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        self._next_s = min(2 * pause_s, MAX_PAUSE_S)
         return pause_s

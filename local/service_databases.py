@@ -9,13 +9,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from local.preflight import refuse_unusable_databases
 from mesh.config import SERVICE_NAMES
-from mesh.data.examination import Examination, examine
+from mesh.data.integrity import IntegrityReport, check_integrity
 from mesh.data.migrations import MigrationError, migrate
 
 if TYPE_CHECKING:
     from mesh.config import Settings
 
-__all__ = ["check_databases", "database_url_of", "examine_all", "migrate_all", "migrate_service"]
+__all__ = ["check_databases", "check_integrity_of_all", "database_url_of", "migrate_all", "migrate_service"]
 
 SERVICES_FOLDER = Path(__file__).parents[1] / "services"
 
@@ -52,9 +52,9 @@ async def check_databases(settings: Settings, server_url: str) -> None:
     await refuse_unusable_databases(settings, databases)
 
 
-async def examine_all(server_url: str) -> dict[str, Examination]:
-    """Examine the databases of all services on a server; change nothing."""
-    found = (examine(database_url_of(server_url, name), _migrations_of(name)) for name in SERVICE_NAMES)
+async def check_integrity_of_all(server_url: str) -> dict[str, IntegrityReport]:
+    """Check the databases of all services on a server; change nothing."""
+    found = (check_integrity(database_url_of(server_url, name), _migrations_of(name)) for name in SERVICE_NAMES)
     return dict(zip(SERVICE_NAMES, await asyncio.gather(*found), strict=True))
 
 

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from local.held_ports import is_free
-from local.mail_sink import HOST as INBOX_HOST
+from local.inbox import HOST as INBOX_HOST
 from mesh.config import SERVICE_NAMES, SettingsError, child_environment
 from mesh.port_offset import SMTP_PORT
-from mesh.setting_forms import LARGEST_PORT
+from mesh.setting_types import MAX_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 LOOPBACK = (INBOX_HOST, "localhost")
-OF_ONE_PROCESS = ("listen_address", "log_fd", "metrics_address", "service_api_key", "service_api_key_file")
+PER_PROCESS_SETTINGS = ("listen_address", "log_fd", "metrics_address", "service_api_key", "service_api_key_file")
 # By default, every service listens on the address that its callers use.
-NOWHERE_ELSE: Mapping[str, str] = MappingProxyType({})
+NO_LISTEN_ADDRESSES: Mapping[str, str] = MappingProxyType({})
 # Distance of a service's metrics port from its own port. A multiple of 1,000 would collide with the ports of a second
 # mesh with PORT_OFFSET=1000.
 METRICS_PORT_DISTANCE = 500
@@ -37,7 +37,7 @@ LENIENT_IN_DEVELOPMENT = {"shed_queue_delay_s": 0.5}
 
 def refuse_settings_of_one_process(settings: Settings) -> None:
     """Raise SettingsError if a setting would make all services share one address or one key."""
-    for name in OF_ONE_PROCESS:
+    for name in PER_PROCESS_SETTINGS:
         if getattr(settings, name) is not None:
             raise SettingsError(f"{name.upper()}: unset it, each service of a mesh has its own.")
 
@@ -48,7 +48,9 @@ def settings_of_service(settings: Settings, name: str, listen_addresses: Mapping
     return settings if address is None else settings.model_copy(update={"listen_address": address})
 
 
-async def hold_ports(ports: HeldPorts, settings: Settings, listen_addresses: Mapping[str, str] = NOWHERE_ELSE) -> None:
+async def hold_ports(
+    ports: HeldPorts, settings: Settings, listen_addresses: Mapping[str, str] = NO_LISTEN_ADDRESSES
+) -> None:
     """Hold every port that a mesh listens on; raise SettingsError for the first unavailable port and name its user.
 
     Without this check, a foreign service on such a port could be mistaken for a service of the mesh. A metrics port
@@ -96,7 +98,7 @@ def metrics_address_of(settings: Settings, name: str) -> str | None:
     host, _, port = settings.listen_address_of(name).rpartition(":")
     number = int(port) + METRICS_PORT_DISTANCE
     address = f"{host}:{number}"
-    if number > LARGEST_PORT or address in map(settings.listen_address_of, SERVICE_NAMES):
+    if number > MAX_PORT or address in map(settings.listen_address_of, SERVICE_NAMES):
         return None
     return address if is_free(host, number) else None
 

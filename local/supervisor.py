@@ -9,21 +9,29 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from local.child import Child
-from local.control import orders_taken
+from local.commands import handle_command
+from local.control import serve_commands
 from local.disk import refuse_full_disk
-from local.folder_lock import FolderLock, folder_locked
+from local.folder_lock import FolderLock, lock_folder
 from local.held_ports import HeldPorts
+from local.inbox import Inbox
 from local.keys import ensure_local_keys
-from local.mail_sink import Inbox
-from local.orders import obey
 from local.orphans import without_orphans
-from local.parts import INBOX, MESH, POSTGRES, Death, MeshError, death_of_postgres, death_of_service
+from local.parts import (
+    INBOX,
+    MESH,
+    POSTGRES,
+    MeshError,
+    UnexpectedExit,
+    unexpected_exit_of_postgres,
+    unexpected_exit_of_service,
+)
 from local.postgres.server import HOST, EmbeddedPostgres
 from local.preflight import refuse_unusable_settings
-from local.readiness import until_serving
+from local.readiness import wait_until_serving
 from local.service_databases import check_databases, database_url_of, migrate_service
 from local.supervised_settings import (
-    NOWHERE_ELSE,
+    NO_LISTEN_ADDRESSES,
     environment_of_service,
     hold_ports,
     inbox_port,
@@ -43,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Mesh", "MeshError"]
 
 # Added to the drain times of the settings.
-STOP_PATIENCE_S = 5.0
+STOP_TIMEOUT_S = 5.0
 
 
 def _report_nothing(_part: str, _state: str) -> None: ...
@@ -62,7 +70,7 @@ class Mesh:
         self,
         settings: Settings,
         report: Report = _report_nothing,
-        listen_addresses: Mapping[str, str] = NOWHERE_ELSE,
+        listen_addresses: Mapping[str, str] = NO_LISTEN_ADDRESSES,
     ) -> None:
         self.settings = settings
         self.exit_codes: dict[str, int] = {}
@@ -70,14 +78,14 @@ class Mesh:
         self.states: dict[str, str] = {}
         self.server_url = ""
         self._listen_addresses = listen_addresses
-        self._tell = report
-        self._parts = AsyncExitStack()
+        self._on_report = report
+        self._stack = AsyncExitStack()
         self._children: dict[str, Child] = {}
         self._shows_metrics: dict[str, bool] = {}
         self._postgres: EmbeddedPostgres | None = None
         self._services_lock = 0
         # One lock per part, so that a requested restart and a restart after a crash do not overlap.
-        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -102,25 +110,25 @@ class Mesh:
 
     async def stop(self) -> None:
         """Drain the services, then stop inbox and PostgreSQL; `exit_codes` then holds the services' exit codes."""
-        await self._parts.aclose()
+        await self._stack.aclose()
 
     async def kill(self, name: str) -> None:
         """Kill a service at once, like a crash."""
         self._children[name].kill()
-        await self._children[name].ended()
+        await self._children[name].wait()
 
     async def restart(self, name: str) -> None:
         """Drain a part if it still runs, start it again, and return once it is SERVING.
 
         "postgresql" is the mesh's own server. Raises MeshError or PostgresError if the part does not start.
         """
-        async with self._changing[name]:
+        async with self._locks[name]:
             await self._restart(name)
 
-    async def revive(self, name: str, death: Death) -> bool:
-        """Restart a part after `death`; return False if it was restarted already. Raises as `restart` does."""
-        async with self._changing[name]:
-            if self._death_of(name) != death:
+    async def restart_after(self, name: str, unexpected_exit: UnexpectedExit) -> bool:
+        """Restart a part after `unexpected_exit`; return False if it restarted already. Raises as `restart` does."""
+        async with self._locks[name]:
+            if self._unexpected_exit_of(name) != unexpected_exit:
                 return False
             await self._restart(name)
             return True
@@ -133,15 +141,19 @@ class Mesh:
             await self._postgres.restart()
             self.report(POSTGRES, SERVING)
             return
-        await self._end([self._children[name]])
-        await self._begin(self._launch(name))
+        await self._stop_children([self._children[name]])
+        await self._start_serving(self._launch(name))
 
-    def death_of(self, name: str) -> Death | None:
-        """Return the Death of a part that ended unexpectedly, or None while it runs or restarts."""
-        return None if self._changing[name].locked() else self._death_of(name)
+    def unexpected_exit_of(self, name: str) -> UnexpectedExit | None:
+        """Return the UnexpectedExit of a part that ended unexpectedly, or None while it runs or restarts."""
+        return None if self._locks[name].locked() else self._unexpected_exit_of(name)
 
-    def _death_of(self, name: str) -> Death | None:
-        return death_of_postgres(self._postgres) if name == POSTGRES else death_of_service(self._children[name])
+    def _unexpected_exit_of(self, name: str) -> UnexpectedExit | None:
+        return (
+            unexpected_exit_of_postgres(self._postgres)
+            if name == POSTGRES
+            else unexpected_exit_of_service(self._children[name])
+        )
 
     def parts(self) -> tuple[str, ...]:
         """Return the names of the parts that can be restarted."""
@@ -154,7 +166,7 @@ class Mesh:
     def report(self, part: str, state: str) -> None:
         """Report the current state of a part."""
         self.states[part] = state
-        self._tell(part, state)
+        self._on_report(part, state)
 
     def pids(self) -> dict[str, int]:
         """Return the process id of each started service."""
@@ -180,26 +192,26 @@ class Mesh:
     async def _start(self) -> None:
         settings = self.settings
         refuse_settings_of_one_process(settings)
-        lock = self._parts.enter_context(folder_locked(settings.data_dir))
+        lock = self._stack.enter_context(lock_folder(settings.data_dir))
         refuse_unusable_settings(settings)
         refuse_full_disk(settings)
-        self._services_lock = await self._parts.enter_async_context(
+        self._services_lock = await self._stack.enter_async_context(
             without_orphans(
                 settings.data_dir,
-                self._stop_patience_s,
+                self._stop_timeout_s,
                 lambda: self.report(MESH, "waiting for the services of a killed mesh"),
             )
         )
         ports = HeldPorts()
-        self._parts.callback(ports.close)
+        self._stack.callback(ports.close)
         await hold_ports(ports, settings, self._listen_addresses)
         if settings.database_url is not None:
             await check_databases(settings, settings.database_url.get_secret_value())
         ensure_local_keys(settings)
         postgres = EmbeddedPostgres(settings.postgres_folder, port=await ports.hold("DATA_DIR", HOST, 0))
-        self._parts.push_async_callback(postgres.stop)
+        self._stack.push_async_callback(postgres.stop)
         await self._start_inbox()
-        self._parts.push_async_callback(self._stop_services)
+        self._stack.push_async_callback(self._stop_services)
         # The services load their code while PostgreSQL starts.
         for name in SERVICE_NAMES:
             self._launch(name)
@@ -214,23 +226,23 @@ class Mesh:
         async with asyncio.TaskGroup() as group:
             for name in SERVICE_NAMES:
                 group.create_task(self._bring_up(name))
-        await self._take_orders(lock)
+        await self._serve_commands(lock)
 
-    async def _take_orders(self, lock: FolderLock) -> None:
-        address = await self._parts.enter_async_context(orders_taken(partial(obey, self)))
+    async def _serve_commands(self, lock: FolderLock) -> None:
+        address = await self._stack.enter_async_context(serve_commands(partial(handle_command, self)))
         database = {} if self._postgres is None else {"database_url": self._postgres.url}
         lock.publish(**database, **address.as_facts())
 
     async def _start_inbox(self) -> None:
         port = inbox_port(self.settings)
         if port is not None:
-            await self._parts.enter_async_context(Inbox(self.settings.inbox_folder, port=port))
+            await self._stack.enter_async_context(Inbox(self.settings.inbox_folder, port=port))
             self.report(INBOX, SERVING)
 
     async def _bring_up(self, name: str) -> None:
         self.report(name, "migrating")
         await migrate_service(self.settings, self.server_url, name)
-        await self._begin(self._children[name])
+        await self._start_serving(self._children[name])
 
     def _launch(self, name: str) -> Child:
         self.report(name, "loading")
@@ -240,31 +252,31 @@ class Mesh:
         self._children[name] = child
         return child
 
-    async def _begin(self, child: Child) -> None:
+    async def _start_serving(self, child: Child) -> None:
         self.report(child.name, "starting")
-        child.begin(self.database_url_of(child.name))
-        await until_serving(child, settings_of_service(self.settings, child.name, self._listen_addresses))
+        child.send_database_url(self.database_url_of(child.name))
+        await wait_until_serving(child, settings_of_service(self.settings, child.name, self._listen_addresses))
         self.report(child.name, SERVING)
 
     async def _stop_services(self) -> None:
-        self.exit_codes = await self._end(self._children.values())
+        self.exit_codes = await self._stop_children(self._children.values())
 
-    async def _end(self, children: Iterable[Child]) -> dict[str, int]:
+    async def _stop_children(self, children: Iterable[Child]) -> dict[str, int]:
         """Drain services, kill those that exceed the time limit, and return all exit codes."""
         running = [child for child in children if child.exit_code is None]
         for child in running:
             child.terminate()
         try:
-            async with asyncio.timeout(self._stop_patience_s):
-                await asyncio.gather(*(child.ended() for child in running))
+            async with asyncio.timeout(self._stop_timeout_s):
+                await asyncio.gather(*(child.wait() for child in running))
         except TimeoutError:
             for child in running:
                 child.kill()
-        return {child.name: await child.ended() for child in children}
+        return {child.name: await child.wait() for child in children}
 
     @property
-    def _stop_patience_s(self) -> float:
-        return self.settings.drain_wait_s + self.settings.drain_grace_s + STOP_PATIENCE_S
+    def _stop_timeout_s(self) -> float:
+        return self.settings.drain_wait_s + self.settings.drain_grace_s + STOP_TIMEOUT_S
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

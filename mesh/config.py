@@ -19,8 +19,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from mesh.failure import BadSettings
 from mesh.port_offset import has_port_above, mail_url_with_offset, with_offset
-from mesh.setting_forms import (
-    LARGEST_PORT,
+from mesh.setting_types import (
+    MAX_PORT,
     Address,
     BrokerUrl,
     Collector,
@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     communication_service_url: Address = "127.0.0.1:50057"
     # Added to each of these ports, and to the port of SMTP_URL, if the host is loopback. Use it to run a second
     # mesh on the same machine.
-    port_offset: int = Field(default=0, ge=0, le=LARGEST_PORT)
+    port_offset: int = Field(default=0, ge=0, le=MAX_PORT)
     # The listen address of this process if it differs from the service's URL, such as "0.0.0.0:50051" in a container.
     listen_address: ListenAddress | None = None
 
@@ -164,8 +164,8 @@ class Settings(BaseSettings):
     @classmethod
     def _refuse_ports_out_of_range(cls, value: int, info: ValidationInfo) -> int:
         for name, url in info.data.items():
-            if name.endswith("_service_url") and has_port_above(LARGEST_PORT, with_offset(url, value)):
-                raise ValueError(f"moves {name.upper()} to a port above {LARGEST_PORT}")
+            if name.endswith("_service_url") and has_port_above(MAX_PORT, with_offset(url, value)):
+                raise ValueError(f"moves {name.upper()} to a port above {MAX_PORT}")
         return value
 
     @field_validator("nats_url")

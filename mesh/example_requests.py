@@ -51,12 +51,12 @@ SPECIAL = {
     "google.protobuf.Duration": SPANS_S,
 }
 FIELD_MASK = FieldMask.DESCRIPTOR.full_name
-DEEPEST = 6
+MAX_DEPTH = 6
 
 
 def example_of(message_type: type[Message]) -> Message:
     """Return a message with as many fields set as its rules allow together."""
-    return _example(message_type, DEEPEST)
+    return _example(message_type, MAX_DEPTH)
 
 
 def _example(message_type: type[Message], depth: int) -> Message:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
 
-DEEPEST = 6
+MAX_DEPTH = 6
 WELL_KNOWN = "google.protobuf."
 # Rules for every element of a list or map, named as in buf/validate/validate.proto.
 EACH = {"items": "each: ", "keys": "each key: ", "values": "each value: "}
@@ -31,7 +31,7 @@ class FieldRules:
     rules: tuple[str, ...]
 
 
-def fields_of(descriptor: Descriptor, prefix: str = "", depth: int = DEEPEST) -> Iterator[FieldRules]:
+def fields_of(descriptor: Descriptor, prefix: str = "", depth: int = MAX_DEPTH) -> Iterator[FieldRules]:
     """Yield every field of a message and, recursively, the fields of its nested messages."""
     for field in descriptor.fields:
         path = f"{prefix}{field.name}"

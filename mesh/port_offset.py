@@ -20,9 +20,9 @@ def with_offset(address: str, offset: int) -> str:
     return _LOOPBACK_PORT.sub(lambda found: f"{found[1]}:{int(found[2]) + offset}", address) if offset else address
 
 
-def has_port_above(largest: int, address: str) -> bool:
-    """Return whether a gRPC target has a loopback port above `largest`."""
-    return any(int(port) > largest for _, port in _LOOPBACK_PORT.findall(address))
+def has_port_above(max_port: int, address: str) -> bool:
+    """Return whether a gRPC target has a loopback port above `max_port`."""
+    return any(int(port) > max_port for _, port in _LOOPBACK_PORT.findall(address))
 
 
 def mail_url_with_offset(url: str, offset: int) -> str:

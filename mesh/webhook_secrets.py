@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 PREFIX = "whsec_"
 # Standard Webhooks: "between 24 bytes (192 bits) and 64 bytes (512 bits)".
-SHORTEST_KEY_BYTES = 24
-LONGEST_KEY_BYTES = 64
+MIN_KEY_BYTES = 24
+MAX_KEY_BYTES = 64
 _PROCESSOR_SECRET_FORM = re.compile(r"whsec_[A-Za-z0-9+/=_-]{24,200}")
 
 
@@ -38,7 +38,7 @@ def _standard_key(secret: str) -> bytes:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True) if secret.startswith(PREFIX) else b""
     except ValueError:
         key = b""
-    if not SHORTEST_KEY_BYTES <= len(key) <= LONGEST_KEY_BYTES:
+    if not MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
         raise ValueError('must be secrets of the form "whsec_<24 to 64 bytes in base64>", separated by commas')
     return key
 

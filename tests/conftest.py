@@ -13,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.util._once import Once
 
 from mesh.loading import loading
-from tests.support.core_lines import CoreLines
+from tests.support.core_lines import CoreLineFilter
 from tests.support.node import node_folder
 from tests.support.postgres import (
     acquired_databases,
@@ -24,7 +24,7 @@ from tests.support.postgres import (
     postgres,
     reachable_folder,
 )
-from tests.support.scheduling import PieceScheduling, longest_first
+from tests.support.scheduling import GroupScheduling, slowest_first
 from tests.support.serving import serve, serve_module
 
 if TYPE_CHECKING:
@@ -67,13 +67,13 @@ structlog.configure(
 
 
 @pytest.fixture(autouse=True)
-def tracing_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_tracer_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reset the global tracer provider for each test, because a process can set it only once."""
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
 
 
-_core_lines = pytest.StashKey[CoreLines]()
+_core_lines = pytest.StashKey[CoreLineFilter]()
 
 
 @pytest.hookimpl(trylast=True)
@@ -81,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Redirect the log lines of gRPC's core to a file if the run has several workers, before the workers start."""
     cache: pytest.Cache | None = getattr(config, "cache", None)
     if cache is not None and config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        config.stash[_core_lines] = CoreLines(STANDARD_ERROR, cache.mkdir("grpc") / "core.log")
+        config.stash[_core_lines] = CoreLineFilter(STANDARD_ERROR, cache.mkdir("grpc") / "core.log")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -111,9 +111,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long_forms = [item for item in items if item.get_closest_marker("soak")]
         config.hook.pytest_deselected(items=long_forms)
         items[:] = [item for item in items if item not in long_forms]
-    items[:] = longest_first(items)
+    items[:] = slowest_first(items)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> PieceScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
     """Return the scheduler for a run with several workers."""
-    return PieceScheduling(config, log)
+    return GroupScheduling(config, log)

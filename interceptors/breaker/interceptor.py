@@ -79,7 +79,7 @@ class ClientBreaker(ClientInterceptor):
     it counts no call that another interceptor rejected. Methods with a response stream are not covered, because a
     stream reports its outcome only at its end.
 
-    >>> ask(clients=[ClientBreaker(Breakers())])
+    >>> call_echo(clients=[ClientBreaker(Breakers())])
     'hi'
     """
 

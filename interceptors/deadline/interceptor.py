@@ -58,9 +58,9 @@ class ServerDeadline(ServerInterceptor):
     The response of each started call carries its deadline ledger. The log line of a call that ran out of time carries
     it too.
 
-    >>> ask(ServerDeadline(), timeout_s=1.0)
+    >>> call_echo(ServerDeadline(), timeout_s=1.0)
     'hi'
-    >>> ask(ServerDeadline(factor=0.001))  # 2 ms are too little to start
+    >>> call_echo(ServerDeadline(factor=0.001))  # 2 ms are too little to start
     'DEADLINE_EXCEEDED'
     """
 

@@ -81,7 +81,7 @@ class ServerErrors(ServerInterceptor):
     A fault is logged as the text that `describe` returns. A logger with access to the exception could print its frames,
     with the request and the API key in them.
 
-    >>> ask(ServerErrors(), text="crash")  # the handler raises ValueError("postgres://user:secret@host")
+    >>> call_echo(ServerErrors(), text="crash")  # the handler raises ValueError("postgres://user:secret@host")
     'INTERNAL'
     """
 

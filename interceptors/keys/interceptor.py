@@ -55,11 +55,11 @@ class ServerApiKey(ServerInterceptor):
     >>> from interceptors.keys.keyring import Keyring, mint_key, record_of_key
     >>> key = mint_key("dev")
     >>> keyring = Keyring([record_of_key(key, "session", ["example.echo"])])
-    >>> ask(ServerApiKey(lambda: keyring), metadata={"x-api-key": key})
+    >>> call_echo(ServerApiKey(lambda: keyring), metadata={"x-api-key": key})
     'hi'
-    >>> ask(ServerApiKey(lambda: keyring))
+    >>> call_echo(ServerApiKey(lambda: keyring))
     'UNAUTHENTICATED'
-    >>> ask(ServerApiKey(lambda: keyring), method="Keep", metadata={"x-api-key": key})
+    >>> call_echo(ServerApiKey(lambda: keyring), method="Keep", metadata={"x-api-key": key})
     'SCOPE_MISSING'
     """
 

@@ -43,7 +43,7 @@ class ServerMetrics(ServerInterceptor):
 
     >>> from prometheus_client import CollectorRegistry
     >>> registry = CollectorRegistry()
-    >>> ask(ServerMetrics(registry), text="hi")
+    >>> call_echo(ServerMetrics(registry), text="hi")
     'hi'
     >>> echo = {"grpc_type": "unary", "grpc_service": "solo60.example.v1.EchoService", "grpc_method": "Echo"}
     >>> registry.get_sample_value("grpc_server_started_total", echo)

@@ -36,7 +36,7 @@ class ServerRateLimit(ServerInterceptor):
     once, by its first message. `factor` multiplies the rates of all contracts. Memory is bounded
     (`interceptors.rate_limit.gcra`). Only hashes of field values are stored, because the values may be personal data.
 
-    >>> ask(ServerRateLimit(), method="EchoLimited")
+    >>> call_echo(ServerRateLimit(), method="EchoLimited")
     'hi'
     """
 

@@ -56,7 +56,7 @@ class ServerShedding(ServerInterceptor):
 
     Calls rejected here do not reach the access log. Instead, at most one log line a second reports their number.
 
-    >>> ask(ServerShedding())
+    >>> call_echo(ServerShedding())
     'hi'
     """
 

@@ -59,7 +59,7 @@ class ServerTracing(ServerInterceptor):
     spans also carry the attributes of earlier conventions.
 
     >>> from opentelemetry.instrumentation.grpc import filters
-    >>> ask(ServerTracing(trace.get_tracer_provider(), filters.negate(filters.health_check())))
+    >>> call_echo(ServerTracing(trace.get_tracer_provider(), filters.negate(filters.health_check())))
     'hi'
     """
 

@@ -36,9 +36,9 @@ class ServerValidation(ServerInterceptor):
     Three rules hold for every request. No text contains U+0000, because PostgreSQL cannot store it. Each timestamp is
     in the years 1 to 9999. Each mail address is valid.
 
-    >>> ask(ServerValidation(), text="hi")
+    >>> call_echo(ServerValidation(), text="hi")
     'hi'
-    >>> ask(ServerValidation(), text="")
+    >>> call_echo(ServerValidation(), text="")
     'INVALID_REQUEST'
     """
 

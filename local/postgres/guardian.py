@@ -24,14 +24,14 @@ import time
 from pathlib import Path
 from typing import IO
 
-LOCK_PATIENCE_S = 30.0
-RESTART_PATIENCE_S = 10.0
+LOCK_TIMEOUT_S = 30.0
+RESTART_TIMEOUT_S = 10.0
 # Longest delay until the end of the server is noticed.
 WATCH_INTERVAL_S = 0.2
 STOP_STEPS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
 PR_SET_PDEATHSIG = 1
 # Temporary errors: remains of a server that was just killed, and a port that another process has just taken.
-PASSING_TROUBLE = ("pre-existing shared memory block", "could not create any TCP/IP sockets")
+TRANSIENT_ERRORS = ("pre-existing shared memory block", "could not create any TCP/IP sockets")
 
 SETTINGS = {
     "unix_socket_directories": "",
@@ -46,20 +46,20 @@ SETTINGS = {
 }
 # The owner's environment must not affect the server (PGDATA, PGPORT, LC_*).
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-CARELESS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class StartError(Exception):
     """The server did not start, or ended unexpectedly; the message is one sentence for the owner."""
 
 
-class OwnerLeft(Exception):
+class StopRequested(Exception):
     """The owner closed its end of the pipe, or SIGTERM arrived."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Order:
-    """Order of the owner: `folder` holds the cluster, its log and the lock; port 0 selects a free port."""
+class ServerSpec:
+    """Server to run: `folder` holds the cluster, its log and the owner's lock; port 0 selects a free port."""
 
     binaries: Path
     folder: Path
@@ -77,11 +77,11 @@ class Order:
         return self.folder / "server.log"
 
 
-def attend(patience_s: float) -> None:
-    """Wait for `patience_s` seconds; raise OwnerLeft if the owner closes the pipe meanwhile."""
-    readable, _, _ = select.select([0], [], [], patience_s)
+def wait(timeout_s: float) -> None:
+    """Wait for `timeout_s` seconds; raise StopRequested if the owner closes the pipe meanwhile."""
+    readable, _, _ = select.select([0], [], [], timeout_s)
     if readable and not os.read(0, 1):
-        raise OwnerLeft
+        raise StopRequested
 
 
 def is_alive(pid: int) -> bool:
@@ -98,7 +98,7 @@ def is_alive(pid: int) -> bool:
 def hold_lock(folder: Path) -> IO[str]:
     """Lock the folder; raise StartError if a living process holds it, wait up to 30 s if its owner is dead."""
     lock = (folder / "owner.lock").open("a+")
-    give_up_at = time.monotonic() + LOCK_PATIENCE_S
+    give_up_at = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,7 +107,7 @@ def hold_lock(folder: Path) -> IO[str]:
             holder = lock.read().strip()
             if (holder and is_alive(int(holder))) or time.monotonic() > give_up_at:
                 raise StartError(f"process {holder} already runs it: stop that process first") from None
-            attend(0.05)
+            wait(0.05)
         else:
             lock.truncate(0)
             lock.write(str(os.getppid()))
@@ -115,9 +115,9 @@ def hold_lock(folder: Path) -> IO[str]:
             return lock
 
 
-def stop_orphan(order: Order) -> None:
+def stop_orphan(spec: ServerSpec) -> None:
     """Stop a server that outlived its killed guardian, and remove a pid file that names an unrelated process."""
-    record = order.cluster / "postmaster.pid"
+    record = spec.cluster / "postmaster.pid"
     try:
         pid = int(record.read_text().partition("\n")[0])
     except (FileNotFoundError, ValueError):
@@ -126,13 +126,13 @@ def stop_orphan(order: Order) -> None:
         return
     if Path("/proc/self").exists():
         try:
-            is_ours = Path(f"/proc/{pid}/cwd").readlink() == order.cluster
+            is_ours = Path(f"/proc/{pid}/cwd").readlink() == spec.cluster
         except OSError:
             is_ours = False
         if not is_ours:
             record.unlink()
             return
-    run([order.binaries / "pg_ctl", "stop", "-D", order.cluster, "-m", "fast", "-w"])
+    run([spec.binaries / "pg_ctl", "stop", "-D", spec.cluster, "-m", "fast", "-w"])
 
 
 def run(command: list[str | Path]) -> None:
@@ -146,12 +146,12 @@ def run(command: list[str | Path]) -> None:
         env=ENVIRONMENT,
     )
     if done.returncode:
-        raise StartError(last_words(done.stdout.decode(errors="replace")))
+        raise StartError(last_output(done.stdout.decode(errors="replace")))
 
 
-def initialise(order: Order) -> None:
+def initialise(spec: ServerSpec) -> None:
     """Create an empty cluster atomically; remains of an interrupted attempt are removed first."""
-    attempt = order.folder / "cluster.new"
+    attempt = spec.folder / "cluster.new"
     shutil.rmtree(attempt, ignore_errors=True)
     options = [
         "--auth=trust",
@@ -161,11 +161,9 @@ def initialise(order: Order) -> None:
         "--no-locale",
     ]
     settings = ["-c", "max_connections=200", "-c", "shared_buffers=64MB"]
-    syncing = [] if order.durable else ["--no-sync"]
-    run(
-        [order.binaries / "initdb", "-D", attempt, "-U", "postgres", "--no-instructions", *options, *settings, *syncing]
-    )
-    attempt.rename(order.cluster)
+    syncing = [] if spec.durable else ["--no-sync"]
+    run([spec.binaries / "initdb", "-D", attempt, "-U", "postgres", "--no-instructions", *options, *settings, *syncing])
+    attempt.rename(spec.cluster)
 
 
 def bindable_port(port: int) -> int:
@@ -179,13 +177,13 @@ def bindable_port(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def launch(order: Order, port: int) -> subprocess.Popen[bytes]:
+def launch(spec: ServerSpec, port: int) -> subprocess.Popen[bytes]:
     """Start the server process, without waiting until it is ready."""
-    settings = SETTINGS | ({} if order.durable else CARELESS) | {"port": str(port)}
+    settings = SETTINGS | ({} if spec.durable else NOT_DURABLE) | {"port": str(port)}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    with order.log.open("wb") as log:
+    with spec.log.open("wb") as log:
         return subprocess.Popen(  # noqa: S603 - our own command on our own binaries
-            [order.binaries / "postgres", "-D", order.cluster, *options],
+            [spec.binaries / "postgres", "-D", spec.cluster, *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -200,61 +198,61 @@ def die_with_guardian() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
-def is_ready(order: Order, server: subprocess.Popen[bytes]) -> bool:
+def is_ready(spec: ServerSpec, server: subprocess.Popen[bytes]) -> bool:
     """Return whether the server's pid file says that it accepts connections; pg_ctl checks the same."""
     try:
-        lines = (order.cluster / "postmaster.pid").read_text().splitlines()
+        lines = (spec.cluster / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
         return False
     return len(lines) > 7 and lines[0] == str(server.pid) and lines[7].strip() == "ready"  # noqa: PLR2004 - format of the pid file
 
 
-def serve_once(order: Order) -> str:
-    """Serve until the owner leaves (OwnerLeft); return the reason from the log if the server never became ready."""
-    port = bindable_port(order.port)
-    server = launch(order, port)
+def serve_once(spec: ServerSpec) -> str:
+    """Serve until StopRequested; return the reason from the log if the server never became ready."""
+    port = bindable_port(spec.port)
+    server = launch(spec, port)
     try:
-        while not is_ready(order, server):
+        while not is_ready(spec, server):
             if server.poll() is not None:
-                return last_words(order.log.read_text(errors="replace"))
-            attend(0.01)
+                return last_output(spec.log.read_text(errors="replace"))
+            wait(0.01)
         print(f"ready {port}", flush=True)  # noqa: T201 - the answer to the owner
         while server.poll() is None:
-            attend(WATCH_INTERVAL_S)
-        raise StartError(how_it_ended(server.returncode, order.log.read_text(errors="replace")))
+            wait(WATCH_INTERVAL_S)
+        raise StartError(describe_exit(server.returncode, spec.log.read_text(errors="replace")))
     finally:
         stop(server)
 
 
-def how_it_ended(exit_code: int, log: str) -> str:
+def describe_exit(exit_code: int, log: str) -> str:
     """Return a predicate for the unexpected end of a server."""
     if exit_code < 0:
         return f"was killed by signal {-exit_code}"
-    return f"exited: {last_words(log)}"
+    return f"exited: {last_output(log)}"
 
 
-def serve(order: Order) -> None:
-    """Serve until the owner leaves; raise StartError if the server does not start or ends unexpectedly."""
-    give_up_at = time.monotonic() + RESTART_PATIENCE_S
+def serve(spec: ServerSpec) -> None:
+    """Serve until StopRequested; raise StartError if the server does not start or ends unexpectedly."""
+    give_up_at = time.monotonic() + RESTART_TIMEOUT_S
     while True:
-        reason = serve_once(order)
-        if time.monotonic() > give_up_at or not any(trouble in reason for trouble in PASSING_TROUBLE):
+        reason = serve_once(spec)
+        if time.monotonic() > give_up_at or not any(text in reason for text in TRANSIENT_ERRORS):
             raise StartError(reason)
-        attend(0.1)
+        wait(0.1)
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
     """Stop the server: first cleanly with a checkpoint, then by force, with crash recovery at the next start."""
     if server.poll() is None:
-        wake(server.pid)
-    for step, patience_s in STOP_STEPS:
+        resume(server.pid)
+    for step, timeout_s in STOP_STEPS:
         if server.poll() is None:
             server.send_signal(step)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(patience_s)
+                server.wait(timeout_s)
 
 
-def wake(pid: int) -> None:
+def resume(pid: int) -> None:
     """Resume a suspended server and its children, because a suspended process reacts to no signal but SIGKILL."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -265,7 +263,7 @@ def wake(pid: int) -> None:
             os.kill(each, signal.SIGCONT)
 
 
-def last_words(log: str) -> str:
+def last_output(log: str) -> str:
     """Return the line of a log that gives the reason for the end."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     # initdb prints "error:" and then reports its cleanup, so its last line is not the reason.
@@ -273,35 +271,37 @@ def last_words(log: str) -> str:
     return (fatal or lines or ["it wrote no log"])[-1]
 
 
-def leave(*_: object) -> None:
-    """Handle SIGTERM: raise OwnerLeft once, and ignore repeated signals."""
+def on_sigterm(*_: object) -> None:
+    """Handle SIGTERM: raise StopRequested once, and ignore repeated signals."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise OwnerLeft
+    raise StopRequested
 
 
 def main() -> int:
-    """Serve the order on the command line; return the exit code."""
+    """Serve as the command line specifies; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binaries", type=Path, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--careless", action="store_true", help="write faster, but lose data in a power cut; for tests")
+    parser.add_argument(
+        "--not-durable", action="store_true", help="write faster, but lose data in a power cut; for tests"
+    )
     parser.add_argument("--user", help="UID:GID to switch to when started by root")
     wanted = parser.parse_args()
     # A handler, not SIG_IGN: child processes would inherit an ignored signal.
     signal.signal(signal.SIGINT, lambda *_: None)
-    signal.signal(signal.SIGTERM, leave)
-    order = Order(wanted.binaries, wanted.folder, wanted.port, not wanted.careless)
+    signal.signal(signal.SIGTERM, on_sigterm)
+    spec = ServerSpec(wanted.binaries, wanted.folder, wanted.port, not wanted.not_durable)
     try:
         if wanted.user:
-            become(*map(int, wanted.user.split(":")))
-        os.chdir(order.folder)
-        with hold_lock(order.folder):
-            stop_orphan(order)
-            if not order.cluster.exists():
-                initialise(order)
-            serve(order)
-    except OwnerLeft:
+            drop_privileges(*map(int, wanted.user.split(":")))
+        os.chdir(spec.folder)
+        with hold_lock(spec.folder):
+            stop_orphan(spec)
+            if not spec.cluster.exists():
+                initialise(spec)
+            serve(spec)
+    except StopRequested:
         return 0
     except (StartError, OSError) as error:
         with contextlib.suppress(BrokenPipeError):
@@ -309,7 +309,7 @@ def main() -> int:
     return 1
 
 
-def become(uid: int, gid: int) -> None:
+def drop_privileges(uid: int, gid: int) -> None:
     """Drop root for good, because PostgreSQL refuses to run as root and no file may be accessed with its rights."""
     os.setgroups([])
     os.setgid(gid)

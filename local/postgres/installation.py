@@ -22,10 +22,10 @@ from local.folder_lock import try_lock
 from local.postgres.guardian import is_alive
 from mesh.failure import Failure
 
-ROOMY_TEMPORARY_FOLDER = Path("/var/tmp")  # noqa: S108 - each folder in it is made by mkdtemp
+LARGE_TEMPORARY_FOLDER = Path("/var/tmp")  # noqa: S108 - each folder in it is made by mkdtemp
 # A guardian stops its server within this time after its owner was killed.
-ORPHAN_PATIENCE_S = 30.0
-OURS = {"cluster", "cluster.new", "owner.lock", "server.log"}
+ORPHAN_TIMEOUT_S = 30.0
+OWN_FILES = {"cluster", "cluster.new", "owner.lock", "server.log"}
 
 
 class PostgresError(Failure):
@@ -41,7 +41,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Installation:
     """Locations and account for starting a server; `account` is None if it runs under the current account."""
 
     binaries: Path
@@ -49,7 +49,7 @@ class Place:
     account: Account | None
 
 
-def prepare_place(data_dir: Path) -> Place:
+def prepare_installation(data_dir: Path) -> Installation:
     """Create `data_dir` if it is missing, and return the place to run its server.
 
     Raises PostgresError if the folder holds other files, belongs to another user or cannot be reached.
@@ -57,12 +57,12 @@ def prepare_place(data_dir: Path) -> Place:
     nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
     account = Account(nobody.pw_uid, nobody.pw_gid) if nobody else None
     try:
-        return Place(_binaries(account), _folder(data_dir.absolute(), account), account)
+        return Installation(_binaries(account), _folder(data_dir.absolute(), account), account)
     except OSError as error:
         raise PostgresError(f"the folder {data_dir} of the embedded PostgreSQL cannot be used: {error}") from error
 
 
-def erase(data_dir: Path) -> None:
+def remove_data(data_dir: Path) -> None:
     """Remove the data in `data_dir`, also behind a symbolic link; do nothing if there is none.
 
     Raises PostgresError if a server is running on the data, or if the folder holds other files.
@@ -81,20 +81,20 @@ def erase(data_dir: Path) -> None:
 def _folder(data_dir: Path, account: Account | None) -> Path:
     """Return the real data folder, created if missing: `data_dir` itself, or the target of its symbolic link."""
     data_dir.parent.mkdir(parents=True, exist_ok=True)
-    _clear_the_way(data_dir)
+    _remove_stale(data_dir)
     if not data_dir.exists():
         if account is None or _others_can_enter(data_dir.parent):
             data_dir.mkdir(mode=0o700)
         else:
-            data_dir.symlink_to(tempfile.mkdtemp(prefix="solo60-postgres-", dir=ROOMY_TEMPORARY_FOLDER))
+            data_dir.symlink_to(tempfile.mkdtemp(prefix="solo60-postgres-", dir=LARGE_TEMPORARY_FOLDER))
     folder = data_dir.resolve()
     _refuse_foreign(folder)
     if account is not None:
-        _hand_over(folder, account)
+        _chown(folder, account)
     return folder
 
 
-def _clear_the_way(data_dir: Path) -> None:
+def _remove_stale(data_dir: Path) -> None:
     """Remove a dangling link, or an empty folder that may be unreachable for the server's account."""
     if data_dir.is_symlink():
         if not data_dir.exists():
@@ -103,7 +103,7 @@ def _clear_the_way(data_dir: Path) -> None:
         data_dir.rmdir()
 
 
-def _hand_over(folder: Path, account: Account) -> None:
+def _chown(folder: Path, account: Account) -> None:
     owner = folder.stat().st_uid
     if owner not in (os.geteuid(), account.uid):
         raise PostgresError(
@@ -116,7 +116,7 @@ def _hand_over(folder: Path, account: Account) -> None:
 
 def _refuse_foreign(folder: Path) -> None:
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {folder.name}
-    if "cluster" not in names and not names <= OURS:
+    if "cluster" not in names and not names <= OWN_FILES:
         raise PostgresError(
             f"{folder} holds files that do not belong to the embedded PostgreSQL: choose another folder with DATA_DIR"
         )
@@ -127,7 +127,7 @@ def _refuse_running(folder: Path) -> None:
     lock = folder / "owner.lock"
     if not lock.exists():
         return
-    give_up_at = time.monotonic() + ORPHAN_PATIENCE_S
+    give_up_at = time.monotonic() + ORPHAN_TIMEOUT_S
     with lock.open() as file:
         while not try_lock(file):
             file.seek(0)
@@ -160,7 +160,7 @@ def _readable_copy(installed: Path) -> Path:
         for part in (f"{installed.name}/pginstall", f"{installed.name}.libs"):
             if (installed.parent / part).exists():
                 shutil.copytree(installed.parent / part, attempt / part, ignore=shutil.ignore_patterns("include"))
-        _open_to_readers(attempt)
+        _make_readable(attempt)
         try:
             attempt.rename(copy)
         except OSError:  # another process has copied it meanwhile
@@ -173,10 +173,10 @@ def _readable_copy(installed: Path) -> Path:
 
 def _shared_temporary_folder() -> Path:
     temporary = Path(tempfile.gettempdir()).resolve()
-    return temporary if _others_can_enter(temporary) else ROOMY_TEMPORARY_FOLDER
+    return temporary if _others_can_enter(temporary) else LARGE_TEMPORARY_FOLDER
 
 
-def _open_to_readers(root: Path) -> None:
+def _make_readable(root: Path) -> None:
     """Change permissions like `chmod -R a+rX,go-w`."""
     for path in (root, *root.rglob("*")):
         if not path.is_symlink():

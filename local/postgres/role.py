@@ -23,7 +23,7 @@ _CREATE = f"create role {SERVICE_ROLE} createdb"
 _FINISH = f"alter role {SERVICE_ROLE} login"
 _DATABASES = "select datname from pg_database where not datistemplate"
 # Transfers objects that an earlier version created as superuser. Objects of extensions keep their owner.
-_HAND_OVER = f"""
+_CHANGE_OWNER = f"""
     do $$ declare statement text; begin
         for statement in
             select format('alter database %I owner to {SERVICE_ROLE}', current_database())
@@ -52,7 +52,7 @@ async def ensure_service_role(superuser_url: str) -> None:
             await connection.execute(_CREATE)
         for (name,) in await connection.fetch(_DATABASES):
             async with _connected(superuser_url, name) as inside:
-                await inside.execute(_HAND_OVER)
+                await inside.execute(_CHANGE_OWNER)
         await connection.execute(_FINISH)
 
 

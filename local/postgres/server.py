@@ -8,18 +8,18 @@ import sys
 from typing import IO, TYPE_CHECKING, Self
 
 from local.postgres import guardian
-from local.postgres.installation import Place, PostgresError, erase, prepare_place
+from local.postgres.installation import Installation, PostgresError, prepare_installation, remove_data
 from local.postgres.role import SERVICE_ROLE, SUPERUSER, ensure_service_role
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["EmbeddedPostgres", "PostgresError", "erase"]
+__all__ = ["EmbeddedPostgres", "PostgresError", "remove_data"]
 
 HOST = "127.0.0.1"
 # A large database may need this long for crash recovery.
-START_PATIENCE_S = 120.0
-STOP_PATIENCE_S = 60.0
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 60.0
 
 
 class EmbeddedPostgres:
@@ -31,7 +31,7 @@ class EmbeddedPostgres:
 
     Every local account may connect, as any role and without a password: use it for development and tests only. In
     production, `DATABASE_URL` names a separate server. Under root the server runs as `nobody`. If `nobody` cannot
-    reach `data_dir`, the data is in /var/tmp and `data_dir` is a symbolic link to it; `erase` removes both.
+    reach `data_dir`, the data is in /var/tmp and `data_dir` is a symbolic link to it; `remove_data` removes both.
 
     The server is not bound to an event loop: it may be started in one and stopped in another.
     """
@@ -42,8 +42,8 @@ class EmbeddedPostgres:
         self._durable = durable
         self._guardian: subprocess.Popen[str] | None = None
         self._port: int | None = None
-        self._last_words = ""
-        self._did_not_come_back = False
+        self._last_output = ""
+        self._restart_failed = False
 
     @property
     def url(self) -> str:
@@ -69,16 +69,16 @@ class EmbeddedPostgres:
         """Return once the server accepts connections; raise PostgresError with the server's reason if it fails."""
         if self._guardian is not None:
             raise PostgresError(f"PostgreSQL in {self._data_dir} is already started")
-        place = await asyncio.to_thread(prepare_place, self._data_dir)
-        self._guardian = guardian = self._launch(place)
+        installation = await asyncio.to_thread(prepare_installation, self._data_dir)
+        self._guardian = guardian = self._launch(installation)
         try:
-            async with asyncio.timeout(START_PATIENCE_S):
+            async with asyncio.timeout(START_TIMEOUT_S):
                 self._port = await asyncio.to_thread(self._read_answer, guardian.stdout)
                 await ensure_service_role(self.superuser_url)
         except BaseException as error:
             await self.stop()
             if isinstance(error, TimeoutError):
-                reason = f"PostgreSQL in {self._data_dir} is not ready after {START_PATIENCE_S:.0f} s"
+                reason = f"PostgreSQL in {self._data_dir} is not ready after {START_TIMEOUT_S:.0f} s"
                 raise PostgresError(reason) from error
             raise
 
@@ -87,9 +87,9 @@ class EmbeddedPostgres:
         port = self._port or self._wanted_port
         await self.stop()
         self._wanted_port = port
-        self._did_not_come_back = True
+        self._restart_failed = True
         await self.start()
-        self._did_not_come_back = False
+        self._restart_failed = False
 
     @property
     def log(self) -> Path:
@@ -109,38 +109,45 @@ class EmbeddedPostgres:
         except (OSError, ValueError):
             return None
 
-    def end(self) -> str | None:
+    def exit_reason(self) -> str | None:
         """Return how a started server ended unexpectedly ("was killed by signal 9"), or None.
 
         After a failed restart, the result is "did not start again".
         """
         guardian = self._guardian
         if guardian is None:
-            return "did not start again" if self._did_not_come_back else None
+            return "did not start again" if self._restart_failed else None
         if guardian.poll() is None:
             return None
-        if guardian.stdout is not None and not self._last_words:
-            self._last_words = guardian.stdout.read().strip().rpartition("\n")[2]
-        return self._last_words or "lost its guardian process, which was killed"
+        if guardian.stdout is not None and not self._last_output:
+            self._last_output = guardian.stdout.read().strip().rpartition("\n")[2]
+        return self._last_output or "lost its guardian process, which was killed"
 
     async def stop(self) -> None:
         """Return once the server has ended and its data is on disk; do nothing if it is not running."""
-        guardian, self._guardian, self._port, self._last_words = self._guardian, None, None, ""
+        guardian, self._guardian, self._port, self._last_output = self._guardian, None, None, ""
         if guardian is not None:
-            await asyncio.to_thread(_release, guardian)
+            await asyncio.to_thread(_stop_guardian, guardian)
 
     def _url_for(self, role: str) -> str:
         if self._port is None:
             raise PostgresError(f"PostgreSQL in {self._data_dir} is not started")
         return f"postgresql://{role}@{HOST}:{self._port}/postgres?sslmode=disable"
 
-    def _launch(self, place: Place) -> subprocess.Popen[str]:
+    def _launch(self, installation: Installation) -> subprocess.Popen[str]:
         command = [sys.executable, "-I", "-S", guardian.__file__]
-        command += ["--binaries", str(place.binaries), "--folder", str(place.folder), "--port", str(self._wanted_port)]
-        if place.account is not None:
-            command += ["--user", f"{place.account.uid}:{place.account.gid}"]
+        command += [
+            "--binaries",
+            str(installation.binaries),
+            "--folder",
+            str(installation.folder),
+            "--port",
+            str(self._wanted_port),
+        ]
+        if installation.account is not None:
+            command += ["--user", f"{installation.account.uid}:{installation.account.gid}"]
         if not self._durable:
-            command.append("--careless")
+            command.append("--not-durable")
         return subprocess.Popen(  # noqa: S603 - our own interpreter on our own file
             command,
             stdin=subprocess.PIPE,
@@ -162,12 +169,12 @@ class EmbeddedPostgres:
         raise PostgresError(f"PostgreSQL in {self._data_dir} did not start: {reason} (`make reset` empties DATA_DIR)")
 
 
-def _release(guardian: subprocess.Popen[str]) -> None:
+def _stop_guardian(guardian: subprocess.Popen[str]) -> None:
     """Tell the guardian to stop its server, and wait until it has ended."""
     if guardian.stdin is not None:
         guardian.stdin.close()
     try:
-        guardian.wait(STOP_PATIENCE_S)
+        guardian.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         guardian.kill()
         guardian.wait()

@@ -22,34 +22,34 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 ACQUIRE_TIMEOUT_S = 5.0
-FAREWELL_TIMEOUT_S = 0.1
+LAST_QUERY_TIMEOUT_S = 0.1
 RELEASE_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 10.0
 # Limit for a session that is idle in a transaction and may hold locks: a hanging process or a host that disappeared.
-SILENCE_TIMEOUT_S = 30.0
+IDLE_IN_TRANSACTION_TIMEOUT_S = 30.0
 MAX_REPEATS = 5
 BACKOFF_S = 0.01
 MAX_BACKOFF_S = 0.5
 
 # Time that the disk is reported as full after a statement failed because of it.
-DISK_MEMORY_S = 60.0
+DISK_FULL_REPORT_S = 60.0
 # Errors of a full or failing disk at the server.
-_NO_ROOM = (asyncpg.DiskFullError, asyncpg.PostgresIOError)
+_DISK_ERRORS = (asyncpg.DiskFullError, asyncpg.PostgresIOError)
 # The server is shutting down, is not ready yet, or has no free connection.
-_UNAVAILABLE = (
+_UNAVAILABLE_ERRORS = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
-    *_NO_ROOM,
+    *_DISK_ERRORS,
     # asyncpg raises this after the server has announced the end of the connection, until the connection is closed.
     asyncpg.InternalClientError,
 )
 # Every error of a connection.
-_TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-_TOO_SLOW = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
-_CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_TIMEOUT_ERRORS = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
+_CONFLICT_ERRORS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _LIMIT_STATEMENTS = "select set_config('statement_timeout', $1, $3), set_config('lock_timeout', $2, $3)"
 
 
@@ -88,7 +88,7 @@ class Database:
         self._remaining_s = remaining_s
         self._rng = rng
         self._trouble = ""
-        self._no_room_at = -math.inf
+        self._disk_full_at = -math.inf
 
     @classmethod
     async def connect(
@@ -107,7 +107,7 @@ class Database:
             await probes  # opens no connection yet
         except TimeoutError as error:
             raise DatabaseUnavailable(f"the database does not answer within {CONNECT_TIMEOUT_S:g} s") from error
-        except _TROUBLE as error:
+        except _CONNECTION_ERRORS as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}") from error
         return cls(pool, probes, remaining_s, rng or random.SystemRandom())
 
@@ -126,14 +126,14 @@ class Database:
 
         Raises DatabaseUnavailable if the server is not reachable or no connection is free.
         """
-        async with self._borrowed() as connection:
+        async with self._pooled_connection() as connection:
             transaction = connection.transaction(isolation="read_committed")
             try:
                 await transaction.start()
                 await self._limit(connection, for_transaction=True)
                 yield connection
             except asyncio.CancelledError:
-                await self._abandon(connection, transaction.rollback)
+                await self._discard(connection, transaction.rollback)
                 raise
             except BaseException:
                 await transaction.rollback()
@@ -143,12 +143,12 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Yield a connection without a transaction, for reads; raise DatabaseUnavailable as `transaction` does."""
-        async with self._borrowed() as connection:
+        async with self._pooled_connection() as connection:
             try:
                 await self._limit(connection, for_transaction=False)
                 yield connection
             except asyncio.CancelledError:
-                await self._abandon(connection, lambda: connection.execute("select 1"))
+                await self._discard(connection, lambda: connection.execute("select 1"))
                 raise
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -161,7 +161,7 @@ class Database:
             try:
                 async with self.transaction() as connection:
                     return await work(connection)
-            except _CONFLICTS:
+            except _CONFLICT_ERRORS:
                 await asyncio.sleep(self._rng.uniform(0, min(MAX_BACKOFF_S, BACKOFF_S * 2**repeat)))
         async with self.transaction() as connection:
             return await work(connection)
@@ -170,11 +170,11 @@ class Database:
         """Return whether the server answers `select 1` in time, outside the main pool: a busy pool is not an outage."""
         try:
             async with asyncio.timeout(timeout_s):
-                reachable = bool(await self._ask("select 1"))
+                reachable = bool(await self._query_outside_pool("select 1"))
         except TimeoutError:
             self._trouble = f"its database does not answer within {timeout_s:g} s"
             return False
-        except _TROUBLE as error:
+        except _CONNECTION_ERRORS as error:
             self._trouble = f"its database cannot be reached ({reason_of(error)})"
             return False
         self._trouble = ""
@@ -182,51 +182,54 @@ class Database:
 
     def troubles(self) -> list[str]:
         """Return the last failure of `is_reachable`, and a sentence if the disk was full within the last minute."""
-        no_room = time.monotonic() - self._no_room_at < DISK_MEMORY_S
-        return [*([self._trouble] if self._trouble else []), *(["the disk of its database is full"] if no_room else [])]
+        is_disk_full = time.monotonic() - self._disk_full_at < DISK_FULL_REPORT_S
+        return [
+            *([self._trouble] if self._trouble else []),
+            *(["the disk of its database is full"] if is_disk_full else []),
+        ]
 
-    async def _ask(self, question: str, *values: object) -> object:
+    async def _query_outside_pool(self, query: str, *values: object) -> object:
         """Run a query on a connection outside the main pool."""
         connection = await self._probes.acquire()
         try:
-            return await connection.fetchval(question, *values)
+            return await connection.fetchval(query, *values)
         except BaseException:
             connection.terminate()  # an orderly release would wait for a server that does not answer
             raise
         finally:
             await self._probes.release(connection)
 
-    async def _abandon(self, connection: Connection, farewell: Callable[[], Awaitable[object]]) -> None:
+    async def _discard(self, connection: Connection, last_query: Callable[[], Awaitable[object]]) -> None:
         """Release the connection of a cancelled call, and make sure that its statement ends.
 
         asyncpg asks the server to cancel the statement. If that request arrives before the statement, it has no effect.
-        `farewell` then waits for the statement. If `farewell` fails or times out, the connection and its server process
-        are terminated.
+        `last_query` then waits for the statement. If `last_query` fails or times out, the connection and its server
+        process are terminated.
         """
         if _is_lost(connection):
             return
         pid = connection.get_server_pid()
         try:
-            async with asyncio.timeout(FAREWELL_TIMEOUT_S):
-                await farewell()
-        except _TROUBLE:
+            async with asyncio.timeout(LAST_QUERY_TIMEOUT_S):
+                await last_query()
+        except _CONNECTION_ERRORS:
             if not _is_lost(connection):
                 connection.terminate()
-            with suppress(*_TROUBLE):
-                async with asyncio.timeout(FAREWELL_TIMEOUT_S):
-                    await self._ask("select pg_terminate_backend($1)", pid)
+            with suppress(*_CONNECTION_ERRORS):
+                async with asyncio.timeout(LAST_QUERY_TIMEOUT_S):
+                    await self._query_outside_pool("select pg_terminate_backend($1)", pid)
 
     @asynccontextmanager
-    async def _borrowed(self) -> AsyncIterator[Connection]:
+    async def _pooled_connection(self) -> AsyncIterator[Connection]:
         connection = await self._acquire()
         try:
             yield connection
-        except _TOO_SLOW as error:
+        except _TIMEOUT_ERRORS as error:
             raise DatabaseTooSlow from error
-        except _NO_ROOM as error:
-            self._no_room_at = time.monotonic()
+        except _DISK_ERRORS as error:
+            self._disk_full_at = time.monotonic()
             raise DatabaseUnavailable(f"the disk of the database is full: {_reason(error)}") from error
-        except _UNAVAILABLE as error:
+        except _UNAVAILABLE_ERRORS as error:
             raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}") from error
         except (OSError, asyncpg.InterfaceError) as error:
             # Other errors may come from the caller's code: only a lost connection shows a failure of the database.
@@ -235,17 +238,17 @@ class Database:
             raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}") from error
         finally:
             # A failed release must not fail a finished call. asyncpg closes a connection that fails here.
-            with suppress(*_TROUBLE):
+            with suppress(*_CONNECTION_ERRORS):
                 await self._pool.release(connection, timeout=RELEASE_TIMEOUT_S)
 
     async def _acquire(self) -> Connection:
         remaining_s = self._remaining_s()
-        patience_s = ACQUIRE_TIMEOUT_S if remaining_s is None else max(remaining_s / 2, 0.001)
+        timeout_s = ACQUIRE_TIMEOUT_S if remaining_s is None else max(remaining_s / 2, 0.001)
         try:
-            return await self._pool.acquire(timeout=patience_s)
+            return await self._pool.acquire(timeout=timeout_s)
         except TimeoutError as error:
-            raise DatabaseUnavailable(f"no connection to the database was free for {patience_s:.3g} s") from error
-        except _TROUBLE as error:
+            raise DatabaseUnavailable(f"no connection to the database was free for {timeout_s:.3g} s") from error
+        except _CONNECTION_ERRORS as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}") from error
 
     async def _limit(self, connection: Connection, *, for_transaction: bool) -> None:
@@ -266,7 +269,7 @@ def _pool(url: str, *, min_size: int, max_size: int) -> Pool:
         server_settings={
             "timezone": "UTC",
             "application_name": "solo60",
-            "idle_in_transaction_session_timeout": f"{SILENCE_TIMEOUT_S:.0f}s",
+            "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_S:.0f}s",
         },
     )
 

@@ -24,20 +24,20 @@ class DatabaseTrouble:
     is_silent: bool
 
 
-async def database_trouble(url: str, patience_s: float = CONNECT_TIMEOUT_S) -> DatabaseTrouble | None:
+async def database_trouble(url: str, timeout_s: float = CONNECT_TIMEOUT_S) -> DatabaseTrouble | None:
     """Return the reason why the server at `url` does not answer, or None if it does.
 
     The probe opens a new connection, because a suspended server may still answer on existing ones.
     """
     try:
-        async with asyncio.timeout(patience_s):
-            connection = await asyncpg.connect(url, timeout=2 * patience_s)
+        async with asyncio.timeout(timeout_s):
+            connection = await asyncpg.connect(url, timeout=2 * timeout_s)
             try:
                 await connection.execute("select 1")
             finally:
                 connection.terminate()
     except TimeoutError:
-        return DatabaseTrouble(f"does not answer within {patience_s:.0f} s", is_silent=True)
+        return DatabaseTrouble(f"does not answer within {timeout_s:.0f} s", is_silent=True)
     except (OSError, ValueError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
         return DatabaseTrouble(f"cannot be reached ({reason_of(error)})", is_silent=False)
     return None

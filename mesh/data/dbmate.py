@@ -39,7 +39,7 @@ IN_TRANSACTION = Limits(lock_s=5, statement_s=60)
 OUTSIDE_TRANSACTION = Limits(lock_s=900, statement_s=3600)
 # Pauses after attempts that timed out on a lock. Calls that queued behind the attempt are served meanwhile.
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)
-_OUTSIDE = re.compile(r"^--\s*migrate:up\b.*\btransaction:false\b", re.MULTILINE)
+_WITHOUT_TRANSACTION = re.compile(r"^--\s*migrate:up\b.*\btransaction:false\b", re.MULTILINE)
 _LOCK_TIMEOUT = re.compile(r"55P03|lock timeout")
 # A failed concurrent build leaves an invalid index behind. An index that is still being built is also invalid.
 _INVALID_INDEXES = """
@@ -65,14 +65,14 @@ async def apply_files(connection: Connection, database_url: str, files: Sequence
     url = await _url_with_tls_as(connection, database_url)
     for is_outside, group in itertools.groupby(files, _runs_outside_transaction):
         limits = OUTSIDE_TRANSACTION if is_outside else IN_TRANSACTION
-        await _apply_patiently(_url_with_limits(url, limits), list(group))
+        await _apply_with_retries(_url_with_limits(url, limits), list(group))
 
 
 def _runs_outside_transaction(file: Path) -> bool:
-    return _OUTSIDE.search(file.read_text(encoding="utf-8")) is not None
+    return _WITHOUT_TRANSACTION.search(file.read_text(encoding="utf-8")) is not None
 
 
-async def _apply_patiently(url: str, files: Sequence[Path]) -> None:
+async def _apply_with_retries(url: str, files: Sequence[Path]) -> None:
     """Apply files; after a lock timeout, retry with pauses. Files that are applied already are not repeated."""
     for pause_s in PAUSES_S:
         try:

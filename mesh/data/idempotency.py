@@ -1,7 +1,7 @@
 """Idempotency keys: run an effect once per caller and key, and store its response in the same transaction.
 
 A service that uses `once` creates the table, its index and its invariant in its migrations. The statements must equal
-IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE and KEYS_HAVE_ANSWERS literally. Keys are deleted after KEPT_FOR; a later
+IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE and KEYS_HAVE_ANSWERS literally. Keys are deleted after RETENTION; a later
 repetition runs the effect again.
 """
 
@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, RequestInProgress
 from interceptors.context import current_context
 from mesh.data.deletion import delete_in_batches
-from mesh.upkeep import repeating
+from mesh.periodic import repeating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 Response = TypeVar("Response", bound=Message)
 
 # A week, because payments use these keys. The IETF draft and Stripe store keys for at least a day.
-KEPT_FOR = timedelta(days=7)
-FORGET_INTERVAL_S = 3600.0
+RETENTION = timedelta(days=7)
+DELETE_INTERVAL_S = 3600.0
 # Estimated time until the earlier call with the same key has finished.
 IN_PROGRESS_RETRY_S = 0.5
 
@@ -63,13 +63,13 @@ _CLAIM = """
     on conflict do nothing returning true
 """
 _FIND = "select request_sha256, response from idempotency_keys where caller = $1 and request_type = $2 and key = $3"
-_FORGET = """
+_DELETE_OLD = """
     delete from idempotency_keys where ctid in (
         select ctid from idempotency_keys where create_time < now() - $1::interval order by create_time limit $2
         for update skip locked
     )
 """
-_KEEP = "update idempotency_keys set response = $4 where caller = $1 and request_type = $2 and key = $3"
+_STORE_RESPONSE = "update idempotency_keys set response = $4 where caller = $1 and request_type = $2 and key = $3"
 
 
 def keyed_call() -> CallContext:
@@ -115,7 +115,7 @@ async def once(
         raise RequestInProgress(retry_after_s=IN_PROGRESS_RETRY_S) from error
     if is_first:
         response = await respond()
-        await connection.execute(_KEEP, *claim, response.SerializeToString(deterministic=True))
+        await connection.execute(_STORE_RESPONSE, *claim, response.SerializeToString(deterministic=True))
         return response
     earlier = await connection.fetchrow(_FIND, *claim)
     if earlier is None:  # deleted since the claim because of its age: the next attempt starts anew
@@ -126,18 +126,18 @@ async def once(
     return response_type.FromString(earlier["response"])
 
 
-async def forget_old_keys(database: Database, older_than: timedelta = KEPT_FOR) -> int:
+async def delete_old_keys(database: Database, older_than: timedelta = RETENTION) -> int:
     """Delete keys older than `older_than`, and return their number; keys in use by a transaction are skipped."""
-    return await delete_in_batches(database, _FORGET, older_than)
+    return await delete_in_batches(database, _DELETE_OLD, older_than)
 
 
 @asynccontextmanager
-async def forgetting_old_keys(database: Database) -> AsyncIterator[None]:
+async def deleting_old_keys(database: Database) -> AsyncIterator[None]:
     """Delete old keys at once and every hour while the context is open, if the database has a table of keys."""
     async with database.connection() as connection:
-        keeps_keys = await connection.fetchval("select to_regclass('idempotency_keys') is not null")
-    if not keeps_keys:
+        has_table = await connection.fetchval("select to_regclass('idempotency_keys') is not null")
+    if not has_table:
         yield
         return
-    async with repeating("deleting old idempotency keys", partial(forget_old_keys, database), FORGET_INTERVAL_S):
+    async with repeating("deleting old idempotency keys", partial(delete_old_keys, database), DELETE_INTERVAL_S):
         yield

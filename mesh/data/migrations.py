@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LOCK_KEY = int.from_bytes(b"solo60")
 LOCK_POLL_S = 0.1
 # The first version with uuidv7() and virtual generated columns, which migrations use.
-OLDEST_SERVER = 18
+MIN_SERVER_VERSION = 18
 # A database that every server has.
 MAINTENANCE_DATABASE = "postgres"
 CHECKSUMS = """
@@ -172,9 +172,9 @@ async def open_database(database_url: str, database: str | None = None) -> Conne
 def refuse_old_server(connection: Connection | PoolConnectionProxy[Any]) -> None:
     """Raise MigrationError if the server of a connection is older than the migrations need."""
     version = connection.get_server_version().major
-    if version < OLDEST_SERVER:
+    if version < MIN_SERVER_VERSION:
         raise MigrationError(
-            f"the server is PostgreSQL {version}; the services need PostgreSQL {OLDEST_SERVER} or newer."
+            f"the server is PostgreSQL {version}; the services need PostgreSQL {MIN_SERVER_VERSION} or newer."
         )
 
 

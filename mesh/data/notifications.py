@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
 
 # A query at this interval detects a connection whose other end has disappeared silently.
-ASK_INTERVAL_S = 10.0
-ASK_TIMEOUT_S = 5.0
+CHECK_INTERVAL_S = 10.0
+CHECK_TIMEOUT_S = 5.0
 RECONNECT_PAUSE_S = 0.5
 
 _log = structlog.stdlib.get_logger("solo60.notifications")
@@ -30,14 +30,14 @@ _log = structlog.stdlib.get_logger("solo60.notifications")
 
 @asynccontextmanager
 async def listening(
-    url: str, channel: str, hear: Callable[[str], None], missed: Callable[[], None]
+    url: str, channel: str, on_notification: Callable[[str], None], on_gap: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Call `hear` with the payload of each notification on `channel` while the context is open.
+    """Call `on_notification` with the payload of each notification on `channel` while the context is open.
 
-    `missed` is called each time that listening begins, including the first time. The listener opens its own connection
+    `on_gap` is called each time that listening begins, including the first time. The listener opens its own connection
     to the database at `url`, outside of any pool.
     """
-    task = asyncio.create_task(_listen_for_ever(url, channel, hear, missed))
+    task = asyncio.create_task(_listen_forever(url, channel, on_notification, on_gap))
     try:
         yield
     finally:
@@ -45,16 +45,18 @@ async def listening(
         await asyncio.wait([task])
 
 
-async def _listen_for_ever(url: str, channel: str, hear: Callable[[str], None], missed: Callable[[], None]) -> None:
+async def _listen_forever(
+    url: str, channel: str, on_notification: Callable[[str], None], on_gap: Callable[[], None]
+) -> None:
     while True:
         try:
-            await _listen(url, channel, hear, missed)
+            await _listen(url, channel, on_notification, on_gap)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             _log.warning("not listening", channel=channel, error=type(error).__name__)
         await asyncio.sleep(RECONNECT_PAUSE_S)
 
 
-async def _listen(url: str, channel: str, hear: Callable[[str], None], missed: Callable[[], None]) -> None:
+async def _listen(url: str, channel: str, on_notification: Callable[[str], None], on_gap: Callable[[], None]) -> None:
     """Listen until the connection is lost."""
     connection: Connection = await asyncpg.connect(
         url, timeout=CONNECT_TIMEOUT_S, server_settings={"application_name": f"solo60 listening to {channel}"}
@@ -62,8 +64,10 @@ async def _listen(url: str, channel: str, hear: Callable[[str], None], missed: C
     lost = asyncio.Event()
     try:
         connection.add_termination_listener(lambda _connection: lost.set())
-        await connection.add_listener(channel, lambda _connection, _pid, _channel, payload: hear(str(payload)))
-        missed()
+        await connection.add_listener(
+            channel, lambda _connection, _pid, _channel, payload: on_notification(str(payload))
+        )
+        on_gap()
         await _wait_until_lost(connection, lost)
     finally:
         connection.terminate()
@@ -72,7 +76,7 @@ async def _listen(url: str, channel: str, hear: Callable[[str], None], missed: C
 async def _wait_until_lost(connection: Connection, lost: asyncio.Event) -> None:
     while not lost.is_set():
         try:
-            async with asyncio.timeout(ASK_INTERVAL_S):
+            async with asyncio.timeout(CHECK_INTERVAL_S):
                 await lost.wait()
         except TimeoutError:
-            await connection.execute("select", timeout=ASK_TIMEOUT_S)
+            await connection.execute("select", timeout=CHECK_TIMEOUT_S)

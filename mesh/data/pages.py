@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 Item = TypeVar("Item")
-Mark = TypeVar("Mark")
+Position = TypeVar("Position")
 
 # Page size of requests that do not set one.
 DEFAULT_PAGE_SIZE = 50
@@ -51,7 +51,7 @@ class Page:
         """Number of items to query: one more than the page holds, which shows whether another page follows."""
         return self.size + 1
 
-    def after(self, read: Callable[[str], Mark]) -> Mark | None:
+    def after(self, read: Callable[[str], Position]) -> Position | None:
         """Return `read(cursor)`, or None on the first page; raise InvalidRequest if `read` raises ValueError."""
         if not self.cursor:
             return None

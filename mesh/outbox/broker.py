@@ -20,8 +20,8 @@ from nats.js.errors import NoStreamResponseError, NotFoundError
 from contracts.errors import MessageTooLarge, Unavailable
 from contracts.services import short_name
 from mesh.config import SettingsError
-from mesh.outbox.envelope import seal
-from mesh.upkeep import repeating
+from mesh.outbox.envelope import encode_envelope
+from mesh.periodic import repeating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -36,7 +36,7 @@ SUBJECTS = "solo60.outbox.*"
 # receiver's outbox table drops later duplicates.
 DUPLICATE_WINDOW_S = 120.0
 # A full stream rejects new messages, which then stay in the senders' outboxes.
-LARGEST_STREAM_BYTES = 1024**3
+MAX_STREAM_BYTES = 1024**3
 
 CONNECT_TIMEOUT_S = 2
 # An unresponsive server is detected after three of these.
@@ -95,7 +95,7 @@ class Broker:
         subject = subject_of(short_name(message.destination))
         headers = {Header.MSG_ID.value: str(message.message_id)}
         try:
-            await stream.publish(subject, seal(message, self._clock()), stream=STREAM, headers=headers)
+            await stream.publish(subject, encode_envelope(message, self._clock()), stream=STREAM, headers=headers)
         except MaxPayloadError:
             raise MessageTooLarge from None
         except NoStreamResponseError as error:  # the stream was deleted
@@ -144,12 +144,12 @@ class Broker:
             ping_interval=PING_INTERVAL_S,
             # Without a timeout, a flush on a lost connection waits forever.
             flush_timeout=ANSWER_TIMEOUT_S,
-            error_cb=_note_error,
+            error_cb=_log_error,
         )
         await _make_stream(client.jetstream(timeout=ANSWER_TIMEOUT_S))
 
 
-async def _note_error(error: Exception) -> None:
+async def _log_error(error: Exception) -> None:
     _log.debug("error from the NATS client", error=type(error).__name__)
 
 
@@ -174,7 +174,7 @@ async def _make_stream(stream: JetStreamContext) -> None:
             retention=RetentionPolicy.WORK_QUEUE,
             storage=StorageType.FILE,
             discard=DiscardPolicy.NEW,
-            max_bytes=LARGEST_STREAM_BYTES,
+            max_bytes=MAX_STREAM_BYTES,
             duplicate_window=DUPLICATE_WINDOW_S,
         )
     if info.config.retention != RetentionPolicy.WORK_QUEUE:

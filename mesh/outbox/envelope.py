@@ -10,7 +10,7 @@ from mesh.outbox.message import Message
 from solo60.mesh.v1.outbox_pb2 import OutboxEnvelope
 
 
-def seal(message: Message, now_s: float) -> bytes:
+def encode_envelope(message: Message, now_s: float) -> bytes:
     """Return a message as a serialized envelope; `now_s` is the time in seconds since 1970."""
     envelope = OutboxEnvelope(
         message_id=str(message.message_id),
@@ -25,7 +25,7 @@ def seal(message: Message, now_s: float) -> bytes:
     return envelope.SerializeToString()
 
 
-def unseal(content: bytes, now_s: float) -> Message:
+def decode_envelope(content: bytes, now_s: float) -> Message:
     """Return the message in an envelope, with its age at `now_s`; raise ValueError if `content` is invalid."""
     try:
         envelope = OutboxEnvelope.FromString(content)

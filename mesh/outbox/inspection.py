@@ -24,12 +24,12 @@ _FIND = "select * from outbox where message_id = $1"
 _LOCK = "select * from outbox where message_id = $1 for update"
 # A dead letter gets a new sequence, so it comes after the pending messages of its aggregate. A pending message retains
 # its sequence.
-_REVIVE = """
+_RETRY_DEAD = """
     update outbox set status = 'pending', attempts = 0, due_time = now(), settle_time = null, deliver_time = now(),
         sequence = default
     where message_id = $1 returning *
 """
-_HURRY = "update outbox set attempts = 0, due_time = now() where message_id = $1 returning *"
+_RETRY_PENDING = "update outbox set attempts = 0, due_time = now() where message_id = $1 returning *"
 _DROP = "delete from outbox where message_id = $1"
 _REPLAY = """
     insert into outbox (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent)
@@ -65,7 +65,7 @@ class Inspection:
         """
         async with self._database.transaction() as connection:
             stored = _unsettled(await connection.fetchrow(_LOCK, message_id))
-            statement = _REVIVE if stored.status is Status.DEAD else _HURRY
+            statement = _RETRY_DEAD if stored.status is Status.DEAD else _RETRY_PENDING
             return _stored(await connection.fetchrow(statement, message_id))
 
     async def drop(self, message_id: UUID) -> StoredMessage:

@@ -19,8 +19,8 @@ from nats.js.errors import APIError
 from contracts.errors import Unavailable
 from contracts.services import short_name
 from mesh.outbox.broker import STREAM, subject_of
-from mesh.outbox.envelope import unseal
-from mesh.upkeep import repeating
+from mesh.outbox.envelope import decode_envelope
+from mesh.periodic import repeating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from mesh.outbox.message import Message
     from mesh.outbox.store import OutboxStore
 
-LARGEST_BATCH = 100
+MAX_BATCH = 100
 FETCH_TIMEOUT_S = 2.0
 # The server deletes a consumer after this idle time, and another process can take over.
 INACTIVE_S = 5.0
 PAUSE_S = 0.5
-ANOTHER_HAS_IT = 10100  # JSConsumerWQConsumerNotUniqueErr of nats-server
+CONSUMER_NOT_UNIQUE = 10100  # JSConsumerWQConsumerNotUniqueErr of nats-server
 
 _log = structlog.stdlib.get_logger("solo60.outbox")
 
@@ -60,10 +60,10 @@ class Intake:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Consume messages while the context is open. If another process consumes, wait until it stops."""
-        async with repeating("consuming messages from the broker", self._take_in, PAUSE_S):
+        async with repeating("consuming messages from the broker", self._consume, PAUSE_S):
             yield
 
-    async def _take_in(self) -> None:
+    async def _consume(self) -> None:
         """Consume messages until an error. The next run starts at the first unacknowledged message."""
         try:
             stream = self._broker.jetstream()
@@ -73,7 +73,7 @@ class Intake:
             if not await self._make_consumer(stream):
                 return
             try:
-                await self._take_in_order(stream)
+                await self._consume_in_order(stream)
             finally:
                 with suppress(Error, OSError):  # the server deletes an idle consumer
                     await stream.delete_consumer(STREAM, self._name)
@@ -93,18 +93,18 @@ class Intake:
                 inactive_threshold=INACTIVE_S,
             )
         except APIError as error:
-            if error.err_code == ANOTHER_HAS_IT:
+            if error.err_code == CONSUMER_NOT_UNIQUE:
                 return False
             raise
         return True
 
-    async def _take_in_order(self, stream: JetStreamContext) -> None:
+    async def _consume_in_order(self, stream: JetStreamContext) -> None:
         subscription = await stream.pull_subscribe_bind(self._name, stream=STREAM)
         count = 0
         try:
             while True:
                 try:
-                    batch = await subscription.fetch(LARGEST_BATCH, FETCH_TIMEOUT_S)
+                    batch = await subscription.fetch(MAX_BATCH, FETCH_TIMEOUT_S)
                 except TimeoutError:
                     await subscription.consumer_info()  # raises if the consumer is gone
                     continue
@@ -125,7 +125,7 @@ class Intake:
 
     def _message_in(self, received: Msg) -> Message | None:
         try:
-            message = unseal(received.data, self._clock())
+            message = decode_envelope(received.data, self._clock())
         except ValueError:
             message = None
         # Drop messages for other services: this service would call them with its own key.

@@ -40,7 +40,7 @@ class OutboxMetrics:
             buckets=_BUCKETS_S,
         )
 
-    def attempted(self, destination: str, status: Status, delay_s: float) -> None:
+    def count_attempt(self, destination: str, status: Status, delay_s: float) -> None:
         """Count a delivery attempt with its resulting status; observe `delay_s` if the message is delivered."""
         self._attempts.labels(destination, status).inc()
         if status is Status.DELIVERED:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from mesh.outbox.message import Status, Verdict
-from mesh.outbox.retry import Rests, is_not_now, judge
+from mesh.outbox.retry import DestinationPauses, is_unavailable, judge
 from mesh.outbox.store import LEASE
-from mesh.upkeep import repeating
+from mesh.periodic import repeating
 
 if TYPE_CHECKING:
     import random
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 # Maximum numbers of concurrent deliveries and of leased runs. More runs than deliveries, so that deliveries do not wait
 # for the next claim.
 CONCURRENCY = 32
-MOST_RUNS = 128
+MAX_RUNS = 128
 # Longest delivery delay when a notification is lost.
 POLL_S = 1.0
 RENEW_INTERVAL_S = LEASE.total_seconds() / 3
-FORGET_INTERVAL_S = 60.0
+DELETE_INTERVAL_S = 60.0
 BACKLOG_INTERVAL_S = 5.0
-PAUSE_AFTER_TROUBLE_S = 0.2
-STOP_PATIENCE_S = 5.0
+PAUSE_AFTER_ERROR_S = 0.2
+STOP_TIMEOUT_S = 5.0
 
 _log = structlog.stdlib.get_logger("solo60.outbox")
 
@@ -63,9 +63,9 @@ class Relay:
         self._rng = rng
         self._clock = clock
         self._holder = uuid.uuid4()
-        self._rests = Rests(rng)
+        self._pauses = DestinationPauses(rng)
         self._runs: set[asyncio.Task[None]] = set()
-        self._free = asyncio.Semaphore(CONCURRENCY)
+        self._delivery_slots = asyncio.Semaphore(CONCURRENCY)
         self._woken = asyncio.Event()
         self._verdicts: list[tuple[Message, Verdict]] = []
         self._has_verdicts = asyncio.Event()
@@ -85,17 +85,17 @@ class Relay:
         """Deliver messages while the context is open; then wait at most 5 s for deliveries in progress."""
         async with (
             repeating("renewing leases", self._renew, RENEW_INTERVAL_S),
-            repeating("deleting delivered messages", self._store.forget_delivered, FORGET_INTERVAL_S),
-            repeating("updating the backlog metrics", self._show_backlog, BACKLOG_INTERVAL_S),
+            repeating("deleting delivered messages", self._store.delete_delivered, DELETE_INTERVAL_S),
+            repeating("updating the backlog metrics", self._update_backlog, BACKLOG_INTERVAL_S),
         ):
-            taking = asyncio.create_task(self._take_for_ever())
-            settling = asyncio.create_task(self._settle_for_ever())
+            claiming = asyncio.create_task(self._claim_forever())
+            settling = asyncio.create_task(self._settle_forever())
             try:
                 yield
             finally:
                 self._is_stopping = True
                 self.wake()
-                await taking
+                await claiming
                 await self._finish_runs()
                 settling.cancel()
                 await asyncio.wait([settling])
@@ -103,24 +103,24 @@ class Relay:
 
     async def _finish_runs(self) -> None:
         if self._runs:
-            _, late = await asyncio.wait(self._runs, timeout=STOP_PATIENCE_S)
+            _, late = await asyncio.wait(self._runs, timeout=STOP_TIMEOUT_S)
             for run in late:
                 run.cancel()
             if late:
                 await asyncio.wait(late)
 
-    async def _take_for_ever(self) -> None:
+    async def _claim_forever(self) -> None:
         while not self._is_stopping:
             self._woken.clear()
-            if len(self._runs) > MOST_RUNS // 2 or not await self._take():
+            if len(self._runs) > MAX_RUNS // 2 or not await self._claim():
                 await self._wait_for_work()
 
-    async def _take(self) -> bool:
+    async def _claim(self) -> bool:
         """Claim due messages and start to deliver them; return False if there were none or the claim failed."""
         claimed_at = self._clock()
         try:
             runs = await self._store.claim(
-                self._holder, MOST_RUNS - len(self._runs), resting=self._rests.resting(claimed_at)
+                self._holder, MAX_RUNS - len(self._runs), paused=self._pauses.paused(claimed_at)
             )
         except Exception as error:  # noqa: BLE001 - the next poll tries again
             _log.warning("cannot look for due messages", error=type(error).__name__)
@@ -133,15 +133,15 @@ class Relay:
 
     def _end_run(self, run: asyncio.Task[None]) -> None:
         self._runs.discard(run)
-        if len(self._runs) == MOST_RUNS // 2:
+        if len(self._runs) == MAX_RUNS // 2:
             self.wake()
 
     async def _wait_for_work(self) -> None:
         waits_s = [POLL_S]
-        rest_s = self._rests.next_end_s(self._clock())
-        if rest_s is not None:
-            waits_s.append(rest_s)
-        if not self._woken.is_set() and len(self._runs) <= MOST_RUNS // 2:
+        pause_s = self._pauses.next_end_s(self._clock())
+        if pause_s is not None:
+            waits_s.append(pause_s)
+        if not self._woken.is_set() and len(self._runs) <= MAX_RUNS // 2:
             with suppress(Exception):  # the next claim logs the error
                 due_s = await self._store.next_due_s()
                 if due_s is not None and due_s > 0:
@@ -154,21 +154,23 @@ class Relay:
         """Deliver the messages of a run in order; after a failure, return the rest of the run to the outbox."""
         for position, message in enumerate(run):
             verdict = None
-            async with self._free:
+            async with self._delivery_slots:
                 if self._may_deliver(message, claimed_at):
                     verdict = await self._attempt(message)
             if verdict is None or verdict.status is Status.PENDING:
                 pause_s = verdict.pause_s if verdict else 0.0
-                given_back = run[position + 1 :] if verdict else run[position:]
-                self._note([(message, verdict)] if verdict else [])
-                self._note([(each, Verdict(Status.PENDING, each.attempts, pause_s=pause_s)) for each in given_back])
+                released = run[position + 1 :] if verdict else run[position:]
+                self._add_verdicts([(message, verdict)] if verdict else [])
+                self._add_verdicts(
+                    [(each, Verdict(Status.PENDING, each.attempts, pause_s=pause_s)) for each in released]
+                )
                 return
-            self._note([(message, verdict)])
+            self._add_verdicts([(message, verdict)])
 
     def _may_deliver(self, message: Message, claimed_at: float) -> bool:
         now = self._clock()
         is_leased = now < max(claimed_at, self._renewed_at) + LEASE.total_seconds()
-        return is_leased and not self._is_stopping and not self._rests.is_resting(message.destination, now)
+        return is_leased and not self._is_stopping and not self._pauses.is_paused(message.destination, now)
 
     async def _attempt(self, message: Message) -> Verdict:
         began = self._clock()
@@ -178,15 +180,15 @@ class Relay:
             return Verdict(Status.PENDING, message.attempts)  # the relay stops: another one delivers the message
         except Exception as error:  # noqa: BLE001 - `judge` handles every error
             verdict = judge(message, error, self._rng)
-            if is_not_now(error):
-                self._rests.failed(message.destination, error, self._clock())
+            if is_unavailable(error):
+                self._pauses.record_failure(message.destination, error, self._clock())
             else:
-                self._rests.answered(message.destination)
+                self._pauses.record_answer(message.destination)
                 self._log_failure(message, verdict)
         else:
             verdict = Verdict(Status.DELIVERED, message.attempts)
-            self._rests.answered(message.destination)
-        self._metrics.attempted(message.destination, verdict.status, message.age_s + self._clock() - began)
+            self._pauses.record_answer(message.destination)
+        self._metrics.count_attempt(message.destination, verdict.status, message.age_s + self._clock() - began)
         return verdict
 
     def _log_failure(self, message: Message, verdict: Verdict) -> None:
@@ -200,17 +202,17 @@ class Relay:
             correlation_id=message.correlation_id,
         )
 
-    def _note(self, verdicts: list[tuple[Message, Verdict]]) -> None:
+    def _add_verdicts(self, verdicts: list[tuple[Message, Verdict]]) -> None:
         if verdicts:
             self._verdicts += verdicts
             self._has_verdicts.set()
 
-    async def _settle_for_ever(self) -> None:
+    async def _settle_forever(self) -> None:
         while True:
             await self._has_verdicts.wait()
             self._has_verdicts.clear()
             if not await self._settle():
-                await asyncio.sleep(PAUSE_AFTER_TROUBLE_S)
+                await asyncio.sleep(PAUSE_AFTER_ERROR_S)
 
     async def _settle(self) -> bool:
         """Record all new verdicts in one statement; restore them if the statement fails."""
@@ -237,7 +239,7 @@ class Relay:
             await self._store.renew(self._holder)
         self._renewed_at = began
 
-    async def _show_backlog(self) -> None:
+    async def _update_backlog(self) -> None:
         backlog = await self._store.backlog()
         self._metrics.show_backlog(backlog)
         self.dead_letters = {destination: depth for destination, status, depth, _ in backlog if status is Status.DEAD}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from contracts.errors import MessageTooLarge, RequestInProgress, ServiceError, UnknownError
-from mesh.data.idempotency import KEPT_FOR
+from mesh.data.idempotency import RETENTION
 from mesh.outbox.message import Status, Verdict
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ FIRST_BACKOFF_S = 1.0
 BACKOFF_MULTIPLIER = 3.0
 MAX_BACKOFF_S = 900.0
 # A receiver deletes idempotency keys after a week and would then act again. Messages become dead letters a day earlier.
-GIVE_UP_AFTER_S = KEPT_FOR.total_seconds() - 86_400.0
+GIVE_UP_AFTER_S = RETENTION.total_seconds() - 86_400.0
 
-FIRST_REST_S = 0.1
-MAX_REST_S = 5.0
+FIRST_PAUSE_S = 0.1
+MAX_PAUSE_S = 5.0
 
 # The receiver or the network is unavailable: the attempt does not count.
 NOT_NOW = frozenset(
@@ -58,21 +58,21 @@ DELIVERED = Verdict(Status.DELIVERED, 0)
 
 def judge(message: Message, error: Exception, rng: random.Random) -> Verdict:
     """Return the verdict on a message after its delivery raised `error`."""
-    sentence = sentence_of(error)
+    description = describe_error(error)
     if message.age_s > GIVE_UP_AFTER_S:
-        return Verdict(Status.DEAD, message.attempts, f"Not delivered in time. {sentence}")
-    if is_not_now(error):
+        return Verdict(Status.DEAD, message.attempts, f"Not delivered in time. {description}")
+    if is_unavailable(error):
         pause_s = error.retry_after_s if isinstance(error, ServiceError) else None
-        return Verdict(Status.PENDING, message.attempts, sentence, pause_s or FIRST_REST_S)
+        return Verdict(Status.PENDING, message.attempts, description, pause_s or FIRST_PAUSE_S)
     attempts = message.attempts + 1
     if isinstance(error, ServiceError) and error.code not in COUNTED:
-        return Verdict(Status.DEAD, attempts, sentence)
+        return Verdict(Status.DEAD, attempts, description)
     if attempts >= MAX_ATTEMPTS:
-        return Verdict(Status.DEAD, attempts, sentence)
-    return Verdict(Status.PENDING, attempts, sentence, backoff_s(attempts, rng))
+        return Verdict(Status.DEAD, attempts, description)
+    return Verdict(Status.PENDING, attempts, description, backoff_s(attempts, rng))
 
 
-def is_not_now(error: Exception) -> bool:
+def is_unavailable(error: Exception) -> bool:
     """Return whether an error concerns only the availability of the receiver, not the message."""
     return isinstance(error, ServiceError) and error.code in NOT_NOW and not isinstance(error, MessageTooLarge)
 
@@ -85,7 +85,7 @@ def backoff_s(attempts: int, rng: random.Random) -> float:
     return rng.uniform(0, min(MAX_BACKOFF_S, FIRST_BACKOFF_S * BACKOFF_MULTIPLIER ** (attempts - 1)))
 
 
-def sentence_of(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Describe an error in the words of our contracts only, because other text may contain personal data."""
     if isinstance(error, UnknownError):
         return f"{error.code.name}."
@@ -95,41 +95,41 @@ def sentence_of(error: Exception) -> str:
 
 
 @dataclass(slots=True)
-class _Rest:
+class _Pause:
     until: float
     failures: int
 
 
-class Rests:
+class DestinationPauses:
     """Pauses of unavailable destinations. All times are in seconds on the caller's clock."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._rests: dict[str, _Rest] = {}
+        self._pauses: dict[str, _Pause] = {}
 
-    def failed(self, destination: str, error: Exception, now: float) -> None:
+    def record_failure(self, destination: str, error: Exception, now: float) -> None:
         """Pause a destination for up to 0.1 s, doubled with each failure up to 5 s, or longer if `error` says so."""
-        if isinstance(error, RequestInProgress) or self.is_resting(destination, now):
+        if isinstance(error, RequestInProgress) or self.is_paused(destination, now):
             return  # concerns one message only, or started before the pause
-        rest = self._rests.setdefault(destination, _Rest(now, 0))
-        rest.failures += 1
-        longest_s = min(MAX_REST_S, FIRST_REST_S * 2.0 ** (rest.failures - 1))
-        asked_s = (error.retry_after_s if isinstance(error, ServiceError) else None) or 0.0
-        rest.until = now + max(asked_s, self._rng.uniform(longest_s / 2, longest_s))
+        pause = self._pauses.setdefault(destination, _Pause(now, 0))
+        pause.failures += 1
+        max_pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (pause.failures - 1))
+        pushback_s = (error.retry_after_s if isinstance(error, ServiceError) else None) or 0.0
+        pause.until = now + max(pushback_s, self._rng.uniform(max_pause_s / 2, max_pause_s))
 
-    def answered(self, destination: str) -> None:
+    def record_answer(self, destination: str) -> None:
         """End the pause of a destination, because it has answered."""
-        self._rests.pop(destination, None)
+        self._pauses.pop(destination, None)
 
-    def is_resting(self, destination: str, now: float) -> bool:
+    def is_paused(self, destination: str, now: float) -> bool:
         """Return whether a destination is paused now."""
-        rest = self._rests.get(destination)
-        return rest is not None and now < rest.until
+        pause = self._pauses.get(destination)
+        return pause is not None and now < pause.until
 
-    def resting(self, now: float) -> list[str]:
+    def paused(self, now: float) -> list[str]:
         """Return the destinations that are paused now."""
-        return [destination for destination, rest in self._rests.items() if now < rest.until]
+        return [destination for destination, pause in self._pauses.items() if now < pause.until]
 
     def next_end_s(self, now: float) -> float | None:
         """Return the time in seconds until the next pause ends; None if no destination is paused."""
-        return min((rest.until - now for rest in self._rests.values() if now < rest.until), default=None)
+        return min((pause.until - now for pause in self._pauses.values() if now < pause.until), default=None)

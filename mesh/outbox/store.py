@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 # Relays renew their leases three times within this period.
 LEASE = timedelta(seconds=30)
 # Delivered messages can be inspected and replayed for this long. Payloads may contain personal data, so not longer.
-KEPT_FOR = timedelta(days=1)
+RETENTION = timedelta(days=1)
 # Maximum number of messages of one aggregate that a relay claims at once.
-LONGEST_RUN = 20
+MAX_RUN_LENGTH = 20
 
 # A message is the head of its lane if its aggregate has no earlier pending message. The relay that locks the head may
 # also claim its followers, because no other relay can claim them while the head is pending.
@@ -66,7 +66,7 @@ _SETTLE = """
     where m.message_id = line.message_id and m.lease_holder = $1
 """
 _RENEW = "update outbox set due_time = now() + $2::interval where status = 'pending' and lease_holder = $1"
-_FORGET = """
+_DELETE_DELIVERED = """
     delete from outbox where message_id in (
         select message_id from outbox where status = 'delivered' and settle_time < now() - $1::interval
         order by settle_time limit $2 for update skip locked
@@ -100,14 +100,14 @@ class OutboxStore:
         async with self._database.connection() as connection:
             return bool(await connection.fetchval("select to_regclass('outbox') is not null"))
 
-    async def claim(self, holder: UUID, limit: int, *, resting: Collection[str] = ()) -> list[list[Message]]:
+    async def claim(self, holder: UUID, limit: int, *, paused: Collection[str] = ()) -> list[list[Message]]:
         """Lease due messages to `holder` and return them in runs; deliver the messages of a run one after another.
 
         A run is one message, or the next messages of one aggregate. Returns at most `limit` runs, and none for the
-        destinations in `resting`.
+        destinations in `paused`.
         """
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_CLAIM, holder, limit, list(resting), LONGEST_RUN - 1, LEASE)
+            rows = await connection.fetch(_CLAIM, holder, limit, list(paused), MAX_RUN_LENGTH - 1, LEASE)
         return _runs(map(_message, rows))
 
     async def settle(self, holder: UUID, verdicts: Iterable[tuple[Message, Verdict]]) -> None:
@@ -135,9 +135,9 @@ class OutboxStore:
             due_s: float | None = await connection.fetchval(_NEXT_DUE)
         return due_s
 
-    async def forget_delivered(self, older_than: timedelta = KEPT_FOR) -> int:
+    async def delete_delivered(self, older_than: timedelta = RETENTION) -> int:
         """Delete messages that were delivered more than `older_than` ago, and return their number."""
-        return await delete_in_batches(self._database, _FORGET, older_than)
+        return await delete_in_batches(self._database, _DELETE_DELIVERED, older_than)
 
     async def receive(self, messages: Sequence[Message]) -> None:
         """Store messages from other outboxes in their order; skip ids that are already stored."""

@@ -46,7 +46,7 @@ class DirectTransport:
     async def deliver(self, message: Message) -> None:
         call, takes_key = self._call_of(message.destination)
         metadata = ((IDEMPOTENCY_KEY, str(message.message_id)),) if takes_key else ()
-        with as_its_request(message):
+        with request_context(message):
             await call(message.payload, metadata=metadata)
 
     def _call_of(self, destination: str) -> tuple[Any, bool]:
@@ -72,7 +72,7 @@ class BrokeredTransport:
 
 
 @contextmanager
-def as_its_request(message: Message) -> Iterator[None]:
+def request_context(message: Message) -> Iterator[None]:
     """Run the block in the trace and under the correlation id of the request that wrote the message."""
     token = trace_context.attach(trace_of(message.traceparent))
     try:

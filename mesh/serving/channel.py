@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 # After a restart, clients reconnect to a service within this time.
-LONGEST_RECONNECT_PAUSE_MS = 2_000
+MAX_RECONNECT_PAUSE_MS = 2_000
 # A host that disappeared is detected after these two times together, also by a call that waits for its next message.
 # Servers treat a client that pings more than once a minute as an attacker.
 KEEPALIVE_INTERVAL_MS = 90_000
@@ -133,7 +133,7 @@ def channel_options(config: str, target: str = "", *, through_proxy: bool = Fals
         ("grpc.service_config", config),
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", LONGEST_RECONNECT_PAUSE_MS),
+        ("grpc.max_reconnect_backoff_ms", MAX_RECONNECT_PAUSE_MS),
         ("grpc.keepalive_time_ms", KEEPALIVE_INTERVAL_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         # If the two limits differ, the core rejects metadata between them at random.

@@ -74,26 +74,26 @@ _GRPCIO_ONLY: Options = (
 # Default options of each engine.
 SERVER_OPTIONS: dict[Engine, Options] = {"grpcio": (*_COMMON, *_GRPCIO_ONLY), "native": _COMMON}
 # The native engine rejects metadata that begins with "grpc-", so it cannot send retry pushback to callers.
-CAN_PUSH_BACK: frozenset[Engine] = frozenset({"grpcio"})
+SUPPORTS_PUSHBACK: frozenset[Engine] = frozenset({"grpcio"})
 # The native engine closes its connections when the last call ends, and drops answers that are not yet written.
-ANSWERS_BEFORE_IT_CLOSES: frozenset[Engine] = frozenset({"grpcio"})
-TIME_TO_WRITE_S = 0.05
-NATIVE_IS_MISSING = (
+FLUSHES_BEFORE_CLOSE: frozenset[Engine] = frozenset({"grpcio"})
+FLUSH_TIME_S = 0.05
+NATIVE_MISSING_MESSAGE = (
     "ENGINE: native needs the package pygrpc-native, which is not installed; install it, or set ENGINE=grpcio."
 )
 
 
-class CallsUnderWay(ServerInterceptor):
+class RunningCalls(ServerInterceptor):
     """Interceptor that counts running calls, for an engine that closes connections before answers are written."""
 
     def __init__(self) -> None:
         self._count = 0
-        self._are_over = False
-        self._none_left = asyncio.Event()
+        self._is_draining = False
+        self._all_ended = asyncio.Event()
         self._last_ended = 0.0
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        if self._are_over:
+        if self._is_draining:
             raise Unavailable("This instance of the service is stopping.")
         self._count += 1
         try:
@@ -101,18 +101,18 @@ class CallsUnderWay(ServerInterceptor):
         finally:
             self._count -= 1
             self._last_ended = time.monotonic()
-            if self._are_over and not self._count:
-                self._none_left.set()
+            if self._is_draining and not self._count:
+                self._all_ended.set()
 
-    async def end(self, grace_s: float) -> float:
+    async def drain(self, grace_s: float) -> float:
         """Reject new calls and wait until the running ones are answered; return the rest of `grace_s` in seconds."""
-        self._are_over = True
+        self._is_draining = True
         began = time.monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 if self._count:
-                    await self._none_left.wait()
-                await asyncio.sleep(self._last_ended + TIME_TO_WRITE_S - time.monotonic())
+                    await self._all_ended.wait()
+                await asyncio.sleep(self._last_ended + FLUSH_TIME_S - time.monotonic())
         return max(0.0, grace_s - (time.monotonic() - began))
 
 
@@ -143,22 +143,22 @@ def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCreden
     try:
         return server.add_secure_port(address, credentials)
     except NotImplementedError:
-        raise _cannot("serve TLS") from None
+        raise _unsupported("serve TLS") from None
 
 
 def _native_server(options: Options) -> grpc.aio.Server:
     for name, value in options:
         if value and name in dict(_GRPCIO_ONLY):
-            raise _cannot(f"set {name}")
+            raise _unsupported(f"set {name}")
     try:
         import pygrpc_native.aio  # noqa: PLC0415 - not installed everywhere, and only needed for this engine
     except ImportError:
-        raise SettingsError(NATIVE_IS_MISSING) from None
+        raise SettingsError(NATIVE_MISSING_MESSAGE) from None
     try:
         return pygrpc_native.aio.server(options=options)
     except ValueError as error:  # the error names the option
-        raise _cannot(f"be started: {error}") from None
+        raise _unsupported(f"be started: {error}") from None
 
 
-def _cannot(what: str) -> SettingsError:
+def _unsupported(what: str) -> SettingsError:
     return SettingsError(f"ENGINE: native cannot {what}; use ENGINE=grpcio.")

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 LIVENESS = ""
 # gRFC A90: a server rejects List if the list is longer than this.
-LIST_MAX = 100
+MAX_LIST_ENTRIES = 100
 CHECK_INTERVAL_S = 0.5
 # A single check may fail because the process is busy, and then its callers must not all switch to other replicas.
-FAILURES_TO_STOP = 2
+FAILURES_UNTIL_NOT_SERVING = 2
 # Health checks need no key and are never shed. So each host has a limit, which is enough for its probes and callers.
 PROBES_PER_SECOND = 100.0
-PROBES_AT_ONCE = 200
+PROBES_BURST = 200
 # A watch lasts as long as its connection and costs memory, so each host has a limit. Each caller needs one watch.
-WATCHES_AT_ONCE = 1_000
+MAX_WATCHES = 1_000
 WATCH_RETRY_S = 10.0
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -75,42 +75,42 @@ class Health:
         troubles: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.servicer = _Servicer(self)
-        self._ready = {service}
+        self._ready_services = {service}
         self._breakers = breakers
         self._dead_letters = dead_letters
         self._troubles = troubles
         self._statuses = {LIVENESS: _SERVING, service: _NOT_SERVING}
-        self._serving: bool | None = None
+        self._is_ready: bool | None = None
         self._is_stopping = False
         self._watches_are_over = False
         self._changed = asyncio.Event()
 
-    def cover(self, *, ready: Iterable[str], alive: Iterable[str]) -> None:
+    def add_services(self, *, ready: Iterable[str], alive: Iterable[str]) -> None:
         """Report services in `ready` with the readiness of this one, and services in `alive` with the liveness."""
-        readiness = _SERVING if self._serving else _NOT_SERVING
-        self._ready.update(ready)
+        readiness = _SERVING if self._is_ready else _NOT_SERVING
+        self._ready_services.update(ready)
         self._statuses.update(dict.fromkeys(ready, readiness))
         self._statuses.update(dict.fromkeys(alive, self._statuses[LIVENESS]))
 
-    async def say(self, *, serving: bool) -> None:
+    async def set_ready(self, *, ready: bool) -> None:
         """Set the readiness of the service, and notify watches."""
-        if serving is self._serving or self._is_stopping:
+        if ready is self._is_ready or self._is_stopping:
             return
-        self._serving = serving
-        _log.info("health changed", serving=serving)
-        self._statuses.update(dict.fromkeys(self._ready, _SERVING if serving else _NOT_SERVING))
-        self._tell()
+        self._is_ready = ready
+        _log.info("health changed", serving=ready)
+        self._statuses.update(dict.fromkeys(self._ready_services, _SERVING if ready else _NOT_SERVING))
+        self._notify_watches()
 
     async def stop_serving(self) -> None:
         """Report NOT_SERVING from now on, for overall health too."""
         self._is_stopping = True
         self._statuses = dict.fromkeys(self._statuses, _NOT_SERVING)
-        self._tell()
+        self._notify_watches()
 
     def end_watches(self) -> None:
         """End all watches, because a stopping server would wait for them and they never end by themselves."""
         self._watches_are_over = True
-        self._tell()
+        self._notify_watches()
 
     def status_of(self, name: str) -> int | None:
         """Return the status of `name`, or None if it is unknown."""
@@ -119,14 +119,14 @@ class Health:
     def all_statuses(self) -> dict[str, int]:
         """Return all statuses, with entries for breakers that are not closed, dead letters and troubles."""
         states = self._breakers()
-        troubled = {
+        breakers = {
             BREAKER_PREFIX + name: STATUS_OF_BREAKER[state]
             for name, state in states.items()
             if state in STATUS_OF_BREAKER
         }
-        given_up = {DEAD_LETTERS_PREFIX + destination: _NOT_SERVING for destination in self._dead_letters()}
-        hindered = {TROUBLE_PREFIX + trouble: _NOT_SERVING for trouble in self._troubles()}
-        return {**self._statuses, **troubled, **given_up, **hindered}
+        dead_letters = {DEAD_LETTERS_PREFIX + destination: _NOT_SERVING for destination in self._dead_letters()}
+        troubles = {TROUBLE_PREFIX + trouble: _NOT_SERVING for trouble in self._troubles()}
+        return {**self._statuses, **breakers, **dead_letters, **troubles}
 
     async def watch(self, name: str) -> AsyncIterator[int]:
         """Yield the status of `name` now and after every change; raise Unavailable when watches end."""
@@ -141,27 +141,27 @@ class Health:
         raise Unavailable("This instance of the service is stopping.")
 
     @asynccontextmanager
-    async def following(self, is_ready: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+    async def polling(self, is_ready: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
         """Report SERVING, then the result of `is_ready`, which is called twice a second while the context is open.
 
         SERVING ends only after two negative results in a row.
         """
-        await self.say(serving=True)
-        following = asyncio.create_task(self._follow(is_ready))
+        await self.set_ready(ready=True)
+        polling = asyncio.create_task(self._poll(is_ready))
         try:
             yield
         finally:
-            following.cancel()
-            await asyncio.wait([following])
+            polling.cancel()
+            await asyncio.wait([polling])
 
-    async def _follow(self, is_ready: Callable[[], Awaitable[bool]]) -> None:
+    async def _poll(self, is_ready: Callable[[], Awaitable[bool]]) -> None:
         failures = 0
         while True:
             await asyncio.sleep(CHECK_INTERVAL_S)
             failures = 0 if await is_ready() else failures + 1
-            await self.say(serving=failures < FAILURES_TO_STOP)
+            await self.set_ready(ready=failures < FAILURES_UNTIL_NOT_SERVING)
 
-    def _tell(self) -> None:
+    def _notify_watches(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -169,7 +169,7 @@ class Health:
 class _Servicer(HealthServicer):
     def __init__(self, health: Health) -> None:
         self._health = health
-        self._limit = Gcra(PROBES_PER_SECOND, PROBES_AT_ONCE)
+        self._limit = Gcra(PROBES_PER_SECOND, PROBES_BURST)
         self._watches: Counter[str] = Counter()
 
     async def Check(  # noqa: N802 - as generated
@@ -180,7 +180,7 @@ class _Servicer(HealthServicer):
         self._admit(context)
         status = self._health.status_of(request.service)
         if status is None:
-            _refuse(context, grpc.StatusCode.NOT_FOUND, "Unknown service name.")
+            _set_status(context, grpc.StatusCode.NOT_FOUND, "Unknown service name.")
         return health_pb2.HealthCheckResponse(status=status)
 
     async def List(  # noqa: N802 - as generated
@@ -190,8 +190,10 @@ class _Servicer(HealthServicer):
     ) -> object:
         self._admit(context)
         statuses = self._health.all_statuses()
-        if len(statuses) > LIST_MAX:
-            _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, f"The list has more than {LIST_MAX} entries.")
+        if len(statuses) > MAX_LIST_ENTRIES:
+            _set_status(
+                context, grpc.StatusCode.RESOURCE_EXHAUSTED, f"The list has more than {MAX_LIST_ENTRIES} entries."
+            )
         answers = {name: health_pb2.HealthCheckResponse(status=status) for name, status in statuses.items()}
         return _List(statuses=answers)
 
@@ -206,7 +208,7 @@ class _Servicer(HealthServicer):
 
     @contextmanager
     def _watching(self, host: str) -> Iterator[None]:
-        if self._watches[host] >= WATCHES_AT_ONCE:
+        if self._watches[host] >= MAX_WATCHES:
             raise RateLimited("Too many open watches from one host.", retry_after_s=WATCH_RETRY_S)
         self._watches[host] += 1
         try:
@@ -224,7 +226,7 @@ class _Servicer(HealthServicer):
         return host
 
 
-def _refuse(context: Any, code: grpc.StatusCode, sentence: str) -> None:  # noqa: ANN401 - of either engine
+def _set_status(context: Any, code: grpc.StatusCode, sentence: str) -> None:  # noqa: ANN401 - of either engine
     """Set a call's final status, whatever its answer. Unlike `abort`, this keeps the call's trailing metadata."""
     context.set_code(code)
     context.set_details(sentence)

@@ -22,7 +22,7 @@ SERVING = "SERVING"
 UNREACHABLE = "UNREACHABLE"
 CHECK_PATH = "/grpc.health.v1.Health/Check"
 LIST_PATH = "/grpc.health.v1.Health/List"
-PATIENCE_S = 2.0
+PROBE_TIMEOUT_S = 2.0
 # grpc_health's type stubs do not declare these two yet.
 _ListRequest = health_pb2.HealthListRequest  # type: ignore[attr-defined]
 _ListResponse = health_pb2.HealthListResponse  # type: ignore[attr-defined]
@@ -48,9 +48,9 @@ async def probe_of(address: str, service: str, *, key: str = "", through_proxy: 
             for name in ("", service):
                 try:
                     request = health_pb2.HealthCheckRequest(service=name)
-                    answer = await check(request, timeout=PATIENCE_S, metadata=metadata)
+                    answer = await check(request, timeout=PROBE_TIMEOUT_S, metadata=metadata)
                 except grpc.aio.AioRpcError as error:
-                    return _meaning_of(error.code())
+                    return _status_of_code(error.code())
                 if answer.status != health_pb2.HealthCheckResponse.SERVING:
                     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
             return SERVING
@@ -59,30 +59,30 @@ async def probe_of(address: str, service: str, *, key: str = "", through_proxy: 
 
 
 @dataclass(frozen=True, slots=True)
-class Troubles:
+class Problems:
     """Problems that a server reports, even while it is SERVING. Methods are the server's callees, by full name.
 
     `breakers` maps each method with a circuit breaker that is not closed to "open" or "half-open". `dead_letters` are
-    the methods with dead letters in the server's outbox. `hindrances` are sentences that say why it cannot work.
+    the methods with dead letters in the server's outbox. `troubles` are sentences that say why it cannot work.
     """
 
     breakers: Mapping[str, str] = field(default_factory=dict)
     dead_letters: Sequence[str] = ()
-    hindrances: Sequence[str] = ()
+    troubles: Sequence[str] = ()
 
 
-async def troubles_of(address: str, *, key: str = "", through_proxy: bool = False) -> Troubles:
+async def problems_of(address: str, *, key: str = "", through_proxy: bool = False) -> Problems:
     """Return the problems that the server at `address` reports; none if the server does not answer."""
     metadata = ((API_KEY, key),) if key else ()
     async with _channel_to(address, through_proxy=through_proxy) as channel:
         ask = channel.unary_unary(LIST_PATH, _ListRequest.SerializeToString, _ListResponse.FromString)
         try:
-            answer = await ask(_ListRequest(), timeout=PATIENCE_S, metadata=metadata)
+            answer = await ask(_ListRequest(), timeout=PROBE_TIMEOUT_S, metadata=metadata)
         except grpc.aio.AioRpcError:
-            return Troubles()
+            return Problems()
     state_of = {status: state for state, status in STATUS_OF_BREAKER.items()}
     listed = sorted(answer.statuses.items())
-    return Troubles(
+    return Problems(
         breakers={
             name.removeprefix(BREAKER_PREFIX): state_of[entry.status]
             for name, entry in listed
@@ -91,7 +91,7 @@ async def troubles_of(address: str, *, key: str = "", through_proxy: bool = Fals
         dead_letters=[
             name.removeprefix(DEAD_LETTERS_PREFIX) for name, _ in listed if name.startswith(DEAD_LETTERS_PREFIX)
         ],
-        hindrances=[name.removeprefix(TROUBLE_PREFIX) for name, _ in listed if name.startswith(TROUBLE_PREFIX)],
+        troubles=[name.removeprefix(TROUBLE_PREFIX) for name, _ in listed if name.startswith(TROUBLE_PREFIX)],
     )
 
 
@@ -99,7 +99,7 @@ def _channel_to(address: str, *, through_proxy: bool) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, [*connection_options(through_proxy=through_proxy), *_RECONNECTING])
 
 
-def _meaning_of(code: grpc.StatusCode) -> str:
+def _status_of_code(code: grpc.StatusCode) -> str:
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return UNREACHABLE
     # The server answered with an error: it requires a key, or does not know the service.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from mesh.upkeep import repeating
+from mesh.periodic import repeating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from interceptors.keys.keyring import Keyring
 
-NOTING_INTERVAL_S = 60.0
+RECORD_INTERVAL_S = 60.0
 
 _log = structlog.stdlib.get_logger("solo60.keys")
 
@@ -63,11 +63,11 @@ class KeyUses:
 
 
 @asynccontextmanager
-async def noting_key_uses(keyring: Callable[[], Keyring], path: Path) -> AsyncIterator[None]:
+async def recording_key_uses(keyring: Callable[[], Keyring], path: Path) -> AsyncIterator[None]:
     """Record the uses of keys beside the keyring at `path`, once a minute and at the end of the context."""
     uses, warned = KeyUses(path), False
 
-    async def note() -> None:
+    async def record() -> None:
         nonlocal warned
         try:
             await asyncio.to_thread(uses.add, keyring().take_uses())
@@ -77,7 +77,7 @@ async def noting_key_uses(keyring: Callable[[], Keyring], path: Path) -> AsyncIt
                 _log.warning("key uses cannot be recorded", file=error.filename, error=error.strerror)
 
     try:
-        async with repeating("recording key uses", note, NOTING_INTERVAL_S):
+        async with repeating("recording key uses", record, RECORD_INTERVAL_S):
             yield
     finally:
-        await note()
+        await record()

@@ -18,18 +18,18 @@ from pydantic import SecretStr
 from interceptors.deadline.interceptor import remaining_s
 from mesh.config import SettingsError, load_settings
 from mesh.data.database import Database, DatabaseUnavailable
-from mesh.data.idempotency import forgetting_old_keys
+from mesh.data.idempotency import deleting_old_keys
 from mesh.data.migrations import MigrationError, pending_versions, refuse_old_server
 from mesh.serving.channel import Channels
 from mesh.serving.event_loop import service_loop
 from mesh.serving.health import Health
-from mesh.serving.key_uses import noting_key_uses
+from mesh.serving.key_uses import recording_key_uses
 from mesh.serving.keyring_file import accepted_keys, own_key
-from mesh.serving.relaying import outbox_served
+from mesh.serving.outbox import serve_outbox
 from mesh.serving.server import MeshServer, server_interceptors
 from mesh.serving.service import Runtime
-from mesh.telemetry.foreign_output import foreign_output_left_to_parent, foreign_output_logged
-from mesh.telemetry.metrics import metrics_served
+from mesh.telemetry.foreign_output import leave_foreign_output_to_parent, log_foreign_output
+from mesh.telemetry.metrics import serve_metrics
 from mesh.telemetry.setup import log_stream, set_up_logging, set_up_tracing, telemetry_troubles
 from mesh.telemetry.spans import make_span_folder
 
@@ -65,7 +65,7 @@ def run(name: str, work: Callable[[Settings], AbstractAsyncContextManager[object
             if settings.stop_with_parent:
                 settings = settings.model_copy(update={"database_url": SecretStr(_database_url_from_parent())})
             with service_loop() as runner:
-                runner.run(_run_until_told_to_stop(work(settings), stop_with_parent=settings.stop_with_parent))
+                runner.run(_run_until_stopped(work(settings), stop_with_parent=settings.stop_with_parent))
                 tracers.shutdown()
         # The closed loop has removed its signal handlers. Ignore repeated signals: they must not kill a clean stop.
         for number in STOP_SIGNALS:
@@ -79,7 +79,7 @@ def run(name: str, work: Callable[[Settings], AbstractAsyncContextManager[object
 def _logging(settings: Settings, name: str) -> Iterator[None]:
     """Set up logging, and keep output that is not JSON out of the log."""
     lines = set_up_logging(settings, name, log_stream(settings))
-    with foreign_output_logged(lines) if settings.log_fd is None else foreign_output_left_to_parent():
+    with log_foreign_output(lines) if settings.log_fd is None else leave_foreign_output_to_parent():
         yield
 
 
@@ -91,7 +91,7 @@ def _database_url_from_parent() -> str:
     return line
 
 
-async def _run_until_told_to_stop(work: AbstractAsyncContextManager[object], *, stop_with_parent: bool) -> None:
+async def _run_until_stopped(work: AbstractAsyncContextManager[object], *, stop_with_parent: bool) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
@@ -118,9 +118,9 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
     """
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(_runtime(service.name, settings, service.migrations))
-        await stack.enter_async_context(forgetting_old_keys(runtime.database))
+        await stack.enter_async_context(deleting_old_keys(runtime.database))
         servicer = await stack.enter_async_context(service.open(runtime))
-        outbox = await stack.enter_async_context(outbox_served(service.name, runtime))
+        outbox = await stack.enter_async_context(serve_outbox(service.name, runtime))
         breakers = runtime.channels.breakers
         health = Health(
             service.descriptor.full_name,
@@ -129,24 +129,24 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
             lambda: [*runtime.database.troubles(), *telemetry_troubles(), *sorted(runtime.troubles)],
         )
         keyring = accepted_keys(settings)
-        await stack.enter_async_context(noting_key_uses(keyring, settings.keyring_path))
+        await stack.enter_async_context(recording_key_uses(keyring, settings.keyring_path))
         interceptors = server_interceptors(settings, keyring)
         server = MeshServer(service, servicer, health, interceptors, settings.engine, outbox)
         await server.start(address)
         stack.push_async_callback(server.stop, settings.drain_grace_s)
         stack.push_async_callback(_announce_stop, health, settings.drain_wait_s, runtime.stopping)
-        await stack.enter_async_context(health.following(lambda: runtime.database.is_reachable(HEALTH_TIMEOUT_S)))
+        await stack.enter_async_context(health.polling(lambda: runtime.database.is_reachable(HEALTH_TIMEOUT_S)))
         _log.info("serving", address=address, pid=os.getpid())
         yield server
 
 
 @asynccontextmanager
-async def relaying_alone(name: str, settings: Settings) -> AsyncIterator[None]:
+async def relay_outbox(name: str, settings: Settings) -> AsyncIterator[None]:
     """Relay the outbox of the named service while the context is open, in addition to the relays in its processes.
 
     Raises SettingsError if the service has no outbox.
     """
-    async with _runtime(name, settings) as runtime, outbox_served(name, runtime) as outbox:
+    async with _runtime(name, settings) as runtime, serve_outbox(name, runtime) as outbox:
         if outbox is None:
             raise SettingsError(f"{name} has no outbox to relay.")
         _log.info("relaying", pid=os.getpid())
@@ -156,7 +156,7 @@ async def relaying_alone(name: str, settings: Settings) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _runtime(name: str, settings: Settings, migrations: Path | None = None) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(metrics_served(settings.metrics_address))
+        await stack.enter_async_context(serve_metrics(settings.metrics_address))
         channels = Channels(settings, own_key(settings))
         stack.push_async_callback(channels.close)
         database = await _open_database(settings)

@@ -77,7 +77,7 @@ class _Reflection:
             try:
                 self._fill(response, asked, request)
             except KeyError:
-                _say_error(response, grpc.StatusCode.NOT_FOUND, "No symbol or file has that name.")
+                _set_error(response, grpc.StatusCode.NOT_FOUND, "No symbol or file has that name.")
             yield response
 
     def _fill(self, response: Response, asked: str | None, request: Request) -> None:
@@ -100,7 +100,7 @@ class _Reflection:
                 response.all_extension_numbers_response.base_type_name = extended.full_name
                 response.all_extension_numbers_response.extension_number.extend(numbers)
             case _:
-                _say_error(response, grpc.StatusCode.INVALID_ARGUMENT, "The request is empty.")
+                _set_error(response, grpc.StatusCode.INVALID_ARGUMENT, "The request is empty.")
 
 
 def file_of(symbol: str) -> FileDescriptor:
@@ -123,7 +123,7 @@ def _file_of_member(symbol: str) -> FileDescriptor:
     return service.methods_by_name[name].containing_service.file
 
 
-def _say_error(response: Response, code: grpc.StatusCode, sentence: str) -> None:
+def _set_error(response: Response, code: grpc.StatusCode, sentence: str) -> None:
     response.error_response.error_code = code.value[0]
     response.error_response.error_message = sentence
 

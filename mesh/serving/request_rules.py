@@ -22,7 +22,7 @@ def require(*violations: Violation | None) -> None:
         raise InvalidRequest(f"The request is invalid: {fields}.", violations=found)
 
 
-def passed_on(error: InvalidRequest) -> InvalidRequest:
+def as_own_error(error: InvalidRequest) -> InvalidRequest:
     """Return a callee's InvalidRequest as the service's own, so that an outbox gives up at once and shows the reason.
 
     Raised unchanged, it would become an INTERNAL error, because a servicer is responsible for its own requests.

@@ -26,7 +26,7 @@ from interceptors.shedding.interceptor import ServerShedding
 from interceptors.tracing.interceptor import ServerTracing
 from interceptors.validation.interceptor import ServerValidation
 from mesh.config import SettingsError
-from mesh.serving.engine import ANSWERS_BEFORE_IT_CLOSES, CAN_PUSH_BACK, CallsUnderWay, new_server
+from mesh.serving.engine import FLUSHES_BEFORE_CLOSE, SUPPORTS_PUSHBACK, RunningCalls, new_server
 from mesh.serving.reflection import REFLECTION_SERVICES, add_reflection_to_server
 from mesh.telemetry.setup import access_log_writer
 from mesh.telemetry.tracebacks import traceback_text
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 OUTBOX_SERVICE = outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"].full_name
 GRPC_SERVICES = frozenset({HEALTH_SERVICE, *REFLECTION_SERVICES})
-OF_GRPC = filters.any_of(*(filters.service_name(service) for service in GRPC_SERVICES))
+IS_GRPC_SERVICE = filters.any_of(*(filters.service_name(service) for service in GRPC_SERVICES))
 
 
 def server_interceptors(
@@ -58,7 +58,7 @@ def server_interceptors(
     """Return the interceptors of every server, outermost first; their order is defined only here."""
     return [
         ServerErrors(
-            pushback=settings.engine in CAN_PUSH_BACK,
+            pushback=settings.engine in SUPPORTS_PUSHBACK,
             name_undeclared=settings.strict_contracts,
             describe=traceback_text,
         ),
@@ -67,7 +67,9 @@ def server_interceptors(
         ServerMetadataLimit(),
         ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s, settings.shed_least_concurrency),
         ServerCriticality(),
-        ServerTracing(trace.get_tracer_provider(), filters.negate(OF_GRPC), old_names_too=settings.emits_old_rpc_names),
+        ServerTracing(
+            trace.get_tracer_provider(), filters.negate(IS_GRPC_SERVICE), old_names_too=settings.emits_old_rpc_names
+        ),
         ServerAccessLog(
             log_requests=settings.log_requests,
             quiet_services=frozenset({HEALTH_SERVICE}),
@@ -103,7 +105,7 @@ class MeshServer:
     ) -> None:
         self._service = service
         interceptors = list(interceptors)
-        self._calls = None if engine in ANSWERS_BEFORE_IT_CLOSES else CallsUnderWay()
+        self._calls = None if engine in FLUSHES_BEFORE_CLOSE else RunningCalls()
         own = interceptors if self._calls is None else [self._calls, *interceptors]
         self._server = new_server(engine, own, service.interceptors)
         service.add_to_server(servicer, self._server)
@@ -113,7 +115,7 @@ class MeshServer:
         own_names = [service.descriptor.full_name, *([OUTBOX_SERVICE] if outbox is not None else [])]
         add_reflection_to_server((*own_names, HEALTH_SERVICE), self._server)
         # Every service that reflection lists has a health entry.
-        health.cover(ready=own_names, alive=GRPC_SERVICES)
+        health.add_services(ready=own_names, alive=GRPC_SERVICES)
         self.port = 0
 
     async def start(self, address: str) -> None:
@@ -130,5 +132,5 @@ class MeshServer:
     async def stop(self, grace_s: float) -> None:
         """Reject new calls, let running ones finish for `grace_s` seconds, then cancel the rest."""
         if self._calls is not None:
-            grace_s = await self._calls.end(grace_s)
+            grace_s = await self._calls.drain(grace_s)
         await self._server.stop(grace_s)

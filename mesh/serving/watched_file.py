@@ -33,12 +33,12 @@ class WatchedFile(Generic[Content]):
         self._clock = clock
         self._version = self._version_on_disk()
         self._content = parse(path.read_text(encoding="utf-8"))
-        self._looked_at = clock()
+        self._checked_at = clock()
 
     def __call__(self) -> Content:
         now = self._clock()
-        if now - self._looked_at >= RELOAD_INTERVAL_S:
-            self._looked_at = now
+        if now - self._checked_at >= RELOAD_INTERVAL_S:
+            self._checked_at = now
             self._reload()
         return self._content
 

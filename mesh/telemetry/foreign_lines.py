@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # Longer records are cut, so that log lines stay within the limits of common tools.
-LONGEST_RECORD_BYTES = 16 * 1024
+MAX_RECORD_BYTES = 16 * 1024
 # Rate and burst of each place in gRPC's core; everything else together counts as one more place.
 RECORDS_PER_S = 1.0
-RECORDS_AT_ONCE = 50
+RECORDS_BURST = 50
 # Rate and burst of all places together: any line may look like a line of gRPC's core.
 ALL_RECORDS_PER_S = 20.0
-ALL_RECORDS_AT_ONCE = 500
+ALL_RECORDS_BURST = 500
 # Interval of reports about dropped records while nothing else is written.
 REPORT_INTERVAL_S = 10.0
 # A record is complete if nothing follows for this long.
@@ -49,13 +49,13 @@ class ForeignRecord:
     dropped: int = 0
 
 
-class ForeignLines:
+class ForeignLineParser:
     """Parser that splits the bytes of a pipe into records, and drops records above the rate limit."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._by_place = Gcra(RECORDS_PER_S, RECORDS_AT_ONCE)
-        self._all = Gcra(ALL_RECORDS_PER_S, ALL_RECORDS_AT_ONCE)
+        self._by_place = Gcra(RECORDS_PER_S, RECORDS_BURST)
+        self._all = Gcra(ALL_RECORDS_PER_S, ALL_RECORDS_BURST)
         self._reports = Gcra(1 / REPORT_INTERVAL_S, 1)
         # The current line, and the record of the lines before it, each with the number of bytes cut from it.
         self._line, self._line_cut = bytearray(), 0
@@ -64,11 +64,11 @@ class ForeignLines:
         self._dropped = 0
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether `pause` would complete any lines."""
+    def has_buffered_lines(self) -> bool:
+        """Whether `flush` would complete any lines."""
         return bool(self._line or self._record)
 
-    def take(self, data: bytes) -> Iterator[ForeignRecord]:
+    def feed(self, data: bytes) -> Iterator[ForeignRecord]:
         """Yield the records that `data` completes."""
         *ended, begun = data.split(b"\n")
         for part in ended:
@@ -76,21 +76,21 @@ class ForeignLines:
             yield from self._end_line()
         self._extend(begun)
 
-    def pause(self) -> Iterator[ForeignRecord]:
+    def flush(self) -> Iterator[ForeignRecord]:
         """Yield the lines so far, because no more output follows for now; an unfinished line counts as complete."""
         yield from self._end_line()
         yield from self._end_record()
         if self._dropped and self._reports.admit("", self._now()) == 0:
             yield self._report()
 
-    def end(self) -> Iterator[ForeignRecord]:
+    def close(self) -> Iterator[ForeignRecord]:
         """Yield the remaining lines, because the pipe has ended."""
-        yield from self.pause()
+        yield from self.flush()
         if self._dropped:
             yield self._report()
 
     def _extend(self, part: bytes) -> None:
-        room = LONGEST_RECORD_BYTES - len(self._line)
+        room = MAX_RECORD_BYTES - len(self._line)
         self._line += part[:room]
         self._line_cut += len(part) - min(len(part), room)
 
@@ -109,7 +109,7 @@ class ForeignLines:
             yield from self._end_record()
 
     def _add(self, line: bytes) -> None:
-        fitting = line[: max(0, LONGEST_RECORD_BYTES - self._record_size)]
+        fitting = line[: max(0, MAX_RECORD_BYTES - self._record_size)]
         if fitting:
             self._record.append(fitting)
             self._record_size += len(fitting) + 1
@@ -135,22 +135,22 @@ class ForeignLines:
         return ForeignRecord("output was dropped because it exceeded the rate limit", "warning", dropped)
 
 
-def hand_on(reader: int, write: Callable[[ForeignRecord], None]) -> None:
+def forward_records(reader: int, write: Callable[[ForeignRecord], None]) -> None:
     """Pass the records from the pipe `reader` to `write` until all writers have closed the pipe; then close `reader`.
 
     Make the writing end non-blocking, so that a writer loses output instead of waiting for a slow reader.
     """
-    lines, poll = ForeignLines(), select.poll()
+    lines, poll = ForeignLineParser(), select.poll()
     poll.register(reader, select.POLLIN)
     with os.fdopen(reader, "rb", buffering=0) as pipe:
         while True:
-            if not poll.poll(QUIET_S * 1000 if lines.is_waiting else None):
-                records = lines.pause()
+            if not poll.poll(QUIET_S * 1000 if lines.has_buffered_lines else None):
+                records = lines.flush()
             elif data := pipe.read(_READ_BYTES):
-                records = lines.take(data)
+                records = lines.feed(data)
             else:
                 break
             for record in records:
                 write(record)
-    for record in lines.end():
+    for record in lines.close():
         write(record)

@@ -16,20 +16,20 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mesh.telemetry.foreign_lines import hand_on
+from mesh.telemetry.foreign_lines import forward_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mesh.telemetry.log_lines import LogLines
+    from mesh.telemetry.log_lines import LogLineHandler
 
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 # Longest time until the last lines reach the log at the end of the process.
-PATIENCE_S = 1.0
+JOIN_TIMEOUT_S = 1.0
 
 
 @contextmanager
-def foreign_output_left_to_parent() -> Iterator[None]:
+def leave_foreign_output_to_parent() -> Iterator[None]:
     """Write standard output and standard error to the parent's pipe without waiting for room in it."""
     faulthandler.enable()
     with _lossy_streams():
@@ -37,37 +37,37 @@ def foreign_output_left_to_parent() -> Iterator[None]:
 
 
 @contextmanager
-def foreign_output_logged(lines: LogLines) -> Iterator[None]:
+def log_foreign_output(lines: LogLineHandler) -> Iterator[None]:
     """Redirect standard output and standard error to `lines` while the context is open.
 
     `lines` must write to another descriptor. A terminal is not redirected, because a person reads it. A crash is
     written to the original standard error, because the thread that would log it dies with the process.
     """
-    taken = [each for each in (STANDARD_OUTPUT, STANDARD_ERROR) if not os.isatty(each)]
-    if not taken:
+    redirected = [each for each in (STANDARD_OUTPUT, STANDARD_ERROR) if not os.isatty(each)]
+    if not redirected:
         yield
         return
     reader, writer = os.pipe()
     # A thread that waits for room in the pipe may hold the GIL, and then no thread could read the pipe.
     os.set_blocking(writer, False)
-    kept = {descriptor: os.dup(descriptor) for descriptor in taken}
+    saved = {descriptor: os.dup(descriptor) for descriptor in redirected}
     with _lossy_streams():
-        for descriptor in taken:
+        for descriptor in redirected:
             os.dup2(writer, descriptor)
         os.close(writer)
-        faulthandler.enable(kept.get(STANDARD_ERROR, STANDARD_ERROR))
-        work = partial(hand_on, reader, lines.write_foreign)
+        faulthandler.enable(saved.get(STANDARD_ERROR, STANDARD_ERROR))
+        work = partial(forward_records, reader, lines.write_foreign)
         thread = threading.Thread(target=work, name="foreign output", daemon=True)
         thread.start()
         try:
             yield
         finally:
             faulthandler.disable()
-            for descriptor, copy in kept.items():
+            for descriptor, copy in saved.items():
                 os.dup2(copy, descriptor)
                 os.close(copy)
             # A process started meanwhile may hold the pipe open, so the wait is limited.
-            thread.join(PATIENCE_S)
+            thread.join(JOIN_TIMEOUT_S)
 
 
 @contextmanager
@@ -77,18 +77,18 @@ def _lossy_streams() -> Iterator[None]:
     for stream in usual:
         with suppress(OSError):
             stream.flush()
-    sys.stdout, sys.stderr = (_text_stream(_Lossy(each)) for each in (STANDARD_OUTPUT, STANDARD_ERROR))
+    sys.stdout, sys.stderr = (_text_stream(_LossyStream(each)) for each in (STANDARD_OUTPUT, STANDARD_ERROR))
     try:
         yield
     finally:
         sys.stdout, sys.stderr = usual
 
 
-def _text_stream(raw: _Lossy) -> io.TextIOWrapper:
+def _text_stream(raw: _LossyStream) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)  # type: ignore[arg-type]  # a raw stream is enough
 
 
-class _Lossy(io.RawIOBase):
+class _LossyStream(io.RawIOBase):
     """Raw stream that ignores write errors of its descriptor."""
 
     def __init__(self, descriptor: int) -> None:

@@ -11,17 +11,17 @@ import threading
 import time
 
 from interceptors.rate_limit.gcra import Gcra
-from mesh.telemetry.foreign_lines import RECORDS_AT_ONCE, RECORDS_PER_S
+from mesh.telemetry.foreign_lines import RECORDS_BURST, RECORDS_PER_S
 
 LIBRARY = "grpc"
 
 
-class LibraryLines(logging.Filter):
+class LibraryLineFilter(logging.Filter):
     """Log filter that limits each message text of gRPC's loggers like foreign lines, and admits all other lines."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._by_message = Gcra(RECORDS_PER_S, RECORDS_AT_ONCE)
+        self._by_message = Gcra(RECORDS_PER_S, RECORDS_BURST)
         self._dropped = 0
         # Any thread may log, but Gcra is not thread-safe.
         self._lock = threading.Lock()

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from mesh.telemetry.foreign_lines import ForeignRecord
 
 # A killed process loses at most this much of its access log.
-LONGEST_WAIT_S = 0.02
+MAX_DELAY_S = 0.02
 # Logger name of output that the process or one of its libraries wrote past the log.
 FOREIGN_LOGGER = "foreign"
 # orjson must not serialize dataclasses itself: their repr, which may hide fields, is logged instead.
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
-class LogLines(logging.Handler):
+class LogLineHandler(logging.Handler):
     """Handler for the access log and all loggers, which share one stream.
 
     Each line is written in one piece. Lines of loggers are written before the call returns. Lines of the access log
@@ -44,7 +44,7 @@ class LogLines(logging.Handler):
         self._stream = stream
         self._service = service
         self.trouble = ""
-        self._is_torn = False
+        self._ends_with_partial_line = False
         # Reentrant, because a finalizer may log while this thread writes a line.
         self._writing = threading.RLock()
         # Waiting access log lines, each with the end time of its call in seconds since 1970.
@@ -62,7 +62,7 @@ class LogLines(logging.Handler):
         # Schedule a flush per loop: an earlier loop may have been closed before its flush.
         if self._flushed_by is not loop:
             self._flushed_by = loop
-            loop.call_later(LONGEST_WAIT_S, self.flush)
+            loop.call_later(MAX_DELAY_S, self.flush)
 
     def write_foreign(self, record: ForeignRecord) -> None:
         """Write a record of foreign output."""
@@ -84,17 +84,17 @@ class LogLines(logging.Handler):
         try:
             with self._writing:
                 self._flushed_by = None
-                text = b"".join((b"\n" if self._is_torn else b"", *self._lines_that_wait(), line))
+                text = b"".join((b"\n" if self._ends_with_partial_line else b"", *self._pop_waiting_lines(), line))
                 while text:  # an unbuffered stream may accept only a part, and another writer may come in between
                     taken = self._stream.write(text) or len(text)
-                    self._is_torn = text[taken - 1 : taken] != b"\n"
+                    self._ends_with_partial_line = text[taken - 1 : taken] != b"\n"
                     text = text[taken:]
                 self._stream.flush()
                 self.trouble = ""
         except (OSError, ValueError) as error:  # there is no other place to report it
             self.trouble = f"its log cannot be written: {getattr(error, 'strerror', None) or error}."
 
-    def _lines_that_wait(self) -> Iterator[bytes]:
+    def _pop_waiting_lines(self) -> Iterator[bytes]:
         while self._waiting:
             ended, facts = self._waiting.popleft()
             at = datetime.fromtimestamp(ended, UTC)

@@ -23,7 +23,7 @@ LAG_PERIODS = 15
 
 
 @asynccontextmanager
-async def metrics_served(address: str | None, registry: CollectorRegistry = REGISTRY) -> AsyncIterator[None]:
+async def serve_metrics(address: str | None, registry: CollectorRegistry = REGISTRY) -> AsyncIterator[None]:
     """Serve /metrics over HTTP at `address` ("host:port") while the context is open; do nothing without an address.
 
     Scrapers that ask for OpenMetrics also get exemplars. The endpoint has its own thread, so that it still answers

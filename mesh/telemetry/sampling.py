@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mesh.telemetry.span_exporting import ReportingExporter
 
 _RANDOM = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
-_BITS_THAT_DECIDE = TraceIdRatioBased.TRACE_ID_LIMIT
+_SAMPLING_BITS = TraceIdRatioBased.TRACE_ID_LIMIT
 
 
 class SamplingProvider(TracerProvider):
@@ -61,7 +61,7 @@ class _SamplingTracer(Tracer):
             flags = TraceFlags(parent.trace_flags & TraceFlags.RANDOM_TRACE_ID)
         else:
             trace_id, state, flags = random.getrandbits(128), None, _RANDOM
-            is_recorded = trace_id & _BITS_THAT_DECIDE < self._bound
+            is_recorded = trace_id & _SAMPLING_BITS < self._bound
         if is_recorded:
             return self._tracer.start_span(name, context, *rest, **named)
         span_id = random.getrandbits(64)

@@ -16,10 +16,10 @@ from interceptors.access_log import LOGGER, log_call
 from interceptors.context import current_context
 from mesh.config import SettingsError
 from mesh.connection import connection_options
-from mesh.telemetry.library_lines import LibraryLines
-from mesh.telemetry.log_lines import LogLines, json_line
+from mesh.telemetry.library_lines import LibraryLineFilter
+from mesh.telemetry.log_lines import LogLineHandler, json_line
 from mesh.telemetry.sampling import SamplingProvider
-from mesh.telemetry.span_exporting import PatientProcessor, ReportingExporter
+from mesh.telemetry.span_exporting import BoundedShutdownProcessor, ReportingExporter
 from mesh.telemetry.spans import FolderSpanExporter
 from mesh.telemetry.tracebacks import traceback_text
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 # Short, so that a trace can be read soon after its call has ended.
 EXPORT_INTERVAL_MS = 200
 # A stopping service waits at most this long for its last spans, so that a missing collector cannot delay the stop.
-EXIT_PATIENCE_S = 5.0
+EXIT_TIMEOUT_S = 5.0
 
 
-def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = None) -> LogLines:
+def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = None) -> LogLineHandler:
     """Write every log line of this process as one JSON object to `stream`, or to standard output.
 
     Lines of libraries, Python warnings and uncaught exceptions are included. `mesh.telemetry.tracebacks` formats
@@ -61,9 +61,9 @@ def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = N
     )
     # Unbuffered: if a full disk rejected a buffer at exit, the process would fail.
     unbuffered: BinaryIO = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
-    lines = LogLines(stream or unbuffered, service)
+    lines = LogLineHandler(stream or unbuffered, service)
     lines.setFormatter(_json_of(service, shared))
-    lines.addFilter(LibraryLines())
+    lines.addFilter(LibraryLineFilter())
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(level=level, handlers=[lines], force=True)
     logging.captureWarnings(capture=True)
@@ -108,7 +108,7 @@ def access_log_writer() -> Write:
     the log level is above "info".
     """
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, LogLines):
+        if isinstance(handler, LogLineHandler):
             return handler.write_call if logging.getLogger(LOGGER).isEnabledFor(logging.INFO) else _discard
     return log_call
 
@@ -140,10 +140,10 @@ def add_call_context(_logger: object, _name: str, event: EventDict) -> EventDict
     return event
 
 
-def set_up_tracing(settings: Settings, service: str, exit_patience_s: float = EXIT_PATIENCE_S) -> SamplingProvider:
+def set_up_tracing(settings: Settings, service: str, exit_timeout_s: float = EXIT_TIMEOUT_S) -> SamplingProvider:
     """Export this process's spans as configured; `shutdown()` of the returned provider exports the queued spans.
 
-    `shutdown()` takes at most `exit_patience_s` for each of the two destinations.
+    `shutdown()` takes at most `exit_timeout_s` for each of the two destinations.
     """
     resource = Resource.create({SERVICE_NAME: service})
     provider = SamplingProvider(settings.trace_sample_ratio, resource=resource, shutdown_on_exit=False)
@@ -151,7 +151,7 @@ def set_up_tracing(settings: Settings, service: str, exit_patience_s: float = EX
     def export(exporter: SpanExporter, failure: str, interval_ms: float | None = None) -> None:
         reporting = ReportingExporter(exporter, failure)
         provider.exporters.append(reporting)
-        provider.add_span_processor(PatientProcessor(reporting, exit_patience_s, interval_ms))
+        provider.add_span_processor(BoundedShutdownProcessor(reporting, exit_timeout_s, interval_ms))
 
     if settings.span_dir is not None:
         store = FolderSpanExporter(settings.span_dir, service)
@@ -172,6 +172,6 @@ def telemetry_troubles() -> list[str]:
     """Return one sentence for each destination that rejects this process's logs or traces."""
     provider = trace.get_tracer_provider()
     exporters = provider.exporters if isinstance(provider, SamplingProvider) else []
-    logs = [handler for handler in logging.getLogger().handlers if isinstance(handler, LogLines)]
+    logs = [handler for handler in logging.getLogger().handlers if isinstance(handler, LogLineHandler)]
     troubles = (*(each.trouble for each in logs), *(each.trouble for each in exporters))
     return [trouble for trouble in troubles if trouble]

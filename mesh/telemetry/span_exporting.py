@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 MILLISECONDS = 1_000
 # The SDK logs every attempt for every batch, but one message of ReportingExporter is enough.
-LOGGER_OF_THE_SDK = "opentelemetry.exporter.otlp.proto.grpc.exporter"
+SDK_LOGGER = "opentelemetry.exporter.otlp.proto.grpc.exporter"
 
 _log = structlog.stdlib.get_logger("solo60.spans")
 
 
-class PatientProcessor(BatchSpanProcessor):
-    """Batch span processor that waits at most `exit_patience_s` at shutdown, and drops the rest."""
+class BoundedShutdownProcessor(BatchSpanProcessor):
+    """Batch span processor that waits at most `exit_timeout_s` at shutdown, and drops the rest."""
 
     def __init__(
-        self, exporter: SpanExporter, exit_patience_s: float, schedule_delay_millis: float | None = None
+        self, exporter: SpanExporter, exit_timeout_s: float, schedule_delay_millis: float | None = None
     ) -> None:
         super().__init__(exporter, schedule_delay_millis=schedule_delay_millis)
-        self._exit_patience_s = exit_patience_s
+        self._exit_timeout_s = exit_timeout_s
 
     def shutdown(self) -> None:
-        self._batch_processor.shutdown(timeout_millis=int(self._exit_patience_s * MILLISECONDS))
+        self._batch_processor.shutdown(timeout_millis=int(self._exit_timeout_s * MILLISECONDS))
 
 
 class ReportingExporter(SpanExporter):
@@ -40,11 +40,11 @@ class ReportingExporter(SpanExporter):
     """
 
     def __init__(self, exporter: SpanExporter, failure: str) -> None:
-        logging.getLogger(LOGGER_OF_THE_SDK).setLevel(logging.CRITICAL)
+        logging.getLogger(SDK_LOGGER).setLevel(logging.CRITICAL)
         self._exporter = exporter
         self._failure = failure
         self._trouble = ""
-        self._is_under_way = False
+        self._is_exporting = False
 
     @property
     def trouble(self) -> str:
@@ -54,20 +54,20 @@ class ReportingExporter(SpanExporter):
     @property
     def trouble_at_exit(self) -> str:
         """The same at the end of the process, when an unfinished export counts as a failure."""
-        return self._trouble or (f"{self._failure}." if self._is_under_way else "")
+        return self._trouble or (f"{self._failure}." if self._is_exporting else "")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self._is_under_way = True
+        self._is_exporting = True
         reason = ""
         try:
             result = self._exporter.export(spans)
         except OSError as error:
             result, reason = SpanExportResult.FAILURE, f": {error.strerror}"
-        self._is_under_way = False
-        self._note("" if result is SpanExportResult.SUCCESS else f"{self._failure}{reason}.")
+        self._is_exporting = False
+        self._set_trouble("" if result is SpanExportResult.SUCCESS else f"{self._failure}{reason}.")
         return result
 
-    def _note(self, trouble: str) -> None:
+    def _set_trouble(self, trouble: str) -> None:
         before, self._trouble = self._trouble, trouble
         if not structlog.is_configured():  # a command: its output is for the user
             return

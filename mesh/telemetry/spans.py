@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 # A file larger than this is renamed and a new one is started. Only one older file is stored.
-LARGEST_FILE_BYTES = 16 * 1024 * 1024
+MAX_FILE_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class FolderSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._path.exists() and self._path.stat().st_size > LARGEST_FILE_BYTES:
+        if self._path.exists() and self._path.stat().st_size > MAX_FILE_BYTES:
             self._path.replace(self._path.with_suffix(".old.jsonl"))
         with self._path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(self._record(span)) + "\n" for span in spans)

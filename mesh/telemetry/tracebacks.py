@@ -24,12 +24,12 @@ def traceback_text(error: BaseException) -> str:
     return "".join(_paragraphs(error, set(), quotes_values=False)).rstrip("\n")
 
 
-def _paragraphs(error: BaseException, told: set[int], *, quotes_values: bool) -> Iterator[str]:
-    told.add(id(error))
+def _paragraphs(error: BaseException, seen: set[int], *, quotes_values: bool) -> Iterator[str]:
+    seen.add(id(error))
     quotes_values = quotes_values or isinstance(error, asyncpg.DataError)
     earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if earlier is not None and id(earlier) not in told:
-        yield from _paragraphs(earlier, told, quotes_values=quotes_values)
+    if earlier is not None and id(earlier) not in seen:
+        yield from _paragraphs(earlier, seen, quotes_values=quotes_values)
         yield _BECAUSE if error.__cause__ else _MEANWHILE
     yield "Traceback (most recent call last):\n"
     yield from traceback.format_tb(error.__traceback__)
@@ -37,7 +37,7 @@ def _paragraphs(error: BaseException, told: set[int], *, quotes_values: bool) ->
     yield f"{_name(type(error))}: {text}\n" if text else f"{_name(type(error))}\n"
     if isinstance(error, BaseExceptionGroup):
         for number, each in enumerate(error.exceptions, 1):
-            grouped = "".join(_paragraphs(each, told, quotes_values=quotes_values))
+            grouped = "".join(_paragraphs(each, seen, quotes_values=quotes_values))
             yield textwrap.indent(f"{number} of {len(error.exceptions)}: {grouped}", "  ")
 
 

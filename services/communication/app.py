@@ -12,8 +12,8 @@ from prometheus_client import REGISTRY
 
 from interceptors.metrics.registry import metrics_of
 from mesh.config import SettingsError
+from mesh.periodic import repeating
 from mesh.serving.service import Service
-from mesh.upkeep import repeating
 from services.communication.domain import RETENTION
 from services.communication.mail import parse_mailboxes
 from services.communication.mail_server import MailServer

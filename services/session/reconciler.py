@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from mesh.upkeep import repeating
+from mesh.periodic import repeating
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

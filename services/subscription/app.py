@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import REGISTRY
 
 from interceptors.metrics.registry import metrics_of
+from mesh.periodic import repeating
 from mesh.serving.service import Service
-from mesh.upkeep import repeating
 from mesh.webhook_secrets import processor_keys, standard_keys
 from services.subscription.commands import SubscriptionCommands, schedule_deadlines_of_older
 from services.subscription.follow_ups import FollowUps

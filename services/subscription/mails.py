@@ -9,8 +9,8 @@ import structlog
 
 from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from mesh.serving.request_rules import passed_on
-from mesh.wording import money_in_words, time_in_words
+from mesh.formatting import money_in_words, time_in_words
+from mesh.serving.request_rules import as_own_error
 from services.subscription.domain import MailKind
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
 from solo60.user.v1.user_pb2 import GetUserRequest, UserState
@@ -60,7 +60,7 @@ class Mailer:
         try:
             await self._communication.SendEmailAsync(request, metadata=((IDEMPOTENCY_KEY, _key(subscription, mail)),))
         except InvalidRequest as error:
-            raise passed_on(error) from error
+            raise as_own_error(error) from error
         except IdempotencyKeyReused:
             # The mail was queued before with other variables, because the member's name has changed since.
             _warn("mail already queued", subscription, mail)

@@ -186,7 +186,7 @@ async def serve(folder: Path) -> None:
     servicer = CountingServicer()  # type: ignore[abstract]  # Promise is not implemented
     health = Health(ECHO_SERVICE.full_name)
     server = _server(servicer, settings, health, (folder / "key").read_text())
-    await health.say(serving=True)
+    await health.set_ready(ready=True)
     await server.start("127.0.0.1:0")
 
     async def tell(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

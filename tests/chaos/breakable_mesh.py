@@ -24,9 +24,9 @@ from local.keys import OPERATOR
 from local.supervisor import Mesh, MeshError
 from mesh.config import SERVICE_NAMES
 from mesh.serving.channel import Channels
-from tests.support.link import HOST, Link
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to
+from tests.support.tcp_proxy import HOST, TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -51,7 +51,7 @@ FREEZE = "kill -STOP $1 && sleep $2; kill -CONT $1 2>/dev/null"
 class BreakableMesh:
     """Running mesh with a counter of injected faults by kind."""
 
-    def __init__(self, mesh: Mesh, links: dict[str, Link]) -> None:
+    def __init__(self, mesh: Mesh, links: dict[str, TcpProxy]) -> None:
         self.mesh = mesh
         self.injected: Counter[str] = Counter()
         self.repeated_starts = 0
@@ -68,7 +68,7 @@ class BreakableMesh:
         )
         found_at = {name: _port_of(settings, name) for name in SERVICE_NAMES}
         listening = dict(zip(SERVICE_NAMES, free_ports(len(SERVICE_NAMES)), strict=True))
-        links = {name: Link(found_at[name], port) for name, port in listening.items()}
+        links = {name: TcpProxy(found_at[name], port) for name, port in listening.items()}
         addresses = {name: f"{HOST}:{port}" for name, port in listening.items()}
         async with Mesh(settings, listen_addresses=addresses) as mesh:
             breakable = cls(mesh, links)
@@ -97,7 +97,7 @@ class BreakableMesh:
             if target.startswith(RELAY):
                 relay = self._relays[target.removeprefix(RELAY)]
                 relay.kill()
-                await relay.ended()
+                await relay.wait()
                 self._start_relay(relay.name)
                 return
             await self.mesh.kill(target)
@@ -146,7 +146,7 @@ class BreakableMesh:
     async def slow_down(self, name: str, latency_s: float, for_s: float) -> None:
         """Delay the answers of a service by `latency_s` for `for_s` seconds."""
         async with self._locks[f"link to {name}"]:
-            await self._links[name].be_slow(latency_s, for_s)
+            await self._links[name].delay_answers(latency_s, for_s)
 
     async def lose_answers(self, name: str, for_s: float) -> None:
         """Drop the answers of a service for `for_s` seconds."""
@@ -158,7 +158,7 @@ class BreakableMesh:
         log = self.mesh.settings.log_folder / f"relay-of-{name}.jsonl"
         relay = Child(name, environment, log, ["cli", "relay", name])
         self._relays[name] = relay
-        relay.begin(self.mesh.database_url_of(name))
+        relay.send_database_url(self.mesh.database_url_of(name))
 
     async def _stop(self) -> None:
         for relay in self._relays.values():
@@ -179,10 +179,10 @@ async def _end_relays(relays: Iterable[Child]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(RELAY_STOP_TIMEOUT_S):
             for relay in relays:
-                await relay.ended()
+                await relay.wait()
     for relay in relays:
         relay.kill()
-        await relay.ended()
+        await relay.wait()
 
 
 def _port_of(settings: Settings, name: str) -> int:

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from local.mail_sink import read_inbox
+from local.inbox import read_inbox
 from mesh.config import SERVICE_NAMES
-from mesh.data.examination import find_violations
+from mesh.data.integrity import find_broken_invariants
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ async def _count_problems(mesh: Mesh, state: FinalState) -> None:
                 state.problems[f"{name}.{table} where {condition}"] = number
     for name in SERVICE_NAMES:
         async with connection_to(mesh.database_url_of(name)) as connection:
-            for violation in await find_violations(connection):
+            for violation in await find_broken_invariants(connection):
                 state.problems[f"{name}.{violation.view} {violation.examples}"] = violation.count
 
 

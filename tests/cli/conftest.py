@@ -18,7 +18,7 @@ __all__ = ["local_mesh"]
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Result:
     """Exit code and output of a command."""
 
     exit_code: int | str | None
@@ -29,7 +29,7 @@ class Done:
 class Solo60(Protocol):
     """Runner of commands in this process, with an empty data folder and no running service."""
 
-    def __call__(self, *arguments: str) -> Done:
+    def __call__(self, *arguments: str) -> Result:
         """Run `solo60` with these arguments."""
 
 
@@ -40,11 +40,11 @@ def solo60(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     for name, port in zip(SERVICE_NAMES, free_ports(len(SERVICE_NAMES)), strict=True):
         monkeypatch.setenv(f"{name.upper()}_SERVICE_URL", f"127.0.0.1:{port}")
 
-    def run(*arguments: str) -> Done:
+    def run(*arguments: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["solo60", *arguments])
         with pytest.raises(SystemExit) as exit_:
             main()
         written = capfd.readouterr()
-        return Done(exit_.value.code, written.out, written.err)
+        return Result(exit_.value.code, written.out, written.err)
 
     return run

@@ -10,18 +10,18 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from cli.screen import print_service_error, service_error_as_json
+from cli.terminal import print_service_error, service_error_as_json
 from contracts.errors import RateLimited, Unavailable
 from interceptors.deadline.ledger import DEADLINE_LEDGER
 from mesh.serving.health import Health
 from solo60.gym.v1.gym_pb2 import ListGymsResponse
-from tests.support.answers import Answer, answering
+from tests.support.answers import Answer, stub_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.cli.conftest import Done, Solo60
+    from tests.cli.conftest import Result, Solo60
 
 LIST_GYMS = "/solo60.gym.v1.GymService/ListGyms"
 QUOTE_PRICE = "solo60.gym.v1.GymService/QuotePrice"
@@ -41,9 +41,9 @@ def with_key(tmp_path: Path) -> None:
     (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")
 
 
-def answered(solo60: Solo60, name: str, answers: Mapping[str, Answer], *arguments: str) -> Done:
+def run_with_answers(solo60: Solo60, name: str, answers: Mapping[str, Answer], *arguments: str) -> Result:
     """Run a command against a service with these answers; drop the log lines of gRPC's core."""
-    with answering(os.environ[f"{name.upper()}_SERVICE_URL"], answers):
+    with stub_server(os.environ[f"{name.upper()}_SERVICE_URL"], answers):
         done = solo60(*arguments)
     return replace(done, err=CORES_OWN.sub("", done.err))
 
@@ -53,8 +53,8 @@ def test_a_call_prints_its_ledger_on_request(solo60: Solo60) -> None:
     """`call --ledger` prints one line per hop on standard error. Standard output is the same as without the option."""
     answers = {LIST_GYMS: Answer(ListGymsResponse(), ((DEADLINE_LEDGER, LEDGER),))}
 
-    asked = answered(solo60, "gym", answers, "call", "gym.ListGyms", "--json", "--ledger")
-    unasked = answered(solo60, "gym", answers, "call", "gym.ListGyms", "--json")
+    asked = run_with_answers(solo60, "gym", answers, "call", "gym.ListGyms", "--json", "--ledger")
+    unasked = run_with_answers(solo60, "gym", answers, "call", "gym.ListGyms", "--json")
 
     assert (asked.exit_code, asked.err) == (0, LEDGER_LINES)
     assert json.loads(asked.out) == json.loads(unasked.out) == {"gyms": [], "next_page_token": ""}
@@ -68,12 +68,12 @@ def test_a_call_that_exceeds_its_deadline_prints_its_ledger(solo60: Solo60) -> N
     with_ledger = {LIST_GYMS: Answer(ListGymsResponse(), ((DEADLINE_LEDGER, LEDGER),), late)}
     without = {LIST_GYMS: Answer(ListGymsResponse(), (), late)}
 
-    told = answered(solo60, "gym", with_ledger, "call", "gym.ListGyms")
-    untold = answered(solo60, "gym", without, "call", "gym.ListGyms", "--ledger")
+    result_with_ledger = run_with_answers(solo60, "gym", with_ledger, "call", "gym.ListGyms")
+    result_without_ledger = run_with_answers(solo60, "gym", without, "call", "gym.ListGyms", "--ledger")
 
-    assert told.exit_code == untold.exit_code == 1
-    assert told.err.startswith(LEDGER_LINES + "DEADLINE_EXCEEDED: ")
-    assert untold.err.startswith("DEADLINE_EXCEEDED: ")
+    assert result_with_ledger.exit_code == result_without_ledger.exit_code == 1
+    assert result_with_ledger.err.startswith(LEDGER_LINES + "DEADLINE_EXCEEDED: ")
+    assert result_without_ledger.err.startswith("DEADLINE_EXCEEDED: ")
 
 
 @pytest.mark.usefixtures("with_key")
@@ -98,8 +98,8 @@ def test_health_names_open_breakers_dead_letters_and_troubles(solo60: Solo60) ->
         ),
     }
 
-    shown = answered(solo60, "session", answers, "health")
-    report = json.loads(answered(solo60, "session", answers, "health", "--json").out)
+    shown = run_with_answers(solo60, "session", answers, "health")
+    report = json.loads(run_with_answers(solo60, "session", answers, "health", "--json").out)
 
     assert shown.out.splitlines()[-4:] == [
         "session: mail was given up",
@@ -119,7 +119,7 @@ def test_health_of_a_server_without_health_list_shows_its_status(solo60: Solo60)
     entry = health_pb2.HealthCheckResponse
     answers = {"/grpc.health.v1.Health/Check": Answer(entry(status=entry.SERVING))}
 
-    report = json.loads(answered(solo60, "session", answers, "health", "--json").out)
+    report = json.loads(run_with_answers(solo60, "session", answers, "health", "--json").out)
 
     assert report["session"]["status"] == "SERVING"
     assert "breakers" not in report["session"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Solo60
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 CALL = {
     "service": "gym", "method": "solo60.gym.v1.GymService/GetGym", "caller": "session", "code": "NOT_FOUND",
     "duration_ms": 3.25, "correlation_id": "abcd1234", "event": "call", "level": "info", "logger": "solo60.access",
@@ -89,16 +89,16 @@ def test_following_prints_new_lines_and_sleeps_between_reads(logs: Path) -> None
     command = [str(SOLO60), "logs", "-f", "--correlation", "abcd1234", "-n", "1", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as following:
         try:
-            assert json.loads(line_of(following)) == CRASH
+            assert json.loads(read_line(following)) == CRASH
 
             with (logs / "gym.jsonl").open("a") as log:
                 log.write(json.dumps({**CALL, "correlation_id": "another-one"}) + "\n")
                 log.write(json.dumps({**CALL, "code": "OK"}) + "\n")
                 log.flush()
-                assert json.loads(line_of(following))["code"] == "OK"
+                assert json.loads(read_line(following))["code"] == "OK"
 
             (logs / "session.jsonl").write_text(json.dumps({**CALL, "service": "session"}) + "\n")
-            assert json.loads(line_of(following))["service"] == "session"
+            assert json.loads(read_line(following))["service"] == "session"
 
             # Each pause is a voluntary context switch; a busy loop makes none.
             process = psutil.Process(following.pid)
@@ -106,19 +106,19 @@ def test_following_prints_new_lines_and_sleeps_between_reads(logs: Path) -> None
             wait_for(lambda: process.num_ctx_switches().voluntary > before.voluntary)
 
             following.send_signal(signal.SIGINT)
-            assert following.wait(PATIENCE_S) == 0
+            assert following.wait(TIMEOUT_S) == 0
         finally:
             following.kill()
 
 
-def line_of(process: subprocess.Popen[bytes]) -> bytes:
-    """Return the next line of a process; fail if the process ends or writes nothing for PATIENCE_S."""
+def read_line(process: subprocess.Popen[bytes]) -> bytes:
+    """Return the next line of a process; fail if the process ends or writes nothing for TIMEOUT_S."""
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         found = b""
         while not found.endswith(b"\n"):
-            assert selector.select(PATIENCE_S), "the process wrote nothing"
+            assert selector.select(TIMEOUT_S), "the process wrote nothing"
             part = os.read(process.stdout.fileno(), 1)
             assert part, "the process ended"
             found += part

@@ -16,7 +16,7 @@ from services.communication.app import SERVICE
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from tests.services.communication.faulty_mail_server import HANG_UP, UNKNOWN, FaultyMailServer
-from tests.support.answers import Answer, answering
+from tests.support.answers import Answer, stub_server
 from tests.support.eventually import eventually
 from tests.support.local_mesh import SOLO60
 
@@ -50,7 +50,7 @@ def with_key(tmp_path: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class CommunicationMesh:
     """Communication service with its mail server, and the command line to control it."""
 
     mesh: MeshForTests
@@ -87,18 +87,18 @@ class Office:
     async def reached(self, message_id: str, status: pb.MessageStatus.ValueType) -> None:
         """Wait until a message has this status."""
 
-        async def has_come_so_far() -> bool:
+        async def has_status() -> bool:
             answer = await self.stub.GetMessage(pb.GetMessageRequest(message_id=message_id))
             return answer.message.status == status
 
-        await eventually(has_come_so_far)
+        await eventually(has_status)
 
 
 @pytest.fixture
-async def office(serve: Serve) -> AsyncIterator[Office]:
+async def communication(serve: Serve) -> AsyncIterator[CommunicationMesh]:
     """Start the communication service and its mail server."""
     async with FaultyMailServer() as faulty:
-        yield Office(await serve(SERVICE, smtp_url=faulty.url), faulty)
+        yield CommunicationMesh(await serve(SERVICE, smtp_url=faulty.url), faulty)
 
 
 @pytest.mark.requirement("L2")
@@ -106,7 +106,7 @@ async def office(serve: Serve) -> AsyncIterator[Office]:
 def test_failed_messages_are_listed_for_people_and_for_scripts(solo60: Solo60) -> None:
     """`messages list` shows each failed message with its last error, and how to get the next page."""
     page = pb.ListFailedMessagesResponse(messages=[MESSAGE], next_page_token="a_b")  # noqa: S106 - no secret
-    with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": Answer(page)}):
+    with stub_server(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": Answer(page)}):
         shown = solo60("messages", "list", "-n", "1")
         read = json.loads(solo60("messages", "list", "--json").out)
 
@@ -126,7 +126,7 @@ def test_failed_messages_are_listed_for_people_and_for_scripts(solo60: Solo60) -
 def test_a_message_is_shown_for_people_and_for_scripts(solo60: Solo60) -> None:
     """`messages show` prints the fields of a message, as text and as JSON."""
     answer = Answer(pb.GetMessageResponse(message=MESSAGE))
-    with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "GetMessage": answer}):
+    with stub_server(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "GetMessage": answer}):
         shown = solo60("messages", "show", MESSAGE.message_id)
         read = json.loads(solo60("messages", "show", MESSAGE.message_id, "--json").out)
 
@@ -143,7 +143,7 @@ def test_without_failed_messages_standard_output_is_empty(solo60: Solo60) -> Non
     With `--json`, the list is an empty page on standard output.
     """
     answer = Answer(pb.ListFailedMessagesResponse())
-    with answering(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": answer}):
+    with stub_server(os.environ["COMMUNICATION_SERVICE_URL"], {PATH + "ListFailedMessages": answer}):
         shown = solo60("messages", "list")
         read = solo60("messages", "list", "--json")
         retried = solo60("messages", "retry", "--all")
@@ -164,27 +164,27 @@ def test_retry_needs_one_message_or_all(solo60: Solo60, arguments: tuple[str, ..
     assert (done.exit_code, done.out, done.err) == (1, "", "Give either a message ID or --all.\n")
 
 
-async def test_retry_all_skips_messages_that_may_have_been_sent(office: Office) -> None:
+async def test_retry_all_skips_messages_that_may_have_been_sent(communication: CommunicationMesh) -> None:
     """`messages retry --all` skips messages that may have been sent already. A retry by id sends them."""
-    refused, other = [await office.failed(UNKNOWN, "SESSION_BOOKED") for _ in range(2)]
-    in_doubt = await office.failed(HANG_UP, "SPOT_AVAILABLE")
+    refused, other = [await communication.failed(UNKNOWN, "SESSION_BOOKED") for _ in range(2)]
+    in_doubt = await communication.failed(HANG_UP, "SPOT_AVAILABLE")
 
-    assert await office.solo60("messages", "retry", refused) == (0, "", "1 message queued.\n")
-    await office.reached(refused, pb.MESSAGE_STATUS_SENT)
+    assert await communication.solo60("messages", "retry", refused) == (0, "", "1 message queued.\n")
+    await communication.reached(refused, pb.MESSAGE_STATUS_SENT)
     left_alone = "Skipped because they may have been sent: 1.\n"
-    assert await office.solo60("messages", "retry", "--all") == (0, "", f"{left_alone}1 message queued.\n")
-    await office.reached(other, pb.MESSAGE_STATUS_SENT)
-    assert await office.solo60("messages", "retry", in_doubt) == (0, "", "1 message queued.\n")
-    await office.reached(in_doubt, pb.MESSAGE_STATUS_SENT)
+    assert await communication.solo60("messages", "retry", "--all") == (0, "", f"{left_alone}1 message queued.\n")
+    await communication.reached(other, pb.MESSAGE_STATUS_SENT)
+    assert await communication.solo60("messages", "retry", in_doubt) == (0, "", "1 message queued.\n")
+    await communication.reached(in_doubt, pb.MESSAGE_STATUS_SENT)
 
 
-async def test_a_sent_message_is_not_sent_again(office: Office) -> None:
+async def test_a_sent_message_is_not_sent_again(communication: CommunicationMesh) -> None:
     """`messages retry` of a sent message exits with 1 and MESSAGE_NOT_RETRYABLE."""
-    sent = await office.failed(UNKNOWN, "SESSION_BOOKED")
-    await office.stub.RetryMessage(pb.RetryMessageRequest(message_id=sent))
-    await office.reached(sent, pb.MESSAGE_STATUS_SENT)
+    sent = await communication.failed(UNKNOWN, "SESSION_BOOKED")
+    await communication.stub.RetryMessage(pb.RetryMessageRequest(message_id=sent))
+    await communication.reached(sent, pb.MESSAGE_STATUS_SENT)
 
-    code, out, err = await office.solo60("messages", "retry", sent)
+    code, out, err = await communication.solo60("messages", "retry", sent)
 
     assert (code, out) == (1, "")
     assert err.startswith("FAILED_PRECONDITION MESSAGE_NOT_RETRYABLE: ")

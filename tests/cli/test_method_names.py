@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cli.method_names import find_by_name, short_name
-from cli.screen import CommandError
+from cli.terminal import CommandError
 from contracts.services import all_methods
 
 

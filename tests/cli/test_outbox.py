@@ -12,7 +12,7 @@ import pytest
 from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled
 from mesh.config import SERVICE_NAMES
 from solo60.mesh.v1 import outbox_pb2 as pb
-from tests.support.answers import Answer, answering
+from tests.support.answers import Answer, stub_server
 from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def outboxes(*silent: str) -> Iterator[dict[str, str]]:
             if name not in WITHOUT_OUTBOX:
                 ids[name] = message(number).message_id
                 answers[PATH + "ListMessages"] = Answer(pb.ListMessagesResponse(messages=[message(number)]))
-            stack.enter_context(answering(os.environ[f"{name.upper()}_SERVICE_URL"], answers))
+            stack.enter_context(stub_server(os.environ[f"{name.upper()}_SERVICE_URL"], answers))
         yield ids
 
 
@@ -129,9 +129,9 @@ def test_retry_reports_the_number_of_messages_and_refusals(solo60: Solo60) -> No
     settled = Answer(pb.RetryMessageResponse(), code=grpc.StatusCode.FAILED_PRECONDITION)
     page = pb.ListMessagesResponse(messages=[message(1)])
     answers = {PATH + "ListMessages": Answer(page), PATH + "RetryMessage": Answer(pb.RetryMessageResponse())}
-    with answering(os.environ["GYM_SERVICE_URL"], answers):
+    with stub_server(os.environ["GYM_SERVICE_URL"], answers):
         done = solo60("outbox", "retry", "gym", "--all")
-    with answering(os.environ["GYM_SERVICE_URL"], {**answers, PATH + "RetryMessage": settled}):
+    with stub_server(os.environ["GYM_SERVICE_URL"], {**answers, PATH + "RetryMessage": settled}):
         refused = solo60("outbox", "retry", "gym", message(1).message_id)
 
     assert "1 message of gym due now.\n" in done.err
@@ -151,7 +151,7 @@ def test_retry_all_skips_messages_settled_meanwhile(solo60: Solo60) -> None:
             retried,
         ],
     }
-    with answering(os.environ["GYM_SERVICE_URL"], answers):
+    with stub_server(os.environ["GYM_SERVICE_URL"], answers):
         done = solo60("outbox", "retry", "gym", "--all")
 
     assert done.exit_code == 0

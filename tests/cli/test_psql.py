@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Solo60
     from tests.support.postgres import PostgresForTests
 
-WHO = ("--", "--csv", "--tuples-only", "-c", "select current_user, current_database()")
+QUERY = ("--", "--csv", "--tuples-only", "-c", "select current_user, current_database()")
 
 
 async def execute(url: str, statement: str) -> None:
@@ -38,7 +38,7 @@ def test_psql_connects_as_the_service_to_its_database(solo60: Solo60, server_url
     """`psql` runs statements in the service's database with the service's role, and fails if a statement fails."""
     asyncio.run(execute(server_url, "create database solo60_gym"))
     try:
-        done = solo60("psql", "gym", *WHO)
+        done = solo60("psql", "gym", *QUERY)
         failed = solo60("psql", "gym", "--", "-v", "ON_ERROR_STOP=1", "-c", "select 1 / 0")
     finally:
         asyncio.run(execute(server_url, "drop database solo60_gym"))
@@ -73,7 +73,7 @@ def test_psql_starts_the_database_of_a_stopped_mesh(
 
     asyncio.run(keep_a_database())
 
-    assert solo60("psql", "user", *WHO).out == f"{SERVICE_ROLE},solo60_user\n"
+    assert solo60("psql", "user", *QUERY).out == f"{SERVICE_ROLE},solo60_user\n"
 
 
 def test_a_missing_database_and_an_unknown_service_are_reported(solo60: Solo60, tmp_path: Path) -> None:

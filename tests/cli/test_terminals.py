@@ -10,7 +10,7 @@ from solo60.communication.v1 import communication_pb2 as pb
 from tests.cli.test_messages import MESSAGE
 from tests.cli.test_messages import PATH as COMMUNICATION
 from tests.cli.test_verbs import stored_span
-from tests.support.answers import Answer, answering
+from tests.support.answers import Answer, stub_server
 from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def test_ids_of_messages_are_whole(columns: int, tmp_path: Path) -> None:
         COMMUNICATION + "ListFailedMessages": Answer(page),
         COMMUNICATION + "GetMessage": Answer(pb.GetMessageResponse(message=MESSAGE)),
     }
-    with answering(os.environ["COMMUNICATION_SERVICE_URL"], answers):
+    with stub_server(os.environ["COMMUNICATION_SERVICE_URL"], answers):
         _, listed = solo60_in_terminal("messages", "list", columns=columns)
         _, shown = solo60_in_terminal("messages", "show", MESSAGE.message_id, columns=columns)
 

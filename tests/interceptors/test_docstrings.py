@@ -10,7 +10,7 @@ import pytest
 
 import interceptors
 from interceptors.chain.server import ServerInterceptor
-from tests.support.asking import ask
+from tests.support.echo_call import call_echo
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -29,7 +29,7 @@ CLASSES = [
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_the_doctests_of_a_module_pass(module: ModuleType) -> None:
     """The examples in the docstrings of each interceptor module work on a real socket."""
-    outcome = doctest.testmod(module, extraglobs={"ask": ask}, report=True)
+    outcome = doctest.testmod(module, extraglobs={"call_echo": call_echo}, report=True)
     assert outcome.failed == 0
 
 
@@ -38,4 +38,4 @@ def test_the_doctests_of_a_module_pass(module: ModuleType) -> None:
 )
 def test_every_server_interceptor_has_an_example(interceptor: type[ServerInterceptor]) -> None:
     """The docstring of each server interceptor has an example that serves calls with it."""
-    assert ">>> ask(" in (interceptor.__doc__ or "")
+    assert ">>> call_echo(" in (interceptor.__doc__ or "")

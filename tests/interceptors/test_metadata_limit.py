@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from interceptors.metadata_limit import BYTES_OF_A_FIELD, ServerMetadataLimit
-from tests.support.asking import ask
+from tests.support.echo_call import call_echo
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ def test_metadata_is_measured_as_in_http2(metadata: dict[str, str], outcome: str
 
     Its size includes a fixed number of bytes per field, so many small fields count too.
     """
-    assert ask(ServerMetadataLimit(largest_bytes=4_000), metadata=metadata) == outcome
+    assert call_echo(ServerMetadataLimit(largest_bytes=4_000), metadata=metadata) == outcome

@@ -18,7 +18,7 @@ from hyperframe.frame import Frame, HeadersFrame, SettingsFrame
 
 from local.child import Child
 from mesh.config import child_environment
-from mesh.telemetry.foreign_lines import RECORDS_AT_ONCE
+from mesh.telemetry.foreign_lines import RECORDS_BURST
 from mesh.telemetry.log_lines import FOREIGN_LOGGER
 from tests.attack.raw_peer import PREFACE
 from tests.support.echo_process import KINDS
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ECHO = "tests.support.echo_process"
-NOBODY = "postgresql://nobody"
+UNUSED_DATABASE_URL = "postgresql://nobody"
 FLOOD = 2_000
 ENCODING = "Invalid encoding"
 COMPLAINT = "Error parsing 'grpc-timeout' metadata"
@@ -43,7 +43,7 @@ def records_of(log: Path) -> list[dict[str, Any]]:
     return records
 
 
-def foreign_in(log: Path) -> list[dict[str, Any]]:
+def foreign_records(log: Path) -> list[dict[str, Any]]:
     """Return the records of text that was written outside the child's own log."""
     return [record for record in records_of(log) if record["logger"] == FOREIGN_LOGGER]
 
@@ -58,13 +58,13 @@ async def running(log: Path, port: int, **more: str) -> AsyncIterator[Child]:
     """Run an echo service for the duration of the context."""
     child = Child("echo", environment(port, **more), log, [ECHO])
     try:
-        child.begin(NOBODY)
+        child.send_database_url(UNUSED_DATABASE_URL)
         await until(lambda: child.exit_code is not None or _answers(port))
-        assert child.exit_code is None, child.last_words()
+        assert child.exit_code is None, child.last_output()
         yield child
     finally:
         child.terminate()
-        assert await child.ended() == 0
+        assert await child.wait() == 0
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -110,13 +110,13 @@ async def test_a_peer_without_a_key_cannot_fill_a_log(tmp_path: Path) -> None:
     log, (port,) = tmp_path / "echo.jsonl", free_ports(1)
     async with running(log, port):
         await asyncio.to_thread(send_bad_timeouts, port, FLOOD)
-        await until(lambda: any(COMPLAINT in record["event"] for record in foreign_in(log)))
+        await until(lambda: any(COMPLAINT in record["event"] for record in foreign_records(log)))
 
-    told = foreign_in(log)
-    of_timeouts = [record for record in told if COMPLAINT in record["event"]]
-    assert RECORDS_AT_ONCE / 2 <= len(of_timeouts) <= 2 * RECORDS_AT_ONCE
+    records = foreign_records(log)
+    of_timeouts = [record for record in records if COMPLAINT in record["event"]]
+    assert RECORDS_BURST / 2 <= len(of_timeouts) <= 2 * RECORDS_BURST
     assert {record["level"] for record in of_timeouts} == {"error"}
-    assert {record["service"] for record in told} == {"echo"}
+    assert {record["service"] for record in records} == {"echo"}
     assert log.stat().st_size < 100_000
 
 
@@ -129,7 +129,7 @@ async def test_a_key_with_a_stray_byte_is_not_logged_and_cannot_fill_a_log(tmp_p
 
     of_values = [record for record in records_of(log) if ENCODING in record["event"]]
     assert "SECRET" not in log.read_text()
-    assert len(of_values) <= 2 * RECORDS_AT_ONCE
+    assert len(of_values) <= 2 * RECORDS_BURST
     assert of_values[0]["event"] == f"{ENCODING} on <14 bytes>"
 
 
@@ -153,12 +153,12 @@ async def test_a_child_that_prints_too_much_still_starts(tmp_path: Path) -> None
     async with running(log, port, NOISE="20000", PYTHONVERBOSE="1"):
         pass
 
-    dropped = sum(record.get("dropped", 0) for record in foreign_in(log))
+    dropped = sum(record.get("dropped", 0) for record in foreign_records(log))
     assert dropped > 1000
     assert log.stat().st_size < 20_000_000
 
 
-def last_words_of(tmp_path: Path, program: str, **more: str) -> tuple[Child, Path]:
+def last_output_of(tmp_path: Path, program: str, **more: str) -> tuple[Child, Path]:
     """Run a program as a child; return the child and the path of its log."""
     module, log = tmp_path / "program_of_a_test.py", tmp_path / "child.jsonl"
     module.write_text(textwrap.dedent(program))
@@ -166,7 +166,7 @@ def last_words_of(tmp_path: Path, program: str, **more: str) -> tuple[Child, Pat
 
 
 @pytest.mark.parametrize(
-    ("program", "last_words"),
+    ("program", "last_output"),
     [
         ("print('one'); raise SystemExit('no start: \\x1b two')", "no start: \x1b two"),
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
@@ -175,30 +175,30 @@ def last_words_of(tmp_path: Path, program: str, **more: str) -> tuple[Child, Pat
         ("", "it wrote nothing"),
     ],
 )
-async def test_the_last_output_of_a_child_is_available(tmp_path: Path, program: str, last_words: str) -> None:
+async def test_the_last_output_of_a_child_is_available(tmp_path: Path, program: str, last_output: str) -> None:
     """A child's last output is available even if the child ends before it logs, within a line or by a signal."""
-    child, log = last_words_of(tmp_path, program)
-    await child.ended()
+    child, log = last_output_of(tmp_path, program)
+    await child.wait()
 
     records_of(log)
-    assert child.last_words() == last_words
+    assert child.last_output() == last_output
 
 
 async def test_a_traceback_is_one_record(tmp_path: Path) -> None:
     """The traceback of a child that fails before it sets up its log is a single record."""
-    child, log = last_words_of(tmp_path, "def f():\n    raise ValueError('no start')\nf()")
-    await child.ended()
+    child, log = last_output_of(tmp_path, "def f():\n    raise ValueError('no start')\nf()")
+    await child.wait()
 
-    (record,) = [record for record in foreign_in(log) if "ValueError" in record["event"]]
+    (record,) = [record for record in foreign_records(log) if "ValueError" in record["event"]]
     assert "in f" in record["event"]
-    assert child.last_words() == "ValueError: no start"
+    assert child.last_output() == "ValueError: no start"
 
 
 async def test_a_child_that_dies_within_a_log_line_leaves_json(tmp_path: Path) -> None:
     """If a child dies within a log line, the fragment is logged as text and every line is JSON."""
     program = 'import os; os.write(int(os.environ[\'LOG_FD\']), b\'{"event": "whole", "logger": "x"}\\n{"event": "ha\')'
-    child, log = last_words_of(tmp_path, program)
-    await child.ended()
+    child, log = last_output_of(tmp_path, program)
+    await child.wait()
 
     assert log.read_bytes().endswith(b"\n")
     assert [record["event"] for record in records_of(log)] == ["whole", '{"event": "ha']
@@ -207,9 +207,9 @@ async def test_a_child_that_dies_within_a_log_line_leaves_json(tmp_path: Path) -
 def test_an_unfinished_line_of_an_earlier_process_becomes_a_record(tmp_path: Path) -> None:
     """A log line that an earlier process left unfinished becomes a separate JSON record."""
     (tmp_path / "child.jsonl").write_bytes(b'{"event": "ha')
-    child, log = last_words_of(tmp_path, "")
+    child, log = last_output_of(tmp_path, "")
 
-    asyncio.run(child.ended())
+    asyncio.run(child.wait())
 
     assert [record["event"] for record in records_of(log)] == ['{"event": "ha']
 
@@ -239,7 +239,7 @@ async def test_a_service_without_a_supervisor_writes_only_json(tmp_path: Path) -
     events = "\n".join(record["event"] for record in records)
     for kind in KINDS:
         assert all(f"{kind} {number}" in events for number in range(3))
-    assert 0 < sum(COMPLAINT in record["event"] for record in records) <= 2 * RECORDS_AT_ONCE
+    assert 0 < sum(COMPLAINT in record["event"] for record in records) <= 2 * RECORDS_BURST
     assert process.returncode == 0
 
 

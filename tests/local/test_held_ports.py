@@ -77,7 +77,7 @@ async def test_holding_a_port_waits_for_a_short_connection() -> None:
 
 async def test_a_process_with_a_lasting_connection_on_the_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """If an outgoing connection does not release the port, the error names its process."""
-    monkeypatch.setattr("local.held_ports.RETRY_PATIENCE_S", 0.1)
+    monkeypatch.setattr("local.held_ports.RETRY_TIMEOUT_S", 0.1)
     [port] = free_ports(1)
     with (
         closing(HeldPorts()) as ports,

@@ -13,8 +13,8 @@ from mesh.config import SERVICE_NAMES, SettingsError, child_environment, load_se
 from mesh.data.migrations import MigrationError
 from mesh.telemetry.spans import make_span_folder
 from services.gym.app import SERVICE as GYM
+from tests.support.fake_postgres import fake_postgres
 from tests.support.local_mesh import LocalMesh
-from tests.support.old_postgres import old_postgres
 from tests.support.postgres import connection_to, superuser_url_of
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ async def test_a_server_that_is_too_old_stops_start_and_migrations(stopped: Loca
 
     README states the required version.
     """
-    async with old_postgres("15.18") as url:
+    async with fake_postgres("15.18") as url:
         refused = await asyncio.to_thread(refused_by_command, stopped, database_url=url)
         assert refused == (1, f"DATABASE_URL: {NEEDS}")
         with pytest.raises(MigrationError, match=f"^DATABASE_URL: {NEEDS}$"):
@@ -228,7 +228,7 @@ async def test_a_service_started_alone_rejects_a_server_that_is_too_old(
 ) -> None:
     """A service that is started alone checks the version of its server and rejects one that is too old."""
     mesh, url = await serve(), await database_url("gym")
-    monkeypatch.setattr("mesh.data.migrations.OLDEST_SERVER", 1000)
+    monkeypatch.setattr("mesh.data.migrations.MIN_SERVER_VERSION", 1000)
 
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: the server is PostgreSQL 18; the services need"):
         await mesh.start(GYM, url)

@@ -60,10 +60,10 @@ def test_a_local_mesh_has_a_longer_queue_delay_by_default(stopped: LocalMesh, mo
     """A local mesh sets an unset SHED_QUEUE_DELAY_S to 0.5 s, because all services share one busy machine."""
     monkeypatch.delenv("SHED_QUEUE_DELAY_S", raising=False)
     unset = Settings(_env_file=None, data_dir=stopped.data_dir)  # type: ignore[call-arg]  # of pydantic-settings
-    told = stopped.settings_with(shed_queue_delay_s=0.02)
+    explicit = stopped.settings_with(shed_queue_delay_s=0.02)
 
     assert environment_of_service(unset, "gym")["SHED_QUEUE_DELAY_S"] == "0.5"
-    assert environment_of_service(told, "gym")["SHED_QUEUE_DELAY_S"] == "0.02"
+    assert environment_of_service(explicit, "gym")["SHED_QUEUE_DELAY_S"] == "0.02"
 
 
 async def test_an_address_of_another_machine_is_rejected(stopped: LocalMesh) -> None:

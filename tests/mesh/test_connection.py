@@ -11,7 +11,7 @@ import pytest
 
 from contracts.errors import Unavailable
 from mesh.serving.channel import Channels, connect
-from mesh.serving.health_probe import SERVING, UNREACHABLE, Troubles, probe_of, troubles_of
+from mesh.serving.health_probe import SERVING, UNREACHABLE, Problems, probe_of, problems_of
 from mesh.telemetry.setup import set_up_tracing
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
 from tests.mesh.serving.test_channel import GET, GYMS, FailingGyms, GymServer, settings_for
@@ -29,7 +29,7 @@ FOREIGN = {"call_with_grpcio.py"}
 PROGRAMS = ("bench", "cli", "contracts", "examples", "interceptors", "local", "mesh", "services")
 OPENS = {"insecure_channel", "secure_channel"}
 OPTIONS = {"channel_options", "connection_options"}
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 # Environment variables that gRPC's core reads to find a proxy.
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 
@@ -113,9 +113,9 @@ async def test_a_setting_sends_calls_through_the_proxy(port: int, monkeypatch: p
                 await stub.GetGym(GET)
         async with probe_of(address, GYMS, through_proxy=True) as probe:
             assert await probe() == UNREACHABLE
-        assert await troubles_of(address, through_proxy=True) == Troubles()
+        assert await problems_of(address, through_proxy=True) == Problems()
 
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             assert {await asked.get() for _ in range(3)} == {f"CONNECT {address} HTTP/1.1\r\n".encode()}
 
 
@@ -140,7 +140,7 @@ async def test_spans_use_the_proxy_like_calls(monkeypatch: pytest.MonkeyPatch, *
         tracers.get_tracer("tests").start_span("one").end()
         flushed = asyncio.create_task(asyncio.to_thread(tracers.shutdown))
 
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             if through_proxy:
                 assert (await proxy.get()).startswith(b"CONNECT ")
             else:

@@ -12,7 +12,7 @@ from tests.soak.health_race import QUIET
 pytestmark = pytest.mark.soak
 
 WATCHES_S = 60
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 
 def watch(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +22,7 @@ def watch(*arguments: str) -> subprocess.CompletedProcess[str]:
         env={**child_environment(), **QUIET},
         capture_output=True,
         text=True,
-        timeout=WATCHES_S + PATIENCE_S,
+        timeout=WATCHES_S + TIMEOUT_S,
         check=False,
     )
 

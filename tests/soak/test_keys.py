@@ -14,8 +14,8 @@ from interceptors.chain.server import ServerChain
 from interceptors.keys.interceptor import API_KEY, ServerApiKey
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 from tests.support.echo import EchoServicer
+from tests.support.invalid_keys import InvalidKeys
 from tests.support.rotation import rotate_under_load
-from tests.support.strange_keys import StrangeKeys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ SAMPLES = 20_000
 # The slowest tenth of the samples is dropped, because it measures other work of the machine.
 KEPT_SHARE = 0.9
 # Threshold of dudect (Reparaz, Balasch and Verbauwhede, "Dude, is my code constant time?", 2017).
-LARGEST_T = 4.5
+MAX_T = 4.5
 
 
 @pytest.mark.soak
@@ -39,13 +39,13 @@ async def test_rotations_fail_no_call(tmp_path: Path) -> None:
 @pytest.mark.soak
 async def test_the_time_of_a_rejection_does_not_depend_on_its_reason() -> None:
     """Keys with an unknown id, a wrong secret or a revocation take the same time to be rejected (Welch's t-test)."""
-    strange = StrangeKeys(SAMPLES)
-    samples = strange.samples()
+    invalid = InvalidKeys(SAMPLES)
+    samples = invalid.samples()
     random.shuffle(samples)
     taken_s: dict[str, list[float]] = {kind: [] for kind, _ in samples}
     ever_later = itertools.count()  # avoids the limit of failed attempts
     server = grpc.aio.server(
-        interceptors=[ServerChain([ServerApiKey(lambda: strange.keyring, clock=lambda: float(next(ever_later)))])]
+        interceptors=[ServerChain([ServerApiKey(lambda: invalid.keyring, clock=lambda: float(next(ever_later)))])]
     )
     add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is not implemented
     port = server.add_insecure_port("127.0.0.1:0")
@@ -61,7 +61,7 @@ async def test_the_time_of_a_rejection_does_not_depend_on_its_reason() -> None:
     await server.stop(0)
 
     for one, other in itertools.combinations(taken_s, 2):
-        assert abs(welch_t(taken_s[one], taken_s[other])) < LARGEST_T, f"{one} and {other}"
+        assert abs(welch_t(taken_s[one], taken_s[other])) < MAX_T, f"{one} and {other}"
 
 
 def welch_t(one: list[float], other: list[float]) -> float:

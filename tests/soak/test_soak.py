@@ -30,7 +30,7 @@ NOISE_BYTES = 8 * 1024 * 1024
 SPARE_FILES = 5
 SPARE_TASKS = 10
 # The client's health watch stays open, and the last error may not be collected yet.
-MOST_CALLS = 2
+MAX_CALLS = 2
 MEBIBYTE = 1024 * 1024
 MINUTE_S = 60.0
 
@@ -95,7 +95,7 @@ async def soak(folder: Path, engine: str, lasts_s: float) -> str:
     assert files <= warm_files + SPARE_FILES
     assert kept.tasks <= warm.tasks + SPARE_TASKS
     assert (kept.at_work, kept.open_spans) == (0, 0)
-    assert kept.calls <= MOST_CALLS
+    assert kept.calls <= MAX_CALLS
     return f"{engine}: {done['calls']} calls, {grown / MEBIBYTE:+.1f} MiB, {files} files, {kept.tasks} tasks"
 
 

@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def answering(address: str, answers: Mapping[str, Answer | Sequence[Answer]]) -> Iterator[None]:
+def stub_server(address: str, answers: Mapping[str, Answer | Sequence[Answer]]) -> Iterator[None]:
     """Answer unary calls at `address` by path ("/solo60.gym.v1.GymService/GetGym") until the context ends.
 
     A sequence holds the answers to successive calls. Health.Watch reports SERVING.
@@ -65,7 +65,7 @@ class _Handler(grpc.GenericRpcHandler):
         answers = self._answers.get(handler_call_details.method)
         if answers is None:
             return None
-        return grpc.unary_unary_rpc_method_handler(lambda _request, context: _say(next(answers), context))
+        return grpc.unary_unary_rpc_method_handler(lambda _request, context: _respond(next(answers), context))
 
 
 def _watch(_request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -75,7 +75,7 @@ def _watch(_request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         over.wait()
 
 
-def _say(answer: Answer, context: grpc.ServicerContext) -> bytes:
+def _respond(answer: Answer, context: grpc.ServicerContext) -> bytes:
     context.set_trailing_metadata(answer.trailing)
     context.set_code(answer.code)
     return answer.message.SerializeToString()

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 READ_BYTES = 65_536
 # An unfinished line is forwarded after this pause, without waiting for its end.
 PAUSE_MS = 200
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 # Prefixes of abseil's log lines, except fatal ones: a fatal line explains the death of a process, so it is forwarded.
 _CORE_LINE = re.compile(
     rb"([IWE])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [\w./-]+:\d+\] |WARNING: All log messages before absl::"
 )
 
 
-class CoreLines:
+class CoreLineFilter:
     """Filter on `descriptor` that stores the log lines of gRPC's core in `path`.
 
     All other text is forwarded to the descriptor's original target. `seen` counts the stored lines by level: I, W, E.
@@ -47,7 +47,7 @@ class CoreLines:
         """Restore the descriptor and forward the remaining text."""
         os.dup2(self._original, self._descriptor)
         # A process that outlives the run may keep the pipe open, so the wait for the end of the pipe is limited.
-        self._thread.join(PATIENCE_S)
+        self._thread.join(TIMEOUT_S)
 
     def summary(self) -> str:
         """Return a sentence with the number of warnings and errors, or an empty string if there are none."""
@@ -57,7 +57,7 @@ class CoreLines:
     def _read(self, reader: int) -> None:
         poll, begun = select.poll(), b""
         poll.register(reader, select.POLLIN)
-        with os.fdopen(reader, "rb", buffering=0) as pipe, self.path.open("wb", buffering=0) as kept:
+        with os.fdopen(reader, "rb", buffering=0) as pipe, self.path.open("wb", buffering=0) as stored:
             while True:
                 if poll.poll(PAUSE_MS if begun else None):
                     data = pipe.read(READ_BYTES)
@@ -65,14 +65,14 @@ class CoreLines:
                         break
                     *lines, begun = (begun + data).split(b"\n")
                     for line in lines:
-                        self._sort(line + b"\n", kept.fileno())
+                        self._sort(line + b"\n", stored.fileno())
                 else:
-                    self._sort(begun, kept.fileno())
+                    self._sort(begun, stored.fileno())
                     begun = b""
-            self._sort(begun, kept.fileno())
+            self._sort(begun, stored.fileno())
 
-    def _sort(self, line: bytes, kept: int) -> None:
+    def _sort(self, line: bytes, stored: int) -> None:
         core = _CORE_LINE.match(line)
         if core:
             self.seen[(core[1] or b"I").decode()] += 1
-        os.write(kept if core else self._original, line)
+        os.write(stored if core else self._original, line)

@@ -30,7 +30,7 @@ from mesh.config import Settings
 from mesh.serving.channel import client_interceptors
 from mesh.serving.engine import new_server
 from mesh.serving.reflection import add_reflection_to_server
-from mesh.serving.server import HEALTH_SERVICE, OF_GRPC, server_interceptors
+from mesh.serving.server import HEALTH_SERVICE, IS_GRPC_SERVICE, server_interceptors
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
 from tests.support.serving import DEADLINE_FACTOR, NO_SHEDDING
@@ -141,7 +141,9 @@ class EchoServer:
         return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
 
     def _server_interceptors(self) -> list[ServerInterceptor]:
-        tracing = ServerTracing(self.tracers, filters.negate(OF_GRPC), old_names_too=self._settings.emits_old_rpc_names)
+        tracing = ServerTracing(
+            self.tracers, filters.negate(IS_GRPC_SERVICE), old_names_too=self._settings.emits_old_rpc_names
+        )
         return [
             tracing if isinstance(each, ServerTracing) else each
             for each in server_interceptors(self._settings, lambda: self.keyring, self.registry)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait until `condition()` is true; raise TimeoutError after PATIENCE_S."""
-    async with asyncio.timeout(PATIENCE_S):
+    """Wait until `condition()` is true; raise TimeoutError after TIMEOUT_S."""
+    async with asyncio.timeout(TIMEOUT_S):
         while not await _is_true(condition):  # noqa: ASYNC110 - conditions depend on databases, folders and processes
             await asyncio.sleep(0.02)
 

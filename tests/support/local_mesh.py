@@ -21,7 +21,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from contracts.services import SERVICES
-from local.postgres.server import erase
+from local.postgres.server import remove_data
 from mesh.config import SERVICE_NAMES, Settings, child_environment
 from mesh.serving.health_probe import CHECK_PATH, UNREACHABLE
 from tests.support.folders import folder_for_all
@@ -31,10 +31,10 @@ from tests.support.serving import DEADLINE_FACTOR, NO_SHEDDING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PATIENCE_S = 60.0
-PROBE_PATIENCE_S = 2.0
+TIMEOUT_S = 60.0
+PROBE_TIMEOUT_S = 2.0
 SOLO60 = Path(sys.executable).with_name("solo60")
-IS_UP = "Ctrl-C stops everything."
+UP_MESSAGE = "Ctrl-C stops everything."
 
 
 class LocalMesh:
@@ -69,7 +69,7 @@ class LocalMesh:
                 yield mesh
             finally:
                 mesh.close()
-                erase(mesh.settings.postgres_folder)
+                remove_data(mesh.settings.postgres_folder)
 
     def start(self, *options: str, **settings: object) -> subprocess.Popen[bytes]:
         """Start `solo60 up` without waiting; `output` holds its output."""
@@ -93,8 +93,8 @@ class LocalMesh:
 
     def wait_until_up(self) -> None:
         """Wait until the latest `solo60 up` reports that the mesh is up; fail with its output if it ends."""
-        wait_for(lambda: IS_UP in self.output or not self.is_running)
-        assert IS_UP in self.output, self.output
+        wait_for(lambda: UP_MESSAGE in self.output or not self.is_running)
+        assert UP_MESSAGE in self.output, self.output
 
     @property
     def is_running(self) -> bool:
@@ -122,7 +122,7 @@ class LocalMesh:
             )
             request = health_pb2.HealthCheckRequest(service=SERVICES[name].full_name)
             try:
-                answer = check(request, timeout=PROBE_PATIENCE_S)
+                answer = check(request, timeout=PROBE_TIMEOUT_S)
             except grpc.RpcError:
                 return UNREACHABLE
         return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
@@ -140,7 +140,7 @@ class LocalMesh:
             env=self._environment(settings),
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
         )
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class LocalMesh:
             if process.poll() is None:
                 process.terminate()
         for process in self._processes:
-            process.wait(PATIENCE_S)
+            process.wait(TIMEOUT_S)
 
     def _environment(self, settings: dict[str, object]) -> dict[str, str]:
         return child_environment(**{**self.settings_by_name, **settings})
@@ -170,7 +170,7 @@ def stopped_mesh() -> Iterator[LocalMesh]:
         yield mesh
 
 
-def family_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def process_tree_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Return a process and all its descendants."""
     parent = psutil.Process(process.pid)
     return [parent, *parent.children(recursive=True)]
@@ -178,7 +178,7 @@ def family_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 def process_of(mesh: LocalMesh, service: str) -> psutil.Process:
     """Return the process of a service."""
-    (found,) = [each for each in family_of(mesh.process) if f"services.{service}" in _command_of(each)]
+    (found,) = [each for each in process_tree_of(mesh.process) if f"services.{service}" in _command_of(each)]
     return found
 
 
@@ -203,8 +203,8 @@ def _is_running(process: psutil.Process) -> bool:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until `condition()` is true; fail after PATIENCE_S."""
-    give_up_at = time.monotonic() + PATIENCE_S
+    """Wait until `condition()` is true; fail after TIMEOUT_S."""
+    give_up_at = time.monotonic() + TIMEOUT_S
     while not condition():
         assert time.monotonic() < give_up_at, "the condition did not become true in time"
         time.sleep(0.02)

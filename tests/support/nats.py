@@ -75,7 +75,7 @@ class NatsServer:
 
 
 @asynccontextmanager
-async def nats_served(folder: Path, *options: str) -> AsyncIterator[NatsServer]:
+async def run_nats(folder: Path, *options: str) -> AsyncIterator[NatsServer]:
     """Run a server within the context."""
     server = NatsServer(folder, *options)
     await server.start()
@@ -88,5 +88,5 @@ async def nats_served(folder: Path, *options: str) -> AsyncIterator[NatsServer]:
 @pytest.fixture
 async def nats(tmp_path: Path) -> AsyncIterator[NatsServer]:
     """Run a server for one test."""
-    async with nats_served(tmp_path / "nats") as server:
+    async with run_nats(tmp_path / "nats") as server:
         yield server

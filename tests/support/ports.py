@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Below the ephemeral ports, so that no outgoing connection takes one before the test's server listens. The excluded
 # blocks are the metrics ports of `solo60 up`, which are METRICS_PORT_DISTANCE above the ports of its services.
-CHOICE = [port for port in range(10_000, 32_000) if port // METRICS_PORT_DISTANCE % 2 == 0]
+PORTS = [port for port in range(10_000, 32_000) if port // METRICS_PORT_DISTANCE % 2 == 0]
 
 
 def free_ports(count: int) -> list[int]:
@@ -38,9 +38,9 @@ def _is_free(port: int) -> bool:
 
 
 def _share_of_this_process() -> Iterator[int]:
-    """Cycle through this pytest-xdist worker's share of CHOICE, from a random start to avoid ports of other runs."""
+    """Cycle through this pytest-xdist worker's share of PORTS, from a random start to avoid ports of other runs."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    share = CHOICE[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+    share = PORTS[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
     begin = random.SystemRandom().randrange(len(share))
     return cycle(share[begin:] + share[:begin])
 

@@ -37,7 +37,7 @@ import pytest
 from local.postgres.role import SERVICE_ROLE, SUPERUSER
 from local.postgres.server import EmbeddedPostgres
 from mesh.data.database import Database
-from mesh.data.examination import find_violations
+from mesh.data.integrity import find_broken_invariants
 from mesh.data.migrations import migrate
 from tests.support.folders import folder_for_all
 
@@ -145,13 +145,13 @@ class PostgresForTests:
 
     async def _release(self, migrations: Path, url: str) -> set[str]:
         _, contents = await self._template(migrations)
-        connection = await self._alone(url)
-        broken = {violation.view for violation in await find_violations(connection)}
+        connection = await self._exclusive_connection(url)
+        broken = {violation.view for violation in await find_broken_invariants(connection)}
         await contents.restore(connection)
         self._idle[migrations].append(url)
         return broken
 
-    async def _alone(self, url: str) -> asyncpg.Connection[asyncpg.Record]:
+    async def _exclusive_connection(self, url: str) -> asyncpg.Connection[asyncpg.Record]:
         """End all other connections to a database and return the superuser's connection."""
         if url in self._superusers:
             # A test may have ended this connection; then a new one is opened below.

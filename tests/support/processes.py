@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
     from multiprocessing.process import BaseProcess
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 _context = get_context("forkserver")
 
@@ -36,13 +36,13 @@ def started(work: Callable[..., None], *arguments: object) -> Iterator[tuple[Bas
         yield process, ours
     finally:
         process.kill()
-        process.join(PATIENCE_S)
+        process.join(TIMEOUT_S)
         process.close()
         ours.close()
 
 
-async def heard(pipe: Pipe[Any, Any]) -> Any:  # noqa: ANN401 - any object
-    """Return the next object from the pipe. Raise EOFError if the process has ended, TimeoutError after PATIENCE_S."""
-    if not await asyncio.to_thread(pipe.poll, PATIENCE_S):
+async def receive(pipe: Pipe[Any, Any]) -> Any:  # noqa: ANN401 - any object
+    """Return the next object from the pipe. Raise EOFError if the process has ended, TimeoutError after TIMEOUT_S."""
+    if not await asyncio.to_thread(pipe.poll, TIMEOUT_S):
         raise TimeoutError
     return pipe.recv()

@@ -34,7 +34,7 @@ from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
 from tests.support.ports import free_ports
-from tests.support.serving import FOR_TESTS
+from tests.support.serving import TEST_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mesh.serving.service import Runtime
 
 ECHO = echo_pb2.DESCRIPTOR.services_by_name["EchoService"]
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 # Pause before each message of a stream, so that a stop can begin during a stream.
 PAUSE_S = 0.02
 
@@ -56,7 +56,7 @@ class Replicas:
         keyring.write_text(format_keyring([record_of_key(self.key, "tester", SCOPES)]))
         self._log = folder / "replicas.log"
         self._addresses = [f"127.0.0.1:{port}" for port in free_ports(number)]
-        self._settings = {**FOR_TESTS, "keyring_file": keyring, "service_api_key": self.key, **settings}
+        self._settings = {**TEST_SETTINGS, "keyring_file": keyring, "service_api_key": self.key, **settings}
         self._settings |= {"database_url": database_url, "trace_sample_ratio": 0}
         self._processes: list[asyncio.subprocess.Process] = []
 
@@ -85,7 +85,7 @@ class Replicas:
 
     def channel(self, *, retries: bool = True) -> grpc.aio.Channel:
         """Connect to all replicas like a service, with all client interceptors and the contract's service config."""
-        settings = Settings(_env_file=None, **FOR_TESTS)  # type: ignore[call-arg,arg-type]  # pydantic-settings' own argument
+        settings = Settings(_env_file=None, **TEST_SETTINGS)  # type: ignore[call-arg,arg-type]  # pydantic-settings' own argument
         target = f"ipv4:{','.join(self._addresses)}"
         options = [*channel_options(service_config(ECHO), target), ("grpc.enable_retries", int(retries))]
         channel = grpc.aio.insecure_channel(target, options=options)
@@ -100,7 +100,7 @@ class Replicas:
         process = self._processes[number]
         for each in signals or (signal.SIGTERM,):
             process.send_signal(each)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             return await process.wait()
 
     async def restart(self, number: int) -> int:
@@ -120,7 +120,7 @@ class Replicas:
                 stdout=log,
                 stderr=log,
             )
-        async with asyncio.timeout(PATIENCE_S), probe_of(address, ECHO.full_name) as probe:
+        async with asyncio.timeout(TIMEOUT_S), probe_of(address, ECHO.full_name) as probe:
             while await probe() != SERVING:
                 assert process.returncode is None, self.log
                 await asyncio.sleep(0.02)

@@ -39,7 +39,7 @@ async def retrying_stub(echo: EchoServer) -> AsyncIterator[EchoServiceAsyncStub]
         yield EchoServiceStub(channel)
 
 
-async def retried_once(echo: EchoServer) -> None:
+async def call_with_one_retry(echo: EchoServer) -> None:
     """Call Echo so that its first attempt fails with UNAVAILABLE and gRPC retries it, then stop the server."""
     refusals = iter([Unavailable()])
 

@@ -59,12 +59,12 @@ class Rotation:
         await asyncio.wait(list(self.calls))
         self.keyring.revoke(id_of_key(old) or "")
 
-    async def answer_to(self, key: str) -> str:
+    async def call_with(self, key: str) -> str:
         """Call once with `key`; return the answer's text or the error's reason."""
         async with self._connected(ClientApiKey(lambda: key)) as stub:
             return await _answer(stub)
 
-    async def call_on(self) -> None:
+    async def call_continuously(self) -> None:
         """Start calls at a fixed rate until cancelled, without waiting for earlier answers."""
         async with self._connected(ClientApiKey(own_key(self.settings))) as stub:
             try:
@@ -108,13 +108,13 @@ async def rotate_under_load(folder: Path, rotations: int) -> list[str]:
     """
     rotation = Rotation(folder)
     async with rotation.serving():
-        calling = asyncio.create_task(rotation.call_on())
+        calling = asyncio.create_task(rotation.call_continuously())
         await asyncio.sleep(INTERVAL_S)
         for _ in range(rotations):
             old = rotation.key
             await rotation.rotate()
             await asyncio.sleep(2 * RELOAD_INTERVAL_S)
-            assert await rotation.answer_to(old) == "UNAUTHENTICATED"
+            assert await rotation.call_with(old) == "UNAUTHENTICATED"
         calling.cancel()
         await asyncio.wait([calling])
     return [call.result() for call in rotation.calls]

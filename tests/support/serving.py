@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 DEADLINE_FACTOR = 10.0
 # No load shedding, for the same reason.
 NO_SHEDDING = {"shed_queue_delay_s": 60.0, "shed_least_concurrency": 1_000}
-FOR_TESTS = {
+TEST_SETTINGS = {
     "deadline_factor": DEADLINE_FACTOR,
     "database_connections": 2,
     "drain_wait_s": 0.0,
@@ -72,7 +72,7 @@ class MeshForTests:
         }
         self.settings = Settings(
             _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
-            **{**FOR_TESTS, "data_dir": folder, "keyring_file": self.keyring_path, **urls, **settings},
+            **{**TEST_SETTINGS, "data_dir": folder, "keyring_file": self.keyring_path, **urls, **settings},
         )
         self._channels: dict[str, Channels] = {}
         self._running: dict[str, AsyncExitStack] = {}
@@ -104,7 +104,7 @@ class MeshForTests:
         stack.push_async_callback(self._databases[service.name].close)
         await stack.enter_async_context(serving(service, settings, settings.listen_address_of(service.name)))
 
-    async def until_reached(self, name: str) -> None:
+    async def wait_until_connected(self, name: str) -> None:
         """Wait until every caller of this test is connected to the service `name`."""
         for channels in self._channels.values():
             await channels.channel(name).channel_ready()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tests.support.core_lines import CoreLines
+from tests.support.core_lines import CoreLineFilter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ OTHERS = b"Traceback (most recent call last):\n  I1128 is indented here\nno end"
 def test_the_lines_of_grpcs_core_are_stored_and_all_others_forwarded(tmp_path: Path) -> None:
     """Lines of gRPC's core go into a file, all others are forwarded, and the summary names the file after an error."""
     reader, writer = os.pipe()
-    lines = CoreLines(writer, tmp_path / "core.log")
+    lines = CoreLineFilter(writer, tmp_path / "core.log")
 
     os.write(writer, GOAWAY * 3 + OTHERS[:20])
     os.write(writer, OTHERS[20:] + b"\n" + GOAWAY + FATAL)

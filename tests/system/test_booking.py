@@ -10,8 +10,8 @@ import pytest
 
 from contracts.errors import SlotTaken
 from local.folder_lock import read_published
+from local.inbox import read_inbox
 from local.keys import OPERATOR
-from local.mail_sink import read_inbox
 from local.service_databases import database_url_of
 from mesh.serving.channel import Channels
 from solo60.common.v1.money_pb2 import Money
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 PRICE_IN_CREDITS = 2
-MEMBERS_AT_ONCE = 20
-PATIENCE_S = 60.0
+MAX_CONCURRENT_MEMBERS = 20
+TIMEOUT_S = 60.0
 FIRST_HOUR = (datetime.now(UTC) + timedelta(days=2)).replace(minute=0, second=0, microsecond=0)
 
 
@@ -60,7 +60,7 @@ class Members:
 
     async def join(self, number: int) -> list[User]:
         """Create `number` members, each with credits for one hour."""
-        turns = asyncio.Semaphore(MEMBERS_AT_ONCE)
+        turns = asyncio.Semaphore(MAX_CONCURRENT_MEMBERS)
 
         async def add() -> User:
             async with turns:
@@ -110,7 +110,7 @@ async def broken_invariants(mesh: LocalMesh) -> dict[str, int]:
     return {view: count for view, count in counts.items() if count}
 
 
-async def nothing_left(database: asyncpg.Connection[asyncpg.Record], count: str) -> None:
+async def wait_until_zero(database: asyncpg.Connection[asyncpg.Record], count: str) -> None:
     """Wait until a counting query returns 0."""
     while await database.fetchval(count):  # noqa: ASYNC110 - another process changes the database
         await asyncio.sleep(0.05)
@@ -121,10 +121,10 @@ async def all_mails_to(mesh: LocalMesh, users: Sequence[User]) -> list[str]:
     async with (
         database_of(mesh, "session") as session,
         database_of(mesh, "communication") as communication,
-        asyncio.timeout(PATIENCE_S),
+        asyncio.timeout(TIMEOUT_S),
     ):
-        await nothing_left(session, "select count(*) from outbox where status = 'pending'")
-        await nothing_left(communication, "select count(*) from messages where status <> 'SENT'")
+        await wait_until_zero(session, "select count(*) from outbox where status = 'pending'")
+        await wait_until_zero(communication, "select count(*) from messages where status <> 'SENT'")
     addresses = {user.email for user in users}
     return sorted(mail.recipient for mail in read_inbox(mesh.data_dir / "inbox") if mail.recipient in addresses)
 

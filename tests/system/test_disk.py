@@ -17,7 +17,7 @@ from cli.main import main
 from interceptors.keys.interceptor import API_KEY
 from local.keys import OPERATOR
 from mesh.config import child_environment
-from mesh.serving.health_probe import troubles_of
+from mesh.serving.health_probe import problems_of
 from solo60.gym.v1 import gym_pb2, gym_pb2_grpc
 from tests.support.local_mesh import LocalMesh, wait_for
 from tests.support.small_disk import fill, make_room, small_disk
@@ -121,8 +121,8 @@ def test_services_run_on_when_the_disk_of_logs_and_spans_is_full(disks_of_mesh: 
     # A file's last page has free space on a full disk. The log lines of 40 calls fill that page.
     list_gyms(mesh, times=40)
     call = mesh.solo60("call", "gym.ListGyms", "--json")
-    wait_for(lambda: any("its log cannot be written" in each for each in hindrances_of_gym(mesh)))
-    wait_for(lambda: any("traces cannot be written" in each for each in hindrances_of_gym(mesh)))
+    wait_for(lambda: any("its log cannot be written" in each for each in troubles_of_gym(mesh)))
+    wait_for(lambda: any("traces cannot be written" in each for each in troubles_of_gym(mesh)))
     shown = mesh.solo60("health")
 
     assert call.returncode == 0
@@ -137,7 +137,7 @@ def test_services_run_on_when_the_disk_of_logs_and_spans_is_full(disks_of_mesh: 
     wait_for(lambda: "DATA_DIR has room again." in mesh.output)
     answer = mesh.solo60("call", "gym.ListGyms", "--json")
     assert (answer.returncode, answer.stderr) == (0, "")
-    wait_for(lambda: not any("log cannot be written" in each for each in hindrances_of_gym(mesh)))
+    wait_for(lambda: not any("log cannot be written" in each for each in troubles_of_gym(mesh)))
     assert "log cannot be written" not in mesh.solo60("health").stdout
     # The line that filled the disk may be torn, but the next one is complete.
     log = (disk / "gym.jsonl").read_text().splitlines()
@@ -152,9 +152,9 @@ def list_gyms(mesh: LocalMesh, times: int) -> None:
             gym_pb2_grpc.GymServiceStub(channel).ListGyms(gym_pb2.ListGymsRequest(), timeout=10, metadata=metadata)
 
 
-def hindrances_of_gym(mesh: LocalMesh) -> Sequence[str]:
-    """Return the hindrances that the gym service reports."""
-    return asyncio.run(troubles_of(mesh.settings.gym_service_url)).hindrances
+def troubles_of_gym(mesh: LocalMesh) -> Sequence[str]:
+    """Return the troubles that the gym service reports."""
+    return asyncio.run(problems_of(mesh.settings.gym_service_url)).troubles
 
 
 def is_json(line: str) -> bool:
@@ -171,10 +171,10 @@ def test_a_database_on_a_full_disk_recovers_with_free_space(disks_of_mesh: tuple
     mesh, disks = disks_of_mesh
     member = json.dumps({"email": f"{uuid4()}@solo60.example", "display_name": "Kept"})
     kept = json.loads(mesh.solo60("call", "user.CreateUser", member).stdout)["user"]
-    said = len(mesh.output)
+    start = len(mesh.output)
     fill(disks.data)
     fill(disks.logs)
-    wait_for(lambda: f"DATA_DIR: the disk of {disks.data} is " in mesh.output[said:])
+    wait_for(lambda: f"DATA_DIR: the disk of {disks.data} is " in mesh.output[start:])
 
     shown = mesh.solo60("health").stdout
     doctor = mesh.solo60("doctor")
@@ -185,7 +185,7 @@ def test_a_database_on_a_full_disk_recovers_with_free_space(disks_of_mesh: tuple
 
     make_room(disks.logs)
     make_room(disks.data)
-    wait_for(lambda: "DATA_DIR has room again." in mesh.output[said:])
+    wait_for(lambda: "DATA_DIR has room again." in mesh.output[start:])
     wait_for(mesh.is_serving)
     assert mesh.solo60("health").returncode == 0
     found = mesh.solo60("call", "user.GetUser", json.dumps({"user_id": kept["user_id"]}), "--json")

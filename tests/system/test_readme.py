@@ -37,7 +37,7 @@ COMMANDS = [block for block in dict.fromkeys(BLOCKS) if block not in RUN_ELSEWHE
 SERVICES = ("AUTH", "USER", "GYM", "SESSION", "PAYMENT", "SUBSCRIPTION", "COMMUNICATION")
 FIRST_PORT = 50051
 INBOX_PORT = 50025
-PATIENCE_S = 300
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Clone:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
 
@@ -148,7 +148,7 @@ def read_until(running: subprocess.Popen[str], text: str) -> str:
     """Return the output up to the first line with `text`; fail with the whole output if the process ends earlier."""
     seen = ""
     assert running.stdout is not None
-    with killed_after(PATIENCE_S, running):
+    with killed_after(TIMEOUT_S, running):
         for line in running.stdout:
             seen += line
             if text in line:
@@ -157,9 +157,9 @@ def read_until(running: subprocess.Popen[str], text: str) -> str:
 
 
 @contextmanager
-def killed_after(patience_s: float, running: subprocess.Popen[str]) -> Iterator[None]:
-    """Kill the process group of `running` after `patience_s`, which ends its output and so a blocked read."""
-    timer = threading.Timer(patience_s, os.killpg, (running.pid, signal.SIGKILL))
+def killed_after(timeout_s: float, running: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill the process group of `running` after `timeout_s`, which ends its output and so a blocked read."""
+    timer = threading.Timer(timeout_s, os.killpg, (running.pid, signal.SIGKILL))
     timer.start()
     try:
         yield

@@ -20,8 +20,8 @@ import pytest
 from local.folder_lock import LOCK_NAME
 from local.supervised_settings import METRICS_PORT_DISTANCE
 from mesh.config import SERVICE_NAMES, child_environment
-from tests.support.local_mesh import LocalMesh, all_gone, family_of, process_of, wait_for
-from tests.support.nats import nats_served
+from tests.support.local_mesh import LocalMesh, all_gone, process_of, process_tree_of, wait_for
+from tests.support.nats import run_nats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ BASE = random.SystemRandom().randrange(4_000, 7_000)
 
 
 @pytest.fixture(scope="module")
-def folder_of_first_mesh() -> Iterator[LocalMesh]:
+def module_mesh() -> Iterator[LocalMesh]:
     """Create a mesh at BASE for all tests of this module, without starting it."""
     with LocalMesh.in_new_folder() as mesh:
         urls = {f"{name}_service_url": f"127.0.0.1:{BASE + n}" for n, name in enumerate(SERVICE_NAMES, 1)}
@@ -45,38 +45,38 @@ def folder_of_first_mesh() -> Iterator[LocalMesh]:
 
 
 @pytest.fixture
-def first_mesh(folder_of_first_mesh: LocalMesh) -> LocalMesh:
+def first_mesh(module_mesh: LocalMesh) -> LocalMesh:
     """Return the running first mesh; start it with a drain of two seconds if the previous test has ended it."""
-    if not folder_of_first_mesh.is_running:
-        folder_of_first_mesh.up(drain_wait_s=2)
-    assert folder_of_first_mesh.is_serving()
-    return folder_of_first_mesh
+    if not module_mesh.is_running:
+        module_mesh.up(drain_wait_s=2)
+    assert module_mesh.is_serving()
+    return module_mesh
 
 
 @pytest.mark.requirement("J1", "S5")
-async def test_a_mesh_starts_stops_and_keeps_its_data(folder_of_first_mesh: LocalMesh, tmp_path: Path) -> None:
+async def test_a_mesh_starts_stops_and_keeps_its_data(module_mesh: LocalMesh, tmp_path: Path) -> None:
     """A mesh starts all services, runs the demo, and ends on Ctrl-C without leftover processes or lock.
 
     The next start finds its data, also after a failed start. A metrics port in use is reported but not fatal.
     """
-    mesh = folder_of_first_mesh
+    mesh = module_mesh
     with metrics_port_of_gym_taken(mesh):
         process = mesh.up("--demo")
-    family = family_of(process)
+    processes = process_tree_of(process)
     assert statuses(mesh) == SERVING
     # A scraper of that port would otherwise attribute another process's metrics to the gym service.
-    (told,) = [line for line in mesh.output.splitlines() if "metrics: " in line]
-    assert told.startswith(
+    (line,) = [line for line in mesh.output.splitlines() if "metrics: " in line]
+    assert line.startswith(
         f"gym exposes no metrics: its port plus {METRICS_PORT_DISTANCE} is in use by process {os.getpid()} ("
     )
     assert parts_that_served(mesh) == {*SERVICE_NAMES, "postgresql", "inbox"}
-    assert len(family) > len(SERVICE_NAMES) + 1
+    assert len(processes) > len(SERVICE_NAMES) + 1
 
     assert stop(process) == 0
-    assert all_gone(family)
+    assert all_gone(processes)
     assert not (mesh.data_dir / LOCK_NAME).exists()
 
-    async with nats_served(tmp_path / "nats", "--user", "ada", "--pass", "right") as nats:
+    async with run_nats(tmp_path / "nats", "--user", "ada", "--pass", "right") as nats:
         await asyncio.to_thread(refuse_to_start, mesh, nats.url.replace("//", "//ada:wrong@"))
 
     mesh.up(drain_wait_s=2)
@@ -122,23 +122,23 @@ def refuse_to_start(mesh: LocalMesh, nats_url: str) -> None:
     """Assert that a mesh with a bad NATS_URL ends, names a failed service and its log, and leaves nothing running."""
     process = mesh.start(nats_url=nats_url)
     wait_for(lambda: "postgresql: SERVING" in mesh.output)
-    family = family_of(process)
+    processes = process_tree_of(process)
 
     assert process.wait(60) == 1
     sentence = mesh.output.splitlines()[-1]
     found = re.match(r"(\w+) did not start: NATS_URL: the server refuses this user and password", sentence)
     assert found is not None, sentence
     assert str(mesh.data_dir / "logs" / f"{found[1]}.jsonl") in sentence
-    assert all_gone(family)
+    assert all_gone(processes)
     assert not (mesh.data_dir / LOCK_NAME).exists()
 
 
 @pytest.fixture(scope="module")
-def second_mesh(folder_of_first_mesh: LocalMesh) -> Iterator[LocalMesh]:
+def second_mesh(module_mesh: LocalMesh) -> Iterator[LocalMesh]:
     """Start a second mesh with the first one's settings except DATA_DIR and PORT_OFFSET."""
     with LocalMesh.in_new_folder() as mesh:
         mesh.settings_by_name |= {
-            **folder_of_first_mesh.settings_by_name, "data_dir": mesh.data_dir, "port_offset": OFFSET,
+            **module_mesh.settings_by_name, "data_dir": mesh.data_dir, "port_offset": OFFSET,
         }  # fmt: skip
         mesh.up()
         yield mesh
@@ -166,7 +166,7 @@ def mails_of(mesh: LocalMesh) -> list[object]:
 def ports_of(mesh: LocalMesh) -> set[int]:
     """Return the listening ports of a mesh's processes."""
     ports: set[int] = set()
-    for process in family_of(mesh.process):
+    for process in process_tree_of(mesh.process):
         with suppress(psutil.NoSuchProcess):  # A PostgreSQL process has ended meanwhile.
             ports |= {each.laddr.port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
     return ports
@@ -218,7 +218,7 @@ def test_a_hanging_orphan_is_named(second_mesh: LocalMesh) -> None:
 
 def killed(mesh: LocalMesh) -> list[psutil.Process]:
     """Kill the supervisor of a mesh and return its orphaned processes."""
-    orphans = family_of(mesh.process)[1:]
+    orphans = process_tree_of(mesh.process)[1:]
     mesh.process.kill()
     mesh.process.wait()
     return orphans

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.folder_lock import LOCK_NAME
-from tests.support.local_mesh import all_gone, family_of, wait_for
+from tests.support.local_mesh import all_gone, process_tree_of, wait_for
 
 if TYPE_CHECKING:
     import subprocess
@@ -38,10 +38,10 @@ def test_an_interrupted_start_leaves_no_process(stopped_mesh: LocalMesh, number:
     """SIGINT, SIGTERM or SIGHUP during the start of `up` ends all started processes and releases the lock."""
     process = stopped_mesh.start()
     wait_for(lambda: moment in stopped_mesh.output)
-    family = family_of(process)
+    processes = process_tree_of(process)
 
     assert stop(process, number) == 1
-    assert all_gone(family)
+    assert all_gone(processes)
     assert not (stopped_mesh.data_dir / LOCK_NAME).exists()
 
 

@@ -9,8 +9,8 @@ import structlog
 
 from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from mesh.serving.request_rules import passed_on
-from mesh.wording import money_in_words, time_in_words
+from mesh.formatting import money_in_words, time_in_words
+from mesh.serving.request_rules import as_own_error
 from services.session.sessions.domain import PaymentMethod
 from solo60.communication.v1.communication_pb2 import (
     Audience,
@@ -58,7 +58,7 @@ class Mailer:
             user, gym = await asyncio.gather(self._user(mail.member_id), self._gym(mail.session.order.gym_id))
             await self._queue(mail, user, gym)
         except InvalidRequest as error:
-            raise passed_on(error) from error
+            raise as_own_error(error) from error
         except UserNotFound:
             _log.warning("mail skipped: member not found", **facts)
         except IdempotencyKeyReused:

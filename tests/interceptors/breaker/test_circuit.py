@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from interceptors.breaker.circuit import Circuit, Limits, Outcome, State
-from mesh.serving.channel import LONGEST_RECONNECT_PAUSE_MS
+from mesh.serving.channel import MAX_RECONNECT_PAUSE_MS
 
 OK, FAILED, LOST, UNCOUNTED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNREACHABLE, Outcome.UNCOUNTED
 # Without jitter, times are exact.
@@ -204,7 +204,7 @@ def test_a_restarted_service_is_found_within_five_seconds() -> None:
         chance = seeded_random(seed)
         calls = Calls(Limits(), chance)
         back_at = calls.now + 10 + chance.random()
-        connected_at = back_at + chance.uniform(0, 1.2 * LONGEST_RECONNECT_PAUSE_MS / 1000)
+        connected_at = back_at + chance.uniform(0, 1.2 * MAX_RECONNECT_PAUSE_MS / 1000)
         calls.make(LOST, 5)
         while calls.state() is not State.CLOSED:
             calls.make(OK if calls.now >= connected_at else LOST, every_s=0.01)

@@ -30,7 +30,7 @@ from tests.interceptors.errors.test_errors import server_stream as many_answers
 from tests.interceptors.errors.test_errors import unary as one_each_way
 from tests.interceptors.validation.test_validation import Breaking
 from tests.support.echo_server import Endless
-from tests.support.retries import retried_once
+from tests.support.retries import call_with_one_retry
 from tests.support.span_count import SpanCount
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ async def test_an_unserved_method_is_not_counted(echo: EchoServer) -> None:
 
 async def test_retries_are_counted_at_the_server(echo: EchoServer) -> None:
     """The server counts a retry of gRPC's core as a started call and as a retry (gRFC A6)."""
-    await retried_once(echo)
+    await call_with_one_retry(echo)
 
     assert samples(echo.registry, "grpc_server_started_total") == {("unary/Echo",): 2}
     assert samples(echo.registry, "grpc_server_retried_total") == {("unary/Echo",): 1}

@@ -19,7 +19,7 @@ from solo60.example.v1 import echo_pb2
 from tests.interceptors.errors.test_errors import both_streams, client_stream, each_shape, raising
 from tests.support.echo_server import Endless
 from tests.support.engines import ENGINE
-from tests.support.retries import retried_once
+from tests.support.retries import call_with_one_retry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -174,7 +174,7 @@ async def test_health_checks_are_not_traced(echo: EchoServer) -> None:
 
 async def test_a_retry_has_its_own_span_with_its_attempt_number(echo: EchoServer) -> None:
     """Each retry of gRPC's core has its own server span with the number of previous attempts (gRFC A6)."""
-    await retried_once(echo)
+    await call_with_one_retry(echo)
 
     server = sorted(
         (span for span in echo.spans() if span.kind is SpanKind.SERVER), key=lambda span: span.end_time or 0

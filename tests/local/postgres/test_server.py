@@ -17,9 +17,9 @@ import asyncpg
 import psutil
 import pytest
 
-from local.postgres import installation as postgres_place
+from local.postgres import installation as postgres_installation
 from local.postgres.role import SERVICE_ROLE
-from local.postgres.server import EmbeddedPostgres, PostgresError, erase
+from local.postgres.server import EmbeddedPostgres, PostgresError, remove_data
 from tests.support.folders import folder_for_all
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to
@@ -49,7 +49,7 @@ def private_folder(reachable_folder: Path) -> Iterator[Path]:
     folder = home / "checkout"
     folder.mkdir()
     yield folder
-    erase(folder / "data")
+    remove_data(folder / "data")
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +85,13 @@ def postmaster(data_dir: Path) -> psutil.Process:
     return psutil.Process(int(record.read_text().splitlines()[0]))
 
 
-async def ended(process: psutil.Process) -> None:
+async def wait_until_ended(process: psutil.Process) -> None:
     """Wait for the end of a process that is not our child."""
     await asyncio.to_thread(psutil.wait_procs, [process], timeout=20)
     assert not process.is_running()
 
 
-def _as(account: postgres_place.Account | None) -> dict[str, Any]:
+def _run_as(account: postgres_installation.Account | None) -> dict[str, Any]:
     """Return the arguments that start a process under the server's account."""
     return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
 
@@ -165,8 +165,8 @@ async def test_killing_the_owner_stops_the_server(data_dir: Path) -> None:
         guardian = process.parent()
         assert guardian is not None
         owner.kill()
-        await ended(process)
-        await ended(guardian)
+        await wait_until_ended(process)
+        await wait_until_ended(guardian)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only the Linux kernel does this")
@@ -176,14 +176,14 @@ async def test_killing_the_guardian_stops_the_server(data_dir: Path) -> None:
         process = postmaster(data_dir)
         guardian = process.parent()
         assert guardian is not None
-        assert server.end() is None
+        assert server.exit_reason() is None
         guardian.kill()
-        await ended(process)
-        assert server.end() == "lost its guardian process, which was killed"
+        await wait_until_ended(process)
+        assert server.exit_reason() == "lost its guardian process, which was killed"
 
         await server.restart()
 
-        assert server.end() is None
+        assert server.exit_reason() is None
         assert await query(server.url, "select 1") == 1
 
 
@@ -196,7 +196,7 @@ async def test_killing_owner_and_guardian_stops_the_server(data_dir: Path) -> No
         assert guardian is not None
         owner.kill()
         guardian.kill()
-        await ended(process)
+        await wait_until_ended(process)
     async with EmbeddedPostgres(data_dir, durable=False) as server:
         assert await query(server.url, "select 1") == 1
 
@@ -225,10 +225,10 @@ async def test_committed_data_survives_when_all_processes_are_killed(data_dir: P
 
 async def test_an_orphaned_server_is_stopped_before_a_new_one_starts(data_dir: Path) -> None:
     """An orphaned server on the same folder is stopped before a new server starts."""
-    place = postgres_place.prepare_place(data_dir)
+    installation = postgres_installation.prepare_installation(data_dir)
     orphan = await asyncio.create_subprocess_exec(
-        place.binaries / "postgres", "-D", place.folder / "cluster", "-p", str(free_ports(1)[0]), "-h", "127.0.0.1",
-        "-k", "", cwd="/", stderr=asyncio.subprocess.PIPE, **_as(place.account),
+        installation.binaries / "postgres", "-D", installation.folder / "cluster", "-p", str(free_ports(1)[0]),
+        "-h", "127.0.0.1", "-k", "", cwd="/", stderr=asyncio.subprocess.PIPE, **_run_as(installation.account),
     )  # fmt: skip
     assert orphan.stderr is not None
     await orphan.stderr.readuntil(b"ready to accept connections")
@@ -240,8 +240,8 @@ async def test_an_orphaned_server_is_stopped_before_a_new_one_starts(data_dir: P
 
 async def test_a_stale_pid_file_does_not_harm_another_process(data_dir: Path) -> None:
     """If the pid in a stale pid file belongs to another process, that process lives on and the server starts."""
-    account = postgres_place.prepare_place(data_dir).account
-    bystander = await asyncio.create_subprocess_exec("sleep", "60", **_as(account))
+    account = postgres_installation.prepare_installation(data_dir).account
+    bystander = await asyncio.create_subprocess_exec("sleep", "60", **_run_as(account))
     (data_dir / "cluster" / "postmaster.pid").write_text(f"{bystander.pid}\n{data_dir / 'cluster'}\n0\n1\n\n\n  0 0\n")
 
     async with EmbeddedPostgres(data_dir, durable=False) as server:
@@ -269,7 +269,7 @@ async def test_a_second_owner_is_rejected_in_one_sentence(data_dir: Path) -> Non
         with pytest.raises(PostgresError, match=rf"process {os.getpid()} already runs it") as refused:
             await EmbeddedPostgres(data_dir, durable=False).start()
         with pytest.raises(PostgresError, match="is running: stop it first"):
-            erase(data_dir)
+            remove_data(data_dir)
         assert await query(server.url, "select 1") == 1
     assert "\n" not in str(refused.value)
 
@@ -298,13 +298,13 @@ async def test_a_folder_with_other_content_is_left_unchanged(reachable_folder: P
     with pytest.raises(PostgresError, match="choose another folder"):
         await EmbeddedPostgres(reachable_folder).start()
     with pytest.raises(PostgresError, match="choose another folder"):
-        erase(reachable_folder)
+        remove_data(reachable_folder)
     assert reachable_folder.joinpath("thesis.txt").read_text() == "42"
 
 
 @only_root
 async def test_root_stores_data_of_a_private_checkout_elsewhere(private_folder: Path) -> None:
-    """Below a 0700 folder, root stores the data elsewhere behind a link, as user `nobody`. `erase` removes both."""
+    """Below a 0700 folder, root stores the data behind a link, as user `nobody`. `remove_data` removes both."""
     data_dir = private_folder / "data"
     async with EmbeddedPostgres(data_dir) as server:
         await query(server.url, "create table kept as select 60 as number")
@@ -316,7 +316,7 @@ async def test_root_stores_data_of_a_private_checkout_elsewhere(private_folder: 
     assert (real.owner(), real.stat().st_mode & 0o777) == ("nobody", 0o700)
     assert private_folder.parent.stat().st_mode & 0o777 == 0o700
 
-    erase(data_dir)
+    remove_data(data_dir)
 
     assert not data_dir.is_symlink()
     assert not real.exists()

@@ -23,7 +23,7 @@ __all__ = ["serve_echo"]
 CONNECTIONS = 4
 HI = EchoRequest(text="hi")
 # The statement outlasts every wait of a test, so only a cancellation can end it in time.
-PATIENCE_S = 60
+TIMEOUT_S = 60
 SLEEP = "select pg_sleep(600)"
 ASLEEP = "select count(*) from pg_stat_activity where query = 'select pg_sleep(600)' and state = 'active'"
 
@@ -59,7 +59,7 @@ async def sleeper(serve_echo: ServeEcho, database: Database) -> EchoServer:
 
 async def until(watching: Database, question: str, expected: int) -> None:
     """Wait until the query returns the expected number."""
-    async with asyncio.timeout(PATIENCE_S), watching.connection() as connection:
+    async with asyncio.timeout(TIMEOUT_S), watching.connection() as connection:
         while await connection.fetchval(question) != expected:
             pass
 
@@ -107,7 +107,7 @@ async def test_many_cancelled_calls_leak_no_connection_and_no_task(
 
     await until(watching, ASLEEP, 0)
     all_in_use = asyncio.Barrier(CONNECTIONS)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         await asyncio.gather(*[_use(database, all_in_use) for _ in range(CONNECTIONS)])
     await sleeper.stop()
     await until_ended(asyncio.all_tasks() - before)

@@ -15,10 +15,10 @@ import pytest
 import mesh.data.database
 from local.postgres.server import EmbeddedPostgres
 from mesh.data.database import Connection, Database, DatabaseTooSlow, DatabaseUnavailable
-from tests.support.link import Link
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to, superuser_url_of
 from tests.support.suspension import suspended
+from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -96,13 +96,13 @@ async def test_statements_are_bounded_by_the_remaining_time_of_the_call(
 
     The next user of the connection has neither limit.
     """
-    lend = database.transaction if name == "transaction" else database.connection
+    open_connection = database.transaction if name == "transaction" else database.connection
     for _ in range(4):
         remaining.seconds = 1.5
-        async with lend() as connection:
+        async with open_connection() as connection:
             assert tuple(await connection.fetchrow(LIMITS) or ()) == ("1500ms", "750ms")
         remaining.seconds = None
-        async with lend() as connection:
+        async with open_connection() as connection:
             assert tuple(await connection.fetchrow(LIMITS) or ()) == ("0", "0")
 
 
@@ -161,7 +161,7 @@ async def test_a_connection_that_the_server_terminated_is_unavailable(empty_data
     """
     server, (port,) = urlsplit(empty_database_url), free_ports(1)
     assert server.port is not None
-    async with Link(port, server.port, hangs=True):
+    async with TcpProxy(port, server.port, hangs=True):
         netloc = server.netloc.replace(str(server.port), str(port))
         database = await Database.connect(urlunsplit(server._replace(netloc=netloc)), max_connections=1)
         async with database.connection() as connection:
@@ -218,10 +218,10 @@ async def test_cancelling_a_call_ends_its_statement(database: Database, name: st
     The cancellation comes while the statement is being sent, because a cancel request can overtake the statement.
     """
     started = asyncio.Event()
-    lend = database.transaction if name == "transaction" else database.connection
+    open_connection = database.transaction if name == "transaction" else database.connection
 
     async def work() -> None:
-        async with lend() as connection:
+        async with open_connection() as connection:
             if name == "transaction":
                 await connection.execute("update number set value = 1")
             started.set()

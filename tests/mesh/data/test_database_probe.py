@@ -8,7 +8,7 @@ import pytest
 
 from mesh.data.database import Database, DatabaseUnavailable
 from mesh.data.database_probe import database_trouble
-from mesh.data.examination import examine
+from mesh.data.integrity import check_integrity
 from mesh.data.migrations import MigrationError, migrate
 from tests.support.ports import free_ports
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def silent_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Listen like a suspended server that never answers, and shorten all connect timeouts; yield the URL."""
     monkeypatch.setattr("mesh.data.migrations.CONNECT_TIMEOUT_S", 0.2)
-    monkeypatch.setattr("mesh.data.examination.CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("mesh.data.integrity.CONNECT_TIMEOUT_S", 0.2)
     monkeypatch.setattr("mesh.data.database.CONNECT_TIMEOUT_S", 0.2)
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         yield f"postgresql://app:secret@127.0.0.1:{server.getsockname()[1]}/app?sslmode=disable"
@@ -48,6 +48,6 @@ async def test_a_silent_server_is_reported_within_the_timeout(silent_url: str, t
     """Migrating, examining and connecting report a silent server in a sentence after their connect timeout."""
     with pytest.raises(MigrationError, match="the server does not answer within"):
         await migrate(silent_url, tmp_path)
-    assert (await examine(silent_url, tmp_path)).trouble.startswith("It does not answer within")
+    assert (await check_integrity(silent_url, tmp_path)).trouble.startswith("It does not answer within")
     with pytest.raises(DatabaseUnavailable, match="does not answer within"):
         await Database.connect(silent_url)

@@ -17,11 +17,11 @@ from mesh.data.deletion import BATCH_SIZE
 from mesh.data.idempotency import (
     IDEMPOTENCY_KEYS,
     IDEMPOTENCY_KEYS_BY_AGE,
-    KEPT_FOR,
     KEYS_HAVE_ANSWERS,
+    RETENTION,
+    delete_old_keys,
+    deleting_old_keys,
     fingerprint_of,
-    forget_old_keys,
-    forgetting_old_keys,
     once,
 )
 from solo60.common.v1.money_pb2 import Money
@@ -240,10 +240,10 @@ async def insert_keys(database: Database, *, age: timedelta, count: int) -> None
 
 async def test_keys_are_deleted_after_a_week_and_not_before(database: Database) -> None:
     """Keys older than a week are deleted, even if they fill more than one batch. Younger keys are kept."""
-    await insert_keys(database, age=KEPT_FOR + timedelta(minutes=1), count=2 * BATCH_SIZE + 1)
-    await insert_keys(database, age=KEPT_FOR - timedelta(minutes=1), count=3)
+    await insert_keys(database, age=RETENTION + timedelta(minutes=1), count=2 * BATCH_SIZE + 1)
+    await insert_keys(database, age=RETENTION - timedelta(minutes=1), count=3)
 
-    assert await forget_old_keys(database) == 2 * BATCH_SIZE + 1
+    assert await delete_old_keys(database) == 2 * BATCH_SIZE + 1
 
     async with database.connection() as connection:
         assert await connection.fetchval("select count(*) from idempotency_keys") == 3
@@ -251,18 +251,18 @@ async def test_keys_are_deleted_after_a_week_and_not_before(database: Database) 
 
 async def test_deleting_old_keys_skips_locked_ones(database: Database) -> None:
     """Deleting old keys skips locked keys instead of waiting for them."""
-    await insert_keys(database, age=2 * KEPT_FOR, count=2)
+    await insert_keys(database, age=2 * RETENTION, count=2)
 
     async with database.transaction() as connection:
         await connection.execute("select from idempotency_keys where key like '%1' for update")
-        assert await forget_old_keys(database) == 1
+        assert await delete_old_keys(database) == 1
 
 
 async def test_a_process_deletes_old_keys_while_it_runs(database: Database) -> None:
     """A process deletes old keys soon after its start."""
-    await insert_keys(database, age=2 * KEPT_FOR, count=1)
+    await insert_keys(database, age=2 * RETENTION, count=1)
 
-    async with forgetting_old_keys(database), asyncio.timeout(30), database.connection() as connection:
+    async with deleting_old_keys(database), asyncio.timeout(30), database.connection() as connection:
         while await connection.fetchval("select count(*) from idempotency_keys"):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
 
@@ -270,6 +270,6 @@ async def test_a_process_deletes_old_keys_while_it_runs(database: Database) -> N
 async def test_a_database_without_a_table_of_keys_is_accepted(empty_database_url: str) -> None:
     """Deleting old keys does nothing in a database without the table of keys, such as the session service's."""
     database = await Database.connect(empty_database_url)
-    async with forgetting_old_keys(database):
+    async with deleting_old_keys(database):
         pass
     await database.close()

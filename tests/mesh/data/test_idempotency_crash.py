@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from interceptors.context import detached_work
-from mesh.data.database import SILENCE_TIMEOUT_S, Database
+from mesh.data.database import IDLE_IN_TRANSACTION_TIMEOUT_S, Database
 from mesh.data.idempotency import IDEMPOTENCY_KEYS, once
 from solo60.gym.v1.gym_pb2 import CreateGymResponse
 from tests.support import keyed_caller
 from tests.support.keyed_caller import POINTS, REQUEST, TABLE
-from tests.support.processes import heard, started
+from tests.support.processes import receive, started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,7 +54,7 @@ async def test_a_call_killed_at_any_point_acts_once_when_repeated(
     before: list[int] = []
     for n in range(times):
         with started(keyed_caller.run, empty_database_url, f"key-{n}", point, NEVER_MS) as (process, pipe):
-            assert await heard(pipe) == f"at {point}"
+            assert await receive(pipe) == f"at {point}"
             process.kill()
             answers = [await called(database, f"key-{n}") for _ in range(2)]
 
@@ -67,7 +67,7 @@ async def test_a_call_killed_at_any_point_acts_once_when_repeated(
 async def test_a_repetition_returns_the_lost_answer(database: Database, empty_database_url: str) -> None:
     """A repetition of a call returns the same bytes as the first answer and has no further effect."""
     with started(keyed_caller.run, empty_database_url, "key", "nowhere", NEVER_MS) as (_, pipe):
-        first = await heard(pipe)
+        first = await receive(pipe)
 
     assert await called(database, "key") == first
     assert len(await effects(database)) == 1
@@ -82,10 +82,10 @@ async def test_a_hanging_call_loses_its_key_and_cannot_commit(
     A repetition then acts, and the hanging call raises DatabaseUnavailable when it continues.
     """
     with started(keyed_caller.run, empty_database_url, "key", point, 200) as (_, pipe):
-        assert await heard(pipe) == f"at {point}"
+        assert await receive(pipe) == f"at {point}"
         answer = await called(database, "key")
         pipe.send("go on")
-        assert await heard(pipe) == "DatabaseUnavailable"
+        assert await receive(pipe) == "DatabaseUnavailable"
 
     (effect,) = await effects(database)
     assert CreateGymResponse.FromString(answer).gym.name == f"effect {effect}"
@@ -97,7 +97,7 @@ async def test_idle_transactions_end_after_half_a_minute(database: Database) -> 
     async with database.transaction() as connection:
         lease = await connection.fetchval("select current_setting('idle_in_transaction_session_timeout')::interval")
 
-    assert lease.total_seconds() == SILENCE_TIMEOUT_S == 30
+    assert lease.total_seconds() == IDLE_IN_TRANSACTION_TIMEOUT_S == 30
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(500, marks=pytest.mark.soak)])

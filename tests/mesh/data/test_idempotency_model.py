@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from contracts.errors import IdempotencyKeyReused
 from interceptors.context import detached_work
 from mesh.data.database import Database
-from mesh.data.examination import find_violations
-from mesh.data.idempotency import IDEMPOTENCY_KEYS, KEPT_FOR, KEYS_HAVE_ANSWERS, forget_old_keys, once
+from mesh.data.idempotency import IDEMPOTENCY_KEYS, KEYS_HAVE_ANSWERS, RETENTION, delete_old_keys, once
+from mesh.data.integrity import find_broken_invariants
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class IdempotencyMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: dict[Claim, tuple[Message, str]] = {}
+        self.stored: dict[Claim, tuple[Message, str]] = {}
         self.effects = 0
         self._loop = asyncio.Runner()
         self._database = self._await(Database.connect(self.url, max_connections=4))
@@ -59,54 +59,56 @@ class IdempotencyMachine(RuleBasedStateMachine):
         claim = (caller, request.DESCRIPTOR.full_name, key)
         answer = self._await(self._called(caller, key, request, is_good=is_good))
 
-        if claim in self.kept:
-            first, kept = self.kept[claim]
-            assert answer == ((kept, True) if first == request else IdempotencyKeyReused)
+        if claim in self.stored:
+            first, stored = self.stored[claim]
+            assert answer == ((stored, True) if first == request else IdempotencyKeyReused)
         elif is_good:
-            self._keep(claim, request, answer)
+            self._store(claim, request, answer)
         else:
             assert answer is Failed
 
-    @rule(caller=CALLERS, key=KEYS, request=REQUESTS, fates=st.lists(IS_GOOD, min_size=2, max_size=4))
-    def calls_at_once(self, caller: str, key: str, request: Message, fates: list[bool]) -> None:
+    @rule(caller=CALLERS, key=KEYS, request=REQUESTS, outcomes=st.lists(IS_GOOD, min_size=2, max_size=4))
+    def concurrent_calls(self, caller: str, key: str, request: Message, outcomes: list[bool]) -> None:
         """Make concurrent calls with one key: one of the good ones acts, and the other good ones get its answer."""
         claim = (caller, request.DESCRIPTOR.full_name, key)
-        answers = self._await(_together([self._called(caller, key, request, is_good=fate) for fate in fates]))
+        answers = self._await(
+            _run_concurrently([self._called(caller, key, request, is_good=outcome) for outcome in outcomes])
+        )
 
-        if claim in self.kept:
-            first, kept = self.kept[claim]
-            assert set(answers) == {(kept, True) if first == request else IdempotencyKeyReused}
+        if claim in self.stored:
+            first, stored = self.stored[claim]
+            assert set(answers) == {(stored, True) if first == request else IdempotencyKeyReused}
             return
         acted = [answer for answer in answers if answer != Failed and not answer[1]]
-        assert len(acted) == any(fates)
+        assert len(acted) == any(outcomes)
         if acted:
-            self._keep(claim, request, acted[0])
+            self._store(claim, request, acted[0])
             assert set(answers) - {Failed} <= {acted[0], (acted[0][0], True)}
-            assert all(answer != Failed for answer, is_good in zip(answers, fates, strict=True) if is_good)
+            assert all(answer != Failed for answer, is_good in zip(answers, outcomes, strict=True) if is_good)
 
     @rule(caller=CALLERS)
     def keys_expire_for(self, caller: str) -> None:
         """Let the keys of a caller expire, so that each may act again."""
-        self._await(self._execute(_AGE, caller, KEPT_FOR + timedelta(seconds=1)))
-        old = [claim for claim in self.kept if claim[0] == caller]
+        self._await(self._execute(_AGE, caller, RETENTION + timedelta(seconds=1)))
+        old = [claim for claim in self.stored if claim[0] == caller]
 
-        assert self._await(forget_old_keys(self._database)) == len(old)
+        assert self._await(delete_old_keys(self._database)) == len(old)
         for claim in old:
-            del self.kept[claim]
+            del self.stored[claim]
 
     @invariant()
     def the_database_matches_the_model(self) -> None:
         """Check that keys and effects are those of the model and that no invariant is violated."""
-        keys, effects, violations = self._await(self._look())
+        keys, effects, broken_invariants = self._await(self._read_state())
 
-        assert keys == set(self.kept)
+        assert keys == set(self.stored)
         assert effects == self.effects
-        assert violations == ()
+        assert broken_invariants == ()
 
-    def _keep(self, claim: Claim, request: Message, answer: Any) -> None:  # noqa: ANN401 - the outcome of a call
+    def _store(self, claim: Claim, request: Message, answer: Any) -> None:  # noqa: ANN401 - the outcome of a call
         name, is_replayed = answer
         assert not is_replayed
-        self.kept[claim] = (request, name)
+        self.stored[claim] = (request, name)
         self.effects += 1
 
     async def _called(self, caller: str, key: str, request: Message, *, is_good: bool) -> Any:  # noqa: ANN401 - an answer or an error
@@ -126,17 +128,17 @@ class IdempotencyMachine(RuleBasedStateMachine):
         async with self._database.transaction() as connection:
             await connection.execute(statement, *values)
 
-    async def _look(self) -> tuple[set[Claim], int, tuple[object, ...]]:
+    async def _read_state(self) -> tuple[set[Claim], int, tuple[object, ...]]:
         async with self._database.connection() as connection:
             keys = await connection.fetch("select caller, request_type, key from idempotency_keys")
             effects = await connection.fetchval("select count(*) from effects")
-            return {tuple(row) for row in keys}, effects, await find_violations(connection)
+            return {tuple(row) for row in keys}, effects, await find_broken_invariants(connection)
 
     def _await(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - any result
         return self._loop.run(work)
 
 
-async def _together(calls: list[Coroutine[Any, Any, Any]]) -> list[Any]:
+async def _run_concurrently(calls: list[Coroutine[Any, Any, Any]]) -> list[Any]:
     return await asyncio.gather(*calls)
 
 

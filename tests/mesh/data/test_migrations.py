@@ -158,7 +158,7 @@ async def test_a_server_that_is_too_old_is_rejected_first(
 ) -> None:
     """A server that is too old is rejected before a database is created. The error names both versions."""
     write("0001_first.sql", "create table first ()")
-    monkeypatch.setattr("mesh.data.migrations.OLDEST_SERVER", 1000)
+    monkeypatch.setattr("mesh.data.migrations.MIN_SERVER_VERSION", 1000)
 
     with pytest.raises(MigrationError, match=r"^the server is PostgreSQL 18; the services need PostgreSQL 1000 or"):
         await migrate(postgres.url.replace("/postgres?", "/too_old?"), tmp_path)

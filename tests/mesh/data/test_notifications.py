@@ -9,11 +9,11 @@ from structlog.testing import capture_logs
 import mesh.data.notifications
 from local.postgres.role import SERVICE_ROLE
 from mesh.data.notifications import listening
-from tests.support.link import Link
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to, superuser_url_of
+from tests.support.tcp_proxy import TcpProxy
 
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 
 async def execute(url: str, statement: str) -> None:
@@ -22,80 +22,80 @@ async def execute(url: str, statement: str) -> None:
         await connection.execute(statement)
 
 
-async def next_of(heard: asyncio.Queue[str]) -> str:
+async def next_of(received: asyncio.Queue[str]) -> str:
     """Return the next item heard."""
-    async with asyncio.timeout(PATIENCE_S):
-        return await heard.get()
+    async with asyncio.timeout(TIMEOUT_S):
+        return await received.get()
 
 
 @pytest.fixture
-def heard() -> asyncio.Queue[str]:
+def received() -> asyncio.Queue[str]:
     """Make a queue for heard notifications, with "missed?" for each possible gap."""
     return asyncio.Queue()
 
 
-async def test_only_committed_notifications_are_heard(empty_database_url: str, heard: asyncio.Queue[str]) -> None:
+async def test_only_committed_notifications_are_heard(empty_database_url: str, received: asyncio.Queue[str]) -> None:
     """A notification is heard once its transaction commits. A rolled-back one is never heard."""
-    async with listening(empty_database_url, "news", heard.put_nowait, lambda: heard.put_nowait("missed?")):
-        assert await next_of(heard) == "missed?"
+    async with listening(empty_database_url, "news", received.put_nowait, lambda: received.put_nowait("missed?")):
+        assert await next_of(received) == "missed?"
         await execute(empty_database_url, "begin; notify news, 'rolled back'; rollback")
         await execute(empty_database_url, "notify news, 'committed'")
-        assert await next_of(heard) == "committed"
+        assert await next_of(received) == "committed"
 
     await execute(empty_database_url, "notify news, 'too late'")
-    assert heard.empty()
+    assert received.empty()
 
 
 async def test_a_lost_connection_is_replaced_and_the_gap_is_reported(
-    empty_database_url: str, heard: asyncio.Queue[str]
+    empty_database_url: str, received: asyncio.Queue[str]
 ) -> None:
     """A lost listening connection is replaced, and a possible gap in the notifications is reported."""
-    async with listening(empty_database_url, "news", heard.put_nowait, lambda: heard.put_nowait("missed?")):
+    async with listening(empty_database_url, "news", received.put_nowait, lambda: received.put_nowait("missed?")):
         for _ in range(3):
-            assert await next_of(heard) == "missed?"
+            assert await next_of(received) == "missed?"
             await execute(empty_database_url, "notify news, 'heard'")
-            assert await next_of(heard) == "heard"
+            assert await next_of(received) == "heard"
             await execute(
                 empty_database_url,
                 "select pg_terminate_backend(pid) from pg_stat_activity"
                 " where datname = current_database() and application_name = 'solo60 listening to news'",
             )
-        assert await next_of(heard) == "missed?"
+        assert await next_of(received) == "missed?"
 
 
-async def test_a_listener_waits_for_its_database(empty_database_url: str, heard: asyncio.Queue[str]) -> None:
+async def test_a_listener_waits_for_its_database(empty_database_url: str, received: asyncio.Queue[str]) -> None:
     """A listener waits for a database that does not accept its connection yet."""
     superuser_url = superuser_url_of(empty_database_url)
     await execute(superuser_url, "create role late_listener login connection limit 0")
     late = empty_database_url.replace(f"//{SERVICE_ROLE}@", "//late_listener@")
     try:
         with capture_logs() as log:
-            async with listening(late, "news", heard.put_nowait, lambda: heard.put_nowait("missed?")):
-                async with asyncio.timeout(PATIENCE_S):
+            async with listening(late, "news", received.put_nowait, lambda: received.put_nowait("missed?")):
+                async with asyncio.timeout(TIMEOUT_S):
                     while not log:  # noqa: ASYNC110 - there is no event to wait for
                         await asyncio.sleep(0.01)
                 await execute(superuser_url, "alter role late_listener connection limit 1")
-                assert await next_of(heard) == "missed?"
+                assert await next_of(received) == "missed?"
     finally:
         await execute(superuser_url, "drop role late_listener")
 
 
 async def test_a_connection_that_the_server_terminated_is_replaced(
-    empty_database_url: str, heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
+    empty_database_url: str, received: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A listening connection that the server has terminated, but not closed, is replaced."""
-    monkeypatch.setattr(mesh.data.notifications, "ASK_INTERVAL_S", 0.1)
+    monkeypatch.setattr(mesh.data.notifications, "CHECK_INTERVAL_S", 0.1)
     server, (port,) = urlsplit(empty_database_url), free_ports(1)
     assert server.port is not None
     url = urlunsplit(server._replace(netloc=server.netloc.replace(str(server.port), str(port))))
     async with (
-        Link(port, server.port, hangs=True),
-        listening(url, "news", heard.put_nowait, lambda: heard.put_nowait("missed?")),
+        TcpProxy(port, server.port, hangs=True),
+        listening(url, "news", received.put_nowait, lambda: received.put_nowait("missed?")),
     ):
-        assert await next_of(heard) == "missed?"
+        assert await next_of(received) == "missed?"
         await execute(
             superuser_url_of(empty_database_url),
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where datname = current_database() and application_name = 'solo60 listening to news'",
         )
-        assert await next_of(heard) == "missed?"
+        assert await next_of(received) == "missed?"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.mesh.outbox.brokered_post import BrokeredPost
-from tests.mesh.outbox.post import Post
+from tests.mesh.outbox.brokered_outbox_fixture import BrokeredOutboxFixture
+from tests.mesh.outbox.outbox_fixture import OutboxFixture
 from tests.support.echo_server import echo, serve_echo
-from tests.support.nats import nats, nats_served
+from tests.support.nats import nats, run_nats
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,42 +24,42 @@ __all__ = ["echo", "nats", "serve_echo"]
 
 
 @pytest.fixture
-async def post(
+async def outbox(
     request: pytest.FixtureRequest,
     postgres: PostgresForTests,
     empty_database_url: str,
     echo: EchoServer,
     tmp_path: Path,
-) -> AsyncIterator[Post]:
-    """Make an outbox and its receiver. Tests marked `over_both` also run with a broker between them."""
+) -> AsyncIterator[OutboxFixture]:
+    """Make an outbox and its receiver. Tests marked `both_transports` also run with a broker between them."""
     if getattr(request, "param", "grpc") == "grpc":
-        async with Post.on(empty_database_url, echo) as post:
-            yield post
+        async with OutboxFixture.open(empty_database_url, echo) as outbox:
+            yield outbox
     else:
         async with (
-            nats_served(tmp_path / "nats") as nats,
-            brokered(postgres, empty_database_url, echo, nats) as brokered_post,
+            run_nats(tmp_path / "nats") as nats,
+            open_brokered_outbox(postgres, empty_database_url, echo, nats) as brokered_outbox,
         ):
-            yield brokered_post
+            yield brokered_outbox
 
 
 @pytest.fixture
-async def brokered_post(
+async def brokered_outbox(
     postgres: PostgresForTests, empty_database_url: str, echo: EchoServer, nats: NatsServer
-) -> AsyncIterator[BrokeredPost]:
+) -> AsyncIterator[BrokeredOutboxFixture]:
     """Make an outbox that sends everything through `nats`."""
-    async with brokered(postgres, empty_database_url, echo, nats) as post:
-        yield post
+    async with open_brokered_outbox(postgres, empty_database_url, echo, nats) as outbox:
+        yield outbox
 
 
 @asynccontextmanager
-async def brokered(
+async def open_brokered_outbox(
     postgres: PostgresForTests, url: str, echo: EchoServer, nats: NatsServer
-) -> AsyncIterator[BrokeredPost]:
-    """Make a post through a broker, with a separate database for the receiver."""
+) -> AsyncIterator[BrokeredOutboxFixture]:
+    """Make an outbox with a broker, with a separate database for the receiver."""
     receiver_url = await postgres.create()
     try:
-        async with BrokeredPost.between(url, receiver_url, echo, nats.url) as post:
-            yield post
+        async with BrokeredOutboxFixture.open_brokered(url, receiver_url, echo, nats.url) as outbox:
+            yield outbox
     finally:
         await postgres.drop(receiver_url)

@@ -13,54 +13,54 @@ from mesh.config import SettingsError
 from mesh.outbox.broker import STREAM, SUBJECTS, Broker
 from mesh.outbox.message import Status
 from services.auth import app as auth
-from tests.mesh.outbox.brokered_post import all_is_taken_in, count_at, is_published, said
+from tests.mesh.outbox.brokered_outbox_fixture import count_in_stream, event_message, is_stream_empty, try_publish
 from tests.support.eventually import eventually
-from tests.support.nats import NatsServer, nats_served
+from tests.support.nats import NatsServer, run_nats
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.mesh.outbox.brokered_post import BrokeredPost
+    from tests.mesh.outbox.brokered_outbox_fixture import BrokeredOutboxFixture
     from tests.support.serving import Serve
 
 
 async def test_a_message_published_twice_is_stored_once(nats: NatsServer) -> None:
     """A message that is published twice is stored once, because the broker deduplicates by message id."""
-    broker, message = Broker(nats.url, "sender"), said("once")
+    broker, message = Broker(nats.url, "sender"), event_message("once")
     async with broker.running():
         for _ in range(2):
             await broker.publish(message)
 
-        assert await count_at(broker) == 1
+        assert await count_in_stream(broker) == 1
 
 
 async def test_a_late_answer_of_the_broker_loses_no_message(
-    brokered_post: BrokeredPost, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+    brokered_outbox: BrokeredOutboxFixture, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the broker answers too late, the message is published again with the same id and acts once."""
-    post, message = brokered_post, said("once")
+    outbox, message = brokered_outbox, event_message("once")
     monkeypatch.setattr("mesh.outbox.broker.ANSWER_TIMEOUT_S", 0.1)
     with nats.paused(), pytest.raises(Unavailable):
-        await post.broker.publish(message)
+        await outbox.broker.publish(message)
     monkeypatch.undo()
-    await eventually(lambda: is_published(post.broker, message))
-    await eventually(lambda: all_is_taken_in(post))
-    await post.until_nothing_pends()
+    await eventually(lambda: try_publish(outbox.broker, message))
+    await eventually(lambda: is_stream_empty(outbox))
+    await outbox.until_settled()
 
-    assert [text for _, text, _ in post.echo.servicer.heard] == ["once"]
+    assert [text for _, text, _ in outbox.echo.servicer.heard] == ["once"]
 
 
 async def test_publishing_over_a_lost_connection_does_not_wait_forever(nats: NatsServer) -> None:
     """Publishing over a lost connection fails within 30 s, and works again once the broker is back."""
     broker = Broker(nats.url, "sender")
     async with broker.running():
-        sending = [asyncio.create_task(is_published(broker, said("x" * 100_000))) for _ in range(50)]
+        sending = [asyncio.create_task(try_publish(broker, event_message("x" * 100_000))) for _ in range(50)]
         await asyncio.sleep(0)
         nats.kill()
         async with asyncio.timeout(30):
             assert not any(await asyncio.gather(*sending))
         await nats.start()
-        await eventually(lambda: is_published(broker, said("after")))
+        await eventually(lambda: try_publish(broker, event_message("after")))
 
 
 async def test_a_client_that_closes_without_a_callback_is_replaced(nats: NatsServer) -> None:
@@ -70,16 +70,16 @@ async def test_a_client_that_closes_without_a_callback_is_replaced(nats: NatsSer
         assert broker._client is not None
         await broker._client._close(Client.CLOSED, do_cbs=False)
 
-        await eventually(lambda: is_published(broker, said("after")))
+        await eventually(lambda: try_publish(broker, event_message("after")))
 
 
-async def test_a_message_too_large_for_the_broker_is_given_up(brokered_post: BrokeredPost) -> None:
+async def test_a_message_too_large_for_the_broker_is_given_up(brokered_outbox: BrokeredOutboxFixture) -> None:
     """A message that is too large for the broker is a dead letter at once, because no retry makes it smaller."""
-    post = brokered_post
-    await post.say("x" * 1_100_000)
+    outbox = brokered_outbox
+    await outbox.publish_event("x" * 1_100_000)
 
     async def outcome() -> tuple[str, int]:
-        async with post.database.connection() as connection:
+        async with outbox.database.connection() as connection:
             row = await connection.fetchrow("select status, attempts from outbox")
         assert row is not None
         return row["status"], row["attempts"]
@@ -87,21 +87,21 @@ async def test_a_message_too_large_for_the_broker_is_given_up(brokered_post: Bro
     async def is_attempted() -> bool:
         return await outcome() != (Status.PENDING, 0)
 
-    async with post.relay().running():
+    async with outbox.relay().running():
         await eventually(is_attempted)
     assert await outcome() == (Status.DEAD, 1)
 
 
-async def test_a_deleted_stream_is_created_again(brokered_post: BrokeredPost) -> None:
+async def test_a_deleted_stream_is_created_again(brokered_outbox: BrokeredOutboxFixture) -> None:
     """A deleted stream is created again, and the messages that follow are delivered."""
-    post = brokered_post
-    await post.broker.jetstream().delete_stream(STREAM)
-    await post.say("after")
+    outbox = brokered_outbox
+    await outbox.broker.jetstream().delete_stream(STREAM)
+    await outbox.publish_event("after")
 
-    async with post.relay().running():
-        await post.until_nothing_pends()
+    async with outbox.relay().running():
+        await outbox.until_settled()
 
-    assert post.heard() == ["after"]
+    assert outbox.heard() == ["after"]
 
 
 async def test_a_full_broker_rejects_new_messages(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,16 +112,16 @@ async def test_a_full_broker_rejects_new_messages(nats: NatsServer, monkeypatch:
     async with broker.running():
         info = await broker.jetstream().stream_info(STREAM)
         await broker.jetstream().update_stream(info.config.evolve(max_bytes=10_000))
-        accepted = [await is_published(broker, said("x" * 1_000)) for _ in range(20)]
+        accepted = [await try_publish(broker, event_message("x" * 1_000)) for _ in range(20)]
 
-        assert await count_at(broker) == sum(accepted)
+        assert await count_in_stream(broker) == sum(accepted)
         assert 0 < sum(accepted) < 20
         assert accepted == sorted(accepted, reverse=True)
 
 
 async def test_wrong_broker_credentials_stop_the_start(tmp_path: Path) -> None:
     """Wrong credentials for the broker stop the start with an error that names NATS_URL."""
-    async with nats_served(tmp_path / "nats", "--user", "ada", "--pass", "right") as nats:
+    async with run_nats(tmp_path / "nats", "--user", "ada", "--pass", "right") as nats:
         good = nats.url.replace("//", "//ada:right@")
         async with Broker(good, "sender").running():
             pass
@@ -148,10 +148,10 @@ async def test_a_service_starts_without_its_broker(nats: NatsServer) -> None:
     broker = Broker(nats.url, "sender")
     async with broker.running():
         with pytest.raises(Unavailable):
-            await broker.publish(said("too early"))
+            await broker.publish(event_message("too early"))
         await nats.start()
 
-        await eventually(lambda: is_published(broker, said("in time")))
+        await eventually(lambda: try_publish(broker, event_message("in time")))
 
 
 async def test_a_receiver_without_an_outbox_does_not_start(

@@ -14,38 +14,38 @@ from mesh.outbox.message import Status
 from mesh.outbox.retry import MAX_ATTEMPTS
 from solo60.example.v1.echo_pb2 import EchoRequest, KeepRequest
 from solo60.example.v1.events_pb2 import Heard
-from tests.mesh.outbox.post import over_both
+from tests.mesh.outbox.outbox_fixture import both_transports
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from tests.mesh.outbox.post import Post
+    from tests.mesh.outbox.outbox_fixture import OutboxFixture
 
-pytestmark = over_both
+pytestmark = both_transports
 
 ECHO = "solo60.example.v1.EchoService/Echo"
 
 
 @pytest.mark.requirement("A1")
-async def test_only_committed_messages_are_delivered(post: Post) -> None:
+async def test_only_committed_messages_are_delivered(outbox: OutboxFixture) -> None:
     """A message of a committed transaction is delivered. A message of a rolled-back transaction is not."""
 
     async def fail_in_the_end() -> None:
-        async with post.database.transaction() as connection:
+        async with outbox.database.transaction() as connection:
             await publish(connection, Heard(text="never happened", place="here"))
             raise LookupError
 
     with pytest.raises(LookupError):
         await fail_in_the_end()
-    await post.say("happened")
+    await outbox.publish_event("happened")
 
-    async with post.relay().running():
-        await post.until_nothing_pends()
+    async with outbox.relay().running():
+        await outbox.until_settled()
 
-    assert post.heard() == ["happened"]
+    assert outbox.heard() == ["happened"]
 
 
 @pytest.mark.requirement("S4")
-async def test_a_delivery_carries_the_correlation_id_and_trace_of_its_request(post: Post) -> None:
+async def test_a_delivery_carries_the_correlation_id_and_trace_of_its_request(outbox: OutboxFixture) -> None:
     """The delivery of a message carries the correlation id of its request and is part of that request's trace."""
     seen: list[str] = []
 
@@ -54,22 +54,22 @@ async def test_a_delivery_carries_the_correlation_id_and_trace_of_its_request(po
         assert context is not None
         seen.append(context.correlation_id)
 
-    post.echo.servicer.hook = note  # type: ignore[method-assign]
-    tracer = post.echo.tracers.get_tracer("test")
+    outbox.echo.servicer.hook = note  # type: ignore[method-assign]
+    tracer = outbox.echo.tracers.get_tracer("test")
     with detached_work("request-of-ada"), tracer.start_as_current_span("request") as request:
-        async with post.database.transaction() as connection:
-            await call_later(connection, post.echo.stub().Echo, EchoRequest(text="later"))
+        async with outbox.database.transaction() as connection:
+            await call_later(connection, outbox.echo.stub().Echo, EchoRequest(text="later"))
 
-    async with post.relay().running():
-        await post.until_nothing_pends()
+    async with outbox.relay().running():
+        await outbox.until_settled()
 
     assert seen == ["request-of-ada"]
-    (delivery,) = [span for span in post.echo.spans() if span.kind is SpanKind.CLIENT]
+    (delivery,) = [span for span in outbox.echo.spans() if span.kind is SpanKind.CLIENT]
     assert delivery.parent is not None
     assert delivery.parent.span_id == request.get_span_context().span_id
 
 
-async def test_every_attempt_carries_the_same_idempotency_key(post: Post) -> None:
+async def test_every_attempt_carries_the_same_idempotency_key(outbox: OutboxFixture) -> None:
     """Every attempt to deliver a message carries its message id as the idempotency key."""
     failures = iter([Internal(), Unavailable()])
 
@@ -77,106 +77,106 @@ async def test_every_attempt_carries_the_same_idempotency_key(post: Post) -> Non
         if (error := next(failures, None)) is not None:
             raise error
 
-    post.echo.servicer.hook = fail_twice  # type: ignore[method-assign]
-    await post.say("once")
+    outbox.echo.servicer.hook = fail_twice  # type: ignore[method-assign]
+    await outbox.publish_event("once")
 
-    async with post.relay().running():
-        await post.until_nothing_pends()
+    async with outbox.relay().running():
+        await outbox.until_settled()
 
-    keys = {key for _, _, key in post.echo.servicer.heard}
-    (message,) = await post.inspection.list(Status.DELIVERED, None, 2, before=None)
-    assert len(post.echo.servicer.heard) >= 3
+    keys = {key for _, _, key in outbox.echo.servicer.heard}
+    (message,) = await outbox.inspection.list(Status.DELIVERED, None, 2, before=None)
+    assert len(outbox.echo.servicer.heard) >= 3
     assert keys == {str(message.message.message_id)}
 
 
-async def test_events_of_one_aggregate_are_delivered_in_order(post: Post) -> None:
+async def test_events_of_one_aggregate_are_delivered_in_order(outbox: OutboxFixture) -> None:
     """Events of one aggregate are delivered in order, even if attempts fail or other events are delivered meanwhile."""
     failures = {("0", 0): Unavailable, ("3", 0): Internal, ("40", 0): Internal}
     tries: dict[str, int] = {}
 
     async def fail_sometimes() -> None:
-        place, text, _ = post.echo.servicer.heard[-1]
+        place, text, _ = outbox.echo.servicer.heard[-1]
         tries[text] = tries.get(text, -1) + 1
         if place == "here" and (text, tries[text]) in failures:
             raise failures[text, tries[text]]
 
-    post.echo.servicer.hook = fail_sometimes  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = fail_sometimes  # type: ignore[method-assign]
     texts = [str(number) for number in range(50)]
-    relay = post.relay()
+    relay = outbox.relay()
     async with relay.running():
         for text in texts:
-            await post.say(text)
-            await post.say("beside " + text, "there")
-        await post.until_nothing_pends(hurrying=relay)
+            await outbox.publish_event(text)
+            await outbox.publish_event("beside " + text, "there")
+        await outbox.until_settled(without_pauses=relay)
 
-    assert post.heard() == texts
-    assert post.heard("there") == ["beside " + text for text in texts]
+    assert outbox.heard() == texts
+    assert outbox.heard("there") == ["beside " + text for text in texts]
 
 
-async def test_a_poison_message_blocks_only_its_own_aggregate(post: Post) -> None:
+async def test_a_poison_message_blocks_only_its_own_aggregate(outbox: OutboxFixture) -> None:
     """A poison message blocks only its own aggregate, and only until it is given up."""
-    await post.say("poison", "there")
-    await post.say("after it", "there")
-    await post.say("elsewhere")
+    await outbox.publish_event("poison", "there")
+    await outbox.publish_event("after it", "there")
+    await outbox.publish_event("elsewhere")
     gate = asyncio.Event()
 
     async def choke() -> None:
-        if post.echo.servicer.heard[-1][1] == "poison":
+        if outbox.echo.servicer.heard[-1][1] == "poison":
             await gate.wait()
             raise InvalidRequest
 
-    post.echo.servicer.hook = choke  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = choke  # type: ignore[method-assign]
 
     async def both_places_are_heard() -> bool:
-        return (post.heard(), post.heard("there")) == (["elsewhere"], ["poison"])
+        return (outbox.heard(), outbox.heard("there")) == (["elsewhere"], ["poison"])
 
-    async with post.relay().running():
+    async with outbox.relay().running():
         await eventually(both_places_are_heard)
         gate.set()
-        await post.until_nothing_pends()
+        await outbox.until_settled()
 
-    assert post.heard("there") == ["poison", "after it"]
+    assert outbox.heard("there") == ["poison", "after it"]
 
 
-async def test_a_permanent_error_makes_a_dead_letter_at_once(post: Post) -> None:
+async def test_a_permanent_error_makes_a_dead_letter_at_once(outbox: OutboxFixture) -> None:
     """A permanent error makes a message a dead letter after one attempt. The error is stored as the reason."""
 
     async def refuse() -> None:
         raise InvalidRequest("ada@members.example is no address")
 
-    post.echo.servicer.hook = refuse  # type: ignore[method-assign]
-    await post.say("refused")
+    outbox.echo.servicer.hook = refuse  # type: ignore[method-assign]
+    await outbox.publish_event("refused")
 
-    async with post.relay().running():
-        await post.until_nothing_pends()
+    async with outbox.relay().running():
+        await outbox.until_settled()
 
-    (dead,) = await post.inspection.list(Status.DEAD, None, 2, before=None)
+    (dead,) = await outbox.inspection.list(Status.DEAD, None, 2, before=None)
     assert dead.message.attempts == 1
     assert dead.last_error.startswith("INVALID_ARGUMENT INVALID_REQUEST")
 
 
-async def test_a_message_that_keeps_failing_is_given_up(post: Post) -> None:
+async def test_a_message_that_keeps_failing_is_given_up(outbox: OutboxFixture) -> None:
     """A message that keeps failing becomes a dead letter after eight attempts.
 
     The test skips the pauses between the attempts.
     """
 
-    async def be_of_no_use() -> None:
+    async def fail() -> None:
         raise Unimplemented
 
-    post.echo.servicer.hook = be_of_no_use  # type: ignore[method-assign]
-    await post.say("poison")
+    outbox.echo.servicer.hook = fail  # type: ignore[method-assign]
+    await outbox.publish_event("poison")
 
-    relay = post.relay()
+    relay = outbox.relay()
     async with relay.running():
-        await post.until_nothing_pends(hurrying=relay)
+        await outbox.until_settled(without_pauses=relay)
 
-    (dead,) = await post.inspection.list(Status.DEAD, None, 2, before=None)
-    assert dead.message.attempts == MAX_ATTEMPTS == len(post.echo.servicer.heard)
+    (dead,) = await outbox.inspection.list(Status.DEAD, None, 2, before=None)
+    assert dead.message.attempts == MAX_ATTEMPTS == len(outbox.echo.servicer.heard)
 
 
 @pytest.mark.parametrize("trouble", [Unavailable(), Overloaded(retry_after_s=0.05)], ids=["outage", "pushback"])
-async def test_an_unavailable_receiver_costs_no_attempt(post: Post, trouble: Exception) -> None:
+async def test_an_unavailable_receiver_costs_no_attempt(outbox: OutboxFixture, trouble: Exception) -> None:
     """Outages, open breakers and pushback of the receiver do not count as attempts."""
     refusals = iter([trouble] * 12)
 
@@ -184,19 +184,19 @@ async def test_an_unavailable_receiver_costs_no_attempt(post: Post, trouble: Exc
         if (error := next(refusals, None)) is not None:
             raise error
 
-    post.echo.servicer.hook = refuse_at_first  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = refuse_at_first  # type: ignore[method-assign]
     for number in range(5):
-        await post.say(str(number), place=str(number))
+        await outbox.publish_event(str(number), place=str(number))
 
-    async with post.relay().running():
-        await post.until_nothing_pends()
+    async with outbox.relay().running():
+        await outbox.until_settled()
 
-    delivered = await post.inspection.list(Status.DELIVERED, None, 10, before=None)
+    delivered = await outbox.inspection.list(Status.DELIVERED, None, 10, before=None)
     assert [each.message.attempts for each in delivered] == [0] * 5
     assert next(refusals, None) is None
 
 
-async def test_a_lost_answer_causes_another_attempt(post: Post) -> None:
+async def test_a_lost_answer_causes_another_attempt(outbox: OutboxFixture) -> None:
     """If the answer of a receiver is lost, the receiver is called again with the same key."""
     is_first = True
 
@@ -206,31 +206,31 @@ async def test_a_lost_answer_causes_another_attempt(post: Post) -> None:
             is_first = False
             raise DeadlineExceeded
 
-    post.echo.servicer.hook = lose_the_first_answer  # type: ignore[method-assign]
-    await post.say("acted upon")
+    outbox.echo.servicer.hook = lose_the_first_answer  # type: ignore[method-assign]
+    await outbox.publish_event("acted upon")
 
-    async with post.relay().running():
-        await post.until_nothing_pends()
+    async with outbox.relay().running():
+        await outbox.until_settled()
 
-    assert [text for _, text, _ in post.echo.servicer.heard] == ["acted upon"] * 2
-    assert post.heard() == ["acted upon"]
+    assert [text for _, text, _ in outbox.echo.servicer.heard] == ["acted upon"] * 2
+    assert outbox.heard() == ["acted upon"]
 
 
-async def test_a_message_is_not_delivered_before_its_time(post: Post) -> None:
+async def test_a_message_is_not_delivered_before_its_time(outbox: OutboxFixture) -> None:
     """A message with a delivery time is not delivered before that time."""
-    async with post.database.transaction() as connection:
+    async with outbox.database.transaction() as connection:
         in_a_week = datetime.now(UTC) + timedelta(days=7)
-        await call_later(connection, post.echo.stub().Keep, KeepRequest(text="reminder"), at=in_a_week)
-    await post.say("now")
+        await call_later(connection, outbox.echo.stub().Keep, KeepRequest(text="reminder"), at=in_a_week)
+    await outbox.publish_event("now")
 
-    async with post.relay().running():
+    async with outbox.relay().running():
 
         async def only_the_reminder_waits() -> bool:
-            return (await post.count("delivered"), await post.count("pending")) == (1, 1)
+            return (await outbox.count("delivered"), await outbox.count("pending")) == (1, 1)
 
         await eventually(only_the_reminder_waits)
-        async with post.database.connection() as connection:
+        async with outbox.database.connection() as connection:
             await connection.execute("update outbox set due_time = now() where status = 'pending'")
-        await post.until_nothing_pends()
+        await outbox.until_settled()
 
-    assert post.echo.servicer.entered == 2
+    assert outbox.echo.servicer.entered == 2

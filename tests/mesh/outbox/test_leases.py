@@ -9,137 +9,134 @@ import pytest
 
 from mesh.outbox import call_later, publish
 from mesh.outbox.message import Status, Verdict
-from mesh.outbox.store import LONGEST_RUN
+from mesh.outbox.store import MAX_RUN_LENGTH
 from solo60.example.v1.echo_pb2 import KeepRequest, OnHeardRequest
 from solo60.example.v1.events_pb2 import Heard
-from tests.mesh.outbox.post import over_both
+from tests.mesh.outbox.outbox_fixture import both_transports, publish_many
 from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
-    from tests.mesh.outbox.post import Post
+    from tests.mesh.outbox.outbox_fixture import OutboxFixture
 
 DELIVERED = Verdict(Status.DELIVERED, 0)
 
 
-async def say_many(post: Post, count: int, places: int) -> None:
-    """Publish numbered events to `places` places in turn."""
-    async with post.database.transaction() as connection:
-        for number in range(count):
-            await publish(connection, Heard(text=str(number), place=f"place {number % places}"))
-
-
-def assert_in_order(post: Post, places: int) -> None:
+def assert_in_order(outbox: OutboxFixture, places: int) -> None:
     """Assert that the texts of each place were heard in the order of their numbers."""
     for place in range(places):
-        texts = [int(text) for text in post.heard(f"place {place}")]
+        texts = [int(text) for text in outbox.heard(f"place {place}")]
         assert texts == sorted(texts)
 
 
-@over_both
+@both_transports
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
-async def test_concurrent_relays_deliver_each_message_once_and_in_order(post: Post, count: int) -> None:
+async def test_concurrent_relays_deliver_each_message_once_and_in_order(outbox: OutboxFixture, count: int) -> None:
     """Two relays on one outbox deliver each message once and keep the order of each of 100 aggregates."""
-    await say_many(post, count, places=100)
+    await publish_many(outbox, count, places=100)
 
-    async with post.relay(seed=1).running(), post.relay(seed=2).running():
-        await post.until_nothing_pends()
+    async with outbox.relay(seed=1).running(), outbox.relay(seed=2).running():
+        await outbox.until_settled()
 
-    keys = Counter(key for _, _, key in post.echo.servicer.heard)
+    keys = Counter(key for _, _, key in outbox.echo.servicer.heard)
     assert len(keys) == count
     assert set(keys.values()) == {1}
-    assert_in_order(post, places=100)
+    assert_in_order(outbox, places=100)
 
 
-async def test_concurrent_claims_do_not_overlap(post: Post) -> None:
+async def test_concurrent_claims_do_not_overlap(outbox: OutboxFixture) -> None:
     """Concurrent claims of several relays cover all due messages and do not overlap."""
-    await say_many(post, 200, places=200)
+    await publish_many(outbox, 200, places=200)
 
-    claims = await asyncio.gather(*[post.store.claim(uuid.uuid4(), 60) for _ in range(4)])
+    claims = await asyncio.gather(*[outbox.store.claim(uuid.uuid4(), 60) for _ in range(4)])
 
     claimed = [message.message_id for runs in claims for run in runs for message in run]
     assert len(claimed) == len(set(claimed)) == 200
 
 
-async def test_a_claimed_run_of_an_aggregate_cannot_be_overtaken(post: Post) -> None:
+async def test_a_claimed_run_of_an_aggregate_cannot_be_overtaken(outbox: OutboxFixture) -> None:
     """A claim gets the next messages of an aggregate in order. No other claim gets the messages after them."""
-    await say_many(post, LONGEST_RUN + 5, places=1)
+    await publish_many(outbox, MAX_RUN_LENGTH + 5, places=1)
 
-    ((*run,),) = await post.store.claim(uuid.uuid4(), 10)
-    others = await post.store.claim(uuid.uuid4(), 10)
+    ((*run,),) = await outbox.store.claim(uuid.uuid4(), 10)
+    others = await outbox.store.claim(uuid.uuid4(), 10)
 
-    assert [OnHeardRequest.FromString(each.payload).event.text for each in run] == [str(n) for n in range(LONGEST_RUN)]
+    assert [OnHeardRequest.FromString(each.payload).event.text for each in run] == [
+        str(n) for n in range(MAX_RUN_LENGTH)
+    ]
     assert others == []
 
 
-async def test_the_messages_of_a_dead_relay_are_taken_over(post: Post) -> None:
+async def test_the_messages_of_a_dead_relay_are_taken_over(outbox: OutboxFixture) -> None:
     """When the lease of a dead relay expires, another relay delivers its messages.
 
     The test shortens the lease.
     """
-    await say_many(post, 10, places=2)
+    await publish_many(outbox, 10, places=2)
     dead = uuid.uuid4()
-    await post.store.claim(dead, 10)
+    await outbox.store.claim(dead, 10)
 
-    async with post.relay().running():
-        assert await post.count("pending") == 10
-        async with post.database.connection() as connection:
+    async with outbox.relay().running():
+        assert await outbox.count("pending") == 10
+        async with outbox.database.connection() as connection:
             await connection.execute("update outbox set due_time = now() where lease_holder = $1", dead)
-        await post.until_nothing_pends()
+        await outbox.until_settled()
 
-    assert_in_order(post, places=2)
+    assert_in_order(outbox, places=2)
 
 
-async def test_a_relay_that_lost_its_lease_cannot_settle(post: Post) -> None:
+async def test_a_relay_that_lost_its_lease_cannot_settle(outbox: OutboxFixture) -> None:
     """A verdict from a relay that has lost its lease is ignored."""
-    await post.say("contested")
+    await outbox.publish_event("contested")
     slow, quick = uuid.uuid4(), uuid.uuid4()
-    ((message,),) = await post.store.claim(slow, 1)
-    async with post.database.connection() as connection:
+    ((message,),) = await outbox.store.claim(slow, 1)
+    async with outbox.database.connection() as connection:
         await connection.execute("update outbox set due_time = now()")
-    await post.store.claim(quick, 1)
+    await outbox.store.claim(quick, 1)
 
-    await post.store.settle(slow, [(message, Verdict(Status.DEAD, 1, "late"))])
-    assert await post.count("pending") == 1
-    await post.store.settle(quick, [(message, DELIVERED)])
+    await outbox.store.settle(slow, [(message, Verdict(Status.DEAD, 1, "late"))])
+    assert await outbox.count("pending") == 1
+    await outbox.store.settle(quick, [(message, DELIVERED)])
 
-    assert await post.count("delivered") == 1
+    assert await outbox.count("delivered") == 1
 
 
-async def test_a_paused_relay_stops_delivering_after_its_lease(post: Post) -> None:
+async def test_a_paused_relay_stops_delivering_after_its_lease(outbox: OutboxFixture) -> None:
     """After a pause that is longer than its lease, a relay does not begin further deliveries of its run.
 
     It relies on its own clock and asks no database.
     """
-    await say_many(post, 3, places=1)
+    await publish_many(outbox, 3, places=1)
     now_s = 0.0
-    relay = post.relay(clock=lambda: now_s)
+    relay = outbox.relay(clock=lambda: now_s)
 
     async def stop_the_world() -> None:
         nonlocal now_s
-        if len(post.echo.servicer.heard) == 1:
+        if len(outbox.echo.servicer.heard) == 1:
             now_s += 31.0
 
-    post.echo.servicer.hook = stop_the_world  # type: ignore[method-assign]
-    ((*run,),) = await post.store.claim(relay._holder, 10)
+    outbox.echo.servicer.hook = stop_the_world  # type: ignore[method-assign]
+    ((*run,),) = await outbox.store.claim(relay._holder, 10)
 
     await relay._deliver_run(run, claimed_at=0.0)
 
-    assert post.heard("place 0") == ["0"]
+    assert outbox.heard("place 0") == ["0"]
 
 
-async def test_a_lease_is_renewed_during_a_long_delivery(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lease_is_renewed_during_a_long_delivery(
+    outbox: OutboxFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A relay renews its lease while a delivery lasts."""
     monkeypatch.setattr("mesh.outbox.relay.RENEW_INTERVAL_S", 0.01)
     gate = asyncio.Event()
-    post.echo.servicer.hook = gate.wait  # type: ignore[assignment, method-assign]
-    await post.say("slow")
+    outbox.echo.servicer.hook = gate.wait  # type: ignore[assignment, method-assign]
+    await outbox.publish_event("slow")
 
     async def due_time() -> object:
-        async with post.database.connection() as connection:
+        async with outbox.database.connection() as connection:
             return await connection.fetchval("select due_time from outbox where lease_holder is not null")
 
-    async with post.relay().running():
+    async with outbox.relay().running():
         await eventually(lambda: is_not_none(due_time))
         first = await due_time()
 
@@ -148,7 +145,7 @@ async def test_a_lease_is_renewed_during_a_long_delivery(post: Post, monkeypatch
 
         await eventually(is_renewed)
         gate.set()
-        await post.until_nothing_pends()
+        await outbox.until_settled()
 
 
 async def is_not_none(read) -> bool:  # type: ignore[no-untyped-def]  # noqa: ANN001
@@ -156,44 +153,44 @@ async def is_not_none(read) -> bool:  # type: ignore[no-untyped-def]  # noqa: AN
     return await read() is not None
 
 
-async def test_a_message_that_commits_late_is_still_delivered(post: Post) -> None:
+async def test_a_message_that_commits_late_is_still_delivered(outbox: OutboxFixture) -> None:
     """A message that commits after one with a higher number is delivered all the same."""
-    async with connection_to(post.url) as slow:
+    async with connection_to(outbox.url) as slow:
         transaction = slow.transaction()
         await transaction.start()
         await publish(slow, Heard(text="numbered first", place="here"))  # type: ignore[arg-type]  # a connection without a pool
-        await post.say("committed first", "there")
-        async with post.relay().running():
+        await outbox.publish_event("committed first", "there")
+        async with outbox.relay().running():
 
             async def one_is_delivered() -> bool:
-                return await post.count("delivered") == 1
+                return await outbox.count("delivered") == 1
 
             await eventually(one_is_delivered)
             await transaction.commit()
 
             async def both_are_delivered() -> bool:
-                return await post.count("delivered") == 2
+                return await outbox.count("delivered") == 2
 
             await eventually(both_are_delivered)
 
-    assert post.heard() == ["numbered first"]
+    assert outbox.heard() == ["numbered first"]
 
 
-async def test_a_stopping_relay_finishes_begun_deliveries_and_releases_the_rest(post: Post) -> None:
+async def test_a_stopping_relay_finishes_begun_deliveries_and_releases_the_rest(outbox: OutboxFixture) -> None:
     """A stopping relay finishes the deliveries that it has begun and releases all other leases."""
     gate = asyncio.Event()
-    post.echo.servicer.hook = gate.wait  # type: ignore[assignment, method-assign]
-    await say_many(post, 5, places=1)
-    async with post.database.transaction() as connection:
-        await call_later(connection, post.echo.stub().Keep, KeepRequest(text="alone"))
+    outbox.echo.servicer.hook = gate.wait  # type: ignore[assignment, method-assign]
+    await publish_many(outbox, 5, places=1)
+    async with outbox.database.transaction() as connection:
+        await call_later(connection, outbox.echo.stub().Keep, KeepRequest(text="alone"))
 
     async def two_have_begun() -> bool:
-        return post.echo.servicer.entered == 2
+        return outbox.echo.servicer.entered == 2
 
-    async with post.relay().running():
+    async with outbox.relay().running():
         await eventually(two_have_begun)
         asyncio.get_running_loop().call_soon(gate.set)
 
-    async with post.database.connection() as connection:
+    async with outbox.database.connection() as connection:
         assert await connection.fetchval("select count(*) from outbox where lease_holder is not null") == 0
-    assert (await post.count("delivered"), await post.count("pending")) == (2, 4)
+    assert (await outbox.count("delivered"), await outbox.count("pending")) == (2, 4)

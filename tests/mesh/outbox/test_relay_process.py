@@ -39,20 +39,20 @@ async def test_a_relay_in_its_own_process_delivers_and_stops_with_its_parent(
 
     relay = Child("session", environment, tmp_path / "relay.jsonl", ["cli", "relay", "session"])
     try:
-        relay.begin(url)
+        relay.send_database_url(url)
         await eventually(lambda: holds(sessions, "select count(*) = 1 from outbox where status = 'delivered'"))
         assert relay._process.stdin is not None
         relay._process.stdin.close()
-        assert await relay.ended() == 0, relay.last_words()
+        assert await relay.wait() == 0, relay.last_output()
     finally:
         relay.kill()
-        await relay.ended()
+        await relay.wait()
         await sessions.close()
 
     assert await holds(mesh.database("payment"), "select void_time is not null from sessions")
 
 
-async def holds(database: Database, question: str) -> bool:
+async def holds(database: Database, query: str) -> bool:
     """Run a query; return its boolean result."""
     async with database.connection() as connection:
-        return bool(await connection.fetchval(question))
+        return bool(await connection.fetchval(query))

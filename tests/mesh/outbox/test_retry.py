@@ -11,18 +11,18 @@ from contracts import errors
 from contracts.errors import ServiceError, UnknownError
 from mesh.outbox.message import Message, Status
 from mesh.outbox.retry import (
-    FIRST_REST_S,
+    FIRST_PAUSE_S,
     GIVE_UP_AFTER_S,
     MAX_ATTEMPTS,
     MAX_BACKOFF_S,
-    MAX_REST_S,
-    Rests,
+    MAX_PAUSE_S,
+    DestinationPauses,
     backoff_s,
     judge,
 )
 
 DESTINATION = "solo60.example.v1.EchoService/Keep"
-NOT_NOW = [
+UNAVAILABLE = [
     errors.Unavailable(),
     errors.CircuitOpen(retry_after_s=3.0),
     errors.RateLimited(retry_after_s=3.0),
@@ -58,13 +58,13 @@ def message(attempts: int = 0, age_s: float = 0.0) -> Message:
     return Message(uuid.uuid4(), DESTINATION, b"", "", None, "correlation", "", attempts=attempts, age_s=age_s)
 
 
-@pytest.mark.parametrize("error", NOT_NOW, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", UNAVAILABLE, ids=lambda error: type(error).__name__)
 def test_errors_unrelated_to_a_message_cost_no_attempt(error: ServiceError) -> None:
     """An outage, an open breaker or pushback does not count as an attempt. A requested delay becomes the pause."""
     verdict = judge(message(attempts=MAX_ATTEMPTS - 1), error, rng())
 
     assert (verdict.status, verdict.attempts) == (Status.PENDING, MAX_ATTEMPTS - 1)
-    assert verdict.pause_s == (error.retry_after_s or FIRST_REST_S)
+    assert verdict.pause_s == (error.retry_after_s or FIRST_PAUSE_S)
 
 
 @pytest.mark.parametrize("error", COUNTED, ids=lambda error: type(error).__name__)
@@ -82,7 +82,7 @@ def test_permanent_errors_are_final(error: Exception) -> None:
     assert (verdict.status, verdict.attempts) == (Status.DEAD, 1)
 
 
-@pytest.mark.parametrize("error", [*NOT_NOW, *COUNTED], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", [*UNAVAILABLE, *COUNTED], ids=lambda error: type(error).__name__)
 def test_a_message_is_given_up_before_its_receiver_forgets_its_key(error: Exception) -> None:
     """A message is given up before its receiver forgets its key, because a later attempt would act twice."""
     assert judge(message(age_s=GIVE_UP_AFTER_S + 1), error, rng()).status is Status.DEAD
@@ -110,43 +110,43 @@ class Ceiling(random.Random):
 
 def test_pauses_of_an_unavailable_destination_double_until_it_answers() -> None:
     """Pauses of an unavailable destination double up to a limit and start over after an answer."""
-    rests, now = Rests(Ceiling()), 0.0
-    pauses = []
+    pauses, now = DestinationPauses(Ceiling()), 0.0
+    lengths_s = []
     for _ in range(10):
-        rests.failed(DESTINATION, errors.Unavailable(), now)
-        pause_s = rests.next_end_s(now)
+        pauses.record_failure(DESTINATION, errors.Unavailable(), now)
+        pause_s = pauses.next_end_s(now)
         assert pause_s is not None
-        pauses.append(pause_s)
+        lengths_s.append(pause_s)
         now += pause_s
-    rests.answered(DESTINATION)
-    rests.failed(DESTINATION, errors.Unavailable(), now)
+    pauses.record_answer(DESTINATION)
+    pauses.record_failure(DESTINATION, errors.Unavailable(), now)
 
-    assert pauses == [pytest.approx(min(MAX_REST_S, FIRST_REST_S * 2**n)) for n in range(10)]
-    assert rests.next_end_s(now) == pytest.approx(FIRST_REST_S)
+    assert lengths_s == [pytest.approx(min(MAX_PAUSE_S, FIRST_PAUSE_S * 2**n)) for n in range(10)]
+    assert pauses.next_end_s(now) == pytest.approx(FIRST_PAUSE_S)
 
 
 def test_concurrent_failures_count_as_one() -> None:
     """Thirty concurrent failures of a destination cause the same pause as one."""
-    rests = Rests(Ceiling())
+    pauses = DestinationPauses(Ceiling())
     for _ in range(30):
-        rests.failed(DESTINATION, errors.Unavailable(), 0.0)
+        pauses.record_failure(DESTINATION, errors.Unavailable(), 0.0)
 
-    assert rests.next_end_s(0.0) == pytest.approx(FIRST_REST_S)
+    assert pauses.next_end_s(0.0) == pytest.approx(FIRST_PAUSE_S)
 
 
 def test_pushback_is_honoured() -> None:
     """A destination that sends pushback is not called before the requested time."""
-    rests = Rests(rng())
-    rests.failed(DESTINATION, errors.Overloaded(retry_after_s=60.0), 0.0)
+    pauses = DestinationPauses(rng())
+    pauses.record_failure(DESTINATION, errors.Overloaded(retry_after_s=60.0), 0.0)
 
-    assert rests.is_resting(DESTINATION, 59.9)
-    assert not rests.is_resting(DESTINATION, 60.1)
-    assert rests.resting(30.0) == [DESTINATION]
+    assert pauses.is_paused(DESTINATION, 59.9)
+    assert not pauses.is_paused(DESTINATION, 60.1)
+    assert pauses.paused(30.0) == [DESTINATION]
 
 
 def test_a_message_in_progress_does_not_pause_its_destination() -> None:
     """A message that the receiver is already processing does not pause its destination."""
-    rests = Rests(rng())
-    rests.failed(DESTINATION, errors.RequestInProgress(retry_after_s=0.5), 0.0)
+    pauses = DestinationPauses(rng())
+    pauses.record_failure(DESTINATION, errors.RequestInProgress(retry_after_s=0.5), 0.0)
 
-    assert not rests.is_resting(DESTINATION, 0.0)
+    assert not pauses.is_paused(DESTINATION, 0.0)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from mesh.data.deletion import BATCH_SIZE
 from mesh.outbox.message import Message, Status, Verdict
-from mesh.outbox.store import _CLAIM, KEPT_FOR, LEASE
+from mesh.outbox.store import _CLAIM, LEASE, RETENTION
 
 if TYPE_CHECKING:
-    from tests.mesh.outbox.post import Post
+    from tests.mesh.outbox.outbox_fixture import OutboxFixture
 
 DELIVERED = Verdict(Status.DELIVERED, 0)
 FILL = """
@@ -19,17 +19,17 @@ FILL = """
 """
 
 
-async def fill(post: Post, count: int, age: timedelta = timedelta()) -> None:
+async def fill(outbox: OutboxFixture, count: int, age: timedelta = timedelta()) -> None:
     """Fill the outbox with `count` messages that were delivered `age` ago."""
-    async with post.database.connection() as connection:
+    async with outbox.database.connection() as connection:
         await connection.execute(FILL, count, age)
 
 
-async def test_claiming_does_not_scan_delivered_messages(post: Post) -> None:
+async def test_claiming_does_not_scan_delivered_messages(outbox: OutboxFixture) -> None:
     """Claiming uses the index of due messages and scans no delivered ones."""
-    await fill(post, 20_000)
-    await post.say("pending")
-    async with post.database.connection() as connection:
+    await fill(outbox, 20_000)
+    await outbox.publish_event("pending")
+    async with outbox.database.connection() as connection:
         await connection.execute("analyze outbox")
         lines = await connection.fetch("explain " + _CLAIM, uuid.uuid4(), 100, [], 19, LEASE)
     plan = "\n".join(line[0] for line in lines)
@@ -38,39 +38,39 @@ async def test_claiming_does_not_scan_delivered_messages(post: Post) -> None:
     assert "Seq Scan" not in plan
 
 
-async def test_delivered_messages_are_deleted_after_a_day(post: Post) -> None:
+async def test_delivered_messages_are_deleted_after_a_day(outbox: OutboxFixture) -> None:
     """Messages that were delivered over a day ago are deleted, even if they fill more than one batch.
 
     All other messages are kept.
     """
-    await fill(post, BATCH_SIZE + 1, KEPT_FOR + timedelta(hours=1))
-    await fill(post, 3, KEPT_FOR - timedelta(hours=1))
-    await post.say("pending")
+    await fill(outbox, BATCH_SIZE + 1, RETENTION + timedelta(hours=1))
+    await fill(outbox, 3, RETENTION - timedelta(hours=1))
+    await outbox.publish_event("pending")
 
-    assert await post.store.forget_delivered() == BATCH_SIZE + 1
-    assert (await post.count("delivered"), await post.count("pending")) == (3, 1)
+    assert await outbox.store.delete_delivered() == BATCH_SIZE + 1
+    assert (await outbox.count("delivered"), await outbox.count("pending")) == (3, 1)
 
 
-async def test_a_message_received_twice_is_stored_once(post: Post) -> None:
+async def test_a_message_received_twice_is_stored_once(outbox: OutboxFixture) -> None:
     """A message that is received twice is stored once, because a broker may repeat it."""
     message = Message(uuid.uuid4(), "solo60.example.v1.EchoService/Keep", b"", "", None, "correlation", "")
 
     for _ in range(2):
-        await post.store.receive([message])
+        await outbox.store.receive([message])
 
-    assert await post.count("pending") == 1
+    assert await outbox.count("pending") == 1
 
 
-async def test_the_backlog_counts_pending_and_dead_messages(post: Post) -> None:
+async def test_the_backlog_counts_pending_and_dead_messages(outbox: OutboxFixture) -> None:
     """The backlog reports the number of due and of dead messages and the age of the oldest."""
-    await post.settled(Verdict(Status.DEAD, 8))
-    await post.say("pending")
-    async with post.database.connection() as connection:
+    await outbox.publish_settled(Verdict(Status.DEAD, 8))
+    await outbox.publish_event("pending")
+    async with outbox.database.connection() as connection:
         await connection.execute(
             "update outbox set deliver_time = now() - interval '1 minute' where status = 'pending'"
         )
 
-    backlog = {status: (depth, oldest_s) for _, status, depth, oldest_s in await post.store.backlog()}
+    backlog = {status: (depth, oldest_s) for _, status, depth, oldest_s in await outbox.store.backlog()}
 
     assert backlog[Status.DEAD][0] == backlog[Status.PENDING][0] == 1
     assert backlog[Status.PENDING][1] >= 60

@@ -16,10 +16,10 @@ from interceptors.errors.interceptor import ServerErrors
 from mesh.config import SettingsError, load_settings
 from mesh.serving import engine
 from mesh.serving.channel import KEEPALIVE_INTERVAL_MS
-from mesh.serving.engine import CallsUnderWay, listen, new_server
+from mesh.serving.engine import RunningCalls, listen, new_server
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
-from tests.support.asking import Plain
+from tests.support.echo_call import PlainEchoServicer
 from tests.support.echo_server import Endless
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ UNLIMITED = (
 both_engines = pytest.mark.parametrize("name", ENGINES)
 
 
-class Holding(Plain):
+class Holding(PlainEchoServicer):
     """Echo servicer that waits for its hook and counts its calls."""
 
     def __init__(self) -> None:
@@ -179,26 +179,26 @@ async def test_concurrent_calls_per_connection_are_limited(name: Engine) -> None
 
 
 async def test_the_native_engine_gets_time_to_write_its_last_answers() -> None:
-    """`CallsUnderWay.end` rejects new calls and waits until running calls have answered.
+    """`RunningCalls.drain` rejects new calls and waits until running calls have answered.
 
     The native engine closes its connections when the last call ends, even if its answer is not written yet.
     """
-    calls = CallsUnderWay()
+    calls = RunningCalls()
     servicer = Holding()  # type: ignore[abstract]  # only the methods that these tests call
     server = new_server("native", [calls])
     add_EchoServiceServicer_to_server(servicer, server)
     servicer.address = f"127.0.0.1:{listen(server, '127.0.0.1:0')}"
     await server.start()
     async with servicer.channel() as channel:
-        under_way = EchoServiceStub(channel).Echo(HI)
+        running_call = EchoServiceStub(channel).Echo(HI)
         await servicer.hook.entered.wait()
-        ending = asyncio.create_task(calls.end(60))
+        ending = asyncio.create_task(calls.drain(60))
         late = await outcome_of(EchoServiceStub(channel).Echo(HI))
         assert not ending.done()
 
         servicer.hook.is_open.set()
 
-        assert await outcome_of(under_way) is grpc.StatusCode.OK
+        assert await outcome_of(running_call) is grpc.StatusCode.OK
         assert 0 < await ending < 60
         assert late is grpc.StatusCode.UNAVAILABLE
     await server.stop(0)

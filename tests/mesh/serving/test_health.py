@@ -18,20 +18,20 @@ async def test_a_single_failed_check_is_tolerated(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(mesh.serving.health, "CHECK_INTERVAL_S", 0)
     health = Health(GYMS)
     answers = iter([False, True, False, False, False, True])
-    said: list[str] = []
+    statuses: list[str] = []
     all_asked = asyncio.Event()
 
     async def is_ready() -> bool:
-        said.append(status_of(health, GYMS))
+        statuses.append(status_of(health, GYMS))
         answer = next(answers, None)
         if answer is None:
             all_asked.set()
         return answer is not False
 
-    async with health.following(is_ready):
+    async with health.polling(is_ready):
         await all_asked.wait()
 
-    assert said[:7] == [*["SERVING"] * 4, *["NOT_SERVING"] * 2, "SERVING"]
+    assert statuses[:7] == [*["SERVING"] * 4, *["NOT_SERVING"] * 2, "SERVING"]
 
 
 async def test_liveness_is_not_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,12 +45,12 @@ async def test_liveness_is_not_readiness(monkeypatch: pytest.MonkeyPatch) -> Non
             unready.set()
         return False
 
-    async with health.following(is_ready):
+    async with health.polling(is_ready):
         await unready.wait()
         assert status_of(health, "") == "SERVING"
 
         await health.stop_serving()
-        await health.say(serving=True)
+        await health.set_ready(ready=True)
 
         assert (status_of(health, ""), status_of(health, GYMS)) == ("NOT_SERVING", "NOT_SERVING")
 
@@ -58,7 +58,7 @@ async def test_liveness_is_not_readiness(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_breakers_that_are_not_closed_are_listed() -> None:
     """Health lists open breakers as NOT_SERVING and half-open breakers as UNKNOWN. It omits closed ones."""
     health = Health(GYMS, lambda: {"user": "open", "auth": "half-open", "payment": "closed"})
-    await health.say(serving=True)
+    await health.set_ready(ready=True)
 
     listed = {name: HealthCheckResponse.ServingStatus.Name(status) for name, status in health.all_statuses().items()}
 
@@ -68,7 +68,7 @@ async def test_breakers_that_are_not_closed_are_listed() -> None:
 async def test_dead_letters_are_listed_by_destination() -> None:
     """Health lists dead letters by destination without making the service NOT_SERVING."""
     health = Health(GYMS, dead_letters=lambda: {"a.B/C": 2})
-    await health.say(serving=True)
+    await health.set_ready(ready=True)
 
     listed = {name: HealthCheckResponse.ServingStatus.Name(status) for name, status in health.all_statuses().items()}
     assert listed == {"": "SERVING", GYMS: "SERVING", "dead-letters/a.B/C": "NOT_SERVING"}
@@ -92,7 +92,7 @@ async def test_a_watch_reports_every_change_and_ends_with_the_process() -> None:
     health = Health(GYMS)
     watch = health.watch(GYMS)
     assert await anext(watch) == HealthCheckResponse.NOT_SERVING
-    await health.say(serving=True)
+    await health.set_ready(ready=True)
     assert await anext(watch) == HealthCheckResponse.SERVING
     await health.stop_serving()
     assert await anext(watch) == HealthCheckResponse.NOT_SERVING

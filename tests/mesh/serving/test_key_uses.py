@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from structlog.testing import capture_logs
 
 from interceptors.keys.keyring import Keyring, mint_key, record_of_key
-from mesh.serving.key_uses import KeyUses, noting_key_uses
+from mesh.serving.key_uses import KeyUses, recording_key_uses
 from services.gym.app import SERVICE
 from solo60.gym.v1.gym_pb2 import ListGymsRequest
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
@@ -52,7 +52,7 @@ async def test_an_unwritable_folder_is_logged_once(tmp_path: Path) -> None:
     keyring.look_up(key, datetime.now(UTC).timestamp())
 
     with capture_logs() as lines:
-        async with noting_key_uses(lambda: keyring, tmp_path / "nowhere" / "keyring.json"):
+        async with recording_key_uses(lambda: keyring, tmp_path / "nowhere" / "keyring.json"):
             pass
 
     assert [line["event"] for line in lines] == ["key uses cannot be recorded"]

@@ -23,7 +23,7 @@ ECHO_FILE = "solo60/example/v1/echo.proto"
 both_versions = pytest.mark.parametrize("version", REFLECTION_SERVICES)
 
 
-async def ask(echo: EchoServer, version: str, **request: Any) -> Any:  # noqa: ANN401 - an answer of either version
+async def query_reflection(echo: EchoServer, version: str, **request: Any) -> Any:  # noqa: ANN401 - an answer of either version
     """Send one reflection request and return the answer."""
     method = find_method(f"/{version}/ServerReflectionInfo")
     call: Any = echo.bare_channel().stream_stream(
@@ -58,7 +58,7 @@ async def open_echo(serve_echo: ServeEcho) -> EchoServer:
 )
 async def test_every_symbol_of_a_contract_is_found(open_echo: EchoServer, version: str, symbol: str) -> None:
     """Reflection finds every symbol of a contract, also methods, and sends the imported files along."""
-    answer = await ask(open_echo, version, file_containing_symbol=symbol)
+    answer = await query_reflection(open_echo, version, file_containing_symbol=symbol)
 
     assert files(answer)[0] == ECHO_FILE
     assert "solo60/mesh/v1/policy.proto" in files(answer)
@@ -70,10 +70,12 @@ async def test_files_and_extensions_are_found(open_echo: EchoServer, version: st
     options = "google.protobuf.MethodOptions"
     extension = {"containing_type": options, "extension_number": 60060}
 
-    assert files(await ask(open_echo, version, file_by_filename=ECHO_FILE))[0] == ECHO_FILE
-    found = await ask(open_echo, version, file_containing_extension=extension)
+    assert files(await query_reflection(open_echo, version, file_by_filename=ECHO_FILE))[0] == ECHO_FILE
+    found = await query_reflection(open_echo, version, file_containing_extension=extension)
     assert files(found)[0] == "solo60/mesh/v1/policy.proto"
-    numbers = (await ask(open_echo, version, all_extension_numbers_of_type=options)).all_extension_numbers_response
+    numbers = (
+        await query_reflection(open_echo, version, all_extension_numbers_of_type=options)
+    ).all_extension_numbers_response
     assert numbers.base_type_name == options
     assert 60060 in numbers.extension_number
 
@@ -96,7 +98,7 @@ async def test_an_unknown_name_gets_an_error_response(
     open_echo: EchoServer, version: str, request_: dict[str, Any]
 ) -> None:
     """An unknown name is answered with NOT_FOUND and an empty request with INVALID_ARGUMENT, within the stream."""
-    answer = await ask(open_echo, version, **request_)
+    answer = await query_reflection(open_echo, version, **request_)
 
     assert answer.error_response.error_code == (5 if request_ else 3)
     assert answer.error_response.error_message
@@ -105,7 +107,7 @@ async def test_an_unknown_name_gets_an_error_response(
 @both_versions
 async def test_both_versions_list_the_same(open_echo: EchoServer, version: str) -> None:
     """Both versions of reflection list the same services, including both versions themselves."""
-    listed = (await ask(open_echo, version, list_services="")).list_services_response.service
+    listed = (await query_reflection(open_echo, version, list_services="")).list_services_response.service
 
     assert [each.name for each in listed] == ["grpc.health.v1.Health", *REFLECTION_SERVICES]
 

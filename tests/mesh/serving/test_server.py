@@ -141,7 +141,7 @@ async def test_health_checks_of_one_host_are_limited(
 ) -> None:
     """Health checks of one host are limited, because they need no key and are never shed."""
     monkeypatch.setattr(mesh.serving.health, "PROBES_PER_SECOND", 0.001)
-    monkeypatch.setattr(mesh.serving.health, "PROBES_AT_ONCE", 3)
+    monkeypatch.setattr(mesh.serving.health, "PROBES_BURST", 3)
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
         watching = health_of(channel).Watch(CHECK)
         assert (await watching.read()).status == SERVING
@@ -161,7 +161,7 @@ async def test_watches_of_one_host_are_limited(
     settings: Settings, servicer: EchoServicer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Health watches of one host are limited, because they need no key. A watch that ends makes room for another."""
-    monkeypatch.setattr(mesh.serving.health, "WATCHES_AT_ONCE", 2)
+    monkeypatch.setattr(mesh.serving.health, "MAX_WATCHES", 2)
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
         watches = [health_of(channel).Watch(CHECK) for _ in range(2)]
         assert [(await watch.read()).status for watch in watches] == [SERVING, SERVING]

@@ -22,7 +22,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def spoil(path: Path) -> None:
+def corrupt(path: Path) -> None:
     """Write content that cannot be parsed."""
     path.write_text("no number")
 
@@ -67,7 +67,7 @@ def test_a_change_is_seen_within_a_second(path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.requirement("S2")
-@pytest.mark.parametrize("ruin", [spoil, Path.unlink])
+@pytest.mark.parametrize("ruin", [corrupt, Path.unlink])
 def test_a_broken_file_keeps_the_last_good_content(path: Path, ruin: Callable[[Path], None]) -> None:
     """An invalid or missing file keeps the last good content.
 
@@ -89,7 +89,7 @@ def test_a_broken_file_keeps_the_last_good_content(path: Path, ruin: Callable[[P
 
 def test_a_file_must_be_valid_at_the_start(path: Path) -> None:
     """An invalid or missing file raises an error at the start, because there is no last good content yet."""
-    spoil(path)
+    corrupt(path)
 
     with pytest.raises(ValueError, match="no number"):
         WatchedFile(path, int)

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.telemetry.foreign_lines import (
-    ALL_RECORDS_AT_ONCE,
-    LONGEST_RECORD_BYTES,
+    ALL_RECORDS_BURST,
+    MAX_RECORD_BYTES,
     QUIET_S,
-    RECORDS_AT_ONCE,
+    RECORDS_BURST,
     REPORT_INTERVAL_S,
-    ForeignLines,
+    ForeignLineParser,
     ForeignRecord,
-    hand_on,
+    forward_records,
 )
 
 CORE = b"E0000 00:00:1764302400.123456   14794 chttp2_transport.cc:1403] no timeout: '15 seconds'\n"
@@ -40,11 +40,11 @@ class Clock:
 
 def texts(data: bytes, chunk_sizes: list[int]) -> list[str]:
     """Return the texts of the records in `data`, which arrives in chunks of these sizes and a last one."""
-    lines, records = ForeignLines(Clock()), list[ForeignRecord]()
+    lines, records = ForeignLineParser(Clock()), list[ForeignRecord]()
     for size in chunk_sizes:
-        records += lines.take(data[:size])
+        records += lines.feed(data[:size])
         data = data[size:]
-    records += [*lines.take(data), *lines.end()]
+    records += [*lines.feed(data), *lines.close()]
     return [record.text for record in records]
 
 
@@ -57,9 +57,11 @@ def test_related_lines_form_one_record_in_any_chunks(parts: list[bytes], chunk_s
 
     The size of the chunks does not matter, and no text is lost.
     """
-    said = [part for part in parts if part.strip()]
+    non_blank = [part for part in parts if part.strip()]
 
-    assert texts(b"".join(parts), chunk_sizes) == [part.rstrip().decode(errors="backslashreplace") for part in said]
+    assert texts(b"".join(parts), chunk_sizes) == [
+        part.rstrip().decode(errors="backslashreplace") for part in non_blank
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,40 +70,40 @@ def test_related_lines_form_one_record_in_any_chunks(parts: list[bytes], chunk_s
 )
 def test_a_line_of_the_core_keeps_its_level(line: bytes, level: str) -> None:
     """The first letter of a line of gRPC's core sets the log level of its record."""
-    lines = ForeignLines(Clock())
+    lines = ForeignLineParser(Clock())
 
-    assert [record.level for record in (*lines.take(line + CORE[1:]), *lines.end())] == [level]
+    assert [record.level for record in (*lines.feed(line + CORE[1:]), *lines.close())] == [level]
 
 
 def test_an_unfinished_line_becomes_a_record_after_a_pause() -> None:
     """An unfinished line, such as a prompt, becomes a record when no more text follows."""
-    lines = ForeignLines(Clock())
-    assert list(lines.take(b"Fatal: hal")) == []
-    assert lines.is_waiting
+    lines = ForeignLineParser(Clock())
+    assert list(lines.feed(b"Fatal: hal")) == []
+    assert lines.has_buffered_lines
 
-    assert [record.text for record in lines.pause()] == ["Fatal: hal"]
-    assert not lines.is_waiting
+    assert [record.text for record in lines.flush()] == ["Fatal: hal"]
+    assert not lines.has_buffered_lines
 
 
 def test_a_very_long_line_is_cut() -> None:
     """A very long line is cut, and its record says how many bytes are missing."""
-    lines = ForeignLines(Clock())
+    lines = ForeignLineParser(Clock())
     for _ in range(1000):
-        assert list(lines.take(b"x" * 1000)) == []
+        assert list(lines.feed(b"x" * 1000)) == []
 
-    (record,) = lines.take(b"\nnext\n")
+    (record,) = lines.feed(b"\nnext\n")
 
-    assert record.text == "x" * LONGEST_RECORD_BYTES + f" [{1_000_000 - LONGEST_RECORD_BYTES} bytes cut]"
+    assert record.text == "x" * MAX_RECORD_BYTES + f" [{1_000_000 - MAX_RECORD_BYTES} bytes cut]"
 
 
 def test_a_very_long_traceback_is_cut() -> None:
     """A very long traceback, for example of a recursion, is cut."""
-    lines = ForeignLines(Clock())
-    list(lines.take(TRACEBACK[:35] + b'  File "a.py", line 1, in f\n' * 10_000))
+    lines = ForeignLineParser(Clock())
+    list(lines.feed(TRACEBACK[:35] + b'  File "a.py", line 1, in f\n' * 10_000))
 
-    (record,) = lines.take(b"RecursionError\n")
+    (record,) = lines.feed(b"RecursionError\n")
 
-    assert len(record.text) < LONGEST_RECORD_BYTES + 100
+    assert len(record.text) < MAX_RECORD_BYTES + 100
     assert "bytes cut" in record.text
 
 
@@ -111,37 +113,37 @@ def test_excess_records_of_one_place_are_dropped_without_hiding_others() -> None
     Records of other places are unaffected.
     """
     clock = Clock()
-    lines = ForeignLines(clock)
+    lines = ForeignLineParser(clock)
 
-    flood = [*lines.take(CORE * 10_000), *lines.take(TRACEBACK), *lines.pause()]
+    flood = [*lines.feed(CORE * 10_000), *lines.feed(TRACEBACK), *lines.flush()]
 
-    assert len(flood) == RECORDS_AT_ONCE + 1
+    assert len(flood) == RECORDS_BURST + 1
     assert flood[-1].text.startswith("Traceback")
-    assert flood[-1].dropped == 10_000 - RECORDS_AT_ONCE
+    assert flood[-1].dropped == 10_000 - RECORDS_BURST
 
 
 def test_all_places_share_a_limit() -> None:
     """All places share a limit, because text from outside can imitate many places."""
-    lines = ForeignLines(Clock())
+    lines = ForeignLineParser(Clock())
 
-    records = [record for number in range(10_000) for record in lines.take(CORE.replace(b"1403", str(number).encode()))]
+    records = [record for number in range(10_000) for record in lines.feed(CORE.replace(b"1403", str(number).encode()))]
 
-    assert len(records) == ALL_RECORDS_AT_ONCE
+    assert len(records) == ALL_RECORDS_BURST
 
 
 def test_dropped_records_are_reported_even_if_none_follow() -> None:
     """Dropped records are reported even if no record follows, and at most once per report interval."""
     clock = Clock()
-    lines = ForeignLines(clock)
-    list(lines.take(CORE * (RECORDS_AT_ONCE + 5)))
+    lines = ForeignLineParser(clock)
+    list(lines.feed(CORE * (RECORDS_BURST + 5)))
 
-    assert [record.dropped for record in lines.pause()] == [5]
+    assert [record.dropped for record in lines.flush()] == [5]
     for _ in range(10):
         clock.now_s += 2 * QUIET_S / 10
-        list(lines.take(CORE * 10))
-    assert list(lines.pause()) == []
+        list(lines.feed(CORE * 10))
+    assert list(lines.flush()) == []
     clock.now_s += REPORT_INTERVAL_S
-    assert [record.dropped > 0 for record in lines.pause()] == [True]
+    assert [record.dropped > 0 for record in lines.flush()] == [True]
 
 
 def test_a_pipe_is_read_until_its_last_writer_closes_it() -> None:
@@ -157,7 +159,7 @@ def test_a_pipe_is_read_until_its_last_writer_closes_it() -> None:
         while pipe.write(b"x" * 999 + b"\n") is not None:
             written += 1
     records: list[ForeignRecord] = []
-    thread = threading.Thread(target=hand_on, args=(reader, records.append))
+    thread = threading.Thread(target=forward_records, args=(reader, records.append))
     thread.start()
     thread.join(60)
 

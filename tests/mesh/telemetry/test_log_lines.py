@@ -20,7 +20,7 @@ from interceptors.access_log import ServerAccessLog
 from interceptors.context import USER_ID, ServerContext
 from interceptors.errors.interceptor import CORRELATION_ID
 from interceptors.keys.interceptor import API_KEY
-from mesh.telemetry.log_lines import LONGEST_WAIT_S, LogLines, json_line
+from mesh.telemetry.log_lines import MAX_DELAY_S, LogLineHandler, json_line
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.chain.test_server import serving
 
@@ -99,7 +99,7 @@ def test_a_field_hidden_from_the_repr_is_not_logged() -> None:
 async def test_hostile_metadata_adds_no_line() -> None:
     """Neither hostile metadata nor a hostile request adds a line to the log."""
     stream = io.BytesIO()
-    lines = LogLines(stream, "echo")
+    lines = LogLineHandler(stream, "echo")
     log = ServerAccessLog(log_requests=True, write=lines.write_call)
     header = HOSTILE.encode("ascii", "ignore").decode().translate(dict.fromkeys(range(32), "\\"))
     names = (API_KEY, CORRELATION_ID, USER_ID, "x-other", "traceparent", "grpc-previous-rpc-attempts")
@@ -122,7 +122,7 @@ def test_lines_of_concurrent_threads_stay_whole(buffering: int) -> None:
     with ThreadPoolExecutor(5) as threads, os.fdopen(reader, "rb") as output:
         reading = threads.submit(output.read)
         with os.fdopen(writer, "wb", buffering=buffering) as stream:
-            lines = LogLines(stream, "gym")
+            lines = LogLineHandler(stream, "gym")
             lines.setFormatter(logging.Formatter('{"event": "%(message)s"}'))
             logger = logging.Logger("ours")  # noqa: LOG001 - separate from this process's own logging
             logger.addHandler(lines)
@@ -141,7 +141,7 @@ def test_lines_of_concurrent_threads_stay_whole(buffering: int) -> None:
 async def test_the_lines_of_calls_are_written_together_and_in_order() -> None:
     """Lines of calls are buffered. A line of a logger is written after those of earlier calls."""
     stream = io.BytesIO()
-    lines = LogLines(stream, "gym")
+    lines = LogLineHandler(stream, "gym")
     lines.write_call({"number": 1})
     lines.write_call({"number": 2})
     assert stream.getvalue() == b""
@@ -156,18 +156,18 @@ async def test_the_lines_of_calls_are_written_together_and_in_order() -> None:
 async def test_the_line_of_a_call_is_written_soon() -> None:
     """A buffered line is written soon, even if nothing else is logged."""
     stream = io.BytesIO()
-    LogLines(stream, "gym").write_call({})
+    LogLineHandler(stream, "gym").write_call({})
 
     async with asyncio.timeout(30):
         while not stream.getvalue():  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(LONGEST_WAIT_S)
+            await asyncio.sleep(MAX_DELAY_S)
 
 
 @pytest.mark.requirement("S4")
 def test_a_closed_loop_loses_no_line() -> None:
     """Lines that a closed event loop has not written are written by the next loop."""
     stream = io.BytesIO()
-    lines = LogLines(stream, "gym")
+    lines = LogLineHandler(stream, "gym")
 
     async def write(number: int) -> None:
         lines.write_call({"number": number})
@@ -176,7 +176,7 @@ def test_a_closed_loop_loses_no_line() -> None:
         lines.write_call({"number": number})
         async with asyncio.timeout(30):
             while not stream.getvalue():  # noqa: ASYNC110 - there is no event to wait for
-                await asyncio.sleep(LONGEST_WAIT_S)
+                await asyncio.sleep(MAX_DELAY_S)
 
     asyncio.run(write(1))
     asyncio.run(write_and_wait(2))
@@ -195,7 +195,7 @@ def test_logging_while_a_line_is_written_does_not_deadlock() -> None:
             return super().write(data)
 
     stream = Interrupted()
-    lines = LogLines(stream, "gym")
+    lines = LogLineHandler(stream, "gym")
     logger.addHandler(lines)
     thread = threading.Thread(target=logger.warning, args=("line",), daemon=True)
     thread.start()
@@ -208,12 +208,12 @@ def test_logging_while_a_line_is_written_does_not_deadlock() -> None:
 def test_a_stream_that_cannot_be_written_raises_no_error() -> None:
     """Writing a call's line to a full disk or to a pipe without a reader raises no error."""
     with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123 - a device
-        LogLines(full, "gym").write_call({})
+        LogLineHandler(full, "gym").write_call({})
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb", buffering=0) as broken:
-        LogLines(broken, "gym").write_call({})
-    LogLines(broken, "gym").write_call({})
+        LogLineHandler(broken, "gym").write_call({})
+    LogLineHandler(broken, "gym").write_call({})
 
 
 @pytest.mark.requirement("S4")

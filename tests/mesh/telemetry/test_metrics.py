@@ -18,11 +18,11 @@ from local.supervised_settings import (
 )
 from mesh.config import SERVICE_NAMES, Settings, SettingsError
 from mesh.serving.process import serving
-from mesh.telemetry.metrics import LAG_PERIOD_S, metrics_served
+from mesh.telemetry.metrics import LAG_PERIOD_S, serve_metrics
 from services.gym.app import SERVICE as GYM
 from solo60.gym.v1.gym_pb2 import ListGymsRequest
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
-from tests.support.eventually import PATIENCE_S
+from tests.support.eventually import TIMEOUT_S
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def test_metrics_are_served_only_during_the_context() -> None:
     Counter("bookings", "Bookings.", registry=registry).inc(exemplar={"trace_id": "abc"})
 
     for _ in range(2):
-        async with metrics_served(address, registry):
+        async with serve_metrics(address, registry):
             assert "bookings_total 1.0" in await scrape(address)
             assert '# {trace_id="abc"}' in await scrape(address, OPENMETRICS)
 
@@ -82,7 +82,7 @@ async def test_a_service_exposes_its_calls_and_its_process(serve: Serve) -> None
 async def test_a_stalled_event_loop_is_measured() -> None:
     """The lag gauge shows a stall of the event loop."""
     registry = CollectorRegistry()
-    async with metrics_served(free_address(), registry), asyncio.timeout(PATIENCE_S):
+    async with serve_metrics(free_address(), registry), asyncio.timeout(TIMEOUT_S):
         lag_s = 0.0
         # A busy machine can cause a small lag before the stall.
         while lag_s <= LAG_PERIOD_S / 10:
@@ -96,7 +96,7 @@ async def test_a_stalled_event_loop_is_measured() -> None:
 async def test_an_address_that_cannot_be_listened_at_stops_the_start(address: str) -> None:
     """An address that cannot be listened at stops the start with an error that names METRICS_ADDRESS."""
     with pytest.raises(SettingsError, match=r"^METRICS_ADDRESS: .* is in use or is not an address of this machine\.$"):
-        async with metrics_served(address, CollectorRegistry()):
+        async with serve_metrics(address, CollectorRegistry()):
             pass
 
 

@@ -25,14 +25,14 @@ from mesh.telemetry.sampling import SamplingProvider
 RATIOS = (0.0, 0.1, 0.5, 1.0)
 
 
-def under(parent: tuple[int, int, int]) -> Context:
+def context_with_parent(parent: tuple[int, int, int]) -> Context:
     """Make a context with a remote parent that has this trace id, span id and flags."""
     trace_id, span_id, flags = parent
     remote = SpanContext(trace_id, span_id, True, TraceFlags(flags), TraceState([("vendor", "1")]))  # noqa: FBT003 - is_remote
     return set_span_in_context(NonRecordingSpan(remote), Context())
 
 
-def theirs(ratio: float) -> TracerProvider:
+def sdk_provider(ratio: float) -> TracerProvider:
     """Make a provider of the OpenTelemetry SDK."""
     return TracerProvider(ParentBased(TraceIdRatioBased(ratio)), shutdown_on_exit=False)
 
@@ -51,10 +51,14 @@ def facts(span: Span) -> tuple[bool, int, int, object, bool]:
 )
 def test_the_sampling_decision_of_the_caller_is_kept(ratio: float, parent: tuple[int, int, int]) -> None:
     """A span with a remote parent keeps the caller's sampling decision and trace, as in OpenTelemetry."""
-    ours = SamplingProvider(ratio, shutdown_on_exit=False).get_tracer("test").start_span("name", under(parent))
-    their = theirs(ratio).get_tracer("test").start_span("name", under(parent))
+    actual = (
+        SamplingProvider(ratio, shutdown_on_exit=False)
+        .get_tracer("test")
+        .start_span("name", context_with_parent(parent))
+    )
+    expected = sdk_provider(ratio).get_tracer("test").start_span("name", context_with_parent(parent))
 
-    assert facts(ours) == facts(their)
+    assert facts(actual) == facts(expected)
 
 
 @pytest.mark.requirement("S5")

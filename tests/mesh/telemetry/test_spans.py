@@ -127,7 +127,7 @@ def test_a_span_file_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """A span file is rotated at its largest size. One older file is kept and still read."""
     trace_id = one_trace(tmp_path)
     size = (tmp_path / "session.jsonl").stat().st_size
-    monkeypatch.setattr(mesh.telemetry.spans, "LARGEST_FILE_BYTES", size - 1)
+    monkeypatch.setattr(mesh.telemetry.spans, "MAX_FILE_BYTES", size - 1)
 
     for _ in range(3):
         later = one_trace(tmp_path)

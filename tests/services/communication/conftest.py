@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from local.mail_sink import Inbox
+from local.inbox import Inbox
 from mesh.data.database import Database
 from services.communication.app import SERVICE
 from services.communication.store import MessageStore

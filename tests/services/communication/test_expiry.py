@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.errors import MessageNotRetryable, MessageRefused
-from mesh.serving.health_probe import troubles_of
+from mesh.serving.health_probe import problems_of
 from services.communication.app import DEAD_MAIL_TROUBLE, SERVICE, TEMPLATES
 from services.communication.domain import EXPIRED, LEASE, RETENTION, Status
 from services.communication.mail_template import Templates
@@ -179,8 +179,8 @@ async def test_dead_mail_is_reported_by_health(serve: Serve, faulty: FaultyMailS
         await stub.SendEmail(request)
 
     async def troubles_are(expected: list[str]) -> bool:
-        troubles = await troubles_of(mesh.settings.url_of("communication"), key=mesh.keys["operator"])
-        return list(troubles.hindrances) == expected
+        problems = await problems_of(mesh.settings.url_of("communication"), key=mesh.keys["operator"])
+        return list(problems.troubles) == expected
 
     await eventually(lambda: troubles_are([DEAD_MAIL_TROUBLE]))
     await stub.RetryMessage(pb.RetryMessageRequest(message_id=refusal.value.metadata["message_id"]))

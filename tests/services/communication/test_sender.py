@@ -19,7 +19,7 @@ from services.communication.domain import (
 )
 from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
 from tests.services.communication.mail_fixture import ADA, BOB, START
-from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.eventually import TIMEOUT_S, eventually
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ async def test_a_stopping_sender_finishes_its_attempts(
 ) -> None:
     """A stopping sender leaves no message in the status SENDING."""
     # On a busy machine the attempts may need more than the 5 s that a stopping sender gives them.
-    monkeypatch.setattr("services.communication.sender.STOP_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr("services.communication.sender.STOP_TIMEOUT_S", TIMEOUT_S)
     message_ids = [await mails.add() for _ in range(20)]
     async with mails.new_sender(faulty.url).running():
         await eventually(lambda: bool(faulty.received))

@@ -21,7 +21,7 @@ from contracts.errors import (
     Unavailable,
 )
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from local.mail_sink import read_inbox
+from local.inbox import read_inbox
 from mesh.config import SettingsError, load_settings
 from services.communication.app import SERVICE
 from solo60.communication.v1 import communication_pb2 as pb
@@ -33,7 +33,7 @@ from tests.support.ports import free_ports
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from local.mail_sink import Inbox
+    from local.inbox import Inbox
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
     from tests.services.communication.faulty_mail_server import FaultyMailServer
     from tests.support.postgres import DatabaseFactory

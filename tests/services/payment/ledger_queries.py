@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesh.data.examination import find_violations
+from mesh.data.integrity import find_broken_invariants
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 async def violations(database: Database) -> set[str]:
     """Return the names of the invariant views that are not empty."""
     async with database.connection() as connection:
-        return {violation.view for violation in await find_violations(connection)}
+        return {violation.view for violation in await find_broken_invariants(connection)}
 
 
 async def count(database: Database, table: str) -> int:

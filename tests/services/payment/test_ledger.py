@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from contracts.errors import InsufficientCredits
-from mesh.data.examination import find_violations
+from mesh.data.integrity import find_broken_invariants
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
 from services.payment.domain import (
@@ -278,7 +278,7 @@ async def test_each_invariant_view_finds_its_violation(
         await transaction.start()
         await connection.execute("set local session_replication_role = replica")
         await connection.execute(breakage)
-        found = await find_violations(connection)
+        found = await find_broken_invariants(connection)
         await transaction.rollback()
 
     assert before == set()

@@ -13,7 +13,7 @@ from tests.services.payment import ledger_worker
 from tests.services.payment.ledger_queries import company_account_sum, count, net_card_charges, violations
 from tests.services.payment.ledger_worker import cashier_of
 from tests.support.eventually import eventually
-from tests.support.processes import PATIENCE_S, started
+from tests.support.processes import TIMEOUT_S, started
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
@@ -58,7 +58,7 @@ class KilledWorkers:
                 self._kill(pipe)
 
     def _listen(self) -> None:
-        ready = wait(list(self._workers), PATIENCE_S)
+        ready = wait(list(self._workers), TIMEOUT_S)
         assert ready, "no worker has reported for too long"
         for pipe in ready:
             report = cast("Pipe[Any, Any]", pipe).recv()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from local.mail_sink import read_inbox
+from local.inbox import read_inbox
 from services.communication import app as communication
 from services.gym import app as gym
 from services.payment import app as payment
@@ -42,7 +42,7 @@ from tests.support.eventually import eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from local.mail_sink import Mail
+    from local.inbox import Mail
     from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
     from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
@@ -100,7 +100,7 @@ class BookingMesh:
         await self.mesh.start(SERVICES[name], self.urls[name])
         # Other services may reach the restarted one first and complete pending work. So wait until the test reaches it
         # too.
-        await self.mesh.until_reached(name)
+        await self.mesh.wait_until_connected(name)
 
     async def create_member(self, *, credits_granted: int = 100, **fields: Any) -> str:  # noqa: ANN401 - any field
         """Add a member and return the id."""

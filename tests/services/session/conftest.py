@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from local.mail_sink import Inbox
+from local.inbox import Inbox
 from tests.services.session.booking_mesh import SERVICES, BookingMesh
 
 if TYPE_CHECKING:

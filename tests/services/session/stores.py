@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from services.session.stores import Stores
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
-from tests.support.nobody import stub_of_nobody
+from tests.support.offline_stub import offline_stub
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
@@ -21,4 +21,4 @@ def bookings_on(database: Database) -> BookingStore:
 
 def stores_on(database: Database) -> Stores:
     """Return the stores of a database. Calls through their stubs fail."""
-    return Stores.on(database, stub_of_nobody(PaymentServiceStub), stub_of_nobody(SessionServiceStub))
+    return Stores.on(database, offline_stub(PaymentServiceStub), offline_stub(SessionServiceStub))

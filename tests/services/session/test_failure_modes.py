@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from contracts.errors import CircuitOpen, DeadlineExceeded, Unavailable
-from local.mail_sink import Inbox
+from local.inbox import Inbox
 from solo60.mesh.v1 import outbox_pb2
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 from solo60.session.v1.session_pb2 import SESSION_STATUS_CANCELLED, SESSION_STATUS_CONFIRMED, CancelSessionRequest

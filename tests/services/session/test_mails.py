@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from mesh.wording import time_in_words
+from mesh.formatting import time_in_words
 from services.communication.app import TEMPLATES
 from services.communication.mail_template import Templates
 from services.session.guests.domain import Guest

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from pydantic import SecretStr
 
-from local.mail_sink import Inbox
+from local.inbox import Inbox
 from mesh.outbox.broker import Broker
 from mesh.outbox.message import Message
 from services.gym import app as gym

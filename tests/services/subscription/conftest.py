@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from local.mail_sink import Inbox
+from local.inbox import Inbox
 from tests.services.subscription.signing import PROCESSOR_SECRET, STANDARD_SECRET
 from tests.services.subscription.subscription_fixture import SubscriptionFixture
 from tests.services.subscription.subscription_mesh import SERVICES, SubscriptionMesh

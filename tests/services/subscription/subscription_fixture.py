@@ -19,7 +19,7 @@ from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
 from tests.services.subscription.signing import STANDARD_KEY
 from tests.services.subscription.subscription_mesh import FOUR_HOURS
-from tests.support.nobody import stub_of_nobody
+from tests.support.offline_stub import offline_stub
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
@@ -35,7 +35,7 @@ class SubscriptionFixture:
         self.now = datetime.now(UTC)
         self.database = database
         self.store = SubscriptionStore(database)
-        follow_ups = FollowUps(stub_of_nobody(PaymentServiceStub), stub_of_nobody(SubscriptionServiceStub))
+        follow_ups = FollowUps(offline_stub(PaymentServiceStub), offline_stub(SubscriptionServiceStub))
         self.commands = SubscriptionCommands(follow_ups, lambda: self.now)
         inbox, keys = WebhookInbox(database), WebhookKeys(standard=(STANDARD_KEY,))
         self.metrics = CollectorRegistry()

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import orjson
 
-from local.mail_sink import read_inbox
+from local.inbox import read_inbox
 from services.communication import app as communication
 from services.payment import app as payment
 from services.subscription import app as subscription
@@ -36,7 +36,7 @@ from tests.support.eventually import eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from local.mail_sink import Mail
+    from local.inbox import Mail
     from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceAsyncStub
     from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
     from tests.support.serving import MeshForTests

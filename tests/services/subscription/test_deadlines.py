@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from contracts.errors import InvalidRequest, SubscriptionNotActive, SubscriptionNotFound
-from local.mail_sink import read_inbox
+from local.inbox import read_inbox
 from services.subscription.commands import schedule_deadlines_of_older
 from services.subscription.deadlines import GRACE_PERIOD, PAST_DUE_PERIOD
 from services.subscription.domain import MailKind, Status

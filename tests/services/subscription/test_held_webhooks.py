@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from contracts.errors import InvalidRequest, SubscriptionNotFound, WebhookNotFound
-from mesh.data.examination import find_violations
+from mesh.data.integrity import find_broken_invariants
 from services.subscription.reports import Period
 from solo60.subscription.v1.subscription_pb2 import (
     WEBHOOK_EVENT_IGNORED,
@@ -199,9 +199,9 @@ async def test_operators_see_held_webhooks(fixture: SubscriptionFixture) -> None
     assert fixture.metrics.get_sample_value("webhooks_held", labels) == 1
 
     async with fixture.database.connection() as connection:
-        fresh = await find_violations(connection)
+        fresh = await find_broken_invariants(connection)
         await connection.execute("update webhooks set receive_time = receive_time - interval '2 hours'")
-        found = await find_violations(connection)
+        found = await find_broken_invariants(connection)
 
     assert fresh == ()
     assert [(each.view, each.count) for each in found] == [("violation_webhook_not_acted_upon", 1)]

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from mesh.data.examination import find_violations
+from mesh.data.integrity import find_broken_invariants
 from mesh.data.migrations import migrate
 from services.subscription.commands import schedule_deadlines_of_older
 from services.subscription.domain import Status
@@ -109,7 +109,7 @@ async def test_a_paid_period_without_a_grant_is_found_and_granted_once(old: OldV
     fixture = SubscriptionFixture(database)
     fixture.now = FIFTEENTH + DAY
     async with database.connection() as connection:
-        (found,) = await find_violations(connection)
+        (found,) = await find_broken_invariants(connection)
     assert (found.view, found.count) == ("violation_period_not_granted", 1)
     assert str(old.trial) in found.examples[0]
 
@@ -121,7 +121,7 @@ async def test_a_paid_period_without_a_grant_is_found_and_granted_once(old: OldV
 
     assert await grants(database) == 1
     async with database.connection() as connection:
-        assert await find_violations(connection) == ()
+        assert await find_broken_invariants(connection) == ()
 
 
 async def test_older_subscriptions_get_deadlines_and_trial_records(old: OldVersion, database: Database) -> None:

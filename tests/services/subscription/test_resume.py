@@ -14,7 +14,7 @@ from contracts.errors import (
     SubscriptionNotFound,
 )
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from local.mail_sink import read_inbox
+from local.inbox import read_inbox
 from solo60.subscription.v1.subscription_pb2 import (
     SUBSCRIPTION_MAIL_RENEWAL_REMINDER,
     ResumeSubscriptionRequest,

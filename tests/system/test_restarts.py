@@ -14,7 +14,7 @@ import pytest
 
 from mesh.config import SERVICE_NAMES
 from mesh.serving.health_probe import UNREACHABLE
-from tests.support.local_mesh import LocalMesh, all_gone, family_of, process_of, wait_for
+from tests.support.local_mesh import LocalMesh, all_gone, process_of, process_tree_of, wait_for
 from tests.support.suspension import suspended
 
 if TYPE_CHECKING:
@@ -25,23 +25,23 @@ SERVING = dict.fromkeys(SERVICE_NAMES, "SERVING")
 
 
 @pytest.fixture(scope="module")
-def folder_of_kept_mesh() -> Iterator[LocalMesh]:
+def module_mesh() -> Iterator[LocalMesh]:
     """Create a mesh for all tests of this module, without starting it."""
     with LocalMesh.in_new_folder() as mesh:
         yield mesh
 
 
 @pytest.fixture
-def kept_mesh(folder_of_kept_mesh: LocalMesh) -> LocalMesh:
+def mesh_with_restarts(module_mesh: LocalMesh) -> LocalMesh:
     """Return a running mesh with automatic restarts; start it if the previous test has stopped it."""
-    if not folder_of_kept_mesh.is_running:
-        folder_of_kept_mesh.up(drain_grace_s=0)
-    wait_for(folder_of_kept_mesh.is_serving)
-    return folder_of_kept_mesh
+    if not module_mesh.is_running:
+        module_mesh.up(drain_grace_s=0)
+    wait_for(module_mesh.is_serving)
+    return module_mesh
 
 
 @pytest.fixture(scope="module")
-def left_mesh() -> Iterator[LocalMesh]:
+def mesh_without_restarts() -> Iterator[LocalMesh]:
     """Start a mesh without automatic restarts."""
     with LocalMesh.in_new_folder() as mesh:
         mesh.up("--no-restart")
@@ -66,119 +66,119 @@ def kill(process: psutil.Process) -> None:
     wait_for(lambda: all_gone([process]))
 
 
-def test_a_dead_service_is_reported_and_restarted(kept_mesh: LocalMesh) -> None:
+def test_a_dead_service_is_reported_and_restarted(mesh_with_restarts: LocalMesh) -> None:
     """`up` restarts a killed service, and prints the service, the signal, the delay of the restart, and the log."""
-    log = kept_mesh.settings.log_path_of("gym")
-    kill(process_of(kept_mesh, "gym"))
+    log = mesh_with_restarts.settings.log_path_of("gym")
+    kill(process_of(mesh_with_restarts, "gym"))
 
-    wait_for(lambda: "gym is running again." in kept_mesh.output)
-    assert f"gym was killed by signal 9. It restarts in 1 s. Its log is {log}." in kept_mesh.output
-    assert kept_mesh.is_serving()
-    assert {entry["status"] for entry in health(kept_mesh).values()} == {"SERVING"}
+    wait_for(lambda: "gym is running again." in mesh_with_restarts.output)
+    assert f"gym was killed by signal 9. It restarts in 1 s. Its log is {log}." in mesh_with_restarts.output
+    assert mesh_with_restarts.is_serving()
+    assert {entry["status"] for entry in health(mesh_with_restarts).values()} == {"SERVING"}
 
 
-def test_a_dead_embedded_database_is_reported_and_restarted(kept_mesh: LocalMesh) -> None:
+def test_a_dead_embedded_database_is_reported_and_restarted(mesh_with_restarts: LocalMesh) -> None:
     """`up` reports and restarts a killed PostgreSQL. The services then serve calls again."""
-    kill(postmaster(kept_mesh))
+    kill(postmaster(mesh_with_restarts))
 
-    wait_for(lambda: "PostgreSQL is running again." in kept_mesh.output)
-    assert "PostgreSQL was killed by signal 9. It restarts in 1 s. Its log is " in kept_mesh.output
-    wait_for(kept_mesh.is_serving)
-    assert kept_mesh.solo60("call", "gym.ListGyms").returncode == 0
+    wait_for(lambda: "PostgreSQL is running again." in mesh_with_restarts.output)
+    assert "PostgreSQL was killed by signal 9. It restarts in 1 s. Its log is " in mesh_with_restarts.output
+    wait_for(mesh_with_restarts.is_serving)
+    assert mesh_with_restarts.solo60("call", "gym.ListGyms").returncode == 0
 
 
-def test_a_failed_restart_of_the_database_is_repeated(kept_mesh: LocalMesh) -> None:
+def test_a_failed_restart_of_the_database_is_repeated(mesh_with_restarts: LocalMesh) -> None:
     """`up` prints PostgreSQL's reason for a failed restart and tries again until PostgreSQL runs."""
-    said = len(kept_mesh.output)
-    control = kept_mesh.settings.postgres_folder / "cluster" / "global" / "pg_control"
-    server = postmaster(kept_mesh)
+    start = len(mesh_with_restarts.output)
+    control = mesh_with_restarts.settings.postgres_folder / "cluster" / "global" / "pg_control"
+    server = postmaster(mesh_with_restarts)
     content, owner = control.read_bytes(), control.stat()
     control.unlink()
     kill(server)
 
-    wait_for(lambda: "did not start: " in kept_mesh.output[said:])
+    wait_for(lambda: "did not start: " in mesh_with_restarts.output[start:])
     control.write_bytes(content)
     control.chmod(0o600)
     os.chown(control, owner.st_uid, owner.st_gid)
 
-    wait_for(lambda: "PostgreSQL is running again." in kept_mesh.output[said:])
-    assert "pg_control" in kept_mesh.output[said:].partition("did not start: ")[2].splitlines()[0]
-    wait_for(kept_mesh.is_serving)
+    wait_for(lambda: "PostgreSQL is running again." in mesh_with_restarts.output[start:])
+    assert "pg_control" in mesh_with_restarts.output[start:].partition("did not start: ")[2].splitlines()[0]
+    wait_for(mesh_with_restarts.is_serving)
 
 
-def test_a_suspended_database_is_reported_with_the_command_to_resume_it(kept_mesh: LocalMesh) -> None:
+def test_a_suspended_database_is_reported_with_the_command_to_resume_it(mesh_with_restarts: LocalMesh) -> None:
     """`up`, `health` and `call` report a suspended PostgreSQL with its `kill -CONT`. `doctor` reports a timeout."""
-    server = postmaster(kept_mesh)
+    server = postmaster(mesh_with_restarts)
     sentence = f"does not answer within 4 s. Its process {server.pid} is suspended: `kill -CONT {server.pid}`"
     with suspended(server):
-        wait_for(lambda: f"PostgreSQL {sentence}" in kept_mesh.output)
+        wait_for(lambda: f"PostgreSQL {sentence}" in mesh_with_restarts.output)
 
         with ThreadPoolExecutor() as at_once:  # each command waits for the database
             commands = [("health",), ("doctor",), ("call", "gym.ListGyms")]
-            shown, doctor, call = at_once.map(lambda command: kept_mesh.solo60(*command), commands)
+            shown, doctor, call = at_once.map(lambda command: mesh_with_restarts.solo60(*command), commands)
 
     assert sentence in shown.stdout
     assert "gym: It does not answer within 5 s." in doctor.stdout.splitlines()
     assert call.returncode == 1
     assert "make run" not in call.stderr
     assert sentence in call.stderr
-    wait_for(lambda: "PostgreSQL answers again." in kept_mesh.output)
-    wait_for(kept_mesh.is_serving)
+    wait_for(lambda: "PostgreSQL answers again." in mesh_with_restarts.output)
+    wait_for(mesh_with_restarts.is_serving)
 
 
-def test_a_suspended_database_can_be_restarted(kept_mesh: LocalMesh) -> None:
+def test_a_suspended_database_can_be_restarted(mesh_with_restarts: LocalMesh) -> None:
     """`solo60 restart postgresql` replaces a suspended PostgreSQL, and the mesh serves again."""
-    server = postmaster(kept_mesh)
+    server = postmaster(mesh_with_restarts)
     server.suspend()
 
-    done = kept_mesh.solo60("restart", "postgresql")
+    done = mesh_with_restarts.solo60("restart", "postgresql")
 
     assert (done.returncode, done.stdout) == (0, "postgresql: SERVING\n"), done.stderr
     assert not server.is_running()
-    wait_for(kept_mesh.is_serving)
+    wait_for(mesh_with_restarts.is_serving)
 
 
-def test_a_service_is_restarted_from_another_shell(kept_mesh: LocalMesh) -> None:
+def test_a_service_is_restarted_from_another_shell(mesh_with_restarts: LocalMesh) -> None:
     """`solo60 restart gym` replaces only the gym service's process, and the mesh serves again."""
-    before = {name: process_of(kept_mesh, name).pid for name in SERVICE_NAMES}
+    before = {name: process_of(mesh_with_restarts, name).pid for name in SERVICE_NAMES}
 
-    done = kept_mesh.solo60("restart", "gym", "--json")
+    done = mesh_with_restarts.solo60("restart", "gym", "--json")
 
     assert json.loads(done.stdout) == {"part": "gym", "state": "SERVING"}, done.stderr
-    after = {name: process_of(kept_mesh, name).pid for name in SERVICE_NAMES}
+    after = {name: process_of(mesh_with_restarts, name).pid for name in SERVICE_NAMES}
     assert {name for name in SERVICE_NAMES if before[name] != after[name]} == {"gym"}
-    assert kept_mesh.is_serving()
+    assert mesh_with_restarts.is_serving()
 
 
-def test_a_suspended_service_can_be_restarted(kept_mesh: LocalMesh) -> None:
+def test_a_suspended_service_can_be_restarted(mesh_with_restarts: LocalMesh) -> None:
     """`solo60 restart gym` kills a suspended process, which cannot drain, and starts a new one."""
-    gym = process_of(kept_mesh, "gym")
+    gym = process_of(mesh_with_restarts, "gym")
     gym.suspend()
 
-    done = kept_mesh.solo60("restart", "gym")
+    done = mesh_with_restarts.solo60("restart", "gym")
 
     assert (done.returncode, done.stdout) == (0, "gym: SERVING\n"), done.stderr
     assert not gym.is_running()
 
 
 @pytest.mark.requirement("J6")
-def test_a_dead_service_is_not_restarted_with_no_restart(left_mesh: LocalMesh) -> None:
+def test_a_dead_service_is_not_restarted_with_no_restart(mesh_without_restarts: LocalMesh) -> None:
     """With --no-restart, `up` and `health` report a dead service and the command that starts it again.
 
     Meanwhile the other services serve, keep their processes, and show their outboxes.
     """
-    before = {name: process_of(left_mesh, name).pid for name in SERVICE_NAMES}
-    booked = json.loads(left_mesh.solo60("demo", "booking", "--json").stdout)
+    before = {name: process_of(mesh_without_restarts, name).pid for name in SERVICE_NAMES}
+    booked = json.loads(mesh_without_restarts.solo60("demo", "booking", "--json").stdout)
     assert booked["status"] == "SESSION_STATUS_CONFIRMED"
-    kill(process_of(left_mesh, "gym"))
-    sentence = f"was killed by signal 9. Its log is {left_mesh.settings.log_path_of('gym')}."
-    wait_for(lambda: f"gym {sentence} `solo60 restart gym` starts it again." in left_mesh.output)
+    kill(process_of(mesh_without_restarts, "gym"))
+    sentence = f"was killed by signal 9. Its log is {mesh_without_restarts.settings.log_path_of('gym')}."
+    wait_for(lambda: f"gym {sentence} `solo60 restart gym` starts it again." in mesh_without_restarts.output)
 
-    assert left_mesh.statuses() == {**SERVING, "gym": UNREACHABLE}
-    entry = health(left_mesh)["gym"]
-    shown = left_mesh.solo60("health")
-    outboxes = left_mesh.solo60("outbox", "list", "--json")
-    restarted = left_mesh.solo60("restart", "gym")
+    assert mesh_without_restarts.statuses() == {**SERVING, "gym": UNREACHABLE}
+    entry = health(mesh_without_restarts)["gym"]
+    shown = mesh_without_restarts.solo60("health")
+    outboxes = mesh_without_restarts.solo60("outbox", "list", "--json")
+    restarted = mesh_without_restarts.solo60("restart", "gym")
 
     assert (entry["reason"], entry["next"]) == (sentence, "solo60 restart gym")
     assert f"gym: {sentence} Next: `solo60 restart gym`" in shown.stdout.splitlines()
@@ -186,19 +186,19 @@ def test_a_dead_service_is_not_restarted_with_no_restart(left_mesh: LocalMesh) -
     assert "gym did not answer: UNAVAILABLE: " in outboxes.stderr
     assert "session" in {each["service"] for each in json.loads(outboxes.stdout)}
     assert restarted.returncode == 0, restarted.stderr
-    assert left_mesh.is_serving()
-    after = {name: process_of(left_mesh, name).pid for name in SERVICE_NAMES}
+    assert mesh_without_restarts.is_serving()
+    after = {name: process_of(mesh_without_restarts, name).pid for name in SERVICE_NAMES}
     assert {name for name in SERVICE_NAMES if before[name] != after[name]} == {"gym"}
 
 
-def test_a_dead_database_is_reported_with_the_command_to_restart_it(left_mesh: LocalMesh) -> None:
+def test_a_dead_database_is_reported_with_the_command_to_restart_it(mesh_without_restarts: LocalMesh) -> None:
     """`health` and `call` report the killed PostgreSQL and `solo60 restart postgresql`, not `make run`."""
-    kill(postmaster(left_mesh))
-    wait_for(lambda: "PostgreSQL was killed by signal 9. Its log is " in left_mesh.output)
-    wait_for(lambda: left_mesh.statuses()["gym"] == "NOT_SERVING")
+    kill(postmaster(mesh_without_restarts))
+    wait_for(lambda: "PostgreSQL was killed by signal 9. Its log is " in mesh_without_restarts.output)
+    wait_for(lambda: mesh_without_restarts.statuses()["gym"] == "NOT_SERVING")
 
-    entry = health(left_mesh)["gym"]
-    call = left_mesh.solo60("call", "gym.ListGyms")
+    entry = health(mesh_without_restarts)["gym"]
+    call = mesh_without_restarts.solo60("call", "gym.ListGyms")
 
     assert "Its database cannot be reached (Connection refused)." in entry["reason"]
     assert "PostgreSQL was killed by signal 9." in entry["reason"]
@@ -207,8 +207,8 @@ def test_a_dead_database_is_reported_with_the_command_to_restart_it(left_mesh: L
     assert "make run" not in call.stderr
     assert "PostgreSQL was killed by signal 9." in call.stderr
     assert "Next: `solo60 restart postgresql`" in call.stderr
-    assert left_mesh.solo60("restart", "postgresql").returncode == 0
-    wait_for(left_mesh.is_serving)
+    assert mesh_without_restarts.solo60("restart", "postgresql").returncode == 0
+    wait_for(mesh_without_restarts.is_serving)
 
 
 def test_a_restart_without_a_mesh_or_of_an_unknown_part_fails(stopped_mesh: LocalMesh) -> None:
@@ -223,22 +223,22 @@ def test_a_restart_without_a_mesh_or_of_an_unknown_part_fails(stopped_mesh: Loca
     assert unknown.stderr.startswith('There is no part "gmy". Parts: auth, user, ')
 
 
-def test_ctrl_c_stops_a_mesh_with_dead_parts(kept_mesh: LocalMesh) -> None:
+def test_ctrl_c_stops_a_mesh_with_dead_parts(mesh_with_restarts: LocalMesh) -> None:
     """Ctrl-C before the restart of a killed service and PostgreSQL ends all processes without a traceback."""
-    process = kept_mesh.process
-    family = family_of(process)
-    said = len(kept_mesh.output)
-    kill(process_of(kept_mesh, "gym"))
-    kill(postmaster(kept_mesh))
-    wait_for(lambda: {"gym was killed", "PostgreSQL was killed"} <= deaths(kept_mesh.output[said:]))
+    process = mesh_with_restarts.process
+    processes = process_tree_of(process)
+    start = len(mesh_with_restarts.output)
+    kill(process_of(mesh_with_restarts, "gym"))
+    kill(postmaster(mesh_with_restarts))
+    wait_for(lambda: {"gym was killed", "PostgreSQL was killed"} <= killed_parts(mesh_with_restarts.output[start:]))
 
     process.send_signal(signal.SIGINT)
     process.wait(60)
 
-    assert all_gone(family)
-    assert "Traceback" not in kept_mesh.output
+    assert all_gone(processes)
+    assert "Traceback" not in mesh_with_restarts.output
 
 
-def deaths(output: str) -> set[str]:
+def killed_parts(output: str) -> set[str]:
     """Return "X was killed" for each killed part in `output`."""
     return set(re.findall(r"\w+ was killed", output))

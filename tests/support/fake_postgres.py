@@ -1,6 +1,6 @@
 """Fake PostgreSQL server of any version that accepts every login and closes the connection at the first query.
 
-    async with old_postgres("15.18") as url: ...
+    async with fake_postgres("15.18") as url: ...
 
 It implements the start-up phase of PostgreSQL's protocol version 3, which every release since 7.4 supports.
 """
@@ -20,12 +20,12 @@ GREETING = {"server_encoding": "UTF8", "client_encoding": "UTF8", "TimeZone": "U
 
 
 @asynccontextmanager
-async def old_postgres(version: str) -> AsyncIterator[str]:
+async def fake_postgres(version: str) -> AsyncIterator[str]:
     """Listen on a free port within the context; yield the server's URL."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await _let_in(reader, writer, version)
+            await _accept_login(reader, writer, version)
             await reader.read(1)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the client has closed the connection
@@ -37,7 +37,7 @@ async def old_postgres(version: str) -> AsyncIterator[str]:
         yield f"postgresql://ada@127.0.0.1:{server.sockets[0].getsockname()[1]}/solo60"
 
 
-async def _let_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, version: str) -> None:
+async def _accept_login(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, version: str) -> None:
     while True:
         length, code = struct.unpack("!ii", await reader.readexactly(8))
         await reader.readexactly(length - 8)

@@ -9,13 +9,13 @@ from grpc.aio import insecure_channel
 from mesh.data.database import DatabaseUnavailable
 from mesh.outbox import call_later
 from mesh.outbox.transport import DirectTransport
-from mesh.serving.relaying import relaying
+from mesh.serving.outbox import run_relay
 from solo60.example.v1.echo_pb2 import KeepRequest
 from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
-    from tests.mesh.outbox.post import Post
+    from tests.mesh.outbox.outbox_fixture import OutboxFixture
 
 HEARD = "solo60.example.v1.EchoService/OnHeard"
 NEVER_S = 3_600.0
@@ -25,74 +25,76 @@ END_LISTENER = """
 """
 
 
-async def test_a_committed_message_wakes_the_relay(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_committed_message_wakes_the_relay(outbox: OutboxFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A committed message wakes the relay, so that it delivers without polling."""
     monkeypatch.setattr("mesh.outbox.relay.POLL_S", NEVER_S)
-    async with relaying(post.store, post.url, post.transport):
+    async with run_relay(outbox.store, outbox.url, outbox.transport):
         for number in range(3):
-            await post.say(str(number))
-            await post.until_nothing_pends()
+            await outbox.publish_event(str(number))
+            await outbox.until_settled()
 
-    assert post.heard() == ["0", "1", "2"]
+    assert outbox.heard() == ["0", "1", "2"]
 
 
-async def test_a_relay_recovers_from_a_cut_listening_connection(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_relay_recovers_from_a_cut_listening_connection(
+    outbox: OutboxFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A relay replaces a cut listening connection and delivers messages written meanwhile, without polling."""
     monkeypatch.setattr("mesh.outbox.relay.POLL_S", NEVER_S)
 
     async def listener_is_cut() -> bool:
-        async with connection_to(post.url) as connection:
+        async with connection_to(outbox.url) as connection:
             return bool(await connection.fetchval(END_LISTENER))
 
-    async with relaying(post.store, post.url, post.transport):
+    async with run_relay(outbox.store, outbox.url, outbox.transport):
         await eventually(listener_is_cut)
-        await post.say("nobody hears this")
-        await post.until_nothing_pends()
+        await outbox.publish_event("nobody hears this")
+        await outbox.until_settled()
 
 
-async def test_a_relay_without_notifications_polls(post: Post) -> None:
+async def test_a_relay_without_notifications_polls(outbox: OutboxFixture) -> None:
     """A relay without notifications finds a message by polling."""
-    async with post.relay().running():
-        await post.say("unannounced")
-        await post.until_nothing_pends()
+    async with outbox.relay().running():
+        await outbox.publish_event("unannounced")
+        await outbox.until_settled()
 
-    assert post.heard() == ["unannounced"]
+    assert outbox.heard() == ["unannounced"]
 
 
-async def publish_with_retries(post: Post, text: str) -> None:
+async def publish_with_retries(outbox: OutboxFixture, text: str) -> None:
     """Publish an event, and retry after a lost connection. If only the answer was lost, it is published twice."""
     while True:
         with suppress(DatabaseUnavailable):
-            return await post.say(text, place=text)
+            return await outbox.publish_event(text, place=text)
 
 
 @pytest.mark.requirement("A1")
-async def test_a_relay_survives_cut_connections(post: Post) -> None:
+async def test_a_relay_survives_cut_connections(outbox: OutboxFixture) -> None:
     """A relay delivers every message even if its database connections are cut at any point."""
-    async with post.relay().running():
+    async with outbox.relay().running():
         for number in range(20):
-            await publish_with_retries(post, str(number))
-            async with connection_to(post.url) as connection:
+            await publish_with_retries(outbox, str(number))
+            async with connection_to(outbox.url) as connection:
                 await connection.execute(
                     "select pg_terminate_backend(pid) from pg_stat_activity"
                     " where datname = current_database() and usename = current_user and pid <> pg_backend_pid()"
                 )
-        async with connection_to(post.url) as connection:
+        async with connection_to(outbox.url) as connection:
             # A lease that was taken over a connection that broke before its answer would have to expire first.
             await connection.execute("update outbox set due_time = now() where status = 'pending'")
-        await post.until_nothing_pends()
+        await outbox.until_settled()
 
-    assert {text for _, text, _ in post.echo.servicer.heard} == {str(number) for number in range(20)}
+    assert {text for _, text, _ in outbox.echo.servicer.heard} == {str(number) for number in range(20)}
 
 
-async def test_a_dead_receiver_does_not_delay_others(post: Post) -> None:
+async def test_a_dead_receiver_does_not_delay_others(outbox: OutboxFixture) -> None:
     """Three hundred messages for a dead receiver do not delay a message for another receiver."""
-    channels = {HEARD: post.echo.channel()}
+    channels = {HEARD: outbox.echo.channel()}
     nowhere = insecure_channel("127.0.0.1:1")
-    async with post.database.transaction() as connection:
+    async with outbox.database.transaction() as connection:
         for _ in range(300):
-            await call_later(connection, post.echo.stub().Keep, KeepRequest(text="to a dead one"))
-    await post.say("to a living one")
+            await call_later(connection, outbox.echo.stub().Keep, KeepRequest(text="to a dead one"))
+    await outbox.publish_event("to a living one")
 
     class ByDestination:
         """Transport to two receivers, one of them dead."""
@@ -105,10 +107,10 @@ async def test_a_dead_receiver_does_not_delay_others(post: Post) -> None:
             await (self._living if message.destination == HEARD else self._dead).deliver(message)
 
     async def living_one_has_heard() -> bool:
-        return post.heard() == ["to a living one"]
+        return outbox.heard() == ["to a living one"]
 
-    async with post.relay(ByDestination()).running():
+    async with outbox.relay(ByDestination()).running():
         await eventually(living_one_has_heard)
 
-    assert await post.count("pending") == 300
+    assert await outbox.count("pending") == 300
     await nowhere.close()

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LARGEST_PORT = 65_535
+MAX_PORT = 65_535
 BROKER_PORT = 4222
 COLLECTOR_PORT = 4317
 ADDRESS_FORMS = '"host:port" or "http://host:port", or a gRPC target: "dns:///host:port", "ipv4:ip:port,ip:port"'
@@ -48,7 +48,7 @@ def _bare(value: str | None) -> str | None:
 
 
 def _is_port(digits: str) -> bool:
-    return 0 < int(digits) <= LARGEST_PORT
+    return 0 < int(digits) <= MAX_PORT
 
 
 def _parts(value: str) -> list[str]:

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # Files and pipes have no width, but panels and trees need one.
-WIDTH_OF_FILES = 140
+FILE_WIDTH = 140
 # Minimum width of a column that may fold: about three words.
-NARROWEST_FOLD = 20
+MIN_FOLD_WIDTH = 20
 
 # The terminal wraps long lines, because an id that Rich wraps cannot be searched or copied in one piece.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
-remarks = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else FILE_WIDTH)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class CommandError(Failure):
@@ -49,12 +49,12 @@ def print_table(table: Table, *, folds: Collection[str] = ()) -> None:
     as a block with one line per cell, like psql's expanded display.
     """
     widths = [max(map(_width, (column.header, *column.cells))) for column in table.columns]
-    least = [
-        min(width, NARROWEST_FOLD) if column.header in folds else width
+    min_widths = [
+        min(width, MIN_FOLD_WIDTH) if column.header in folds else width
         for column, width in zip(table.columns, widths, strict=True)
     ]
     gaps = 2 * len(widths)
-    if out.is_terminal and sum(least) + gaps > out.width:
+    if out.is_terminal and sum(min_widths) + gaps > out.width:
         _print_blocks(table)
         return
     for column, width in zip(table.columns, widths, strict=True):
@@ -105,17 +105,17 @@ def print_service_error(error: ServiceError) -> None:
     """Print all details of a service error."""
     # Many reasons have the same name as their code. An error from outside the mesh has no reason.
     names = dict.fromkeys(name for name in (error.code.name, error.reason_name()) if name)
-    remarks.print(f"{' '.join(names)}: {error.message}", markup=False, style="red")
+    err.print(f"{' '.join(names)}: {error.message}", markup=False, style="red")
     for violation in error.violations:
-        remarks.print(f"  {violation.field}: {violation.description}", markup=False)
+        err.print(f"  {violation.field}: {violation.description}", markup=False)
     for name, fact in error.metadata.items():
-        remarks.print(f"  {name}: {fact}", markup=False)
+        err.print(f"  {name}: {fact}", markup=False)
     if error.retry_after_s is not None:
-        remarks.print(f"  retry after: {error.retry_after_s:.3f} s", markup=False)
+        err.print(f"  retry after: {error.retry_after_s:.3f} s", markup=False)
     if error.callee:
-        remarks.print(f"  method: {error.callee}", markup=False)
+        err.print(f"  method: {error.callee}", markup=False)
     if error.correlation_id:
-        remarks.print(f"  correlation id: {error.correlation_id}", markup=False)
+        err.print(f"  correlation id: {error.correlation_id}", markup=False)
 
 
 def service_error_as_json(error: ServiceError) -> dict[str, object]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mesh.serving.channel import Stub, StubClass
 
 
-class _Nobody:
+class _OfflineChannel:
     """Stand-in for a channel, without a connection."""
 
     def unary_unary(self, *_transport: Any, **_options: Any) -> None:  # noqa: ANN401 - as generated code calls it
@@ -21,6 +21,6 @@ class _Nobody:
     unary_stream = stream_unary = stream_stream = unary_unary
 
 
-def stub_of_nobody(stub_type: StubClass[Stub]) -> Stub:
+def offline_stub(stub_type: StubClass[Stub]) -> Stub:
     """Return a stub for naming methods. Its methods cannot be called."""
-    return stub_type(ChainedChannel(cast("grpc.aio.Channel", _Nobody()), ()))
+    return stub_type(ChainedChannel(cast("grpc.aio.Channel", _OfflineChannel()), ()))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mesh.data.database import Database
-from mesh.data.examination import Violation, examine, find_violations
+from mesh.data.integrity import BrokenInvariant, check_integrity, find_broken_invariants
 from tests.support.postgres import SERVICES, connection_to
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ async def test_violated_invariants_are_reported_with_their_first_rows(empty_data
     Other views and tables are ignored.
     """
     async with connection_to(empty_database_url) as connection:
-        assert await find_violations(connection) == ()
+        assert await find_broken_invariants(connection) == ()
         await connection.execute("create view violation_none as select 1 as id where false")
         await connection.execute("create view violation_many as select n as id from generate_series(1, 7) as n")
         await connection.execute("create view violationless as select 1 as id; create table violation_table (id int)")
 
-        found = await find_violations(connection)
+        found = await find_broken_invariants(connection)
 
-    assert found == (Violation("violation_many", 7, tuple(f'{{"id":{n}}}' for n in range(1, 6))),)
+    assert found == (BrokenInvariant("violation_many", 7, tuple(f'{{"id":{n}}}' for n in range(1, 6))),)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ async def test_each_view_of_sessions_finds_its_violation(
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute(A_SESSION)
-        before = await find_violations(connection)
+        before = await find_broken_invariants(connection)
         await connection.execute(breakage)
-        after = await find_violations(connection)
+        after = await find_broken_invariants(connection)
         await transaction.rollback()
 
     assert before == ()
@@ -96,7 +96,7 @@ async def lent(database_url: DatabaseFactory) -> str:
 
 async def test_a_sound_database_is_reported_as_sound(lent: str) -> None:
     """A database without violations is reported as sound."""
-    found = await examine(lent, SERVICES / "user" / "migrations")
+    found = await check_integrity(lent, SERVICES / "user" / "migrations")
 
     assert found.is_sound
 
@@ -115,11 +115,11 @@ async def test_a_database_that_cannot_be_examined_is_not_sound(
         ("postgresql://solo60:s3cret@127.0.0.1:1/x", SERVICES),
         ("junk", SERVICES),
     ):
-        found = await examine(url, folder)
+        found = await check_integrity(url, folder)
         assert found.trouble.startswith("It cannot be reached (")
         assert not found.is_sound
         assert "s3cret" not in found.trouble
-    assert "does not exist" in (await examine(lent, reachable_folder / "nowhere")).trouble
+    assert "does not exist" in (await check_integrity(lent, reachable_folder / "nowhere")).trouble
 
 
 async def test_an_unknown_migration_is_reported_beside_other_problems(lent: str) -> None:
@@ -128,7 +128,7 @@ async def test_an_unknown_migration_is_reported_beside_other_problems(lent: str)
         await connection.execute("insert into schema_migrations values ('9999')")
         await connection.execute("delete from schema_migrations where version = '0001'")
         try:
-            found = await examine(lent, SERVICES / "user" / "migrations")
+            found = await check_integrity(lent, SERVICES / "user" / "migrations")
         finally:
             await connection.execute("delete from schema_migrations where version = '9999'")
             await connection.execute("insert into schema_migrations values ('0001')")
@@ -138,9 +138,9 @@ async def test_an_unknown_migration_is_reported_beside_other_problems(lent: str)
 
 
 async def test_pending_migrations_are_listed_and_not_applied(empty_database_url: str) -> None:
-    """Pending migrations are listed in order, and the examination does not apply them."""
+    """Pending migrations are listed in order, and the check does not apply them."""
     for _ in range(2):
-        found = await examine(empty_database_url, SERVICES / "gym" / "migrations")
+        found = await check_integrity(empty_database_url, SERVICES / "gym" / "migrations")
         assert found.pending[:2] == ("0001", "0002")
 
     database = await Database.connect(empty_database_url)

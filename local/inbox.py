@@ -95,12 +95,12 @@ class Inbox:
             self._server = None
 
     def _begin_session(self) -> SMTP:
-        session = SMTP(_Keeper(self._folder), hostname="localhost", ident="solo60 inbox", enable_SMTPUTF8=True)
+        session = SMTP(_MailHandler(self._folder), hostname="localhost", ident="solo60 inbox", enable_SMTPUTF8=True)
         self._sessions.add(session)
         return session
 
 
-class _Keeper:
+class _MailHandler:
     """Handler that aiosmtpd calls when a mail has arrived."""
 
     _numbers = itertools.count()
@@ -110,13 +110,13 @@ class _Keeper:
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         try:
-            await asyncio.to_thread(self._keep, envelope)
+            await asyncio.to_thread(self._store, envelope)
         except OSError as error:
             # A temporary code, so that the sender tries again: RFC 3463, "system not able to accept".
             return f"452 4.3.1 The inbox cannot store the mail: {error.strerror}"
         return "250 OK"
 
-    def _keep(self, envelope: Envelope) -> None:
+    def _store(self, envelope: Envelope) -> None:
         content = envelope.original_content or b""
         head = f"{SENDER_HEADER}: <{envelope.mail_from}>\n{RECIPIENT_HEADER}: {', '.join(envelope.rcpt_tos)}\n"
         # Names sort by arrival.

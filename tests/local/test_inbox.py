@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import aiosmtplib
 import pytest
 
-from local.mail_sink import Inbox, InboxError, read_inbox
+from local.inbox import Inbox, InboxError, read_inbox
 from tests.support.small_disk import fill, make_room, small_disk
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Helper for the examples in the interceptors' docstrings, which run as doctests.
 
->>> ask(ServerValidation(), text="")
+>>> call_echo(ServerValidation(), text="")
 'INVALID_REQUEST'
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SERVICE = "/solo60.example.v1.EchoService/"
 
 
-class Plain(EchoServiceServicer):
+class PlainEchoServicer(EchoServiceServicer):
     """Echo servicer without any code of the mesh. It raises ValueError for the text "crash"."""
 
     async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
@@ -47,7 +47,7 @@ class Plain(EchoServiceServicer):
         return find_method(SERVICE + "Keep").response_type()
 
 
-def ask(
+def call_echo(
     *interceptors: grpc.aio.ServerInterceptor,
     method: str = "Echo",
     text: str = "hi",
@@ -55,11 +55,13 @@ def ask(
     timeout_s: float | None = None,
     clients: Sequence[ClientInterceptor] = (),
 ) -> str:
-    """Serve `Plain` with these interceptors, call it once, and return the text or the error's reason."""
-    return asyncio.run(_ask(interceptors, find_method(SERVICE + method), text, metadata or {}, timeout_s, clients))
+    """Serve `PlainEchoServicer` with these interceptors, call it once, and return the text or the error's reason."""
+    return asyncio.run(
+        _call_echo(interceptors, find_method(SERVICE + method), text, metadata or {}, timeout_s, clients)
+    )
 
 
-async def _ask(
+async def _call_echo(
     interceptors: Sequence[grpc.aio.ServerInterceptor],
     method: Any,  # noqa: ANN401 - a method of the echo service
     text: str,
@@ -68,7 +70,7 @@ async def _ask(
     clients: Sequence[ClientInterceptor],
 ) -> str:
     server = grpc.aio.server(interceptors=interceptors)
-    add_EchoServiceServicer_to_server(Plain(), server)  # type: ignore[abstract]  # the examples need no other method
+    add_EchoServiceServicer_to_server(PlainEchoServicer(), server)  # type: ignore[abstract]  # the examples need no other method
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with ChainedChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), clients) as channel:

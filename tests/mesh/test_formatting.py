@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
-from mesh.wording import time_in_words
+from mesh.formatting import time_in_words
 
 
 @pytest.mark.parametrize(

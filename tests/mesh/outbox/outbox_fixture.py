@@ -1,4 +1,4 @@
-"""Test post: an outbox in its own database, relays on it, and an echo server as the receiver."""
+"""Outbox fixture: an outbox in its own database, relays on it, and an echo server as the receiver."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from tests.support.echo_server import EchoServer
 
 # For tests of delivery, which must pass with both transports.
-over_both = pytest.mark.parametrize("post", ["grpc", "nats"], indirect=True)
+both_transports = pytest.mark.parametrize("outbox", ["grpc", "nats"], indirect=True)
 
 MAKE_LEDGER = "create table ledger (number int primary key)"
 
 
-class Post:
+class OutboxFixture:
     """Outbox with an echo server as its receiver."""
 
     def __init__(self, url: str, database: Database, echo: EchoServer) -> None:
@@ -53,8 +53,8 @@ class Post:
 
     @classmethod
     @asynccontextmanager
-    async def on(cls, url: str, echo: EchoServer) -> AsyncIterator[Post]:
-        """Make the tables in an empty database; yield a post on it."""
+    async def open(cls, url: str, echo: EchoServer) -> AsyncIterator[OutboxFixture]:
+        """Make the tables in an empty database; yield an outbox on it."""
         async with AsyncExitStack() as stack:
             database = await Database.connect(url)
             stack.push_async_callback(database.close)
@@ -65,24 +65,24 @@ class Post:
     def relay(
         self, transport: Transport | None = None, seed: int = 1, clock: Callable[[], float] = time.monotonic
     ) -> Relay:
-        """Make a relay without notifications. It polls and can be woken by `hurry`."""
+        """Make a relay without notifications. It polls and can be woken by `make_due`."""
         rng = random.Random(seed)  # noqa: S311 - jitter, not security
         return Relay(self.store, transport or self.transport, self.metrics, rng, clock)
 
-    async def say(self, text: str, place: str = "here") -> None:
+    async def publish_event(self, text: str, place: str = "here") -> None:
         """Publish an event in its own transaction."""
         async with self.database.transaction() as connection:
             await publish(connection, Heard(text=text, place=place))
 
-    async def settled(self, verdict: Verdict) -> Message:
+    async def publish_settled(self, verdict: Verdict) -> Message:
         """Publish one message, and settle it with `verdict`."""
-        await self.say("hi")
+        await self.publish_event("hi")
         holder = uuid.uuid4()
         ((message,),) = await self.store.claim(holder, 1)
         await self.store.settle(holder, [(message, verdict)])
         return message
 
-    async def hurry(self, relay: Relay) -> None:
+    async def make_due(self, relay: Relay) -> None:
         """Make all messages that wait for another attempt due now, and wake the relay."""
         async with connection_to(self.url) as connection:
             await connection.execute(
@@ -95,12 +95,12 @@ class Post:
         async with connection_to(self.url) as connection:
             return int(await connection.fetchval("select count(*) from outbox where status = $1", status))
 
-    async def until_nothing_pends(self, *, hurrying: Relay | None = None) -> None:
-        """Wait until every message is delivered or dead; `hurrying` skips the pauses between its attempts."""
+    async def until_settled(self, *, without_pauses: Relay | None = None) -> None:
+        """Wait until every message is delivered or dead; `without_pauses` skips the pauses between its attempts."""
 
         async def is_empty() -> bool:
-            if hurrying is not None:
-                await self.hurry(hurrying)
+            if without_pauses is not None:
+                await self.make_due(without_pauses)
             return await self.count("pending") == 0
 
         await eventually(is_empty)
@@ -112,3 +112,10 @@ class Post:
             if at == place:
                 seen.setdefault(key, text)
         return list(seen.values())
+
+
+async def publish_many(outbox: OutboxFixture, count: int, places: int) -> None:
+    """Publish numbered events to `places` places in turn."""
+    async with outbox.database.transaction() as connection:
+        for number in range(count):
+            await publish(connection, Heard(text=str(number), place=f"place {number % places}"))

@@ -1,4 +1,4 @@
-"""Examination of a service's database for broken invariants; read-only.
+"""Integrity check of a service's database: broken invariants, missing migrations, superuser role; read-only.
 
 Each view named `violation_*` lists the rows that break one invariant, so all of these views must be empty. The rows
 hold ids, never personal data.
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 # Enough examples to find the fault.
 EXAMPLES = 5
-PATIENCE_S = 60.0
+QUERY_TIMEOUT_S = 60.0
 
 _VIEWS = r"select viewname from pg_views where schemaname = 'public' and viewname like 'violation\_%' order by 1"
 _IS_SUPERUSER = "select rolsuper from pg_roles where rolname = current_user"
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class BrokenInvariant:
     """Broken invariant: the number of rows in its view, and the first of them as JSON."""
 
     view: str
@@ -37,10 +37,10 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
-class Examination:
+class IntegrityReport:
     """Findings in one database; `trouble` is a sentence if the database could not be examined."""
 
-    violations: tuple[Violation, ...] = ()
+    broken_invariants: tuple[BrokenInvariant, ...] = ()
     pending: tuple[str, ...] = ()
     is_superuser: bool = False
     trouble: str = ""
@@ -48,47 +48,49 @@ class Examination:
     @property
     def is_sound(self) -> bool:
         """Whether there are no findings."""
-        return not (self.violations or self.pending or self.is_superuser or self.trouble)
+        return not (self.broken_invariants or self.pending or self.is_superuser or self.trouble)
 
 
-async def find_violations(connection: asyncpg.Connection[Any] | Connection) -> tuple[Violation, ...]:
+async def find_broken_invariants(connection: asyncpg.Connection[Any] | Connection) -> tuple[BrokenInvariant, ...]:
     """Return a violation for each `violation_*` view that is not empty."""
     views = [view for (view,) in await connection.fetch(_VIEWS)]
     if not views:
         return ()
-    query = " union all ".join(_question(view) for view in views)
-    return tuple(Violation(row["view"], row["count"], tuple(row["examples"])) for row in await connection.fetch(query))
+    query = " union all ".join(_query_of_view(view) for view in views)
+    return tuple(
+        BrokenInvariant(row["view"], row["count"], tuple(row["examples"])) for row in await connection.fetch(query)
+    )
 
 
-def _question(view: str) -> str:
+def _query_of_view(view: str) -> str:
     examples = f"(array_agg(row_to_json(v)::text))[:{EXAMPLES}]"
     return f"select '{view}' as view, count(*), {examples} as examples from \"{view}\" as v having count(*) > 0"  # noqa: S608 - a name from the catalog
 
 
-async def examine(database_url: str, migrations: Path) -> Examination:
-    """Examine a database for broken invariants, missing migrations, and a superuser role."""
+async def check_integrity(database_url: str, migrations: Path) -> IntegrityReport:
+    """Check a database for broken invariants, missing migrations, and a superuser role."""
     try:
-        connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S, command_timeout=PATIENCE_S)
+        connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S, command_timeout=QUERY_TIMEOUT_S)
     except TimeoutError:
-        return Examination(trouble=f"It does not answer within {CONNECT_TIMEOUT_S:.0f} s.")
+        return IntegrityReport(trouble=f"It does not answer within {CONNECT_TIMEOUT_S:.0f} s.")
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        return Examination(trouble=f"It cannot be reached ({type(error).__name__}).")
+        return IntegrityReport(trouble=f"It cannot be reached ({type(error).__name__}).")
     try:
-        return Examination(
-            await find_violations(connection),
+        return IntegrityReport(
+            await find_broken_invariants(connection),
             tuple(await pending_versions(connection, migrations)),
             bool(await connection.fetchval(_IS_SUPERUSER)),
-            await _misfit(connection, migrations),
+            await _incompatibility(connection, migrations),
         )
     except MigrationError as error:
-        return Examination(trouble=str(error))
+        return IntegrityReport(trouble=str(error))
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        return Examination(trouble=f"It cannot be examined ({type(error).__name__}).")
+        return IntegrityReport(trouble=f"It cannot be examined ({type(error).__name__}).")
     finally:
         await connection.close()
 
 
-async def _misfit(connection: asyncpg.Connection[Any], migrations: Path) -> str:
+async def _incompatibility(connection: asyncpg.Connection[Any], migrations: Path) -> str:
     """Return a sentence if the server is too old or other migrations created the database, else ""."""
     try:
         refuse_old_server(connection)

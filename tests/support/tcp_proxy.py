@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import Self
 
 HOST = "127.0.0.1"
-LARGEST_CHUNK = 65_536
+MAX_CHUNK_BYTES = 65_536
 
 
-class Link:
+class TcpProxy:
     """TCP proxy from `port` to `callee_port`, active within its async context.
 
     With `hangs`, the proxy does not close a caller's connection when the callee closes its own.
@@ -23,7 +23,7 @@ class Link:
         self._latency_s = 0.0
         self._loses_answers = False
         self._server: asyncio.Server | None = None
-        self._carrying: set[asyncio.Task[None]] = set()
+        self._forwarding: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, HOST, self._port)
@@ -34,7 +34,7 @@ class Link:
             self._server.close()
         await self._cut()
 
-    async def be_slow(self, latency_s: float, for_s: float) -> None:
+    async def delay_answers(self, latency_s: float, for_s: float) -> None:
         """Delay every chunk of an answer by `latency_s` for `for_s` seconds, without losing any."""
         self._latency_s = latency_s
         try:
@@ -52,26 +52,26 @@ class Link:
             await self._cut()
 
     async def _cut(self) -> None:
-        carrying = set(self._carrying)
-        for task in carrying:
+        forwarding = set(self._forwarding)
+        for task in forwarding:
             task.cancel()
-        if carrying:
-            await asyncio.wait(carrying)
+        if forwarding:
+            await asyncio.wait(forwarding)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._carry(reader, writer))
-        self._carrying.add(task)
-        task.add_done_callback(self._carrying.discard)
+        task = asyncio.create_task(self._forward(reader, writer))
+        self._forwarding.add(task)
+        task.add_done_callback(self._forwarding.discard)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward in both directions until one end closes or the link is cut."""
         ends = [writer]
         ways: list[asyncio.Task[None]] = []
         try:
             callee_reader, callee_writer = await asyncio.open_connection(HOST, self._callee_port)
             ends.append(callee_writer)
-            ways.append(asyncio.create_task(_carry_questions(reader, callee_writer)))
-            ways.append(asyncio.create_task(self._carry_answers(callee_reader, writer)))
+            ways.append(asyncio.create_task(_forward_requests(reader, callee_writer)))
+            ways.append(asyncio.create_task(self._forward_answers(callee_reader, writer)))
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         except OSError:
             pass  # the callee does not listen
@@ -81,9 +81,9 @@ class Link:
             for end in ends:
                 end.transport.abort()
 
-    async def _carry_answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward_answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            while data := await reader.read(LARGEST_CHUNK):
+            while data := await reader.read(MAX_CHUNK_BYTES):
                 if self._latency_s:
                     await asyncio.sleep(self._latency_s)
                 if not self._loses_answers:
@@ -93,8 +93,8 @@ class Link:
             await asyncio.Event().wait()
 
 
-async def _carry_questions(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _forward_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(OSError):
-        while data := await reader.read(LARGEST_CHUNK):
+        while data := await reader.read(MAX_CHUNK_BYTES):
             writer.write(data)
             await writer.drain()

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-import mesh.upkeep
-from mesh.upkeep import repeating
-from tests.support.eventually import PATIENCE_S
+import mesh.periodic
+from mesh.periodic import repeating
+from tests.support.eventually import TIMEOUT_S
 
 if TYPE_CHECKING:
     import pytest
@@ -26,7 +26,7 @@ async def test_a_failure_is_logged_and_the_work_is_repeated() -> None:
             raise outcome
 
     with capture_logs() as logs:
-        async with repeating("tidying up", work, interval_s=0), asyncio.timeout(PATIENCE_S):
+        async with repeating("tidying up", work, interval_s=0), asyncio.timeout(TIMEOUT_S):
             await is_through.wait()
 
     assert [(entry["event"], entry["what"]) for entry in logs] == [("upkeep failed", "tidying up")] * 2
@@ -35,7 +35,7 @@ async def test_a_failure_is_logged_and_the_work_is_repeated() -> None:
 
 async def test_work_that_loses_a_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """`repeating` ends even if its work swallows the first cancellation, as nats-py can."""
-    monkeypatch.setattr(mesh.upkeep, "CANCEL_AGAIN_S", 0.01)
+    monkeypatch.setattr(mesh.periodic, "CANCEL_AGAIN_S", 0.01)
     has_begun = asyncio.Event()
     lost: list[asyncio.CancelledError] = []
 
@@ -47,7 +47,7 @@ async def test_work_that_loses_a_cancellation_is_cancelled_again(monkeypatch: py
             lost.append(error)
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(PATIENCE_S), repeating("taking in", work, interval_s=0):
+    async with asyncio.timeout(TIMEOUT_S), repeating("taking in", work, interval_s=0):
         await has_begun.wait()
 
     assert len(lost) == 1

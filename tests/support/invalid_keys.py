@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from interceptors.keys.keyring import CHECKSUM_LENGTH, SECRET_LENGTH, Keyring, checksum, mint_key, record_of_key
 
 
-class StrangeKeys:
+class InvalidKeys:
     """Keyring and `per_kind` keys for each kind of rejection: unknown id, wrong secret, revoked."""
 
     def __init__(self, per_kind: int) -> None:

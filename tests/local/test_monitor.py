@@ -5,7 +5,7 @@ import os
 from typing import TYPE_CHECKING
 
 from local.child import Child
-from local.keeper import Keeper
+from local.monitor import Monitor
 from local.supervisor import Mesh
 from mesh.config import Settings
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SHORT_LIVED = ("calendar", "2026")
 
 
-class DoomedMesh(Mesh):
+class CrashingMesh(Mesh):
     """Mesh with a single part that ends as soon as it is started."""
 
     def parts(self) -> tuple[str, ...]:
@@ -30,14 +30,14 @@ class DoomedMesh(Mesh):
 
     async def _restart(self, name: str) -> None:
         assert name == "auth"
-        await self._children[name].ended()
+        await self._children[name].wait()
         self.launch()
 
 
 async def test_a_part_that_keeps_dying_is_restarted_at_growing_intervals(tmp_path: Path) -> None:
     """Each pause before the restart of a dying part is twice the previous one, and its length is reported."""
-    mesh = DoomedMesh(Settings(_env_file=None, data_dir=tmp_path))  # type: ignore[call-arg]  # of pydantic-settings
-    said: list[str] = []
+    mesh = CrashingMesh(Settings(_env_file=None, data_dir=tmp_path))  # type: ignore[call-arg]  # of pydantic-settings
+    reported: list[str] = []
     pauses: list[float] = []
     paused_four_times = asyncio.Event()
 
@@ -48,15 +48,17 @@ async def test_a_part_that_keeps_dying_is_restarted_at_growing_intervals(tmp_pat
             await asyncio.Event().wait()
 
     mesh.launch()
-    keeping = asyncio.create_task(Keeper(mesh, lambda sentence, _: said.append(sentence), pause=pause)._keep("auth"))
+    monitoring = asyncio.create_task(
+        Monitor(mesh, lambda sentence, _: reported.append(sentence), pause=pause)._watch_part("auth")
+    )
     async with asyncio.timeout(60):
         await paused_four_times.wait()
-    keeping.cancel()
-    await asyncio.wait([keeping])
+    monitoring.cancel()
+    await asyncio.wait([monitoring])
 
     assert pauses == [1, 2, 4, 8]
     ended, log = "auth exited with code 0.", f"Its log is {mesh.settings.log_path_of('auth')}."
-    deaths = [each for each in said if each != "auth is running again."]
-    assert deaths == [f"{ended} It restarts in {pause_s} s. {log}" for pause_s in (1, 2, 4, 8)]
-    assert said.count("auth is running again.") == 3
-    await mesh._children["auth"].ended()
+    exits = [each for each in reported if each != "auth is running again."]
+    assert exits == [f"{ended} It restarts in {pause_s} s. {log}" for pause_s in (1, 2, 4, 8)]
+    assert reported.count("auth is running again.") == 3
+    await mesh._children["auth"].wait()

@@ -31,7 +31,7 @@ CHANNEL = "outbox"
 
 
 @asynccontextmanager
-async def outbox_served(name: str, runtime: Runtime) -> AsyncIterator[OutboxServicer | None]:
+async def serve_outbox(name: str, runtime: Runtime) -> AsyncIterator[OutboxServicer | None]:
     """Relay the outbox of the service `name` and yield its servicer; yield None if it has no outbox.
 
     With NATS_URL, also consume messages from other services until the relay stops.
@@ -59,14 +59,14 @@ async def outbox_served(name: str, runtime: Runtime) -> AsyncIterator[OutboxServ
             intake = Intake(broker, SERVICES[name].full_name, store)
             if runtime.settings.outbox_transport == "nats":
                 transport = BrokeredTransport(broker, name, transport)
-        relay = await stack.enter_async_context(relaying(store, runtime.database_url, transport))
+        relay = await stack.enter_async_context(run_relay(store, runtime.database_url, transport))
         if intake is not None:
             await stack.enter_async_context(intake.running())
         yield OutboxServicer(Inspection(runtime.database), relay)
 
 
 @asynccontextmanager
-async def relaying(store: OutboxStore, database_url: str, transport: Transport) -> AsyncIterator[Relay]:
+async def run_relay(store: OutboxStore, database_url: str, transport: Transport) -> AsyncIterator[Relay]:
     """Deliver the messages of `store`, the outbox of the database at `database_url`, while the context is open."""
     relay = Relay(store, transport, metrics_of(REGISTRY, OutboxMetrics), random.SystemRandom())
     async with (
