@@ -15,7 +15,7 @@ from opentelemetry import trace
 from cli.screen import CommandError
 from cli.trace import is_whole
 from contracts.errors import GymNameTaken, ServiceError, SlotTaken, Unauthenticated
-from interceptors.errors.interceptor import error_of_call
+from interceptors.errors.status import error_of_call
 from interceptors.tracing.span_attributes import tracer_of
 from local.mail_sink import Mail, read_inbox
 from local.supervised_settings import inbox_port

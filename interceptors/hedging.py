@@ -17,8 +17,10 @@ from google.protobuf import descriptor_pool
 
 from contracts.method import OUR_PACKAGE, Method, methods_of
 from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.chain.metadata import HEDGE_ATTEMPT, PUSHBACK_MS
 from interceptors.deadline.interceptor import TIMEOUT_MS
-from interceptors.errors.interceptor import HEDGE_ATTEMPT, PUSHBACK_MS, TRANSIENT, error_of_outcome
+from interceptors.errors.answers import TRANSIENT
+from interceptors.errors.status import error_of_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator

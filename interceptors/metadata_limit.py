@@ -9,12 +9,12 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from contracts.errors import MessageTooLarge
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
 
 # RFC 9113, 6.5.2: bytes that each field counts in addition to its name and value.
 BYTES_OF_A_FIELD = 32

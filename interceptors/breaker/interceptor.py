@@ -14,7 +14,7 @@ from contracts.method import OUR_PACKAGE
 from contracts.service_error import PLATFORM_REASONS, ServiceError
 from interceptors.breaker.circuit import Circuit, Outcome
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.errors.interceptor import STATUS_DETAILS
+from interceptors.chain.metadata import STATUS_DETAILS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

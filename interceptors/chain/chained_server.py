@@ -8,8 +8,9 @@ import grpc
 import grpc.aio
 
 from contracts.errors import Unimplemented
+from interceptors.chain.metadata import CORRELATION_ID, STATUS_DETAILS
 from interceptors.context import correlation_id_in
-from interceptors.errors.interceptor import CORRELATION_ID, STATUS_DETAILS, status_of_error
+from interceptors.errors.status import status_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

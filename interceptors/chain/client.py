@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from interceptors.chain.client_call import at_once
+from interceptors.chain.immediate import status_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,7 +48,7 @@ class ClientCall:
     def trailing(self) -> Mapping[str, str | bytes]:
         """Trailing metadata of a finished call, read on each access; empty if none arrived."""
         answer = self.answer
-        return dict(at_once(answer.trailing_metadata())) if answer is not None and answer.done() else {}
+        return dict(status_part(answer.trailing_metadata())) if answer is not None and answer.done() else {}
 
     def finish(self, error: BaseException | None) -> None:
         """Report the end of the call to each interceptor, innermost first."""

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from interceptors.errors.interceptor import error_of_status
+from interceptors.chain.immediate import status_part
+from interceptors.errors.status import error_of_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+    from collections.abc import AsyncIterator, Callable, Generator
 
     from contracts.service_error import ServiceError
     from interceptors.chain.client import ClientCall
@@ -57,7 +58,7 @@ class Outcome:
                 self._known.set()
 
     def _on_status(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
-        code = at_once(rpc.code())
+        code = status_part(rpc.code())
         if code is grpc.StatusCode.OK:
             self.end(None)
         elif _is_failed_write(rpc):
@@ -76,7 +77,11 @@ class Outcome:
         self._fail(rpc)
 
     def _fail(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
-        code, message, trailing = at_once(rpc.code()), at_once(rpc.details()), at_once(rpc.trailing_metadata())
+        code, message, trailing = (
+            status_part(rpc.code()),
+            status_part(rpc.details()),
+            status_part(rpc.trailing_metadata()),
+        )
         if code is not grpc.StatusCode.OK:
             self._error = error_of_status(code, message, trailing, self._callee)
         self.end(self._error)
@@ -207,17 +212,8 @@ grpc.aio.StreamUnaryCall.register(StreamUnary)
 grpc.aio.StreamStreamCall.register(StreamStream)
 
 
-def at_once(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a part of a status
-    """Return the result of a status coroutine of a finished call."""
-    # A call's status is available only from coroutines, and a callback cannot await. Once the call has ended, they
-    # never suspend.
-    try:
-        asking.send(None)
-    except StopIteration as answer:
-        return answer.value
-    raise AssertionError("the status of a finished call is known")
-
-
 def _is_failed_write(rpc: Any) -> bool:  # noqa: ANN401 - a call of any shape
     """Return whether grpc.aio invented the status, because the server ended the call during a write."""
-    return at_once(rpc.code()) is grpc.StatusCode.INTERNAL and at_once(rpc.details()) == "Internal error from Core"
+    return (
+        status_part(rpc.code()) is grpc.StatusCode.INTERNAL and status_part(rpc.details()) == "Internal error from Core"
+    )

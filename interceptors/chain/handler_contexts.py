@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from interceptors.chain.metadata import CORRELATION_ID
+
 if TYPE_CHECKING:
     import grpc
 
-    from interceptors.chain.handlers import Messages
-    from interceptors.chain.server import Call
-
-CORRELATION_ID = "x-correlation-id"
+    from interceptors.chain.call import Call
+    from interceptors.chain.messages import Messages
 
 
 class StreamContext:
@@ -24,11 +24,11 @@ class StreamContext:
 
     def __init__(self, call: Call, messages: Messages) -> None:
         self.call = call
-        self.has_begun = not call.correlation_id
+        self.has_begun = not call.context.correlation_id
         self._messages = messages
 
     async def read(self) -> object:
-        raw = await self.call.context.read()
+        raw = await self.call.servicer_context.read()
         if not isinstance(raw, bytes):
             return raw
         waiting = [raw]
@@ -40,19 +40,19 @@ class StreamContext:
             await self.begin()
         waiting = [message]
         del message
-        await self.call.context.write(self._messages.serialize(self.call, waiting.pop()))
+        await self.call.servicer_context.write(self._messages.serialize(self.call, waiting.pop()))
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:  # noqa: ANN401 - as gRPC has it
-        own = () if self.has_begun else ((CORRELATION_ID, self.call.correlation_id),)
+        own = () if self.has_begun else ((CORRELATION_ID, self.call.context.correlation_id),)
         self.has_begun = True
-        await self.call.context.send_initial_metadata((*initial_metadata, *own))
+        await self.call.servicer_context.send_initial_metadata((*initial_metadata, *own))
 
     async def begin(self) -> None:
         """Send the initial metadata."""
         await self.send_initial_metadata(())
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the context
-        return getattr(self.call.context, name)
+        return getattr(self.call.servicer_context, name)
 
 
 class BlockingContext:

@@ -18,85 +18,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 from grpc_interceptor.exceptions import GrpcException
 
-from contracts.errors import Internal, InvalidRequest, ServiceError, Unimplemented
-from contracts.service_error import status_of_number
+from contracts.errors import Internal, ServiceError, Unimplemented
 from interceptors.chain.handler_contexts import BlockingContext, StreamContext
+from interceptors.chain.handler_status import StatusSet, status_set_on, text_of_details
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-
-    from google.protobuf.message import Message
+    from collections.abc import Awaitable, Callable
 
     from contracts.method import Method
-    from interceptors.chain.server import Call, Proceed
-
-    LookAt = Callable[[Call, Message], None]
-
-
-class StatusSet(Exception):
-    """Status that a handler has set on its context, raised to end the call."""
-
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
-        self.code = code
-        self.details = details
-        super().__init__(f"{code.name}: {details}")
-
-
-class Messages:
-    """Parser and serializer of one method's messages, which also passes each message to the interceptors' hooks."""
-
-    def __init__(self, method: Method, *, on_request: Sequence[LookAt], on_response: Sequence[LookAt]) -> None:
-        self._request_type = method.request_type
-        self._response_type = method.response_type
-        self._on_request = tuple(on_request)
-        self._on_response = tuple(on_response)
-
-    def parse(self, call: Call, raw: bytes) -> Message:
-        """Return the request in `raw`; raise InvalidRequest if it is malformed, or the error of a hook."""
-        message = None
-        refusal: ServiceError | None
-        try:
-            message = self._request_type.FromString(raw)
-        except DecodeError:
-            refusal = InvalidRequest("The request is not a well-formed message of its type.")
-        else:
-            refusal = _refusal_of(call, message, self._on_request)
-            if refusal is None:
-                return message
-        del raw, message
-        raise refusal
-
-    async def parse_each(self, call: Call) -> AsyncIterator[Message]:
-        """Yield the parsed requests of a stream."""
-        async for raw in cast("AsyncIterator[bytes]", call.incoming):
-            waiting = [raw]
-            del raw
-            yield self.parse(call, waiting.pop())
-
-    def serialize(self, call: Call, message: object) -> bytes:
-        """Return a response as bytes; raise Internal if its type is wrong, or the error of a hook."""
-        if not isinstance(message, self._response_type):
-            kind = type(message).__name__
-            del message
-            raise Internal(f"the handler returned {kind}, not {self._response_type.__name__}")
-        refusal = _refusal_of(call, message, self._on_response)
-        if refusal is None:
-            return message.SerializeToString()
-        del message
-        raise refusal
-
-
-def _refusal_of(call: Call, message: Message, look_at_each: Sequence[LookAt]) -> ServiceError | None:
-    """Return the first error that a hook raises for `message`, without the frames that hold the message."""
-    try:
-        for look_at in look_at_each:
-            look_at(call, message)
-    except ServiceError as refusal:
-        return refusal.with_traceback(None)
-    return None
+    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.messages import Messages
 
 
 def behaviour_of(handler: grpc.RpcMethodHandler[Any, Any]) -> Any:  # noqa: ANN401 - a handler of any shape
@@ -125,8 +58,9 @@ def _unary(behaviour: Any, messages: Messages) -> Proceed:  # noqa: ANN401 - a u
     parse, serialize = messages.parse, messages.serialize
 
     async def handle(call: Call) -> bytes:
+        context = call.servicer_context
         try:
-            return serialize(call, _checked(await behaviour(parse(call, call.incoming), call.context), call.context))  # type: ignore[arg-type]  # bytes, as nothing is streamed
+            return serialize(call, _checked(await behaviour(parse(call, call.incoming), context), context))  # type: ignore[arg-type]  # bytes, as nothing is streamed
         except BaseExceptionGroup as group:
             error = answerable_in(group)
             if error is None:
@@ -185,22 +119,6 @@ def _checked(answer: object, context: Any) -> object:  # noqa: ANN401 - of eithe
     raise StatusSet(code, text_of_details(context))
 
 
-def status_set_on(context: Any) -> grpc.StatusCode:  # noqa: ANN401 - of either engine
-    """Return the status that a handler has set on its context; OK if it has set none."""
-    code = context.code()
-    if code is None:
-        return grpc.StatusCode.OK
-    # grpc.aio returns the value as it was set, and accepts numbers too.
-    return code if isinstance(code, grpc.StatusCode) else status_of_number(code)
-
-
-def text_of_details(context: Any) -> str:  # noqa: ANN401 - of either engine
-    """Return the message that a handler has set on its context; empty if it has set none."""
-    # grpc.aio declares bytes but returns text.
-    details: str | bytes | None = context.details()
-    return details.decode() if isinstance(details, bytes) else details or ""
-
-
 async def _in_thread(behaviour: Any, request: Any, context: Any) -> object:  # noqa: ANN401 - a unary handler
     return await asyncio.to_thread(behaviour, request, BlockingContext(context, asyncio.get_running_loop()))
 
@@ -235,7 +153,7 @@ async def _answer_yielded(answers: Any, context: StreamContext, messages: Messag
                 await context.begin()
             waiting = [message]
             del message
-            await call.context.write(messages.serialize(call, waiting.pop()))
+            await call.servicer_context.write(messages.serialize(call, waiting.pop()))
     _checked(None, context)
     return None
 

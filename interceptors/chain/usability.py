@@ -12,6 +12,8 @@ from google.protobuf.message import Message
 from contracts.errors import Internal
 from contracts.policy import ContractError
 from interceptors.chain.handlers import behaviour_of
+from interceptors.chain.metadata import STATUS_DETAILS
+from interceptors.errors.status import status_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,8 +72,6 @@ def explained(error: Exception, path: str, handler: grpc.RpcMethodHandler[Any, A
 
 def refusing(path: str, handler: grpc.RpcMethodHandler[Any, Any], error: Exception) -> grpc.RpcMethodHandler[Any, Any]:
     """Return a handler that answers every call of the method with INTERNAL, and log the reason."""
-    from interceptors.errors.interceptor import STATUS_DETAILS, status_of_error  # noqa: PLC0415 - it imports the chain, which imports this module
-
     _log.error("a contract cannot be served", method=path.removeprefix("/"), reason=str(error))
     answer = Internal(_SENTENCE)
     trailing = ((STATUS_DETAILS, status_of_error(answer, "").SerializeToString()),)

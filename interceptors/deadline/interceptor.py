@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import DeadlineExceeded
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 from interceptors.context import CallContext, current_context
 from interceptors.deadline.ledger import DEADLINE_LEDGER, add_callee, hop_entry, whole_ledger
 
 if TYPE_CHECKING:
     from contracts.method import Method
+    from interceptors.chain.call import Call, Proceed
     from interceptors.chain.client import Finish
-    from interceptors.chain.server import Proceed
 
 # Metadata key: milliseconds that the caller allows when it sends the call. The time left on arrival is less if the call
 # had to wait. If gRPC's core retried the call (grpc-previous-rpc-attempts), the difference includes the earlier
@@ -71,28 +71,27 @@ class ServerDeadline(ServerInterceptor):
         return math.isfinite(method.policy.deadline_s)
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        began, context = time.monotonic(), current_context()
+        began, context = time.monotonic(), call.context
         remaining_s, ceiling_s = call.remaining_s, call.method.policy.deadline_s * self._factor
         if remaining_s == math.inf:
             call.notes["without_deadline"] = True
         budget_s = call.allowed_s = min(remaining_s, ceiling_s)
         if budget_s < LEAST_TIME_S:
             raise DeadlineExceeded("The call arrived with no time left to serve it.")
-        if context is not None:
-            context.deadline, context.ledger = began + budget_s, []
+        context.deadline, context.ledger = began + budget_s, []
         try:
             if remaining_s <= ceiling_s * CORE_ROUNDING:  # gRPC's core ends the call
                 reply = await proceed(call)
             else:
                 reply = await _within(budget_s, call, proceed)
         except BaseException as error:
-            ledger = _close_ledger(call, context, began)
+            ledger = _close_ledger(call, began)
             if _is_out_of_time(error, call):
                 call.notes["ledger"] = ledger
             if _is_overrun_of_callee(error, context):
                 raise _overrun(call, budget_s) from error
             raise
-        _close_ledger(call, context, began)
+        _close_ledger(call, began)
         return reply
 
 
@@ -116,17 +115,16 @@ def _is_out_of_time(error: BaseException, call: Call) -> bool:
     )
 
 
-def _is_overrun_of_callee(error: BaseException, context: CallContext | None) -> bool:
+def _is_overrun_of_callee(error: BaseException, context: CallContext) -> bool:
     """Return whether a callee used up all the time of the call itself."""
-    has_run_out = context is not None and context.has_run_out
-    return has_run_out and isinstance(error, DeadlineExceeded) and bool(error.callee)
+    return context.has_run_out and isinstance(error, DeadlineExceeded) and bool(error.callee)
 
 
-def _close_ledger(call: Call, context: CallContext | None, began: float) -> str:
+def _close_ledger(call: Call, began: float) -> str:
     """Add the ledger to the call's trailing metadata and return it."""
     ledger = hop_entry(call.method.full_name, time.monotonic() - began, call.allowed_s)
-    if context is not None and context.ledger:
-        ledger = whole_ledger(ledger, context.ledger)
+    if call.context.ledger:
+        ledger = whole_ledger(ledger, call.context.ledger)
     call.trailing.append((DEADLINE_LEDGER, ledger))
     return ledger
 

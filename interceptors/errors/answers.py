@@ -10,10 +10,10 @@ from grpc_interceptor.exceptions import GrpcException
 
 from contracts.errors import Cancelled, DeadlineExceeded, Internal, ServiceError, Unavailable, UnknownError
 from contracts.service_error import PLATFORM_REASONS
-from interceptors.chain.handlers import StatusSet, status_set_on, text_of_details
+from interceptors.chain.handler_status import StatusSet, status_set_on, text_of_details
 
 if TYPE_CHECKING:
-    from interceptors.chain.server import Call
+    from interceptors.chain.call import Call
 
 # Codes after which the same call may succeed later. A callee's platform error with one of them becomes UNAVAILABLE.
 TRANSIENT = frozenset(
@@ -53,11 +53,11 @@ def _answer_to_refusal(error: ServiceError, call: Call) -> ServiceError:
 
 def _answer_to_fault(call: Call) -> ServiceError:
     """Return the status that the handler set, also by `abort`, or else INTERNAL without details."""
-    code = status_set_on(call.context)
+    code = status_set_on(call.servicer_context)
     if code is grpc.StatusCode.OK:
         return Internal(_INTERNAL_SENTENCE)
     # As in grpc.aio, a handler may set a status and then raise any exception. The caller gets the status only.
-    return UnknownError(code, text_of_details(call.context))
+    return UnknownError(code, text_of_details(call.servicer_context))
 
 
 def _answer_to_lost_callee(error: ServiceError) -> ServiceError:

@@ -9,8 +9,7 @@ import structlog
 
 from contracts.errors import RateLimited, ScopeMissing, ServiceError, Unauthenticated, Unavailable
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import Call, ServerInterceptor
-from interceptors.context import current_context
+from interceptors.chain.server import ServerInterceptor
 from interceptors.keys.keyring import Keyring
 from interceptors.peer import host_of
 from interceptors.rate_limit.gcra import Gcra
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from contracts.method import Method
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
     from interceptors.keys.keyring import HeldKey, RefusedKey
 
 API_KEY = "x-api-key"
@@ -92,7 +91,7 @@ class ServerApiKey(ServerInterceptor):
         if isinstance(held, ServiceError):
             raise held
         record = held.record
-        call.caller = record.caller
+        call.context.caller = record.caller
         if held.newer and held.is_superseded(now_s):
             call.notes[SUPERSEDED_KEY] = record.key_id
             self._warn(record.key_id, "superseded key used", key_id=record.key_id, caller=record.caller)
@@ -100,9 +99,6 @@ class ServerApiKey(ServerInterceptor):
         if not scopes <= record.scopes:
             names = ", ".join(sorted(scopes - record.scopes))
             raise ScopeMissing(f"The key of {record.caller} lacks {names}.", metadata={"scopes": names})
-        context = current_context()
-        if context is not None:
-            context.caller = record.caller
         return await proceed(call)
 
     def _held(self, call: Call, now_s: float) -> HeldKey | ServiceError:
@@ -120,7 +116,7 @@ class ServerApiKey(ServerInterceptor):
         return keyring.recall(key, now_s) or self._look_up(call, keyring, key, now_s)
 
     def _look_up(self, call: Call, keyring: Keyring, key: str, now_s: float) -> HeldKey | ServiceError:
-        source = (host_of(call.context.peer()), keyring.id_claimed_by(key))
+        source = (host_of(call.servicer_context.peer()), keyring.id_claimed_by(key))
         retry_after_s = self._unknown_keys.admit(source, self._clock())
         if retry_after_s > 0:
             return RateLimited(

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from prometheus_client import Counter
 
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import PREVIOUS_ATTEMPTS, Call, ServerInterceptor
-from interceptors.errors.interceptor import answer_to, error_of_outcome
+from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
+from interceptors.chain.server import ServerInterceptor
+from interceptors.errors.answers import answer_to
+from interceptors.errors.status import error_of_outcome
 from interceptors.keys.interceptor import SUPERSEDED_KEY
 from interceptors.metrics.call_counts import METHOD_LABELS, CallCounts, labels_of
 from interceptors.metrics.registry import metrics_of
@@ -24,9 +26,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from contracts.method import Method
+    from interceptors.chain.call import Call, MessageHook, Proceed
     from interceptors.chain.client import Finish, Notice
-    from interceptors.chain.handlers import LookAt
-    from interceptors.chain.server import Proceed
     from interceptors.metrics.call_counts import MethodCounts
 
 CLIENT_OUTCOME_LABELS = ("grpc_code", "reason")
@@ -66,26 +67,26 @@ class ServerMetrics(ServerInterceptor):
             reply = await proceed(call)
         except BaseException as error:
             refusal = answer_to(error, call)
-            counts.end(began, (refusal.code.name, refusal.reason_name(), call.caller), call.trace_id)
+            counts.end(began, (refusal.code.name, refusal.reason_name(), call.context.caller), call.trace_id)
             self._count_rare(call)
             raise
         if reply is not None:
             counts.sent += 1
-        counts.end(began, (OK, "", call.caller), call.trace_id)
+        counts.end(began, (OK, "", call.context.caller), call.trace_id)
         self._count_rare(call)
         return reply
 
-    def request_hook(self, method: Method) -> LookAt | None:
+    def request_hook(self, method: Method) -> MessageHook | None:
         return self._counts.of(method).receive if method.request_streaming else None
 
-    def response_hook(self, method: Method) -> LookAt | None:
+    def response_hook(self, method: Method) -> MessageHook | None:
         return self._counts.of(method).send if method.response_streaming else None
 
     def _count_rare(self, call: Call) -> None:
         if PREVIOUS_ATTEMPTS in call.metadata and call.previous_attempts:
             self._rare.retried.labels(*labels_of(call.method)).inc()
-        if call.notes and call.caller and call.notes.get(SUPERSEDED_KEY):
-            self._rare.superseded_key_calls.labels(call.caller).inc()
+        if call.notes and call.context.caller and call.notes.get(SUPERSEDED_KEY):
+            self._rare.superseded_key_calls.labels(call.context.caller).inc()
 
 
 class ClientMetrics(ClientInterceptor):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from contracts.canonical import canonical_form
 from contracts.errors import RateLimited
 from contracts.policy import ContractError, field_at
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 from interceptors.rate_limit.gcra import Gcra
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from contracts.policy import RateLimit
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
 
     ReadField = Callable[[Message], Hashable]
 
@@ -64,7 +64,7 @@ class ServerRateLimit(ServerInterceptor):
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         limit = self._by_caller.get(call.method.path)
         if limit is not None:
-            wait_s = limit.admit(call.caller, self._now())
+            wait_s = limit.admit(call.context.caller, self._now())
             if wait_s:
                 self._refuse(call.method, wait_s)
         elif call.method.request_streaming:

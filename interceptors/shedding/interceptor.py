@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from contracts.errors import DeadlineExceeded, Overloaded
-from interceptors.chain.server import PREVIOUS_ATTEMPTS, Call, ServerInterceptor
+from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
+from interceptors.chain.server import ServerInterceptor
 from interceptors.criticality import criticality_of
 from interceptors.deadline.interceptor import TIMEOUT_MS
 from interceptors.shedding.gradient import LEAST, Gradient
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from contracts.policy import Criticality
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
 
 QUEUE_DELAY_S = 0.02
 # gRPC's core rounds longer timeouts up by more than the delays measured here.

@@ -16,9 +16,12 @@ from opentelemetry import trace
 from opentelemetry.semconv._incubating.attributes import rpc_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from interceptors.chain.application import MethodDetails
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import PREVIOUS_ATTEMPTS, Call, MethodDetails, ServerInterceptor
-from interceptors.errors.interceptor import answer_to, error_of_outcome
+from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
+from interceptors.chain.server import ServerInterceptor
+from interceptors.errors.answers import answer_to
+from interceptors.errors.status import error_of_outcome
 from interceptors.tracing.span_attributes import (
     SpanAttributes,
     attributes_of_target,
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
 
     from contracts.errors import ServiceError
     from contracts.method import Method
+    from interceptors.chain.call import Call, Proceed
     from interceptors.chain.client import Finish
-    from interceptors.chain.server import Proceed
     from interceptors.tracing.span_attributes import Attributes
 
     Filter = Callable[[grpc.HandlerCallDetails], bool]
@@ -96,8 +99,11 @@ class ServerTracing(ServerInterceptor):
 
     def _end(self, span: Span, call: Call, refusal: ServiceError | None) -> None:
         # Set all attributes at once at the end: each time, the SDK takes two locks and copies them.
-        attributes: dict[str, str | int | tuple[str]] = {CORRELATION_ID: call.correlation_id, CALLER: call.caller}
-        attributes.update(self._names.of_peer(call.context.peer()))
+        attributes: dict[str, str | int | tuple[str]] = {
+            CORRELATION_ID: call.context.correlation_id,
+            CALLER: call.context.caller,
+        }
+        attributes.update(self._names.of_peer(call.servicer_context.peer()))
         user_agent = call.metadata.get("user-agent")
         if user_agent:
             attributes.update(self._names.of_user_agent(user_agent))

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from buf.validate import validate_pb2
 from contracts.errors import Internal, InvalidRequest, Violation
 from contracts.policy import ContractError
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 from interceptors.validation.mail_addresses import address_violations
 from interceptors.validation.malformed_times import malformed_times
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
 
     from contracts.method import Method
+    from interceptors.chain.call import Call
 
 # Violations travel in metadata. gRPC drops a response with more than 8 KiB of metadata, so the caller would learn
 # nothing.

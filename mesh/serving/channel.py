@@ -15,7 +15,6 @@ from contracts.services import SERVICES, short_name
 from interceptors.breaker.interceptor import Breakers, ClientBreaker
 from interceptors.breaker.metrics import show_breakers
 from interceptors.chain.channel import ChainedChannel
-from interceptors.context import ClientContext
 from interceptors.criticality import ClientCriticality
 from interceptors.deadline.interceptor import ClientDeadline
 from interceptors.declared_calls import ClientDeclaredCalls
@@ -23,6 +22,7 @@ from interceptors.hedging import ClientHedging
 from interceptors.idempotency import ClientIdempotencyKey
 from interceptors.keys.interceptor import ClientApiKey
 from interceptors.metrics.interceptor import ClientMetrics
+from interceptors.propagation import ClientContext
 from interceptors.retry_budget import RetryBudgets
 from interceptors.tracing.interceptor import ClientTracing
 from mesh.config import SERVICE_NAMES, load_settings

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from grpc_interceptor.server import AsyncServerInterceptor
 
-    from interceptors.chain.server import Call, Proceed
+    from interceptors.chain.call import Call, Proceed
 
     Options = Sequence[tuple[str, Any]]
 

@@ -11,7 +11,6 @@ from opentelemetry.instrumentation.grpc import filters
 from prometheus_client import REGISTRY
 
 from interceptors.access_log import ServerAccessLog
-from interceptors.context import ServerContext
 from interceptors.criticality import ServerCriticality
 from interceptors.deadline.interceptor import ServerDeadline
 from interceptors.deprecation import ServerDeprecation
@@ -21,6 +20,7 @@ from interceptors.idle import ServerIdle
 from interceptors.keys.interceptor import ServerApiKey
 from interceptors.metadata_limit import ServerMetadataLimit
 from interceptors.metrics.interceptor import ServerMetrics
+from interceptors.propagation import ServerContext
 from interceptors.rate_limit.interceptor import ServerRateLimit
 from interceptors.shedding.interceptor import ServerShedding
 from interceptors.tracing.interceptor import ServerTracing

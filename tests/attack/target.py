@@ -25,9 +25,9 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from contracts.service_config import service_config
+from interceptors.chain.call import Call
 from interceptors.chain.channel import ChainedChannel
 from interceptors.chain.client import ClientCall as OutgoingCall
-from interceptors.chain.server import Call
 from interceptors.keys.keyring import Keyring, mint_key, record_of_key
 from mesh.config import Settings, child_environment, load_settings
 from mesh.serving.channel import channel_options, client_interceptors

@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from contracts.errors import Cancelled, DeadlineExceeded
+from interceptors.chain.call import Call
 from interceptors.chain.client import ClientCall
-from interceptors.chain.server import Call
 from interceptors.context import current_context
 from interceptors.keys.interceptor import API_KEY
 from solo60.example.v1 import echo_pb2 as pb

@@ -9,8 +9,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contracts.errors import InvalidRequest, ServiceError, SlotTaken, Unauthenticated
 from interceptors.access_log import ServerAccessLog
-from interceptors.chain.server import Call, ServerInterceptor
-from interceptors.context import ServerContext
+from interceptors.chain.server import ServerInterceptor
+from interceptors.propagation import ServerContext
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.chain.test_server import serving
 from tests.support.echo_server import Endless
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
     from tests.support.echo_server import EchoServer, ServeEcho
 
 SECRET = "jane.doe@example.com"  # noqa: S105 - must not leak

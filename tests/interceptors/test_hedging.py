@@ -13,12 +13,12 @@ from contracts.method import find_method
 from contracts.policy import Hedge
 from interceptors.chain.channel import ChainedChannel
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import Call, ServerInterceptor
-from interceptors.context import ClientContext
+from interceptors.chain.metadata import HEDGE_ATTEMPT
+from interceptors.chain.server import ServerInterceptor
 from interceptors.deadline.interceptor import TIMEOUT_MS, ClientDeadline
-from interceptors.errors.interceptor import HEDGE_ATTEMPT
 from interceptors.hedging import ClientHedging
 from interceptors.keys.interceptor import ClientApiKey
+from interceptors.propagation import ClientContext
 from interceptors.retry_budget import RetryBudgets
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
@@ -28,8 +28,8 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from interceptors.chain.call import Call, Proceed
     from interceptors.chain.client import Finish
-    from interceptors.chain.server import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
 
@@ -274,7 +274,7 @@ class Seen(ServerInterceptor):
         self.metadata: list[Mapping[str, str]] = []
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        sent = call.context.invocation_metadata() or ()
+        sent = call.servicer_context.invocation_metadata() or ()
         assert [key for key, _ in sent].count(TIMEOUT_MS) == 1
         self.metadata.append(dict(call.metadata))
         return await proceed(call)

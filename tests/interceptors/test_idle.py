@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc.aio
 import pytest
 
 from contracts.errors import DeadlineExceeded
 from contracts.method import find_method
+from interceptors.chain.call import Call
 from interceptors.idle import ServerIdle
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from structlog.typing import EventDict
 
-    from interceptors.chain.server import Call
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
 
@@ -188,9 +188,6 @@ async def test_a_timeout_error_of_a_handler_is_not_idleness() -> None:
     async def proceed(_call: Any) -> None:  # noqa: ANN401 - a call
         raise TimeoutError
 
-    class Call:
-        last_message_at = 0.0
-
-    Call.method = method  # type: ignore[attr-defined]  # the only attribute in use
+    call = Call(method, cast("Any", None), {}, b"")
     with pytest.raises(TimeoutError):
-        await ServerIdle().intercept(Call(), proceed)  # type: ignore[arg-type]  # a stand-in for a call
+        await ServerIdle().intercept(call, proceed)

@@ -9,9 +9,9 @@ import pytest
 
 from interceptors.access_log import ServerAccessLog
 from interceptors.chain.chained_server import ChainedServer
-from interceptors.chain.server import Call, ServerChain, ServerInterceptor
-from interceptors.context import ServerContext
+from interceptors.chain.server import ServerChain, ServerInterceptor
 from interceptors.deadline.interceptor import ServerDeadline
+from interceptors.propagation import ServerContext
 from interceptors.validation.interceptor import ServerValidation
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
 
 HI = echo_pb2.EchoRequest(text="hi")

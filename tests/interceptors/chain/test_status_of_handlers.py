@@ -10,7 +10,7 @@ import grpc.aio
 import pytest
 
 from contracts.errors import GymNotFound, Internal, RateLimited, UnknownError
-from interceptors.errors.interceptor import STATUS_DETAILS
+from interceptors.chain.metadata import STATUS_DETAILS
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.errors.test_errors import HI, SECRET, both_streams, client_stream, each_shape, raising, unary
 from tests.interceptors.metrics.test_metrics import samples

@@ -16,8 +16,8 @@ from buf.validate import validate_pb2
 from contracts.policy import ContractError
 from interceptors.chain.chained_server import ChainedServer
 from interceptors.chain.server import ServerChain
-from interceptors.context import ServerContext
 from interceptors.deadline.interceptor import ServerDeadline
+from interceptors.propagation import ServerContext
 from interceptors.rate_limit.interceptor import ServerRateLimit
 from interceptors.validation.interceptor import ServerValidation
 from mesh.serving.engine import new_server

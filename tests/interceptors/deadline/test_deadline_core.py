@@ -13,8 +13,8 @@ import h2.events
 import pytest
 
 import interceptors.deadline.interceptor
-from interceptors.context import ServerContext
 from interceptors.deadline.interceptor import ServerDeadline
+from interceptors.propagation import ServerContext
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import EchoServicer

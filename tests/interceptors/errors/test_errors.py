@@ -24,7 +24,8 @@ from contracts.errors import (
     UnknownError,
     Violation,
 )
-from interceptors.errors.interceptor import STATUS_DETAILS, error_of_status, status_of_error
+from interceptors.chain.metadata import STATUS_DETAILS
+from interceptors.errors.status import error_of_status, status_of_error
 from solo60.example.v1 import echo_pb2
 from tests.support.echo import EchoServicer
 

@@ -10,7 +10,7 @@ import pytest
 from contracts.errors import CircuitOpen, DeadlineExceeded, RateLimited, ServiceError, SlotTaken, Unavailable
 from interceptors.chain.channel import ChainedChannel
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.errors.interceptor import HEDGE_ATTEMPT, PUSHBACK_MS
+from interceptors.chain.metadata import HEDGE_ATTEMPT, PUSHBACK_MS
 from interceptors.keys.interceptor import API_KEY
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from contracts.errors import ServiceError
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 from interceptors.keys.keyring import mint_key
 from mesh.serving.server import server_interceptors
 from solo60.example.v1 import echo_pb2
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.interceptors.errors.test_errors import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
@@ -35,7 +35,7 @@ CRASH = f"""
 import asyncio, sys
 import grpc.aio
 from interceptors.keys.interceptor import ServerApiKey
-from interceptors.context import ServerContext
+from interceptors.propagation import ServerContext
 from interceptors.keys.keyring import Keyring, record_of_key
 from interceptors.validation.interceptor import ServerValidation
 from solo60.example.v1.echo_pb2 import EchoRequest

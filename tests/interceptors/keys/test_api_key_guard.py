@@ -15,9 +15,9 @@ from contracts.errors import RateLimited, Unauthenticated, Unavailable
 from interceptors.access_log import ServerAccessLog
 from interceptors.chain.channel import ChainedChannel
 from interceptors.chain.server import ServerChain
-from interceptors.context import ServerContext
 from interceptors.keys.interceptor import UNKNOWN_KEYS_AT_ONCE, WARNING_INTERVAL_S, ServerApiKey
 from interceptors.keys.keyring import Keyring, mint_key, record_of_key
+from interceptors.propagation import ServerContext
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer

@@ -17,8 +17,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from contracts.errors import CircuitOpen, Internal, Overloaded, SlotTaken, Unauthenticated, UnknownError
 from contracts.method import find_method
 from interceptors.breaker.metrics import show_breakers
+from interceptors.chain.call import Call
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import Call, ServerChain, ServerInterceptor
+from interceptors.chain.server import ServerChain, ServerInterceptor
 from interceptors.metrics.interceptor import ClientMetrics, ServerMetrics
 from interceptors.tracing.interceptor import ClientTracing
 from solo60.example.v1 import echo_pb2
@@ -36,7 +37,7 @@ from tests.support.span_count import SpanCount
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.interceptors.errors.test_errors import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
@@ -307,7 +308,7 @@ class Noting(ServerInterceptor):
     """Interceptor that marks every call as made with a superseded key."""
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        call.caller, call.notes["superseded_key"] = "gym", "k1"
+        call.context.caller, call.notes["superseded_key"] = "gym", "k1"
         return await proceed(call)
 
 

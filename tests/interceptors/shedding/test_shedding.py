@@ -14,7 +14,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contracts.errors import Overloaded, ServiceError
 from contracts.method import find_method
-from interceptors.chain.server import PREVIOUS_ATTEMPTS, Call
+from interceptors.chain.call import Call
+from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.deadline.interceptor import TIMEOUT_MS
 from interceptors.shedding.gradient import LEAST
 from interceptors.shedding.interceptor import ServerShedding, waited_before_arrival_s

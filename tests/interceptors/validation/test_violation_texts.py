@@ -10,8 +10,8 @@ import pytest
 from buf.validate import validate_pb2
 from contracts.errors import InvalidRequest
 from contracts.method import find_method
-from interceptors.chain.server import Call
-from interceptors.errors.interceptor import status_of_error
+from interceptors.chain.call import Call
+from interceptors.errors.status import status_of_error
 from interceptors.validation.interceptor import MOST_TOLD, ServerValidation, unstorable_texts, violations_of
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.user.v1.user_pb2 import BatchGetUsersRequest
