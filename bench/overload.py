@@ -37,6 +37,8 @@ from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+
 OUTPUT = Path("build/overload.json")
 CLIENT_CORE = 1
 DEADLINE_S = 0.25
@@ -124,7 +126,7 @@ async def stubs(to: Server) -> AsyncIterator[list[Any]]:
         await channel.close()
 
 
-async def call(stub: Any, name: str, key: str, step: Step) -> None:  # noqa: ANN401 - a stub
+async def call(stub: EchoServiceAsyncStub, name: str, key: str, step: Step) -> None:
     """Make one call like our clients, but at less cost, and count its outcome."""
     step.sent[name] += 1
     metadata = ((API_KEY, key), (TIMEOUT_MS, f"{DEADLINE_S * 1000:.0f}"))
@@ -175,7 +177,7 @@ async def capacity(to: Server, seconds: float) -> float:
     async with stubs(to) as callers:
         ends_s = time.monotonic() + seconds
 
-        async def loop(stub: Any) -> None:  # noqa: ANN401 - a stub
+        async def loop(stub: EchoServiceAsyncStub) -> None:
             while time.monotonic() < ends_s:
                 await call(stub, "Echo", to.key, step)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from contracts.policy import Hedge
     from interceptors.chain.client import Attempt, Finish, Send
+    from interceptors.chain.untyped import AnyAttribute, AnyCall
     from interceptors.retry_budget import RetryBudget, RetryBudgets
 
 
@@ -76,7 +77,7 @@ def _feed(budget: RetryBudget, error: BaseException | None) -> None:
 class HedgedCall:
     """Call object for several attempts, with the interface of grpc.aio's calls. It ends like the deciding attempt."""
 
-    def __init__(self, first: Any, racing: Coroutine[Any, Any, Any]) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+    def __init__(self, first: AnyCall, racing: Coroutine[Any, Any, Any]) -> None:
         self._first = first
         self._race = asyncio.get_running_loop().create_task(racing)
 
@@ -107,25 +108,25 @@ class HedgedCall:
     async def wait_for_connection(self) -> None:
         await (await self._race).wait_for_connection()
 
-    async def code(self) -> Any:  # noqa: ANN401 - as the attempt has it
+    async def code(self) -> AnyAttribute:
         return await self._said("code", grpc.StatusCode.CANCELLED)
 
-    async def details(self) -> Any:  # noqa: ANN401 - as the attempt has it
+    async def details(self) -> AnyAttribute:
         return await self._said("details", "Locally cancelled by application!")  # same text as in grpc.aio
 
-    async def initial_metadata(self) -> Any:  # noqa: ANN401 - as the attempt has it
+    async def initial_metadata(self) -> AnyAttribute:
         return await self._said("initial_metadata", grpc.aio.Metadata())
 
-    async def trailing_metadata(self) -> Any:  # noqa: ANN401 - as the attempt has it
+    async def trailing_metadata(self) -> AnyAttribute:
         return await self._said("trailing_metadata", grpc.aio.Metadata())
 
-    async def debug_error_string(self) -> Any:  # noqa: ANN401 - as the attempt has it
+    async def debug_error_string(self) -> AnyAttribute:
         return await self._said("debug_error_string", None)
 
     def _is_decided(self) -> bool:
         return self._race.done() and not self._race.cancelled() and self._race.exception() is None
 
-    async def _said(self, what: str, of_none: object) -> Any:  # noqa: ANN401 - as the attempt has it
+    async def _said(self, what: str, of_none: object) -> AnyAttribute:
         """Wait for the end; return `what` of the deciding attempt, or `of_none` if the call was cancelled."""
         if not self._race.done():
             await asyncio.wait([self._race])
@@ -137,7 +138,7 @@ def _send_hedged(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: A
     return HedgedCall(first, _race(hedge, budget, call, attempt, first))
 
 
-async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: Attempt, first: Any) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
+async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: Attempt, first: AnyCall) -> AnyCall:
     began = time.monotonic()
     may_send = True
     failed: list[Any] = []
@@ -164,13 +165,13 @@ async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: At
             task.cancel()
 
 
-def _start(rpc: Any) -> asyncio.Task[Any]:  # noqa: ANN401 - grpc.aio's own types are open here
+def _start(rpc: AnyCall) -> asyncio.Task[Any]:
     task = asyncio.get_running_loop().create_task(_ended(rpc))
     task.add_done_callback(_has_failed)  # or asyncio logs "exception was never retrieved"
     return task
 
 
-async def _ended(rpc: Any) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+async def _ended(rpc: AnyCall) -> None:
     await rpc
 
 
@@ -178,7 +179,7 @@ def _has_failed(task: asyncio.Task[Any]) -> bool:
     return not task.cancelled() and task.exception() is not None
 
 
-def _again(call: ClientCall, attempt: Attempt, passed_s: float) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
+def _again(call: ClientCall, attempt: Attempt, passed_s: float) -> AnyCall:
     """Send a further attempt with the remaining time."""
     metadata = [each for each in call.metadata if each[0] != TIMEOUT_MS]
     metadata.append((HEDGE_ATTEMPT, str(call.attempts)))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
+    from contracts.field_value import FieldValue
+
     Show = Callable[[Any], Any]
 
 MASK = "***"
@@ -94,7 +96,7 @@ def _length(data: bytes) -> str:
     return f"{len(data)} bytes"
 
 
-def _json_text(value: Any) -> Any:  # noqa: ANN401 - a time, a duration or a field mask
+def _json_text(value: FieldValue) -> object:
     try:
         return _short_text(value.ToJsonString())
     except ValueError:  # outside of the range that JSON can express

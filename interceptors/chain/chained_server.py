@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from interceptors.chain.server import ServerChain
+    from interceptors.chain.untyped import AnyContext
 
 
 class ChainedServer(grpc.aio.Server):
@@ -85,7 +86,7 @@ class _Unknown(grpc.GenericRpcHandler):
             (STATUS_DETAILS, status_of_error(error, correlation_id).SerializeToString()),
         )
 
-        async def refuse(_requests: object, context: Any) -> None:  # noqa: ANN401 - of either engine
+        async def refuse(_requests: object, context: AnyContext) -> None:
             await context.abort(error.code, error.message, trailing)
 
         # A stream-stream handler accepts calls of every shape, and this one reads no request.

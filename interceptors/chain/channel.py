@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from interceptors.chain.client import ClientInterceptor, Notice
+    from interceptors.chain.untyped import AnyCall, AnyMessage, Argument
 
 
 # Parameters of a channel's methods after the method's path, in order.
@@ -39,16 +40,16 @@ class ChainedChannel(grpc.aio.Channel):
         self._channel = channel
         self._interceptors = tuple(interceptors)
 
-    def unary_unary(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
+    def unary_unary(self, method: str, *transport: Argument, **options: Argument) -> AnyCall:
         return self._calls(_Calls, UnaryUnary, self._channel.unary_unary, method, transport, options)
 
-    def unary_stream(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
+    def unary_stream(self, method: str, *transport: Argument, **options: Argument) -> AnyCall:
         return self._calls(_Calls, UnaryStream, self._channel.unary_stream, method, transport, options)
 
-    def stream_unary(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
+    def stream_unary(self, method: str, *transport: Argument, **options: Argument) -> AnyCall:
         return self._calls(_StreamCalls, StreamUnary, self._channel.stream_unary, method, transport, options)
 
-    def stream_stream(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
+    def stream_stream(self, method: str, *transport: Argument, **options: Argument) -> AnyCall:
         return self._calls(_StreamCalls, StreamStream, self._channel.stream_stream, method, transport, options)
 
     def _calls(
@@ -97,7 +98,7 @@ class ChainedChannel(grpc.aio.Channel):
         await self._channel.channel_ready()
 
 
-def _noticed(notice: Notice, transform: Callable[[Any], Any] | None, message: Any) -> Any:  # noqa: ANN401 - a message, or its bytes
+def _noticed(notice: Notice, transform: Callable[[Any], Any] | None, message: AnyMessage) -> AnyMessage:
     transformed = message if transform is None else transform(message)
     notice()
     return transformed
@@ -120,12 +121,12 @@ class _Calls:
 
     def __call__(
         self,
-        request: Any,  # noqa: ANN401 - a message, or an iterator of them
+        request: AnyMessage,
         *,
         timeout: float | None = None,
-        metadata: Any = None,  # noqa: ANN401 - as grpc.aio has it
-        **options: Any,  # noqa: ANN401 - as grpc.aio has it
-    ) -> Any:  # noqa: ANN401 - a call of the method's shape
+        metadata: Argument = None,
+        **options: Argument,
+    ) -> AnyCall:
         call = ClientCall(self.method, list(metadata or ()), timeout)
         try:
             self._start(call)
@@ -160,13 +161,13 @@ class _StreamCalls(_Calls):
 
     def __call__(  # type: ignore[override]  # as grpc.aio has it
         self,
-        request_iterator: Any = None,  # noqa: ANN401 - messages, or None where they are written
+        request_iterator: AnyMessage = None,
         timeout: float | None = None,
-        metadata: Any = None,  # noqa: ANN401 - as grpc.aio has it
+        metadata: Argument = None,
         credentials: grpc.CallCredentials | None = None,
         wait_for_ready: bool | None = None,  # noqa: FBT001 - as grpc.aio has it
         compression: grpc.Compression | None = None,
-    ) -> Any:  # noqa: ANN401 - a call of the method's shape
+    ) -> AnyCall:
         return super().__call__(
             request_iterator,
             timeout=timeout,

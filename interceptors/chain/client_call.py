@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from contracts.service_error import ServiceError
     from interceptors.chain.client import ClientCall
+    from interceptors.chain.untyped import AnyAttribute, AnyCall, AnyMessage
 
 POLL_INTERVAL_S = 0.001
 LONGEST_WAIT_FOR_STATUS_S = 1.0
@@ -31,7 +32,7 @@ class Outcome:
 
     __slots__ = ("_call", "_callee", "_error", "_known")
 
-    def __init__(self, call: ClientCall, rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
+    def __init__(self, call: ClientCall, rpc: AnyCall) -> None:
         self._call: ClientCall | None = call
         self._callee = call.method.full_name
         self._error: ServiceError | None = None
@@ -57,7 +58,7 @@ class Outcome:
             if self._known is not None:
                 self._known.set()
 
-    def _on_status(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
+    def _on_status(self, rpc: AnyCall) -> None:
         code = status_part(rpc.code())
         if code is grpc.StatusCode.OK:
             self.end(None)
@@ -68,7 +69,7 @@ class Outcome:
         else:
             self._fail(rpc)
 
-    async def _await_status(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any streaming shape
+    async def _await_status(self, rpc: AnyCall) -> None:
         # The server's own status replaces that of the failed write. grpc.aio reports no event for it, so poll.
         for _ in range(int(LONGEST_WAIT_FOR_STATUS_S / POLL_INTERVAL_S)):
             await asyncio.sleep(POLL_INTERVAL_S)
@@ -76,7 +77,7 @@ class Outcome:
                 break
         self._fail(rpc)
 
-    def _fail(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
+    def _fail(self, rpc: AnyCall) -> None:
         code, message, trailing = (
             status_part(rpc.code()),
             status_part(rpc.details()),
@@ -95,11 +96,11 @@ class ChainedCall:
 
     __slots__ = ("_outcome", "_rpc")
 
-    def __init__(self, rpc: Any, outcome: Outcome) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+    def __init__(self, rpc: AnyCall, outcome: Outcome) -> None:
         self._rpc = rpc
         self._outcome = outcome
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the call
+    def __getattr__(self, name: str) -> AnyAttribute:
         return getattr(self._rpc, name)
 
     def __repr__(self) -> str:
@@ -121,7 +122,7 @@ class ChainedCall:
 class _ManyRequests(ChainedCall):
     __slots__ = ()
 
-    def __init__(self, rpc: Any, outcome: Outcome) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+    def __init__(self, rpc: AnyCall, outcome: Outcome) -> None:
         super().__init__(rpc, outcome)
         # grpc.aio reads an iterator of requests in this task. Only `cancel()` of the call ends the task. Otherwise it
         # waits for the next request until garbage collection reports "Task was destroyed but it is pending".
@@ -129,7 +130,7 @@ class _ManyRequests(ChainedCall):
         if consuming is not None:
             rpc.add_done_callback(lambda _: consuming.cancel())
 
-    async def write(self, message: Any) -> None:  # noqa: ANN401 - a message of any type
+    async def write(self, message: AnyMessage) -> None:
         try:
             await self._rpc.write(message)
         except grpc.aio.AioRpcError as rpc_error:
@@ -167,7 +168,7 @@ class _ManyAnswers(ChainedCall):
         except grpc.aio.AioRpcError as rpc_error:
             await self._raise_unless_ended_well(rpc_error)
 
-    async def read(self) -> Any:  # noqa: ANN401 - a message of any type
+    async def read(self) -> AnyMessage:
         try:
             return await self._rpc.read()
         except grpc.aio.AioRpcError as rpc_error:
@@ -212,7 +213,7 @@ grpc.aio.StreamUnaryCall.register(StreamUnary)
 grpc.aio.StreamStreamCall.register(StreamStream)
 
 
-def _is_failed_write(rpc: Any) -> bool:  # noqa: ANN401 - a call of any shape
+def _is_failed_write(rpc: AnyCall) -> bool:
     """Return whether grpc.aio invented the status, because the server ended the call during a write."""
     return (
         status_part(rpc.code()) is grpc.StatusCode.INTERNAL and status_part(rpc.details()) == "Internal error from Core"

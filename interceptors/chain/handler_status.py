@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import grpc
 
 from contracts.service_error import status_of_number
+
+if TYPE_CHECKING:
+    from interceptors.chain.untyped import AnyContext
 
 
 class StatusSet(Exception):
@@ -18,7 +21,7 @@ class StatusSet(Exception):
         super().__init__(f"{code.name}: {details}")
 
 
-def status_set_on(context: Any) -> grpc.StatusCode:  # noqa: ANN401 - of either engine
+def status_set_on(context: AnyContext) -> grpc.StatusCode:
     """Return the status that a handler has set on its context; OK if it has set none."""
     code = context.code()
     if code is None:
@@ -27,7 +30,7 @@ def status_set_on(context: Any) -> grpc.StatusCode:  # noqa: ANN401 - of either 
     return code if isinstance(code, grpc.StatusCode) else status_of_number(code)
 
 
-def text_of_details(context: Any) -> str:  # noqa: ANN401 - of either engine
+def text_of_details(context: AnyContext) -> str:
     """Return the message that a handler has set on its context; empty if it has set none."""
     # grpc.aio declares bytes but returns text.
     details: str | bytes | None = context.details()

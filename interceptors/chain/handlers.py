@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from contracts.method import Method
     from interceptors.chain.call import Call, Proceed
     from interceptors.chain.messages import Messages
+    from interceptors.chain.untyped import AnyContext, AnyMessage, HandlerFunction
 
 
-def behaviour_of(handler: grpc.RpcMethodHandler[Any, Any]) -> Any:  # noqa: ANN401 - a handler of any shape
+def behaviour_of(handler: grpc.RpcMethodHandler[Any, Any]) -> HandlerFunction:
     """Return the function that serves the calls of `handler`."""
     return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
@@ -42,7 +43,7 @@ def is_generated_default(behaviour: object) -> bool:
     return str(getattr(behaviour, "__module__", "")).endswith("_pb2_grpc")
 
 
-def innermost(method: Method, behaviour: Any, messages: Messages) -> Proceed:  # noqa: ANN401 - a handler of any shape
+def innermost(method: Method, behaviour: HandlerFunction, messages: Messages) -> Proceed:
     """Return the inner end of the chain: parse the request, run `behaviour`, serialize the response."""
     if is_generated_default(behaviour):
         return _refuse_unimplemented
@@ -54,7 +55,7 @@ def innermost(method: Method, behaviour: Any, messages: Messages) -> Proceed:  #
     return _stream(method, behaviour, messages) if streaming else _unary(behaviour, messages)
 
 
-def _unary(behaviour: Any, messages: Messages) -> Proceed:  # noqa: ANN401 - a unary handler
+def _unary(behaviour: HandlerFunction, messages: Messages) -> Proceed:
     parse, serialize = messages.parse, messages.serialize
 
     async def handle(call: Call) -> bytes:
@@ -71,7 +72,7 @@ def _unary(behaviour: Any, messages: Messages) -> Proceed:  # noqa: ANN401 - a u
     return handle
 
 
-def _stream(method: Method, behaviour: Any, messages: Messages) -> Proceed:  # noqa: ANN401 - a handler of any streaming shape
+def _stream(method: Method, behaviour: HandlerFunction, messages: Messages) -> Proceed:
     requests: Callable[[Call], Any] = (
         messages.parse_each
         if method.request_streaming
@@ -110,7 +111,7 @@ def answerable_in(group: BaseExceptionGroup[Any]) -> Exception | None:
 _ANSWERABLE = (ServiceError, GrpcException, grpc.aio.AbortError)
 
 
-def _checked(answer: object, context: Any) -> object:  # noqa: ANN401 - of either engine
+def _checked(answer: object, context: AnyContext) -> object:
     """Return `answer`; raise StatusSet if the handler has set a status instead."""
     code = status_set_on(context)
     if code is grpc.StatusCode.OK:
@@ -119,11 +120,11 @@ def _checked(answer: object, context: Any) -> object:  # noqa: ANN401 - of eithe
     raise StatusSet(code, text_of_details(context))
 
 
-async def _in_thread(behaviour: Any, request: Any, context: Any) -> object:  # noqa: ANN401 - a unary handler
+async def _in_thread(behaviour: HandlerFunction, request: AnyMessage, context: AnyContext) -> object:
     return await asyncio.to_thread(behaviour, request, BlockingContext(context, asyncio.get_running_loop()))
 
 
-def _is_async(behaviour: Any) -> bool:  # noqa: ANN401 - a handler of any shape
+def _is_async(behaviour: HandlerFunction) -> bool:
     return inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)
 
 
@@ -145,7 +146,7 @@ async def _answer_written(writing: Awaitable[None], context: StreamContext, _mes
     return None
 
 
-async def _answer_yielded(answers: Any, context: StreamContext, messages: Messages) -> bytes | None:  # noqa: ANN401 - an async generator
+async def _answer_yielded(answers: AnyMessage, context: StreamContext, messages: Messages) -> bytes | None:
     call = context.call
     async with aclosing(answers):
         async for message in answers:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import ServiceDescriptor
 
+    from interceptors.chain.untyped import AnyContext, HandlerFunction
+
 GENERATED_SUFFIX = "_pb2_grpc"
 _SENTENCE = "The contract of this method is unusable. The service's log has the reason."
 
@@ -76,7 +78,7 @@ def refusing(path: str, handler: grpc.RpcMethodHandler[Any, Any], error: Excepti
     answer = Internal(_SENTENCE)
     trailing = ((STATUS_DETAILS, status_of_error(answer, "").SerializeToString()),)
 
-    async def refuse(_incoming: object, context: Any) -> NoReturn:  # noqa: ANN401 - of either engine
+    async def refuse(_incoming: object, context: AnyContext) -> NoReturn:
         await context.abort(answer.code, answer.message, trailing)
         raise AssertionError("abort always raises")
 
@@ -93,7 +95,7 @@ def _generated_module(handler: grpc.RpcMethodHandler[Any, Any]) -> str:
     return next(_generated_bases(behaviour_of(handler)), "")
 
 
-def _generated_bases(behaviour: Any) -> Iterator[str]:  # noqa: ANN401 - a handler of any shape
+def _generated_bases(behaviour: HandlerFunction) -> Iterator[str]:
     owner = getattr(behaviour, "__self__", None)
     for kind in type(owner).__mro__ if owner is not None else ():
         if kind.__module__.endswith(GENERATED_SUFFIX):

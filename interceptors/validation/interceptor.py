@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import protovalidate
 from google.protobuf.message import Message
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import FieldDescriptor
 
+    from contracts.field_value import FieldValue
     from contracts.method import Method
     from interceptors.chain.call import Call
 
@@ -111,7 +112,7 @@ def _values(message: Message) -> Iterator[tuple[str, object]]:
                 yield path, value
 
 
-def _values_of_field(field: FieldDescriptor, content: Any) -> list[tuple[str, object]]:  # noqa: ANN401 - as the field has it
+def _values_of_field(field: FieldDescriptor, content: FieldValue) -> list[tuple[str, object]]:
     if not field.is_repeated:
         return [(field.name, content)]
     if field.message_type is not None and field.message_type.GetOptions().map_entry:

@@ -37,7 +37,7 @@ class Canaries:
             elif field.message_type is not None and not field.is_repeated and _holds_personal(field.message_type):
                 self.plant(getattr(message, field.name))
 
-    def _fill(self, message: Message, field: Any) -> None:  # noqa: ANN401 - a descriptor of either implementation
+    def _fill(self, message: Message, field: Any) -> None:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             getattr(message, field.name)["member_name"] = self.text()
         elif field.is_repeated:
@@ -48,7 +48,7 @@ class Canaries:
             setattr(message, field.name, self.email() if "email" in field.name else self.text())
 
 
-def _holds_personal(message: Any) -> bool:  # noqa: ANN401 - a descriptor of either implementation
+def _holds_personal(message: Any) -> bool:
     nested = [field.message_type for field in message.fields if field.message_type not in (None, message)]
     return any(map(is_personal, message.fields)) or any(map(_holds_personal, nested))
 

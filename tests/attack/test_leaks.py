@@ -52,23 +52,23 @@ async def endless_requests(message: object) -> AsyncIterator[object]:
     await asyncio.Event().wait()
 
 
-async def unary(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - grpc's stubs are untyped
+async def unary(stub: Any, timeout_s: float | None) -> None:
     """Make a unary call."""
     await stub.Echo(pb.EchoRequest(text="hi"), timeout=timeout_s)
 
 
-async def answers(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - grpc's stubs are untyped
+async def answers(stub: Any, timeout_s: float | None) -> None:
     """Make a call with a stream of answers."""
     async for _ in stub.EchoMany(pb.EchoManyRequest(text="hi", repeat=2), timeout=timeout_s):
         pass
 
 
-async def joined(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - grpc's stubs are untyped
+async def joined(stub: Any, timeout_s: float | None) -> None:
     """Make a call with an endless stream of requests."""
     await stub.EchoJoined(endless_requests(pb.EchoJoinedRequest(text="hi")), timeout=timeout_s)
 
 
-async def each(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - grpc's stubs are untyped
+async def each(stub: Any, timeout_s: float | None) -> None:
     """Make a call with an endless stream of requests and a stream of answers."""
     async for _ in stub.EchoEach(endless_requests(pb.EchoEachRequest(text="hi")), timeout=timeout_s):
         pass

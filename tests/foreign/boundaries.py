@@ -196,11 +196,11 @@ def _numbers(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> tuple[fl
     return tuple(number for number in found if least <= number <= most)
 
 
-def _numeric(rules: validate_pb2.FieldRules) -> Any:  # noqa: ANN401 - rules of any numeric type
+def _numeric(rules: validate_pb2.FieldRules) -> Any:
     return getattr(rules, rules.WhichOneof("type") or "int32")
 
 
-def _named(rules: Any) -> Iterator[Any]:  # noqa: ANN401 - rules of any type
+def _named(rules: Any) -> Iterator[Any]:
     """Yield the values that the `in` and `not_in` rules list."""
     yield from getattr(rules, "in")
     yield from rules.not_in
@@ -213,7 +213,7 @@ def _texts_around(rules: validate_pb2.StringRules) -> Iterator[str]:
         yield "a@" + ".".join(["x" * 50] * (length // 51 + 1))[: max(length - 2, 0)]
 
 
-def _around(rules: Any, names: Iterable[str]) -> Iterator[int]:  # noqa: ANN401 - rules of any type
+def _around(rules: Any, names: Iterable[str]) -> Iterator[int]:
     """Yield each bound that the rules set, and its neighbours."""
     known = rules.DESCRIPTOR.fields_by_name
     for name in names:
@@ -255,7 +255,7 @@ _MESSAGES: dict[str, Callable[[FieldDescriptor, validate_pb2.FieldRules], tuple[
 }
 
 
-def _put(message: Message, field: FieldDescriptor, value: Any) -> None:  # noqa: ANN401 - a value of any field
+def _put(message: Message, field: FieldDescriptor, value: Any) -> None:
     message.ClearField(field.name)
     if value is None:
         return
@@ -271,6 +271,6 @@ def _put(message: Message, field: FieldDescriptor, value: Any) -> None:  # noqa:
         setattr(message, field.name, value)
 
 
-def _fill_map(target: Any, value: dict[Any, Any]) -> None:  # noqa: ANN401 - a map of any kind
+def _fill_map(target: Any, value: dict[Any, Any]) -> None:
     for key, each in value.items():
         target[key] = each

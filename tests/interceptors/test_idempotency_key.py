@@ -88,5 +88,5 @@ async def test_a_key_is_ignored_if_the_contract_requires_none(echo: EchoServer) 
     assert seen == [""]
 
 
-def _typed(error: Any) -> ServiceError:  # noqa: ANN401 - an error of a bare stub
+def _typed(error: Any) -> ServiceError:
     return error_of_call(error, "")

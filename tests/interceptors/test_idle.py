@@ -36,7 +36,7 @@ async def read_all(answers: AsyncIterator[object]) -> None:
         pass
 
 
-async def end_of(call: Any) -> DeadlineExceeded:  # noqa: ANN401 - a call of any shape
+async def end_of(call: Any) -> DeadlineExceeded:
     """Wait until a call exceeds its deadline, and return the error."""
     with pytest.raises(DeadlineExceeded) as caught:
         await (read_all(call) if hasattr(call, "__aiter__") else call)
@@ -185,7 +185,7 @@ async def test_a_timeout_error_of_a_handler_is_not_idleness() -> None:
     """A TimeoutError of the handler is passed on and not reported as idleness."""
     method = find_method(ECHO + "EchoMany")
 
-    async def proceed(_call: Any) -> None:  # noqa: ANN401 - a call
+    async def proceed(_call: Any) -> None:
         raise TimeoutError
 
     call = Call(method, cast("Any", None), {}, b"")

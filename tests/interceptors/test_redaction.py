@@ -116,7 +116,7 @@ def fill(message: Message, data: st.DataObject, *, personal: bool, depth: int = 
             _set(message, field, data, personal=personal or is_personal(field), depth=depth)
 
 
-def _set(message: Any, field: Any, data: st.DataObject, *, personal: bool, depth: int) -> None:  # noqa: ANN401 - any message and field
+def _set(message: Any, field: Any, data: st.DataObject, *, personal: bool, depth: int) -> None:
     text = MARKER if personal else "harmless"
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         getattr(message, field.name)["key"] = text
@@ -192,7 +192,7 @@ def test_every_marked_field_of_every_message_is_masked(message_type: type[Messag
 
 
 def paths_to_personal_fields(
-    descriptor: Any,  # noqa: ANN401 - a descriptor of Python or C
+    descriptor: Any,
     above: tuple[FieldDescriptor, ...] = (),
 ) -> Iterator[list[FieldDescriptor]]:
     """Yield each path of fields down to a marked one, entering a recursive message once."""
@@ -203,7 +203,7 @@ def paths_to_personal_fields(
             yield from paths_to_personal_fields(field.message_type, (*above, field))
 
 
-def plant(message: Any, path: list[FieldDescriptor]) -> None:  # noqa: ANN401 - any message
+def plant(message: Any, path: list[FieldDescriptor]) -> None:
     """Put the marker at the end of `path`, into every text of the field."""
     field, *rest = path
     inner = getattr(message, field.name)

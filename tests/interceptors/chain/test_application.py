@@ -33,7 +33,7 @@ class Recording(AsyncServerInterceptor):
         request_or_iterator: object,
         context: object,
         method_name: str,
-    ) -> Any:  # noqa: ANN401 - as in its base class
+    ) -> Any:
         """Pass the call on, as the base class documents."""
         call = current_context()
         self.seen.append((self.name, method_name, type(request_or_iterator).__name__, call.caller if call else ""))
@@ -50,7 +50,7 @@ class Shouting(AsyncServerInterceptor):
         request_or_iterator: object,
         context: object,
         method_name: str,  # noqa: ARG002 - as in its base class
-    ) -> Any:  # noqa: ANN401 - as in its base class
+    ) -> Any:
         """Answer in upper case."""
         async for answer in method(request_or_iterator, context):
             answer.text = answer.text.upper()
@@ -63,7 +63,7 @@ class Refusing(AsyncServerInterceptor):
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    async def intercept(self, *_arguments: object) -> Any:  # noqa: ANN401 - as in its base class
+    async def intercept(self, *_arguments: object) -> Any:
         """Raise the error."""
         raise self.error
 

@@ -62,7 +62,7 @@ class Kind:
         self.is_iterated = iterated
         self.is_written = many and not iterated
 
-    def begin(self, stub: Any, *, last: bool = True, **options: Any) -> Any:  # noqa: ANN401 - a call of any shape
+    def begin(self, stub: Any, *, last: bool = True, **options: Any) -> Any:
         """Begin a call. `last` ends an iterator of requests after the first one."""
         if self.is_written:
             return getattr(stub, self.method)(**options)
@@ -81,12 +81,12 @@ KINDS = {
 }
 
 
-async def not_started(_echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def not_started(_echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:
     """Begin a call and return it at once."""
     return kind.begin(stub, last=False, metadata=metadata)
 
 
-async def writing(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def writing(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:
     """Return a call in progress at the server, with more requests to come."""
     call = kind.begin(stub, last=False, metadata=metadata)
     if kind.is_written:
@@ -95,7 +95,7 @@ async def writing(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any
     return call
 
 
-async def half_closed(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def half_closed(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:
     """Return a call in progress at the server, with all requests sent."""
     call = kind.begin(stub, metadata=metadata)
     if kind.is_written:
@@ -105,7 +105,7 @@ async def half_closed(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) ->
     return call
 
 
-async def cancelled(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def cancelled(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:
     """Cancel a call in progress at the server."""
     call = await writing(echo, stub, kind, metadata)
     call.cancel()
@@ -113,14 +113,14 @@ async def cancelled(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> A
     return call
 
 
-async def expired(_echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def expired(_echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:
     """Let a call expire at a silent server, because an answering server might end the call first."""
     call = kind.begin(stub, last=False, metadata=metadata, timeout=SHORT_S)
     await call.code()
     return call
 
 
-async def ended_well(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def ended_well(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:
     """Return a call that succeeded."""
     echo.servicer.hook = answer  # type: ignore[method-assign]  # tests set the hook
     call = kind.begin(stub, metadata=metadata)
@@ -136,7 +136,7 @@ async def ended_well(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> 
     return call
 
 
-async def ended_badly(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def ended_badly(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:
     """Return a call that failed."""
     echo.servicer.hook = fail  # type: ignore[method-assign]  # tests set the hook
     call = kind.begin(stub, last=False, metadata=metadata)
@@ -153,7 +153,7 @@ async def fail() -> None:
     raise ValueError("a bug")
 
 
-async def until_at_work(echo: EchoServer, call: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def until_at_work(echo: EchoServer, call: Any) -> None:
     """Wait until a call is sent and its handler waits in its hook."""
     if isinstance(call, grpc.aio.StreamUnaryCall | grpc.aio.StreamStreamCall):  # other calls are sent when they begin
         await call.wait_for_connection()
@@ -165,29 +165,29 @@ async def until_at_work(echo: EchoServer, call: Any) -> None:  # noqa: ANN401 - 
 STATES = (not_started, writing, half_closed, cancelled, expired, ended_well, ended_badly)
 
 
-async def wait(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+async def wait(call: Any) -> object:
     """Wait for the answer."""
     return await call
 
 
-async def iterate(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+async def iterate(call: Any) -> object:
     """Return the next answer."""
     return await anext(aiter(call), "the end")
 
 
-async def write(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+async def write(call: Any) -> object:
     """Write one more request."""
     return await call.write(ONE_JOINED if isinstance(call, grpc.aio.StreamUnaryCall) else ONE_EACH)
 
 
-async def wait_for_callback(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+async def wait_for_callback(call: Any) -> object:
     """Wait for the done callback, and return whether it got this call."""
     heard: asyncio.Queue[object] = asyncio.Queue()
     call.add_done_callback(heard.put_nowait)
     return await heard.get() is call
 
 
-async def class_names(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+async def class_names(call: Any) -> object:
     """Return the names of grpc.aio's classes that the call is an instance of."""
     names = ("Call", "RpcContext", "UnaryUnaryCall", "UnaryStreamCall", "StreamUnaryCall", "StreamStreamCall")
     return [name for name in names if isinstance(call, getattr(grpc.aio, name))]
@@ -196,7 +196,7 @@ async def class_names(call: Any) -> object:  # noqa: ANN401 - a call of any shap
 def method_caller(name: str) -> Ask:
     """Return a function that calls a method without arguments."""
 
-    async def ask(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+    async def ask(call: Any) -> object:
         answer = getattr(call, name)()
         return await answer if asyncio.iscoroutine(answer) else answer
 
@@ -337,7 +337,7 @@ async def test_client_streams_take_arguments_by_name_and_position(echo: EchoServ
         assert 0 <= by_position.time_remaining() <= 30
 
 
-async def answer_of(call: Any) -> str:  # noqa: ANN401 - a call of any shape
+async def answer_of(call: Any) -> str:
     """Return the text of the only answer."""
     if hasattr(call, "read"):
         [answer] = [each.text async for each in call]
@@ -345,23 +345,23 @@ async def answer_of(call: Any) -> str:  # noqa: ANN401 - a call of any shape
     return str((await call).text)
 
 
-async def cancel_reader(call: Any, waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def cancel_reader(call: Any, waiting: asyncio.Task[object], _channel: Any) -> None:
     """Cancel the only reader of a call."""
     del call
     waiting.cancel()
 
 
-async def cancel(call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def cancel(call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:
     """Cancel a call."""
     call.cancel()
 
 
-async def close(_call: Any, _waiting: asyncio.Task[object], channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def close(_call: Any, _waiting: asyncio.Task[object], channel: Any) -> None:
     """Close the channel under a call."""
     await channel.close()
 
 
-async def do_nothing(_call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def do_nothing(_call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:
     """Let a call end by itself."""
 
 

@@ -73,7 +73,7 @@ class Foreign(grpc.aio.ServerInterceptor):
     def __init__(self) -> None:
         self.asked = 0
 
-    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:  # noqa: ANN401 - untyped in grpc.aio
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Count the call and pass it on."""
         self.asked += 1
         return await continuation(handler_call_details)
@@ -100,7 +100,7 @@ class Trailing(ServerInterceptor):
 class Telling(EchoServicer):
     """Servicer that sets trailing metadata."""
 
-    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, N802 - as generated
+    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: N802 - as generated
         """Set the metadata, and fail if the request asks for it."""
         context.set_trailing_metadata((("x-theirs", "2"),))
         if request.text == "fail":

@@ -44,7 +44,7 @@ class Chain:
             following = servers[number + 1].stub() if number + 1 < len(servers) else None
             server.servicer.hook = self._work(number, following)  # type: ignore[method-assign]  # tests set the hook
 
-    def _work(self, number: int, following: EchoServiceAsyncStub | None) -> Any:  # noqa: ANN401 - a hook
+    def _work(self, number: int, following: EchoServiceAsyncStub | None) -> Any:
         async def hook() -> None:
             self._note("entered", number)
             try:

@@ -79,7 +79,7 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     begun: list[float] = []
     within = interceptors.deadline.interceptor._within
 
-    async def noting(budget_s: float, *rest: Any) -> Any:  # noqa: ANN401 - passed through
+    async def noting(budget_s: float, *rest: Any) -> Any:
         begun.append(budget_s)
         return await within(budget_s, *rest)
 

@@ -41,7 +41,7 @@ def parse(ledger: str) -> list[Hop]:
     return read_ledger([("x-correlation-id", "abc"), (DEADLINE_LEDGER, ledger)])
 
 
-async def hops_of(call: Any) -> list[Hop]:  # noqa: ANN401 - a call of grpc.aio
+async def hops_of(call: Any) -> list[Hop]:
     """Return the ledger of an ended call."""
     return read_ledger(await call.trailing_metadata())
 

@@ -158,7 +158,7 @@ async def test_a_pushback_beyond_the_deadline_fails_at_once(echo: EchoServer) ->
 async def test_the_core_sleeps_until_the_deadline_for_a_long_pushback() -> None:
     """If a pushback exceeds the deadline, gRPC's core sleeps until the deadline, so our server has to compare both."""
 
-    async def push_back(_request: Any, context: Any) -> None:  # noqa: ANN401 - untyped in grpc.aio
+    async def push_back(_request: Any, context: Any) -> None:
         await context.abort(grpc.StatusCode.UNAVAILABLE, "Not now.", ((PUSHBACK_MS, "60000"),))
 
     server = grpc.aio.server()

@@ -156,7 +156,7 @@ async def test_a_closed_health_service_requires_mesh_inspect(serve_echo: ServeEc
         await other.Check(health_pb2.HealthCheckRequest())
 
 
-def _echo(echo: EchoServer) -> Any:  # noqa: ANN401 - a call that takes raw bytes
+def _echo(echo: EchoServer) -> Any:
     return echo.bare_channel().unary_unary("/solo60.example.v1.EchoService/Echo")
 
 

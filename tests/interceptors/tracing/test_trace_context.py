@@ -112,11 +112,11 @@ def test_without_a_trace_no_header_is_sent() -> None:
 class Letter(TextMapPropagator):
     """Custom propagator with a single header."""
 
-    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Context:  # noqa: ANN401, ARG002 - as in OpenTelemetry
+    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Context:  # noqa: ARG002 - as in OpenTelemetry
         """Read the header as baggage."""
         return baggage.set_baggage("letter", carrier["x-letter"], context or Context())
 
-    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:  # noqa: ANN401, ARG002 - as in OpenTelemetry
+    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:  # noqa: ARG002 - as in OpenTelemetry
         """Write the header."""
         carrier["x-letter"] = "b"
 
@@ -191,7 +191,7 @@ async def test_an_unsampled_trace_reaches_the_second_hop(serve_echo: ServeEcho) 
 
 
 @pytest.mark.parametrize(("sampler", "is_recorded"), [(ALWAYS_ON, True), (ALWAYS_OFF, False)])
-def test_a_custom_sampler_overrides_the_caller(sampler: Any, *, is_recorded: bool) -> None:  # noqa: ANN401 - a sampler
+def test_a_custom_sampler_overrides_the_caller(sampler: Any, *, is_recorded: bool) -> None:
     """A custom sampler overrides the sampling decision of the caller. Without recording, there is no span to end."""
     call = ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None)
     with attached(extract({"traceparent": PARENT})):

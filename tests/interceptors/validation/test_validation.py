@@ -154,11 +154,11 @@ async def test_an_invalid_request_ends_an_iterating_handler(echo: EchoServer) ->
 class Breaking(EchoServicer):
     """Servicer with invalid answers."""
 
-    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
+    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ARG002, N802 - as generated
         """Answer without a text."""
         return echo_pb2.EchoResponse(caller=SECRET)
 
-    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
         """Answer without a text the second time."""
         yield echo_pb2.EchoManyResponse(text="good")
         yield echo_pb2.EchoManyResponse()
@@ -190,7 +190,7 @@ async def test_an_invalid_answer_ends_a_stream(serve_echo: ServeEcho) -> None:
     assert answers == ["good"]
 
 
-async def collect(call: Any, into: list[str]) -> None:  # noqa: ANN401 - a call with a stream of texts as answer
+async def collect(call: Any, into: list[str]) -> None:
     """Collect the texts of the answers, including those before an error."""
     async for answer in call:
         into += [answer.text]

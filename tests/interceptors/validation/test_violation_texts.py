@@ -48,7 +48,7 @@ def planted_messages(message_type: type[Message]) -> Iterator[Message]:
             yield message
 
 
-def _values_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
+def _values_of(field: Any) -> Iterator[Any]:
     is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
     if is_map:
         yield {CANARY: LONG_TEXT, CANARY + " ": CANARY}
@@ -62,7 +62,7 @@ def _values_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
         yield from _single_values_of(field)
 
 
-def _single_values_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
+def _single_values_of(field: Any) -> Iterator[Any]:
     if field.message_type is not None:
         yield from _messages_of(field.message_type)
     elif field.enum_type is not None:
@@ -77,7 +77,7 @@ def _single_values_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
         yield from NUMBERS
 
 
-def _messages_of(descriptor: Any) -> Iterator[Message]:  # noqa: ANN401 - a descriptor of a message
+def _messages_of(descriptor: Any) -> Iterator[Message]:
     """Yield messages with planted values, for rules that compare two fields and for field masks."""
     message_type = descriptor._concrete_class
     if descriptor.full_name == "google.protobuf.FieldMask":
@@ -93,7 +93,7 @@ def _messages_of(descriptor: Any) -> Iterator[Message]:  # noqa: ANN401 - a desc
         yield message_type()
 
 
-def _put(message: Any, field: Any, value: Any) -> None:  # noqa: ANN401 - any message, field and value
+def _put(message: Any, field: Any, value: Any) -> None:
     if isinstance(value, dict):
         getattr(message, field.name).update(value)
     elif isinstance(value, list):
@@ -120,7 +120,7 @@ def rules_in_use() -> set[str]:
     return ids
 
 
-def _ids_of(rules: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 - rules of any type
+def _ids_of(rules: Any, prefix: str = "") -> set[str]:
     ids: set[str] = set()
     for field, value in rules.ListFields():
         if field.name == "cel":
