@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 from google.protobuf import descriptor_pool
 
+from contracts.codes import TRANSIENT
 from contracts.method import OUR_PACKAGE, Method, methods_of
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.metadata import HEDGE_ATTEMPT, PUSHBACK_MS
 from interceptors.deadline.interceptor import TIMEOUT_MS
-from interceptors.errors.answers import TRANSIENT
 from interceptors.errors.status import error_of_outcome
 
 if TYPE_CHECKING:

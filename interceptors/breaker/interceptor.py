@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from contracts.codes import CALLEE_FAULTS, UNRELATED_TO_HEALTH
 from contracts.errors import CircuitOpen
 from contracts.method import OUR_PACKAGE
 from contracts.service_error import PLATFORM_REASONS, ServiceError
@@ -23,26 +24,6 @@ if TYPE_CHECKING:
     from contracts.method import Method
     from interceptors.chain.client import Finish
 
-# Codes that may be faults of the callee. Rejections and cancellations by the caller are not among them.
-FAULTS = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNKNOWN,
-    }
-)
-# Codes that say nothing about the method's health: limiters and checks return them, or the caller cancelled.
-UNCOUNTED = frozenset(
-    {
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.UNIMPLEMENTED,
-    }
-)
 # Looked up once, because every call needs it.
 _SUCCESS = Outcome.SUCCESS
 # A caller that allows less than this share of the contract's deadline causes its own DEADLINE_EXCEEDED.
@@ -120,9 +101,9 @@ def outcome_of(error: BaseException, call: ClientCall) -> Outcome:
     """Return the outcome to record after `call` ended with `error`."""
     if not isinstance(error, ServiceError):
         return Outcome.UNCOUNTED
-    if error.code in FAULTS:
+    if error.code in CALLEE_FAULTS:
         return _fault(error, call)
-    if error.reason in PLATFORM_REASONS or error.code in UNCOUNTED:
+    if error.reason in PLATFORM_REASONS or error.code in UNRELATED_TO_HEALTH:
         return Outcome.UNCOUNTED
     return Outcome.SUCCESS  # a domain error: the method works
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import grpc
 from grpc_interceptor.exceptions import GrpcException
 
+from contracts.codes import TRANSIENT
 from contracts.errors import Cancelled, DeadlineExceeded, Internal, ServiceError, Unavailable, UnknownError
 from contracts.service_error import PLATFORM_REASONS
 from interceptors.chain.handler_status import StatusSet, status_set_on, text_of_details
@@ -15,14 +16,6 @@ from interceptors.chain.handler_status import StatusSet, status_set_on, text_of_
 if TYPE_CHECKING:
     from interceptors.chain.call import Call
 
-# Codes after which the same call may succeed later. A callee's platform error with one of them becomes UNAVAILABLE.
-TRANSIENT = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-    }
-)
 _INTERNAL_SENTENCE = "Internal error. Search the service's log for this correlation id."
 
 

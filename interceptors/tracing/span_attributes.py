@@ -21,6 +21,7 @@ from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.network_attributes import NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 
+from contracts.codes import SERVER_SPAN_ERRORS
 from contracts.service_error import ServiceError
 
 if TYPE_CHECKING:
@@ -40,18 +41,6 @@ RPC_STATUS_CODE = "rpc.status_code"
 REASON = "solo60.reason"
 # Name used by opentelemetry-instrumentation-grpc.
 RPC_USER_AGENT = "rpc.user_agent"
-# Codes that are errors on a server span; other rejections are normal responses. On a client span every code except OK
-# is an error.
-SERVER_ERRORS = frozenset(
-    {
-        grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.UNIMPLEMENTED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DATA_LOSS,
-    }
-)
 _LOOPBACK = ("[::1]", "127.0.0.1")
 _UNIX = re.compile(r"unix(?:-abstract)?:(?://(?=/))?(.+)")
 _HOST_AND_PORT = re.compile(r"(?:dns:(?://[^/]*/)?|ipv[46]:)?((?:\[[^\]]+\])|[^:/,\[\]]+):([0-9]+)")
@@ -154,7 +143,7 @@ def _is_ip(host: str) -> bool:
 
 def server_error_type(refusal: ServiceError) -> str:
     """Return the `error.type` of a call that a server rejected; empty if the rejection is a normal response."""
-    return refusal.code.name if refusal.code in SERVER_ERRORS else ""
+    return refusal.code.name if refusal.code in SERVER_SPAN_ERRORS else ""
 
 
 def client_error_type(error: BaseException, refusal: ServiceError) -> str:
