@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from interceptors.chain.server import ServerInterceptor
-from interceptors.errors.answers import answer_to
+from interceptors.errors.caller_error import caller_error
 from interceptors.redaction import redacted
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class ServerAccessLog(ServerInterceptor):
         try:
             reply = await proceed(call)
         except BaseException as error:
-            self._log(call, began, answer_to(error, call))
+            self._log(call, began, caller_error(error, call))
             raise
         self._log(call, began, None)
         return reply

@@ -46,11 +46,11 @@ class ServerIdle(ServerInterceptor):
         self._last_message_at[id(call)] = self._now()
         try:
             async with asyncio.timeout(None) as limit:
-                watch = _Watch(partial(self._left_s, call, idle_s), limit, idle_s)
+                timer = _IdleTimer(partial(self._left_s, call, idle_s), limit, idle_s)
                 try:
                     return await proceed(call)
                 finally:
-                    watch.stop()
+                    timer.stop()
         except TimeoutError as error:
             if not limit.expired():  # the handler's own timeout, not this one
                 raise
@@ -68,22 +68,22 @@ class ServerIdle(ServerInterceptor):
         return self._last_message_at[id(call)] + idle_s - self._now()
 
 
-class _Watch:
+class _IdleTimer:
     """Single timer of a stream: a message only stores the time, and the timer checks it when it fires."""
 
     def __init__(self, left_s: Callable[[], float], limit: asyncio.Timeout, idle_s: float) -> None:
         self._left_s = left_s
         self._limit = limit
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(idle_s, self._look)
+        self._timer = self._loop.call_later(idle_s, self._check)
 
     def stop(self) -> None:
         """Cancel the timer."""
         self._timer.cancel()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         left_s = self._left_s()
         if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._look)
+            self._timer = self._loop.call_later(left_s, self._check)
         else:
             self._limit.reschedule(self._loop.time())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Show = Callable[[Any], Any]
 
 MASK = "***"
-LONGEST_TEXT = 200
+MAX_TEXT_LENGTH = 200
 
 
 def redacted(message: Message) -> dict[str, Any]:
@@ -65,14 +65,14 @@ def _show_of_one(field: FieldDescriptor) -> Show:
         return _WELL_KNOWN.get(field.message_type.full_name, redacted)
     if field.enum_type is not None:
         return _name_in({number: value.name for number, value in field.enum_type.values_by_number.items()})
-    return _SHOW_BY_TYPE.get(field.type, _same)
+    return _SHOW_BY_TYPE.get(field.type, _unchanged)
 
 
 def _mask(_value: object) -> str:
     return MASK
 
 
-def _same(value: object) -> object:
+def _unchanged(value: object) -> object:
     return value
 
 
@@ -89,7 +89,7 @@ def _name_in(names: dict[int, str]) -> Show:
 
 
 def _short_text(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
+    return text if len(text) <= MAX_TEXT_LENGTH else text[:MAX_TEXT_LENGTH] + "…"
 
 
 def _length(data: bytes) -> str:

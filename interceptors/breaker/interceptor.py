@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Looked up once, because every call needs it.
 _SUCCESS = Outcome.SUCCESS
 # A caller that allows less than this share of the contract's deadline causes its own DEADLINE_EXCEEDED.
-LEAST_SHARE_OF_DEADLINE = 0.1
+MIN_SHARE_OF_DEADLINE = 0.1
 
 
 class Breakers:
@@ -78,7 +78,7 @@ class ClientBreaker(ClientInterceptor):
             return None
         admitted = circuit.admit(self._now())
         if admitted is None:
-            raise _refusal(call.method, circuit.retry_after_s(self._now()))
+            raise _rejection(call.method, circuit.retry_after_s(self._now()))
         return partial(self._finish, call, circuit, admitted)
 
     def _circuit_of(self, method: Method) -> Circuit | None:
@@ -90,7 +90,7 @@ class ClientBreaker(ClientInterceptor):
         circuit.record(admitted, _SUCCESS if error is None else outcome_of(error, call), self._now())
 
 
-def _refusal(method: Method, retry_after_s: float) -> CircuitOpen:
+def _rejection(method: Method, retry_after_s: float) -> CircuitOpen:
     return CircuitOpen(
         f"{method.full_name} keeps failing: the circuit breaker is open and the call was not sent.",
         retry_after_s=retry_after_s,
@@ -110,9 +110,9 @@ def outcome_of(error: BaseException, call: ClientCall) -> Outcome:
 
 def _fault(error: ServiceError, call: ClientCall) -> Outcome:
     if error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        least_s = LEAST_SHARE_OF_DEADLINE * call.method.policy.deadline_s
+        min_s = MIN_SHARE_OF_DEADLINE * call.method.policy.deadline_s
         given_s = call.timeout_s
-        return Outcome.FAILURE if given_s is None or given_s >= least_s else Outcome.UNCOUNTED
+        return Outcome.FAILURE if given_s is None or given_s >= min_s else Outcome.UNCOUNTED
     # Mesh servers attach status details to UNAVAILABLE. Without details, the error is the transport's: no server was
     # reached.
     if error.code is grpc.StatusCode.UNAVAILABLE and STATUS_DETAILS not in call.trailing:

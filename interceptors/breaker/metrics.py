@@ -58,7 +58,7 @@ class BreakerStates(Collector):
         return numbers
 
 
-def show_breakers(breakers: HasStates, registry: CollectorRegistry) -> None:
+def report_breakers(breakers: HasStates, registry: CollectorRegistry) -> None:
     """Report the states of `breakers` in `registry` while other code holds a reference to them."""
     metrics_of(registry, _states_in).add(breakers)
 

@@ -26,7 +26,7 @@ class MethodDetails(grpc.HandlerCallDetails):
     invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
 
 
-def inside(
+def wrap_handler(
     application: Sequence[AsyncServerInterceptor], path: str, handler: grpc.RpcMethodHandler[Any, Any]
 ) -> grpc.RpcMethodHandler[Any, Any]:
     """Return `handler` wrapped in the `application` interceptors, first one outermost.
@@ -34,12 +34,12 @@ def inside(
     These interceptors depend only on the method's name, so each is asked once per method.
     """
     for interceptor in reversed(application):
-        composing = interceptor.intercept_service(partial(_give, handler), MethodDetails(path))
+        composing = interceptor.intercept_service(partial(_return_handler, handler), MethodDetails(path))
         handler = immediate_result(composing, _SUSPENDED)
     return handler
 
 
-async def _give(
+async def _return_handler(
     handler: grpc.RpcMethodHandler[Any, Any], _details: grpc.HandlerCallDetails
 ) -> grpc.RpcMethodHandler[Any, Any]:
     return handler

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 _DELIVERY_S = 0.005
 _ROUNDING = 0.01
-_FOR_EVER_S = 1e9
+_UNLIMITED_S = 1e9
 
-_MOST_DIGITS = 3
+_MAX_DIGITS = 3
 
 
 @dataclass(slots=True, repr=False)
@@ -66,7 +66,7 @@ class Call:
         # Without a deadline, grpc.aio returns None although it declares a number. Other servers return a number of 19
         # digits.
         remaining_s = cast("float | None", self.servicer_context.time_remaining())
-        return math.inf if remaining_s is None or remaining_s > _FOR_EVER_S else remaining_s
+        return math.inf if remaining_s is None or remaining_s > _UNLIMITED_S else remaining_s
 
     def is_out_of_time(self) -> bool:
         """Return whether the call is ending because of the caller's deadline.
@@ -80,8 +80,8 @@ class Call:
     def previous_attempts(self) -> int:
         """Number of times that the caller's gRPC core has sent this call before (gRFC A6)."""
         attempts = self.metadata.get(PREVIOUS_ATTEMPTS)
-        return int(attempts) if attempts and len(attempts) <= _MOST_DIGITS and attempts.isdecimal() else 0
+        return int(attempts) if attempts and len(attempts) <= _MAX_DIGITS and attempts.isdecimal() else 0
 
-    def whole_trailing(self) -> tuple[tuple[str, str | bytes], ...]:
+    def all_trailing(self) -> tuple[tuple[str, str | bytes], ...]:
         """Return all trailing metadata: the handler's own and `trailing`."""
         return (*(self.servicer_context.trailing_metadata() or ()), *self.trailing)

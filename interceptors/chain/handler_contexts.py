@@ -25,30 +25,30 @@ class StreamContext:
 
     def __init__(self, call: Call, messages: Messages) -> None:
         self.call = call
-        self.has_begun = not call.context.correlation_id
+        self.has_sent_metadata = not call.context.correlation_id
         self._messages = messages
 
     async def read(self) -> object:
         raw = await self.call.servicer_context.read()
         if not isinstance(raw, bytes):
             return raw
-        waiting = [raw]
+        holder = [raw]
         del raw
-        return self._messages.parse(self.call, waiting.pop())
+        return self._messages.parse(self.call, holder.pop())
 
     async def write(self, message: object) -> None:
-        if not self.has_begun:
-            await self.begin()
-        waiting = [message]
+        if not self.has_sent_metadata:
+            await self.send_metadata()
+        holder = [message]
         del message
-        await self.call.servicer_context.write(self._messages.serialize(self.call, waiting.pop()))
+        await self.call.servicer_context.write(self._messages.serialize(self.call, holder.pop()))
 
     async def send_initial_metadata(self, initial_metadata: Argument) -> None:
-        own = () if self.has_begun else ((CORRELATION_ID, self.call.context.correlation_id),)
-        self.has_begun = True
+        own = () if self.has_sent_metadata else ((CORRELATION_ID, self.call.context.correlation_id),)
+        self.has_sent_metadata = True
         await self.call.servicer_context.send_initial_metadata((*initial_metadata, *own))
 
-    async def begin(self) -> None:
+    async def send_metadata(self) -> None:
         """Send the initial metadata."""
         await self.send_initial_metadata(())
 

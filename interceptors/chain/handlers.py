@@ -33,37 +33,37 @@ if TYPE_CHECKING:
     from interceptors.chain.untyped import AnyContext, AnyMessage, HandlerFunction
 
 
-def behaviour_of(handler: grpc.RpcMethodHandler[Any, Any]) -> HandlerFunction:
+def handler_function(handler: grpc.RpcMethodHandler[Any, Any]) -> HandlerFunction:
     """Return the function that serves the calls of `handler`."""
     return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
 
-def is_generated_default(behaviour: object) -> bool:
+def is_generated_default(function: object) -> bool:
     """Return whether the handler is the default one that protoc generates."""
-    return str(getattr(behaviour, "__module__", "")).endswith("_pb2_grpc")
+    return str(getattr(function, "__module__", "")).endswith("_pb2_grpc")
 
 
-def innermost(method: Method, behaviour: HandlerFunction, messages: Messages) -> Proceed:
-    """Return the inner end of the chain: parse the request, run `behaviour`, serialize the response."""
-    if is_generated_default(behaviour):
-        return _refuse_unimplemented
+def handler_end(method: Method, function: HandlerFunction, messages: Messages) -> Proceed:
+    """Return the inner end of the chain: parse the request, run `function`, serialize the response."""
+    if is_generated_default(function):
+        return _reject_unimplemented
     streaming = method.request_streaming or method.response_streaming
-    if not _is_async(behaviour):
+    if not _is_async(function):
         if streaming:
-            return _refuse_blocking_stream
-        behaviour = partial(_in_thread, behaviour)
-    return _stream(method, behaviour, messages) if streaming else _unary(behaviour, messages)
+            return _reject_blocking_stream
+        function = partial(_in_thread, function)
+    return _stream(method, function, messages) if streaming else _unary(function, messages)
 
 
-def _unary(behaviour: HandlerFunction, messages: Messages) -> Proceed:
+def _unary(function: HandlerFunction, messages: Messages) -> Proceed:
     parse, serialize = messages.parse, messages.serialize
 
     async def handle(call: Call) -> bytes:
         context = call.servicer_context
         try:
-            return serialize(call, _checked(await behaviour(parse(call, call.incoming), context), context))  # type: ignore[arg-type]  # bytes, as nothing is streamed
+            return serialize(call, _checked(await function(parse(call, call.incoming), context), context))  # type: ignore[arg-type]  # bytes, as nothing is streamed
         except BaseExceptionGroup as group:
-            error = answerable_in(group)
+            error = first_error_in(group)
             if error is None:
                 raise
         # Raise outside of `except`, so that the group, which holds the error, does not become the error's context.
@@ -72,20 +72,20 @@ def _unary(behaviour: HandlerFunction, messages: Messages) -> Proceed:
     return handle
 
 
-def _stream(method: Method, behaviour: HandlerFunction, messages: Messages) -> Proceed:
+def _stream(method: Method, function: HandlerFunction, messages: Messages) -> Proceed:
     requests: Callable[[Call], Any] = (
         messages.parse_each
         if method.request_streaming
         else lambda call: messages.parse(call, cast("bytes", call.incoming))
     )
-    answer = _ANSWER[method.response_streaming, inspect.isasyncgenfunction(behaviour)]
+    respond = _RESPONDERS[method.response_streaming, inspect.isasyncgenfunction(function)]
 
     async def handle(call: Call) -> bytes | None:
         context = StreamContext(call, messages)
         try:
-            return await answer(behaviour(requests(call), context), context, messages)
+            return await respond(function(requests(call), context), context, messages)
         except BaseExceptionGroup as group:
-            error = answerable_in(group)
+            error = first_error_in(group)
             if error is None:
                 raise
         raise error
@@ -93,7 +93,7 @@ def _stream(method: Method, behaviour: HandlerFunction, messages: Messages) -> P
     return handle
 
 
-def answerable_in(group: BaseExceptionGroup[Any]) -> Exception | None:
+def first_error_in(group: BaseExceptionGroup[Any]) -> Exception | None:
     """Return the first error of a group, at any depth, if every error in it has a response of its own.
 
     Return None if the group holds a fault. `asyncio.TaskGroup` raises such groups and lists errors in the order in
@@ -101,14 +101,14 @@ def answerable_in(group: BaseExceptionGroup[Any]) -> Exception | None:
     """
     first: Exception | None = None
     for each in group.exceptions:
-        error = answerable_in(each) if isinstance(each, BaseExceptionGroup) else each
-        if not isinstance(error, _ANSWERABLE):
+        error = first_error_in(each) if isinstance(each, BaseExceptionGroup) else each
+        if not isinstance(error, _EXPECTED_ERRORS):
             return None
         first = first or error
     return first
 
 
-_ANSWERABLE = (ServiceError, GrpcException, grpc.aio.AbortError)
+_EXPECTED_ERRORS = (ServiceError, GrpcException, grpc.aio.AbortError)
 
 
 def _checked(answer: object, context: AnyContext) -> object:
@@ -120,48 +120,48 @@ def _checked(answer: object, context: AnyContext) -> object:
     raise StatusSet(code, text_of_details(context))
 
 
-async def _in_thread(behaviour: HandlerFunction, request: AnyMessage, context: AnyContext) -> object:
-    return await asyncio.to_thread(behaviour, request, BlockingContext(context, asyncio.get_running_loop()))
+async def _in_thread(function: HandlerFunction, request: AnyMessage, context: AnyContext) -> object:
+    return await asyncio.to_thread(function, request, BlockingContext(context, asyncio.get_running_loop()))
 
 
-def _is_async(behaviour: HandlerFunction) -> bool:
-    return inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)
+def _is_async(function: HandlerFunction) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
-async def _refuse_unimplemented(call: Call) -> bytes | None:
+async def _reject_unimplemented(call: Call) -> bytes | None:
     raise Unimplemented(f"{call.method.full_name} is in the contract, but no service implements it yet.")
 
 
-async def _refuse_blocking_stream(call: Call) -> bytes | None:
+async def _reject_blocking_stream(call: Call) -> bytes | None:
     raise Internal(f"the handler of {call.method.full_name} serves a stream and must be async")
 
 
-async def _answer_one(answering: Awaitable[object], context: StreamContext, messages: Messages) -> bytes | None:
-    return messages.serialize(context.call, _checked(await answering, context))
+async def _respond_once(responding: Awaitable[object], context: StreamContext, messages: Messages) -> bytes | None:
+    return messages.serialize(context.call, _checked(await responding, context))
 
 
-async def _answer_written(writing: Awaitable[None], context: StreamContext, _messages: Messages) -> bytes | None:
+async def _await_writes(writing: Awaitable[None], context: StreamContext, _messages: Messages) -> bytes | None:
     await writing
     _checked(None, context)
     return None
 
 
-async def _answer_yielded(answers: AnyMessage, context: StreamContext, messages: Messages) -> bytes | None:
+async def _write_yielded(responses: AnyMessage, context: StreamContext, messages: Messages) -> bytes | None:
     call = context.call
-    async with aclosing(answers):
-        async for message in answers:
-            if not context.has_begun:
-                await context.begin()
-            waiting = [message]
+    async with aclosing(responses):
+        async for message in responses:
+            if not context.has_sent_metadata:
+                await context.send_metadata()
+            holder = [message]
             del message
-            await call.servicer_context.write(messages.serialize(call, waiting.pop()))
+            await call.servicer_context.write(messages.serialize(call, holder.pop()))
     _checked(None, context)
     return None
 
 
 # Keyed by (response streaming, handler is an async generator).
-_ANSWER: dict[tuple[bool, bool], Callable[[Any, StreamContext, Messages], Awaitable[bytes | None]]] = {
-    (False, False): _answer_one,
-    (True, False): _answer_written,
-    (True, True): _answer_yielded,
+_RESPONDERS: dict[tuple[bool, bool], Callable[[Any, StreamContext, Messages], Awaitable[bytes | None]]] = {
+    (False, False): _respond_once,
+    (True, False): _await_writes,
+    (True, True): _write_yielded,
 }

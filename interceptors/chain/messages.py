@@ -35,24 +35,24 @@ class Messages:
     def parse(self, call: Call, raw: bytes) -> Message:
         """Return the request in `raw`; raise InvalidRequest if it is malformed, or the error of a hook."""
         message = None
-        refusal: ServiceError | None
+        rejection: ServiceError | None
         try:
             message = self._request_type.FromString(raw)
         except DecodeError:
-            refusal = InvalidRequest("The request is not a well-formed message of its type.")
+            rejection = InvalidRequest("The request is not a well-formed message of its type.")
         else:
-            refusal = _refusal_of(call, message, self._on_request)
-            if refusal is None:
+            rejection = _rejection_of(call, message, self._on_request)
+            if rejection is None:
                 return message
         del raw, message
-        raise refusal
+        raise rejection
 
     async def parse_each(self, call: Call) -> AsyncIterator[Message]:
         """Yield the parsed requests of a stream."""
         async for raw in cast("AsyncIterator[bytes]", call.incoming):
-            waiting = [raw]
+            holder = [raw]
             del raw
-            yield self.parse(call, waiting.pop())
+            yield self.parse(call, holder.pop())
 
     def serialize(self, call: Call, message: object) -> bytes:
         """Return a response as bytes; raise Internal if its type is wrong, or the error of a hook."""
@@ -60,18 +60,18 @@ class Messages:
             kind = type(message).__name__
             del message
             raise Internal(f"the handler returned {kind}, not {self._response_type.__name__}")
-        refusal = _refusal_of(call, message, self._on_response)
-        if refusal is None:
+        rejection = _rejection_of(call, message, self._on_response)
+        if rejection is None:
             return message.SerializeToString()
         del message
-        raise refusal
+        raise rejection
 
 
-def _refusal_of(call: Call, message: Message, look_at_each: Sequence[MessageHook]) -> ServiceError | None:
+def _rejection_of(call: Call, message: Message, hooks: Sequence[MessageHook]) -> ServiceError | None:
     """Return the first error that a hook raises for `message`, without the frames that hold the message."""
     try:
-        for look_at in look_at_each:
-            look_at(call, message)
-    except ServiceError as refusal:
-        return refusal.with_traceback(None)
+        for hook in hooks:
+            hook(call, message)
+    except ServiceError as rejection:
+        return rejection.with_traceback(None)
     return None

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from interceptors.chain.untyped import AnyAttribute, AnyMessage, Argument
 
 
-class RefusedCall:
+class RejectedCall:
     """Call that was never sent: awaiting any part of it raises the error."""
 
     def __init__(self, error: Exception) -> None:
@@ -19,7 +19,7 @@ class RefusedCall:
     def __await__(self) -> Generator[Any, None, Any]:
         return self._raise().__await__()
 
-    def __aiter__(self) -> RefusedCall:
+    def __aiter__(self) -> RejectedCall:
         return self
 
     async def __anext__(self) -> AnyMessage:

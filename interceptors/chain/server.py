@@ -21,11 +21,18 @@ import grpc.aio
 
 from contracts.method import Method, find_method, methods_of
 from contracts.policy import ContractError
-from interceptors.chain.application import inside
+from interceptors.chain.application import wrap_handler
 from interceptors.chain.call import Call
-from interceptors.chain.handlers import behaviour_of, innermost, is_generated_default
+from interceptors.chain.handlers import handler_end, handler_function, is_generated_default
 from interceptors.chain.messages import Messages
-from interceptors.chain.usability import AS_HANDLER, explained, is_described, is_imported, refusing, service_named
+from interceptors.chain.usability import (
+    AS_HANDLER,
+    is_described,
+    is_imported,
+    rejecting_handler,
+    service_named,
+    with_import_hint,
+)
 from interceptors.errors.responses import ErrorResponses
 
 if TYPE_CHECKING:
@@ -43,14 +50,14 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
     """Base class of server interceptors: one action around each call of the methods that it applies to."""
 
     @cached_property
-    def _alone(self) -> ServerChain:
+    def _own_chain(self) -> ServerChain:
         return ServerChain([self])
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Serve as a chain of this one interceptor, as grpc.aio requires of a server interceptor."""
-        return await self._alone.intercept_service(continuation, handler_call_details)
+        return await self._own_chain.intercept_service(continuation, handler_call_details)
 
     def applies_to(self, method: Method) -> bool:  # noqa: ARG002 - for subclasses
         """Return whether this interceptor handles calls of `method`. Called once per method."""
@@ -104,7 +111,7 @@ class ServerChain(grpc.aio.ServerInterceptor):
                 return None
             if not is_described(path, handler):
                 return handler
-            composed = self._composed_or_refusing(path, handler)
+            composed = self._compose_or_reject(path, handler)
             if is_imported(path):  # a handler that accepts every path would fill the memory
                 self._handlers[path] = composed
         return composed
@@ -120,29 +127,29 @@ class ServerChain(grpc.aio.ServerInterceptor):
                 for interceptor in self._interceptors:
                     interceptor.applies_to(method)
 
-    def _composed_or_refusing(
+    def _compose_or_reject(
         self, path: str, handler: grpc.RpcMethodHandler[Any, Any]
     ) -> grpc.RpcMethodHandler[Any, Any]:
         try:
             return self.compose(path, handler)
         except Exception as error:  # noqa: BLE001 - grpc.aio would send its text to the caller
-            return refusing(path, handler, error)
+            return rejecting_handler(path, handler, error)
 
     def compose(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         """Return a handler that serves the method at `path` with `handler` inside this chain.
 
         Raises ContractError if the method's contract is unusable.
         """
-        inner: _Composed | None = getattr(behaviour_of(handler), _COMPOSED, None)
+        inner: _Composed | None = getattr(handler_function(handler), _COMPOSED, None)
         interceptors = self._interceptors
         if inner is not None:  # from another chain on the same server: merge both
             interceptors, handler = (*interceptors, *inner.interceptors), inner.handler
-        if not is_generated_default(behaviour_of(handler)):
-            handler = inside(self._application, path, handler)
+        if not is_generated_default(handler_function(handler)):
+            handler = wrap_handler(self._application, path, handler)
         try:
             method = find_method(path)
         except ContractError as error:
-            raise explained(error, path, handler) from None
+            raise with_import_hint(error, path, handler) from None
         serve = _nested(method, handler, interceptors)
         setattr(serve, _COMPOSED, _Composed(interceptors, handler))
         return AS_HANDLER[method.request_streaming, method.response_streaming](serve)
@@ -156,7 +163,7 @@ class _Composed(NamedTuple):
 _COMPOSED = "composed"
 
 
-def _without_errors(interceptors: Iterable[ServerInterceptor]) -> tuple[ErrorResponses, list[ServerInterceptor]]:
+def _split_errors(interceptors: Iterable[ServerInterceptor]) -> tuple[ErrorResponses, list[ServerInterceptor]]:
     """Return the error responses, which every chain has outermost, and the other interceptors."""
     errors = next((each for each in interceptors if isinstance(each, ErrorResponses)), None)
     return errors or ErrorResponses(), [each for each in interceptors if not isinstance(each, ErrorResponses)]
@@ -165,7 +172,7 @@ def _without_errors(interceptors: Iterable[ServerInterceptor]) -> tuple[ErrorRes
 def _nested(
     method: Method, handler: grpc.RpcMethodHandler[Any, Any], interceptors: Sequence[ServerInterceptor]
 ) -> Callable[[Any, ServicerContext], Awaitable[bytes | None]]:
-    errors, others = _without_errors(interceptors)
+    errors, others = _split_errors(interceptors)
     applicable = [each for each in others if each.applies_to(method)]
     messages = Messages(
         method,
@@ -173,7 +180,7 @@ def _nested(
         # Responses pass from the inside out, so a response that validation rejects is not counted as sent.
         on_response=[hook for each in reversed(applicable) if (hook := each.response_hook(method))],
     )
-    proceed: Proceed = innermost(method, behaviour_of(handler), messages)
+    proceed: Proceed = handler_end(method, handler_function(handler), messages)
     for interceptor in reversed(applicable):
         if _overrides(interceptor, "intercept"):
             proceed = partial(interceptor.intercept, proceed=proceed)
@@ -186,7 +193,7 @@ def _nested(
         # Keep the request and the API key out of tracebacks.
         del incoming, fields
         reply = await proceed(call)
-        context.set_trailing_metadata(call.whole_trailing())
+        context.set_trailing_metadata(call.all_trailing())
         return reply
 
     return serve

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from contracts.errors import Internal
 from contracts.policy import ContractError
-from interceptors.chain.handlers import behaviour_of
+from interceptors.chain.handlers import handler_function
 from interceptors.chain.metadata import STATUS_DETAILS
 from interceptors.errors.status import status_of_error
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from interceptors.chain.untyped import AnyContext, HandlerFunction
 
 GENERATED_SUFFIX = "_pb2_grpc"
-_SENTENCE = "The contract of this method is unusable. The service's log has the reason."
+_MESSAGE = "The contract of this method is unusable. The service's log has the reason."
 
 _log = structlog.stdlib.get_logger("solo60.contracts")
 
@@ -64,7 +64,7 @@ def is_imported(path: str) -> bool:
     return True
 
 
-def explained(error: Exception, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Exception:
+def with_import_hint(error: Exception, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Exception:
     """Return `error`, or an error that names the module to import if the handler's contract is not imported."""
     module = _generated_module(handler)
     if not isinstance(error, ContractError) or is_imported(path) or not module:
@@ -72,17 +72,19 @@ def explained(error: Exception, path: str, handler: grpc.RpcMethodHandler[Any, A
     return ContractError(f"no imported contract has the method {path}: import {module.removesuffix('_grpc')}")
 
 
-def refusing(path: str, handler: grpc.RpcMethodHandler[Any, Any], error: Exception) -> grpc.RpcMethodHandler[Any, Any]:
+def rejecting_handler(
+    path: str, handler: grpc.RpcMethodHandler[Any, Any], error: Exception
+) -> grpc.RpcMethodHandler[Any, Any]:
     """Return a handler that answers every call of the method with INTERNAL, and log the reason."""
     _log.error("a contract cannot be served", method=path.removeprefix("/"), reason=str(error))
-    answer = Internal(_SENTENCE)
+    answer = Internal(_MESSAGE)
     trailing = ((STATUS_DETAILS, status_of_error(answer, "").SerializeToString()),)
 
-    async def refuse(_incoming: object, context: AnyContext) -> NoReturn:
+    async def reject(_incoming: object, context: AnyContext) -> NoReturn:
         await context.abort(answer.code, answer.message, trailing)
         raise AssertionError("abort always raises")
 
-    return AS_HANDLER[handler.request_streaming, handler.response_streaming](refuse)
+    return AS_HANDLER[handler.request_streaming, handler.response_streaming](reject)
 
 
 def _takes_messages(handler: grpc.RpcMethodHandler[Any, Any]) -> bool:
@@ -92,11 +94,11 @@ def _takes_messages(handler: grpc.RpcMethodHandler[Any, Any]) -> bool:
 
 def _generated_module(handler: grpc.RpcMethodHandler[Any, Any]) -> str:
     """Return the module that protoc generated for the handler's service; empty if there is none."""
-    return next(_generated_bases(behaviour_of(handler)), "")
+    return next(_generated_bases(handler_function(handler)), "")
 
 
-def _generated_bases(behaviour: HandlerFunction) -> Iterator[str]:
-    owner = getattr(behaviour, "__self__", None)
+def _generated_bases(function: HandlerFunction) -> Iterator[str]:
+    owner = getattr(function, "__self__", None)
     for kind in type(owner).__mro__ if owner is not None else ():
         if kind.__module__.endswith(GENERATED_SUFFIX):
             yield kind.__module__

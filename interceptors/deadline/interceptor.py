@@ -12,7 +12,7 @@ from contracts.errors import DeadlineExceeded
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.server import ServerInterceptor
 from interceptors.context import CallContext, current_context
-from interceptors.deadline.ledger import DEADLINE_LEDGER, add_callee, hop_entry, whole_ledger
+from interceptors.deadline.ledger import DEADLINE_LEDGER, add_callee, full_ledger, hop_entry
 
 if TYPE_CHECKING:
     from contracts.method import Method
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # attempts.
 TIMEOUT_MS = "x-timeout-ms"
 # A call with less time than this is rejected.
-LEAST_TIME_S = 0.005
+MIN_TIME_S = 0.005
 # Share of its remaining time that a service reserves for its own response when it calls another service.
 RESERVE_S = 0.010
 RESERVE_RATIO = 0.05
@@ -76,7 +76,7 @@ class ServerDeadline(ServerInterceptor):
         if remaining_s == math.inf:
             call.notes["without_deadline"] = True
         budget_s = call.allowed_s = min(remaining_s, ceiling_s)
-        if budget_s < LEAST_TIME_S:
+        if budget_s < MIN_TIME_S:
             raise DeadlineExceeded("The call arrived with no time left to serve it.")
         context.deadline, context.ledger = began + budget_s, []
         try:
@@ -124,7 +124,7 @@ def _close_ledger(call: Call, began: float) -> str:
     """Add the ledger to the call's trailing metadata and return it."""
     ledger = hop_entry(call.method.full_name, time.monotonic() - began, call.allowed_s)
     if call.context.ledger:
-        ledger = whole_ledger(ledger, call.context.ledger)
+        ledger = full_ledger(ledger, call.context.ledger)
     call.trailing.append((DEADLINE_LEDGER, ledger))
     return ledger
 
@@ -151,12 +151,12 @@ class ClientDeadline(ClientInterceptor):
         if context is not None and context.deadline is not None:
             now = time.monotonic()
             left_s = time_for_callee(context.deadline - now)
-            takes_all = left_s <= limit_s
+            uses_all_time = left_s <= limit_s
             limit_s = min(left_s, limit_s)
             if left_s <= 0:
                 context.has_run_out = True
             if context.ledger is not None:
-                finish = partial(_note_end, call, context, context.ledger, now, takes_all)
+                finish = partial(_record_end, call, context, context.ledger, now, uses_all_time)
         if limit_s <= 0:
             raise DeadlineExceeded(f"No time is left to call {call.method.full_name}.")
         if math.isfinite(limit_s):
@@ -167,15 +167,15 @@ class ClientDeadline(ClientInterceptor):
         return finish
 
 
-def _note_end(
+def _record_end(
     call: ClientCall,
     context: CallContext,
     ledger: list[str],
     began: float,
-    takes_all: bool,  # noqa: FBT001 - bound once, above
+    uses_all_time: bool,  # noqa: FBT001 - bound once, above
     error: BaseException | None,
 ) -> None:
-    if takes_all and isinstance(error, DeadlineExceeded):
+    if uses_all_time and isinstance(error, DeadlineExceeded):
         context.has_run_out = True
     measured = hop_entry(call.method.full_name, time.monotonic() - began, call.timeout_s or 0)
     add_callee(ledger, measured, call.trailing.get(DEADLINE_LEDGER))

@@ -11,7 +11,7 @@ class ServerErrors(ErrorResponses, ServerInterceptor):
 
     A retry delay is sent twice: as RetryInfo for people, and as pushback for gRPC's core. Set `pushback` to False for a
     server that cannot send the latter. If the handler did something that its contract does not declare, the log reports
-    it. With `name_undeclared`, the caller is informed too.
+    it. With `send_undeclared`, the caller is informed too.
 
     A fault is logged as the text that `describe` returns. A logger with access to the exception could print its frames,
     with the request and the API key in them.

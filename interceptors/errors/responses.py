@@ -21,7 +21,7 @@ from contracts.method import find_method
 from contracts.policy import ContractError
 from contracts.service_error import PLATFORM_REASONS
 from interceptors.chain.metadata import HEDGE_ATTEMPT, PUSHBACK_MS, STATUS_DETAILS
-from interceptors.errors.answers import answer_to, is_fault, task_is_cancelled
+from interceptors.errors.caller_error import caller_error, is_fault, task_is_cancelled
 from interceptors.errors.status import status_of_error
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ class ErrorResponses:
         self,
         *,
         pushback: bool = True,
-        name_undeclared: bool = False,
+        send_undeclared: bool = False,
         describe: Callable[[BaseException], str] = plain_traceback,
     ) -> None:
-        self._says_pushback = pushback
-        self._names_undeclared = name_undeclared
+        self._sends_pushback = pushback
+        self._sends_undeclared = send_undeclared
         self._describe = describe
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
@@ -71,23 +71,23 @@ class ErrorResponses:
         except Exception as error:  # noqa: BLE001 - every error ends here and is logged
             answer = self._answer(call, error)
         # Abort outside of `except`, so that its traceback does not lead to the frames of the chain.
-        await call.servicer_context.abort(answer.code, answer.message, call.whole_trailing())
+        await call.servicer_context.abort(answer.code, answer.message, call.all_trailing())
         raise AssertionError("abort always raises")
 
     def _answer(self, call: Call, error: BaseException) -> ServiceError:
         """Return the caller's error, add its details to the trailing metadata, and log a fault."""
-        answer = answer_to(error, call)
+        answer = caller_error(error, call)
         if is_fault(error, answer):
             undeclared = undeclared_in(error, call.method)
             facts = {"undeclared": undeclared} if undeclared else {}
             _log.error("internal error", method=call.method.full_name, **facts, exception=self._describe(error))
-            if undeclared and self._names_undeclared:
+            if undeclared and self._sends_undeclared:
                 answer = Internal(undeclared)
         if STATUS_DETAILS not in dict(call.servicer_context.trailing_metadata() or ()):  # set by the handler
             call.trailing.append(
                 (STATUS_DETAILS, status_of_error(answer, call.context.correlation_id).SerializeToString())
             )
-        pushback = _pushback(error, answer, call) if self._says_pushback else None
+        pushback = _pushback(error, answer, call) if self._sends_pushback else None
         if pushback is not None:
             call.trailing.append((PUSHBACK_MS, str(pushback)))
         return answer

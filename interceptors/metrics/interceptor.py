@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.chain.server import ServerInterceptor
-from interceptors.errors.answers import answer_to
+from interceptors.errors.caller_error import caller_error
 from interceptors.errors.status import error_of_outcome
 from interceptors.keys.interceptor import SUPERSEDED_KEY
 from interceptors.metrics.call_counts import METHOD_LABELS, CallCounts, labels_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from interceptors.chain.call import Call, MessageHook, Proceed
-    from interceptors.chain.client import Finish, Notice
+    from interceptors.chain.client import Finish, MessageListener
     from interceptors.metrics.call_counts import MethodCounts
 
 CLIENT_OUTCOME_LABELS = ("grpc_code", "reason")
@@ -66,8 +66,8 @@ class ServerMetrics(ServerInterceptor):
         try:
             reply = await proceed(call)
         except BaseException as error:
-            refusal = answer_to(error, call)
-            counts.end(began, (refusal.code.name, refusal.reason_name(), call.context.caller), call.trace_id)
+            rejection = caller_error(error, call)
+            counts.end(began, (rejection.code.name, rejection.reason_name(), call.context.caller), call.trace_id)
             self._count_rare(call)
             raise
         if reply is not None:
@@ -105,10 +105,10 @@ class ClientMetrics(ClientInterceptor):
             counts.sent += 1
         return partial(_finish, call, counts, counts.begin())
 
-    def request_hook(self, method: Method) -> Notice | None:
+    def request_hook(self, method: Method) -> MessageListener | None:
         return self._counts.of(method).send if method.request_streaming else None
 
-    def response_hook(self, method: Method) -> Notice | None:
+    def response_hook(self, method: Method) -> MessageListener | None:
         return self._counts.of(method).receive if method.response_streaming else None
 
 
@@ -118,8 +118,8 @@ def _finish(call: ClientCall, counts: MethodCounts, began: float, error: BaseExc
             counts.received += 1
         counts.end(began, (OK, ""), call.trace_id)
     else:
-        refusal = error_of_outcome(error)
-        counts.end(began, (refusal.code.name, refusal.reason_name()), call.trace_id)
+        rejection = error_of_outcome(error)
+        counts.end(began, (rejection.code.name, rejection.reason_name()), call.trace_id)
 
 
 class _Rare(NamedTuple):

@@ -66,7 +66,7 @@ class ServerRateLimit(ServerInterceptor):
         if limit is not None:
             wait_s = limit.admit(call.context.caller, self._now())
             if wait_s:
-                self._refuse(call.method, wait_s)
+                self._reject(call.method, wait_s)
         elif call.method.request_streaming:
             return await self._stream(call, proceed)
         return await proceed(call)
@@ -89,9 +89,9 @@ class ServerRateLimit(ServerInterceptor):
         limit, read = limited
         wait_s = limit.admit(hash(read(message)), self._now())
         if wait_s:
-            self._refuse(call.method, wait_s)
+            self._reject(call.method, wait_s)
 
-    def _refuse(self, method: Method, wait_s: float) -> NoReturn:
+    def _reject(self, method: Method, wait_s: float) -> NoReturn:
         declared = method.policy.rate_limit
         if declared is None:
             raise AssertionError("a rejected call has a limit")
@@ -99,8 +99,8 @@ class ServerRateLimit(ServerInterceptor):
         metadata = {"calls_per_second": rate, "burst": str(declared.burst)}
         if declared.per_field:
             metadata["per_field"] = declared.per_field
-        whose = declared.per_field or "caller"
-        sentence = f"{method.full_name} allows {rate} calls per second per {whose}. Try again later."
+        subject = declared.per_field or "caller"
+        sentence = f"{method.full_name} allows {rate} calls per second per {subject}. Try again later."
         raise RateLimited(sentence, metadata=metadata, retry_after_s=wait_s)
 
 

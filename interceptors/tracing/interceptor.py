@@ -20,7 +20,7 @@ from interceptors.chain.application import MethodDetails
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.chain.server import ServerInterceptor
-from interceptors.errors.answers import answer_to
+from interceptors.errors.caller_error import caller_error
 from interceptors.errors.status import error_of_outcome
 from interceptors.tracing.span_attributes import (
     SpanAttributes,
@@ -88,7 +88,7 @@ class ServerTracing(ServerInterceptor):
             reply = await proceed(call)
         except BaseException as error:
             if span.is_recording():
-                self._end(span, call, answer_to(error, call))
+                self._end(span, call, caller_error(error, call))
             raise
         else:
             if span.is_recording():
@@ -97,7 +97,7 @@ class ServerTracing(ServerInterceptor):
         finally:
             current.detach(token)
 
-    def _end(self, span: Span, call: Call, refusal: ServiceError | None) -> None:
+    def _end(self, span: Span, call: Call, rejection: ServiceError | None) -> None:
         # Set all attributes at once at the end: each time, the SDK takes two locks and copies them.
         attributes: dict[str, str | int | tuple[str]] = {
             CORRELATION_ID: call.context.correlation_id,
@@ -109,11 +109,11 @@ class ServerTracing(ServerInterceptor):
             attributes.update(self._names.of_user_agent(user_agent))
         if call.previous_attempts:
             attributes[REQUEST_ATTEMPTS] = (str(call.previous_attempts),)
-        if refusal is not None:
-            error_type = server_error_type(refusal)
-            attributes.update(self._names.of_refusal(refusal, error_type))
+        if rejection is not None:
+            error_type = server_error_type(rejection)
+            attributes.update(self._names.of_rejection(rejection, error_type))
             if error_type:
-                span.set_status(Status(StatusCode.ERROR, refusal.message))
+                span.set_status(Status(StatusCode.ERROR, rejection.message))
         span.set_attributes(attributes)
         span.end()
 
@@ -153,9 +153,9 @@ class ClientTracing(ClientInterceptor):
 
     def _end(self, span: Span, error: BaseException | None) -> None:
         if error is not None:
-            refusal = error_of_outcome(error)
-            span.set_attributes(self._names.of_refusal(refusal, client_error_type(error, refusal)))
-            span.set_status(Status(StatusCode.ERROR, refusal.message))
+            rejection = error_of_outcome(error)
+            span.set_attributes(self._names.of_rejection(rejection, client_error_type(error, rejection)))
+            span.set_status(Status(StatusCode.ERROR, rejection.message))
         span.end()
 
 

@@ -76,10 +76,10 @@ class SpanAttributes:
             attributes |= {rpc_attributes.RPC_SYSTEM: "grpc", rpc_attributes.RPC_SERVICE: method.service}
         return attributes
 
-    def of_refusal(self, refusal: ServiceError, error_type: str) -> Attributes:
+    def of_rejection(self, rejection: ServiceError, error_type: str) -> Attributes:
         """Return the attributes that a rejection adds or changes; `error_type` is empty if it is not an error."""
-        attributes = self._of_code(refusal.code)
-        reason = refusal.reason_name()
+        attributes = self._of_code(rejection.code)
+        reason = rejection.reason_name()
         if reason:
             attributes[REASON] = reason
         if error_type:
@@ -141,14 +141,14 @@ def _is_ip(host: str) -> bool:
     return True
 
 
-def server_error_type(refusal: ServiceError) -> str:
+def server_error_type(rejection: ServiceError) -> str:
     """Return the `error.type` of a call that a server rejected; empty if the rejection is a normal response."""
-    return refusal.code.name if refusal.code in SERVER_SPAN_ERRORS else ""
+    return rejection.code.name if rejection.code in SERVER_SPAN_ERRORS else ""
 
 
-def client_error_type(error: BaseException, refusal: ServiceError) -> str:
+def client_error_type(error: BaseException, rejection: ServiceError) -> str:
     """Return the `error.type` of a failed call: its code, or the exception's class if there is no code."""
     if isinstance(error, ServiceError) or not isinstance(error, Exception):
-        return refusal.code.name
+        return rejection.code.name
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

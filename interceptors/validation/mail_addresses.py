@@ -59,13 +59,13 @@ def _is_address(field: FieldDescriptor) -> bool:
 @functools.cache
 def _holds_addresses(message_type: Descriptor) -> bool:
     """Return whether a message of this type can hold an address, at any depth."""
-    seen, waiting = {message_type.full_name}, [message_type]
-    while waiting:
-        for field in waiting.pop().fields:
+    seen, pending = {message_type.full_name}, [message_type]
+    while pending:
+        for field in pending.pop().fields:
             if _is_address(field):
                 return True
             inner = field.message_type
             if inner is not None and inner.full_name not in seen:
                 seen.add(inner.full_name)
-                waiting.append(inner)
+                pending.append(inner)
     return False

@@ -13,7 +13,7 @@ from contracts.method import service_of_stub
 from contracts.service_config import service_config
 from contracts.services import SERVICES, short_name
 from interceptors.breaker.interceptor import Breakers, ClientBreaker
-from interceptors.breaker.metrics import show_breakers
+from interceptors.breaker.metrics import report_breakers
 from interceptors.chain.channel import ChainedChannel
 from interceptors.criticality import ClientCriticality
 from interceptors.deadline.interceptor import ClientDeadline
@@ -68,7 +68,7 @@ class Channels:
     ) -> None:
         self._settings = settings
         self.breakers = breakers or Breakers()
-        show_breakers(self.breakers, REGISTRY)
+        report_breakers(self.breakers, REGISTRY)
         self._interceptors = client_interceptors(settings, key, breakers=self.breakers, budgets=budgets)
         self._channels: dict[str, grpc.aio.Channel] = {}
 
@@ -111,7 +111,7 @@ def client_interceptors(
     return [
         ClientTracing(trace.get_tracer_provider(), address_of, old_names_too=settings.emits_old_rpc_names),
         ClientMetrics(registry),
-        ClientDeclaredCalls(refuse=settings.strict_contracts),
+        ClientDeclaredCalls(reject=settings.strict_contracts),
         ClientDeadline(settings.deadline_factor),
         ClientContext(),
         ClientCriticality(),

@@ -59,7 +59,7 @@ def server_interceptors(
     return [
         ServerErrors(
             pushback=settings.engine in CAN_PUSH_BACK,
-            name_undeclared=settings.strict_contracts,
+            send_undeclared=settings.strict_contracts,
             describe=traceback_text,
         ),
         ServerContext(),

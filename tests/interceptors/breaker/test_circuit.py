@@ -361,10 +361,10 @@ class TestGobreaker:
 def gobreaker(probes: int) -> Limits:
     """Return gobreaker's limits."""
     return Limits(
-        least_calls=10**9,
+        min_calls=10**9,
         unreachable_in_a_row=6,
         unreachable_open_s=60.0,
-        longest_unreachable_open_s=60.0,
+        max_unreachable_open_s=60.0,
         jitter=0.0,
         probes=probes,
     )

@@ -142,10 +142,10 @@ async def test_a_sub_call_without_time_is_not_sent(serve_echo: ServeEcho, logs: 
 
 
 async def test_a_late_call_enters_no_handler(echo: EchoServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that arrives with less than LEAST_TIME_S is rejected before its handler."""
+    """A call that arrives with less than MIN_TIME_S is rejected before its handler."""
     stub = echo.stub()
     await stub.Echo(HI)
-    monkeypatch.setattr(interceptors.deadline.interceptor, "LEAST_TIME_S", 2 * STRETCHED_S)
+    monkeypatch.setattr(interceptors.deadline.interceptor, "MIN_TIME_S", 2 * STRETCHED_S)
 
     with pytest.raises(DeadlineExceeded) as caught:
         await stub.Echo(HI)
@@ -176,7 +176,7 @@ async def test_detached_work_has_its_own_budget(budget_s: float, least_s: float,
         ClientDeadline().start(call)
 
     assert least_s <= (call.timeout_s or 0) <= most_s
-    assert call.finishing == []
+    assert call.finish_callbacks == []
 
 
 @pytest.mark.requirement("L3")

@@ -11,14 +11,14 @@ from contracts.errors import ServiceError, SlotTaken
 from interceptors.context import current_context
 from interceptors.deadline.ledger import (
     DEADLINE_LEDGER,
-    MORE,
-    MOST_BYTES,
-    MOST_HOPS,
+    MAX_BYTES,
+    MAX_HOPS,
+    TRUNCATED,
     Hop,
     add_callee,
+    full_ledger,
     hop_entry,
     read_ledger,
-    whole_ledger,
 )
 from solo60.example.v1 import echo_pb2
 from tests.support.echo_server import Endless
@@ -144,10 +144,10 @@ async def test_a_call_outside_of_a_handler_has_no_context(echo: EchoServer) -> N
 def test_a_ledger_round_trips() -> None:
     """A written ledger is parsed back with methods, depths and milliseconds spent and allowed."""
     callees: list[str] = []
-    add_callee(callees, "unused 0/0", whole_ledger(hop_entry(CHARGE, 0.12, 9.3), []))
+    add_callee(callees, "unused 0/0", full_ledger(hop_entry(CHARGE, 0.12, 9.3), []))
     add_callee(callees, hop_entry(ECHO, 0.5, 0.5), None)
 
-    written = whole_ledger(hop_entry("a.B/C", 0.312, 10), callees)
+    written = full_ledger(hop_entry("a.B/C", 0.312, 10), callees)
 
     assert written == f"a.B/C 312/10000, >{CHARGE} 120/9300, >{ECHO} 500/500?"
     assert parse(written) == [
@@ -196,18 +196,18 @@ def test_a_ledger_is_bounded_and_always_readable(callees: list[list[str]]) -> No
     ledger: list[str] = []
     for methods in callees:
         entries = [f"a{method}/C 1/2" for method in methods]
-        add_callee(ledger, "a.B/C 3/4", whole_ledger(entries[0], entries[1:]))
+        add_callee(ledger, "a.B/C 3/4", full_ledger(entries[0], entries[1:]))
 
-    written = whole_ledger("a.B/C 1/2", ledger)
+    written = full_ledger("a.B/C 1/2", ledger)
 
-    assert len(written) <= MOST_BYTES
+    assert len(written) <= MAX_BYTES
     assert written.isascii()
-    assert len(ledger) <= 2 * MOST_HOPS + 1
+    assert len(ledger) <= 2 * MAX_HOPS + 1
     hops = parse(written)
-    assert len(hops) <= MOST_HOPS
-    assert len(hops) == len(written.split(", ")) - written.split(", ").count(MORE)
-    if sum(map(len, callees)) >= MOST_HOPS:
-        assert written.endswith(MORE)
+    assert len(hops) <= MAX_HOPS
+    assert len(hops) == len(written.split(", ")) - written.split(", ").count(TRUNCATED)
+    if sum(map(len, callees)) >= MAX_HOPS:
+        assert written.endswith(TRUNCATED)
 
 
 @given(st.text(max_size=3000) | st.from_regex(r"(>*a\.B/C \d+/\d+\??(, )?)+", fullmatch=True))
@@ -217,5 +217,5 @@ def test_no_callee_can_break_the_ledger(received: str) -> None:
 
     add_callee(ledger, "a.B/C 3/4", received)
 
-    assert parse(whole_ledger("a.B/C 1/2", ledger))[0] == Hop("a.B/C", 1, 2)
-    assert all(entry == MORE or entry.startswith(">") for entry in ledger)
+    assert parse(full_ledger("a.B/C 1/2", ledger))[0] == Hop("a.B/C", 1, 2)
+    assert all(entry == TRUNCATED or entry.startswith(">") for entry in ledger)

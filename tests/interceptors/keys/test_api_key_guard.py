@@ -15,7 +15,7 @@ from contracts.errors import RateLimited, Unauthenticated, Unavailable
 from interceptors.access_log import ServerAccessLog
 from interceptors.chain.channel import ChainedChannel
 from interceptors.chain.server import ServerChain
-from interceptors.keys.interceptor import UNKNOWN_KEYS_AT_ONCE, WARNING_INTERVAL_S, ServerApiKey
+from interceptors.keys.interceptor import UNVERIFIED_KEYS_BURST, WARNING_INTERVAL_S, ServerApiKey
 from interceptors.keys.keyring import Keyring, mint_key, record_of_key
 from interceptors.propagation import ServerContext
 from solo60.example.v1 import echo_pb2
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from interceptors.keys.keyring import HeldKey, KeyRecord
+    from interceptors.keys.keyring import KeyEntry, KeyRecord
 
 HI = echo_pb2.EchoRequest(text="hi")
 NOW = datetime.now(UTC)
@@ -49,7 +49,7 @@ class CountingKeyring(Keyring):
 
     looked_up = 0
 
-    def look_up(self, key: str, now_s: float) -> HeldKey | None:
+    def look_up(self, key: str, now_s: float) -> KeyEntry | None:
         """Count the look-up and return its result."""
         self.looked_up += 1
         return super().look_up(key, now_s)
@@ -96,16 +96,16 @@ def record(key: str, now: datetime = NOW) -> KeyRecord:
 
 
 async def test_a_flood_of_unknown_keys_is_rate_limited() -> None:
-    """After UNKNOWN_KEYS_AT_ONCE unknown keys, further ones from the same host are rejected without hashing.
+    """After UNVERIFIED_KEYS_BURST unknown keys, further ones from the same host are rejected without hashing.
 
     The limit holds across connections, and one more key is checked after the time that the error names.
     """
     keyring, clock = CountingKeyring([record(mint_key("test"))]), Clock()
     async with door(lambda: keyring, clock) as opened:
-        refusals = await flood(opened, [mint_key("test") for _ in range(3 * UNKNOWN_KEYS_AT_ONCE)])
+        refusals = await flood(opened, [mint_key("test") for _ in range(3 * UNVERIFIED_KEYS_BURST)])
 
-        assert refusals == [Unauthenticated] * UNKNOWN_KEYS_AT_ONCE + [RateLimited] * 2 * UNKNOWN_KEYS_AT_ONCE
-        assert keyring.looked_up == UNKNOWN_KEYS_AT_ONCE
+        assert refusals == [Unauthenticated] * UNVERIFIED_KEYS_BURST + [RateLimited] * 2 * UNVERIFIED_KEYS_BURST
+        assert keyring.looked_up == UNVERIFIED_KEYS_BURST
         with pytest.raises(RateLimited) as caught:
             await opened.knock(mint_key("test"))
         assert caught.value.retry_after_s
@@ -122,12 +122,12 @@ async def test_a_flood_does_not_block_valid_keys_of_its_host() -> None:
     keyring = CountingKeyring(records)
     async with door(lambda: keyring) as opened:
         assert await opened.knock(known) == "hi"
-        await flood(opened, [mint_key("test") for _ in range(UNKNOWN_KEYS_AT_ONCE)])
-        assert await flood(opened, [broken] * UNKNOWN_KEYS_AT_ONCE) == [Unauthenticated] * UNKNOWN_KEYS_AT_ONCE
+        await flood(opened, [mint_key("test") for _ in range(UNVERIFIED_KEYS_BURST)])
+        assert await flood(opened, [broken] * UNVERIFIED_KEYS_BURST) == [Unauthenticated] * UNVERIFIED_KEYS_BURST
         assert await flood(opened, [mint_key("test"), broken]) == [RateLimited] * 2
 
         assert [await opened.knock(key) for key in (known, new)] == ["hi", "hi"]
-        for _ in range(2 * UNKNOWN_KEYS_AT_ONCE):
+        for _ in range(2 * UNVERIFIED_KEYS_BURST):
             keyring = CountingKeyring(records)
             assert await opened.knock(known) == "hi"
 

@@ -100,11 +100,11 @@ def test_a_cached_key_is_valid_exactly_when_a_look_up_finds_it(
     keyring = Keyring([record])
 
     for now in times:
-        remembered = keyring.recall(KEY, now.timestamp())
+        remembered = keyring.cached(KEY, now.timestamp())
         found = keyring.look_up(KEY, now.timestamp())
         assert remembered in (None, found)
         assert (found is not None) == record.is_valid(now)
-        assert keyring.recall(KEY, now.timestamp()) is found
+        assert keyring.cached(KEY, now.timestamp()) is found
 
 
 def test_only_found_keys_are_cached() -> None:
@@ -112,10 +112,10 @@ def test_only_found_keys_are_cached() -> None:
     keyring = Keyring([record_of_key(KEY, "session", [], now=NOW)])
     now_s = NOW.timestamp()
 
-    assert keyring.recall(KEY, now_s) is None
+    assert keyring.cached(KEY, now_s) is None
     assert all(keyring.look_up(mint_key("test"), now_s) is None for _ in range(100))
-    assert keyring.look_up(KEY, now_s) is keyring.recall(KEY, now_s)
-    assert len(keyring._found) == 1
+    assert keyring.look_up(KEY, now_s) is keyring.cached(KEY, now_s)
+    assert len(keyring._active) == 1
 
 
 def test_a_new_keyring_takes_over_only_its_own_keys() -> None:
@@ -130,10 +130,10 @@ def test_a_new_keyring_takes_over_only_its_own_keys() -> None:
         assert old.look_up(key, now_s)
 
     new = Keyring([replace(records[0], revoked=True), replace(records[1], scopes=frozenset())])
-    new.find_again(old, now_s)
+    new.warm_from(old, now_s)
 
-    assert new.recall(KEY, now_s) is None
-    held = new.recall(kept, now_s)
+    assert new.cached(KEY, now_s) is None
+    held = new.cached(kept, now_s)
     assert held is not None
     assert held.record.scopes == frozenset()
 

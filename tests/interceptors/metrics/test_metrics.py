@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from contracts.errors import CircuitOpen, Internal, Overloaded, SlotTaken, Unauthenticated, UnknownError
 from contracts.method import find_method
-from interceptors.breaker.metrics import show_breakers
+from interceptors.breaker.metrics import report_breakers
 from interceptors.chain.call import Call
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.server import ServerChain, ServerInterceptor
@@ -423,8 +423,8 @@ def test_breaker_states_are_read_at_each_scrape() -> None:
     """A scrape shows the worst current state of a method's breakers: 0 closed, 1 half-open, 2 open."""
     registry = CollectorRegistry()
     ours, others = Breakers(Echo="closed", Keep="half-open"), Breakers(Echo="open")
-    show_breakers(ours, registry)
-    show_breakers(others, registry)
+    report_breakers(ours, registry)
+    report_breakers(others, registry)
     assert samples_of_breakers(registry) == {"Echo": 2, "Keep": 1}
 
     ours.set(Keep="closed")

@@ -95,7 +95,7 @@ class Place:
         if call is not self._serving:
             self._queue.remove(call)
         limit = self.limits[call.level]
-        limit.leave(limit.if_given_up(DEADLINE_S), call.began_s, late=True)
+        limit.leave(limit.latency_if_cancelled(DEADLINE_S), call.began_s, late=True)
 
     def goodput(self, seconds: float) -> float:
         """Return the share of the capacity used for answers in time."""

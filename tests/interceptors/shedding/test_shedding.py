@@ -17,7 +17,7 @@ from contracts.method import find_method
 from interceptors.chain.call import Call
 from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.deadline.interceptor import TIMEOUT_MS
-from interceptors.shedding.gradient import LEAST
+from interceptors.shedding.gradient import MIN_LIMIT
 from interceptors.shedding.interceptor import ServerShedding, waited_before_arrival_s
 from interceptors.shedding.queue_delay import INTERVAL_S
 from solo60.example.v1.echo_pb2 import EchoRequest
@@ -278,7 +278,7 @@ async def test_only_expired_calls_lower_the_least_concurrency(remaining_s: float
         with suppress(asyncio.CancelledError):
             await shedding.intercept(call_of("Echo", DEADLINE_S - remaining_s, {TIMEOUT_MS: "x"}), cancelled)
 
-    assert (shedding._gradients[f"{ECHO}Echo"].limit < LEAST) == is_cut
+    assert (shedding._gradients[f"{ECHO}Echo"].limit < MIN_LIMIT) == is_cut
 
 
 def test_health_checks_and_streams_have_no_concurrency_limit() -> None:

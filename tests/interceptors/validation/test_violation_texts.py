@@ -12,7 +12,7 @@ from contracts.errors import InvalidRequest
 from contracts.method import find_method
 from interceptors.chain.call import Call
 from interceptors.errors.status import status_of_error
-from interceptors.validation.interceptor import MOST_TOLD, ServerValidation, unstorable_texts, violations_of
+from interceptors.validation.interceptor import MAX_VIOLATIONS, ServerValidation, unstorable_texts, violations_of
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.user.v1.user_pb2 import BatchGetUsersRequest
 from tests.interceptors.test_redaction import TYPES
@@ -184,6 +184,6 @@ async def test_only_the_first_violations_are_sent(echo: EchoServer) -> None:
     echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     with pytest.raises(InvalidRequest) as caught:
         await echo.stub().Echo(EchoRequest(text="hi"))
-    assert len(caught.value.violations) == MOST_TOLD
+    assert len(caught.value.violations) == MAX_VIOLATIONS
     assert caught.value.message.endswith(f"user_ids[3] and {VERY_MANY + 1 - 5} more.")
     assert len(caught.value.message) <= 256

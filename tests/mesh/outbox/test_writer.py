@@ -93,7 +93,7 @@ async def test_a_stub_on_a_foreign_channel_is_rejected(post: Post) -> None:
 
 async def test_an_undeclared_call_is_rejected(post: Post) -> None:
     """With strict contracts, a method may only defer the calls that its contract names in `calls_later`."""
-    strict = EchoServiceStub(ChainedChannel(post.echo.bare_channel(), [ClientDeclaredCalls(refuse=True)]))
+    strict = EchoServiceStub(ChainedChannel(post.echo.bare_channel(), [ClientDeclaredCalls(reject=True)]))
 
     async def leave() -> None:
         async with post.database.transaction() as connection:
