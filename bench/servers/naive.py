@@ -25,16 +25,16 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from opentelemetry.sdk.trace import TracerProvider
 
-from bench.place import KEYRING, SCOPES
 from bench.servers.echo import echo, serve_forever
 from bench.spans import count_spans
 from bench.tally import Tally
+from bench.workspace import KEYRING, SCOPES
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONGEST_S = 2.0
+MAX_DURATION_S = 2.0
 CALLS_PER_SECOND = 1_000_000.0
 
 
@@ -111,7 +111,7 @@ class Deadline(AsyncServerInterceptor):
     async def intercept(
         self, method: Callable[..., Any], request_or_iterator: Any, context: Any, method_name: str
     ) -> Any:
-        budget_s = min(LONGEST_S, context.time_remaining() or LONGEST_S)
+        budget_s = min(MAX_DURATION_S, context.time_remaining() or MAX_DURATION_S)
         try:
             return await asyncio.wait_for(method(request_or_iterator, context), budget_s)
         except TimeoutError:

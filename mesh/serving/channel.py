@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
-from contracts.services import SERVICES, short_name
+from contracts.services import SERVICES, short_service_name
 from interceptors.breaker.interceptor import Breakers, ClientBreaker
 from interceptors.breaker.metrics import report_breakers
 from interceptors.chain.channel import ChainedChannel
@@ -77,7 +77,7 @@ class Channels:
 
         `at` selects the service if several serve the same contract: `stub(OutboxServiceStub, at="session")`.
         """
-        return stub_type(self.channel(at or short_name(service_of_stub(stub_type).full_name)))
+        return stub_type(self.channel(at or short_service_name(service_of_stub(stub_type).full_name)))
 
     def channel(self, name: str) -> grpc.aio.Channel:
         """Return the channel to the service with this short name."""
@@ -105,7 +105,7 @@ def client_interceptors(
     """Return the interceptors of every client, outermost first; their order is defined only here."""
 
     def address_of(service: str) -> str:
-        name = service.split(".")[1]
+        name = short_service_name(service)
         return settings.url_of(name) if name in SERVICE_NAMES else ""
 
     return [

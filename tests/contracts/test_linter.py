@@ -9,7 +9,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, MethodOptions
 import contracts.scopes
 from contracts.linter import lint, lint_all, main, our_services, warn_all
 from contracts.method import read_method
-from contracts.scopes import FROM_OUTSIDE, all_scopes, scopes_of_caller, warnings_of_scopes
+from contracts.scopes import EXTERNAL_SCOPES, all_scopes, scopes_of_caller, warnings_of_scopes
 from contracts.services import MESH_SERVICES, SERVICES
 from solo60.mesh.v1 import policy_pb2
 
@@ -174,20 +174,20 @@ def test_a_scope_used_by_one_method_alone_is_a_warning(scopes: str, held: Iterab
 def test_our_scopes_raise_no_warning() -> None:
     """Each of our scopes is used by a second method or by a service key, or is listed for callers from outside."""
     assert warn_all() == []
-    assert not FROM_OUTSIDE & frozenset().union(*map(scopes_of_caller, SERVICES))
-    assert all_scopes() > FROM_OUTSIDE
+    assert not EXTERNAL_SCOPES & frozenset().union(*map(scopes_of_caller, SERVICES))
+    assert all_scopes() > EXTERNAL_SCOPES
 
 
 def test_the_linter_prints_warnings_and_passes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The linter prints its warnings to standard error and does not fail."""
-    monkeypatch.setattr(contracts.scopes, "FROM_OUTSIDE", frozenset())
+    monkeypatch.setattr(contracts.scopes, "EXTERNAL_SCOPES", frozenset())
 
     main()
 
     warnings = warn_all()
-    assert len(warnings) >= len(FROM_OUTSIDE)
+    assert len(warnings) >= len(EXTERNAL_SCOPES)
     assert capsys.readouterr().err == "".join(f"warning: {warning}\n" for warning in warnings)
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bench.where import ENGINE, count_parts
+from bench.profile import ENGINE, count_parts
 
 
 def test_a_sample_counts_for_its_innermost_interceptor_module() -> None:
