@@ -31,7 +31,7 @@ PROFILED = ("grpcio_100", "native_100")
 ENGINE = "engine and event loop, in the loop's thread"
 THREADS = "other threads: the engine's, and the export of spans"
 
-_OURS = re.compile(r"\(interceptors/(\w+)\.py")
+_OURS = re.compile(r"\(interceptors/([\w/]+)\.py")
 _HANDLER = "(bench/servers/echo.py"
 _OTHER_THREAD = "Thread._bootstrap"
 
