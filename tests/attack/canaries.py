@@ -53,12 +53,12 @@ def _holds_personal(message: Any) -> bool:
     return any(map(is_personal, message.fields)) or any(map(_holds_personal, nested))
 
 
-def files_telling(folder: Path, secrets: list[str], *, rightly: frozenset[str]) -> dict[str, list[str]]:
-    """Return the files below `folder` that contain any of `secrets`, except in the subfolders `rightly`."""
+def files_containing(folder: Path, secrets: list[str], *, allowed_folders: frozenset[str]) -> dict[str, list[str]]:
+    """Return the files below `folder` that contain any of `secrets`, except in the subfolders `allowed_folders`."""
     found: dict[str, list[str]] = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if name.split("/")[0] in rightly or not path.is_file():
+        if name.split("/")[0] in allowed_folders or not path.is_file():
             continue
         content = path.read_bytes()
         told = [secret for secret in secrets if secret.encode() in content]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
 
-LARGEST_MESSAGE_BYTES = 256
+MAX_MESSAGE_BYTES = 256
 # All codes but those of server faults. A request that is valid by chance may succeed or get NOT_FOUND.
 ALLOWED_CODES = frozenset(grpc.StatusCode) - {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 ROOT = Path(__file__).parents[2]

@@ -18,13 +18,13 @@ from solo60.communication.v1 import communication_pb2
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.user.v1.user_pb2 import CreateUserRequest, GetUserByEmailRequest
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
-from tests.attack.canaries import Canaries, files_telling
+from tests.attack.canaries import Canaries, files_containing
 
 if TYPE_CHECKING:
     from tests.support.local_mesh import LocalMesh
 
 # These folders may contain personal values or keys: the database, the mails, and the keys themselves.
-RIGHTLY = frozenset({"postgres", "inbox", "keys"})
+ALLOWED_FOLDERS = frozenset({"postgres", "inbox", "keys"})
 ALL_METHODS = [method for service in SERVICES.values() for method in methods_of(service)]
 
 
@@ -41,7 +41,7 @@ def test_no_personal_value_is_logged_or_in_violations(method: Method) -> None:
     assert canaries.mark not in str(violations_of(request))
 
 
-async def told_to_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list[str]:
+async def errors_for_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list[str]:
     """Call every method with canaries in its request; return the texts and metadata of the errors."""
     told = []
     for name, service in SERVICES.items():
@@ -63,7 +63,7 @@ async def told_to_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list
 @pytest.mark.requirement("S4")
 @pytest.mark.system
 async def test_no_personal_value_or_key_leaks(attacked_mesh: LocalMesh) -> None:
-    """After calls of every method, no file outside the folders in RIGHTLY and no error contains a canary or a key."""
+    """After calls of every method, neither errors nor files outside of ALLOWED_FOLDERS contain canaries or keys."""
     mesh, canaries = attacked_mesh, Canaries()
     key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
     keys = [mesh.settings.key_path_of(name).read_text().strip() for name in (*SERVICE_NAMES, OPERATOR)]
@@ -83,13 +83,13 @@ async def test_no_personal_value_or_key_leaks(attacked_mesh: LocalMesh) -> None:
     )
     await channels.close()
 
-    told = await told_to_callers(mesh, key, canaries)
+    told = await errors_for_callers(mesh, key, canaries)
 
     await asyncio.sleep(1)  # spans are written shortly after their calls
     assert len(told) > len(ALL_METHODS)
     secrets = [canaries.mark, *keys, *(each.split("_")[-1] for each in keys)]
     assert [each for each in (str(taken.value), *told) if any(secret in each for secret in secrets)] == []
-    assert files_telling(mesh.data_dir, secrets, rightly=RIGHTLY) == {}
+    assert files_containing(mesh.data_dir, secrets, allowed_folders=ALLOWED_FOLDERS) == {}
     for name in SERVICE_NAMES:
         assert mesh.settings.log_path_of(name).stat().st_size > 0
         assert any(mesh.settings.local_span_dir.glob(f"{name}*")) or name in {"auth", "subscription"}
@@ -100,4 +100,6 @@ def test_the_search_for_leaks_finds_a_key(attacked_mesh: LocalMesh) -> None:
     """The search for secrets finds the operator's key in its key file, and in no other file."""
     key = attacked_mesh.settings.key_path_of(OPERATOR).read_text().strip()
 
-    assert files_telling(attacked_mesh.data_dir, [key], rightly=RIGHTLY - {"keys"}) == {f"keys/{OPERATOR}": [key]}
+    assert files_containing(attacked_mesh.data_dir, [key], allowed_folders=ALLOWED_FOLDERS - {"keys"}) == {
+        f"keys/{OPERATOR}": [key]
+    }

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SHORT, LONG = 50, 1_000
 AT_ONCE = 25
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 # grpc's threads open and close sockets and timers at any time.
 SPARE_FILES = 10
 
@@ -81,7 +81,7 @@ SHAPES = {"unary": unary, "answers": answers, "joined": joined, "each": each}
 ACCEPTING = {"AioServer._request_call", "AioServer._request_registered_call"}
 
 
-class Held:
+class Resources:
     """Current resources of the calls to one server: open spans, tasks, our call objects with its key, and open files.
 
     Calls of other tests do not count, because errors in their parameters hold some forever. Tasks that wait for a call
@@ -105,14 +105,18 @@ def call_metadata(call: Call | ClientCall) -> Collection[tuple[str, str | bytes]
     return call.metadata.items() if isinstance(call, Call) else call.metadata
 
 
-async def nothing_is_left(most: Callable[[], Held], tasks: int, files: int) -> None:
+async def until_released(most: Callable[[], Resources], tasks: int, files: int) -> None:
     """Wait until no span and no call is left, at most `tasks` tasks, and at most `files` + SPARE_FILES files."""
-    for _ in range(int(PATIENCE_S / 0.05)):
-        held = most()
-        if (held.spans, held.calls) == (0, 0) and held.tasks <= tasks and held.files <= files + SPARE_FILES:
+    for _ in range(int(TIMEOUT_S / 0.05)):
+        resources = most()
+        if (
+            (resources.spans, resources.calls) == (0, 0)
+            and resources.tasks <= tasks
+            and resources.files <= files + SPARE_FILES
+        ):
             return
         await asyncio.sleep(0.05)
-    raise AssertionError(f"{held} is left; there were {tasks} tasks and {files} files before")
+    raise AssertionError(f"{resources} is left; there were {tasks} tasks and {files} files before")
 
 
 async def cancel_many(server: EchoServer, shape: Callable[..., Any], number: int) -> None:
@@ -140,19 +144,19 @@ async def let_expire(server: EchoServer, shape: Callable[..., Any], number: int)
         assert {type(outcome) for outcome in outcomes} == {DeadlineExceeded}
 
 
-async def nothing_leaks(serve_echo: ServeEcho, end: Callable[..., Any], shape: str, number: int) -> None:
+async def assert_no_leaks(serve_echo: ServeEcho, end: Callable[..., Any], shape: str, number: int) -> None:
     """End calls of one shape early, and assert that no resource of these calls is left."""
     server = await serve_echo(EchoServicer())  # type: ignore[abstract]  # Promise is not implemented
     spans = OpenSpans()
     server.tracers.add_span_processor(spans)
-    tasks = Held(spans, server.key).tasks
+    tasks = Resources(spans, server.key).tasks
     await end(server, SHAPES[shape], AT_ONCE)  # connects and warms up
-    files = Held(spans, server.key).files
+    files = Resources(spans, server.key).files
 
     await end(server, SHAPES[shape], number)
 
     # The second `end` opens another channel, and SPARE_FILES covers its connection.
-    await nothing_is_left(partial(Held, spans, server.key), tasks, files)
+    await until_released(partial(Resources, spans, server.key), tasks, files)
     assert current_context() is None
 
 
@@ -160,7 +164,7 @@ async def nothing_leaks(serve_echo: ServeEcho, end: Callable[..., Any], shape: s
 @pytest.mark.parametrize("end", [cancel_many, let_expire])
 async def test_calls_that_end_early_leak_nothing(serve_echo: ServeEcho, end: Callable[..., Any], shape: str) -> None:
     """50 cancelled or expired calls of each shape leave no task, span, context, call or file."""
-    await nothing_leaks(serve_echo, end, shape, SHORT)
+    await assert_no_leaks(serve_echo, end, shape, SHORT)
 
 
 @pytest.mark.soak
@@ -170,4 +174,4 @@ async def test_very_many_calls_that_end_early_leak_nothing(
     serve_echo: ServeEcho, end: Callable[..., Any], shape: str
 ) -> None:
     """1,000 cancelled or expired calls of each shape leave no task, span, context, call or file."""
-    await nothing_leaks(serve_echo, end, shape, LONG)
+    await assert_no_leaks(serve_echo, end, shape, LONG)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TEXT: dict[str, Any] = {"type": FieldDescriptorProto.TYPE_STRING, "label": FieldDescriptorProto.LABEL_OPTIONAL}
 NUMBER: dict[str, Any] = {"type": FieldDescriptorProto.TYPE_INT32, "label": FieldDescriptorProto.LABEL_OPTIONAL}
-ASKED = {"page_size": NUMBER, "page_token": TEXT}
+LIST_REQUEST = {"page_size": NUMBER, "page_token": TEXT}
 
 
 def a_method(
@@ -38,7 +38,7 @@ def a_method(
 
 def test_a_paginated_list_passes() -> None:
     """A list method with the three pagination fields has no problem, nor has a method that is no list (AIP-158)."""
-    assert list(problems_of_pages(a_method("ListThings", ASKED, {"next_page_token": TEXT}))) == []
+    assert list(problems_of_pages(a_method("ListThings", LIST_REQUEST, {"next_page_token": TEXT}))) == []
     assert list(problems_of_pages(a_method("GetThing", {}, {}))) == []
 
 
@@ -46,8 +46,8 @@ def test_a_paginated_list_passes() -> None:
     ("asked", "answered", "words"),
     [
         ({}, {"next_page_token": TEXT}, ["page_size of type int32", "page_token of type string"]),
-        (ASKED, {}, ["next_page_token of type string"]),
-        ({**ASKED, "page_size": TEXT}, {"next_page_token": TEXT}, ["page_size of type int32"]),
+        (LIST_REQUEST, {}, ["next_page_token of type string"]),
+        ({**LIST_REQUEST, "page_size": TEXT}, {"next_page_token": TEXT}, ["page_size of type int32"]),
     ],
 )
 def test_a_list_without_pagination_is_reported(
@@ -65,7 +65,7 @@ def test_a_list_without_pagination_is_reported(
 
 def test_a_page_size_rule_that_rejects_is_reported() -> None:
     """A rule that rejects a large page_size is reported, because a server should lower it instead (AIP-158)."""
-    [problem] = problems_of_pages(a_method("SearchThings", ASKED, {"next_page_token": TEXT}, most=100))
+    [problem] = problems_of_pages(a_method("SearchThings", LIST_REQUEST, {"next_page_token": TEXT}, most=100))
 
     assert problem.startswith("page_size")
 

@@ -63,7 +63,7 @@ TEXTS = (
 SECONDS = (0, 1, 899, 900, -900, -1, 1_795_824_000, 1_795_824_001, -62_135_596_800, 253_402_300_799, 253_402_299_900)
 NANOS = (0, 1, 999_999, 1_000_000, 500_000_000, 999_000_000, 999_999_999)
 # Maximum number of variants taken for a field of a message type.
-MOST_INNER = 40
+MAX_INNER_MESSAGES = 40
 _BOUNDS = ("const", "lt", "lte", "gt", "gte")
 _LENGTHS = ("len", "min_len", "max_len", "len_bytes", "min_bytes", "max_bytes")
 _LETTERS = ("x", "é", "😀")
@@ -190,10 +190,10 @@ def _numbers(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> tuple[fl
         return (True, False)
     if field.type not in _INTEGERS:
         return (1.0, 0.0, -1.0, float("inf"), float("nan"))
-    least, most = _INTEGERS[field.type]
+    minimum, maximum = _INTEGERS[field.type]
     of_kind = _numeric(rules)
-    found = (*_named(of_kind), *_around(of_kind, _BOUNDS), 1, 0, -1, least, most)
-    return tuple(number for number in found if least <= number <= most)
+    found = (*_named(of_kind), *_around(of_kind, _BOUNDS), 1, 0, -1, minimum, maximum)
+    return tuple(number for number in found if minimum <= number <= maximum)
 
 
 def _numeric(rules: validate_pb2.FieldRules) -> Any:
@@ -226,7 +226,7 @@ def _inner(field: FieldDescriptor, _rules: validate_pb2.FieldRules) -> tuple[Mes
     assert field.message_type is not None
     variants = _variants(field.message_type)
     # A sample suffices, because each type is also tested on its own.
-    few = variants[:: len(variants) // MOST_INNER + 1]
+    few = variants[:: len(variants) // MAX_INNER_MESSAGES + 1]
     return (*few, *_periods(variants[0]), GetMessageClass(field.message_type)())
 
 

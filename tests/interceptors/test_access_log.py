@@ -146,7 +146,7 @@ async def test_an_unrecorded_trace_has_no_trace_id(logs: list[EventDict]) -> Non
     assert "trace_id" not in line
 
 
-class Noting(ServerInterceptor):
+class AddsNotes(ServerInterceptor):
     """Interceptor that adds notes to every call."""
 
     def __init__(self, **notes: object) -> None:
@@ -161,7 +161,7 @@ class Noting(ServerInterceptor):
 @pytest.mark.requirement("S4")
 async def test_notes_are_logged(logs: list[EventDict]) -> None:
     """Notes of an interceptor are added to the line of a call and never replace its standard fields."""
-    async with serving(ServerContext(), ServerAccessLog(), Noting(limit="tight", code="made up")) as stub:
+    async with serving(ServerContext(), ServerAccessLog(), AddsNotes(limit="tight", code="made up")) as stub:
         await stub.Echo(HI)
 
     [line] = calls(logs)
@@ -177,7 +177,7 @@ def refuse(_facts: object) -> None:
 @pytest.mark.parametrize("log", [ServerAccessLog(write=refuse), ServerAccessLog()], ids=["failing", "odd note"])
 async def test_a_failing_log_line_does_not_fail_the_call(log: ServerAccessLog, logs: list[EventDict]) -> None:
     """If a line cannot be written, the call is answered and an error is logged without the exception's text."""
-    async with serving(ServerContext(), log, Noting(event="takes a name that is taken")) as stub:
+    async with serving(ServerContext(), log, AddsNotes(event="takes a name that is taken")) as stub:
         assert (await stub.Echo(HI)).text == "hi"
 
     assert [(line["event"], line["log_level"]) for line in logs] == [("a call could not be logged", "error")]

@@ -32,7 +32,7 @@ BOOK = find_method("/solo60.session.v1.SessionService/BookSession")
 CHARGE = find_method("/solo60.payment.v1.PaymentService/ChargeSession")
 
 
-def calling(front: EchoServer, back: EchoServiceAsyncStub) -> None:
+def forward_calls(front: EchoServer, back: EchoServiceAsyncStub) -> None:
     """Make the handlers of one server call the other."""
 
     async def call_back() -> None:
@@ -45,7 +45,7 @@ def calling(front: EchoServer, back: EchoServiceAsyncStub) -> None:
 async def test_an_undeclared_call_is_rejected_in_development(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """With strict_contracts, an undeclared call is not sent, and the error names both methods."""
     front, back = await serve_echo(strict_contracts=True), await serve_echo(strict_contracts=True)
-    calling(front, back.stub())
+    forward_calls(front, back.stub())
 
     with pytest.raises(Internal) as refused:
         await front.stub().Echo(HI)
@@ -63,7 +63,7 @@ async def test_an_undeclared_call_is_sent_and_logged_in_production(
     front, back = await serve_echo(), await serve_echo()
     now_s = 0.0
     chain = [ClientApiKey(lambda: back.key), ClientDeclaredCalls(clock=lambda: now_s)]
-    calling(front, EchoServiceStub(ChainedChannel(back.bare_channel(), chain)))
+    forward_calls(front, EchoServiceStub(ChainedChannel(back.bare_channel(), chain)))
     stub = front.stub()
 
     for _ in range(3):
@@ -78,7 +78,7 @@ async def test_an_undeclared_call_is_sent_and_logged_in_production(
 async def test_undeclared_calls_are_warnings_by_default(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """Undeclared calls are sent with a warning by default, because STRICT_CONTRACTS is off."""
     front, back = await serve_echo(), await serve_echo()
-    calling(front, back.stub())
+    forward_calls(front, back.stub())
 
     await front.stub().Echo(HI)
 

@@ -80,10 +80,10 @@ async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeE
 @pytest.mark.parametrize("calls", [1000, pytest.param(20_000, marks=LONG)])
 async def test_retries_hide_a_few_random_failures(echo: EchoServer, calls: int) -> None:
     """If 5 % of the attempts fail, 99.9 % of the calls succeed, with at most 1.07 attempts per call."""
-    chance = Random(5)  # noqa: S311 - no secret is drawn
+    rng = Random(5)  # noqa: S311 - no secret is drawn
 
     async def hook() -> None:
-        if chance.random() < 0.05:
+        if rng.random() < 0.05:
             raise Unavailable
 
     echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook

@@ -72,7 +72,7 @@ async def stub(echo: EchoServer, breakers: Breakers) -> AsyncIterator[EchoServic
         yield EchoServiceStub(channel)
 
 
-def refuse(echo: EchoServer, error: BaseException | None) -> None:
+def reject(echo: EchoServer, error: BaseException | None) -> None:
     """Make every handler raise `error`, or nothing if `error` is None."""
 
     async def hook() -> None:
@@ -94,7 +94,7 @@ async def test_a_method_that_keeps_failing_is_not_called(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
 ) -> None:
     """After 20 failures no call of the method is sent, and CircuitOpen names the method and the time to wait."""
-    refuse(echo, error)
+    reject(echo, error)
     await fail(stub, 20)
 
     with pytest.raises(CircuitOpen) as caught:
@@ -113,7 +113,7 @@ async def test_refusals_do_not_open_the_circuit(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
 ) -> None:
     """Errors of the caller, limits of the callee and cancellations do not open the circuit."""
-    refuse(echo, error)
+    reject(echo, error)
 
     await fail(stub, 30)
 
@@ -123,9 +123,9 @@ async def test_refusals_do_not_open_the_circuit(
 
 async def test_other_methods_stay_available(echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers) -> None:
     """The open circuit of one method does not affect another method of the same service."""
-    refuse(echo, Unavailable())
+    reject(echo, Unavailable())
     await fail(stub, 21)
-    refuse(echo, None)
+    reject(echo, None)
 
     assert (await stub.EchoSheddable(echo_pb2.EchoSheddableRequest(text="hi"))).text == "hi"
 
@@ -136,9 +136,9 @@ async def test_three_good_probes_close_the_circuit(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, clock: Clock
 ) -> None:
     """Once its open time is over, the circuit is half-open, and three good probes close it."""
-    refuse(echo, Unavailable())
+    reject(echo, Unavailable())
     await fail(stub, 20)
-    refuse(echo, None)
+    reject(echo, None)
     await fail(stub, 1, CircuitOpen)
 
     clock.now += 6
@@ -154,23 +154,23 @@ async def test_three_of_two_hundred_callers_probe(echo: EchoServer, stub: EchoSe
 
     A cancelled probe frees its place.
     """
-    refuse(echo, Unavailable())
+    reject(echo, Unavailable())
     await fail(stub, 20)
     echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # tests set the hook
     echo.servicer.entered = 0
     clock.now += 6
 
-    async def ask() -> str:
+    async def call_echo() -> str:
         return (await stub.Echo(HI)).text
 
-    callers = [asyncio.create_task(ask()) for _ in range(200)]
+    callers = [asyncio.create_task(call_echo()) for _ in range(200)]
     for caller in islice(asyncio.as_completed(callers), 197):
         with pytest.raises(CircuitOpen):
             await caller
     probes = [each for each in callers if not each.done()]
     probes[0].cancel()
     await asyncio.wait([probes[0]])
-    another = asyncio.create_task(ask())
+    another = asyncio.create_task(call_echo())
     endless.is_open.set()
 
     assert await asyncio.gather(*probes[1:], another) == ["hi"] * 3
@@ -204,7 +204,7 @@ async def test_response_streams_bypass_the_breaker(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers
 ) -> None:
     """Failing response streams are always sent and have no circuit."""
-    refuse(echo, Unavailable())
+    reject(echo, Unavailable())
     for _ in range(30):
         with pytest.raises(Unavailable):
             [each async for each in stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=1))]
@@ -217,7 +217,7 @@ async def test_all_channels_of_a_process_share_their_breakers(serve_echo: ServeE
     """Failures on two channels with the same breakers count for one circuit."""
     servers = [await serve_echo(), await serve_echo()]
     for server in servers:
-        refuse(server, Unavailable())
+        reject(server, Unavailable())
         chain = [ClientApiKey(lambda key=server.key: key), ClientBreaker(breakers)]  # type: ignore[misc]
         async with ChainedChannel(grpc.aio.insecure_channel(server.address), chain) as channel:
             await fail(EchoServiceStub(channel), 10, Unavailable)

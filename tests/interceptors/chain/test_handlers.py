@@ -82,7 +82,7 @@ async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> N
     Its transactions and context variables need that task.
     """
 
-    class Holding(EchoServicer):
+    class WithHeldResource(EchoServicer):
         tasks: tuple[object, ...] = ()
 
         async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
@@ -93,7 +93,7 @@ async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> N
             finally:
                 self.tasks = (began, asyncio.current_task())
 
-    servicer = Holding()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = WithHeldResource()  # type: ignore[abstract]  # Promise is not implemented
     stub = (await serve_echo(servicer)).stub()
 
     with pytest.raises(Internal):
@@ -152,13 +152,13 @@ async def test_an_unimplemented_method_is_unimplemented(echo: EchoServer) -> Non
 async def test_a_stream_handler_has_grpcs_context(serve_echo: ServeEcho) -> None:
     """A stream handler can use the peer and the initial metadata of its gRPC context."""
 
-    class Telling(EchoServicer):
+    class PeerEchoing(EchoServicer):
         async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
             """Send initial metadata and answer with the peer's address."""
             await context.send_initial_metadata((("greeting", "hello"),))
             yield echo_pb2.EchoManyResponse(text=context.peer())
 
-    call: Any = (await serve_echo(Telling())).stub().EchoMany(MANY)  # type: ignore[abstract]  # Promise is not implemented
+    call: Any = (await serve_echo(PeerEchoing())).stub().EchoMany(MANY)  # type: ignore[abstract]  # Promise is not implemented
 
     assert [answer.text.startswith("ipv4:127.0.0.1") async for answer in call] == [True]
     assert (await call.initial_metadata())["greeting"] == "hello"

@@ -67,28 +67,28 @@ async def test_several_interceptors_in_one_server_become_one_chain(logs: list[Ev
     assert [line["code"] for line in logs if line["event"] == "call"] == ["OK", "OK", "INVALID_ARGUMENT"]
 
 
-class Foreign(grpc.aio.ServerInterceptor):
+class ThirdParty(grpc.aio.ServerInterceptor):
     """Interceptor of another library that counts its calls."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.calls = 0
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Count the call and pass it on."""
-        self.asked += 1
+        self.calls += 1
         return await continuation(handler_call_details)
 
 
 async def test_interceptors_of_other_libraries_may_be_combined_with_ours() -> None:
     """An interceptor of another library is called for each call beside ours."""
-    foreign = Foreign()
-    async with serving(foreign, ServerContext(), ServerValidation()) as stub:
+    third_party = ThirdParty()
+    async with serving(third_party, ServerContext(), ServerValidation()) as stub:
         await stub.Echo(HI)
         await stub.Echo(HI)
-    assert foreign.asked == 2
+    assert third_party.calls == 2
 
 
-class Trailing(ServerInterceptor):
+class AddsTrailing(ServerInterceptor):
     """Interceptor that adds trailing metadata to each call."""
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
@@ -97,7 +97,7 @@ class Trailing(ServerInterceptor):
         return await proceed(call)
 
 
-class Telling(EchoServicer):
+class SetsTrailing(EchoServicer):
     """Servicer that sets trailing metadata."""
 
     async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: N802 - as generated
@@ -111,8 +111,8 @@ class Telling(EchoServicer):
 @pytest.mark.parametrize("text", ["hi", "fail"])
 async def test_trailing_metadata_of_handler_and_chain_are_sent(text: str) -> None:
     """The trailing metadata of a handler is sent together with that of interceptors, also if the call fails."""
-    server = grpc.aio.server(interceptors=[Trailing()])
-    add_EchoServiceServicer_to_server(Telling(), server)  # type: ignore[abstract]  # Promise is not implemented
+    server = grpc.aio.server(interceptors=[AddsTrailing()])
+    add_EchoServiceServicer_to_server(SetsTrailing(), server)  # type: ignore[abstract]  # Promise is not implemented
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -128,7 +128,7 @@ async def test_a_chained_server_rejects_handlers_outside_of_its_chain() -> None:
     """A ChainedServer rejects handlers that would bypass its chain, because they would be served without a key."""
     server = ChainedServer(grpc.aio.server(), ServerChain([ServerContext()]))
     with pytest.raises(TypeError, match="not generic handlers"):
-        server.add_generic_rpc_handlers([Escaping()])
+        server.add_generic_rpc_handlers([UnchainedHandler()])
 
     echo = echo_pb2.DESCRIPTOR.services_by_name["EchoService"].full_name
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(echo, {})])
@@ -136,7 +136,7 @@ async def test_a_chained_server_rejects_handlers_outside_of_its_chain() -> None:
         await server.start()
 
 
-class Escaping(grpc.GenericRpcHandler):
+class UnchainedHandler(grpc.GenericRpcHandler):
     """Generic handler outside of any chain."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> None:

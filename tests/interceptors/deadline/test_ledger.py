@@ -46,7 +46,7 @@ async def hops_of(call: Any) -> list[Hop]:
     return read_ledger(await call.trailing_metadata())
 
 
-def calling(front: EchoServer, *steps: Callable[[], Awaitable[object]]) -> None:
+def forward_calls(front: EchoServer, *steps: Callable[[], Awaitable[object]]) -> None:
     """Make the handler of `front` run these steps, and ignore their ServiceErrors."""
 
     async def hook() -> None:
@@ -80,8 +80,8 @@ async def test_sub_calls_follow_one_level_deeper(serve_echo: ServeEcho) -> None:
         async for _ in deepest.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=2)):
             pass
 
-    calling(middle, lambda: deepest.Echo(HI), stream)
-    calling(front, lambda: stub.Echo(HI))
+    forward_calls(middle, lambda: deepest.Echo(HI), stream)
+    forward_calls(front, lambda: stub.Echo(HI))
     call: Any = front.stub().Echo(HI)
     await call
 
@@ -106,7 +106,7 @@ async def test_a_failed_sub_call_is_in_the_ledger(serve_echo: ServeEcho) -> None
 
     back.servicer.hook = refuse  # type: ignore[method-assign]  # tests set the hook
     stub = back.stub()
-    calling(front, lambda: stub.Echo(HI))
+    forward_calls(front, lambda: stub.Echo(HI))
     call: Any = front.stub().Echo(HI)
     await call
 

@@ -100,9 +100,9 @@ def test_a_cached_key_is_valid_exactly_when_a_look_up_finds_it(
     keyring = Keyring([record])
 
     for now in times:
-        remembered = keyring.cached(KEY, now.timestamp())
+        cached = keyring.cached(KEY, now.timestamp())
         found = keyring.look_up(KEY, now.timestamp())
-        assert remembered in (None, found)
+        assert cached in (None, found)
         assert (found is not None) == record.is_valid(now)
         assert keyring.cached(KEY, now.timestamp()) is found
 
@@ -133,9 +133,9 @@ def test_a_new_keyring_takes_over_only_its_own_keys() -> None:
     new.warm_from(old, now_s)
 
     assert new.cached(KEY, now_s) is None
-    held = new.cached(kept, now_s)
-    assert held is not None
-    assert held.record.scopes == frozenset()
+    entry = new.cached(kept, now_s)
+    assert entry is not None
+    assert entry.record.scopes == frozenset()
 
 
 def test_a_key_is_superseded_by_a_later_valid_key_of_its_caller() -> None:
@@ -144,9 +144,9 @@ def test_a_key_is_superseded_by_a_later_valid_key_of_its_caller() -> None:
     new = record_of_key(mint_key("test"), "session", [], now=later)
 
     def superseded(*others: KeyRecord, at: datetime = later) -> bool:
-        held = Keyring([record_of_key(KEY, "session", [], now=NOW), *others]).look_up(KEY, at.timestamp())
-        assert held is not None
-        return held.is_superseded(at.timestamp())
+        entry = Keyring([record_of_key(KEY, "session", [], now=NOW), *others]).look_up(KEY, at.timestamp())
+        assert entry is not None
+        return entry.is_superseded(at.timestamp())
 
     assert superseded(new)
     assert not superseded(new, at=NOW)

@@ -29,7 +29,7 @@ from tests.interceptors.chain.test_cancellation import outcome, server_stream, u
 from tests.interceptors.errors.test_errors import both_streams, client_stream, each_shape, raising
 from tests.interceptors.errors.test_errors import server_stream as many_answers
 from tests.interceptors.errors.test_errors import unary as one_each_way
-from tests.interceptors.validation.test_validation import Breaking
+from tests.interceptors.validation.test_validation import InvalidResponses
 from tests.support.echo_server import Endless
 from tests.support.retries import retried_once
 from tests.support.span_count import SpanCount
@@ -171,7 +171,7 @@ async def test_messages_of_an_open_stream_are_counted(echo: EchoServer) -> None:
 
 async def test_an_invalid_answer_is_not_counted_as_sent(serve_echo: ServeEcho) -> None:
     """An invalid answer of a stream is not counted as sent, and the valid answer before it is."""
-    echo = await serve_echo(Breaking())  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(InvalidResponses())  # type: ignore[abstract]  # Promise is not implemented
     with pytest.raises(Internal):
         await many_answers(echo.stub())
     await echo.stop()
@@ -247,7 +247,7 @@ def test_a_malformed_attempt_count_is_zero(attempts: str) -> None:
     assert call.previous_attempts == 0
 
 
-class Refusing(ClientInterceptor):
+class Rejecting(ClientInterceptor):
     """Interceptor that refuses every call."""
 
     def start(self, call: ClientCall) -> None:  # noqa: ARG002 - as in the base class
@@ -258,7 +258,7 @@ class Refusing(ClientInterceptor):
 async def test_a_call_refused_by_the_client_is_counted_there(echo: EchoServer) -> None:
     """The client counts a call that an open breaker refuses as CIRCUIT_OPEN, and no server counts the call."""
     registry = CollectorRegistry()
-    stub: Any = EchoServiceStub(echo._open([ClientMetrics(registry), Refusing()]))
+    stub: Any = EchoServiceStub(echo._open([ClientMetrics(registry), Rejecting()]))
 
     with pytest.raises(CircuitOpen):
         await stub.Echo(HI)
@@ -304,7 +304,7 @@ async def test_an_unrecorded_trace_is_no_exemplar(echo: EchoServer) -> None:
     assert exemplars(registry, "grpc_client_handling_seconds") == []
 
 
-class Noting(ServerInterceptor):
+class SupersededKey(ServerInterceptor):
     """Interceptor that marks every call as made with a superseded key."""
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
@@ -316,7 +316,7 @@ class Noting(ServerInterceptor):
 async def test_calls_with_a_superseded_key_are_counted() -> None:
     """Calls with a superseded key are counted by caller and not by key, so that an operator knows when to revoke it."""
     registry = CollectorRegistry()
-    chain = [ServerMetrics(registry), Noting()]
+    chain = [ServerMetrics(registry), SupersededKey()]
 
     async def handle(_call: Call) -> bytes:
         return b""

@@ -280,8 +280,8 @@ async def test_a_span_names_server_and_peer(
     finish(None)
     [span] = echo.spans()
     for kind, expected in (("server", server), ("network.peer", peer)):
-        told = _attributes(span).get(f"{kind}.address"), _attributes(span).get(f"{kind}.port")
-        assert told == (expected or (None, None))
+        reported = _attributes(span).get(f"{kind}.address"), _attributes(span).get(f"{kind}.port")
+        assert reported == (expected or (None, None))
 
 
 async def test_a_span_names_its_instrumentation_scope(echo: EchoServer) -> None:
