@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
+from prometheus_client import CollectorRegistry
 
 from contracts.errors import (
     Cancelled,
@@ -26,6 +27,8 @@ from interceptors.breaker.interceptor import Breakers, ClientBreaker, outcome_of
 from interceptors.chain.channel import ChainedChannel
 from interceptors.chain.client import ClientCall
 from interceptors.keys.interceptor import ClientApiKey
+from mesh.config import load_settings
+from mesh.serving.channel import client_interceptors
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.echo_server import Endless
@@ -178,14 +181,18 @@ async def test_three_of_two_hundred_callers_probe(echo: EchoServer, stub: EchoSe
 
 
 async def test_calls_rejected_by_other_interceptors_are_not_counted(echo: EchoServer, breakers: Breakers) -> None:
-    """Calls that the client rejects for lack of time are not sent and do not open the circuit."""
-    for _ in range(30):
-        with pytest.raises(DeadlineExceeded):
-            await echo.stub().Echo(HI, timeout=0)
+    """In the chain of every client, calls rejected for lack of time do not reach the breaker."""
+    chain = client_interceptors(load_settings(), lambda: echo.key, CollectorRegistry(), breakers)
+    async with ChainedChannel(grpc.aio.insecure_channel(echo.address), chain) as channel:
+        stub = EchoServiceStub(channel)
+        for _ in range(30):
+            with pytest.raises(DeadlineExceeded):
+                await stub.Echo(HI, timeout=0)
 
-    assert echo.servicer.entered == 0
-    await echo.stub().Echo(HI)
-    assert breakers.states() == {}
+        assert echo.servicer.entered == 0
+        assert breakers.states() == {}
+        await stub.Echo(HI)
+        assert breakers.states() == {ECHO: "closed"}
 
 
 async def test_five_unreachable_calls_open_the_circuit(breakers: Breakers) -> None:

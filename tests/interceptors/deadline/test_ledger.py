@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import ServiceError, SlotTaken
-from interceptors.context import current_context
+from contracts.method import find_method
+from interceptors.chain.client import ClientCall
+from interceptors.context import current_context, detached_work
+from interceptors.deadline.interceptor import ClientDeadline
 from interceptors.deadline.ledger import (
     DEADLINE_LEDGER,
     MAX_BYTES,
@@ -136,9 +139,15 @@ async def test_an_unanswered_sub_call_is_in_the_logged_ledger(serve_echo: ServeE
 
 
 async def test_a_call_outside_of_a_handler_has_no_context(echo: EchoServer) -> None:
-    """A call outside of any handler has no call context for a ledger."""
+    """A call outside of any handler has no call context, and neither it nor detached work has a ledger to extend."""
     await echo.stub().Echo(HI)
     assert current_context() is None
+
+    call = ClientCall(find_method(f"/{ECHO}"), [], None)
+    assert ClientDeadline().start(call) is None
+    with detached_work() as context:
+        assert ClientDeadline().start(call) is None
+        assert context.ledger is None
 
 
 def test_a_ledger_round_trips() -> None:
