@@ -65,17 +65,17 @@ def scopes_of_all_keys() -> frozenset[str]:
     return EXTERNAL_SCOPES.union(*map(scopes_of_caller, SERVICES))
 
 
-def warnings_of_scopes(methods: Sequence[Method], held: frozenset[str] | None = None) -> list[str]:
+def warnings_of_scopes(methods: Sequence[Method], scopes_of_keys: frozenset[str] | None = None) -> list[str]:
     """Return one sentence for each scope that only one method requires and no key has.
 
-    Only operators can call such a method, so the scope may be misspelt. `held` are the scopes of all keys except the
-    operators' keys; the default is the scopes of our services and of callers outside the mesh.
+    Only operators can call such a method, so the scope may be misspelt. `scopes_of_keys` are the scopes of all keys
+    except the operators' keys; the default is the scopes of our services and of callers outside the mesh.
     """
-    held = scopes_of_all_keys() if held is None else held
+    scopes_of_keys = scopes_of_all_keys() if scopes_of_keys is None else scopes_of_keys
     count = Counter(scope for method in methods for scope in method.policy.scopes)
     return [
         f'{method.full_name}: scopes: no other method and no key has "{scope}", check its spelling'
         for method in methods
-        for scope in sorted(method.policy.scopes - held)
+        for scope in sorted(method.policy.scopes - scopes_of_keys)
         if count[scope] == 1
     ]

@@ -111,8 +111,8 @@ def outcome_of(error: BaseException, call: ClientCall) -> Outcome:
 def _fault(error: ServiceError, call: ClientCall) -> Outcome:
     if error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
         min_s = MIN_SHARE_OF_DEADLINE * call.method.policy.deadline_s
-        given_s = call.timeout_s
-        return Outcome.FAILURE if given_s is None or given_s >= min_s else Outcome.UNCOUNTED
+        timeout_s = call.timeout_s
+        return Outcome.FAILURE if timeout_s is None or timeout_s >= min_s else Outcome.UNCOUNTED
     # Mesh servers attach status details to UNAVAILABLE. Without details, the error is the transport's: no server was
     # reached.
     if error.code is grpc.StatusCode.UNAVAILABLE and STATUS_DETAILS not in call.trailing:

@@ -50,14 +50,14 @@ def hop_entry(method: str, spent_s: float, allowed_s: float) -> str:
 
 def full_ledger(own: str, callees: Iterable[str]) -> str:
     """Return a call's ledger from its own entry and those of its callees: at most 20 hops and 2 KiB."""
-    kept, room = [own], MAX_BYTES - len(own) - len(_SEPARATOR + TRUNCATED)
+    entries, room_bytes = [own], MAX_BYTES - len(own) - len(_SEPARATOR + TRUNCATED)
     for entry in callees:
-        room -= len(_SEPARATOR) + len(entry)
-        if room < 0 or len(kept) == MAX_HOPS:
-            kept.append(TRUNCATED)
+        room_bytes -= len(_SEPARATOR) + len(entry)
+        if room_bytes < 0 or len(entries) == MAX_HOPS:
+            entries.append(TRUNCATED)
             break
-        kept.append(entry)
-    return _SEPARATOR.join(kept)
+        entries.append(entry)
+    return _SEPARATOR.join(entries)
 
 
 def add_callee(ledger: list[str], measured: str, received: object) -> None:

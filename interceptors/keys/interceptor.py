@@ -25,7 +25,7 @@ API_KEY = "x-api-key"
 # Note on a call with a superseded key.
 SUPERSEDED_KEY = "superseded_key"
 # Notes on a call with a rejected key: the key's id, its caller and the cause. The response contains none of them.
-REFUSED_KEY, REFUSED_CALLER, REFUSED_BECAUSE = "refused_key", "refused_caller", "refused_because"
+REJECTED_KEY, REJECTED_CALLER, REJECTION_CAUSE = "refused_key", "refused_caller", "refused_because"
 # Limits how often one host may present an unverified key. Further attempts are rejected without hashing.
 UNVERIFIED_KEYS_PER_S = 20.0
 UNVERIFIED_KEYS_BURST = 20
@@ -133,9 +133,9 @@ class ServerApiKey(ServerInterceptor):
         if not rejected.key_id:  # no key, or a malformed one
             return
         # Do the same work for every cause and log no warning: the response time must not reveal the cause.
-        call.notes[REFUSED_KEY] = rejected.key_id
-        call.notes[REFUSED_CALLER] = rejected.caller
-        call.notes[REFUSED_BECAUSE] = rejected.cause
+        call.notes[REJECTED_KEY] = rejected.key_id
+        call.notes[REJECTED_CALLER] = rejected.caller
+        call.notes[REJECTION_CAUSE] = rejected.cause
 
     def _warn(self, subject: str, event: str, **facts: str) -> None:
         if self._warnings.admit(subject, self._clock()) == 0:

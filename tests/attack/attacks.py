@@ -74,7 +74,7 @@ def rapid_reset_from_many(target: Target, streams: int) -> None:
         )
 
 
-def whole_calls_reset(target: Target, streams: int) -> None:
+def reset_of_complete_calls(target: Target, streams: int) -> None:
     """Run rapid reset with calls that include their message, so that handlers may start."""
     message = EchoRequest(text="hi").SerializeToString()
     with _peers(target) as peers:
@@ -216,9 +216,9 @@ def garbage(target: Target, times: int) -> None:
     client_hello = bytes.fromhex("16030100500100004c0303") + bytes(69)
     bad_frames = PREFACE + b"\xff\xff\xff\x00\xff\x7f\xff\xff\xff" * 100
     for _ in range(times):
-        for said in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", client_hello, b"\x00" * 5_000, bad_frames, PREFACE[:10]):
+        for payload in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", client_hello, b"\x00" * 5_000, bad_frames, PREFACE[:10]):
             with RawPeer(target, preface=False) as peer:
-                peer.send_bytes(said)
+                peer.send_bytes(payload)
                 peer.read_for(0.01)
 
 
@@ -237,7 +237,7 @@ def slow_reader(target: Target, streams: int) -> None:
 ATTACKS = {
     "rapid reset": Attack(rapid_reset, 2_000, 50_000),
     "rapid reset from many": Attack(rapid_reset_from_many, 5_000, 50_000),
-    "whole calls reset": Attack(whole_calls_reset, 1_000, 20_000),
+    "whole calls reset": Attack(reset_of_complete_calls, 1_000, 20_000),
     "pings": Attack(flood(PingFrame(0, b"12345678")), 2_000, 500_000),
     "settings": Attack(flood(SettingsFrame(0, settings={SettingsFrame.MAX_FRAME_SIZE: 20_000})), 2_000, 500_000),
     "continuations": Attack(continuation_flood, 10, 216),

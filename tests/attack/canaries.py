@@ -61,7 +61,7 @@ def files_containing(folder: Path, secrets: list[str], *, allowed_folders: froze
         if name.split("/")[0] in allowed_folders or not path.is_file():
             continue
         content = path.read_bytes()
-        told = [secret for secret in secrets if secret.encode() in content]
-        if told:
-            found[name] = told
+        leaked = [secret for secret in secrets if secret.encode() in content]
+        if leaked:
+            found[name] = leaked
     return found

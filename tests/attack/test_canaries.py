@@ -43,7 +43,7 @@ def test_no_personal_value_is_logged_or_in_violations(method: Method) -> None:
 
 async def errors_for_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list[str]:
     """Call every method with canaries in its request; return the texts and metadata of the errors."""
-    told = []
+    error_texts = []
     for name, service in SERVICES.items():
         async with grpc.aio.insecure_channel(mesh.settings.url_of(name)) as channel:
             for method in methods_of(service):
@@ -56,8 +56,8 @@ async def errors_for_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> l
                     try:
                         await call(raw, metadata=metadata, timeout=30)
                     except grpc.aio.AioRpcError as error:
-                        told.append(f"{error.details()} {error.trailing_metadata()} {error.initial_metadata()}")
-    return told
+                        error_texts.append(f"{error.details()} {error.trailing_metadata()} {error.initial_metadata()}")
+    return error_texts
 
 
 @pytest.mark.requirement("S4")
@@ -83,12 +83,12 @@ async def test_no_personal_value_or_key_leaks(attacked_mesh: LocalMesh) -> None:
     )
     await channels.close()
 
-    told = await errors_for_callers(mesh, key, canaries)
+    error_texts = await errors_for_callers(mesh, key, canaries)
 
     await asyncio.sleep(1)  # spans are written shortly after their calls
-    assert len(told) > len(ALL_METHODS)
+    assert len(error_texts) > len(ALL_METHODS)
     secrets = [canaries.mark, *keys, *(each.split("_")[-1] for each in keys)]
-    assert [each for each in (str(taken.value), *told) if any(secret in each for secret in secrets)] == []
+    assert [each for each in (str(taken.value), *error_texts) if any(secret in each for secret in secrets)] == []
     assert files_containing(mesh.data_dir, secrets, allowed_folders=ALLOWED_FOLDERS) == {}
     for name in SERVICE_NAMES:
         assert mesh.settings.log_path_of(name).stat().st_size > 0

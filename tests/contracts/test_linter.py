@@ -148,7 +148,7 @@ def test_a_hedge_needs_a_method_without_side_effects(level: Level.ValueType) -> 
 
 
 @pytest.mark.parametrize(
-    ("scopes", "held", "suspicious"),
+    ("scopes", "scopes_of_keys", "suspicious"),
     [
         ('"test.raed"', {"test.read"}, ["test.raed"]),
         ('"test.raed" scopes: "test.raed"', (), ["test.raed", "test.read"]),
@@ -157,14 +157,16 @@ def test_a_hedge_needs_a_method_without_side_effects(level: Level.ValueType) -> 
     ],
     ids=["one method", "twice in one method", "two methods", "service keys"],
 )
-def test_a_scope_used_by_one_method_alone_is_a_warning(scopes: str, held: Iterable[str], suspicious: list[str]) -> None:
+def test_a_scope_used_by_one_method_alone_is_a_warning(
+    scopes: str, scopes_of_keys: Iterable[str], suspicious: list[str]
+) -> None:
     """A scope that only one method and no service key uses is a warning.
 
     It is no error, because its key may be issued to a caller from outside.
     """
     declared = methods(f"deadline {{seconds: 1}} scopes: {scopes}")
 
-    warnings = warnings_of_scopes([read_method(each) for each in declared], frozenset(held))
+    warnings = warnings_of_scopes([read_method(each) for each in declared], frozenset(scopes_of_keys))
 
     assert [warning.split('"')[1] for warning in warnings] == suspicious
     assert all(warning.startswith((METHOD, OTHER)) for warning in warnings)

@@ -109,14 +109,14 @@ def _valid(descriptor: Descriptor) -> Message:
     for field in descriptor.fields:
         for value in _values_of(field):
             _put(message, field, value)
-            if value is not None and not _is_refused(message, field):
+            if value is not None and not _is_rejected(message, field):
                 break
         else:
             message.ClearField(field.name)
     return message
 
 
-def _is_refused(message: Message, field: FieldDescriptor) -> bool:
+def _is_rejected(message: Message, field: FieldDescriptor) -> bool:
     try:
         return any(re.match(rf"{field.name}\b", violation.field) for violation in violations_of(message))
     except protovalidate.EvaluationError:

@@ -43,17 +43,19 @@ def test_a_javascript_validator_finds_the_same_violations(node_folder: Path, tmp
 
     theirs = violations_by_node(node_folder, tmp_path, messages)
 
-    different, broken, kept = [], set[str](), set[str]()
+    different, broken, with_valid_message = [], set[str](), set[str]()
     for (name, data), their in zip(messages, theirs, strict=True):
         message = TYPES[name].FromString(data)
         mine = violations_in(message)
         if mine:
             broken |= {rule for _, rule in mine}
         else:
-            kept.add(name)
+            with_valid_message.add(name)
         if mine != their:
             different.append(f"{name} {message!r}: Python {mine}, JavaScript {their}")
-    assert kept == set(TYPES), "no valid message of these types: add texts to TEXTS that their patterns accept"
+    assert with_valid_message == set(TYPES), (
+        "no valid message of these types: add texts to TEXTS that their patterns accept"
+    )
     assert broken >= our_rules(), "no message breaks these rules"
     assert not different, "\n".join([f"{len(different)} of {len(messages)}", *different[:20]])
 

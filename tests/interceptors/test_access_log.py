@@ -168,13 +168,13 @@ async def test_notes_are_logged(logs: list[EventDict]) -> None:
     assert (line["limit"], line["code"]) == ("tight", "OK")
 
 
-def refuse(_facts: object) -> None:
+def fail_to_write(_facts: object) -> None:
     """Raise OSError like a failing log."""
     raise OSError(SECRET)
 
 
 @pytest.mark.requirement("S4")
-@pytest.mark.parametrize("log", [ServerAccessLog(write=refuse), ServerAccessLog()], ids=["failing", "odd note"])
+@pytest.mark.parametrize("log", [ServerAccessLog(write=fail_to_write), ServerAccessLog()], ids=["failing", "odd note"])
 async def test_a_failing_log_line_does_not_fail_the_call(log: ServerAccessLog, logs: list[EventDict]) -> None:
     """If a line cannot be written, the call is answered and an error is logged without the exception's text."""
     async with serving(ServerContext(), log, AddsNotes(event="takes a name that is taken")) as stub:

@@ -233,11 +233,11 @@ async def test_all_channels_of_a_process_share_their_breakers(serve_echo: ServeE
 
 
 @pytest.mark.parametrize(
-    ("given_s", "outcome"), [(None, Outcome.FAILURE), (0.2, Outcome.FAILURE), (0.1, Outcome.UNCOUNTED)]
+    ("timeout_s", "outcome"), [(None, Outcome.FAILURE), (0.2, Outcome.FAILURE), (0.1, Outcome.UNCOUNTED)]
 )
-def test_a_timeout_far_below_the_contract_is_not_counted(given_s: float | None, outcome: Outcome) -> None:
+def test_a_timeout_far_below_the_contract_is_not_counted(timeout_s: float | None, outcome: Outcome) -> None:
     """A deadline failure is not counted if the caller gave less than a tenth of the contract's 2 s."""
-    call = ClientCall(find_method("/" + ECHO), [], given_s)
+    call = ClientCall(find_method("/" + ECHO), [], timeout_s)
 
     assert outcome_of(DeadlineExceeded(), call) is outcome
 

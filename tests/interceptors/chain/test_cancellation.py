@@ -147,8 +147,8 @@ async def until_accepted(stub: EchoServiceAsyncStub) -> str:
     while True:
         try:
             return (await stub.Echo(HI)).text
-        except Unavailable as refused:
-            assert "error code 7" in refused.message  # noqa: PT017 - REFUSED_STREAM: nothing was processed
+        except Unavailable as rejected:
+            assert "error code 7" in rejected.message  # noqa: PT017 - REFUSED_STREAM: nothing was processed
 
 
 async def test_a_thousand_cancelled_calls_leave_no_task(echo: EchoServer) -> None:

@@ -45,9 +45,9 @@ async def test_interceptors_work_without_a_chain() -> None:
     """Interceptors work in a grpc.aio server without a chain. A rejected call has its status without ServerErrors."""
     async with serving(ServerValidation(), ServerContext()) as stub:
         assert (await stub.Echo(HI)).text == "hi"
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
+        with pytest.raises(grpc.aio.AioRpcError) as rejected:
             await stub.Echo(BAD)
-    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert rejected.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_several_interceptors_in_one_server_become_one_chain(logs: list[EventDict]) -> None:

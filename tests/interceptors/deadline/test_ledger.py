@@ -104,10 +104,10 @@ async def test_a_failed_sub_call_is_in_the_ledger(serve_echo: ServeEcho) -> None
     """A failed sub-call is listed in its caller's ledger as answered."""
     front, back = await serve_echo(), await serve_echo()
 
-    async def refuse() -> None:
+    async def reject() -> None:
         raise SlotTaken
 
-    back.servicer.hook = refuse  # type: ignore[method-assign]  # tests set the hook
+    back.servicer.hook = reject  # type: ignore[method-assign]  # tests set the hook
     stub = back.stub()
     forward_calls(front, lambda: stub.Echo(HI))
     call: Any = front.stub().Echo(HI)

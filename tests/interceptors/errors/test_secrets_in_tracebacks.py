@@ -129,7 +129,7 @@ async def bad_requests(stub: EchoServiceAsyncStub) -> object:
 
 
 @pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Outermost:
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Outermost:
     """Add a recorder of errors around the interceptors of each echo server."""
     outermost = Outermost()
     monkeypatch.setattr(
@@ -139,12 +139,12 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Outermost:
     return outermost
 
 
-async def assert_nothing_is_shown(kept: Outermost, echo: EchoServer, call: Shape, key: str) -> None:
+async def assert_nothing_is_shown(recorder: Outermost, echo: EchoServer, call: Shape, key: str) -> None:
     """Make a failing call, and check all local variables in its traceback."""
     with pytest.raises(ServiceError):
         await call(echo.stub(key))
 
-    [error] = kept.errors
+    [error] = recorder.errors
     frames = list(frames_of(error))
     assert frames
     for frame in frames:
@@ -159,24 +159,24 @@ async def assert_nothing_is_shown(kept: Outermost, echo: EchoServer, call: Shape
 @each_shape
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
 async def test_no_frame_shows_the_request_of_a_crashed_call(
-    serve_echo: ServeEcho, kept: Outermost, call: Shape, engine: str
+    serve_echo: ServeEcho, recorder: Outermost, call: Shape, engine: str
 ) -> None:
     """No frame in the traceback of a crashed call, of any shape, shows its request or key."""
     echo = await serve_echo(Private(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
-    await assert_nothing_is_shown(kept, echo, call, echo.key)
+    await assert_nothing_is_shown(recorder, echo, call, echo.key)
 
 
 @pytest.mark.parametrize("call", [bad_request, bad_requests])
-async def test_no_frame_shows_an_invalid_request(serve_echo: ServeEcho, kept: Outermost, call: Shape) -> None:
+async def test_no_frame_shows_an_invalid_request(serve_echo: ServeEcho, recorder: Outermost, call: Shape) -> None:
     """No frame in the traceback of an invalid request shows it, or a valid one before it."""
     echo = await serve_echo()
-    await assert_nothing_is_shown(kept, echo, call, echo.key)
+    await assert_nothing_is_shown(recorder, echo, call, echo.key)
 
 
-async def test_no_frame_shows_an_unknown_key(serve_echo: ServeEcho, kept: Outermost) -> None:
+async def test_no_frame_shows_an_unknown_key(serve_echo: ServeEcho, recorder: Outermost) -> None:
     """No frame in the traceback of a call with an unknown key shows that key.
 
     It may be valid in another environment.
     """
     echo = await serve_echo()
-    await assert_nothing_is_shown(kept, echo, bad_request, mint_key("test"))
+    await assert_nothing_is_shown(recorder, echo, bad_request, mint_key("test"))

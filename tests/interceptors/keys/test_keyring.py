@@ -123,17 +123,17 @@ def test_a_new_keyring_takes_over_only_its_own_keys() -> None:
 
     A revoked key is not taken over.
     """
-    kept = mint_key("test")
-    records = [record_of_key(KEY, "session", [], now=NOW), record_of_key(kept, "gym", ["gym.read"], now=NOW)]
+    valid_key = mint_key("test")
+    records = [record_of_key(KEY, "session", [], now=NOW), record_of_key(valid_key, "gym", ["gym.read"], now=NOW)]
     old, now_s = Keyring(records), NOW.timestamp()
-    for key in (KEY, kept):
+    for key in (KEY, valid_key):
         assert old.look_up(key, now_s)
 
     new = Keyring([replace(records[0], revoked=True), replace(records[1], scopes=frozenset())])
     new.warm_from(old, now_s)
 
     assert new.cached(KEY, now_s) is None
-    entry = new.cached(kept, now_s)
+    entry = new.cached(valid_key, now_s)
     assert entry is not None
     assert entry.record.scopes == frozenset()
 

@@ -115,9 +115,9 @@ def test_many_keys_use_bounded_memory(keys: int) -> None:
 def test_keys_are_independent() -> None:
     """A key far over its limit does not affect another key."""
     limit = Gcra(5, 10)
-    refused = sum(limit.admit("greedy", 0.001 * number) > 0 for number in range(1_000))
+    rejected = sum(limit.admit("greedy", 0.001 * number) > 0 for number in range(1_000))
 
-    assert refused > 900
+    assert rejected > 900
     assert [limit.admit("modest", 1.0 + number / 5) for number in range(20)] == [0.0] * 20
 
 

@@ -134,7 +134,7 @@ def test_an_early_cancelled_call_is_no_sample() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(MIN_SAMPLES, 300), st.booleans()), max_size=60))
 def test_the_limit_stays_within_its_bounds(phases: list[tuple[float, int, bool]]) -> None:
-    """The limit stays between a quarter of LEAST and MOST for any latencies, late calls included."""
+    """The limit stays between a quarter of MIN_LIMIT and MAX_LIMIT for any latencies, late calls included."""
     gradient, now_s = Gradient(), 0.0
     for latency_s, concurrency, late in phases:
         now_s = load(gradient, latency_s, concurrency, 1, now_s, late=late)

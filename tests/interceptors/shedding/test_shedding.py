@@ -264,7 +264,7 @@ async def test_calls_above_the_concurrency_limit_are_shed() -> None:
 
 @pytest.mark.parametrize(("remaining_s", "is_cut"), [(0.0, True), (0.2, False)])
 async def test_only_expired_calls_lower_the_least_concurrency(remaining_s: float, *, is_cut: bool) -> None:
-    """Calls that exceed their deadline lower the limit below LEAST, and calls cancelled earlier do not."""
+    """Calls that exceed their deadline lower the limit below MIN_LIMIT, and calls cancelled earlier do not."""
     now_s = 100.0
     shedding = ServerShedding(now=lambda: now_s)
 

@@ -175,11 +175,11 @@ async def test_only_the_first_violations_are_sent(echo: EchoServer) -> None:
     request = BatchGetUsersRequest(user_ids=[f"{CANARY}{number}" for number in range(VERY_MANY)])
     call = Call(find_method("/solo60.user.v1.UserService/BatchGetUsers"), cast("Any", None), {}, b"")
 
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest) as rejected:
         ServerValidation().on_request(call, request)
 
     async def hook() -> None:
-        raise refused.value
+        raise rejected.value
 
     echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     with pytest.raises(InvalidRequest) as caught:
