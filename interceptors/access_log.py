@@ -61,12 +61,12 @@ class ServerAccessLog(ServerInterceptor):
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         began = time.perf_counter()
         try:
-            reply = await proceed(call)
+            response = await proceed(call)
         except BaseException as error:
             self._log(call, began, caller_error(error, call))
             raise
         self._log(call, began, None)
-        return reply
+        return response
 
     def on_request(self, call: Call, message: Message) -> None:
         if self._log_requests:

@@ -45,10 +45,10 @@ class ServerIdempotencyKey(ServerInterceptor):
                 f"{call.method.full_name} requires metadata {IDEMPOTENCY_KEY} with 1 to 255 visible ASCII characters."
             )
         call.context.idempotency_key = key
-        reply = await proceed(call)
+        response = await proceed(call)
         if call.context.replayed:
             call.trailing.append((REPLAYED, "true"))
-        return reply
+        return response
 
 
 class ClientIdempotencyKey(ClientInterceptor):

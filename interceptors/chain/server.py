@@ -192,9 +192,9 @@ def _nested(
         call = Call(method, context, dict(fields), incoming, fields)
         # Keep the request and the API key out of tracebacks.
         del incoming, fields
-        reply = await proceed(call)
+        response = await proceed(call)
         context.set_trailing_metadata(call.all_trailing())
-        return reply
+        return response
 
     return serve
 

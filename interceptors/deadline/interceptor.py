@@ -81,9 +81,9 @@ class ServerDeadline(ServerInterceptor):
         context.deadline, context.ledger = began + budget_s, []
         try:
             if remaining_s <= ceiling_s * CORE_ROUNDING:  # gRPC's core ends the call
-                reply = await proceed(call)
+                response = await proceed(call)
             else:
-                reply = await _within(budget_s, call, proceed)
+                response = await _within(budget_s, call, proceed)
         except BaseException as error:
             ledger = _close_ledger(call, began)
             if _is_out_of_time(error, call):
@@ -92,7 +92,7 @@ class ServerDeadline(ServerInterceptor):
                 raise _overrun(call, budget_s) from error
             raise
         _close_ledger(call, began)
-        return reply
+        return response
 
 
 async def _within(budget_s: float, call: Call, proceed: Proceed) -> bytes | None:

@@ -16,7 +16,7 @@ from interceptors.chain.handler_status import StatusSet, status_set_on, text_of_
 if TYPE_CHECKING:
     from interceptors.chain.call import Call
 
-_INTERNAL_SENTENCE = "Internal error. Search the service's log for this correlation id."
+_INTERNAL_MESSAGE = "Internal error. Search the service's log for this correlation id."
 
 
 def caller_error(error: BaseException, call: Call) -> ServiceError:
@@ -41,14 +41,14 @@ def _from_service_error(error: ServiceError, call: Call) -> ServiceError:
     if error.callee and error.reason in PLATFORM_REASONS and not isinstance(error, Internal):
         return _from_callee_failure(error)
     is_declared = error.reason in call.method.policy.errors and not isinstance(error, Internal)
-    return error if is_declared else Internal(_INTERNAL_SENTENCE)
+    return error if is_declared else Internal(_INTERNAL_MESSAGE)
 
 
 def _from_fault(call: Call) -> ServiceError:
     """Return the status that the handler set, also by `abort`, or else INTERNAL without details."""
     code = status_set_on(call.servicer_context)
     if code is grpc.StatusCode.OK:
-        return Internal(_INTERNAL_SENTENCE)
+        return Internal(_INTERNAL_MESSAGE)
     # As in grpc.aio, a handler may set a status and then raise any exception. The caller gets the status only.
     return UnknownError(code, text_of_details(call.servicer_context))
 
@@ -56,7 +56,7 @@ def _from_fault(call: Call) -> ServiceError:
 def _from_callee_failure(error: ServiceError) -> ServiceError:
     if error.code in TRANSIENT:
         return Unavailable("A service that this one depends on is unavailable. Try again later.")
-    return Internal(_INTERNAL_SENTENCE)
+    return Internal(_INTERNAL_MESSAGE)
 
 
 def task_is_cancelled() -> bool:

@@ -64,17 +64,17 @@ class ServerMetrics(ServerInterceptor):
         if not call.method.request_streaming:
             counts.received += 1
         try:
-            reply = await proceed(call)
+            response = await proceed(call)
         except BaseException as error:
             rejection = caller_error(error, call)
             counts.end(began, (rejection.code.name, rejection.reason_name(), call.context.caller), call.trace_id)
             self._count_rare(call)
             raise
-        if reply is not None:
+        if response is not None:
             counts.sent += 1
         counts.end(began, (OK, "", call.context.caller), call.trace_id)
         self._count_rare(call)
-        return reply
+        return response
 
     def request_hook(self, method: Method) -> MessageHook | None:
         return self._counts.of(method).receive if method.request_streaming else None
@@ -122,23 +122,23 @@ def _finish(call: ClientCall, counts: MethodCounts, began: float, error: BaseExc
         counts.end(began, (rejection.code.name, rejection.reason_name()), call.trace_id)
 
 
-class _Rare(NamedTuple):
+class _RareCounters(NamedTuple):
     """Counters that few calls change."""
 
     retried: Counter
     superseded_key_calls: Counter
 
 
-def _rare_counters(registry: CollectorRegistry) -> _Rare:
+def _rare_counters(registry: CollectorRegistry) -> _RareCounters:
     retried = "Calls that are retries by the caller's gRPC core."
     superseded = "Calls with a superseded API key."
-    return _Rare(
+    return _RareCounters(
         Counter("grpc_server_retried", retried, METHOD_LABELS, registry=registry),
         Counter("solo60_server_superseded_key_calls", superseded, ("caller",), registry=registry),
     )
 
 
-def _server_counts_in(registry: CollectorRegistry) -> tuple[CallCounts, _Rare]:
+def _server_counts_in(registry: CollectorRegistry) -> tuple[CallCounts, _RareCounters]:
     return _registered(CallCounts("server", SERVER_OUTCOME_LABELS), registry), _rare_counters(registry)
 
 

@@ -100,8 +100,8 @@ class ServerRateLimit(ServerInterceptor):
         if declared.per_field:
             metadata["per_field"] = declared.per_field
         subject = declared.per_field or "caller"
-        sentence = f"{method.full_name} allows {rate} calls per second per {subject}. Try again later."
-        raise RateLimited(sentence, metadata=metadata, retry_after_s=wait_s)
+        message = f"{method.full_name} allows {rate} calls per second per {subject}. Try again later."
+        raise RateLimited(message, metadata=metadata, retry_after_s=wait_s)
 
 
 def _reader(method: Method, declared: RateLimit) -> ReadField:

@@ -101,7 +101,7 @@ class ServerShedding(ServerInterceptor):
         late = False
         gradient.enter()
         try:
-            reply = await proceed(call)
+            response = await proceed(call)
             latency_s = self._now() - began_s
         except (DeadlineExceeded, asyncio.CancelledError):
             latency_s = gradient.latency_if_cancelled(self._now() - began_s)
@@ -109,7 +109,7 @@ class ServerShedding(ServerInterceptor):
             raise
         finally:
             gradient.leave(latency_s, began_s, late=late)
-        return reply
+        return response
 
     def _has_waited_too_long(self, call: Call, level: Criticality, now_s: float) -> bool:
         loop, queue = self._loop, self._queue

@@ -85,7 +85,7 @@ class ServerTracing(ServerInterceptor):
         call.trace_id = _recorded_trace(span)
         token = current.attach(trace.set_span_in_context(span, parent))
         try:
-            reply = await proceed(call)
+            response = await proceed(call)
         except BaseException as error:
             if span.is_recording():
                 self._end(span, call, caller_error(error, call))
@@ -93,7 +93,7 @@ class ServerTracing(ServerInterceptor):
         else:
             if span.is_recording():
                 self._end(span, call, None)
-            return reply
+            return response
         finally:
             current.detach(token)
 

@@ -12,19 +12,22 @@ from prometheus_client import REGISTRY
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
 from contracts.services import SERVICES, short_service_name
-from interceptors.breaker.interceptor import Breakers, ClientBreaker
+from interceptors import (
+    Breakers,
+    ChainedChannel,
+    ClientApiKey,
+    ClientBreaker,
+    ClientContext,
+    ClientCriticality,
+    ClientDeadline,
+    ClientDeclaredCalls,
+    ClientHedging,
+    ClientIdempotencyKey,
+    ClientMetrics,
+    ClientTracing,
+    RetryBudgets,
+)
 from interceptors.breaker.metrics import report_breakers
-from interceptors.chain.channel import ChainedChannel
-from interceptors.criticality import ClientCriticality
-from interceptors.deadline.interceptor import ClientDeadline
-from interceptors.declared_calls import ClientDeclaredCalls
-from interceptors.hedging import ClientHedging
-from interceptors.idempotency import ClientIdempotencyKey
-from interceptors.keys.interceptor import ClientApiKey
-from interceptors.metrics.interceptor import ClientMetrics
-from interceptors.propagation import ClientContext
-from interceptors.retry_budget import RetryBudgets
-from interceptors.tracing.interceptor import ClientTracing
 from mesh.config import SERVICE_NAMES, load_settings
 from mesh.connection import connection_options
 from mesh.serving.keyring_file import own_key
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from interceptors.chain.client import ClientInterceptor
+    from interceptors import ClientInterceptor
     from mesh.config import Settings
 
 # After a restart, clients reconnect to a service within this time.

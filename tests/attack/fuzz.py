@@ -38,7 +38,7 @@ HOSTILE_TEXTS = (
     "\ud7ff\uffff\U0010ffff",
     "v" * 3_000,
 )
-# gRPC's client refuses headers other than ASCII text, so only a raw peer could send those.
+# gRPC's client rejects headers other than ASCII text, so only a raw peer could send those.
 HOSTILE_HEADERS = ("'; drop table users; --", "{}%s%n", "v" * 3_000, "~" * 64, " ", "", "00-0-0-zz", "a,b;c=d", '"')
 HEADERS = ("x-correlation-id", "x-user-id", "idempotency-key", "traceparent", "baggage", "x-retry-origin", "x-other")
 WRONG_PATHS = (

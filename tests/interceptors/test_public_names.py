@@ -9,10 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import interceptors
 from interceptors.chain.client import ClientInterceptor
 from interceptors.chain.server import ServerInterceptor
+from interceptors.keys.keyring import Keyring
+from mesh.config import load_settings
+from mesh.serving.channel import client_interceptors
+from mesh.serving.server import server_interceptors
 
 
 def interceptor_classes() -> set[str]:
@@ -49,6 +54,15 @@ def test_every_interceptor_has_a_public_name() -> None:
 def test_every_public_name_exists(name: str) -> None:
     """Each listed name can be imported from the package."""
     assert getattr(interceptors, name).__name__ == name
+
+
+def test_the_interceptors_are_listed_in_the_order_of_the_chain() -> None:
+    """The package lists the interceptors in the order in which servers and clients use them, outermost first."""
+    servers = server_interceptors(load_settings(), Keyring, CollectorRegistry())
+    clients = client_interceptors(load_settings(), str, CollectorRegistry())
+    chain = [type(each).__name__ for each in (*servers, *clients)]
+
+    assert interceptors.__all__[: len(chain)] == chain
 
 
 def test_the_type_checker_sees_the_same_names() -> None:

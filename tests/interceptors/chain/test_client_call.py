@@ -39,7 +39,7 @@ HEDGED = echo_pb2.EchoHedgedRequest(text="hi")
 
 
 class EndRecorder(ClientInterceptor):
-    """Interceptor that records how each call ended, and refuses every call if `rejection` is given."""
+    """Interceptor that records how each call ended, and rejects every call if `rejection` is given."""
 
     def __init__(self, key: str, rejection: Exception | None = None) -> None:
         self._key = key
@@ -74,7 +74,7 @@ async def stub(echo: EchoServer, recorder: EndRecorder) -> AsyncIterator[EchoSer
 
 @pytest.fixture
 async def rejecting() -> AsyncIterator[EchoServiceAsyncStub]:
-    """Return a stub without a server, through an interceptor that refuses every call."""
+    """Return a stub without a server, through an interceptor that rejects every call."""
     channel = grpc.aio.insecure_channel("127.0.0.1:1")
     async with ChainedChannel(channel, [EndRecorder("", CircuitOpen("Resting."))]) as chained:
         yield EchoServiceStub(chained)

@@ -44,7 +44,7 @@ HI = echo_pb2.EchoRequest(text="hi")
 
 
 async def many_requests(count: int = 3) -> AsyncIterator[echo_pb2.EchoEachRequest]:
-    """Yield messages, more than a server reads if it refuses at once."""
+    """Yield messages, more than a server reads if it rejects at once."""
     for number in range(count):
         yield echo_pb2.EchoEachRequest(text=str(number))
 

@@ -248,7 +248,7 @@ def test_a_malformed_attempt_count_is_zero(attempts: str) -> None:
 
 
 class Rejecting(ClientInterceptor):
-    """Interceptor that refuses every call."""
+    """Interceptor that rejects every call."""
 
     def start(self, call: ClientCall) -> None:  # noqa: ARG002 - as in the base class
         raise CircuitOpen
@@ -256,7 +256,7 @@ class Rejecting(ClientInterceptor):
 
 @pytest.mark.requirement("S5")
 async def test_a_call_refused_by_the_client_is_counted_there(echo: EchoServer) -> None:
-    """The client counts a call that an open breaker refuses as CIRCUIT_OPEN, and no server counts the call."""
+    """The client counts a call that an open breaker rejects as CIRCUIT_OPEN, and no server counts the call."""
     registry = CollectorRegistry()
     stub: Any = EchoServiceStub(echo._open([ClientMetrics(registry), Rejecting()]))
 
