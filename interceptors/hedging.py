@@ -142,7 +142,7 @@ async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: At
     began = time.monotonic()
     may_send = True
     failed: list[Any] = []
-    pending = {_start(first): first}
+    pending = {_start_task(first): first}
     try:
         while pending:
             wait_s = hedge.delay_s if may_send and call.attempts < hedge.max_attempts else None
@@ -151,7 +151,7 @@ async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: At
                 may_send = budget.spend()
                 if may_send:
                     further = _send_further(call, attempt, time.monotonic() - began)
-                    pending[_start(further)] = further
+                    pending[_start_task(further)] = further
                     call.attempts += 1
             for task in sorted(done, key=_has_failed):
                 rpc, error = pending.pop(task), task.exception()
@@ -165,7 +165,7 @@ async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: At
             task.cancel()
 
 
-def _start(rpc: AnyCall) -> asyncio.Task[Any]:
+def _start_task(rpc: AnyCall) -> asyncio.Task[Any]:
     task = asyncio.get_running_loop().create_task(_wait_for_end(rpc))
     task.add_done_callback(_has_failed)  # or asyncio logs "exception was never retrieved"
     return task

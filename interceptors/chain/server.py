@@ -25,12 +25,12 @@ from interceptors.chain.application import wrap_handler
 from interceptors.chain.call import Call
 from interceptors.chain.handlers import handler_end, handler_function, is_generated_default
 from interceptors.chain.messages import Messages
-from interceptors.chain.usability import (
-    AS_HANDLER,
+from interceptors.chain.unusable_contracts import (
+    HANDLER_FACTORIES,
+    find_service,
     is_described,
     is_imported,
     rejecting_handler,
-    service_named,
     with_import_hint,
 )
 from interceptors.errors.responses import ErrorResponses
@@ -123,7 +123,7 @@ class ServerChain(grpc.aio.ServerInterceptor):
         A `ChainedServer` needs no such check, because it composes services when they are added.
         """
         for service in services:
-            for method in methods_of(service_named(service)):
+            for method in methods_of(find_service(service)):
                 for interceptor in self._interceptors:
                     interceptor.applies_to(method)
 
@@ -152,7 +152,7 @@ class ServerChain(grpc.aio.ServerInterceptor):
             raise with_import_hint(error, path, handler) from None
         serve = _nested(method, handler, interceptors)
         setattr(serve, _COMPOSED, _Composed(interceptors, handler))
-        return AS_HANDLER[method.request_streaming, method.response_streaming](serve)
+        return HANDLER_FACTORIES[method.request_streaming, method.response_streaming](serve)
 
 
 class _Composed(NamedTuple):

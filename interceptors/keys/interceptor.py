@@ -74,7 +74,7 @@ class ServerApiKey(ServerInterceptor):
         self._open_services = frozenset(open_services)
         self._wall_clock = wall_clock
         self._clock = clock
-        self._last = Keyring()
+        self._last_keyring = Keyring()
         self._unverified_keys = Gcra(UNVERIFIED_KEYS_PER_S, UNVERIFIED_KEYS_BURST)
         self._warnings = Gcra(1 / WARNING_INTERVAL_S, burst=1)
 
@@ -107,11 +107,11 @@ class ServerApiKey(ServerInterceptor):
         The error is not raised here, because its traceback would show the key.
         """
         keyring = self._keyring()
-        if keyring is not self._last:
+        if keyring is not self._last_keyring:
             # Verify cached keys again now. Otherwise bad keys from the same host could use up its attempts and lock out
             # good keys.
-            keyring.warm_from(self._last, now_s)
-            self._last = keyring
+            keyring.warm_from(self._last_keyring, now_s)
+            self._last_keyring = keyring
         key = call.metadata.get(API_KEY, "")
         return keyring.cached(key, now_s) or self._look_up(call, keyring, key, now_s)
 

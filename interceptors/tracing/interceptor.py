@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     Filter = Callable[[grpc.HandlerCallDetails], bool]
 
 INSTRUMENTATION = "solo60.mesh"
-CORRELATION_ID = "solo60.correlation_id"
-CALLER = "solo60.caller"
-REQUEST_ATTEMPTS = f"{rpc_attributes.RPC_REQUEST_METADATA_TEMPLATE}.{PREVIOUS_ATTEMPTS}"
+CORRELATION_ID_ATTRIBUTE = "solo60.correlation_id"
+CALLER_ATTRIBUTE = "solo60.caller"
+REQUEST_ATTEMPTS_ATTRIBUTE = f"{rpc_attributes.RPC_REQUEST_METADATA_TEMPLATE}.{PREVIOUS_ATTEMPTS}"
 
 
 def _always(_details: object) -> bool:
@@ -100,15 +100,15 @@ class ServerTracing(ServerInterceptor):
     def _end(self, span: Span, call: Call, rejection: ServiceError | None) -> None:
         # Set all attributes at once at the end: each time, the SDK takes two locks and copies them.
         attributes: dict[str, str | int | tuple[str]] = {
-            CORRELATION_ID: call.context.correlation_id,
-            CALLER: call.context.caller,
+            CORRELATION_ID_ATTRIBUTE: call.context.correlation_id,
+            CALLER_ATTRIBUTE: call.context.caller,
         }
         attributes.update(self._names.of_peer(call.servicer_context.peer()))
         user_agent = call.metadata.get("user-agent")
         if user_agent:
             attributes.update(self._names.of_user_agent(user_agent))
         if call.previous_attempts:
-            attributes[REQUEST_ATTEMPTS] = (str(call.previous_attempts),)
+            attributes[REQUEST_ATTEMPTS_ATTRIBUTE] = (str(call.previous_attempts),)
         if rejection is not None:
             error_type = server_error_type(rejection)
             attributes.update(self._names.of_rejection(rejection, error_type))

@@ -38,7 +38,7 @@ PACKAGE = "solo60-mesh"
 # Not yet a constant of the package opentelemetry-semantic-conventions.
 RPC_STATUS_CODE = "rpc.status_code"
 # Reason from the contract ("SLOT_TAKEN"), on the span of every rejected call, even if the span is not an error.
-REASON = "solo60.reason"
+REASON_ATTRIBUTE = "solo60.reason"
 # Name used by opentelemetry-instrumentation-grpc.
 RPC_USER_AGENT = "rpc.user_agent"
 _LOOPBACK = ("[::1]", "127.0.0.1")
@@ -81,7 +81,7 @@ class SpanAttributes:
         attributes = self._of_code(rejection.code)
         reason = rejection.reason_name()
         if reason:
-            attributes[REASON] = reason
+            attributes[REASON_ATTRIBUTE] = reason
         if error_type:
             attributes[ERROR_TYPE] = error_type
         return attributes

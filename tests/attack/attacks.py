@@ -135,7 +135,7 @@ def priorities(target: Target, frames: int) -> None:
             frames -= FRAME_BATCH
 
 
-def dribble(target: Target, connections: int) -> None:
+def send_byte_by_byte(target: Target, connections: int) -> None:
     """Send calls one byte at a time, each on its own connection."""
     peers = [RawPeer(target, preface=False) for _ in range(connections)]
     for peer in peers:
@@ -243,7 +243,7 @@ ATTACKS = {
     "continuations": Attack(continuation_flood, 10, 216),
     "window overflow": Attack(window_overflow, 10, 200),
     "priorities": Attack(priorities, 2_000, 200_000),
-    "dribble": Attack(dribble, 3, 100),
+    "send_byte_by_byte": Attack(send_byte_by_byte, 3, 100),
     "idle connections": Attack(idle_connections, 100, 2_000),
     "zip bomb": Attack(zip_bomb, 1, 20),
     "deep nesting": Attack(deep_nesting, 2, 50),

@@ -112,7 +112,7 @@ async def test_a_method_that_keeps_failing_is_not_called(
 
 
 @pytest.mark.parametrize("error", [SlotTaken(), RateLimited(), Overloaded(), InvalidRequest(), Cancelled()])
-async def test_refusals_do_not_open_the_circuit(
+async def test_rejections_do_not_open_the_circuit(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
 ) -> None:
     """Errors of the caller, limits of the callee and cancellations do not open the circuit."""

@@ -167,7 +167,7 @@ async def test_writing_to_an_ended_call_raises_its_error(echo: EchoServer, stub:
 
 
 @pytest.mark.parametrize("begin", [unary, server_stream, client_stream, both_streams, written])
-async def test_a_refused_call_raises_when_its_answer_is_read(
+async def test_a_rejected_call_raises_when_its_answer_is_read(
     rejecting: EchoServiceAsyncStub, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
     """A refused call does not raise when it begins, but in every method that waits for its answer."""

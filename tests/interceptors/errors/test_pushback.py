@@ -112,7 +112,7 @@ async def test_a_hedging_attempt_is_not_retried(echo: EchoServer) -> None:
     assert await pushback_of(echo, metadata=((HEDGE_ATTEMPT, "1"),)) == "-1"
 
 
-async def test_a_refusal_by_an_interceptor_names_the_callee() -> None:
+async def test_a_rejection_by_an_interceptor_names_the_callee() -> None:
     """An error of a client interceptor names the callee, like an error that the callee sent."""
 
     class Refuses(ClientInterceptor):

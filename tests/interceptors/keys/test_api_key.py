@@ -170,7 +170,7 @@ def _echo(echo: EchoServer) -> Any:
         (None, "unknown"),
     ],
 )
-async def test_the_log_names_a_refused_key_and_its_cause(
+async def test_the_log_names_a_rejected_key_and_its_cause(
     echo: EchoServer, logs: list[EventDict], change: dict[str, Any] | None, cause: str
 ) -> None:
     """The log names id and cause of a refused key, and its caller if the secret was right.

@@ -255,7 +255,7 @@ class Rejecting(ClientInterceptor):
 
 
 @pytest.mark.requirement("S5")
-async def test_a_call_refused_by_the_client_is_counted_there(echo: EchoServer) -> None:
+async def test_a_call_rejected_by_the_client_is_counted_there(echo: EchoServer) -> None:
     """The client counts a call that an open breaker rejects as CIRCUIT_OPEN, and no server counts the call."""
     registry = CollectorRegistry()
     stub: Any = EchoServiceStub(echo._open([ClientMetrics(registry), Rejecting()]))

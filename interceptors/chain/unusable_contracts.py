@@ -1,4 +1,4 @@
-"""Usability of contracts: which methods a contract describes, and a fallback for unusable contracts."""
+"""Unusable contracts: which methods a contract describes, and the handler that rejects calls of an unusable one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MESSAGE = "The contract of this method is unusable. The service's log has the r
 _log = structlog.stdlib.get_logger("solo60.contracts")
 
 # Keyed by (request streaming, response streaming). Without (de)serializers, gRPC's core passes bytes through.
-AS_HANDLER: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
+HANDLER_FACTORIES: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,
     (True, False): grpc.stream_unary_rpc_method_handler,
@@ -36,7 +36,7 @@ AS_HANDLER: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any
 }
 
 
-def service_named(name: str) -> ServiceDescriptor:
+def find_service(name: str) -> ServiceDescriptor:
     """Return the service with this full name; raise ContractError if no imported contract has it."""
     try:
         return descriptor_pool.Default().FindServiceByName(name)
@@ -84,7 +84,7 @@ def rejecting_handler(
         await context.abort(answer.code, answer.message, trailing)
         raise AssertionError("abort always raises")
 
-    return AS_HANDLER[handler.request_streaming, handler.response_streaming](reject)
+    return HANDLER_FACTORIES[handler.request_streaming, handler.response_streaming](reject)
 
 
 def _takes_messages(handler: grpc.RpcMethodHandler[Any, Any]) -> bool:
