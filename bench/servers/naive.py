@@ -38,7 +38,7 @@ MAX_DURATION_S = 2.0
 CALLS_PER_SECOND = 1_000_000.0
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """Error of an interceptor that rejects a call."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -55,8 +55,8 @@ class Errors(AsyncServerInterceptor):
     ) -> Any:
         try:
             return await method(request_or_iterator, context)
-        except Refused as refused:
-            await context.abort(refused.code, refused.message)
+        except Rejected as rejected:
+            await context.abort(rejected.code, rejected.message)
 
 
 class Log(AsyncServerInterceptor):
@@ -99,9 +99,9 @@ class ApiKey(AsyncServerInterceptor):
         key = dict(context.invocation_metadata()).get("x-api-key", "")
         scopes = self._scopes.get(hashlib.sha256(key.encode()).hexdigest())
         if scopes is None:
-            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "no valid key")
+            raise Rejected(grpc.StatusCode.UNAUTHENTICATED, "no valid key")
         if not scopes.issuperset(SCOPES):
-            raise Refused(grpc.StatusCode.PERMISSION_DENIED, "scope missing")
+            raise Rejected(grpc.StatusCode.PERMISSION_DENIED, "scope missing")
         return await method(request_or_iterator, context)
 
 
@@ -115,7 +115,7 @@ class Deadline(AsyncServerInterceptor):
         try:
             return await asyncio.wait_for(method(request_or_iterator, context), budget_s)
         except TimeoutError:
-            raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "too late") from None
+            raise Rejected(grpc.StatusCode.DEADLINE_EXCEEDED, "too late") from None
 
 
 class RateLimit(AsyncServerInterceptor):
@@ -132,7 +132,7 @@ class RateLimit(AsyncServerInterceptor):
         tokens, filled = self._buckets.get(key, (CALLS_PER_SECOND, now))
         tokens = min(CALLS_PER_SECOND, tokens + (now - filled) * CALLS_PER_SECOND)
         if tokens < 1:
-            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls")
+            raise Rejected(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls")
         self._buckets[key] = (tokens - 1, now)
         return await method(request_or_iterator, context)
 
@@ -146,7 +146,7 @@ class Validation(AsyncServerInterceptor):
         try:
             protovalidate.validate(request_or_iterator)
         except protovalidate.ValidationError as error:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
+            raise Rejected(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
         reply = await method(request_or_iterator, context)
         protovalidate.validate(reply)
         return reply
