@@ -18,12 +18,12 @@ from bench.effort import FULL, QUICK, Effort
 from bench.h2load import program_path
 from bench.machine import describe_machine
 from bench.measure import Table, measure, ready_servers
-from bench.place import prepare
 from bench.plot import draw
+from bench.profile import PROFILED, shares_of
 from bench.report import Run, show, write_json, write_page
 from bench.rows import SAMPLED_PERCENT, all_rows, bare_native
 from bench.server_process import started
-from bench.where import PROFILED, shares_of
+from bench.workspace import prepare
 from mesh.config import child_environment
 
 FIGURES = Path("build/bench.json")
@@ -53,8 +53,8 @@ def measure_everything(effort: Effort) -> Run:
         servers = [stack.enter_context(started(row)) for row in all_rows()]
         # The policies run on the load's core, so the servers have their own core while they start.
         policies = {percent: policy_costs(percent, effort) for percent in SAMPLED_PERCENT}
-        ready, left_out = ready_servers(servers)
-        table = Table(measure(ready, effort), left_out)
+        ready, omitted = ready_servers(servers)
+        table = Table(measure(ready, effort), omitted)
         shares = {}
         for server in ready:
             if effort.profile_s and server.row.name in PROFILED:

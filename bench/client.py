@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 
-from bench.place import TEXT, own_key
 from bench.spans import count_spans
+from bench.workspace import TEXT, own_key
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
 from interceptors.chain.channel import ChainedChannel
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
 
 SAMPLED = 0.1
-CALLS_AT_ONCE = 20
+CONCURRENT_CALLS = 20
 TIMEOUT_S = 2.0
 MICROSECONDS = 1e6
 
@@ -40,7 +40,7 @@ MICROSECONDS = 1e6
 async def measure(port: int, rounds: int, seconds: float) -> dict[str, float]:
     """Return the medians of all rounds for both stubs: calls per second and processor time per call."""
     address = f"127.0.0.1:{port}"
-    taken: dict[str, list[tuple[float, float]]] = {"stub": [], "chain": []}
+    samples: dict[str, list[tuple[float, float]]] = {"stub": [], "chain": []}
     async with (
         grpc.aio.insecure_channel(address, connection_options()) as bare,
         chain_channel(address) as chained,
@@ -50,9 +50,9 @@ async def measure(port: int, rounds: int, seconds: float) -> dict[str, float]:
             await drive(stub, seconds / 4)
         for _ in range(rounds):
             for name, stub in stubs.items():
-                taken[name].append(await drive(stub, seconds))
+                samples[name].append(await drive(stub, seconds))
     figures = {}
-    for name, windows in taken.items():
+    for name, windows in samples.items():
         figures[f"{name}_rps"] = median(rps for rps, _ in windows)
         figures[f"{name}_cpu_us"] = median(cpu_us for _, cpu_us in windows)
     return figures
@@ -74,7 +74,7 @@ async def drive(stub: EchoServiceAsyncStub, seconds: float) -> tuple[float, floa
     """Call for `seconds`; return the calls per second and the processor time per call in microseconds."""
     began, cpu_s = time.perf_counter(), time.process_time()
     ends = began + seconds
-    calls = sum(await asyncio.gather(*[_call_until(stub, ends) for _ in range(CALLS_AT_ONCE)]))
+    calls = sum(await asyncio.gather(*[_call_until(stub, ends) for _ in range(CONCURRENT_CALLS)]))
     return calls / (time.perf_counter() - began), (time.process_time() - cpu_s) / calls * MICROSECONDS
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LEAST_CORES = 2
+MIN_CORES = 2
 
 
 def server_core() -> int:
@@ -25,7 +25,7 @@ def load_core() -> int:
 
 def require_two_cores() -> None:
     """Exit with an error message unless there is a core for servers and another one for the load."""
-    if len(_CORES) < LEAST_CORES:
+    if len(_CORES) < MIN_CORES:
         sys.exit("The benchmarks need Linux and two cores: one for the server, one for the load.")
 
 

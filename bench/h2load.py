@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bench.cores import load_core, on_core
-from bench.place import FOLDER
+from bench.workspace import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # wait for 20 ms. HTTP/1.1 carries one call at a time per connection, HTTP/2 many.
 CONNECTIONS = 4
 STREAMS = 5
-CALLS_AT_ONCE = CONNECTIONS * STREAMS
+CONCURRENT_CALLS = CONNECTIONS * STREAMS
 END_TIMEOUT_S = 30.0
 HTTP_OK = "200"
 
@@ -89,7 +89,7 @@ def _command(server: ServerProcess, options: Sequence[str]) -> list[str]:
 
 
 def _connections(server: ServerProcess) -> int:
-    return CALLS_AT_ONCE if server.row.http1 else CONNECTIONS
+    return CONCURRENT_CALLS if server.row.http1 else CONNECTIONS
 
 
 def _time(duration_s: float) -> str:

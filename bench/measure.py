@@ -63,22 +63,22 @@ class Table:
     """Measured rows, and the reason for each row that could not be measured."""
 
     rows: list[Figures]
-    left_out: dict[str, str]
+    omitted: dict[str, str]
 
 
 def ready_servers(servers: Iterable[ServerProcess]) -> tuple[list[ServerProcess], dict[str, str]]:
     """Wait for the servers; return the working ones, and for each other row the reason why it is missing."""
     ready: list[ServerProcess] = []
-    left_out: dict[str, str] = {}
+    omitted: dict[str, str] = {}
     for server in servers:
         try:
             server.wait_until_listening()
             _check_answers(server)
         except RowUnavailable as error:
-            left_out[server.row.name] = str(error)
+            omitted[server.row.name] = str(error)
         else:
             ready.append(server)
-    return ready, left_out
+    return ready, omitted
 
 
 def _check_answers(server: ServerProcess) -> None:
@@ -100,7 +100,7 @@ def measure(servers: Sequence[ServerProcess], effort: Effort) -> list[Figures]:
     for _ in range(effort.rounds):
         for server in servers:
             windows[server.row.name].append(take_window(server, effort))
-    rates = {name: median(window.rps for window in taken) for name, taken in windows.items()}
+    rates = {name: median(window.rps for window in samples) for name, samples in windows.items()}
     times_ms: dict[str, list[float]] = {server.row.name: [] for server in servers}
     for _ in range(effort.latency_rounds):
         for server in servers:

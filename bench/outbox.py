@@ -26,9 +26,9 @@ from prometheus_client import CollectorRegistry
 
 from bench.client import chain_channel
 from bench.page import fill_section, markdown_table
-from bench.place import FOLDER, prepare
 from bench.rows import our_row
 from bench.server_process import started
+from bench.workspace import FOLDER, prepare
 from local.postgres.server import EmbeddedPostgres
 from mesh.data.database import Database
 from mesh.outbox import call_later
@@ -66,11 +66,11 @@ logging.getLogger("procrastinate").setLevel(logging.WARNING)
 app = procrastinate.App(connector=procrastinate.PsycopgConnector())
 
 
-async def nothing() -> None:
+async def no_op() -> None:
     """Do nothing."""
 
 
-nothing_later = app.task(nothing)
+deferred_no_op = app.task(no_op)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
-class Fullness:
+class FillLevel:
     """Delivery with `rows` delivered rows in the table: messages per second, cost of a claim, and indexes used."""
 
     rows: int
@@ -116,27 +116,27 @@ class Outbox:
         async with self._database.connection() as connection:
             return int(await connection.fetchval("select count(*) from outbox where status = 'pending'"))
 
-    async def fullness(self, rows: int, messages: int) -> Fullness:
+    async def measure_filled(self, rows: int, messages: int) -> FillLevel:
         """Fill the table with delivered rows up to `rows`, and measure."""
         async with self._database.connection() as connection:
-            there = await connection.fetchval("select count(*) from outbox")
-            await connection.execute(FILL, max(0, rows - there))
+            existing = await connection.fetchval("select count(*) from outbox")
+            await connection.execute(FILL, max(0, rows - existing))
             await connection.execute("vacuum analyze outbox")
             arguments: tuple[object, ...] = (None, CONCURRENCY, [], MAX_RUN_LENGTH - 1, LEASE)
             lines = await connection.fetch("explain " + _CLAIM, *arguments)
             claims_ms = [await _timed_ms(lambda: connection.fetch(_CLAIM, *arguments)) for _ in range(50)]
-        found_by = sorted({match[1] for line in lines if (match := SCAN.search(line[0]))})
+        indexes = sorted({match[1] for line in lines if (match := SCAN.search(line[0]))})
         await _write(self.write, messages)
         began = time.perf_counter()
         await _deliver(self)
-        return Fullness(rows, messages / (time.perf_counter() - began), median(claims_ms), ", ".join(found_by))
+        return FillLevel(rows, messages / (time.perf_counter() - began), median(claims_ms), ", ".join(indexes))
 
 
 class Procrastinate:
     """Procrastinate's jobs in a database of their own."""
 
     async def write(self) -> None:
-        await nothing_later.defer_async()
+        await deferred_no_op.defer_async()
 
     @asynccontextmanager
     async def delivering(self) -> AsyncIterator[None]:
@@ -197,7 +197,7 @@ async def _timed_ms(work: Callable[[], Coroutine[None, None, object]]) -> float:
 
 async def measure(port: int, messages: int, rounds: int, fill: tuple[int, ...]) -> dict[str, object]:
     """Measure both in turn, then our outbox with more and more rows in its table."""
-    taken: dict[str, list[Speed]] = {"outbox": [], "procrastinate": []}
+    samples: dict[str, list[Speed]] = {"outbox": [], "procrastinate": []}
     with folder_for_all() as folder:
         async with (
             EmbeddedPostgres(folder / "data") as postgres,
@@ -207,10 +207,10 @@ async def measure(port: int, messages: int, rounds: int, fill: tuple[int, ...]) 
             await speed_of(outbox, WRITERS)
             await speed_of(other, WRITERS)
             for _ in range(rounds):
-                taken["outbox"].append(await speed_of(outbox, messages))
-                taken["procrastinate"].append(await speed_of(other, messages))
-            filled = [asdict(await outbox.fullness(rows, messages)) for rows in fill]
-    figures = {name: _medians(speeds) for name, speeds in taken.items()}
+                samples["outbox"].append(await speed_of(outbox, messages))
+                samples["procrastinate"].append(await speed_of(other, messages))
+            filled = [asdict(await outbox.measure_filled(rows, messages)) for rows in fill]
+    figures = {name: _medians(speeds) for name, speeds in samples.items()}
     ratio = figures["outbox"]["delivered"] / figures["procrastinate"]["delivered"]
     return {"speeds": figures, "delivered_to_procrastinate": ratio, "fullness": filled, "messages": messages}
 

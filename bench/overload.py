@@ -37,6 +37,8 @@ from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+
 OUTPUT = Path("build/overload.json")
 CLIENT_CORE = 1
 DEADLINE_S = 0.25
@@ -115,16 +117,16 @@ def server(chain: str, work: str) -> Iterator[Server]:
 
 
 @asynccontextmanager
-async def stubs(to: Server) -> AsyncIterator[list[Any]]:
+async def stubs(target: Server) -> AsyncIterator[list[Any]]:
     """Open several connections, as a service has several callers."""
-    channels = [grpc.aio.insecure_channel(f"127.0.0.1:{to.port}", connection_options()) for _ in range(CONNECTIONS)]
+    channels = [grpc.aio.insecure_channel(f"127.0.0.1:{target.port}", connection_options()) for _ in range(CONNECTIONS)]
     await asyncio.gather(*(channel.channel_ready() for channel in channels))
     yield [EchoServiceStub(channel) for channel in channels]
     for channel in channels:
         await channel.close()
 
 
-async def call(stub: Any, name: str, key: str, step: Step) -> None:  # noqa: ANN401 - a stub
+async def call(stub: EchoServiceAsyncStub, name: str, key: str, step: Step) -> None:
     """Make one call like our clients, but at less cost, and count its outcome."""
     step.sent[name] += 1
     metadata = ((API_KEY, key), (TIMEOUT_MS, f"{DEADLINE_S * 1000:.0f}"))
@@ -150,34 +152,34 @@ async def watch_health(port: str, step: Step) -> None:
             await asyncio.sleep(0.1)
 
 
-async def offer(to: Server, rate: float, seconds: float, names: Sequence[str] = ALL) -> Step:
+async def send_load(target: Server, rate: float, seconds: float, names: Sequence[str] = ALL) -> Step:
     """Send calls for `seconds` at a mean rate of `rate` per second."""
-    chance, step, calls = random.Random(1), Step(seconds), set[asyncio.Task[None]]()  # noqa: S311 - a load
-    to.state()
-    async with stubs(to) as callers:
-        watching = asyncio.create_task(watch_health(to.port, step))
+    rng, step, calls = random.Random(1), Step(seconds), set[asyncio.Task[None]]()  # noqa: S311 - a load
+    target.state()
+    async with stubs(target) as callers:
+        watching = asyncio.create_task(watch_health(target.port, step))
         began_s = due_s = time.monotonic()
         while due_s < began_s + seconds:
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-            task = asyncio.create_task(call(chance.choice(callers), chance.choice(names), to.key, step))
+            task = asyncio.create_task(call(rng.choice(callers), rng.choice(names), target.key, step))
             calls.add(task)
             task.add_done_callback(calls.discard)
-            due_s += chance.expovariate(rate)
+            due_s += rng.expovariate(rate)
         await asyncio.gather(*calls)
         watching.cancel()
-    step.server = to.state()
+    step.server = target.state()
     return step
 
 
-async def capacity(to: Server, seconds: float) -> float:
+async def capacity(target: Server, seconds: float) -> float:
     """Return the successful calls per second of four callers, each waiting for its response."""
     step = Step(seconds)
-    async with stubs(to) as callers:
+    async with stubs(target) as callers:
         ends_s = time.monotonic() + seconds
 
-        async def loop(stub: Any) -> None:  # noqa: ANN401 - a stub
+        async def loop(stub: EchoServiceAsyncStub) -> None:
             while time.monotonic() < ends_s:
-                await call(stub, "Echo", to.key, step)
+                await call(stub, "Echo", target.key, step)
 
         await asyncio.gather(*map(loop, callers[:4]))
     return step.ok.total() / seconds
@@ -197,14 +199,14 @@ def main(*, quick: bool) -> None:
 
 def measure(chain: str, work: str, seconds: float) -> dict[str, Any]:
     """Measure one kind of server: capacity, each load, recovery, and mixed criticalities."""
-    with server(chain, work) as to:
-        peak = asyncio.run(capacity(to, seconds / 2))
+    with server(chain, work) as target:
+        peak = asyncio.run(capacity(target, seconds / 2))
         steps: dict[str, Any] = {"capacity": peak}
         for load in LOADS:
-            steps[f"{load:g}x"] = asyncio.run(offer(to, load * peak, seconds)).figures()
-        after = asyncio.run(offer(to, 0.5 * peak, seconds / 2))
+            steps[f"{load:g}x"] = asyncio.run(send_load(target, load * peak, seconds)).figures()
+        after = asyncio.run(send_load(target, 0.5 * peak, seconds / 2))
         steps["0.5x after"] = after.figures()
-        steps["2x mixed"] = asyncio.run(offer(to, 2 * peak, seconds, MIXED)).figures()
+        steps["2x mixed"] = asyncio.run(send_load(target, 2 * peak, seconds, MIXED)).figures()
     return steps
 
 

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc.aio
 import psutil
@@ -30,6 +30,8 @@ from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer, add_EchoService
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from interceptors.chain.untyped import AnyContext, AnyMessage
 
 COST_S = 0.004
 LAG_PERIOD_S = 0.01
@@ -61,15 +63,15 @@ class Costly(EchoServiceServicer):
     def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
         self._work = work
 
-    async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+    async def Echo(self, request: AnyMessage, context: AnyContext) -> AnyMessage:  # noqa: ARG002, N802 - as generated
         await self._work()
         return echo_pb2.EchoResponse(text=request.text)
 
-    async def EchoSheddable(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoSheddable(self, request: AnyMessage, context: AnyContext) -> AnyMessage:  # noqa: ARG002, N802 - as generated
         await self._work()
         return echo_pb2.EchoSheddableResponse(text=request.text)
 
-    async def EchoCritical(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoCritical(self, request: AnyMessage, context: AnyContext) -> AnyMessage:  # noqa: ARG002, N802 - as generated
         await self._work()
         return echo_pb2.EchoCriticalResponse(text=request.text)
 

@@ -20,10 +20,10 @@ import grpc.aio
 import uvloop
 
 from bench.driver_context import DriverContext
-from bench.place import FOLDER, KEYRING, PATH, TEXT, request_metadata
 from bench.servers.echo import echo
 from bench.spans import count_spans
 from bench.tally import Tally, reset_tally
+from bench.workspace import FOLDER, KEYRING, PATH, TEXT, request_metadata
 from interceptors.chain.server import ServerChain
 from mesh.config import load_settings
 from mesh.serving.keyring_file import accepted_keys
@@ -65,19 +65,19 @@ async def measure(interceptors: Sequence[ServerInterceptor], rounds: int, calls:
     """Return the microseconds per call of an empty chain, and those added by each interceptor and by all of them."""
     chains = {NONE: [], **{type(each).__name__: [each] for each in interceptors}, ALL: list(interceptors)}
     serving = {name: await compose(chain) for name, chain in chains.items()}
-    taken: list[dict[str, float]] = []
+    samples: list[dict[str, float]] = []
     gc.collect()
     for _ in range(rounds * ATTEMPTS):
         # A busy machine may stall so long that calls are shed. Discard such a round.
         with suppress(grpc.aio.AbortError):
-            taken.append({name: await time_of(serve, calls) for name, serve in serving.items()})
-        if len(taken) == rounds:
+            samples.append({name: await time_of(serve, calls) for name, serve in serving.items()})
+        if len(samples) == rounds:
             break
     else:
         sys.exit("The machine is too busy to measure: calls were shed. Stop other programs and try again.")
     # Compare each chain with the empty chain of the same round, because both ran under the same conditions.
-    added = {name: median(each[name] - each[NONE] for each in taken) for name in serving if name != NONE}
-    return {NONE: median(each[NONE] for each in taken), **added}
+    added = {name: median(each[name] - each[NONE] for each in samples) for name in serving if name != NONE}
+    return {NONE: median(each[NONE] for each in samples), **added}
 
 
 async def compose(chain: Sequence[ServerInterceptor]) -> Serve:

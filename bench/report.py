@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 BASE = "bare_aio"
 HEADINGS = ("", "calls/s", "to bare", "p50 ms", "p99 ms", "server CPU µs/call", "refused")
 # Parts with a smaller share of the time get no line.
-LEAST_SHARE = 0.01
+MIN_SHARE = 0.01
 SCREEN_WIDTH = 120
-MOST_REFUSED = 0.01
+MAX_REJECTED_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def write_json(run: Run, path: Path) -> None:
         "policies_us": run.policies,
         "client": run.client,
         "cpu_shares": run.shares,
-        "left_out": run.table.left_out,
+        "left_out": run.table.omitted,
         "machine": run.machine,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def write_page(run: Run, path: Path) -> None:
 def _sections(run: Run) -> dict[str, str]:
     return {
         "machine": "\n".join(f"- {what}: {value}" for what, value in run.machine.items()),
-        "rows": markdown_table(HEADINGS, _row_cells(run)) + _left_out(run),
+        "rows": markdown_table(HEADINGS, _row_cells(run)) + _omitted(run),
         "targets": markdown_table(("ratio of calls per second", "at least", "measured", ""), _target_cells(run)),
         "policies": markdown_table(("", *(f"{percent} % traced" for percent in run.policies)), _policy_cells(run)),
         "client": markdown_table(("", "calls/s", "client CPU µs/call"), _client_cells(run)),
@@ -94,9 +94,9 @@ def show(run: Run) -> None:
         for cells in rows:
             table.add_row(*map(escape, cells))
         console.print(table)
-    if any(row.refused > MOST_REFUSED for row in run.table.rows):
+    if any(row.refused > MAX_REJECTED_SHARE for row in run.table.rows):
         console.print("Calls were rejected, so the figures are unreliable: stop other programs and run again.")
-    for reason in run.table.left_out.values():
+    for reason in run.table.omitted.values():
         console.print(f"not measured: {reason}", markup=False)
 
 
@@ -116,14 +116,19 @@ def _row_cells(run: Run) -> list[Cells]:
     ]
 
 
-def _left_out(run: Run) -> str:
-    return "".join(f"\n\nNot measured: {reason}." for reason in run.table.left_out.values())
+def _omitted(run: Run) -> str:
+    return "".join(f"\n\nNot measured: {reason}." for reason in run.table.omitted.values())
 
 
 def _target_cells(run: Run) -> list[Cells]:
     ratios = run.ratios
     return [
-        (target.promise, f"{target.least:.2f}", f"{ratios[target.name]:.2f}", verdict(target, ratios[target.name]))
+        (
+            target.description,
+            f"{target.minimum:.2f}",
+            f"{ratios[target.name]:.2f}",
+            verdict(target, ratios[target.name]),
+        )
         for target in TARGETS
     ]
 
@@ -151,5 +156,5 @@ def _share_cells(run: Run) -> list[Cells]:
     for shares in run.shares.values():
         for part, share in shares.items():
             largest[part] = max(share, largest.get(part, 0))
-    parts = sorted((part for part in largest if largest[part] >= LEAST_SHARE), key=lambda part: -largest[part])
+    parts = sorted((part for part in largest if largest[part] >= MIN_SHARE), key=lambda part: -largest[part])
     return [(part, *(f"{shares.get(part, 0):.1%}" for shares in run.shares.values())) for part in parts]

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.place import GRPC_BODY, JSON_BODY, PATH, PROTO_BODY, own_key, request_metadata
+from bench.workspace import GRPC_BODY, JSON_BODY, PATH, PROTO_BODY, own_key, request_metadata
 
 SAMPLED_PERCENT = (0, 10, 100)
 
@@ -28,7 +28,7 @@ class Row:
 
 
 def all_rows() -> list[Row]:
-    """Return the rows in the order of the table. Requires `bench.place.prepare`."""
+    """Return the rows in the order of the table. Requires `bench.workspace.prepare`."""
     return [*_bare_rows(), *_other_stacks(), *_our_rows()]
 
 

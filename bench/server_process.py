@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from bench.cores import on_core, server_core
-from bench.place import FOLDER
 from bench.tally import Tally, reset_tally
+from bench.workspace import FOLDER
 from mesh.config import child_environment
 from tests.support.ports import free_ports
 

@@ -9,7 +9,7 @@ import itertools
 import mmap
 from typing import TYPE_CHECKING
 
-from bench.place import FOLDER
+from bench.workspace import FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,13 +16,13 @@ CLIENT = "client_chain_vs_stub"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Requirement that the calls per second of row `of` are at least `least` times those of row `to`."""
+    """Requirement that the calls per second of row `row` are at least `minimum` times those of row `base`."""
 
     name: str
-    of: str
-    to: str
-    least: float
-    promise: str
+    row: str
+    base: str
+    minimum: float
+    description: str
 
 
 TARGETS = (
@@ -39,12 +39,12 @@ TARGETS = (
 def ratios_of(rows: Sequence[Figures], client: Mapping[str, float]) -> dict[str, float]:
     """Return each target's ratio in this run; exit with an error message if a required row is missing."""
     rps = {row.name: row.rps for row in rows} | {name: client[f"{name}_rps"] for name in ("chain", "stub")}
-    missing = {row for target in TARGETS for row in (target.of, target.to)} - rps.keys()
+    missing = {row for target in TARGETS for row in (target.row, target.base)} - rps.keys()
     if missing:
         sys.exit(f"Rows required by a target were not measured: {', '.join(sorted(missing))}")
-    return {target.name: rps[target.of] / rps[target.to] for target in TARGETS}
+    return {target.name: rps[target.row] / rps[target.base] for target in TARGETS}
 
 
 def verdict(target: Target, ratio: float) -> str:
     """Return whether the target was reached, in words."""
-    return "reached" if ratio >= target.least else f"not reached: {ratio:.2f}"
+    return "reached" if ratio >= target.minimum else f"not reached: {ratio:.2f}"

@@ -15,7 +15,7 @@ from opentelemetry import trace
 from cli.terminal import CommandError
 from cli.trace import is_complete_trace
 from contracts.errors import GymNameTaken, ServiceError, SlotTaken, Unauthenticated
-from interceptors.errors.interceptor import error_of_call
+from interceptors.errors.status import error_of_call
 from interceptors.tracing.span_attributes import tracer_of
 from local.inbox import Mail, read_inbox
 from local.supervised_settings import inbox_port

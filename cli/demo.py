@@ -11,7 +11,7 @@ from rich.panel import Panel
 from cli.booking_demo import BookingDemo, BookingResult
 from cli.operator import operator_channels, operator_settings
 from cli.terminal import JsonFlag, out, print_json, service_error_as_json
-from cli.trace import short_name, trace_tree
+from cli.trace import span_label, trace_tree
 from solo60.session.v1.session_pb2 import SessionStatus
 
 demo = typer.Typer(help="Demonstrate the mesh.", no_args_is_help=True)
@@ -69,7 +69,7 @@ def _summary(result: BookingResult) -> dict[str, object]:
         "mails": [{"to": mail.recipient, "subject": mail.subject} for mail in result.mails],
         "trace_id": result.spans[0].trace_id,
         "hops": [
-            {"service": span.service, "method": short_name(span), "duration_ms": round(span.duration_ms, 2)}
+            {"service": span.service, "method": span_label(span), "duration_ms": round(span.duration_ms, 2)}
             for span in result.spans
             if span.kind == "SERVER"
         ],

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from cli.terminal import CommandError
-from contracts.services import all_methods
+from contracts.services import all_methods, short_service_name
 
 if TYPE_CHECKING:
     from contracts.method import Method
@@ -28,18 +28,18 @@ def find_by_name(name: str) -> Method:
     if len(found) == 1:
         return found[0]
     if found:
-        raise CommandError(f'"{name}" is ambiguous. Use {" or ".join(map(short_name, found))}.')
+        raise CommandError(f'"{name}" is ambiguous. Use {" or ".join(map(short_method_name, found))}.')
     near = [by_name[each][0] for each in get_close_matches(wanted, by_name, n=10, cutoff=0.5)]
-    names = list(dict.fromkeys(map(short_name, near)))[:3]
+    names = list(dict.fromkeys(map(short_method_name, near)))[:3]
     hint = f"Did you mean {' or '.join(names)}?" if names else "Names have the form gym.GetGym."
     raise CommandError(f'There is no method "{name}". {hint}')
 
 
-def short_name(method: Method) -> str:
+def short_method_name(method: Method) -> str:
     """Return the short name of a method, such as "gym.GetGym". Short names are unique."""
-    return f"{method.service.split('.')[1]}.{method.name}"
+    return f"{short_service_name(method.service)}.{method.name}"
 
 
 def _names_of(method: Method) -> tuple[str, ...]:
     parts = [*method.service.split("."), method.name]
-    return short_name(method), *(".".join(parts[first:]) for first in range(len(parts)))
+    return short_method_name(method), *(".".join(parts[first:]) for first in range(len(parts)))

@@ -11,12 +11,12 @@ from google.protobuf import json_format
 from rich.table import Table
 from rich.text import Text
 
-from cli.method_names import find_by_name, short_name
+from cli.method_names import find_by_name, short_method_name
 from cli.service_names import require_service
 from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.errors import ServiceError
 from contracts.service_error import FIRST_DOMAIN_REASON, PREFIX
-from contracts.services import all_methods
+from contracts.services import all_methods, short_service_name
 from mesh.example_requests import example_of
 from mesh.field_rules import fields_of, rules_of_message
 from solo60.common.v1.errors_pb2 import ErrorReason
@@ -41,14 +41,14 @@ def methods(
     """List all methods."""
     if service is not None:
         require_service(service)
-    found = [each for each in all_methods().values() if service in (None, each.service.split(".")[1])]
+    found = [each for each in all_methods().values() if service in (None, short_service_name(each.service))]
     if as_json:
         print_json([_summary(method) for method in found])
         return
     table = Table("method", "shape", "scopes", "", box=None, pad_edge=False)
     for method in found:
         note = "contract only, not implemented" if method.policy.contract_only else ""
-        table.add_row(short_name(method), _shape(method), ", ".join(sorted(method.policy.scopes)), note)
+        table.add_row(short_method_name(method), _shape(method), ", ".join(sorted(method.policy.scopes)), note)
     print_table(table)
 
 
@@ -103,7 +103,7 @@ def _print(method: Method, example: dict[str, object]) -> None:
     for error in _errors(method):
         out.print(f"  {error['reason']} ({error['code']}): {error['meaning']}", markup=False)
     out.print("\n[bold]Example[/]")
-    out.print(f"solo60 call {short_name(method)} {shlex.quote(json.dumps(example))}", markup=False)
+    out.print(f"solo60 call {short_method_name(method)} {shlex.quote(json.dumps(example))}", markup=False)
 
 
 def _print_fields(title: str, fields: Sequence[FieldRules], *, rules: bool) -> None:
@@ -123,7 +123,7 @@ def _descriptor_of(message_type: type[Message]) -> Descriptor:
 def _summary(method: Method) -> dict[str, object]:
     return {
         "method": method.full_name,
-        "name": short_name(method),
+        "name": short_method_name(method),
         "request_streaming": method.request_streaming,
         "response_streaming": method.response_streaming,
         "scopes": sorted(method.policy.scopes),

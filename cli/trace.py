@@ -80,8 +80,8 @@ def _summary(spans: Sequence[StoredSpan]) -> dict[str, object]:
 
 def _name_of(first: StoredSpan, spans: Sequence[StoredSpan]) -> str:
     """Return the name of the first span and the first method of a trace: "call: GymService/GetGym"."""
-    method = next((short_name(span) for span in spans if span.kind == SERVER), "")
-    return short_name(first) if "/" in first.name or not method else f"{first.name}: {method}"
+    method = next((span_label(span) for span in spans if span.kind == SERVER), "")
+    return span_label(first) if "/" in first.name or not method else f"{first.name}: {method}"
 
 
 def trace_tree(spans: Sequence[StoredSpan]) -> Tree:
@@ -103,7 +103,7 @@ def _add(tree: Tree, span: StoredSpan, spans: Sequence[StoredSpan]) -> None:
 def _line(span: StoredSpan, served: StoredSpan | None) -> Text:
     hop = f"{span.service} → {served.service}" if served else span.service
     # The line already names the serving service, so the method needs no service name.
-    name = short_name(span).rpartition("/")[2] if served else short_name(span)
+    name = span_label(span).rpartition("/")[2] if served else span_label(span)
     line = Text.assemble((hop, "bold"), f"  {name}  ", (f"{span.duration_ms:.1f} ms", "cyan"))
     if served:
         line.append(f"  ({served.duration_ms:.1f} ms inside)", "dim")
@@ -113,7 +113,7 @@ def _line(span: StoredSpan, served: StoredSpan | None) -> Text:
     return line
 
 
-def short_name(span: StoredSpan) -> str:
+def span_label(span: StoredSpan) -> str:
     """Return the name of a span without its package: "GymService/GetGym"."""
     service, slash, method = span.name.lstrip("/").rpartition("/")
     return f"{service.rpartition('.')[2]}/{method}" if slash else span.name

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 # Google's SRE book warns of 64 attempts, from three hops with four attempts each. This limit allows hops of two, three
 # and three attempts.
-MOST_ATTEMPTS_OF_A_CHAIN = 18
+MAX_CHAIN_ATTEMPTS = 18
 
 
 def problems_of_calls(methods: Mapping[str, Method]) -> list[str]:
     """Return one sentence for each problem.
 
     A problem is a cycle, a callee with a longer deadline than its caller, or a chain of calls with more than
-    MOST_ATTEMPTS_OF_A_CHAIN attempts in total. If there is a cycle, only the cycle is reported. `methods` maps full
+    MAX_CHAIN_ATTEMPTS attempts in total. If there is a cycle, only the cycle is reported. `methods` maps full
     names to methods, and contains every call that a policy lists.
     """
-    return _cycle(methods) or [*_overlong_calls(methods), *_piled_up_retries(methods)]
+    return _cycle(methods) or [*_calls_beyond_deadline(methods), *_multiplied_retries(methods)]
 
 
 def _cycle(methods: Mapping[str, Method]) -> list[str]:
@@ -36,7 +36,7 @@ def _cycle(methods: Mapping[str, Method]) -> list[str]:
     return []
 
 
-def _overlong_calls(methods: Mapping[str, Method]) -> list[str]:
+def _calls_beyond_deadline(methods: Mapping[str, Method]) -> list[str]:
     return [
         f"{name} has a deadline of {method.policy.deadline_s:g} s, but its callee {call} has {limit_s:g} s."
         for name, method in methods.items()
@@ -45,19 +45,19 @@ def _overlong_calls(methods: Mapping[str, Method]) -> list[str]:
     ]
 
 
-def _piled_up_retries(methods: Mapping[str, Method]) -> list[str]:
+def _multiplied_retries(methods: Mapping[str, Method]) -> list[str]:
     called = {call for method in methods.values() for call in method.policy.calls}
     found = []
     for first in methods.keys() - called:
-        attempts, chain = _most_attempts(methods, first)
-        if attempts > MOST_ATTEMPTS_OF_A_CHAIN:
+        attempts, chain = _max_attempts(methods, first)
+        if attempts > MAX_CHAIN_ATTEMPTS:
             path = " calls ".join(chain)
-            found.append(f"{path}: retries multiply to {attempts} attempts, above {MOST_ATTEMPTS_OF_A_CHAIN}.")
+            found.append(f"{path}: retries multiply to {attempts} attempts, above {MAX_CHAIN_ATTEMPTS}.")
     return sorted(found)
 
 
-def _most_attempts(methods: Mapping[str, Method], name: str) -> tuple[int, list[str]]:
+def _max_attempts(methods: Mapping[str, Method], name: str) -> tuple[int, list[str]]:
     policy = methods[name].policy
     own = policy.retry.max_attempts if policy.retry else 1
-    further = max((_most_attempts(methods, call) for call in policy.calls), default=(1, []))
+    further = max((_max_attempts(methods, call) for call in policy.calls), default=(1, []))
     return own * further[0], [name, *further[1]]

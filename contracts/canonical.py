@@ -36,7 +36,7 @@ def canonical_form(field: FieldDescriptor) -> Canonical | None:
     if rules.Extensions[text_pb2.mail_address]:
         return _canonical_email
     kind = rules.WhichOneof("well_known")
-    return _BY_KIND.get(kind) if kind and getattr(rules, kind) else None
+    return _BY_RULE.get(kind) if kind and getattr(rules, kind) else None
 
 
 def canonical_address(text: str) -> str:
@@ -70,7 +70,7 @@ def _canonical_email(text: str) -> str:
 
 
 # Functions by the name of protovalidate's rule.
-_BY_KIND: dict[str, Canonical] = {
+_BY_RULE: dict[str, Canonical] = {
     "uuid": _canonical_uuid,
     "tuuid": _canonical_uuid,
     "ulid": str.casefold,

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 def undeclared_call(serving: Method, called: Method) -> str:
     """Return a complaint about a call made while serving a method; empty if the contract names the call."""
-    return _unnamed("calls", serving.policy.calls, serving, called)
+    return _undeclared("calls", serving.policy.calls, serving, called)
 
 
 def undeclared_later_call(serving: Method, called: Method) -> str:
     """Return a complaint about a call through the outbox; empty if the contract names the call."""
-    return _unnamed("calls_later", serving.policy.calls_later, serving, called)
+    return _undeclared("calls_later", serving.policy.calls_later, serving, called)
 
 
-def _unnamed(option: str, named: tuple[str, ...], serving: Method, called: Method) -> str:
+def _undeclared(option: str, named: tuple[str, ...], serving: Method, called: Method) -> str:
     # Foreign methods, such as health checks, have no policies, and our policies cannot name them.
     are_ours = serving.service.startswith(OUR_PACKAGE) and called.service.startswith(OUR_PACKAGE)
     if not are_ours or called.full_name in named:

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-LONGEST_DEADLINE_S = 3600
-MOST_ATTEMPTS = 5
+MAX_DEADLINE_S = 3600
+MAX_ATTEMPTS = 5
 # AIP-194: after any other code a retry is useless, or the call may already have had its effect.
 RETRYABLE_CODES = frozenset({code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED, code_pb2.ABORTED})
 _SCOPE_FORM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
@@ -68,8 +68,8 @@ def _problems(method: MethodDescriptor) -> Iterator[str]:
 
 
 def _deadline(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
-    if not 0 < seconds(declared.deadline) <= LONGEST_DEADLINE_S:
-        yield f"deadline must be above 0 s and at most {LONGEST_DEADLINE_S} s"
+    if not 0 < seconds(declared.deadline) <= MAX_DEADLINE_S:
+        yield f"deadline must be above 0 s and at most {MAX_DEADLINE_S} s"
 
 
 def _idle_timeout(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
@@ -96,7 +96,7 @@ def _retry(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Itera
     if not is_repeatable(method.GetOptions()):
         yield "retry needs an idempotency_level or IDEMPOTENCY_REQUIRED, otherwise a retry may act twice"
     if not _is_attempts(retry.max_attempts):
-        yield f"retry.max_attempts must be 2 to {MOST_ATTEMPTS}"
+        yield f"retry.max_attempts must be 2 to {MAX_ATTEMPTS}"
     if retry.backoff_multiplier < 0:
         yield "retry.backoff_multiplier must not be negative"
     for code in retry.codes:
@@ -120,7 +120,7 @@ def _hedge(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Itera
     if seconds(declared.hedge.delay) <= 0:
         yield "hedge.delay must be above 0 s"
     if not _is_attempts(declared.hedge.max_attempts):
-        yield f"hedge.max_attempts must be 2 to {MOST_ATTEMPTS}"
+        yield f"hedge.max_attempts must be 2 to {MAX_ATTEMPTS}"
 
 
 def _rate_limit(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
@@ -160,10 +160,10 @@ def _subscription(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -
         yield f'subscribes_to: the request has no field "{EVENT_FIELD}" of type {declared.subscribes_to}'
     elif not is_event(event):
         yield f"subscribes_to: {event.full_name} is not declared to be an event"
-    yield from _not_for_the_outbox(method, "subscribes_to")
+    yield from _outbox_problems(method, "subscribes_to")
 
 
-def _not_for_the_outbox(method: MethodDescriptor, option: str) -> Iterator[str]:
+def _outbox_problems(method: MethodDescriptor, option: str) -> Iterator[str]:
     """Yield the reasons why an outbox cannot call a method: it sends one message and repeats it."""
     name = _name_of(method)
     if method.client_streaming or method.server_streaming:
@@ -209,7 +209,7 @@ def _problems_of_references(method: MethodDescriptor, known: Mapping[str, Method
         if call not in known:
             yield f"calls_later: there is no method {call}"
         else:
-            yield from _not_for_the_outbox(known[call], "calls_later")
+            yield from _outbox_problems(known[call], "calls_later")
     replacement = declared.deprecation.replaced_by
     if replacement and replacement not in known:
         yield f"deprecation.replaced_by: there is no method {replacement}"
@@ -220,7 +220,7 @@ def _name_of(method: MethodDescriptor) -> str:
 
 
 def _is_attempts(number: int) -> bool:
-    return number == 0 or 1 < number <= MOST_ATTEMPTS
+    return number == 0 or 1 < number <= MAX_ATTEMPTS
 
 
 def _repeated(values: Iterable[Value]) -> list[Value]:

@@ -13,8 +13,8 @@ from typing import Self
 import idna
 
 # RFC 5321, section 4.5.3.1, in octets: the local part, and the path without angle brackets.
-LONGEST_LOCAL_PART = 64
-LONGEST_ADDRESS = 254
+MAX_LOCAL_PART_LENGTH = 64
+MAX_ADDRESS_LENGTH = 254
 # RFC 5322, section 3.2.3. A local part of these characters, separated by single dots, needs no quotes.
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
@@ -44,10 +44,10 @@ class MailAddress:
         if not at:
             raise ValueError("must be in the form local@domain")
         address = cls(_read_local_part(local_part), _ascii_domain(domain))
-        if len(address.wire.rpartition("@")[0]) > LONGEST_LOCAL_PART:
-            raise ValueError(f"must have at most {LONGEST_LOCAL_PART} characters before the @")
-        if len(address.wire) > LONGEST_ADDRESS:
-            raise ValueError(f"must be at most {LONGEST_ADDRESS} characters long, with its domain in ASCII")
+        if len(address.wire.rpartition("@")[0]) > MAX_LOCAL_PART_LENGTH:
+            raise ValueError(f"must have at most {MAX_LOCAL_PART_LENGTH} characters before the @")
+        if len(address.wire) > MAX_ADDRESS_LENGTH:
+            raise ValueError(f"must be at most {MAX_ADDRESS_LENGTH} characters long, with its domain in ASCII")
         return address
 
     @property

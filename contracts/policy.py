@@ -75,9 +75,9 @@ class Deprecation:
 class Policy:
     """Values of `option (solo60.mesh.v1.policy)` of one method, including defaults.
 
-    `idle_s` is the longest pause between two messages of a stream. `has_side_effects` is false for methods with
-    `idempotency_level` NO_SIDE_EFFECTS. `is_repeatable` is true if a call can safely be sent again, because of its
-    `idempotency_level` or an idempotency key. `subscribes_to` is the full name of an event, or empty.
+    `idle_s` is the longest pause between two messages of a stream. `is_repeatable` is true if a call can safely be sent
+    again, because of its `idempotency_level` or an idempotency key. `subscribes_to` is the full name of an event, or
+    empty.
     """
 
     deadline_s: float
@@ -87,7 +87,6 @@ class Policy:
     hedge: Hedge | None = None
     rate_limit: RateLimit | None = None
     criticality: Criticality = Criticality.NORMAL
-    has_side_effects: bool = True
     idempotency_key_required: bool = False
     is_repeatable: bool = False
     deprecation: Deprecation | None = None
@@ -112,7 +111,6 @@ def read_policy(method: MethodDescriptor) -> Policy:
         hedge=_read_hedge(declared.hedge) if declared.HasField("hedge") else None,
         rate_limit=_read_rate_limit(declared.rate_limit) if declared.HasField("rate_limit") else None,
         criticality=Criticality(declared.criticality or policy_pb2.CRITICALITY_NORMAL),
-        has_side_effects=options.idempotency_level != MethodOptions.NO_SIDE_EFFECTS,
         idempotency_key_required=declared.idempotency == policy_pb2.IDEMPOTENCY_REQUIRED,
         is_repeatable=is_repeatable(options),
         deprecation=_read_deprecation(declared.deprecation) if declared.HasField("deprecation") else None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Scopes for callers outside the mesh: the public API, webhook senders and operators. No service needs them, and only
 # one method requires each.
-FROM_OUTSIDE = frozenset(
+EXTERNAL_SCOPES = frozenset(
     {"auth.verify", "communication.read", "gym.write", "subscription.allocate", "subscription.webhook"}
 )
 
@@ -48,11 +48,11 @@ def calls_of(name: str) -> frozenset[str]:
         for method in all_methods().values()
         if method.policy.subscribes_to.rpartition(".")[0] == package
     }
-    received = {call for call in calls_left_to_outboxes() if call.partition("/")[0] == own.full_name}
+    received = {call for call in outbox_calls() if call.partition("/")[0] == own.full_name}
     return frozenset(calls | subscribers | received)
 
 
-def calls_left_to_outboxes() -> Iterator[str]:
+def outbox_calls() -> Iterator[str]:
     """Yield the methods, by full name, that services call through an outbox; duplicates are possible."""
     for method in all_methods().values():
         yield from method.policy.calls_later
@@ -60,22 +60,22 @@ def calls_left_to_outboxes() -> Iterator[str]:
             yield method.full_name
 
 
-def held_scopes() -> frozenset[str]:
+def scopes_of_all_keys() -> frozenset[str]:
     """Return the scopes of all keys, without the operators' keys, which have every scope."""
-    return FROM_OUTSIDE.union(*map(scopes_of_caller, SERVICES))
+    return EXTERNAL_SCOPES.union(*map(scopes_of_caller, SERVICES))
 
 
-def warnings_of_scopes(methods: Sequence[Method], held: frozenset[str] | None = None) -> list[str]:
+def warnings_of_scopes(methods: Sequence[Method], scopes_of_keys: frozenset[str] | None = None) -> list[str]:
     """Return one sentence for each scope that only one method requires and no key has.
 
-    Only operators can call such a method, so the scope may be misspelt. `held` are the scopes of all keys except the
-    operators' keys; the default is the scopes of our services and of callers outside the mesh.
+    Only operators can call such a method, so the scope may be misspelt. `scopes_of_keys` are the scopes of all keys
+    except the operators' keys; the default is the scopes of our services and of callers outside the mesh.
     """
-    held = held_scopes() if held is None else held
+    scopes_of_keys = scopes_of_all_keys() if scopes_of_keys is None else scopes_of_keys
     count = Counter(scope for method in methods for scope in method.policy.scopes)
     return [
         f'{method.full_name}: scopes: no other method and no key has "{scope}", check its spelling'
         for method in methods
-        for scope in sorted(method.policy.scopes - held)
+        for scope in sorted(method.policy.scopes - scopes_of_keys)
         if count[scope] == 1
     ]

@@ -30,7 +30,7 @@ SERVICES: dict[str, ServiceDescriptor] = {
 MESH_SERVICES: tuple[ServiceDescriptor, ...] = (outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"],)
 
 
-def short_name(service: str) -> str:
+def short_service_name(service: str) -> str:
     """Return the short name of a service: "gym" for "solo60.gym.v1.GymService"."""
     return service.split(".")[1]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from interceptors.chain.server import Call, ServerInterceptor
-from interceptors.errors.interceptor import answer_to
+from interceptors.chain.server import ServerInterceptor
+from interceptors.errors.caller_error import caller_error
 from interceptors.redaction import redacted
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from contracts.errors import ServiceError
     from contracts.method import Method
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
 
     Write = Callable[[Mapping[str, object]], None]
 
@@ -61,12 +61,12 @@ class ServerAccessLog(ServerInterceptor):
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         began = time.perf_counter()
         try:
-            reply = await proceed(call)
+            response = await proceed(call)
         except BaseException as error:
-            self._log(call, began, answer_to(error, call))
+            self._log(call, began, caller_error(error, call))
             raise
         self._log(call, began, None)
-        return reply
+        return response
 
     def on_request(self, call: Call, message: Message) -> None:
         if self._log_requests:
@@ -76,10 +76,10 @@ class ServerAccessLog(ServerInterceptor):
         facts = {
             **call.notes,
             "method": call.method.full_name,
-            "caller": call.caller,
+            "caller": call.context.caller,
             "code": error.code.name if error else "OK",
             "duration_ms": int((time.perf_counter() - began) * 100_000) / 100,
-            "correlation_id": call.correlation_id,
+            "correlation_id": call.context.correlation_id,
         }
         if error is not None:
             facts["reason"] = error.reason_name()

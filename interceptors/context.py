@@ -11,20 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contracts.policy import Criticality
-from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import Call, ServerInterceptor
-from interceptors.errors.interceptor import CORRELATION_ID
+from interceptors.chain.metadata import CORRELATION_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from contracts.method import Method
-    from interceptors.chain.server import Proceed
 
-USER_ID = "x-user-id"
 DETACHED_BUDGET_S = 30.0
 _CORRELATION_ID_FORM = re.compile(r"[A-Za-z0-9_-]{8,64}")
-_USER_ID_FORM = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(slots=True)
@@ -41,7 +36,7 @@ class CallContext:
     - `method`: method being served; None for detached work.
     """
 
-    correlation_id: str
+    correlation_id: str = ""
     user_id: str = ""
     caller: str = ""
     idempotency_key: str = ""
@@ -60,6 +55,11 @@ _current: ContextVar[CallContext | None] = ContextVar("solo60_call_context", def
 def current_context() -> CallContext | None:
     """Return the context of the call being served by this task, or None outside of a call."""
     return _current.get()
+
+
+def set_current_context(context: CallContext) -> None:
+    """Make `context` the context of this task and of the tasks that it starts."""
+    _current.set(context)
 
 
 def new_correlation_id() -> str:
@@ -87,35 +87,3 @@ def detached_work(correlation_id: str = "", budget_s: float = DETACHED_BUDGET_S)
         yield context
     finally:
         _current.reset(token)
-
-
-class ServerContext(ServerInterceptor):
-    """Server interceptor that sets the call context and returns the correlation id to the caller.
-
-    A correlation id has 8 to 64 letters, digits, "_" or "-", because it is written to logs. A missing or malformed id
-    is replaced by a new one. A malformed user id is dropped.
-
-    >>> call_echo(ServerContext(), metadata={"x-correlation-id": "order-2026_17"})
-    'hi'
-    """
-
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        correlation_id = correlation_id_in(call.metadata)
-        user_id = call.metadata.get(USER_ID, "")
-        call.correlation_id = correlation_id
-        call.trailing.append((CORRELATION_ID, correlation_id))
-        if user_id and not _USER_ID_FORM.fullmatch(user_id):
-            user_id = ""
-        _current.set(CallContext(correlation_id, user_id, method=call.method))
-        return await proceed(call)
-
-
-class ClientContext(ClientInterceptor):
-    """Client interceptor that sends the correlation id and user id of the call being served."""
-
-    def start(self, call: ClientCall) -> None:
-        context = current_context()
-        call.correlation_id = context.correlation_id if context else new_correlation_id()
-        call.metadata.append((CORRELATION_ID, call.correlation_id))
-        if context and context.user_id:
-            call.metadata.append((USER_ID, context.user_id))

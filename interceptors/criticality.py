@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from contracts.policy import Criticality
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 from interceptors.context import current_context
 
 if TYPE_CHECKING:
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
 
 CRITICALITY = "x-criticality"
 _BY_NAME = {level.name.lower(): level for level in Criticality}
@@ -36,9 +36,7 @@ class ServerCriticality(ServerInterceptor):
     """
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        context = current_context()
-        if context is not None:
-            context.criticality = criticality_of(call)
+        call.context.criticality = criticality_of(call)
         return await proceed(call)
 
 

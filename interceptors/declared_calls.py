@@ -27,13 +27,13 @@ _log = structlog.stdlib.get_logger("solo60.contracts")
 class ClientDeclaredCalls(ClientInterceptor):
     """Client interceptor that logs calls missing in the `calls` of the method being served.
 
-    A call through an outbox must be listed in `calls_later`. With `refuse`, an undeclared call is not sent, and the
+    A call through an outbox must be listed in `calls_later`. With `reject`, an undeclared call is not sent, and the
     handler gets a ContractError. The scopes of the key do not matter, because the service may need them for another
     method. Detached work serves no method, so it may make any call. `clock` is monotonic, in seconds.
     """
 
-    def __init__(self, *, refuse: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
-        self._refuses = refuse
+    def __init__(self, *, reject: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rejects = reject
         self._clock = clock
         self._warnings = Gcra(1 / WARNING_INTERVAL_S, burst=1)
         # Keyed by the paths of the served and the called method. The text is empty if the call is declared.
@@ -49,7 +49,7 @@ class ClientDeclaredCalls(ClientInterceptor):
         if problem is None:
             problem = self._problems[pair] = undeclared_call(context.method, call.method)
         if problem:
-            self._object(problem, context.method, call.method)
+            self._reject_or_warn(problem, context.method, call.method)
 
     def start_later(self, method: Method) -> None:
         context = current_context()
@@ -60,10 +60,10 @@ class ClientDeclaredCalls(ClientInterceptor):
         if problem is None:
             problem = self._problems_later[pair] = undeclared_later_call(context.method, method)
         if problem:
-            self._object(problem, context.method, method)
+            self._reject_or_warn(problem, context.method, method)
 
-    def _object(self, problem: str, serving: Method, called: Method) -> None:
-        if self._refuses:
+    def _reject_or_warn(self, problem: str, serving: Method, called: Method) -> None:
+        if self._rejects:
             raise ContractError(problem)
         if self._warnings.admit(problem, self._clock()) == 0:
             _log.warning("undeclared call", problem=problem, method=serving.full_name, callee=called.full_name)

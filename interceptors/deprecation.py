@@ -5,12 +5,12 @@ from __future__ import annotations
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 
 if TYPE_CHECKING:
     from contracts.method import Method
     from contracts.policy import Deprecation
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
 
 # RFC 8594: the method may be removed after this date.
 SUNSET = "sunset"

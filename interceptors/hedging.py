@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 from google.protobuf import descriptor_pool
 
+from contracts.codes import TRANSIENT
 from contracts.method import OUR_PACKAGE, Method, methods_of
 from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.chain.metadata import HEDGE_ATTEMPT, PUSHBACK_MS
 from interceptors.deadline.interceptor import TIMEOUT_MS
-from interceptors.errors.interceptor import HEDGE_ATTEMPT, PUSHBACK_MS, TRANSIENT, error_of_outcome
+from interceptors.errors.status import error_of_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
     from contracts.policy import Hedge
     from interceptors.chain.client import Attempt, Finish, Send
+    from interceptors.chain.untyped import AnyAttribute, AnyCall
     from interceptors.retry_budget import RetryBudget, RetryBudgets
 
 
@@ -43,22 +46,22 @@ class ClientHedging(ClientInterceptor):
 
     def __init__(self, budgets: RetryBudgets) -> None:
         self._budgets = budgets
-        self._ways: dict[str, tuple[Send | None, Finish | None]] = {}
+        self._plans: dict[str, tuple[Send | None, Finish | None]] = {}
 
     def start(self, call: ClientCall) -> Finish | None:
-        way = self._ways.get(call.method.path)
-        if way is None:
-            way = self._ways[call.method.path] = self._way_of(call.method)
-        call.send, finish = way
+        plan = self._plans.get(call.method.path)
+        if plan is None:
+            plan = self._plans[call.method.path] = self._plan_of(call.method)
+        call.send, finish = plan
         return finish
 
-    def _way_of(self, method: Method) -> tuple[Send | None, Finish | None]:
+    def _plan_of(self, method: Method) -> tuple[Send | None, Finish | None]:
         # A service without hedged methods needs no budget, so its calls cost nothing here.
         if not _is_hedged(method.service):
             return None, None
         budget = self._budgets.of(method.service)
         hedge, is_unary = method.policy.hedge, not (method.request_streaming or method.response_streaming)
-        return partial(_send_hedged, hedge, budget) if hedge and is_unary else None, partial(_feed, budget)
+        return partial(_send_hedged, hedge, budget) if hedge and is_unary else None, partial(_record_outcome, budget)
 
 
 def _is_hedged(service: str) -> bool:
@@ -67,16 +70,16 @@ def _is_hedged(service: str) -> bool:
     return any(each.policy.hedge for each in methods_of(descriptor_pool.Default().FindServiceByName(service)))
 
 
-def _feed(budget: RetryBudget, error: BaseException | None) -> None:
+def _record_outcome(budget: RetryBudget, error: BaseException | None) -> None:
     budget.record(failed=error is not None and error_of_outcome(error).code in TRANSIENT)
 
 
 class HedgedCall:
     """Call object for several attempts, with the interface of grpc.aio's calls. It ends like the deciding attempt."""
 
-    def __init__(self, first: Any, racing: Coroutine[Any, Any, Any]) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+    def __init__(self, first: AnyCall, race: Coroutine[Any, Any, Any]) -> None:
         self._first = first
-        self._race = asyncio.get_running_loop().create_task(racing)
+        self._race = asyncio.get_running_loop().create_task(race)
 
     def __repr__(self) -> str:
         return repr(self._race.result() if self._is_decided() else self._first)
@@ -105,29 +108,29 @@ class HedgedCall:
     async def wait_for_connection(self) -> None:
         await (await self._race).wait_for_connection()
 
-    async def code(self) -> Any:  # noqa: ANN401 - as the attempt has it
-        return await self._said("code", grpc.StatusCode.CANCELLED)
+    async def code(self) -> AnyAttribute:
+        return await self._from_attempt("code", grpc.StatusCode.CANCELLED)
 
-    async def details(self) -> Any:  # noqa: ANN401 - as the attempt has it
-        return await self._said("details", "Locally cancelled by application!")  # same text as in grpc.aio
+    async def details(self) -> AnyAttribute:
+        return await self._from_attempt("details", "Locally cancelled by application!")  # same text as in grpc.aio
 
-    async def initial_metadata(self) -> Any:  # noqa: ANN401 - as the attempt has it
-        return await self._said("initial_metadata", grpc.aio.Metadata())
+    async def initial_metadata(self) -> AnyAttribute:
+        return await self._from_attempt("initial_metadata", grpc.aio.Metadata())
 
-    async def trailing_metadata(self) -> Any:  # noqa: ANN401 - as the attempt has it
-        return await self._said("trailing_metadata", grpc.aio.Metadata())
+    async def trailing_metadata(self) -> AnyAttribute:
+        return await self._from_attempt("trailing_metadata", grpc.aio.Metadata())
 
-    async def debug_error_string(self) -> Any:  # noqa: ANN401 - as the attempt has it
-        return await self._said("debug_error_string", None)
+    async def debug_error_string(self) -> AnyAttribute:
+        return await self._from_attempt("debug_error_string", None)
 
     def _is_decided(self) -> bool:
         return self._race.done() and not self._race.cancelled() and self._race.exception() is None
 
-    async def _said(self, what: str, of_none: object) -> Any:  # noqa: ANN401 - as the attempt has it
-        """Wait for the end; return `what` of the deciding attempt, or `of_none` if the call was cancelled."""
+    async def _from_attempt(self, attribute: str, default: object) -> AnyAttribute:
+        """Wait for the end; return `attribute` of the deciding attempt, or `default` if the call was cancelled."""
         if not self._race.done():
             await asyncio.wait([self._race])
-        return of_none if self._race.cancelled() else await getattr(self._race.result(), what)()
+        return default if self._race.cancelled() else await getattr(self._race.result(), attribute)()
 
 
 def _send_hedged(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: Attempt) -> HedgedCall:
@@ -135,11 +138,11 @@ def _send_hedged(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: A
     return HedgedCall(first, _race(hedge, budget, call, attempt, first))
 
 
-async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: Attempt, first: Any) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
+async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: Attempt, first: AnyCall) -> AnyCall:
     began = time.monotonic()
     may_send = True
     failed: list[Any] = []
-    pending = {_start(first): first}
+    pending = {_start_task(first): first}
     try:
         while pending:
             wait_s = hedge.delay_s if may_send and call.attempts < hedge.max_attempts else None
@@ -147,8 +150,8 @@ async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: At
             if not done:
                 may_send = budget.spend()
                 if may_send:
-                    again = _again(call, attempt, time.monotonic() - began)
-                    pending[_start(again)] = again
+                    further = _send_further(call, attempt, time.monotonic() - began)
+                    pending[_start_task(further)] = further
                     call.attempts += 1
             for task in sorted(done, key=_has_failed):
                 rpc, error = pending.pop(task), task.exception()
@@ -162,13 +165,13 @@ async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: At
             task.cancel()
 
 
-def _start(rpc: Any) -> asyncio.Task[Any]:  # noqa: ANN401 - grpc.aio's own types are open here
-    task = asyncio.get_running_loop().create_task(_ended(rpc))
+def _start_task(rpc: AnyCall) -> asyncio.Task[Any]:
+    task = asyncio.get_running_loop().create_task(_wait_for_end(rpc))
     task.add_done_callback(_has_failed)  # or asyncio logs "exception was never retrieved"
     return task
 
 
-async def _ended(rpc: Any) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+async def _wait_for_end(rpc: AnyCall) -> None:
     await rpc
 
 
@@ -176,7 +179,7 @@ def _has_failed(task: asyncio.Task[Any]) -> bool:
     return not task.cancelled() and task.exception() is not None
 
 
-def _again(call: ClientCall, attempt: Attempt, passed_s: float) -> Any:  # noqa: ANN401 - grpc.aio's own types are open here
+def _send_further(call: ClientCall, attempt: Attempt, passed_s: float) -> AnyCall:
     """Send a further attempt with the remaining time."""
     metadata = [each for each in call.metadata if each[0] != TIMEOUT_MS]
     metadata.append((HEDGE_ATTEMPT, str(call.attempts)))

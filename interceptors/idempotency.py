@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import IdempotencyKeyMissing
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import Call, ServerInterceptor
-from interceptors.context import current_context
+from interceptors.chain.server import ServerInterceptor
 
 if TYPE_CHECKING:
     from contracts.method import Method
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
 
 IDEMPOTENCY_KEY = "idempotency-key"
 REPLAYED = "idempotent-replayed"
@@ -45,14 +44,11 @@ class ServerIdempotencyKey(ServerInterceptor):
             raise IdempotencyKeyMissing(
                 f"{call.method.full_name} requires metadata {IDEMPOTENCY_KEY} with 1 to 255 visible ASCII characters."
             )
-        context = current_context()
-        if context is None:
-            return await proceed(call)
-        context.idempotency_key = key
-        reply = await proceed(call)
-        if context.replayed:
+        call.context.idempotency_key = key
+        response = await proceed(call)
+        if call.context.replayed:
             call.trailing.append((REPLAYED, "true"))
-        return reply
+        return response
 
 
 class ClientIdempotencyKey(ClientInterceptor):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from contracts.errors import DeadlineExceeded
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.method import Method
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
 
 
 class ServerIdle(ServerInterceptor):
@@ -34,50 +35,55 @@ class ServerIdle(ServerInterceptor):
     def __init__(self, factor: float = 1.0, now: Callable[[], float] = time.monotonic) -> None:
         self._factor = factor
         self._now = now
+        # Times of the last messages, by the id of the stream's call.
+        self._last_message_at: dict[int, float] = {}
 
     def applies_to(self, method: Method) -> bool:
         return (method.request_streaming or method.response_streaming) and math.isfinite(method.policy.idle_s)
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         idle_s = call.method.policy.idle_s * self._factor
-        call.last_message_at = self._now()
+        self._last_message_at[id(call)] = self._now()
         try:
             async with asyncio.timeout(None) as limit:
-                watch = _Watch(call, limit, idle_s, self._now)
+                timer = _IdleTimer(partial(self._left_s, call, idle_s), limit, idle_s)
                 try:
                     return await proceed(call)
                 finally:
-                    watch.stop()
+                    timer.stop()
         except TimeoutError as error:
             if not limit.expired():  # the handler's own timeout, not this one
                 raise
             raise DeadlineExceeded(f"{call.method.full_name} was idle for {idle_s:.3g} s.") from error
+        finally:
+            del self._last_message_at[id(call)]
 
     def on_request(self, call: Call, message: Message) -> None:  # noqa: ARG002 - only its time matters
-        call.last_message_at = self._now()
+        self._last_message_at[id(call)] = self._now()
 
     def on_response(self, call: Call, message: Message) -> None:  # noqa: ARG002 - only its time matters
-        call.last_message_at = self._now()
+        self._last_message_at[id(call)] = self._now()
+
+    def _left_s(self, call: Call, idle_s: float) -> float:
+        return self._last_message_at[id(call)] + idle_s - self._now()
 
 
-class _Watch:
+class _IdleTimer:
     """Single timer of a stream: a message only stores the time, and the timer checks it when it fires."""
 
-    def __init__(self, call: Call, limit: asyncio.Timeout, idle_s: float, now: Callable[[], float]) -> None:
-        self._call = call
+    def __init__(self, left_s: Callable[[], float], limit: asyncio.Timeout, idle_s: float) -> None:
+        self._left_s = left_s
         self._limit = limit
-        self._idle_s = idle_s
-        self._now = now
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(idle_s, self._look)
+        self._timer = self._loop.call_later(idle_s, self._check)
 
     def stop(self) -> None:
         """Cancel the timer."""
         self._timer.cancel()
 
-    def _look(self) -> None:
-        left_s = self._call.last_message_at + self._idle_s - self._now()
+    def _check(self) -> None:
+        left_s = self._left_s()
         if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._look)
+            self._timer = self._loop.call_later(left_s, self._check)
         else:
             self._limit.reschedule(self._loop.time())

@@ -9,36 +9,36 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from contracts.errors import MessageTooLarge
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
 
 # RFC 9113, 6.5.2: bytes that each field counts in addition to its name and value.
-BYTES_OF_A_FIELD = 32
-LARGEST_METADATA_BYTES = 8 * 1024
+FIELD_OVERHEAD_BYTES = 32
+MAX_METADATA_BYTES = 8 * 1024
 
 
 class ServerMetadataLimit(ServerInterceptor):
-    """Server interceptor that rejects calls with more than `largest_bytes` of metadata, counted as in HTTP/2.
+    """Server interceptor that rejects calls with more than `max_bytes` of metadata, counted as in HTTP/2.
 
     >>> call_echo(ServerMetadataLimit(), metadata={"x-size": "a" * 5000})
     'hi'
-    >>> call_echo(ServerMetadataLimit(largest_bytes=4000), metadata={"x-size": "a" * 5000})
+    >>> call_echo(ServerMetadataLimit(max_bytes=4000), metadata={"x-size": "a" * 5000})
     'MESSAGE_TOO_LARGE'
     """
 
-    def __init__(self, largest_bytes: int = LARGEST_METADATA_BYTES) -> None:
-        self._largest_bytes = largest_bytes
+    def __init__(self, max_bytes: int = MAX_METADATA_BYTES) -> None:
+        self._max_bytes = max_bytes
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         # Do not store the fields in a local variable: a traceback would show the API key.
-        if _size_of(call.fields) > self._largest_bytes:
-            raise MessageTooLarge(f"The metadata is larger than {self._largest_bytes} bytes. Send less.")
+        if _size_of(call.fields) > self._max_bytes:
+            raise MessageTooLarge(f"The metadata is larger than {self._max_bytes} bytes. Send less.")
         return await proceed(call)
 
 
 def _size_of(fields: Sequence[tuple[str, str]]) -> int:
-    return BYTES_OF_A_FIELD * len(fields) + sum(map(len, chain.from_iterable(fields)))
+    return FIELD_OVERHEAD_BYTES * len(fields) + sum(map(len, chain.from_iterable(fields)))

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
+    from contracts.field_value import FieldValue
+
     Show = Callable[[Any], Any]
 
 MASK = "***"
-LONGEST_TEXT = 200
+MAX_TEXT_LENGTH = 200
 
 
 def redacted(message: Message) -> dict[str, Any]:
@@ -63,14 +65,14 @@ def _show_of_one(field: FieldDescriptor) -> Show:
         return _WELL_KNOWN.get(field.message_type.full_name, redacted)
     if field.enum_type is not None:
         return _name_in({number: value.name for number, value in field.enum_type.values_by_number.items()})
-    return _SHOW_BY_TYPE.get(field.type, _same)
+    return _SHOW_BY_TYPE.get(field.type, _unchanged)
 
 
 def _mask(_value: object) -> str:
     return MASK
 
 
-def _same(value: object) -> object:
+def _unchanged(value: object) -> object:
     return value
 
 
@@ -87,14 +89,14 @@ def _name_in(names: dict[int, str]) -> Show:
 
 
 def _short_text(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
+    return text if len(text) <= MAX_TEXT_LENGTH else text[:MAX_TEXT_LENGTH] + "…"
 
 
 def _length(data: bytes) -> str:
     return f"{len(data)} bytes"
 
 
-def _json_text(value: Any) -> Any:  # noqa: ANN401 - a time, a duration or a field mask
+def _json_text(value: FieldValue) -> object:
     try:
         return _short_text(value.ToJsonString())
     except ValueError:  # outside of the range that JSON can express

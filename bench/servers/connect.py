@@ -8,8 +8,8 @@ from connectrpc.compat import google_protobuf_codecs
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.server import ConnectASGIApplication, Endpoint
 
-from bench.place import PATH
 from bench.tally import Tally
+from bench.workspace import PATH
 from solo60.example.v1.echo_pb2 import EchoRequest, EchoResponse
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from solo60.example.v1.echo_pb2 import EchoRequest, EchoResponse
 from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from bench.tally import Tally
+    from interceptors.chain.untyped import AnyContext
 
 
 class _Echo(EchoServiceServicer):
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
 
-    async def Echo(self, request: EchoRequest, context: Any) -> EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
+    async def Echo(self, request: EchoRequest, context: AnyContext) -> EchoResponse:  # noqa: ARG002, N802 - as generated
         self._tally.add()
         return EchoResponse(text=request.text)
 
@@ -27,7 +28,7 @@ class _BlockingEcho(EchoServiceServicer):
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
 
-    def Echo(self, request: EchoRequest, context: Any) -> EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
+    def Echo(self, request: EchoRequest, context: AnyContext) -> EchoResponse:  # noqa: ARG002, N802 - as generated
         self._tally.add()
         return EchoResponse(text=request.text)
 

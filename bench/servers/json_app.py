@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Header, HTTPException
 from pydantic import BaseModel, Field
 
-from bench.place import own_key
 from bench.tally import Tally
+from bench.workspace import own_key
 
 _key = own_key()
 

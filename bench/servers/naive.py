@@ -25,20 +25,20 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from opentelemetry.sdk.trace import TracerProvider
 
-from bench.place import KEYRING, SCOPES
 from bench.servers.echo import echo, serve_forever
 from bench.spans import count_spans
 from bench.tally import Tally
+from bench.workspace import KEYRING, SCOPES
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONGEST_S = 2.0
+MAX_DURATION_S = 2.0
 CALLS_PER_SECOND = 1_000_000.0
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """Error of an interceptor that rejects a call."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -55,8 +55,8 @@ class Errors(AsyncServerInterceptor):
     ) -> Any:
         try:
             return await method(request_or_iterator, context)
-        except Refused as refused:
-            await context.abort(refused.code, refused.message)
+        except Rejected as rejected:
+            await context.abort(rejected.code, rejected.message)
 
 
 class Log(AsyncServerInterceptor):
@@ -99,9 +99,9 @@ class ApiKey(AsyncServerInterceptor):
         key = dict(context.invocation_metadata()).get("x-api-key", "")
         scopes = self._scopes.get(hashlib.sha256(key.encode()).hexdigest())
         if scopes is None:
-            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "no valid key")
+            raise Rejected(grpc.StatusCode.UNAUTHENTICATED, "no valid key")
         if not scopes.issuperset(SCOPES):
-            raise Refused(grpc.StatusCode.PERMISSION_DENIED, "scope missing")
+            raise Rejected(grpc.StatusCode.PERMISSION_DENIED, "scope missing")
         return await method(request_or_iterator, context)
 
 
@@ -111,11 +111,11 @@ class Deadline(AsyncServerInterceptor):
     async def intercept(
         self, method: Callable[..., Any], request_or_iterator: Any, context: Any, method_name: str
     ) -> Any:
-        budget_s = min(LONGEST_S, context.time_remaining() or LONGEST_S)
+        budget_s = min(MAX_DURATION_S, context.time_remaining() or MAX_DURATION_S)
         try:
             return await asyncio.wait_for(method(request_or_iterator, context), budget_s)
         except TimeoutError:
-            raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "too late") from None
+            raise Rejected(grpc.StatusCode.DEADLINE_EXCEEDED, "too late") from None
 
 
 class RateLimit(AsyncServerInterceptor):
@@ -132,7 +132,7 @@ class RateLimit(AsyncServerInterceptor):
         tokens, filled = self._buckets.get(key, (CALLS_PER_SECOND, now))
         tokens = min(CALLS_PER_SECOND, tokens + (now - filled) * CALLS_PER_SECOND)
         if tokens < 1:
-            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls")
+            raise Rejected(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls")
         self._buckets[key] = (tokens - 1, now)
         return await method(request_or_iterator, context)
 
@@ -146,7 +146,7 @@ class Validation(AsyncServerInterceptor):
         try:
             protovalidate.validate(request_or_iterator)
         except protovalidate.ValidationError as error:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
+            raise Rejected(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
         reply = await method(request_or_iterator, context)
         protovalidate.validate(reply)
         return reply

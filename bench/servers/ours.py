@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from bench.place import KEYRING
 from bench.servers.echo import echo, serve_forever
 from bench.spans import count_spans
 from bench.tally import Tally
+from bench.workspace import KEYRING
 from mesh.config import load_settings
 from mesh.serving.engine import new_server
 from mesh.serving.event_loop import service_loop

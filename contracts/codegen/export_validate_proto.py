@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from contracts.field_value import FieldValue
+
 FIELD = descriptor_pb2.FieldDescriptorProto
 NAMED_TYPES = ("TYPE_MESSAGE", "TYPE_ENUM", "TYPE_GROUP")
 SCALARS = {number: name.removeprefix("TYPE_").lower() for name, number in FIELD.Type.items() if name not in NAMED_TYPES}
@@ -77,7 +79,7 @@ class Printer:
     def _out(self, depth: int, text: str) -> None:
         self._lines.append("  " * depth + text)
 
-    def _value(self, field: FieldDescriptor, value: Any) -> str:  # noqa: ANN401 - any protobuf field value
+    def _value(self, field: FieldDescriptor, value: FieldValue) -> str:
         if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
             return "{" + " ".join(self._set_field(inner, each) for inner, each in value.ListFields()) + "}"
         if field.enum_type is not None:
@@ -88,7 +90,7 @@ class Printer:
             return "true" if value else "false"
         return repr(value)
 
-    def _set_field(self, field: FieldDescriptor, value: Any) -> str:  # noqa: ANN401 - any protobuf field value
+    def _set_field(self, field: FieldDescriptor, value: FieldValue) -> str:
         name = f"[{field.full_name}]" if field.is_extension else field.name
         values = value if field.is_repeated else [value]
         return " ".join(f"{name}: {self._value(field, each)}" for each in values)
@@ -113,7 +115,13 @@ class Printer:
         tail = f" [{', '.join(options)}]" if options else ""
         self._out(depth, f"{label}{SCALARS.get(field.type) or field.type_name} {field.name} = {field.number}{tail};")
 
-    def _reserved(self, depth: int, declared: Any, *, inclusive: bool) -> None:  # noqa: ANN401 - message or enum
+    def _reserved(
+        self,
+        depth: int,
+        declared: descriptor_pb2.DescriptorProto | descriptor_pb2.EnumDescriptorProto,
+        *,
+        inclusive: bool,
+    ) -> None:
         if declared.reserved_range:
             self._out(depth, f"reserved {ranges(declared.reserved_range, inclusive=inclusive)};")
         if declared.reserved_name:

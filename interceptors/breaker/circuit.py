@@ -38,28 +38,28 @@ class Limits:
 
     A circuit opens in three cases:
 
-    - `failure_ratio` of at least `least_calls` calls in the window failed, and this lasted for `patience_s`. In that
+    - `failure_ratio` of at least `min_calls` calls in the window failed, and this lasted for `min_failing_s`. In that
       time gRPC's core drops a single bad address.
-    - `hopeless_ratio` of these calls failed.
+    - `immediate_open_ratio` of these calls failed.
     - `unreachable_in_a_row` consecutive calls did not reach a server.
 
-    It stays open for `open_s`, doubled each time up to `longest_open_s`. If no server is reachable, it stays open for
-    `unreachable_open_s` up to `longest_unreachable_open_s`, because gRPC's core itself reconnects every few seconds.
+    It stays open for `open_s`, doubled each time up to `max_open_s`. If no server is reachable, it stays open for
+    `unreachable_open_s` up to `max_unreachable_open_s`, because gRPC's core itself reconnects every few seconds.
     Each time is multiplied by a random factor from 1 - `jitter` to 1 + `jitter`. The circuit closes after `probes`
     successes. The defaults follow Envoy, gobreaker and resilience4j.
     """
 
     window_s: float = 10.0
     buckets: int = 10
-    least_calls: int = 20
+    min_calls: int = 20
     failure_ratio: float = 0.5
-    hopeless_ratio: float = 0.9
-    patience_s: float = 1.0
+    immediate_open_ratio: float = 0.9
+    min_failing_s: float = 1.0
     unreachable_in_a_row: int = 5
     open_s: float = 5.0
-    longest_open_s: float = 60.0
+    max_open_s: float = 60.0
     unreachable_open_s: float = 1.0
-    longest_unreachable_open_s: float = 2.0
+    max_unreachable_open_s: float = 2.0
     jitter: float = 0.2
     probes: int = 3
 
@@ -112,7 +112,7 @@ class Circuit:
         self._openings = 0
         self._open_until = 0.0
         self._closed_at = float("-inf")
-        self._begin_counting()
+        self._reset_counts()
 
     def admit(self, now: float) -> int | None:
         """Return a number to pass to `record` with the outcome, or None if the call is rejected."""
@@ -121,7 +121,7 @@ class Circuit:
         if self.state(now) is OPEN:
             return None
         if self._state is OPEN:
-            self._change(HALF_OPEN)
+            self._set_state(HALF_OPEN)
         if self._probes == self._limits.probes:
             return None
         self._probes += 1
@@ -151,7 +151,7 @@ class Circuit:
     def _count(self, outcome: Outcome, now: float) -> None:
         bucket = int(now / self._bucket_s)
         if bucket != self._bucket:
-            self._turn_to(bucket)
+            self._advance_to(bucket)
         at = bucket % self._limits.buckets
         self._calls[at] += 1
         self._total_calls += 1
@@ -166,14 +166,14 @@ class Circuit:
 
     def _fails_for_long(self, now: float) -> bool:
         limits, failed, calls = self._limits, self._total_failed, self._total_calls
-        if calls < limits.least_calls or failed < limits.failure_ratio * calls:
+        if calls < limits.min_calls or failed < limits.failure_ratio * calls:
             self._failing_since = None
             return False
         if self._failing_since is None:
             self._failing_since = now
-        return failed >= limits.hopeless_ratio * calls or now - self._failing_since >= limits.patience_s
+        return failed >= limits.immediate_open_ratio * calls or now - self._failing_since >= limits.min_failing_s
 
-    def _turn_to(self, bucket: int) -> None:
+    def _advance_to(self, bucket: int) -> None:
         """Drop counts older than the window."""
         buckets = self._limits.buckets
         for passed in range(max(self._bucket + 1, bucket - buckets + 1), bucket + 1):
@@ -190,7 +190,7 @@ class Circuit:
             self._successes += 1
             if self._successes == self._limits.probes:
                 self._closed_at = now
-                self._change(CLOSED)
+                self._set_state(CLOSED)
         else:
             self._open(now, unreachable=outcome is UNREACHABLE)
 
@@ -199,21 +199,21 @@ class Circuit:
         if self._state is CLOSED and now - self._closed_at >= limits.window_s:
             self._openings = 0
         first_s, longest_s = (
-            (limits.unreachable_open_s, limits.longest_unreachable_open_s)
+            (limits.unreachable_open_s, limits.max_unreachable_open_s)
             if unreachable
-            else (limits.open_s, limits.longest_open_s)
+            else (limits.open_s, limits.max_open_s)
         )
         mean_s = min(first_s * 2.0 ** min(self._openings, 32), longest_s)
         self._openings += 1
         self._open_until = now + mean_s * self._rng.uniform(1 - limits.jitter, 1 + limits.jitter)
-        self._change(OPEN)
+        self._set_state(OPEN)
 
-    def _change(self, state: State) -> None:
+    def _set_state(self, state: State) -> None:
         self._state = state
         self._generation += 1
-        self._begin_counting()
+        self._reset_counts()
 
-    def _begin_counting(self) -> None:
+    def _reset_counts(self) -> None:
         self._calls = [0] * self._limits.buckets
         self._failed = [0] * self._limits.buckets
         self._total_calls = self._total_failed = self._unreachable = 0

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from contracts.codes import CALLEE_FAULTS, UNRELATED_TO_HEALTH
 from contracts.errors import CircuitOpen
 from contracts.method import OUR_PACKAGE
 from contracts.service_error import PLATFORM_REASONS, ServiceError
 from interceptors.breaker.circuit import Circuit, Outcome
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.errors.interceptor import STATUS_DETAILS
+from interceptors.chain.metadata import STATUS_DETAILS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,30 +24,10 @@ if TYPE_CHECKING:
     from contracts.method import Method
     from interceptors.chain.client import Finish
 
-# Codes that may be faults of the callee. Rejections and cancellations by the caller are not among them.
-FAULTS = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNKNOWN,
-    }
-)
-# Codes that say nothing about the method's health: limiters and checks return them, or the caller cancelled.
-UNCOUNTED = frozenset(
-    {
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.UNIMPLEMENTED,
-    }
-)
 # Looked up once, because every call needs it.
 _SUCCESS = Outcome.SUCCESS
 # A caller that allows less than this share of the contract's deadline causes its own DEADLINE_EXCEEDED.
-LEAST_SHARE_OF_DEADLINE = 0.1
+MIN_SHARE_OF_DEADLINE = 0.1
 
 
 class Breakers:
@@ -97,7 +78,7 @@ class ClientBreaker(ClientInterceptor):
             return None
         admitted = circuit.admit(self._now())
         if admitted is None:
-            raise _refusal(call.method, circuit.retry_after_s(self._now()))
+            raise _rejection(call.method, circuit.retry_after_s(self._now()))
         return partial(self._finish, call, circuit, admitted)
 
     def _circuit_of(self, method: Method) -> Circuit | None:
@@ -109,7 +90,7 @@ class ClientBreaker(ClientInterceptor):
         circuit.record(admitted, _SUCCESS if error is None else outcome_of(error, call), self._now())
 
 
-def _refusal(method: Method, retry_after_s: float) -> CircuitOpen:
+def _rejection(method: Method, retry_after_s: float) -> CircuitOpen:
     return CircuitOpen(
         f"{method.full_name} keeps failing: the circuit breaker is open and the call was not sent.",
         retry_after_s=retry_after_s,
@@ -120,18 +101,18 @@ def outcome_of(error: BaseException, call: ClientCall) -> Outcome:
     """Return the outcome to record after `call` ended with `error`."""
     if not isinstance(error, ServiceError):
         return Outcome.UNCOUNTED
-    if error.code in FAULTS:
+    if error.code in CALLEE_FAULTS:
         return _fault(error, call)
-    if error.reason in PLATFORM_REASONS or error.code in UNCOUNTED:
+    if error.reason in PLATFORM_REASONS or error.code in UNRELATED_TO_HEALTH:
         return Outcome.UNCOUNTED
     return Outcome.SUCCESS  # a domain error: the method works
 
 
 def _fault(error: ServiceError, call: ClientCall) -> Outcome:
     if error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        least_s = LEAST_SHARE_OF_DEADLINE * call.method.policy.deadline_s
-        given_s = call.timeout_s
-        return Outcome.FAILURE if given_s is None or given_s >= least_s else Outcome.UNCOUNTED
+        min_s = MIN_SHARE_OF_DEADLINE * call.method.policy.deadline_s
+        timeout_s = call.timeout_s
+        return Outcome.FAILURE if timeout_s is None or timeout_s >= min_s else Outcome.UNCOUNTED
     # Mesh servers attach status details to UNAVAILABLE. Without details, the error is the transport's: no server was
     # reached.
     if error.code is grpc.StatusCode.UNAVAILABLE and STATUS_DETAILS not in call.trailing:

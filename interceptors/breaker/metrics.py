@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-NUMBERS = {"closed": 0, "half-open": 1, "open": 2}
+STATE_NUMBERS = {"closed": 0, "half-open": 1, "open": 2}
 
 
-class HasStates(Protocol):
+class BreakerStateSource(Protocol):
     """Source of breaker states."""
 
     def states(self) -> Mapping[str, str]:
@@ -32,9 +32,9 @@ class BreakerStates(Collector):
     """
 
     def __init__(self) -> None:
-        self._shown: WeakSet[HasStates] = WeakSet()
+        self._shown: WeakSet[BreakerStateSource] = WeakSet()
 
-    def add(self, breakers: HasStates) -> None:
+    def add(self, breakers: BreakerStateSource) -> None:
         """Report `breakers` while other code holds a reference to them."""
         self._shown.add(breakers)
 
@@ -53,12 +53,12 @@ class BreakerStates(Collector):
         numbers: dict[str, int] = {}
         for breakers in list(self._shown):
             for name, state in breakers.states().items():
-                number = NUMBERS[state]
+                number = STATE_NUMBERS[state]
                 numbers[name] = max(number, numbers.get(name, 0))
         return numbers
 
 
-def show_breakers(breakers: HasStates, registry: CollectorRegistry) -> None:
+def report_breakers(breakers: BreakerStateSource, registry: CollectorRegistry) -> None:
     """Report the states of `breakers` in `registry` while other code holds a reference to them."""
     metrics_of(registry, _states_in).add(breakers)
 

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from interceptors.chain.immediate import immediate_result
+
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
 
     from grpc_interceptor.server import AsyncServerInterceptor
+
+_SUSPENDED = "intercept_service of an application interceptor must not await: it runs before any call"
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class MethodDetails(grpc.HandlerCallDetails):
     invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
 
 
-def inside(
+def wrap_handler(
     application: Sequence[AsyncServerInterceptor], path: str, handler: grpc.RpcMethodHandler[Any, Any]
 ) -> grpc.RpcMethodHandler[Any, Any]:
     """Return `handler` wrapped in the `application` interceptors, first one outermost.
@@ -30,21 +34,12 @@ def inside(
     These interceptors depend only on the method's name, so each is asked once per method.
     """
     for interceptor in reversed(application):
-        handler = _at_once(interceptor.intercept_service(partial(_give, handler), MethodDetails(path)))
+        composing = interceptor.intercept_service(partial(_return_handler, handler), MethodDetails(path))
+        handler = immediate_result(composing, _SUSPENDED)
     return handler
 
 
-def _at_once(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a handler of any shape
-    """Return the result of a coroutine that never suspends."""
-    try:
-        asking.send(None)
-    except StopIteration as answer:
-        return answer.value
-    asking.close()
-    raise TypeError("intercept_service of an application interceptor must not await: it runs before any call")
-
-
-async def _give(
+async def _return_handler(
     handler: grpc.RpcMethodHandler[Any, Any], _details: grpc.HandlerCallDetails
 ) -> grpc.RpcMethodHandler[Any, Any]:
     return handler

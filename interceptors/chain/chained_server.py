@@ -8,13 +8,15 @@ import grpc
 import grpc.aio
 
 from contracts.errors import Unimplemented
+from interceptors.chain.metadata import CORRELATION_ID, STATUS_DETAILS
 from interceptors.context import correlation_id_in
-from interceptors.errors.interceptor import CORRELATION_ID, STATUS_DETAILS, status_of_error
+from interceptors.errors.status import status_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from interceptors.chain.server import ServerChain
+    from interceptors.chain.untyped import AnyContext
 
 
 class ChainedServer(grpc.aio.Server):
@@ -58,12 +60,12 @@ class ChainedServer(grpc.aio.Server):
         return self._server.add_secure_port(address, server_credentials)
 
     async def start(self) -> None:
-        escaped = self._announced - self._registered
-        if escaped:
+        unregistered = self._announced - self._registered
+        if unregistered:
             raise TypeError(
-                f"{', '.join(sorted(escaped))}: added only as a generic handler; use add_<Name>Servicer_to_server"
+                f"{', '.join(sorted(unregistered))}: added only as a generic handler; use add_<Name>Servicer_to_server"
             )
-        self._server.add_generic_rpc_handlers((_Unknown(),))
+        self._server.add_generic_rpc_handlers((_UnknownMethod(),))
         await self._server.start()
 
     async def stop(self, grace: float | None) -> None:
@@ -73,7 +75,7 @@ class ChainedServer(grpc.aio.Server):
         return await self._server.wait_for_termination(timeout)
 
 
-class _Unknown(grpc.GenericRpcHandler):
+class _UnknownMethod(grpc.GenericRpcHandler):
     """Fallback handler that rejects calls of unregistered methods."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
@@ -84,8 +86,8 @@ class _Unknown(grpc.GenericRpcHandler):
             (STATUS_DETAILS, status_of_error(error, correlation_id).SerializeToString()),
         )
 
-        async def refuse(_requests: object, context: Any) -> None:  # noqa: ANN401 - of either engine
+        async def reject(_requests: object, context: AnyContext) -> None:
             await context.abort(error.code, error.message, trailing)
 
         # A stream-stream handler accepts calls of every shape, and this one reads no request.
-        return grpc.stream_stream_rpc_method_handler(refuse)
+        return grpc.stream_stream_rpc_method_handler(reject)

@@ -15,14 +15,15 @@ import grpc.aio
 from contracts.method import Method, find_method
 from contracts.service_error import ServiceError
 from interceptors.chain.client import ClientCall
-from interceptors.chain.client_call import ChainedCall, Outcome, StreamStream, StreamUnary, UnaryStream, UnaryUnary
-from interceptors.chain.rejected_call import RefusedCall
+from interceptors.chain.client_call import CallOutcome, ChainedCall, StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from interceptors.chain.rejected_call import RejectedCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from interceptors.chain.client import ClientInterceptor, Notice
+    from interceptors.chain.client import ClientInterceptor, MessageListener
+    from interceptors.chain.untyped import AnyCall, AnyMessage, Argument
 
 
 # Parameters of a channel's methods after the method's path, in order.
@@ -39,27 +40,31 @@ class ChainedChannel(grpc.aio.Channel):
         self._channel = channel
         self._interceptors = tuple(interceptors)
 
-    def unary_unary(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(_Calls, UnaryUnary, self._channel.unary_unary, method, transport, options)
+    def unary_unary(self, method: str, *transport: Argument, **options: Argument) -> AnyCall:
+        return self._multi_callable(_MultiCallable, UnaryUnary, self._channel.unary_unary, method, transport, options)
 
-    def unary_stream(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(_Calls, UnaryStream, self._channel.unary_stream, method, transport, options)
+    def unary_stream(self, method: str, *transport: Argument, **options: Argument) -> AnyCall:
+        return self._multi_callable(_MultiCallable, UnaryStream, self._channel.unary_stream, method, transport, options)
 
-    def stream_unary(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(_StreamCalls, StreamUnary, self._channel.stream_unary, method, transport, options)
+    def stream_unary(self, method: str, *transport: Argument, **options: Argument) -> AnyCall:
+        return self._multi_callable(
+            _StreamMultiCallable, StreamUnary, self._channel.stream_unary, method, transport, options
+        )
 
-    def stream_stream(self, method: str, *transport: Any, **options: Any) -> Any:  # noqa: ANN401 - as generated code calls it
-        return self._calls(_StreamCalls, StreamStream, self._channel.stream_stream, method, transport, options)
+    def stream_stream(self, method: str, *transport: Argument, **options: Argument) -> AnyCall:
+        return self._multi_callable(
+            _StreamMultiCallable, StreamStream, self._channel.stream_stream, method, transport, options
+        )
 
-    def _calls(
+    def _multi_callable(
         self,
-        kind: type[_Calls],
+        kind: type[_MultiCallable],
         shape: type[ChainedCall],
         multi_callable: Callable[..., Any],
         path: str,
         transport: tuple[Any, ...],
         options: dict[str, Any],
-    ) -> _Calls:
+    ) -> _MultiCallable:
         method = find_method(path)
         named = dict(zip(_TRANSPORT, transport, strict=False)) | options
         return kind(shape, method, multi_callable(path, **self._with_hooks(method, named)), self._interceptors)
@@ -72,7 +77,7 @@ class ChainedChannel(grpc.aio.Channel):
             ("response_deserializer", [each.response_hook(method) for each in self._interceptors]),
         ):
             for hook in filter(None, hooks):
-                hooked[name] = partial(_noticed, hook, hooked.get(name))
+                hooked[name] = partial(_transform_and_notify, hook, hooked.get(name))
         return hooked
 
     async def __aenter__(self) -> Self:
@@ -97,13 +102,15 @@ class ChainedChannel(grpc.aio.Channel):
         await self._channel.channel_ready()
 
 
-def _noticed(notice: Notice, transform: Callable[[Any], Any] | None, message: Any) -> Any:  # noqa: ANN401 - a message, or its bytes
+def _transform_and_notify(
+    listener: MessageListener, transform: Callable[[Any], Any] | None, message: AnyMessage
+) -> AnyMessage:
     transformed = message if transform is None else transform(message)
-    notice()
+    listener()
     return transformed
 
 
-class _Calls:
+class _MultiCallable:
     """Callable that makes the calls of `method`; the attributes of a stub have this type."""
 
     def __init__(
@@ -120,12 +127,12 @@ class _Calls:
 
     def __call__(
         self,
-        request: Any,  # noqa: ANN401 - a message, or an iterator of them
+        request: AnyMessage,
         *,
         timeout: float | None = None,
-        metadata: Any = None,  # noqa: ANN401 - as grpc.aio has it
-        **options: Any,  # noqa: ANN401 - as grpc.aio has it
-    ) -> Any:  # noqa: ANN401 - a call of the method's shape
+        metadata: Argument = None,
+        **options: Argument,
+    ) -> AnyCall:
         call = ClientCall(self.method, list(metadata or ()), timeout)
         try:
             self._start(call)
@@ -136,8 +143,8 @@ class _Calls:
                 rpc = call.send(call, partial(self._send, request, **options))
         except Exception as error:  # noqa: BLE001 - raised when the response is awaited
             call.finish(error)
-            return RefusedCall(error)
-        return self._shape(rpc, Outcome(call, rpc))
+            return RejectedCall(error)
+        return self._shape(rpc, CallOutcome(call, rpc))
 
     def start_later(self) -> None:
         """Pass a call for an outbox through all interceptors; raise the first error of an interceptor."""
@@ -152,21 +159,21 @@ class _Calls:
                 error.callee = error.callee or self.method.full_name
                 raise
             if finish is not None:
-                call.finishing.append(finish)
+                call.finish_callbacks.append(finish)
 
 
-class _StreamCalls(_Calls):
+class _StreamMultiCallable(_MultiCallable):
     """Calls with a stream of requests; grpc.aio accepts their options by position too."""
 
     def __call__(  # type: ignore[override]  # as grpc.aio has it
         self,
-        request_iterator: Any = None,  # noqa: ANN401 - messages, or None where they are written
+        request_iterator: AnyMessage = None,
         timeout: float | None = None,
-        metadata: Any = None,  # noqa: ANN401 - as grpc.aio has it
+        metadata: Argument = None,
         credentials: grpc.CallCredentials | None = None,
         wait_for_ready: bool | None = None,  # noqa: FBT001 - as grpc.aio has it
         compression: grpc.Compression | None = None,
-    ) -> Any:  # noqa: ANN401 - a call of the method's shape
+    ) -> AnyCall:
         return super().__call__(
             request_iterator,
             timeout=timeout,

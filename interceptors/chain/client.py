@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from interceptors.chain.client_call import at_once
+from interceptors.chain.immediate import status_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     # Sends the request with `timeout` and `metadata`, and returns grpc.aio's call. May be called repeatedly.
     Attempt = Callable[..., Any]
     Send = Callable[["ClientCall", Attempt], Any]
-    Notice = Callable[[], None]
+    MessageListener = Callable[[], None]
 
 
 @dataclass(slots=True, repr=False)
@@ -32,13 +32,13 @@ class ClientCall:
     correlation_id: str = ""
     # Id of the call's trace; empty if the trace is not recorded.
     trace_id: str = ""
-    finishing: list[Finish] = field(default_factory=list)
+    finish_callbacks: list[Finish] = field(default_factory=list)
     # Sends a unary call in place of a single attempt, for hedging. `attempts` counts the attempts sent here, not the
     # retries of gRPC's core.
     send: Send | None = None
     attempts: int = 1
     # grpc.aio's call; None if nothing was sent.
-    answer: Any = None
+    rpc: Any = None
 
     def __repr__(self) -> str:
         # Tracebacks show this text, so it omits the metadata, which holds the API key.
@@ -47,15 +47,15 @@ class ClientCall:
     @property
     def trailing(self) -> Mapping[str, str | bytes]:
         """Trailing metadata of a finished call, read on each access; empty if none arrived."""
-        answer = self.answer
-        return dict(at_once(answer.trailing_metadata())) if answer is not None and answer.done() else {}
+        rpc = self.rpc
+        return dict(status_part(rpc.trailing_metadata())) if rpc is not None and rpc.done() else {}
 
     def finish(self, error: BaseException | None) -> None:
         """Report the end of the call to each interceptor, innermost first."""
         # Empty the list: its callbacks reference this call, and the cycle would delay its release to a garbage
         # collection.
-        while self.finishing:
-            self.finishing.pop()(error)
+        while self.finish_callbacks:
+            self.finish_callbacks.pop()(error)
 
 
 class ClientInterceptor:
@@ -72,10 +72,10 @@ class ClientInterceptor:
     def start_later(self, method: Method) -> None:
         """Check a call of `method` before it is stored in an outbox; raise to reject it."""
 
-    def request_hook(self, method: Method) -> Notice | None:  # noqa: ARG002 - for subclasses
+    def request_hook(self, method: Method) -> MessageListener | None:  # noqa: ARG002 - for subclasses
         """Return the function to call for each request of `method` that is sent, or None. Called once per stub."""
         return None
 
-    def response_hook(self, method: Method) -> Notice | None:  # noqa: ARG002 - for subclasses
+    def response_hook(self, method: Method) -> MessageListener | None:  # noqa: ARG002 - for subclasses
         """Return the function to call for each response of `method` that arrives, or None. Called once per stub."""
         return None

@@ -11,38 +11,40 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from interceptors.errors.interceptor import error_of_status
+from interceptors.chain.immediate import status_part
+from interceptors.errors.status import error_of_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+    from collections.abc import AsyncIterator, Callable, Generator
 
     from contracts.service_error import ServiceError
     from interceptors.chain.client import ClientCall
+    from interceptors.chain.untyped import AnyAttribute, AnyCall, AnyMessage
 
 POLL_INTERVAL_S = 0.001
-LONGEST_WAIT_FOR_STATUS_S = 1.0
+MAX_STATUS_WAIT_S = 1.0
 
-_waiting: set[asyncio.Task[None]] = set()
+_status_tasks: set[asyncio.Task[None]] = set()
 
 
-class Outcome:
+class CallOutcome:
     """Outcome of one call, reported once to each interceptor and to code that waits for the error."""
 
-    __slots__ = ("_call", "_callee", "_error", "_known")
+    __slots__ = ("_call", "_callee", "_ended", "_error")
 
-    def __init__(self, call: ClientCall, rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
+    def __init__(self, call: ClientCall, rpc: AnyCall) -> None:
         self._call: ClientCall | None = call
         self._callee = call.method.full_name
         self._error: ServiceError | None = None
-        self._known: asyncio.Event | None = None
-        call.answer = rpc
+        self._ended: asyncio.Event | None = None
+        call.rpc = rpc
         rpc.add_done_callback(self._on_status)
 
     async def error(self) -> ServiceError | None:
         """Wait for the end of the call; return its error, or None if it succeeded."""
         if self._call is not None:
-            self._known = self._known or asyncio.Event()
-            await self._known.wait()
+            self._ended = self._ended or asyncio.Event()
+            await self._ended.wait()
         return self._error
 
     def end(self, error: BaseException | None) -> None:
@@ -53,30 +55,34 @@ class Outcome:
             if call is not None:
                 call.finish(error)
         finally:
-            if self._known is not None:
-                self._known.set()
+            if self._ended is not None:
+                self._ended.set()
 
-    def _on_status(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
-        code = at_once(rpc.code())
+    def _on_status(self, rpc: AnyCall) -> None:
+        code = status_part(rpc.code())
         if code is grpc.StatusCode.OK:
             self.end(None)
         elif _is_failed_write(rpc):
             task = asyncio.get_running_loop().create_task(self._await_status(rpc))
-            _waiting.add(task)
-            task.add_done_callback(_waiting.discard)
+            _status_tasks.add(task)
+            task.add_done_callback(_status_tasks.discard)
         else:
             self._fail(rpc)
 
-    async def _await_status(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any streaming shape
+    async def _await_status(self, rpc: AnyCall) -> None:
         # The server's own status replaces that of the failed write. grpc.aio reports no event for it, so poll.
-        for _ in range(int(LONGEST_WAIT_FOR_STATUS_S / POLL_INTERVAL_S)):
+        for _ in range(int(MAX_STATUS_WAIT_S / POLL_INTERVAL_S)):
             await asyncio.sleep(POLL_INTERVAL_S)
             if not _is_failed_write(rpc):
                 break
         self._fail(rpc)
 
-    def _fail(self, rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
-        code, message, trailing = at_once(rpc.code()), at_once(rpc.details()), at_once(rpc.trailing_metadata())
+    def _fail(self, rpc: AnyCall) -> None:
+        code, message, trailing = (
+            status_part(rpc.code()),
+            status_part(rpc.details()),
+            status_part(rpc.trailing_metadata()),
+        )
         if code is not grpc.StatusCode.OK:
             self._error = error_of_status(code, message, trailing, self._callee)
         self.end(self._error)
@@ -90,11 +96,11 @@ class ChainedCall:
 
     __slots__ = ("_outcome", "_rpc")
 
-    def __init__(self, rpc: Any, outcome: Outcome) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+    def __init__(self, rpc: AnyCall, outcome: CallOutcome) -> None:
         self._rpc = rpc
         self._outcome = outcome
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the call
+    def __getattr__(self, name: str) -> AnyAttribute:
         return getattr(self._rpc, name)
 
     def __repr__(self) -> str:
@@ -107,94 +113,94 @@ class ChainedCall:
         try:
             await self._rpc.wait_for_connection()
         except grpc.aio.AioRpcError as rpc_error:
-            raise await self._typed(rpc_error) from rpc_error
+            raise await self._contract_error(rpc_error) from rpc_error
 
-    async def _typed(self, rpc_error: Exception) -> Exception:
+    async def _contract_error(self, rpc_error: Exception) -> Exception:
         return await self._outcome.error() or rpc_error
 
 
-class _ManyRequests(ChainedCall):
+class _StreamingRequests(ChainedCall):
     __slots__ = ()
 
-    def __init__(self, rpc: Any, outcome: Outcome) -> None:  # noqa: ANN401 - grpc.aio's own types are open here
+    def __init__(self, rpc: AnyCall, outcome: CallOutcome) -> None:
         super().__init__(rpc, outcome)
         # grpc.aio reads an iterator of requests in this task. Only `cancel()` of the call ends the task. Otherwise it
         # waits for the next request until garbage collection reports "Task was destroyed but it is pending".
-        consuming: asyncio.Task[None] | None = getattr(rpc, "_async_request_poller", None)
-        if consuming is not None:
-            rpc.add_done_callback(lambda _: consuming.cancel())
+        reader: asyncio.Task[None] | None = getattr(rpc, "_async_request_poller", None)
+        if reader is not None:
+            rpc.add_done_callback(lambda _: reader.cancel())
 
-    async def write(self, message: Any) -> None:  # noqa: ANN401 - a message of any type
+    async def write(self, message: AnyMessage) -> None:
         try:
             await self._rpc.write(message)
         except grpc.aio.AioRpcError as rpc_error:
-            raise await self._typed(rpc_error) from rpc_error
+            raise await self._contract_error(rpc_error) from rpc_error
         except asyncio.InvalidStateError as rpc_error:
             # After `done_writing` the call is still running, so its error could arrive much later.
             if not self._rpc.done() or self._rpc.cancelled():
                 raise
-            raise await self._typed(rpc_error) from rpc_error
+            raise await self._contract_error(rpc_error) from rpc_error
 
 
-class _OneAnswer(ChainedCall):
+class _SingleResponse(ChainedCall):
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, Any]:
         try:
             return (yield from self._rpc.__await__())
         except grpc.aio.AioRpcError as rpc_error:
-            raise (yield from self._typed(rpc_error).__await__()) from rpc_error
+            raise (yield from self._contract_error(rpc_error).__await__()) from rpc_error
         except BaseException as error:
             self._outcome.end(error)
             raise
 
 
-class _ManyAnswers(ChainedCall):
+class _StreamingResponses(ChainedCall):
     __slots__ = ()
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self._iterate(self._rpc.__aiter__())
 
-    async def _iterate(self, answers: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def _iterate(self, responses: AsyncIterator[Any]) -> AsyncIterator[Any]:
         try:
-            async for message in answers:
+            async for message in responses:
                 yield message
         except grpc.aio.AioRpcError as rpc_error:
-            await self._raise_unless_ended_well(rpc_error)
+            await self._raise_unless_ok(rpc_error)
 
-    async def read(self) -> Any:  # noqa: ANN401 - a message of any type
+    async def read(self) -> AnyMessage:
         try:
             return await self._rpc.read()
         except grpc.aio.AioRpcError as rpc_error:
-            await self._raise_unless_ended_well(rpc_error)
+            await self._raise_unless_ok(rpc_error)
             return grpc.aio.EOF
 
-    async def _raise_unless_ended_well(self, rpc_error: grpc.aio.AioRpcError) -> None:
+    async def _raise_unless_ok(self, rpc_error: grpc.aio.AioRpcError) -> None:
         # If the server ends a call during a write, grpc.aio raises an error even if the status is OK.
         error = await self._outcome.error()
         if error is not None:
             raise error from rpc_error
 
 
-class UnaryUnary(_OneAnswer):
+class UnaryUnary(_SingleResponse):
     """Call with one request and one response: `await` it."""
 
     __slots__ = ()
 
 
-class UnaryStream(_ManyAnswers):
+class UnaryStream(_StreamingResponses):
     """Call with one request and a stream of responses: iterate over it, or `read` them."""
 
     __slots__ = ()
 
 
-class StreamUnary(_OneAnswer, _ManyRequests):
+class StreamUnary(_SingleResponse, _StreamingRequests):
     """Call with a stream of requests, which may be written, and one response."""
 
     __slots__ = ()
 
 
-class StreamStream(_ManyAnswers, _ManyRequests):
+class StreamStream(_StreamingResponses, _StreamingRequests):
     """Call with a stream of requests, which may be written, and a stream of responses."""
 
     __slots__ = ()
@@ -207,17 +213,8 @@ grpc.aio.StreamUnaryCall.register(StreamUnary)
 grpc.aio.StreamStreamCall.register(StreamStream)
 
 
-def at_once(asking: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a part of a status
-    """Return the result of a status coroutine of a finished call."""
-    # A call's status is available only from coroutines, and a callback cannot await. Once the call has ended, they
-    # never suspend.
-    try:
-        asking.send(None)
-    except StopIteration as answer:
-        return answer.value
-    raise AssertionError("the status of a finished call is known")
-
-
-def _is_failed_write(rpc: Any) -> bool:  # noqa: ANN401 - a call of any shape
+def _is_failed_write(rpc: AnyCall) -> bool:
     """Return whether grpc.aio invented the status, because the server ended the call during a write."""
-    return at_once(rpc.code()) is grpc.StatusCode.INTERNAL and at_once(rpc.details()) == "Internal error from Core"
+    return (
+        status_part(rpc.code()) is grpc.StatusCode.INTERNAL and status_part(rpc.details()) == "Internal error from Core"
+    )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interceptors.chain.metadata import CORRELATION_ID
 
 if TYPE_CHECKING:
     import grpc
 
-    from interceptors.chain.handlers import Messages
-    from interceptors.chain.server import Call
-
-CORRELATION_ID = "x-correlation-id"
+    from interceptors.chain.call import Call
+    from interceptors.chain.messages import Messages
+    from interceptors.chain.untyped import AnyAttribute, AnyContext, Argument
 
 
 class StreamContext:
@@ -24,55 +25,55 @@ class StreamContext:
 
     def __init__(self, call: Call, messages: Messages) -> None:
         self.call = call
-        self.has_begun = not call.correlation_id
+        self.has_sent_metadata = not call.context.correlation_id
         self._messages = messages
 
     async def read(self) -> object:
-        raw = await self.call.context.read()
+        raw = await self.call.servicer_context.read()
         if not isinstance(raw, bytes):
             return raw
-        waiting = [raw]
+        holder = [raw]
         del raw
-        return self._messages.parse(self.call, waiting.pop())
+        return self._messages.parse(self.call, holder.pop())
 
     async def write(self, message: object) -> None:
-        if not self.has_begun:
-            await self.begin()
-        waiting = [message]
+        if not self.has_sent_metadata:
+            await self.send_metadata()
+        holder = [message]
         del message
-        await self.call.context.write(self._messages.serialize(self.call, waiting.pop()))
+        await self.call.servicer_context.write(self._messages.serialize(self.call, holder.pop()))
 
-    async def send_initial_metadata(self, initial_metadata: Any) -> None:  # noqa: ANN401 - as gRPC has it
-        own = () if self.has_begun else ((CORRELATION_ID, self.call.correlation_id),)
-        self.has_begun = True
-        await self.call.context.send_initial_metadata((*initial_metadata, *own))
+    async def send_initial_metadata(self, initial_metadata: Argument) -> None:
+        own = () if self.has_sent_metadata else ((CORRELATION_ID, self.call.context.correlation_id),)
+        self.has_sent_metadata = True
+        await self.call.servicer_context.send_initial_metadata((*initial_metadata, *own))
 
-    async def begin(self) -> None:
+    async def send_metadata(self) -> None:
         """Send the initial metadata."""
         await self.send_initial_metadata(())
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the context
-        return getattr(self.call.context, name)
+    def __getattr__(self, name: str) -> AnyAttribute:
+        return getattr(self.call.servicer_context, name)
 
 
 class BlockingContext:
     """Context of a call for a handler that runs in a thread: methods block instead of being awaited."""
 
-    def __init__(self, context: Any, loop: asyncio.AbstractEventLoop) -> None:  # noqa: ANN401 - of either engine
+    def __init__(self, context: AnyContext, loop: asyncio.AbstractEventLoop) -> None:
         self._context = context
         self._loop = loop
 
-    def abort(self, *status: Any) -> None:  # noqa: ANN401 - as the context has it
+    def abort(self, *status: Argument) -> None:
         self._wait_for("abort", *status)
 
     def abort_with_status(self, status: grpc.Status) -> None:
         self._wait_for("abort_with_status", status)
 
-    def send_initial_metadata(self, initial_metadata: Any) -> None:  # noqa: ANN401 - as the context has it
+    def send_initial_metadata(self, initial_metadata: Argument) -> None:
         self._wait_for("send_initial_metadata", initial_metadata)
 
-    def _wait_for(self, name: str, *arguments: Any) -> None:  # noqa: ANN401 - as the context has it
+    def _wait_for(self, name: str, *arguments: Argument) -> None:
         asyncio.run_coroutine_threadsafe(getattr(self._context, name)(*arguments), self._loop).result()
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the context
+    def __getattr__(self, name: str) -> AnyAttribute:
         return getattr(self._context, name)

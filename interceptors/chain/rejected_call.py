@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from interceptors.chain.untyped import AnyAttribute, AnyMessage, Argument
 
-class RefusedCall:
+
+class RejectedCall:
     """Call that was never sent: awaiting any part of it raises the error."""
 
     def __init__(self, error: Exception) -> None:
@@ -17,13 +19,13 @@ class RefusedCall:
     def __await__(self) -> Generator[Any, None, Any]:
         return self._raise().__await__()
 
-    def __aiter__(self) -> RefusedCall:
+    def __aiter__(self) -> RejectedCall:
         return self
 
-    async def __anext__(self) -> Any:  # noqa: ANN401 - a message of any type
+    async def __anext__(self) -> AnyMessage:
         raise self._error
 
-    def add_done_callback(self, callback: Any) -> None:  # noqa: ANN401 - as grpc.aio has it
+    def add_done_callback(self, callback: Argument) -> None:
         callback(self)
 
     def cancel(self) -> bool:
@@ -38,8 +40,8 @@ class RefusedCall:
     def time_remaining(self) -> None:
         return None
 
-    def __getattr__(self, _name: str) -> Any:  # noqa: ANN401 - one of the coroutines that a call has
+    def __getattr__(self, _name: str) -> AnyAttribute:
         return self._raise
 
-    async def _raise(self, *_arguments: object) -> Any:  # noqa: ANN401 - never returns
+    async def _raise(self, *_arguments: object) -> NoReturn:
         raise self._error

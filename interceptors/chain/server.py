@@ -13,8 +13,6 @@ starts and ends in the same task.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -23,100 +21,43 @@ import grpc.aio
 
 from contracts.method import Method, find_method, methods_of
 from contracts.policy import ContractError
-from interceptors.chain.application import MethodDetails as MethodDetails
-from interceptors.chain.application import inside
-from interceptors.chain.handlers import Messages, behaviour_of, innermost, is_generated_default
-from interceptors.chain.usability import AS_HANDLER, explained, is_described, is_imported, refusing, service_named
+from interceptors.chain.application import wrap_handler
+from interceptors.chain.call import Call
+from interceptors.chain.handlers import handler_end, handler_function, is_generated_default
+from interceptors.chain.messages import Messages
+from interceptors.chain.unusable_contracts import (
+    HANDLER_FACTORIES,
+    find_service,
+    is_described,
+    is_imported,
+    rejecting_handler,
+    with_import_hint,
+)
+from interceptors.errors.responses import ErrorResponses
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from google.protobuf.message import Message
     from grpc_interceptor.server import AsyncServerInterceptor
 
-    from interceptors.chain.handlers import LookAt
+    from interceptors.chain.call import MessageHook, Proceed, ServicerContext
 
-    Context = grpc.aio.ServicerContext[Any, Any]
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]
-    Proceed = Callable[["Call"], Awaitable[bytes | None]]
-
-_DELIVERY_S = 0.005
-_ROUNDING = 0.01
-_FOR_EVER_S = 1e9
-
-# Metadata key: number of times that gRPC's core has sent the call before (gRFC A6).
-PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
-_MOST_DIGITS = 3
-
-
-@dataclass(slots=True, repr=False)
-class Call:
-    """One incoming call, shared by the server interceptors; each sets the fields that it knows.
-
-    - `metadata`: the last value of each name; `fields` holds all values.
-    - `trailing`: metadata sent at the end of the call, however it ends.
-    - `notes`: facts for the access log.
-    - `allowed_s`: seconds that the call had on arrival; 0 if nothing limits it.
-    - `last_message_at`: time of the last message of a stream with an idle timeout, on the clock of `time.monotonic`.
-    """
-
-    method: Method
-    context: Context
-    metadata: Mapping[str, str]
-    incoming: bytes | AsyncIterator[bytes]
-    fields: Sequence[tuple[str, str]] = ()
-    correlation_id: str = ""
-    caller: str = ""
-    # Id of the call's trace; empty if the trace is not recorded.
-    trace_id: str = ""
-    allowed_s: float = 0.0
-    last_message_at: float = 0.0
-    trailing: list[tuple[str, str | bytes]] = field(default_factory=list)
-    notes: dict[str, object] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        # Tracebacks show this text, so it omits the request, and the metadata, which holds the API key.
-        return f"<Call of {self.method.full_name}, correlation id {self.correlation_id or 'not known'}>"
-
-    @property
-    def remaining_s(self) -> float:
-        """Seconds until the caller's deadline; infinite if the caller set none."""
-        # Without a deadline, grpc.aio returns None although it declares a number. Other servers return a number of 19
-        # digits.
-        remaining_s = cast("float | None", self.context.time_remaining())
-        return math.inf if remaining_s is None or remaining_s > _FOR_EVER_S else remaining_s
-
-    def is_out_of_time(self) -> bool:
-        """Return whether the call is ending because of the caller's deadline.
-
-        The server's deadline is slightly later than the caller's: the call takes time to arrive, and gRPC's core rounds
-        the deadline up by as much as 1 %.
-        """
-        return self.remaining_s <= max(_DELIVERY_S, _ROUNDING * self.allowed_s)
-
-    @property
-    def previous_attempts(self) -> int:
-        """Number of times that the caller's gRPC core has sent this call before (gRFC A6)."""
-        attempts = self.metadata.get(PREVIOUS_ATTEMPTS)
-        return int(attempts) if attempts and len(attempts) <= _MOST_DIGITS and attempts.isdecimal() else 0
-
-    def whole_trailing(self) -> tuple[tuple[str, str | bytes], ...]:
-        """Return all trailing metadata: the handler's own and `trailing`."""
-        return (*(self.context.trailing_metadata() or ()), *self.trailing)
 
 
 class ServerInterceptor(grpc.aio.ServerInterceptor):
     """Base class of server interceptors: one action around each call of the methods that it applies to."""
 
     @cached_property
-    def _alone(self) -> ServerChain:
+    def _own_chain(self) -> ServerChain:
         return ServerChain([self])
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Serve as a chain of this one interceptor, as grpc.aio requires of a server interceptor."""
-        return await self._alone.intercept_service(continuation, handler_call_details)
+        return await self._own_chain.intercept_service(continuation, handler_call_details)
 
     def applies_to(self, method: Method) -> bool:  # noqa: ARG002 - for subclasses
         """Return whether this interceptor handles calls of `method`. Called once per method."""
@@ -135,11 +76,11 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
     def on_response(self, call: Call, message: Message) -> None:
         """Inspect one response of the handler before it is sent."""
 
-    def request_hook(self, method: Method) -> LookAt | None:  # noqa: ARG002 - for subclasses
+    def request_hook(self, method: Method) -> MessageHook | None:  # noqa: ARG002 - for subclasses
         """Return the function that inspects each request of `method`, or None. Called once per method."""
         return self.on_request if _overrides(self, "on_request") else None
 
-    def response_hook(self, method: Method) -> LookAt | None:  # noqa: ARG002 - for subclasses
+    def response_hook(self, method: Method) -> MessageHook | None:  # noqa: ARG002 - for subclasses
         """Return the function that inspects each response of `method`, or None. Called once per method."""
         return self.on_response if _overrides(self, "on_response") else None
 
@@ -170,7 +111,7 @@ class ServerChain(grpc.aio.ServerInterceptor):
                 return None
             if not is_described(path, handler):
                 return handler
-            composed = self._composed_or_refusing(path, handler)
+            composed = self._compose_or_reject(path, handler)
             if is_imported(path):  # a handler that accepts every path would fill the memory
                 self._handlers[path] = composed
         return composed
@@ -182,36 +123,36 @@ class ServerChain(grpc.aio.ServerInterceptor):
         A `ChainedServer` needs no such check, because it composes services when they are added.
         """
         for service in services:
-            for method in methods_of(service_named(service)):
-                for interceptor in _with_errors_outermost(self._interceptors):
+            for method in methods_of(find_service(service)):
+                for interceptor in self._interceptors:
                     interceptor.applies_to(method)
 
-    def _composed_or_refusing(
+    def _compose_or_reject(
         self, path: str, handler: grpc.RpcMethodHandler[Any, Any]
     ) -> grpc.RpcMethodHandler[Any, Any]:
         try:
             return self.compose(path, handler)
         except Exception as error:  # noqa: BLE001 - grpc.aio would send its text to the caller
-            return refusing(path, handler, error)
+            return rejecting_handler(path, handler, error)
 
     def compose(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         """Return a handler that serves the method at `path` with `handler` inside this chain.
 
         Raises ContractError if the method's contract is unusable.
         """
-        inner: _Composed | None = getattr(behaviour_of(handler), _COMPOSED, None)
+        inner: _Composed | None = getattr(handler_function(handler), _COMPOSED, None)
         interceptors = self._interceptors
         if inner is not None:  # from another chain on the same server: merge both
             interceptors, handler = (*interceptors, *inner.interceptors), inner.handler
-        if not is_generated_default(behaviour_of(handler)):
-            handler = inside(self._application, path, handler)
+        if not is_generated_default(handler_function(handler)):
+            handler = wrap_handler(self._application, path, handler)
         try:
             method = find_method(path)
         except ContractError as error:
-            raise explained(error, path, handler) from None
-        serve = _nested(method, handler, _with_errors_outermost(interceptors))
+            raise with_import_hint(error, path, handler) from None
+        serve = _nested(method, handler, interceptors)
         setattr(serve, _COMPOSED, _Composed(interceptors, handler))
-        return AS_HANDLER[method.request_streaming, method.response_streaming](serve)
+        return HANDLER_FACTORIES[method.request_streaming, method.response_streaming](serve)
 
 
 class _Composed(NamedTuple):
@@ -222,37 +163,38 @@ class _Composed(NamedTuple):
 _COMPOSED = "composed"
 
 
-def _with_errors_outermost(interceptors: Iterable[ServerInterceptor]) -> list[ServerInterceptor]:
-    from interceptors.errors.interceptor import ServerErrors  # noqa: PLC0415 - that module imports this one
-
-    errors = [each for each in interceptors if isinstance(each, ServerErrors)] or [ServerErrors()]
-    return [errors[0], *(each for each in interceptors if not isinstance(each, ServerErrors))]
+def _split_errors(interceptors: Iterable[ServerInterceptor]) -> tuple[ErrorResponses, list[ServerInterceptor]]:
+    """Return the error responses, which every chain has outermost, and the other interceptors."""
+    errors = next((each for each in interceptors if isinstance(each, ErrorResponses)), None)
+    return errors or ErrorResponses(), [each for each in interceptors if not isinstance(each, ErrorResponses)]
 
 
 def _nested(
     method: Method, handler: grpc.RpcMethodHandler[Any, Any], interceptors: Sequence[ServerInterceptor]
-) -> Callable[[Any, Context], Awaitable[bytes | None]]:
-    applicable = [each for each in interceptors if each.applies_to(method)]
+) -> Callable[[Any, ServicerContext], Awaitable[bytes | None]]:
+    errors, others = _split_errors(interceptors)
+    applicable = [each for each in others if each.applies_to(method)]
     messages = Messages(
         method,
         on_request=[hook for each in applicable if (hook := each.request_hook(method))],
         # Responses pass from the inside out, so a response that validation rejects is not counted as sent.
         on_response=[hook for each in reversed(applicable) if (hook := each.response_hook(method))],
     )
-    proceed: Proceed = innermost(method, behaviour_of(handler), messages)
+    proceed: Proceed = handler_end(method, handler_function(handler), messages)
     for interceptor in reversed(applicable):
         if _overrides(interceptor, "intercept"):
             proceed = partial(interceptor.intercept, proceed=proceed)
+    proceed = partial(errors.intercept, proceed=proceed)
 
-    async def serve(incoming: bytes | AsyncIterator[bytes], context: Context) -> bytes | None:
+    async def serve(incoming: bytes | AsyncIterator[bytes], context: ServicerContext) -> bytes | None:
         # grpc.aio declares a more general type but returns pairs.
         fields = cast("Sequence[tuple[str, str]]", context.invocation_metadata() or ())
         call = Call(method, context, dict(fields), incoming, fields)
         # Keep the request and the API key out of tracebacks.
         del incoming, fields
-        reply = await proceed(call)
-        context.set_trailing_metadata(call.whole_trailing())
-        return reply
+        response = await proceed(call)
+        context.set_trailing_metadata(call.all_trailing())
+        return response
 
     return serve
 

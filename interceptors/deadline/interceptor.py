@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import DeadlineExceeded
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 from interceptors.context import CallContext, current_context
-from interceptors.deadline.ledger import DEADLINE_LEDGER, add_callee, hop_entry, whole_ledger
+from interceptors.deadline.ledger import DEADLINE_LEDGER, add_callee, full_ledger, hop_entry
 
 if TYPE_CHECKING:
     from contracts.method import Method
+    from interceptors.chain.call import Call, Proceed
     from interceptors.chain.client import Finish
-    from interceptors.chain.server import Proceed
 
 # Metadata key: milliseconds that the caller allows when it sends the call. The time left on arrival is less if the call
 # had to wait. If gRPC's core retried the call (grpc-previous-rpc-attempts), the difference includes the earlier
 # attempts.
 TIMEOUT_MS = "x-timeout-ms"
 # A call with less time than this is rejected.
-LEAST_TIME_S = 0.005
+MIN_TIME_S = 0.005
 # Share of its remaining time that a service reserves for its own response when it calls another service.
 RESERVE_S = 0.010
 RESERVE_RATIO = 0.05
@@ -71,29 +71,28 @@ class ServerDeadline(ServerInterceptor):
         return math.isfinite(method.policy.deadline_s)
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        began, context = time.monotonic(), current_context()
+        began, context = time.monotonic(), call.context
         remaining_s, ceiling_s = call.remaining_s, call.method.policy.deadline_s * self._factor
         if remaining_s == math.inf:
             call.notes["without_deadline"] = True
         budget_s = call.allowed_s = min(remaining_s, ceiling_s)
-        if budget_s < LEAST_TIME_S:
+        if budget_s < MIN_TIME_S:
             raise DeadlineExceeded("The call arrived with no time left to serve it.")
-        if context is not None:
-            context.deadline, context.ledger = began + budget_s, []
+        context.deadline, context.ledger = began + budget_s, []
         try:
             if remaining_s <= ceiling_s * CORE_ROUNDING:  # gRPC's core ends the call
-                reply = await proceed(call)
+                response = await proceed(call)
             else:
-                reply = await _within(budget_s, call, proceed)
+                response = await _within(budget_s, call, proceed)
         except BaseException as error:
-            ledger = _close_ledger(call, context, began)
+            ledger = _close_ledger(call, began)
             if _is_out_of_time(error, call):
                 call.notes["ledger"] = ledger
             if _is_overrun_of_callee(error, context):
                 raise _overrun(call, budget_s) from error
             raise
-        _close_ledger(call, context, began)
-        return reply
+        _close_ledger(call, began)
+        return response
 
 
 async def _within(budget_s: float, call: Call, proceed: Proceed) -> bytes | None:
@@ -116,17 +115,16 @@ def _is_out_of_time(error: BaseException, call: Call) -> bool:
     )
 
 
-def _is_overrun_of_callee(error: BaseException, context: CallContext | None) -> bool:
+def _is_overrun_of_callee(error: BaseException, context: CallContext) -> bool:
     """Return whether a callee used up all the time of the call itself."""
-    has_run_out = context is not None and context.has_run_out
-    return has_run_out and isinstance(error, DeadlineExceeded) and bool(error.callee)
+    return context.has_run_out and isinstance(error, DeadlineExceeded) and bool(error.callee)
 
 
-def _close_ledger(call: Call, context: CallContext | None, began: float) -> str:
+def _close_ledger(call: Call, began: float) -> str:
     """Add the ledger to the call's trailing metadata and return it."""
     ledger = hop_entry(call.method.full_name, time.monotonic() - began, call.allowed_s)
-    if context is not None and context.ledger:
-        ledger = whole_ledger(ledger, context.ledger)
+    if call.context.ledger:
+        ledger = full_ledger(ledger, call.context.ledger)
     call.trailing.append((DEADLINE_LEDGER, ledger))
     return ledger
 
@@ -153,12 +151,12 @@ class ClientDeadline(ClientInterceptor):
         if context is not None and context.deadline is not None:
             now = time.monotonic()
             left_s = time_for_callee(context.deadline - now)
-            takes_all = left_s <= limit_s
+            uses_all_time = left_s <= limit_s
             limit_s = min(left_s, limit_s)
             if left_s <= 0:
                 context.has_run_out = True
             if context.ledger is not None:
-                finish = partial(_note_end, call, context, context.ledger, now, takes_all)
+                finish = partial(_record_end, call, context, context.ledger, now, uses_all_time)
         if limit_s <= 0:
             raise DeadlineExceeded(f"No time is left to call {call.method.full_name}.")
         if math.isfinite(limit_s):
@@ -169,15 +167,15 @@ class ClientDeadline(ClientInterceptor):
         return finish
 
 
-def _note_end(
+def _record_end(
     call: ClientCall,
     context: CallContext,
     ledger: list[str],
     began: float,
-    takes_all: bool,  # noqa: FBT001 - bound once, above
+    uses_all_time: bool,  # noqa: FBT001 - bound once, above
     error: BaseException | None,
 ) -> None:
-    if takes_all and isinstance(error, DeadlineExceeded):
+    if uses_all_time and isinstance(error, DeadlineExceeded):
         context.has_run_out = True
     measured = hop_entry(call.method.full_name, time.monotonic() - began, call.timeout_s or 0)
     add_callee(ledger, measured, call.trailing.get(DEADLINE_LEDGER))

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DEADLINE_LEDGER = "x-deadline-ledger"
-MOST_HOPS = 20
-MOST_BYTES = 2048
+MAX_HOPS = 20
+MAX_BYTES = 2048
 # Last entry of a ledger that was cut off.
-MORE = "..."
+TRUNCATED = "..."
 
 _SEPARATOR = ", "
-_DEEPER = ">"
-_UNANSWERED = "?"
+_HOP_MARK = ">"
+_MEASURED_MARK = "?"
 # Every part is bounded, because a ledger comes from another process and is written to logs.
 _HOP = re.compile(r"(>{0,15})([A-Za-z][\w.]{0,199}/[A-Za-z]\w{0,99}) (\d{1,9})/(\d{1,9})(\??)", re.ASCII)
 
@@ -48,16 +48,16 @@ def hop_entry(method: str, spent_s: float, allowed_s: float) -> str:
     return f"{method} {int(spent_s * 1000)}/{int(allowed_s * 1000)}"
 
 
-def whole_ledger(own: str, callees: Iterable[str]) -> str:
+def full_ledger(own: str, callees: Iterable[str]) -> str:
     """Return a call's ledger from its own entry and those of its callees: at most 20 hops and 2 KiB."""
-    kept, room = [own], MOST_BYTES - len(own) - len(_SEPARATOR + MORE)
+    entries, room_bytes = [own], MAX_BYTES - len(own) - len(_SEPARATOR + TRUNCATED)
     for entry in callees:
-        room -= len(_SEPARATOR) + len(entry)
-        if room < 0 or len(kept) == MOST_HOPS:
-            kept.append(MORE)
+        room_bytes -= len(_SEPARATOR) + len(entry)
+        if room_bytes < 0 or len(entries) == MAX_HOPS:
+            entries.append(TRUNCATED)
             break
-        kept.append(entry)
-    return _SEPARATOR.join(kept)
+        entries.append(entry)
+    return _SEPARATOR.join(entries)
 
 
 def add_callee(ledger: list[str], measured: str, received: object) -> None:
@@ -65,10 +65,10 @@ def add_callee(ledger: list[str], measured: str, received: object) -> None:
 
     A ledger with more than 20 entries is not extended.
     """
-    if len(ledger) > MOST_HOPS:
+    if len(ledger) > MAX_HOPS:
         return
-    entries = _valid_entries(received) or [measured + _UNANSWERED]
-    ledger.extend(entry if entry == MORE else _DEEPER + entry for entry in entries)
+    entries = _valid_entries(received) or [measured + _MEASURED_MARK]
+    ledger.extend(entry if entry == TRUNCATED else _HOP_MARK + entry for entry in entries)
 
 
 def read_ledger(trailing: Iterable[tuple[str, str | bytes]] | None) -> list[Hop]:
@@ -82,11 +82,11 @@ def read_ledger(trailing: Iterable[tuple[str, str | bytes]] | None) -> list[Hop]
 
 def _valid_entries(received: object) -> list[str]:
     """Return the entries of a received ledger, up to the first invalid one."""
-    if not isinstance(received, str) or len(received) > MOST_BYTES:
+    if not isinstance(received, str) or len(received) > MAX_BYTES:
         return []
     valid = []
-    for entry in received.split(_SEPARATOR, MOST_HOPS + 1)[: MOST_HOPS + 1]:
-        if entry != MORE and not _HOP.fullmatch(entry):
+    for entry in received.split(_SEPARATOR, MAX_HOPS + 1)[: MAX_HOPS + 1]:
+        if entry != TRUNCATED and not _HOP.fullmatch(entry):
             break
         valid.append(entry)
     return valid

@@ -9,8 +9,7 @@ import structlog
 
 from contracts.errors import RateLimited, ScopeMissing, ServiceError, Unauthenticated, Unavailable
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import Call, ServerInterceptor
-from interceptors.context import current_context
+from interceptors.chain.server import ServerInterceptor
 from interceptors.keys.keyring import Keyring
 from interceptors.peer import host_of
 from interceptors.rate_limit.gcra import Gcra
@@ -19,17 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from contracts.method import Method
-    from interceptors.chain.server import Proceed
-    from interceptors.keys.keyring import HeldKey, RefusedKey
+    from interceptors.chain.call import Call, Proceed
+    from interceptors.keys.keyring import KeyEntry, RejectedKey
 
 API_KEY = "x-api-key"
 # Note on a call with a superseded key.
 SUPERSEDED_KEY = "superseded_key"
 # Notes on a call with a rejected key: the key's id, its caller and the cause. The response contains none of them.
-REFUSED_KEY, REFUSED_CALLER, REFUSED_BECAUSE = "refused_key", "refused_caller", "refused_because"
+REJECTED_KEY, REJECTED_CALLER, REJECTION_CAUSE = "refused_key", "refused_caller", "refused_because"
 # Limits how often one host may present an unverified key. Further attempts are rejected without hashing.
-UNKNOWN_KEYS_PER_S = 20.0
-UNKNOWN_KEYS_AT_ONCE = 20
+UNVERIFIED_KEYS_PER_S = 20.0
+UNVERIFIED_KEYS_BURST = 20
 # Minimum time between two log lines about the same problem.
 WARNING_INTERVAL_S = 60.0
 
@@ -75,8 +74,8 @@ class ServerApiKey(ServerInterceptor):
         self._open_services = frozenset(open_services)
         self._wall_clock = wall_clock
         self._clock = clock
-        self._last = Keyring()
-        self._unknown_keys = Gcra(UNKNOWN_KEYS_PER_S, UNKNOWN_KEYS_AT_ONCE)
+        self._last_keyring = Keyring()
+        self._unverified_keys = Gcra(UNVERIFIED_KEYS_PER_S, UNVERIFIED_KEYS_BURST)
         self._warnings = Gcra(1 / WARNING_INTERVAL_S, burst=1)
 
     def applies_to(self, method: Method) -> bool:
@@ -85,61 +84,58 @@ class ServerApiKey(ServerInterceptor):
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         now_s = self._wall_clock()
         try:
-            held = self._held(call, now_s)
+            entry = self._key_entry(call, now_s)
         except Exception as error:
             self._warn("error", "cannot verify API keys, rejecting all calls", error=type(error).__name__)
             raise Unavailable("The service cannot verify API keys now. Try again later.") from error
-        if isinstance(held, ServiceError):
-            raise held
-        record = held.record
-        call.caller = record.caller
-        if held.newer and held.is_superseded(now_s):
+        if isinstance(entry, ServiceError):
+            raise entry
+        record = entry.record
+        call.context.caller = record.caller
+        if entry.newer and entry.is_superseded(now_s):
             call.notes[SUPERSEDED_KEY] = record.key_id
             self._warn(record.key_id, "superseded key used", key_id=record.key_id, caller=record.caller)
         scopes = call.method.policy.scopes
         if not scopes <= record.scopes:
             names = ", ".join(sorted(scopes - record.scopes))
             raise ScopeMissing(f"The key of {record.caller} lacks {names}.", metadata={"scopes": names})
-        context = current_context()
-        if context is not None:
-            context.caller = record.caller
         return await proceed(call)
 
-    def _held(self, call: Call, now_s: float) -> HeldKey | ServiceError:
+    def _key_entry(self, call: Call, now_s: float) -> KeyEntry | ServiceError:
         """Return the record of the call's key, or the error to raise.
 
         The error is not raised here, because its traceback would show the key.
         """
         keyring = self._keyring()
-        if keyring is not self._last:
+        if keyring is not self._last_keyring:
             # Verify cached keys again now. Otherwise bad keys from the same host could use up its attempts and lock out
             # good keys.
-            keyring.find_again(self._last, now_s)
-            self._last = keyring
+            keyring.warm_from(self._last_keyring, now_s)
+            self._last_keyring = keyring
         key = call.metadata.get(API_KEY, "")
-        return keyring.recall(key, now_s) or self._look_up(call, keyring, key, now_s)
+        return keyring.cached(key, now_s) or self._look_up(call, keyring, key, now_s)
 
-    def _look_up(self, call: Call, keyring: Keyring, key: str, now_s: float) -> HeldKey | ServiceError:
-        source = (host_of(call.context.peer()), keyring.id_claimed_by(key))
-        retry_after_s = self._unknown_keys.admit(source, self._clock())
+    def _look_up(self, call: Call, keyring: Keyring, key: str, now_s: float) -> KeyEntry | ServiceError:
+        source = (host_of(call.servicer_context.peer()), keyring.id_claimed_by(key))
+        retry_after_s = self._unverified_keys.admit(source, self._clock())
         if retry_after_s > 0:
             return RateLimited(
                 "Too many unverified API keys from this host. Try again later.", retry_after_s=retry_after_s
             )
-        held = keyring.look_up(key, now_s)
-        if held is None:
-            self._note_refusal(call, keyring.refusal_of(key, now_s))
+        entry = keyring.look_up(key, now_s)
+        if entry is None:
+            self._note_rejection(call, keyring.rejection_of(key, now_s))
             return Unauthenticated()
-        return held
+        return entry
 
     @staticmethod
-    def _note_refusal(call: Call, refused: RefusedKey) -> None:
-        if not refused.key_id:  # no key, or a malformed one
+    def _note_rejection(call: Call, rejected: RejectedKey) -> None:
+        if not rejected.key_id:  # no key, or a malformed one
             return
         # Do the same work for every cause and log no warning: the response time must not reveal the cause.
-        call.notes[REFUSED_KEY] = refused.key_id
-        call.notes[REFUSED_CALLER] = refused.caller
-        call.notes[REFUSED_BECAUSE] = refused.cause
+        call.notes[REJECTED_KEY] = rejected.key_id
+        call.notes[REJECTED_CALLER] = rejected.caller
+        call.notes[REJECTION_CAUSE] = rejected.cause
 
     def _warn(self, subject: str, event: str, **facts: str) -> None:
         if self._warnings.admit(subject, self._clock()) == 0:

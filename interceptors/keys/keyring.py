@@ -51,7 +51,7 @@ class KeyRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldKey:
+class KeyEntry:
     """Record in a keyring, with its times in seconds since 1970, as `time.time()` returns them.
 
     `newer` are the later keys of the same caller. A revoked key ends before it begins.
@@ -60,13 +60,13 @@ class HeldKey:
     record: KeyRecord
     begins_s: float
     ends_s: float
-    newer: tuple[HeldKey, ...] = ()
+    newer: tuple[KeyEntry, ...] = ()
 
     def is_valid(self, now_s: float) -> bool:
         """Return whether the key is valid at `now_s`, in the same time for every key."""
         return (self.begins_s <= now_s) & (now_s < self.ends_s)
 
-    def refusal_at(self, now_s: float) -> str:
+    def rejection_at(self, now_s: float) -> str:
         """Return why the key is not valid at `now_s`: "revoked", "not yet valid" or "expired"."""
         if self.record.revoked:
             return "revoked"
@@ -78,7 +78,7 @@ class HeldKey:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedKey:
+class RejectedKey:
     """Facts about a rejected key, for operators.
 
     `cause` is "revoked", "not yet valid", "expired", "wrong secret" (only the id is known) or "unknown". `caller` is
@@ -98,54 +98,54 @@ class Keyring:
     """
 
     def __init__(self, records: Iterable[KeyRecord] = ()) -> None:
-        self._by_id = _held({record.key_id: record for record in records}.values())
+        self._by_id = _entries({record.key_id: record for record in records}.values())
         # Cache by full key. The timing of a lookup reveals no more than the response does, because Python's
         # dictionaries compare a keyed hash first. Only verified keys are added, so the cache is never larger than the
         # keyring.
-        self._found: dict[str, HeldKey] = {}
+        self._active: dict[str, KeyEntry] = {}
         # Cached keys without a use since the last `take_uses`, and the first use of each key since then.
-        self._idle: dict[str, HeldKey] = {}
+        self._idle: dict[str, KeyEntry] = {}
         self._uses: dict[str, float] = {}
 
     def __iter__(self) -> Iterator[KeyRecord]:
-        return (held.record for held in self._by_id.values())
+        return (entry.record for entry in self._by_id.values())
 
     def find(self, key: str, now: datetime) -> KeyRecord | None:
         """Return the record of a valid key, or None. The time taken does not depend on the secret."""
-        held = self.look_up(key, now.timestamp())
-        return held.record if held else None
+        entry = self.look_up(key, now.timestamp())
+        return entry.record if entry else None
 
-    def look_up(self, key: str, now_s: float) -> HeldKey | None:
+    def look_up(self, key: str, now_s: float) -> KeyEntry | None:
         """Return the record of a valid key, or None. Takes the same time for unknown, revoked and wrong keys."""
-        held = self._by_id.get(id_of_key(key) or "", _NOBODY)
-        is_known = hmac.compare_digest(hash_of_key(key), held.record.sha256)
-        if not is_known & held.is_valid(now_s):
+        entry = self._by_id.get(id_of_key(key) or "", _NO_KEY)
+        is_known = hmac.compare_digest(hash_of_key(key), entry.record.sha256)
+        if not is_known & entry.is_valid(now_s):
             return None
-        self._found[key] = held
-        self._uses[held.record.key_id] = now_s
-        return held
+        self._active[key] = entry
+        self._uses[entry.record.key_id] = now_s
+        return entry
 
-    def refusal_of(self, key: str, now_s: float) -> RefusedKey:
+    def rejection_of(self, key: str, now_s: float) -> RejectedKey:
         """Return why `look_up` rejects a key. Takes the same time for unknown, revoked and wrong keys."""
         key_id = id_of_key(key) or ""
-        held = self._by_id.get(key_id, _NOBODY)
-        is_known = hmac.compare_digest(hash_of_key(key), held.record.sha256)
+        entry = self._by_id.get(key_id, _NO_KEY)
+        is_known = hmac.compare_digest(hash_of_key(key), entry.record.sha256)
         # Build both, then choose without a branch, so that both cases take the same time.
-        unproven = ("", "unknown" if held is _NOBODY else "wrong secret")
-        proven = (held.record.caller, held.refusal_at(now_s))
-        return RefusedKey(key_id, *(unproven, proven)[is_known])
+        unproven = ("", "unknown" if entry is _NO_KEY else "wrong secret")
+        proven = (entry.record.caller, entry.rejection_at(now_s))
+        return RejectedKey(key_id, *(unproven, proven)[is_known])
 
-    def recall(self, key: str, now_s: float) -> HeldKey | None:
+    def cached(self, key: str, now_s: float) -> KeyEntry | None:
         """Return the cached record of a key that is valid at `now_s`, or None. Hashes nothing."""
-        held = self._found.get(key) or self._recall_idle(key, now_s)
-        return held if held is not None and held.is_valid(now_s) else None
+        entry = self._active.get(key) or self._cached_idle(key, now_s)
+        return entry if entry is not None and entry.is_valid(now_s) else None
 
-    def _recall_idle(self, key: str, now_s: float) -> HeldKey | None:
-        held = self._idle.pop(key, None)
-        if held is not None:
-            self._found[key] = held
-            self._uses[held.record.key_id] = now_s
-        return held
+    def _cached_idle(self, key: str, now_s: float) -> KeyEntry | None:
+        entry = self._idle.pop(key, None)
+        if entry is not None:
+            self._active[key] = entry
+            self._uses[entry.record.key_id] = now_s
+        return entry
 
     def take_uses(self) -> dict[str, float]:
         """Return the first use of each key since the last `take_uses`, by key id, and start over.
@@ -153,8 +153,8 @@ class Keyring:
         Called once a minute, it yields the last use of each key to the minute, at no cost for calls.
         """
         uses, self._uses = self._uses, {}
-        self._idle.update(self._found)
-        self._found = {}
+        self._idle.update(self._active)
+        self._active = {}
         return uses
 
     def id_claimed_by(self, key: str) -> str:
@@ -162,30 +162,30 @@ class Keyring:
         claimed = key[_ID_IN_KEY]
         return claimed if claimed in self._by_id else ""
 
-    def find_again(self, earlier: Keyring, now_s: float) -> None:
+    def warm_from(self, earlier: Keyring, now_s: float) -> None:
         """Look up every key that `earlier` has cached, so that keys still valid are cached here too."""
-        for key in (*earlier._found, *earlier._idle):
+        for key in (*earlier._active, *earlier._idle):
             self.look_up(key, now_s)
         # These lookups are not uses of the keys.
-        self._idle, self._found, self._uses = self._found, {}, earlier._uses
+        self._idle, self._active, self._uses = self._active, {}, earlier._uses
 
 
-def _held(records: Iterable[KeyRecord]) -> dict[str, HeldKey]:
-    held: dict[str, HeldKey] = {}
-    of_caller: defaultdict[str, list[HeldKey]] = defaultdict(list)
+def _entries(records: Iterable[KeyRecord]) -> dict[str, KeyEntry]:
+    entries: dict[str, KeyEntry] = {}
+    of_caller: defaultdict[str, list[KeyEntry]] = defaultdict(list)
     for record in records:
         ends_s = record.not_after.timestamp() if record.not_after else math.inf
-        one = HeldKey(record, record.not_before.timestamp(), -math.inf if record.revoked else ends_s)
-        held[record.key_id] = one
+        entry = KeyEntry(record, record.not_before.timestamp(), -math.inf if record.revoked else ends_s)
+        entries[record.key_id] = entry
         if not record.revoked:
-            of_caller[record.caller].append(one)
-    for key_id, one in held.items():
-        newer = tuple(other for other in of_caller[one.record.caller] if other.begins_s > one.begins_s)
-        held[key_id] = replace(one, newer=newer)
-    return held
+            of_caller[record.caller].append(entry)
+    for key_id, entry in entries.items():
+        newer = tuple(other for other in of_caller[entry.record.caller] if other.begins_s > entry.begins_s)
+        entries[key_id] = replace(entry, newer=newer)
+    return entries
 
 
-_NOBODY = HeldKey(KeyRecord("", "", "0" * 64, frozenset(), datetime.max.replace(tzinfo=UTC)), math.inf, -math.inf)
+_NO_KEY = KeyEntry(KeyRecord("", "", "0" * 64, frozenset(), datetime.max.replace(tzinfo=UTC)), math.inf, -math.inf)
 
 
 def mint_key(environment: str) -> str:

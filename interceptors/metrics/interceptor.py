@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from prometheus_client import Counter
 
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import PREVIOUS_ATTEMPTS, Call, ServerInterceptor
-from interceptors.errors.interceptor import answer_to, error_of_outcome
+from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
+from interceptors.chain.server import ServerInterceptor
+from interceptors.errors.caller_error import caller_error
+from interceptors.errors.status import error_of_outcome
 from interceptors.keys.interceptor import SUPERSEDED_KEY
 from interceptors.metrics.call_counts import METHOD_LABELS, CallCounts, labels_of
 from interceptors.metrics.registry import metrics_of
@@ -24,9 +26,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from contracts.method import Method
-    from interceptors.chain.client import Finish, Notice
-    from interceptors.chain.handlers import LookAt
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, MessageHook, Proceed
+    from interceptors.chain.client import Finish, MessageListener
     from interceptors.metrics.call_counts import MethodCounts
 
 CLIENT_OUTCOME_LABELS = ("grpc_code", "reason")
@@ -63,29 +64,29 @@ class ServerMetrics(ServerInterceptor):
         if not call.method.request_streaming:
             counts.received += 1
         try:
-            reply = await proceed(call)
+            response = await proceed(call)
         except BaseException as error:
-            refusal = answer_to(error, call)
-            counts.end(began, (refusal.code.name, refusal.reason_name(), call.caller), call.trace_id)
+            rejection = caller_error(error, call)
+            counts.end(began, (rejection.code.name, rejection.reason_name(), call.context.caller), call.trace_id)
             self._count_rare(call)
             raise
-        if reply is not None:
+        if response is not None:
             counts.sent += 1
-        counts.end(began, (OK, "", call.caller), call.trace_id)
+        counts.end(began, (OK, "", call.context.caller), call.trace_id)
         self._count_rare(call)
-        return reply
+        return response
 
-    def request_hook(self, method: Method) -> LookAt | None:
+    def request_hook(self, method: Method) -> MessageHook | None:
         return self._counts.of(method).receive if method.request_streaming else None
 
-    def response_hook(self, method: Method) -> LookAt | None:
+    def response_hook(self, method: Method) -> MessageHook | None:
         return self._counts.of(method).send if method.response_streaming else None
 
     def _count_rare(self, call: Call) -> None:
         if PREVIOUS_ATTEMPTS in call.metadata and call.previous_attempts:
             self._rare.retried.labels(*labels_of(call.method)).inc()
-        if call.notes and call.caller and call.notes.get(SUPERSEDED_KEY):
-            self._rare.superseded_key_calls.labels(call.caller).inc()
+        if call.notes and call.context.caller and call.notes.get(SUPERSEDED_KEY):
+            self._rare.superseded_key_calls.labels(call.context.caller).inc()
 
 
 class ClientMetrics(ClientInterceptor):
@@ -104,10 +105,10 @@ class ClientMetrics(ClientInterceptor):
             counts.sent += 1
         return partial(_finish, call, counts, counts.begin())
 
-    def request_hook(self, method: Method) -> Notice | None:
+    def request_hook(self, method: Method) -> MessageListener | None:
         return self._counts.of(method).send if method.request_streaming else None
 
-    def response_hook(self, method: Method) -> Notice | None:
+    def response_hook(self, method: Method) -> MessageListener | None:
         return self._counts.of(method).receive if method.response_streaming else None
 
 
@@ -117,27 +118,27 @@ def _finish(call: ClientCall, counts: MethodCounts, began: float, error: BaseExc
             counts.received += 1
         counts.end(began, (OK, ""), call.trace_id)
     else:
-        refusal = error_of_outcome(error)
-        counts.end(began, (refusal.code.name, refusal.reason_name()), call.trace_id)
+        rejection = error_of_outcome(error)
+        counts.end(began, (rejection.code.name, rejection.reason_name()), call.trace_id)
 
 
-class _Rare(NamedTuple):
+class _RareCounters(NamedTuple):
     """Counters that few calls change."""
 
     retried: Counter
     superseded_key_calls: Counter
 
 
-def _rare_counters(registry: CollectorRegistry) -> _Rare:
+def _rare_counters(registry: CollectorRegistry) -> _RareCounters:
     retried = "Calls that are retries by the caller's gRPC core."
     superseded = "Calls with a superseded API key."
-    return _Rare(
+    return _RareCounters(
         Counter("grpc_server_retried", retried, METHOD_LABELS, registry=registry),
         Counter("solo60_server_superseded_key_calls", superseded, ("caller",), registry=registry),
     )
 
 
-def _server_counts_in(registry: CollectorRegistry) -> tuple[CallCounts, _Rare]:
+def _server_counts_in(registry: CollectorRegistry) -> tuple[CallCounts, _RareCounters]:
     return _registered(CallCounts("server", SERVER_OUTCOME_LABELS), registry), _rare_counters(registry)
 
 

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 Metrics = TypeVar("Metrics")
 
-_made: WeakKeyDictionary[CollectorRegistry, dict[Callable[[CollectorRegistry], Any], Any]] = WeakKeyDictionary()
+_cache: WeakKeyDictionary[CollectorRegistry, dict[Callable[[CollectorRegistry], Any], Any]] = WeakKeyDictionary()
 
 
 def metrics_of(registry: CollectorRegistry, make: Callable[[CollectorRegistry], Metrics]) -> Metrics:
     """Return `make(registry)`, cached per registry."""
-    made = _made.setdefault(registry, {})
-    if make not in made:
-        made[make] = make(registry)
-    found: Metrics = made[make]
+    cached = _cache.setdefault(registry, {})
+    if make not in cached:
+        cached[make] = make(registry)
+    found: Metrics = cached[make]
     return found

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 # A key takes about 200 bytes, so all keys together take at most 20 MB.
-KEYS_MAX = 100_000
+MAX_KEYS = 100_000
 # Tolerance for the rounding of floats and protobuf's nanoseconds: a caller that waits exactly as told is admitted.
 ROUNDING_S = 1e-6
 
@@ -27,19 +27,19 @@ ROUNDING_S = 1e-6
 class Gcra:
     """Rate limiter that admits at most `calls_per_second * t + burst` calls per key in any `t` seconds.
 
-    It stores at most `keys_max` keys and drops the least recently used. Dropping a key with a full burst has no effect.
+    It stores at most `max_keys` keys and drops the least recently used. Dropping a key with a full burst has no effect.
     If more keys are in use, an unknown key starts from the furthest state of all dropped keys. Some keys then get a
     smaller burst than they should, and none gets a larger one.
     """
 
-    def __init__(self, calls_per_second: float, burst: int, *, keys_max: int = KEYS_MAX) -> None:
-        if not (calls_per_second > 0 and burst >= 1 and keys_max >= 1):
-            raise ValueError("calls_per_second must be above 0; burst and keys_max must be at least 1")
+    def __init__(self, calls_per_second: float, burst: int, *, max_keys: int = MAX_KEYS) -> None:
+        if not (calls_per_second > 0 and burst >= 1 and max_keys >= 1):
+            raise ValueError("calls_per_second must be above 0; burst and max_keys must be at least 1")
         self._interval_s = 1 / calls_per_second
         self._tolerance_s = (burst - 1) / calls_per_second
-        self._keys_max = keys_max
+        self._max_keys = max_keys
         self._expected_s: OrderedDict[Hashable, float] = OrderedDict()
-        self._forgotten_s = float("-inf")
+        self._evicted_s = float("-inf")
 
     def __len__(self) -> int:
         return len(self._expected_s)
@@ -61,10 +61,10 @@ class Gcra:
         return 0.0
 
     def _admit_new(self, key: Hashable, now_s: float) -> float:
-        early_s = self._forgotten_s - self._tolerance_s - now_s
+        early_s = self._evicted_s - self._tolerance_s - now_s
         if early_s > ROUNDING_S:
             return early_s
-        self._expected_s[key] = max(self._forgotten_s, now_s) + self._interval_s
-        if len(self._expected_s) > self._keys_max:
-            self._forgotten_s = max(self._forgotten_s, self._expected_s.popitem(last=False)[1])
+        self._expected_s[key] = max(self._evicted_s, now_s) + self._interval_s
+        if len(self._expected_s) > self._max_keys:
+            self._evicted_s = max(self._evicted_s, self._expected_s.popitem(last=False)[1])
         return 0.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from contracts.canonical import canonical_form
 from contracts.errors import RateLimited
 from contracts.policy import ContractError, field_at
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 from interceptors.rate_limit.gcra import Gcra
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from contracts.policy import RateLimit
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
 
     ReadField = Callable[[Message], Hashable]
 
@@ -64,9 +64,9 @@ class ServerRateLimit(ServerInterceptor):
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         limit = self._by_caller.get(call.method.path)
         if limit is not None:
-            wait_s = limit.admit(call.caller, self._now())
+            wait_s = limit.admit(call.context.caller, self._now())
             if wait_s:
-                self._refuse(call.method, wait_s)
+                self._reject(call.method, wait_s)
         elif call.method.request_streaming:
             return await self._stream(call, proceed)
         return await proceed(call)
@@ -89,9 +89,9 @@ class ServerRateLimit(ServerInterceptor):
         limit, read = limited
         wait_s = limit.admit(hash(read(message)), self._now())
         if wait_s:
-            self._refuse(call.method, wait_s)
+            self._reject(call.method, wait_s)
 
-    def _refuse(self, method: Method, wait_s: float) -> NoReturn:
+    def _reject(self, method: Method, wait_s: float) -> NoReturn:
         declared = method.policy.rate_limit
         if declared is None:
             raise AssertionError("a rejected call has a limit")
@@ -99,9 +99,9 @@ class ServerRateLimit(ServerInterceptor):
         metadata = {"calls_per_second": rate, "burst": str(declared.burst)}
         if declared.per_field:
             metadata["per_field"] = declared.per_field
-        whose = declared.per_field or "caller"
-        sentence = f"{method.full_name} allows {rate} calls per second per {whose}. Try again later."
-        raise RateLimited(sentence, metadata=metadata, retry_after_s=wait_s)
+        subject = declared.per_field or "caller"
+        message = f"{method.full_name} allows {rate} calls per second per {subject}. Try again later."
+        raise RateLimited(message, metadata=metadata, retry_after_s=wait_s)
 
 
 def _reader(method: Method, declared: RateLimit) -> ReadField:

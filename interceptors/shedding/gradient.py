@@ -9,35 +9,35 @@ from __future__ import annotations
 
 import math
 
-INITIAL = 400
-LEAST = 20
-MOST = 1_000
+INITIAL_LIMIT = 400
+MIN_LIMIT = 20
+MAX_LIMIT = 1_000
 WINDOW_S = 0.5
-LEAST_SAMPLES = 10
+MIN_SAMPLES = 10
 # The usual latency is a mean over about this many windows. It starts as the mean of the first few.
 USUAL_WINDOWS = 600
 FIRST_WINDOWS = 10
 TOLERANCE = 2.0
-STEEPEST = 0.5
+MIN_GRADIENT = 0.5
 SMOOTHING = 0.5
-# If more than LATE_SHARE of a window's calls run out of time, the least limit is halved, down to LEAST_SHARE of it.
-# Each other window multiplies it by RECOVERY.
+# If more than LATE_SHARE of a window's calls run out of time, the minimum limit is halved, down to MIN_LIMIT_SHARE of
+# it. Each other window multiplies it by RECOVERY_FACTOR.
 LATE_SHARE = 0.05
-LEAST_SHARE = 0.25
-RECOVERY = 1.02
+MIN_LIMIT_SHARE = 0.25
+RECOVERY_FACTOR = 1.02
 
 
 class Gradient:
-    """Concurrency limit for calls of one kind: `limit`, between `least` and 1,000, or exactly a larger `least`.
+    """Concurrency limit for calls of one kind: `limit`, between `min_limit` and 1,000, or exactly a larger `min_limit`.
 
-    `least` drops to as little as a quarter while running calls run out of time, because other kinds of calls may wait
-    for the same resource. `in_flight` is the number of calls in flight. Call `enter` at the start of each call and
+    `min_limit` drops to as little as a quarter while running calls run out of time, because other kinds of calls may
+    wait for the same resource. `in_flight` is the number of calls in flight. Call `enter` at the start of each call and
     `leave` at its end.
     """
 
-    def __init__(self, least: int = LEAST) -> None:
-        self.limit = float(max(INITIAL, least))
-        self._least = self._floor = float(least)
+    def __init__(self, min_limit: int = MIN_LIMIT) -> None:
+        self.limit = float(max(INITIAL_LIMIT, min_limit))
+        self._min_limit = self._floor = float(min_limit)
         self.in_flight = 0
         self._usual_s = 0.0
         self._windows = 0
@@ -49,12 +49,12 @@ class Gradient:
         self._sum_s = 0.0
         self._samples = 0
         self._late = 0
-        self._busiest = 0
+        self._peak_in_flight = 0
 
     def enter(self) -> None:
         """Count a started call."""
         self.in_flight += 1
-        self._busiest = max(self._busiest, self.in_flight)
+        self._peak_in_flight = max(self._peak_in_flight, self.in_flight)
 
     def leave(self, latency_s: float | None, began_s: float, *, late: bool = False) -> None:
         """Count a finished call that started at `began_s` and took `latency_s`; None is not measured.
@@ -67,18 +67,18 @@ class Gradient:
         self._sum_s += latency_s
         self._samples += 1
         self._late += late
-        if began_s >= self._ends_s and self._samples >= LEAST_SAMPLES:
-            self._adjust(self._sum_s / self._samples, self._busiest)
+        if began_s >= self._ends_s and self._samples >= MIN_SAMPLES:
+            self._adjust(self._sum_s / self._samples, self._peak_in_flight)
             self._begin_window(began_s)
 
-    def if_given_up(self, latency_s: float) -> float | None:
+    def latency_if_cancelled(self, latency_s: float) -> float | None:
         """Return the latency to count for a call cancelled after `latency_s`, or None to ignore it.
 
         The call would have taken longer, so it counts only if it already took longer than usual.
         """
         return latency_s if latency_s > self._usual_s else None
 
-    def _adjust(self, latency_s: float, busiest: int) -> None:
+    def _adjust(self, latency_s: float, peak_in_flight: int) -> None:
         latency_s = max(latency_s, 1e-6)
         self._windows += 1
         weight = 1 / (self._windows if self._windows <= FIRST_WINDOWS else USUAL_WINDOWS)
@@ -86,15 +86,15 @@ class Gradient:
         if self._usual_s > 2 * latency_s:  # after an overload, its latency must not count as usual
             self._usual_s *= 0.95
         if self._late > LATE_SHARE * self._samples:
-            self._floor = max(self._least * LEAST_SHARE, self._floor / 2)
-            self.limit = max(self._floor, min(self.limit, busiest) / 2)
+            self._floor = max(self._min_limit * MIN_LIMIT_SHARE, self._floor / 2)
+            self.limit = max(self._floor, min(self.limit, peak_in_flight) / 2)
             return
-        self._floor = min(self._least, self._floor * RECOVERY)
-        gradient = min(1.0, max(STEEPEST, TOLERANCE * self._usual_s / latency_s))
-        if busiest >= self.limit / 2:
-            aim = self.limit * gradient + math.sqrt(self.limit)
+        self._floor = min(self._min_limit, self._floor * RECOVERY_FACTOR)
+        gradient = min(1.0, max(MIN_GRADIENT, TOLERANCE * self._usual_s / latency_s))
+        if peak_in_flight >= self.limit / 2:
+            target = self.limit * gradient + math.sqrt(self.limit)
         elif gradient < 1:  # first remove only the unused capacity
-            aim = busiest
+            target = peak_in_flight
         else:
-            aim = self.limit
-        self.limit = max(self._floor, min(MOST, self.limit + SMOOTHING * (aim - self.limit)))
+            target = self.limit
+        self.limit = max(self._floor, min(MAX_LIMIT, self.limit + SMOOTHING * (target - self.limit)))

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from contracts.errors import DeadlineExceeded, Overloaded
-from interceptors.chain.server import PREVIOUS_ATTEMPTS, Call, ServerInterceptor
+from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
+from interceptors.chain.server import ServerInterceptor
 from interceptors.criticality import criticality_of
 from interceptors.deadline.interceptor import TIMEOUT_MS
-from interceptors.shedding.gradient import LEAST, Gradient
+from interceptors.shedding.gradient import MIN_LIMIT, Gradient
 from interceptors.shedding.loop_lag import LoopLag
 from interceptors.shedding.queue_delay import INTERVAL_S, QueueDelay
 
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from contracts.policy import Criticality
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
 
 QUEUE_DELAY_S = 0.02
 # gRPC's core rounds longer timeouts up by more than the delays measured here.
-LONGEST_EXACT_TIMEOUT_S = 10.0
+MAX_EXACT_TIMEOUT_S = 10.0
 # Factors for SHEDDABLE, NORMAL and CRITICAL calls (levels 1, 2 and 3). Each factor multiplies two limits: the queue
 # delay, and the number of calls of one method in flight.
 SHARES = (0.5, 1.0, 5.0)
@@ -50,7 +51,7 @@ class ServerShedding(ServerInterceptor):
     """Server interceptor that rejects calls with Overloaded if all calls waited over `queue_delay_s` for 100 ms.
 
     The number of calls of one method in flight is limited too (`interceptors.shedding.gradient`). That limit is at
-    least `least_concurrency`, or a quarter of it while calls run out of time. SHEDDABLE calls are rejected at half of
+    least `min_concurrency`, or a quarter of it while calls run out of time. SHEDDABLE calls are rejected at half of
     the delay and the limit, CRITICAL calls at five times. The error carries a random retry delay of 100 to 300 ms, so
     that callers do not return all at once. Services named in `never_shed`, such as health, are always served.
 
@@ -64,13 +65,13 @@ class ServerShedding(ServerInterceptor):
         self,
         never_shed: Collection[str] = (),
         queue_delay_s: float = QUEUE_DELAY_S,
-        least_concurrency: int = LEAST,
+        min_concurrency: int = MIN_LIMIT,
         *,
         now: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
         self._never_shed = frozenset(never_shed)
-        self._least_concurrency = least_concurrency
+        self._min_concurrency = min_concurrency
         self._targets_s = [share * queue_delay_s for share in SHARES]
         self._now = now
         self._rng = rng or random.Random()  # noqa: S311 - it spreads retries, no secret
@@ -84,44 +85,44 @@ class ServerShedding(ServerInterceptor):
         if method.service in self._never_shed:
             return False
         if not (method.request_streaming or method.response_streaming):  # the caller decides how long a stream lasts
-            self._gradients.setdefault(method.path, Gradient(self._least_concurrency))
+            self._gradients.setdefault(method.path, Gradient(self._min_concurrency))
         return True
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         began_s, level = self._now(), criticality_of(call)
         if self._has_waited_too_long(call, level, began_s):
-            self._refuse(level)
+            self._reject(level)
         gradient = self._gradients.get(call.method.path)
         if gradient is None:
             return await proceed(call)
         if gradient.in_flight >= gradient.limit * SHARES[level - 1]:
-            self._refuse(level)
+            self._reject(level)
         latency_s: float | None = None
         late = False
         gradient.enter()
         try:
-            reply = await proceed(call)
+            response = await proceed(call)
             latency_s = self._now() - began_s
         except (DeadlineExceeded, asyncio.CancelledError):
-            latency_s = gradient.if_given_up(self._now() - began_s)
+            latency_s = gradient.latency_if_cancelled(self._now() - began_s)
             late = call.is_out_of_time()
             raise
         finally:
             gradient.leave(latency_s, began_s, late=late)
-        return reply
+        return response
 
     def _has_waited_too_long(self, call: Call, level: Criticality, now_s: float) -> bool:
         loop, queue = self._loop, self._queue
         loop.keep_sampling()
         waited_s = waited_before_arrival_s(call)
         if waited_s is None and loop.lag_s < self._targets_s[0]:
-            return queue.at(now_s)[level - 1]
+            return queue.standing_at(now_s)[level - 1]
         if waited_s is None or not loop.is_busy:  # it waited elsewhere: for a connection, or in a busy caller
             waited_s = 0.0
         delay_s = max(waited_s, loop.lag_s)
         return queue.observe(delay_s, now_s)[level - 1] and delay_s > self._targets_s[level - 1]
 
-    def _refuse(self, level: Criticality) -> NoReturn:
+    def _reject(self, level: Criticality) -> NoReturn:
         self._shed[level.name.lower()] += 1
         if not self._is_logging:
             self._is_logging = True
@@ -150,6 +151,6 @@ def waited_before_arrival_s(call: Call) -> float | None:
         timeout_s = int(sent_ms) / 1000
     except (ValueError, OverflowError):  # the caller is not authenticated yet
         return None
-    if timeout_s > LONGEST_EXACT_TIMEOUT_S:
+    if timeout_s > MAX_EXACT_TIMEOUT_S:
         return None
     return max(0.0, timeout_s - call.remaining_s)

@@ -28,17 +28,17 @@ class LoopLag:
     """
 
     def __init__(
-        self, now: Callable[[], float] = time.monotonic, processor_s: Callable[[], float] = time.thread_time
+        self, now: Callable[[], float] = time.monotonic, cpu_s: Callable[[], float] = time.thread_time
     ) -> None:
         self.lag_s = 0.0
         self.is_busy = False
         self.is_sampling = False
         self._now = now
-        self._processor_s = processor_s
+        self._cpu_s = cpu_s
         self._is_wanted = False
         self._busy_samples = 0
         self._began_s = 0.0
-        self._processor_began_s = 0.0
+        self._cpu_began_s = 0.0
 
     def keep_sampling(self) -> None:
         """Sample for at least one more period. Must be called from the loop."""
@@ -50,27 +50,27 @@ class LoopLag:
     def _begin(self) -> None:
         self._is_wanted = False
         self._began_s = self._now()
-        self._processor_began_s = self._processor_s()
+        self._cpu_began_s = self._cpu_s()
         asyncio.get_running_loop().call_later(PERIOD_S, self._end)
 
     def _end(self) -> None:
         ended_s = self._now()
-        self._turn(ended_s, ended_s - self._began_s, self._processor_s() - self._processor_began_s, TURNS)
+        self._turn(ended_s, ended_s - self._began_s, self._cpu_s() - self._cpu_began_s, TURNS)
 
-    def _turn(self, ended_s: float, elapsed_s: float, processor_s: float, turns: int) -> None:
+    def _turn(self, ended_s: float, elapsed_s: float, cpu_s: float, turns: int) -> None:
         if turns > 0:
-            asyncio.get_running_loop().call_soon(self._turn, ended_s, elapsed_s, processor_s, turns - 1)
+            asyncio.get_running_loop().call_soon(self._turn, ended_s, elapsed_s, cpu_s, turns - 1)
             return
-        self.take(elapsed_s, processor_s, self._now() - ended_s)
+        self.add_sample(elapsed_s, cpu_s, self._now() - ended_s)
         if self._is_wanted:
             self._begin()
         else:
             self.is_sampling = self.is_busy = False
             self._busy_samples, self.lag_s = 0, 0.0
 
-    def take(self, elapsed_s: float, processor_s: float, turns_s: float) -> None:
+    def add_sample(self, elapsed_s: float, cpu_s: float, turns_s: float) -> None:
         """Add one sample: seconds of the period, processor seconds of the thread in it, and seconds of the turns."""
         self.lag_s = max(0.0, elapsed_s - PERIOD_S)
-        had_no_rest = processor_s > BUSY_SHARE * elapsed_s or max(self.lag_s, turns_s) > BUSY_TURNS_S
-        self._busy_samples = SAMPLES if had_no_rest else max(0, self._busy_samples - 1)
+        was_busy = cpu_s > BUSY_SHARE * elapsed_s or max(self.lag_s, turns_s) > BUSY_TURNS_S
+        self._busy_samples = SAMPLES if was_busy else max(0, self._busy_samples - 1)
         self.is_busy = self._busy_samples > 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 INTERVAL_S = 0.1
-HEALED = 0.5
+RECOVERY_RATIO = 0.5
 
 
 class QueueDelay:
@@ -28,42 +28,42 @@ class QueueDelay:
     """
 
     def __init__(self, targets_s: Sequence[float], interval_s: float = INTERVAL_S) -> None:
-        self.stands = [False] * len(targets_s)
+        self.standing = [False] * len(targets_s)
         self._targets_s = tuple(targets_s)
         # The caller claims the delay. This cap prevents one false claim from outweighing all others.
-        self._most_s = max(self._targets_s)
+        self._max_delay_s = max(self._targets_s)
         self._interval_s = interval_s
         self._begin(-math.inf)
 
     def _begin(self, now_s: float) -> None:
         self._ends_s = now_s + self._interval_s
-        self._least_s = math.inf
+        self._min_delay_s = math.inf
         self._sum_s = 0.0
         self._calls = 0
 
     def observe(self, delay_s: float, now_s: float) -> list[bool]:
-        """Add the delay of a call; return `stands`, in the order of the targets."""
+        """Add the delay of a call; return `standing`, in the order of the targets."""
         if now_s >= self._ends_s:
-            self.at(now_s)
-        if delay_s < self._least_s:  # noqa: PLR1730 - on every call; min would double the cost
-            self._least_s = delay_s
-        self._sum_s += delay_s if delay_s < self._most_s else self._most_s  # noqa: FURB136 - as above
+            self.standing_at(now_s)
+        if delay_s < self._min_delay_s:  # noqa: PLR1730 - on every call; min would double the cost
+            self._min_delay_s = delay_s
+        self._sum_s += delay_s if delay_s < self._max_delay_s else self._max_delay_s  # noqa: FURB136 - as above
         self._calls += 1
-        return self.stands
+        return self.standing
 
-    def at(self, now_s: float) -> list[bool]:
-        """Return `stands` for a call with an unknown delay."""
+    def standing_at(self, now_s: float) -> list[bool]:
+        """Return `standing` for a call with an unknown delay."""
         if now_s >= self._ends_s:
-            self._judge(is_pause=self._calls == 0 or now_s >= self._ends_s + self._interval_s)
+            self._evaluate(is_pause=self._calls == 0 or now_s >= self._ends_s + self._interval_s)
             self._begin(now_s)
-        return self.stands
+        return self.standing
 
-    def _judge(self, *, is_pause: bool) -> None:
+    def _evaluate(self, *, is_pause: bool) -> None:
         if is_pause:  # of the calls or the machine: earlier delays mean nothing
-            self.stands = [False] * len(self._targets_s)
+            self.standing = [False] * len(self._targets_s)
             return
         mean_s = self._sum_s / self._calls
-        self.stands = [
-            self._least_s > target_s or (stands and mean_s > HEALED * target_s)
-            for stands, target_s in zip(self.stands, self._targets_s, strict=True)
+        self.standing = [
+            self._min_delay_s > target_s or (standing and mean_s > RECOVERY_RATIO * target_s)
+            for standing, target_s in zip(self.standing, self._targets_s, strict=True)
         ]

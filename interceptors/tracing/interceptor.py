@@ -16,9 +16,12 @@ from opentelemetry import trace
 from opentelemetry.semconv._incubating.attributes import rpc_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from interceptors.chain.application import MethodDetails
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import PREVIOUS_ATTEMPTS, Call, MethodDetails, ServerInterceptor
-from interceptors.errors.interceptor import answer_to, error_of_outcome
+from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
+from interceptors.chain.server import ServerInterceptor
+from interceptors.errors.caller_error import caller_error
+from interceptors.errors.status import error_of_outcome
 from interceptors.tracing.span_attributes import (
     SpanAttributes,
     attributes_of_target,
@@ -36,16 +39,16 @@ if TYPE_CHECKING:
 
     from contracts.errors import ServiceError
     from contracts.method import Method
+    from interceptors.chain.call import Call, Proceed
     from interceptors.chain.client import Finish
-    from interceptors.chain.server import Proceed
     from interceptors.tracing.span_attributes import Attributes
 
     Filter = Callable[[grpc.HandlerCallDetails], bool]
 
 INSTRUMENTATION = "solo60.mesh"
-CORRELATION_ID = "solo60.correlation_id"
-CALLER = "solo60.caller"
-REQUEST_ATTEMPTS = f"{rpc_attributes.RPC_REQUEST_METADATA_TEMPLATE}.{PREVIOUS_ATTEMPTS}"
+CORRELATION_ID_ATTRIBUTE = "solo60.correlation_id"
+CALLER_ATTRIBUTE = "solo60.caller"
+REQUEST_ATTEMPTS_ATTRIBUTE = f"{rpc_attributes.RPC_REQUEST_METADATA_TEMPLATE}.{PREVIOUS_ATTEMPTS}"
 
 
 def _always(_details: object) -> bool:
@@ -82,32 +85,35 @@ class ServerTracing(ServerInterceptor):
         call.trace_id = _recorded_trace(span)
         token = current.attach(trace.set_span_in_context(span, parent))
         try:
-            reply = await proceed(call)
+            response = await proceed(call)
         except BaseException as error:
             if span.is_recording():
-                self._end(span, call, answer_to(error, call))
+                self._end(span, call, caller_error(error, call))
             raise
         else:
             if span.is_recording():
                 self._end(span, call, None)
-            return reply
+            return response
         finally:
             current.detach(token)
 
-    def _end(self, span: Span, call: Call, refusal: ServiceError | None) -> None:
+    def _end(self, span: Span, call: Call, rejection: ServiceError | None) -> None:
         # Set all attributes at once at the end: each time, the SDK takes two locks and copies them.
-        attributes: dict[str, str | int | tuple[str]] = {CORRELATION_ID: call.correlation_id, CALLER: call.caller}
-        attributes.update(self._names.of_peer(call.context.peer()))
+        attributes: dict[str, str | int | tuple[str]] = {
+            CORRELATION_ID_ATTRIBUTE: call.context.correlation_id,
+            CALLER_ATTRIBUTE: call.context.caller,
+        }
+        attributes.update(self._names.of_peer(call.servicer_context.peer()))
         user_agent = call.metadata.get("user-agent")
         if user_agent:
             attributes.update(self._names.of_user_agent(user_agent))
         if call.previous_attempts:
-            attributes[REQUEST_ATTEMPTS] = (str(call.previous_attempts),)
-        if refusal is not None:
-            error_type = server_error_type(refusal)
-            attributes.update(self._names.of_refusal(refusal, error_type))
+            attributes[REQUEST_ATTEMPTS_ATTRIBUTE] = (str(call.previous_attempts),)
+        if rejection is not None:
+            error_type = server_error_type(rejection)
+            attributes.update(self._names.of_rejection(rejection, error_type))
             if error_type:
-                span.set_status(Status(StatusCode.ERROR, refusal.message))
+                span.set_status(Status(StatusCode.ERROR, rejection.message))
         span.set_attributes(attributes)
         span.end()
 
@@ -147,9 +153,9 @@ class ClientTracing(ClientInterceptor):
 
     def _end(self, span: Span, error: BaseException | None) -> None:
         if error is not None:
-            refusal = error_of_outcome(error)
-            span.set_attributes(self._names.of_refusal(refusal, client_error_type(error, refusal)))
-            span.set_status(Status(StatusCode.ERROR, refusal.message))
+            rejection = error_of_outcome(error)
+            span.set_attributes(self._names.of_rejection(rejection, client_error_type(error, rejection)))
+            span.set_status(Status(StatusCode.ERROR, rejection.message))
         span.end()
 
 

@@ -21,6 +21,7 @@ from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.network_attributes import NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 
+from contracts.codes import SERVER_SPAN_ERRORS
 from contracts.service_error import ServiceError
 
 if TYPE_CHECKING:
@@ -37,21 +38,9 @@ PACKAGE = "solo60-mesh"
 # Not yet a constant of the package opentelemetry-semantic-conventions.
 RPC_STATUS_CODE = "rpc.status_code"
 # Reason from the contract ("SLOT_TAKEN"), on the span of every rejected call, even if the span is not an error.
-REASON = "solo60.reason"
+REASON_ATTRIBUTE = "solo60.reason"
 # Name used by opentelemetry-instrumentation-grpc.
 RPC_USER_AGENT = "rpc.user_agent"
-# Codes that are errors on a server span; other rejections are normal responses. On a client span every code except OK
-# is an error.
-SERVER_ERRORS = frozenset(
-    {
-        grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.UNIMPLEMENTED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DATA_LOSS,
-    }
-)
 _LOOPBACK = ("[::1]", "127.0.0.1")
 _UNIX = re.compile(r"unix(?:-abstract)?:(?://(?=/))?(.+)")
 _HOST_AND_PORT = re.compile(r"(?:dns:(?://[^/]*/)?|ipv[46]:)?((?:\[[^\]]+\])|[^:/,\[\]]+):([0-9]+)")
@@ -87,12 +76,12 @@ class SpanAttributes:
             attributes |= {rpc_attributes.RPC_SYSTEM: "grpc", rpc_attributes.RPC_SERVICE: method.service}
         return attributes
 
-    def of_refusal(self, refusal: ServiceError, error_type: str) -> Attributes:
+    def of_rejection(self, rejection: ServiceError, error_type: str) -> Attributes:
         """Return the attributes that a rejection adds or changes; `error_type` is empty if it is not an error."""
-        attributes = self._of_code(refusal.code)
-        reason = refusal.reason_name()
+        attributes = self._of_code(rejection.code)
+        reason = rejection.reason_name()
         if reason:
-            attributes[REASON] = reason
+            attributes[REASON_ATTRIBUTE] = reason
         if error_type:
             attributes[ERROR_TYPE] = error_type
         return attributes
@@ -152,14 +141,14 @@ def _is_ip(host: str) -> bool:
     return True
 
 
-def server_error_type(refusal: ServiceError) -> str:
+def server_error_type(rejection: ServiceError) -> str:
     """Return the `error.type` of a call that a server rejected; empty if the rejection is a normal response."""
-    return refusal.code.name if refusal.code in SERVER_ERRORS else ""
+    return rejection.code.name if rejection.code in SERVER_SPAN_ERRORS else ""
 
 
-def client_error_type(error: BaseException, refusal: ServiceError) -> str:
+def client_error_type(error: BaseException, rejection: ServiceError) -> str:
     """Return the `error.type` of a failed call: its code, or the exception's class if there is no code."""
     if isinstance(error, ServiceError) or not isinstance(error, Exception):
-        return refusal.code.name
+        return rejection.code.name
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

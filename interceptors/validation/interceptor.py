@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import protovalidate
 from google.protobuf.message import Message
@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from buf.validate import validate_pb2
 from contracts.errors import Internal, InvalidRequest, Violation
 from contracts.policy import ContractError
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 from interceptors.validation.mail_addresses import address_violations
 from interceptors.validation.malformed_times import malformed_times
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import FieldDescriptor
 
+    from contracts.field_value import FieldValue
     from contracts.method import Method
+    from interceptors.chain.call import Call
 
 # Violations travel in metadata. gRPC drops a response with more than 8 KiB of metadata, so the caller would learn
 # nothing.
-MOST_TOLD = 15
-MOST_NAMED = 5
+MAX_VIOLATIONS = 15
+MAX_NAMED_FIELDS = 5
 
 
 class ServerValidation(ServerInterceptor):
@@ -66,7 +68,7 @@ class ServerValidation(ServerInterceptor):
             raise InvalidRequest("The request holds values that the validation rules cannot evaluate.") from None
         if violations:
             raise InvalidRequest(
-                f"The request violates the contract: {_names(violations)}.", violations=violations[:MOST_TOLD]
+                f"The request violates the contract: {_names(violations)}.", violations=violations[:MAX_VIOLATIONS]
             )
 
     def on_response(self, call: Call, message: Message) -> None:
@@ -80,17 +82,17 @@ _collect_violations = protovalidate.Validator().collect_violations
 
 
 def _names(violations: list[Violation]) -> str:
-    names = [violation.field or "the request" for violation in violations[:MOST_NAMED]]
-    left_out = len(violations) - len(names)
-    return ", ".join(names) + (f" and {left_out} more" if left_out else "")
+    names = [violation.field or "the request" for violation in violations[:MAX_NAMED_FIELDS]]
+    omitted = len(violations) - len(names)
+    return ", ".join(names) + (f" and {omitted} more" if omitted else "")
 
 
 def violations_of(message: Message) -> list[Violation]:
     """Return the violations of the contract's rules in `message`. Descriptions name the rule, never the value."""
-    return [_of_ours(violation) for violation in _collect_violations(message)]
+    return [_violation_of(violation) for violation in _collect_violations(message)]
 
 
-def _of_ours(violation: protovalidate.Violation) -> Violation:
+def _violation_of(violation: protovalidate.Violation) -> Violation:
     found = validate_pb2.Violation.FromString(violation.proto.to_binary())
     return Violation(_path(found.field.elements), found.message)
 
@@ -110,7 +112,7 @@ def _values(message: Message) -> Iterator[tuple[str, object]]:
                 yield path, value
 
 
-def _values_of_field(field: FieldDescriptor, content: Any) -> list[tuple[str, object]]:  # noqa: ANN401 - as the field has it
+def _values_of_field(field: FieldDescriptor, content: FieldValue) -> list[tuple[str, object]]:
     if not field.is_repeated:
         return [(field.name, content)]
     if field.message_type is not None and field.message_type.GetOptions().map_entry:

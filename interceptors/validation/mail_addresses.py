@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from contracts.errors import Violation
 from contracts.mail_address import MailAddress
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
+
+    from contracts.field_value import FieldValue
 
 
 def address_violations(message: Message) -> list[Violation]:
@@ -41,7 +43,7 @@ def _addresses(message: Message) -> Iterator[tuple[str, str]]:
                 yield from ((f"{path}.{rest}", text) for rest, text in _addresses(inner))
 
 
-def _items(field: FieldDescriptor, content: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - as the field has it
+def _items(field: FieldDescriptor, content: FieldValue) -> list[tuple[str, FieldValue]]:
     if not field.is_repeated:
         return [(field.name, content)]
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
@@ -57,13 +59,13 @@ def _is_address(field: FieldDescriptor) -> bool:
 @functools.cache
 def _holds_addresses(message_type: Descriptor) -> bool:
     """Return whether a message of this type can hold an address, at any depth."""
-    seen, waiting = {message_type.full_name}, [message_type]
-    while waiting:
-        for field in waiting.pop().fields:
+    seen, pending = {message_type.full_name}, [message_type]
+    while pending:
+        for field in pending.pop().fields:
             if _is_address(field):
                 return True
             inner = field.message_type
             if inner is not None and inner.full_name not in seen:
                 seen.add(inner.full_name)
-                waiting.append(inner)
+                pending.append(inner)
     return False

@@ -75,10 +75,10 @@ def _fields_with_times(descriptor: Descriptor) -> tuple[_Field, ...]:
 
 def _names_within(descriptor: Descriptor) -> set[str]:
     """Return the names of a message type and of all message types inside it."""
-    found, waiting = set[str](), [descriptor]
-    while waiting:
-        each = waiting.pop()
+    found, pending = set[str](), [descriptor]
+    while pending:
+        each = pending.pop()
         if each.full_name not in found:
             found.add(each.full_name)
-            waiting += [field.message_type for field in each.fields if field.message_type is not None]
+            pending += [field.message_type for field in each.fields if field.message_type is not None]
     return found

@@ -18,7 +18,7 @@ from nats.js.api import DiscardPolicy, Header, RetentionPolicy, StorageType
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from contracts.errors import MessageTooLarge, Unavailable
-from contracts.services import short_name
+from contracts.services import short_service_name
 from mesh.config import SettingsError
 from mesh.outbox.envelope import encode_envelope
 from mesh.periodic import repeating
@@ -92,7 +92,7 @@ class Broker:
         Raises MessageTooLarge, or Unavailable if the server did not acknowledge.
         """
         stream = self.jetstream()
-        subject = subject_of(short_name(message.destination))
+        subject = subject_of(short_service_name(message.destination))
         headers = {Header.MSG_ID.value: str(message.message_id)}
         try:
             await stream.publish(subject, encode_envelope(message, self._clock()), stream=STREAM, headers=headers)

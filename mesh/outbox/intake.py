@@ -17,7 +17,7 @@ from nats.js.api import AckPolicy
 from nats.js.errors import APIError
 
 from contracts.errors import Unavailable
-from contracts.services import short_name
+from contracts.services import short_service_name
 from mesh.outbox.broker import STREAM, subject_of
 from mesh.outbox.envelope import decode_envelope
 from mesh.periodic import repeating
@@ -88,7 +88,7 @@ class Intake:
             await stream.add_consumer(
                 STREAM,
                 name=self._name,
-                filter_subject=subject_of(short_name(self._service)),
+                filter_subject=subject_of(short_service_name(self._service)),
                 ack_policy=AckPolicy.EXPLICIT,
                 inactive_threshold=INACTIVE_S,
             )

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import grpc
-
+from contracts.codes import COUNTED_ATTEMPTS, RECEIVER_UNAVAILABLE
 from contracts.errors import MessageTooLarge, RequestInProgress, ServiceError, UnknownError
 from mesh.data.idempotency import RETENTION
 from mesh.outbox.message import Status, Verdict
@@ -32,29 +31,6 @@ GIVE_UP_AFTER_S = RETENTION.total_seconds() - 86_400.0
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
 
-# The receiver or the network is unavailable: the attempt does not count.
-NOT_NOW = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.ABORTED,
-    }
-)
-# The cause may be the message, the receiver, a rollout or a key rotation: the attempt counts.
-COUNTED = frozenset(
-    {
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.DATA_LOSS,
-        grpc.StatusCode.UNIMPLEMENTED,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-    }
-)
-DELIVERED = Verdict(Status.DELIVERED, 0)
-
 
 def judge(message: Message, error: Exception, rng: random.Random) -> Verdict:
     """Return the verdict on a message after its delivery raised `error`."""
@@ -65,7 +41,7 @@ def judge(message: Message, error: Exception, rng: random.Random) -> Verdict:
         pause_s = error.retry_after_s if isinstance(error, ServiceError) else None
         return Verdict(Status.PENDING, message.attempts, description, pause_s or FIRST_PAUSE_S)
     attempts = message.attempts + 1
-    if isinstance(error, ServiceError) and error.code not in COUNTED:
+    if isinstance(error, ServiceError) and error.code not in COUNTED_ATTEMPTS:
         return Verdict(Status.DEAD, attempts, description)
     if attempts >= MAX_ATTEMPTS:
         return Verdict(Status.DEAD, attempts, description)
@@ -74,7 +50,11 @@ def judge(message: Message, error: Exception, rng: random.Random) -> Verdict:
 
 def is_unavailable(error: Exception) -> bool:
     """Return whether an error concerns only the availability of the receiver, not the message."""
-    return isinstance(error, ServiceError) and error.code in NOT_NOW and not isinstance(error, MessageTooLarge)
+    return (
+        isinstance(error, ServiceError)
+        and error.code in RECEIVER_UNAVAILABLE
+        and not isinstance(error, MessageTooLarge)
+    )
 
 
 def backoff_s(attempts: int, rng: random.Random) -> float:

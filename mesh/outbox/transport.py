@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from opentelemetry import context as trace_context
 
 from contracts.method import find_method
-from contracts.services import short_name
+from contracts.services import short_service_name
 from interceptors.context import detached_work
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from interceptors.tracing.trace_context import trace_of
@@ -67,7 +67,7 @@ class BrokeredTransport:
         self._direct = direct
 
     async def deliver(self, message: Message) -> None:
-        is_own = short_name(message.destination) == self._service
+        is_own = short_service_name(message.destination) == self._service
         await (self._direct.deliver(message) if is_own else self._broker.publish(message))
 
 

@@ -11,20 +11,23 @@ from prometheus_client import REGISTRY
 
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
-from contracts.services import SERVICES, short_name
-from interceptors.breaker.interceptor import Breakers, ClientBreaker
-from interceptors.breaker.metrics import show_breakers
-from interceptors.chain.channel import ChainedChannel
-from interceptors.context import ClientContext
-from interceptors.criticality import ClientCriticality
-from interceptors.deadline.interceptor import ClientDeadline
-from interceptors.declared_calls import ClientDeclaredCalls
-from interceptors.hedging import ClientHedging
-from interceptors.idempotency import ClientIdempotencyKey
-from interceptors.keys.interceptor import ClientApiKey
-from interceptors.metrics.interceptor import ClientMetrics
-from interceptors.retry_budget import RetryBudgets
-from interceptors.tracing.interceptor import ClientTracing
+from contracts.services import SERVICES, short_service_name
+from interceptors import (
+    Breakers,
+    ChainedChannel,
+    ClientApiKey,
+    ClientBreaker,
+    ClientContext,
+    ClientCriticality,
+    ClientDeadline,
+    ClientDeclaredCalls,
+    ClientHedging,
+    ClientIdempotencyKey,
+    ClientMetrics,
+    ClientTracing,
+    RetryBudgets,
+)
+from interceptors.breaker.metrics import report_breakers
 from mesh.config import SERVICE_NAMES, load_settings
 from mesh.connection import connection_options
 from mesh.serving.keyring_file import own_key
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from interceptors.chain.client import ClientInterceptor
+    from interceptors import ClientInterceptor
     from mesh.config import Settings
 
 # After a restart, clients reconnect to a service within this time.
@@ -68,7 +71,7 @@ class Channels:
     ) -> None:
         self._settings = settings
         self.breakers = breakers or Breakers()
-        show_breakers(self.breakers, REGISTRY)
+        report_breakers(self.breakers, REGISTRY)
         self._interceptors = client_interceptors(settings, key, breakers=self.breakers, budgets=budgets)
         self._channels: dict[str, grpc.aio.Channel] = {}
 
@@ -77,7 +80,7 @@ class Channels:
 
         `at` selects the service if several serve the same contract: `stub(OutboxServiceStub, at="session")`.
         """
-        return stub_type(self.channel(at or short_name(service_of_stub(stub_type).full_name)))
+        return stub_type(self.channel(at or short_service_name(service_of_stub(stub_type).full_name)))
 
     def channel(self, name: str) -> grpc.aio.Channel:
         """Return the channel to the service with this short name."""
@@ -105,13 +108,13 @@ def client_interceptors(
     """Return the interceptors of every client, outermost first; their order is defined only here."""
 
     def address_of(service: str) -> str:
-        name = service.split(".")[1]
+        name = short_service_name(service)
         return settings.url_of(name) if name in SERVICE_NAMES else ""
 
     return [
         ClientTracing(trace.get_tracer_provider(), address_of, old_names_too=settings.emits_old_rpc_names),
         ClientMetrics(registry),
-        ClientDeclaredCalls(refuse=settings.strict_contracts),
+        ClientDeclaredCalls(reject=settings.strict_contracts),
         ClientDeadline(settings.deadline_factor),
         ClientContext(),
         ClientCriticality(),

@@ -16,7 +16,7 @@ import grpc.aio
 from contracts.errors import Unavailable
 from interceptors.chain.chained_server import ChainedServer
 from interceptors.chain.server import ServerChain, ServerInterceptor
-from interceptors.metadata_limit import LARGEST_METADATA_BYTES
+from interceptors.metadata_limit import MAX_METADATA_BYTES
 from mesh.config import SettingsError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from grpc_interceptor.server import AsyncServerInterceptor
 
-    from interceptors.chain.server import Call, Proceed
+    from interceptors.chain.call import Call, Proceed
 
     Options = Sequence[tuple[str, Any]]
 
@@ -58,8 +58,8 @@ _COMMON: Options = (
     ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
     ("grpc.max_receive_message_length", REQUEST_BYTES),
     # If the two limits differ, the core rejects metadata between them at random.
-    ("grpc.max_metadata_size", LARGEST_METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", LARGEST_METADATA_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
 )
 _GRPCIO_ONLY: Options = (
     ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_S * 1000),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
 
-from contracts.scopes import calls_left_to_outboxes
-from contracts.services import SERVICES, short_name
+from contracts.scopes import outbox_calls
+from contracts.services import SERVICES, short_service_name
 from interceptors.metrics.registry import metrics_of
 from mesh.config import SettingsError
 from mesh.data.notifications import listening
@@ -42,12 +42,12 @@ async def serve_outbox(name: str, runtime: Runtime) -> AsyncIterator[OutboxServi
     store = OutboxStore(runtime.database)
     url = runtime.settings.nats_url
     if not await store.exists():
-        if url is not None and any(short_name(call) == name for call in calls_left_to_outboxes()):
+        if url is not None and any(short_service_name(call) == name for call in outbox_calls()):
             raise SettingsError(f"NATS_URL: {name} needs an outbox for messages from other services.")
         yield None
         return
     async with AsyncExitStack() as stack:
-        transport: Transport = DirectTransport(lambda service: runtime.channels.channel(short_name(service)))
+        transport: Transport = DirectTransport(lambda service: runtime.channels.channel(short_service_name(service)))
         intake = None
         if url is not None:
             # Imported only with NATS_URL, because the NATS client costs memory.

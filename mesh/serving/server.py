@@ -10,21 +10,23 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.grpc import filters
 from prometheus_client import REGISTRY
 
-from interceptors.access_log import ServerAccessLog
-from interceptors.context import ServerContext
-from interceptors.criticality import ServerCriticality
-from interceptors.deadline.interceptor import ServerDeadline
-from interceptors.deprecation import ServerDeprecation
-from interceptors.errors.interceptor import ServerErrors
-from interceptors.idempotency import ServerIdempotencyKey
-from interceptors.idle import ServerIdle
-from interceptors.keys.interceptor import ServerApiKey
-from interceptors.metadata_limit import ServerMetadataLimit
-from interceptors.metrics.interceptor import ServerMetrics
-from interceptors.rate_limit.interceptor import ServerRateLimit
-from interceptors.shedding.interceptor import ServerShedding
-from interceptors.tracing.interceptor import ServerTracing
-from interceptors.validation.interceptor import ServerValidation
+from interceptors import (
+    ServerAccessLog,
+    ServerApiKey,
+    ServerContext,
+    ServerCriticality,
+    ServerDeadline,
+    ServerDeprecation,
+    ServerErrors,
+    ServerIdempotencyKey,
+    ServerIdle,
+    ServerMetadataLimit,
+    ServerMetrics,
+    ServerRateLimit,
+    ServerShedding,
+    ServerTracing,
+    ServerValidation,
+)
 from mesh.config import SettingsError
 from mesh.serving.engine import FLUSHES_BEFORE_CLOSE, SUPPORTS_PUSHBACK, RunningCalls, new_server
 from mesh.serving.reflection import REFLECTION_SERVICES, add_reflection_to_server
@@ -38,8 +40,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from interceptors.chain.server import ServerInterceptor
-    from interceptors.keys.keyring import Keyring
+    from interceptors import Keyring, ServerInterceptor
     from mesh.config import Settings
     from mesh.outbox.servicer import OutboxServicer
     from mesh.serving.engine import Engine
@@ -59,7 +60,7 @@ def server_interceptors(
     return [
         ServerErrors(
             pushback=settings.engine in SUPPORTS_PUSHBACK,
-            name_undeclared=settings.strict_contracts,
+            send_undeclared=settings.strict_contracts,
             describe=traceback_text,
         ),
         ServerContext(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from interceptors.tracing.interceptor import CORRELATION_ID
+from interceptors.tracing.interceptor import CORRELATION_ID_ATTRIBUTE
 from mesh.config import SettingsError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class FolderSpanExporter(SpanExporter):
             "start_ns": span.start_time or 0,
             "end_ns": span.end_time or 0,
             "error": span.status.description if not span.status.is_ok else None,
-            "correlation_id": (span.attributes or {}).get(CORRELATION_ID, ""),
+            "correlation_id": (span.attributes or {}).get(CORRELATION_ID_ATTRIBUTE, ""),
         }
 
 

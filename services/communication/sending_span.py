@@ -10,7 +10,7 @@ from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from interceptors.tracing.interceptor import CORRELATION_ID
+from interceptors.tracing.interceptor import CORRELATION_ID_ATTRIBUTE
 from interceptors.tracing.span_attributes import tracer_of
 from interceptors.tracing.trace_context import trace_of
 
@@ -31,7 +31,7 @@ def sending_span(attempt: Attempt, server: MailServer) -> Iterator[Span]:
     attributes: dict[str, str | int] = {
         SERVER_ADDRESS: server.host,
         SERVER_PORT: server.port,
-        CORRELATION_ID: attempt.correlation_id,
+        CORRELATION_ID_ATTRIBUTE: attempt.correlation_id,
         "solo60.message_id": str(attempt.message_id),
         "solo60.template_key": attempt.template_key,
         "solo60.attempt": attempt.number,

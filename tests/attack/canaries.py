@@ -37,7 +37,7 @@ class Canaries:
             elif field.message_type is not None and not field.is_repeated and _holds_personal(field.message_type):
                 self.plant(getattr(message, field.name))
 
-    def _fill(self, message: Message, field: Any) -> None:  # noqa: ANN401 - a descriptor of either implementation
+    def _fill(self, message: Message, field: Any) -> None:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             getattr(message, field.name)["member_name"] = self.text()
         elif field.is_repeated:
@@ -48,20 +48,20 @@ class Canaries:
             setattr(message, field.name, self.email() if "email" in field.name else self.text())
 
 
-def _holds_personal(message: Any) -> bool:  # noqa: ANN401 - a descriptor of either implementation
+def _holds_personal(message: Any) -> bool:
     nested = [field.message_type for field in message.fields if field.message_type not in (None, message)]
     return any(map(is_personal, message.fields)) or any(map(_holds_personal, nested))
 
 
-def files_telling(folder: Path, secrets: list[str], *, rightly: frozenset[str]) -> dict[str, list[str]]:
-    """Return the files below `folder` that contain any of `secrets`, except in the subfolders `rightly`."""
+def files_containing(folder: Path, secrets: list[str], *, allowed_folders: frozenset[str]) -> dict[str, list[str]]:
+    """Return the files below `folder` that contain any of `secrets`, except in the subfolders `allowed_folders`."""
     found: dict[str, list[str]] = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if name.split("/")[0] in rightly or not path.is_file():
+        if name.split("/")[0] in allowed_folders or not path.is_file():
             continue
         content = path.read_bytes()
-        told = [secret for secret in secrets if secret.encode() in content]
-        if told:
-            found[name] = told
+        leaked = [secret for secret in secrets if secret.encode() in content]
+        if leaked:
+            found[name] = leaked
     return found

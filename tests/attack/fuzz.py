@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
 
-LARGEST_MESSAGE_BYTES = 256
+MAX_MESSAGE_BYTES = 256
 # All codes but those of server faults. A request that is valid by chance may succeed or get NOT_FOUND.
 ALLOWED_CODES = frozenset(grpc.StatusCode) - {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ HOSTILE_TEXTS = (
     "\ud7ff\uffff\U0010ffff",
     "v" * 3_000,
 )
-# gRPC's client refuses headers other than ASCII text, so only a raw peer could send those.
+# gRPC's client rejects headers other than ASCII text, so only a raw peer could send those.
 HOSTILE_HEADERS = ("'; drop table users; --", "{}%s%n", "v" * 3_000, "~" * 64, " ", "", "00-0-0-zz", "a,b;c=d", '"')
 HEADERS = ("x-correlation-id", "x-user-id", "idempotency-key", "traceparent", "baggage", "x-retry-origin", "x-other")
 WRONG_PATHS = (

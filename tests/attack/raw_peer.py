@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from tests.attack.target import Target
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-LARGEST_FRAME = 16_384
+MAX_FRAME_BYTES = 16_384
 DEFAULT_WINDOW = 65_535
 # A peer without progress for this time gives up.
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 
 
 class RawPeer:
     """HTTP/2 connection to a target. `is_closed` is set when the target closes it or makes no progress.
 
-    `goaways` and `resets` count the target's frames by error code, `statuses` counts answers by gRPC status.
+    `goaway_codes` and `resets` count the target's frames by error code, `statuses` counts answers by gRPC status.
     """
 
     def __init__(self, target: Target, *, preface: bool = True) -> None:
         self._target = target
-        self._socket = socket.create_connection(("127.0.0.1", target.port), timeout=PATIENCE_S)
+        self._socket = socket.create_connection(("127.0.0.1", target.port), timeout=TIMEOUT_S)
         self._socket.setblocking(False)  # noqa: FBT003 - the standard library's
         self._encoder = Encoder()
         self._decoder = Decoder()
@@ -51,9 +51,9 @@ class RawPeer:
         self._next_stream = 1
         self._initial_window = DEFAULT_WINDOW
         self._windows: Counter[int] = Counter({0: DEFAULT_WINDOW})
-        self._verdicts_told = 0
+        self._verdicts_returned = 0
         self.is_closed = False
-        self.goaways: Counter[int] = Counter()
+        self.goaway_codes: Counter[int] = Counter()
         self.resets: Counter[int] = Counter()
         self.statuses: Counter[str] = Counter()
         if preface:
@@ -97,7 +97,7 @@ class RawPeer:
 
     def send_headers(self, stream: int, block: bytes, *, end: bool = True) -> None:
         """Send a header block of any length, split into frames."""
-        parts = [block[at : at + LARGEST_FRAME] for at in range(0, len(block), LARGEST_FRAME)]
+        parts = [block[at : at + MAX_FRAME_BYTES] for at in range(0, len(block), MAX_FRAME_BYTES)]
         frames: list[Frame] = [HeadersFrame(stream, parts[0])]
         frames += [ContinuationFrame(stream, part) for part in parts[1:]]
         if end:
@@ -107,7 +107,7 @@ class RawPeer:
     def send_message(self, stream: int, message: bytes, *, compressed: bool = False) -> None:
         """Send one gRPC message and end the stream."""
         framed = bytes([compressed]) + len(message).to_bytes(4, "big") + message
-        parts = [framed[at : at + LARGEST_FRAME] for at in range(0, len(framed), LARGEST_FRAME)]
+        parts = [framed[at : at + MAX_FRAME_BYTES] for at in range(0, len(framed), MAX_FRAME_BYTES)]
         frames = [DataFrame(stream, part) for part in parts]
         frames[-1].flags.add("END_STREAM")
         for frame in frames:
@@ -115,7 +115,7 @@ class RawPeer:
             self.send(frame)
 
     def _await_window(self, stream: int, size: int) -> None:
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while min(self._windows[0], self._initial_window + self._windows[stream]) < size and not self.is_closed:
             if time.monotonic() > until or self.statuses or self.resets:
                 self.is_closed = True
@@ -132,7 +132,7 @@ class RawPeer:
         rest = memoryview(data + self._answers)
         self._answers.clear()
         while rest and not self.is_closed:
-            readable, writable, _ = select.select([self._socket] if reading else [], [self._socket], [], PATIENCE_S)
+            readable, writable, _ = select.select([self._socket] if reading else [], [self._socket], [], TIMEOUT_S)
             if readable:
                 self._read()
             if writable:
@@ -149,17 +149,17 @@ class RawPeer:
                 self.send_bytes(b"", reading=False)
 
     def read_verdict(self) -> None:
-        """Read until the target has ended another call or the connection; give up after PATIENCE_S.
+        """Read until the target has ended another call or the connection; give up after TIMEOUT_S.
 
         Ends that were read during a send count as well.
         """
-        until = time.monotonic() + PATIENCE_S
-        while self._verdicts() == self._verdicts_told and not self.is_closed and time.monotonic() < until:
+        until = time.monotonic() + TIMEOUT_S
+        while self._verdicts() == self._verdicts_returned and not self.is_closed and time.monotonic() < until:
             self.read_for(0.01)
-        self._verdicts_told = self._verdicts()
+        self._verdicts_returned = self._verdicts()
 
     def _verdicts(self) -> int:
-        return sum(sum(each.values()) for each in (self.statuses, self.resets, self.goaways))
+        return sum(sum(each.values()) for each in (self.statuses, self.resets, self.goaway_codes))
 
     def _write(self, data: memoryview) -> int:
         try:
@@ -196,7 +196,7 @@ class RawPeer:
 
     def _take(self, frame: Frame) -> None:
         if isinstance(frame, GoAwayFrame):
-            self.goaways[frame.error_code] += 1
+            self.goaway_codes[frame.error_code] += 1
         elif isinstance(frame, RstStreamFrame):
             self.resets[frame.error_code] += 1
         elif isinstance(frame, WindowUpdateFrame):

@@ -25,9 +25,9 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from contracts.service_config import service_config
+from interceptors.chain.call import Call
 from interceptors.chain.channel import ChainedChannel
 from interceptors.chain.client import ClientCall as OutgoingCall
-from interceptors.chain.server import Call
 from interceptors.keys.keyring import Keyring, mint_key, record_of_key
 from mesh.config import Settings, child_environment, load_settings
 from mesh.serving.channel import channel_options, client_interceptors
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 ECHO_SERVICE = echo_pb2.DESCRIPTOR.services_by_name["EchoService"]
 CALLER = "tester"
-HANDLER_TAKES_S = 0.002
+HANDLER_DURATION_S = 0.002
 START_S = 60.0
 
 
@@ -73,25 +73,25 @@ class CountingServicer(EchoServicer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.at_work = 0
-        self.most_at_work = 0
+        self.running_handlers = 0
+        self.max_running_handlers = 0
 
     async def hook(self) -> None:
-        """Count the handler while it sleeps for HANDLER_TAKES_S."""
-        self.at_work += 1
-        self.most_at_work = max(self.most_at_work, self.at_work)
+        """Count the handler while it sleeps for HANDLER_DURATION_S."""
+        self.running_handlers += 1
+        self.max_running_handlers = max(self.max_running_handlers, self.running_handlers)
         try:
-            await asyncio.sleep(HANDLER_TAKES_S)
+            await asyncio.sleep(HANDLER_DURATION_S)
         finally:
-            self.at_work -= 1
+            self.running_handlers -= 1
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class TargetState:
     """Current resources of a target, and its highest number of concurrent handlers so far."""
 
-    at_work: int
-    most_at_work: int
+    running_handlers: int
+    max_running_handlers: int
     tasks: int
     open_spans: int
     calls: int
@@ -146,13 +146,13 @@ class Target:
         """Current number of the process's open file descriptors."""
         return int(self._measured.num_fds())
 
-    def kept(self) -> Kept:
+    def state(self) -> TargetState:
         """Return the resources of the process after a garbage collection."""
         with socket.socket(socket.AF_UNIX) as status:
             status.settimeout(START_S)
             status.connect(str(self._status_socket))
             with status.makefile("rb") as answer:
-                return Kept(**json.loads(answer.read()))
+                return TargetState(**json.loads(answer.read()))
 
     @asynccontextmanager
     async def stub(self) -> AsyncIterator[EchoServiceAsyncStub]:
@@ -189,15 +189,23 @@ async def serve(folder: Path) -> None:
     await health.set_ready(ready=True)
     await server.start("127.0.0.1:0")
 
-    async def tell(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def report(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         gc.collect()
         calls = sum(isinstance(each, Call | OutgoingCall) for each in gc.get_objects())
-        kept = {"tasks": len(asyncio.all_tasks()), "open_spans": spans.now, "calls": calls}
-        writer.write(json.dumps({"at_work": servicer.at_work, "most_at_work": servicer.most_at_work, **kept}).encode())
+        state = {"tasks": len(asyncio.all_tasks()), "open_spans": spans.now, "calls": calls}
+        writer.write(
+            json.dumps(
+                {
+                    "running_handlers": servicer.running_handlers,
+                    "max_running_handlers": servicer.max_running_handlers,
+                    **state,
+                }
+            ).encode()
+        )
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_unix_server(tell, folder / "status"):
+    async with await asyncio.start_unix_server(report, folder / "status"):
         unfinished = folder / "port.new"
         unfinished.write_text(str(server.port))
         unfinished.rename(folder / "port")

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 ENGINES = ("grpcio", "native")
-LARGEST_GROWTH_BYTES = 64 * 1024 * 1024
+MAX_GROWTH_BYTES = 64 * 1024 * 1024
 # The native engine decompresses a whole message before it checks the size, so a bomb briefly takes 200 MB.
 # Twenty connections with the maximum of streams hold 5,000 concurrent calls.
-LARGER_GROWTH_BYTES = {
+MAX_LARGE_GROWTH_BYTES = {
     ("native", "zip bomb"): 512 * 1024 * 1024,
     ("grpcio", "rapid reset from many"): 192 * 1024 * 1024,
     ("native", "rapid reset from many"): 192 * 1024 * 1024,
 }
 # Highest number of streams on one connection.
-MOST_STREAMS = STREAMS_PER_CONNECTION
+MAX_STREAMS = STREAMS_PER_CONNECTION
 PAUSE_S = 0.01
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -81,39 +81,39 @@ async def neighbour_of(target: Target) -> AsyncIterator[Neighbour]:
             calling.result()
 
 
-async def all_over(target: Target) -> None:
+async def until_idle(target: Target) -> None:
     """Wait until no handler is running."""
-    async with asyncio.timeout(PATIENCE_S):
-        while target.kept().at_work:  # noqa: ASYNC110 - the target is another process
+    async with asyncio.timeout(TIMEOUT_S):
+        while target.state().running_handlers:  # noqa: ASYNC110 - the target is another process
             await asyncio.sleep(PAUSE_S)
 
 
-async def assault(target: Target, name: str, times: int) -> Neighbour:
+async def run_attack(target: Target, name: str, times: int) -> Neighbour:
     """Attack the target; assert that a neighbour's calls succeed and memory and handlers stay within their limits."""
     memory_bytes = target.memory_bytes
     async with neighbour_of(target) as neighbour:
         await asyncio.to_thread(ATTACKS[name].run, target, times)
         await neighbour.call()
-    await all_over(target)
+    await until_idle(target)
 
     assert target.is_alive
     grown_bytes = max(neighbour.most_memory_bytes, target.memory_bytes) - memory_bytes
-    assert grown_bytes <= LARGER_GROWTH_BYTES.get((target.engine, name), LARGEST_GROWTH_BYTES)
-    assert target.kept().most_at_work <= MOST_STREAMS + 1
+    assert grown_bytes <= MAX_LARGE_GROWTH_BYTES.get((target.engine, name), MAX_GROWTH_BYTES)
+    assert target.state().max_running_handlers <= MAX_STREAMS + 1
     return neighbour
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 async def test_an_attack_does_not_affect_other_callers(target: Target, name: str) -> None:
     """During an attack the target survives with bounded memory and handlers, and a neighbour's calls all succeed."""
-    await assault(target, name, ATTACKS[name].short)
+    await run_attack(target, name, ATTACKS[name].short)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ATTACKS)
 async def test_a_long_attack_does_not_affect_other_callers(target: Target, name: str) -> None:
     """A target also withstands long attacks, such as 50,000 resets, 2,000 idle connections and 216 MB of headers."""
-    neighbour = await assault(target, name, ATTACKS[name].long)
+    neighbour = await run_attack(target, name, ATTACKS[name].long)
 
     times_s = sorted(neighbour.times_s)
     print(f"{name}: {len(times_s)} calls beside it, p99 {times_s[len(times_s) * 99 // 100] * 1000:.0f} ms")  # noqa: T201 - a report for runs with -s

@@ -20,13 +20,13 @@ from solo60.communication.v1 import communication_pb2
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.user.v1.user_pb2 import CreateUserRequest, GetUserByEmailRequest
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
-from tests.attack.canaries import Canaries, files_telling
+from tests.attack.canaries import Canaries, files_containing
 
 if TYPE_CHECKING:
     from tests.support.local_mesh import LocalMesh
 
 # These folders may contain personal values or keys: the database, the mails, and the keys themselves.
-RIGHTLY = frozenset({"postgres", "inbox", "keys"})
+ALLOWED_FOLDERS = frozenset({"postgres", "inbox", "keys"})
 ALL_METHODS = [method for service in SERVICES.values() for method in methods_of(service)]
 
 
@@ -43,9 +43,9 @@ def test_no_personal_value_is_logged_or_in_violations(method: Method) -> None:
     assert canaries.mark not in str(violations_of(request))
 
 
-async def told_to_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list[str]:
+async def errors_for_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list[str]:
     """Call every method with canaries in its request; return the texts and metadata of the errors."""
-    told = []
+    error_texts = []
     for name, service in SERVICES.items():
         async with grpc.aio.insecure_channel(mesh.settings.url_of(name)) as channel:
             for method in methods_of(service):
@@ -58,8 +58,8 @@ async def told_to_callers(mesh: LocalMesh, key: str, canaries: Canaries) -> list
                     try:
                         await call(raw, metadata=metadata, timeout=30)
                     except grpc.aio.AioRpcError as error:
-                        told.append(f"{error.details()} {error.trailing_metadata()} {error.initial_metadata()}")
-    return told
+                        error_texts.append(f"{error.details()} {error.trailing_metadata()} {error.initial_metadata()}")
+    return error_texts
 
 
 def scraped(mesh: LocalMesh, name: str) -> str:
@@ -76,7 +76,7 @@ def scraped(mesh: LocalMesh, name: str) -> str:
 @pytest.mark.requirement("S4")
 @pytest.mark.system
 async def test_no_personal_value_or_key_leaks(attacked_mesh: LocalMesh) -> None:
-    """After calls of every method, no error, no metric and no file outside RIGHTLY contains a canary or a key."""
+    """After calls of every method, no error, metric or file outside ALLOWED_FOLDERS contains a canary or a key."""
     mesh, canaries = attacked_mesh, Canaries()
     key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
     keys = [mesh.settings.key_path_of(name).read_text().strip() for name in (*SERVICE_NAMES, OPERATOR)]
@@ -96,13 +96,13 @@ async def test_no_personal_value_or_key_leaks(attacked_mesh: LocalMesh) -> None:
     )
     await channels.close()
 
-    told = await told_to_callers(mesh, key, canaries)
+    error_texts = await errors_for_callers(mesh, key, canaries)
 
     await asyncio.sleep(1)  # spans are written shortly after their calls
-    assert len(told) > len(ALL_METHODS)
+    assert len(error_texts) > len(ALL_METHODS)
     secrets = [canaries.mark, *keys, *(each.split("_")[-1] for each in keys)]
-    assert [each for each in (str(taken.value), *told) if any(secret in each for secret in secrets)] == []
-    assert files_telling(mesh.data_dir, secrets, rightly=RIGHTLY) == {}
+    assert [each for each in (str(taken.value), *error_texts) if any(secret in each for secret in secrets)] == []
+    assert files_containing(mesh.data_dir, secrets, allowed_folders=ALLOWED_FOLDERS) == {}
     for name in SERVICE_NAMES:
         metrics = await asyncio.to_thread(scraped, mesh, name)
         assert "grpc_server_handled_total{" in metrics
@@ -116,4 +116,6 @@ def test_the_search_for_leaks_finds_a_key(attacked_mesh: LocalMesh) -> None:
     """The search for secrets finds the operator's key in its key file, and in no other file."""
     key = attacked_mesh.settings.key_path_of(OPERATOR).read_text().strip()
 
-    assert files_telling(attacked_mesh.data_dir, [key], rightly=RIGHTLY - {"keys"}) == {f"keys/{OPERATOR}": [key]}
+    assert files_containing(attacked_mesh.data_dir, [key], allowed_folders=ALLOWED_FOLDERS - {"keys"}) == {
+        f"keys/{OPERATOR}": [key]
+    }

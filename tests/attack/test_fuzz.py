@@ -14,7 +14,7 @@ import pytest
 from contracts.method import Method, methods_of
 from contracts.services import SERVICES
 from local.keys import OPERATOR
-from tests.attack.fuzz import ALLOWED_CODES, FOREIGN_TEXT, LARGEST_MESSAGE_BYTES, Request, requests
+from tests.attack.fuzz import ALLOWED_CODES, FOREIGN_TEXT, MAX_MESSAGE_BYTES, Request, requests
 from tests.attack.target import ECHO_SERVICE, Target
 from tests.support.local_mesh import process_of
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 SHORT, LONG = 1_000, 10_000
-CALLS_AT_ONCE = 8
+CONCURRENT_CALLS = 8
 MEBIBYTE = 1024 * 1024
 # Concurrent requests of several MiB leave this much with the allocator. Only the long test can detect a leak.
-LARGEST_GROWTH_BYTES = {SHORT: 256 * MEBIBYTE, SHORT // 2: 256 * MEBIBYTE, LONG: 64 * MEBIBYTE}
+MAX_GROWTH_BYTES = {SHORT: 256 * MEBIBYTE, SHORT // 2: 256 * MEBIBYTE, LONG: 64 * MEBIBYTE}
 # grpc.aio's client reports this if the server ends a call during a write.
 FAILED_WRITE = "Internal error from Core"
 SHAPES = {
@@ -50,7 +50,7 @@ class Outcomes:
     def add(self, request: Request, code: grpc.StatusCode, message: str) -> None:
         """Record the outcome of one call."""
         self.codes[code.name] += 1
-        if code not in ALLOWED_CODES or FOREIGN_TEXT.search(message) or len(message.encode()) > LARGEST_MESSAGE_BYTES:
+        if code not in ALLOWED_CODES or FOREIGN_TEXT.search(message) or len(message.encode()) > MAX_MESSAGE_BYTES:
             self.faults.append(
                 f"{request.path} {code.name} {message!r} for {request.message[:80]!r} {request.metadata}"
             )
@@ -81,9 +81,9 @@ async def send(channel: grpc.aio.Channel, request: Request, method: Method | Non
 
 
 async def send_all(addresses: dict[str, str], to_send: list[Request], methods: dict[str, Method]) -> Outcomes:
-    """Send every request to the address of its service, at most CALLS_AT_ONCE at a time."""
+    """Send every request to the address of its service, at most CONCURRENT_CALLS at a time."""
     outcomes = Outcomes()
-    turns = asyncio.Semaphore(CALLS_AT_ONCE)
+    turns = asyncio.Semaphore(CONCURRENT_CALLS)
     channels = {name: grpc.aio.insecure_channel(address) for name, address in addresses.items()}
     some = next(iter(channels.values()))
 
@@ -137,7 +137,7 @@ async def fuzz_mesh(mesh: LocalMesh, seed: int, number: int) -> None:
     assert outcomes.faults == []
     assert outcomes.codes["INVALID_ARGUMENT"] > number / 10
     grown = {pid: psutil.Process(pid).memory_info().rss - before for pid, before in memory_bytes.items()}
-    assert max(grown.values()) <= LARGEST_GROWTH_BYTES[number]
+    assert max(grown.values()) <= MAX_GROWTH_BYTES[number]
     for log in mesh.settings.log_folder.glob("*.jsonl"):
         assert malformed_lines(log) == []
         assert "internal error" not in log.read_text()
@@ -166,7 +166,7 @@ async def fuzz_echo(folder: Path, seed: int, number: int, engine: str) -> None:
         assert target.is_alive
         assert outcomes.faults == []
         assert malformed_lines(target.log) == []
-        assert target.kept().at_work == 0
+        assert target.state().running_handlers == 0
 
 
 @pytest.mark.parametrize("engine", ["grpcio", "native"])

@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from contracts.errors import Cancelled, DeadlineExceeded
+from interceptors.chain.call import Call
 from interceptors.chain.client import ClientCall
-from interceptors.chain.server import Call
 from interceptors.context import current_context
 from interceptors.keys.interceptor import API_KEY
 from solo60.example.v1 import echo_pb2 as pb
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SHORT, LONG = 50, 1_000
 AT_ONCE = 25
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 # grpc's threads open and close sockets and timers at any time.
 SPARE_FILES = 10
 
@@ -52,23 +52,23 @@ async def endless_requests(message: object) -> AsyncIterator[object]:
     await asyncio.Event().wait()
 
 
-async def unary(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - grpc's stubs are untyped
+async def unary(stub: Any, timeout_s: float | None) -> None:
     """Make a unary call."""
     await stub.Echo(pb.EchoRequest(text="hi"), timeout=timeout_s)
 
 
-async def answers(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - grpc's stubs are untyped
+async def answers(stub: Any, timeout_s: float | None) -> None:
     """Make a call with a stream of answers."""
     async for _ in stub.EchoMany(pb.EchoManyRequest(text="hi", repeat=2), timeout=timeout_s):
         pass
 
 
-async def joined(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - grpc's stubs are untyped
+async def joined(stub: Any, timeout_s: float | None) -> None:
     """Make a call with an endless stream of requests."""
     await stub.EchoJoined(endless_requests(pb.EchoJoinedRequest(text="hi")), timeout=timeout_s)
 
 
-async def each(stub: Any, timeout_s: float | None) -> None:  # noqa: ANN401 - grpc's stubs are untyped
+async def each(stub: Any, timeout_s: float | None) -> None:
     """Make a call with an endless stream of requests and a stream of answers."""
     async for _ in stub.EchoEach(endless_requests(pb.EchoEachRequest(text="hi")), timeout=timeout_s):
         pass
@@ -81,7 +81,7 @@ SHAPES = {"unary": unary, "answers": answers, "joined": joined, "each": each}
 ACCEPTING = {"AioServer._request_call", "AioServer._request_registered_call"}
 
 
-class Held:
+class Resources:
     """Current resources of the calls to one server: open spans, tasks, our call objects with its key, and open files.
 
     Calls of other tests do not count, because errors in their parameters hold some forever. Tasks that wait for a call
@@ -105,14 +105,18 @@ def call_metadata(call: Call | ClientCall) -> Collection[tuple[str, str | bytes]
     return call.metadata.items() if isinstance(call, Call) else call.metadata
 
 
-async def nothing_is_left(most: Callable[[], Held], tasks: int, files: int) -> None:
+async def until_released(most: Callable[[], Resources], tasks: int, files: int) -> None:
     """Wait until no span and no call is left, at most `tasks` tasks, and at most `files` + SPARE_FILES files."""
-    for _ in range(int(PATIENCE_S / 0.05)):
-        held = most()
-        if (held.spans, held.calls) == (0, 0) and held.tasks <= tasks and held.files <= files + SPARE_FILES:
+    for _ in range(int(TIMEOUT_S / 0.05)):
+        resources = most()
+        if (
+            (resources.spans, resources.calls) == (0, 0)
+            and resources.tasks <= tasks
+            and resources.files <= files + SPARE_FILES
+        ):
             return
         await asyncio.sleep(0.05)
-    raise AssertionError(f"{held} is left; there were {tasks} tasks and {files} files before")
+    raise AssertionError(f"{resources} is left; there were {tasks} tasks and {files} files before")
 
 
 async def cancel_many(server: EchoServer, shape: Callable[..., Any], number: int) -> None:
@@ -150,20 +154,20 @@ async def replace_last_call(server: EchoServer) -> None:
     await server.stub().Echo(pb.EchoRequest(text="hi"))
 
 
-async def nothing_leaks(serve_echo: ServeEcho, end: Callable[..., Any], shape: str, number: int) -> None:
+async def assert_no_leaks(serve_echo: ServeEcho, end: Callable[..., Any], shape: str, number: int) -> None:
     """End calls of one shape early, and assert that no resource of these calls is left."""
     server = await serve_echo(EchoServicer())  # type: ignore[abstract]  # Promise is not implemented
     spans = OpenSpans()
     server.tracers.add_span_processor(spans)
-    tasks = Held(spans, server.key).tasks
+    tasks = Resources(spans, server.key).tasks
     await end(server, SHAPES[shape], AT_ONCE)  # connects and warms up
-    files = Held(spans, server.key).files
+    files = Resources(spans, server.key).files
 
     await end(server, SHAPES[shape], number)
     await replace_last_call(server)
 
     # The second `end` opens another channel, and SPARE_FILES covers its connection.
-    await nothing_is_left(partial(Held, spans, server.key), tasks, files)
+    await until_released(partial(Resources, spans, server.key), tasks, files)
     assert current_context() is None
 
 
@@ -171,7 +175,7 @@ async def nothing_leaks(serve_echo: ServeEcho, end: Callable[..., Any], shape: s
 @pytest.mark.parametrize("end", [cancel_many, let_expire])
 async def test_calls_that_end_early_leak_nothing(serve_echo: ServeEcho, end: Callable[..., Any], shape: str) -> None:
     """50 cancelled or expired calls of each shape leave no task, span, context, call or file."""
-    await nothing_leaks(serve_echo, end, shape, SHORT)
+    await assert_no_leaks(serve_echo, end, shape, SHORT)
 
 
 @pytest.mark.soak
@@ -181,4 +185,4 @@ async def test_very_many_calls_that_end_early_leak_nothing(
     serve_echo: ServeEcho, end: Callable[..., Any], shape: str
 ) -> None:
     """1,000 cancelled or expired calls of each shape leave no task, span, context, call or file."""
-    await nothing_leaks(serve_echo, end, shape, LONG)
+    await assert_no_leaks(serve_echo, end, shape, LONG)

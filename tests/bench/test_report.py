@@ -26,7 +26,7 @@ def a_run(rows: list[Figures]) -> Run:
 
 def all_rows() -> list[Figures]:
     """Return every row that a target needs."""
-    names = {name for target in TARGETS for name in (target.of, target.to)} - {"chain", "stub"}
+    names = {name for target in TARGETS for name in (target.row, target.base)} - {"chain", "stub"}
     return [a_row(name) for name in sorted(names)]
 
 

@@ -38,7 +38,7 @@ RELAYED = ("session",)
 RELAY = "relay of "
 # Production values, because LocalMesh uses longer deadlines and no shedding.
 PRODUCTION_SETTINGS = {"deadline_factor": 1.0, "shed_queue_delay_s": 0.5, "shed_least_concurrency": 20}
-NEVER_OPEN = Limits(least_calls=1_000_000, unreachable_in_a_row=1_000_000)
+NEVER_OPEN = Limits(min_calls=1_000_000, unreachable_in_a_row=1_000_000)
 # PostgreSQL allows 100 connections, and those of a killed process stay open for a moment.
 CONNECTIONS = 5
 # A start fails if the database connection is cut during it, so it is repeated.

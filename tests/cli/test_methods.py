@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cli.method_names import short_name
+from cli.method_names import short_method_name
 from contracts.services import all_methods
 from tests.support.terminal import solo60_in_terminal
 
@@ -83,10 +83,10 @@ def test_a_contract_only_method_is_described_as_such(solo60: Solo60) -> None:
 
 
 @pytest.mark.requirement("C4")
-@pytest.mark.parametrize("method", all_methods().values(), ids=short_name)
+@pytest.mark.parametrize("method", all_methods().values(), ids=short_method_name)
 def test_every_method_can_be_described(solo60: Solo60, method: object) -> None:
     """Every method can be described, and `call` accepts the example request in its description."""
-    name = short_name(method)  # type: ignore[arg-type]  # a method
+    name = short_method_name(method)  # type: ignore[arg-type]  # a method
     read = json.loads(solo60("describe", name, "--json").out)
 
     called = solo60("call", name, json.dumps(read["request"]["example"]))
@@ -102,6 +102,6 @@ def test_names_are_whole_in_any_terminal(columns: int) -> None:
     _, listed = solo60_in_terminal("methods", columns=columns)
     _, described = solo60_in_terminal("describe", "session.BookSession", columns=columns)
 
-    assert all(short_name(method) in listed for method in all_methods().values())
+    assert all(short_method_name(method) in listed for method in all_methods().values())
     assert "payment_method.card.card_token" in described
     assert "…" not in listed + described

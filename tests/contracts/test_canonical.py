@@ -24,11 +24,11 @@ def field_of(message: type[Message], name: str) -> FieldDescriptor:
 
 
 @given(st.uuids(), st.randoms())
-def test_every_spelling_of_a_uuid_is_one_key(value: UUID, chance: object) -> None:
+def test_every_spelling_of_a_uuid_is_one_key(value: UUID, rng: object) -> None:
     """The canonical form of a UUID does not depend on its dashes or on the case of its digits."""
     form = canonical_form(field_of(session_pb2.InviteGuestRequest, "session_id"))
     assert form is not None
-    mixed = "".join(chance.choice((each.lower(), each.upper())) for each in str(value))  # type: ignore[attr-defined]  # random numbers of hypothesis
+    mixed = "".join(rng.choice((each.lower(), each.upper())) for each in str(value))  # type: ignore[attr-defined]  # random numbers of hypothesis
 
     assert {form(spelling) for spelling in (str(value), mixed, value.hex, str(value).upper())} == {value.hex}
 

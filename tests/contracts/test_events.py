@@ -10,12 +10,12 @@ from solo60.example.v1.echo_pb2 import EchoRequest, OnHeardRequest
 from solo60.example.v1.events_pb2 import Heard
 from solo60.mesh.v1 import policy_pb2
 
-HEARD = Heard(text="hi", place="here")
+RECEIVED_EVENT = Heard(text="hi", place="here")
 
 
 def test_an_event_has_its_aggregate_key() -> None:
     """The aggregate key of an event is the value of the field that its contract names."""
-    assert aggregate_key_of(HEARD) == "here"
+    assert aggregate_key_of(RECEIVED_EVENT) == "here"
 
 
 @pytest.mark.requirement("A3")
@@ -34,7 +34,7 @@ def test_subscribers_are_read_from_their_contracts() -> None:
     (subscriber,) = subscribers_of(Heard.DESCRIPTOR.full_name)
 
     assert subscriber.full_name == "solo60.example.v1.EchoService/OnHeard"
-    assert OnHeardRequest.FromString(request_with(HEARD, subscriber)).event == HEARD
+    assert OnHeardRequest.FromString(request_with(RECEIVED_EVENT, subscriber)).event == RECEIVED_EVENT
     assert subscribers_of("solo60.example.v1.NobodyCares") == ()
 
 

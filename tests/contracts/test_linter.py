@@ -9,7 +9,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, MethodOptions
 import contracts.scopes
 from contracts.linter import lint, lint_all, main, our_services, warn_all
 from contracts.method import read_method
-from contracts.scopes import FROM_OUTSIDE, all_scopes, scopes_of_caller, warnings_of_scopes
+from contracts.scopes import EXTERNAL_SCOPES, all_scopes, scopes_of_caller, warnings_of_scopes
 from contracts.services import MESH_SERVICES, SERVICES
 from solo60.mesh.v1 import policy_pb2
 
@@ -148,7 +148,7 @@ def test_a_hedge_needs_a_method_without_side_effects(level: Level.ValueType) -> 
 
 
 @pytest.mark.parametrize(
-    ("scopes", "held", "suspicious"),
+    ("scopes", "scopes_of_keys", "suspicious"),
     [
         ('"test.raed"', {"test.read"}, ["test.raed"]),
         ('"test.raed" scopes: "test.raed"', (), ["test.raed", "test.read"]),
@@ -157,14 +157,16 @@ def test_a_hedge_needs_a_method_without_side_effects(level: Level.ValueType) -> 
     ],
     ids=["one method", "twice in one method", "two methods", "service keys"],
 )
-def test_a_scope_used_by_one_method_alone_is_a_warning(scopes: str, held: Iterable[str], suspicious: list[str]) -> None:
+def test_a_scope_used_by_one_method_alone_is_a_warning(
+    scopes: str, scopes_of_keys: Iterable[str], suspicious: list[str]
+) -> None:
     """A scope that only one method and no service key uses is a warning.
 
     It is no error, because its key may be issued to a caller from outside.
     """
     declared = methods(f"deadline {{seconds: 1}} scopes: {scopes}")
 
-    warnings = warnings_of_scopes([read_method(each) for each in declared], frozenset(held))
+    warnings = warnings_of_scopes([read_method(each) for each in declared], frozenset(scopes_of_keys))
 
     assert [warning.split('"')[1] for warning in warnings] == suspicious
     assert all(warning.startswith((METHOD, OTHER)) for warning in warnings)
@@ -174,20 +176,20 @@ def test_a_scope_used_by_one_method_alone_is_a_warning(scopes: str, held: Iterab
 def test_our_scopes_raise_no_warning() -> None:
     """Each of our scopes is used by a second method or by a service key, or is listed for callers from outside."""
     assert warn_all() == []
-    assert not FROM_OUTSIDE & frozenset().union(*map(scopes_of_caller, SERVICES))
-    assert all_scopes() > FROM_OUTSIDE
+    assert not EXTERNAL_SCOPES & frozenset().union(*map(scopes_of_caller, SERVICES))
+    assert all_scopes() > EXTERNAL_SCOPES
 
 
 def test_the_linter_prints_warnings_and_passes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The linter prints its warnings to standard error and does not fail."""
-    monkeypatch.setattr(contracts.scopes, "FROM_OUTSIDE", frozenset())
+    monkeypatch.setattr(contracts.scopes, "EXTERNAL_SCOPES", frozenset())
 
     main()
 
     warnings = warn_all()
-    assert len(warnings) >= len(FROM_OUTSIDE)
+    assert len(warnings) >= len(EXTERNAL_SCOPES)
     assert capsys.readouterr().err == "".join(f"warning: {warning}\n" for warning in warnings)
 
 

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 TEXT: dict[str, Any] = {"type": FieldDescriptorProto.TYPE_STRING, "label": FieldDescriptorProto.LABEL_OPTIONAL}
 NUMBER: dict[str, Any] = {"type": FieldDescriptorProto.TYPE_INT32, "label": FieldDescriptorProto.LABEL_OPTIONAL}
-ASKED = {"page_size": NUMBER, "page_token": TEXT}
+LIST_REQUEST = {"page_size": NUMBER, "page_token": TEXT}
 
 
 def a_method(
-    name: str, asked: dict[str, dict[str, Any]], answered: dict[str, dict[str, Any]], most: int = 0
+    name: str, request_fields: dict[str, dict[str, Any]], response_fields: dict[str, dict[str, Any]], most: int = 0
 ) -> MethodDescriptor:
     """Declare a method with these request and response fields. `most` is the largest valid page_size, 0 for any."""
     file = descriptor_pb2.FileDescriptorProto(name="pages.proto", package="pages", syntax="proto3")
-    for message_name, fields in (("Asked", asked), ("Answered", answered)):
+    for message_name, fields in (("Asked", request_fields), ("Answered", response_fields)):
         message = file.message_type.add(name=message_name)
         for number, (field_name, kind) in enumerate(fields.items(), 1):
             field = message.field.add(name=field_name, number=number, **kind)
@@ -38,26 +38,26 @@ def a_method(
 
 def test_a_paginated_list_passes() -> None:
     """A list method with the three pagination fields has no problem, nor has a method that is no list (AIP-158)."""
-    assert list(problems_of_pages(a_method("ListThings", ASKED, {"next_page_token": TEXT}))) == []
+    assert list(problems_of_pages(a_method("ListThings", LIST_REQUEST, {"next_page_token": TEXT}))) == []
     assert list(problems_of_pages(a_method("GetThing", {}, {}))) == []
 
 
 @pytest.mark.parametrize(
-    ("asked", "answered", "words"),
+    ("request_fields", "response_fields", "words"),
     [
         ({}, {"next_page_token": TEXT}, ["page_size of type int32", "page_token of type string"]),
-        (ASKED, {}, ["next_page_token of type string"]),
-        ({**ASKED, "page_size": TEXT}, {"next_page_token": TEXT}, ["page_size of type int32"]),
+        (LIST_REQUEST, {}, ["next_page_token of type string"]),
+        ({**LIST_REQUEST, "page_size": TEXT}, {"next_page_token": TEXT}, ["page_size of type int32"]),
     ],
 )
 def test_a_list_without_pagination_is_reported(
-    asked: dict[str, dict[str, Any]], answered: dict[str, dict[str, Any]], words: list[str]
+    request_fields: dict[str, dict[str, Any]], response_fields: dict[str, dict[str, Any]], words: list[str]
 ) -> None:
     """Each missing or mistyped pagination field of a list method is reported.
 
     Pagination cannot be added later without breaking callers that take one response for everything (AIP-158).
     """
-    problems = list(problems_of_pages(a_method("ListThings", asked, answered)))
+    problems = list(problems_of_pages(a_method("ListThings", request_fields, response_fields)))
 
     assert len(problems) == len(words)
     assert all(word in problem for word, problem in zip(words, problems, strict=True))
@@ -65,7 +65,7 @@ def test_a_list_without_pagination_is_reported(
 
 def test_a_page_size_rule_that_rejects_is_reported() -> None:
     """A rule that rejects a large page_size is reported, because a server should lower it instead (AIP-158)."""
-    [problem] = problems_of_pages(a_method("SearchThings", ASKED, {"next_page_token": TEXT}, most=100))
+    [problem] = problems_of_pages(a_method("SearchThings", LIST_REQUEST, {"next_page_token": TEXT}, most=100))
 
     assert problem.startswith("page_size")
 

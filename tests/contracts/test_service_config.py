@@ -110,7 +110,7 @@ def test_every_config_sets_throttling_health_checks_and_outliers(service: Servic
     assert outliers["childPolicy"] == [{"round_robin": {}}]
 
 
-def _keys(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+def _keys(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         yield from value
         value = list(value.values())

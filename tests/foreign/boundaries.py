@@ -63,7 +63,7 @@ TEXTS = (
 SECONDS = (0, 1, 899, 900, -900, -1, 1_795_824_000, 1_795_824_001, -62_135_596_800, 253_402_300_799, 253_402_299_900)
 NANOS = (0, 1, 999_999, 1_000_000, 500_000_000, 999_000_000, 999_999_999)
 # Maximum number of variants taken for a field of a message type.
-MOST_INNER = 40
+MAX_INNER_MESSAGES = 40
 _BOUNDS = ("const", "lt", "lte", "gt", "gte")
 _LENGTHS = ("len", "min_len", "max_len", "len_bytes", "min_bytes", "max_bytes")
 _LETTERS = ("x", "é", "😀")
@@ -109,14 +109,14 @@ def _valid(descriptor: Descriptor) -> Message:
     for field in descriptor.fields:
         for value in _values_of(field):
             _put(message, field, value)
-            if value is not None and not _is_refused(message, field):
+            if value is not None and not _is_rejected(message, field):
                 break
         else:
             message.ClearField(field.name)
     return message
 
 
-def _is_refused(message: Message, field: FieldDescriptor) -> bool:
+def _is_rejected(message: Message, field: FieldDescriptor) -> bool:
     try:
         return any(re.match(rf"{field.name}\b", violation.field) for violation in violations_of(message))
     except protovalidate.EvaluationError:
@@ -190,17 +190,17 @@ def _numbers(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> tuple[fl
         return (True, False)
     if field.type not in _INTEGERS:
         return (1.0, 0.0, -1.0, float("inf"), float("nan"))
-    least, most = _INTEGERS[field.type]
+    minimum, maximum = _INTEGERS[field.type]
     of_kind = _numeric(rules)
-    found = (*_named(of_kind), *_around(of_kind, _BOUNDS), 1, 0, -1, least, most)
-    return tuple(number for number in found if least <= number <= most)
+    found = (*_named(of_kind), *_around(of_kind, _BOUNDS), 1, 0, -1, minimum, maximum)
+    return tuple(number for number in found if minimum <= number <= maximum)
 
 
-def _numeric(rules: validate_pb2.FieldRules) -> Any:  # noqa: ANN401 - rules of any numeric type
+def _numeric(rules: validate_pb2.FieldRules) -> Any:
     return getattr(rules, rules.WhichOneof("type") or "int32")
 
 
-def _named(rules: Any) -> Iterator[Any]:  # noqa: ANN401 - rules of any type
+def _named(rules: Any) -> Iterator[Any]:
     """Yield the values that the `in` and `not_in` rules list."""
     yield from getattr(rules, "in")
     yield from rules.not_in
@@ -213,7 +213,7 @@ def _texts_around(rules: validate_pb2.StringRules) -> Iterator[str]:
         yield "a@" + ".".join(["x" * 50] * (length // 51 + 1))[: max(length - 2, 0)]
 
 
-def _around(rules: Any, names: Iterable[str]) -> Iterator[int]:  # noqa: ANN401 - rules of any type
+def _around(rules: Any, names: Iterable[str]) -> Iterator[int]:
     """Yield each bound that the rules set, and its neighbours."""
     known = rules.DESCRIPTOR.fields_by_name
     for name in names:
@@ -226,7 +226,7 @@ def _inner(field: FieldDescriptor, _rules: validate_pb2.FieldRules) -> tuple[Mes
     assert field.message_type is not None
     variants = _variants(field.message_type)
     # A sample suffices, because each type is also tested on its own.
-    few = variants[:: len(variants) // MOST_INNER + 1]
+    few = variants[:: len(variants) // MAX_INNER_MESSAGES + 1]
     return (*few, *_periods(variants[0]), GetMessageClass(field.message_type)())
 
 
@@ -255,7 +255,7 @@ _MESSAGES: dict[str, Callable[[FieldDescriptor, validate_pb2.FieldRules], tuple[
 }
 
 
-def _put(message: Message, field: FieldDescriptor, value: Any) -> None:  # noqa: ANN401 - a value of any field
+def _put(message: Message, field: FieldDescriptor, value: Any) -> None:
     message.ClearField(field.name)
     if value is None:
         return
@@ -271,6 +271,6 @@ def _put(message: Message, field: FieldDescriptor, value: Any) -> None:  # noqa:
         setattr(message, field.name, value)
 
 
-def _fill_map(target: Any, value: dict[Any, Any]) -> None:  # noqa: ANN401 - a map of any kind
+def _fill_map(target: Any, value: dict[Any, Any]) -> None:
     for key, each in value.items():
         target[key] = each

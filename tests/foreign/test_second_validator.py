@@ -41,20 +41,22 @@ def test_a_javascript_validator_finds_the_same_violations(node_folder: Path, tmp
     """
     messages = list(dict.fromkeys((m.DESCRIPTOR.full_name, m.SerializeToString(deterministic=True)) for m in sample()))
 
-    theirs = verdicts_of_node(node_folder, tmp_path, messages)
+    theirs = violations_by_node(node_folder, tmp_path, messages)
 
-    different, broken, kept = [], set[str](), set[str]()
+    different, broken, with_valid_message = [], set[str](), set[str]()
     for (name, data), their in zip(messages, theirs, strict=True):
         message = TYPES[name].FromString(data)
-        mine = verdict_on(message)
+        mine = violations_in(message)
         if mine:
             broken |= {rule for _, rule in mine}
         else:
-            kept.add(name)
+            with_valid_message.add(name)
         if mine != their:
             different.append(f"{name} {message!r}: Python {mine}, JavaScript {their}")
-    assert kept == set(TYPES), "no valid message of these types: add texts to TEXTS that their patterns accept"
-    assert broken >= our_own_rules(), "no message breaks these rules"
+    assert with_valid_message == set(TYPES), (
+        "no valid message of these types: add texts to TEXTS that their patterns accept"
+    )
+    assert broken >= our_rules(), "no message breaks these rules"
     assert not different, "\n".join([f"{len(different)} of {len(messages)}", *different[:20]])
 
 
@@ -65,7 +67,7 @@ def sample() -> Iterator[Message]:
         yield from messages_around(message_type.DESCRIPTOR, random, MIXED)
 
 
-def our_own_rules() -> set[str]:
+def our_rules() -> set[str]:
     """Return the ids of the CEL rules in our contracts."""
     return {
         rule.id
@@ -78,7 +80,7 @@ def our_own_rules() -> set[str]:
     }
 
 
-def verdict_on(message: Message) -> list[tuple[str, str]]:
+def violations_in(message: Message) -> list[tuple[str, str]]:
     """Return the field and the rule of each violation, sorted, or one error if a rule cannot be evaluated."""
     try:
         found = protovalidate.collect_violations(message)
@@ -88,7 +90,7 @@ def verdict_on(message: Message) -> list[tuple[str, str]]:
     return sorted(zip((each.field for each in violations_of(message)), rules, strict=True))
 
 
-def verdicts_of_node(node_folder: Path, folder: Path, messages: list[tuple[str, bytes]]) -> list[Any]:
+def violations_by_node(node_folder: Path, folder: Path, messages: list[tuple[str, bytes]]) -> list[Any]:
     """Validate all messages with the second implementation, in one process."""
     image = folder / "image.binpb"
     image.write_bytes(descriptor_set().SerializeToString())

@@ -9,8 +9,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contracts.errors import InvalidRequest, ServiceError, SlotTaken, Unauthenticated
 from interceptors.access_log import ServerAccessLog
-from interceptors.chain.server import Call, ServerInterceptor
-from interceptors.context import ServerContext
+from interceptors.chain.server import ServerInterceptor
+from interceptors.propagation import ServerContext
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.chain.test_server import serving
 from tests.support.echo_server import Endless
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
     from tests.support.echo_server import EchoServer, ServeEcho
 
 SECRET = "jane.doe@example.com"  # noqa: S105 - must not leak
@@ -146,7 +146,7 @@ async def test_an_unrecorded_trace_has_no_trace_id(logs: list[EventDict]) -> Non
     assert "trace_id" not in line
 
 
-class Noting(ServerInterceptor):
+class AddsNotes(ServerInterceptor):
     """Interceptor that adds notes to every call."""
 
     def __init__(self, **notes: object) -> None:
@@ -161,23 +161,23 @@ class Noting(ServerInterceptor):
 @pytest.mark.requirement("S4")
 async def test_notes_are_logged(logs: list[EventDict]) -> None:
     """Notes of an interceptor are added to the line of a call and never replace its standard fields."""
-    async with serving(ServerContext(), ServerAccessLog(), Noting(limit="tight", code="made up")) as stub:
+    async with serving(ServerContext(), ServerAccessLog(), AddsNotes(limit="tight", code="made up")) as stub:
         await stub.Echo(HI)
 
     [line] = calls(logs)
     assert (line["limit"], line["code"]) == ("tight", "OK")
 
 
-def refuse(_facts: object) -> None:
+def fail_to_write(_facts: object) -> None:
     """Raise OSError like a failing log."""
     raise OSError(SECRET)
 
 
 @pytest.mark.requirement("S4")
-@pytest.mark.parametrize("log", [ServerAccessLog(write=refuse), ServerAccessLog()], ids=["failing", "odd note"])
+@pytest.mark.parametrize("log", [ServerAccessLog(write=fail_to_write), ServerAccessLog()], ids=["failing", "odd note"])
 async def test_a_failing_log_line_does_not_fail_the_call(log: ServerAccessLog, logs: list[EventDict]) -> None:
     """If a line cannot be written, the call is answered and an error is logged without the exception's text."""
-    async with serving(ServerContext(), log, Noting(event="takes a name that is taken")) as stub:
+    async with serving(ServerContext(), log, AddsNotes(event="takes a name that is taken")) as stub:
         assert (await stub.Echo(HI)).text == "hi"
 
     assert [(line["event"], line["log_level"]) for line in logs] == [("a call could not be logged", "error")]

@@ -7,8 +7,9 @@ import grpc
 import grpc.aio
 import pytest
 
+from interceptors.chain.metadata import CORRELATION_ID
 from interceptors.context import CallContext, current_context, detached_work
-from interceptors.errors.interceptor import CORRELATION_ID, error_of_call
+from interceptors.errors.status import error_of_call
 from interceptors.keys.interceptor import API_KEY
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 HI = echo_pb2.EchoRequest(text="hi")
 
 
-def remembering(echo: EchoServer) -> list[CallContext]:
+def record_contexts(echo: EchoServer) -> list[CallContext]:
     """Make every handler of `echo` record its call context."""
     seen: list[CallContext] = []
 
@@ -35,7 +36,7 @@ def remembering(echo: EchoServer) -> list[CallContext]:
     return seen
 
 
-def calling(front: EchoServer, back: EchoServer) -> None:
+def forward_calls(front: EchoServer, back: EchoServer) -> None:
     """Make every handler of `front` call `back`."""
     stub = back.stub()
 
@@ -49,9 +50,9 @@ def calling(front: EchoServer, back: EchoServer) -> None:
 async def test_the_correlation_id_reaches_every_hop(serve_echo: ServeEcho) -> None:
     """All calls made for one request carry the same correlation id, from the first service to the last."""
     front, middle, back = await serve_echo(), await serve_echo(), await serve_echo()
-    calling(front, middle)
-    calling(middle, back)
-    seen = remembering(back)
+    forward_calls(front, middle)
+    forward_calls(middle, back)
+    seen = record_contexts(back)
 
     answer = await front.stub().Echo(HI)
 
@@ -82,8 +83,8 @@ async def test_a_valid_correlation_id_is_used_and_returned(echo: EchoServer) -> 
 async def test_the_user_id_reaches_every_hop(serve_echo: ServeEcho) -> None:
     """The user id of a call reaches every further service, unless it is malformed."""
     front, back = await serve_echo(), await serve_echo()
-    calling(front, back)
-    seen = remembering(back)
+    forward_calls(front, back)
+    seen = record_contexts(back)
 
     await front.stub().Echo(HI, metadata=(("x-user-id", "user-7"),))
     await front.stub().Echo(HI, metadata=(("x-user-id", "user 7; drop table"),))
@@ -93,7 +94,7 @@ async def test_the_user_id_reaches_every_hop(serve_echo: ServeEcho) -> None:
 
 async def test_concurrent_streams_have_separate_contexts(echo: EchoServer) -> None:
     """Concurrent streams never see each other's context."""
-    seen = remembering(echo)
+    seen = record_contexts(echo)
 
     async def texts() -> AsyncIterator[echo_pb2.EchoEachRequest]:
         yield echo_pb2.EchoEachRequest(text="hi")
@@ -113,7 +114,7 @@ async def test_concurrent_streams_have_separate_contexts(echo: EchoServer) -> No
 @pytest.mark.requirement("L3")
 async def test_detached_work_has_its_own_context(echo: EchoServer) -> None:
     """Calls of detached work carry its own correlation id and user, also if detached work is nested."""
-    seen = remembering(echo)
+    seen = record_contexts(echo)
     stub = echo.stub()
 
     with detached_work("order-2026_17") as context:
@@ -170,12 +171,12 @@ async def test_a_stream_sends_its_correlation_id_first(serve_echo: ServeEcho, en
 async def test_a_handlers_initial_metadata_includes_the_correlation_id(serve_echo: ServeEcho, engine: str) -> None:
     """The correlation id is added to the initial metadata that a handler sends, because gRPC sends it only once."""
 
-    class Greeting(EchoServicer):
-        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, N802 - as generated
+    class SendsInitialMetadata(EchoServicer):
+        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: N802 - as generated
             await context.send_initial_metadata((("greeting", "hello"),))
             yield echo_pb2.EchoManyResponse(text=request.text)
 
-    stub = (await serve_echo(Greeting(), engine=engine)).stub()  # type: ignore[abstract]  # Promise is not implemented
+    stub = (await serve_echo(SendsInitialMetadata(), engine=engine)).stub()  # type: ignore[abstract]  # Promise is not implemented
     call: Any = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi"))
 
     assert [answer.text async for answer in call] == ["hi"]

@@ -6,8 +6,8 @@ import pytest
 
 from contracts.method import find_method
 from contracts.policy import Criticality
+from interceptors.chain.call import Call
 from interceptors.chain.client import ClientCall
-from interceptors.chain.server import Call
 from interceptors.context import current_context, detached_work
 from interceptors.criticality import CRITICALITY, ClientCriticality, criticality_of
 from solo60.example.v1.echo_pb2 import EchoCriticalRequest, EchoRequest, EchoSheddableRequest

@@ -32,7 +32,7 @@ BOOK = find_method("/solo60.session.v1.SessionService/BookSession")
 CHARGE = find_method("/solo60.payment.v1.PaymentService/ChargeSession")
 
 
-def calling(front: EchoServer, back: EchoServiceAsyncStub) -> None:
+def forward_calls(front: EchoServer, back: EchoServiceAsyncStub) -> None:
     """Make the handlers of one server call the other."""
 
     async def call_back() -> None:
@@ -45,12 +45,12 @@ def calling(front: EchoServer, back: EchoServiceAsyncStub) -> None:
 async def test_an_undeclared_call_is_rejected_in_development(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """With strict_contracts, an undeclared call is not sent, and the error names both methods."""
     front, back = await serve_echo(strict_contracts=True), await serve_echo(strict_contracts=True)
-    calling(front, back.stub())
+    forward_calls(front, back.stub())
 
-    with pytest.raises(Internal) as refused:
+    with pytest.raises(Internal) as rejected:
         await front.stub().Echo(HI)
 
-    assert refused.value.message == UNDECLARED
+    assert rejected.value.message == UNDECLARED
     assert back.servicer.entered == 0
     assert [line["undeclared"] for line in logs if line["event"] == "internal error"] == [UNDECLARED]
 
@@ -63,7 +63,7 @@ async def test_an_undeclared_call_is_sent_and_logged_in_production(
     front, back = await serve_echo(), await serve_echo()
     now_s = 0.0
     chain = [ClientApiKey(lambda: back.key), ClientDeclaredCalls(clock=lambda: now_s)]
-    calling(front, EchoServiceStub(ChainedChannel(back.bare_channel(), chain)))
+    forward_calls(front, EchoServiceStub(ChainedChannel(back.bare_channel(), chain)))
     stub = front.stub()
 
     for _ in range(3):
@@ -71,14 +71,16 @@ async def test_an_undeclared_call_is_sent_and_logged_in_production(
     now_s = WARNING_INTERVAL_S
     await stub.Echo(HI)
 
-    said = [(line["problem"], line["method"], line["callee"]) for line in logs if line["event"] == "undeclared call"]
-    assert said == [(UNDECLARED, f"{ECHO}/Echo", f"{ECHO}/EchoMany")] * 2
+    problems = [
+        (line["problem"], line["method"], line["callee"]) for line in logs if line["event"] == "undeclared call"
+    ]
+    assert problems == [(UNDECLARED, f"{ECHO}/Echo", f"{ECHO}/EchoMany")] * 2
 
 
 async def test_undeclared_calls_are_warnings_by_default(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """Undeclared calls are sent with a warning by default, because STRICT_CONTRACTS is off."""
     front, back = await serve_echo(), await serve_echo()
-    calling(front, back.stub())
+    forward_calls(front, back.stub())
 
     await front.stub().Echo(HI)
 
@@ -122,30 +124,30 @@ async def test_an_undeclared_reason_is_logged_and_shown_in_development(
     """An undeclared error reason is named in the log, and to callers only with strict_contracts."""
     echo = await serve_echo(strict_contracts=is_strict)
 
-    async def refuse() -> None:
+    async def reject() -> None:
         raise GymNotFound
 
-    echo.servicer.hook = refuse  # type: ignore[method-assign]  # tests set the hook
-    with pytest.raises(Internal) as refused:
+    echo.servicer.hook = reject  # type: ignore[method-assign]  # tests set the hook
+    with pytest.raises(Internal) as rejected:
         await echo.stub().Echo(HI)
 
     undeclared = "GYM_NOT_FOUND is not named in `errors` of Echo."
     assert [line["undeclared"] for line in logs if line["event"] == "internal error"] == [undeclared]
-    assert (refused.value.message == undeclared) is is_strict
-    assert ("GYM_NOT_FOUND" in refused.value.message) is is_strict
+    assert (rejected.value.message == undeclared) is is_strict
+    assert ("GYM_NOT_FOUND" in rejected.value.message) is is_strict
 
 
-def answered_by(callee: str, error: ServiceError) -> ServiceError:
+def error_of_callee(callee: str, error: ServiceError) -> ServiceError:
     """Return an error like one that a call of `callee` raises."""
     error.callee = callee
     return error
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "problems"),
     [
         (
-            answered_by(CHARGE.full_name, ScopeMissing()),
+            error_of_callee(CHARGE.full_name, ScopeMissing()),
             f"{CHARGE.full_name} is not named in `calls` of CheckConflicts.",
         ),
         (ContractError("a sentence"), "a sentence"),
@@ -155,11 +157,11 @@ def answered_by(callee: str, error: ServiceError) -> ServiceError:
     ],
     ids=["undeclared callee", "contract", "bug", "own fault", "foreign"],
 )
-def test_undeclared_in_explains_an_error(error: Exception, said: str) -> None:
+def test_undeclared_in_explains_an_error(error: Exception, problems: str) -> None:
     """undeclared_in() explains an undeclared callee's missing scope and a ContractError, and reveals no other error."""
-    assert undeclared_in(error, CHECK_CONFLICTS) == said
+    assert undeclared_in(error, CHECK_CONFLICTS) == problems
 
 
 def test_undeclared_in_is_empty_for_a_declared_callee() -> None:
     """undeclared_in() returns an empty text for a missing scope of a declared callee."""
-    assert undeclared_in(answered_by(CHARGE.full_name, ScopeMissing()), BOOK) == ""
+    assert undeclared_in(error_of_callee(CHARGE.full_name, ScopeMissing()), BOOK) == ""

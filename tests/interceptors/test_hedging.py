@@ -8,17 +8,19 @@ import grpc
 import grpc.aio
 import pytest
 
+import interceptors.hedging
 from contracts.errors import Overloaded, ServiceError, SlotTaken, Unavailable
 from contracts.method import find_method
 from contracts.policy import Hedge
 from interceptors.chain.channel import ChainedChannel
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import Call, ServerInterceptor
-from interceptors.context import ClientContext
+from interceptors.chain.metadata import HEDGE_ATTEMPT
+from interceptors.chain.server import ServerInterceptor
 from interceptors.deadline.interceptor import TIMEOUT_MS, ClientDeadline
-from interceptors.errors.interceptor import HEDGE_ATTEMPT
-from interceptors.hedging import ClientHedging
+from interceptors.hedging import ClientHedging, HedgedCall
+from interceptors.hedging import _send_hedged as send_hedged
 from interceptors.keys.interceptor import ClientApiKey
+from interceptors.propagation import ClientContext
 from interceptors.retry_budget import RetryBudgets
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
@@ -28,13 +30,13 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from interceptors.chain.call import Call, Proceed
     from interceptors.chain.client import Attempt, Finish
-    from interceptors.chain.server import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
 
 # Timeout of the tests, far below the deadlines of their calls, so that no call ends by its deadline.
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 HEDGED = echo_pb2.EchoHedgedRequest(text="hi")
 SERVICE = "solo60.example.v1.EchoService"
 
@@ -48,21 +50,21 @@ class Attempts:
     def __init__(self, echo: EchoServer) -> None:
         self.plan: list[Endless | BaseException] = []
         self.count = 0
-        self.two_came = asyncio.Event()
-        echo.servicer.hook = self._meet  # type: ignore[method-assign]  # tests set the hook
+        self.two_arrived = asyncio.Event()
+        echo.servicer.hook = self._handle  # type: ignore[method-assign]  # tests set the hook
 
-    async def _meet(self) -> None:
+    async def _handle(self) -> None:
         number, self.count = self.count, self.count + 1
         if self.count == 2:
-            self.two_came.set()
-        met = self.plan[number] if number < len(self.plan) else None
-        if isinstance(met, BaseException):
-            raise met
-        if met is not None:
-            await met()
+            self.two_arrived.set()
+        planned = self.plan[number] if number < len(self.plan) else None
+        if isinstance(planned, BaseException):
+            raise planned
+        if planned is not None:
+            await planned()
 
 
-class Counted(ClientInterceptor):
+class AttemptCounter(ClientInterceptor):
     """Interceptor that records the number of attempts of each call."""
 
     def __init__(self) -> None:
@@ -80,7 +82,7 @@ async def echo(serve_echo: ServeEcho) -> EchoServer:
 
 async def cancelled(attempt: Endless) -> None:
     """Wait until the attempt is cancelled at the server, and fail if it is not."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         await attempt.cancelled.wait()
 
 
@@ -97,21 +99,26 @@ def budgets() -> RetryBudgets:
 
 
 @pytest.fixture
-def counted() -> Counted:
+def counter() -> AttemptCounter:
     """Return the counter of attempts."""
-    return Counted()
+    return AttemptCounter()
 
 
 @pytest.fixture
-async def stub(echo: EchoServer, budgets: RetryBudgets, counted: Counted) -> AsyncIterator[EchoServiceAsyncStub]:
+async def stub(echo: EchoServer, budgets: RetryBudgets, counter: AttemptCounter) -> AsyncIterator[EchoServiceAsyncStub]:
     """Return a stub with hedging."""
-    chain = [counted, ClientDeadline(1000.0), ClientContext(), ClientApiKey(lambda: echo.key), ClientHedging(budgets)]
+    chain = [counter, ClientDeadline(1000.0), ClientContext(), ClientApiKey(lambda: echo.key), ClientHedging(budgets)]
     async with ChainedChannel(grpc.aio.insecure_channel(echo.address), chain) as channel:
         yield EchoServiceStub(channel)
 
 
+def send_with_delay(hedge: Hedge, _declared: Hedge, *arguments: Any) -> HedgedCall:
+    """Send a call with `hedge` in place of the policy in its contract."""
+    return send_hedged(hedge, *arguments)
+
+
 async def test_the_second_attempt_answers_a_slow_call(
-    stub: EchoServiceAsyncStub, attempts: Attempts, counted: Counted
+    stub: EchoServiceAsyncStub, attempts: Attempts, counter: AttemptCounter
 ) -> None:
     """If the first attempt is slow, the second one answers the call, and the first is cancelled at the server."""
     attempts.plan = [slow := Endless()]
@@ -120,7 +127,7 @@ async def test_the_second_attempt_answers_a_slow_call(
 
     await cancelled(slow)
     assert attempts.count == 2
-    assert counted.attempts == [2]
+    assert counter.attempts == [2]
 
 
 async def test_the_first_attempt_may_still_answer(stub: EchoServiceAsyncStub, attempts: Attempts) -> None:
@@ -135,15 +142,17 @@ async def test_the_first_attempt_may_still_answer(stub: EchoServiceAsyncStub, at
     await cancelled(second)
 
 
-async def test_a_quick_call_is_sent_once(stub: EchoServiceAsyncStub, counted: Counted) -> None:
-    """A call that is answered before the hedging delay takes one attempt.
-
-    A busy machine may delay some of the 20 calls.
-    """
+async def test_a_quick_call_is_sent_once(
+    stub: EchoServiceAsyncStub, attempts: Attempts, counter: AttemptCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that is answered before the hedging delay takes one attempt."""
+    # With the contract's delay, a busy machine might send a second attempt.
+    monkeypatch.setattr(interceptors.hedging, "_send_hedged", partial(send_with_delay, Hedge(TIMEOUT_S, 2)))
     for _ in range(20):
         await stub.EchoHedged(HEDGED)
 
-    assert 1 in counted.attempts
+    assert counter.attempts == [1] * 20
+    assert attempts.count == 20
 
 
 @pytest.mark.parametrize(("error", "expected"), [(SlotTaken(), ServiceError), (ValueError("a bug"), ServiceError)])
@@ -153,7 +162,7 @@ async def test_a_fatal_error_of_an_attempt_ends_the_call(
     """A fatal error of one attempt ends the call at once and cancels the other attempt."""
     attempts.plan = [slow := Endless(), error]
 
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         with pytest.raises(expected):
             await stub.EchoHedged(HEDGED)
 
@@ -165,7 +174,7 @@ async def test_a_transient_error_of_one_attempt_is_ignored(stub: EchoServiceAsyn
     attempts.plan = [first := Endless(), Unavailable()]
     calling = asyncio.ensure_future(stub.EchoHedged(HEDGED))
     await first.entered.wait()
-    await attempts.two_came.wait()
+    await attempts.two_arrived.wait()
 
     first.is_open.set()
 
@@ -173,7 +182,7 @@ async def test_a_transient_error_of_one_attempt_is_ignored(stub: EchoServiceAsyn
 
 
 async def test_a_call_fails_if_all_its_attempts_fail(
-    stub: EchoServiceAsyncStub, attempts: Attempts, counted: Counted
+    stub: EchoServiceAsyncStub, attempts: Attempts, counter: AttemptCounter
 ) -> None:
     """If all attempts fail, the call raises the error of one of them."""
 
@@ -184,13 +193,13 @@ async def test_a_call_fails_if_all_its_attempts_fail(
 
     attempts.plan = [first := Fails(), Overloaded("The second.")]
     calling = asyncio.ensure_future(stub.EchoHedged(HEDGED))
-    await attempts.two_came.wait()
+    await attempts.two_arrived.wait()
     first.is_open.set()
 
     with pytest.raises((Unavailable, Overloaded)):
         await calling
 
-    assert counted.attempts == [2]
+    assert counter.attempts == [2]
 
 
 async def test_a_failed_call_is_not_hedged() -> None:
@@ -204,7 +213,7 @@ async def test_a_failed_call_is_not_hedged() -> None:
         return asyncio.create_task(fail())
 
     with pytest.raises(grpc.aio.AioRpcError):
-        await hedged(call, attempt, delay_s=PATIENCE_S)
+        await hedged(call, attempt, delay_s=TIMEOUT_S)
 
     assert call.attempts == 1
 
@@ -229,7 +238,7 @@ async def test_an_exhausted_budget_stops_hedging(
     assert attempts.count == 1
 
 
-def hedged(call: ClientCall, attempt: Attempt, *, delay_s: float) -> Any:  # noqa: ANN401 - a call of grpc.aio
+def hedged(call: ClientCall, attempt: Attempt, *, delay_s: float) -> Any:
     """Start a call that is hedged after each delay, with at most three attempts, and return it."""
     ClientHedging(RetryBudgets()).start(call)
     assert isinstance(call.send, partial)
@@ -278,21 +287,23 @@ async def test_cancelling_a_hedged_call_cancels_every_attempt(stub: EchoServiceA
     await cancelled(second)
 
 
-class Seen(ServerInterceptor):
+class MetadataRecorder(ServerInterceptor):
     """Interceptor that records the metadata of each call."""
 
     def __init__(self) -> None:
         self.metadata: list[Mapping[str, str]] = []
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        sent = call.context.invocation_metadata() or ()
+        sent = call.servicer_context.invocation_metadata() or ()
         assert [key for key, _ in sent].count(TIMEOUT_MS) == 1
         self.metadata.append(dict(call.metadata))
         return await proceed(call)
 
 
 @pytest.mark.requirement("S6")
-async def test_all_attempts_carry_the_same_metadata(attempts_seen: tuple[EchoServiceAsyncStub, Seen]) -> None:
+async def test_all_attempts_carry_the_same_metadata(
+    attempts_seen: tuple[EchoServiceAsyncStub, MetadataRecorder],
+) -> None:
     """All attempts of a call carry the same metadata, except for the number of the attempt and the remaining time."""
     stub, seen = attempts_seen
 
@@ -308,9 +319,9 @@ async def test_all_attempts_carry_the_same_metadata(attempts_seen: tuple[EchoSer
 
 
 @pytest.fixture
-async def attempts_seen() -> AsyncIterator[tuple[EchoServiceAsyncStub, Seen]]:
+async def attempts_seen() -> AsyncIterator[tuple[EchoServiceAsyncStub, MetadataRecorder]]:
     """Serve with an interceptor that records every attempt. The first attempt gets no answer."""
-    seen, plan = Seen(), [Endless()]
+    seen, plan = MetadataRecorder(), [Endless()]
 
     class Servicer(EchoServicer):
         async def hook(self) -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from contracts.errors import IdempotencyKeyMissing, ServiceError
 from contracts.method import find_method
-from interceptors.chain.server import Call
+from interceptors.chain.call import Call
 from interceptors.context import current_context
-from interceptors.errors.interceptor import error_of_call
+from interceptors.errors.status import error_of_call
 from interceptors.idempotency import IDEMPOTENCY_KEY, ServerIdempotencyKey
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
@@ -88,5 +88,5 @@ async def test_a_key_is_ignored_if_the_contract_requires_none(echo: EchoServer) 
     assert seen == [""]
 
 
-def _typed(error: Any) -> ServiceError:  # noqa: ANN401 - an error of a bare stub
+def _typed(error: Any) -> ServiceError:
     return error_of_call(error, "")

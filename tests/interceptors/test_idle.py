@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc.aio
 import pytest
 
 from contracts.errors import DeadlineExceeded
 from contracts.method import find_method
+from interceptors.chain.call import Call
 from interceptors.idle import ServerIdle
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from structlog.typing import EventDict
 
-    from interceptors.chain.server import Call
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
 
@@ -36,7 +36,7 @@ async def read_all(answers: AsyncIterator[object]) -> None:
         pass
 
 
-async def end_of(call: Any) -> DeadlineExceeded:  # noqa: ANN401 - a call of any shape
+async def end_of(call: Any) -> DeadlineExceeded:
     """Wait until a call exceeds its deadline, and return the error."""
     with pytest.raises(DeadlineExceeded) as caught:
         await (read_all(call) if hasattr(call, "__aiter__") else call)
@@ -65,39 +65,39 @@ async def test_an_idle_stream_ends(serve_echo: ServeEcho, logs: list[EventDict])
     await hook.cancelled.wait()
 
 
-class StandingClock:
+class ManualClock:
     """Clock that a test moves. It counts its readings."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.looks = 0
-        self.looked = asyncio.Event()
+        self.readings = 0
+        self.was_read = asyncio.Event()
 
     def __call__(self) -> float:
         """Return the time that the test has set."""
-        self.looks += 1
-        self.looked.set()
+        self.readings += 1
+        self.was_read.set()
         return self.now
 
-    async def looked_at(self, times: int) -> None:
+    async def wait_for_readings(self, times: int) -> None:
         """Wait for this many further readings."""
-        until = self.looks + times
-        while self.looks < until:
-            self.looked.clear()
-            await self.looked.wait()
+        until = self.readings + times
+        while self.readings < until:
+            self.was_read.clear()
+            await self.was_read.wait()
 
 
-class Noting(ServerIdle):
+class SignallingIdle(ServerIdle):
     """Idle interceptor that signals each request."""
 
-    def __init__(self, clock: StandingClock) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         super().__init__(factor=0.01, now=clock)
-        self.taken = asyncio.Event()
+        self.requested = asyncio.Event()
 
     def on_request(self, call: Call, message: Message) -> None:
         """Handle the request and signal it."""
         super().on_request(call, message)
-        self.taken.set()
+        self.requested.set()
 
 
 @asynccontextmanager
@@ -114,16 +114,16 @@ async def serving(idle: ServerIdle, servicer: EchoServicer) -> AsyncIterator[Ech
 
 async def test_the_requests_of_a_stream_keep_it_alive() -> None:
     """Each request restarts the idle time of a stream, and the stream ends when no request follows in time."""
-    clock = StandingClock()
-    idle = Noting(clock)
+    clock = ManualClock()
+    idle = SignallingIdle(clock)
     async with serving(idle, EchoServicer()) as stub:  # type: ignore[abstract]  # Promise is not implemented
         call: Any = stub.EchoJoined()
         for _ in range(3):
-            idle.taken.clear()
+            idle.requested.clear()
             await call.write(echo_pb2.EchoJoinedRequest(text="hi"))
-            await idle.taken.wait()
+            await idle.requested.wait()
             clock.now += 0.009
-            await clock.looked_at(2)
+            await clock.wait_for_readings(2)
         assert not call.done()
 
         clock.now += 0.002
@@ -134,23 +134,23 @@ async def test_the_requests_of_a_stream_keep_it_alive() -> None:
 
 async def test_the_answers_of_a_stream_keep_it_alive() -> None:
     """Each answer restarts the idle time of a stream, and the timer stops when the stream has ended."""
-    clock = StandingClock()
+    clock = ManualClock()
     servicer = EchoServicer()  # type: ignore[abstract]  # Promise is not implemented
     answers = iter(range(3))
 
     async def hook() -> None:
         if next(answers) > 0:
             clock.now += 0.009
-            await clock.looked_at(2)
+            await clock.wait_for_readings(2)
 
     servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     async with serving(ServerIdle(factor=0.01, now=clock), servicer) as stub:
         call: Any = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=3))
         assert [answer.text async for answer in call] == ["hi"] * 3
 
-        looks = clock.looks
+        readings = clock.readings
         await asyncio.sleep(0.1)
-        assert clock.looks == looks
+        assert clock.readings == readings
 
 
 async def test_unread_answers_of_a_finished_stream_are_not_idle(echo: EchoServer) -> None:
@@ -185,12 +185,9 @@ async def test_a_timeout_error_of_a_handler_is_not_idleness() -> None:
     """A TimeoutError of the handler is passed on and not reported as idleness."""
     method = find_method(ECHO + "EchoMany")
 
-    async def proceed(_call: Any) -> None:  # noqa: ANN401 - a call
+    async def proceed(_call: Any) -> None:
         raise TimeoutError
 
-    class Call:
-        last_message_at = 0.0
-
-    Call.method = method  # type: ignore[attr-defined]  # the only attribute in use
+    call = Call(method, cast("Any", None), {}, b"")
     with pytest.raises(TimeoutError):
-        await ServerIdle().intercept(Call(), proceed)  # type: ignore[arg-type]  # a stand-in for a call
+        await ServerIdle().intercept(call, proceed)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from interceptors.metadata_limit import BYTES_OF_A_FIELD, ServerMetadataLimit
+from interceptors.metadata_limit import FIELD_OVERHEAD_BYTES, ServerMetadataLimit
 from tests.support.echo_call import call_echo
 
 
@@ -11,7 +11,7 @@ from tests.support.echo_call import call_echo
     [
         ({"x-one": "a" * 3_000}, "hi"),
         ({"x-one": "a" * 4_000}, "MESSAGE_TOO_LARGE"),
-        ({f"x-{number}": "" for number in range(4_000 // BYTES_OF_A_FIELD)}, "MESSAGE_TOO_LARGE"),
+        ({f"x-{number}": "" for number in range(4_000 // FIELD_OVERHEAD_BYTES)}, "MESSAGE_TOO_LARGE"),
     ],
     ids=["small", "one large", "many small"],
 )
@@ -20,4 +20,4 @@ def test_metadata_is_measured_as_in_http2(metadata: dict[str, str], outcome: str
 
     Its size includes a fixed number of bytes per field, so many small fields count too.
     """
-    assert call_echo(ServerMetadataLimit(largest_bytes=4_000), metadata=metadata) == outcome
+    assert call_echo(ServerMetadataLimit(max_bytes=4_000), metadata=metadata) == outcome

@@ -54,8 +54,8 @@ def with_inner(types: Iterable[type[Message]]) -> Iterator[type[Message]]:
 
 
 TYPES = sorted(with_inner(MESSAGES), key=lambda message: message.DESCRIPTOR.full_name)
-MADE_UP = """
-name: "made_up.proto" package: "made.up" syntax: "proto3"
+WITH_MARKED_FIELDS = """
+name: "with_marked_fields.proto" package: "made.up" syntax: "proto3"
 dependency: ["google/protobuf/any.proto", "google/protobuf/timestamp.proto", "google/protobuf/field_mask.proto"]
 enum_type {name: "Kind" value {name: "KIND_UNSPECIFIED" number: 0}}
 message_type {
@@ -99,11 +99,11 @@ message_type {
 
 
 @pytest.fixture(scope="module")
-def made_up() -> type[Any]:
+def with_marked_fields() -> type[Any]:
     """Return a message type with marked fields in every possible place."""
     for known in (any_pb2, timestamp_pb2, field_mask_pb2, policy_pb2):
         assert known.DESCRIPTOR  # its contract is loaded
-    file = text_format.Parse(MADE_UP, descriptor_pb2.FileDescriptorProto())
+    file = text_format.Parse(WITH_MARKED_FIELDS, descriptor_pb2.FileDescriptorProto())
     pool = descriptor_pool.Default()
     pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("made.up.Outer"))
@@ -116,7 +116,7 @@ def fill(message: Message, data: st.DataObject, *, personal: bool, depth: int = 
             _set(message, field, data, personal=personal or is_personal(field), depth=depth)
 
 
-def _set(message: Any, field: Any, data: st.DataObject, *, personal: bool, depth: int) -> None:  # noqa: ANN401 - any message and field
+def _set(message: Any, field: Any, data: st.DataObject, *, personal: bool, depth: int) -> None:
     text = MARKER if personal else "harmless"
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         getattr(message, field.name)["key"] = text
@@ -192,7 +192,7 @@ def test_every_marked_field_of_every_message_is_masked(message_type: type[Messag
 
 
 def paths_to_personal_fields(
-    descriptor: Any,  # noqa: ANN401 - a descriptor of Python or C
+    descriptor: Any,
     above: tuple[FieldDescriptor, ...] = (),
 ) -> Iterator[list[FieldDescriptor]]:
     """Yield each path of fields down to a marked one, entering a recursive message once."""
@@ -203,7 +203,7 @@ def paths_to_personal_fields(
             yield from paths_to_personal_fields(field.message_type, (*above, field))
 
 
-def plant(message: Any, path: list[FieldDescriptor]) -> None:  # noqa: ANN401 - any message
+def plant(message: Any, path: list[FieldDescriptor]) -> None:
     """Put the marker at the end of `path`, into every text of the field."""
     field, *rest = path
     inner = getattr(message, field.name)
@@ -230,15 +230,15 @@ def plant_everywhere(message: Message) -> None:
             plant(message, [field])
 
 
-def test_marks_in_any_place_are_masked(made_up: type[Any]) -> None:
+def test_marks_in_any_place_are_masked(with_marked_fields: type[Any]) -> None:
     """Marked fields are masked in places that our contracts do not use yet.
 
     Marks are on messages, maps and bytes, and below maps, lists and oneofs.
     """
-    ways = list(paths_to_personal_fields(made_up.DESCRIPTOR))
+    ways = list(paths_to_personal_fields(with_marked_fields.DESCRIPTOR))
     assert len(ways) == 2 * (4 + 3 * 2)  # 4 marked fields, and 2 below each of 3 others, all twice by recursion
     for path in ways:
-        message = made_up()
+        message = with_marked_fields()
         plant(message, path)
 
         shown = repr(redacted(message))
@@ -247,9 +247,9 @@ def test_marks_in_any_place_are_masked(made_up: type[Any]) -> None:
         assert MASK in shown
 
 
-def test_an_any_shows_only_its_type(made_up: type[Any]) -> None:
+def test_an_any_shows_only_its_type(with_marked_fields: type[Any]) -> None:
     """A google.protobuf.Any shows only the type of its message, or a mask if the type is unknown."""
-    message = made_up()
+    message = with_marked_fields()
     message.packed.Pack(EchoRequest(text="hi", email=MARKER))
     assert redacted(message) == {"packed": {"@type": "solo60.example.v1.EchoRequest", "value": MASK}}
 
@@ -257,9 +257,9 @@ def test_an_any_shows_only_its_type(made_up: type[Any]) -> None:
     assert redacted(message) == {"packed": MASK}
 
 
-def test_malformed_values_are_shown(made_up: type[Any]) -> None:
+def test_malformed_values_are_shown(with_marked_fields: type[Any]) -> None:
     """Malformed times and masks, unknown enum values and bytes are shown, because logging must not fail a request."""
-    message = made_up()
+    message = with_marked_fields()
     message.time.seconds = 2**62
     message.mask.paths.append("a_B")
     message.kind = 7
@@ -278,8 +278,8 @@ def test_times_are_formatted_and_long_texts_are_cut() -> None:
     assert shown["user_id"] == "x" * 200 + "…"
 
 
-def test_long_paths_and_keys_are_cut(made_up: type[Any]) -> None:
+def test_long_paths_and_keys_are_cut(with_marked_fields: type[Any]) -> None:
     """Paths of field masks and keys of maps are cut after 200 characters."""
-    message = made_up(mask={"paths": ["x" * 1000]}, by_key={"y" * 1000: {"plain": "z"}})
+    message = with_marked_fields(mask={"paths": ["x" * 1000]}, by_key={"y" * 1000: {"plain": "z"}})
 
     assert redacted(message) == {"mask": "x" * 200 + "…", "by_key": {"y" * 200 + "…": {"plain": "z"}}}

@@ -27,7 +27,7 @@ LONG = pytest.mark.soak
 AT_ONCE = 10
 
 
-async def refuse() -> None:
+async def reject() -> None:
     """Raise Unavailable."""
     raise Unavailable
 
@@ -63,7 +63,7 @@ async def succeeded(stub: EchoServiceAsyncStub, calls: int) -> int:
 async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeEcho, calls: int) -> None:
     """During an outage of the last of three services, it gets at most 1.10 attempts per call. The others get one."""
     servers = [await serve_echo() for _ in range(HOPS)]
-    servers[-1].servicer.hook = refuse  # type: ignore[method-assign]  # tests set the hook
+    servers[-1].servicer.hook = reject  # type: ignore[method-assign]  # tests set the hook
     async with AsyncExitStack() as stack:
         for server, following in pairwise(servers):
             stub = await stack.enter_async_context(retrying_stub(following))
@@ -86,7 +86,7 @@ class UnreliableServicer(EchoServicer):
         super().__init__()
         self._attempts: Counter[str] = Counter()
 
-    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, N802 - as generated
+    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: N802 - as generated
         """Return the text, or raise Unavailable."""
         self._attempts[request.text] += 1
         answer = await super().Echo(request, context)

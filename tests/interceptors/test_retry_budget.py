@@ -75,11 +75,11 @@ def test_each_service_has_one_budget() -> None:
 @pytest.mark.parametrize(("slow", "most_extra"), [(1.0, 0.05), (3.0, 0.1)])
 def test_the_extra_load_is_bounded(slow: float, most_extra: float) -> None:
     """Hedges add at most 5 % load at the 95th percentile of latency, and a tenth at any latency."""
-    chance = Random(20)  # noqa: S311 - no secret is drawn
-    delay_s = sorted(chance.lognormvariate(-3, 1) for _ in range(CALLS))[int(0.95 * CALLS)]
+    rng = Random(20)  # noqa: S311 - no secret is drawn
+    delay_s = sorted(rng.lognormvariate(-3, 1) for _ in range(CALLS))[int(0.95 * CALLS)]
     budget, hedges = RetryBudget(), 0
     for _ in range(CALLS):
-        latency_s = slow * chance.lognormvariate(-3, 1)
+        latency_s = slow * rng.lognormvariate(-3, 1)
         hedges += latency_s > delay_s and budget.spend()
         budget.record(failed=False)
 

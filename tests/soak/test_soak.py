@@ -84,19 +84,19 @@ async def soak(folder: Path, engine: str, lasts_s: float) -> str:
 
             callers = [asyncio.create_task(call_on()) for _ in range(CALLERS)]
             await asyncio.sleep(lasts_s * WARM_UP_RATIO)
-            warm_bytes, warm_files, warm = target.memory_bytes, target.files, await asyncio.to_thread(target.kept)
+            warm_bytes, warm_files, warm = target.memory_bytes, target.files, await asyncio.to_thread(target.state)
             await asyncio.gather(*callers)
             await asyncio.sleep(PAUSE_S)
             grown = target.memory_bytes - warm_bytes
-            files, kept = target.files, await asyncio.to_thread(target.kept)
+            files, state = target.files, await asyncio.to_thread(target.state)
 
     assert done["calls"] > 0
     assert grown <= NOISE_BYTES + warm_bytes * 0.1
     assert files <= warm_files + SPARE_FILES
-    assert kept.tasks <= warm.tasks + SPARE_TASKS
-    assert (kept.at_work, kept.open_spans) == (0, 0)
-    assert kept.calls <= MAX_CALLS
-    return f"{engine}: {done['calls']} calls, {grown / MEBIBYTE:+.1f} MiB, {files} files, {kept.tasks} tasks"
+    assert state.tasks <= warm.tasks + SPARE_TASKS
+    assert (state.running_handlers, state.open_spans) == (0, 0)
+    assert state.calls <= MAX_CALLS
+    return f"{engine}: {done['calls']} calls, {grown / MEBIBYTE:+.1f} MiB, {files} files, {state.tasks} tasks"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -12,7 +12,8 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from interceptors.errors.interceptor import STATUS_DETAILS, status_of_error
+from interceptors.chain.metadata import STATUS_DETAILS
+from interceptors.errors.status import status_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -12,9 +12,9 @@ import grpc.aio
 from contracts.errors import ServiceError
 from interceptors.chain.channel import ChainedChannel
 from interceptors.chain.server import ServerChain
-from interceptors.context import ClientContext, ServerContext
 from interceptors.keys.interceptor import ClientApiKey, ServerApiKey
 from interceptors.keys.keyring import id_of_key
+from interceptors.propagation import ClientContext, ServerContext
 from local.keys import write_key
 from mesh.config import Settings
 from mesh.serving.keyring_file import KeyringFile, accepted_keys, own_key

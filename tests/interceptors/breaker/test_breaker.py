@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
+from prometheus_client import CollectorRegistry
 
 from contracts.errors import (
     Cancelled,
@@ -26,6 +27,8 @@ from interceptors.breaker.interceptor import Breakers, ClientBreaker, outcome_of
 from interceptors.chain.channel import ChainedChannel
 from interceptors.chain.client import ClientCall
 from interceptors.keys.interceptor import ClientApiKey
+from mesh.config import load_settings
+from mesh.serving.channel import client_interceptors
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.echo_server import Endless
@@ -72,7 +75,7 @@ async def stub(echo: EchoServer, breakers: Breakers) -> AsyncIterator[EchoServic
         yield EchoServiceStub(channel)
 
 
-def refuse(echo: EchoServer, error: BaseException | None) -> None:
+def reject(echo: EchoServer, error: BaseException | None) -> None:
     """Make every handler raise `error`, or nothing if `error` is None."""
 
     async def hook() -> None:
@@ -94,7 +97,7 @@ async def test_a_method_that_keeps_failing_is_not_called(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
 ) -> None:
     """After 20 failures no call of the method is sent, and CircuitOpen names the method and the time to wait."""
-    refuse(echo, error)
+    reject(echo, error)
     await fail(stub, 20)
 
     with pytest.raises(CircuitOpen) as caught:
@@ -109,11 +112,11 @@ async def test_a_method_that_keeps_failing_is_not_called(
 
 
 @pytest.mark.parametrize("error", [SlotTaken(), RateLimited(), Overloaded(), InvalidRequest(), Cancelled()])
-async def test_refusals_do_not_open_the_circuit(
+async def test_rejections_do_not_open_the_circuit(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
 ) -> None:
     """Errors of the caller, limits of the callee and cancellations do not open the circuit."""
-    refuse(echo, error)
+    reject(echo, error)
 
     await fail(stub, 30)
 
@@ -123,9 +126,9 @@ async def test_refusals_do_not_open_the_circuit(
 
 async def test_other_methods_stay_available(echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers) -> None:
     """The open circuit of one method does not affect another method of the same service."""
-    refuse(echo, Unavailable())
+    reject(echo, Unavailable())
     await fail(stub, 21)
-    refuse(echo, None)
+    reject(echo, None)
 
     assert (await stub.EchoSheddable(echo_pb2.EchoSheddableRequest(text="hi"))).text == "hi"
 
@@ -136,9 +139,9 @@ async def test_three_good_probes_close_the_circuit(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, clock: Clock
 ) -> None:
     """Once its open time is over, the circuit is half-open, and three good probes close it."""
-    refuse(echo, Unavailable())
+    reject(echo, Unavailable())
     await fail(stub, 20)
-    refuse(echo, None)
+    reject(echo, None)
     await fail(stub, 1, CircuitOpen)
 
     clock.now += 6
@@ -154,23 +157,23 @@ async def test_three_of_two_hundred_callers_probe(echo: EchoServer, stub: EchoSe
 
     A cancelled probe frees its place.
     """
-    refuse(echo, Unavailable())
+    reject(echo, Unavailable())
     await fail(stub, 20)
     echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # tests set the hook
     echo.servicer.entered = 0
     clock.now += 6
 
-    async def ask() -> str:
+    async def call_echo() -> str:
         return (await stub.Echo(HI)).text
 
-    callers = [asyncio.create_task(ask()) for _ in range(200)]
+    callers = [asyncio.create_task(call_echo()) for _ in range(200)]
     for caller in islice(asyncio.as_completed(callers), 197):
         with pytest.raises(CircuitOpen):
             await caller
     probes = [each for each in callers if not each.done()]
     probes[0].cancel()
     await asyncio.wait([probes[0]])
-    another = asyncio.create_task(ask())
+    another = asyncio.create_task(call_echo())
     endless.is_open.set()
 
     assert await asyncio.gather(*probes[1:], another) == ["hi"] * 3
@@ -178,14 +181,18 @@ async def test_three_of_two_hundred_callers_probe(echo: EchoServer, stub: EchoSe
 
 
 async def test_calls_rejected_by_other_interceptors_are_not_counted(echo: EchoServer, breakers: Breakers) -> None:
-    """Calls that the client rejects for lack of time are not sent and do not open the circuit."""
-    for _ in range(30):
-        with pytest.raises(DeadlineExceeded):
-            await echo.stub().Echo(HI, timeout=0)
+    """In the chain of every client, calls rejected for lack of time do not reach the breaker."""
+    chain = client_interceptors(load_settings(), lambda: echo.key, CollectorRegistry(), breakers)
+    async with ChainedChannel(grpc.aio.insecure_channel(echo.address), chain) as channel:
+        stub = EchoServiceStub(channel)
+        for _ in range(30):
+            with pytest.raises(DeadlineExceeded):
+                await stub.Echo(HI, timeout=0)
 
-    assert echo.servicer.entered == 0
-    await echo.stub().Echo(HI)
-    assert breakers.states() == {}
+        assert echo.servicer.entered == 0
+        assert breakers.states() == {}
+        await stub.Echo(HI)
+        assert breakers.states() == {ECHO: "closed"}
 
 
 async def test_five_unreachable_calls_open_the_circuit(breakers: Breakers) -> None:
@@ -204,7 +211,7 @@ async def test_response_streams_bypass_the_breaker(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers
 ) -> None:
     """Failing response streams are always sent and have no circuit."""
-    refuse(echo, Unavailable())
+    reject(echo, Unavailable())
     for _ in range(30):
         with pytest.raises(Unavailable):
             [each async for each in stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=1))]
@@ -217,7 +224,7 @@ async def test_all_channels_of_a_process_share_their_breakers(serve_echo: ServeE
     """Failures on two channels with the same breakers count for one circuit."""
     servers = [await serve_echo(), await serve_echo()]
     for server in servers:
-        refuse(server, Unavailable())
+        reject(server, Unavailable())
         chain = [ClientApiKey(lambda key=server.key: key), ClientBreaker(breakers)]  # type: ignore[misc]
         async with ChainedChannel(grpc.aio.insecure_channel(server.address), chain) as channel:
             await fail(EchoServiceStub(channel), 10, Unavailable)
@@ -226,11 +233,11 @@ async def test_all_channels_of_a_process_share_their_breakers(serve_echo: ServeE
 
 
 @pytest.mark.parametrize(
-    ("given_s", "outcome"), [(None, Outcome.FAILURE), (0.2, Outcome.FAILURE), (0.1, Outcome.UNCOUNTED)]
+    ("timeout_s", "outcome"), [(None, Outcome.FAILURE), (0.2, Outcome.FAILURE), (0.1, Outcome.UNCOUNTED)]
 )
-def test_a_timeout_far_below_the_contract_is_not_counted(given_s: float | None, outcome: Outcome) -> None:
+def test_a_timeout_far_below_the_contract_is_not_counted(timeout_s: float | None, outcome: Outcome) -> None:
     """A deadline failure is not counted if the caller gave less than a tenth of the contract's 2 s."""
-    call = ClientCall(find_method("/" + ECHO), [], given_s)
+    call = ClientCall(find_method("/" + ECHO), [], timeout_s)
 
     assert outcome_of(DeadlineExceeded(), call) is outcome
 

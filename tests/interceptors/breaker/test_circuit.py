@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from interceptors.breaker.circuit import Circuit, Limits, Outcome, State
 from mesh.serving.channel import MAX_RECONNECT_PAUSE_MS
 
-OK, FAILED, LOST, UNCOUNTED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNREACHABLE, Outcome.UNCOUNTED
+OK, FAILED, UNREACHABLE, UNCOUNTED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNREACHABLE, Outcome.UNCOUNTED
 # Without jitter, times are exact.
 EXACT = Limits(jitter=0.0)
 
@@ -23,9 +23,9 @@ def seeded_random(seed: int) -> Random:
 class Calls:
     """Circuit with a clock, for calls one after the other."""
 
-    def __init__(self, limits: Limits = EXACT, chance: Random | None = None) -> None:
+    def __init__(self, limits: Limits = EXACT, rng: Random | None = None) -> None:
         self.now = 1000.0
-        self.circuit = Circuit(chance or seeded_random(1), limits)
+        self.circuit = Circuit(rng or seeded_random(1), limits)
 
     def state(self) -> State:
         """Return the current state."""
@@ -47,9 +47,9 @@ class Calls:
         self.now += seconds
 
 
-def opened(limits: Limits = EXACT, chance: Random | None = None) -> Calls:
+def opened(limits: Limits = EXACT, rng: Random | None = None) -> Calls:
     """Return a circuit that has just opened."""
-    calls = Calls(limits, chance)
+    calls = Calls(limits, rng)
     calls.make(FAILED, 20)
     assert calls.state() is State.OPEN
     return calls
@@ -127,12 +127,12 @@ def test_failures_older_than_the_window_are_forgotten() -> None:
 def test_five_unreachable_calls_in_a_row_open_it() -> None:
     """Five unreachable calls in a row open the circuit for 1 s, and any answer between them restarts the count."""
     calls = Calls()
-    calls.make(LOST, 4)
+    calls.make(UNREACHABLE, 4)
     calls.make(FAILED)
-    calls.make(LOST, 4)
+    calls.make(UNREACHABLE, 4)
     assert calls.state() is State.CLOSED
 
-    calls.make(LOST)
+    calls.make(UNREACHABLE)
 
     assert calls.state() is State.OPEN
     assert calls.circuit.retry_after_s(calls.now) == 1.0
@@ -171,15 +171,15 @@ def test_it_closes_after_three_good_probes() -> None:
     assert calls.state() is State.CLOSED
 
 
-@pytest.mark.parametrize("good", [0, 1, 2])
-def test_a_bad_probe_doubles_the_open_time(good: int) -> None:
+@pytest.mark.parametrize("succeeded", [0, 1, 2])
+def test_a_bad_probe_doubles_the_open_time(succeeded: int) -> None:
     """Each bad probe opens the circuit for twice as long, up to 60 s."""
     calls = opened()
     lengths = []
     for _ in range(6):
         lengths.append(calls.circuit.retry_after_s(calls.now))
         calls.pass_s(lengths[-1])
-        calls.make(OK, good)
+        calls.make(OK, succeeded)
         calls.make(FAILED)
 
     assert lengths == [5, 10, 20, 40, 60, 60]
@@ -188,12 +188,12 @@ def test_a_bad_probe_doubles_the_open_time(good: int) -> None:
 def test_an_unreachable_service_is_probed_every_two_seconds() -> None:
     """The circuit of an unreachable service stays open for at most 2 s, so that a restarted service is found soon."""
     calls = Calls()
-    calls.make(LOST, 5)
+    calls.make(UNREACHABLE, 5)
     lengths = []
     for _ in range(5):
         lengths.append(calls.circuit.retry_after_s(calls.now))
         calls.pass_s(lengths[-1])
-        calls.make(LOST)
+        calls.make(UNREACHABLE)
 
     assert lengths == [1, 2, 2, 2, 2]
 
@@ -201,13 +201,13 @@ def test_an_unreachable_service_is_probed_every_two_seconds() -> None:
 def test_a_restarted_service_is_found_within_five_seconds() -> None:
     """The circuit closes within 5 s after a service is back, even if gRPC's core pauses 2.4 s before it reconnects."""
     for seed in range(100):
-        chance = seeded_random(seed)
-        calls = Calls(Limits(), chance)
-        back_at = calls.now + 10 + chance.random()
-        connected_at = back_at + chance.uniform(0, 1.2 * MAX_RECONNECT_PAUSE_MS / 1000)
-        calls.make(LOST, 5)
+        rng = seeded_random(seed)
+        calls = Calls(Limits(), rng)
+        back_at = calls.now + 10 + rng.random()
+        connected_at = back_at + rng.uniform(0, 1.2 * MAX_RECONNECT_PAUSE_MS / 1000)
+        calls.make(UNREACHABLE, 5)
         while calls.state() is not State.CLOSED:
-            calls.make(OK if calls.now >= connected_at else LOST, every_s=0.01)
+            calls.make(OK if calls.now >= connected_at else UNREACHABLE, every_s=0.01)
 
         assert calls.now - back_at < 5
 
@@ -282,8 +282,8 @@ def test_open_times_are_spread_evenly_by_a_fifth() -> None:
 
     Tested by Kolmogorov-Smirnov, p > 0.01.
     """
-    count, chance = 2000, seeded_random(1)
-    callers = [opened(Limits(), chance) for _ in range(count)]
+    count, rng = 2000, seeded_random(1)
+    callers = [opened(Limits(), rng) for _ in range(count)]
     lengths = sorted(each.circuit.retry_after_s(each.now) / 5 for each in callers)
 
     assert lengths[0] >= 0.8
@@ -297,11 +297,11 @@ def test_open_times_are_spread_evenly_by_a_fifth() -> None:
 @pytest.mark.parametrize(("calls_per_s", "for_s"), [(10, 3600), (1000, 60)])
 def test_it_does_not_flap(ratio: float, calls_per_s: int, for_s: int) -> None:
     """The circuit changes its state at most once a second while about half of the calls fail."""
-    calls, chance, changes = Calls(Limits()), seeded_random(7), 0
+    calls, rng, changes = Calls(Limits()), seeded_random(7), 0
     for _ in range(for_s * calls_per_s // 10):
         before = calls.state()
         for _ in range(10):
-            calls.make(FAILED if chance.random() < ratio else OK, every_s=1 / calls_per_s)
+            calls.make(FAILED if rng.random() < ratio else OK, every_s=1 / calls_per_s)
         changes += calls.state() is not before
 
     assert changes <= for_s
@@ -313,18 +313,18 @@ class TestGobreaker:
     def test_default(self) -> None:
         """The circuit opens at the sixth failure in a row, is half-open after 60 s, and closes after one success."""
         calls = Calls(gobreaker(probes=1))
-        calls.make(LOST, 5)
+        calls.make(UNREACHABLE, 5)
         calls.make(OK)
-        calls.make(LOST, 5)
+        calls.make(UNREACHABLE, 5)
         assert calls.state() is State.CLOSED
-        calls.make(LOST)
+        calls.make(UNREACHABLE)
         assert calls.state() is State.OPEN
-        assert calls.make(OK) == calls.make(LOST) == 0
+        assert calls.make(OK) == calls.make(UNREACHABLE) == 0
         calls.pass_s(59)
         assert calls.state() is State.OPEN
         calls.pass_s(1)
         assert calls.state() is State.HALF_OPEN
-        calls.make(LOST)
+        calls.make(UNREACHABLE)
         assert calls.state() is State.OPEN
         calls.pass_s(60)
         calls.make(OK)
@@ -333,7 +333,7 @@ class TestGobreaker:
     def test_custom(self) -> None:
         """With three probes, a fourth call is rejected while three are in flight. Three successes close the circuit."""
         calls = Calls(gobreaker(probes=3))
-        calls.make(LOST, 6)
+        calls.make(UNREACHABLE, 6)
         calls.pass_s(60)
         probes = [calls.circuit.admit(calls.now) for _ in range(3)]
         assert calls.circuit.admit(calls.now) is None
@@ -347,7 +347,7 @@ class TestGobreaker:
         """A success of a call that began before the circuit opened does not count in the half-open state."""
         calls = Calls(gobreaker(probes=1))
         late = calls.circuit.admit(calls.now)
-        calls.make(LOST, 6)
+        calls.make(UNREACHABLE, 6)
         calls.pass_s(60)
         probe = calls.circuit.admit(calls.now)
         assert late is not None
@@ -361,10 +361,10 @@ class TestGobreaker:
 def gobreaker(probes: int) -> Limits:
     """Return gobreaker's limits."""
     return Limits(
-        least_calls=10**9,
+        min_calls=10**9,
         unreachable_in_a_row=6,
         unreachable_open_s=60.0,
-        longest_unreachable_open_s=60.0,
+        max_unreachable_open_s=60.0,
         jitter=0.0,
         probes=probes,
     )
@@ -374,10 +374,10 @@ class Model:
     """Reference model of a circuit that stores every call and recounts them each time."""
 
     def __init__(self) -> None:
-        self.kept: list[tuple[int, Outcome]] = []
+        self.outcomes_by_second: list[tuple[int, Outcome]] = []
         self.until = self.closed_at = float("-inf")
         self.failing_since: float | None = None
-        self.state, self.generation, self.openings, self.probing, self.good = "closed", 0, 0, 0, 0
+        self.state, self.generation, self.openings, self.probing, self.succeeded = "closed", 0, 0, 0, 0
 
     def admit(self, now: float) -> bool:
         if self.state == "open" and now >= self.until:
@@ -390,25 +390,25 @@ class Model:
     def record(self, outcome: Outcome, now: float) -> None:
         if self.state == "half-open":
             self.probing -= outcome is UNCOUNTED
-            self.good += outcome is OK
-            if outcome in (FAILED, LOST):
+            self.succeeded += outcome is OK
+            if outcome in (FAILED, UNREACHABLE):
                 self.open(now, outcome)
-            elif self.good == 3:
+            elif self.succeeded == 3:
                 self.closed_at = now
                 self.change("closed")
         elif outcome is not UNCOUNTED:
-            self.kept.append((int(now), outcome))
-            if outcome is not OK and self.trips(now):
-                self.open(now, outcome if self.lost() >= 5 else FAILED)
+            self.outcomes_by_second.append((int(now), outcome))
+            if outcome is not OK and self.must_open(now):
+                self.open(now, outcome if self.unreachable_in_a_row() >= 5 else FAILED)
 
-    def lost(self) -> int:
-        outcomes = [each for _, each in reversed(self.kept)]
-        return next((n for n, each in enumerate(outcomes) if each is not LOST), len(outcomes))
+    def unreachable_in_a_row(self) -> int:
+        outcomes = [each for _, each in reversed(self.outcomes_by_second)]
+        return next((n for n, each in enumerate(outcomes) if each is not UNREACHABLE), len(outcomes))
 
-    def trips(self, now: float) -> bool:
-        seen = [each for second, each in self.kept if second > int(now) - 10]
+    def must_open(self, now: float) -> bool:
+        seen = [each for second, each in self.outcomes_by_second if second > int(now) - 10]
         share = sum(each is not OK for each in seen) / len(seen)
-        if self.lost() >= 5:
+        if self.unreachable_in_a_row() >= 5:
             return True
         if len(seen) < 20 or share < 0.5:
             self.failing_since = None
@@ -416,17 +416,17 @@ class Model:
         self.failing_since = now if self.failing_since is None else self.failing_since
         return share >= 0.9 or now - self.failing_since >= 1.0
 
-    def open(self, now: float, why: Outcome) -> None:
+    def open(self, now: float, outcome: Outcome) -> None:
         if self.state == "closed" and now - self.closed_at >= 10:
             self.openings = 0
-        first_s, longest_s = (1, 2) if why is LOST else (5, 60)
-        self.until = now + min(first_s * 2**self.openings, longest_s)
+        first_s, max_s = (1, 2) if outcome is UNREACHABLE else (5, 60)
+        self.until = now + min(first_s * 2**self.openings, max_s)
         self.openings += 1
         self.change("open")
 
     def change(self, state: str) -> None:
         self.state, self.generation = state, self.generation + 1
-        self.kept, self.failing_since, self.probing, self.good = [], None, 0, 0
+        self.outcomes_by_second, self.failing_since, self.probing, self.succeeded = [], None, 0, 0
 
 
 class Machine(RuleBasedStateMachine):
@@ -436,7 +436,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.now = 100.0
         self.circuit, self.model = Circuit(seeded_random(1), EXACT), Model()
-        self.flying: list[tuple[int, int]] = []
+        self.in_flight: list[tuple[int, int]] = []
 
     @initialize(outcome=st.sampled_from([OK, FAILED]))
     def calls_before(self, outcome: Outcome) -> None:
@@ -446,20 +446,20 @@ class Machine(RuleBasedStateMachine):
     def many(self, outcome: Outcome, times: int) -> None:
         for _ in range(times):
             self.begin()
-            if self.flying:
-                self.end(len(self.flying) - 1, outcome)
+            if self.in_flight:
+                self.end(len(self.in_flight) - 1, outcome)
 
     @rule()
     def begin(self) -> None:
         admitted = self.circuit.admit(self.now)
         assert (admitted is not None) == self.model.admit(self.now)
         if admitted is not None:
-            self.flying.append((admitted, self.model.generation))
+            self.in_flight.append((admitted, self.model.generation))
 
-    @precondition(lambda self: self.flying)
+    @precondition(lambda self: self.in_flight)
     @rule(which=st.integers(0, 1000), outcome=st.sampled_from(list(Outcome)))
     def end(self, which: int, outcome: Outcome) -> None:
-        admitted, generation = self.flying.pop(which % len(self.flying))
+        admitted, generation = self.in_flight.pop(which % len(self.in_flight))
         self.circuit.record(admitted, outcome, self.now)
         if generation == self.model.generation:
             self.model.record(outcome, self.now)
@@ -469,7 +469,7 @@ class Machine(RuleBasedStateMachine):
         self.now += passed_s
 
     @invariant()
-    def they_agree(self) -> None:
+    def states_agree(self) -> None:
         expected = "half-open" if self.model.state == "open" and self.now >= self.model.until else self.model.state
         assert self.circuit.state(self.now).value == expected
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from tests.support.echo_server import EchoServer, ServeEcho
 
 HI = echo_pb2.EchoRequest(text="hi")
-LONGEST_STEP_S = 0.02
-DETECTED = 50
-PATIENCE_S = 60
+MAX_STEP_S = 0.02
+EJECTED_AFTER = 50
+TIMEOUT_S = 60
 
 
 class RunningClock:
@@ -33,12 +33,12 @@ class RunningClock:
 
     def __init__(self) -> None:
         self._now = 1000.0
-        self._seen = time.monotonic()
+        self._read_at = time.monotonic()
 
     def __call__(self) -> float:
         seen = time.monotonic()
-        self._now += min(seen - self._seen, LONGEST_STEP_S)
-        self._seen = seen
+        self._now += min(seen - self._read_at, MAX_STEP_S)
+        self._read_at = seen
         return self._now
 
 
@@ -80,7 +80,7 @@ async def crash() -> None:
     raise ValueError("a bug")
 
 
-async def is_good(stub: EchoServiceAsyncStub) -> bool:
+async def succeeds(stub: EchoServiceAsyncStub) -> bool:
     """Call once, and return whether the call succeeded."""
     try:
         await stub.Echo(HI)
@@ -95,14 +95,14 @@ async def test_a_failing_address_is_ejected_while_the_other_works(
 ) -> None:
     """Once a failing address is ejected, at most 2 % of the calls fail, and the method's breaker stays closed."""
     replicas[0].servicer.hook = crash  # type: ignore[method-assign]  # tests set the hook
-    good_in_a_row, give_up_at = 0, time.monotonic() + PATIENCE_S
-    while good_in_a_row < DETECTED:
-        good_in_a_row = good_in_a_row + 1 if await is_good(stub) else 0
-        assert time.monotonic() < give_up_at
+    successes_in_a_row, deadline = 0, time.monotonic() + TIMEOUT_S
+    while successes_in_a_row < EJECTED_AFTER:
+        successes_in_a_row = successes_in_a_row + 1 if await succeeds(stub) else 0
+        assert time.monotonic() < deadline
 
-    good = sum([await is_good(stub) for _ in range(300)])
+    succeeded = sum([await succeeds(stub) for _ in range(300)])
 
-    assert good >= 0.98 * 300
+    assert succeeded >= 0.98 * 300
     assert replicas[0].servicer.entered > 0
     assert set(breakers.states().values()) == {"closed"}
 
@@ -112,13 +112,13 @@ async def test_one_of_two_failing_addresses_is_still_called(replicas: list[EchoS
     for each in replicas:
         each.servicer.hook = crash  # type: ignore[method-assign]  # tests set the hook
     async with calling(replicas, [ClientApiKey(lambda: replicas[0].key)]) as stub:
-        give_up_at = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
             entered = [each.servicer.entered for each in replicas]
-            for _ in range(DETECTED):
-                assert not await is_good(stub)
+            for _ in range(EJECTED_AFTER):
+                assert not await succeeds(stub)
             if 0 in (each.servicer.entered - before for each, before in zip(replicas, entered, strict=True)):
                 break
-            assert time.monotonic() < give_up_at
+            assert time.monotonic() < deadline
 
     assert min(entered) > 0

@@ -33,7 +33,7 @@ class Recording(AsyncServerInterceptor):
         request_or_iterator: object,
         context: object,
         method_name: str,
-    ) -> Any:  # noqa: ANN401 - as in its base class
+    ) -> Any:
         """Pass the call on, as the base class documents."""
         call = current_context()
         self.seen.append((self.name, method_name, type(request_or_iterator).__name__, call.caller if call else ""))
@@ -41,7 +41,7 @@ class Recording(AsyncServerInterceptor):
         return answer if hasattr(answer, "__aiter__") else await answer
 
 
-class Shouting(AsyncServerInterceptor):
+class UpperCasing(AsyncServerInterceptor):
     """Interceptor as an async generator that changes each answer of a stream."""
 
     async def intercept(
@@ -50,20 +50,20 @@ class Shouting(AsyncServerInterceptor):
         request_or_iterator: object,
         context: object,
         method_name: str,  # noqa: ARG002 - as in its base class
-    ) -> Any:  # noqa: ANN401 - as in its base class
+    ) -> Any:
         """Answer in upper case."""
         async for answer in method(request_or_iterator, context):
             answer.text = answer.text.upper()
             yield answer
 
 
-class Refusing(AsyncServerInterceptor):
+class Rejecting(AsyncServerInterceptor):
     """Interceptor that raises the given error for every call."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    async def intercept(self, *_arguments: object) -> Any:  # noqa: ANN401 - as in its base class
+    async def intercept(self, *_arguments: object) -> Any:
         """Raise the error."""
         raise self.error
 
@@ -74,7 +74,7 @@ async def texts(*all_texts: str) -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
         yield echo_pb2.EchoJoinedRequest(text=text)
 
 
-async def refused(echo: EchoServer) -> Exception:
+async def rejection_of(echo: EchoServer) -> Exception:
     """Return the error of a rejected call."""
     with pytest.raises(Exception) as caught:  # noqa: PT011 - the tests check the type
         await echo.stub().Echo(HI)
@@ -114,7 +114,7 @@ async def test_application_interceptors_run_in_order(serve_echo: ServeEcho) -> N
 
 async def test_an_interceptor_may_change_a_stream(serve_echo: ServeEcho) -> None:
     """An application interceptor that is an async generator may change the answers of a stream."""
-    stub = (await serve_echo(application=[Shouting()])).stub()
+    stub = (await serve_echo(application=[UpperCasing()])).stub()
 
     assert [answer.text async for answer in stub.EchoMany(MANY)] == ["HI", "HI"]
 
@@ -130,7 +130,7 @@ async def test_a_grpc_exception_is_answered_with_its_status(
     serve_echo: ServeEcho, error: Exception, code: grpc.StatusCode, details: str
 ) -> None:
     """A GrpcException of an application interceptor is answered with its status and details."""
-    caught = await refused(await serve_echo(application=[Refusing(error)]))
+    caught = await rejection_of(await serve_echo(application=[Rejecting(error)]))
 
     assert type(caught) is UnknownError
     assert (caught.code, caught.message) == (code, details)
@@ -139,8 +139,8 @@ async def test_a_grpc_exception_is_answered_with_its_status(
 
 async def test_other_errors_are_answered_like_those_of_a_handler(serve_echo: ServeEcho) -> None:
     """A ServiceError of an application interceptor keeps its class, and any other exception is answered as Internal."""
-    assert type(await refused(await serve_echo(application=[Refusing(SlotTaken())]))) is SlotTaken
-    assert type(await refused(await serve_echo(application=[Refusing(ValueError("secret"))]))) is Internal
+    assert type(await rejection_of(await serve_echo(application=[Rejecting(SlotTaken())]))) is SlotTaken
+    assert type(await rejection_of(await serve_echo(application=[Rejecting(ValueError("secret"))]))) is Internal
 
 
 async def test_it_never_sees_calls_that_the_mesh_rejects(serve_echo: ServeEcho) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mesh.serving.health_probe import Probe
     from tests.support.echo_server import EchoServer
 
-    Ask = Callable[[Any], Awaitable[object]]
+    Action = Callable[[Any], Awaitable[object]]
 
 ONE_JOINED, ONE_EACH = echo_pb2.EchoJoinedRequest(text="hi"), echo_pb2.EchoEachRequest(text="hi")
 # A call that has not ended after this many answered health checks is considered to be waiting.
@@ -53,7 +53,7 @@ class Requests:
             self.ended.set()
 
 
-class Kind:
+class CallShape:
     """Shape of an RPC, in one of grpc.aio's two styles."""
 
     def __init__(self, method: str, request: Message, *, many: bool = False, iterated: bool = False) -> None:
@@ -62,7 +62,7 @@ class Kind:
         self.is_iterated = iterated
         self.is_written = many and not iterated
 
-    def begin(self, stub: Any, *, last: bool = True, **options: Any) -> Any:  # noqa: ANN401 - a call of any shape
+    def begin(self, stub: Any, *, last: bool = True, **options: Any) -> Any:
         """Begin a call. `last` ends an iterator of requests after the first one."""
         if self.is_written:
             return getattr(stub, self.method)(**options)
@@ -70,64 +70,64 @@ class Kind:
         return getattr(stub, self.method)(request, **options)
 
 
-KINDS = {
-    "unary": Kind("Echo", echo_pb2.EchoRequest(text="hi")),
-    "hedged": Kind("EchoHedged", echo_pb2.EchoHedgedRequest(text="hi")),
-    "answers": Kind("EchoMany", echo_pb2.EchoManyRequest(text="hi", repeat=2)),
-    "requests written": Kind("EchoJoined", ONE_JOINED, many=True),
-    "requests iterated": Kind("EchoJoined", ONE_JOINED, many=True, iterated=True),
-    "both written": Kind("EchoEach", ONE_EACH, many=True),
-    "both iterated": Kind("EchoEach", ONE_EACH, many=True, iterated=True),
+SHAPES = {
+    "unary": CallShape("Echo", echo_pb2.EchoRequest(text="hi")),
+    "hedged": CallShape("EchoHedged", echo_pb2.EchoHedgedRequest(text="hi")),
+    "answers": CallShape("EchoMany", echo_pb2.EchoManyRequest(text="hi", repeat=2)),
+    "requests written": CallShape("EchoJoined", ONE_JOINED, many=True),
+    "requests iterated": CallShape("EchoJoined", ONE_JOINED, many=True, iterated=True),
+    "both written": CallShape("EchoEach", ONE_EACH, many=True),
+    "both iterated": CallShape("EchoEach", ONE_EACH, many=True, iterated=True),
 }
 
 
-async def not_started(_echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def not_started(_echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
     """Begin a call and return it at once."""
-    return kind.begin(stub, last=False, metadata=metadata)
+    return shape.begin(stub, last=False, metadata=metadata)
 
 
-async def writing(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def writing(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
     """Return a call in progress at the server, with more requests to come."""
-    call = kind.begin(stub, last=False, metadata=metadata)
-    if kind.is_written:
-        await call.write(kind.request)
-    await until_at_work(echo, call)
+    call = shape.begin(stub, last=False, metadata=metadata)
+    if shape.is_written:
+        await call.write(shape.request)
+    await until_handler_waits(echo, call)
     return call
 
 
-async def half_closed(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def half_closed(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
     """Return a call in progress at the server, with all requests sent."""
-    call = kind.begin(stub, metadata=metadata)
-    if kind.is_written:
-        await call.write(kind.request)
+    call = shape.begin(stub, metadata=metadata)
+    if shape.is_written:
+        await call.write(shape.request)
         await call.done_writing()
-    await until_at_work(echo, call)
+    await until_handler_waits(echo, call)
     return call
 
 
-async def cancelled(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def cancelled(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
     """Cancel a call in progress at the server."""
-    call = await writing(echo, stub, kind, metadata)
+    call = await writing(echo, stub, shape, metadata)
     call.cancel()
     await call.code()
     return call
 
 
-async def expired(_echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def expired(_echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
     """Let a call expire at a silent server, because an answering server might end the call first."""
-    call = kind.begin(stub, last=False, metadata=metadata, timeout=SHORT_S)
+    call = shape.begin(stub, last=False, metadata=metadata, timeout=SHORT_S)
     await call.code()
     return call
 
 
-async def ended_well(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def succeeded(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
     """Return a call that succeeded."""
     echo.servicer.hook = answer  # type: ignore[method-assign]  # tests set the hook
-    call = kind.begin(stub, metadata=metadata)
-    if kind.is_written:
-        await call.write(kind.request)
+    call = shape.begin(stub, metadata=metadata)
+    if shape.is_written:
+        await call.write(shape.request)
         await call.done_writing()
-    if hasattr(call, "read") and kind.is_iterated:
+    if hasattr(call, "read") and shape.is_iterated:
         assert [each async for each in call] != []
     elif hasattr(call, "read"):
         while await call.read() is not grpc.aio.EOF:
@@ -136,10 +136,10 @@ async def ended_well(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> 
     return call
 
 
-async def ended_badly(echo: EchoServer, stub: Any, kind: Kind, metadata: Any) -> Any:  # noqa: ANN401 - a call of any shape
+async def failed(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
     """Return a call that failed."""
     echo.servicer.hook = fail  # type: ignore[method-assign]  # tests set the hook
-    call = kind.begin(stub, last=False, metadata=metadata)
+    call = shape.begin(stub, last=False, metadata=metadata)
     await call.code()
     return call
 
@@ -153,7 +153,7 @@ async def fail() -> None:
     raise ValueError("a bug")
 
 
-async def until_at_work(echo: EchoServer, call: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def until_handler_waits(echo: EchoServer, call: Any) -> None:
     """Wait until a call is sent and its handler waits in its hook."""
     if isinstance(call, grpc.aio.StreamUnaryCall | grpc.aio.StreamStreamCall):  # other calls are sent when they begin
         await call.wait_for_connection()
@@ -162,52 +162,52 @@ async def until_at_work(echo: EchoServer, call: Any) -> None:  # noqa: ANN401 - 
     await hook.entered.wait()
 
 
-STATES = (not_started, writing, half_closed, cancelled, expired, ended_well, ended_badly)
+STATES = (not_started, writing, half_closed, cancelled, expired, succeeded, failed)
 
 
-async def wait(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+async def wait(call: Any) -> object:
     """Wait for the answer."""
     return await call
 
 
-async def iterate(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+async def iterate(call: Any) -> object:
     """Return the next answer."""
     return await anext(aiter(call), "the end")
 
 
-async def write(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+async def write(call: Any) -> object:
     """Write one more request."""
     return await call.write(ONE_JOINED if isinstance(call, grpc.aio.StreamUnaryCall) else ONE_EACH)
 
 
-async def wait_for_callback(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+async def wait_for_callback(call: Any) -> object:
     """Wait for the done callback, and return whether it got this call."""
-    heard: asyncio.Queue[object] = asyncio.Queue()
-    call.add_done_callback(heard.put_nowait)
-    return await heard.get() is call
+    notified: asyncio.Queue[object] = asyncio.Queue()
+    call.add_done_callback(notified.put_nowait)
+    return await notified.get() is call
 
 
-async def class_names(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+async def class_names(call: Any) -> object:
     """Return the names of grpc.aio's classes that the call is an instance of."""
     names = ("Call", "RpcContext", "UnaryUnaryCall", "UnaryStreamCall", "StreamUnaryCall", "StreamStreamCall")
     return [name for name in names if isinstance(call, getattr(grpc.aio, name))]
 
 
-def method_caller(name: str) -> Ask:
+def method_caller(name: str) -> Action:
     """Return a function that calls a method without arguments."""
 
-    async def ask(call: Any) -> object:  # noqa: ANN401 - a call of any shape
+    async def call_method(call: Any) -> object:
         answer = getattr(call, name)()
         return await answer if asyncio.iscoroutine(answer) else answer
 
-    return ask
+    return call_method
 
 
 NAMES = (
     *("cancel", "cancelled", "done", "time_remaining", "wait_for_connection", "done_writing", "read"),
     *("initial_metadata", "trailing_metadata", "code", "details", "debug_error_string", "__str__", "__repr__"),
 )
-METHODS: dict[str, Ask] = {
+METHODS: dict[str, Action] = {
     **{name: method_caller(name) for name in NAMES},
     "__await__": wait,
     "__aiter__": iterate,
@@ -217,7 +217,7 @@ METHODS: dict[str, Ask] = {
 }
 
 
-class Seen:
+class Result:
     """Result of a method: `outcome` in words, and the `error` that it raised, if any."""
 
     def __init__(self, outcome: str, error: BaseException | None = None) -> None:
@@ -235,35 +235,35 @@ def describe(value: object) -> str:
     return text.partition(" of ")[0] if text.startswith("<_AioCall") else text
 
 
-def result_of(task: asyncio.Future[object]) -> Seen:
+def result_of(task: asyncio.Future[object]) -> Result:
     """Return the result of a method's task."""
     if not task.done():
-        return Seen("waits")
+        return Result("waits")
     if task.cancelled():
-        return Seen("raises CancelledError", asyncio.CancelledError())
+        return Result("raises CancelledError", asyncio.CancelledError())
     error = task.exception()
     if isinstance(error, ServiceError):
-        return Seen(f"raises {error.code}", error)
+        return Result(f"raises {error.code}", error)
     if isinstance(error, grpc.aio.AioRpcError):
-        return Seen(f"raises {error.code()}", error)
-    return Seen(f"raises {type(error).__name__}", error) if error else Seen(f"returns {describe(task.result())}")
+        return Result(f"raises {error.code()}", error)
+    return Result(f"raises {type(error).__name__}", error) if error else Result(f"returns {describe(task.result())}")
 
 
 @asynccontextmanager
 async def silent_server() -> AsyncIterator[str]:
     """Listen at an address without ever answering."""
-    over = asyncio.Event()
+    is_over = asyncio.Event()
 
-    async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await over.wait()
+    async def never_answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await is_over.wait()
         writer.close()
 
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as listening:
+    async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as listening:
         yield f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        over.set()
+        is_over.set()
 
 
-async def run_all(calls: dict[str, Any], probe: Probe) -> dict[str, Seen]:
+async def run_all(calls: dict[str, Any], probe: Probe) -> dict[str, Result]:
     """Run each method on a call of its own, all at once, and return their results."""
     tasks = {name: asyncio.ensure_future(METHODS[name](call)) for name, call in calls.items() if hasattr(call, name)}
     for _ in range(HEALTH_CHECKS):
@@ -277,49 +277,49 @@ async def run_all(calls: dict[str, Any], probe: Probe) -> dict[str, Seen]:
     return seen
 
 
-def expected(state: str, kind: str, method: str, of_bare: Seen) -> str:
+def expected(state: str, shape: str, method: str, bare_result: Result) -> str:
     """Return the expected result of our call: that of the bare call, except for differences in docs/interceptors.md."""
-    if method == "write" and state in {"expired", "ended_badly"} and kind in {"requests written", "both written"}:
-        assert isinstance(of_bare.error, asyncio.InvalidStateError)
-        return {"expired": "raises StatusCode.DEADLINE_EXCEEDED", "ended_badly": "raises StatusCode.INTERNAL"}[state]
-    return of_bare.outcome
+    if method == "write" and state in {"expired", "failed"} and shape in {"requests written", "both written"}:
+        assert isinstance(bare_result.error, asyncio.InvalidStateError)
+        return {"expired": "raises StatusCode.DEADLINE_EXCEEDED", "failed": "raises StatusCode.INTERNAL"}[state]
+    return bare_result.outcome
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("reach", STATES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("reach_state", STATES)
 async def test_a_call_behaves_like_grpc_aio_in_every_state(
-    echo: EchoServer, reach: Callable[..., Awaitable[Any]], kind: str
+    echo: EchoServer, reach_state: Callable[..., Awaitable[Any]], shape: str
 ) -> None:
     """Every method of a chained call behaves like that of a bare call, in every state and shape.
 
     Only the errors differ: they are those of the contracts.
     """
     metadata = ((API_KEY, echo.key),)
-    seen: list[dict[str, Seen]] = []
+    seen: list[dict[str, Result]] = []
     async with (
         silent_server() as silent_address,
-        grpc.aio.insecure_channel(silent_address if reach is expired else echo.address) as bare,
+        grpc.aio.insecure_channel(silent_address if reach_state is expired else echo.address) as bare,
         probe_of(echo.address, HEALTH_SERVICE) as probe,
     ):
         for channel in (bare, ChainedChannel(bare, [ClientHedging(RetryBudgets())])):
             stub = EchoServiceStub(channel)
             echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
-            reached = await asyncio.gather(*(reach(echo, stub, KINDS[kind], metadata) for _ in METHODS))
+            reached = await asyncio.gather(*(reach_state(echo, stub, SHAPES[shape], metadata) for _ in METHODS))
             seen.append(await run_all(dict(zip(METHODS, reached, strict=True)), probe))
-    of_bare, of_ours = seen
+    bare_result, our_result = seen
 
-    assert {name: each.outcome for name, each in of_ours.items()} == {
-        name: expected(reach.__name__, kind, name, each) for name, each in of_bare.items()
+    assert {name: each.outcome for name, each in our_result.items()} == {
+        name: expected(reach_state.__name__, shape, name, each) for name, each in bare_result.items()
     }
-    assert not any(isinstance(each.error, grpc.aio.AioRpcError) for each in of_ours.values())
+    assert not any(isinstance(each.error, grpc.aio.AioRpcError) for each in our_result.values())
 
 
 async def test_every_public_method_is_compared(echo: EchoServer) -> None:
     """The comparison covers every public method of grpc.aio's calls."""
     stub = EchoServiceStub(echo.bare_channel())
-    offered = {name for kind in KINDS.values() for name in dir(kind.begin(stub)) if not name.startswith("_")}
+    public_methods = {name for shape in SHAPES.values() for name in dir(shape.begin(stub)) if not name.startswith("_")}
 
-    assert offered <= METHODS.keys()
+    assert public_methods <= METHODS.keys()
 
 
 @pytest.mark.parametrize("iterated", [ONE_JOINED, ONE_EACH])
@@ -337,7 +337,7 @@ async def test_client_streams_take_arguments_by_name_and_position(echo: EchoServ
         assert 0 <= by_position.time_remaining() <= 30
 
 
-async def answer_of(call: Any) -> str:  # noqa: ANN401 - a call of any shape
+async def answer_of(call: Any) -> str:
     """Return the text of the only answer."""
     if hasattr(call, "read"):
         [answer] = [each.text async for each in call]
@@ -345,23 +345,23 @@ async def answer_of(call: Any) -> str:  # noqa: ANN401 - a call of any shape
     return str((await call).text)
 
 
-async def cancel_reader(call: Any, waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def cancel_reader(call: Any, waiting: asyncio.Task[object], _channel: Any) -> None:
     """Cancel the only reader of a call."""
     del call
     waiting.cancel()
 
 
-async def cancel(call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def cancel(call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:
     """Cancel a call."""
     call.cancel()
 
 
-async def close(_call: Any, _waiting: asyncio.Task[object], channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def close(_call: Any, _waiting: asyncio.Task[object], channel: Any) -> None:
     """Close the channel under a call."""
     await channel.close()
 
 
-async def do_nothing(_call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def do_nothing(_call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:
     """Let a call end by itself."""
 
 
@@ -389,13 +389,13 @@ async def test_the_request_iterator_of_an_ended_call_is_closed(
     requests = Requests(request_, last=False)
     channel = ChainedChannel(echo.bare_channel(), [])
     stub: Any = EchoServiceStub(channel)
-    waits = hook()
-    echo.servicer.hook = waits  # type: ignore[method-assign]  # tests set the hook
+    hook_instance = hook()
+    echo.servicer.hook = hook_instance  # type: ignore[method-assign]  # tests set the hook
     begin = stub.EchoJoined if request_ is ONE_JOINED else stub.EchoEach
     call = begin(requests, timeout=timeout_s, metadata=((API_KEY, echo.key),))
     waiting = asyncio.create_task(answer_of(call))
-    if isinstance(waits, Endless) and timeout_s is None:
-        await waits.entered.wait()
+    if isinstance(hook_instance, Endless) and timeout_s is None:
+        await hook_instance.entered.wait()
 
     await end(call, waiting, channel)
 

@@ -30,27 +30,27 @@ async def endless_requests() -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
     await asyncio.Event().wait()
 
 
-def unary(stub: EchoServiceAsyncStub) -> Any:  # noqa: ANN401 - a call of any shape
+def unary(stub: EchoServiceAsyncStub) -> Any:
     """Begin a call with one message each way."""
     return stub.Echo(HI)
 
 
-def server_stream(stub: EchoServiceAsyncStub) -> Any:  # noqa: ANN401 - a call of any shape
+def server_stream(stub: EchoServiceAsyncStub) -> Any:
     """Begin a call with many answers."""
     return stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=3))
 
 
-def client_stream(stub: EchoServiceAsyncStub) -> Any:  # noqa: ANN401 - a call of any shape
+def client_stream(stub: EchoServiceAsyncStub) -> Any:
     """Begin a call with many requests."""
     return stub.EchoJoined(endless_requests())
 
 
-def both_streams(stub: EchoServiceAsyncStub) -> Any:  # noqa: ANN401 - a call of any shape
+def both_streams(stub: EchoServiceAsyncStub) -> Any:
     """Begin a call with many messages each way."""
     return stub.EchoEach(echo_pb2.EchoEachRequest(text=each.text) async for each in endless_requests())
 
 
-def written(stub: EchoServiceAsyncStub) -> Any:  # noqa: ANN401 - a call of any shape
+def written(stub: EchoServiceAsyncStub) -> Any:
     """Begin a call that writes and reads its messages one by one."""
     return stub.EchoEach()
 
@@ -58,7 +58,7 @@ def written(stub: EchoServiceAsyncStub) -> Any:  # noqa: ANN401 - a call of any 
 each_shape = pytest.mark.parametrize("begin", [unary, server_stream, client_stream, both_streams, written])
 
 
-async def outcome(call: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def outcome(call: Any) -> None:
     """Wait for the end of a call."""
     if hasattr(call, "__aiter__"):
         await call.read()
@@ -148,8 +148,8 @@ async def until_accepted(stub: EchoServiceAsyncStub) -> str:
     while True:
         try:
             return (await stub.Echo(HI)).text
-        except Unavailable as refused:
-            assert "error code 7" in refused.message  # noqa: PT017 - REFUSED_STREAM: nothing was processed
+        except Unavailable as rejected:
+            assert "error code 7" in rejected.message  # noqa: PT017 - REFUSED_STREAM: nothing was processed
 
 
 async def test_a_thousand_cancelled_calls_leave_no_task(echo: EchoServer) -> None:
@@ -172,14 +172,14 @@ async def test_a_thousand_cancelled_calls_leave_no_task(echo: EchoServer) -> Non
     await until_ended(asyncio.all_tasks() - before)
 
 
-class Impatient(EchoServicer):
+class AnswersEarly(EchoServicer):
     """Servicer that answers the first request and reads no further."""
 
-    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ARG002, N802 - as generated
         """Answer with the first text alone."""
         return echo_pb2.EchoJoinedResponse(text=(await anext(request_iterator)).text)
 
-    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]  # noqa: ARG002, N802 - as generated
         """Answer the first text alone."""
         yield echo_pb2.EchoEachResponse(text=(await anext(request_iterator)).text)
 
@@ -187,7 +187,7 @@ class Impatient(EchoServicer):
 async def test_an_early_answer_ends_the_call_successfully(serve_echo: ServeEcho) -> None:
     """A server may end a call successfully while its client still writes. grpc.aio alone would report INTERNAL."""
     before = asyncio.all_tasks()
-    echo = await serve_echo(Impatient())  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(AnswersEarly())  # type: ignore[abstract]  # Promise is not implemented
     stub = echo.stub()
 
     answers = [answer.text async for answer in stub.EchoEach(echo_pb2.EchoEachRequest(text="hi") for _ in range(2000))]

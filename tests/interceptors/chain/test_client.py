@@ -27,14 +27,14 @@ class Listener(ClientInterceptor):
 
     def __init__(self, key: str) -> None:
         self._key = key
-        self.heard: list[Mapping[str, str | bytes]] = []
+        self.received: list[Mapping[str, str | bytes]] = []
         self.ended = asyncio.Event()
 
     def start(self, call: ClientCall) -> Finish:
         call.metadata.append(("x-api-key", self._key))
 
         def finish(_error: BaseException | None) -> None:
-            self.heard.append(call.trailing)
+            self.received.append(call.trailing)
             self.ended.set()
 
         return finish
@@ -76,7 +76,7 @@ async def test_an_interceptor_gets_the_trailing_metadata_of_an_answer(
     await call_in_shape(stub, shape)
 
     await listener.ended.wait()
-    assert len(str(listener.heard[0]["x-correlation-id"])) == 32
+    assert len(str(listener.received[0]["x-correlation-id"])) == 32
 
 
 @each_shape
@@ -93,7 +93,7 @@ async def test_an_interceptor_gets_the_trailing_metadata_of_an_error(
         await call_in_shape(stub, shape)
 
     await listener.ended.wait()
-    assert "grpc-status-details-bin" in listener.heard[0]
+    assert "grpc-status-details-bin" in listener.received[0]
 
 
 async def test_a_cancelled_call_has_no_trailing_metadata(
@@ -109,7 +109,7 @@ async def test_a_cancelled_call_has_no_trailing_metadata(
     with pytest.raises((asyncio.CancelledError, Cancelled)):
         await call
     await listener.ended.wait()
-    assert listener.heard == [{}]
+    assert listener.received == [{}]
 
 
 async def test_an_answered_call_leaves_no_reference_cycle(echo: EchoServer) -> None:

@@ -15,7 +15,7 @@ from interceptors.hedging import ClientHedging
 from interceptors.retry_budget import RetryBudgets
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
-from tests.interceptors.breaker.test_breaker import refuse
+from tests.interceptors.breaker.test_breaker import reject
 from tests.interceptors.chain.test_cancellation import (
     HI,
     both_streams,
@@ -38,45 +38,45 @@ if TYPE_CHECKING:
 HEDGED = echo_pb2.EchoHedgedRequest(text="hi")
 
 
-class Ends(ClientInterceptor):
-    """Interceptor that records how each call ended, and refuses every call if `refusal` is given."""
+class EndRecorder(ClientInterceptor):
+    """Interceptor that records how each call ended, and rejects every call if `rejection` is given."""
 
-    def __init__(self, key: str, refusal: Exception | None = None) -> None:
+    def __init__(self, key: str, rejection: Exception | None = None) -> None:
         self._key = key
-        self._refusal = refusal
-        self.seen: list[BaseException | None] = []
-        self.one = asyncio.Event()
+        self._rejection = rejection
+        self.errors: list[BaseException | None] = []
+        self.has_ended = asyncio.Event()
 
     def start(self, call: ClientCall) -> Finish:
-        if self._refusal:
-            raise self._refusal
+        if self._rejection:
+            raise self._rejection
         call.metadata.append(("x-api-key", self._key))
-        return self._note
+        return self._record
 
-    def _note(self, error: BaseException | None) -> None:
-        self.seen.append(error)
-        self.one.set()
+    def _record(self, error: BaseException | None) -> None:
+        self.errors.append(error)
+        self.has_ended.set()
 
 
 @pytest.fixture
-def ends(echo: EchoServer) -> Ends:
+def recorder(echo: EchoServer) -> EndRecorder:
     """Return the recorder of how the calls of `stub` end."""
-    return Ends(echo.key)
+    return EndRecorder(echo.key)
 
 
 @pytest.fixture
-async def stub(echo: EchoServer, ends: Ends) -> AsyncIterator[EchoServiceAsyncStub]:
+async def stub(echo: EchoServer, recorder: EndRecorder) -> AsyncIterator[EchoServiceAsyncStub]:
     """Return a stub with hedging."""
     channel = grpc.aio.insecure_channel(echo.address)
-    async with ChainedChannel(channel, [ends, ClientHedging(RetryBudgets())]) as chained:
+    async with ChainedChannel(channel, [recorder, ClientHedging(RetryBudgets())]) as chained:
         yield EchoServiceStub(chained)
 
 
 @pytest.fixture
-async def refused() -> AsyncIterator[EchoServiceAsyncStub]:
-    """Return a stub without a server, through an interceptor that refuses every call."""
+async def rejecting() -> AsyncIterator[EchoServiceAsyncStub]:
+    """Return a stub without a server, through an interceptor that rejects every call."""
     channel = grpc.aio.insecure_channel("127.0.0.1:1")
-    async with ChainedChannel(channel, [Ends("", CircuitOpen("Resting."))]) as chained:
+    async with ChainedChannel(channel, [EndRecorder("", CircuitOpen("Resting."))]) as chained:
         yield EchoServiceStub(chained)
 
 
@@ -85,33 +85,37 @@ async def test_a_call_reports_its_end_like_grpc(
     stub: EchoServiceAsyncStub, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
     """An ended call returns its answer, code, details and metadata, and runs its done callbacks."""
-    call, told = begin(stub), asyncio.Event()
-    call.add_done_callback(lambda _: told.set())
+    call, reported = begin(stub), asyncio.Event()
+    call.add_done_callback(lambda _: reported.set())
     assert not call.done()
 
     assert (await call).text == "hi"
     assert (await call).text == "hi"
 
-    await told.wait()
+    await reported.wait()
     assert (call.done(), call.cancelled()) == (True, False)
     assert (await call.code(), await call.details()) == (grpc.StatusCode.OK, "")
     assert "x-correlation-id" in dict(await call.trailing_metadata())
     assert await call.initial_metadata() is not None
 
 
-async def test_a_fatal_attempt_ends_the_hedged_call(echo: EchoServer, stub: EchoServiceAsyncStub, ends: Ends) -> None:
+async def test_a_fatal_attempt_ends_the_hedged_call(
+    echo: EchoServer, stub: EchoServiceAsyncStub, recorder: EndRecorder
+) -> None:
     """A fatal error of one attempt ends a hedged call with its status, even if nothing awaits the answer."""
-    refuse(echo, SlotTaken())
+    reject(echo, SlotTaken())
     call: Any = stub.EchoHedged(HEDGED)
 
     assert await call.code() is grpc.StatusCode.INTERNAL
     assert (await call.details()).startswith("Internal error.")
     assert "grpc-status-details-bin" in dict(await call.trailing_metadata())
-    await ends.one.wait()
-    assert isinstance(ends.seen[0], ServiceError)
+    await recorder.has_ended.wait()
+    assert isinstance(recorder.errors[0], ServiceError)
 
 
-async def test_a_hedged_call_can_be_cancelled(echo: EchoServer, stub: EchoServiceAsyncStub, ends: Ends) -> None:
+async def test_a_hedged_call_can_be_cancelled(
+    echo: EchoServer, stub: EchoServiceAsyncStub, recorder: EndRecorder
+) -> None:
     """A hedged call can be cancelled before any attempt is answered."""
     echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # tests set the hook
     call: Any = stub.EchoHedged(HEDGED)
@@ -124,36 +128,36 @@ async def test_a_hedged_call_can_be_cancelled(echo: EchoServer, stub: EchoServic
     assert await call.code() is grpc.StatusCode.CANCELLED
     assert await call.details() == "Locally cancelled by application!"
     assert [*await call.trailing_metadata(), *await call.initial_metadata()] == []
-    assert (call.cancelled(), len(ends.seen)) == (True, 1)
+    assert (call.cancelled(), len(recorder.errors)) == (True, 1)
 
 
 @each_shape
 async def test_an_unawaited_call_ends(
-    echo: EchoServer, stub: EchoServiceAsyncStub, ends: Ends, begin: Callable[[EchoServiceAsyncStub], Any]
+    echo: EchoServer, stub: EchoServiceAsyncStub, recorder: EndRecorder, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
     """The interceptors are notified once of a call's end, even if nothing awaits the call."""
-    refuse(echo, SlotTaken())
+    reject(echo, SlotTaken())
     call = begin(stub)
 
-    await ends.one.wait()
+    await recorder.has_ended.wait()
 
-    assert len(ends.seen) == 1
+    assert len(recorder.errors) == 1
     with pytest.raises(ServiceError):
         await outcome(call)
-    assert len(ends.seen) == 1
+    assert len(recorder.errors) == 1
 
 
-async def test_invalid_metadata_raises_type_error(stub: EchoServiceAsyncStub, ends: Ends) -> None:
+async def test_invalid_metadata_raises_type_error(stub: EchoServiceAsyncStub, recorder: EndRecorder) -> None:
     """A call with invalid metadata raises TypeError, and the interceptors are notified of that error."""
     with pytest.raises(TypeError):
         await stub.Echo(HI, metadata=(("x-number", 5),))  # type: ignore[arg-type]  # on purpose
 
-    assert [type(each) for each in ends.seen] == [TypeError]
+    assert [type(each) for each in recorder.errors] == [TypeError]
 
 
 async def test_writing_to_an_ended_call_raises_its_error(echo: EchoServer, stub: EchoServiceAsyncStub) -> None:
     """Writing to an ended call raises the contract's error, not gRPC's."""
-    refuse(echo, SlotTaken())
+    reject(echo, SlotTaken())
     call: Any = stub.EchoEach()
     with pytest.raises(ServiceError):
         await call.read()
@@ -163,14 +167,14 @@ async def test_writing_to_an_ended_call_raises_its_error(echo: EchoServer, stub:
 
 
 @pytest.mark.parametrize("begin", [unary, server_stream, client_stream, both_streams, written])
-async def test_a_refused_call_raises_when_its_answer_is_read(
-    refused: EchoServiceAsyncStub, begin: Callable[[EchoServiceAsyncStub], Any]
+async def test_a_rejected_call_raises_when_its_answer_is_read(
+    rejecting: EchoServiceAsyncStub, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
     """A refused call does not raise when it begins, but in every method that waits for its answer."""
-    call, told = begin(refused), asyncio.Event()
-    call.add_done_callback(lambda _: told.set())
+    call, reported = begin(rejecting), asyncio.Event()
+    call.add_done_callback(lambda _: reported.set())
 
-    await told.wait()
+    await reported.wait()
     assert (call.done(), call.cancelled(), call.cancel(), call.time_remaining()) == (True, False, False, None)
     for ask in (call.read, call.code, call.wait_for_connection, lambda: call.write(HI)):
         with pytest.raises(CircuitOpen):
@@ -182,7 +186,7 @@ async def test_a_refused_call_raises_when_its_answer_is_read(
             pass
 
 
-class Stumbles(ClientInterceptor):
+class FailingFinish(ClientInterceptor):
     """Interceptor that fails when a call has ended."""
 
     def start(self, call: ClientCall) -> Finish:  # noqa: ARG002 - as in the base class
@@ -198,28 +202,30 @@ async def test_an_interceptor_bug_does_not_block_the_caller(
 ) -> None:
     """If an interceptor fails at the end of a call, the caller still gets an error."""
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-    refuse(echo, SlotTaken())
-    async with ChainedChannel(grpc.aio.insecure_channel(echo.address), [Stumbles(), Ends(echo.key)]) as channel:
+    reject(echo, SlotTaken())
+    async with ChainedChannel(
+        grpc.aio.insecure_channel(echo.address), [FailingFinish(), EndRecorder(echo.key)]
+    ) as channel:
         with pytest.raises((ServiceError, ValueError)):
             await outcome(begin(EchoServiceStub(channel)))
 
 
-async def test_gathered_calls_fail_one_by_one(stub: EchoServiceAsyncStub, refused: EchoServiceAsyncStub) -> None:
+async def test_gathered_calls_fail_one_by_one(stub: EchoServiceAsyncStub, rejecting: EchoServiceAsyncStub) -> None:
     """A refused call does not affect another call that is gathered with it."""
-    answers = await asyncio.gather(refused.Echo(HI), stub.Echo(HI), return_exceptions=True)
+    answers = await asyncio.gather(rejecting.Echo(HI), stub.Echo(HI), return_exceptions=True)
 
     assert [type(each) for each in answers] == [CircuitOpen, echo_pb2.EchoResponse]
 
 
 async def test_a_closed_channel_raises_usage_error(echo: EchoServer) -> None:
     """A call over a closed channel raises gRPC's own UsageError, and the interceptors are notified."""
-    ends = Ends(echo.key)
-    async with ChainedChannel(grpc.aio.insecure_channel(echo.address), [ends]) as channel:
+    recorder = EndRecorder(echo.key)
+    async with ChainedChannel(grpc.aio.insecure_channel(echo.address), [recorder]) as channel:
         stub = EchoServiceStub(channel)
 
     with pytest.raises(grpc.aio.UsageError):
         await stub.Echo(HI)
-    assert [type(each) for each in ends.seen] == [grpc.aio.UsageError]
+    assert [type(each) for each in recorder.errors] == [grpc.aio.UsageError]
 
 
 async def test_a_chained_channel_reports_its_connectivity(echo: EchoServer) -> None:

@@ -31,19 +31,19 @@ async def each(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:
 class OtherStyles(EchoServicer):
     """Servicer with each streaming handler in the style that EchoServicer does not use."""
 
-    async def EchoMany(self, request: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ANN401, N802 - as generated, with one style only
+    async def EchoMany(self, request: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802 - as generated, with one style only
         """Write answers instead of yielding them."""
         for _ in range(request.repeat):
             await context.write(echo_pb2.EchoManyResponse(text=request.text))
 
-    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ARG002, N802 - as generated
         """Read requests instead of iterating."""
         texts = []
         while (request := await context.read()) is not grpc.aio.EOF:
             texts.append(request.text)
         return echo_pb2.EchoJoinedResponse(text=" ".join(texts))
 
-    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]  # noqa: ARG002, N802 - as generated
         """Iterate and yield."""
         async for request in request_iterator:
             yield echo_pb2.EchoEachResponse(text=request.text)
@@ -82,10 +82,10 @@ async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> N
     Its transactions and context variables need that task.
     """
 
-    class Holding(EchoServicer):
+    class WithHeldResource(EchoServicer):
         tasks: tuple[object, ...] = ()
 
-        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
+        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
             """Answer with an invalid response."""
             began = asyncio.current_task()
             try:
@@ -93,7 +93,7 @@ async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> N
             finally:
                 self.tasks = (began, asyncio.current_task())
 
-    servicer = Holding()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = WithHeldResource()  # type: ignore[abstract]  # Promise is not implemented
     stub = (await serve_echo(servicer)).stub()
 
     with pytest.raises(Internal):
@@ -108,14 +108,14 @@ class Blocking(EchoServicer):
 
     thread: int = 0
 
-    def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as generated, with coroutines only
+    def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # type: ignore[override]  # noqa: ARG002, N802 - as generated, with coroutines only
         """Answer or raise an error."""
         self.thread = threading.get_ident()
         if request.text == "taken":
             raise SlotTaken
         return echo_pb2.EchoResponse(text=request.text)
 
-    def EchoMany(self, request: Any, context: Any) -> Iterator[echo_pb2.EchoManyResponse]:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as above
+    def EchoMany(self, request: Any, context: Any) -> Iterator[echo_pb2.EchoManyResponse]:  # type: ignore[override]  # noqa: ARG002, N802 - as above
         """Yield without an event loop."""
         yield echo_pb2.EchoManyResponse(text=request.text)
 
@@ -152,13 +152,13 @@ async def test_an_unimplemented_method_is_unimplemented(echo: EchoServer) -> Non
 async def test_a_stream_handler_has_grpcs_context(serve_echo: ServeEcho) -> None:
     """A stream handler can use the peer and the initial metadata of its gRPC context."""
 
-    class Telling(EchoServicer):
-        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
+    class PeerEchoing(EchoServicer):
+        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
             """Send initial metadata and answer with the peer's address."""
             await context.send_initial_metadata((("greeting", "hello"),))
             yield echo_pb2.EchoManyResponse(text=context.peer())
 
-    call: Any = (await serve_echo(Telling())).stub().EchoMany(MANY)  # type: ignore[abstract]  # Promise is not implemented
+    call: Any = (await serve_echo(PeerEchoing())).stub().EchoMany(MANY)  # type: ignore[abstract]  # Promise is not implemented
 
     assert [answer.text.startswith("ipv4:127.0.0.1") async for answer in call] == [True]
     assert (await call.initial_metadata())["greeting"] == "hello"

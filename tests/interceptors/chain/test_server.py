@@ -9,9 +9,9 @@ import pytest
 
 from interceptors.access_log import ServerAccessLog
 from interceptors.chain.chained_server import ChainedServer
-from interceptors.chain.server import Call, ServerChain, ServerInterceptor
-from interceptors.context import ServerContext
+from interceptors.chain.server import ServerChain, ServerInterceptor
 from interceptors.deadline.interceptor import ServerDeadline
+from interceptors.propagation import ServerContext
 from interceptors.validation.interceptor import ServerValidation
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
 
 HI = echo_pb2.EchoRequest(text="hi")
@@ -45,9 +45,9 @@ async def test_interceptors_work_without_a_chain() -> None:
     """Interceptors work in a grpc.aio server without a chain. A rejected call has its status without ServerErrors."""
     async with serving(ServerValidation(), ServerContext()) as stub:
         assert (await stub.Echo(HI)).text == "hi"
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
+        with pytest.raises(grpc.aio.AioRpcError) as rejected:
             await stub.Echo(BAD)
-    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert rejected.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_several_interceptors_in_one_server_become_one_chain(logs: list[EventDict]) -> None:
@@ -67,28 +67,28 @@ async def test_several_interceptors_in_one_server_become_one_chain(logs: list[Ev
     assert [line["code"] for line in logs if line["event"] == "call"] == ["OK", "OK", "INVALID_ARGUMENT"]
 
 
-class Foreign(grpc.aio.ServerInterceptor):
+class ThirdParty(grpc.aio.ServerInterceptor):
     """Interceptor of another library that counts its calls."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.calls = 0
 
-    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:  # noqa: ANN401 - untyped in grpc.aio
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Count the call and pass it on."""
-        self.asked += 1
+        self.calls += 1
         return await continuation(handler_call_details)
 
 
 async def test_interceptors_of_other_libraries_may_be_combined_with_ours() -> None:
     """An interceptor of another library is called for each call beside ours."""
-    foreign = Foreign()
-    async with serving(foreign, ServerContext(), ServerValidation()) as stub:
+    third_party = ThirdParty()
+    async with serving(third_party, ServerContext(), ServerValidation()) as stub:
         await stub.Echo(HI)
         await stub.Echo(HI)
-    assert foreign.asked == 2
+    assert third_party.calls == 2
 
 
-class Trailing(ServerInterceptor):
+class AddsTrailing(ServerInterceptor):
     """Interceptor that adds trailing metadata to each call."""
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
@@ -97,10 +97,10 @@ class Trailing(ServerInterceptor):
         return await proceed(call)
 
 
-class Telling(EchoServicer):
+class SetsTrailing(EchoServicer):
     """Servicer that sets trailing metadata."""
 
-    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, N802 - as generated
+    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: N802 - as generated
         """Set the metadata, and fail if the request asks for it."""
         context.set_trailing_metadata((("x-theirs", "2"),))
         if request.text == "fail":
@@ -111,8 +111,8 @@ class Telling(EchoServicer):
 @pytest.mark.parametrize("text", ["hi", "fail"])
 async def test_trailing_metadata_of_handler_and_chain_are_sent(text: str) -> None:
     """The trailing metadata of a handler is sent together with that of interceptors, also if the call fails."""
-    server = grpc.aio.server(interceptors=[Trailing()])
-    add_EchoServiceServicer_to_server(Telling(), server)  # type: ignore[abstract]  # Promise is not implemented
+    server = grpc.aio.server(interceptors=[AddsTrailing()])
+    add_EchoServiceServicer_to_server(SetsTrailing(), server)  # type: ignore[abstract]  # Promise is not implemented
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -128,7 +128,7 @@ async def test_a_chained_server_rejects_handlers_outside_of_its_chain() -> None:
     """A ChainedServer rejects handlers that would bypass its chain, because they would be served without a key."""
     server = ChainedServer(grpc.aio.server(), ServerChain([ServerContext()]))
     with pytest.raises(TypeError, match="not generic handlers"):
-        server.add_generic_rpc_handlers([Escaping()])
+        server.add_generic_rpc_handlers([UnchainedHandler()])
 
     echo = echo_pb2.DESCRIPTOR.services_by_name["EchoService"].full_name
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(echo, {})])
@@ -136,7 +136,7 @@ async def test_a_chained_server_rejects_handlers_outside_of_its_chain() -> None:
         await server.start()
 
 
-class Escaping(grpc.GenericRpcHandler):
+class UnchainedHandler(grpc.GenericRpcHandler):
     """Generic handler outside of any chain."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> None:

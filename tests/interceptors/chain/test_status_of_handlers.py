@@ -10,7 +10,7 @@ import grpc.aio
 import pytest
 
 from contracts.errors import GymNotFound, Internal, RateLimited, UnknownError
-from interceptors.errors.interceptor import STATUS_DETAILS
+from interceptors.chain.metadata import STATUS_DETAILS
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.errors.test_errors import HI, SECRET, both_streams, client_stream, each_shape, raising, unary
 from tests.interceptors.metrics.test_metrics import samples
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
 both_engines = pytest.mark.parametrize("engine", ["grpcio", "native"])
 
 
-class Setting(EchoServicer):
+class SetsStatus(EchoServicer):
     """Servicer that sets a status in each shape and style: with an answer, without one, or with a crash."""
 
     crash: Exception | None = None
 
-    def _set(self, context: Any) -> None:  # noqa: ANN401 - a context of either engine
+    def _set(self, context: Any) -> None:
         context.set_code(grpc.StatusCode.NOT_FOUND)
         context.set_details("no such place")
         if self.crash is not None:
             raise self.crash
 
-    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
+    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ARG002, N802 - as generated
         """Answer with an invalid message."""
         self._set(context)
         return echo_pb2.EchoResponse()
 
-    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
         """Answer once."""
         yield echo_pb2.EchoManyResponse(text="hi")
         self._set(context)
 
-    async def EchoJoined(self, request_iterator: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> Any:  # noqa: ARG002, N802 - as generated
         """Answer with nothing."""
         self._set(context)
 
-    async def EchoEach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoEach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ARG002, N802 - as generated
         """Write nothing."""
         self._set(context)
 
@@ -64,7 +64,7 @@ async def test_the_status_set_by_a_handler_is_reported_everywhere(
     serve_echo: ServeEcho, logs: list[EventDict], call: Shape, crash: Exception | None, engine: str
 ) -> None:
     """Caller, span, metrics and log have the status that a handler sets, even if the handler answers or crashes."""
-    servicer = Setting()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = SetsStatus()  # type: ignore[abstract]  # Promise is not implemented
     servicer.crash = crash
     echo = await serve_echo(servicer, engine=engine)
 
@@ -86,12 +86,12 @@ async def test_the_status_set_by_a_handler_is_reported_everywhere(
 async def test_a_handlers_own_status_details_are_sent(serve_echo: ServeEcho, engine: str) -> None:
     """The trailing metadata of a handler, including status details, is sent with its status."""
 
-    class Rich(EchoServicer):
-        async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+    class SetsTrailing(EchoServicer):
+        async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - as generated
             context.set_code(grpc.StatusCode.NOT_FOUND)
             context.set_trailing_metadata(((STATUS_DETAILS, b"\x08\x05"), ("x-place", "7")))
 
-    echo = await serve_echo(Rich(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(SetsTrailing(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
 
     with pytest.raises(UnknownError) as caught:
         await echo.stub().Echo(HI)
@@ -101,10 +101,10 @@ async def test_a_handlers_own_status_details_are_sent(serve_echo: ServeEcho, eng
     assert (trailing.get_all(STATUS_DETAILS), trailing["x-place"]) == ([b"\x08\x05"], "7")
 
 
-class Threaded(EchoServicer):
+class PlainFunctions(EchoServicer):
     """Servicer with plain functions, which run in a thread."""
 
-    def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802 - as generated
+    def Echo(self, request: Any, context: Any) -> Any:  # noqa: N802 - as generated
         """Fail in one of gRPC's two ways."""
         if request.text == "abort":
             context.abort(grpc.StatusCode.NOT_FOUND, "no such place")
@@ -117,7 +117,7 @@ class Threaded(EchoServicer):
 @pytest.mark.parametrize("text", ["abort", "set"])
 async def test_a_plain_function_may_abort_or_set_a_status(serve_echo: ServeEcho, engine: str, text: str) -> None:
     """A handler that is a plain function may abort or set a status, without awaiting."""
-    echo = await serve_echo(Threaded(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(PlainFunctions(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
 
     with pytest.raises(UnknownError) as caught:
         await echo.stub().Echo(echo_pb2.EchoRequest(text=text))

@@ -52,10 +52,10 @@ async def call_with(echo: EchoServer, timeout_s: float | None) -> None:
     await stub.Echo(HI, timeout=timeout_s, metadata=(("x-api-key", echo.key),))
 
 
-@pytest.mark.parametrize(("asked_s", "sent_s"), [(None, CONTRACT_S), (0.5, 0.5), (60, CONTRACT_S)])
-async def test_every_outgoing_call_carries_a_deadline(asked_s: float | None, sent_s: float) -> None:
+@pytest.mark.parametrize(("requested_s", "sent_s"), [(None, CONTRACT_S), (0.5, 0.5), (60, CONTRACT_S)])
+async def test_every_outgoing_call_carries_a_deadline(requested_s: float | None, sent_s: float) -> None:
     """An outgoing call has the deadline of the contract, or the caller's if that is shorter."""
-    call = ClientCall(find_method(ECHO), [], asked_s)
+    call = ClientCall(find_method(ECHO), [], requested_s)
 
     ClientDeadline().start(call)
 
@@ -63,14 +63,14 @@ async def test_every_outgoing_call_carries_a_deadline(asked_s: float | None, sen
     assert call.metadata == [("x-timeout-ms", str(int(sent_s * 1000)))]
 
 
-@pytest.mark.parametrize(("asked_s", "ceiling_s"), [(None, STRETCHED_S), (60, STRETCHED_S), (5, 5 * ROUNDING)])
+@pytest.mark.parametrize(("requested_s", "ceiling_s"), [(None, STRETCHED_S), (60, STRETCHED_S), (5, 5 * ROUNDING)])
 async def test_the_server_limits_the_deadline_to_the_contract(
-    echo: EchoServer, asked_s: float | None, ceiling_s: float
+    echo: EchoServer, requested_s: float | None, ceiling_s: float
 ) -> None:
     """A call with a longer deadline, or with none, gets the deadline of the contract at the server."""
     seen = budgets(echo)
 
-    await call_with(echo, asked_s)
+    await call_with(echo, requested_s)
 
     assert 0 < seen[0] <= ceiling_s
 
@@ -142,10 +142,10 @@ async def test_a_sub_call_without_time_is_not_sent(serve_echo: ServeEcho, logs: 
 
 
 async def test_a_late_call_enters_no_handler(echo: EchoServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that arrives with less than LEAST_TIME_S is rejected before its handler."""
+    """A call that arrives with less than MIN_TIME_S is rejected before its handler."""
     stub = echo.stub()
     await stub.Echo(HI)
-    monkeypatch.setattr(interceptors.deadline.interceptor, "LEAST_TIME_S", 2 * STRETCHED_S)
+    monkeypatch.setattr(interceptors.deadline.interceptor, "MIN_TIME_S", 2 * STRETCHED_S)
 
     with pytest.raises(DeadlineExceeded) as caught:
         await stub.Echo(HI)
@@ -176,7 +176,7 @@ async def test_detached_work_has_its_own_budget(budget_s: float, least_s: float,
         ClientDeadline().start(call)
 
     assert least_s <= (call.timeout_s or 0) <= most_s
-    assert call.finishing == []
+    assert call.finish_callbacks == []
 
 
 @pytest.mark.requirement("L3")

@@ -44,7 +44,7 @@ class Chain:
             following = servers[number + 1].stub() if number + 1 < len(servers) else None
             server.servicer.hook = self._work(number, following)  # type: ignore[method-assign]  # tests set the hook
 
-    def _work(self, number: int, following: EchoServiceAsyncStub | None) -> Any:  # noqa: ANN401 - a hook
+    def _work(self, number: int, following: EchoServiceAsyncStub | None) -> Any:
         async def hook() -> None:
             self._note("entered", number)
             try:
@@ -125,11 +125,11 @@ def test_the_time_shrinks_with_every_hop(seed: int) -> None:
     budget_s, hops = 10 ** rng.uniform(-3, math.log10(60)), rng.randint(1, 4)
     for _ in range(hops):
         left_s = budget_s * rng.random()
-        given_s = min(time_for_callee(left_s), 10 ** rng.uniform(-3, math.log10(60)))
-        assert given_s <= left_s - 0.010
-        assert given_s <= left_s * 0.95 + 1e-9
-        if given_s <= 0:
+        timeout_s = min(time_for_callee(left_s), 10 ** rng.uniform(-3, math.log10(60)))
+        assert timeout_s <= left_s - 0.010
+        assert timeout_s <= left_s * 0.95 + 1e-9
+        if timeout_s <= 0:
             break  # nothing is sent
-        arrived_s = given_s * rng.uniform(1, CORE_ROUNDING)
+        arrived_s = timeout_s * rng.uniform(1, CORE_ROUNDING)
         assert arrived_s < left_s
         budget_s = arrived_s

@@ -13,8 +13,8 @@ import h2.events
 import pytest
 
 import interceptors.deadline.interceptor
-from interceptors.context import ServerContext
 from interceptors.deadline.interceptor import ServerDeadline
+from interceptors.propagation import ServerContext
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import EchoServicer
@@ -79,7 +79,7 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     begun: list[float] = []
     within = interceptors.deadline.interceptor._within
 
-    async def noting(budget_s: float, *rest: Any) -> Any:  # noqa: ANN401 - passed through
+    async def noting(budget_s: float, *rest: Any) -> Any:
         begun.append(budget_s)
         return await within(budget_s, *rest)
 

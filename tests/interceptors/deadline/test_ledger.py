@@ -8,17 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import ServiceError, SlotTaken
-from interceptors.context import current_context
+from contracts.method import find_method
+from interceptors.chain.client import ClientCall
+from interceptors.context import current_context, detached_work
+from interceptors.deadline.interceptor import ClientDeadline
 from interceptors.deadline.ledger import (
     DEADLINE_LEDGER,
-    MORE,
-    MOST_BYTES,
-    MOST_HOPS,
+    MAX_BYTES,
+    MAX_HOPS,
+    TRUNCATED,
     Hop,
     add_callee,
+    full_ledger,
     hop_entry,
     read_ledger,
-    whole_ledger,
 )
 from solo60.example.v1 import echo_pb2
 from tests.support.echo_server import Endless
@@ -41,12 +44,12 @@ def parse(ledger: str) -> list[Hop]:
     return read_ledger([("x-correlation-id", "abc"), (DEADLINE_LEDGER, ledger)])
 
 
-async def hops_of(call: Any) -> list[Hop]:  # noqa: ANN401 - a call of grpc.aio
+async def hops_of(call: Any) -> list[Hop]:
     """Return the ledger of an ended call."""
     return read_ledger(await call.trailing_metadata())
 
 
-def calling(front: EchoServer, *steps: Callable[[], Awaitable[object]]) -> None:
+def forward_calls(front: EchoServer, *steps: Callable[[], Awaitable[object]]) -> None:
     """Make the handler of `front` run these steps, and ignore their ServiceErrors."""
 
     async def hook() -> None:
@@ -80,8 +83,8 @@ async def test_sub_calls_follow_one_level_deeper(serve_echo: ServeEcho) -> None:
         async for _ in deepest.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=2)):
             pass
 
-    calling(middle, lambda: deepest.Echo(HI), stream)
-    calling(front, lambda: stub.Echo(HI))
+    forward_calls(middle, lambda: deepest.Echo(HI), stream)
+    forward_calls(front, lambda: stub.Echo(HI))
     call: Any = front.stub().Echo(HI)
     await call
 
@@ -101,12 +104,12 @@ async def test_a_failed_sub_call_is_in_the_ledger(serve_echo: ServeEcho) -> None
     """A failed sub-call is listed in its caller's ledger as answered."""
     front, back = await serve_echo(), await serve_echo()
 
-    async def refuse() -> None:
+    async def reject() -> None:
         raise SlotTaken
 
-    back.servicer.hook = refuse  # type: ignore[method-assign]  # tests set the hook
+    back.servicer.hook = reject  # type: ignore[method-assign]  # tests set the hook
     stub = back.stub()
-    calling(front, lambda: stub.Echo(HI))
+    forward_calls(front, lambda: stub.Echo(HI))
     call: Any = front.stub().Echo(HI)
     await call
 
@@ -136,18 +139,24 @@ async def test_an_unanswered_sub_call_is_in_the_logged_ledger(serve_echo: ServeE
 
 
 async def test_a_call_outside_of_a_handler_has_no_context(echo: EchoServer) -> None:
-    """A call outside of any handler has no call context for a ledger."""
+    """A call outside of any handler has no call context, and neither it nor detached work has a ledger to extend."""
     await echo.stub().Echo(HI)
     assert current_context() is None
+
+    call = ClientCall(find_method(f"/{ECHO}"), [], None)
+    assert ClientDeadline().start(call) is None
+    with detached_work() as context:
+        assert ClientDeadline().start(call) is None
+        assert context.ledger is None
 
 
 def test_a_ledger_round_trips() -> None:
     """A written ledger is parsed back with methods, depths and milliseconds spent and allowed."""
     callees: list[str] = []
-    add_callee(callees, "unused 0/0", whole_ledger(hop_entry(CHARGE, 0.12, 9.3), []))
+    add_callee(callees, "unused 0/0", full_ledger(hop_entry(CHARGE, 0.12, 9.3), []))
     add_callee(callees, hop_entry(ECHO, 0.5, 0.5), None)
 
-    written = whole_ledger(hop_entry("a.B/C", 0.312, 10), callees)
+    written = full_ledger(hop_entry("a.B/C", 0.312, 10), callees)
 
     assert written == f"a.B/C 312/10000, >{CHARGE} 120/9300, >{ECHO} 500/500?"
     assert parse(written) == [
@@ -196,18 +205,18 @@ def test_a_ledger_is_bounded_and_always_readable(callees: list[list[str]]) -> No
     ledger: list[str] = []
     for methods in callees:
         entries = [f"a{method}/C 1/2" for method in methods]
-        add_callee(ledger, "a.B/C 3/4", whole_ledger(entries[0], entries[1:]))
+        add_callee(ledger, "a.B/C 3/4", full_ledger(entries[0], entries[1:]))
 
-    written = whole_ledger("a.B/C 1/2", ledger)
+    written = full_ledger("a.B/C 1/2", ledger)
 
-    assert len(written) <= MOST_BYTES
+    assert len(written) <= MAX_BYTES
     assert written.isascii()
-    assert len(ledger) <= 2 * MOST_HOPS + 1
+    assert len(ledger) <= 2 * MAX_HOPS + 1
     hops = parse(written)
-    assert len(hops) <= MOST_HOPS
-    assert len(hops) == len(written.split(", ")) - written.split(", ").count(MORE)
-    if sum(map(len, callees)) >= MOST_HOPS:
-        assert written.endswith(MORE)
+    assert len(hops) <= MAX_HOPS
+    assert len(hops) == len(written.split(", ")) - written.split(", ").count(TRUNCATED)
+    if sum(map(len, callees)) >= MAX_HOPS:
+        assert written.endswith(TRUNCATED)
 
 
 @given(st.text(max_size=3000) | st.from_regex(r"(>*a\.B/C \d+/\d+\??(, )?)+", fullmatch=True))
@@ -217,5 +226,5 @@ def test_no_callee_can_break_the_ledger(received: str) -> None:
 
     add_callee(ledger, "a.B/C 3/4", received)
 
-    assert parse(whole_ledger("a.B/C 1/2", ledger))[0] == Hop("a.B/C", 1, 2)
-    assert all(entry == MORE or entry.startswith(">") for entry in ledger)
+    assert parse(full_ledger("a.B/C 1/2", ledger))[0] == Hop("a.B/C", 1, 2)
+    assert all(entry == TRUNCATED or entry.startswith(">") for entry in ledger)

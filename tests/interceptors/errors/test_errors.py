@@ -24,7 +24,8 @@ from contracts.errors import (
     UnknownError,
     Violation,
 )
-from interceptors.errors.interceptor import STATUS_DETAILS, error_of_status, status_of_error
+from interceptors.chain.metadata import STATUS_DETAILS
+from interceptors.errors.status import error_of_status, status_of_error
 from solo60.example.v1 import echo_pb2
 from tests.support.echo import EchoServicer
 
@@ -43,7 +44,7 @@ HI = echo_pb2.EchoRequest(text="hi")
 
 
 async def many_requests(count: int = 3) -> AsyncIterator[echo_pb2.EchoEachRequest]:
-    """Yield messages, more than a server reads if it refuses at once."""
+    """Yield messages, more than a server reads if it rejects at once."""
     for number in range(count):
         yield echo_pb2.EchoEachRequest(text=str(number))
 
@@ -129,7 +130,7 @@ async def test_an_undeclared_reason_is_internal(echo: EchoServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer_of_callee", "told"),
+    ("answer_of_callee", "reported"),
     [
         ("UNAVAILABLE", Unavailable),
         ("RATE_LIMITED", Unavailable),
@@ -144,7 +145,7 @@ async def test_an_undeclared_reason_is_internal(echo: EchoServer) -> None:
     ],
 )
 async def test_a_platform_error_of_a_callee_is_translated(
-    echo: EchoServer, answer_of_callee: str, told: type[ServiceError]
+    echo: EchoServer, answer_of_callee: str, reported: type[ServiceError]
 ) -> None:
     """A callee's error reaches our caller as Unavailable or Internal, without the callee's message.
 
@@ -153,11 +154,11 @@ async def test_a_platform_error_of_a_callee_is_translated(
     received = ServiceError.by_reason[answer_of_callee]("Of the other service.")
     received.callee = "solo60.gym.v1.GymService/GetGym"
 
-    with pytest.raises(told) as caught:
+    with pytest.raises(reported) as caught:
         await raising(echo, received).Echo(HI)
 
-    assert type(caught.value) is told
-    assert ("Of the other service." in caught.value.message) == (told is SlotTaken)
+    assert type(caught.value) is reported
+    assert ("Of the other service." in caught.value.message) == (reported is SlotTaken)
 
 
 async def test_a_bare_grpc_error_is_internal(echo: EchoServer) -> None:
@@ -209,13 +210,13 @@ async def test_malformed_bytes_in_a_stream_are_a_bad_request(echo: EchoServer) -
 async def test_an_answer_of_the_wrong_type_is_internal(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """An answer that is missing or of the wrong type is Internal, and the log names its type."""
 
-    class Wrong(EchoServicer):
+    class WrongResponse(EchoServicer):
         answer: object = None
 
-        async def Echo(self, request: object, context: object) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+        async def Echo(self, request: object, context: object) -> Any:  # noqa: ARG002, N802 - as generated
             return self.answer
 
-    servicer = Wrong()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = WrongResponse()  # type: ignore[abstract]  # Promise is not implemented
     stub = (await serve_echo(servicer)).stub()
 
     for servicer.answer in (None, echo_pb2.KeepResponse()):

@@ -10,7 +10,7 @@ import pytest
 from contracts.errors import CircuitOpen, DeadlineExceeded, RateLimited, ServiceError, SlotTaken, Unavailable
 from interceptors.chain.channel import ChainedChannel
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.errors.interceptor import HEDGE_ATTEMPT, PUSHBACK_MS
+from interceptors.chain.metadata import HEDGE_ATTEMPT, PUSHBACK_MS
 from interceptors.keys.interceptor import API_KEY
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
@@ -112,7 +112,7 @@ async def test_a_hedging_attempt_is_not_retried(echo: EchoServer) -> None:
     assert await pushback_of(echo, metadata=((HEDGE_ATTEMPT, "1"),)) == "-1"
 
 
-async def test_a_refusal_by_an_interceptor_names_the_callee() -> None:
+async def test_a_rejection_by_an_interceptor_names_the_callee() -> None:
     """An error of a client interceptor names the callee, like an error that the callee sent."""
 
     class Refuses(ClientInterceptor):
@@ -158,7 +158,7 @@ async def test_a_pushback_beyond_the_deadline_fails_at_once(echo: EchoServer) ->
 async def test_the_core_sleeps_until_the_deadline_for_a_long_pushback() -> None:
     """If a pushback exceeds the deadline, gRPC's core sleeps until the deadline, so our server has to compare both."""
 
-    async def push_back(_request: Any, context: Any) -> None:  # noqa: ANN401 - untyped in grpc.aio
+    async def push_back(_request: Any, context: Any) -> None:
         await context.abort(grpc.StatusCode.UNAVAILABLE, "Not now.", ((PUSHBACK_MS, "60000"),))
 
     server = grpc.aio.server()

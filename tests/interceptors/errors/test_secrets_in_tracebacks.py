@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from contracts.errors import ServiceError
-from interceptors.chain.server import Call, ServerInterceptor
+from interceptors.chain.server import ServerInterceptor
 from interceptors.keys.keyring import mint_key
 from mesh.serving.server import server_interceptors
 from solo60.example.v1 import echo_pb2
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Call, Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.interceptors.errors.test_errors import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
@@ -35,7 +35,7 @@ CRASH = f"""
 import asyncio, sys
 import grpc.aio
 from interceptors.keys.interceptor import ServerApiKey
-from interceptors.context import ServerContext
+from interceptors.propagation import ServerContext
 from interceptors.keys.keyring import Keyring, record_of_key
 from interceptors.validation.interceptor import ServerValidation
 from solo60.example.v1.echo_pb2 import EchoRequest
@@ -112,7 +112,7 @@ class Private(EchoServicer):
         """Raise an error."""
         raise LookupError
 
-    async def EchoMany(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoMany(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - as generated
         """Raise an error after the first answer."""
         yield echo_pb2.EchoManyResponse(text=request.text)
         raise LookupError
@@ -129,7 +129,7 @@ async def bad_requests(stub: EchoServiceAsyncStub) -> object:
 
 
 @pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Outermost:
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Outermost:
     """Add a recorder of errors around the interceptors of each echo server."""
     outermost = Outermost()
     monkeypatch.setattr(
@@ -139,12 +139,12 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Outermost:
     return outermost
 
 
-async def assert_nothing_is_shown(kept: Outermost, echo: EchoServer, call: Shape, key: str) -> None:
+async def assert_nothing_is_shown(recorder: Outermost, echo: EchoServer, call: Shape, key: str) -> None:
     """Make a failing call, and check all local variables in its traceback."""
     with pytest.raises(ServiceError):
         await call(echo.stub(key))
 
-    [error] = kept.errors
+    [error] = recorder.errors
     frames = list(frames_of(error))
     assert frames
     for frame in frames:
@@ -159,24 +159,24 @@ async def assert_nothing_is_shown(kept: Outermost, echo: EchoServer, call: Shape
 @each_shape
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
 async def test_no_frame_shows_the_request_of_a_crashed_call(
-    serve_echo: ServeEcho, kept: Outermost, call: Shape, engine: str
+    serve_echo: ServeEcho, recorder: Outermost, call: Shape, engine: str
 ) -> None:
     """No frame in the traceback of a crashed call, of any shape, shows its request or key."""
     echo = await serve_echo(Private(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
-    await assert_nothing_is_shown(kept, echo, call, echo.key)
+    await assert_nothing_is_shown(recorder, echo, call, echo.key)
 
 
 @pytest.mark.parametrize("call", [bad_request, bad_requests])
-async def test_no_frame_shows_an_invalid_request(serve_echo: ServeEcho, kept: Outermost, call: Shape) -> None:
+async def test_no_frame_shows_an_invalid_request(serve_echo: ServeEcho, recorder: Outermost, call: Shape) -> None:
     """No frame in the traceback of an invalid request shows it, or a valid one before it."""
     echo = await serve_echo()
-    await assert_nothing_is_shown(kept, echo, call, echo.key)
+    await assert_nothing_is_shown(recorder, echo, call, echo.key)
 
 
-async def test_no_frame_shows_an_unknown_key(serve_echo: ServeEcho, kept: Outermost) -> None:
+async def test_no_frame_shows_an_unknown_key(serve_echo: ServeEcho, recorder: Outermost) -> None:
     """No frame in the traceback of a call with an unknown key shows that key.
 
     It may be valid in another environment.
     """
     echo = await serve_echo()
-    await assert_nothing_is_shown(kept, echo, bad_request, mint_key("test"))
+    await assert_nothing_is_shown(recorder, echo, bad_request, mint_key("test"))

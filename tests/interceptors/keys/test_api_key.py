@@ -156,7 +156,7 @@ async def test_a_closed_health_service_requires_mesh_inspect(serve_echo: ServeEc
         await other.Check(health_pb2.HealthCheckRequest())
 
 
-def _echo(echo: EchoServer) -> Any:  # noqa: ANN401 - a call that takes raw bytes
+def _echo(echo: EchoServer) -> Any:
     return echo.bare_channel().unary_unary("/solo60.example.v1.EchoService/Echo")
 
 
@@ -170,7 +170,7 @@ def _echo(echo: EchoServer) -> Any:  # noqa: ANN401 - a call that takes raw byte
         (None, "unknown"),
     ],
 )
-async def test_the_log_names_a_refused_key_and_its_cause(
+async def test_the_log_names_a_rejected_key_and_its_cause(
     echo: EchoServer, logs: list[EventDict], change: dict[str, Any] | None, cause: str
 ) -> None:
     """The log names id and cause of a refused key, and its caller if the secret was right.

@@ -15,9 +15,9 @@ from contracts.errors import RateLimited, Unauthenticated, Unavailable
 from interceptors.access_log import ServerAccessLog
 from interceptors.chain.channel import ChainedChannel
 from interceptors.chain.server import ServerChain
-from interceptors.context import ServerContext
-from interceptors.keys.interceptor import UNKNOWN_KEYS_AT_ONCE, WARNING_INTERVAL_S, ServerApiKey
+from interceptors.keys.interceptor import UNVERIFIED_KEYS_BURST, WARNING_INTERVAL_S, ServerApiKey
 from interceptors.keys.keyring import Keyring, mint_key, record_of_key
+from interceptors.propagation import ServerContext
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from interceptors.keys.keyring import HeldKey, KeyRecord
+    from interceptors.keys.keyring import KeyEntry, KeyRecord
 
 HI = echo_pb2.EchoRequest(text="hi")
 NOW = datetime.now(UTC)
@@ -47,25 +47,25 @@ class Clock:
 class CountingKeyring(Keyring):
     """Keyring that counts its look-ups. Each look-up hashes the key."""
 
-    looked_up = 0
+    lookups = 0
 
-    def look_up(self, key: str, now_s: float) -> HeldKey | None:
+    def look_up(self, key: str, now_s: float) -> KeyEntry | None:
         """Count the look-up and return its result."""
-        self.looked_up += 1
+        self.lookups += 1
         return super().look_up(key, now_s)
 
 
-class Door:
+class GuardedServer:
     """Echo server that requires a key."""
 
     def __init__(self, keyring: Callable[[], Keyring], clock: Clock) -> None:
         self.servicer = EchoServicer()  # type: ignore[abstract]  # Promise is not implemented
         chain = ServerChain([ServerContext(), ServerAccessLog(), ServerApiKey(keyring, clock=clock)])
-        self.server = grpc.aio.server(interceptors=[chain])
-        add_EchoServiceServicer_to_server(self.servicer, self.server)
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.grpc_server = grpc.aio.server(interceptors=[chain])
+        add_EchoServiceServicer_to_server(self.servicer, self.grpc_server)
+        self.port = self.grpc_server.add_insecure_port("127.0.0.1:0")
 
-    async def knock(self, key: str) -> str:
+    async def call(self, key: str) -> str:
         """Call with `key` over a new connection and return the answer."""
         own_connection = [("grpc.use_local_subchannel_pool", 1)]
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", own_connection)
@@ -74,19 +74,19 @@ class Door:
 
 
 @asynccontextmanager
-async def door(keyring: Callable[[], Keyring], clock: Clock | None = None) -> AsyncIterator[Door]:
+async def guarded_server(keyring: Callable[[], Keyring], clock: Clock | None = None) -> AsyncIterator[GuardedServer]:
     """Run the server for the duration of the context."""
-    opened = Door(keyring, clock or Clock())
-    await opened.server.start()
+    server = GuardedServer(keyring, clock or Clock())
+    await server.grpc_server.start()
     try:
-        yield opened
+        yield server
     finally:
-        await opened.server.stop(0)
+        await server.grpc_server.stop(0)
 
 
-async def flood(opened: Door, keys: list[str]) -> list[type[BaseException]]:
+async def flood(server: GuardedServer, keys: list[str]) -> list[type[BaseException]]:
     """Call with each key in turn, each time over a new connection, and return the types of the errors."""
-    answers = [(await asyncio.gather(opened.knock(key), return_exceptions=True))[0] for key in keys]
+    answers = [(await asyncio.gather(server.call(key), return_exceptions=True))[0] for key in keys]
     return [type(answer) for answer in answers if isinstance(answer, BaseException)]
 
 
@@ -96,23 +96,23 @@ def record(key: str, now: datetime = NOW) -> KeyRecord:
 
 
 async def test_a_flood_of_unknown_keys_is_rate_limited() -> None:
-    """After UNKNOWN_KEYS_AT_ONCE unknown keys, further ones from the same host are rejected without hashing.
+    """After UNVERIFIED_KEYS_BURST unknown keys, further ones from the same host are rejected without hashing.
 
     The limit holds across connections, and one more key is checked after the time that the error names.
     """
     keyring, clock = CountingKeyring([record(mint_key("test"))]), Clock()
-    async with door(lambda: keyring, clock) as opened:
-        refusals = await flood(opened, [mint_key("test") for _ in range(3 * UNKNOWN_KEYS_AT_ONCE)])
+    async with guarded_server(lambda: keyring, clock) as server:
+        errors = await flood(server, [mint_key("test") for _ in range(3 * UNVERIFIED_KEYS_BURST)])
 
-        assert refusals == [Unauthenticated] * UNKNOWN_KEYS_AT_ONCE + [RateLimited] * 2 * UNKNOWN_KEYS_AT_ONCE
-        assert keyring.looked_up == UNKNOWN_KEYS_AT_ONCE
+        assert errors == [Unauthenticated] * UNVERIFIED_KEYS_BURST + [RateLimited] * 2 * UNVERIFIED_KEYS_BURST
+        assert keyring.lookups == UNVERIFIED_KEYS_BURST
         with pytest.raises(RateLimited) as caught:
-            await opened.knock(mint_key("test"))
+            await server.call(mint_key("test"))
         assert caught.value.retry_after_s
-        assert opened.servicer.entered == 0
+        assert server.servicer.entered == 0
 
         clock.now_s += caught.value.retry_after_s
-        assert await flood(opened, [mint_key("test")] * 2) == [Unauthenticated, RateLimited]
+        assert await flood(server, [mint_key("test")] * 2) == [Unauthenticated, RateLimited]
 
 
 async def test_a_flood_does_not_block_valid_keys_of_its_host() -> None:
@@ -120,29 +120,29 @@ async def test_a_flood_does_not_block_valid_keys_of_its_host() -> None:
     known, new, broken = mint_key("test"), mint_key("test"), mint_key("test")
     records = [record(known), record(new), replace(record(broken), not_after=NOW - HOUR)]
     keyring = CountingKeyring(records)
-    async with door(lambda: keyring) as opened:
-        assert await opened.knock(known) == "hi"
-        await flood(opened, [mint_key("test") for _ in range(UNKNOWN_KEYS_AT_ONCE)])
-        assert await flood(opened, [broken] * UNKNOWN_KEYS_AT_ONCE) == [Unauthenticated] * UNKNOWN_KEYS_AT_ONCE
-        assert await flood(opened, [mint_key("test"), broken]) == [RateLimited] * 2
+    async with guarded_server(lambda: keyring) as server:
+        assert await server.call(known) == "hi"
+        await flood(server, [mint_key("test") for _ in range(UNVERIFIED_KEYS_BURST)])
+        assert await flood(server, [broken] * UNVERIFIED_KEYS_BURST) == [Unauthenticated] * UNVERIFIED_KEYS_BURST
+        assert await flood(server, [mint_key("test"), broken]) == [RateLimited] * 2
 
-        assert [await opened.knock(key) for key in (known, new)] == ["hi", "hi"]
-        for _ in range(2 * UNKNOWN_KEYS_AT_ONCE):
+        assert [await server.call(key) for key in (known, new)] == ["hi", "hi"]
+        for _ in range(2 * UNVERIFIED_KEYS_BURST):
             keyring = CountingKeyring(records)
-            assert await opened.knock(known) == "hi"
+            assert await server.call(known) == "hi"
 
 
 async def test_an_accepted_key_is_hashed_once() -> None:
     """An accepted key is not hashed again until the keyring changes, and is then checked against the new keyring."""
     key = mint_key("test")
     keyring = CountingKeyring([record(key)])
-    async with door(lambda: keyring) as opened:
-        assert [await opened.knock(key) for _ in range(3)] == ["hi"] * 3
-        assert keyring.looked_up == 1
+    async with guarded_server(lambda: keyring) as server:
+        assert [await server.call(key) for _ in range(3)] == ["hi"] * 3
+        assert keyring.lookups == 1
 
         keyring = CountingKeyring([record(mint_key("test"))])
         with pytest.raises(Unauthenticated):
-            await opened.knock(key)
+            await server.call(key)
 
 
 @pytest.mark.parametrize("error", [OSError(), ValueError(), RecursionError(), KeyError("keys")], ids=repr)
@@ -154,20 +154,20 @@ async def test_a_failing_keyring_rejects_every_call(error: Exception, logs: list
     key, clock = mint_key("test"), Clock()
     keyring, fails = Keyring([record(key)]), False
 
-    def ask_keyring() -> Keyring:
+    def get_keyring() -> Keyring:
         if fails:
             raise error
         return keyring
 
-    async with door(ask_keyring, clock) as opened:
-        assert await opened.knock(key) == "hi"
+    async with guarded_server(get_keyring, clock) as server:
+        assert await server.call(key) == "hi"
         fails = True
-        assert await flood(opened, [key, mint_key("test"), ""]) == [Unavailable] * 3
+        assert await flood(server, [key, mint_key("test"), ""]) == [Unavailable] * 3
         clock.now_s += WARNING_INTERVAL_S
-        assert await flood(opened, [key]) == [Unavailable]
-        assert opened.servicer.entered == 1
+        assert await flood(server, [key]) == [Unavailable]
+        assert server.servicer.entered == 1
         fails = False
-        assert await opened.knock(key) == "hi"
+        assert await server.call(key) == "hi"
 
     warnings = [line for line in logs if line["log_level"] == "warning"]
     assert [line["error"] for line in warnings] == [type(error).__name__] * 2
@@ -177,19 +177,19 @@ async def test_a_malformed_record_rejects_its_key() -> None:
     """A key with a malformed record is rejected as Unavailable."""
     key = mint_key("test")
     keyring = Keyring([replace(record(key), sha256="é" * 64)])
-    async with door(lambda: keyring) as opened:
-        assert await flood(opened, [key]) == [Unavailable]
+    async with guarded_server(lambda: keyring) as server:
+        assert await flood(server, [key]) == [Unavailable]
 
 
 async def test_a_superseded_key_is_logged(logs: list[EventDict]) -> None:
     """Calls with a superseded key are marked in the access log, and a warning names the key once a minute."""
     old, new, clock = mint_key("test"), mint_key("test"), Clock()
     keyring = Keyring([record(old, now=NOW - HOUR), record(new, now=NOW - HOUR / 2)])
-    async with door(lambda: keyring, clock) as opened:
+    async with guarded_server(lambda: keyring, clock) as server:
         for key in (old, new, old):
-            await opened.knock(key)
+            await server.call(key)
         clock.now_s += WARNING_INTERVAL_S
-        await opened.knock(old)
+        await server.call(old)
 
     key_id = old.split("_")[2]
     calls = [line.get("superseded_key") for line in logs if line["event"] == "call"]

@@ -100,11 +100,11 @@ def test_a_cached_key_is_valid_exactly_when_a_look_up_finds_it(
     keyring = Keyring([record])
 
     for now in times:
-        remembered = keyring.recall(KEY, now.timestamp())
+        cached = keyring.cached(KEY, now.timestamp())
         found = keyring.look_up(KEY, now.timestamp())
-        assert remembered in (None, found)
+        assert cached in (None, found)
         assert (found is not None) == record.is_valid(now)
-        assert keyring.recall(KEY, now.timestamp()) is found
+        assert keyring.cached(KEY, now.timestamp()) is found
 
 
 def test_only_found_keys_are_cached() -> None:
@@ -112,10 +112,10 @@ def test_only_found_keys_are_cached() -> None:
     keyring = Keyring([record_of_key(KEY, "session", [], now=NOW)])
     now_s = NOW.timestamp()
 
-    assert keyring.recall(KEY, now_s) is None
+    assert keyring.cached(KEY, now_s) is None
     assert all(keyring.look_up(mint_key("test"), now_s) is None for _ in range(100))
-    assert keyring.look_up(KEY, now_s) is keyring.recall(KEY, now_s)
-    assert len(keyring._found) == 1
+    assert keyring.look_up(KEY, now_s) is keyring.cached(KEY, now_s)
+    assert len(keyring._active) == 1
 
 
 def test_a_new_keyring_takes_over_only_its_own_keys() -> None:
@@ -123,19 +123,19 @@ def test_a_new_keyring_takes_over_only_its_own_keys() -> None:
 
     A revoked key is not taken over.
     """
-    kept = mint_key("test")
-    records = [record_of_key(KEY, "session", [], now=NOW), record_of_key(kept, "gym", ["gym.read"], now=NOW)]
+    valid_key = mint_key("test")
+    records = [record_of_key(KEY, "session", [], now=NOW), record_of_key(valid_key, "gym", ["gym.read"], now=NOW)]
     old, now_s = Keyring(records), NOW.timestamp()
-    for key in (KEY, kept):
+    for key in (KEY, valid_key):
         assert old.look_up(key, now_s)
 
     new = Keyring([replace(records[0], revoked=True), replace(records[1], scopes=frozenset())])
-    new.find_again(old, now_s)
+    new.warm_from(old, now_s)
 
-    assert new.recall(KEY, now_s) is None
-    held = new.recall(kept, now_s)
-    assert held is not None
-    assert held.record.scopes == frozenset()
+    assert new.cached(KEY, now_s) is None
+    entry = new.cached(valid_key, now_s)
+    assert entry is not None
+    assert entry.record.scopes == frozenset()
 
 
 def test_a_key_is_superseded_by_a_later_valid_key_of_its_caller() -> None:
@@ -144,9 +144,9 @@ def test_a_key_is_superseded_by_a_later_valid_key_of_its_caller() -> None:
     new = record_of_key(mint_key("test"), "session", [], now=later)
 
     def superseded(*others: KeyRecord, at: datetime = later) -> bool:
-        held = Keyring([record_of_key(KEY, "session", [], now=NOW), *others]).look_up(KEY, at.timestamp())
-        assert held is not None
-        return held.is_superseded(at.timestamp())
+        entry = Keyring([record_of_key(KEY, "session", [], now=NOW), *others]).look_up(KEY, at.timestamp())
+        assert entry is not None
+        return entry.is_superseded(at.timestamp())
 
     assert superseded(new)
     assert not superseded(new, at=NOW)

@@ -16,9 +16,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from contracts.errors import CircuitOpen, Internal, Overloaded, SlotTaken, Unauthenticated, UnknownError
 from contracts.method import find_method
-from interceptors.breaker.metrics import show_breakers
+from interceptors.breaker.metrics import report_breakers
+from interceptors.chain.call import Call
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.server import Call, ServerChain, ServerInterceptor
+from interceptors.chain.server import ServerChain, ServerInterceptor
 from interceptors.metrics.interceptor import ClientMetrics, ServerMetrics
 from interceptors.tracing.interceptor import ClientTracing
 from solo60.example.v1 import echo_pb2
@@ -28,7 +29,7 @@ from tests.interceptors.chain.test_cancellation import outcome, server_stream, u
 from tests.interceptors.errors.test_errors import both_streams, client_stream, each_shape, raising
 from tests.interceptors.errors.test_errors import server_stream as many_answers
 from tests.interceptors.errors.test_errors import unary as one_each_way
-from tests.interceptors.validation.test_validation import Breaking
+from tests.interceptors.validation.test_validation import InvalidResponses
 from tests.support.echo_server import Endless
 from tests.support.retries import call_with_one_retry
 from tests.support.span_count import SpanCount
@@ -36,7 +37,7 @@ from tests.support.span_count import SpanCount
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from interceptors.chain.server import Proceed
+    from interceptors.chain.call import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.interceptors.errors.test_errors import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
@@ -170,7 +171,7 @@ async def test_messages_of_an_open_stream_are_counted(echo: EchoServer) -> None:
 
 async def test_an_invalid_answer_is_not_counted_as_sent(serve_echo: ServeEcho) -> None:
     """An invalid answer of a stream is not counted as sent, and the valid answer before it is."""
-    echo = await serve_echo(Breaking())  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(InvalidResponses())  # type: ignore[abstract]  # Promise is not implemented
     with pytest.raises(Internal):
         await many_answers(echo.stub())
     await echo.stop()
@@ -246,18 +247,18 @@ def test_a_malformed_attempt_count_is_zero(attempts: str) -> None:
     assert call.previous_attempts == 0
 
 
-class Refusing(ClientInterceptor):
-    """Interceptor that refuses every call."""
+class Rejecting(ClientInterceptor):
+    """Interceptor that rejects every call."""
 
     def start(self, call: ClientCall) -> None:  # noqa: ARG002 - as in the base class
         raise CircuitOpen
 
 
 @pytest.mark.requirement("S5")
-async def test_a_call_refused_by_the_client_is_counted_there(echo: EchoServer) -> None:
-    """The client counts a call that an open breaker refuses as CIRCUIT_OPEN, and no server counts the call."""
+async def test_a_call_rejected_by_the_client_is_counted_there(echo: EchoServer) -> None:
+    """The client counts a call that an open breaker rejects as CIRCUIT_OPEN, and no server counts the call."""
     registry = CollectorRegistry()
-    stub: Any = EchoServiceStub(echo._open([ClientMetrics(registry), Refusing()]))
+    stub: Any = EchoServiceStub(echo._open([ClientMetrics(registry), Rejecting()]))
 
     with pytest.raises(CircuitOpen):
         await stub.Echo(HI)
@@ -303,11 +304,11 @@ async def test_an_unrecorded_trace_is_no_exemplar(echo: EchoServer) -> None:
     assert exemplars(registry, "grpc_client_handling_seconds") == []
 
 
-class Noting(ServerInterceptor):
+class SupersededKey(ServerInterceptor):
     """Interceptor that marks every call as made with a superseded key."""
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        call.caller, call.notes["superseded_key"] = "gym", "k1"
+        call.context.caller, call.notes["superseded_key"] = "gym", "k1"
         return await proceed(call)
 
 
@@ -315,7 +316,7 @@ class Noting(ServerInterceptor):
 async def test_calls_with_a_superseded_key_are_counted() -> None:
     """Calls with a superseded key are counted by caller and not by key, so that an operator knows when to revoke it."""
     registry = CollectorRegistry()
-    chain = [ServerMetrics(registry), Noting()]
+    chain = [ServerMetrics(registry), SupersededKey()]
 
     async def handle(_call: Call) -> bytes:
         return b""
@@ -422,8 +423,8 @@ def test_breaker_states_are_read_at_each_scrape() -> None:
     """A scrape shows the worst current state of a method's breakers: 0 closed, 1 half-open, 2 open."""
     registry = CollectorRegistry()
     ours, others = Breakers(Echo="closed", Keep="half-open"), Breakers(Echo="open")
-    show_breakers(ours, registry)
-    show_breakers(others, registry)
+    report_breakers(ours, registry)
+    report_breakers(others, registry)
     assert samples_of_breakers(registry) == {"Echo": 2, "Keep": 1}
 
     ours.set(Keep="closed")

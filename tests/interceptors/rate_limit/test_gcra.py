@@ -66,22 +66,22 @@ def test_a_call_after_the_reported_wait_is_admitted(rate: float, burst: int, pau
     st.integers(1, 6),
     st.integers(1, 4),
 )
-def test_eviction_grants_no_burst(calls: list[tuple[int, float]], burst: int, keys_max: int) -> None:
+def test_eviction_grants_no_burst(calls: list[tuple[int, float]], burst: int, max_keys: int) -> None:
     """The limit of each key holds even if fewer keys are stored than are in use."""
-    limit, now_s = Gcra(1, burst, keys_max=keys_max), 0.0
+    limit, now_s = Gcra(1, burst, max_keys=max_keys), 0.0
     admitted_s: dict[int, list[float]] = {}
     for key, pause_s in calls:
         now_s += pause_s
         if limit.admit(key, now_s) == 0.0:
             admitted_s.setdefault(key, []).append(now_s)
 
-    assert len(limit) <= keys_max
+    assert len(limit) <= max_keys
     assert all(worst_excess(times, 1, burst) <= 1e-3 for times in admitted_s.values())
 
 
 def test_an_idle_key_is_evicted_without_cost() -> None:
     """A key with a recovered limit gives its place to another key, and no call is rejected."""
-    limit = Gcra(1, 2, keys_max=1)
+    limit = Gcra(1, 2, max_keys=1)
 
     waits_s = [limit.admit(key, at_s) for at_s, key in [(0, "a"), (0, "a"), (2, "b"), (2, "b"), (4, "a"), (4, "a")]]
 
@@ -90,7 +90,7 @@ def test_an_idle_key_is_evicted_without_cost() -> None:
 
 def test_a_key_in_use_is_not_evicted() -> None:
     """A flood of new keys does not evict a key in use, because the least recently used key is evicted."""
-    limit, hot, new = Gcra(1, 10, keys_max=100), 0, 0
+    limit, hot, new = Gcra(1, 10, max_keys=100), 0, 0
     for number in range(1_000):
         hot += limit.admit("hot", number / 1_000) == 0.0
         new += limit.admit(number, number / 1_000) == 0.0
@@ -115,14 +115,14 @@ def test_many_keys_use_bounded_memory(keys: int) -> None:
 def test_keys_are_independent() -> None:
     """A key far over its limit does not affect another key."""
     limit = Gcra(5, 10)
-    refused = sum(limit.admit("greedy", 0.001 * number) > 0 for number in range(1_000))
+    rejected = sum(limit.admit("greedy", 0.001 * number) > 0 for number in range(1_000))
 
-    assert refused > 900
+    assert rejected > 900
     assert [limit.admit("modest", 1.0 + number / 5) for number in range(20)] == [0.0] * 20
 
 
-@pytest.mark.parametrize(("rate", "burst", "keys_max"), [(0, 1, 1), (-1, 1, 1), (1, 0, 1), (1, 1, 0)])
-def test_a_limit_without_capacity_is_rejected(rate: float, burst: int, keys_max: int) -> None:
+@pytest.mark.parametrize(("rate", "burst", "max_keys"), [(0, 1, 1), (-1, 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_a_limit_without_capacity_is_rejected(rate: float, burst: int, max_keys: int) -> None:
     """A limit that could admit no call raises ValueError."""
     with pytest.raises(ValueError, match="calls_per_second"):
-        Gcra(rate, burst, keys_max=keys_max)
+        Gcra(rate, burst, max_keys=max_keys)

@@ -10,7 +10,7 @@ import pytest
 from contracts.errors import RateLimited
 from contracts.method import find_method
 from contracts.policy import ContractError, RateLimit
-from interceptors.chain.server import Call
+from interceptors.chain.call import Call
 from interceptors.keys.keyring import Keyring, mint_key, record_of_key
 from interceptors.rate_limit.interceptor import ServerRateLimit
 from solo60.auth.v1.auth_pb2 import LogInRequest
@@ -148,7 +148,9 @@ def with_limit(name: str, per_field: str, burst: int = 1) -> Method:
 
 def call_of(method: Method, caller: str = "tester") -> Call:
     """Return a call that no server has received."""
-    return Call(method, cast("Any", None), {}, b"", caller=caller)
+    call = Call(method, cast("Any", None), {}, b"")
+    call.context.caller = caller
+    return call
 
 
 async def proceed(_call: Call) -> bytes | None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interceptors.shedding.gradient import INITIAL, LEAST, LEAST_SAMPLES, MOST, WINDOW_S, Gradient
+from interceptors.shedding.gradient import INITIAL_LIMIT, MAX_LIMIT, MIN_LIMIT, MIN_SAMPLES, WINDOW_S, Gradient
 
 
 def load(
@@ -27,30 +27,30 @@ def test_the_limit_holds_at_usual_latency() -> None:
 
     load(gradient, 0.01, int(gradient.limit), windows=100)
 
-    assert gradient.limit >= INITIAL
+    assert gradient.limit >= INITIAL_LIMIT
 
 
 def test_it_shrinks_while_latency_is_high() -> None:
     """The limit shrinks to less than a quarter while latency is 20 times the usual."""
     gradient = Gradient()
-    now_s = load(gradient, 0.01, INITIAL, windows=20)
+    now_s = load(gradient, 0.01, INITIAL_LIMIT, windows=20)
     for _ in range(30):
         now_s = load(gradient, 0.2, int(gradient.limit), 1, now_s)
 
-    assert gradient.limit < INITIAL / 4
+    assert gradient.limit < INITIAL_LIMIT / 4
 
 
 def test_it_grows_again_at_usual_latency() -> None:
     """The limit grows above its initial value again when latency returns to the usual."""
     gradient = Gradient()
-    now_s = load(gradient, 0.01, INITIAL, windows=20)
-    now_s = load(gradient, 0.2, INITIAL, 20, now_s)
+    now_s = load(gradient, 0.01, INITIAL_LIMIT, windows=20)
+    now_s = load(gradient, 0.2, INITIAL_LIMIT, 20, now_s)
     shrunk = gradient.limit
     for _ in range(100):
         now_s = load(gradient, 0.01, int(gradient.limit), 1, now_s)
 
-    assert shrunk < INITIAL / 4
-    assert gradient.limit > INITIAL
+    assert shrunk < INITIAL_LIMIT / 4
+    assert gradient.limit > INITIAL_LIMIT
 
 
 def test_one_slow_burst_does_not_shrink_it() -> None:
@@ -69,7 +69,7 @@ def test_an_unused_limit_does_not_change() -> None:
 
     load(gradient, 0.01, 20, windows=100)
 
-    assert gradient.limit == INITIAL
+    assert gradient.limit == INITIAL_LIMIT
 
 
 def test_a_queue_below_the_limit_shrinks_it() -> None:
@@ -85,10 +85,10 @@ def test_a_queue_below_the_limit_shrinks_it() -> None:
     assert limits[-1] < 60
 
 
-@pytest.mark.parametrize("least", [MOST, 2 * MOST])
+@pytest.mark.parametrize("least", [MAX_LIMIT, 2 * MAX_LIMIT])
 def test_the_least_concurrency_stops_it_from_shrinking(least: int) -> None:
     """The limit never falls below the least concurrency while calls end in time (SHED_LEAST_CONCURRENCY)."""
-    gradient = Gradient(least)
+    gradient = Gradient(min_limit=least)
     now_s = load(gradient, 0.01, 20, windows=20)
 
     load(gradient, 5.0, 500, 20, now_s)
@@ -104,8 +104,8 @@ def test_late_calls_lower_the_least_to_a_quarter() -> None:
 
     load(gradient, 0.25, int(lowest), 200, now_s)
 
-    assert lowest == LEAST / 4
-    assert gradient.limit >= LEAST
+    assert lowest == MIN_LIMIT / 4
+    assert gradient.limit >= MIN_LIMIT
 
 
 def test_five_percent_of_late_calls_are_no_overload() -> None:
@@ -118,26 +118,26 @@ def test_five_percent_of_late_calls_are_no_overload() -> None:
             gradient.leave(0.01, now_s, late=number < 2)
         now_s += WINDOW_S
 
-    assert gradient.limit == INITIAL
+    assert gradient.limit == INITIAL_LIMIT
 
 
 def test_an_early_cancelled_call_is_no_sample() -> None:
     """A cancelled call counts as a sample only if it already took longer than usual."""
     gradient = Gradient()
-    load(gradient, 0.1, INITIAL, windows=5)
+    load(gradient, 0.1, INITIAL_LIMIT, windows=5)
 
-    assert gradient.if_given_up(0.05) is None
-    assert gradient.if_given_up(0.5) == pytest.approx(0.5)
+    assert gradient.latency_if_cancelled(0.05) is None
+    assert gradient.latency_if_cancelled(0.5) == pytest.approx(0.5)
     gradient.enter()
     gradient.leave(None, 1_000.0)
     assert gradient.in_flight == 0
 
 
-@given(st.lists(st.tuples(st.floats(0, 100), st.integers(LEAST_SAMPLES, 300), st.booleans()), max_size=60))
+@given(st.lists(st.tuples(st.floats(0, 100), st.integers(MIN_SAMPLES, 300), st.booleans()), max_size=60))
 def test_the_limit_stays_within_its_bounds(phases: list[tuple[float, int, bool]]) -> None:
-    """The limit stays between a quarter of LEAST and MOST for any latencies, late calls included."""
+    """The limit stays between a quarter of MIN_LIMIT and MAX_LIMIT for any latencies, late calls included."""
     gradient, now_s = Gradient(), 0.0
     for latency_s, concurrency, late in phases:
         now_s = load(gradient, latency_s, concurrency, 1, now_s, late=late)
-        assert LEAST / 4 <= gradient.limit <= MOST
+        assert MIN_LIMIT / 4 <= gradient.limit <= MAX_LIMIT
         assert gradient.in_flight == 0

@@ -54,7 +54,7 @@ def test_a_loop_without_idle_time_is_busy(elapsed_s: float, processor_s: float, 
     """A loop is busy by its processor time, by the duration of its turns, or by its lag."""
     lag = LoopLag()
 
-    lag.take(elapsed_s, processor_s, turns_s)
+    lag.add_sample(elapsed_s, processor_s, turns_s)
 
     assert lag.is_busy is is_busy
     assert lag.lag_s == pytest.approx(max(0, elapsed_s - PERIOD_S))
@@ -63,8 +63,8 @@ def test_a_loop_without_idle_time_is_busy(elapsed_s: float, processor_s: float, 
 def test_it_stays_busy_for_five_samples() -> None:
     """A loop stays busy until five samples in a row are not busy, because one sample may fall between two handlers."""
     lag = LoopLag()
-    lag.take(0.02, 0.02, 0.0001)
+    lag.add_sample(0.02, 0.02, 0.0001)
 
     for is_busy in [True] * 4 + [False]:
-        lag.take(0.02, 0.001, 0.0001)
+        lag.add_sample(0.02, 0.001, 0.0001)
         assert lag.is_busy is is_busy

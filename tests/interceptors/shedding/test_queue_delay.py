@@ -21,10 +21,10 @@ def test_a_burst_is_no_standing_queue() -> None:
 
 def test_a_queue_stands_after_an_interval_of_waiting_calls() -> None:
     """A queue is standing once all calls of one interval have waited longer than the target."""
-    stands = observed([25] * 30)
+    standing = observed([25] * 30)
 
-    assert stands.index(True) == 10
-    assert all(stands[10:])
+    assert standing.index(True) == 10
+    assert all(standing[10:])
 
 
 def test_a_queue_at_the_target_keeps_standing() -> None:
@@ -32,17 +32,17 @@ def test_a_queue_at_the_target_keeps_standing() -> None:
 
     Admitting all calls would let the queue grow again.
     """
-    stands = observed([25] * 15 + [15, 22] * 50)
+    standing = observed([25] * 15 + [15, 22] * 50)
 
-    assert all(stands[10:])
+    assert all(standing[10:])
 
 
 def test_a_queue_recovers_below_half_of_the_target() -> None:
     """A queue is no longer standing two intervals after delays fell below half of the target, despite one late call."""
-    stands = observed([25] * 15 + [5] * 19 + [30] + [5] * 20)
+    standing = observed([25] * 15 + [5] * 19 + [30] + [5] * 20)
 
-    assert stands[14]
-    assert not any(stands[36:])
+    assert standing[14]
+    assert not any(standing[36:])
 
 
 def test_a_false_delay_does_not_keep_a_queue_standing() -> None:
@@ -52,9 +52,9 @@ def test_a_false_delay_does_not_keep_a_queue_standing() -> None:
         assert delay.observe(0.15, 10 + number / 1000) == [number >= 100] * 3
 
     for number in range(300):
-        stands = delay.observe(10.0 if number % 100 == 0 else 0.0, 10.2 + number / 1000)
+        standing = delay.observe(10.0 if number % 100 == 0 else 0.0, 10.2 + number / 1000)
 
-    assert stands == [False] * 3
+    assert standing == [False] * 3
 
 
 def test_no_queue_stands_after_a_pause() -> None:
@@ -72,19 +72,19 @@ def test_calls_with_unknown_delay_do_not_keep_a_queue_standing() -> None:
     delay = QueueDelay([TARGET_S])
     for number in range(20):
         delay.observe(0.05, 10 + number / 100)
-    stands = [delay.at(10.2 + number / 100)[0] for number in range(40)]
+    standing = [delay.standing_at(10.2 + number / 100)[0] for number in range(40)]
 
-    assert stands[0]
-    assert not any(stands[30:])
+    assert standing[0]
+    assert not any(standing[30:])
 
 
 def test_each_target_has_its_own_state() -> None:
     """Each target has its own standing queue, so that less critical calls are shed at shorter delays."""
     delay = QueueDelay([0.01, 0.02, 0.1])
     for number in range(20):
-        stands = delay.observe(0.015, 10 + number / 100)
+        standing = delay.observe(0.015, 10 + number / 100)
 
-    assert stands == [True, False, False]
+    assert standing == [True, False, False]
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.0199), st.floats(0, 0.5)), max_size=200))

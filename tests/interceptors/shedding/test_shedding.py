@@ -14,9 +14,10 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from contracts.errors import Overloaded, ServiceError
 from contracts.method import find_method
-from interceptors.chain.server import PREVIOUS_ATTEMPTS, Call
+from interceptors.chain.call import Call
+from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.deadline.interceptor import TIMEOUT_MS
-from interceptors.shedding.gradient import LEAST
+from interceptors.shedding.gradient import MIN_LIMIT
 from interceptors.shedding.interceptor import ServerShedding, waited_before_arrival_s
 from interceptors.shedding.queue_delay import INTERVAL_S
 from solo60.example.v1.echo_pb2 import EchoRequest
@@ -33,11 +34,11 @@ ECHO = "/solo60.example.v1.EchoService/"
 HEALTH = "/grpc.health.v1.Health/Check"
 HI = EchoRequest(text="hi")
 DEADLINE_S = 0.25
-COST_S, COST_OF_REFUSING_S = 0.004, 0.0004
+COST_S, REJECTION_COST_S = 0.004, 0.0004
 CAPACITY = 1 / COST_S
 
 
-class Arrived:
+class ServicerContextStub:
     """Context of a call with the given remaining time."""
 
     def __init__(self, remaining_s: float) -> None:
@@ -51,7 +52,7 @@ def call_of(name: str, waited_s: float = 0.0, metadata: Mapping[str, str] | None
     """Return a call that has waited for this long."""
     path = name if name.startswith("/") else f"{ECHO}{name}"
     sent = {TIMEOUT_MS: f"{DEADLINE_S * 1000:.0f}", **(metadata or {})}
-    return Call(find_method(path), cast("Any", Arrived(DEADLINE_S - waited_s)), sent, b"")
+    return Call(find_method(path), cast("Any", ServicerContextStub(DEADLINE_S - waited_s)), sent, b"")
 
 
 @dataclass
@@ -67,12 +68,12 @@ class Simulation:
         self.shedding = ServerShedding((), self.queue_delay_s, now=lambda: self.now_s, rng=random.Random(1))  # noqa: S311 - a simulation
         self.shedding._loop.is_sampling = self.shedding._loop.is_busy = True
 
-    async def offer(self, rate: float, seconds: float, names: Sequence[str] = ("Echo",)) -> None:
+    async def send_load(self, rate: float, seconds: float, names: Sequence[str] = ("Echo",)) -> None:
         """Send calls at random times, regardless of their results."""
-        chance, arrives_s, ends_s = random.Random(2), self.now_s, self.now_s + seconds  # noqa: S311 - a simulation
+        rng, arrives_s, ends_s = random.Random(2), self.now_s, self.now_s + seconds  # noqa: S311 - a simulation
         self.latencies_s, self.offered = {name: [] for name in names}, dict.fromkeys(names, 0)
-        while (arrives_s := arrives_s + chance.expovariate(rate)) < ends_s:
-            name = chance.choice(names)
+        while (arrives_s := arrives_s + rng.expovariate(rate)) < ends_s:
+            name = rng.choice(names)
             self.offered[name] += 1
             self.now_s = max(self.now_s, arrives_s)
             await self._serve(name, arrives_s)
@@ -83,7 +84,7 @@ class Simulation:
         try:
             await self.shedding.intercept(call, self._handle)
         except Overloaded:
-            self.now_s += COST_OF_REFUSING_S
+            self.now_s += REJECTION_COST_S
         else:
             self.latencies_s[name].append(self.now_s - arrives_s)
 
@@ -104,10 +105,10 @@ class Simulation:
 async def test_goodput_is_kept_under_overload(load: float, share: float) -> None:
     """At two and four times the capacity, 85 % and 60 % of it are served in time. The p99 latency at most triples."""
     simulation = Simulation()
-    await simulation.offer(CAPACITY / 2, 10)
+    await simulation.send_load(CAPACITY / 2, 10)
     unloaded_s = simulation.p99_s()
 
-    await simulation.offer(load * CAPACITY, 20)
+    await simulation.send_load(load * CAPACITY, 20)
 
     assert simulation.in_time() >= share * CAPACITY * 20
     assert simulation.p99_s() <= 3 * unloaded_s
@@ -120,7 +121,7 @@ async def test_without_shedding_goodput_collapses() -> None:
     """
     simulation = Simulation(queue_delay_s=60.0)
 
-    await simulation.offer(2 * CAPACITY, 20)
+    await simulation.send_load(2 * CAPACITY, 20)
 
     assert simulation.in_time() <= 0.1 * CAPACITY * 20
 
@@ -128,10 +129,10 @@ async def test_without_shedding_goodput_collapses() -> None:
 async def test_latency_recovers_soon_after_a_spike() -> None:
     """Half a second after a spike of four times the capacity, no call is shed and the p99 latency is at most 30 ms."""
     simulation = Simulation()
-    await simulation.offer(4 * CAPACITY, 30)
-    await simulation.offer(CAPACITY / 2, 0.5)
+    await simulation.send_load(4 * CAPACITY, 30)
+    await simulation.send_load(CAPACITY / 2, 0.5)
 
-    await simulation.offer(CAPACITY / 2, 10)
+    await simulation.send_load(CAPACITY / 2, 10)
 
     assert len(simulation.latencies_s["Echo"]) == simulation.offered["Echo"]
     assert simulation.p99_s() <= 0.030
@@ -143,7 +144,7 @@ async def test_critical_calls_are_shed_last() -> None:
     simulation = Simulation()
     names = ("EchoSheddable", "Echo", "EchoCritical")
 
-    await simulation.offer(2 * CAPACITY, 20, names)
+    await simulation.send_load(2 * CAPACITY, 20, names)
 
     answered = {name: simulation.in_time(name) / simulation.offered[name] for name in names}
     assert answered["EchoCritical"] >= 0.99
@@ -155,7 +156,7 @@ async def test_a_server_below_capacity_sheds_almost_nothing() -> None:
     """At 80 % of the capacity, at least 99 % of the calls are answered."""
     simulation = Simulation()
 
-    await simulation.offer(0.8 * CAPACITY, 20)
+    await simulation.send_load(0.8 * CAPACITY, 20)
 
     assert len(simulation.latencies_s["Echo"]) >= 0.99 * simulation.offered["Echo"]
 
@@ -263,7 +264,7 @@ async def test_calls_above_the_concurrency_limit_are_shed() -> None:
 
 @pytest.mark.parametrize(("remaining_s", "is_cut"), [(0.0, True), (0.2, False)])
 async def test_only_expired_calls_lower_the_least_concurrency(remaining_s: float, *, is_cut: bool) -> None:
-    """Calls that exceed their deadline lower the limit below LEAST, and calls cancelled earlier do not."""
+    """Calls that exceed their deadline lower the limit below MIN_LIMIT, and calls cancelled earlier do not."""
     now_s = 100.0
     shedding = ServerShedding(now=lambda: now_s)
 
@@ -277,7 +278,7 @@ async def test_only_expired_calls_lower_the_least_concurrency(remaining_s: float
         with suppress(asyncio.CancelledError):
             await shedding.intercept(call_of("Echo", DEADLINE_S - remaining_s, {TIMEOUT_MS: "x"}), cancelled)
 
-    assert (shedding._gradients[f"{ECHO}Echo"].limit < LEAST) == is_cut
+    assert (shedding._gradients[f"{ECHO}Echo"].limit < MIN_LIMIT) == is_cut
 
 
 def test_health_checks_and_streams_have_no_concurrency_limit() -> None:

@@ -109,14 +109,14 @@ def test_without_a_trace_no_header_is_sent() -> None:
     assert metadata == []
 
 
-class Letter(TextMapPropagator):
+class CustomPropagator(TextMapPropagator):
     """Custom propagator with a single header."""
 
-    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Context:  # noqa: ANN401, ARG002 - as in OpenTelemetry
+    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Context:  # noqa: ARG002 - as in OpenTelemetry
         """Read the header as baggage."""
         return baggage.set_baggage("letter", carrier["x-letter"], context or Context())
 
-    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:  # noqa: ANN401, ARG002 - as in OpenTelemetry
+    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:  # noqa: ARG002 - as in OpenTelemetry
         """Write the header."""
         carrier["x-letter"] = "b"
 
@@ -130,7 +130,7 @@ class Letter(TextMapPropagator):
 def another_propagator() -> Iterator[None]:
     """Set a custom global propagator for the duration of a test."""
     default = propagate.get_global_textmap()
-    propagate.set_global_textmap(Letter())
+    propagate.set_global_textmap(CustomPropagator())
     yield
     propagate.set_global_textmap(default)
 
@@ -158,12 +158,12 @@ async def two_hops(serve_echo: ServeEcho) -> tuple[EchoServer, Callable[[], dict
 
     front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
 
-    async def look() -> None:
+    async def record() -> None:
         span = trace.get_current_span().get_span_context()
         seen.update(trace=trace.format_trace_id(span.trace_id), sampled=str(span.trace_flags.sampled))
         seen.update({key: str(value) for key, value in baggage.get_all().items()})
 
-    back.servicer.hook = look  # type: ignore[method-assign]  # tests set the hook
+    back.servicer.hook = record  # type: ignore[method-assign]  # tests set the hook
     return front, lambda: seen
 
 
@@ -191,7 +191,7 @@ async def test_an_unsampled_trace_reaches_the_second_hop(serve_echo: ServeEcho) 
 
 
 @pytest.mark.parametrize(("sampler", "is_recorded"), [(ALWAYS_ON, True), (ALWAYS_OFF, False)])
-def test_a_custom_sampler_overrides_the_caller(sampler: Any, *, is_recorded: bool) -> None:  # noqa: ANN401 - a sampler
+def test_a_custom_sampler_overrides_the_caller(sampler: Any, *, is_recorded: bool) -> None:
     """A custom sampler overrides the sampling decision of the caller. Without recording, there is no span to end."""
     call = ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None)
     with attached(extract({"traceparent": PARENT})):

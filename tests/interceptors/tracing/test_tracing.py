@@ -233,10 +233,10 @@ SERVER_ERRORS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "U
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
 async def test_error_types_follow_opentelemetry(code: grpc.StatusCode) -> None:
     """Every code but OK is an error of a client, and six codes are errors of a server (OpenTelemetry, gRPC)."""
-    refusal = UnknownError(code)
+    rejection = UnknownError(code)
 
-    assert client_error_type(refusal, refusal) == code.name
-    assert server_error_type(refusal) == (code.name if code.name in SERVER_ERRORS else "")
+    assert client_error_type(rejection, rejection) == code.name
+    assert server_error_type(rejection) == (code.name if code.name in SERVER_ERRORS else "")
 
 
 async def test_an_error_without_a_code_has_its_class_as_error_type(echo: EchoServer) -> None:
@@ -280,8 +280,8 @@ async def test_a_span_names_server_and_peer(
     finish(None)
     [span] = echo.spans()
     for kind, expected in (("server", server), ("network.peer", peer)):
-        told = _attributes(span).get(f"{kind}.address"), _attributes(span).get(f"{kind}.port")
-        assert told == (expected or (None, None))
+        reported = _attributes(span).get(f"{kind}.address"), _attributes(span).get(f"{kind}.port")
+        assert reported == (expected or (None, None))
 
 
 async def test_a_span_names_its_instrumentation_scope(echo: EchoServer) -> None:

@@ -151,14 +151,14 @@ async def test_an_invalid_request_ends_an_iterating_handler(echo: EchoServer) ->
         await echo.stub().EchoJoined(joined())
 
 
-class Breaking(EchoServicer):
+class InvalidResponses(EchoServicer):
     """Servicer with invalid answers."""
 
-    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
+    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ARG002, N802 - as generated
         """Answer without a text."""
         return echo_pb2.EchoResponse(caller=SECRET)
 
-    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
         """Answer without a text the second time."""
         yield echo_pb2.EchoManyResponse(text="good")
         yield echo_pb2.EchoManyResponse()
@@ -167,7 +167,7 @@ class Breaking(EchoServicer):
 @pytest.mark.requirement("C3")
 async def test_an_invalid_answer_is_internal(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """An invalid answer is Internal to the caller without its content, and the log names field and rule."""
-    stub = (await serve_echo(Breaking())).stub()  # type: ignore[abstract]  # Promise is not implemented
+    stub = (await serve_echo(InvalidResponses())).stub()  # type: ignore[abstract]  # Promise is not implemented
 
     with pytest.raises(Internal) as caught:
         await stub.Echo(echo_pb2.EchoRequest(text="hi"))
@@ -181,7 +181,7 @@ async def test_an_invalid_answer_is_internal(serve_echo: ServeEcho, logs: list[E
 @pytest.mark.requirement("C3")
 async def test_an_invalid_answer_ends_a_stream(serve_echo: ServeEcho) -> None:
     """An invalid answer of a stream is not sent and ends the call, after the valid answers before it."""
-    stub = (await serve_echo(Breaking())).stub()  # type: ignore[abstract]  # Promise is not implemented
+    stub = (await serve_echo(InvalidResponses())).stub()  # type: ignore[abstract]  # Promise is not implemented
     answers: list[str] = []
 
     with pytest.raises(Internal):
@@ -190,10 +190,10 @@ async def test_an_invalid_answer_ends_a_stream(serve_echo: ServeEcho) -> None:
     assert answers == ["good"]
 
 
-async def collect(call: Any, into: list[str]) -> None:  # noqa: ANN401 - a call with a stream of texts as answer
+async def collect(call: Any, texts: list[str]) -> None:
     """Collect the texts of the answers, including those before an error."""
     async for answer in call:
-        into += [answer.text]
+        texts += [answer.text]
 
 
 async def each(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:

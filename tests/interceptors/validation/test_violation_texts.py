@@ -10,9 +10,9 @@ import pytest
 from buf.validate import validate_pb2
 from contracts.errors import InvalidRequest
 from contracts.method import find_method
-from interceptors.chain.server import Call
-from interceptors.errors.interceptor import status_of_error
-from interceptors.validation.interceptor import MOST_TOLD, ServerValidation, unstorable_texts, violations_of
+from interceptors.chain.call import Call
+from interceptors.errors.status import status_of_error
+from interceptors.validation.interceptor import MAX_VIOLATIONS, ServerValidation, unstorable_texts, violations_of
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.user.v1.user_pb2 import BatchGetUsersRequest
 from tests.interceptors.test_redaction import TYPES
@@ -48,7 +48,7 @@ def planted_messages(message_type: type[Message]) -> Iterator[Message]:
             yield message
 
 
-def _values_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
+def _values_of(field: Any) -> Iterator[Any]:
     is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
     if is_map:
         yield {CANARY: LONG_TEXT, CANARY + " ": CANARY}
@@ -62,7 +62,7 @@ def _values_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
         yield from _single_values_of(field)
 
 
-def _single_values_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
+def _single_values_of(field: Any) -> Iterator[Any]:
     if field.message_type is not None:
         yield from _messages_of(field.message_type)
     elif field.enum_type is not None:
@@ -77,7 +77,7 @@ def _single_values_of(field: Any) -> Iterator[Any]:  # noqa: ANN401 - a field
         yield from NUMBERS
 
 
-def _messages_of(descriptor: Any) -> Iterator[Message]:  # noqa: ANN401 - a descriptor of a message
+def _messages_of(descriptor: Any) -> Iterator[Message]:
     """Yield messages with planted values, for rules that compare two fields and for field masks."""
     message_type = descriptor._concrete_class
     if descriptor.full_name == "google.protobuf.FieldMask":
@@ -93,7 +93,7 @@ def _messages_of(descriptor: Any) -> Iterator[Message]:  # noqa: ANN401 - a desc
         yield message_type()
 
 
-def _put(message: Any, field: Any, value: Any) -> None:  # noqa: ANN401 - any message, field and value
+def _put(message: Any, field: Any, value: Any) -> None:
     if isinstance(value, dict):
         getattr(message, field.name).update(value)
     elif isinstance(value, list):
@@ -120,7 +120,7 @@ def rules_in_use() -> set[str]:
     return ids
 
 
-def _ids_of(rules: Any, prefix: str = "") -> set[str]:  # noqa: ANN401 - rules of any type
+def _ids_of(rules: Any, prefix: str = "") -> set[str]:
     ids: set[str] = set()
     for field, value in rules.ListFields():
         if field.name == "cel":
@@ -175,15 +175,15 @@ async def test_only_the_first_violations_are_sent(echo: EchoServer) -> None:
     request = BatchGetUsersRequest(user_ids=[f"{CANARY}{number}" for number in range(VERY_MANY)])
     call = Call(find_method("/solo60.user.v1.UserService/BatchGetUsers"), cast("Any", None), {}, b"")
 
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest) as rejected:
         ServerValidation().on_request(call, request)
 
     async def hook() -> None:
-        raise refused.value
+        raise rejected.value
 
     echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
     with pytest.raises(InvalidRequest) as caught:
         await echo.stub().Echo(EchoRequest(text="hi"))
-    assert len(caught.value.violations) == MOST_TOLD
+    assert len(caught.value.violations) == MAX_VIOLATIONS
     assert caught.value.message.endswith(f"user_ids[3] and {VERY_MANY + 1 - 5} more.")
     assert len(caught.value.message) <= 256

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from contracts.scopes import calls_left_to_outboxes
-from contracts.services import short_name
+from contracts.scopes import outbox_calls
+from contracts.services import short_service_name
 from mesh.outbox.schema import OUTBOX
 
 MIGRATION_FOLDERS = sorted((Path(__file__).parents[3] / "services").glob("*/migrations"))
@@ -19,7 +19,7 @@ def test_every_service_creates_the_same_outbox(folder: Path) -> None:
     assert (OUTBOX in sql) == ("create table outbox" in sql)
 
 
-@pytest.mark.parametrize("service", sorted({short_name(call) for call in calls_left_to_outboxes()}))
+@pytest.mark.parametrize("service", sorted({short_service_name(call) for call in outbox_calls()}))
 def test_every_receiver_of_outbox_messages_has_an_outbox(service: str) -> None:
     """Every service that receives messages from outboxes has an outbox.
 

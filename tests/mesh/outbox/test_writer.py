@@ -93,7 +93,7 @@ async def test_a_stub_on_a_foreign_channel_is_rejected(outbox: OutboxFixture) ->
 
 async def test_an_undeclared_call_is_rejected(outbox: OutboxFixture) -> None:
     """With strict contracts, a method may only defer the calls that its contract names in `calls_later`."""
-    strict = EchoServiceStub(ChainedChannel(outbox.echo.bare_channel(), [ClientDeclaredCalls(refuse=True)]))
+    strict = EchoServiceStub(ChainedChannel(outbox.echo.bare_channel(), [ClientDeclaredCalls(reject=True)]))
 
     async def leave() -> None:
         async with outbox.database.transaction() as connection:

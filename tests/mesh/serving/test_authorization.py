@@ -16,7 +16,7 @@ from contracts.method import find_method
 from contracts.scopes import calls_of
 from contracts.services import SERVICES, all_methods
 from interceptors.chain.server import ServerChain
-from interceptors.errors.interceptor import error_of_call
+from interceptors.errors.status import error_of_call
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from interceptors.keys.interceptor import API_KEY
 from interceptors.keys.keyring import Keyring, mint_key, record_of_key

@@ -19,7 +19,8 @@ from pydantic import SecretStr
 import mesh.serving.health
 import mesh.serving.watched_file
 from interceptors.chain.chained_server import ChainedServer
-from interceptors.errors.interceptor import CORRELATION_ID, error_of_call
+from interceptors.chain.metadata import CORRELATION_ID
+from interceptors.errors.status import error_of_call
 from interceptors.keys.keyring import mint_key, record_of_key
 from local.postgres.server import EmbeddedPostgres
 from mesh.config import Settings, SettingsError

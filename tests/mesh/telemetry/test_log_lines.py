@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interceptors.access_log import ServerAccessLog
-from interceptors.context import USER_ID, ServerContext
-from interceptors.errors.interceptor import CORRELATION_ID
+from interceptors.chain.metadata import CORRELATION_ID
 from interceptors.keys.interceptor import API_KEY
+from interceptors.propagation import USER_ID, ServerContext
 from mesh.telemetry.log_lines import MAX_DELAY_S, LogLineHandler, json_line
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.chain.test_server import serving

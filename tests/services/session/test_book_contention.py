@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from contracts.errors import Unavailable
-from interceptors.errors.interceptor import HEDGE_ATTEMPT
+from interceptors.chain.metadata import HEDGE_ATTEMPT
 from tests.services.session.booking_mesh import CREDITS_PER_HOUR, HOUR, TOMORROW, order, period
 from tests.support.eventually import eventually
 

@@ -1,4 +1,4 @@
-"""Usability of contracts: which methods a contract describes, and a fallback for unusable contracts."""
+"""Unusable contracts: which methods a contract describes, and the handler that rejects calls of an unusable one."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from google.protobuf.message import Message
 
 from contracts.errors import Internal
 from contracts.policy import ContractError
-from interceptors.chain.handlers import behaviour_of
+from interceptors.chain.handlers import handler_function
+from interceptors.chain.metadata import STATUS_DETAILS
+from interceptors.errors.status import status_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from google.protobuf.descriptor import ServiceDescriptor
 
+    from interceptors.chain.untyped import AnyContext, HandlerFunction
+
 GENERATED_SUFFIX = "_pb2_grpc"
-_SENTENCE = "The contract of this method is unusable. The service's log has the reason."
+_MESSAGE = "The contract of this method is unusable. The service's log has the reason."
 
 _log = structlog.stdlib.get_logger("solo60.contracts")
 
 # Keyed by (request streaming, response streaming). Without (de)serializers, gRPC's core passes bytes through.
-AS_HANDLER: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
+HANDLER_FACTORIES: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,
     (True, False): grpc.stream_unary_rpc_method_handler,
@@ -32,7 +36,7 @@ AS_HANDLER: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any
 }
 
 
-def service_named(name: str) -> ServiceDescriptor:
+def find_service(name: str) -> ServiceDescriptor:
     """Return the service with this full name; raise ContractError if no imported contract has it."""
     try:
         return descriptor_pool.Default().FindServiceByName(name)
@@ -60,7 +64,7 @@ def is_imported(path: str) -> bool:
     return True
 
 
-def explained(error: Exception, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Exception:
+def with_import_hint(error: Exception, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Exception:
     """Return `error`, or an error that names the module to import if the handler's contract is not imported."""
     module = _generated_module(handler)
     if not isinstance(error, ContractError) or is_imported(path) or not module:
@@ -68,19 +72,19 @@ def explained(error: Exception, path: str, handler: grpc.RpcMethodHandler[Any, A
     return ContractError(f"no imported contract has the method {path}: import {module.removesuffix('_grpc')}")
 
 
-def refusing(path: str, handler: grpc.RpcMethodHandler[Any, Any], error: Exception) -> grpc.RpcMethodHandler[Any, Any]:
+def rejecting_handler(
+    path: str, handler: grpc.RpcMethodHandler[Any, Any], error: Exception
+) -> grpc.RpcMethodHandler[Any, Any]:
     """Return a handler that answers every call of the method with INTERNAL, and log the reason."""
-    from interceptors.errors.interceptor import STATUS_DETAILS, status_of_error  # noqa: PLC0415 - it imports the chain, which imports this module
-
     _log.error("a contract cannot be served", method=path.removeprefix("/"), reason=str(error))
-    answer = Internal(_SENTENCE)
+    answer = Internal(_MESSAGE)
     trailing = ((STATUS_DETAILS, status_of_error(answer, "").SerializeToString()),)
 
-    async def refuse(_incoming: object, context: Any) -> NoReturn:  # noqa: ANN401 - of either engine
+    async def reject(_incoming: object, context: AnyContext) -> NoReturn:
         await context.abort(answer.code, answer.message, trailing)
         raise AssertionError("abort always raises")
 
-    return AS_HANDLER[handler.request_streaming, handler.response_streaming](refuse)
+    return HANDLER_FACTORIES[handler.request_streaming, handler.response_streaming](reject)
 
 
 def _takes_messages(handler: grpc.RpcMethodHandler[Any, Any]) -> bool:
@@ -90,11 +94,11 @@ def _takes_messages(handler: grpc.RpcMethodHandler[Any, Any]) -> bool:
 
 def _generated_module(handler: grpc.RpcMethodHandler[Any, Any]) -> str:
     """Return the module that protoc generated for the handler's service; empty if there is none."""
-    return next(_generated_bases(behaviour_of(handler)), "")
+    return next(_generated_bases(handler_function(handler)), "")
 
 
-def _generated_bases(behaviour: Any) -> Iterator[str]:  # noqa: ANN401 - a handler of any shape
-    owner = getattr(behaviour, "__self__", None)
+def _generated_bases(function: HandlerFunction) -> Iterator[str]:
+    owner = getattr(function, "__self__", None)
     for kind in type(owner).__mro__ if owner is not None else ():
         if kind.__module__.endswith(GENERATED_SUFFIX):
             yield kind.__module__

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from bench.h2load import load
-from bench.place import FOLDER
+from bench.workspace import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from bench.server_process import ServerProcess
 
 SAMPLES_PER_S = 250
-TIME_TO_ATTACH_S = 2.0
+ATTACH_TIME_S = 2.0
 PROFILED = ("grpcio_100", "native_100")
 ENGINE = "engine and event loop, in the loop's thread"
 THREADS = "other threads: the engine's, and the export of spans"
 
-_OURS = re.compile(r"\(interceptors/(\w+)\.py")
+_OURS = re.compile(r"\(interceptors/([\w/]+)\.py")
 _HANDLER = "(bench/servers/echo.py"
 _OTHER_THREAD = "Thread._bootstrap"
 
@@ -39,7 +39,7 @@ _OTHER_THREAD = "Thread._bootstrap"
 def shares_of(server: ServerProcess, duration_s: float) -> dict[str, float] | None:
     """Load `server`; return each part's share of its processor time, or None if py-spy has no access."""
     raw = FOLDER / f"{server.row.name}.pyspy"
-    with load(server, duration_s + TIME_TO_ATTACH_S):
+    with load(server, duration_s + ATTACH_TIME_S):
         before = _thread_times(server)
         done = subprocess.run(_py_spy(server, duration_s, raw), capture_output=True, text=True, check=False)
         after = _thread_times(server)
@@ -56,8 +56,8 @@ def shares_of(server: ServerProcess, duration_s: float) -> dict[str, float] | No
 def _py_spy(server: ServerProcess, duration_s: float, raw: Path) -> list[str]:
     raw.unlink(missing_ok=True)
     program = str(Path(sys.executable).with_name("py-spy"))
-    what = [f"--pid={server.pid}", f"--duration={max(1, round(duration_s))}", f"--rate={SAMPLES_PER_S}"]
-    return [program, "record", *what, "--format=raw", f"--output={raw}"]
+    options = [f"--pid={server.pid}", f"--duration={max(1, round(duration_s))}", f"--rate={SAMPLES_PER_S}"]
+    return [program, "record", *options, "--format=raw", f"--output={raw}"]
 
 
 def _thread_times(server: ServerProcess) -> dict[int, float]:

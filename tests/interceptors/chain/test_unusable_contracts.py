@@ -16,8 +16,8 @@ from buf.validate import validate_pb2
 from contracts.policy import ContractError
 from interceptors.chain.chained_server import ChainedServer
 from interceptors.chain.server import ServerChain
-from interceptors.context import ServerContext
 from interceptors.deadline.interceptor import ServerDeadline
+from interceptors.propagation import ServerContext
 from interceptors.rate_limit.interceptor import ServerRateLimit
 from interceptors.validation.interceptor import ServerValidation
 from mesh.serving.engine import new_server
@@ -66,7 +66,7 @@ class SplitServicer:
 
     __module__ = "solo60.split.v1.split_service_pb2_grpc"
 
-    async def Do(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802 - as generated
+    async def Do(self, request: Any, context: Any) -> Any:  # noqa: N802 - as generated
         """Do nothing."""
 
 
@@ -98,7 +98,7 @@ def add(server: grpc.aio.Server, service: str) -> None:
 async def test_an_unusable_contract_is_rejected_when_its_service_is_added(
     service: str,
     reason: str,
-    engine: Any,  # noqa: ANN401 - the name of an engine
+    engine: Any,
 ) -> None:
     """Adding a service with an unusable contract raises ContractError with the method's name, in either server."""
     for server in (new_server(engine, chain()._interceptors), ChainedServer(grpc.aio.server(), chain())):
@@ -146,10 +146,10 @@ async def test_an_unchecked_unusable_contract_is_internal(service: str, reason: 
 class Generic(grpc.GenericRpcHandler):
     """Generic handler that echoes the requests of every method."""
 
-    def service(self, handler_call_details: Any) -> Any:  # noqa: ANN401 - as in gRPC
+    def service(self, handler_call_details: Any) -> Any:
         """Return a handler of the shape that serves all others."""
 
-        async def back(requests: Any, _context: Any) -> Any:  # noqa: ANN401 - streams of bytes
+        async def back(requests: Any, _context: Any) -> Any:
             async for request in requests:
                 yield handler_call_details.method.encode() + request
 

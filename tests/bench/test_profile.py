@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bench.where import ENGINE, count_parts
+from bench.profile import ENGINE, count_parts
 
 
 def test_a_sample_counts_for_its_innermost_interceptor_module() -> None:
@@ -13,10 +13,11 @@ def test_a_sample_counts_for_its_innermost_interceptor_module() -> None:
         [
             f"{ours};dumps (json/__init__.py:4) 5",
             f"{ours} 2",
+            "main (a.py:1);parse (interceptors/chain/messages.py:2) 4",
             f"{ours};Echo (bench/servers/echo.py:4) 1",
             "main (a.py:1);run (uvloop/__init__.py:2) 3",
             "Thread._bootstrap (threading.py:1);worker (export.py:2) 9",
         ]
     )
 
-    assert counts == {"`access_log`": 7, "handler": 1, ENGINE: 3}
+    assert counts == {"`access_log`": 7, "`chain/messages`": 4, "handler": 1, ENGINE: 3}

@@ -1,0 +1,87 @@
+"""Incoming call, shared by the server interceptors of a chain."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
+from interceptors.context import CallContext
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    import grpc.aio
+    from google.protobuf.message import Message
+
+    from contracts.method import Method
+
+    ServicerContext = grpc.aio.ServicerContext[Any, Any]
+    # Runs the rest of the chain and the handler.
+    Proceed = Callable[["Call"], Awaitable[bytes | None]]
+    # Inspects one message of a call; it raises a ServiceError to reject the message.
+    MessageHook = Callable[["Call", Message], None]
+
+_DELIVERY_S = 0.005
+_ROUNDING = 0.01
+_UNLIMITED_S = 1e9
+
+_MAX_DIGITS = 3
+
+
+@dataclass(slots=True, repr=False)
+class Call:
+    """One incoming call, shared by the server interceptors; each sets the fields that it knows.
+
+    - `metadata`: the last value of each name; `fields` holds all values.
+    - `trailing`: metadata sent at the end of the call, however it ends.
+    - `notes`: facts for the access log.
+    - `allowed_s`: seconds that the call had on arrival; 0 if nothing limits it.
+    - `context`: facts that the handler and its outgoing calls need too, such as caller and correlation id.
+    """
+
+    method: Method
+    servicer_context: ServicerContext
+    metadata: Mapping[str, str]
+    incoming: bytes | AsyncIterator[bytes]
+    fields: Sequence[tuple[str, str]] = ()
+    # Id of the call's trace; empty if the trace is not recorded.
+    trace_id: str = ""
+    allowed_s: float = 0.0
+    trailing: list[tuple[str, str | bytes]] = field(default_factory=list)
+    notes: dict[str, object] = field(default_factory=dict)
+    context: CallContext = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.context = CallContext(method=self.method)
+
+    def __repr__(self) -> str:
+        # Tracebacks show this text, so it omits the request, and the metadata, which holds the API key.
+        return f"<Call of {self.method.full_name}, correlation id {self.context.correlation_id or 'not known'}>"
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the caller's deadline; infinite if the caller set none."""
+        # Without a deadline, grpc.aio returns None although it declares a number. Other servers return a number of 19
+        # digits.
+        remaining_s = cast("float | None", self.servicer_context.time_remaining())
+        return math.inf if remaining_s is None or remaining_s > _UNLIMITED_S else remaining_s
+
+    def is_out_of_time(self) -> bool:
+        """Return whether the call is ending because of the caller's deadline.
+
+        The server's deadline is slightly later than the caller's: the call takes time to arrive, and gRPC's core rounds
+        the deadline up by as much as 1 %.
+        """
+        return self.remaining_s <= max(_DELIVERY_S, _ROUNDING * self.allowed_s)
+
+    @property
+    def previous_attempts(self) -> int:
+        """Number of times that the caller's gRPC core has sent this call before (gRFC A6)."""
+        attempts = self.metadata.get(PREVIOUS_ATTEMPTS)
+        return int(attempts) if attempts and len(attempts) <= _MAX_DIGITS and attempts.isdecimal() else 0
+
+    def all_trailing(self) -> tuple[tuple[str, str | bytes], ...]:
+        """Return all trailing metadata: the handler's own and `trailing`."""
+        return (*(self.servicer_context.trailing_metadata() or ()), *self.trailing)
