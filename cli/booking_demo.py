@@ -17,7 +17,7 @@ from cli.trace import is_complete_trace
 from contracts.errors import GymNameTaken, ServiceError, SlotTaken, Unauthenticated
 from interceptors.errors.status import error_of_call
 from interceptors.tracing.span_attributes import tracer_of
-from local.inbox import Mail, read_inbox
+from local.mail_sink import Mail, read_mails
 from local.supervised_settings import inbox_port
 from mesh.connection import connection_options
 from mesh.telemetry.spans import StoredSpan, read_trace
@@ -163,7 +163,7 @@ class BookingDemo:
             return []  # the mails are on an external server, which cannot be read
         folder = self._settings.inbox_folder
         return await _poll(
-            lambda: [mail for mail in read_inbox(folder) if mail.recipient == email],
+            lambda: [mail for mail in read_mails(folder) if mail.recipient == email],
             lambda mails: len(mails) >= MAILS,
             f"{MAILS} mails to the member",
         )

@@ -10,7 +10,7 @@ from rich.panel import Panel
 
 from cli.terminal import JsonFlag, err, out, print_json
 from contracts.mail_address import canonical
-from local.inbox import read_inbox
+from local.mail_sink import read_mails
 from mesh.config import load_settings
 
 
@@ -22,7 +22,7 @@ def inbox(
 ) -> None:
     """Show the mail in the local inbox."""
     mails = [
-        mail for mail in read_inbox(load_settings().inbox_folder) if to is None or _stored_form(to) in mail.recipient
+        mail for mail in read_mails(load_settings().inbox_folder) if to is None or _stored_form(to) in mail.recipient
     ]
     shown = mails[-number:]
     if as_json:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from local.held_ports import is_free
-from local.inbox import HOST as INBOX_HOST
+from local.mail_sink import HOST as INBOX_HOST
 from mesh.config import SERVICE_NAMES, SettingsError, child_environment
 from mesh.port_offset import SMTP_PORT
 from mesh.setting_types import MAX_PORT

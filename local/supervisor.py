@@ -14,8 +14,8 @@ from local.control import serve_commands
 from local.disk import refuse_full_disk
 from local.folder_lock import FolderLock, lock_folder
 from local.held_ports import HeldPorts
-from local.inbox import Inbox
 from local.keys import ensure_local_keys
+from local.mail_sink import MailSink
 from local.orphans import without_orphans
 from local.parts import (
     INBOX,
@@ -97,8 +97,8 @@ class Mesh:
     async def start(self) -> None:
         """Return once every service is SERVING; otherwise stop the started parts and raise.
 
-        Raises SettingsError, FolderInUse, OrphansRemain, PostgresError, InboxError, MigrationError, or MeshError with
-        the last output of a service.
+        Raises SettingsError, FolderInUse, OrphansRemain, PostgresError, MailSinkError, MigrationError, or MeshError
+        with the last output of a service.
         """
         try:
             await self._start()
@@ -236,7 +236,7 @@ class Mesh:
     async def _start_inbox(self) -> None:
         port = inbox_port(self.settings)
         if port is not None:
-            await self._stack.enter_async_context(Inbox(self.settings.inbox_folder, port=port))
+            await self._stack.enter_async_context(MailSink(self.settings.inbox_folder, port=port))
             self.report(INBOX, SERVING)
 
     async def _bring_up(self, name: str) -> None:

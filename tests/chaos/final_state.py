@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from local.inbox import read_inbox
+from local.mail_sink import read_mails
 from mesh.config import SERVICE_NAMES
 from mesh.data.integrity import find_broken_invariants
 from tests.support.postgres import connection_to
@@ -132,7 +132,7 @@ async def read_final_state(mesh: Mesh) -> FinalState:
 def _read_mails(folder: Path, state: FinalState) -> None:
     """Count mails by recipient and kind. Mails with the same Message-ID count once, as mail readers show them once."""
     seen = set()
-    for mail in read_inbox(folder):
+    for mail in read_mails(folder):
         if mail.message_id in seen:
             state.mail_copies += 1
             continue

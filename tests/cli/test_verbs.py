@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from cli.main import VERBS, app_for
-from local.inbox import RECIPIENT_HEADER, SENDER_HEADER
+from local.mail_sink import RECIPIENT_HEADER, SENDER_HEADER
 from mesh.config import SERVICE_NAMES, load_settings
 
 if TYPE_CHECKING:

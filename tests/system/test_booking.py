@@ -10,8 +10,8 @@ import pytest
 
 from contracts.errors import SlotTaken
 from local.folder_lock import read_published
-from local.inbox import read_inbox
 from local.keys import OPERATOR
+from local.mail_sink import read_mails
 from local.service_databases import database_url_of
 from mesh.serving.channel import Channels
 from solo60.common.v1.money_pb2 import Money
@@ -126,7 +126,7 @@ async def all_mails_to(mesh: LocalMesh, users: Sequence[User]) -> list[str]:
         await wait_until_zero(session, "select count(*) from outbox where status = 'pending'")
         await wait_until_zero(communication, "select count(*) from messages where status <> 'SENT'")
     addresses = {user.email for user in users}
-    return sorted(mail.recipient for mail in read_inbox(mesh.data_dir / "inbox") if mail.recipient in addresses)
+    return sorted(mail.recipient for mail in read_mails(mesh.data_dir / "inbox") if mail.recipient in addresses)
 
 
 @pytest.mark.requirement("J1")

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from local.inbox import Inbox
+from local.mail_sink import MailSink
 from mesh.data.database import Database
 from services.communication.app import SERVICE
 from services.communication.store import MessageStore
@@ -32,15 +32,15 @@ def rng() -> random.Random:
 
 @pytest.fixture
 def mail_folder(tmp_path: Path) -> Path:
-    """Return the folder in which the inbox stores mail."""
+    """Return the folder in which the mail sink stores mail."""
     return tmp_path / "mail"
 
 
 @pytest.fixture
-async def inbox(mail_folder: Path) -> AsyncIterator[Inbox]:
+async def mail_sink(mail_folder: Path) -> AsyncIterator[MailSink]:
     """Run a mail server that accepts everything."""
-    async with Inbox(mail_folder, port=0) as inbox:
-        yield inbox
+    async with MailSink(mail_folder, port=0) as mail_sink:
+        yield mail_sink
 
 
 @pytest.fixture
@@ -60,9 +60,9 @@ async def mails(database_url: DatabaseFactory, rng: random.Random) -> AsyncItera
 
 
 @pytest.fixture
-async def mesh(serve: Serve, inbox: Inbox) -> MeshForTests:
-    """Run the communication service with the inbox as its mail server."""
-    return await serve(SERVICE, smtp_url=inbox.url, admins_email="Ann <ann@solo60.example>, bob@solo60.example")
+async def mesh(serve: Serve, mail_sink: MailSink) -> MeshForTests:
+    """Run the communication service with the mail sink as its mail server."""
+    return await serve(SERVICE, smtp_url=mail_sink.url, admins_email="Ann <ann@solo60.example>, bob@solo60.example")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from contracts.errors import (
     Unavailable,
 )
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from local.inbox import read_inbox
+from local.mail_sink import read_mails
 from mesh.config import SettingsError, load_settings
 from services.communication.app import SERVICE
 from solo60.communication.v1 import communication_pb2 as pb
@@ -33,7 +33,7 @@ from tests.support.ports import free_ports
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from local.inbox import Inbox
+    from local.mail_sink import MailSink
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
     from tests.services.communication.faulty_mail_server import FaultyMailServer
     from tests.support.postgres import DatabaseFactory
@@ -116,7 +116,7 @@ async def test_send_email_answers_once_the_mail_is_accepted(stub: Stub, mail_fol
     """SendEmail answers once the mail server has accepted the mail."""
     response = await stub.SendEmail(email())
 
-    (mail,) = read_inbox(mail_folder)
+    (mail,) = read_mails(mail_folder)
     assert (mail.sender, mail.recipient) == ("no-reply@solo60.example", "ada@example.org")
     assert mail.subject == "Booked: Field Street Gym, Tuesday 3 March 2026, 18:00"
     assert mail.body.startswith("Hello Ada Lovelace,\n\nyour session is booked:")
@@ -134,7 +134,7 @@ async def test_send_email_async_answers_at_once_and_sends_later(stub: Stub, mail
 
     message = await wait_for_status(stub, message_id, pb.MESSAGE_STATUS_SENT)
     assert (message.template_key, message.attempts, message.last_error) == ("SESSION_BOOKED", 1, "")
-    assert [mail.message_id for mail in read_inbox(mail_folder)] == [message.email_message_id]
+    assert [mail.message_id for mail in read_mails(mail_folder)] == [message.email_message_id]
 
 
 async def test_a_notification_goes_to_its_whole_audience(stub: Stub, mail_folder: Path) -> None:
@@ -144,7 +144,7 @@ async def test_a_notification_goes_to_its_whole_audience(stub: Stub, mail_folder
     second = await send(stub, "SendSystemNotification", audience=pb.AUDIENCE_OPERATORS)
     await wait_for_status(stub, second, pb.MESSAGE_STATUS_SENT)
 
-    assert [mail.recipient for mail in read_inbox(mail_folder)] == [
+    assert [mail.recipient for mail in read_mails(mail_folder)] == [
         "ann@solo60.example, bob@solo60.example",
         "operators@solo60.example",
     ]
@@ -218,7 +218,7 @@ async def test_fifty_calls_with_one_key_send_one_mail(stub: Stub, mail_folder: P
     answers = await asyncio.gather(*(stub.SendEmail(email(), metadata=with_key("one")) for _ in range(50)))
 
     assert len({answer.message_id for answer in answers}) == 1
-    assert [mail.message_id for mail in read_inbox(mail_folder)] == [answers[0].email_message_id]
+    assert [mail.message_id for mail in read_mails(mail_folder)] == [answers[0].email_message_id]
 
 
 @pytest.mark.requirement("S6")
@@ -369,7 +369,7 @@ async def test_a_sending_service_lacks_the_operators_scopes(mesh: MeshForTests) 
 
 @pytest.mark.requirement("J6")
 async def test_a_stored_message_is_sent_after_a_restart(
-    serve: Serve, inbox: Inbox, mail_folder: Path, database_url: DatabaseFactory
+    serve: Serve, mail_sink: MailSink, mail_folder: Path, database_url: DatabaseFactory
 ) -> None:
     """Mail that could not be sent before the service stopped is sent after the service has started again."""
     url = await database_url(SERVICE.name)
@@ -380,10 +380,10 @@ async def test_a_stored_message_is_sent_after_a_restart(
     await wait_for_status(stub, await send(stub, "SendEmailAsync"), pb.MESSAGE_STATUS_FAILED)
     await before.stop(SERVICE.name)
 
-    after = await serve(smtp_url=inbox.url)
+    after = await serve(smtp_url=mail_sink.url)
     await after.start(SERVICE, url)
 
-    await eventually(lambda: len(read_inbox(mail_folder)) == 1)
+    await eventually(lambda: len(read_mails(mail_folder)) == 1)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from local.inbox import read_inbox
+from local.mail_sink import read_mails
 from services.communication import app as communication
 from services.gym import app as gym
 from services.payment import app as payment
@@ -42,7 +42,7 @@ from tests.support.eventually import eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from local.inbox import Mail
+    from local.mail_sink import Mail
     from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
     from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
@@ -168,10 +168,10 @@ class BookingMesh:
         async def have_arrived() -> bool:
             async with self.mesh.database("communication").connection() as connection:
                 stored = int(await connection.fetchval("select count(*) from messages"))
-            return len(read_inbox(self.inbox_folder)) >= max(count, stored)
+            return len(read_mails(self.inbox_folder)) >= max(count, stored)
 
         await eventually(have_arrived)
-        return read_inbox(self.inbox_folder)
+        return read_mails(self.inbox_folder)
 
 
 def period(start: datetime = TOMORROW, length: timedelta = HOUR) -> Period:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from local.inbox import Inbox
+from local.mail_sink import MailSink
 from tests.services.session.booking_mesh import SERVICES, BookingMesh
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def database_url(database_url: DatabaseFactory, urls: dict[str, str]) -> D
 async def booking_mesh(serve: Serve, urls: dict[str, str], tmp_path: Path) -> AsyncIterator[BookingMesh]:
     """Serve everything that a booking needs, with a mail server that stores its mails."""
     folder = tmp_path / "inbox"
-    async with Inbox(folder, port=0) as inbox:
-        mesh = await serve(*SERVICES.values(), smtp_url=SecretStr(inbox.url), deadline_factor=DEADLINE_FACTOR)
+    async with MailSink(folder, port=0) as mail_sink:
+        mesh = await serve(*SERVICES.values(), smtp_url=SecretStr(mail_sink.url), deadline_factor=DEADLINE_FACTOR)
         yield BookingMesh(mesh, urls, folder)
         await mesh.close()

@@ -271,7 +271,7 @@ async def test_an_undeliverable_address_leaves_a_dead_letter(booking_mesh: Booki
 @pytest.mark.parametrize(
     ("email", "recipient"),
     [
-        # The inbox shows the address without its SMTP quotes.
+        # The mail sink shows the address without its SMTP quotes.
         ("two..dots@docomo.ne.jp", "two..dots@docomo.ne.jp"),
         ("ada@bücher.example", "ada@xn--bcher-kva.example"),
     ],

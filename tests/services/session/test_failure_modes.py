@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from contracts.errors import CircuitOpen, DeadlineExceeded, Unavailable
-from local.inbox import Inbox
+from local.mail_sink import MailSink
 from solo60.mesh.v1 import outbox_pb2
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 from solo60.session.v1.session_pb2 import SESSION_STATUS_CANCELLED, SESSION_STATUS_CONFIRMED, CancelSessionRequest
@@ -256,8 +256,8 @@ async def test_a_permanently_refused_refund_is_a_dead_letter_until_it_is_retried
 async def mesh_with_short_deadlines(serve: Serve, urls: dict[str, str], tmp_path: Path) -> AsyncIterator[BookingMesh]:
     """Serve every service with half of the usual deadlines."""
     folder = tmp_path / "inbox"
-    async with Inbox(folder, port=0) as inbox:
-        mesh = await serve(*SERVICES.values(), smtp_url=SecretStr(inbox.url), deadline_factor=0.5)
+    async with MailSink(folder, port=0) as mail_sink:
+        mesh = await serve(*SERVICES.values(), smtp_url=SecretStr(mail_sink.url), deadline_factor=0.5)
         yield BookingMesh(mesh, urls, folder)
         await mesh.close()
 

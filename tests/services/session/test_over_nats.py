@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from pydantic import SecretStr
 
-from local.inbox import Inbox
+from local.mail_sink import MailSink
 from mesh.outbox.broker import Broker
 from mesh.outbox.message import Message
 from services.gym import app as gym
@@ -46,8 +46,8 @@ async def booking_mesh(
     """Serve everything that a booking needs, with a broker between the outboxes."""
     folder = tmp_path / "inbox"
     over_nats = {"outbox_transport": "nats", "nats_url": nats.url}
-    async with Inbox(folder, port=0) as inbox:
-        mesh = await serve(*SERVICES.values(), smtp_url=SecretStr(inbox.url), **over_nats)
+    async with MailSink(folder, port=0) as mail_sink:
+        mesh = await serve(*SERVICES.values(), smtp_url=SecretStr(mail_sink.url), **over_nats)
         yield BookingMesh(mesh, urls, folder)
         await mesh.close()
 

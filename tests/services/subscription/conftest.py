@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from local.inbox import Inbox
+from local.mail_sink import MailSink
 from tests.services.subscription.signing import PROCESSOR_SECRET, STANDARD_SECRET
 from tests.services.subscription.subscription_fixture import SubscriptionFixture
 from tests.services.subscription.subscription_mesh import SERVICES, SubscriptionMesh
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 async def mesh(serve: Serve, tmp_path: Path) -> AsyncIterator[SubscriptionMesh]:
     """Serve everything that a subscription needs, with a mail server that stores its mails."""
     folder = tmp_path / "inbox"
-    async with Inbox(folder, port=0) as inbox:
+    async with MailSink(folder, port=0) as mail_sink:
         services = await serve(
             *SERVICES.values(),
-            smtp_url=SecretStr(inbox.url),
+            smtp_url=SecretStr(mail_sink.url),
             webhook_secrets=SecretStr(STANDARD_SECRET),
             card_processor_webhook_secrets=SecretStr(PROCESSOR_SECRET),
         )

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import orjson
 
-from local.inbox import read_inbox
+from local.mail_sink import read_mails
 from services.communication import app as communication
 from services.payment import app as payment
 from services.subscription import app as subscription
@@ -36,7 +36,7 @@ from tests.support.eventually import eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from local.inbox import Mail
+    from local.mail_sink import Mail
     from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceAsyncStub
     from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
     from tests.support.serving import MeshForTests
@@ -109,10 +109,10 @@ class SubscriptionMesh:
 
         async def have_arrived() -> bool:
             accepted = await self.fetch("communication", "select message_id from messages")
-            return len(read_inbox(self.inbox_folder)) >= len(accepted)
+            return len(read_mails(self.inbox_folder)) >= len(accepted)
 
         await eventually(have_arrived)
-        mails = read_inbox(self.inbox_folder)
+        mails = read_mails(self.inbox_folder)
         by_subject = {mail.subject: mail for mail in mails}
         assert len(by_subject) == len(mails)
         return by_subject

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from contracts.errors import InvalidRequest, SubscriptionNotActive, SubscriptionNotFound
-from local.inbox import read_inbox
+from local.mail_sink import read_mails
 from services.subscription.commands import schedule_deadlines_of_older
 from services.subscription.deadlines import GRACE_PERIOD, PAST_DUE_PERIOD
 from services.subscription.domain import MailKind, Status
@@ -188,7 +188,7 @@ async def test_a_late_webhook_does_not_replace_a_newer_subscription(mesh: Subscr
     assert await mesh.balance(old.user_id) == 120
 
     async def are_mailed() -> bool:
-        subjects = {mail.subject for mail in read_inbox(mesh.inbox_folder)}
+        subjects = {mail.subject for mail in read_mails(mesh.inbox_folder)}
         return subjects >= {"Your subscription Four hours ends", "40 credits for you"}
 
     await eventually(are_mailed)

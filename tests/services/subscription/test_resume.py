@@ -14,7 +14,7 @@ from contracts.errors import (
     SubscriptionNotFound,
 )
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from local.inbox import read_inbox
+from local.mail_sink import read_mails
 from solo60.subscription.v1.subscription_pb2 import (
     SUBSCRIPTION_MAIL_RENEWAL_REMINDER,
     ResumeSubscriptionRequest,
@@ -70,7 +70,7 @@ async def test_each_cancellation_and_each_resumption_is_mailed(mesh: Subscriptio
         await mesh.wait_until_settled()
 
     async def all_arrived() -> bool:
-        return len(read_inbox(mesh.inbox_folder)) == 5
+        return len(read_mails(mesh.inbox_folder)) == 5
 
     await eventually(all_arrived)
 

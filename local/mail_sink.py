@@ -31,8 +31,8 @@ SENDER_HEADER = "Return-Path"
 RECIPIENT_HEADER = "X-Original-To"
 
 
-class InboxError(Failure):
-    """The inbox cannot listen; the message says where and why."""
+class MailSinkError(Failure):
+    """The mail sink cannot listen; the message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Mail:
     received: datetime
 
 
-class Inbox:
+class MailSink:
     """Mail server on 127.0.0.1 that stores mail in `folder`, as an async context manager.
 
     Port 0 selects a free port; `url` shows it. A mail is answered with 250 once it is stored.
@@ -61,18 +61,18 @@ class Inbox:
 
     @property
     def port(self) -> int:
-        """The port that the inbox listens on; raises InboxError while it is not open."""
+        """The port that the mail sink listens on; raises MailSinkError while it is not open."""
         if self._server is None:
-            raise InboxError("The inbox is not open.")
+            raise MailSinkError("The mail sink is not open.")
         return int(self._server.sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:
-        """The URL of the inbox for SMTP_URL."""
+        """The URL of the mail sink for SMTP_URL."""
         return f"smtp://{HOST}:{self.port}"
 
     async def __aenter__(self) -> Self:
-        """Listen; raise InboxError if the port is in use or the folder cannot be created."""
+        """Listen; raise MailSinkError if the port is in use or the folder cannot be created."""
         # aiosmtpd logs every command with its addresses at INFO.
         logging.getLogger("mail.log").setLevel(logging.WARNING)
         loop = asyncio.get_running_loop()
@@ -82,7 +82,7 @@ class Inbox:
             self._server = await loop.create_server(self._begin_session, HOST, self._wanted_port)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise InboxError(f"The inbox cannot listen on {HOST}:{self._wanted_port}: {reason}.") from None
+            raise MailSinkError(f"The mail sink cannot listen on {HOST}:{self._wanted_port}: {reason}.") from None
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -113,7 +113,7 @@ class _MailHandler:
             await asyncio.to_thread(self._store, envelope)
         except OSError as error:
             # A temporary code, so that the sender tries again: RFC 3463, "system not able to accept".
-            return f"452 4.3.1 The inbox cannot store the mail: {error.strerror}"
+            return f"452 4.3.1 The mail sink cannot store the mail: {error.strerror}"
         return "250 OK"
 
     def _store(self, envelope: Envelope) -> None:
@@ -130,8 +130,8 @@ class _MailHandler:
             raise
 
 
-def read_inbox(folder: Path) -> list[Mail]:
-    """Return the mail stored in an inbox folder, the newest last."""
+def read_mails(folder: Path) -> list[Mail]:
+    """Return the mail stored in the folder of a mail sink, the newest last."""
     paths = [path for name in ("cur", "new") for path in (folder / name).glob("*")]
     mails = []
     for path in sorted(paths, key=lambda path: path.name):
