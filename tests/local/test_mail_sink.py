@@ -84,7 +84,7 @@ async def test_closing_does_not_wait_for_idle_clients(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("S4")
 async def test_no_address_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The mail_sink does not log the address of a recipient."""
+    """The mail sink does not log the address of a recipient."""
     caplog.set_level(logging.INFO)
     async with MailSink(tmp_path, port=0) as mail_sink:
         await put(mail_sink, "secret")
