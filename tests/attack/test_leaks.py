@@ -37,9 +37,9 @@ SPARE_FILES = 10
 
 @pytest.fixture(autouse=True)
 def logs(caplog: pytest.LogCaptureFixture) -> Iterator[list[EventDict]]:
-    """Collect what is logged; nothing is printed.
+    """Collect the log lines instead of printing them.
 
-    grpc logs an answer that came too late for its call. pytest would keep that record, with the frames of the call.
+    grpc logs an answer that is too late for its call. pytest would store that record, which holds the call's frames.
     """
     caplog.set_level(logging.CRITICAL, logger="grpc._cython.cygrpc")
     with capture_logs() as lines:

@@ -309,8 +309,8 @@ async def test_an_answer_of_grpcs_own_services_passes(
 
     assert caught.value.code is grpc.StatusCode.NOT_FOUND
     assert [line for line in logs if line["log_level"] == "error"] == []
-    # A task that an earlier test left with an error may be collected, and logged, right now.
-    assert [record for record in caplog.records if record.name.partition(".")[0] == "grpc"] == []
+    # asyncio may log the error of an earlier test's task, when that task is collected.
+    assert [record for record in caplog.records if record.name != "asyncio"] == []
 
 
 async def test_an_unknown_method_is_unimplemented(echo: EchoServer) -> None:

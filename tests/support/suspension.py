@@ -1,4 +1,4 @@
-"""Suspension: a server with all its processes that does nothing for a while, and answers nobody."""
+"""Suspension of a server with all its processes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def suspended(server: psutil.Process) -> Iterator[None]:
-    """Suspend a process and its children for the time of the context.
+    """Suspend a process and its children while the context is open.
 
-    The parent comes first and goes on last: meanwhile it starts no other child, and buries none that ends.
+    The parent is suspended first and resumed last, so that it neither starts a child nor reaps one in between.
     """
     server.suspend()
     children = server.children()

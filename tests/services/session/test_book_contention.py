@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from tests.services.session.town import Town
 
 MEMBERS = 50
-# Half of it is what a call waits for a lock; a busy machine needs some of the other half to answer.
+# A call waits for a lock for half of this time, and a busy machine needs part of the other half to answer.
 PATIENCE_S = 8.0
-# As a second attempt, a call is not repeated by gRPC's core: each repetition would wait for half of what is left.
+# gRPC's core does not retry a hedged attempt. Each retry would wait for half of the remaining time.
 SENT_ONCE = ((HEDGE_ATTEMPT, "1"),)
 
 # A booking made by hand, as a fault in the service would make it.
