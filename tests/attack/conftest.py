@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["serve_echo"]
 
+# So that an attack that is answered otherwise says how.
+pytest.register_assert_rewrite("tests.attack.attacks")
+
 
 @pytest.fixture(scope="package")
 def attacked_mesh() -> Iterator[LocalMesh]:

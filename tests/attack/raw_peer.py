@@ -128,8 +128,8 @@ class RawPeer:
         self.send_bytes(b"".join(frame.serialize() for frame in frames), reading=reading)
 
     def send_bytes(self, data: bytes, *, reading: bool = True) -> None:
-        """Send bytes that need not be frames."""
-        rest = memoryview(data + self._answers)
+        """Send bytes that need not be frames, after what is owed: a window is acknowledged before it is filled."""
+        rest = memoryview(bytes(self._answers) + data)
         self._answers.clear()
         while rest and not self.is_closed:
             readable, writable, _ = select.select([self._socket] if reading else [], [self._socket], [], PATIENCE_S)

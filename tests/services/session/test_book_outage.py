@@ -131,7 +131,10 @@ async def test_a_member_who_gives_up_has_no_booking_and_no_charge(town: Town) ->
 
 
 async def test_a_caller_out_of_time_has_no_booking_and_no_charge(town: Town) -> None:
-    """J6: the same when it is the deadline that ends the call, or the payment's, which is a little sooner."""
+    """J6: the same when it is the deadline that ends the call, or the payment's, which is a little sooner.
+
+    After the payment's there may be time left to try again, and then a second session.
+    """
     member, gym = await town.a_member(), await town.a_gym()
     gate = Gate()
     await use_distant_cards(town, Line(after_charge=gate))
@@ -143,8 +146,9 @@ async def test_a_caller_out_of_time_has_no_booking_and_no_charge(town: Town) -> 
     await eventually(partial(is_free, town, gym))
     gate.opened.set()
     await town.settled()
-    (session,) = await town.sessions_of(member)
-    assert await town.payment_statuses(session.session_id) == ["REFUNDED"]
+    statuses = [await town.payment_statuses(session.session_id) for session in await town.sessions_of(member)]
+    assert ["REFUNDED"] in statuses
+    assert all(each in ([], ["VOIDED"], ["REFUNDED"]) for each in statuses)
 
 
 async def test_a_booking_that_a_crash_cut_off_after_the_charge_is_undone(town: Town) -> None:
