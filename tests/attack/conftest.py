@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["serve_echo"]
 
+# pytest then shows the values of a failed assertion in an attack.
+pytest.register_assert_rewrite("tests.attack.attacks")
+
 
 @pytest.fixture(scope="package")
 def attacked_mesh() -> Iterator[LocalMesh]:

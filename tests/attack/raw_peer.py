@@ -128,8 +128,8 @@ class RawPeer:
         self.send_bytes(b"".join(frame.serialize() for frame in frames), reading=reading)
 
     def send_bytes(self, data: bytes, *, reading: bool = True) -> None:
-        """Send arbitrary bytes."""
-        rest = memoryview(data + self._answers)
+        """Send arbitrary bytes, after the pending acknowledgements: a new window takes effect once acknowledged."""
+        rest = memoryview(bytes(self._answers) + data)
         self._answers.clear()
         while rest and not self.is_closed:
             readable, writable, _ = select.select([self._socket] if reading else [], [self._socket], [], TIMEOUT_S)

@@ -19,9 +19,9 @@ def suspended(server: psutil.Process) -> Iterator[None]:
     """
     server.suspend()
     children = server.children()
-    for child in children:
-        child.suspend()
     try:
+        for child in children:
+            child.suspend()
         yield
     finally:
         for process in (*children, server):
