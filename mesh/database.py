@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import asyncpg
 
 from contracts.errors import DeadlineExceeded, Unavailable
-from mesh.database_probe import CONNECT_TIMEOUT_S, reason_of
+from mesh.database_probe import CONNECT_TIMEOUT_S, CONNECTION_ERRORS, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,8 +46,6 @@ _UNAVAILABLE = (
     # What asyncpg says of a connection to which the server has said farewell, until it is closed as well.
     asyncpg.InternalClientError,
 )
-# All that can go wrong with a connection.
-_TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _TOO_SLOW = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
 _CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _LIMIT_STATEMENTS = "select set_config('statement_timeout', $1, $3), set_config('lock_timeout', $2, $3)"
@@ -107,7 +105,7 @@ class Database:
             await probes  # connects to nothing yet
         except TimeoutError as error:
             raise DatabaseUnavailable(f"the database does not answer within {CONNECT_TIMEOUT_S:g} s") from error
-        except _TROUBLE as error:
+        except CONNECTION_ERRORS as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}") from error
         return cls(pool, probes, remaining_s, rng or random.SystemRandom())
 
@@ -174,7 +172,7 @@ class Database:
         except TimeoutError:
             self._trouble = f"its database does not answer within {timeout_s:g} s"
             return False
-        except _TROUBLE as error:
+        except CONNECTION_ERRORS as error:
             self._trouble = f"its database lets nobody in ({reason_of(error)})"
             return False
         self._trouble = ""
@@ -208,10 +206,10 @@ class Database:
         try:
             async with asyncio.timeout(FAREWELL_TIMEOUT_S):
                 await farewell()
-        except _TROUBLE:
+        except CONNECTION_ERRORS:
             if not _is_lost(connection):
                 connection.terminate()
-            with suppress(*_TROUBLE):
+            with suppress(*CONNECTION_ERRORS):
                 async with asyncio.timeout(FAREWELL_TIMEOUT_S):
                     await self._ask("select pg_terminate_backend($1)", pid)
 
@@ -234,7 +232,7 @@ class Database:
             raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}") from error
         finally:
             # Whatever becomes of the connection, what the call did with it stands: asyncpg closes one that fails here.
-            with suppress(*_TROUBLE):
+            with suppress(*CONNECTION_ERRORS):
                 await self._pool.release(connection, timeout=RELEASE_TIMEOUT_S)
 
     async def _acquire(self) -> Connection:
@@ -244,7 +242,7 @@ class Database:
             return await self._pool.acquire(timeout=patience_s)
         except TimeoutError as error:
             raise DatabaseUnavailable(f"no connection to the database was free for {patience_s:.3g} s") from error
-        except _TROUBLE as error:
+        except CONNECTION_ERRORS as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}") from error
 
     async def _limit(self, connection: Connection, *, for_transaction: bool) -> None:

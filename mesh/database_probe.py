@@ -11,6 +11,9 @@ import asyncpg
 
 # A server that is alive answers within milliseconds; one that is stopped or cut off would never answer.
 CONNECT_TIMEOUT_S = 5.0
+# All that can go wrong with a connection. asyncpg raises InternalClientError on one that the server has ended but not
+# yet closed, which happens each time a server is killed.
+CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ async def database_trouble(url: str, patience_s: float = CONNECT_TIMEOUT_S) -> D
                 connection.terminate()
     except TimeoutError:
         return DatabaseTrouble(f"does not answer within {patience_s:.0f} s", is_silent=True)
-    except (OSError, ValueError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+    except (*CONNECTION_ERRORS, ValueError) as error:
         return DatabaseTrouble(f"lets nobody in ({reason_of(error)})", is_silent=False)
     return None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from mesh.database_probe import CONNECT_TIMEOUT_S
+from mesh.database_probe import CONNECT_TIMEOUT_S, CONNECTION_ERRORS
 from mesh.migrations import MigrationError, pending_versions, refuse_foreign_history, refuse_old_server
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ async def examine(database_url: str, migrations: Path) -> Examination:
         connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S, command_timeout=PATIENCE_S)
     except TimeoutError:
         return Examination(trouble=f"It does not answer within {CONNECT_TIMEOUT_S:.0f} s.")
-    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (*CONNECTION_ERRORS, ValueError) as error:
         return Examination(trouble=f"It cannot be reached ({type(error).__name__}).")
     try:
         return Examination(
@@ -82,7 +82,7 @@ async def examine(database_url: str, migrations: Path) -> Examination:
         )
     except MigrationError as error:
         return Examination(trouble=str(error))
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except CONNECTION_ERRORS as error:
         return Examination(trouble=f"It cannot be looked into ({type(error).__name__}).")
     finally:
         await connection.close()

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from mesh.database_probe import CONNECTION_ERRORS, reason_of
+from mesh.postgres_place import PostgresError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -42,7 +45,17 @@ _HAND_OVER = f"""
 
 
 async def ensure_service_role(superuser_url: str) -> None:
-    """Make the role where the server lacks it, as the owner of every database there is, and of the tables in them."""
+    """Make the role where the server lacks it, as the owner of every database there is, and of the tables in them.
+
+    Raises PostgresError where the server lets the superuser not in, or dies meanwhile.
+    """
+    try:
+        await _ensure(superuser_url)
+    except CONNECTION_ERRORS as error:
+        raise PostgresError(f"PostgreSQL lets nobody in ({reason_of(error)})") from error
+
+
+async def _ensure(superuser_url: str) -> None:
     async with _connected(superuser_url) as connection:
         is_ready = await connection.fetchval(_IS_READY, SERVICE_ROLE)
         if is_ready:

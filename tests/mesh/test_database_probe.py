@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import socket
+import struct
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -10,13 +12,45 @@ from mesh.database import Database, DatabaseUnavailable
 from mesh.database_probe import database_trouble
 from mesh.examination import examine
 from mesh.migrations import MigrationError, migrate
+from mesh.postgres_place import PostgresError
+from mesh.postgres_role import ensure_service_role
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.support.postgres import PostgresForTests
+
+
+def _message(kind: bytes, body: bytes) -> bytes:
+    """Return a message of PostgreSQL's protocol (PostgreSQL documentation, "Message Formats")."""
+    return kind + struct.pack("!i", len(body) + 4) + body
+
+
+# The server lets a client in, and is killed before the first query: it ends the connection and does not close it yet.
+LETS_IN = (
+    _message(b"R", struct.pack("!i", 0))
+    + _message(b"S", b"server_version\x0018.0\0")
+    + _message(b"K", struct.pack("!ii", 1, 1))
+    + _message(b"Z", b"I")
+)
+ENDS = _message(b"E", b"SFATAL\0VFATAL\0C57P02\0Mterminating connection due to unexpected postmaster exit\0\0")
+
+
+@pytest.fixture
+async def dying_url() -> AsyncIterator[str]:
+    """Take connections and end each before its first query, as a server does that is killed at that moment."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (length,) = struct.unpack("!i", await reader.readexactly(4))
+        await reader.readexactly(length - 4)
+        writer.write(LETS_IN + ENDS)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"postgresql://app:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}/app?sslmode=disable"
 
 
 @pytest.fixture
@@ -51,3 +85,16 @@ async def test_nobody_waits_for_a_silent_server(silent_url: str, tmp_path: Path)
     assert (await examine(silent_url, tmp_path)).trouble.startswith("It does not answer within")
     with pytest.raises(DatabaseUnavailable, match="does not answer within"):
         await Database.connect(silent_url)
+
+
+async def test_a_server_that_dies_before_the_first_query_is_named(dying_url: str, tmp_path: Path) -> None:
+    """Asyncpg has an error of its own for that: it must neither end a mesh nor show a traceback."""
+    trouble = await database_trouble(dying_url, 2.0)
+
+    assert trouble is not None
+    assert not trouble.is_silent
+    with pytest.raises(MigrationError, match="cannot be applied"):
+        await migrate(dying_url, tmp_path)
+    assert (await examine(dying_url, tmp_path)).trouble.startswith("It cannot be looked into")
+    with pytest.raises(PostgresError, match="lets nobody in"):
+        await ensure_service_role(dying_url)

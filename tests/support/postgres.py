@@ -35,6 +35,7 @@ import asyncpg
 import pytest
 
 from mesh.database import Database
+from mesh.database_probe import CONNECTION_ERRORS
 from mesh.examination import find_violations
 from mesh.migrations import migrate
 from mesh.postgres import EmbeddedPostgres
@@ -155,7 +156,7 @@ class PostgresForTests:
         """Return the superuser's connection to a database after it has ended all others."""
         if url in self._superusers:
             # A test may have ended it.
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*CONNECTION_ERRORS):
                 await self._superusers[url].execute(END_OTHERS)
                 return self._superusers[url]
         connection = self._superusers[url] = await asyncpg.connect(superuser_url_of(url))
