@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from local.postgres.installation import PostgresError
+from mesh.data.database_probe import CONNECTION_ERRORS, reason_of
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -43,7 +46,17 @@ _CHANGE_OWNER = f"""
 
 
 async def ensure_service_role(superuser_url: str) -> None:
-    """Create the role if the server lacks it, as the owner of all existing databases and their tables."""
+    """Create the role if the server lacks it, as the owner of all existing databases and their tables.
+
+    Raises PostgresError if the server rejects the superuser or dies meanwhile.
+    """
+    try:
+        await _ensure(superuser_url)
+    except CONNECTION_ERRORS as error:
+        raise PostgresError(f"PostgreSQL cannot be reached ({reason_of(error)})") from error
+
+
+async def _ensure(superuser_url: str) -> None:
     async with _connected(superuser_url) as connection:
         is_ready = await connection.fetchval(_IS_READY, SERVICE_ROLE)
         if is_ready:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import asyncpg
 
 from contracts.errors import DeadlineExceeded, Unavailable
-from mesh.data.database_probe import CONNECT_TIMEOUT_S, reason_of
+from mesh.data.database_probe import CONNECT_TIMEOUT_S, CONNECTION_ERRORS, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,8 +46,6 @@ _UNAVAILABLE_ERRORS = (
     # asyncpg raises this after the server has announced the end of the connection, until the connection is closed.
     asyncpg.InternalClientError,
 )
-# Every error of a connection.
-_CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _TIMEOUT_ERRORS = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
 _CONFLICT_ERRORS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _LIMIT_STATEMENTS = "select set_config('statement_timeout', $1, $3), set_config('lock_timeout', $2, $3)"
@@ -107,7 +105,7 @@ class Database:
             await probes  # opens no connection yet
         except TimeoutError as error:
             raise DatabaseUnavailable(f"the database does not answer within {CONNECT_TIMEOUT_S:g} s") from error
-        except _CONNECTION_ERRORS as error:
+        except CONNECTION_ERRORS as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}") from error
         return cls(pool, probes, remaining_s, rng or random.SystemRandom())
 
@@ -174,7 +172,7 @@ class Database:
         except TimeoutError:
             self._trouble = f"its database does not answer within {timeout_s:g} s"
             return False
-        except _CONNECTION_ERRORS as error:
+        except CONNECTION_ERRORS as error:
             self._trouble = f"its database cannot be reached ({reason_of(error)})"
             return False
         self._trouble = ""
@@ -212,10 +210,10 @@ class Database:
         try:
             async with asyncio.timeout(LAST_QUERY_TIMEOUT_S):
                 await last_query()
-        except _CONNECTION_ERRORS:
+        except CONNECTION_ERRORS:
             if not _is_lost(connection):
                 connection.terminate()
-            with suppress(*_CONNECTION_ERRORS):
+            with suppress(*CONNECTION_ERRORS):
                 async with asyncio.timeout(LAST_QUERY_TIMEOUT_S):
                     await self._query_outside_pool("select pg_terminate_backend($1)", pid)
 
@@ -238,7 +236,7 @@ class Database:
             raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}") from error
         finally:
             # A failed release must not fail a finished call. asyncpg closes a connection that fails here.
-            with suppress(*_CONNECTION_ERRORS):
+            with suppress(*CONNECTION_ERRORS):
                 await self._pool.release(connection, timeout=RELEASE_TIMEOUT_S)
 
     async def _acquire(self) -> Connection:
@@ -248,7 +246,7 @@ class Database:
             return await self._pool.acquire(timeout=timeout_s)
         except TimeoutError as error:
             raise DatabaseUnavailable(f"no connection to the database was free for {timeout_s:.3g} s") from error
-        except _CONNECTION_ERRORS as error:
+        except CONNECTION_ERRORS as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}") from error
 
     async def _limit(self, connection: Connection, *, for_transaction: bool) -> None:

@@ -11,6 +11,9 @@ import asyncpg
 
 # A healthy server answers within milliseconds; a suspended or unreachable one would never answer.
 CONNECT_TIMEOUT_S = 5.0
+# Every error of a connection. asyncpg raises InternalClientError if the server has ended the connection but not closed
+# it yet, which can happen whenever a server is killed.
+CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ async def database_trouble(url: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Da
                 connection.terminate()
     except TimeoutError:
         return DatabaseTrouble(f"does not answer within {timeout_s:.0f} s", is_silent=True)
-    except (OSError, ValueError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+    except (*CONNECTION_ERRORS, ValueError) as error:
         return DatabaseTrouble(f"cannot be reached ({reason_of(error)})", is_silent=False)
     return None
 

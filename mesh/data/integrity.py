@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from mesh.data.database_probe import CONNECT_TIMEOUT_S
+from mesh.data.database_probe import CONNECT_TIMEOUT_S, CONNECTION_ERRORS
 from mesh.data.migrations import MigrationError, pending_versions, refuse_foreign_history, refuse_old_server
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ async def check_integrity(database_url: str, migrations: Path) -> IntegrityRepor
         connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S, command_timeout=QUERY_TIMEOUT_S)
     except TimeoutError:
         return IntegrityReport(trouble=f"It does not answer within {CONNECT_TIMEOUT_S:.0f} s.")
-    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (*CONNECTION_ERRORS, ValueError) as error:
         return IntegrityReport(trouble=f"It cannot be reached ({type(error).__name__}).")
     try:
         return IntegrityReport(
@@ -84,7 +84,7 @@ async def check_integrity(database_url: str, migrations: Path) -> IntegrityRepor
         )
     except MigrationError as error:
         return IntegrityReport(trouble=str(error))
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except CONNECTION_ERRORS as error:
         return IntegrityReport(trouble=f"It cannot be examined ({type(error).__name__}).")
     finally:
         await connection.close()

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
-from mesh.data.database_probe import CONNECT_TIMEOUT_S
+from mesh.data.database_probe import CONNECT_TIMEOUT_S, CONNECTION_ERRORS
 from mesh.data.dbmate import DbmateError, apply_files
 from mesh.failure import Failure
 
@@ -80,7 +80,7 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
         raise MigrationError(f"the migrations in {folder} cannot be applied: {reason}") from None
     except ValueError:  # its text quotes the unreadable part of the URL, which may hold the password
         raise MigrationError(f"the migrations in {folder} cannot be applied: the database URL is not valid") from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except CONNECTION_ERRORS as error:
         reason = _without_password(str(error) or type(error).__name__, database_url)
         # A chained cause would print the password in the traceback.
         raise MigrationError(f"the migrations in {folder} cannot be applied: {reason}") from None
@@ -156,7 +156,7 @@ async def open_database(database_url: str, database: str | None = None) -> Conne
     except TimeoutError:
         # A suspended or unreachable server accepts a connection but never answers.
         raise MigrationError(f"the server does not answer within {CONNECT_TIMEOUT_S:.0f} s.") from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+    except CONNECTION_ERRORS as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MigrationError(f"the server cannot be reached: {_without_password(reason, database_url)}.") from None
     except (ValueError, OverflowError):  # the text quotes the unreadable part of the URL, which may hold the password

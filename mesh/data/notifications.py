@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import structlog
 
-from mesh.data.database_probe import CONNECT_TIMEOUT_S
+from mesh.data.database_probe import CONNECT_TIMEOUT_S, CONNECTION_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -51,7 +51,7 @@ async def _listen_forever(
     while True:
         try:
             await _listen(url, channel, on_notification, on_gap)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        except CONNECTION_ERRORS as error:
             _log.warning("not listening", channel=channel, error=type(error).__name__)
         await asyncio.sleep(RECONNECT_PAUSE_S)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from interceptors.keys.keyring import Keyring
@@ -46,7 +46,8 @@ def make_noise(number: int) -> None:
     sys.stdout.write(f"{printed} {number}\n")
     sys.stdout.flush()
     sys.stderr.write(f"{to_stderr} {number}\n")
-    os.write(2, f"{in_c} {number}\n".encode())
+    with suppress(BlockingIOError):  # a library in C ignores a full pipe
+        os.write(2, f"{in_c} {number}\n".encode())
     warnings.warn(f"{warned} {number}", stacklevel=1)
 
 

@@ -37,6 +37,7 @@ import pytest
 from local.postgres.role import SERVICE_ROLE, SUPERUSER
 from local.postgres.server import EmbeddedPostgres
 from mesh.data.database import Database
+from mesh.data.database_probe import CONNECTION_ERRORS
 from mesh.data.integrity import find_broken_invariants
 from mesh.data.migrations import migrate
 from tests.support.folders import folder_for_all
@@ -155,7 +156,7 @@ class PostgresForTests:
         """End all other connections to a database and return the superuser's connection."""
         if url in self._superusers:
             # A test may have ended this connection; then a new one is opened below.
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*CONNECTION_ERRORS):
                 await self._superusers[url].execute(END_OTHERS)
                 return self._superusers[url]
         connection = self._superusers[url] = await asyncpg.connect(superuser_url_of(url))
