@@ -92,9 +92,19 @@ class LocalMesh:
         return process
 
     def wait_until_up(self) -> None:
-        """Wait until the latest `solo60 up` reports that the mesh is up; fail with its output if it ends."""
-        wait_for(lambda: UP_MESSAGE in self.output or not self.is_running)
-        assert UP_MESSAGE in self.output, self.output
+        """Wait until the latest `solo60 up` reports that the mesh is up."""
+        self.wait_for_output(UP_MESSAGE)
+
+    def wait_for_output(self, text: str, start: int = 0) -> None:
+        """Wait until the latest `solo60 up` prints `text` after the first `start` characters.
+
+        Fail with the whole output if it ends before, or after TIMEOUT_S.
+        """
+        give_up_at = time.monotonic() + TIMEOUT_S
+        while text not in self.output[start:]:
+            assert self.is_running or text in self.output[start:], self.output
+            assert time.monotonic() < give_up_at, self.output
+            time.sleep(0.02)
 
     @property
     def is_running(self) -> bool:

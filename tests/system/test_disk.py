@@ -116,7 +116,7 @@ def test_services_run_on_when_the_disk_of_logs_and_spans_is_full(disks_of_mesh: 
     mesh, disk = disks_of_mesh[0], disks_of_mesh[1].logs
     fill(disk)
     # `up` reports a disk once, and reports "nearly full" if it checks the disk during `fill`.
-    wait_for(lambda: f"DATA_DIR: the disk of {disk} is " in mesh.output)
+    mesh.wait_for_output(f"DATA_DIR: the disk of {disk} is ")
 
     # A file's last page has free space on a full disk. The log lines of 40 calls fill that page.
     list_gyms(mesh, times=40)
@@ -134,7 +134,7 @@ def test_services_run_on_when_the_disk_of_logs_and_spans_is_full(disks_of_mesh: 
     assert spans in shown.stdout.splitlines()
 
     make_room(disk)
-    wait_for(lambda: "DATA_DIR has room again." in mesh.output)
+    mesh.wait_for_output("DATA_DIR has room again.")
     answer = mesh.solo60("call", "gym.ListGyms", "--json")
     assert (answer.returncode, answer.stderr) == (0, "")
     wait_for(lambda: not any("log cannot be written" in each for each in troubles_of_gym(mesh)))
@@ -174,7 +174,7 @@ def test_a_database_on_a_full_disk_recovers_with_free_space(disks_of_mesh: tuple
     start = len(mesh.output)
     fill(disks.data)
     fill(disks.logs)
-    wait_for(lambda: f"DATA_DIR: the disk of {disks.data} is " in mesh.output[start:])
+    mesh.wait_for_output(f"DATA_DIR: the disk of {disks.data} is ", start)
 
     shown = mesh.solo60("health").stdout
     doctor = mesh.solo60("doctor")
@@ -185,7 +185,7 @@ def test_a_database_on_a_full_disk_recovers_with_free_space(disks_of_mesh: tuple
 
     make_room(disks.logs)
     make_room(disks.data)
-    wait_for(lambda: "DATA_DIR has room again." in mesh.output[start:])
+    mesh.wait_for_output("DATA_DIR has room again.", start)
     wait_for(mesh.is_serving)
     assert mesh.solo60("health").returncode == 0
     found = mesh.solo60("call", "user.GetUser", json.dumps({"user_id": kept["user_id"]}), "--json")

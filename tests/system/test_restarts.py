@@ -71,9 +71,9 @@ def test_a_dead_service_is_reported_and_restarted(mesh_with_restarts: LocalMesh)
     log = mesh_with_restarts.settings.log_path_of("gym")
     kill(process_of(mesh_with_restarts, "gym"))
 
-    wait_for(lambda: "gym is running again." in mesh_with_restarts.output)
+    mesh_with_restarts.wait_for_output("gym is running again.")
     assert f"gym was killed by signal 9. It restarts in 1 s. Its log is {log}." in mesh_with_restarts.output
-    assert mesh_with_restarts.is_serving()
+    wait_for(mesh_with_restarts.is_serving)
     assert {entry["status"] for entry in health(mesh_with_restarts).values()} == {"SERVING"}
 
 
@@ -81,7 +81,7 @@ def test_a_dead_embedded_database_is_reported_and_restarted(mesh_with_restarts: 
     """`up` reports and restarts a killed PostgreSQL. The services then serve calls again."""
     kill(postmaster(mesh_with_restarts))
 
-    wait_for(lambda: "PostgreSQL is running again." in mesh_with_restarts.output)
+    mesh_with_restarts.wait_for_output("PostgreSQL is running again.")
     assert "PostgreSQL was killed by signal 9. It restarts in 1 s. Its log is " in mesh_with_restarts.output
     wait_for(mesh_with_restarts.is_serving)
     assert mesh_with_restarts.solo60("call", "gym.ListGyms").returncode == 0
@@ -96,12 +96,12 @@ def test_a_failed_restart_of_the_database_is_repeated(mesh_with_restarts: LocalM
     control.unlink()
     kill(server)
 
-    wait_for(lambda: "did not start: " in mesh_with_restarts.output[start:])
+    mesh_with_restarts.wait_for_output("did not start: ", start)
     control.write_bytes(content)
     control.chmod(0o600)
     os.chown(control, owner.st_uid, owner.st_gid)
 
-    wait_for(lambda: "PostgreSQL is running again." in mesh_with_restarts.output[start:])
+    mesh_with_restarts.wait_for_output("PostgreSQL is running again.", start)
     assert "pg_control" in mesh_with_restarts.output[start:].partition("did not start: ")[2].splitlines()[0]
     wait_for(mesh_with_restarts.is_serving)
 
@@ -111,7 +111,7 @@ def test_a_suspended_database_is_reported_with_the_command_to_resume_it(mesh_wit
     server = postmaster(mesh_with_restarts)
     sentence = f"does not answer within 4 s. Its process {server.pid} is suspended: `kill -CONT {server.pid}`"
     with suspended(server):
-        wait_for(lambda: f"PostgreSQL {sentence}" in mesh_with_restarts.output)
+        mesh_with_restarts.wait_for_output(f"PostgreSQL {sentence}")
 
         with ThreadPoolExecutor() as at_once:  # each command waits for the database
             commands = [("health",), ("doctor",), ("call", "gym.ListGyms")]
@@ -122,7 +122,7 @@ def test_a_suspended_database_is_reported_with_the_command_to_resume_it(mesh_wit
     assert call.returncode == 1
     assert "make run" not in call.stderr
     assert sentence in call.stderr
-    wait_for(lambda: "PostgreSQL answers again." in mesh_with_restarts.output)
+    mesh_with_restarts.wait_for_output("PostgreSQL answers again.")
     wait_for(mesh_with_restarts.is_serving)
 
 
@@ -147,7 +147,7 @@ def test_a_service_is_restarted_from_another_shell(mesh_with_restarts: LocalMesh
     assert json.loads(done.stdout) == {"part": "gym", "state": "SERVING"}, done.stderr
     after = {name: process_of(mesh_with_restarts, name).pid for name in SERVICE_NAMES}
     assert {name for name in SERVICE_NAMES if before[name] != after[name]} == {"gym"}
-    assert mesh_with_restarts.is_serving()
+    wait_for(mesh_with_restarts.is_serving)
 
 
 def test_a_suspended_service_can_be_restarted(mesh_with_restarts: LocalMesh) -> None:
@@ -172,9 +172,9 @@ def test_a_dead_service_is_not_restarted_with_no_restart(mesh_without_restarts: 
     assert booked["status"] == "SESSION_STATUS_CONFIRMED"
     kill(process_of(mesh_without_restarts, "gym"))
     sentence = f"was killed by signal 9. Its log is {mesh_without_restarts.settings.log_path_of('gym')}."
-    wait_for(lambda: f"gym {sentence} `solo60 restart gym` starts it again." in mesh_without_restarts.output)
+    mesh_without_restarts.wait_for_output(f"gym {sentence} `solo60 restart gym` starts it again.")
 
-    assert mesh_without_restarts.statuses() == {**SERVING, "gym": UNREACHABLE}
+    wait_for(lambda: mesh_without_restarts.statuses() == {**SERVING, "gym": UNREACHABLE})
     entry = health(mesh_without_restarts)["gym"]
     shown = mesh_without_restarts.solo60("health")
     outboxes = mesh_without_restarts.solo60("outbox", "list", "--json")
@@ -186,7 +186,7 @@ def test_a_dead_service_is_not_restarted_with_no_restart(mesh_without_restarts: 
     assert "gym did not answer: UNAVAILABLE: " in outboxes.stderr
     assert "session" in {each["service"] for each in json.loads(outboxes.stdout)}
     assert restarted.returncode == 0, restarted.stderr
-    assert mesh_without_restarts.is_serving()
+    wait_for(mesh_without_restarts.is_serving)
     after = {name: process_of(mesh_without_restarts, name).pid for name in SERVICE_NAMES}
     assert {name for name in SERVICE_NAMES if before[name] != after[name]} == {"gym"}
 
@@ -194,7 +194,7 @@ def test_a_dead_service_is_not_restarted_with_no_restart(mesh_without_restarts: 
 def test_a_dead_database_is_reported_with_the_command_to_restart_it(mesh_without_restarts: LocalMesh) -> None:
     """`health` and `call` report the killed PostgreSQL and `solo60 restart postgresql`, not `make run`."""
     kill(postmaster(mesh_without_restarts))
-    wait_for(lambda: "PostgreSQL was killed by signal 9. Its log is " in mesh_without_restarts.output)
+    mesh_without_restarts.wait_for_output("PostgreSQL was killed by signal 9. Its log is ")
     wait_for(lambda: mesh_without_restarts.statuses()["gym"] == "NOT_SERVING")
 
     entry = health(mesh_without_restarts)["gym"]

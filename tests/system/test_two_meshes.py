@@ -49,7 +49,7 @@ def first_mesh(module_mesh: LocalMesh) -> LocalMesh:
     """Return the running first mesh; start it with a drain of two seconds if the previous test has ended it."""
     if not module_mesh.is_running:
         module_mesh.up(drain_wait_s=2)
-    assert module_mesh.is_serving()
+    wait_for(module_mesh.is_serving)
     return module_mesh
 
 
@@ -121,7 +121,7 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 def refuse_to_start(mesh: LocalMesh, nats_url: str) -> None:
     """Assert that a mesh with a bad NATS_URL ends, names a failed service and its log, and leaves nothing running."""
     process = mesh.start(nats_url=nats_url)
-    wait_for(lambda: "postgresql: SERVING" in mesh.output)
+    mesh.wait_for_output("postgresql: SERVING")
     processes = process_tree_of(process)
 
     assert process.wait(60) == 1
@@ -179,7 +179,7 @@ def test_a_second_mesh_in_the_same_folder_is_refused(first_mesh: LocalMesh) -> N
     assert second.returncode == 2
     assert second.stderr.startswith("DATA_DIR: process ")
     assert second.stderr.count("\n") == 1
-    assert first_mesh.is_serving()
+    wait_for(first_mesh.is_serving)
 
 
 def test_a_reset_of_a_running_mesh_is_refused(first_mesh: LocalMesh) -> None:
@@ -232,13 +232,13 @@ def test_a_start_right_after_a_kill_waits_for_the_orphans(first_mesh: LocalMesh)
     orphans = killed(first_mesh)
 
     first_mesh.start(drain_wait_s=1)
-    wait_for(lambda: "mesh: waiting for the services of a killed mesh" in first_mesh.output)
+    first_mesh.wait_for_output("mesh: waiting for the services of a killed mesh")
     assert not all_gone(orphans)
     slow.resume()
     first_mesh.wait_until_up()
 
     assert all_gone(orphans)
-    assert first_mesh.is_serving()
+    wait_for(first_mesh.is_serving)
     assert gym_names(first_mesh) == ["Field Street Gym"]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.folder_lock import LOCK_NAME
-from tests.support.local_mesh import all_gone, process_tree_of, wait_for
+from tests.support.local_mesh import all_gone, process_tree_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -37,7 +37,7 @@ def stop(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
 def test_an_interrupted_start_leaves_no_process(stopped_mesh: LocalMesh, number: signal.Signals, moment: str) -> None:
     """SIGINT, SIGTERM or SIGHUP during the start of `up` ends all started processes and releases the lock."""
     process = stopped_mesh.start()
-    wait_for(lambda: moment in stopped_mesh.output)
+    stopped_mesh.wait_for_output(moment)
     processes = process_tree_of(process)
 
     assert stop(process, number) == 1
