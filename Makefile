@@ -8,6 +8,11 @@ export UV_SYSTEM_CERTS ?= true
 # Half of the installed Python code. Compiling it would waste time: mypy runs as machine code, and pip compiled itself.
 NEVER_IMPORTED := site-packages/(mypyc?/|pip/|setuptools/|pygments/lexers/[a-z])
 
+# Folders with a buf.yaml. The second imports contracts of the first, which `buf export` copies.
+WORKSPACES := . examples/acme
+EXPORTED := $(addprefix proto/solo60/,mesh/v1/policy.proto common/v1/errors.proto common/v1/text.proto)
+IMPORTS := examples/acme/third_party
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-native test-fast check attack proofs soak chaos gen gen-check breaking fmt lint lock bench bench-outbox bench-quick bench-startup reset
 
@@ -44,25 +49,27 @@ chaos: setup ## kill, freeze and cut off services under 500 bookings for each of
 
 check: setup lint gen-check breaking test test-native ## run every check that must pass before a change is merged
 
-lint: setup ## check format, style, types, layers and contracts
+lint: setup $(IMPORTS) ## check format, style, types, layers and contracts
 	@ruff format --check --quiet
 	@ruff check --quiet
 	@mypy
 	@lint-imports --no-logo
-	@buf format proto --exit-code >/dev/null || { echo "contracts are not formatted: run make fmt" >&2; exit 1; }
-	@buf lint
-	@python -m contracts.linter
+	@set -e; for each in $(WORKSPACES); do cd $(CURDIR)/$$each; \
+		buf format proto --exit-code >/dev/null || { echo "contracts are not formatted: run make fmt" >&2; exit 1; }; \
+		buf lint; \
+		python -m contracts.linter; \
+	done
 
 fmt: setup ## format the code and the contracts
 	@ruff check --fix --quiet
 	@ruff format --quiet
-	@buf format proto --write
+	@for each in $(WORKSPACES); do buf format $$each/proto --write || exit 1; done
 
-gen: setup ## rebuild gen/ from proto/
-	@buf generate
+gen: setup $(IMPORTS) ## rebuild gen/ from proto/, also in examples/acme
+	@for each in $(WORKSPACES); do (cd $$each && buf generate) || exit 1; done
 
-gen-check: setup ## fail if gen/ differs from the code generated from proto/
-	@contracts/codegen/gen_check.sh
+gen-check: setup $(IMPORTS) ## fail if gen/ differs from the code generated from proto/
+	@contracts/codegen/gen_check.sh $(WORKSPACES)
 
 breaking: setup ## fail if a contract breaks its callers, compared with BASE (default: main)
 	@contracts/codegen/breaking.sh $(or $(BASE),main)
@@ -87,6 +94,10 @@ lock: setup ## pin the dependencies of pyproject.toml, with hashes, in requireme
 
 reset: setup ## delete all data of a local mesh: database, keys, logs, mail
 	@python -m local.reset
+
+$(IMPORTS): .venv/.ready $(EXPORTED)
+	@buf export . $(addprefix --path ,$(EXPORTED)) --output $@
+	@touch $@
 
 .venv/.ready: requirements/uv.txt requirements/lock.txt pyproject.toml $(wildcard contracts/codegen/*.py)
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is required. Select one, for example: make PYTHON=python3.12")'

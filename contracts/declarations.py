@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contracts.method import OUR_PACKAGE
 from contracts.policy import ContractError
 from contracts.service_error import ServiceError
 
@@ -23,9 +22,8 @@ def undeclared_later_call(serving: Method, called: Method) -> str:
 
 
 def _undeclared(option: str, named: tuple[str, ...], serving: Method, called: Method) -> str:
-    # Foreign methods, such as health checks, have no policies, and our policies cannot name them.
-    are_ours = serving.service.startswith(OUR_PACKAGE) and called.service.startswith(OUR_PACKAGE)
-    if not are_ours or called.full_name in named:
+    # Foreign methods, such as health checks, declare no calls, and no policy needs to name them.
+    if serving.is_foreign or called.is_foreign or called.full_name in named:
         return ""
     return f"{called.full_name} is not named in `{option}` of {serving.name}."
 

@@ -2,36 +2,39 @@
 
     python -m contracts.linter
 
+Checks every package in the modules of `buf.yaml` in the current folder, except the packages that `pyproject.toml`
+exempts (`contracts.workspace`). Each method of a checked package must declare a policy.
+
 Reads policies as declared, without defaults. Rejects values that gRPC's core would silently ignore or reject at run
 time.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.rpc import code_pb2
 
-import solo60
 from contracts.call_graph import problems_of_calls
 from contracts.events import EVENT_FIELD, is_event, problems_of_events
 from contracts.method import methods_of
 from contracts.pages import problems_of_pages
-from contracts.policy import field_at, is_repeatable, read_retry, seconds
+from contracts.policy import declares_policy, field_at, is_repeatable, read_retry, seconds
 from contracts.scopes import warnings_of_scopes
 from contracts.service_error import FIRST_DOMAIN_REASON
+from contracts.services import MESH_SERVICES, SERVICES
 from contracts.texts import problems_of_texts
+from contracts.workspace import WorkspaceError, read_contracts
 from solo60.common.v1.errors_pb2 import ErrorReason
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
 
@@ -58,11 +61,10 @@ def lint(methods: Iterable[MethodDescriptor]) -> list[str]:
 
 
 def _problems(method: MethodDescriptor) -> Iterator[str]:
-    options = method.GetOptions()
-    if not options.HasExtension(policy_pb2.policy):
+    if not declares_policy(method):
         yield "has no policy"
         return
-    declared = options.Extensions[policy_pb2.policy]
+    declared = method.GetOptions().Extensions[policy_pb2.policy]
     for rule in RULES:
         yield from rule(method, declared)
 
@@ -227,46 +229,44 @@ def _repeated(values: Iterable[Value]) -> list[Value]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-def our_files() -> list[FileDescriptor]:
-    """Return the descriptor of every contract under gen/solo60, including contracts that are not registered."""
-    names = [
-        ".".join(("solo60", *path.relative_to(root).with_suffix("").parts))
-        for root in solo60.__path__
-        for path in sorted(Path(root).rglob("*_pb2.py"))
-    ]
-    return [importlib.import_module(name).DESCRIPTOR for name in names]
-
-
-def our_services() -> list[ServiceDescriptor]:
-    """Return every service in our contracts."""
-    return [service for file in our_files() for service in file.services_by_name.values()]
-
-
-def lint_all() -> list[str]:
-    """Return the problems of our contracts. The call graph is checked only if there are no other problems."""
-    services = our_services()
+def lint_files(files: Sequence[FileDescriptor]) -> list[str]:
+    """Return the problems of whole contracts. The call graph is checked only if there are no other problems."""
+    services = _services_in(files)
     problems = lint(method for service in services for method in service.methods)
-    messages = [message for file in our_files() for message in file.message_types_by_name.values()]
+    messages = [message for file in files for message in file.message_types_by_name.values()]
     problems += problems_of_events(messages)
     # Skip policy.proto, because its messages are options and never sent in a call.
     problems += problems_of_texts(message for message in messages if message.file.name != policy_pb2.DESCRIPTOR.name)
     return problems or problems_of_calls({m.full_name: m for service in services for m in methods_of(service)})
 
 
-def warn_all() -> list[str]:
-    """Return the warnings about our contracts."""
-    return warnings_of_scopes([method for service in our_services() for method in methods_of(service)])
+def warnings_of_files(files: Sequence[FileDescriptor]) -> list[str]:
+    """Return the warnings about the registered services in `files`. The keys for other services are not known."""
+    registered = {service.full_name for service in (*SERVICES.values(), *MESH_SERVICES)}
+    services = [service for service in _services_in(files) if service.full_name in registered]
+    return warnings_of_scopes([method for service in services for method in methods_of(service)])
+
+
+def _services_in(files: Iterable[FileDescriptor]) -> list[ServiceDescriptor]:
+    return [service for file in files for service in file.services_by_name.values()]
 
 
 def main() -> None:
-    """Print the problems of our contracts and exit with 1; print the warnings if there are no problems."""
-    problems = lint_all()
-    if not problems:
-        for warning in warn_all():
-            print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 - output of `make lint`
+    """Print the problems of this folder's contracts and exit with 1; print warnings if there are no problems."""
+    try:
+        files = read_contracts(Path())
+    except WorkspaceError as error:
+        _fail([str(error)])
+    problems = lint_files(files)
     if problems:
-        print(*problems, sep="\n", file=sys.stderr)  # noqa: T201 - output of `make lint`
-        raise SystemExit(1)
+        _fail(problems)
+    for warning in warnings_of_files(files):
+        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 - output of `make lint`
+
+
+def _fail(problems: Iterable[str]) -> NoReturn:
+    print(*problems, sep="\n", file=sys.stderr)  # noqa: T201 - output of `make lint`
+    raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from google.protobuf import descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
 
-from contracts.policy import ContractError, Policy, read_policy
+from contracts.policy import ContractError, Policy, declares_policy, read_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
     from google.protobuf.message import Message
 
-OUR_PACKAGE = "solo60."
-# For services of gRPC itself, which have no policies. Their deadline is infinite, because a health watch never ends.
+# Policy of foreign methods. Their deadline is infinite, because a health watch never ends.
 FOREIGN_POLICY = Policy(deadline_s=math.inf, scopes=frozenset({"mesh.inspect"}))
 
 
@@ -41,11 +40,16 @@ class Method:
         """Name in contracts: "solo60.gym.v1.GymService/GetGym"."""
         return self.path[1:]
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether no method of the service declares a policy, as in gRPC's own health and reflection services."""
+        return self.policy is FOREIGN_POLICY
+
 
 def find_method(path: str) -> Method:
     """Return the method with this path ("/package.Service/Method").
 
-    Raises ContractError if no imported contract has the method, or if it is ours and has no policy.
+    Raises ContractError if no imported contract has the method, or as `read_method` does.
     """
     service_name, _, name = path.removeprefix("/").partition("/")
     try:
@@ -58,9 +62,12 @@ def find_method(path: str) -> Method:
 
 @cache
 def read_method(descriptor: MethodDescriptor) -> Method:
-    """Return the method of a descriptor; raise ContractError if it is a method of ours without a policy."""
+    """Return the method of a descriptor; it gets FOREIGN_POLICY if no method of its service declares a policy.
+
+    Raises ContractError if the method declares no policy but another method of its service does.
+    """
     service: ServiceDescriptor = descriptor.containing_service
-    ours = service.full_name.startswith(OUR_PACKAGE)
+    is_foreign = not any(declares_policy(method) for method in service.methods)
     return Method(
         path=f"/{service.full_name}/{descriptor.name}",
         service=service.full_name,
@@ -69,7 +76,7 @@ def read_method(descriptor: MethodDescriptor) -> Method:
         response_type=GetMessageClass(descriptor.output_type),
         request_streaming=descriptor.client_streaming,
         response_streaming=descriptor.server_streaming,
-        policy=read_policy(descriptor) if ours else FOREIGN_POLICY,
+        policy=FOREIGN_POLICY if is_foreign else read_policy(descriptor),
     )
 
 

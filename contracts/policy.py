@@ -97,11 +97,16 @@ class Policy:
     contract_only: bool = False
 
 
+def declares_policy(method: MethodDescriptor) -> bool:
+    """Return whether `method` declares a policy."""
+    return bool(method.GetOptions().HasExtension(policy_pb2.policy))
+
+
 def read_policy(method: MethodDescriptor) -> Policy:
     """Return the policy that `method` declares; raise ContractError if it declares none."""
-    options = method.GetOptions()
-    if not options.HasExtension(policy_pb2.policy):
+    if not declares_policy(method):
         raise ContractError(f"{method.full_name} has no policy")
+    options = method.GetOptions()
     declared = options.Extensions[policy_pb2.policy]
     return Policy(
         deadline_s=seconds(declared.deadline),

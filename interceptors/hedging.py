@@ -16,7 +16,7 @@ import grpc.aio
 from google.protobuf import descriptor_pool
 
 from contracts.codes import TRANSIENT
-from contracts.method import OUR_PACKAGE, Method, methods_of
+from contracts.method import Method, methods_of
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.metadata import HEDGE_ATTEMPT, PUSHBACK_MS
 from interceptors.deadline.interceptor import TIMEOUT_MS
@@ -65,8 +65,6 @@ class ClientHedging(ClientInterceptor):
 
 
 def _is_hedged(service: str) -> bool:
-    if not service.startswith(OUR_PACKAGE):
-        return False
     return any(each.policy.hedge for each in methods_of(descriptor_pool.Default().FindServiceByName(service)))
 
 

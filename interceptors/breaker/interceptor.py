@@ -11,7 +11,6 @@ import grpc
 
 from contracts.codes import CALLEE_FAULTS, UNRELATED_TO_HEALTH
 from contracts.errors import CircuitOpen
-from contracts.method import OUR_PACKAGE
 from contracts.service_error import PLATFORM_REASONS, ServiceError
 from interceptors.breaker.circuit import Circuit, Outcome
 from interceptors.chain.client import ClientCall, ClientInterceptor
@@ -82,7 +81,7 @@ class ClientBreaker(ClientInterceptor):
         return partial(self._finish, call, circuit, admitted)
 
     def _circuit_of(self, method: Method) -> Circuit | None:
-        if method.response_streaming or not method.service.startswith(OUR_PACKAGE):
+        if method.response_streaming or method.is_foreign:
             return None
         return self._breakers.of(method.full_name)
 

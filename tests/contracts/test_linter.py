@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -7,10 +8,11 @@ from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, MethodOptions
 
 import contracts.scopes
-from contracts.linter import lint, lint_all, main, our_services, warn_all
+from contracts.linter import lint, lint_files, main, warnings_of_files
 from contracts.method import read_method
 from contracts.scopes import EXTERNAL_SCOPES, all_scopes, scopes_of_caller, warnings_of_scopes
 from contracts.services import MESH_SERVICES, SERVICES
+from contracts.workspace import read_contracts
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import MethodDescriptor
 
+ROOT = Path(__file__).parents[2]
 GOOD = 'deadline {seconds: 1} scopes: "test.read"'
 METHOD = "solo60.test.v1.TestService/Do"
 OTHER = "solo60.test.v1.OtherService/Do"
@@ -175,7 +178,7 @@ def test_a_scope_used_by_one_method_alone_is_a_warning(
 
 def test_our_scopes_raise_no_warning() -> None:
     """Each of our scopes is used by a second method or by a service key, or is listed for callers from outside."""
-    assert warn_all() == []
+    assert warnings_of_files(read_contracts(ROOT)) == []
     assert not EXTERNAL_SCOPES & frozenset().union(*map(scopes_of_caller, SERVICES))
     assert all_scopes() > EXTERNAL_SCOPES
 
@@ -185,10 +188,11 @@ def test_the_linter_prints_warnings_and_passes(
 ) -> None:
     """The linter prints its warnings to standard error and does not fail."""
     monkeypatch.setattr(contracts.scopes, "EXTERNAL_SCOPES", frozenset())
+    monkeypatch.chdir(ROOT)
 
     main()
 
-    warnings = warn_all()
+    warnings = warnings_of_files(read_contracts(ROOT))
     assert len(warnings) >= len(EXTERNAL_SCOPES)
     assert capsys.readouterr().err == "".join(f"warning: {warning}\n" for warning in warnings)
 
@@ -196,12 +200,12 @@ def test_the_linter_prints_warnings_and_passes(
 @pytest.mark.requirement("C1", "C6")
 def test_our_contracts_pass_the_linter() -> None:
     """The linter finds no problem in our contracts."""
-    assert lint_all() == []
+    assert lint_files(read_contracts(ROOT)) == []
 
 
 def test_every_service_is_linted() -> None:
-    """The linter finds all our services by their files, so that a new contract is checked too."""
-    found = {service.full_name for service in our_services()}
+    """The linter finds all our services in the modules of buf.yaml, so that a new contract is checked too."""
+    found = {service.full_name for file in read_contracts(ROOT) for service in file.services_by_name.values()}
 
     known = {service.full_name for service in (*SERVICES.values(), *MESH_SERVICES)}
     assert found == known | {"solo60.example.v1.EchoService"}

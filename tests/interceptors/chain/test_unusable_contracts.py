@@ -13,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
 
 from buf.validate import validate_pb2
+from contracts.method import find_method
 from contracts.policy import ContractError
 from interceptors.chain.chained_server import ChainedServer
 from interceptors.chain.server import ServerChain
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-PACKAGE = "solo60.unusable.v1"
+# Policies hold in every package.
+PACKAGE = "acme.unusable.v1"
 
 
-def contract(name: str, *, policy: policy_pb2.MethodPolicy | None, rule: str = "") -> str:
-    """Register a contract with one method, Do, and return the full name of its service."""
-    file = FileDescriptorProto(name=f"solo60/unusable/v1/{name}.proto", package=PACKAGE, syntax="proto3")
+def contract(name: str, *policies: policy_pb2.MethodPolicy | None, rule: str = "") -> str:
+    """Register a contract with one method per policy, named Do, Do1 and so on; return the full name of its service."""
+    file = FileDescriptorProto(name=f"acme/unusable/v1/{name}.proto", package=PACKAGE, syntax="proto3")
     file.dependency.extend([policy_pb2.DESCRIPTOR.name, validate_pb2.DESCRIPTOR.name])
     message = file.message_type.add(name=f"{name}Request")
     field = message.field.add(name="text", number=1, type=9, label=1)
@@ -41,9 +43,11 @@ def contract(name: str, *, policy: policy_pb2.MethodPolicy | None, rule: str = "
         field.options.Extensions[validate_pb2.field].cel.add(id="rule", message="is wrong", expression=rule)
     service = file.service.add(name=f"{name}Service")
     full_name = f"{PACKAGE}.{name}Request"
-    method = service.method.add(name="Do", input_type=f".{full_name}", output_type=f".{full_name}")
-    if policy is not None:
-        method.options.Extensions[policy_pb2.policy].CopyFrom(policy)
+    for number, policy in enumerate(policies):
+        name = f"Do{number or ''}"
+        method = service.method.add(name=name, input_type=f".{full_name}", output_type=f".{full_name}")
+        if policy is not None:
+            method.options.Extensions[policy_pb2.policy].CopyFrom(policy)
     descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
     return f"{PACKAGE}.{service.name}"
 
@@ -54,11 +58,23 @@ LIMITED = policy_pb2.MethodPolicy(
     deadline=SECOND, rate_limit=policy_pb2.RateLimit(calls_per_second=1, per_field="nothing")
 )
 BAD = {
-    contract("NoPolicy", policy=None): "has no policy",
-    contract("BadRule", policy=GOOD, rule="this.nothing("): "a rule of its messages does not compile",
-    contract("BadLimit", policy=LIMITED): "no single-valued field nothing",
+    contract("NoPolicy", None, GOOD): "has no policy",
+    contract("BadRule", GOOD, rule="this.nothing("): "a rule of its messages does not compile",
+    contract("BadLimit", LIMITED): "no single-valued field nothing",
 }
 each_bad_contract = pytest.mark.parametrize(("service", "reason"), BAD.items())
+
+
+def test_a_service_without_any_policy_is_foreign() -> None:
+    """A service that declares no policy at all is foreign: only a key with the scope mesh.inspect may call it."""
+    foreign = contract("Foreign", None, None)
+
+    chain().check(foreign)
+
+    method = find_method(f"/{foreign}/Do1")
+    assert method.is_foreign
+    assert method.policy.scopes == {"mesh.inspect"}
+    assert not find_method("/solo60.example.v1.EchoService/Echo").is_foreign
 
 
 class SplitServicer:

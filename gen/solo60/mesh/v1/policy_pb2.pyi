@@ -3,7 +3,7 @@
 isort:skip_file
 Policy of RPC methods, declared next to each method.
 
-Each method of a Solo60 service has `option (solo60.mesh.v1.policy)`. Clients and servers read it from the
+Methods declare it with `option (solo60.mesh.v1.policy)`, in any package. Clients and servers read it from the
 descriptors at start, so the code has no second table and only documentation is generated from it. Whether a method
 is safe to repeat is declared with protobuf's own `idempotency_level`.
 """
@@ -355,7 +355,9 @@ POLICY_FIELD_NUMBER: _builtins.int
 PII_FIELD_NUMBER: _builtins.int
 EVENT_FIELD_NUMBER: _builtins.int
 policy: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___MethodPolicy]
-"""Policy for all calls of this method. Required on each method of each Solo60 service."""
+"""Policy for all calls of this method. If one method of a service declares a policy, each of its methods must. A
+service without any policy is foreign: it has no deadlines and requires the scope "mesh.inspect".
+"""
 pii: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """The field contains personal data or a secret. Its value never appears in logs, spans, error details, recordings or
 examples.

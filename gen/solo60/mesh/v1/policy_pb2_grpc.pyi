@@ -3,7 +3,7 @@
 isort:skip_file
 Policy of RPC methods, declared next to each method.
 
-Each method of a Solo60 service has `option (solo60.mesh.v1.policy)`. Clients and servers read it from the
+Methods declare it with `option (solo60.mesh.v1.policy)`, in any package. Clients and servers read it from the
 descriptors at start, so the code has no second table and only documentation is generated from it. Whether a method
 is safe to repeat is declared with protobuf's own `idempotency_level`.
 """
