@@ -1,4 +1,4 @@
-"""Functions that write to an outbox, in one statement of the caller's transaction."""
+"""New messages of an outbox: built from events and calls, and written in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -39,11 +39,8 @@ async def publish(connection: Connection, event: ProtoMessage) -> None:
     Executes one statement, or none if there are no subscribers. Raises ContractError if the message is not declared to
     be an event.
     """
-    aggregate_key = aggregate_key_of(event)
-    name = event.DESCRIPTOR.full_name
-    calls = [(method.full_name, request_with(event, method)) for method in subscribers_of(name)]
-    if calls:
-        await _add(connection, calls, event=name, aggregate_key=aggregate_key)
+    name, aggregate_key = event.DESCRIPTOR.full_name, aggregate_key_of(event)
+    await add_messages(connection, calls_to_subscribers(event), event=name, aggregate_key=aggregate_key)
 
 
 async def call_later(
@@ -64,14 +61,10 @@ async def call_later(
     ContractError if the method being served does not name this method in `calls_later`. Raises ValueError for a call
     with both `at` and `aggregate_key`.
     """
-    called = _method_of(method)
-    _start_later(method)
-    if not called.policy.is_repeatable:
-        raise ContractError(f"{called.full_name} is not safe to repeat, so it cannot be called from an outbox")
+    call = repeatable_call(method, request)
     if at is not None and aggregate_key is not None:
         raise ValueError("a call cannot have both `at` and `aggregate_key`")
-    payload = request.SerializeToString(deterministic=True)
-    await _add(connection, [(called.full_name, payload)], aggregate_key=aggregate_key, at=at, cancel_key=cancel_key)
+    await add_messages(connection, [call], aggregate_key=aggregate_key, at=at, cancel_key=cancel_key)
 
 
 async def cancel_later(connection: Connection, cancel_key: str) -> int:
@@ -79,11 +72,27 @@ async def cancel_later(connection: Connection, cancel_key: str) -> int:
 
     Messages that are being delivered are not deleted.
     """
-    status = await connection.execute(_CANCEL, cancel_key)
-    return int(status.removeprefix("DELETE "))
+    return await delete_messages(connection, cancel_key)
 
 
-async def _add(
+def calls_to_subscribers(event: ProtoMessage) -> list[tuple[str, bytes]]:
+    """Return the destination and payload of the call to each subscriber of `event`."""
+    return [(method.full_name, request_with(event, method)) for method in subscribers_of(event.DESCRIPTOR.full_name)]
+
+
+def repeatable_call(stub_method: object, request: ProtoMessage) -> tuple[str, bytes]:
+    """Return the destination and payload of a call of `stub_method` with `request`.
+
+    Raises ContractError as `Transaction.call_later` does.
+    """
+    called = _method_of(stub_method)
+    _start_later(stub_method)
+    if not called.policy.is_repeatable:
+        raise ContractError(f"{called.full_name} is not safe to repeat, so it cannot be called from an outbox")
+    return called.full_name, request.SerializeToString(deterministic=True)
+
+
+async def add_messages(
     connection: Connection,
     calls: list[tuple[str, bytes]],
     *,
@@ -92,6 +101,9 @@ async def _add(
     at: datetime | None = None,
     cancel_key: str | None = None,
 ) -> None:
+    """Add one message for each destination and payload in `calls`. Executes one statement, or none without calls."""
+    if not calls:
+        return
     context = current_context()
     await connection.execute(
         _ADD,
@@ -105,6 +117,12 @@ async def _add(
         current_traceparent(),
         at,
     )
+
+
+async def delete_messages(connection: Connection, cancel_key: str) -> int:
+    """Delete the pending messages with this key that no relay is delivering, and return their number."""
+    status = await connection.execute(_CANCEL, cancel_key)
+    return int(status.removeprefix("DELETE "))
 
 
 def _start_later(calls: Any) -> None:  # noqa: ANN401 - a stub attribute on a chained channel
