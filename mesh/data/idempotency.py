@@ -12,10 +12,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import asyncpg
-from google.protobuf.message import Message
 
 from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, RequestInProgress
 from interceptors.context import current_context
@@ -23,12 +22,12 @@ from mesh.data.deletion import delete_in_batches
 from mesh.periodic import repeating
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
+
+    from google.protobuf.message import Message
 
     from interceptors.context import CallContext
     from mesh.data.database import Connection, Database
-
-Response = TypeVar("Response", bound=Message)
 
 # A week, because payments use these keys. The IETF draft and Stripe store keys for at least a day.
 RETENTION = timedelta(days=7)
@@ -135,32 +134,6 @@ async def store_response(connection: Connection, keyed: KeyedRequest, response: 
     """Store the response with a key that this transaction has claimed."""
     serialized = response.SerializeToString(deterministic=True)
     await connection.execute(_STORE_RESPONSE, keyed.caller, keyed.request_type, keyed.key, serialized)
-
-
-async def once(
-    connection: Connection,
-    request: Message,
-    respond: Callable[[], Awaitable[Response]],
-    response_type: type[Response],
-) -> Response:
-    """Return the result of `respond`, or its stored result if the caller has sent `request` with the same key before.
-
-    `connection` must be in a transaction, and `respond` must do all its work in that transaction, so that effect and
-    response are committed together. Call this function before anything else in the transaction. If `respond` raises,
-    nothing is stored and the key is free again. Caller and key are those of the current call. Each method has its own
-    keys.
-
-    Raises IdempotencyKeyReused if the key came with another request before. Raises RequestInProgress if an earlier call
-    with the key is still running after the lock timeout. Raises IdempotencyKeyMissing outside a call with a key.
-    """
-    keyed = KeyedRequest.of(request)
-    stored = await claim(connection, keyed)
-    if stored is not None:
-        mark_replayed()
-        return response_type.FromString(stored)
-    response = await respond()
-    await store_response(connection, keyed, response)
-    return response
 
 
 async def delete_old_keys(database: Database, older_than: timedelta = RETENTION) -> int:

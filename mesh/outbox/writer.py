@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import Message as ProtoMessage
-
-from contracts.events import aggregate_key_of, request_with, subscribers_of
+from contracts.events import request_with, subscribers_of
 from contracts.policy import ContractError
 from interceptors.context import current_context, new_correlation_id
 from interceptors.tracing.trace_context import current_traceparent
@@ -15,13 +13,10 @@ from interceptors.tracing.trace_context import current_traceparent
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from grpc.aio import UnaryUnaryMultiCallable
+    from google.protobuf.message import Message as ProtoMessage
 
     from contracts.method import Method
     from mesh.data.database import Connection
-
-Request = TypeVar("Request", bound=ProtoMessage)
-Response = TypeVar("Response", bound=ProtoMessage)
 
 _ADD = """
     insert into outbox
@@ -31,48 +26,6 @@ _ADD = """
     from unnest($1::uuid[], $2::text[], $3::bytea[]) as line (message_id, destination, payload)
 """
 _CANCEL = "delete from outbox where cancel_key = $1 and status = 'pending' and lease_holder is null"
-
-
-async def publish(connection: Connection, event: ProtoMessage) -> None:
-    """Send `event` to each subscriber in a separate message, after the caller's transaction commits.
-
-    Executes one statement, or none if there are no subscribers. Raises ContractError if the message is not declared to
-    be an event.
-    """
-    name, aggregate_key = event.DESCRIPTOR.full_name, aggregate_key_of(event)
-    await add_messages(connection, calls_to_subscribers(event), event=name, aggregate_key=aggregate_key)
-
-
-async def call_later(
-    connection: Connection,
-    method: UnaryUnaryMultiCallable[Request, Response],
-    request: Request,
-    *,
-    aggregate_key: str | None = None,
-    at: datetime | None = None,
-    cancel_key: str | None = None,
-) -> None:
-    """Call `method` of a stub with `request` after the caller's transaction commits, and not before `at`.
-
-    Calls of one method with the same `aggregate_key` are delivered in the order they were written. `cancel_later`
-    deletes calls with this `cancel_key`. The response is discarded.
-
-    Raises ContractError if the method's contract does not allow repeated calls. With strict contracts, also raises
-    ContractError if the method being served does not name this method in `calls_later`. Raises ValueError for a call
-    with both `at` and `aggregate_key`.
-    """
-    call = repeatable_call(method, request)
-    if at is not None and aggregate_key is not None:
-        raise ValueError("a call cannot have both `at` and `aggregate_key`")
-    await add_messages(connection, [call], aggregate_key=aggregate_key, at=at, cancel_key=cancel_key)
-
-
-async def cancel_later(connection: Connection, cancel_key: str) -> int:
-    """Delete every pending message with this key in the caller's transaction, and return their number.
-
-    Messages that are being delivered are not deleted.
-    """
-    return await delete_messages(connection, cancel_key)
 
 
 def calls_to_subscribers(event: ProtoMessage) -> list[tuple[str, bytes]]:
