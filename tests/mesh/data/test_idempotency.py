@@ -158,6 +158,19 @@ async def test_without_a_key_there_is_no_effect(database: Database) -> None:
     assert await effects(database) == 0
 
 
+async def test_a_key_without_a_response_is_an_error(database: Database) -> None:
+    """A stored key without a response, which no transaction leaves behind, raises LookupError and has no effect."""
+    async with calling(database) as tx:
+        await act(tx)
+        await tx.connection.execute("update idempotency_keys set response = null")
+
+    with pytest.raises(LookupError, match="the key has no response"):
+        async with calling(database) as tx:
+            await act(tx)
+
+    assert await effects(database) == 1
+
+
 @pytest.mark.requirement("S4")
 async def test_only_a_fingerprint_of_the_request_is_stored(database: Database) -> None:
     """Only the 32-byte fingerprint of a request is stored, because a request may hold personal data."""
