@@ -32,7 +32,7 @@ Response = TypeVar("Response", bound=Message)
 class Transaction:
     """Database transaction that answers a call once and writes to the outbox. `connection` runs the SQL of stores.
 
-    A store with more to offer within a transaction yields a subclass.
+    A store may yield a subclass with methods for its own tables.
     """
 
     def __init__(self, connection: Connection) -> None:
