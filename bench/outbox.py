@@ -31,13 +31,13 @@ from bench.server_process import started
 from bench.workspace import FOLDER, prepare
 from local.postgres.server import EmbeddedPostgres
 from mesh.data.database import Database
-from mesh.outbox import call_later
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import CONCURRENCY, Relay
 from mesh.outbox.schema import OUTBOX
 from mesh.outbox.store import _CLAIM, LEASE, MAX_RUN_LENGTH, OutboxStore
 from mesh.outbox.transport import DirectTransport
 from mesh.serving.event_loop import service_loop
+from mesh.transaction import Transaction
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.support.folders import folder_for_all
@@ -102,8 +102,8 @@ class Outbox:
         self._echo = EchoServiceStub(channel).Echo
 
     async def write(self) -> None:
-        async with self._database.transaction() as connection:
-            await call_later(connection, self._echo, EchoRequest(text="hello"))
+        async with Transaction.begin(self._database) as tx:
+            await tx.call_later(self._echo, EchoRequest(text="hello"))
 
     @asynccontextmanager
     async def delivering(self) -> AsyncIterator[None]:

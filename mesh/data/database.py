@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
@@ -17,7 +16,6 @@ from mesh.data.database_probe import CONNECT_TIMEOUT_S, CONNECTION_ERRORS, reaso
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-T = TypeVar("T")
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
@@ -27,9 +25,6 @@ RELEASE_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 10.0
 # Limit for a session that is idle in a transaction and may hold locks: a hanging process or a host that disappeared.
 IDLE_IN_TRANSACTION_TIMEOUT_S = 30.0
-MAX_REPEATS = 5
-BACKOFF_S = 0.01
-MAX_BACKOFF_S = 0.5
 
 # Time that the disk is reported as full after a statement failed because of it.
 DISK_FULL_REPORT_S = 60.0
@@ -47,7 +42,6 @@ _UNAVAILABLE_ERRORS = (
     asyncpg.InternalClientError,
 )
 _TIMEOUT_ERRORS = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
-_CONFLICT_ERRORS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _LIMIT_STATEMENTS = "select set_config('statement_timeout', $1, $3), set_config('lock_timeout', $2, $3)"
 
 
@@ -76,15 +70,14 @@ class Database:
     connection at most half of that time, or 5 s without a limit. A statement runs at most for the time that is left
     then, and waits for a lock at most half of it. A slower statement raises asyncpg's QueryCanceledError or
     LockNotAvailableError inside the connection's context, and DatabaseTooSlow outside of it. The server rolls back a
-    transaction that is idle for 30 s and closes its connection. `rng` spreads the retries of `run`. `timestamptz` is
-    returned as an aware datetime, and `tstzrange` as an asyncpg.Range of two.
+    transaction that is idle for 30 s and closes its connection. `timestamptz` is returned as an aware datetime, and
+    `tstzrange` as an asyncpg.Range of two.
     """
 
-    def __init__(self, pool: Pool, probes: Pool, remaining_s: Callable[[], float | None], rng: random.Random) -> None:
+    def __init__(self, pool: Pool, probes: Pool, remaining_s: Callable[[], float | None]) -> None:
         self._pool = pool
         self._probes = probes
         self._remaining_s = remaining_s
-        self._rng = rng
         self._trouble = ""
         self._disk_full_at = -math.inf
 
@@ -95,7 +88,6 @@ class Database:
         *,
         max_connections: int = 10,
         remaining_s: Callable[[], float | None] = lambda: None,
-        rng: random.Random | None = None,
     ) -> Database:
         """Open the pool; raise DatabaseUnavailable if the server refuses connections, ValueError for a bad URL."""
         pool = _pool(url, min_size=1, max_size=max_connections)
@@ -107,7 +99,7 @@ class Database:
             raise DatabaseUnavailable(f"the database does not answer within {CONNECT_TIMEOUT_S:g} s") from error
         except CONNECTION_ERRORS as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}") from error
-        return cls(pool, probes, remaining_s, rng or random.SystemRandom())
+        return cls(pool, probes, remaining_s)
 
     async def close(self) -> None:
         """Close the pool once its connections are released, after 10 s at the latest."""
@@ -148,21 +140,6 @@ class Database:
             except asyncio.CancelledError:
                 await self._discard(connection, lambda: connection.execute("select 1"))
                 raise
-
-    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run `work` in its own transaction, retry it after conflicts, and return its result.
-
-        A serialization failure (40001) or a deadlock (40P01) is retried up to five times with full jitter, then raised.
-        `work` must have no effects except those that a rollback undoes.
-        """
-        for repeat in range(MAX_REPEATS):
-            try:
-                async with self.transaction() as connection:
-                    return await work(connection)
-            except _CONFLICT_ERRORS:
-                await asyncio.sleep(self._rng.uniform(0, min(MAX_BACKOFF_S, BACKOFF_S * 2**repeat)))
-        async with self.transaction() as connection:
-            return await work(connection)
 
     async def is_reachable(self, timeout_s: float) -> bool:
         """Return whether the server answers `select 1` in time, outside the main pool: a busy pool is not an outage."""

@@ -1,20 +1,20 @@
-"""Idempotency keys: run an effect once per caller and key, and store its response in the same transaction.
+"""Idempotency keys in PostgreSQL, each with the response of the request that came with it.
 
-A service that uses `once` creates the table, its index and its invariant in its migrations. The statements must equal
-IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE and KEYS_HAVE_ANSWERS literally. Keys are deleted after RETENTION; a later
-repetition runs the effect again.
+A service that uses `Transaction.once` creates the table, its index and its invariant in its migrations. The statements
+must equal IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE and KEYS_HAVE_ANSWERS literally. Keys are deleted after RETENTION;
+a later repetition runs the effect again.
 """
 
 from __future__ import annotations
 
 import hashlib
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import asyncpg
-from google.protobuf.message import Message
 
 from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, RequestInProgress
 from interceptors.context import current_context
@@ -22,12 +22,12 @@ from mesh.data.deletion import delete_in_batches
 from mesh.periodic import repeating
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
+
+    from google.protobuf.message import Message
 
     from interceptors.context import CallContext
     from mesh.data.database import Connection, Database
-
-Response = TypeVar("Response", bound=Message)
 
 # A week, because payments use these keys. The IETF draft and Stripe store keys for at least a day.
 RETENTION = timedelta(days=7)
@@ -90,40 +90,50 @@ def fingerprint_of(request: Message) -> bytes:
     return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
 
 
-async def once(
-    connection: Connection,
-    request: Message,
-    respond: Callable[[], Awaitable[Response]],
-    response_type: type[Response],
-) -> Response:
-    """Return the result of `respond`, or its stored result if the caller has sent `request` with the same key before.
+@dataclass(frozen=True, slots=True)
+class KeyedRequest:
+    """A request with its idempotency key. Keys of different callers or methods are different keys."""
 
-    `connection` must be in a transaction, and `respond` must do all its work in that transaction, so that effect and
-    response are committed together. Call this function before anything else in the transaction. If `respond` raises,
-    nothing is stored and the key is free again. Caller and key are those of the current call. Each method has its own
-    keys.
+    caller: str
+    request_type: str
+    key: str
+    sha256: bytes
 
-    Raises IdempotencyKeyReused if the key came with another request before. Raises RequestInProgress if an earlier call
-    with the key is still running after the lock timeout. Raises IdempotencyKeyMissing outside a call with a key.
+    @classmethod
+    def of(cls, request: Message) -> Self:
+        """Return `request` with the caller and key of the current call; raise IdempotencyKeyMissing."""
+        call = keyed_call()
+        return cls(call.caller, request.DESCRIPTOR.full_name, call.idempotency_key, fingerprint_of(request))
+
+
+async def claim(connection: Connection, keyed: KeyedRequest) -> bytes | None:
+    """Claim the key of a request in a transaction; return the stored response, or None if the key is new.
+
+    Waits for an earlier transaction with the same key. Raises IdempotencyKeyReused if the key came with another request
+    before, and RequestInProgress if the earlier transaction is still running after the lock timeout.
     """
-    call = keyed_call()
-    claim = (call.caller, request.DESCRIPTOR.full_name, call.idempotency_key)
-    fingerprint = fingerprint_of(request)
+    identity = (keyed.caller, keyed.request_type, keyed.key)
     try:
-        is_first = await connection.fetchval(_CLAIM, *claim, fingerprint)
+        is_first = await connection.fetchval(_CLAIM, *identity, keyed.sha256)
     except asyncpg.LockNotAvailableError as error:
         raise RequestInProgress(retry_after_s=IN_PROGRESS_RETRY_S) from error
     if is_first:
-        response = await respond()
-        await connection.execute(_STORE_RESPONSE, *claim, response.SerializeToString(deterministic=True))
-        return response
-    earlier = await connection.fetchrow(_FIND, *claim)
+        return None
+    earlier = await connection.fetchrow(_FIND, *identity)
     if earlier is None:  # deleted since the claim because of its age: the next attempt starts anew
         raise RequestInProgress(retry_after_s=IN_PROGRESS_RETRY_S)
-    if earlier["request_sha256"] != fingerprint:
+    if earlier["request_sha256"] != keyed.sha256:
         raise IdempotencyKeyReused
-    mark_replayed()
-    return response_type.FromString(earlier["response"])
+    stored: bytes | None = earlier["response"]
+    if stored is None:
+        raise LookupError("the key has no response, but both are committed together")
+    return stored
+
+
+async def store_response(connection: Connection, keyed: KeyedRequest, response: Message) -> None:
+    """Store the response with a key that this transaction has claimed."""
+    serialized = response.SerializeToString(deterministic=True)
+    await connection.execute(_STORE_RESPONSE, keyed.caller, keyed.request_type, keyed.key, serialized)
 
 
 async def delete_old_keys(database: Database, older_than: timedelta = RETENTION) -> int:

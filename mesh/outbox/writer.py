@@ -1,13 +1,11 @@
-"""Functions that write to an outbox, in one statement of the caller's transaction."""
+"""New messages of an outbox: built from events and calls, and written in the caller's transaction."""
 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import Message as ProtoMessage
-
-from contracts.events import aggregate_key_of, request_with, subscribers_of
+from contracts.events import request_with, subscribers_of
 from contracts.policy import ContractError
 from interceptors.context import current_context, new_correlation_id
 from interceptors.tracing.trace_context import current_traceparent
@@ -15,13 +13,10 @@ from interceptors.tracing.trace_context import current_traceparent
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from grpc.aio import UnaryUnaryMultiCallable
+    from google.protobuf.message import Message as ProtoMessage
 
     from contracts.method import Method
     from mesh.data.database import Connection
-
-Request = TypeVar("Request", bound=ProtoMessage)
-Response = TypeVar("Response", bound=ProtoMessage)
 
 _ADD = """
     insert into outbox
@@ -33,57 +28,24 @@ _ADD = """
 _CANCEL = "delete from outbox where cancel_key = $1 and status = 'pending' and lease_holder is null"
 
 
-async def publish(connection: Connection, event: ProtoMessage) -> None:
-    """Send `event` to each subscriber in a separate message, after the caller's transaction commits.
+def calls_to_subscribers(event: ProtoMessage) -> list[tuple[str, bytes]]:
+    """Return the destination and payload of the call to each subscriber of `event`."""
+    return [(method.full_name, request_with(event, method)) for method in subscribers_of(event.DESCRIPTOR.full_name)]
 
-    Executes one statement, or none if there are no subscribers. Raises ContractError if the message is not declared to
-    be an event.
+
+def repeatable_call(stub_method: object, request: ProtoMessage) -> tuple[str, bytes]:
+    """Return the destination and payload of a call of `stub_method` with `request`.
+
+    Raises ContractError as `Transaction.call_later` does.
     """
-    aggregate_key = aggregate_key_of(event)
-    name = event.DESCRIPTOR.full_name
-    calls = [(method.full_name, request_with(event, method)) for method in subscribers_of(name)]
-    if calls:
-        await _add(connection, calls, event=name, aggregate_key=aggregate_key)
-
-
-async def call_later(
-    connection: Connection,
-    method: UnaryUnaryMultiCallable[Request, Response],
-    request: Request,
-    *,
-    aggregate_key: str | None = None,
-    at: datetime | None = None,
-    cancel_key: str | None = None,
-) -> None:
-    """Call `method` of a stub with `request` after the caller's transaction commits, and not before `at`.
-
-    Calls of one method with the same `aggregate_key` are delivered in the order they were written. `cancel_later`
-    deletes calls with this `cancel_key`. The response is discarded.
-
-    Raises ContractError if the method's contract does not allow repeated calls. With strict contracts, also raises
-    ContractError if the method being served does not name this method in `calls_later`. Raises ValueError for a call
-    with both `at` and `aggregate_key`.
-    """
-    called = _method_of(method)
-    _start_later(method)
+    called = _method_of(stub_method)
+    _start_later(stub_method)
     if not called.policy.is_repeatable:
         raise ContractError(f"{called.full_name} is not safe to repeat, so it cannot be called from an outbox")
-    if at is not None and aggregate_key is not None:
-        raise ValueError("a call cannot have both `at` and `aggregate_key`")
-    payload = request.SerializeToString(deterministic=True)
-    await _add(connection, [(called.full_name, payload)], aggregate_key=aggregate_key, at=at, cancel_key=cancel_key)
+    return called.full_name, request.SerializeToString(deterministic=True)
 
 
-async def cancel_later(connection: Connection, cancel_key: str) -> int:
-    """Delete every pending message with this key in the caller's transaction, and return their number.
-
-    Messages that are being delivered are not deleted.
-    """
-    status = await connection.execute(_CANCEL, cancel_key)
-    return int(status.removeprefix("DELETE "))
-
-
-async def _add(
+async def add_messages(
     connection: Connection,
     calls: list[tuple[str, bytes]],
     *,
@@ -92,6 +54,9 @@ async def _add(
     at: datetime | None = None,
     cancel_key: str | None = None,
 ) -> None:
+    """Add one message for each destination and payload in `calls`. Executes one statement, or none without calls."""
+    if not calls:
+        return
     context = current_context()
     await connection.execute(
         _ADD,
@@ -105,6 +70,12 @@ async def _add(
         current_traceparent(),
         at,
     )
+
+
+async def delete_messages(connection: Connection, cancel_key: str) -> int:
+    """Delete the pending messages with this key that no relay is delivering, and return their number."""
+    status = await connection.execute(_CANCEL, cancel_key)
+    return int(status.removeprefix("DELETE "))
 
 
 def _start_later(calls: Any) -> None:  # noqa: ANN401 - a stub attribute on a chained channel

@@ -6,12 +6,12 @@ import asyncio
 import uuid
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from interceptors.context import current_context
 from interceptors.deadline.interceptor import remaining_s
 from interceptors.tracing.trace_context import current_traceparent
-from mesh.data.idempotency import once
 from mesh.data.pages import page_of
 from services.communication.domain import NewMessage, PageCursor, Status
 from services.communication.mail import compose, message_id_header
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import grpc.aio
     from google.protobuf.message import Message as ProtoMessage
 
+    from mesh.transaction import Transaction
     from services.communication.mail import Mailbox
     from services.communication.mail_template import Templates
     from services.communication.sender import Sender
@@ -106,15 +107,14 @@ class CommunicationServicer(CommunicationServiceServicer):
         request: pb.RetryMessageRequest,
         context: grpc.aio.ServicerContext[pb.RetryMessageRequest, pb.RetryMessageResponse],
     ) -> pb.RetryMessageResponse:
-        async with self._store.transaction() as transaction:
-
-            async def respond() -> pb.RetryMessageResponse:
-                message = await self._store.requeue(transaction, uuid.UUID(request.message_id), self._now())
-                return pb.RetryMessageResponse(message=render_message(message))
-
-            response = await once(transaction, request, respond, pb.RetryMessageResponse)
+        async with self._store.transaction() as tx:
+            response = await tx.once(request, pb.RetryMessageResponse, partial(self._retry_message, tx, request))
         self._sender.wake()
         return response
+
+    async def _retry_message(self, tx: Transaction, request: pb.RetryMessageRequest) -> pb.RetryMessageResponse:
+        message = await self._store.requeue(tx, uuid.UUID(request.message_id), self._now())
+        return pb.RetryMessageResponse(message=render_message(message))
 
     def _draft(self, request: SendRequest, *recipients: Mailbox) -> NewMessage:
         template = self._templates.find(request.template_key)
@@ -142,15 +142,14 @@ class CommunicationServicer(CommunicationServiceServicer):
         )
 
     async def _store_once(self, request: ProtoMessage, new: NewMessage, response: Response) -> Response:
-        async with self._store.transaction() as transaction:
-
-            async def respond() -> Response:
-                await self._store.add(transaction, new)
-                return response
-
-            stored_response = await once(transaction, request, respond, type(response))
+        async with self._store.transaction() as tx:
+            stored_response = await tx.once(request, type(response), partial(self._add, tx, new, response))
         self._sender.wake()
         return stored_response
+
+    async def _add(self, tx: Transaction, new: NewMessage, response: Response) -> Response:
+        await self._store.add(tx, new)
+        return response
 
     async def _wait_until_sent(self, message_id: uuid.UUID) -> None:
         until = self._now() + timedelta(seconds=remaining_s() or 0.0)

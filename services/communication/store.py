@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import MessageNotFound
 from mesh.data.deletion import delete_in_batches
+from mesh.transaction import Transaction
 from services.communication.domain import LEASE, Attempt, Backlog, Message, Status
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from mesh.data.database import Connection, Database
+    from mesh.data.database import Database
     from services.communication.domain import NewMessage, PageCursor, Verdict
 
 _ADD = """
@@ -82,13 +83,13 @@ class MessageStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Begin a transaction, committed at the end of the block."""
-        return self._database.transaction()
+        return Transaction.begin(self._database)
 
-    async def add(self, connection: Connection, new: NewMessage) -> None:
+    async def add(self, tx: Transaction, new: NewMessage) -> None:
         """Store a message that is due immediately."""
-        await connection.execute(
+        await tx.connection.execute(
             _ADD,
             new.message_id,
             new.template_key,
@@ -113,13 +114,13 @@ class MessageStore:
         async with self._database.connection() as connection:
             return [_message(row) for row in await connection.fetch(_FAILED, limit, *position)]
 
-    async def requeue(self, connection: Connection, message_id: UUID, now: datetime) -> Message:
+    async def requeue(self, tx: Transaction, message_id: UUID, now: datetime) -> Message:
         """Make a failed message due immediately, with as many attempts as a new one.
 
         Raises MessageNotFound, or MessageNotRetryable if the message has not failed or has expired.
         """
-        _message(await connection.fetchrow(_LOCK, message_id)).ensure_retryable()
-        return _message(await connection.fetchrow(_REQUEUE, message_id, now))
+        _message(await tx.connection.fetchrow(_LOCK, message_id)).ensure_retryable()
+        return _message(await tx.connection.fetchrow(_REQUEUE, message_id, now))
 
     async def claim(self, now: datetime) -> Attempt | None:
         """Lease the message that has been due longest and return its attempt; None if no message is due.
@@ -127,16 +128,16 @@ class MessageStore:
         An attempt with `is_lost` or `is_expired` must not be sent. A lost attempt is the previous one: its lease ran
         out, and the mail must not be sent twice.
         """
-        async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_CLAIM, now, now + LEASE)
+        async with self.transaction() as tx:
+            row = await tx.connection.fetchrow(_CLAIM, now, now + LEASE)
         return _attempt(row) if row else None
 
     async def settle(self, attempt: Attempt, verdict: Verdict, now: datetime) -> bool:
         """Record the verdict of an attempt; return False and record nothing if a later attempt has begun."""
         is_expired = verdict.status is Status.EXPIRED
-        async with self._database.transaction() as connection:
+        async with self.transaction() as tx:
             return bool(
-                await connection.fetchval(
+                await tx.connection.fetchval(
                     _SETTLE,
                     attempt.message_id,
                     attempt.number,

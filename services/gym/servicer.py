@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import GymNotFound
-from mesh.data.idempotency import once
 from mesh.data.pages import page_of
 from services.gym.wire import (
     parse_period,
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from services.gym.domain import Gym
+    from mesh.transaction import Transaction
+    from services.gym.domain import Gym, GymProperties
     from services.gym.store import GymStore
     from solo60.gym.v1.gym_pb2 import CreateGymRequest, GetGymRequest, ListGymsRequest, QuotePriceRequest
 
@@ -52,13 +53,8 @@ class GymServicer(GymServiceServicer):
         self, request: CreateGymRequest, context: grpc.aio.ServicerContext[CreateGymRequest, CreateGymResponse]
     ) -> CreateGymResponse:
         properties = parse_properties(request)
-        async with self._store.transaction() as transaction:
-
-            async def respond() -> CreateGymResponse:
-                gym = await self._store.add(transaction, properties, self._now())
-                return CreateGymResponse(gym=render_gym(gym))
-
-            return await once(transaction, request, respond, CreateGymResponse)
+        async with self._store.transaction() as tx:
+            return await tx.once(request, CreateGymResponse, partial(self._create_gym, tx, properties))
 
     async def QuotePrice(
         self, request: QuotePriceRequest, context: grpc.aio.ServicerContext[QuotePriceRequest, QuotePriceResponse]
@@ -66,6 +62,10 @@ class GymServicer(GymServiceServicer):
         period = parse_period(request.period)
         gym = await self._gym(request.gym_id)
         return QuotePriceResponse(quote=render_quote(gym, gym.quote(period)))
+
+    async def _create_gym(self, tx: Transaction, properties: GymProperties) -> CreateGymResponse:
+        gym = await self._store.add(tx, properties, self._now())
+        return CreateGymResponse(gym=render_gym(gym))
 
     async def _gym(self, gym_id: str) -> Gym:
         gym = await self._store.find(UUID(gym_id))

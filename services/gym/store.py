@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.errors import GymNameTaken
+from mesh.transaction import Transaction
 from services.gym.domain import Gym, GymProperties, OpeningHours
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from mesh.data.database import Connection, Database
+    from mesh.data.database import Database
 
 _FIND = "select * from gyms where gym_id = $1"
 _FIRST = "select * from gyms order by folded_name limit $1"
@@ -38,9 +39,9 @@ class GymStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def transaction(self) -> AbstractAsyncContextManager[Connection]:
-        """Start a transaction and commit it at the end of the block."""
-        return self._database.transaction()
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin a transaction, committed at the end of the block."""
+        return Transaction.begin(self._database)
 
     async def find(self, gym_id: UUID) -> Gym | None:
         """Return the gym with this id, or None."""
@@ -57,9 +58,9 @@ class GymStore:
                 rows = await connection.fetch(_NEXT, limit, after)
         return [_gym(row) for row in rows]
 
-    async def add(self, connection: Connection, properties: GymProperties, now: datetime) -> Gym:
+    async def add(self, tx: Transaction, properties: GymProperties, now: datetime) -> Gym:
         """Add a gym and return it; raise GymNameTaken if another gym has the same name."""
-        row = await connection.fetchrow(
+        row = await tx.connection.fetchrow(
             _ADD,
             properties.name,
             properties.time_zone,

@@ -6,10 +6,10 @@ pending payment or a void session), so a later call can finish the work after a 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from contracts.errors import CardDeclined, PaymentNotFound, PaymentVoided
+from mesh.data.conflicts import retried_on_conflict
 from services.payment.cards import CardOutcome
 from services.payment.domain import (
     PaymentMethod,
@@ -51,12 +51,10 @@ class Cashier:
         Raises CardDeclined, InsufficientCredits, AlreadyCharged or PaymentVoided; the call then costs the member
         nothing. After any other error the outcome is unknown: repeat the call to finish the charge.
         """
-        payment = await self._store.run(partial(self._begin, order=order))
+        payment = await self._begin_charge(order)
         if payment.status is Status.PENDING:
             outcome = await self._processor.charge(_key(order.session_id), card_token, order.price)
-            payment, is_void = await self._store.run(
-                partial(self._settle, session_id=order.session_id, outcome=outcome)
-            )
+            payment, is_void = await self._settle_charge(order.session_id, outcome)
             if is_void and payment.status is Status.CAPTURED:
                 payment = await self._refund_card(order.session_id)
         if payment.status is Status.DECLINED:
@@ -70,7 +68,7 @@ class Cashier:
 
         Return its payment, which is then REFUNDED, VOIDED or DECLINED, or None if the session was never charged.
         """
-        payment = await self._store.run(partial(self._begin_refund, session_id=session_id, reason=reason))
+        payment = await self._begin_refund(session_id, reason)
         return await self._finish_card_refund(payment) if payment else None
 
     async def credit_back(self, session_id: UUID, reason: str) -> Payment:
@@ -79,7 +77,7 @@ class Cashier:
         Return its payment, which is then REFUNDED. Raise PaymentNotFound if nothing was charged. A pending card charge
         is prevented, or refunded to the card if it was captured.
         """
-        payment = await self._store.run(partial(self._begin_credit_back, session_id=session_id, reason=reason))
+        payment = await self._begin_credit_back(session_id, reason)
         payment = await self._finish_card_refund(payment)
         if payment.status is not Status.REFUNDED:
             raise PaymentNotFound
@@ -90,55 +88,63 @@ class Cashier:
         await ledger.post("grant", entries_of_grant(user_id, credits_granted), self._now(), reason=reason)
         return await ledger.lock_balance(user_id)
 
-    async def _begin(self, ledger: Ledger, order: Order) -> Payment:
+    @retried_on_conflict
+    async def _begin_charge(self, order: Order) -> Payment:
         """Return the earlier payment of the same order, or add one: captured for credits, pending for a card."""
-        session = await ledger.lock_session(order.session_id)
-        payment = session.payment_of(order)
-        if payment is not None:
+        async with self._store.transaction() as ledger:
+            session = await ledger.lock_session(order.session_id)
+            payment = session.payment_of(order)
+            if payment is not None:
+                return payment
+            if order.payment_method is PaymentMethod.CARD:
+                return await ledger.add_payment(order, Status.PENDING, self._now())
+            require_credits(await ledger.lock_balance(order.user_id), order)
+            payment = await ledger.add_payment(order, Status.CAPTURED, self._now())
+            await ledger.post("charge", entries_of_charge(order), self._now(), payment_id=payment.payment_id)
             return payment
-        if order.payment_method is PaymentMethod.CARD:
-            return await ledger.add_payment(order, Status.PENDING, self._now())
-        require_credits(await ledger.lock_balance(order.user_id), order)
-        payment = await ledger.add_payment(order, Status.CAPTURED, self._now())
-        await ledger.post("charge", entries_of_charge(order), self._now(), payment_id=payment.payment_id)
-        return payment
 
-    async def _settle(self, ledger: Ledger, session_id: UUID, outcome: CardOutcome) -> tuple[Payment, bool]:
+    @retried_on_conflict
+    async def _settle_charge(self, session_id: UUID, outcome: CardOutcome) -> tuple[Payment, bool]:
         """Record the outcome of a pending charge; return the payment and whether the session is void."""
-        session = await ledger.lock_session(session_id)
-        payment = _require_payment(session.payment)
-        if payment.status is Status.PENDING:
-            payment = await self._set_status(ledger, payment, _STATUS_AFTER[outcome])
-        return payment, session.is_void
+        async with self._store.transaction() as ledger:
+            session = await ledger.lock_session(session_id)
+            payment = _require_payment(session.payment)
+            if payment.status is Status.PENDING:
+                payment = await self._set_status(ledger, payment, _STATUS_AFTER[outcome])
+            return payment, session.is_void
 
     async def _set_status(self, ledger: Ledger, payment: Payment, status: Status) -> Payment:
         if status is Status.CAPTURED:
             await ledger.post("charge", entries_of_charge(payment.order), self._now(), payment_id=payment.payment_id)
         return await ledger.set_status(payment, status, self._now())
 
-    async def _begin_refund(self, ledger: Ledger, session_id: UUID, reason: str) -> Payment | None:
+    @retried_on_conflict
+    async def _begin_refund(self, session_id: UUID, reason: str) -> Payment | None:
         """Refund a captured payment in credits. Void the session if it is uncharged or the payment is by card."""
-        session = await ledger.lock_session(session_id)
-        payment = session.payment
-        if (
-            payment is not None
-            and payment.status is Status.CAPTURED
-            and payment.order.payment_method is PaymentMethod.CREDITS
-        ):
-            return await self._record_refund(ledger, payment, PaymentMethod.CREDITS, reason)
-        if payment is None or payment.status in (Status.PENDING, Status.CAPTURED):
-            await ledger.void(session_id, reason, self._now())
-        return payment
+        async with self._store.transaction() as ledger:
+            session = await ledger.lock_session(session_id)
+            payment = session.payment
+            if (
+                payment is not None
+                and payment.status is Status.CAPTURED
+                and payment.order.payment_method is PaymentMethod.CREDITS
+            ):
+                return await self._record_refund(ledger, payment, PaymentMethod.CREDITS, reason)
+            if payment is None or payment.status in (Status.PENDING, Status.CAPTURED):
+                await ledger.void(session_id, reason, self._now())
+            return payment
 
-    async def _begin_credit_back(self, ledger: Ledger, session_id: UUID, reason: str) -> Payment:
-        session = await ledger.lock_session(session_id)
-        payment = session.payment_to_credit_back()
-        if payment.status is Status.PENDING:
-            await ledger.void(session_id, reason, self._now())
-        # A captured payment of a void session is being refunded to the card. Credits as well would refund it twice.
-        if payment.status is Status.CAPTURED and not session.is_void:
-            return await self._record_refund(ledger, payment, PaymentMethod.CREDITS, reason)
-        return payment
+    @retried_on_conflict
+    async def _begin_credit_back(self, session_id: UUID, reason: str) -> Payment:
+        async with self._store.transaction() as ledger:
+            session = await ledger.lock_session(session_id)
+            payment = session.payment_to_credit_back()
+            if payment.status is Status.PENDING:
+                await ledger.void(session_id, reason, self._now())
+            # A captured payment of a void session is being refunded to the card. Credits as well would refund it twice.
+            if payment.status is Status.CAPTURED and not session.is_void:
+                return await self._record_refund(ledger, payment, PaymentMethod.CREDITS, reason)
+            return payment
 
     async def _finish_card_refund(self, payment: Payment) -> Payment:
         """Finish the card refund of a void session. A payment in a final status is returned unchanged."""
@@ -148,19 +154,19 @@ class Cashier:
 
     async def _refund_card(self, session_id: UUID) -> Payment:
         was_captured = await self._processor.refund(_key(session_id))
-        return await self._store.run(
-            partial(self._settle_card_refund, session_id=session_id, was_captured=was_captured)
-        )
+        return await self._settle_card_refund(session_id, was_captured=was_captured)
 
-    async def _settle_card_refund(self, ledger: Ledger, session_id: UUID, *, was_captured: bool) -> Payment:
+    @retried_on_conflict
+    async def _settle_card_refund(self, session_id: UUID, *, was_captured: bool) -> Payment:
         """Record that the processor refunded (`was_captured`) or prevented the charge of a void session."""
-        session = await ledger.lock_session(session_id)
-        payment = _require_payment(session.payment)
-        if payment.status is Status.PENDING:
-            payment = await self._set_status(ledger, payment, Status.CAPTURED if was_captured else Status.VOIDED)
-        if payment.status is Status.CAPTURED:
-            payment = await self._record_refund(ledger, payment, PaymentMethod.CARD, session.void_reason or "")
-        return payment
+        async with self._store.transaction() as ledger:
+            session = await ledger.lock_session(session_id)
+            payment = _require_payment(session.payment)
+            if payment.status is Status.PENDING:
+                payment = await self._set_status(ledger, payment, Status.CAPTURED if was_captured else Status.VOIDED)
+            if payment.status is Status.CAPTURED:
+                payment = await self._record_refund(ledger, payment, PaymentMethod.CARD, session.void_reason or "")
+            return payment
 
     async def _record_refund(
         self, ledger: Ledger, payment: Payment, payment_method: PaymentMethod, reason: str

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import PaymentNotFound
-from mesh.data.idempotency import once
+from mesh.data.conflicts import retried_on_conflict
 from mesh.data.pages import page_of
 from services.payment.domain import Status
 from services.payment.wire import parse_order, render_payment
@@ -93,14 +94,13 @@ class PaymentServicer(PaymentServiceServicer):
     ) -> GetBalanceResponse:
         return GetBalanceResponse(credits=await self._store.balance(UUID(request.user_id)))
 
+    @retried_on_conflict
     async def GrantCredits(
         self, request: GrantCreditsRequest, context: ServicerContext[GrantCreditsRequest, GrantCreditsResponse]
     ) -> GrantCreditsResponse:
-        async def grant_once(ledger: Ledger) -> GrantCreditsResponse:
-            async def grant() -> GrantCreditsResponse:
-                balance = await self._cashier.grant(ledger, UUID(request.user_id), request.credits, request.reason)
-                return GrantCreditsResponse(credits=balance)
+        async with self._store.transaction() as ledger:
+            return await ledger.once(request, GrantCreditsResponse, partial(self._grant_credits, ledger, request))
 
-            return await once(ledger.connection, request, grant, GrantCreditsResponse)
-
-        return await self._store.run(grant_once)
+    async def _grant_credits(self, ledger: Ledger, request: GrantCreditsRequest) -> GrantCreditsResponse:
+        balance = await self._cashier.grant(ledger, UUID(request.user_id), request.credits, request.reason)
+        return GrantCreditsResponse(credits=balance)

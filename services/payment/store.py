@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from mesh.transaction import Transaction
 from services.payment.domain import Order, Payment, PaymentMethod, Price, Refund, Session, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from uuid import UUID
 
     import asyncpg
 
-    from mesh.data.database import Connection, Database
+    from mesh.data.database import Database
     from services.payment.domain import Entry
-
-T = TypeVar("T")
 
 _FIND_PAYMENT = "select * from payments where payment_id = $1"
 _FIND_PAYMENT_OF_SESSION = "select * from payments where session_id = $1"
@@ -70,9 +70,9 @@ class PaymentStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def run(self, work: Callable[[Ledger], Awaitable[T]]) -> T:
-        """Run `work` in a transaction and return its result. Deadlocks and serialization failures are retried."""
-        return await self._database.run(lambda connection: work(Ledger(connection)))
+    def transaction(self) -> AbstractAsyncContextManager[Ledger]:
+        """Begin a transaction, committed at the end of the block."""
+        return Ledger.begin(self._database)
 
     async def find_payment(self, payment_id: UUID) -> Payment | None:
         """Return the payment with this id, or None."""
@@ -92,14 +92,11 @@ class PaymentStore:
             return await connection.fetchval(_FIND_BALANCE, user_id) or 0
 
 
-class Ledger:
+class Ledger(Transaction):
     """The payments and the ledger within one transaction.
 
     Callers lock the session first, then the member's account. The fixed order prevents deadlocks.
     """
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
 
     async def lock_session(self, session_id: UUID) -> Session:
         """Lock a session until the end of the transaction and return its state. An unknown session is added first."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesh.outbox import call_later, publish
 from services.session.guests.store import invitations_to
 from services.session.mails.domain import MailKind, mails_after_approval, mails_after_payment
 from services.session.waiting_list.store import entries_waiting_for
@@ -19,7 +18,7 @@ from solo60.session.v1.events_pb2 import SessionBooked, SessionCancelled
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mesh.data.database import Connection
+    from mesh.transaction import Transaction
     from services.session.mails.outbox import MailOutbox
     from services.session.sessions.domain import Session
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
@@ -28,64 +27,64 @@ CANCELLED, REJECTED = "session cancelled", "session rejected"
 
 
 class FollowUps:
-    """Writer of follow-up calls. Each method writes to the outbox in the transaction of `connection`."""
+    """Writer of follow-up calls. Each method writes to the outbox in the transaction `tx`."""
 
     def __init__(self, payments: PaymentServiceAsyncStub, mails: MailOutbox) -> None:
         self._payments = payments
         self._mails = mails
 
-    async def of_booking(self, connection: Connection, session: Session) -> None:
+    async def of_booking(self, tx: Transaction, session: Session) -> None:
         """Publish SessionBooked and send the mails due after payment."""
-        await publish(connection, render_event(SessionBooked, session))
+        await tx.publish(render_event(SessionBooked, session))
         for kind in mails_after_payment(session):
-            await self._mails.add(connection, session.session_id, kind)
+            await self._mails.add(tx, session.session_id, kind)
 
-    async def of_release(self, connection: Connection, session: Session) -> None:
+    async def of_release(self, tx: Transaction, session: Session) -> None:
         """Refund a released slot and notify members who joined the waiting list while the slot was held.
 
         The refund also voids a charge that has not arrived yet. Members who joined before the hold were notified when
         the slot was last free.
         """
-        await self._refund(connection, session, CANCELLED)
-        await self._mail_waiting(connection, session, since=session.create_time)
+        await self._refund(tx, session, CANCELLED)
+        await self._mail_waiting(tx, session, since=session.create_time)
 
-    async def of_approval(self, connection: Connection, session: Session) -> None:
+    async def of_approval(self, tx: Transaction, session: Session) -> None:
         """Mail the member that the session is confirmed."""
         for kind in mails_after_approval(session):
-            await self._mails.add(connection, session.session_id, kind)
+            await self._mails.add(tx, session.session_id, kind)
 
-    async def of_rejection(self, connection: Connection, session: Session) -> None:
+    async def of_rejection(self, tx: Transaction, session: Session) -> None:
         """Refund a session the way it was paid, publish SessionCancelled and send the mails.
 
         The member, the guests and members waiting for the slot get a mail.
         """
-        await self._refund(connection, session, REJECTED)
-        await self._announce_end(connection, session, MailKind.REJECTED)
+        await self._refund(tx, session, REJECTED)
+        await self._announce_end(tx, session, MailKind.REJECTED)
 
-    async def of_cancellation(self, connection: Connection, session: Session) -> None:
+    async def of_cancellation(self, tx: Transaction, session: Session) -> None:
         """Refund a session the way it was paid or in credits, publish SessionCancelled and send the mails.
 
         The member, the guests and members waiting for the slot get a mail.
         """
         if session.refunded_in_credits:
             request = CreditBackSessionRequest(session_id=str(session.session_id), reason=CANCELLED)
-            await call_later(connection, self._payments.CreditBackSession, request)
+            await tx.call_later(self._payments.CreditBackSession, request)
         else:
-            await self._refund(connection, session, CANCELLED)
-        await self._announce_end(connection, session, MailKind.CANCELLED)
+            await self._refund(tx, session, CANCELLED)
+        await self._announce_end(tx, session, MailKind.CANCELLED)
 
-    async def _announce_end(self, connection: Connection, session: Session, kind: MailKind) -> None:
-        await publish(connection, render_event(SessionCancelled, session))
-        await self._mails.add(connection, session.session_id, kind)
-        for invitation_id in await invitations_to(connection, session.session_id):
-            await self._mails.add_for_guest(connection, session.session_id, invitation_id, MailKind.GUEST_CANCELLED)
-        await self._mail_waiting(connection, session, since=None)
+    async def _announce_end(self, tx: Transaction, session: Session, kind: MailKind) -> None:
+        await tx.publish(render_event(SessionCancelled, session))
+        await self._mails.add(tx, session.session_id, kind)
+        for invitation_id in await invitations_to(tx, session.session_id):
+            await self._mails.add_for_guest(tx, session.session_id, invitation_id, MailKind.GUEST_CANCELLED)
+        await self._mail_waiting(tx, session, since=None)
 
-    async def _refund(self, connection: Connection, session: Session, reason: str) -> None:
+    async def _refund(self, tx: Transaction, session: Session, reason: str) -> None:
         request = RefundSessionRequest(session_id=str(session.session_id), reason=reason)
-        await call_later(connection, self._payments.RefundSession, request)
+        await tx.call_later(self._payments.RefundSession, request)
 
-    async def _mail_waiting(self, connection: Connection, session: Session, *, since: datetime | None) -> None:
+    async def _mail_waiting(self, tx: Transaction, session: Session, *, since: datetime | None) -> None:
         """Mail the members who wait for a released slot, once per release."""
-        for entry_id in await entries_waiting_for(connection, session, since=since):
-            await self._mails.add_for_waiting_member(connection, session.session_id, entry_id)
+        for entry_id in await entries_waiting_for(tx, session, since=since):
+            await self._mails.add_for_waiting_member(tx, session.session_id, entry_id)

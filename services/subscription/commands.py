@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
 
 from contracts.errors import AlreadySubscribed, TrialUsed, UserNotActive
-from mesh.outbox import publish
+from mesh.data.conflicts import retried_on_conflict
 from services.subscription.domain import MailKind, Status, new_subscription
 from services.subscription.mails import MemberMail
 from services.subscription.plans import month_of
@@ -46,7 +45,7 @@ class SubscriptionCommands:
         self._now = now
 
     async def subscribe(
-        self, transaction: SubscriptionTransaction, user_id: UUID, plan_id: UUID, *, trial_days: int | None
+        self, tx: SubscriptionTransaction, user_id: UUID, plan_id: UUID, *, trial_days: int | None
     ) -> Subscription:
         """Create a subscription. `trial_days` None: the plan's trial, or no trial if the user had one before.
 
@@ -54,181 +53,171 @@ class SubscriptionCommands:
         has left.
         """
         now = self._now()
-        await transaction.lock_user(user_id)
-        if await transaction.has_left(user_id):
+        await tx.lock_user(user_id)
+        if await tx.has_left(user_id):
             raise UserNotActive
-        await self._close_expired(transaction, user_id, now)
-        if trial_days != 0 and await transaction.had_trial(user_id):
+        await self._close_expired(tx, user_id, now)
+        if trial_days != 0 and await tx.had_trial(user_id):
             if trial_days is not None:
                 raise TrialUsed
             trial_days = 0
-        new = new_subscription(uuid4(), user_id, await transaction.plan(plan_id), now, trial_days=trial_days)
-        await transaction.add(new)
-        await self._grant(transaction, new, new.first_period.start)
-        await self._follow_ups.mail(transaction.connection, new, MemberMail(MailKind.SUBSCRIPTION_ACTIVATED, now))
-        await self._follow_ups.remind(transaction.connection, None, new, now)
-        await self._follow_ups.review(transaction.connection, new)
-        await publish(transaction.connection, render_activated_event(new))
+        new = new_subscription(uuid4(), user_id, await tx.plan(plan_id), now, trial_days=trial_days)
+        await tx.add(new)
+        await self._grant(tx, new, new.first_period.start)
+        await self._follow_ups.mail(tx, new, MemberMail(MailKind.SUBSCRIPTION_ACTIVATED, now))
+        await self._follow_ups.remind(tx, None, new, now)
+        await self._follow_ups.review(tx, new)
+        await tx.publish(render_activated_event(new))
         return new
 
-    async def cancel(
-        self, transaction: SubscriptionTransaction, subscription_id: UUID, *, at_period_end: bool
-    ) -> Subscription:
+    async def cancel(self, tx: SubscriptionTransaction, subscription_id: UUID, *, at_period_end: bool) -> Subscription:
         """Cancel a subscription; raise SubscriptionNotFound or SubscriptionNotActive."""
-        before = await transaction.lock(subscription_id)
+        before = await tx.lock(subscription_id)
         after = before.cancelled(self._now(), at_period_end=at_period_end)
-        await self._save_change(transaction, before, after)
+        await self._save_change(tx, before, after)
         return after
 
-    async def resume(self, transaction: SubscriptionTransaction, subscription_id: UUID) -> Subscription:
+    async def resume(self, tx: SubscriptionTransaction, subscription_id: UUID) -> Subscription:
         """Undo a planned cancellation.
 
         Raises SubscriptionNotFound, SubscriptionNotActive or SubscriptionNotCancelled.
         """
-        before = await transaction.lock(subscription_id)
+        before = await tx.lock(subscription_id)
         after = before.resumed(self._now())
-        await self._save_change(transaction, before, after)
-        await self._follow_ups.mail(
-            transaction.connection, after, MemberMail(MailKind.SUBSCRIPTION_RESUMED, self._now())
-        )
-        await publish(transaction.connection, render_resumed_event(after))
+        await self._save_change(tx, before, after)
+        await self._follow_ups.mail(tx, after, MemberMail(MailKind.SUBSCRIPTION_RESUMED, self._now()))
+        await tx.publish(render_resumed_event(after))
         return after
 
-    async def end_for_departed_user(self, transaction: SubscriptionTransaction, user_id: UUID) -> None:
+    async def end_for_departed_user(self, tx: SubscriptionTransaction, user_id: UUID) -> None:
         """End the subscriptions of a departed user without a mail, and reject new ones from now on."""
         now = self._now()
-        await transaction.lock_user(user_id)
-        await transaction.record_departure(user_id, now)
-        for before in await transaction.lock_open(user_id, now):
-            await self._save_change(transaction, before, before.closed(now), with_mail=False)
+        await tx.lock_user(user_id)
+        await tx.record_departure(user_id, now)
+        for before in await tx.lock_open(user_id, now):
+            await self._save_change(tx, before, before.closed(now), with_mail=False)
 
-    async def review(self, transaction: SubscriptionTransaction, subscription_id: UUID) -> None:
+    async def review(self, tx: SubscriptionTransaction, subscription_id: UUID) -> None:
         """Process the next deadline of a subscription if it has passed, and schedule the one after it.
 
         Raises SubscriptionNotFound.
         """
-        before = await transaction.lock(subscription_id)
+        before = await tx.lock(subscription_id)
         due_time = before.review_time
         after = before if due_time is None or due_time > self._now() else replace(before, processed_deadline=due_time)
-        await self._follow_ups.review(transaction.connection, after)
+        await self._follow_ups.review(tx, after)
         if after == before:
             return
-        await transaction.save(after)
+        await tx.save(after)
         _log.warning("payment not reported", subscription_id=str(subscription_id), status=after.status(self._now()))
         if due_time == after.deadlines.expired:
-            await self._announce_end(transaction, after, due_time)
+            await self._announce_end(tx, after, due_time)
         elif not after.open_failure:
-            await publish(transaction.connection, render_payment_failed_event(after))
+            await tx.publish(render_payment_failed_event(after))
 
-    async def schedule_deadlines(self, transaction: SubscriptionTransaction, subscription_id: UUID) -> None:
+    async def schedule_deadlines(self, tx: SubscriptionTransaction, subscription_id: UUID) -> None:
         """Schedule the first deadline of a subscription that an older version stored."""
-        before = await transaction.lock(subscription_id)
+        before = await tx.lock(subscription_id)
         if before.processed_deadline is None and before.end_time is None:
             after = replace(before, processed_deadline=before.create_time)
-            await transaction.save(after)
-            await self._follow_ups.review(transaction.connection, after)
+            await tx.save(after)
+            await self._follow_ups.review(tx, after)
 
-    async def allocate(self, transaction: SubscriptionTransaction, subscription_id: UUID, month: str) -> int:
+    async def allocate(self, tx: SubscriptionTransaction, subscription_id: UUID, month: str) -> int:
         """Grant the credits of billing periods that began in `month` and are not granted yet.
 
         Returns the total credits granted for the month, 0 if no known period began in it. Raises SubscriptionNotFound,
         or SubscriptionNotActive if a grant is missing but the status is neither ACTIVE nor TRIALING.
         """
-        subscription = await transaction.lock(subscription_id)
+        subscription = await tx.lock(subscription_id)
         for period_start in subscription.grant_starts:
-            if month_of(period_start) == month and not await transaction.grants.is_granted(subscription, period_start):
+            if month_of(period_start) == month and not await tx.grants.is_granted(subscription, period_start):
                 subscription.ensure_receives_credits(self._now())
-                await self._grant_with_mail(transaction, subscription, period_start)
-        return await transaction.grants.credits_of_month(subscription_id, month)
+                await self._grant_with_mail(tx, subscription, period_start)
+        return await tx.grants.credits_of_month(subscription_id, month)
 
-    async def apply_report(self, transaction: SubscriptionTransaction, subscription_id: UUID, report: Report) -> None:
+    async def apply_report(self, tx: SubscriptionTransaction, subscription_id: UUID, report: Report) -> None:
         """Apply a report of the card processor; raise SubscriptionNotFound."""
-        before = await transaction.lock(subscription_id)
+        before = await tx.lock(subscription_id)
         after = before.merged(report)
-        await self._save_change(transaction, before, after)
+        await self._save_change(tx, before, after)
         match report:
             case Renewed(period):
                 # The member has paid, so the credits are granted even if the subscription is over.
                 if after.is_over(self._now()):
                     _log.warning("ended subscription paid", subscription_id=str(subscription_id))
-                await self._grant_with_mail(transaction, after, after.grant_start_of(period))
+                await self._grant_with_mail(tx, after, after.grant_start_of(period))
             case TrialEnding():
                 mail = MemberMail(MailKind.TRIAL_ENDING, after.current_period.end)
-                await self._mail_if_still_true(transaction, after, mail)
+                await self._mail_if_still_true(tx, after, mail)
 
-    async def _close_expired(self, transaction: SubscriptionTransaction, user_id: UUID, now: datetime) -> None:
+    async def _close_expired(self, tx: SubscriptionTransaction, user_id: UUID, now: datetime) -> None:
         """Store the end of expired subscriptions, so that the user can subscribe again.
 
         Raises AlreadySubscribed if a subscription still runs.
         """
-        for before in await transaction.lock_open(user_id, now):
+        for before in await tx.lock_open(user_id, now):
             if not before.is_over(now):
                 raise AlreadySubscribed
-            await self._save_change(transaction, before, before.closed(now))
+            await self._save_change(tx, before, before.closed(now))
 
     async def _save_change(
-        self, transaction: SubscriptionTransaction, before: Subscription, after: Subscription, *, with_mail: bool = True
+        self, tx: SubscriptionTransaction, before: Subscription, after: Subscription, *, with_mail: bool = True
     ) -> None:
         """Save a change and write its follow-up messages to the outbox; do nothing if nothing changed."""
         if after == before:
             return
-        await transaction.save(after)
-        await self._follow_ups.remind(transaction.connection, before, after, self._now())
+        await tx.save(after)
+        await self._follow_ups.remind(tx, before, after, self._now())
         if after.review_time != before.review_time:
-            await self._follow_ups.review(transaction.connection, after)
+            await self._follow_ups.review(tx, after)
         if after.end_time is not None and after.end_time != before.end_time and not before.is_end_processed:
-            await self._announce_end(transaction, after, after.end_time, with_mail=with_mail)
+            await self._announce_end(tx, after, after.end_time, with_mail=with_mail)
         if after.paid_period != before.paid_period:
-            await publish(transaction.connection, render_renewed_event(after))
+            await tx.publish(render_renewed_event(after))
         if after.failure is not None and after.failure != before.failure:
-            await self._announce_failure(transaction, after, after.failure)
+            await self._announce_failure(tx, after, after.failure)
 
     async def _announce_end(
         self,
-        transaction: SubscriptionTransaction,
+        tx: SubscriptionTransaction,
         subscription: Subscription,
         end_time: datetime,
         *,
         with_mail: bool = True,
     ) -> None:
         if with_mail:
-            await self._follow_ups.mail(
-                transaction.connection, subscription, MemberMail(MailKind.SUBSCRIPTION_EXPIRED, end_time)
-            )
-        await publish(transaction.connection, render_ended_event(subscription, end_time))
+            await self._follow_ups.mail(tx, subscription, MemberMail(MailKind.SUBSCRIPTION_EXPIRED, end_time))
+        await tx.publish(render_ended_event(subscription, end_time))
 
     async def _announce_failure(
-        self, transaction: SubscriptionTransaction, subscription: Subscription, failure: PaymentFailed
+        self, tx: SubscriptionTransaction, subscription: Subscription, failure: PaymentFailed
     ) -> None:
         if subscription.status(self._now()) is not Status.PAST_DUE:
             return
-        await publish(transaction.connection, render_payment_failed_event(subscription))
+        await tx.publish(render_payment_failed_event(subscription))
         # Without a next attempt, the processor ends the subscription, and the member gets the mail about that end.
         if failure.retry_time is not None:
-            await self._mail_if_still_true(
-                transaction, subscription, MemberMail(MailKind.PAYMENT_FAILED, failure.retry_time)
-            )
+            await self._mail_if_still_true(tx, subscription, MemberMail(MailKind.PAYMENT_FAILED, failure.retry_time))
 
     async def _mail_if_still_true(
-        self, transaction: SubscriptionTransaction, subscription: Subscription, mail: MemberMail
+        self, tx: SubscriptionTransaction, subscription: Subscription, mail: MemberMail
     ) -> None:
         if subscription.is_still_true(mail.kind, mail.time, self._now()):
-            await self._follow_ups.mail(transaction.connection, subscription, mail)
+            await self._follow_ups.mail(tx, subscription, mail)
 
     async def _grant_with_mail(
-        self, transaction: SubscriptionTransaction, subscription: Subscription, period_start: datetime
+        self, tx: SubscriptionTransaction, subscription: Subscription, period_start: datetime
     ) -> None:
-        if await self._grant(transaction, subscription, period_start):
+        if await self._grant(tx, subscription, period_start):
             mail = MemberMail(MailKind.PAYMENT_SUCCESS, period_start, subscription.plan.credits_per_month)
-            await self._follow_ups.mail(transaction.connection, subscription, mail)
+            await self._follow_ups.mail(tx, subscription, mail)
 
-    async def _grant(
-        self, transaction: SubscriptionTransaction, subscription: Subscription, period_start: datetime
-    ) -> bool:
+    async def _grant(self, tx: SubscriptionTransaction, subscription: Subscription, period_start: datetime) -> bool:
         """Record a grant and write its message to the payment service; return False if it was recorded before."""
-        if not await transaction.grants.grant(subscription, period_start, self._now()):
+        if not await tx.grants.grant(subscription, period_start, self._now()):
             return False
-        await self._follow_ups.grant(transaction.connection, subscription, period_start)
+        await self._follow_ups.grant(tx, subscription, period_start)
         return True
 
 
@@ -236,4 +225,10 @@ async def schedule_deadlines_of_older(store: SubscriptionStore, commands: Subscr
     """Schedule the deadlines of all subscriptions that an older version stored."""
     while ids := await store.find_unscheduled(SCHEDULING_BATCH_SIZE):
         for subscription_id in ids:
-            await store.run(partial(commands.schedule_deadlines, subscription_id=subscription_id))
+            await _schedule_deadlines(store, commands, subscription_id)
+
+
+@retried_on_conflict
+async def _schedule_deadlines(store: SubscriptionStore, commands: SubscriptionCommands, subscription_id: UUID) -> None:
+    async with store.transaction() as tx:
+        await commands.schedule_deadlines(tx, subscription_id)

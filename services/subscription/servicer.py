@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import UserNotActive, Violation
-from mesh.data.idempotency import once
+from mesh.data.conflicts import retried_on_conflict
 from mesh.data.pages import page_of
 from mesh.serving.request_rules import require
 from services.subscription.plans import accept_card
@@ -88,57 +89,34 @@ class SubscriptionServicer(SubscriptionServiceServicer):
     ) -> pb.CreateSubscriptionResponse:
         await self._require_active(request.user_id)
         accept_card(request.payment_method.card_token)
-        trial_days = request.trial_days if request.HasField("trial_days") else None
+        return await self._create_once(request)
 
-        async def subscribe_once(transaction: SubscriptionTransaction) -> pb.CreateSubscriptionResponse:
-            async def subscribe() -> pb.CreateSubscriptionResponse:
-                new = await self._commands.subscribe(
-                    transaction, UUID(request.user_id), UUID(request.plan_id), trial_days=trial_days
-                )
-                return pb.CreateSubscriptionResponse(subscription=render_subscription(new, self._now()))
-
-            return await once(transaction.connection, request, subscribe, pb.CreateSubscriptionResponse)
-
-        return await self._store.run(subscribe_once)
-
+    @retried_on_conflict
     async def CancelSubscription(
         self,
         request: pb.CancelSubscriptionRequest,
         context: ServicerContext[pb.CancelSubscriptionRequest, pb.CancelSubscriptionResponse],
     ) -> pb.CancelSubscriptionResponse:
-        async def cancel_once(transaction: SubscriptionTransaction) -> pb.CancelSubscriptionResponse:
-            async def cancel() -> pb.CancelSubscriptionResponse:
-                subscription = await self._commands.cancel(
-                    transaction, UUID(request.subscription_id), at_period_end=request.at_period_end
-                )
-                return pb.CancelSubscriptionResponse(subscription=render_subscription(subscription, self._now()))
+        async with self._store.transaction() as tx:
+            return await tx.once(request, pb.CancelSubscriptionResponse, partial(self._cancel, tx, request))
 
-            return await once(transaction.connection, request, cancel, pb.CancelSubscriptionResponse)
-
-        return await self._store.run(cancel_once)
-
+    @retried_on_conflict
     async def ResumeSubscription(
         self,
         request: pb.ResumeSubscriptionRequest,
         context: ServicerContext[pb.ResumeSubscriptionRequest, pb.ResumeSubscriptionResponse],
     ) -> pb.ResumeSubscriptionResponse:
-        async def resume_once(transaction: SubscriptionTransaction) -> pb.ResumeSubscriptionResponse:
-            async def resume() -> pb.ResumeSubscriptionResponse:
-                subscription = await self._commands.resume(transaction, UUID(request.subscription_id))
-                return pb.ResumeSubscriptionResponse(subscription=render_subscription(subscription, self._now()))
+        async with self._store.transaction() as tx:
+            return await tx.once(request, pb.ResumeSubscriptionResponse, partial(self._resume, tx, request))
 
-            return await once(transaction.connection, request, resume, pb.ResumeSubscriptionResponse)
-
-        return await self._store.run(resume_once)
-
+    @retried_on_conflict
     async def AllocateMonthlyCredits(
         self,
         request: pb.AllocateMonthlyCreditsRequest,
         context: ServicerContext[pb.AllocateMonthlyCreditsRequest, pb.AllocateMonthlyCreditsResponse],
     ) -> pb.AllocateMonthlyCreditsResponse:
-        credits_granted = await self._store.run(
-            lambda transaction: self._commands.allocate(transaction, UUID(request.subscription_id), request.month)
-        )
+        async with self._store.transaction() as tx:
+            credits_granted = await self._commands.allocate(tx, UUID(request.subscription_id), request.month)
         if not credits_granted:
             require(Violation("month", "must be a month in which the trial or a paid period began"))
         return pb.AllocateMonthlyCreditsResponse(credits=credits_granted)
@@ -188,21 +166,48 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         sent = is_true and await self._mailer.send(subscription, mail)
         return pb.SendSubscriptionMailResponse(sent=sent)
 
+    @retried_on_conflict
     async def ReviewSubscription(
         self,
         request: pb.ReviewSubscriptionRequest,
         context: ServicerContext[pb.ReviewSubscriptionRequest, pb.ReviewSubscriptionResponse],
     ) -> pb.ReviewSubscriptionResponse:
-        await self._store.run(lambda transaction: self._commands.review(transaction, UUID(request.subscription_id)))
+        async with self._store.transaction() as tx:
+            await self._commands.review(tx, UUID(request.subscription_id))
         return pb.ReviewSubscriptionResponse()
 
+    @retried_on_conflict
     async def OnUserLeft(
         self, request: pb.OnUserLeftRequest, context: ServicerContext[pb.OnUserLeftRequest, pb.OnUserLeftResponse]
     ) -> pb.OnUserLeftResponse:
-        await self._store.run(
-            lambda transaction: self._commands.end_for_departed_user(transaction, UUID(request.event.user_id))
-        )
+        async with self._store.transaction() as tx:
+            await self._commands.end_for_departed_user(tx, UUID(request.event.user_id))
         return pb.OnUserLeftResponse()
+
+    @retried_on_conflict
+    async def _create_once(self, request: pb.CreateSubscriptionRequest) -> pb.CreateSubscriptionResponse:
+        async with self._store.transaction() as tx:
+            return await tx.once(request, pb.CreateSubscriptionResponse, partial(self._create, tx, request))
+
+    async def _create(
+        self, tx: SubscriptionTransaction, request: pb.CreateSubscriptionRequest
+    ) -> pb.CreateSubscriptionResponse:
+        trial_days = request.trial_days if request.HasField("trial_days") else None
+        new = await self._commands.subscribe(tx, UUID(request.user_id), UUID(request.plan_id), trial_days=trial_days)
+        return pb.CreateSubscriptionResponse(subscription=render_subscription(new, self._now()))
+
+    async def _cancel(
+        self, tx: SubscriptionTransaction, request: pb.CancelSubscriptionRequest
+    ) -> pb.CancelSubscriptionResponse:
+        subscription_id = UUID(request.subscription_id)
+        subscription = await self._commands.cancel(tx, subscription_id, at_period_end=request.at_period_end)
+        return pb.CancelSubscriptionResponse(subscription=render_subscription(subscription, self._now()))
+
+    async def _resume(
+        self, tx: SubscriptionTransaction, request: pb.ResumeSubscriptionRequest
+    ) -> pb.ResumeSubscriptionResponse:
+        subscription = await self._commands.resume(tx, UUID(request.subscription_id))
+        return pb.ResumeSubscriptionResponse(subscription=render_subscription(subscription, self._now()))
 
     async def _require_active(self, user_id: str) -> None:
         response = await self._users.GetUser(GetUserRequest(user_id=user_id))

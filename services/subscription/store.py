@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import asyncpg
 
 from contracts.errors import AlreadySubscribed, PlanNotFound, SubscriptionNotFound, TrialUsed
+from mesh.transaction import Transaction
 from services.subscription.domain import Subscription
 from services.subscription.grants import Grants
 from services.subscription.plans import Plan
@@ -14,13 +15,11 @@ from services.subscription.processor_links import ProcessorLinks
 from services.subscription.reports import PaymentFailed, Period
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from uuid import UUID
 
     from mesh.data.database import Connection, Database
-
-T = TypeVar("T")
 
 _FIRST_PLANS = "select * from plans order by minor_units, plan_id limit $1"
 _NEXT_PLANS = """
@@ -73,9 +72,9 @@ class SubscriptionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def run(self, work: Callable[[SubscriptionTransaction], Awaitable[T]]) -> T:
-        """Run `work` in one transaction and return its result; retry after a serialization failure or deadlock."""
-        return await self._database.run(lambda connection: work(SubscriptionTransaction(connection)))
+    def transaction(self) -> AbstractAsyncContextManager[SubscriptionTransaction]:
+        """Begin a transaction, committed at the end of the block."""
+        return SubscriptionTransaction.begin(self._database)
 
     async def list_plans(self, limit: int, *, after: UUID | None) -> list[Plan]:
         """Return at most `limit` plans, cheapest first, from the beginning or after the plan `after`."""
@@ -102,11 +101,11 @@ class SubscriptionStore:
             return _subscription(await connection.fetchrow(_FIND_OF_USER, user_id))
 
 
-class SubscriptionTransaction:
+class SubscriptionTransaction(Transaction):
     """Subscriptions, read and written in one transaction."""
 
     def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self.grants = Grants(connection)
         self.links = ProcessorLinks(connection)
 

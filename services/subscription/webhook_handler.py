@@ -10,13 +10,13 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from contracts.errors import InvalidRequest, ServiceError, SubscriptionNotFound
 from interceptors.context import detached_work
+from mesh.data.conflicts import retried_on_conflict
 from services.subscription.reports import Ended, PaymentFailed, Renewed, TrialEnding
 from services.subscription.webhook_inbox import Event, HoldReason, Scheme, WebhookRef
 from services.subscription.webhook_payload import parse_card_processor, parse_event_id, parse_standard
@@ -101,22 +101,10 @@ class WebhookHandler:
 
         Webhooks for the same subscription at the card processor are ignored from then on.
         """
-
-        async def settle(transaction: SubscriptionTransaction) -> Event:
-            stored = await self._inbox.lock(transaction.connection, ref)
-            if stored.event is not None:
-                return stored.event
-            await self._inbox.settle(transaction.connection, ref, Event.IGNORED, dismissed=True)
-            if stored.processor_id:
-                await transaction.links.mark_foreign(stored.processor_id, self._now())
-                foreign.add(stored.processor_id)
-            return Event.IGNORED
-
-        foreign: set[str] = set()
         await self._inbox.ensure_exists(ref)
-        event = await self._store.run(settle)
-        for processor_id in foreign:
-            await self._process_all(await self._inbox.held_of(processor_id))
+        event, foreign_id = await self._settle_without_effect(ref)
+        if foreign_id:
+            await self._process_all(await self._inbox.held_of(foreign_id))
         await self.show_held()
         return event
 
@@ -150,9 +138,8 @@ class WebhookHandler:
         Raises InvalidRequest or SubscriptionNotFound after holding the webhook.
         """
         progress = _Progress()
-        process = partial(self._process_in_transaction, ref=ref, override=override, progress=progress)
         try:
-            event = await self._store.run(process)
+            event = await self._process_in_transaction(ref, override, progress)
         except InvalidRequest:
             await self._hold(ref, HoldReason.UNREADABLE, progress)
             raise
@@ -166,48 +153,60 @@ class WebhookHandler:
             await self._process_all(await self._inbox.held_of(progress.processor_id))
         return event
 
-    async def _process_in_transaction(
-        self, transaction: SubscriptionTransaction, *, ref: WebhookRef, override: UUID | None, progress: _Progress
-    ) -> Event:
-        stored = await self._inbox.lock(transaction.connection, ref)
-        if stored.event is not None:
-            return stored.event
-        parsed = _PARSERS[ref.scheme](stored.payload or b"")
-        event = Event.IGNORED
-        if parsed is not None:
-            progress.processor_id = parsed.processor_id
-            event = await self._apply(transaction, parsed, override, progress)
-        if event is not Event.UNATTRIBUTED:
-            await self._inbox.settle(transaction.connection, ref, event)
-        return event
+    @retried_on_conflict
+    async def _process_in_transaction(self, ref: WebhookRef, override: UUID | None, progress: _Progress) -> Event:
+        async with self._store.transaction() as tx:
+            stored = await self._inbox.lock(tx, ref)
+            if stored.event is not None:
+                return stored.event
+            parsed = _PARSERS[ref.scheme](stored.payload or b"")
+            event = Event.IGNORED
+            if parsed is not None:
+                progress.processor_id = parsed.processor_id
+                event = await self._apply(tx, parsed, override, progress)
+            if event is not Event.UNATTRIBUTED:
+                await self._inbox.settle(tx, ref, event)
+            return event
+
+    @retried_on_conflict
+    async def _settle_without_effect(self, ref: WebhookRef) -> tuple[Event, str]:
+        """Settle a held webhook; return its event, and the processor's id that is foreign from now on, or ""."""
+        async with self._store.transaction() as tx:
+            stored = await self._inbox.lock(tx, ref)
+            if stored.event is not None:
+                return stored.event, ""
+            await self._inbox.settle(tx, ref, Event.IGNORED, dismissed=True)
+            if stored.processor_id:
+                await tx.links.mark_foreign(stored.processor_id, self._now())
+            return Event.IGNORED, stored.processor_id
 
     async def _apply(
-        self, transaction: SubscriptionTransaction, parsed: ParsedWebhook, override: UUID | None, progress: _Progress
+        self, tx: SubscriptionTransaction, parsed: ParsedWebhook, override: UUID | None, progress: _Progress
     ) -> Event:
-        subscription_id = override or await self._subscription_of(transaction, parsed)
+        subscription_id = override or await self._subscription_of(tx, parsed)
         if subscription_id is None:
-            is_unattributed = parsed.report is not None and not await transaction.links.is_foreign(parsed.processor_id)
+            is_unattributed = parsed.report is not None and not await tx.links.is_foreign(parsed.processor_id)
             return Event.UNATTRIBUTED if is_unattributed else Event.IGNORED
-        await transaction.lock(subscription_id)
+        await tx.lock(subscription_id)
         if parsed.processor_id:
-            progress.is_link_new = await transaction.links.link(parsed.processor_id, subscription_id, self._now())
+            progress.is_link_new = await tx.links.link(parsed.processor_id, subscription_id, self._now())
         if parsed.report is None:
             return Event.IGNORED
-        await self._commands.apply_report(transaction, subscription_id, parsed.report)
+        await self._commands.apply_report(tx, subscription_id, parsed.report)
         return _EVENTS[type(parsed.report)]
 
     @staticmethod
-    async def _subscription_of(transaction: SubscriptionTransaction, parsed: ParsedWebhook) -> UUID | None:
+    async def _subscription_of(tx: SubscriptionTransaction, parsed: ParsedWebhook) -> UUID | None:
         """Return our subscription id for a parsed webhook; None if no id or link identifies it.
 
         Raises SubscriptionNotFound if a webhook with a report names an id that does not exist here.
         """
         named = parsed.subscription_id
-        if named is not None and await transaction.exists(named):
+        if named is not None and await tx.exists(named):
             return named
-        linked = await transaction.links.find(parsed.processor_id)
+        linked = await tx.links.find(parsed.processor_id)
         is_unknown = linked is None and named is not None and parsed.report is not None
-        if is_unknown and not await transaction.links.is_foreign(parsed.processor_id):
+        if is_unknown and not await tx.links.is_foreign(parsed.processor_id):
             raise SubscriptionNotFound
         return linked
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import Unavailable, WebhookNotFound
 from mesh.data.deletion import delete_in_batches
+from mesh.transaction import Transaction
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mesh.data.database import Connection, Database
+    from mesh.data.database import Database
 
 # Senders redeliver for about three days, and offer manual redelivery for a month.
 RETENTION = timedelta(days=31)
@@ -124,12 +125,12 @@ class WebhookInbox:
 
     async def store(self, ref: WebhookRef, payload: bytes, now: datetime) -> None:
         """Store and commit a webhook. An earlier delivery is replaced only if it was ignored and not dismissed."""
-        async with self._database.transaction() as connection:
-            await connection.execute(_STORE, ref.scheme, ref.webhook_id, payload, now)
+        async with Transaction.begin(self._database) as tx:
+            await tx.connection.execute(_STORE, ref.scheme, ref.webhook_id, payload, now)
 
-    async def lock(self, connection: Connection, ref: WebhookRef) -> StoredWebhook:
+    async def lock(self, tx: Transaction, ref: WebhookRef) -> StoredWebhook:
         """Return a stored webhook, locked until the transaction ends; raise Unavailable if it was deleted."""
-        row = await connection.fetchrow(_LOCK, ref.scheme, ref.webhook_id)
+        row = await tx.connection.fetchrow(_LOCK, ref.scheme, ref.webhook_id)
         if row is None:  # deleted after it was stored: the next delivery stores it again
             raise Unavailable
         return StoredWebhook(row["payload"], Event(row["event"]) if row["event"] else None, row["processor_id"] or "")
@@ -140,14 +141,14 @@ class WebhookInbox:
             if not await connection.fetchval(_EXISTS, ref.scheme, ref.webhook_id):
                 raise WebhookNotFound
 
-    async def settle(self, connection: Connection, ref: WebhookRef, event: Event, *, dismissed: bool = False) -> None:
+    async def settle(self, tx: Transaction, ref: WebhookRef, event: Event, *, dismissed: bool = False) -> None:
         """Record that a locked webhook was processed, or dismissed by an operator."""
-        await connection.execute(_SETTLE, ref.scheme, ref.webhook_id, event, DISMISSED if dismissed else None)
+        await tx.connection.execute(_SETTLE, ref.scheme, ref.webhook_id, event, DISMISSED if dismissed else None)
 
     async def hold(self, ref: WebhookRef, reason: HoldReason, processor_id: str = "") -> None:
         """Record the reason for holding a webhook, unless it was settled meanwhile."""
-        async with self._database.transaction() as connection:
-            await connection.execute(_HOLD, ref.scheme, ref.webhook_id, reason, processor_id or None)
+        async with Transaction.begin(self._database) as tx:
+            await tx.connection.execute(_HOLD, ref.scheme, ref.webhook_id, reason, processor_id or None)
 
     async def find_unsettled(self, received_before: datetime) -> list[WebhookRef]:
         """Return the unsettled webhooks received before a time, oldest first."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import UserNotFound
 from contracts.mail_address import canonical
-from mesh.data.idempotency import once
-from mesh.outbox import publish
 from services.user.wire import parse_changes, parse_profile, parse_roles, render_roles, render_state, render_user
 from solo60.user.v1.events_pb2 import UserLeft
 from solo60.user.v1.user_pb2 import (
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from services.user.domain import User
+    from mesh.transaction import Transaction
+    from services.user.domain import Profile, User
     from services.user.store import UserStore
     from solo60.user.v1.user_pb2 import (
         BatchGetUsersRequest,
@@ -98,25 +98,24 @@ class UserServicer(UserServiceServicer):
         self, request: CreateUserRequest, context: grpc.aio.ServicerContext[CreateUserRequest, CreateUserResponse]
     ) -> CreateUserResponse:
         profile = parse_profile(request)
-        async with self._store.transaction() as transaction:
-
-            async def respond() -> CreateUserResponse:
-                user = await self._store.add(transaction, profile, self._now())
-                return CreateUserResponse(user=render_user(user))
-
-            return await once(transaction, request, respond, CreateUserResponse)
+        async with self._store.transaction() as tx:
+            return await tx.once(request, CreateUserResponse, partial(self._create_user, tx, profile))
 
     async def UpdateUser(
         self, request: UpdateUserRequest, context: grpc.aio.ServicerContext[UpdateUserRequest, UpdateUserResponse]
     ) -> UpdateUserResponse:
         changes = parse_changes(request)
-        async with self._store.transaction() as transaction:
-            user = _found(await self._store.lock(transaction, UUID(request.user.user_id)))
+        async with self._store.transaction() as tx:
+            user = _found(await self._store.lock(tx, UUID(request.user.user_id)))
             changed = user.with_changes(changes, self._now())
-            await self._store.save(transaction, changed)
+            await self._store.save(tx, changed)
             if changed.has_left and not user.has_left:
-                await publish(transaction, UserLeft(user_id=str(user.user_id)))
+                await tx.publish(UserLeft(user_id=str(user.user_id)))
         return UpdateUserResponse(user=render_user(changed))
+
+    async def _create_user(self, tx: Transaction, profile: Profile) -> CreateUserResponse:
+        user = await self._store.add(tx, profile, self._now())
+        return CreateUserResponse(user=render_user(user))
 
 
 def _found(user: User | None) -> User:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from contracts.errors import EmailTaken
+from mesh.transaction import Transaction
 from services.user.domain import Profile, Role, State, User
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from mesh.data.database import Connection, Database
+    from mesh.data.database import Database
 
 _FIND = "select * from users where user_id = $1"
 _FIND_BY_EMAIL = "select * from users where folded_email = casefold($1 collate pg_unicode_fast)"
@@ -44,9 +45,9 @@ class UserStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Begin a transaction, committed at the end of the block."""
-        return self._database.transaction()
+        return Transaction.begin(self._database)
 
     async def find(self, user_id: UUID) -> User | None:
         """Return the user with this id, or None."""
@@ -66,24 +67,24 @@ class UserStore:
             rows = await connection.fetch(_FIND_MANY, user_ids)
         return {row["user_id"]: _user(row) for row in rows}
 
-    async def lock(self, connection: Connection, user_id: UUID) -> User | None:
+    async def lock(self, tx: Transaction, user_id: UUID) -> User | None:
         """Return the user with this id, locked until the transaction ends, or None."""
-        row = await connection.fetchrow(_LOCK, user_id)
+        row = await tx.connection.fetchrow(_LOCK, user_id)
         return _user(row) if row else None
 
-    async def add(self, connection: Connection, profile: Profile, now: datetime) -> User:
+    async def add(self, tx: Transaction, profile: Profile, now: datetime) -> User:
         """Add a user and return it; raise EmailTaken if another user has the address."""
-        row = await connection.fetchrow(_ADD, *_columns(profile), now)
+        row = await tx.connection.fetchrow(_ADD, *_columns(profile), now)
         if row is None:
             raise EmailTaken
         return _user(row)
 
-    async def save(self, connection: Connection, user: User) -> None:
+    async def save(self, tx: Transaction, user: User) -> None:
         """Save a locked user; raise EmailTaken if another user has the address and this user has not left."""
-        if not user.has_left and await connection.fetchval(_IS_TAKEN, user.profile.email, user.user_id):
+        if not user.has_left and await tx.connection.fetchval(_IS_TAKEN, user.profile.email, user.user_id):
             raise EmailTaken
         try:
-            await connection.execute(_SAVE, user.user_id, *_columns(user.profile), user.update_time)
+            await tx.connection.execute(_SAVE, user.user_id, *_columns(user.profile), user.update_time)
         except asyncpg.UniqueViolationError:
             # A concurrent transaction took the address. The cause is dropped, because its text contains the address.
             raise EmailTaken from None

@@ -11,22 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from interceptors.context import detached_work
 from mesh.data.database import Database
-from mesh.data.idempotency import once
+from mesh.transaction import Transaction
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
-
-    from mesh.data.database import Connection
 
 POINTS = ("before insert", "after insert", "after effect", "after commit", "before reply")
 TABLE = "create table effects (number bigint generated always as identity)"
 REQUEST = CreateGymRequest(name="Field Street Gym")
 
 
-async def act(connection: Connection) -> CreateGymResponse:
+async def act(tx: Transaction) -> CreateGymResponse:
     """Insert a row into `effects` and return an answer with the row's number."""
-    number = await connection.fetchval("insert into effects default values returning number")
+    number = await tx.connection.fetchval("insert into effects default values returning number")
     response = CreateGymResponse()
     response.gym.name = f"effect {number}"
     return response
@@ -44,22 +42,22 @@ def run(url: str, key: str, point: str, silence_ms: int, pipe: Pipe[Any, Any]) -
         database = await Database.connect(url, max_connections=1)
         with detached_work() as context:
             context.caller, context.idempotency_key = "session", key
-            async with database.transaction() as connection:
+            async with Transaction.begin(database) as tx:
 
                 async def pass_by_in_transaction(passed: str) -> None:
                     # Set the limit only here: a busy process may be idle as long between two statements.
                     if passed == point:
-                        await connection.execute(f"set local idle_in_transaction_session_timeout = {silence_ms}")
+                        await tx.connection.execute(f"set local idle_in_transaction_session_timeout = {silence_ms}")
                     pass_by(passed)
 
                 async def respond() -> CreateGymResponse:
                     await pass_by_in_transaction("after insert")
-                    response = await act(connection)
+                    response = await act(tx)
                     await pass_by_in_transaction("after effect")
                     return response
 
                 await pass_by_in_transaction("before insert")
-                response = await once(connection, REQUEST, respond, CreateGymResponse)
+                response = await tx.once(REQUEST, CreateGymResponse, respond)
             pass_by("after commit")
         answer = response.SerializeToString(deterministic=True)
         pass_by("before reply")

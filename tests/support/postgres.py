@@ -19,7 +19,6 @@ Every invariant of a database must hold at its reset. A test that breaks one on 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
@@ -186,7 +185,7 @@ def superuser_url_of(url: str) -> str:
 async def lazy_database(url: str) -> Database:
     """Return a database that connects at its first use."""
     pool = await asyncpg.create_pool(url, min_size=0, max_size=2)
-    return Database(pool, pool, lambda: None, random.SystemRandom())
+    return Database(pool, pool, lambda: None)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mesh.transaction import Transaction
 from services.session.sessions.domain import Status
 from services.session.sessions.store import lock_session, set_status
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from mesh.data.database import Connection, Database
+    from mesh.data.database import Database
     from services.session.follow_ups import FollowUps
     from services.session.sessions.domain import Session
 
@@ -39,13 +40,13 @@ class ApprovalStore:
 
         Raises SessionNotFound or SessionNotPendingApproval.
         """
-        async with self._database.transaction() as connection:
-            session = await lock_session(connection, session_id)
+        async with Transaction.begin(self._database) as tx:
+            session = await lock_session(tx, session_id)
             if session.is_approved:
                 return session
             session.require_approvable(now)
-            session = await set_status(connection, session_id, Status.CONFIRMED, "", now)
-            await self._follow_ups.of_approval(connection, session)
+            session = await set_status(tx, session_id, Status.CONFIRMED, "", now)
+            await self._follow_ups.of_approval(tx, session)
             return session
 
     async def reject(self, session_id: UUID, reason: str, *, now: datetime) -> Session:
@@ -53,20 +54,20 @@ class ApprovalStore:
 
         Raises SessionNotFound or SessionNotPendingApproval.
         """
-        async with self._database.transaction() as connection:
-            session = await lock_session(connection, session_id)
+        async with Transaction.begin(self._database) as tx:
+            session = await lock_session(tx, session_id)
             if session.status is Status.REJECTED:
                 return session
             session.require_rejectable()
-            return await self._reject(connection, session_id, reason, now)
+            return await self._reject(tx, session_id, reason, now)
 
     async def reject_unapproved(self, now: datetime) -> None:
         """Reject every session still pending approval at its start."""
-        async with self._database.transaction() as connection:
-            for row in await connection.fetch(_LOCK_UNAPPROVED, now):
-                await self._reject(connection, row["session_id"], UNAPPROVED_REASON, now)
+        async with Transaction.begin(self._database) as tx:
+            for row in await tx.connection.fetch(_LOCK_UNAPPROVED, now):
+                await self._reject(tx, row["session_id"], UNAPPROVED_REASON, now)
 
-    async def _reject(self, connection: Connection, session_id: UUID, reason: str, now: datetime) -> Session:
-        session = await set_status(connection, session_id, Status.REJECTED, reason, now)
-        await self._follow_ups.of_rejection(connection, session)
+    async def _reject(self, tx: Transaction, session_id: UUID, reason: str, now: datetime) -> Session:
+        session = await set_status(tx, session_id, Status.REJECTED, reason, now)
+        await self._follow_ups.of_rejection(tx, session)
         return session

@@ -8,6 +8,7 @@ import asyncpg
 
 from contracts.errors import IdempotencyKeyReused, SlotTaken, Unavailable
 from mesh.data.database import DatabaseTooSlow
+from mesh.transaction import Transaction
 from services.session.booking.domain import Booking
 from services.session.sessions.domain import Status
 from services.session.sessions.rows import range_of, require_row, session_of
@@ -79,15 +80,15 @@ class BookingStore:
         Raises SlotTaken, IdempotencyKeyReused, or Unavailable if too many bookings are waiting for the same gym.
         """
         try:
-            async with self._database.transaction() as connection:
-                await connection.execute(_MAKE_CALENDAR, order.gym_id)
-                await connection.execute(_LOCK_CALENDAR, order.gym_id)
-                earlier = await _find(connection, call)
+            async with Transaction.begin(self._database) as tx:
+                await tx.connection.execute(_MAKE_CALENDAR, order.gym_id)
+                await tx.connection.execute(_LOCK_CALENDAR, order.gym_id)
+                earlier = await _find(tx.connection, call)
                 if earlier is not None:
                     return earlier
-                if await connection.fetchval(_IS_BUSY, order.gym_id, range_of(order.period)):
+                if await tx.connection.fetchval(_IS_BUSY, order.gym_id, range_of(order.period)):
                     raise SlotTaken
-                return await _insert(connection, order, quote, call, now, expire_time)
+                return await _insert(tx, order, quote, call, now, expire_time)
         except asyncpg.ExclusionViolationError as error:
             raise SlotTaken from error
         except DatabaseTooSlow as error:
@@ -98,36 +99,36 @@ class BookingStore:
 
         Return None if the slot has been released. A session confirmed earlier is returned unchanged.
         """
-        async with self._database.transaction() as connection:
-            booking = _booking(require_row(await connection.fetchrow(_LOCK, session_id)))
+        async with Transaction.begin(self._database) as tx:
+            booking = _booking(require_row(await tx.connection.fetchrow(_LOCK, session_id)))
             held = booking.session
             if held.status is not Status.PENDING_PAYMENT:
                 return booking if booking.response else None
-            row = await connection.fetchrow(_CONFIRM, session_id, held.status_when_paid, now)
+            row = await tx.connection.fetchrow(_CONFIRM, session_id, held.status_when_paid, now)
             session = session_of(require_row(row))
-            await self._follow_ups.of_booking(connection, session)
+            await self._follow_ups.of_booking(tx, session)
             response = respond(session)
-            return _booking(require_row(await connection.fetchrow(_STORE_RESPONSE, session_id, response)))
+            return _booking(require_row(await tx.connection.fetchrow(_STORE_RESPONSE, session_id, response)))
 
     async def release(self, session_id: UUID, *, now: datetime) -> bool:
         """Release a held slot; return False if it is no longer held."""
-        async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_RELEASE, session_id, now)
+        async with Transaction.begin(self._database) as tx:
+            row = await tx.connection.fetchrow(_RELEASE, session_id, now)
             if row is not None:
-                await self._follow_ups.of_release(connection, session_of(row))
+                await self._follow_ups.of_release(tx, session_of(row))
         return row is not None
 
     async def release_expired(self, now: datetime) -> None:
         """Release the slots of expired holds."""
-        async with self._database.transaction() as connection:
-            for row in await connection.fetch(_RELEASE_EXPIRED, now):
-                await self._follow_ups.of_release(connection, session_of(row))
+        async with Transaction.begin(self._database) as tx:
+            for row in await tx.connection.fetch(_RELEASE_EXPIRED, now):
+                await self._follow_ups.of_release(tx, session_of(row))
 
 
 async def _insert(
-    connection: Connection, order: Order, quote: Quote, call: BookingCall, now: datetime, expire_time: datetime
+    tx: Transaction, order: Order, quote: Quote, call: BookingCall, now: datetime, expire_time: datetime
 ) -> Booking:
-    row = await connection.fetchrow(
+    row = await tx.connection.fetchrow(
         _HOLD,
         *(order.user_id, order.gym_id, range_of(order.period), order.payment_method),
         *(quote.currency, quote.minor_units, quote.credits, quote.noise_policy, quote.requires_approval),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mesh.transaction import Transaction
 from services.session.sessions.domain import Status
 from services.session.sessions.store import lock_session, set_status
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from mesh.data.database import Connection, Database
+    from mesh.data.database import Database
     from services.session.follow_ups import FollowUps
     from services.session.sessions.domain import Session
 
@@ -39,22 +40,22 @@ class CancellationStore:
         With `in_credits` the price is refunded in credits, otherwise the way it was paid.
         Raises SessionNotFound or SessionNotCancellable.
         """
-        async with self._database.transaction() as connection:
-            session = await lock_session(connection, session_id)
+        async with Transaction.begin(self._database) as tx:
+            session = await lock_session(tx, session_id)
             if session.status is Status.CANCELLED:
                 return session
             session.require_cancellable(now)
-            return await self._cancel(connection, session_id, reason, now, in_credits=in_credits)
+            return await self._cancel(tx, session_id, reason, now, in_credits=in_credits)
 
     async def cancel_upcoming_of(self, user_id: UUID, reason: str, *, now: datetime) -> None:
         """Cancel all paid sessions of a user that have not started; refund each the way it was paid."""
-        async with self._database.transaction() as connection:
-            for row in await connection.fetch(_LOCK_UPCOMING_OF_USER, user_id, now):
-                await self._cancel(connection, row["session_id"], reason, now, in_credits=False)
+        async with Transaction.begin(self._database) as tx:
+            for row in await tx.connection.fetch(_LOCK_UPCOMING_OF_USER, user_id, now):
+                await self._cancel(tx, row["session_id"], reason, now, in_credits=False)
 
     async def _cancel(
-        self, connection: Connection, session_id: UUID, reason: str, now: datetime, *, in_credits: bool
+        self, tx: Transaction, session_id: UUID, reason: str, now: datetime, *, in_credits: bool
     ) -> Session:
-        session = await set_status(connection, session_id, Status.CANCELLED, reason, now, in_credits=in_credits)
-        await self._follow_ups.of_cancellation(connection, session)
+        session = await set_status(tx, session_id, Status.CANCELLED, reason, now, in_credits=in_credits)
+        await self._follow_ups.of_cancellation(tx, session)
         return session

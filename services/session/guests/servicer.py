@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.mail_address import canonical
-from mesh.data.idempotency import once
 from mesh.data.pages import page_of
 from services.session.wire import render_guest
 from solo60.session.v1.session_pb2 import CancelInvitationResponse, InviteGuestResponse, ListGuestsResponse
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from grpc.aio import ServicerContext
 
+    from mesh.transaction import Transaction
     from services.session.stores import Stores
     from solo60.session.v1.session_pb2 import CancelInvitationRequest, InviteGuestRequest, ListGuestsRequest
 
@@ -31,15 +32,8 @@ class GuestServicer(SessionServiceServicer):
     async def InviteGuest(
         self, request: InviteGuestRequest, context: ServicerContext[InviteGuestRequest, InviteGuestResponse]
     ) -> InviteGuestResponse:
-        guests = self._stores.guests
-        async with guests.transaction() as transaction:
-
-            async def respond() -> InviteGuestResponse:
-                session_id, email = UUID(request.session_id), canonical(request.email)
-                guest = await guests.invite(transaction, session_id, email, request.name, self._now())
-                return InviteGuestResponse(guest=render_guest(guest))
-
-            return await once(transaction, request, respond, InviteGuestResponse)
+        async with self._stores.guests.transaction() as tx:
+            return await tx.once(request, InviteGuestResponse, partial(self._invite_guest, tx, request))
 
     async def CancelInvitation(
         self,
@@ -58,3 +52,8 @@ class GuestServicer(SessionServiceServicer):
         found = await self._stores.guests.list_of_session(session_id, page.limit, after=page.after(UUID))
         guests, next_page_token = page.cut(found, lambda last: last.invitation_id)
         return ListGuestsResponse(guests=map(render_guest, guests), next_page_token=next_page_token)
+
+    async def _invite_guest(self, tx: Transaction, request: InviteGuestRequest) -> InviteGuestResponse:
+        session_id, email = UUID(request.session_id), canonical(request.email)
+        guest = await self._stores.guests.invite(tx, session_id, email, request.name, self._now())
+        return InviteGuestResponse(guest=render_guest(guest))

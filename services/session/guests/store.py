@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.errors import GuestAlreadyInvited, InvitationNotFound, SessionNotFound
+from mesh.transaction import Transaction
 from services.session.guests.domain import Guest
 from services.session.mails.domain import MailKind
 from services.session.sessions.rows import session_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from mesh.data.database import Connection, Database
+    from mesh.data.database import Database
     from services.session.mails.outbox import MailOutbox
 
 _FIND = "select * from guests where invitation_id = $1"
@@ -49,9 +50,9 @@ class GuestStore:
         self._database = database
         self._mails = mails
 
-    def transaction(self) -> AbstractAsyncContextManager[Connection]:
-        """Start a transaction and commit it at the end of the block."""
-        return self._database.transaction()
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin a transaction, committed at the end of the block."""
+        return Transaction.begin(self._database)
 
     async def find(self, invitation_id: UUID) -> Guest:
         """Return a guest, including one with a cancelled invitation; raise InvitationNotFound if there is none."""
@@ -70,37 +71,37 @@ class GuestStore:
                 rows = await connection.fetch(_NEXT_OF_SESSION, session_id, limit, after)
         return list(map(_guest, rows))
 
-    async def invite(self, connection: Connection, session_id: UUID, email: str, name: str, now: datetime) -> Guest:
+    async def invite(self, tx: Transaction, session_id: UUID, email: str, name: str, now: datetime) -> Guest:
         """Invite a guest within the caller's transaction.
 
         Raises SessionNotFound, SessionTakesNoGuests or GuestAlreadyInvited.
         """
-        session = await connection.fetchrow(_LOCK_SESSION, session_id)
+        session = await tx.connection.fetchrow(_LOCK_SESSION, session_id)
         if session is None:
             raise SessionNotFound
         session_of(session).require_guests_allowed(now)
-        row = await connection.fetchrow(_ADD, session_id, email, name, now)
+        row = await tx.connection.fetchrow(_ADD, session_id, email, name, now)
         if row is None:
             raise GuestAlreadyInvited
         guest = _guest(row)
-        await self._mails.add_for_guest(connection, session_id, guest.invitation_id, MailKind.GUEST_INVITED)
+        await self._mails.add_for_guest(tx, session_id, guest.invitation_id, MailKind.GUEST_INVITED)
         return guest
 
     async def cancel_invitation(self, invitation_id: UUID, now: datetime) -> None:
         """Cancel an invitation and mail the guest, unless it is cancelled already; raise InvitationNotFound."""
-        async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_LOCK, invitation_id)
+        async with self.transaction() as tx:
+            row = await tx.connection.fetchrow(_LOCK, invitation_id)
             if row is None:
                 raise InvitationNotFound
             guest = _guest(row)
             if not guest.is_cancelled:
-                await connection.execute(_CANCEL, invitation_id, now)
-                await self._mails.add_for_guest(connection, guest.session_id, invitation_id, MailKind.GUEST_CANCELLED)
+                await tx.connection.execute(_CANCEL, invitation_id, now)
+                await self._mails.add_for_guest(tx, guest.session_id, invitation_id, MailKind.GUEST_CANCELLED)
 
 
-async def invitations_to(connection: Connection, session_id: UUID) -> list[UUID]:
+async def invitations_to(tx: Transaction, session_id: UUID) -> list[UUID]:
     """Return the ids of the current invitations to a session."""
-    return [row["invitation_id"] for row in await connection.fetch(_INVITED, session_id)]
+    return [row["invitation_id"] for row in await tx.connection.fetch(_INVITED, session_id)]
 
 
 def _guest(row: asyncpg.Record) -> Guest:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesh.outbox import call_later
 from services.session.mails.domain import MailKind
 from solo60.session.v1.session_pb2 import SendSessionMailRequest
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from mesh.data.database import Connection
+    from mesh.transaction import Transaction
     from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
 
 
 class MailOutbox:
-    """Writer of pending mails. Each method writes to the outbox in the transaction of `connection`.
+    """Writer of pending mails. Each method writes to the outbox in the transaction `tx`.
 
     The aggregate key keeps mails in order, so a recipient never gets the cancellation before the confirmation.
     """
@@ -24,23 +23,21 @@ class MailOutbox:
     def __init__(self, sessions: SessionServiceAsyncStub) -> None:
         self._sessions = sessions
 
-    async def add(self, connection: Connection, session_id: UUID, kind: MailKind) -> None:
+    async def add(self, tx: Transaction, session_id: UUID, kind: MailKind) -> None:
         """Mail the member who booked the session, or the admins if the mail is for them."""
         request = SendSessionMailRequest(session_id=str(session_id), template_key=kind)
-        await call_later(connection, self._sessions.SendSessionMail, request, aggregate_key=str(session_id))
+        await tx.call_later(self._sessions.SendSessionMail, request, aggregate_key=str(session_id))
 
-    async def add_for_guest(
-        self, connection: Connection, session_id: UUID, invitation_id: UUID, kind: MailKind
-    ) -> None:
+    async def add_for_guest(self, tx: Transaction, session_id: UUID, invitation_id: UUID, kind: MailKind) -> None:
         """Mail a guest."""
         request = SendSessionMailRequest(
             session_id=str(session_id), template_key=kind, invitation_id=str(invitation_id)
         )
-        await call_later(connection, self._sessions.SendSessionMail, request, aggregate_key=str(invitation_id))
+        await tx.call_later(self._sessions.SendSessionMail, request, aggregate_key=str(invitation_id))
 
-    async def add_for_waiting_member(self, connection: Connection, session_id: UUID, entry_id: UUID) -> None:
+    async def add_for_waiting_member(self, tx: Transaction, session_id: UUID, entry_id: UUID) -> None:
         """Mail a member on the waiting list that a slot is free. These mails may arrive in any order."""
         request = SendSessionMailRequest(
             session_id=str(session_id), template_key=MailKind.SPOT_AVAILABLE, entry_id=str(entry_id)
         )
-        await call_later(connection, self._sessions.SendSessionMail, request)
+        await tx.call_later(self._sessions.SendSessionMail, request)

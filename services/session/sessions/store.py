@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.errors import SessionNotFound
+from mesh.transaction import Transaction
 from services.session.sessions.rows import period_of, range_of, require_row, session_of
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from mesh.data.database import Connection, Database
+    from mesh.data.database import Database
     from services.session.sessions.domain import Period, Session, Status
 
 _FIND = "select * from sessions where session_id = $1"
@@ -76,24 +77,24 @@ class SessionStore:
 
     async def complete_past(self, now: datetime) -> None:
         """Complete the confirmed sessions that have ended."""
-        async with self._database.transaction() as connection:
-            await connection.execute(_COMPLETE_PAST, now)
+        async with Transaction.begin(self._database) as tx:
+            await tx.connection.execute(_COMPLETE_PAST, now)
 
 
-async def lock_session(connection: Connection, session_id: UUID) -> Session:
+async def lock_session(tx: Transaction, session_id: UUID) -> Session:
     """Lock a session until the end of the transaction and return it; raise SessionNotFound if there is none."""
-    row = await connection.fetchrow(_LOCK, session_id)
+    row = await tx.connection.fetchrow(_LOCK, session_id)
     if row is None:
         raise SessionNotFound
     return session_of(row)
 
 
 async def set_status(
-    connection: Connection, session_id: UUID, status: Status, reason: str, now: datetime, *, in_credits: bool = False
+    tx: Transaction, session_id: UUID, status: Status, reason: str, now: datetime, *, in_credits: bool = False
 ) -> Session:
     """Set the status of a locked session, with the reason for a cancellation or rejection; return the session.
 
     `in_credits` records that the price is refunded in credits.
     """
-    row = await connection.fetchrow(_SET_STATUS, session_id, status, reason, in_credits, now)
+    row = await tx.connection.fetchrow(_SET_STATUS, session_id, status, reason, in_credits, now)
     return session_of(require_row(row))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from mesh.data.idempotency import once
 from mesh.data.pages import page_of
 from services.session.wire import parse_period, parse_wait_request, render_entry
 from solo60.session.v1.session_pb2 import JoinWaitingListResponse, LeaveWaitingListResponse, ListWaitingListResponse
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from grpc.aio import ServicerContext
 
+    from mesh.transaction import Transaction
     from services.session.directory import Directory
     from services.session.stores import Stores
+    from services.session.waiting_list.domain import WaitRequest
     from solo60.session.v1.session_pb2 import JoinWaitingListRequest, LeaveWaitingListRequest, ListWaitingListRequest
 
 
@@ -38,14 +40,10 @@ class WaitingListServicer(SessionServiceServicer):
         await asyncio.gather(
             self._directory.require_active_user(wait_request.user_id), self._directory.require_gym(wait_request.gym_id)
         )
-        waiting_list = self._stores.waiting_list
-        async with waiting_list.transaction() as transaction:
-
-            async def respond() -> JoinWaitingListResponse:
-                entry = await waiting_list.join(transaction, wait_request, now)
-                return JoinWaitingListResponse(entry=render_entry(entry))
-
-            return await once(transaction, request, respond, JoinWaitingListResponse)
+        async with self._stores.waiting_list.transaction() as tx:
+            return await tx.once(
+                request, JoinWaitingListResponse, partial(self._join_waiting_list, tx, wait_request, now)
+            )
 
     async def LeaveWaitingList(
         self,
@@ -65,3 +63,9 @@ class WaitingListServicer(SessionServiceServicer):
         )
         entries, next_page_token = page.cut(found, lambda last: last.entry_id)
         return ListWaitingListResponse(entries=map(render_entry, entries), next_page_token=next_page_token)
+
+    async def _join_waiting_list(
+        self, tx: Transaction, wait_request: WaitRequest, now: datetime
+    ) -> JoinWaitingListResponse:
+        entry = await self._stores.waiting_list.join(tx, wait_request, now)
+        return JoinWaitingListResponse(entry=render_entry(entry))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.errors import AlreadyWaiting, SlotFree, WaitingListEntryNotFound
+from mesh.transaction import Transaction
 from services.session.sessions.rows import period_of, range_of
 from services.session.waiting_list.domain import WaitingListEntry, WaitRequest
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from mesh.data.database import Connection, Database
+    from mesh.data.database import Database
     from services.session.sessions.domain import Period, Session
 
 _FIND = "select * from waiting_list where entry_id = $1"
@@ -55,9 +56,9 @@ class WaitingListStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def transaction(self) -> AbstractAsyncContextManager[Connection]:
-        """Start a transaction and commit it at the end of the block."""
-        return self._database.transaction()
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin a transaction, committed at the end of the block."""
+        return Transaction.begin(self._database)
 
     async def find(self, entry_id: UUID) -> WaitingListEntry:
         """Return an entry, even if the member has left; raise WaitingListEntryNotFound if there is none."""
@@ -79,31 +80,31 @@ class WaitingListStore:
             rows = await connection.fetch(_LIST, gym_id, now, overlap, limit, after)
         return list(map(_entry, rows))
 
-    async def join(self, connection: Connection, request: WaitRequest, now: datetime) -> WaitingListEntry:
+    async def join(self, tx: Transaction, request: WaitRequest, now: datetime) -> WaitingListEntry:
         """Add a request to the list within the caller's transaction; raise SlotFree or AlreadyWaiting."""
-        busy = await connection.fetch(_LOCK_BUSY, request.gym_id, range_of(request.period))
+        busy = await tx.connection.fetch(_LOCK_BUSY, request.gym_id, range_of(request.period))
         if not busy:
             raise SlotFree
         # Never before the blocking sessions, even if this clock is slow: a released hold mails only later entries.
         create_time = max(now, *[row["create_time"] for row in busy])
-        row = await connection.fetchrow(_ADD, request.user_id, request.gym_id, range_of(request.period), create_time)
+        row = await tx.connection.fetchrow(_ADD, request.user_id, request.gym_id, range_of(request.period), create_time)
         if row is None:
             raise AlreadyWaiting
         return _entry(row)
 
     async def leave(self, entry_id: UUID, now: datetime) -> None:
         """Close an entry, unless it is closed already; raise WaitingListEntryNotFound."""
-        async with self._database.transaction() as connection:
-            if await connection.fetchval(_LEAVE, entry_id, now) is None:
+        async with self.transaction() as tx:
+            if await tx.connection.fetchval(_LEAVE, entry_id, now) is None:
                 raise WaitingListEntryNotFound
 
     async def leave_all(self, user_id: UUID, now: datetime) -> None:
         """Close all entries of a member."""
-        async with self._database.transaction() as connection:
-            await connection.execute(_LEAVE_ALL, user_id, now)
+        async with self.transaction() as tx:
+            await tx.connection.execute(_LEAVE_ALL, user_id, now)
 
 
-async def entries_waiting_for(connection: Connection, session: Session, *, since: datetime | None) -> list[UUID]:
+async def entries_waiting_for(tx: Transaction, session: Session, *, since: datetime | None) -> list[UUID]:
     """Return the ids of open entries that overlap the slot released by `session`, oldest first.
 
     `since` restricts the result to entries made at or after that time. Entries of the member of `session` are excluded.
@@ -112,7 +113,7 @@ async def entries_waiting_for(connection: Connection, session: Session, *, since
     order = session.order
     if order.period.start <= session.update_time:
         return []
-    rows = await connection.fetch(_WAITING_FOR, order.gym_id, range_of(order.period), order.user_id, since)
+    rows = await tx.connection.fetch(_WAITING_FOR, order.gym_id, range_of(order.period), order.user_id, since)
     return [row["entry_id"] for row in rows]
 
 

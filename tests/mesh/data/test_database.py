@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -14,6 +13,7 @@ import pytest
 
 import mesh.data.database
 from local.postgres.server import EmbeddedPostgres
+from mesh.data.conflicts import retried_on_conflict
 from mesh.data.database import Connection, Database, DatabaseTooSlow, DatabaseUnavailable
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to, superuser_url_of
@@ -50,7 +50,6 @@ async def database(empty_database_url: str, remaining: Remaining) -> AsyncIterat
         empty_database_url,
         max_connections=4,
         remaining_s=remaining,
-        rng=random.Random(60),  # noqa: S311  (jitter, not security)
     )
     async with database.connection() as connection:
         await connection.execute("create table number (id int primary key, value int not null)")
@@ -246,15 +245,14 @@ async def test_deadlock_victims_are_retried(database: Database, empty_database_u
     impatient = await Database.connect(superuser_url_of(empty_database_url))  # a superuser may set deadlock_timeout
     locked = [asyncio.Event(), asyncio.Event()]
 
+    @retried_on_conflict
     async def add(first: int, second: int) -> None:
-        async def work(connection: Connection) -> None:
+        async with impatient.transaction() as connection:
             await connection.execute("set local deadlock_timeout = '10ms'")
             await connection.execute("update number set value = value + 1 where id = $1", first)
             locked[first - 1].set()
             await locked[second - 1].wait()
             await connection.execute("update number set value = value + 1 where id = $1", second)
-
-        await impatient.run(work)
 
     await asyncio.gather(add(1, 2), add(2, 1))
     await impatient.close()
@@ -265,18 +263,20 @@ async def test_serialization_failures_are_retried(database: Database) -> None:
     """A transaction that loses to a concurrent write (40001) is retried on the new data."""
     attempts = 0
 
-    async def work(connection: Connection) -> str:
+    @retried_on_conflict
+    async def work() -> str:
         nonlocal attempts
         attempts += 1
-        await connection.execute("set transaction isolation level repeatable read")
-        await connection.fetch("select * from number")
-        if attempts == 1:
-            async with database.transaction() as other:
-                await other.execute("update number set value = 10 where id = 1")
-        await connection.execute("update number set value = value + 1 where id = 1")
+        async with database.transaction() as connection:
+            await connection.execute("set transaction isolation level repeatable read")
+            await connection.fetch("select * from number")
+            if attempts == 1:
+                async with database.transaction() as other:
+                    await other.execute("update number set value = 10 where id = 1")
+            await connection.execute("update number set value = value + 1 where id = 1")
         return "done"
 
-    assert await database.run(work) == "done"
+    assert await work() == "done"
     assert attempts == 2
     assert await value(database) == 11
 
@@ -286,13 +286,15 @@ async def test_a_persistent_conflict_is_raised(database: Database, state: str) -
     """A conflict that persists is raised after five retries."""
     attempts = 0
 
-    async def work(connection: Connection) -> None:
+    @retried_on_conflict
+    async def work() -> None:
         nonlocal attempts
         attempts += 1
-        await connection.execute(f"do $$ begin raise sqlstate '{state}'; end $$")
+        async with database.transaction() as connection:
+            await connection.execute(f"do $$ begin raise sqlstate '{state}'; end $$")
 
     with pytest.raises(asyncpg.PostgresError) as lost:
-        await database.run(work)
+        await work()
     assert (lost.value.sqlstate, attempts) == (state, 6)
 
 
@@ -301,13 +303,15 @@ async def test_other_errors_are_raised_at_once(database: Database) -> None:
     for error in (OSError("disk"), TimeoutError("late"), ValueError("no")):
         attempts = 0
 
-        async def work(_connection: Connection, error: Exception = error) -> None:
+        @retried_on_conflict
+        async def work(error: Exception) -> None:
             nonlocal attempts
             attempts += 1
-            raise error
+            async with database.transaction():
+                raise error
 
         with pytest.raises(type(error), match=str(error)):
-            await database.run(work)
+            await work(error)
         assert attempts == 1
 
 

@@ -22,8 +22,8 @@ from mesh.data.idempotency import (
     delete_old_keys,
     deleting_old_keys,
     fingerprint_of,
-    once,
 )
+from mesh.transaction import Transaction
 from solo60.common.v1.money_pb2 import Money
 from solo60.communication.v1.communication_pb2 import SendEmailAsyncRequest
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from google.protobuf.message import Message
-
-    from mesh.data.database import Connection
 
 MIGRATION_FOLDERS = sorted((Path(__file__).parents[3] / "services").glob("*/migrations"))
 REQUEST = CreateGymRequest(name="Field Street Gym")
@@ -51,24 +49,24 @@ async def database(empty_database_url: str) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def calling(database: Database, key: str = "key-1", caller: str = "session") -> AsyncIterator[Connection]:
+async def calling(database: Database, key: str = "key-1", caller: str = "session") -> AsyncIterator[Transaction]:
     """Serve a call with this key in its own transaction."""
     with detached_work() as context:
         context.caller, context.idempotency_key = caller, key
-        async with database.transaction() as connection:
-            yield connection
+        async with Transaction.begin(database) as tx:
+            yield tx
 
 
-async def act(connection: Connection, request: Message = REQUEST) -> str:
+async def act(tx: Transaction, request: Message = REQUEST) -> str:
     """Act once; return the name in the answer, which identifies the effect."""
 
     async def respond() -> CreateGymResponse:
-        number = await connection.fetchval("insert into effects default values returning number")
+        number = await tx.connection.fetchval("insert into effects default values returning number")
         response = CreateGymResponse()
         response.gym.name = f"effect {number}"
         return response
 
-    return (await once(connection, request, respond, CreateGymResponse)).gym.name
+    return (await tx.once(request, CreateGymResponse, respond)).gym.name
 
 
 async def effects(database: Database) -> int:
@@ -80,10 +78,10 @@ async def effects(database: Database) -> int:
 @pytest.mark.requirement("S6")
 async def test_a_repetition_gets_the_first_answer_and_has_no_effect(database: Database) -> None:
     """A repeated request with the same key gets the first answer and has no further effect."""
-    async with calling(database) as connection:
-        first = await act(connection)
-    async with calling(database) as connection:
-        second = await act(connection)
+    async with calling(database) as tx:
+        first = await act(tx)
+    async with calling(database) as tx:
+        second = await act(tx)
 
     assert (first, second) == ("effect 1", "effect 1")
     assert await effects(database) == 1
@@ -91,12 +89,12 @@ async def test_a_repetition_gets_the_first_answer_and_has_no_effect(database: Da
 
 async def test_a_key_reused_for_another_request_is_rejected(database: Database) -> None:
     """Reusing a key for another request raises IdempotencyKeyReused and has no effect."""
-    async with calling(database) as connection:
-        await act(connection)
+    async with calling(database) as tx:
+        await act(tx)
 
     with pytest.raises(IdempotencyKeyReused):
-        async with calling(database) as connection:
-            await act(connection, CreateGymRequest(name="Another Gym"))
+        async with calling(database) as tx:
+            await act(tx, CreateGymRequest(name="Another Gym"))
 
     assert await effects(database) == 1
 
@@ -105,19 +103,19 @@ async def test_a_key_reused_for_another_request_is_rejected(database: Database) 
 @pytest.mark.parametrize(("key", "caller"), [("key-2", "session"), ("key-1", "cli")])
 async def test_another_key_or_another_caller_acts_again(database: Database, key: str, caller: str) -> None:
     """A request acts again with another key or for another caller."""
-    async with calling(database) as connection:
-        await act(connection)
-    async with calling(database, key, caller) as connection:
-        assert await act(connection) == "effect 2"
+    async with calling(database) as tx:
+        await act(tx)
+    async with calling(database, key, caller) as tx:
+        assert await act(tx) == "effect 2"
 
 
 @pytest.mark.requirement("S6")
 async def test_each_method_has_its_own_keys(database: Database) -> None:
     """One key, such as the id of a booking, may be used once for each method."""
-    async with calling(database) as connection:
-        await act(connection)
-    async with calling(database) as connection:
-        assert await act(connection, GetGymRequest()) == "effect 2"
+    async with calling(database) as tx:
+        await act(tx)
+    async with calling(database) as tx:
+        assert await act(tx, GetGymRequest()) == "effect 2"
 
 
 @pytest.mark.requirement("S6")
@@ -128,21 +126,21 @@ async def test_a_failure_leaves_the_key_free(database: Database) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        async with calling(database) as connection:
-            await once(connection, REQUEST, fail, CreateGymResponse)
+        async with calling(database) as tx:
+            await tx.once(REQUEST, CreateGymResponse, fail)
 
-    async with calling(database) as connection:
-        await act(connection)
+    async with calling(database) as tx:
+        await act(tx)
     assert await effects(database) == 1
 
 
 async def test_a_repetition_that_waits_too_long_is_rejected(database: Database) -> None:
     """A repetition that waits too long for the first call raises RequestInProgress."""
-    async with calling(database) as connection:
-        await act(connection)
+    async with calling(database) as tx:
+        await act(tx)
 
         async with calling(database) as impatient:
-            await impatient.execute("set local lock_timeout = '50ms'")
+            await impatient.connection.execute("set local lock_timeout = '50ms'")
             with pytest.raises(RequestInProgress):
                 await act(impatient)
 
@@ -151,20 +149,33 @@ async def test_a_repetition_that_waits_too_long_is_rejected(database: Database) 
 async def test_without_a_key_there_is_no_effect(database: Database) -> None:
     """Without a call that carries a key, `once` raises IdempotencyKeyMissing and has no effect."""
     with pytest.raises(IdempotencyKeyMissing):
-        async with database.transaction() as connection:
-            await act(connection)
+        async with Transaction.begin(database) as tx:
+            await act(tx)
     with pytest.raises(IdempotencyKeyMissing):
-        async with calling(database, key="") as connection:
-            await act(connection)
+        async with calling(database, key="") as tx:
+            await act(tx)
 
     assert await effects(database) == 0
+
+
+async def test_a_key_without_a_response_is_an_error(database: Database) -> None:
+    """A stored key without a response, which no transaction leaves behind, raises LookupError and has no effect."""
+    async with calling(database) as tx:
+        await act(tx)
+        await tx.connection.execute("update idempotency_keys set response = null")
+
+    with pytest.raises(LookupError, match="the key has no response"):
+        async with calling(database) as tx:
+            await act(tx)
+
+    assert await effects(database) == 1
 
 
 @pytest.mark.requirement("S4")
 async def test_only_a_fingerprint_of_the_request_is_stored(database: Database) -> None:
     """Only the 32-byte fingerprint of a request is stored, because a request may hold personal data."""
-    async with calling(database) as connection:
-        await act(connection)
+    async with calling(database) as tx:
+        await act(tx)
 
     async with database.connection() as connection:
         row = await connection.fetchrow("select * from idempotency_keys")

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from interceptors.context import detached_work
 from mesh.data.database import IDLE_IN_TRANSACTION_TIMEOUT_S, Database
-from mesh.data.idempotency import IDEMPOTENCY_KEYS, once
+from mesh.data.idempotency import IDEMPOTENCY_KEYS
+from mesh.transaction import Transaction
 from solo60.gym.v1.gym_pb2 import CreateGymResponse
 from tests.support import keyed_caller
 from tests.support.keyed_caller import POINTS, REQUEST, TABLE
@@ -34,8 +36,8 @@ async def called(database: Database, key: str) -> bytes:
     """Make the same call as the process does; return the serialized answer."""
     with detached_work() as context:
         context.caller, context.idempotency_key = "session", key
-        async with database.transaction() as connection:
-            response = await once(connection, REQUEST, lambda: keyed_caller.act(connection), CreateGymResponse)
+        async with Transaction.begin(database) as tx:
+            response = await tx.once(REQUEST, CreateGymResponse, partial(keyed_caller.act, tx))
     return response.SerializeToString(deterministic=True)
 
 

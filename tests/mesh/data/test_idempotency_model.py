@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from hypothesis import settings
@@ -11,16 +12,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from contracts.errors import IdempotencyKeyReused
 from interceptors.context import detached_work
 from mesh.data.database import Database
-from mesh.data.idempotency import IDEMPOTENCY_KEYS, KEYS_HAVE_ANSWERS, RETENTION, delete_old_keys, once
+from mesh.data.idempotency import IDEMPOTENCY_KEYS, KEYS_HAVE_ANSWERS, RETENTION, delete_old_keys
 from mesh.data.integrity import find_broken_invariants
+from mesh.transaction import Transaction
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from google.protobuf.message import Message
-
-    from mesh.data.database import Connection
 
 Claim: TypeAlias = "tuple[str, str, str]"
 
@@ -116,10 +116,8 @@ class IdempotencyMachine(RuleBasedStateMachine):
         with detached_work() as context:
             context.caller, context.idempotency_key = caller, key
             try:
-                async with self._database.transaction() as connection:
-                    answer = await once(
-                        connection, request, lambda: _act(connection, is_good=is_good), CreateGymResponse
-                    )
+                async with Transaction.begin(self._database) as tx:
+                    answer = await tx.once(request, CreateGymResponse, partial(_act, tx, is_good=is_good))
             except (Failed, IdempotencyKeyReused) as error:
                 return type(error)
         return answer.gym.name, context.replayed
@@ -142,9 +140,9 @@ async def _run_concurrently(calls: list[Coroutine[Any, Any, Any]]) -> list[Any]:
     return await asyncio.gather(*calls)
 
 
-async def _act(connection: Connection, *, is_good: bool) -> CreateGymResponse:
+async def _act(tx: Transaction, *, is_good: bool) -> CreateGymResponse:
     """Have an effect, then fail unless the call is a good one."""
-    number = await connection.fetchval("insert into effects default values returning number")
+    number = await tx.connection.fetchval("insert into effects default values returning number")
     if not is_good:
         raise Failed
     response = CreateGymResponse()

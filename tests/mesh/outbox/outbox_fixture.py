@@ -13,19 +13,20 @@ from prometheus_client import CollectorRegistry
 
 from mesh.data.database import Database
 from mesh.data.idempotency import IDEMPOTENCY_KEYS
-from mesh.outbox import publish
 from mesh.outbox.inspection import Inspection
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import Relay
 from mesh.outbox.schema import OUTBOX
 from mesh.outbox.store import OutboxStore
 from mesh.outbox.transport import DirectTransport
+from mesh.transaction import Transaction
 from solo60.example.v1.events_pb2 import Heard
 from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from mesh.outbox.message import Message, Verdict
     from mesh.outbox.transport import Transport
@@ -69,10 +70,14 @@ class OutboxFixture:
         rng = random.Random(seed)  # noqa: S311 - jitter, not security
         return Relay(self.store, transport or self.transport, self.metrics, rng, clock)
 
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin a transaction, committed at the end of the block."""
+        return Transaction.begin(self.database)
+
     async def publish_event(self, text: str, place: str = "here") -> None:
         """Publish an event in its own transaction."""
-        async with self.database.transaction() as connection:
-            await publish(connection, Heard(text=text, place=place))
+        async with self.transaction() as tx:
+            await tx.publish(Heard(text=text, place=place))
 
     async def publish_settled(self, verdict: Verdict) -> Message:
         """Publish one message, and settle it with `verdict`."""
@@ -116,6 +121,6 @@ class OutboxFixture:
 
 async def publish_many(outbox: OutboxFixture, count: int, places: int) -> None:
     """Publish numbered events to `places` places in turn."""
-    async with outbox.database.transaction() as connection:
+    async with outbox.transaction() as tx:
         for number in range(count):
-            await publish(connection, Heard(text=str(number), place=f"place {number % places}"))
+            await tx.publish(Heard(text=str(number), place=f"place {number % places}"))

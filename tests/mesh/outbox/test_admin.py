@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from contracts.errors import InvalidRequest, OutboxMessageNotFound, OutboxMessageSettled, ScopeMissing
-from mesh.outbox import call_later
+from mesh.transaction import Transaction
 from services.communication import app as communication
 from services.user import app as user
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
@@ -45,9 +45,9 @@ class UserOutbox:
             variables={"member_name": "Ada Byron"},
         )
         send = self.mesh.stub(CommunicationServiceStub).SendEmailAsync
-        async with self.mesh.database("user").transaction() as connection:
-            await call_later(connection, send, request)
-            return str(await connection.fetchval("select message_id from outbox order by sequence desc limit 1"))
+        async with Transaction.begin(self.mesh.database("user")) as tx:
+            await tx.call_later(send, request)
+            return str(await tx.connection.fetchval("select message_id from outbox order by sequence desc limit 1"))
 
     async def list(self, **wanted: object) -> list[pb.OutboxMessage]:
         """Return the messages that the outbox lists."""

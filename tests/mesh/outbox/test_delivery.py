@@ -9,7 +9,6 @@ from opentelemetry.trace import SpanKind
 
 from contracts.errors import DeadlineExceeded, Internal, InvalidRequest, Overloaded, Unavailable, Unimplemented
 from interceptors.context import current_context, detached_work
-from mesh.outbox import call_later, publish
 from mesh.outbox.message import Status
 from mesh.outbox.retry import MAX_ATTEMPTS
 from solo60.example.v1.echo_pb2 import EchoRequest, KeepRequest
@@ -30,8 +29,8 @@ async def test_only_committed_messages_are_delivered(outbox: OutboxFixture) -> N
     """A message of a committed transaction is delivered. A message of a rolled-back transaction is not."""
 
     async def fail_in_the_end() -> None:
-        async with outbox.database.transaction() as connection:
-            await publish(connection, Heard(text="never happened", place="here"))
+        async with outbox.transaction() as tx:
+            await tx.publish(Heard(text="never happened", place="here"))
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -57,8 +56,8 @@ async def test_a_delivery_carries_the_correlation_id_and_trace_of_its_request(ou
     outbox.echo.servicer.hook = note  # type: ignore[method-assign]
     tracer = outbox.echo.tracers.get_tracer("test")
     with detached_work("request-of-ada"), tracer.start_as_current_span("request") as request:
-        async with outbox.database.transaction() as connection:
-            await call_later(connection, outbox.echo.stub().Echo, EchoRequest(text="later"))
+        async with outbox.transaction() as tx:
+            await tx.call_later(outbox.echo.stub().Echo, EchoRequest(text="later"))
 
     async with outbox.relay().running():
         await outbox.until_settled()
@@ -218,9 +217,9 @@ async def test_a_lost_answer_causes_another_attempt(outbox: OutboxFixture) -> No
 
 async def test_a_message_is_not_delivered_before_its_time(outbox: OutboxFixture) -> None:
     """A message with a delivery time is not delivered before that time."""
-    async with outbox.database.transaction() as connection:
+    async with outbox.transaction() as tx:
         in_a_week = datetime.now(UTC) + timedelta(days=7)
-        await call_later(connection, outbox.echo.stub().Keep, KeepRequest(text="reminder"), at=in_a_week)
+        await tx.call_later(outbox.echo.stub().Keep, KeepRequest(text="reminder"), at=in_a_week)
     await outbox.publish_event("now")
 
     async with outbox.relay().running():

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh.outbox import call_later, publish
 from mesh.outbox.message import Status, Verdict
 from mesh.outbox.store import MAX_RUN_LENGTH
+from mesh.transaction import Transaction
 from solo60.example.v1.echo_pb2 import KeepRequest, OnHeardRequest
 from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.outbox_fixture import both_transports, publish_many
@@ -158,7 +158,8 @@ async def test_a_message_that_commits_late_is_still_delivered(outbox: OutboxFixt
     async with connection_to(outbox.url) as slow:
         transaction = slow.transaction()
         await transaction.start()
-        await publish(slow, Heard(text="numbered first", place="here"))  # type: ignore[arg-type]  # a connection without a pool
+        tx = Transaction(slow)  # type: ignore[arg-type]  # a connection without a pool
+        await tx.publish(Heard(text="numbered first", place="here"))
         await outbox.publish_event("committed first", "there")
         async with outbox.relay().running():
 
@@ -181,8 +182,8 @@ async def test_a_stopping_relay_finishes_begun_deliveries_and_releases_the_rest(
     gate = asyncio.Event()
     outbox.echo.servicer.hook = gate.wait  # type: ignore[assignment, method-assign]
     await publish_many(outbox, 5, places=1)
-    async with outbox.database.transaction() as connection:
-        await call_later(connection, outbox.echo.stub().Keep, KeepRequest(text="alone"))
+    async with outbox.transaction() as tx:
+        await tx.call_later(outbox.echo.stub().Keep, KeepRequest(text="alone"))
 
     async def two_have_begun() -> bool:
         return outbox.echo.servicer.entered == 2

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh.data.idempotency import once
+from mesh.transaction import Transaction
 from solo60.example.v1.echo_pb2 import OnHeardRequest, OnHeardResponse
 from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.brokered_outbox_fixture import ON_HEARD
@@ -55,13 +56,8 @@ async def test_a_killed_broker_loses_no_message_and_repeats_no_effect(
     async def act_once() -> None:
         place, text, _ = outbox.echo.servicer.heard[-1]
         request = OnHeardRequest(event=Heard(text=text, place=place))
-        async with outbox.receiver.database.transaction() as connection:
-
-            async def act() -> OnHeardResponse:
-                await connection.execute("insert into ledger values ($1)", int(text))
-                return OnHeardResponse()
-
-            await once(connection, request, act, OnHeardResponse)
+        async with Transaction.begin(outbox.receiver.database) as tx:
+            await tx.once(request, OnHeardResponse, partial(add_to_ledger, tx, int(text)))
 
     outbox.echo.servicer.hook = act_once  # type: ignore[method-assign]
 
@@ -80,6 +76,12 @@ async def test_a_killed_broker_loses_no_message_and_repeats_no_effect(
     for place in range(places):
         texts = [int(text) for text in outbox.heard(f"place {place}")]
         assert texts == list(range(place, count, places))
+
+
+async def add_to_ledger(tx: Transaction, number: int) -> OnHeardResponse:
+    """Add a number to the receiver's ledger, which rejects a second row with the same number."""
+    await tx.connection.execute("insert into ledger values ($1)", number)
+    return OnHeardResponse()
 
 
 async def has_published(outbox: BrokeredOutboxFixture, count: int) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from local.child import Child
 from mesh.config import child_environment
 from mesh.data.database import Database
-from mesh.outbox import call_later
+from mesh.transaction import Transaction
 from services.payment import app as payment
 from solo60.payment.v1.payment_pb2 import RefundSessionRequest
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
@@ -31,9 +31,9 @@ async def test_a_relay_in_its_own_process_delivers_and_stops_with_its_parent(
     mesh = await serve(payment.SERVICE)
     url = await database_url("session")
     sessions = await Database.connect(url)
-    async with sessions.transaction() as connection:
+    async with Transaction.begin(sessions) as tx:
         refund = RefundSessionRequest(session_id=SESSION_ID)
-        await call_later(connection, mesh.stub(PaymentServiceStub).RefundSession, refund)
+        await tx.call_later(mesh.stub(PaymentServiceStub).RefundSession, refund)
     given = {name: getattr(mesh.settings, name) for name in ("keyring_file", "payment_service_url", "deadline_factor")}
     environment = child_environment(**given, service_api_key=mesh.keys["session"], stop_with_parent=True)
 

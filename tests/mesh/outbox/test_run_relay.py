@@ -7,7 +7,6 @@ import pytest
 from grpc.aio import insecure_channel
 
 from mesh.data.database import DatabaseUnavailable
-from mesh.outbox import call_later
 from mesh.outbox.transport import DirectTransport
 from mesh.serving.outbox import run_relay
 from solo60.example.v1.echo_pb2 import KeepRequest
@@ -91,9 +90,9 @@ async def test_a_dead_receiver_does_not_delay_others(outbox: OutboxFixture) -> N
     """Three hundred messages for a dead receiver do not delay a message for another receiver."""
     channels = {HEARD: outbox.echo.channel()}
     nowhere = insecure_channel("127.0.0.1:1")
-    async with outbox.database.transaction() as connection:
+    async with outbox.transaction() as tx:
         for _ in range(300):
-            await call_later(connection, outbox.echo.stub().Keep, KeepRequest(text="to a dead one"))
+            await tx.call_later(outbox.echo.stub().Keep, KeepRequest(text="to a dead one"))
     await outbox.publish_event("to a living one")
 
     class ByDestination:

@@ -9,7 +9,6 @@ import pytest
 from contracts.policy import ContractError
 from interceptors.chain.channel import ChainedChannel
 from interceptors.declared_calls import ClientDeclaredCalls
-from mesh.outbox import call_later, cancel_later, publish
 from solo60.example.v1.echo_pb2 import EchoRequest, KeepRequest, PromiseRequest
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from solo60.example.v1.events_pb2 import Heard
@@ -29,36 +28,36 @@ async def test_publishing_adds_one_statement(outbox: OutboxFixture) -> None:
     def note(record: asyncpg.connection.LoggedQuery) -> None:
         statements.append(record.query)
 
-    async with outbox.database.transaction() as connection:
-        await publish(connection, Heard(text="asyncpg asks once for the types", place="here"))
-        connection.add_query_logger(note)
-        await publish(connection, Heard(text="hi", place="here"))
-        await call_later(connection, outbox.echo.stub().Echo, EchoRequest(text="hi"))
-        connection.remove_query_logger(note)
+    async with outbox.transaction() as tx:
+        await tx.publish(Heard(text="asyncpg asks once for the types", place="here"))
+        tx.connection.add_query_logger(note)
+        await tx.publish(Heard(text="hi", place="here"))
+        await tx.call_later(outbox.echo.stub().Echo, EchoRequest(text="hi"))
+        tx.connection.remove_query_logger(note)
 
     assert len(statements) == 2
 
 
 async def test_cancelling_by_key_removes_waiting_messages(outbox: OutboxFixture) -> None:
     """Cancelling by key removes all waiting messages with that key and no others."""
-    async with outbox.database.transaction() as connection:
+    async with outbox.transaction() as tx:
         for key in ("reminder/1", "reminder/1", "reminder/2"):
             request = KeepRequest(text=key)
-            await call_later(connection, outbox.echo.stub().Keep, request, at=TOMORROW, cancel_key=key)
-    async with outbox.database.transaction() as connection:
-        taken_back = await cancel_later(connection, "reminder/1")
+            await tx.call_later(outbox.echo.stub().Keep, request, at=TOMORROW, cancel_key=key)
+    async with outbox.transaction() as tx:
+        taken_back = await tx.cancel_later("reminder/1")
 
     assert (taken_back, await outbox.count("pending")) == (2, 1)
 
 
 async def test_a_cancellation_is_rolled_back_with_its_transaction(outbox: OutboxFixture) -> None:
     """A cancellation by key is undone if its transaction is rolled back."""
-    async with outbox.database.transaction() as connection:
-        await call_later(connection, outbox.echo.stub().Keep, KeepRequest(text="hi"), at=TOMORROW, cancel_key="key")
+    async with outbox.transaction() as tx:
+        await tx.call_later(outbox.echo.stub().Keep, KeepRequest(text="hi"), at=TOMORROW, cancel_key="key")
 
     async def fail_in_the_end() -> None:
-        async with outbox.database.transaction() as connection:
-            assert await cancel_later(connection, "key") == 1
+        async with outbox.transaction() as tx:
+            assert await tx.cancel_later("key") == 1
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -68,17 +67,17 @@ async def test_a_cancellation_is_rolled_back_with_its_transaction(outbox: Outbox
 
 async def test_a_call_that_is_not_safe_to_repeat_is_rejected(outbox: OutboxFixture) -> None:
     """Deferring a call that is not safe to repeat raises ContractError, because an outbox may repeat it."""
-    async with outbox.database.transaction() as connection:
+    async with outbox.transaction() as tx:
         with pytest.raises(ContractError, match="EchoService/Promise is not safe to repeat"):
-            await call_later(connection, outbox.echo.stub().Promise, PromiseRequest())
+            await tx.call_later(outbox.echo.stub().Promise, PromiseRequest())
 
 
 @pytest.mark.requirement("A3")
 async def test_a_message_that_is_not_an_event_is_rejected(outbox: OutboxFixture) -> None:
     """Publishing a message that is not declared to be an event raises ContractError."""
-    async with outbox.database.transaction() as connection:
+    async with outbox.transaction() as tx:
         with pytest.raises(ContractError, match=r"solo60\.example\.v1\.EchoRequest is not declared to be an event"):
-            await publish(connection, EchoRequest(text="hi"))
+            await tx.publish(EchoRequest(text="hi"))
 
 
 async def test_a_stub_on_a_foreign_channel_is_rejected(outbox: OutboxFixture) -> None:
@@ -86,9 +85,9 @@ async def test_a_stub_on_a_foreign_channel_is_rejected(outbox: OutboxFixture) ->
 
     Only the mesh's channels know the method of a stub attribute.
     """
-    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel, outbox.database.transaction() as connection:
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel, outbox.transaction() as tx:
         with pytest.raises(ContractError, match="must be a method of a stub"):
-            await call_later(connection, EchoServiceStub(channel).Keep, KeepRequest(text="hi"))
+            await tx.call_later(EchoServiceStub(channel).Keep, KeepRequest(text="hi"))
 
 
 async def test_an_undeclared_call_is_rejected(outbox: OutboxFixture) -> None:
@@ -96,22 +95,20 @@ async def test_an_undeclared_call_is_rejected(outbox: OutboxFixture) -> None:
     strict = EchoServiceStub(ChainedChannel(outbox.echo.bare_channel(), [ClientDeclaredCalls(reject=True)]))
 
     async def leave() -> None:
-        async with outbox.database.transaction() as connection:
+        async with outbox.transaction() as tx:
             with pytest.raises(ContractError, match="Keep is not named in `calls_later` of Echo"):
-                await call_later(connection, strict.Keep, KeepRequest(text="hi"))
+                await tx.call_later(strict.Keep, KeepRequest(text="hi"))
 
     outbox.echo.servicer.hook = leave  # type: ignore[method-assign]  # replaces the hook
     await outbox.echo.stub().Echo(EchoRequest(text="hi"))
-    async with outbox.database.transaction() as connection:
-        assert await connection.fetchval("select count(*) from outbox") == 0
+    async with outbox.transaction() as tx:
+        assert await tx.connection.fetchval("select count(*) from outbox") == 0
         # Work outside of a call needs no declaration.
-        await call_later(connection, strict.Keep, KeepRequest(text="hi"))
+        await tx.call_later(strict.Keep, KeepRequest(text="hi"))
 
 
 async def test_a_delivery_time_and_an_order_exclude_each_other(outbox: OutboxFixture) -> None:
     """A deferred call cannot have both a delivery time and an order, because it would block the calls after it."""
-    async with outbox.database.transaction() as connection:
+    async with outbox.transaction() as tx:
         with pytest.raises(ValueError, match="cannot have both `at` and `aggregate_key`"):
-            await call_later(
-                connection, outbox.echo.stub().Keep, KeepRequest(text="hi"), at=TOMORROW, aggregate_key="session"
-            )
+            await tx.call_later(outbox.echo.stub().Keep, KeepRequest(text="hi"), at=TOMORROW, aggregate_key="session")

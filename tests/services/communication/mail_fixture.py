@@ -90,8 +90,8 @@ class MailFixture:
             repeats_in_doubt=repeats_in_doubt,
             expire_time=self.clock.now() + lifetime if lifetime else None,
         )
-        async with self.store.transaction() as transaction:
-            await self.store.add(transaction, new)
+        async with self.store.transaction() as tx:
+            await self.store.add(tx, new)
         return message_id
 
     async def advance_to_due(self, message_id: uuid.UUID) -> Message:

@@ -74,8 +74,8 @@ async def test_a_failing_message_expires_on_time(mails: MailFixture, faulty: Fau
     assert mails.clock.now() == created + timedelta(minutes=30)
     assert all(not mail.is_accepted for mail in faulty.received)
     with pytest.raises(MessageNotRetryable, match="expired"):
-        async with mails.store.transaction() as transaction:
-            await mails.store.requeue(transaction, message_id, mails.clock.now())
+        async with mails.store.transaction() as tx:
+            await mails.store.requeue(tx, message_id, mails.clock.now())
     with pytest.raises(MessageRefused, match="expired"):
         (await mails.store.find(message_id)).is_sent(known_attempts=0, until=mails.clock.now())
 

@@ -52,7 +52,7 @@ async def kill_before_recording(mails: MailFixture, faulty: FaultyMailServer, me
     with killed_sender(mails, faulty) as process:
         await eventually(lambda: bool(faulty.received) or process.poll() is not None)
         async with mails.store.transaction() as other:
-            await other.execute("select from messages where message_id = $1 for update", message_id)
+            await other.connection.execute("select from messages where message_id = $1 for update", message_id)
             faulty.answering.set()
             await eventually(lambda: has_backends(mails, "wait_event_type = 'Lock'"))
             process.kill()
@@ -112,8 +112,8 @@ async def test_a_mail_in_doubt_is_given_up_only_when_the_lease_expires(
     given_up = await mails.store.find(message_id)
     assert (given_up.last_error, given_up.may_have_been_sent) == (INTERRUPTED, True)
     assert faulty.received == []
-    async with mails.store.transaction() as transaction:
-        assert not (await mails.store.requeue(transaction, message_id, mails.clock.now())).may_have_been_sent
+    async with mails.store.transaction() as tx:
+        assert not (await mails.store.requeue(tx, message_id, mails.clock.now())).may_have_been_sent
     assert await sender.send_next()
     assert (await mails.store.find(message_id)).status is Status.SENT
 

@@ -145,8 +145,8 @@ async def test_a_retry_by_an_operator_allows_as_many_attempts_again(
         assert message.attempts == rounds * MAX_ATTEMPTS
         mails.clock.advance(timedelta(seconds=MAX_BACKOFF_S))
         assert not await sender.send_next()
-        async with mails.store.transaction() as transaction:
-            queued = await mails.store.requeue(transaction, message_id, mails.clock.now())
+        async with mails.store.transaction() as tx:
+            queued = await mails.store.requeue(tx, message_id, mails.clock.now())
         assert (queued.status, queued.attempts) == (Status.QUEUED, rounds * MAX_ATTEMPTS)
 
     assert await sender.send_next()
@@ -207,7 +207,7 @@ async def test_a_locked_message_does_not_block_the_next(mails: MailFixture, faul
     """A message that another sender has locked is skipped."""
     first, second = await mails.add(), await mails.add()
     async with mails.store.transaction() as other:
-        await other.execute("select 1 from messages where message_id = $1 for update", first)
+        await other.connection.execute("select 1 from messages where message_id = $1 for update", first)
         assert await mails.new_sender(faulty.url).send_next()
 
     assert (await mails.store.find(first)).status is Status.QUEUED

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from contracts.errors import ServiceError
+from mesh.data.conflicts import retried_on_conflict
 from mesh.data.database import Database
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
@@ -62,7 +63,7 @@ async def _ask(store: PaymentStore, cashier: Cashier, rng: random.Random, operat
     kind = rng.choice(OPERATION_KINDS)
     match kind:
         case "grant":
-            return await store.run(lambda ledger: cashier.grant(ledger, user_id, rng.randrange(1, 10), "goodwill"))
+            return await _grant(store, cashier, user_id, rng.randrange(1, 10))
         case "refund":
             return await cashier.refund(session_id, "session cancelled")
         case "credit_back":
@@ -71,3 +72,9 @@ async def _ask(store: PaymentStore, cashier: Cashier, rng: random.Random, operat
             token = rng.choice(["tok_visa", "tok_visa", "tok_declined"])
             order = Order(session_id, user_id, Price("GBP", 1250, 3), PaymentMethod(kind))
             return await cashier.charge(order, token)
+
+
+@retried_on_conflict
+async def _grant(store: PaymentStore, cashier: Cashier, user_id: UUID, credits_granted: int) -> int:
+    async with store.transaction() as ledger:
+        return await cashier.grant(ledger, user_id, credits_granted, "goodwill")

@@ -29,6 +29,8 @@ from services.payment.store import Ledger, PaymentStore
 from tests.services.payment.ledger_queries import violations
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mesh.data.database import Database
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -48,7 +50,13 @@ def store(database: Database) -> PaymentStore:
 
 async def grant(store: PaymentStore, credits_granted: int = 10) -> None:
     """Grant the user credits."""
-    await store.run(lambda ledger: ledger.post("grant", entries_of_grant(USER, credits_granted), NOON))
+    await post(store, entries_of_grant(USER, credits_granted))
+
+
+async def post(store: PaymentStore, entries: Sequence[Entry]) -> None:
+    """Post entries in their own transaction."""
+    async with store.transaction() as ledger:
+        await ledger.post("grant", entries, NOON)
 
 
 async def execute(database: Database, statement: str) -> None:
@@ -70,18 +78,20 @@ async def execute(database: Database, statement: str) -> None:
 async def test_a_transaction_that_does_not_sum_to_zero_is_rejected(store: PaymentStore, entries: list[Entry]) -> None:
     """A transaction without entries, or with a nonzero sum in any currency, is rejected at commit."""
     with pytest.raises(asyncpg.CheckViolationError):
-        await store.run(lambda ledger: ledger.post("grant", entries, NOON))
+        await post(store, entries)
 
     assert await store.balance(USER) == 0
 
 
 async def test_the_sum_is_checked_at_the_commit(database: Database) -> None:
     """Unbalanced entries are allowed inside a transaction, because the sum is checked only at commit."""
-    async with database.transaction() as connection:
-        await Ledger(connection).post("grant", [Entry(ISSUED, -5), Entry(member(USER), 5)], NOON)
-        await connection.execute("insert into accounts (kind, currency) values ('cards', 'GBP'), ('income', 'GBP')")
+    async with Ledger.begin(database) as ledger:
+        await ledger.post("grant", [Entry(ISSUED, -5), Entry(member(USER), 5)], NOON)
+        await ledger.connection.execute(
+            "insert into accounts (kind, currency) values ('cards', 'GBP'), ('income', 'GBP')"
+        )
         for kind, amount in (("cards", -7), ("income", 7)):
-            await connection.execute(
+            await ledger.connection.execute(
                 "insert into entries select transaction_id, account_id, accounts.currency, $2"
                 " from transactions, accounts where accounts.kind = $1 and accounts.currency = 'GBP'",
                 kind,
@@ -182,7 +192,7 @@ async def test_a_balance_cannot_fall_below_zero(store: PaymentStore) -> None:
     await grant(store, 10)
 
     with pytest.raises(asyncpg.CheckViolationError, match="accounts_balance_not_below_zero"):
-        await store.run(lambda ledger: ledger.post("grant", entries_of_grant(USER, -11), NOON))
+        await post(store, entries_of_grant(USER, -11))
 
     assert await store.balance(USER) == 10
 
@@ -231,20 +241,17 @@ async def test_a_payment_is_charged_once_and_credited_back_once(database: Databa
     payment_id = await captured(database)
     store = PaymentStore(database)
 
-    async def post(ledger: Ledger) -> None:
-        await ledger.post(kind, entries_of_grant(USER, 3), NOON, payment_id=payment_id)
-
     with pytest.raises(asyncpg.UniqueViolationError):
-        await store.run(lambda ledger: twice(ledger, post))
+        await post_twice(store, kind, payment_id)
 
     assert await store.balance(USER) == 0
 
 
-async def twice(ledger: Ledger, post: object) -> None:
-    """Post two times."""
-    assert callable(post)
-    await post(ledger)
-    await post(ledger)
+async def post_twice(store: PaymentStore, kind: str, payment_id: UUID) -> None:
+    """Post two transactions of one kind for a payment."""
+    async with store.transaction() as ledger:
+        for _ in range(2):
+            await ledger.post(kind, entries_of_grant(USER, 3), NOON, payment_id=payment_id)
 
 
 @pytest.mark.parametrize(
@@ -291,11 +298,11 @@ async def test_the_members_account_is_locked_before_it_is_read(database: Databas
     cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
     orders = [Order(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CREDITS) for _ in range(2)]
 
-    async with database.transaction() as connection:
-        await Ledger(connection).lock_balance(USER)
+    async with store.transaction() as ledger:
+        await ledger.lock_balance(USER)
         charging = asyncio.ensure_future(cashier.charge(orders[0], ""))
         await _someone_waits_for_a_lock(database)
-        await Ledger(connection).post("grant", entries_of_grant(USER, -3), NOON)
+        await ledger.post("grant", entries_of_grant(USER, -3), NOON)
 
     with pytest.raises(InsufficientCredits):
         await charging

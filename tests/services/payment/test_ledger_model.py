@@ -7,7 +7,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import permutations, product
-from operator import methodcaller
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -87,9 +86,8 @@ class Members:
         try:
             match step.operation:
                 case "grant":
-                    return await self.store.run(
-                        lambda ledger: self.cashier.grant(ledger, user_id, step.amount, "goodwill")
-                    )
+                    async with self.store.transaction() as ledger:
+                        return await self.cashier.grant(ledger, user_id, step.amount, "goodwill")
                 case "credits":
                     return await self.cashier.charge(Order(session_id, user_id, order.price, PaymentMethod.CREDITS), "")
                 case "card":
@@ -217,10 +215,8 @@ class LedgerMachine(RuleBasedStateMachine):
         await asyncio.gather(*map(self.members.apply, steps))
 
     async def _read_state(self) -> Model:
-        sessions = [
-            await self.members.store.run(methodcaller("lock_session", session_id))
-            for session_id in self.members.sessions
-        ]
+        async with self.members.store.transaction() as ledger:
+            sessions = [await ledger.lock_session(session_id) for session_id in self.members.sessions]
         states = {number: state for number, session in enumerate(sessions) if (state := state_of(session))}
         return Model(states, {user: await self.members.store.balance(self.members.users[user]) for user in (0, 1)})
 

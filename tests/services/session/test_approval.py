@@ -108,9 +108,9 @@ async def test_rejecting_stores_its_follow_ups_once(stores: Stores, database: Da
     """Rejecting twice stores one refund and one mail each to the member, the guests and the waiting list."""
     session = await book_session(stores.bookings, requires_approval=True)
     request = WaitRequest(uuid4(), session.order.gym_id, session.order.period)
-    async with stores.guests.transaction() as transaction:
-        await stores.guests.invite(transaction, session.session_id, "grace@guests.example", "Grace", NOW)
-        await stores.waiting_list.join(transaction, request, NOW)
+    async with stores.guests.transaction() as tx:
+        await stores.guests.invite(tx, session.session_id, "grace@guests.example", "Grace", NOW)
+        await stores.waiting_list.join(tx, request, NOW)
 
     for _ in range(2):
         assert (await stores.approvals.reject(session.session_id, "no", now=NOW)).status is Status.REJECTED
@@ -136,8 +136,8 @@ async def test_a_session_not_approved_before_its_start_is_rejected_and_refunded(
     request = WaitRequest(
         uuid4(), session.order.gym_id, Period(session.order.period.start, session.order.period.end + HOUR)
     )
-    async with stores.waiting_list.transaction() as transaction:
-        await stores.waiting_list.join(transaction, request, NOW)
+    async with stores.waiting_list.transaction() as tx:
+        await stores.waiting_list.join(tx, request, NOW)
     begins = session.order.period.start
 
     await stores.approvals.reject_unapproved(begins - timedelta(seconds=1))

@@ -54,8 +54,8 @@ def stores(database: Database) -> Stores:
 
 async def invite_in_store(stores: Stores, session_id: UUID, email: str = "grace@guests.example") -> domain.Guest:
     """Invite a guest through the store."""
-    async with stores.guests.transaction() as transaction:
-        return await stores.guests.invite(transaction, session_id, email, "Grace Hopper", NOW)
+    async with stores.guests.transaction() as tx:
+        return await stores.guests.invite(tx, session_id, email, "Grace Hopper", NOW)
 
 
 async def guest_mails(database: Database) -> list[tuple[str, UUID]]:

@@ -62,8 +62,8 @@ async def join_in_store(
 ) -> domain.WaitingListEntry:
     """Let a new member join the waiting list for an hour."""
     request = WaitRequest(user_id or uuid4(), gym_id, Period(start, start + HOUR))
-    async with stores.waiting_list.transaction() as transaction:
-        return await stores.waiting_list.join(transaction, request, now)
+    async with stores.waiting_list.transaction() as tx:
+        return await stores.waiting_list.join(tx, request, now)
 
 
 async def mailed_entries(database: Database) -> list[UUID]:

@@ -44,11 +44,16 @@ class SubscriptionFixture:
 
     async def subscribe_new_user(self) -> Subscription:
         """Subscribe a new user."""
-        return await self.store.run(self.subscribe)
+        return await self.subscribe_user(uuid4())
 
-    async def subscribe(self, transaction: SubscriptionTransaction, user_id: UUID | None = None) -> Subscription:
-        """Subscribe a user in a transaction; without `user_id`, a new one."""
-        return await self.commands.subscribe(transaction, user_id or uuid4(), UUID(FOUR_HOURS), trial_days=None)
+    async def subscribe_user(self, user_id: UUID) -> Subscription:
+        """Subscribe a user in a separate transaction."""
+        async with self.store.transaction() as tx:
+            return await self.subscribe(tx, user_id)
+
+    async def subscribe(self, tx: SubscriptionTransaction, user_id: UUID) -> Subscription:
+        """Subscribe a user in a transaction."""
+        return await self.commands.subscribe(tx, user_id, UUID(FOUR_HOURS), trial_days=None)
 
     async def deliver(self, request: ProcessWebhookRequest) -> None:
         """Deliver a webhook in the format of Standard Webhooks."""

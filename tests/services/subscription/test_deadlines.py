@@ -217,9 +217,10 @@ async def test_a_review_after_both_deadlines_reports_the_end_once(fixture: Subsc
     fixture.now = new.deadlines.expired + DAY
 
     for _ in range(4):
-        await fixture.store.run(lambda transaction: fixture.commands.review(transaction, new.subscription_id))
-    ended = Ended(new.first_period.end)
-    await fixture.store.run(lambda transaction: fixture.commands.apply_report(transaction, new.subscription_id, ended))
+        async with fixture.store.transaction() as tx:
+            await fixture.commands.review(tx, new.subscription_id)
+    async with fixture.store.transaction() as tx:
+        await fixture.commands.apply_report(tx, new.subscription_id, Ended(new.first_period.end))
 
     async with fixture.database.connection() as connection:
         left = "select count(*) from outbox where destination ~ 'Mail' and cancel_key is null"

@@ -89,7 +89,8 @@ async def grants(database: Database) -> int:
 async def renew(fixture: SubscriptionFixture, subscription_id: UUID, start: datetime) -> None:
     """Report that a period of 30 days is paid."""
     report = Renewed(Period(start, start + 30 * DAY))
-    await fixture.store.run(lambda transaction: fixture.commands.apply_report(transaction, subscription_id, report))
+    async with fixture.store.transaction() as tx:
+        await fixture.commands.apply_report(tx, subscription_id, report)
 
 
 async def test_months_granted_by_older_versions_are_not_granted_again(old: OldVersion, database: Database) -> None:
@@ -114,10 +115,8 @@ async def test_a_paid_period_without_a_grant_is_found_and_granted_once(old: OldV
     assert str(old.trial) in found.examples[0]
 
     for _ in range(2):
-        assert (
-            await fixture.store.run(lambda transaction: fixture.commands.allocate(transaction, old.trial, "2026-11"))
-            == 140
-        )
+        async with fixture.store.transaction() as tx:
+            assert await fixture.commands.allocate(tx, old.trial, "2026-11") == 140
 
     assert await grants(database) == 1
     async with database.connection() as connection:
@@ -162,9 +161,8 @@ async def test_an_older_version_can_still_add_subscriptions(old: OldVersion, dat
         await connection.execute(ended, UUID(int=7))
         await connection.execute(GRANT, UUID(int=7), f"{now:%Y-%m}")
 
-    again = await fixture.store.run(
-        lambda transaction: fixture.commands.subscribe(transaction, user_id, UUID(TEN_HOURS), trial_days=None)
-    )
+    async with fixture.store.transaction() as tx:
+        again = await fixture.commands.subscribe(tx, user_id, UUID(TEN_HOURS), trial_days=None)
     await schedule_deadlines_of_older(fixture.store, fixture.commands)
 
     assert not again.is_trial

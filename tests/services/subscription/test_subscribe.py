@@ -21,7 +21,6 @@ from contracts.errors import (
     UserNotFound,
 )
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from services.subscription.store import SubscriptionTransaction
 from solo60.subscription.v1.subscription_pb2 import (
     SUBSCRIPTION_MAIL_RENEWAL_REMINDER,
     SUBSCRIPTION_MAIL_TRIAL_ENDING,
@@ -160,9 +159,9 @@ async def test_concurrent_subscriptions_of_one_user_wait_for_each_other(fixture:
     async def is_waiting() -> bool:
         return await waiting_lock_types() != []
 
-    async with fixture.database.transaction() as connection:
-        await fixture.subscribe(SubscriptionTransaction(connection), user_id)
-        second = asyncio.create_task(fixture.store.run(lambda transaction: fixture.subscribe(transaction, user_id)))
+    async with fixture.store.transaction() as tx:
+        await fixture.subscribe(tx, user_id)
+        second = asyncio.create_task(fixture.subscribe_user(user_id))
         await eventually(is_waiting)
         kinds = await waiting_lock_types()
 

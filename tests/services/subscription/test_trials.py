@@ -12,7 +12,6 @@ from solo60.subscription.v1.subscription_pb2 import Subscription
 from tests.services.subscription.subscription_mesh import FOUR_HOURS, TEN_HOURS
 
 if TYPE_CHECKING:
-    from services.subscription.store import SubscriptionTransaction
     from tests.services.subscription.subscription_fixture import SubscriptionFixture
     from tests.services.subscription.subscription_mesh import SubscriptionMesh
 
@@ -73,11 +72,8 @@ async def test_the_database_allows_one_trial_for_each_user(fixture: Subscription
     """The database rejects a second trial of a user, even from a program that does not check first."""
     user_id = uuid4()
 
-    async def begin(transaction: SubscriptionTransaction) -> UUID:
-        new = await fixture.commands.subscribe(transaction, user_id, UUID(TEN_HOURS), trial_days=None)
-        return new.subscription_id
-
-    first = await fixture.store.run(begin)
+    async with fixture.store.transaction() as tx:
+        first = await fixture.commands.subscribe(tx, user_id, UUID(TEN_HOURS), trial_days=None)
 
     with pytest.raises(asyncpg.UniqueViolationError):
-        await fixture.change("insert into trials values ($1, $2, now())", user_id, first)
+        await fixture.change("insert into trials values ($1, $2, now())", user_id, first.subscription_id)

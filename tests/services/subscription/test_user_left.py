@@ -67,9 +67,10 @@ async def test_a_user_left_event_may_repeat_or_name_any_user(mesh: SubscriptionM
 async def test_a_deleted_user_cannot_be_subscribed(fixture: SubscriptionFixture) -> None:
     """Subscribing a deleted user raises UserNotActive, even if the call found the user active before."""
     new = await fixture.subscribe_new_user()
-    await fixture.store.run(lambda transaction: fixture.commands.end_for_departed_user(transaction, new.user_id))
+    async with fixture.store.transaction() as tx:
+        await fixture.commands.end_for_departed_user(tx, new.user_id)
 
     with pytest.raises(UserNotActive):
-        await fixture.store.run(lambda transaction: fixture.subscribe(transaction, new.user_id))
+        await fixture.subscribe_user(new.user_id)
 
     assert (await fixture.store.find(new.subscription_id)).status(fixture.now) is Status.CANCELLED

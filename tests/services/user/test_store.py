@@ -27,8 +27,8 @@ async def database(open_database: DatabaseOpener) -> Database:
 
 async def add_user(store: UserStore, email: str) -> User:
     """Add a user."""
-    async with store.transaction() as connection:
-        return await store.add(connection, Profile(email, "Ada", DEFAULT_ROLES, "UTC"), NOW)
+    async with store.transaction() as tx:
+        return await store.add(tx, Profile(email, "Ada", DEFAULT_ROLES, "UTC"), NOW)
 
 
 def with_address(user: User, email: str) -> User:
@@ -46,11 +46,11 @@ async def test_a_concurrently_taken_address_is_rejected_without_naming_it(databa
     first, second = await add_user(store, "first@example.org"), await add_user(store, "second@example.org")
 
     async def move(user: User) -> None:
-        async with store.transaction() as connection:
-            await store.save(connection, with_address(user, "wanted@example.org"))
+        async with store.transaction() as tx:
+            await store.save(tx, with_address(user, "wanted@example.org"))
 
-    async with store.transaction() as connection:
-        await store.save(connection, with_address(first, "WANTED@example.org"))
+    async with store.transaction() as tx:
+        await store.save(tx, with_address(first, "WANTED@example.org"))
         loser = asyncio.create_task(move(second))
         async with database.connection() as observer:
             while not await observer.fetchval(WAITING):

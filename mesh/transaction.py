@@ -1,0 +1,111 @@
+"""Unit of work of a service: the changes, the follow-up calls and events, and the stored response of one call.
+
+    async with store.transaction() as tx:
+        return await tx.once(request, CreateGymResponse, partial(self._create_gym, tx, request))
+
+Everything that is written through one transaction is committed together at the end of the block, or not at all.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from google.protobuf.message import Message
+
+from contracts.events import aggregate_key_of
+from mesh.data.idempotency import KeyedRequest, claim, mark_replayed, store_response
+from mesh.outbox.writer import add_messages, calls_to_subscribers, delete_messages, repeatable_call
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import datetime
+
+    from grpc.aio import UnaryUnaryMultiCallable
+
+    from mesh.data.database import Connection, Database
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+class Transaction:
+    """Database transaction that answers a call once and writes to the outbox. `connection` runs the SQL of stores.
+
+    A store may yield a subclass with methods for its own tables.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    @classmethod
+    @asynccontextmanager
+    async def begin(cls, database: Database) -> AsyncIterator[Self]:
+        """Begin a READ COMMITTED transaction, committed at the end of the block or rolled back on any exception.
+
+        Raises DatabaseUnavailable if the server is not reachable or no connection is free. `retried_on_conflict`
+        retries a function after a conflict with another transaction.
+        """
+        async with database.transaction() as connection:
+            yield cls(connection)
+
+    async def once(
+        self, request: Message, response_type: type[Response], work: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        """Return the result of `work`, or its stored result if the caller has sent `request` with the same key before.
+
+        `work` must do all its work in this transaction, so that effect and response are committed together. Call this
+        method before anything else in the transaction. If `work` raises, nothing is stored and the key is free again.
+        Caller and key are those of the current call. Each method has its own keys.
+
+        Raises IdempotencyKeyReused if the key came with another request before. Raises RequestInProgress if an earlier
+        call with the key is still running after the lock timeout. Raises IdempotencyKeyMissing outside a call with a
+        key.
+        """
+        keyed = KeyedRequest.of(request)
+        stored = await claim(self.connection, keyed)
+        if stored is not None:
+            mark_replayed()
+            return response_type.FromString(stored)
+        response = await work()
+        await store_response(self.connection, keyed, response)
+        return response
+
+    async def publish(self, event: Message) -> None:
+        """Send `event` to each subscriber in a separate message, after the transaction commits.
+
+        Executes one statement, or none if there are no subscribers. Raises ContractError if the message is not declared
+        to be an event.
+        """
+        name, aggregate_key = event.DESCRIPTOR.full_name, aggregate_key_of(event)
+        await add_messages(self.connection, calls_to_subscribers(event), event=name, aggregate_key=aggregate_key)
+
+    async def call_later(
+        self,
+        method: UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        aggregate_key: str | None = None,
+        at: datetime | None = None,
+        cancel_key: str | None = None,
+    ) -> None:
+        """Call `method` of a stub with `request` after the transaction commits, and not before `at`.
+
+        Calls of one method with the same `aggregate_key` are delivered in the order they were written. `cancel_later`
+        deletes calls with this `cancel_key`. The response is discarded.
+
+        Raises ContractError if the method's contract does not allow repeated calls. With strict contracts, also raises
+        ContractError if the method being served does not name this method in `calls_later`. Raises ValueError for a
+        call with both `at` and `aggregate_key`.
+        """
+        call = repeatable_call(method, request)
+        if at is not None and aggregate_key is not None:
+            raise ValueError("a call cannot have both `at` and `aggregate_key`")
+        await add_messages(self.connection, [call], aggregate_key=aggregate_key, at=at, cancel_key=cancel_key)
+
+    async def cancel_later(self, cancel_key: str) -> int:
+        """Delete every pending message with this key when the transaction commits, and return their number.
+
+        Messages that are being delivered are not deleted.
+        """
+        return await delete_messages(self.connection, cancel_key)
