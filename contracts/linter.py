@@ -8,17 +8,14 @@ time.
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.rpc import code_pb2
 
-import solo60
 from contracts.call_graph import problems_of_calls
 from contracts.events import EVENT_FIELD, is_event, problems_of_events
 from contracts.method import methods_of
@@ -26,6 +23,7 @@ from contracts.pages import problems_of_pages
 from contracts.policy import field_at, is_repeatable, read_retry, seconds
 from contracts.scopes import warnings_of_scopes
 from contracts.service_error import FIRST_DOMAIN_REASON
+from contracts.services import our_files, our_services, problems_of_services
 from contracts.texts import problems_of_texts
 from solo60.common.v1.errors_pb2 import ErrorReason
 from solo60.mesh.v1 import policy_pb2
@@ -33,7 +31,7 @@ from solo60.mesh.v1 import policy_pb2
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
+    from google.protobuf.descriptor import MethodDescriptor
 
     Rule = Callable[[MethodDescriptor, policy_pb2.MethodPolicy], Iterator[str]]
 
@@ -227,26 +225,12 @@ def _repeated(values: Iterable[Value]) -> list[Value]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-def our_files() -> list[FileDescriptor]:
-    """Return the descriptor of every contract under gen/solo60, including contracts that are not registered."""
-    names = [
-        ".".join(("solo60", *path.relative_to(root).with_suffix("").parts))
-        for root in solo60.__path__
-        for path in sorted(Path(root).rglob("*_pb2.py"))
-    ]
-    return [importlib.import_module(name).DESCRIPTOR for name in names]
-
-
-def our_services() -> list[ServiceDescriptor]:
-    """Return every service in our contracts."""
-    return [service for file in our_files() for service in file.services_by_name.values()]
-
-
 def lint_all() -> list[str]:
     """Return the problems of our contracts. The call graph is checked only if there are no other problems."""
     services = our_services()
     problems = lint(method for service in services for method in service.methods)
     messages = [message for file in our_files() for message in file.message_types_by_name.values()]
+    problems += problems_of_services(services)
     problems += problems_of_events(messages)
     # Skip policy.proto, because its messages are options and never sent in a call.
     problems += problems_of_texts(message for message in messages if message.file.name != policy_pb2.DESCRIPTOR.name)

@@ -7,10 +7,10 @@ from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, MethodOptions
 
 import contracts.scopes
-from contracts.linter import lint, lint_all, main, our_services, warn_all
+from contracts.linter import lint, lint_all, main, warn_all
 from contracts.method import read_method
 from contracts.scopes import EXTERNAL_SCOPES, all_scopes, scopes_of_caller, warnings_of_scopes
-from contracts.services import MESH_SERVICES, SERVICES
+from contracts.services import MESH_SERVICES, SERVICES, our_services
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from buf.validate import validate_pb2
-from contracts.linter import our_services
 from contracts.pages import is_list, problems_of_pages
+from contracts.services import our_services
 from mesh.data.pages import MAX_PAGE_SIZE
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
-from contracts.linter import our_services
+from contracts.services import our_services
 from interceptors.redaction import is_personal
 
 if TYPE_CHECKING:

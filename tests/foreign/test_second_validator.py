@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message_factory import GetMessageClass
 
 from buf.validate import validate_pb2
-from contracts.linter import our_files
+from contracts.services import our_files
 from interceptors.validation.interceptor import violations_of
 from tests.foreign.boundaries import messages_around
 

@@ -16,8 +16,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.linter import our_services
 from contracts.method import methods_of
+from contracts.services import our_services
 from interceptors.redaction import MASK, is_personal, redacted
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailRequest
 from solo60.example.v1.echo_pb2 import EchoRequest
