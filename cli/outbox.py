@@ -15,7 +15,7 @@ from cli.operator import operator_channels, operator_settings
 from cli.service_names import require_service
 from cli.terminal import CommandError, JsonFlag, err, message_as_dict, out, print_facts, print_json, print_table
 from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled, ServiceError, Unimplemented
-from mesh.config import SERVICE_NAMES
+from contracts.services import SERVICE_NAMES
 from mesh.outbox.message import Status
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub

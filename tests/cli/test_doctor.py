@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from contracts.services import SERVICE_NAMES
 from local.service_databases import database_url_of
-from mesh.config import SERVICE_NAMES
 from tests.support.postgres import connection_to, superuser_url_of
 from tests.support.terminal import solo60_in_terminal
 

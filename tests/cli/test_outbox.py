@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled
-from mesh.config import SERVICE_NAMES
+from contracts.services import SERVICE_NAMES
 from solo60.mesh.v1 import outbox_pb2 as pb
 from tests.support.answers import Answer, stub_server
 from tests.support.terminal import solo60_in_terminal

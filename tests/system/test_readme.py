@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from contracts.services import SERVICES, default_port_of
 from local.supervised_settings import METRICS_PORT_DISTANCE
 from tests.support.node import require_node
 from tests.support.ports import free_ports
@@ -34,8 +35,6 @@ RUN_ELSEWHERE = {"make run", "make test", "make bench"}
 BLOCKS = (re.sub(r"(?m)^ +", "", found).strip() for found in re.findall(r"```sh\n(.*?)```", PAGES, re.DOTALL))
 # dict.fromkeys runs a block once even if several pages show it.
 COMMANDS = [block for block in dict.fromkeys(BLOCKS) if block not in RUN_ELSEWHERE]
-SERVICES = ("AUTH", "USER", "GYM", "SESSION", "PAYMENT", "SUBSCRIPTION", "COMMUNICATION")
-FIRST_PORT = 50051
 INBOX_PORT = 50025
 TIMEOUT_S = 300
 
@@ -69,7 +68,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """Copy the sources, run `make run` there, and wait until the mesh is up."""
     folder = tmp_path_factory.mktemp("clone") / "solo60"
     copy_sources(folder)
-    documented = [INBOX_PORT, *range(FIRST_PORT, FIRST_PORT + len(SERVICES))]
+    documented = [INBOX_PORT, *map(default_port_of, SERVICES.values())]
     ports = dict(zip(documented, free_ports(len(documented)), strict=True))
     metrics_ports = {port + METRICS_PORT_DISTANCE: ports[port] + METRICS_PORT_DISTANCE for port in documented[1:]}
     environment = {
@@ -77,7 +76,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
         "PATH": os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if ".venv" not in part),
         "DEADLINE_FACTOR": str(DEADLINE_FACTOR),
         "SMTP_URL": f"smtp://127.0.0.1:{ports[INBOX_PORT]}",
-        **{f"{name}_SERVICE_URL": f"127.0.0.1:{ports[FIRST_PORT + n]}" for n, name in enumerate(SERVICES)},
+        **{
+            f"{name.upper()}_SERVICE_URL": f"127.0.0.1:{ports[default_port_of(service)]}"
+            for name, service in SERVICES.items()
+        },
     }
     with subprocess.Popen(
         ["make", "run"],
