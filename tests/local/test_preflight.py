@@ -239,7 +239,7 @@ async def test_a_service_started_alone_rejects_an_unmigrated_database(serve: Ser
     """A service that is started alone rejects a database with missing migrations and names them."""
     mesh = await serve()
 
-    with pytest.raises(SettingsError, match=r"^DATABASE_URL: the database of gym lacks the migrations 0001, "):
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: the database of gym lacks the migrations 000001, "):
         await mesh.start(GYM, empty_database_url)
 
 
