@@ -36,12 +36,13 @@ def default_port_of(service: ServiceDescriptor) -> int:
 @cache
 def our_files() -> tuple[FileDescriptor, ...]:
     """Return the descriptor of every contract under gen/solo60."""
-    names = [
+    # A set, because the namespace package has each contract twice if two checkouts are on Python's path.
+    names = {
         ".".join(("solo60", *path.relative_to(root).with_suffix("").parts))
         for root in solo60.__path__
-        for path in sorted(Path(root).rglob("*_pb2.py"))
-    ]
-    return tuple(importlib.import_module(name).DESCRIPTOR for name in names)
+        for path in Path(root).rglob("*_pb2.py")
+    }
+    return tuple(importlib.import_module(name).DESCRIPTOR for name in sorted(names))
 
 
 def our_services() -> list[ServiceDescriptor]:

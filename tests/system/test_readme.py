@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -21,13 +19,14 @@ from local.supervised_settings import METRICS_PORT_DISTANCE
 from tests.support.node import require_node
 from tests.support.ports import free_ports
 from tests.support.serving import DEADLINE_FACTOR
+from tests.support.sources import ROOT, copy_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.system
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))))
 # The fixture runs `make run`, `make test` would run this module again, and `make bench` takes minutes.
@@ -129,21 +128,6 @@ def test_the_example_prints_the_typed_error(clone: Clone) -> None:
     done = clone.run("SERVICE_API_KEY_FILE=.data/keys/operator .venv/bin/python examples/call_a_service.py")
 
     assert done.stdout.startswith("NOT_FOUND GYM_NOT_FOUND"), done.stderr
-
-
-def copy_sources(folder: Path) -> None:
-    """Copy tracked and untracked files, but no ignored ones."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.rstrip("\0").split("\0"):
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
 
 
 def read_until(running: subprocess.Popen[str], text: str) -> str:
