@@ -6,11 +6,14 @@ import builtins
 import keyword
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.terminal import CommandError, err, out
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TEMPLATE = Path(__file__).parent / "service_template"
 CONTRACTS = Path("proto/solo60")
@@ -35,7 +38,11 @@ def service(name: Annotated[str, typer.Argument(metavar="NAME", help='One word i
     if not CONTRACTS.is_dir():
         raise CommandError(f"There is no folder {CONTRACTS} here. Run this command in the root of the repository.")
     _refuse_unusable(name)
-    written = {Path(_path_of(path, name)): _filled(path.read_text(encoding="utf-8"), name) for path in _templates()}
+    words = _words_of(name)
+    written = {
+        _target_of(path, words): _fill(path.read_text(encoding="utf-8"), words)
+        for path in sorted(TEMPLATE.rglob("*.txt"))
+    }
     for path in written:
         if path.exists():
             raise CommandError(f"{path} exists. Choose another name, or delete it.")
@@ -56,25 +63,25 @@ def _refuse_unusable(name: str) -> None:
         raise CommandError(f"{CONTRACTS / name} exists. Choose another name.")
 
 
-def _templates() -> list[Path]:
-    return sorted(path for path in TEMPLATE.rglob("*.txt"))
-
-
-def _path_of(template: Path, name: str) -> str:
-    path = template.relative_to(TEMPLATE).as_posix().removesuffix(".txt")
-    return path.replace("NAMES", _plural(name)).replace("NAME", name)
-
-
-def _filled(text: str, name: str) -> str:
+def _words_of(name: str) -> dict[str, str]:
+    """Return the words that replace <name>, <Name>, <names>, <Names> and <port> in the templates."""
     names = _plural(name)
-    values = {
+    return {
         "name": name,
         "Name": name.capitalize(),
         "names": names,
         "Names": names.capitalize(),
-        "port": _next_port(),
+        "port": str(_next_port()),
     }
-    return re.sub("<(name|Name|names|Names|port)>", lambda found: str(values[found[1]]), text)
+
+
+def _target_of(template: Path, words: Mapping[str, str]) -> Path:
+    path = template.relative_to(TEMPLATE).as_posix().removesuffix(".txt")
+    return Path(path.replace("NAMES", words["names"]).replace("NAME", words["name"]))
+
+
+def _fill(text: str, words: Mapping[str, str]) -> str:
+    return re.sub(f"<({'|'.join(words)})>", lambda found: words[found[1]], text)
 
 
 def _plural(name: str) -> str:
