@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,12 @@ import pytest
 from contracts.services import SERVICE_NAMES
 from mesh.data.earlier_release import CHANGED, REMOVED
 from mesh.data.integrity import check_integrity
-from mesh.data.migrations import MigrationError, migrate
+from mesh.data.migrations import MigrationError, migrate, pending_versions
 from tests.support.postgres import SERVICES, connection_to
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.postgres import DatabaseFactory
 
 EARLIER = Path(__file__).parent / "earlier_release"
@@ -80,8 +83,7 @@ class Earlier:
 
     async def migrate(self, url: str, service: str, count: int | None = None) -> None:
         """Apply the first `count` files of a service, or all of them, and no files of the mesh."""
-        mesh, own = self._folder / "mesh", self._folder / service
-        mesh.mkdir()
+        own = self._folder / service
         shutil.copytree(SERVICES / service / "migrations", own)
         if (EARLIER / service).exists():
             shutil.copytree(EARLIER / service, own, dirs_exist_ok=True)
@@ -90,9 +92,22 @@ class Earlier:
         if count is not None:
             for path in sorted(own.glob("*.sql"))[count:]:
                 path.unlink()
-        with self._monkeypatch.context() as patch:
-            patch.setattr("mesh.data.migrations.MESH_MIGRATIONS", mesh)
+        with self._without_files_of_the_mesh():
             await migrate(url, own)
+
+    async def pending(self, url: str, service: str) -> list[str]:
+        """Return the versions that a process of the earlier release would miss in a database."""
+        async with connection_to(url) as connection:
+            with self._without_files_of_the_mesh():
+                return await pending_versions(connection, self._folder / service)
+
+    @contextmanager
+    def _without_files_of_the_mesh(self) -> Iterator[None]:
+        empty = self._folder / "mesh"
+        empty.mkdir(exist_ok=True)
+        with self._monkeypatch.context() as patch:
+            patch.setattr("mesh.data.migrations.MESH_MIGRATIONS", empty)
+            yield
 
 
 @pytest.fixture
@@ -162,6 +177,15 @@ async def test_a_database_of_the_earlier_release_keeps_its_rows(
     assert (found.trouble, found.broken_invariants) == ("", ())
     assert await rows_in(empty_database_url) == before
     assert len(before) == 2
+
+
+async def test_a_replica_of_the_earlier_release_still_starts(empty_database_url: str, earlier: Earlier) -> None:
+    """A process of the earlier release finds all of its migrations in a migrated database, during a rolling update."""
+    await earlier.migrate(empty_database_url, "user")
+
+    await migrate(empty_database_url, SERVICES / "user" / "migrations")
+
+    assert await earlier.pending(empty_database_url, "user") == []
 
 
 @pytest.mark.parametrize(("name", "text"), [("0001_users.sql", "-- changed\n"), ("0002_again.sql", "-- migrate:up\n")])
