@@ -85,8 +85,7 @@ class Earlier:
         """Apply the first `count` files of a service, or all of them, and no files of the mesh."""
         own = self._folder / service
         shutil.copytree(SERVICES / service / "migrations", own)
-        if (EARLIER / service).exists():
-            shutil.copytree(EARLIER / service, own, dirs_exist_ok=True)
+        shutil.copytree(EARLIER / service, own, dirs_exist_ok=True)
         for number, name in GONE[service].items():
             shutil.copy(EARLIER / name, own / f"{number}_{name}")
         if count is not None:
