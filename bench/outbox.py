@@ -31,9 +31,9 @@ from bench.server_process import started
 from bench.workspace import FOLDER, prepare
 from local.postgres.server import EmbeddedPostgres
 from mesh.data.database import Database
+from mesh.data.migrations import MESH_MIGRATIONS, migrate
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import CONCURRENCY, Relay
-from mesh.outbox.schema import OUTBOX
 from mesh.outbox.store import _CLAIM, LEASE, MAX_RUN_LENGTH, OutboxStore
 from mesh.outbox.transport import DirectTransport
 from mesh.serving.event_loop import service_loop
@@ -223,9 +223,8 @@ def _medians(speeds: list[Speed]) -> dict[str, float]:
 
 @asynccontextmanager
 async def _outbox_on(url: str, port: int) -> AsyncIterator[Outbox]:
+    await migrate(url, MESH_MIGRATIONS)
     database = await Database.connect(url)
-    async with database.connection() as connection:
-        await connection.execute(OUTBOX)
     async with chain_channel(f"127.0.0.1:{port}") as channel:
         yield Outbox(database, channel)
     await database.close()

@@ -1,4 +1,4 @@
-"""Start-up benchmark: time of `solo60 up` until all seven services are healthy, and their idle memory.
+"""Start-up benchmark: time of `solo60 up` until all services are healthy, and their idle memory.
 
 Writes build/startup.json: seconds for each run on an empty and on an existing database, and resident MiB per service.
 """
@@ -17,7 +17,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from mesh.config import SERVICE_NAMES, child_environment
+from contracts.services import SERVICE_NAMES
+from mesh.config import child_environment
 from tests.support.folders import folder_for_all
 from tests.support.ports import free_ports
 
@@ -78,8 +79,8 @@ def show(empty_s: list[float], existing_s: list[float], memory_mib: dict[str, fl
     table = Table(title=f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
     table.add_column("what")
     table.add_column("measured", justify="right")
-    table.add_row("all seven healthy, empty database", " ".join(f"{seconds:.2f} s" for seconds in empty_s))
-    table.add_row("all seven healthy, existing database", " ".join(f"{seconds:.2f} s" for seconds in existing_s))
+    table.add_row("all healthy, empty database", " ".join(f"{seconds:.2f} s" for seconds in empty_s))
+    table.add_row("all healthy, existing database", " ".join(f"{seconds:.2f} s" for seconds in existing_s))
     for name, mib in sorted(memory_mib.items()):
         table.add_row(f"resident, {name}", f"{mib:.0f} MiB")
     table.add_row("resident, all service processes", f"{sum(memory_mib.values()):.0f} MiB")

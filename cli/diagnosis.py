@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from contracts.services import SERVICE_NAMES
 from local.control import ControlError, send_command
 from local.disk import disk_trouble_of_mesh
 from local.folder_lock import read_published
 from local.parts import POSTGRES
-from mesh.config import SERVICE_NAMES
 from mesh.serving.health_probe import SERVING, UNREACHABLE
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from rich.table import Table
 from cli.diagnosis import Finding, MeshState, diagnose, group_findings, state_of_local_mesh
 from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.method import methods_of
-from contracts.services import SERVICES
+from contracts.services import SERVICE_NAMES, SERVICES
 from local.keys import OPERATOR
-from mesh.config import SERVICE_NAMES, Settings, load_settings
+from mesh.config import Settings, load_settings
 from mesh.serving.health_probe import SERVING, UNREACHABLE, probe_of, problems_of
 
 if TYPE_CHECKING:

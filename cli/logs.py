@@ -12,9 +12,10 @@ from rich.text import Text
 
 from cli.service_names import require_service
 from cli.terminal import CommandError, err, out
+from contracts.services import SERVICE_NAMES
 from interceptors.access_log import EVENT
 from local.log_reader import LogFollower, last_lines, services_with_logs
-from mesh.config import SERVICE_NAMES, load_settings
+from mesh.config import load_settings
 from mesh.telemetry.log_lines import json_line
 
 if TYPE_CHECKING:

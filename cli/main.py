@@ -38,6 +38,7 @@ VERBS = {
     "keys": "cli.keys:keys",
     "messages": "cli.messages:messages",
     "outbox": "cli.outbox:outbox",
+    "new": "cli.new:new",
 }
 
 

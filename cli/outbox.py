@@ -14,8 +14,8 @@ from rich.text import Text
 from cli.operator import operator_channels, operator_settings
 from cli.service_names import require_service
 from cli.terminal import CommandError, JsonFlag, err, message_as_dict, out, print_facts, print_json, print_table
-from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled, ServiceError, Unimplemented
-from mesh.config import SERVICE_NAMES
+from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled, ServiceError
+from contracts.services import SERVICE_NAMES
 from mesh.outbox.message import Status
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
@@ -117,16 +117,13 @@ def replay(service: ServiceName, message_id: MessageId) -> None:
 
 
 def _call_service(service: str, request: Callable[[OutboxServiceAsyncStub], Awaitable[Answer]]) -> Answer:
-    """Run `request` against the outbox of one service; raise CommandError if the service has no outbox."""
+    """Run `request` against the outbox of one service."""
 
     async def ask() -> Answer:
         async with operator_channels(operator_settings()) as channels:
             return await request(channels.stub(OutboxServiceStub, at=require_service(service)))
 
-    try:
-        return asyncio.run(ask())
-    except Unimplemented:
-        raise CommandError(f"{service} has no outbox.") from None
+    return asyncio.run(ask())
 
 
 def _show(found: list[tuple[str, pb.OutboxMessage]], *, as_json: bool, is_complete: bool = True) -> None:
@@ -141,7 +138,7 @@ def _show(found: list[tuple[str, pb.OutboxMessage]], *, as_json: bool, is_comple
 async def _newest_of_all(
     wanted: pb.ListMessagesRequest, number: int
 ) -> dict[str, list[pb.OutboxMessage] | ServiceError]:
-    """Return the newest messages of each service with an outbox, or the error if the call failed."""
+    """Return the newest messages of each service, or the error if the call failed."""
     async with operator_channels(operator_settings()) as channels:
 
         async def ask(name: str) -> list[pb.OutboxMessage] | ServiceError:
@@ -151,8 +148,7 @@ async def _newest_of_all(
                 return error
 
         answers = await asyncio.gather(*map(ask, SERVICE_NAMES))
-    found = zip(SERVICE_NAMES, answers, strict=True)
-    return {name: answer for name, answer in found if not isinstance(answer, Unimplemented)}
+    return dict(zip(SERVICE_NAMES, answers, strict=True))
 
 
 async def _newest(stub: OutboxServiceAsyncStub, wanted: pb.ListMessagesRequest, number: int) -> list[pb.OutboxMessage]:

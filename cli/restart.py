@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from cli.terminal import CommandError, JsonFlag, out, print_json
+from contracts.services import SERVICE_NAMES
 from local.control import send_command
 from local.parts import POSTGRES
-from mesh.config import SERVICE_NAMES, load_settings
+from mesh.config import load_settings
 
 PARTS = (*SERVICE_NAMES, POSTGRES)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cli.terminal import CommandError
-from mesh.config import SERVICE_NAMES
+from contracts.services import SERVICE_NAMES
 
 
 def require_service(name: str) -> str:

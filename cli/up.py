@@ -47,7 +47,7 @@ def up(
         bool, typer.Option("--no-restart", help="Report parts that exit unexpectedly, but do not restart them.")
     ] = False,
 ) -> None:
-    """Start PostgreSQL, an inbox and the seven services. Ctrl-C stops them in order.
+    """Start PostgreSQL, an inbox and the services. Ctrl-C stops them in order.
 
     A part that exits unexpectedly is reported and restarted, after a pause that grows with each exit.
     """

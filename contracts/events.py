@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
-from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
 
 from contracts.method import methods_of
 from contracts.policy import ContractError
-from contracts.services import SERVICES
+from contracts.services import our_services
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from google.protobuf.descriptor import Descriptor, ServiceDescriptor
+    from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
     from contracts.method import Method
 
 # Name of the event field in a subscriber's request.
 EVENT_FIELD = "event"
-EXAMPLE_SERVICE = "solo60.example.v1.EchoService"
 
 
 def aggregate_key_of(event: Message) -> str | None:
@@ -42,20 +39,14 @@ def aggregate_key_of(event: Message) -> str | None:
 @cache
 def subscribers_of(event_name: str) -> tuple[Method, ...]:
     """Return the methods that subscribe to the event with this full name."""
-    return tuple(method for method in _known_methods() if method.policy.subscribes_to == event_name)
+    methods = (method for service in our_services() for method in methods_of(service))
+    return tuple(method for method in methods if method.policy.subscribes_to == event_name)
 
 
 def request_with(event: Message, subscriber: Method) -> bytes:
     """Return the serialized request that carries `event` to a subscriber."""
     request = subscriber.request_type(**{EVENT_FIELD: event})
     return request.SerializeToString(deterministic=True)
-
-
-def _known_methods() -> Iterable[Method]:
-    services: list[ServiceDescriptor] = list(SERVICES.values())
-    with suppress(KeyError):  # the examples count only if they are imported
-        services.append(descriptor_pool.Default().FindServiceByName(EXAMPLE_SERVICE))
-    return (method for service in services for method in methods_of(service))
 
 
 def is_event(message: Descriptor) -> bool:

@@ -27,7 +27,7 @@ from contracts.pages import problems_of_pages
 from contracts.policy import declares_policy, field_at, is_repeatable, read_retry, seconds
 from contracts.scopes import warnings_of_scopes
 from contracts.service_error import FIRST_DOMAIN_REASON
-from contracts.services import MESH_SERVICES, SERVICES
+from contracts.services import MESH_SERVICES, SERVICES, default_port_of, problems_of_services
 from contracts.texts import problems_of_texts
 from contracts.workspace import WorkspaceError, read_contracts
 from solo60.common.v1.errors_pb2 import ErrorReason
@@ -234,6 +234,8 @@ def lint_files(files: Sequence[FileDescriptor]) -> list[str]:
     services = _services_in(files)
     problems = lint(method for service in services for method in service.methods)
     messages = [message for file in files for message in file.message_types_by_name.values()]
+    if any(map(default_port_of, services)):  # the services of a mesh
+        problems += problems_of_services(services)
     problems += problems_of_events(messages)
     # Skip policy.proto, because its messages are options and never sent in a call.
     problems += problems_of_texts(message for message in messages if message.file.name != policy_pb2.DESCRIPTOR.name)

@@ -1,33 +1,26 @@
-"""The seven services: their contracts by short name."""
+"""Registry of the services: all contracts under gen/solo60 that declare a `default_port`, by short name."""
 
 from __future__ import annotations
 
+import importlib
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import solo60
 from contracts.method import Method, methods_of
-from solo60.auth.v1 import auth_pb2
-from solo60.communication.v1 import communication_pb2
-from solo60.gym.v1 import gym_pb2
-from solo60.mesh.v1 import outbox_pb2
-from solo60.payment.v1 import payment_pb2
-from solo60.session.v1 import session_pb2
-from solo60.subscription.v1 import subscription_pb2
-from solo60.user.v1 import user_pb2
+from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import ServiceDescriptor
+    from collections.abc import Iterable, Iterator
 
-SERVICES: dict[str, ServiceDescriptor] = {
-    "auth": auth_pb2.DESCRIPTOR.services_by_name["AuthService"],
-    "user": user_pb2.DESCRIPTOR.services_by_name["UserService"],
-    "gym": gym_pb2.DESCRIPTOR.services_by_name["GymService"],
-    "session": session_pb2.DESCRIPTOR.services_by_name["SessionService"],
-    "payment": payment_pb2.DESCRIPTOR.services_by_name["PaymentService"],
-    "subscription": subscription_pb2.DESCRIPTOR.services_by_name["SubscriptionService"],
-    "communication": communication_pb2.DESCRIPTOR.services_by_name["CommunicationService"],
-}
-# Contracts of the mesh itself. A service with an outbox serves OutboxService in addition to its own contract.
-MESH_SERVICES: tuple[ServiceDescriptor, ...] = (outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"],)
+    from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+
+MAX_PORT = 65_535
+MESH_PACKAGE = "solo60.mesh.v1"
+# Services in these packages have no processes of their own. Every service serves those of the mesh, and tests serve the
+# example.
+PACKAGES_WITHOUT_PROCESS = frozenset({MESH_PACKAGE, "solo60.example.v1"})
 
 
 def short_service_name(service: str) -> str:
@@ -35,6 +28,55 @@ def short_service_name(service: str) -> str:
     return service.split(".")[1]
 
 
+def default_port_of(service: ServiceDescriptor) -> int:
+    """Return the `default_port` that a service declares, or 0 if it declares none."""
+    return int(service.GetOptions().Extensions[policy_pb2.default_port])
+
+
+@cache
+def our_files() -> tuple[FileDescriptor, ...]:
+    """Return the descriptor of every contract under gen/solo60."""
+    # A set, because the namespace package has each contract twice if two checkouts are on Python's path.
+    names = {
+        ".".join(("solo60", *path.relative_to(root).with_suffix("").parts))
+        for root in solo60.__path__
+        for path in Path(root).rglob("*_pb2.py")
+    }
+    return tuple(importlib.import_module(name).DESCRIPTOR for name in sorted(names))
+
+
+def our_services() -> list[ServiceDescriptor]:
+    """Return every service in our contracts."""
+    return [service for file in our_files() for service in file.services_by_name.values()]
+
+
+def problems_of_services(services: Iterable[ServiceDescriptor]) -> Iterator[str]:
+    """Yield one sentence for each service without a `default_port`, or with the port or the name of another service."""
+    known: dict[str | int, str] = {}
+    for service in services:
+        if service.file.package in PACKAGES_WITHOUT_PROCESS:
+            continue
+        port = default_port_of(service)
+        if not 1 <= port <= MAX_PORT:
+            yield f"{service.full_name}: default_port must be 1 to {MAX_PORT}."
+            continue
+        for option, value in (("default_port", port), ("package", short_service_name(service.full_name))):
+            other = known.setdefault(value, service.full_name)
+            if other != service.full_name:
+                yield f"{service.full_name}: {option}: {value} belongs to {other}."
+
+
+# In the order of their ports.
+SERVICES: dict[str, ServiceDescriptor] = {
+    short_service_name(service.full_name): service
+    for service in sorted(our_services(), key=default_port_of)
+    if default_port_of(service)
+}
+SERVICE_NAMES = tuple(SERVICES)
+# Contracts of the mesh itself, which every service serves in addition to its own.
+MESH_SERVICES = tuple(service for service in our_services() if service.file.package == MESH_PACKAGE)
+
+
 def all_methods() -> dict[str, Method]:
-    """Return every method of the seven services by full name ("package.Service/Method")."""
+    """Return every method of the services by full name ("package.Service/Method")."""
     return {method.full_name: method for service in SERVICES.values() for method in methods_of(service)}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from contracts.services import SERVICE_NAMES
 from local.control import ControlError
 from local.parts import POSTGRES, MeshError
 from local.postgres.server import PostgresError
-from mesh.config import SERVICE_NAMES
 
 if TYPE_CHECKING:
     from local.control import Command

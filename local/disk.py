@@ -9,6 +9,7 @@ import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from contracts.services import SERVICE_NAMES
 from mesh.config import SettingsError
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ MIB = 1024 * 1024
 # PostgreSQL adds WAL files of 16 MiB, and stops if it cannot.
 MIN_FREE_BYTES = 32 * MIB
 MIN_FREE_FOR_LOGS_BYTES = MIB
-# Seven databases, and twice the space for WAL.
-NEW_DATABASE_BYTES = 160 * MIB
+# An empty server with twice its space for WAL, and one database for each service.
+NEW_DATABASE_BYTES = (104 + 8 * len(SERVICE_NAMES)) * MIB
 
 
 def disk_trouble(folder: Path, min_free_bytes: int = MIN_FREE_BYTES) -> str:

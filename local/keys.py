@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from contracts.scopes import all_scopes, scopes_of_caller
+from contracts.services import SERVICE_NAMES
 from interceptors.keys.keyring import Keyring
 from local.disk import with_path
-from mesh.config import SERVICE_NAMES
 from mesh.serving.keyring_file import KeyringFile
 
 if TYPE_CHECKING:

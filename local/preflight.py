@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from mesh.config import SERVICE_NAMES, SettingsError
+from contracts.services import SERVICE_NAMES
+from mesh.config import SettingsError
 from mesh.data.migrations import MAINTENANCE_DATABASE, MigrationError, open_database, refuse_foreign_history
 from mesh.serving.engine import NATIVE_MISSING_MESSAGE
 from mesh.telemetry.spans import make_span_folder

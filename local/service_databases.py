@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from contracts.services import SERVICE_NAMES
 from local.preflight import refuse_unusable_databases
-from mesh.config import SERVICE_NAMES
 from mesh.data.integrity import IntegrityReport, check_integrity
 from mesh.data.migrations import MigrationError, migrate
 

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from contracts.services import MAX_PORT, SERVICE_NAMES
 from local.held_ports import is_free
 from local.mail_sink import HOST as INBOX_HOST
-from mesh.config import SERVICE_NAMES, SettingsError, child_environment
+from mesh.config import SettingsError, child_environment
 from mesh.port_offset import SMTP_PORT
-from mesh.setting_types import MAX_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ NO_LISTEN_ADDRESSES: Mapping[str, str] = MappingProxyType({})
 METRICS_PORT_DISTANCE = 500
 # Defaults for development that reveal more than those of a deployment. Explicit settings override them.
 SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True, "strict_contracts": True}
-# Seven services, a database and their callers share one machine. Calls wait longer there than on a server, and that is
+# All services, a database and their callers share one machine. Calls wait longer there than on a server, and that is
 # no overload, so the default delay for shedding is higher. An explicit setting overrides it.
 LENIENT_IN_DEVELOPMENT = {"shed_queue_delay_s": 0.5}
 

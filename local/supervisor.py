@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from contracts.services import SERVICE_NAMES
 from local.child import Child
 from local.commands import handle_command
 from local.control import serve_commands
@@ -38,7 +39,6 @@ from local.supervised_settings import (
     refuse_settings_of_one_process,
     settings_of_service,
 )
-from mesh.config import SERVICE_NAMES
 from mesh.serving.health_probe import SERVING
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _report_nothing(_part: str, _state: str) -> None: ...
 
 
 class Mesh:
-    """Seven services in their own processes, with PostgreSQL and an inbox, as an async context manager.
+    """The services in their own processes, with PostgreSQL and an inbox, as an async context manager.
 
     The data is in DATA_DIR: database, keyring, keys, logs, spans, mail. Without DATABASE_URL the mesh runs its own
     PostgreSQL. If SMTP_URL is on loopback, the mesh runs its own inbox on that port. All parts end with this process,

@@ -17,11 +17,11 @@ from dotenv.parser import parse_stream
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from contracts.services import MAX_PORT
 from mesh.failure import BadSettings
 from mesh.port_offset import has_port_above, mail_url_with_offset, with_offset
+from mesh.service_urls import ServiceUrls, url_field
 from mesh.setting_types import (
-    MAX_PORT,
-    Address,
     BrokerUrl,
     Collector,
     DatabaseUrl,
@@ -38,7 +38,6 @@ from mesh.setting_types import (
 )
 from mesh.webhook_secrets import processor_keys, standard_keys
 
-SERVICE_NAMES = ("auth", "user", "gym", "session", "payment", "subscription", "communication")
 ENV_FILE = Path(".env")
 # The settings that only one service reads, and that service.
 READ_BY = {
@@ -61,20 +60,15 @@ def _processor_secrets(value: SecretStr) -> SecretStr:
     return value
 
 
-class Settings(BaseSettings):
-    """Settings of one process; the environment variable of a field is its name in upper case."""
+class Settings(ServiceUrls):
+    """Settings of one process; the environment variable of a field is its name in upper case.
+
+    The address of a service is also its default listen address.
+    """
 
     model_config = SettingsConfigDict(frozen=True, env_file=ENV_FILE, extra="forbid", env_ignore_empty=True)
 
-    # The address of each service, which is also its default listen address.
-    auth_service_url: Address = "127.0.0.1:50051"
-    user_service_url: Address = "127.0.0.1:50052"
-    gym_service_url: Address = "127.0.0.1:50053"
-    session_service_url: Address = "127.0.0.1:50054"
-    payment_service_url: Address = "127.0.0.1:50055"
-    subscription_service_url: Address = "127.0.0.1:50056"
-    communication_service_url: Address = "127.0.0.1:50057"
-    # Added to each of these ports, and to the port of SMTP_URL, if the host is loopback. Use it to run a second
+    # Added to the port of each service, and to the port of SMTP_URL, if the host is loopback. Use it to run a second
     # mesh on the same machine.
     port_offset: int = Field(default=0, ge=0, le=MAX_PORT)
     # The listen address of this process if it differs from the service's URL, such as "0.0.0.0:50051" in a container.
@@ -164,7 +158,7 @@ class Settings(BaseSettings):
     @classmethod
     def _refuse_ports_out_of_range(cls, value: int, info: ValidationInfo) -> int:
         for name, url in info.data.items():
-            if name.endswith("_service_url") and has_port_above(MAX_PORT, with_offset(url, value)):
+            if name in ServiceUrls.model_fields and has_port_above(MAX_PORT, with_offset(url, value)):
                 raise ValueError(f"moves {name.upper()} to a port above {MAX_PORT}")
         return value
 
@@ -204,7 +198,7 @@ class Settings(BaseSettings):
 
     def url_of(self, service: str) -> str:
         """Return the address of a service by its short name, such as "gym", with PORT_OFFSET added."""
-        return with_offset(str(getattr(self, f"{service}_service_url")), self.port_offset)
+        return with_offset(str(getattr(self, url_field(service))), self.port_offset)
 
     def listen_address_of(self, service: str) -> str:
         """Return the address where this process serves `service`."""

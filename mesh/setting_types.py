@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
+from contracts.services import MAX_PORT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_PORT = 65_535
 BROKER_PORT = 4222
 COLLECTOR_PORT = 4317
 ADDRESS_FORMS = '"host:port" or "http://host:port", or a gRPC target: "dns:///host:port", "ipv4:ip:port,ip:port"'

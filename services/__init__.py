@@ -1,1 +1,1 @@
-"""The seven services of Solo60."""
+"""The services of Solo60: one folder for each contract with a `default_port`."""

@@ -1,14 +1,12 @@
 """Idempotency keys in PostgreSQL, each with the response of the request that came with it.
 
-A service that uses `Transaction.once` creates the table, its index and its invariant in its migrations. The statements
-must equal IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE and KEYS_HAVE_ANSWERS literally. Keys are deleted after RETENTION;
-a later repetition runs the effect again.
+The table is in every service's database (`mesh/migrations`). Keys are deleted after RETENTION; a later repetition runs
+the effect again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -22,7 +20,7 @@ from mesh.data.deletion import delete_in_batches
 from mesh.periodic import repeating
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from google.protobuf.message import Message
 
@@ -34,28 +32,6 @@ RETENTION = timedelta(days=7)
 DELETE_INTERVAL_S = 3600.0
 # Estimated time until the earlier call with the same key has finished.
 IN_PROGRESS_RETRY_S = 0.5
-
-IDEMPOTENCY_KEYS = """\
-create table idempotency_keys (
-    caller text not null,
-    request_type text not null,
-    key text not null,
-    request_sha256 bytea not null,
-    response bytea,
-    create_time timestamptz not null default now(),
-    primary key (caller, request_type, key)
-);
-"""
-
-IDEMPOTENCY_KEYS_BY_AGE = """\
-create index idempotency_keys_by_age on idempotency_keys (create_time);
-"""
-
-# A key and its response are committed together, so a key without a response is an error.
-KEYS_HAVE_ANSWERS = """\
-create view violation_key_without_answer as
-    select caller, request_type, key from idempotency_keys where response is null;
-"""
 
 # If two calls use the same key, the later one waits here for the transaction of the earlier one.
 _CLAIM = """
@@ -141,13 +117,6 @@ async def delete_old_keys(database: Database, older_than: timedelta = RETENTION)
     return await delete_in_batches(database, _DELETE_OLD, older_than)
 
 
-@asynccontextmanager
-async def deleting_old_keys(database: Database) -> AsyncIterator[None]:
-    """Delete old keys at once and every hour while the context is open, if the database has a table of keys."""
-    async with database.connection() as connection:
-        has_table = await connection.fetchval("select to_regclass('idempotency_keys') is not null")
-    if not has_table:
-        yield
-        return
-    async with repeating("deleting old idempotency keys", partial(delete_old_keys, database), DELETE_INTERVAL_S):
-        yield
+def deleting_old_keys(database: Database) -> AbstractAsyncContextManager[None]:
+    """Delete old keys at once and every hour while the context is open."""
+    return repeating("deleting old idempotency keys", partial(delete_old_keys, database), DELETE_INTERVAL_S)

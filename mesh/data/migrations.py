@@ -1,6 +1,7 @@
-"""Migrations: numbered SQL files of a service, each applied once, in order, by one process at a time.
+"""Migrations: numbered SQL files of the mesh and of a service, each applied once, in order, by one process at a time.
 
-An applied file must never change.
+Each database gets the files of the mesh first, and then those of its service. The mesh's numbers have six digits and
+those of services four, so that both fit into one history. An applied file must never change.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -17,16 +19,18 @@ import asyncpg
 
 from mesh.data.database_probe import CONNECT_TIMEOUT_S, CONNECTION_ERRORS
 from mesh.data.dbmate import DbmateError, apply_files
+from mesh.data.earlier_release import CHANGED, REMOVED
 from mesh.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
 
     from asyncpg.pool import PoolConnectionProxy
 
     Connection = asyncpg.Connection[Any]
 
+# The tables that the mesh itself needs in each database.
+MESH_MIGRATIONS = Path(__file__).parents[1] / "migrations"
 # Key of the advisory lock, the same in every process: "solo60" in ASCII.
 LOCK_KEY = int.from_bytes(b"solo60")
 LOCK_POLL_S = 0.1
@@ -57,7 +61,7 @@ class Migration:
 
 
 async def migrate(database_url: str, folder: Path) -> list[str]:
-    """Apply the files in `folder` that the database lacks; return the versions applied now, in order.
+    """Apply the files of the mesh and of `folder` that the database lacks; return the versions applied now, in order.
 
     A missing database is created. If several processes call this at once, one applies and the others wait. Raises
     MigrationError if the server cannot be reached or is too old, if an applied file was changed or removed, or if a
@@ -87,12 +91,15 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
 
 
 async def pending_versions(connection: Connection | PoolConnectionProxy[Any], folder: Path) -> list[str]:
-    """Return the pending versions of `folder` in order; raise MigrationError for a missing folder or misnamed file."""
+    """Return the pending versions of the mesh and of `folder`, in order.
+
+    Raises MigrationError for a missing folder or a misnamed file.
+    """
     return await _pending(connection, _read(folder))
 
 
 async def refuse_foreign_history(connection: Connection, folder: Path) -> None:
-    """Raise MigrationError if other files than those in `folder` created the database; change nothing."""
+    """Raise MigrationError if the database has other migrations than the mesh and `folder`; change nothing."""
     await _refuse_foreign_history(connection, _read(folder))
 
 
@@ -102,11 +109,12 @@ async def _pending(connection: Connection | PoolConnectionProxy[Any], migrations
 
 
 def _read(folder: Path) -> dict[str, Migration]:
-    """Return the files of a folder by version, sorted by name as in dbmate."""
+    """Return the files of the mesh and of a folder by version, sorted by name as in dbmate."""
     migrations: dict[str, Migration] = {}
     if not folder.is_dir():
         raise MigrationError(f"the migrations folder {folder} does not exist")
-    for path in sorted(folder.glob("*.sql")):
+    folders = dict.fromkeys((MESH_MIGRATIONS, folder))
+    for path in (path for each in folders for path in sorted(each.glob("*.sql"))):
         number = re.match(r"\d+", path.name)
         if number is None:
             raise MigrationError(f"{path} has no number: name a migration 0001_name.sql")
@@ -197,23 +205,29 @@ async def _applied(connection: Connection | PoolConnectionProxy[Any]) -> set[str
 
 
 async def _refuse_foreign_history(connection: Connection, migrations: Mapping[str, Migration]) -> None:
-    unknown = sorted(await _applied(connection) - migrations.keys())
+    checksums = await _checksums(connection)
+    missing = await _applied(connection) - migrations.keys()
+    unknown = sorted(version for version in missing if checksums.get(version) not in REMOVED)
     if unknown:
         raise MigrationError(
             f"migration {', '.join(unknown)} is applied, but its file is missing: "
             "switch to the branch that has the file, or drop the database"
         )
-    if await connection.fetchval("select to_regclass('mesh_migration_checksums')") is None:
-        return
-    for version, sha256 in await connection.fetch("select version, sha256 from mesh_migration_checksums"):
-        if version in migrations and migrations[version].sha256 != sha256:
+    for version, sha256 in checksums.items():
+        if version in migrations and migrations[version].sha256 not in (sha256, CHANGED.get(sha256)):
             path = migrations[version].path
             raise MigrationError(f"{path} was changed after it was applied: restore it and write a new migration")
 
 
+async def _checksums(connection: Connection) -> dict[str, str]:
+    if await connection.fetchval("select to_regclass('mesh_migration_checksums')") is None:
+        return {}
+    return dict(await connection.fetch("select version, sha256 from mesh_migration_checksums"))
+
+
 async def _record(connection: Connection, migrations: Mapping[str, Migration]) -> None:
     """Record missing checksums of applied files, including files that a killed process applied."""
-    rows = [(version, migrations[version].sha256) for version in sorted(await _applied(connection))]
+    rows = [(version, migrations[version].sha256) for version in sorted(await _applied(connection) & migrations.keys())]
     insert = "insert into mesh_migration_checksums (version, sha256) values ($1, $2) on conflict do nothing"
     await connection.executemany(insert, rows)
 

@@ -1,4 +1,4 @@
-"""gRPC servicer of the outbox: every service with an outbox serves it to show and repair its messages."""
+"""gRPC servicer of the outbox: every service serves it to show and repair its messages."""
 
 from __future__ import annotations
 

@@ -95,11 +95,6 @@ class OutboxStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def exists(self) -> bool:
-        """Return whether this database has an outbox table."""
-        async with self._database.connection() as connection:
-            return bool(await connection.fetchval("select to_regclass('outbox') is not null"))
-
     async def claim(self, holder: UUID, limit: int, *, paused: Collection[str] = ()) -> list[list[Message]]:
         """Lease due messages to `holder` and return them in runs; deliver the messages of a run one after another.
 

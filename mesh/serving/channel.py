@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
-from contracts.services import SERVICES, short_service_name
+from contracts.services import SERVICE_NAMES, SERVICES, short_service_name
 from interceptors import (
     Breakers,
     ChainedChannel,
@@ -28,7 +28,7 @@ from interceptors import (
     RetryBudgets,
 )
 from interceptors.breaker.metrics import report_breakers
-from mesh.config import SERVICE_NAMES, load_settings
+from mesh.config import load_settings
 from mesh.connection import connection_options
 from mesh.serving.keyring_file import own_key
 

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
 
-from contracts.scopes import outbox_calls
 from contracts.services import SERVICES, short_service_name
 from interceptors.metrics.registry import metrics_of
-from mesh.config import SettingsError
 from mesh.data.notifications import listening
 from mesh.outbox.inspection import Inspection
 from mesh.outbox.metrics import OutboxMetrics
@@ -26,26 +24,19 @@ if TYPE_CHECKING:
     from mesh.outbox.transport import Transport
     from mesh.serving.service import Runtime
 
-# The channel of the table's trigger (mesh/outbox/schema.py).
+# The channel of the table's trigger (mesh/migrations/000002_outbox.sql).
 CHANNEL = "outbox"
 
 
 @asynccontextmanager
-async def serve_outbox(name: str, runtime: Runtime) -> AsyncIterator[OutboxServicer | None]:
-    """Relay the outbox of the service `name` and yield its servicer; yield None if it has no outbox.
+async def serve_outbox(name: str, runtime: Runtime) -> AsyncIterator[OutboxServicer]:
+    """Relay the outbox of the service `name`, and yield its servicer.
 
-    With NATS_URL, also consume messages from other services until the relay stops.
-
-    Raises SettingsError if the broker rejects this service, or if other services send messages to a service without an
-    outbox.
+    With NATS_URL, also consume messages from other services until the relay stops. Raises SettingsError if the broker
+    rejects this service.
     """
     store = OutboxStore(runtime.database)
     url = runtime.settings.nats_url
-    if not await store.exists():
-        if url is not None and any(short_service_name(call) == name for call in outbox_calls()):
-            raise SettingsError(f"NATS_URL: {name} needs an outbox for messages from other services.")
-        yield None
-        return
     async with AsyncExitStack() as stack:
         transport: Transport = DirectTransport(lambda service: runtime.channels.channel(short_service_name(service)))
         intake = None

@@ -19,7 +19,7 @@ from interceptors.deadline.interceptor import remaining_s
 from mesh.config import SettingsError, load_settings
 from mesh.data.database import Database, DatabaseUnavailable
 from mesh.data.idempotency import deleting_old_keys
-from mesh.data.migrations import MigrationError, pending_versions, refuse_old_server
+from mesh.data.migrations import MESH_MIGRATIONS, MigrationError, pending_versions, refuse_old_server
 from mesh.serving.channel import Channels
 from mesh.serving.event_loop import service_loop
 from mesh.serving.health import Health
@@ -125,13 +125,13 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         health = Health(
             service.descriptor.full_name,
             breakers.states,
-            outbox.dead_letters if outbox else dict,
+            outbox.dead_letters,
             lambda: [*runtime.database.troubles(), *telemetry_troubles(), *sorted(runtime.troubles)],
         )
         keyring = accepted_keys(settings)
         await stack.enter_async_context(recording_key_uses(keyring, settings.keyring_path))
         interceptors = server_interceptors(settings, keyring)
-        server = MeshServer(service, servicer, health, interceptors, settings.engine, outbox)
+        server = MeshServer(service, servicer, outbox, health, interceptors, settings.engine)
         await server.start(address)
         stack.push_async_callback(server.stop, settings.drain_grace_s)
         stack.push_async_callback(_announce_stop, health, settings.drain_wait_s, runtime.stopping)
@@ -142,27 +142,21 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
 
 @asynccontextmanager
 async def relay_outbox(name: str, settings: Settings) -> AsyncIterator[None]:
-    """Relay the outbox of the named service while the context is open, in addition to the relays in its processes.
-
-    Raises SettingsError if the service has no outbox.
-    """
-    async with _runtime(name, settings) as runtime, serve_outbox(name, runtime) as outbox:
-        if outbox is None:
-            raise SettingsError(f"{name} has no outbox to relay.")
+    """Relay the outbox of the named service while the context is open, in addition to the relays in its processes."""
+    async with _runtime(name, settings, MESH_MIGRATIONS) as runtime, serve_outbox(name, runtime):
         _log.info("relaying", pid=os.getpid())
         yield
 
 
 @asynccontextmanager
-async def _runtime(name: str, settings: Settings, migrations: Path | None = None) -> AsyncIterator[Runtime]:
+async def _runtime(name: str, settings: Settings, migrations: Path) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_metrics(settings.metrics_address))
         channels = Channels(settings, own_key(settings))
         stack.push_async_callback(channels.close)
         database = await _open_database(settings)
         stack.push_async_callback(database.close)
-        if migrations is not None:
-            await _refuse_unready_database(name, database, migrations)
+        await _refuse_unready_database(name, database, migrations)
         yield Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=asyncio.Event())
 
 

@@ -1,4 +1,4 @@
-"""gRPC server for one service on one address, with all server interceptors, health and reflection."""
+"""gRPC server for one service on one address, with its outbox, all server interceptors, health and reflection."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
     from interceptors import Keyring, ServerInterceptor
     from mesh.config import Settings
-    from mesh.outbox.servicer import OutboxServicer
     from mesh.serving.engine import Engine
     from mesh.serving.health import Health
     from mesh.serving.service import Service
+    from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceServicer
 
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 OUTBOX_SERVICE = outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"].full_name
@@ -99,10 +99,10 @@ class MeshServer:
         self,
         service: Service,
         servicer: object,
+        outbox: OutboxServiceServicer,
         health: Health,
         interceptors: Iterable[ServerInterceptor],
         engine: Engine = "grpcio",
-        outbox: OutboxServicer | None = None,
     ) -> None:
         self._service = service
         interceptors = list(interceptors)
@@ -110,10 +110,9 @@ class MeshServer:
         own = interceptors if self._calls is None else [self._calls, *interceptors]
         self._server = new_server(engine, own, service.interceptors)
         service.add_to_server(servicer, self._server)
+        add_OutboxServiceServicer_to_server(outbox, self._server)
         add_HealthServicer_to_server(health.servicer, self._server)
-        if outbox is not None:
-            add_OutboxServiceServicer_to_server(outbox, self._server)
-        own_names = [service.descriptor.full_name, *([OUTBOX_SERVICE] if outbox is not None else [])]
+        own_names = [service.descriptor.full_name, OUTBOX_SERVICE]
         add_reflection_to_server((*own_names, HEALTH_SERVICE), self._server)
         # Every service that reflection lists has a health entry.
         health.add_services(ready=own_names, alive=GRPC_SERVICES)

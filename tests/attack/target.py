@@ -38,6 +38,7 @@ from mesh.serving.service import Service
 from mesh.telemetry.setup import set_up_logging
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
+from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceServicer
 from tests.support.echo import SCOPES, EchoServicer
 from tests.support.serving import DEADLINE_FACTOR, NO_SHEDDING
 
@@ -221,7 +222,10 @@ def _server(servicer: CountingServicer, settings: Settings, health: Health, key:
         yield servicer
 
     service = Service("echo", ECHO_SERVICE, add_EchoServiceServicer_to_server, unused, Path())
-    return MeshServer(service, servicer, health, server_interceptors(settings, lambda: keyring), settings.engine)
+    outbox = OutboxServiceServicer()  # type: ignore[abstract]  # without a database, its methods are UNIMPLEMENTED
+    return MeshServer(
+        service, servicer, outbox, health, server_interceptors(settings, lambda: keyring), settings.engine
+    )
 
 
 if __name__ == "__main__":

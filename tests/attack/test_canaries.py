@@ -9,12 +9,11 @@ import pytest
 
 from contracts.errors import ServiceError
 from contracts.method import Method, methods_of
-from contracts.services import SERVICES
+from contracts.services import SERVICE_NAMES, SERVICES
 from interceptors.redaction import redacted
 from interceptors.validation.interceptor import violations_of
 from local.keys import OPERATOR
 from local.supervised_settings import METRICS_PORT_DISTANCE
-from mesh.config import SERVICE_NAMES
 from mesh.serving.channel import Channels
 from solo60.communication.v1 import communication_pb2
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub

@@ -124,7 +124,7 @@ def _is_whole(line: str) -> bool:
 
 
 async def fuzz_mesh(mesh: LocalMesh, seed: int, number: int) -> None:
-    """Send `number` requests to the seven services; assert allowed answers, bounded memory and well-formed logs."""
+    """Send `number` requests to the services; assert allowed answers, bounded memory and well-formed logs."""
     methods = {method.path: method for service in SERVICES.values() for method in methods_of(service)}
     addresses = {service.full_name: mesh.settings.url_of(name) for name, service in SERVICES.items()}
     key = mesh.settings.key_path_of(OPERATOR).read_text().strip()

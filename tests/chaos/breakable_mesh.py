@@ -1,4 +1,4 @@
-"""Mesh of seven service processes with methods to break them while they work.
+"""Mesh of service processes with methods to break them while they work.
 
     async with BreakableMesh.started(local) as mesh:
         await mesh.kill("payment")
@@ -17,12 +17,12 @@ from collections import Counter, defaultdict
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
+from contracts.services import SERVICE_NAMES
 from interceptors.breaker.circuit import Circuit, Limits
 from interceptors.breaker.interceptor import Breakers
 from local.child import Child
 from local.keys import OPERATOR
 from local.supervisor import Mesh, MeshError
-from mesh.config import SERVICE_NAMES
 from mesh.serving.channel import Channels
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from contracts.services import SERVICE_NAMES
 from local.mail_sink import read_mails
-from mesh.config import SERVICE_NAMES
 from mesh.data.integrity import find_broken_invariants
 from tests.support.postgres import connection_to
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from cli.main import main
-from mesh.config import SERVICE_NAMES
+from contracts.services import SERVICE_NAMES
 from tests.support.local_mesh import local_mesh
 from tests.support.ports import free_ports
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from contracts.services import SERVICE_NAMES
 from local.service_databases import database_url_of
-from mesh.config import SERVICE_NAMES
 from tests.support.postgres import connection_to, superuser_url_of
 from tests.support.terminal import solo60_in_terminal
 
@@ -56,7 +56,7 @@ def test_doctor_reports_faults_and_nothing_else(solo60: Solo60, server_url: str)
     sound = solo60("doctor")
     payment_url = database_url_of(server_url, "payment")
     asyncio.run(execute(superuser_url_of(payment_url), BREAK_THE_LEDGER))
-    asyncio.run(execute(database_url_of(server_url, "user"), "delete from schema_migrations where version = '0009'"))
+    asyncio.run(execute(database_url_of(server_url, "user"), "delete from schema_migrations where version = '0012'"))
     broken = solo60("doctor", "--json")
     lines = solo60("doctor").out.splitlines()
     narrow = {columns: solo60_in_terminal("doctor", columns=columns)[1] for columns in (80, 130)}
@@ -66,12 +66,12 @@ def test_doctor_reports_faults_and_nothing_else(solo60: Solo60, server_url: str)
     assert broken.exit_code == 1
     report = json.loads(broken.out)
     assert [name for name in SERVICE_NAMES if not report[name]["sound"]] == ["user", "payment"]
-    assert report["user"]["pending_migrations"] == ["0009"]
+    assert report["user"]["pending_migrations"] == ["0012"]
     (violation,) = report["payment"]["violations"]
     assert (violation["view"], violation["count"], len(violation["examples"])) == ("violation_sum_not_zero", 4, 4)
     assert violation["examples"][0].keys() == {"transaction_id", "currency", "excess"}
     assert all(row["transaction_id"] in shown for row in violation["examples"] for shown in narrow.values())
-    assert "user: migrations are missing: 0009 (`solo60 migrate` applies them)" in lines
+    assert "user: migrations are missing: 0012 (`solo60 migrate` applies them)" in lines
     assert "payment: violation_sum_not_zero has 4 rows:" in lines
 
 

@@ -9,8 +9,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from cli.main import VERBS, app_for
+from contracts.services import SERVICE_NAMES
 from local.mail_sink import RECIPIENT_HEADER, SENDER_HEADER
-from mesh.config import SERVICE_NAMES, load_settings
+from mesh.config import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

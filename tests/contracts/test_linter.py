@@ -176,6 +176,16 @@ def test_a_scope_used_by_one_method_alone_is_a_warning(
     assert lint(declared) == []
 
 
+@pytest.mark.parametrize(("scope", "suspicious"), [("test.read", []), ("tets.read", ["tets.read"])])
+def test_the_only_scope_of_a_new_service_is_no_warning(scope: str, suspicious: list[str]) -> None:
+    """The scope of a service with one method is a warning only if it begins with another name than the service's."""
+    declared = methods(f'deadline {{seconds: 1}} scopes: "{scope}"')[:1]
+
+    warnings = warnings_of_scopes([read_method(each) for each in declared], frozenset())
+
+    assert [warning.split('"')[1] for warning in warnings] == suspicious
+
+
 def test_our_scopes_raise_no_warning() -> None:
     """Each of our scopes is used by a second method or by a service key, or is listed for callers from outside."""
     assert warnings_of_files(read_contracts(ROOT)) == []

@@ -8,8 +8,8 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from buf.validate import validate_pb2
 from contracts.pages import is_list, problems_of_pages
+from contracts.services import our_services
 from mesh.data.pages import MAX_PAGE_SIZE
-from tests.support.contracts import our_services
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor

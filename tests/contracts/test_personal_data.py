@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
+from contracts.services import our_services
 from interceptors.redaction import is_personal
-from tests.support.contracts import our_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

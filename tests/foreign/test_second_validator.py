@@ -14,9 +14,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message_factory import GetMessageClass
 
 from buf.validate import validate_pb2
+from contracts.services import our_files
 from interceptors.validation.interceptor import violations_of
 from tests.foreign.boundaries import messages_around
-from tests.support.contracts import our_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.method import methods_of
+from contracts.services import our_services
 from interceptors.redaction import MASK, is_personal, redacted
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailRequest
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.mesh.v1 import policy_pb2
 from solo60.payment.v1.payment_pb2 import CardMethod, CreditsMethod, PaymentMethod
 from solo60.user.v1.user_pb2 import BatchGetUsersResponse, User
-from tests.support.contracts import our_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

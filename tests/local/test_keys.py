@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.scopes import all_scopes, scopes_of_caller
+from contracts.services import SERVICE_NAMES
 from interceptors.keys.keyring import Keyring
 from local.keys import OPERATOR, ensure_local_keys, write_key
-from mesh.config import SERVICE_NAMES, Settings, SettingsError
+from mesh.config import Settings, SettingsError
 from mesh.serving.keyring_file import KeyringFile
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from contracts.services import SERVICE_NAMES
 from local import preflight
 from local.postgres.server import EmbeddedPostgres
 from local.service_databases import check_databases, database_url_of, migrate_all
 from local.supervisor import Mesh
-from mesh.config import SERVICE_NAMES, SettingsError, child_environment, load_settings
+from mesh.config import SettingsError, child_environment, load_settings
 from mesh.data.migrations import MigrationError
 from mesh.telemetry.spans import make_span_folder
 from services.gym.app import SERVICE as GYM
@@ -111,7 +112,7 @@ async def test_a_bad_setting_stops_the_start_before_anything_starts(
 
     The error is one sentence that names the setting and repeats no secret.
     """
-    value = value.replace(USERS, stopped.settings.user_service_url)
+    value = value.replace(USERS, stopped.settings.url_of("user"))
 
     sentence = await refused(stopped, monkeypatch, **{setting: value})
 
@@ -238,7 +239,7 @@ async def test_a_service_started_alone_rejects_an_unmigrated_database(serve: Ser
     """A service that is started alone rejects a database with missing migrations and names them."""
     mesh = await serve()
 
-    with pytest.raises(SettingsError, match=r"^DATABASE_URL: the database of gym lacks the migrations 0001, "):
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: the database of gym lacks the migrations 000001, "):
         await mesh.start(GYM, empty_database_url)
 
 

@@ -35,7 +35,7 @@ def test_a_service_gets_the_settings_and_its_own_key(stopped: LocalMesh) -> None
 
     environment = environment_of_service(settings, "gym")
 
-    assert environment["GYM_SERVICE_URL"] == settings.gym_service_url
+    assert environment["GYM_SERVICE_URL"] == settings.url_of("gym")
     assert environment["SERVICE_API_KEY_FILE"] == str(stopped.data_dir / "keys" / "gym")
     assert (environment["LOG_REQUESTS"], environment["REFLECTION_OPEN"]) == ("False", "True")
 
@@ -47,7 +47,7 @@ async def test_a_service_behind_a_proxy_has_its_own_listen_address(stopped: Loca
     mesh = Mesh(stopped.settings, listen_addresses=behind)
 
     assert mesh.environment_of("gym")["LISTEN_ADDRESS"] == behind["gym"]
-    assert mesh.environment_of("gym")["GYM_SERVICE_URL"] == stopped.settings.gym_service_url
+    assert mesh.environment_of("gym")["GYM_SERVICE_URL"] == stopped.settings.url_of("gym")
     assert "LISTEN_ADDRESS" not in mesh.environment_of("user")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))

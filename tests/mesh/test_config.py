@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from mesh.config import SERVICE_NAMES, SettingsError, child_environment, load_settings
+from contracts.services import SERVICE_NAMES, SERVICES, default_port_of
+from mesh.config import SettingsError, child_environment, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -17,12 +18,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.requirement("L1")
 def test_every_service_has_its_own_address() -> None:
-    """Without any setting, each service has its own address and listens at that address."""
+    """Without any setting, each service has its own address, with the port in its contract, and listens there."""
     settings = load_settings()
 
     addresses = {settings.url_of(name) for name in SERVICE_NAMES}
 
-    assert len(addresses) == len(SERVICE_NAMES) == 7
+    assert len(addresses) == len(SERVICE_NAMES)
+    assert addresses == {f"127.0.0.1:{default_port_of(service)}" for service in SERVICES.values()}
     assert {settings.listen_address_of(name) for name in SERVICE_NAMES} == addresses
 
 

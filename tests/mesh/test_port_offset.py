@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from contracts.services import SERVICE_NAMES
 from local.supervised_settings import inbox_port, metrics_address_of
-from mesh.config import SERVICE_NAMES, Settings, SettingsError, load_settings
+from mesh.config import Settings, SettingsError, load_settings
 from tests.support.ports import free_ports
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.serving import Serve
 
 LISTS = [method for service in (*SERVICES.values(), *MESH_SERVICES) for method in service.methods if is_list(method)]
-# Every service with an outbox serves the mesh's own contracts.
+# Every service serves the mesh's own contracts.
 ANY_SERVICE = "gym"
 
 

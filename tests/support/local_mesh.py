@@ -20,9 +20,9 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2
 
-from contracts.services import SERVICES
+from contracts.services import SERVICE_NAMES, SERVICES
 from local.postgres.server import remove_data
-from mesh.config import SERVICE_NAMES, Settings, child_environment
+from mesh.config import Settings, child_environment
 from mesh.serving.health_probe import CHECK_PATH, UNREACHABLE
 from tests.support.folders import folder_for_all
 from tests.support.ports import free_ports

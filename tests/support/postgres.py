@@ -8,9 +8,10 @@ Usage in any async test or fixture below `tests/`:
 `database_url` returns only a URL; each call returns another database. After the test its databases are reset to the
 rows of their migrations and reused, because deleting rows takes 10 ms and creating a database 200 ms. The reset ends
 open connections but restores neither tables nor the record of migrations, so a test must undo its changes to those.
-`empty_database_url` is a database without tables. `postgres` is the server, for tests of its maintenance database
-(`postgres.url`). Do not stop that server: a test that kills one starts an `EmbeddedPostgres` in `reachable_folder`.
-These URLs connect as the services' role; `superuser_url_of` returns the URL for the superuser.
+`mesh_database_url` is a database with the tables of the mesh alone, and `empty_database_url` one without tables. Both
+are dropped after the test, so a test may create tables in them. `postgres` is the server, for tests of its maintenance
+database (`postgres.url`). Do not stop that server: a test that kills one starts an `EmbeddedPostgres` in
+`reachable_folder`. These URLs connect as the services' role; `superuser_url_of` returns the URL for the superuser.
 
 Every invariant of a database must hold at its reset. A test that breaks one on purpose and leaves it broken is marked
 `@pytest.mark.breaks_invariants("violation_sum_not_zero")`.
@@ -38,7 +39,7 @@ from local.postgres.server import EmbeddedPostgres
 from mesh.data.database import Database
 from mesh.data.database_probe import CONNECTION_ERRORS
 from mesh.data.integrity import find_broken_invariants
-from mesh.data.migrations import migrate
+from mesh.data.migrations import MESH_MIGRATIONS, migrate
 from tests.support.folders import folder_for_all
 
 DatabaseFactory: TypeAlias = Callable[[str], Awaitable[str]]
@@ -110,8 +111,7 @@ class PostgresForTests:
         """Return the URL of an unused database with these migrations applied."""
         if self._idle[migrations]:
             return self._idle[migrations].pop()
-        template, _ = await self._template(migrations)
-        return await self.create(template)
+        return await self.create_migrated(migrations)
 
     def release(self, *acquired: tuple[Path, str]) -> set[str]:
         """Release databases, given by migrations and URL, and return their broken invariants.
@@ -133,8 +133,13 @@ class PostgresForTests:
         await self._execute(f"create database {name} template {template}")
         return self._url_of(name)
 
+    async def create_migrated(self, migrations: Path) -> str:
+        """Create a database with these migrations applied, and return its URL."""
+        template, _ = await self._template(migrations)
+        return await self.create(template)
+
     async def drop(self, url: str) -> None:
-        """Drop a database that `create` returned, even if it has open connections."""
+        """Drop a database that `create` or `create_migrated` returned, even if it has open connections."""
         name = urlsplit(url).path.removeprefix("/")
         # Only the superuser may end a connection of autovacuum, which is a superuser's process.
         async with connection_to(superuser_url_of(self.url)) as connection:
@@ -285,5 +290,13 @@ async def open_database(database_url: DatabaseFactory) -> AsyncIterator[Database
 async def empty_database_url(postgres: PostgresForTests) -> AsyncIterator[str]:
     """Create a database without tables; drop it after the test."""
     url = await postgres.create()
+    yield url
+    await postgres.drop(url)
+
+
+@pytest.fixture
+async def mesh_database_url(postgres: PostgresForTests) -> AsyncIterator[str]:
+    """Create a database with the tables of the mesh; drop it after the test."""
+    url = await postgres.create_migrated(MESH_MIGRATIONS)
     yield url
     await postgres.drop(url)

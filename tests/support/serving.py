@@ -16,9 +16,10 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
+from contracts.services import SERVICE_NAMES
 from interceptors.keys.keyring import mint_key, record_of_key
 from local.keys import OPERATOR, default_scopes
-from mesh.config import SERVICE_NAMES, Settings
+from mesh.config import Settings
 from mesh.serving.channel import Channels, Stub
 from mesh.serving.keyring_file import format_keyring
 from mesh.serving.process import serving

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from contracts.services import SERVICE_NAMES
 from interceptors.keys.keyring import mint_key
 from tests.support.local_mesh import wait_for
 
@@ -219,9 +220,7 @@ def test_the_databases_of_a_running_mesh_are_up_to_date(local_mesh: LocalMesh) -
     done = local_mesh.solo60("migrate", "--json")
 
     assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout)) == {
-        "auth", "user", "gym", "session", "payment", "subscription", "communication",
-    }  # fmt: skip
+    assert set(json.loads(done.stdout)) == set(SERVICE_NAMES)
     assert not any(json.loads(done.stdout).values())
 
 

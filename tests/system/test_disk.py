@@ -147,14 +147,14 @@ def test_services_run_on_when_the_disk_of_logs_and_spans_is_full(disks_of_mesh: 
 def list_gyms(mesh: LocalMesh, times: int) -> None:
     """Call ListGyms as the operator; raise if a call fails."""
     metadata = ((API_KEY, mesh.settings.key_path_of(OPERATOR).read_text().strip()),)
-    with grpc.insecure_channel(mesh.settings.gym_service_url, [("grpc.enable_http_proxy", 0)]) as channel:
+    with grpc.insecure_channel(mesh.settings.url_of("gym"), [("grpc.enable_http_proxy", 0)]) as channel:
         for _ in range(times):
             gym_pb2_grpc.GymServiceStub(channel).ListGyms(gym_pb2.ListGymsRequest(), timeout=10, metadata=metadata)
 
 
 def troubles_of_gym(mesh: LocalMesh) -> Sequence[str]:
     """Return the troubles that the gym service reports."""
-    return asyncio.run(problems_of(mesh.settings.gym_service_url)).troubles
+    return asyncio.run(problems_of(mesh.settings.url_of("gym"))).troubles
 
 
 def is_json(line: str) -> bool:

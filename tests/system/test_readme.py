@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from contracts.services import SERVICES, default_port_of
 from local.supervised_settings import METRICS_PORT_DISTANCE
 from tests.support.node import require_node
 from tests.support.ports import free_ports
 from tests.support.serving import DEADLINE_FACTOR
+from tests.support.sources import ROOT, copy_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.system
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))))
 # The fixture runs `make run`, `make test` would run this module again, and `make bench` takes minutes.
@@ -34,8 +34,6 @@ RUN_ELSEWHERE = {"make run", "make test", "make bench"}
 BLOCKS = (re.sub(r"(?m)^ +", "", found).strip() for found in re.findall(r"```sh\n(.*?)```", PAGES, re.DOTALL))
 # dict.fromkeys runs a block once even if several pages show it.
 COMMANDS = [block for block in dict.fromkeys(BLOCKS) if block not in RUN_ELSEWHERE]
-SERVICES = ("AUTH", "USER", "GYM", "SESSION", "PAYMENT", "SUBSCRIPTION", "COMMUNICATION")
-FIRST_PORT = 50051
 INBOX_PORT = 50025
 TIMEOUT_S = 300
 
@@ -69,7 +67,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """Copy the sources, run `make run` there, and wait until the mesh is up."""
     folder = tmp_path_factory.mktemp("clone") / "solo60"
     copy_sources(folder)
-    documented = [INBOX_PORT, *range(FIRST_PORT, FIRST_PORT + len(SERVICES))]
+    documented = [INBOX_PORT, *map(default_port_of, SERVICES.values())]
     ports = dict(zip(documented, free_ports(len(documented)), strict=True))
     metrics_ports = {port + METRICS_PORT_DISTANCE: ports[port] + METRICS_PORT_DISTANCE for port in documented[1:]}
     environment = {
@@ -77,7 +75,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
         "PATH": os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if ".venv" not in part),
         "DEADLINE_FACTOR": str(DEADLINE_FACTOR),
         "SMTP_URL": f"smtp://127.0.0.1:{ports[INBOX_PORT]}",
-        **{f"{name}_SERVICE_URL": f"127.0.0.1:{ports[FIRST_PORT + n]}" for n, name in enumerate(SERVICES)},
+        **{
+            f"{name.upper()}_SERVICE_URL": f"127.0.0.1:{ports[default_port_of(service)]}"
+            for name, service in SERVICES.items()
+        },
     }
     with subprocess.Popen(
         ["make", "run"],
@@ -127,21 +128,6 @@ def test_the_example_prints_the_typed_error(clone: Clone) -> None:
     done = clone.run("SERVICE_API_KEY_FILE=.data/keys/operator .venv/bin/python examples/call_a_service.py")
 
     assert done.stdout.startswith("NOT_FOUND GYM_NOT_FOUND"), done.stderr
-
-
-def copy_sources(folder: Path) -> None:
-    """Copy tracked and untracked files, but no ignored ones."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.rstrip("\0").split("\0"):
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
 
 
 def read_until(running: subprocess.Popen[str], text: str) -> str:

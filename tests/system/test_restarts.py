@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from mesh.config import SERVICE_NAMES
+from contracts.services import SERVICE_NAMES
 from mesh.serving.health_probe import UNREACHABLE
 from tests.support.local_mesh import LocalMesh, all_gone, process_of, process_tree_of, wait_for
 from tests.support.suspension import suspended

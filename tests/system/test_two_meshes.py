@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from contracts.services import SERVICE_NAMES
 from local.folder_lock import LOCK_NAME
 from local.supervised_settings import METRICS_PORT_DISTANCE
-from mesh.config import SERVICE_NAMES, child_environment
+from mesh.config import child_environment
 from tests.support.local_mesh import LocalMesh, all_gone, process_of, process_tree_of, wait_for
 from tests.support.nats import run_nats
 
@@ -88,7 +89,7 @@ async def test_a_mesh_starts_stops_and_keeps_its_data(module_mesh: LocalMesh, tm
 @contextmanager
 def metrics_port_of_gym_taken(mesh: LocalMesh) -> Iterator[None]:
     """Listen on the metrics port of the gym service."""
-    port = int(mesh.settings.gym_service_url.rpartition(":")[2]) + METRICS_PORT_DISTANCE
+    port = int(mesh.settings.url_of("gym").rpartition(":")[2]) + METRICS_PORT_DISTANCE
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()

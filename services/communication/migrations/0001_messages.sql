@@ -27,16 +27,5 @@ create table messages (
 create index messages_due on messages (due_time) where due_time is not null;
 create index messages_failed on messages (create_time, message_id) where status in ('FAILED', 'DEAD');
 
-create table idempotency_keys (
-    caller text not null,
-    request_type text not null,
-    key text not null,
-    request_sha256 bytea not null,
-    response bytea,
-    create_time timestamptz not null default now(),
-    primary key (caller, request_type, key)
-);
-
 -- migrate:down
-drop table idempotency_keys;
 drop table messages;

@@ -1,15 +1,5 @@
 -- migrate:up
 
-create table idempotency_keys (
-    caller text not null,
-    request_type text not null,
-    key text not null,
-    request_sha256 bytea not null,
-    response bytea,
-    create_time timestamptz not null default now(),
-    primary key (caller, request_type, key)
-);
-
 -- What payment knows of a session, and the row that whoever charges it or gives it back locks first.
 create table sessions (
     session_id uuid primary key,
@@ -202,5 +192,5 @@ create view violation_status_not_ledger as
 
 drop view violation_status_not_ledger, violation_refund_above_capture, violation_reversal_not_mirrored,
     violation_balance_below_zero, violation_balance_not_sum, violation_sum_not_zero;
-drop table entries, transactions, accounts, payments, sessions, idempotency_keys;
+drop table entries, transactions, accounts, payments, sessions;
 drop function refuse_change, add_entry_to_balance, refuse_unbalanced, refuse_payment_turn;

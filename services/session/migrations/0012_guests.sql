@@ -16,24 +16,11 @@ create table guests (
 create unique index guests_once on guests (session_id, folded_email) where cancel_time is null;
 create index guests_of_session on guests (session_id, create_time, invitation_id) where cancel_time is null;
 
-create table idempotency_keys (
-    caller text not null,
-    request_type text not null,
-    key text not null,
-    request_sha256 bytea not null,
-    response bytea,
-    create_time timestamptz not null default now(),
-    primary key (caller, request_type, key)
-);
-create index idempotency_keys_by_age on idempotency_keys (create_time);
-create view violation_key_without_answer as
-    select caller, request_type, key from idempotency_keys where response is null;
-
 -- Nobody is invited before there is anything to come to.
 create view violation_guest_of_nothing as
     select invitation_id from guests join sessions using (session_id)
     where status = 'pending_payment' or booking_response is null;
 
 -- migrate:down
-drop view violation_guest_of_nothing, violation_key_without_answer;
-drop table idempotency_keys, guests;
+drop view violation_guest_of_nothing;
+drop table guests;

@@ -3,18 +3,6 @@
 -- For `user_id with =` beside a range in one constraint.
 create extension if not exists btree_gist;
 
-create table idempotency_keys (
-    caller text not null,
-    request_type text not null,
-    key text not null,
-    request_sha256 bytea not null,
-    response bytea,
-    create_time timestamptz not null default now(),
-    primary key (caller, request_type, key)
-);
-
-create index idempotency_keys_by_age on idempotency_keys (create_time);
-
 create table plans (
     plan_id uuid primary key,
     name text not null unique,
@@ -87,9 +75,6 @@ create table webhooks (
 create index webhooks_by_age on webhooks (receive_time);
 create index webhooks_left_over on webhooks (receive_time) where event is null;
 
-create view violation_key_without_answer as
-    select caller, request_type, key from idempotency_keys where response is null;
-
 -- The constraint says the same, for as long as it is there.
 create view violation_subscriptions_overlap as
     select a.subscription_id, b.subscription_id as other_subscription_id
@@ -110,5 +95,5 @@ create view violation_month_not_granted as
     );
 
 -- migrate:down
-drop view violation_month_not_granted, violation_subscriptions_overlap, violation_key_without_answer;
-drop table webhooks, granted_months, subscriptions, plans, idempotency_keys;
+drop view violation_month_not_granted, violation_subscriptions_overlap;
+drop table webhooks, granted_months, subscriptions, plans;

@@ -14,16 +14,5 @@ create table users (
     update_time timestamptz not null
 );
 
-create table idempotency_keys (
-    caller text not null,
-    request_type text not null,
-    key text not null,
-    request_sha256 bytea not null,
-    response bytea,
-    create_time timestamptz not null default now(),
-    primary key (caller, request_type, key)
-);
-
 -- migrate:down
-drop table idempotency_keys;
 drop table users;

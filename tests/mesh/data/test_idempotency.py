@@ -5,7 +5,6 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,9 +14,6 @@ from interceptors.context import detached_work
 from mesh.data.database import Database
 from mesh.data.deletion import BATCH_SIZE
 from mesh.data.idempotency import (
-    IDEMPOTENCY_KEYS,
-    IDEMPOTENCY_KEYS_BY_AGE,
-    KEYS_HAVE_ANSWERS,
     RETENTION,
     delete_old_keys,
     deleting_old_keys,
@@ -33,16 +29,14 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-MIGRATION_FOLDERS = sorted((Path(__file__).parents[3] / "services").glob("*/migrations"))
 REQUEST = CreateGymRequest(name="Field Street Gym")
 
 
 @pytest.fixture
-async def database(empty_database_url: str) -> AsyncIterator[Database]:
-    """Make a database with the table of keys and a table that counts effects."""
-    database = await Database.connect(empty_database_url)
+async def database(mesh_database_url: str) -> AsyncIterator[Database]:
+    """Make a database with a table that counts effects."""
+    database = await Database.connect(mesh_database_url)
     async with database.transaction() as connection:
-        await connection.execute(IDEMPOTENCY_KEYS)
         await connection.execute("create table effects (number bigint generated always as identity)")
     yield database
     await database.close()
@@ -226,15 +220,6 @@ def test_unknown_fields_are_part_of_the_fingerprint() -> None:
     assert fingerprint_of(newer[0]) == fingerprint_of(CreateGymRequest.FromString(newer[0].SerializeToString()))
 
 
-@pytest.mark.parametrize("folder", MIGRATION_FOLDERS, ids=lambda folder: folder.parent.name)
-def test_every_service_creates_the_same_table_of_keys(folder: Path) -> None:
-    """Migrations that create the table of keys define it, its index and its invariant as mesh.data.idempotency does."""
-    sql = "".join(path.read_text() for path in sorted(folder.glob("*.sql")))
-
-    has_table = "create table idempotency_keys" in sql
-    assert {part in sql for part in (IDEMPOTENCY_KEYS, IDEMPOTENCY_KEYS_BY_AGE, KEYS_HAVE_ANSWERS)} == {has_table}
-
-
 async def insert_keys(database: Database, *, age: timedelta, count: int) -> None:
     """Insert `count` keys of calls that were made `age` ago."""
     async with database.connection() as connection:
@@ -276,11 +261,3 @@ async def test_a_process_deletes_old_keys_while_it_runs(database: Database) -> N
     async with deleting_old_keys(database), asyncio.timeout(30), database.connection() as connection:
         while await connection.fetchval("select count(*) from idempotency_keys"):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
-
-
-async def test_a_database_without_a_table_of_keys_is_accepted(empty_database_url: str) -> None:
-    """Deleting old keys does nothing in a database without the table of keys, such as the session service's."""
-    database = await Database.connect(empty_database_url)
-    async with deleting_old_keys(database):
-        pass
-    await database.close()

@@ -8,7 +8,6 @@ import pytest
 
 from interceptors.context import detached_work
 from mesh.data.database import IDLE_IN_TRANSACTION_TIMEOUT_S, Database
-from mesh.data.idempotency import IDEMPOTENCY_KEYS
 from mesh.transaction import Transaction
 from solo60.gym.v1.gym_pb2 import CreateGymResponse
 from tests.support import keyed_caller
@@ -22,11 +21,10 @@ NEVER_MS = 0
 
 
 @pytest.fixture
-async def database(empty_database_url: str) -> AsyncIterator[Database]:
-    """Make a database with the table of keys and a table that counts effects."""
-    database = await Database.connect(empty_database_url)
+async def database(mesh_database_url: str) -> AsyncIterator[Database]:
+    """Make a database with a table that counts effects."""
+    database = await Database.connect(mesh_database_url)
     async with database.transaction() as connection:
-        await connection.execute(IDEMPOTENCY_KEYS)
         await connection.execute(TABLE)
     yield database
     await database.close()
@@ -50,12 +48,12 @@ async def effects(database: Database) -> list[int]:
 @pytest.mark.parametrize("times", [2, pytest.param(40, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_call_killed_at_any_point_acts_once_when_repeated(
-    database: Database, empty_database_url: str, point: str, times: int
+    database: Database, mesh_database_url: str, point: str, times: int
 ) -> None:
     """A call that is killed at any point acts once when it is repeated, with the same answer each time."""
     before: list[int] = []
     for n in range(times):
-        with started(keyed_caller.run, empty_database_url, f"key-{n}", point, NEVER_MS) as (process, pipe):
+        with started(keyed_caller.run, mesh_database_url, f"key-{n}", point, NEVER_MS) as (process, pipe):
             assert await receive(pipe) == f"at {point}"
             process.kill()
             answers = [await called(database, f"key-{n}") for _ in range(2)]
@@ -66,9 +64,9 @@ async def test_a_call_killed_at_any_point_acts_once_when_repeated(
         assert answers[0] == answers[1]
 
 
-async def test_a_repetition_returns_the_lost_answer(database: Database, empty_database_url: str) -> None:
+async def test_a_repetition_returns_the_lost_answer(database: Database, mesh_database_url: str) -> None:
     """A repetition of a call returns the same bytes as the first answer and has no further effect."""
-    with started(keyed_caller.run, empty_database_url, "key", "nowhere", NEVER_MS) as (_, pipe):
+    with started(keyed_caller.run, mesh_database_url, "key", "nowhere", NEVER_MS) as (_, pipe):
         first = await receive(pipe)
 
     assert await called(database, "key") == first
@@ -77,13 +75,13 @@ async def test_a_repetition_returns_the_lost_answer(database: Database, empty_da
 
 @pytest.mark.parametrize("point", ["after insert", "after effect"])
 async def test_a_hanging_call_loses_its_key_and_cannot_commit(
-    database: Database, empty_database_url: str, point: str
+    database: Database, mesh_database_url: str, point: str
 ) -> None:
     """The server ends the transaction of a hanging call.
 
     A repetition then acts, and the hanging call raises DatabaseUnavailable when it continues.
     """
-    with started(keyed_caller.run, empty_database_url, "key", point, 200) as (_, pipe):
+    with started(keyed_caller.run, mesh_database_url, "key", point, 200) as (_, pipe):
         assert await receive(pipe) == f"at {point}"
         answer = await called(database, "key")
         pipe.send("go on")
@@ -104,10 +102,10 @@ async def test_idle_transactions_end_after_half_a_minute(database: Database) -> 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(500, marks=pytest.mark.soak)])
 async def test_a_hundred_concurrent_calls_with_one_key_act_once(
-    empty_database_url: str, database: Database, rounds: int
+    mesh_database_url: str, database: Database, rounds: int
 ) -> None:
     """Of 100 concurrent calls with one key, one acts and all get its answer."""
-    crowd = await Database.connect(empty_database_url, max_connections=50, remaining_s=lambda: 300.0)
+    crowd = await Database.connect(mesh_database_url, max_connections=50, remaining_s=lambda: 300.0)
     for n in range(rounds):
         answers = await asyncio.gather(*[called(crowd, f"key-{n}") for _ in range(100)])
         assert len(set(answers)) == 1

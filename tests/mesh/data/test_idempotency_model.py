@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from contracts.errors import IdempotencyKeyReused
 from interceptors.context import detached_work
 from mesh.data.database import Database
-from mesh.data.idempotency import IDEMPOTENCY_KEYS, KEYS_HAVE_ANSWERS, RETENTION, delete_old_keys
+from mesh.data.idempotency import RETENTION, delete_old_keys
 from mesh.data.integrity import find_broken_invariants
 from mesh.transaction import Transaction
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
@@ -153,15 +153,13 @@ async def _act(tx: Transaction, *, is_good: bool) -> CreateGymResponse:
 async def _prepare(url: str) -> None:
     database = await Database.connect(url)
     async with database.transaction() as connection:
-        await connection.execute(IDEMPOTENCY_KEYS)
-        await connection.execute(KEYS_HAVE_ANSWERS)
         await connection.execute("create table effects (number bigint generated always as identity)")
     await database.close()
 
 
-def test_any_sequence_of_calls_behaves_like_a_dictionary(empty_database_url: str) -> None:
+def test_any_sequence_of_calls_behaves_like_a_dictionary(mesh_database_url: str) -> None:
     """Any sequence of calls, failures, repetitions, races and expiry behaves like a dictionary of answers."""
-    asyncio.run(_prepare(empty_database_url))
-    machine = type("Machine", (IdempotencyMachine,), {"url": empty_database_url})
+    asyncio.run(_prepare(mesh_database_url))
+    machine = type("Machine", (IdempotencyMachine,), {"url": mesh_database_url})
 
     run_state_machine_as_test(machine, settings=settings(max_examples=15, stateful_step_count=20, database=None))

@@ -23,6 +23,14 @@ Write = Callable[[str, str], Path]
 WAITING = "select exists (select from pg_locks where not granted)"
 
 
+@pytest.fixture(autouse=True)
+def without_tables_of_the_mesh(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Apply no files of the mesh, so that the tests see only their own files; return the mesh's empty folder."""
+    folder = tmp_path_factory.mktemp("mesh")
+    monkeypatch.setattr("mesh.data.migrations.MESH_MIGRATIONS", folder)
+    return folder
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """Write migration files into `tmp_path`."""
@@ -54,6 +62,34 @@ async def test_only_pending_files_are_applied(empty_database_url: str, tmp_path:
 
     assert await migrate(empty_database_url, tmp_path) == ["0003"]
     assert await tables(empty_database_url) == {"first", "second", "third"}
+
+
+async def test_the_files_of_the_mesh_are_applied_first(
+    empty_database_url: str, tmp_path: Path, write: Write, without_tables_of_the_mesh: Path
+) -> None:
+    """A run applies the mesh's pending files before those of the service, also when both are new."""
+    own = without_tables_of_the_mesh
+    write("000001_mesh.sql", "create table mesh (id int primary key)").rename(own / "000001_mesh.sql")
+    write("0001_first.sql", "create table first (id int references mesh)")
+    assert await migrate(empty_database_url, tmp_path) == ["000001", "0001"]
+
+    write("000002_column.sql", "alter table mesh add column name text unique").rename(own / "000002_column.sql")
+    write("0002_second.sql", "create table second (name text references mesh (name))")
+
+    assert await migrate(empty_database_url, tmp_path) == ["000002", "0002"]
+    assert await migrate(empty_database_url, tmp_path) == []
+
+
+async def test_a_file_with_a_number_of_the_mesh_is_rejected(
+    empty_database_url: str, tmp_path: Path, write: Write, without_tables_of_the_mesh: Path
+) -> None:
+    """A service's file with the number of one of the mesh's files is rejected before anything is applied."""
+    write("000001_mesh.sql", "create table mesh ()").rename(without_tables_of_the_mesh / "000001_mesh.sql")
+    write("000001_first.sql", "create table first ()")
+
+    with pytest.raises(MigrationError, match=r"000001_first\.sql has the same number as 000001_mesh\.sql"):
+        await migrate(empty_database_url, tmp_path)
+    assert await tables(empty_database_url) == set()
 
 
 async def test_nothing_pending_starts_no_process(

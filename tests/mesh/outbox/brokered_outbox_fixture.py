@@ -43,7 +43,7 @@ class BrokeredOutboxFixture(OutboxFixture):
     async def open_brokered(
         cls, url: str, receiver_url: str, echo: EchoServer, nats_url: str
     ) -> AsyncIterator[BrokeredOutboxFixture]:
-        """Make the tables in two empty databases and start the receiver."""
+        """Open an outbox in each of two databases of the mesh and start the receiver."""
         async with AsyncExitStack() as stack:
             outbox = await stack.enter_async_context(cls.open(url, echo))
             assert isinstance(outbox, BrokeredOutboxFixture)

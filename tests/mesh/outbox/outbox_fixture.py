@@ -12,11 +12,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from mesh.data.database import Database
-from mesh.data.idempotency import IDEMPOTENCY_KEYS
 from mesh.outbox.inspection import Inspection
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import Relay
-from mesh.outbox.schema import OUTBOX
 from mesh.outbox.store import OutboxStore
 from mesh.outbox.transport import DirectTransport
 from mesh.transaction import Transaction
@@ -55,12 +53,12 @@ class OutboxFixture:
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str, echo: EchoServer) -> AsyncIterator[OutboxFixture]:
-        """Make the tables in an empty database; yield an outbox on it."""
+        """Make the receiver's table in a database of the mesh; yield an outbox on it."""
         async with AsyncExitStack() as stack:
             database = await Database.connect(url)
             stack.push_async_callback(database.close)
             async with database.transaction() as connection:
-                await connection.execute(OUTBOX + IDEMPOTENCY_KEYS + MAKE_LEDGER)
+                await connection.execute(MAKE_LEDGER)
             yield cls(url, database, echo)
 
     def relay(

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from nats.aio.client import Client
 
 from contracts.errors import Unavailable
-from contracts.services import SERVICES
 from mesh.config import SettingsError
 from mesh.outbox.broker import STREAM, SUBJECTS, Broker
 from mesh.outbox.message import Status
-from services.auth import app as auth
 from tests.mesh.outbox.brokered_outbox_fixture import count_in_stream, event_message, is_stream_empty, try_publish
 from tests.support.eventually import eventually
 from tests.support.nats import NatsServer, run_nats
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.mesh.outbox.brokered_outbox_fixture import BrokeredOutboxFixture
-    from tests.support.serving import Serve
 
 
 async def test_a_message_published_twice_is_stored_once(nats: NatsServer) -> None:
@@ -152,18 +148,3 @@ async def test_a_service_starts_without_its_broker(nats: NatsServer) -> None:
         await nats.start()
 
         await eventually(lambda: try_publish(broker, event_message("in time")))
-
-
-async def test_a_receiver_without_an_outbox_does_not_start(
-    serve: Serve, nats: NatsServer, empty_database_url: str
-) -> None:
-    """With NATS, a service that receives deferred calls needs an outbox to start.
-
-    A service without such calls does not.
-    """
-    mesh = await serve(outbox_transport="nats", nats_url=nats.url)
-    await mesh.start(auth.SERVICE, empty_database_url)
-
-    without_outbox = replace(auth.SERVICE, name="payment", descriptor=SERVICES["payment"])
-    with pytest.raises(SettingsError, match=r"^NATS_URL: payment needs an outbox for messages from other services\.$"):
-        await mesh.start(without_outbox, empty_database_url)

@@ -72,11 +72,11 @@ class Load:
 
 
 @both_engines
-async def test_a_rolling_restart_fails_no_call(engine: str, tmp_path: Path, empty_database_url: str) -> None:
+async def test_a_rolling_restart_fails_no_call(engine: str, tmp_path: Path, mesh_database_url: str) -> None:
     """Restarting each replica once fails no unary or streaming call, even without retries."""
     await restart_under_load(
         tmp_path,
-        empty_database_url,
+        mesh_database_url,
         engine,
         restarts=2,
         drain_wait_s=0.5,
@@ -90,11 +90,11 @@ async def test_a_rolling_restart_fails_no_call(engine: str, tmp_path: Path, empt
 @pytest.mark.parametrize("retries", [True, False])
 @pytest.mark.parametrize("drain_wait_s", [0.1, 0.5])
 async def test_twenty_rolling_restarts_fail_no_call(
-    engine: str, tmp_path: Path, empty_database_url: str, drain_wait_s: float, *, retries: bool
+    engine: str, tmp_path: Path, mesh_database_url: str, drain_wait_s: float, *, retries: bool
 ) -> None:
     """Twenty rolling restarts fail no call, with the shortest sufficient drain wait and with the usual one."""
     await restart_under_load(
-        tmp_path, empty_database_url, engine, restarts=20, drain_wait_s=drain_wait_s, retries=retries
+        tmp_path, mesh_database_url, engine, restarts=20, drain_wait_s=drain_wait_s, retries=retries
     )
 
 
@@ -125,10 +125,10 @@ async def restart_under_load(
 
 @both_engines
 async def test_repeated_stop_signals_do_not_interrupt_the_stop(
-    engine: str, tmp_path: Path, empty_database_url: str
+    engine: str, tmp_path: Path, mesh_database_url: str
 ) -> None:
     """Further SIGTERM or SIGINT signals do not interrupt a clean stop. The service runs on uvloop."""
-    async with Replicas.started(tmp_path, empty_database_url, number=1, engine=engine) as replicas:
+    async with Replicas.started(tmp_path, mesh_database_url, number=1, engine=engine) as replicas:
         assert await replicas.stop(0, signal.SIGTERM, signal.SIGTERM, signal.SIGINT) == 0
 
     lines = map(json.loads, replicas.log.splitlines())

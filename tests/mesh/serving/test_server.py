@@ -26,7 +26,7 @@ from local.postgres.server import EmbeddedPostgres
 from mesh.config import Settings, SettingsError
 from mesh.serving.keyring_file import format_keyring
 from mesh.serving.process import serving
-from mesh.serving.server import GRPC_SERVICES
+from mesh.serving.server import GRPC_SERVICES, OUTBOX_SERVICE
 from mesh.serving.service import Service
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
@@ -62,7 +62,7 @@ def echo_service(servicer: EchoServicer, *interceptors: AsyncServerInterceptor) 
 
 
 @pytest.fixture
-def settings(tmp_path: Path, empty_database_url: str) -> Settings:
+def settings(tmp_path: Path, mesh_database_url: str) -> Settings:
     """Make settings with a database and a keyring that holds one key."""
     keyring = tmp_path / "keyring.json"
     keyring.write_text(format_keyring([record_of_key(KEY, "tester", [*SCOPES, "mesh.inspect"])]))
@@ -70,7 +70,7 @@ def settings(tmp_path: Path, empty_database_url: str) -> Settings:
         _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
         keyring_file=keyring,
         service_api_key=SecretStr(KEY),
-        database_url=SecretStr(empty_database_url),
+        database_url=SecretStr(mesh_database_url),
         drain_wait_s=0,
         drain_grace_s=5,
         deadline_factor=DEADLINE_FACTOR,
@@ -98,7 +98,7 @@ def health_of(channel: grpc.aio.Channel) -> Any:  # noqa: ANN401 - a stub withou
 
 @pytest.mark.requirement("S5")
 async def test_a_service_is_served_with_health_and_reflection(settings: Settings, servicer: EchoServicer) -> None:
-    """A service is served with overall health, named health and reflection."""
+    """A service is served with its outbox, overall health, named health and reflection."""
     async with serving(echo_service(servicer), settings, "127.0.0.1:0") as server, connected(server) as channel:
         answer = await EchoServiceStub(channel).Echo(HI, metadata=METADATA)
         overall = await health_of(channel).Check(health_pb2.HealthCheckRequest())
@@ -114,6 +114,7 @@ async def test_a_service_is_served_with_health_and_reflection(settings: Settings
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
         "solo60.example.v1.EchoService",
+        "solo60.mesh.v1.OutboxService",
     ]
 
 
@@ -129,7 +130,7 @@ async def test_health_is_checked_by_name_and_listed(settings: Settings, servicer
         watching.cancel()
 
     assert {name: answer.status for name, answer in listed.statuses.items()} == dict.fromkeys(
-        ["", CHECK.service, *GRPC_SERVICES], SERVING
+        ["", CHECK.service, OUTBOX_SERVICE, *GRPC_SERVICES], SERVING
     )
     assert refusal is not None
     assert refusal.code() is grpc.StatusCode.NOT_FOUND

@@ -16,7 +16,7 @@ from local.supervised_settings import (
     metrics_address_of,
     refuse_settings_of_one_process,
 )
-from mesh.config import SERVICE_NAMES, Settings, SettingsError
+from mesh.config import Settings, SettingsError
 from mesh.serving.process import serving
 from mesh.telemetry.metrics import LAG_PERIOD_S, serve_metrics
 from services.gym.app import SERVICE as GYM
@@ -116,10 +116,8 @@ def test_each_service_of_a_local_mesh_has_its_own_metrics_address() -> None:
     If that port is in use, belongs to another service or is out of range, the service runs without metrics.
     """
     [free] = free_ports(1)
-    ports = dict(zip(SERVICE_NAMES, range(50051, 50058), strict=True))
-    ports |= {"auth": free - METRICS_PORT_DISTANCE}
-    urls = {f"{name}_service_url": f"127.0.0.1:{port}" for name, port in ports.items()}
-    settings = Settings(_env_file=None, **urls)  # type: ignore[call-arg,arg-type]  # any settings
+    auth_url = f"127.0.0.1:{free - METRICS_PORT_DISTANCE}"
+    settings = Settings(_env_file=None, auth_service_url=auth_url)  # type: ignore[call-arg]  # pydantic-settings' own argument
 
     assert metrics_address_of(settings, "auth") == f"127.0.0.1:{free}"
     with closing(socket.create_server(("127.0.0.1", free))):
@@ -131,7 +129,7 @@ def test_each_service_of_a_local_mesh_has_its_own_metrics_address() -> None:
 
 
 def test_a_shared_metrics_address_is_rejected() -> None:
-    """METRICS_ADDRESS is rejected for a local mesh, because seven services cannot share one address."""
+    """METRICS_ADDRESS is rejected for a local mesh, because the services cannot share one address."""
     settings = Settings(_env_file=None, metrics_address="127.0.0.1:9000")  # type: ignore[call-arg]  # pydantic-settings' own argument
     with pytest.raises(SettingsError, match=r"^METRICS_ADDRESS: unset it"):
         refuse_settings_of_one_process(settings)

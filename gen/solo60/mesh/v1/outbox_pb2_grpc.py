@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OutboxServiceStub:
-    """Administers the outbox of the called service. Every service with an outbox serves it next to its own RPCs.
+    """Administers the outbox of the called service. Every service serves it next to its own RPCs.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class OutboxServiceStub:
 
 
 class OutboxServiceServicer:
-    """Administers the outbox of the called service. Every service with an outbox serves it next to its own RPCs.
+    """Administers the outbox of the called service. Every service serves it next to its own RPCs.
     """
 
     def ListMessages(self, request, context):
@@ -141,7 +141,7 @@ def add_OutboxServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OutboxService:
-    """Administers the outbox of the called service. Every service with an outbox serves it next to its own RPCs.
+    """Administers the outbox of the called service. Every service serves it next to its own RPCs.
     """
 
     @staticmethod

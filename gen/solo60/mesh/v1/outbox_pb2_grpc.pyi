@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OutboxServiceStub:
-    """Administers the outbox of the called service. Every service with an outbox serves it next to its own RPCs."""
+    """Administers the outbox of the called service. Every service serves it next to its own RPCs."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -51,7 +51,7 @@ class OutboxServiceStub:
 
 @_typing.type_check_only
 class OutboxServiceAsyncStub(OutboxServiceStub):
-    """Administers the outbox of the called service. Every service with an outbox serves it next to its own RPCs."""
+    """Administers the outbox of the called service. Every service serves it next to its own RPCs."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListMessages: _aio.UnaryUnaryMultiCallable[_outbox_pb2.ListMessagesRequest, _outbox_pb2.ListMessagesResponse]  # type: ignore[assignment]
@@ -71,7 +71,7 @@ class OutboxServiceAsyncStub(OutboxServiceStub):
     """Delivers a delivered message again, as a new message with its own id, so the receiver acts on it again."""
 
 class OutboxServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Administers the outbox of the called service. Every service with an outbox serves it next to its own RPCs."""
+    """Administers the outbox of the called service. Every service serves it next to its own RPCs."""
 
     @_abc_1.abstractmethod
     def ListMessages(
