@@ -151,7 +151,7 @@ def _calls_later(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -
         yield f"calls_later: {call} is listed more than once"
 
 
-def _subscription(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+def _subscribes_to(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
     if not declared.subscribes_to:
         return
     field = method.input_type.fields_by_name.get(EVENT_FIELD)
@@ -192,10 +192,12 @@ RULES: tuple[Rule, ...] = (
     _errors,
     _calls,
     _calls_later,
-    _subscription,
+    _subscribes_to,
     _deprecation,
     _pages,
 )
+# Each other option of a policy has a rule with its name. The protobuf compiler rejects wrong values of these.
+OPTIONS_WITHOUT_RULE = frozenset({"criticality", "idempotency", "contract_only"})
 
 
 def _problems_of_references(method: MethodDescriptor, known: Mapping[str, MethodDescriptor]) -> Iterator[str]:
