@@ -196,8 +196,6 @@ RULES: tuple[Rule, ...] = (
     _deprecation,
     _pages,
 )
-# Each other option of a policy has a rule with its name. The protobuf compiler rejects wrong values of these.
-OPTIONS_WITHOUT_RULE = frozenset({"criticality", "idempotency", "contract_only"})
 
 
 def _problems_of_references(method: MethodDescriptor, known: Mapping[str, MethodDescriptor]) -> Iterator[str]:
