@@ -40,10 +40,9 @@ class PagedRequest(Protocol):
 class Page:
     """Page that a request asks for: at most `size` items after the item named by `cursor`.
 
-    A cursor consists of the keys by which the list is ordered: one or two values of the last item on the page before. A
-    token is a cursor, sealed with a digest of the request. A token from a request with other
-    filters is rejected, and so is any text that the service did not issue. The seal is not secret: a token does not
-    authenticate its caller.
+    A cursor holds one or two keys of the last item on the previous page. A token is a cursor, sealed with a digest of
+    the request. A token from a request with other filters is rejected, and so is any text that the service did not
+    issue. The seal is not secret: a token does not authenticate its caller.
     """
 
     size: int
@@ -82,9 +81,9 @@ class Page:
         `keys` return the keys of an item, in the order of the readers of `after`.
         """
         items = found[: self.size]
-        return items, self._token_of(_SEPARATOR.join(str(key(items[-1])) for key in keys)) if len(
-            found
-        ) > self.size else ""
+        if len(found) <= self.size:
+            return items, ""
+        return items, self._token_of(_SEPARATOR.join(str(key(items[-1])) for key in keys))
 
     def _token_of(self, cursor: str) -> str:
         return _encoded(_seal(self._filters_sha256, cursor.encode()) + cursor.encode())
