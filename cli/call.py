@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.method import Method
+    from interceptors.chain.untyped import AnyCall
     from mesh.serving.channel import Channels
 
 
@@ -89,7 +90,7 @@ async def _call(method: Method, request: Message, options: _Options) -> None:
                     err.print(f"trace {span.get_span_context().trace_id:032x}", style="dim")
 
 
-async def _print_ledger(rpc: Any) -> None:  # noqa: ANN401 - a call of any shape
+async def _print_ledger(rpc: AnyCall) -> None:
     """Print the time that each service spent on a finished call, from the deadline ledger in its trailing metadata."""
     try:
         trailing = await rpc.trailing_metadata()

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from interceptors.keys.keyring import KeyRecord
     from mesh.config import Settings
 
-COLUMNS = ("caller", "state", "created", "last used", "until", "scopes")
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 keys = typer.Typer(help="Issue, list, rotate and revoke service API keys.", no_args_is_help=True)

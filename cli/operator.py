@@ -38,7 +38,8 @@ def operator_settings(caller: str | None = None) -> Settings:
         path = settings.key_path_of(caller or OPERATOR)
         if not path.exists():
             raise SettingsError(
-                f"SERVICE_API_KEY: not set, and there is no file {path}. Run `solo60 up` or `solo60 keys issue`."
+                f"SERVICE_API_KEY: not set, and there is no file {path}. Run `solo60 up`, which creates the file, "
+                "or set the key that `solo60 keys issue` prints."
             )
         changes |= {"service_api_key": None, "service_api_key_file": path}
     return settings.model_copy(update=changes)

@@ -153,7 +153,7 @@ def _calls_later(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -
         yield f"calls_later: {call} is listed more than once"
 
 
-def _subscription(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+def _subscribes_to(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
     if not declared.subscribes_to:
         return
     field = method.input_type.fields_by_name.get(EVENT_FIELD)
@@ -194,7 +194,7 @@ RULES: tuple[Rule, ...] = (
     _errors,
     _calls,
     _calls_later,
-    _subscription,
+    _subscribes_to,
     _deprecation,
     _pages,
 )

@@ -19,11 +19,6 @@ class RetryBudget:
         self._tokens = self._max_tokens = max_tokens
         self._token_ratio = token_ratio
 
-    @property
-    def tokens(self) -> float:
-        """Number of tokens, from 0 to the maximum."""
-        return self._tokens
-
     def spend(self) -> bool:
         """Take the token for one further attempt; return False if none may be sent."""
         if self._tokens <= self._max_tokens / 2:

@@ -172,11 +172,6 @@ class Mesh:
         """Return the process id of each started service."""
         return {name: child.pid for name, child in self._children.items()}
 
-    def ended(self) -> dict[str, int]:
-        """Return the exit codes of the services that have ended."""
-        codes = {name: child.exit_code for name, child in self._children.items()}
-        return {name: code for name, code in codes.items() if code is not None}
-
     def without_metrics(self) -> list[str]:
         """Return the services without a metrics endpoint, because its port is taken."""
         return [name for name, shows in self._shows_metrics.items() if not shows]

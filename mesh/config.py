@@ -11,10 +11,10 @@ import os
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from dotenv.parser import parse_stream
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from contracts.services import MAX_PORT
@@ -31,12 +31,13 @@ from mesh.setting_types import (
     Mailboxes,
     MailServerUrl,
     PathSetting,
+    ProcessorSecrets,
     Seconds,
     Share,
+    StandardSecrets,
     TransportName,
     without_padding,
 )
-from mesh.webhook_secrets import processor_keys, standard_keys
 
 ENV_FILE = Path(".env")
 # The settings that only one service reads, and that service.
@@ -48,16 +49,6 @@ READ_BY = {
 
 class SettingsError(BadSettings):
     """A setting is unknown, missing or malformed; the message names the setting."""
-
-
-def _standard_secrets(value: SecretStr) -> SecretStr:
-    standard_keys(value)
-    return value
-
-
-def _processor_secrets(value: SecretStr) -> SecretStr:
-    processor_keys(value)
-    return value
 
 
 class Settings(ServiceUrls):
@@ -136,8 +127,8 @@ class Settings(ServiceUrls):
 
     # Signing secrets of webhooks: of Standard Webhooks, and of the card processor's own scheme. Several secrets,
     # separated by commas, are valid at once. Without a secret, all webhooks of that scheme are rejected.
-    webhook_secrets: Annotated[SecretStr, AfterValidator(_standard_secrets)] | None = None
-    card_processor_webhook_secrets: Annotated[SecretStr, AfterValidator(_processor_secrets)] | None = None
+    webhook_secrets: StandardSecrets | None = None
+    card_processor_webhook_secrets: ProcessorSecrets | None = None
 
     # Listen address for Prometheus, over HTTP without a key. Only Prometheus should be able to reach it.
     metrics_address: ListenAddress | None = None

@@ -6,17 +6,20 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from google.protobuf import descriptor_pool
+from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor_pb2 import MethodOptions
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
+from contracts.policy import seconds
 from contracts.service_error import FIRST_DOMAIN_REASON, PREFIX
 from solo60.common.v1.errors_pb2 import ErrorReason
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
-    from google.protobuf.message import Message
+    from google.protobuf.descriptor import FieldDescriptor
 
     from contracts.method import Method
     from contracts.policy import Hedge, RateLimit, Retry
@@ -55,11 +58,9 @@ class _Explanation:
         self._settings = settings
 
     def facts(self) -> Iterator[Fact]:
-        yield from self._time()
-        yield from self._access()
-        yield from self._repetition()
-        yield from self._load()
-        yield from self._answers()
+        facts = [*self._time(), *self._access(), *self._repetition(), *self._load(), *self._answers()]
+        yield from facts
+        yield from self._others({fact.name.partition(".")[0] for fact in facts})
 
     def _time(self) -> Iterator[Fact]:
         policy = self._method.policy
@@ -104,10 +105,6 @@ class _Explanation:
     def _answers(self) -> Iterator[Fact]:
         policy = self._method.policy
         yield Fact("calls", ", ".join(policy.calls) or NONE, _source(self._declared, "calls"))
-        if policy.calls_later:
-            yield Fact("calls_later", ", ".join(policy.calls_later), CONTRACT)
-        if policy.subscribes_to:
-            yield Fact("subscribes_to", policy.subscribes_to, CONTRACT)
         own = sorted(reason for reason in policy.errors if reason >= FIRST_DOMAIN_REASON)
         names = ", ".join(ErrorReason.Name(reason).removeprefix(PREFIX) for reason in own)
         yield Fact("errors", names or NONE, _source(self._declared, "errors"))
@@ -116,6 +113,13 @@ class _Explanation:
             yield Fact("deprecation.replaced_by", policy.deprecation.replaced_by or NONE, CONTRACT)
         if policy.contract_only:
             yield Fact("contract_only", "no service implements it yet", CONTRACT)
+
+    def _others(self, explained: Collection[str]) -> Iterator[Fact]:
+        """Yield the other declared options. They have no defaults, and no setting changes them."""
+        for field, value in self._declared.ListFields():
+            if field.name not in explained:
+                values = value if field.is_repeated else [value]
+                yield Fact(field.name, ", ".join(_text(field, each) for each in values), CONTRACT)
 
 
 def _retry(retry: Retry, declared: policy_pb2.Retry) -> Iterator[Fact]:
@@ -133,6 +137,16 @@ def _hedge(hedge: Hedge, declared: policy_pb2.Hedge) -> Iterator[Fact]:
 
 def _source(declared: Message, field: str) -> str:
     return CONTRACT if field in {descriptor.name for descriptor, _ in declared.ListFields()} else DEFAULT
+
+
+def _text(field: FieldDescriptor, value: object) -> str:
+    if isinstance(value, Duration):
+        return _duration(seconds(value))
+    if isinstance(value, Message):
+        return text_format.MessageToString(value, as_one_line=True)
+    if field.enum_type is not None and isinstance(value, int):
+        return field.enum_type.values_by_number[value].name
+    return str(value)
 
 
 def _scaled(source: str, declared: str, setting: str, factor: float) -> str:

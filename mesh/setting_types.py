@@ -6,6 +6,7 @@ A spelling is accepted if it is common and unambiguous: `LOG_LEVEL=INFO`, `DRAIN
 
 from __future__ import annotations
 
+import base64
 import re
 from email.errors import MessageError
 from email.headerregistry import Address as MailAddress
@@ -29,6 +30,9 @@ QUOTES = ("'", '"')
 ANY_HOST = "0.0.0.0"  # noqa: S104 - ":50051" means all addresses
 SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 LEVELS = {"warn": "warning", "fatal": "critical"}
+WEBHOOK_PREFIX = "whsec_"
+# Standard Webhooks: "between 24 bytes (192 bits) and 64 bytes (512 bits)".
+MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
 
 
 def without_padding(values: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -149,6 +153,29 @@ def _mailboxes(value: str) -> str:
     return value
 
 
+def _standard_secrets(value: SecretStr) -> SecretStr:
+    """Accept the secrets of Standard Webhooks, separated by commas."""
+    if not all(map(_is_standard_secret, _parts(value.get_secret_value()))):
+        raise ValueError('must be secrets of the form "whsec_<24 to 64 bytes in base64>", separated by commas')
+    return value
+
+
+def _is_standard_secret(text: str) -> bool:
+    try:
+        secret = base64.b64decode(text.removeprefix(WEBHOOK_PREFIX), validate=True)
+    except ValueError:
+        return False
+    return text.startswith(WEBHOOK_PREFIX) and MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES
+
+
+def _processor_secrets(value: SecretStr) -> SecretStr:
+    """Accept webhook secrets of the card processor, separated by commas."""
+    form = re.compile(rf"{WEBHOOK_PREFIX}[A-Za-z0-9+/=_-]{{24,200}}")
+    if not all(map(form.fullmatch, _parts(value.get_secret_value()))):
+        raise ValueError('must be secrets of the form "whsec_<24 or more characters>", separated by commas')
+    return value
+
+
 def _level(value: object) -> object:
     text = value.lower() if isinstance(value, str) else value
     return LEVELS.get(text, text) if isinstance(text, str) else text
@@ -184,6 +211,8 @@ BrokerUrl = Annotated[SecretStr, AfterValidator(_broker)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 MailServerUrl = Annotated[SecretStr, AfterValidator(_mail_server)]
 Mailboxes = Annotated[str, AfterValidator(_mailboxes)]
+StandardSecrets = Annotated[SecretStr, AfterValidator(_standard_secrets)]
+ProcessorSecrets = Annotated[SecretStr, AfterValidator(_processor_secrets)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Share = Annotated[float, BeforeValidator(_share)]
 PathSetting = Annotated[Path, AfterValidator(_folder)]

@@ -6,7 +6,7 @@ import binascii
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast, overload
 
 from contracts.errors import InvalidRequest, Violation
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 Item = TypeVar("Item")
-Position = TypeVar("Position")
+First = TypeVar("First")
+Second = TypeVar("Second")
 
 # Page size of requests that do not set one.
 DEFAULT_PAGE_SIZE = 50
@@ -24,6 +25,8 @@ DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 100
 _PAGE_FIELDS = ("page_size", "page_token")
 _SEAL_BYTES = 16
+# Between the keys of a cursor. PostgreSQL stores no text with this character.
+_SEPARATOR = "\0"
 
 
 class PagedRequest(Protocol):
@@ -37,9 +40,9 @@ class PagedRequest(Protocol):
 class Page:
     """Page that a request asks for: at most `size` items after the item named by `cursor`.
 
-    A token is the cursor of the last item, sealed with a digest of the request. A token from a request with other
-    filters is rejected, and so is any text that the service did not issue. The seal is not secret: a token does not
-    authenticate its caller.
+    A cursor holds one or two keys of the last item on the previous page. A token is a cursor, sealed with a digest of
+    the request. A token from a request with other filters is rejected, and so is any text that the service did not
+    issue. The seal is not secret: a token does not authenticate its caller.
     """
 
     size: int
@@ -51,19 +54,36 @@ class Page:
         """Number of items to query: one more than the page holds, which shows whether another page follows."""
         return self.size + 1
 
-    def after(self, read: Callable[[str], Position]) -> Position | None:
-        """Return `read(cursor)`, or None on the first page; raise InvalidRequest if `read` raises ValueError."""
+    @overload
+    def after(self, read: Callable[[str], First], /) -> First | None: ...
+
+    @overload
+    def after(
+        self, read: Callable[[str], First], read_second: Callable[[str], Second], /
+    ) -> tuple[First, Second] | None: ...
+
+    def after(self, *readers: Callable[[str], object]) -> object | None:
+        """Return the keys of the cursor, each converted by its reader; None on the first page.
+
+        Raises InvalidRequest if a reader raises ValueError.
+        """
         if not self.cursor:
             return None
         try:
-            return read(self.cursor)
+            keys = tuple(read(text) for read, text in zip(readers, self.cursor.split(_SEPARATOR), strict=True))
         except ValueError:
             raise _unknown_token() from None
+        return keys if len(keys) > 1 else keys[0]
 
-    def cut(self, found: Sequence[Item], cursor_of: Callable[[Item], object]) -> tuple[Sequence[Item], str]:
-        """Return the page out of up to `limit` items, and the next page's token or "" if this is the last page."""
+    def cut(self, found: Sequence[Item], *keys: Callable[[Item], object]) -> tuple[Sequence[Item], str]:
+        """Return the page out of up to `limit` items, and the next page's token or "" if this is the last page.
+
+        `keys` return the keys of an item, in the order of the readers of `after`.
+        """
         items = found[: self.size]
-        return items, self._token_of(str(cursor_of(items[-1]))) if len(found) > self.size else ""
+        if len(found) <= self.size:
+            return items, ""
+        return items, self._token_of(_SEPARATOR.join(str(key(items[-1])) for key in keys))
 
     def _token_of(self, cursor: str) -> str:
         return _encoded(_seal(self._filters_sha256, cursor.encode()) + cursor.encode())

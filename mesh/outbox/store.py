@@ -130,9 +130,9 @@ class OutboxStore:
             due_s: float | None = await connection.fetchval(_NEXT_DUE)
         return due_s
 
-    async def delete_delivered(self, older_than: timedelta = RETENTION) -> int:
-        """Delete messages that were delivered more than `older_than` ago, and return their number."""
-        return await delete_in_batches(self._database, _DELETE_DELIVERED, older_than)
+    async def delete_delivered(self) -> int:
+        """Delete messages that were delivered more than RETENTION ago, and return their number."""
+        return await delete_in_batches(self._database, _DELETE_DELIVERED, RETENTION)
 
     async def receive(self, messages: Sequence[Message]) -> None:
         """Store messages from other outboxes in their order; skip ids that are already stored."""

@@ -26,6 +26,8 @@ from interceptors.rate_limit.gcra import Gcra
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 
+    from interceptors.chain.untyped import AnyContext
+
 LIVENESS = ""
 # gRFC A90: a server rejects List if the list is longer than this.
 MAX_LIST_ENTRIES = 100
@@ -175,7 +177,7 @@ class _Servicer(HealthServicer):
     async def Check(  # noqa: N802 - as generated
         self,
         request: health_pb2.HealthCheckRequest,
-        context: Any,  # noqa: ANN401 - as generated
+        context: AnyContext,
     ) -> health_pb2.HealthCheckResponse:
         self._admit(context)
         status = self._health.status_of(request.service)
@@ -186,7 +188,7 @@ class _Servicer(HealthServicer):
     async def List(  # noqa: N802 - as generated
         self,
         request: object,  # noqa: ARG002 - as generated
-        context: Any,  # noqa: ANN401 - as generated
+        context: AnyContext,
     ) -> object:
         self._admit(context)
         statuses = self._health.all_statuses()
@@ -200,7 +202,7 @@ class _Servicer(HealthServicer):
     async def Watch(  # noqa: N802 - as generated
         self,
         request: health_pb2.HealthCheckRequest,
-        context: Any,  # noqa: ANN401 - as generated
+        context: AnyContext,
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         with self._watching(self._admit(context)):
             async for status in self._health.watch(request.service):
@@ -218,7 +220,7 @@ class _Servicer(HealthServicer):
             if not self._watches[host]:
                 del self._watches[host]
 
-    def _admit(self, context: Any) -> str:  # noqa: ANN401 - as generated
+    def _admit(self, context: AnyContext) -> str:
         host = host_of(context.peer())
         wait_s = self._limit.admit(host, time.monotonic())
         if wait_s > 0:
@@ -226,7 +228,7 @@ class _Servicer(HealthServicer):
         return host
 
 
-def _set_status(context: Any, code: grpc.StatusCode, sentence: str) -> None:  # noqa: ANN401 - of either engine
+def _set_status(context: AnyContext, code: grpc.StatusCode, sentence: str) -> None:
     """Set a call's final status, whatever its answer. Unlike `abort`, this keeps the call's trailing metadata."""
     context.set_code(code)
     context.set_details(sentence)

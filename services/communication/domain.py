@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
-from uuid import UUID
 
 from contracts.errors import MessageNotRetryable, MessageRefused, Unavailable
 
 if TYPE_CHECKING:
     import random
+    from uuid import UUID
 
 # With the pauses below, a message is retried for about two hours on average before it is DEAD.
 MAX_ATTEMPTS = 16
@@ -190,24 +190,3 @@ def backoff_s(attempts: int, rng: random.Random) -> float:
     """Return the pause in seconds after `attempts` failures: exponential with full jitter, at most an hour."""
     max_s: float = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (attempts - 1))
     return rng.uniform(0, max_s)
-
-
-@dataclass(frozen=True, slots=True)
-class PageCursor:
-    """Position of the last message on a page. The next page begins with the next older message."""
-
-    create_time: datetime
-    message_id: UUID
-
-    @classmethod
-    def of(cls, message: Message) -> Self:
-        return cls(message.create_time, message.message_id)
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parse the `str` of a cursor; raise ValueError for any other text."""
-        create_time, _, message_id = text.partition("_")
-        return cls(datetime.fromisoformat(create_time), UUID(message_id))
-
-    def __str__(self) -> str:
-        return f"{self.create_time.isoformat()}_{self.message_id}"

@@ -100,14 +100,6 @@ class Sender:
             if not watchers:
                 self._watchers.pop(message_id, None)
 
-    async def send_next(self) -> bool:
-        """Make one attempt to send the message that has been due longest; return False if none is due."""
-        attempt = await self._store.claim(self._now())
-        if attempt is None:
-            return False
-        await self._run_attempt(attempt)
-        return True
-
     async def _run(self) -> None:
         free = asyncio.Semaphore(CONCURRENCY)
         async with asyncio.TaskGroup() as attempts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -13,7 +13,7 @@ from interceptors.context import current_context
 from interceptors.deadline.interceptor import remaining_s
 from interceptors.tracing.trace_context import current_traceparent
 from mesh.data.pages import page_of
-from services.communication.domain import NewMessage, PageCursor, Status
+from services.communication.domain import NewMessage, Status
 from services.communication.mail import compose, message_id_header
 from services.communication.sender import POLL_S
 from services.communication.wire import parse_recipient, render_message
@@ -22,7 +22,6 @@ from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     import grpc.aio
     from google.protobuf.message import Message as ProtoMessage
@@ -98,8 +97,8 @@ class CommunicationServicer(CommunicationServiceServicer):
         context: grpc.aio.ServicerContext[pb.ListFailedMessagesRequest, pb.ListFailedMessagesResponse],
     ) -> pb.ListFailedMessagesResponse:
         page = page_of(request)
-        found = await self._store.list_failed(page.limit, before=page.after(PageCursor.parse))
-        messages, next_page_token = page.cut(found, PageCursor.of)
+        found = await self._store.list_failed(page.limit, before=page.after(datetime.fromisoformat, uuid.UUID))
+        messages, next_page_token = page.cut(found, lambda last: last.create_time, lambda last: last.message_id)
         return pb.ListFailedMessagesResponse(messages=map(render_message, messages), next_page_token=next_page_token)
 
     async def RetryMessage(

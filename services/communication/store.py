@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from mesh.data.database import Database
-    from services.communication.domain import NewMessage, PageCursor, Verdict
+    from services.communication.domain import NewMessage, Verdict
 
 _ADD = """
     insert into messages (message_id, template_key, recipients, mail, email_message_id, correlation_id, traceparent,
@@ -108,11 +108,13 @@ class MessageStore:
         async with self._database.connection() as connection:
             return _message(await connection.fetchrow(_FIND, message_id))
 
-    async def list_failed(self, limit: int, *, before: PageCursor | None) -> list[Message]:
-        """Return at most `limit` failed, dead and expired messages, newest first, older than `before`."""
-        position = (before.create_time, before.message_id) if before else (None, None)
+    async def list_failed(self, limit: int, *, before: tuple[datetime, UUID] | None) -> list[Message]:
+        """Return at most `limit` failed, dead and expired messages, newest first.
+
+        `before` is the creation time and id of a message: the result begins with the next older one.
+        """
         async with self._database.connection() as connection:
-            return [_message(row) for row in await connection.fetch(_FAILED, limit, *position)]
+            return [_message(row) for row in await connection.fetch(_FAILED, limit, *(before or (None, None)))]
 
     async def requeue(self, tx: Transaction, message_id: UUID, now: datetime) -> Message:
         """Make a failed message due immediately, with as many attempts as a new one.

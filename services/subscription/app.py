@@ -12,7 +12,6 @@ from prometheus_client import REGISTRY
 from interceptors.metrics.registry import metrics_of
 from mesh.periodic import repeating
 from mesh.serving.service import Service
-from mesh.webhook_secrets import processor_keys, standard_keys
 from services.subscription.commands import SubscriptionCommands, schedule_deadlines_of_older
 from services.subscription.follow_ups import FollowUps
 from services.subscription.mails import Mailer
@@ -21,6 +20,7 @@ from services.subscription.servicer import SubscriptionServicer
 from services.subscription.store import SubscriptionStore
 from services.subscription.webhook_handler import WebhookHandler
 from services.subscription.webhook_inbox import WebhookInbox
+from services.subscription.webhook_secrets import processor_keys, standard_keys
 from services.subscription.webhook_signature import WebhookKeys
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub

@@ -15,11 +15,9 @@ from services.subscription.webhook_inbox import Scheme, WebhookRef
 from services.subscription.wire import (
     parse_mail_request,
     parse_scheme,
-    parse_webhook_cursor,
     render_held_webhook,
     render_plan,
     render_subscription,
-    render_webhook_cursor,
     render_webhook_event,
 )
 from solo60.subscription.v1 import subscription_pb2 as pb
@@ -140,8 +138,8 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         context: ServicerContext[pb.ListHeldWebhooksRequest, pb.ListHeldWebhooksResponse],
     ) -> pb.ListHeldWebhooksResponse:
         page = page_of(request)
-        found = await self._webhook_handler.list_held(page.limit, after=page.after(parse_webhook_cursor))
-        held, next_page_token = page.cut(found, render_webhook_cursor)
+        found = await self._webhook_handler.list_held(page.limit, after=page.after(Scheme, str))
+        held, next_page_token = page.cut(found, lambda last: last.ref.scheme, lambda last: last.ref.webhook_id)
         return pb.ListHeldWebhooksResponse(webhooks=map(render_held_webhook, held), next_page_token=next_page_token)
 
     async def ResolveWebhook(

@@ -108,8 +108,8 @@ class WebhookHandler:
         await self.show_held()
         return event
 
-    async def list_held(self, limit: int, *, after: WebhookRef | None) -> list[HeldWebhook]:
-        """Return at most `limit` held webhooks, from the beginning or after the webhook `after`."""
+    async def list_held(self, limit: int, *, after: tuple[Scheme, str] | None) -> list[HeldWebhook]:
+        """Return at most `limit` held webhooks, from the beginning or after the scheme and id of a webhook."""
         return await self._inbox.list_held(limit, after=after)
 
     async def tidy(self) -> None:

@@ -158,11 +158,10 @@ class WebhookInbox:
         """Return the webhooks held for a subscription at the card processor, oldest first."""
         return await self._refs(_HELD_OF, processor_id)
 
-    async def list_held(self, limit: int, *, after: WebhookRef | None) -> list[HeldWebhook]:
-        """Return at most `limit` held webhooks, from the beginning or after the webhook `after`."""
-        position = (after.scheme, after.webhook_id) if after else ("", "")
+    async def list_held(self, limit: int, *, after: tuple[Scheme, str] | None) -> list[HeldWebhook]:
+        """Return at most `limit` held webhooks, from the beginning or after the scheme and id of a webhook."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_LIST_HELD, limit, *position)
+            rows = await connection.fetch(_LIST_HELD, limit, *(after or ("", "")))
         return [
             HeldWebhook(
                 WebhookRef(Scheme(row["scheme"]), row["webhook_id"]),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.subscription import domain, plans, reports
 from services.subscription.mails import MemberMail
-from services.subscription.webhook_inbox import Scheme, WebhookRef
+from services.subscription.webhook_inbox import Scheme
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.subscription.v1 import events_pb2
@@ -95,17 +95,6 @@ def render_held_webhook(held: HeldWebhook) -> pb.HeldWebhook:
     )
     message.receive_time.FromDatetime(held.receive_time)
     return message
-
-
-def render_webhook_cursor(held: HeldWebhook) -> str:
-    """Return the cursor of the page after a held webhook."""
-    return f"{held.ref.scheme}/{held.ref.webhook_id}"
-
-
-def parse_webhook_cursor(cursor: str) -> WebhookRef:
-    """Parse a cursor and return the last webhook before the page; raise ValueError for an unknown scheme."""
-    scheme, _, webhook_id = cursor.partition("/")
-    return WebhookRef(Scheme(scheme), webhook_id)
 
 
 def render_activated_event(subscription: domain.Subscription) -> events_pb2.SubscriptionActivated:

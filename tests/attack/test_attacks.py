@@ -58,9 +58,9 @@ class Neighbour:
         self.times_s.append(time.perf_counter() - began)
         self.most_memory_bytes = max(self.most_memory_bytes, self._target.memory_bytes)
 
-    async def call_on(self) -> None:
-        """Call until cancelled."""
-        while True:
+    async def call_until(self, ended: asyncio.Event) -> None:
+        """Call until the event is set."""
+        while not ended.is_set():
             await self.call()
             await asyncio.sleep(PAUSE_S)
 
@@ -71,14 +71,14 @@ async def neighbour_of(target: Target) -> AsyncIterator[Neighbour]:
     async with target.stub() as stub:
         neighbour = Neighbour(target, stub)
         await neighbour.call()
-        calling = asyncio.create_task(neighbour.call_on())
+        ended = asyncio.Event()
+        calling = asyncio.create_task(neighbour.call_until(ended))
         try:
             yield neighbour
         finally:
-            calling.cancel()
+            ended.set()
             await asyncio.wait([calling])
-        if not calling.cancelled():
-            calling.result()
+        calling.result()
 
 
 async def until_idle(target: Target) -> None:

@@ -48,7 +48,7 @@ def test_without_a_key_nothing_is_called(solo60: Solo60, tmp_path: Path, command
     assert done.exit_code == 2
     assert done.err == (
         f"SERVICE_API_KEY: not set, and there is no file {tmp_path}/keys/operator. "
-        "Run `solo60 up` or `solo60 keys issue`.\n"
+        "Run `solo60 up`, which creates the file, or set the key that `solo60 keys issue` prints.\n"
     )
 
 

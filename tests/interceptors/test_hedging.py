@@ -227,7 +227,7 @@ async def test_an_exhausted_budget_stops_hedging(
         with pytest.raises(Unavailable):
             await stub.Echo(echo_pb2.EchoRequest(text="hi"))
     attempts.plan, attempts.count = [slow := Endless()], 0
-    assert budgets.of(SERVICE).tokens == 10
+    assert budgets.of(SERVICE)._tokens == 10
 
     calling = asyncio.ensure_future(stub.EchoHedged(HEDGED))
     await slow.entered.wait()

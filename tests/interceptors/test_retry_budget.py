@@ -16,7 +16,7 @@ def test_ten_further_attempts_at_once_are_allowed() -> None:
     budget = RetryBudget()
 
     assert [budget.spend() for _ in range(12)] == [True] * 10 + [False] * 2
-    assert budget.tokens == 10
+    assert budget._tokens == 10
 
 
 def test_ten_successes_pay_for_one_attempt() -> None:
@@ -38,7 +38,7 @@ def test_a_failing_callee_gets_no_further_attempts() -> None:
     budget = RetryBudget()
     for _ in range(100):
         budget.record(failed=True)
-    assert budget.tokens == 0
+    assert budget._tokens == 0
 
     for _ in range(99):
         budget.record(failed=False)
@@ -59,7 +59,7 @@ def test_it_is_never_overdrawn_and_never_overfull(steps: list[str]) -> None:
         else:
             budget.record(failed=step == "bad")
             good += step == "good"
-        assert 0 <= budget.tokens <= 20
+        assert 0 <= budget._tokens <= 20
 
     assert spent <= 10 + 0.1 * good + 1
 

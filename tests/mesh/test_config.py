@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,48 @@ def test_sending_through_a_broker_requires_its_address(monkeypatch: pytest.Monke
 
     with pytest.raises(SettingsError, match=r"^NATS_URL: must be set if OUTBOX_TRANSPORT is nats\.$"):
         load_settings()
+
+
+def webhook_secret_of(size: int) -> str:
+    """Return a Standard Webhooks secret with a key of `size` bytes."""
+    return "whsec_" + base64.b64encode(b"k" * size).decode()
+
+
+def test_several_webhook_secrets_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Webhook secrets of the shortest and the longest form are accepted, several separated by commas."""
+    monkeypatch.setenv("WEBHOOK_SECRETS", f"{webhook_secret_of(24)}, {webhook_secret_of(64)}")
+    monkeypatch.setenv("CARD_PROCESSOR_WEBHOOK_SECRETS", f"whsec_{'a' * 24},whsec_{'_' * 200}")
+
+    load_settings()
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        ",",
+        webhook_secret_of(23),
+        webhook_secret_of(65),
+        webhook_secret_of(24)[6:],
+        webhook_secret_of(24) + "!",
+        webhook_secret_of(24) + ",",
+    ],
+)
+def test_a_malformed_webhook_secret_is_rejected_without_being_repeated(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    """A secret must be "whsec_" and 24 to 64 bytes in base64 (Standard Webhooks).
+
+    The error names the setting and its reader, and does not repeat the secret.
+    """
+    monkeypatch.setenv("WEBHOOK_SECRETS", secret)
+
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+
+    assert str(refused.value) == (
+        'WEBHOOK_SECRETS: must be secrets of the form "whsec_<24 to 64 bytes in base64>", separated by commas; '
+        "the subscription service reads it."
+    )
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

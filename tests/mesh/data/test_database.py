@@ -214,7 +214,8 @@ async def test_waiting_for_a_lock_is_limited(database: Database, remaining: Rema
 async def test_cancelling_a_call_ends_its_statement(database: Database, name: str) -> None:
     """Cancelling a call ends its statement, rolls back its changes and loses no connection.
 
-    The cancellation comes while the statement is being sent, because a cancel request can overtake the statement.
+    The cancellation comes while the statement is being sent, because a cancel request can overtake the statement. The
+    statement outlasts the wait for its end.
     """
     started = asyncio.Event()
     open_connection = database.transaction if name == "transaction" else database.connection
@@ -224,7 +225,7 @@ async def test_cancelling_a_call_ends_its_statement(database: Database, name: st
             if name == "transaction":
                 await connection.execute("update number set value = 1")
             started.set()
-            await connection.execute("select pg_sleep(60)")
+            await connection.execute("select pg_sleep(600)")
 
     for _ in range(24):  # several times the size of the pool
         started.clear()
@@ -233,7 +234,7 @@ async def test_cancelling_a_call_ends_its_statement(database: Database, name: st
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    sleepers = "select 1 from pg_stat_activity where query like '%pg_sleep(60)' and state = 'active'"
+    sleepers = "select 1 from pg_stat_activity where query like '%pg_sleep(600)' and state = 'active'"
     async with asyncio.timeout(60), database.connection() as connection:
         while await connection.fetch(sleepers):
             pass

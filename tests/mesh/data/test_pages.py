@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from base64 import urlsafe_b64encode
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,11 +18,10 @@ from solo60.session.v1.session_pb2 import SESSION_STATUS_CANCELLED, ListGuestsRe
 SOME_ID, USER_ID = UUID("0198c1a2-0000-7000-8000-000000000001"), "0198c1a2-0000-7000-8000-000000000002"
 
 
-def token_after(cursor: object, request: ListUserSessionsRequest | None = None) -> str:
-    """Return the page token after the item at `cursor` in a user's list."""
-    asked = request or ListUserSessionsRequest(user_id=USER_ID)
-    page = page_of(asked)
-    _, token = page.cut(list(range(page.limit)), lambda _: cursor)
+def token_after(*keys: object) -> str:
+    """Return the page token after the item with these keys in a user's list."""
+    page = page_of(ListUserSessionsRequest(user_id=USER_ID))
+    _, token = page.cut([keys] * page.limit, *(lambda item, at=at: item[at] for at in range(len(keys))))
     return token
 
 
@@ -106,10 +106,29 @@ def test_a_changed_token_is_rejected() -> None:
         assert refused_field(ListUserSessionsRequest(user_id=USER_ID, page_token=changed)) == "page_token"
 
 
+def test_a_cursor_of_two_keys_is_read_without_loss() -> None:
+    """A list ordered by time and id continues after both, to the microsecond of PostgreSQL's clock."""
+    time = datetime(2026, 3, 3, 12, 0, 0, 1, tzinfo=UTC)
+    request = ListUserSessionsRequest(user_id=USER_ID, page_token=token_after(time, SOME_ID))
+
+    assert page_of(request).after(datetime.fromisoformat, UUID) == (time, SOME_ID)
+
+
 @pytest.mark.requirement("C3")
-def test_an_unreadable_cursor_is_rejected() -> None:
-    """A token with an unreadable cursor, such as one from another version, is rejected."""
-    page = page_of(ListUserSessionsRequest(user_id=USER_ID, page_token=token_after("no id")))
+@pytest.mark.parametrize("keys", [("no id",), (SOME_ID, SOME_ID)])
+def test_an_unreadable_cursor_is_rejected(keys: tuple[object, ...]) -> None:
+    """A token with an unreadable cursor or another number of keys, such as one from another version, is rejected."""
+    page = page_of(ListUserSessionsRequest(user_id=USER_ID, page_token=token_after(*keys)))
 
     with pytest.raises(InvalidRequest):
         page.after(UUID)
+
+
+@pytest.mark.requirement("C3")
+@pytest.mark.parametrize("keys", [("x",), ("", ""), ("2026-03-03", "x"), ("x", SOME_ID), ("2026-03-03",)])
+def test_an_unreadable_cursor_of_two_keys_is_rejected(keys: tuple[object, ...]) -> None:
+    """A token is rejected if either of two keys is missing or unreadable."""
+    page = page_of(ListUserSessionsRequest(user_id=USER_ID, page_token=token_after(*keys)))
+
+    with pytest.raises(InvalidRequest):
+        page.after(datetime.fromisoformat, UUID)

@@ -100,3 +100,12 @@ class MailFixture:
         assert message.due_time is not None
         self.clock.time = max(self.clock.time, message.due_time)
         return message
+
+
+async def send_next(sender: Sender) -> bool:
+    """Make one attempt to send the message that has been due longest; return False if none is due."""
+    attempt = await sender._store.claim(sender._now())
+    if attempt is None:
+        return False
+    await sender._run_attempt(attempt)
+    return True

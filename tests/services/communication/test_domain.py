@@ -15,7 +15,6 @@ from services.communication.domain import (
     Attempt,
     Message,
     Outcome,
-    PageCursor,
     Status,
     backoff_s,
     judge,
@@ -129,17 +128,3 @@ def test_only_a_failed_message_can_be_retried(status: Status) -> None:
     FAILED.ensure_retryable()
     with pytest.raises(MessageNotRetryable, match=status):
         replace(MESSAGE, status=status).ensure_retryable()
-
-
-def test_a_page_cursor_survives_formatting_and_parsing() -> None:
-    """A page cursor is parsed from its text without loss, to the microsecond of PostgreSQL's clock."""
-    cursor = PageCursor.of(MESSAGE)
-
-    assert PageCursor.parse(str(cursor)) == cursor
-
-
-@pytest.mark.parametrize("text", ["x", "_", "2026-03-03_x", f"x_{UUID(int=1)}"])
-def test_an_invalid_page_cursor_is_rejected(text: str) -> None:
-    """An invalid page cursor raises ValueError."""
-    with pytest.raises(ValueError, match=r"isoformat|UUID"):
-        PageCursor.parse(text)

@@ -13,7 +13,7 @@ from services.communication.mail_template import Templates
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
-from tests.services.communication.mail_fixture import ADA
+from tests.services.communication.mail_fixture import ADA, send_next
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ async def test_an_expired_message_is_not_sent_and_its_personal_data_is_deleted(
     mails.clock.advance(HOUR)
     sender = mails.new_sender(faulty.url)
 
-    assert await sender.send_next()
-    assert not await sender.send_next()
+    assert await send_next(sender)
+    assert not await send_next(sender)
 
     message = await mails.store.find(message_id)
     assert (message.status, message.attempts, message.last_error) == (Status.EXPIRED, 0, EXPIRED)
@@ -55,7 +55,7 @@ async def test_a_message_is_sent_until_its_lifetime_ends(mails: MailFixture, fau
     message_id = await mails.add(lifetime=HOUR)
     mails.clock.advance(HOUR - timedelta(microseconds=1))
 
-    await mails.new_sender(faulty.url).send_next()
+    await send_next(mails.new_sender(faulty.url))
 
     assert (await mails.store.find(message_id)).status is Status.SENT
 
@@ -69,7 +69,7 @@ async def test_a_failing_message_expires_on_time(mails: MailFixture, faulty: Fau
 
     while (await mails.store.find(message_id)).status is not Status.EXPIRED:
         await mails.advance_to_due(message_id)
-        assert await sender.send_next()
+        assert await send_next(sender)
 
     assert mails.clock.now() == created + timedelta(minutes=30)
     assert all(not mail.is_accepted for mail in faulty.received)
@@ -86,7 +86,7 @@ async def test_a_message_that_expires_in_doubt_is_marked(mails: MailFixture, fau
     assert await mails.store.claim(mails.clock.now()) is not None  # then its process is killed
     mails.clock.advance(LEASE)
 
-    assert await mails.new_sender(faulty.url).send_next()
+    assert await send_next(mails.new_sender(faulty.url))
 
     message = await mails.store.find(message_id)
     assert (message.status, message.attempts, message.may_have_been_sent) == (Status.EXPIRED, 1, True)
@@ -99,10 +99,10 @@ async def test_an_expired_message_is_deleted_after_the_retention_time(
     """An expired message is deleted after the same time as a sent one; a dead message stays for operators."""
     faulty.refused[ADA] = UNKNOWN
     dead = await mails.add()
-    await mails.new_sender(faulty.url).send_next()
+    await send_next(mails.new_sender(faulty.url))
     await mails.add(lifetime=HOUR)
     mails.clock.advance(RETENTION + HOUR)
-    await mails.new_sender(faulty.url).send_next()
+    await send_next(mails.new_sender(faulty.url))
 
     assert await mails.store.delete_old(mails.clock.now() - RETENTION) == 1
     assert (await mails.store.find(dead)).status is Status.DEAD

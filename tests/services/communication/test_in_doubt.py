@@ -13,7 +13,7 @@ import pytest
 
 from services.communication.domain import LEASE, Outcome, Status, judge
 from tests.services.communication.faulty_mail_server import BUSY, HANG_UP
-from tests.services.communication.mail_fixture import ADA
+from tests.services.communication.mail_fixture import ADA, send_next
 from tests.support.eventually import eventually
 from tests.support.ports import free_ports
 
@@ -86,8 +86,8 @@ async def test_a_mail_is_repeated_after_a_kill_only_if_its_template_allows(
     await kill_before_recording(mails, faulty, message_id)
     assert (await mails.advance_to_due(message_id)).status is Status.SENDING
 
-    assert await mails.new_sender(faulty.url).send_next()
-    assert not await mails.new_sender(faulty.url).send_next()
+    assert await send_next(mails.new_sender(faulty.url))
+    assert not await send_next(mails.new_sender(faulty.url))
 
     message = await mails.store.find(message_id)
     assert message_ids(faulty) == [message.email_message_id] * copies
@@ -105,16 +105,16 @@ async def test_a_mail_in_doubt_is_given_up_only_when_the_lease_expires(
     sender = mails.new_sender(faulty.url)
 
     mails.clock.advance(LEASE - timedelta(microseconds=1))
-    assert not await sender.send_next()
+    assert not await send_next(sender)
     mails.clock.advance(timedelta(microseconds=1))
-    assert await sender.send_next()
+    assert await send_next(sender)
 
     given_up = await mails.store.find(message_id)
     assert (given_up.last_error, given_up.may_have_been_sent) == (INTERRUPTED, True)
     assert faulty.received == []
     async with mails.store.transaction() as tx:
         assert not (await mails.store.requeue(tx, message_id, mails.clock.now())).may_have_been_sent
-    assert await sender.send_next()
+    assert await send_next(sender)
     assert (await mails.store.find(message_id)).status is Status.SENT
 
 
@@ -151,7 +151,7 @@ async def test_a_server_that_hangs_up_instead_of_answering_leaves_a_doubt(
     """A mail is in doubt if the server hangs up after receiving it: the server may have accepted it (RFC 1047)."""
     faulty.answers.append(HANG_UP)
     message_id = await mails.add(repeats_in_doubt=repeats_in_doubt)
-    await mails.new_sender(faulty.url).send_next()
+    await send_next(mails.new_sender(faulty.url))
 
     message = await mails.store.find(message_id)
     assert (message.status, message.last_error) == (status, error)
@@ -165,7 +165,7 @@ async def test_a_server_that_receives_a_mail_and_does_not_answer_leaves_a_doubt(
     sender = mails.new_sender(faulty.url, timeout_s=SHORT_TIMEOUT_S)
     while not faulty.received:
         message_id = await mails.add(repeats_in_doubt=False)
-        assert await sender.send_next()
+        assert await send_next(sender)
 
     message = await mails.store.find(message_id)
     assert (message.status, len(faulty.received)) == (Status.DEAD, 1)
@@ -185,9 +185,9 @@ async def test_a_mail_that_was_certainly_not_sent_is_retried(
         faulty.answers.append(BUSY)
     message_id = await mails.add(repeats_in_doubt=False)
 
-    await mails.new_sender(url).send_next()
+    await send_next(mails.new_sender(url))
     assert (await mails.advance_to_due(message_id)).status is Status.FAILED
-    await mails.new_sender(faulty.url).send_next()
+    await send_next(mails.new_sender(faulty.url))
 
     assert (await mails.store.find(message_id)).status is Status.SENT
     assert len(faulty.accepted) == 1

@@ -18,7 +18,7 @@ from services.communication.domain import (
     judge,
 )
 from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
-from tests.services.communication.mail_fixture import ADA, BOB, START
+from tests.services.communication.mail_fixture import ADA, BOB, START, send_next
 from tests.support.eventually import TIMEOUT_S, eventually
 from tests.support.ports import free_ports
 
@@ -34,8 +34,8 @@ async def test_a_message_is_sent_once_and_its_text_is_deleted(mails: MailFixture
     message_id = await mails.add()
     sender = mails.new_sender(faulty.url)
 
-    assert await sender.send_next()
-    assert not await sender.send_next()
+    assert await send_next(sender)
+    assert not await send_next(sender)
 
     message = await mails.store.find(message_id)
     assert (message.status, message.attempts, message.last_error) == (Status.SENT, 1, "")
@@ -57,12 +57,12 @@ async def test_a_temporary_refusal_is_retried_with_the_same_mail(mails: MailFixt
     sender = mails.new_sender(faulty.url)
 
     for attempts in (1, 2):
-        assert await sender.send_next()
+        assert await send_next(sender)
         message = await mails.store.find(message_id)
         assert (message.status, message.attempts) == (Status.FAILED, attempts)
         assert message.last_error == "The mail server refused 1 of 1 recipients with code 451 4.7.1."
         await mails.advance_to_due(message_id)
-    assert await sender.send_next()
+    assert await send_next(sender)
 
     assert (await mails.store.find(message_id)).status is Status.SENT
     assert len({mail.content for mail in faulty.received}) == 1
@@ -75,13 +75,13 @@ async def test_a_message_that_is_not_due_is_not_sent(mails: MailFixture, faulty:
     faulty.answers.append(BUSY)
     message_id = await mails.add()
     sender = mails.new_sender(faulty.url)
-    await sender.send_next()
+    await send_next(sender)
     message = await mails.advance_to_due(message_id)
 
     mails.clock.advance(timedelta(microseconds=-1))
     assert message.due_time is not None
     assert message.due_time > START
-    assert not await sender.send_next()
+    assert not await send_next(sender)
 
 
 @pytest.mark.requirement("A1")
@@ -89,26 +89,26 @@ async def test_an_unreachable_server_is_a_temporary_failure(mails: MailFixture, 
     """A message fails while the mail server is unreachable, and is sent once the server is reachable again."""
     message_id = await mails.add()
     (port,) = free_ports(1)
-    await mails.new_sender(f"smtp://127.0.0.1:{port}").send_next()
+    await send_next(mails.new_sender(f"smtp://127.0.0.1:{port}"))
 
     message = await mails.advance_to_due(message_id)
     assert (message.status, message.last_error) == (
         Status.FAILED,
         "The mail server is unreachable or closed the connection.",
     )
-    await mails.new_sender(faulty.url).send_next()
+    await send_next(mails.new_sender(faulty.url))
     assert (await mails.store.find(message_id)).status is Status.SENT
 
 
 async def test_a_rejected_login_is_a_temporary_failure(mails: MailFixture, faulty: FaultyMailServer) -> None:
     """A login that the server rejects leaves the message FAILED, because an operator can fix it."""
     message_id = await mails.add()
-    await mails.new_sender(faulty.url.replace("smtp://", "smtp://solo60:secret@")).send_next()
+    await send_next(mails.new_sender(faulty.url.replace("smtp://", "smtp://solo60:secret@")))
 
     message = await mails.advance_to_due(message_id)
     assert message.status is Status.FAILED
     assert "secret" not in message.last_error
-    await mails.new_sender(faulty.url).send_next()
+    await send_next(mails.new_sender(faulty.url))
     assert (await mails.store.find(message_id)).status is Status.SENT
 
 
@@ -117,13 +117,13 @@ async def test_a_permanent_refusal_makes_a_message_dead_at_once(mails: MailFixtu
     faulty.refused[ADA] = UNKNOWN
     message_id = await mails.add()
     sender = mails.new_sender(faulty.url)
-    await sender.send_next()
+    await send_next(sender)
 
     message = await mails.store.find(message_id)
     assert (message.status, message.is_refused, message.attempts) == (Status.DEAD, True, 1)
     assert message.last_error == "The mail server refused 1 of 1 recipients with code 550 5.1.1."
     mails.clock.advance(timedelta(days=9))
-    assert not await sender.send_next()
+    assert not await send_next(sender)
     assert [each.message_id for each in await mails.store.list_failed(9, before=None)] == [message_id]
 
 
@@ -139,17 +139,17 @@ async def test_a_retry_by_an_operator_allows_as_many_attempts_again(
     for rounds in (1, 2):
         for _ in range(MAX_ATTEMPTS):
             await mails.advance_to_due(message_id)
-            assert await sender.send_next()
+            assert await send_next(sender)
         message = await mails.store.find(message_id)
         assert (message.status, message.is_refused) == (Status.DEAD, False)
         assert message.attempts == rounds * MAX_ATTEMPTS
         mails.clock.advance(timedelta(seconds=MAX_BACKOFF_S))
-        assert not await sender.send_next()
+        assert not await send_next(sender)
         async with mails.store.transaction() as tx:
             queued = await mails.store.requeue(tx, message_id, mails.clock.now())
         assert (queued.status, queued.attempts) == (Status.QUEUED, rounds * MAX_ATTEMPTS)
 
-    assert await sender.send_next()
+    assert await send_next(sender)
     assert (await mails.store.find(message_id)).status is Status.SENT
 
 
@@ -160,9 +160,9 @@ async def test_a_killed_senders_message_is_sent_after_the_lease(mails: MailFixtu
 
     sender = mails.new_sender(faulty.url)
     mails.clock.advance(LEASE - timedelta(microseconds=1))
-    assert not await sender.send_next()
+    assert not await send_next(sender)
     mails.clock.advance(timedelta(microseconds=1))
-    assert await sender.send_next()
+    assert await send_next(sender)
 
     message = await mails.store.find(message_id)
     assert (message.status, message.attempts) == (Status.SENT, 2)
@@ -194,7 +194,7 @@ async def test_concurrent_senders_send_each_message_once(mails: MailFixture, fau
     senders = [mails.new_sender(faulty.url) for _ in range(8)]
 
     async def work(sender: Sender) -> None:
-        while await sender.send_next():
+        while await send_next(sender):
             pass
 
     await asyncio.gather(*map(work, senders))
@@ -208,7 +208,7 @@ async def test_a_locked_message_does_not_block_the_next(mails: MailFixture, faul
     first, second = await mails.add(), await mails.add()
     async with mails.store.transaction() as other:
         await other.connection.execute("select 1 from messages where message_id = $1 for update", first)
-        assert await mails.new_sender(faulty.url).send_next()
+        assert await send_next(mails.new_sender(faulty.url))
 
     assert (await mails.store.find(first)).status is Status.QUEUED
     assert (await mails.store.find(second)).status is Status.SENT
@@ -219,11 +219,11 @@ async def test_only_temporarily_refused_recipients_are_retried(mails: MailFixtur
     faulty.refused[BOB] = BUSY
     message_id = await mails.add(ADA, BOB)
     sender = mails.new_sender(faulty.url)
-    await sender.send_next()
+    await send_next(sender)
     assert (
         await mails.advance_to_due(message_id)
     ).last_error == "The mail server refused 1 of 2 recipients with code 451 4.7.1."
-    await sender.send_next()
+    await send_next(sender)
 
     assert [mail.recipients for mail in faulty.accepted] == [(ADA,), (BOB,)]
     assert (await mails.store.find(message_id)).status is Status.SENT
@@ -235,7 +235,7 @@ async def test_a_message_is_sent_although_one_recipient_is_refused(
     """A permanently refused recipient does not stop the mail to the others, and is counted in `last_error`."""
     faulty.refused[BOB] = UNKNOWN
     message_id = await mails.add(ADA, BOB)
-    await mails.new_sender(faulty.url).send_next()
+    await send_next(mails.new_sender(faulty.url))
 
     message = await mails.store.find(message_id)
     assert (message.status, message.last_error) == (

@@ -8,7 +8,7 @@ import pytest
 from services.communication.domain import MAX_ATTEMPTS, Status
 from services.communication.sender import MAIL_SERVER_TROUBLE
 from tests.services.communication.faulty_mail_server import UNKNOWN
-from tests.services.communication.mail_fixture import ADA, BOB
+from tests.services.communication.mail_fixture import ADA, BOB, send_next
 from tests.services.communication.scripted_mail_server import CONNECT, MAIL_BODY, ScriptedMailServer
 from tests.support.ports import free_ports
 
@@ -81,7 +81,7 @@ async def test_an_smtp_answer_decides_status_and_alert(
         scripted.answers["HELO"] = answer
     message_id = await mails.add()
 
-    assert await mails.new_sender(scripted.url).send_next()
+    assert await send_next(mails.new_sender(scripted.url))
 
     message = await mails.store.find(message_id)
     assert (message.status, message.is_refused) == (status, status is Status.DEAD)
@@ -98,14 +98,14 @@ async def test_mail_waits_until_the_login_is_fixed(mails: MailFixture, scripted:
     for _ in range(MAX_ATTEMPTS - 1):
         for message_id in message_ids:
             await mails.advance_to_due(message_id)
-            assert await sender.send_next()
+            assert await send_next(sender)
     assert mails.troubles == {MAIL_SERVER_TROUBLE}
     message = await mails.store.find(message_ids[0])
     assert message.last_error == "The mail server rejected this service with code 530 5.7.0."
 
     scripted.answers.clear()
     mails.clock.advance(timedelta(hours=1))
-    while await sender.send_next():
+    while await send_next(sender):
         pass
 
     assert {(await mails.store.find(each)).status for each in message_ids} == {Status.SENT}
@@ -118,7 +118,7 @@ async def test_an_unreachable_server_alerts_operators(mails: MailFixture) -> Non
     (port,) = free_ports(1)
     await mails.add()
 
-    await mails.new_sender(f"smtp://127.0.0.1:{port}").send_next()
+    await send_next(mails.new_sender(f"smtp://127.0.0.1:{port}"))
 
     assert mails.troubles == {MAIL_SERVER_TROUBLE}
 
@@ -127,7 +127,7 @@ async def test_a_server_without_tls_is_reported_as_such(mails: MailFixture, scri
     """A failed TLS handshake is reported as a missing encrypted connection, not as an unreachable server."""
     message_id = await mails.add()
 
-    await mails.new_sender(f"smtps://127.0.0.1:{scripted.port}").send_next()
+    await send_next(mails.new_sender(f"smtps://127.0.0.1:{scripted.port}"))
 
     message = await mails.store.find(message_id)
     assert message.last_error.startswith("The TLS connection to the mail server failed")
@@ -141,7 +141,7 @@ async def test_one_refused_recipient_of_several_does_not_alert(
     scripted.answers[f"RCPT TO:<{BOB}>"] = "550 5.7.1 takes no mail of strangers"
     message_id = await mails.add(ADA, BOB)
 
-    await mails.new_sender(scripted.url).send_next()
+    await send_next(mails.new_sender(scripted.url))
 
     message = await mails.store.find(message_id)
     assert (message.status, message.last_error) == (
@@ -167,7 +167,7 @@ async def test_an_address_is_sent_in_smtp_syntax(
     """A recipient's address is quoted where its local part requires it, and its domain is in ASCII (RFC 5321)."""
     message_id = await mails.add(email)
 
-    await mails.new_sender(scripted.url).send_next()
+    await send_next(mails.new_sender(scripted.url))
 
     assert (await mails.store.find(message_id)).status is Status.SENT
     assert f"RCPT TO:<{wire}>" in scripted.commands
@@ -178,7 +178,7 @@ async def test_a_refusal_does_not_store_the_address(mails: MailFixture, scripted
     scripted.answers["RCPT"] = UNKNOWN
     message_id = await mails.add()
 
-    await mails.new_sender(scripted.url).send_next()
+    await send_next(mails.new_sender(scripted.url))
 
     assert (await mails.store.find(message_id)).last_error == (
         "The mail server refused 1 of 1 recipients with code 550 5.1.1."

@@ -14,7 +14,7 @@ from services.communication.app import SERVICE
 from services.communication.domain import RETENTION, Backlog, Status
 from services.communication.metrics import MailMetrics
 from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
-from tests.services.communication.mail_fixture import ADA
+from tests.services.communication.mail_fixture import ADA, send_next
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ async def test_metrics_show_waiting_and_dead_messages(mails: MailFixture, faulty
     await fill(mails, Status.SENT, timedelta(hours=9))
     await mails.add()
     faulty.refused[ADA] = UNKNOWN
-    await mails.new_sender(faulty.url).send_next()
+    await send_next(mails.new_sender(faulty.url))
     faulty.answers.append(BUSY)
     await mails.add()
-    await mails.new_sender(faulty.url).send_next()
+    await send_next(mails.new_sender(faulty.url))
     await mails.add()
     mails.clock.advance(timedelta(minutes=2))
 

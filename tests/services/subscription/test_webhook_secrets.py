@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import base64
 
-import pytest
 from pydantic import SecretStr
 
-from mesh.webhook_secrets import processor_keys, standard_keys
+from services.subscription.webhook_secrets import processor_keys, standard_keys
 
 
 def secret_of(size: int) -> str:
@@ -24,17 +23,3 @@ def test_several_secrets_give_several_keys() -> None:
 def test_no_secret_gives_no_key() -> None:
     """Without a secret there is no key, so that no webhook is accepted."""
     assert standard_keys(None) == processor_keys(None) == ()
-
-
-@pytest.mark.parametrize(
-    "secret", ["", secret_of(23), secret_of(65), secret_of(24)[6:], secret_of(24) + "!", secret_of(24) + ","]
-)
-def test_a_malformed_secret_is_rejected_without_being_repeated(secret: str) -> None:
-    """A secret must be "whsec_" and 24 to 64 bytes in base64 (Standard Webhooks).
-
-    The error does not repeat the secret.
-    """
-    with pytest.raises(ValueError, match="24 to 64 bytes in base64") as refused:
-        standard_keys(SecretStr(secret))
-
-    assert not secret or secret not in str(refused.value)
