@@ -2,7 +2,7 @@
 
 Each server interceptor also works alone in `grpc.aio.server(interceptors=[...])`. Several form a `ServerChain`.
 
-The examples in the docstrings run as tests. Their function `ask` serves an echo behind the given interceptors and calls
+The examples in the docstrings run as tests. Their function `call_echo` serves an echo behind the given interceptors and calls
 it once over a real socket. It returns the response text or the reason of the error.
 """
 

@@ -23,7 +23,7 @@ class ServerContext(ServerInterceptor):
     A correlation id has 8 to 64 letters, digits, "_" or "-", because it is written to logs. A missing or malformed id
     is replaced by a new one. A malformed user id is dropped.
 
-    >>> ask(ServerContext(), metadata={"x-correlation-id": "order-2026_17"})
+    >>> call_echo(ServerContext(), metadata={"x-correlation-id": "order-2026_17"})
     'hi'
     """
 
