@@ -2,8 +2,8 @@
 
 Each server interceptor also works alone in `grpc.aio.server(interceptors=[...])`. Several form a `ServerChain`.
 
-The examples in the docstrings run as tests. Their function `call_echo` serves an echo behind the given interceptors and calls
-it once over a real socket. It returns the response text or the reason of the error.
+The examples in the docstrings run as tests. Their function `call_echo` serves an echo behind the given interceptors and
+calls it once over a real socket. It returns the response text or the reason of the error.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from solo60.mesh.v1 import policy_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from google.protobuf.descriptor import MethodDescriptor
+    from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 ROOT = Path(__file__).parents[2]
 GOOD = 'deadline {seconds: 1} scopes: "test.read"'
@@ -186,15 +186,21 @@ def test_the_only_scope_of_a_new_service_is_no_warning(scope: str, suspicious: l
     assert [warning.split('"')[1] for warning in warnings] == suspicious
 
 
-def test_our_scopes_raise_no_warning() -> None:
+@pytest.fixture(scope="module")
+def our_contracts() -> list[FileDescriptor]:
+    """Compile our contracts once for all tests."""
+    return read_contracts(ROOT)
+
+
+def test_our_scopes_raise_no_warning(our_contracts: list[FileDescriptor]) -> None:
     """Each of our scopes is used by a second method or by a service key, or is listed for callers from outside."""
-    assert warnings_of_files(read_contracts(ROOT)) == []
+    assert warnings_of_files(our_contracts) == []
     assert not EXTERNAL_SCOPES & frozenset().union(*map(scopes_of_caller, SERVICES))
     assert all_scopes() > EXTERNAL_SCOPES
 
 
 def test_the_linter_prints_warnings_and_passes(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    our_contracts: list[FileDescriptor], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The linter prints its warnings to standard error and does not fail."""
     monkeypatch.setattr(contracts.scopes, "EXTERNAL_SCOPES", frozenset())
@@ -202,20 +208,20 @@ def test_the_linter_prints_warnings_and_passes(
 
     main()
 
-    warnings = warnings_of_files(read_contracts(ROOT))
+    warnings = warnings_of_files(our_contracts)
     assert len(warnings) >= len(EXTERNAL_SCOPES)
     assert capsys.readouterr().err == "".join(f"warning: {warning}\n" for warning in warnings)
 
 
 @pytest.mark.requirement("C1", "C6")
-def test_our_contracts_pass_the_linter() -> None:
+def test_our_contracts_pass_the_linter(our_contracts: list[FileDescriptor]) -> None:
     """The linter finds no problem in our contracts."""
-    assert lint_files(read_contracts(ROOT)) == []
+    assert lint_files(our_contracts) == []
 
 
-def test_every_service_is_linted() -> None:
+def test_every_service_is_linted(our_contracts: list[FileDescriptor]) -> None:
     """The linter finds all our services in the modules of buf.yaml, so that a new contract is checked too."""
-    found = {service.full_name for file in read_contracts(ROOT) for service in file.services_by_name.values()}
+    found = {service.full_name for file in our_contracts for service in file.services_by_name.values()}
 
     known = {service.full_name for service in (*SERVICES.values(), *MESH_SERVICES)}
     assert found == known | {"solo60.example.v1.EchoService"}
