@@ -43,7 +43,7 @@ _UNAVAILABLE = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     *_NO_ROOM,
-    # What asyncpg says of a connection to which the server has said farewell, until it is closed as well.
+    # The server has ended the connection but not closed it yet.
     asyncpg.InternalClientError,
 )
 _TOO_SLOW = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)

@@ -11,8 +11,8 @@ import asyncpg
 
 # A server that is alive answers within milliseconds; one that is stopped or cut off would never answer.
 CONNECT_TIMEOUT_S = 5.0
-# All that can go wrong with a connection. asyncpg raises InternalClientError on one that the server has ended but not
-# yet closed, which happens each time a server is killed.
+# Every error of a connection. asyncpg raises InternalClientError if the server has ended the connection but not closed
+# it yet, which can happen whenever a server is killed.
 CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 

@@ -47,12 +47,12 @@ _HAND_OVER = f"""
 async def ensure_service_role(superuser_url: str) -> None:
     """Make the role where the server lacks it, as the owner of every database there is, and of the tables in them.
 
-    Raises PostgresError where the server lets the superuser not in, or dies meanwhile.
+    Raises PostgresError if the server rejects the superuser or dies meanwhile.
     """
     try:
         await _ensure(superuser_url)
     except CONNECTION_ERRORS as error:
-        raise PostgresError(f"PostgreSQL lets nobody in ({reason_of(error)})") from error
+        raise PostgresError(f"PostgreSQL cannot be reached ({reason_of(error)})") from error
 
 
 async def _ensure(superuser_url: str) -> None:

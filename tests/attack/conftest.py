@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["serve_echo"]
 
-# So that an attack that is answered otherwise says how.
+# pytest then shows the values of a failed assertion in an attack.
 pytest.register_assert_rewrite("tests.attack.attacks")
 
 

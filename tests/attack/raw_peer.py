@@ -128,7 +128,7 @@ class RawPeer:
         self.send_bytes(b"".join(frame.serialize() for frame in frames), reading=reading)
 
     def send_bytes(self, data: bytes, *, reading: bool = True) -> None:
-        """Send bytes that need not be frames, after what is owed: a window is acknowledged before it is filled."""
+        """Send arbitrary bytes, after the pending acknowledgements: a new window takes effect once acknowledged."""
         rest = memoryview(bytes(self._answers) + data)
         self._answers.clear()
         while rest and not self.is_closed:

@@ -46,7 +46,7 @@ def make_noise(number: int) -> None:
     sys.stdout.write(f"{printed} {number}\n")
     sys.stdout.flush()
     sys.stderr.write(f"{to_stderr} {number}\n")
-    with suppress(BlockingIOError):  # the pipe is full, which a library in C would not look at either
+    with suppress(BlockingIOError):  # a library in C ignores a full pipe
         os.write(2, f"{in_c} {number}\n".encode())
     warnings.warn(f"{warned} {number}", stacklevel=1)
 

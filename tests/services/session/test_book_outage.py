@@ -133,7 +133,7 @@ async def test_a_member_who_gives_up_has_no_booking_and_no_charge(town: Town) ->
 async def test_a_caller_out_of_time_has_no_booking_and_no_charge(town: Town) -> None:
     """J6: the same when it is the deadline that ends the call, or the payment's, which is a little sooner.
 
-    After the payment's there may be time left to try again, and then a second session.
+    If the charge's deadline expires first, the client may retry the booking and create a second session.
     """
     member, gym = await town.a_member(), await town.a_gym()
     gate = Gate()
