@@ -8,6 +8,7 @@ import pytest
 
 from cli.main import main
 from contracts.services import SERVICE_NAMES
+from tests.support.core_lines import without_core_lines
 from tests.support.local_mesh import local_mesh
 from tests.support.ports import free_ports
 
@@ -45,6 +46,6 @@ def solo60(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
         with pytest.raises(SystemExit) as exit_:
             main()
         written = capfd.readouterr()
-        return Result(exit_.value.code, written.out, written.err)
+        return Result(exit_.value.code, written.out, without_core_lines(written.err))
 
     return run

@@ -26,6 +26,12 @@ _CORE_LINE = re.compile(
 )
 
 
+def without_core_lines(text: str) -> str:
+    """Return `text` without the log lines of gRPC's core, which connections of earlier tests may add to any output."""
+    lines = text.encode().splitlines(keepends=True)
+    return b"".join(line for line in lines if not _CORE_LINE.match(line)).decode()
+
+
 class CoreLineFilter:
     """Filter on `descriptor` that stores the log lines of gRPC's core in `path`.
 

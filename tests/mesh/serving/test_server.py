@@ -24,6 +24,7 @@ from interceptors.errors.status import error_of_call
 from interceptors.keys.keyring import mint_key, record_of_key
 from local.postgres.server import EmbeddedPostgres
 from mesh.config import Settings, SettingsError
+from mesh.data.migrations import migrate
 from mesh.serving.keyring_file import format_keyring
 from mesh.serving.process import serving
 from mesh.serving.server import GRPC_SERVICES, OUTBOX_SERVICE
@@ -185,6 +186,7 @@ async def test_health_follows_the_database(
     monkeypatch.setattr(mesh.serving.health, "CHECK_INTERVAL_S", 0.01)
     postgres = EmbeddedPostgres(reachable_folder / "data", durable=False)
     await postgres.start()
+    await migrate(postgres.url, Path())
     own = settings.model_copy(update={"database_url": SecretStr(postgres.url)})
     port = urlsplit(postgres.url).port or 0
     async with serving(echo_service(servicer), own, "127.0.0.1:0") as server, connected(server) as channel:
