@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tests.support.core_lines import CoreLineFilter
+from tests.support.core_lines import CoreLineFilter, without_core_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,3 +32,8 @@ def test_the_lines_of_grpcs_core_are_stored_and_all_others_forwarded(tmp_path: P
     assert lines.path.read_bytes() == GOAWAY * 4 + ERROR
     assert quiet == ""
     assert lines.summary() == f"gRPC's core printed 1 warnings and errors between tests: {lines.path}"
+
+
+def test_the_lines_of_grpcs_core_are_removed_from_a_text() -> None:
+    """`without_core_lines` removes the core's lines, and returns all other text unchanged."""
+    assert without_core_lines((GOAWAY + OTHERS + b"\n" + ERROR).decode()) == OTHERS.decode() + "\n"
