@@ -84,7 +84,7 @@ async def test_a_failed_call_is_logged_with_code_and_reason(
     async def hook() -> None:
         raise error
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     with pytest.raises(ServiceError):
         await echo.stub().Echo(HI)
 
@@ -107,7 +107,7 @@ async def test_an_unauthenticated_call_is_logged(echo: EchoServer, logs: list[Ev
 @pytest.mark.requirement("S4")
 async def test_an_expired_call_is_logged_as_deadline_exceeded(echo: EchoServer, logs: list[EventDict]) -> None:
     """A call that exceeds its caller's deadline is logged as DEADLINE_EXCEEDED."""
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
     stub = echo.stub()
     await hook.until_out_of_time(lambda: stub.Echo(HI, timeout=0.2))
     await echo.shut_down()

@@ -32,7 +32,7 @@ def record_contexts(echo: EchoServer) -> list[CallContext]:
         assert context is not None
         seen.append(context)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     return seen
 
 
@@ -43,7 +43,7 @@ def forward_calls(front: EchoServer, back: EchoServer) -> None:
     async def hook() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = hook
 
 
 @pytest.mark.requirement("L2")

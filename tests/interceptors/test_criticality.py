@@ -83,7 +83,7 @@ async def test_a_call_inherits_the_criticality_of_the_call_it_serves(serve_echo:
         note()
 
     for server, hook in zip(servers, (to_second, to_third, at_last), strict=True):
-        server.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+        server.servicer.hook = hook
     await stubs[0].EchoCritical(EchoCriticalRequest(text="hi"))
 
     assert seen == [CRITICAL] * 3
@@ -98,7 +98,7 @@ async def test_a_first_call_has_the_criticality_of_its_contract(echo: EchoServer
         assert context is not None
         seen.append(context.criticality)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     await echo.stub().EchoSheddable(EchoSheddableRequest(text="hi"))
 
     assert seen == [SHEDDABLE]

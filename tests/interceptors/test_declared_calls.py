@@ -38,7 +38,7 @@ def forward_calls(front: EchoServer, back: EchoServiceAsyncStub) -> None:
     async def call_back() -> None:
         assert [each.text async for each in back.EchoMany(MANY)] == ["hi"]
 
-    front.servicer.hook = call_back  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = call_back
 
 
 @pytest.mark.requirement("C5")
@@ -127,7 +127,7 @@ async def test_an_undeclared_reason_is_logged_and_shown_in_development(
     async def reject() -> None:
         raise GymNotFound
 
-    echo.servicer.hook = reject  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = reject
     with pytest.raises(Internal) as rejected:
         await echo.stub().Echo(HI)
 

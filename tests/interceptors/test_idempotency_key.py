@@ -82,7 +82,7 @@ async def test_a_key_is_ignored_if_the_contract_requires_none(echo: EchoServer) 
         context = current_context()
         seen.append(context.idempotency_key if context else "no context")
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     await echo.stub().Echo(echo_pb2.EchoRequest(text="hi"), metadata=(("idempotency-key", "x"),))
 
     assert seen == [""]

@@ -50,7 +50,7 @@ async def test_an_idle_stream_ends(serve_echo: ServeEcho, logs: list[EventDict])
     """
     echo, silent = await serve_echo(deadline_factor=1), await serve_echo(deadline_factor=1)
     stub, hook = echo.stub(), Endless()
-    silent.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    silent.servicer.hook = hook
     calls: list[Any] = [client_stream(stub), both_streams(stub), written(stub), server_stream(silent.stub())]
     unread = aiter(stub.EchoMany(BIG))
     await anext(unread)
@@ -143,7 +143,7 @@ async def test_the_answers_of_a_stream_keep_it_alive() -> None:
             clock.now += 0.009
             await clock.wait_for_readings(2)
 
-    servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    servicer.hook = hook
     async with serving(ServerIdle(factor=0.01, now=clock), servicer) as stub:
         call: Any = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=3))
         assert [answer.text async for answer in call] == ["hi"] * 3

@@ -63,11 +63,11 @@ async def succeeded(stub: EchoServiceAsyncStub, calls: int) -> int:
 async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeEcho, calls: int) -> None:
     """During an outage of the last of three services, it gets at most 1.10 attempts per call. The others get one."""
     servers = [await serve_echo() for _ in range(HOPS)]
-    servers[-1].servicer.hook = reject  # type: ignore[method-assign]  # tests set the hook
+    servers[-1].servicer.hook = reject
     async with AsyncExitStack() as stack:
         for server, following in pairwise(servers):
             stub = await stack.enter_async_context(retrying_stub(following))
-            server.servicer.hook = chained(stub)  # type: ignore[method-assign]  # tests set the hook
+            server.servicer.hook = chained(stub)
         first = await stack.enter_async_context(retrying_stub(servers[0]))
 
         assert await succeeded(first, calls) == 0

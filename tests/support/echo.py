@@ -14,24 +14,27 @@ from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 SCOPES = ("example.echo", "example.keep")
 
 
+async def do_nothing() -> None:
+    """Let a handler answer at once."""
+
+
 class EchoServicer(EchoServiceServicer):
-    """Echo servicer. Every handler awaits `hook` before it answers, and tests can raise or wait in it.
+    """Echo servicer. Every handler awaits `hook` before it answers. Tests replace `hook` to raise or wait in it.
 
     `heard` lists place, text and idempotency key of each received event, including repetitions and events for which
     `hook` raises.
     """
 
+    hook: Callable[[], Awaitable[object]] = staticmethod(do_nothing)
+
     def __init__(self) -> None:
         self.entered = 0
         self.heard: list[tuple[str, str, str]] = []
-
-    async def hook(self) -> None:
-        """Do nothing. Tests replace this method."""
 
     async def _enter(self) -> None:
         self.entered += 1

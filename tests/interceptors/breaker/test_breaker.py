@@ -82,7 +82,7 @@ def reject(echo: EchoServer, error: BaseException | None) -> None:
         if error is not None:
             raise error
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
 
 
 async def fail(stub: EchoServiceAsyncStub, times: int, error: type[ServiceError] = ServiceError) -> None:
@@ -159,7 +159,7 @@ async def test_three_of_two_hundred_callers_probe(echo: EchoServer, stub: EchoSe
     """
     reject(echo, Unavailable())
     await fail(stub, 20)
-    echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = endless = Endless()
     echo.servicer.entered = 0
     clock.now += 6
 

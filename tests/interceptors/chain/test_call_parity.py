@@ -122,7 +122,7 @@ async def expired(_echo: EchoServer, stub: Any, shape: CallShape, metadata: Any)
 
 async def succeeded(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
     """Return a call that succeeded."""
-    echo.servicer.hook = answer  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = answer
     call = shape.begin(stub, metadata=metadata)
     if shape.is_written:
         await call.write(shape.request)
@@ -138,7 +138,7 @@ async def succeeded(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any
 
 async def failed(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
     """Return a call that failed."""
-    echo.servicer.hook = fail  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = fail
     call = shape.begin(stub, last=False, metadata=metadata)
     await call.code()
     return call
@@ -303,7 +303,7 @@ async def test_a_call_behaves_like_grpc_aio_in_every_state(
     ):
         for channel in (bare, ChainedChannel(bare, [ClientHedging(RetryBudgets())])):
             stub = EchoServiceStub(channel)
-            echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+            echo.servicer.hook = Endless()
             reached = await asyncio.gather(*(reach_state(echo, stub, SHAPES[shape], metadata) for _ in METHODS))
             seen.append(await run_all(dict(zip(METHODS, reached, strict=True)), probe))
     bare_result, our_result = seen
@@ -390,7 +390,7 @@ async def test_the_request_iterator_of_an_ended_call_is_closed(
     channel = ChainedChannel(echo.bare_channel(), [])
     stub: Any = EchoServiceStub(channel)
     hook_instance = hook()
-    echo.servicer.hook = hook_instance  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook_instance
     begin = stub.EchoJoined if request_ is ONE_JOINED else stub.EchoEach
     call = begin(requests, timeout=timeout_s, metadata=((API_KEY, echo.key),))
     waiting = asyncio.create_task(answer_of(call))

@@ -72,7 +72,7 @@ async def test_a_cancelled_call_cancels_its_handler(
 ) -> None:
     """Cancelling a call cancels its handler, ends both spans as CANCELLED, logs one line and leaves no task."""
     before = asyncio.all_tasks()
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
     call = begin(echo.stub())
     waiting = asyncio.create_task(outcome(call))
     await hook.entered.wait()
@@ -109,13 +109,13 @@ async def test_a_stream_cancelled_between_answers_ends_its_handler(echo: EchoSer
 async def test_a_cancellation_reaches_every_hop(serve_echo: ServeEcho) -> None:
     """Cancelling a call also cancels the call that its handler makes to another service."""
     front, back = await serve_echo(), await serve_echo()
-    hook = back.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = back.servicer.hook = Endless()
     stub = back.stub()
 
     async def call_back() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = call_back  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = call_back
     call: Any = front.stub().Echo(HI)
     waiting = asyncio.create_task(outcome(call))
     await hook.entered.wait()
@@ -129,7 +129,7 @@ async def test_a_cancellation_reaches_every_hop(serve_echo: ServeEcho) -> None:
 
 async def test_cancelling_the_awaiting_task_cancels_the_call(echo: EchoServer) -> None:
     """Cancelling the task that awaits a call cancels the call's handler."""
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
     waiting = asyncio.create_task(outcome(echo.stub().Echo(HI)))
     await hook.entered.wait()
 
@@ -156,7 +156,7 @@ async def test_a_thousand_cancelled_calls_leave_no_task(echo: EchoServer) -> Non
     """After 1,000 cancelled calls no task is left, and the server still answers."""
     before = asyncio.all_tasks()
     stub = echo.stub()
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
     calls: list[Any] = [stub.Echo(HI) for _ in range(1000)]
     waiting = asyncio.gather(*map(outcome, calls), return_exceptions=True)
     await hook.entered.wait()

@@ -146,7 +146,7 @@ async def test_a_group_of_one_error_is_that_error(
 ) -> None:
     """An error that a task group wraps in a group, or in nested groups, reaches the caller unchanged."""
     error: Exception = RateLimited("Slow down.")
-    echo.servicer.hook = in_tasks(ExceptionGroup("inner", [error]) if nested else error)  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = in_tasks(ExceptionGroup("inner", [error]) if nested else error)
 
     with pytest.raises(RateLimited) as caught:
         await call(echo.stub())
@@ -158,7 +158,7 @@ async def test_a_group_of_one_error_is_that_error(
 @pytest.mark.parametrize("call", [unary, client_stream, both_streams])
 async def test_the_first_of_several_errors_is_the_answer(echo: EchoServer, call: Shape) -> None:
     """Of several errors in a group, the caller gets the first one."""
-    echo.servicer.hook = in_tasks(RateLimited("First."), RateLimited("Second."), GymNotFound())  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = in_tasks(RateLimited("First."), RateLimited("Second."), GymNotFound())
 
     with pytest.raises(RateLimited, match=r"First\."):
         await call(echo.stub())
@@ -166,7 +166,7 @@ async def test_the_first_of_several_errors_is_the_answer(echo: EchoServer, call:
 
 async def test_a_group_with_an_unexpected_exception_is_internal(echo: EchoServer, logs: list[EventDict]) -> None:
     """A group with an unexpected exception is Internal to the caller, and the log contains all its errors."""
-    echo.servicer.hook = in_tasks(RateLimited("First."), ValueError(SECRET))  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = in_tasks(RateLimited("First."), ValueError(SECRET))
 
     with pytest.raises(Internal):
         await echo.stub().Echo(HI)

@@ -42,7 +42,7 @@ def budgets(echo: EchoServer) -> list[float]:
     async def hook() -> None:
         seen.append(remaining_s() or 0)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     return seen
 
 
@@ -92,7 +92,7 @@ async def test_deadline_factor_extends_the_contracts_deadline(serve_echo: ServeE
 async def test_the_server_ends_a_call_without_a_deadline(serve_echo: ServeEcho) -> None:
     """The server ends a call without a deadline at the contract's deadline and cancels its handler."""
     echo = await serve_echo(deadline_factor=0.1)
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call_with(echo, None)
@@ -111,7 +111,7 @@ async def test_a_sub_call_has_less_time_than_its_parent(serve_echo: ServeEcho) -
         left.append(remaining_s() or 0)
         await stub.Echo(HI)
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = hook
     await front.stub().Echo(HI, timeout=STRETCHED_S / 2)
 
     assert 0 < seen[0] <= time_for_callee(left[0]) * ROUNDING < left[0]
@@ -132,7 +132,7 @@ async def test_a_sub_call_without_time_is_not_sent(serve_echo: ServeEcho, logs: 
             errors.append(error)
             raise
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = hook
     with pytest.raises(DeadlineExceeded):
         await front.stub().Echo(HI)
 
@@ -160,7 +160,7 @@ async def test_a_timeout_error_of_a_handler_is_internal(echo: EchoServer) -> Non
     async def hook() -> None:
         raise TimeoutError
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
 
     with pytest.raises(Internal):
         await echo.stub().Echo(HI)
@@ -199,7 +199,7 @@ async def test_detached_work_is_not_limited_by_its_call(echo: EchoServer) -> Non
             seen.append(remaining_s() or 0)
         seen.append(remaining_s() or 0)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     await echo.stub().Echo(HI)
 
     assert seen[0] > STRETCHED_S > seen[1] > 0

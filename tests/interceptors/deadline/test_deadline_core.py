@@ -93,7 +93,7 @@ async def test_a_handler_ends_at_the_deadline_of_a_silent_caller(
 ) -> None:
     """The core of gRPC cancels a handler at its caller's deadline, without a reset by the caller or our own timer."""
     echo = await serve_echo(engine=engine)
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
 
     # Retry because a slow machine may start the call late. It is then rejected, or native does not see that it expired.
     codes: list[str] = []
@@ -118,7 +118,7 @@ async def test_a_call_without_a_deadline_gets_the_contracts_and_is_logged(
 ) -> None:
     """A call without a deadline ends by the server's own timer, and its log line is marked."""
     echo = await serve_echo(engine=engine, deadline_factor=0.1)
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
 
     ending = await SilentPeer(echo).call("")
     await hook.cancelled.wait()

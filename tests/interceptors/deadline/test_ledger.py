@@ -57,7 +57,7 @@ def forward_calls(front: EchoServer, *steps: Callable[[], Awaitable[object]]) ->
             with suppress(ServiceError):
                 await step()
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = hook
 
 
 async def test_an_answer_reports_its_time_spent_and_allowed(echo: EchoServer) -> None:
@@ -107,7 +107,7 @@ async def test_a_failed_sub_call_is_in_the_ledger(serve_echo: ServeEcho) -> None
     async def reject() -> None:
         raise SlotTaken
 
-    back.servicer.hook = reject  # type: ignore[method-assign]  # tests set the hook
+    back.servicer.hook = reject
     stub = back.stub()
     forward_calls(front, lambda: stub.Echo(HI))
     call: Any = front.stub().Echo(HI)
@@ -119,13 +119,13 @@ async def test_a_failed_sub_call_is_in_the_ledger(serve_echo: ServeEcho) -> None
 async def test_an_unanswered_sub_call_is_in_the_logged_ledger(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """The log line of an expired call lists a sub-call that never answered, with the time measured by its caller."""
     front, back = await serve_echo(), await serve_echo()
-    hook = back.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = back.servicer.hook = Endless()
     stub = back.stub()
 
     async def call_back() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = call_back  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = call_back
     caller = front.stub()
     await hook.until_out_of_time(lambda: caller.Echo(HI, timeout=0.3))
     await front.shut_down()

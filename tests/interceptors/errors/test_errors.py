@@ -78,7 +78,7 @@ def raising(echo: EchoServer, error: BaseException) -> EchoServiceAsyncStub:
     async def hook() -> None:
         raise error
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     return echo.stub()
 
 

@@ -32,7 +32,7 @@ def raising(echo: EchoServer, error: ServiceError, callee: str = "") -> None:
     async def hook() -> None:
         raise error
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
 
 
 async def pushback_of(
@@ -99,7 +99,7 @@ async def test_an_error_raised_from_a_retried_error_is_not_retried(echo: EchoSer
     async def hook() -> None:
         raise Unavailable("Nothing was booked.") from lost
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
 
     assert await pushback_of(echo) == "-1"
 
@@ -136,7 +136,7 @@ async def test_the_core_waits_for_the_pushback(echo: EchoServer) -> None:
         if len(arrivals) == 1:
             raise Unavailable(retry_after_s=0.4)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     async with retrying_stub(echo) as stub:
         await stub.Echo(HI)
 

@@ -357,7 +357,7 @@ async def test_a_cancelled_call_is_no_longer_in_flight(
     echo: EchoServer, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
     """A cancelled call of any shape is counted as cancelled on both sides and is no longer in flight."""
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
     call = begin(echo.stub())
     waiting = asyncio.create_task(outcome(call))
     await hook.entered.wait()
@@ -383,7 +383,7 @@ async def test_a_thousand_cancelled_calls_are_all_handled(
     echo.tracers.add_span_processor(count)
     before = asyncio.all_tasks()
     stub = echo.stub()
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
     calls = [begin(stub) for _ in range(1000)]
     waiting = asyncio.gather(*map(outcome, calls), return_exceptions=True)
     await hook.entered.wait()

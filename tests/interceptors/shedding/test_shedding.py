@@ -309,7 +309,7 @@ async def test_a_server_under_load_sheds_and_stays_healthy(serve_echo: ServeEcho
                 pauses_s.append(error.retry_after_s or 0)
             return error.reason_name()
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     outcomes = asyncio.gather(*(call() for _ in range(80)))
     answers = [await health.Check(HealthCheckRequest()) for _ in range(5)]  # type: ignore[attr-defined]  # HealthStub declares no methods
 

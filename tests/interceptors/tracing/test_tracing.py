@@ -79,7 +79,7 @@ async def test_two_hops_make_one_trace(serve_echo: ServeEcho) -> None:
     async def hook() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = hook
     await front.stub().Echo(HI)
     await front.stop()
     await back.stop()
@@ -139,7 +139,7 @@ async def test_no_span_contains_the_text_of_an_exception(echo: EchoServer, call:
 async def test_an_expired_call_is_an_error_on_both_sides(echo: EchoServer) -> None:
     """The spans of an expired call are errors on both sides. OpenTelemetry's own interceptors set no status there."""
     hook, stub = Endless(), echo.stub()
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
 
     await hook.until_out_of_time(lambda: stub.Echo(HI, timeout=0.2))
     await echo.stop()

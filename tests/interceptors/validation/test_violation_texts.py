@@ -181,7 +181,7 @@ async def test_only_the_first_violations_are_sent(echo: EchoServer) -> None:
     async def hook() -> None:
         raise rejected.value
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     with pytest.raises(InvalidRequest) as caught:
         await echo.stub().Echo(EchoRequest(text="hi"))
     assert len(caught.value.violations) == MAX_VIOLATIONS

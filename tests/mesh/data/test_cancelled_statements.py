@@ -53,7 +53,7 @@ async def sleeper(serve_echo: ServeEcho, database: Database) -> EchoServer:
         async with database.transaction() as connection:
             await connection.execute(SLEEP)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # replaces the hook
+    echo.servicer.hook = hook
     return echo
 
 

@@ -53,7 +53,7 @@ async def test_a_delivery_carries_the_correlation_id_and_trace_of_its_request(ou
         assert context is not None
         seen.append(context.correlation_id)
 
-    outbox.echo.servicer.hook = note  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = note
     tracer = outbox.echo.tracers.get_tracer("test")
     with detached_work("request-of-ada"), tracer.start_as_current_span("request") as request:
         async with outbox.transaction() as tx:
@@ -76,7 +76,7 @@ async def test_every_attempt_carries_the_same_idempotency_key(outbox: OutboxFixt
         if (error := next(failures, None)) is not None:
             raise error
 
-    outbox.echo.servicer.hook = fail_twice  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = fail_twice
     await outbox.publish_event("once")
 
     async with outbox.relay().running():
@@ -99,7 +99,7 @@ async def test_events_of_one_aggregate_are_delivered_in_order(outbox: OutboxFixt
         if place == "here" and (text, tries[text]) in failures:
             raise failures[text, tries[text]]
 
-    outbox.echo.servicer.hook = fail_sometimes  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = fail_sometimes
     texts = [str(number) for number in range(50)]
     relay = outbox.relay()
     async with relay.running():
@@ -124,7 +124,7 @@ async def test_a_poison_message_blocks_only_its_own_aggregate(outbox: OutboxFixt
             await gate.wait()
             raise InvalidRequest
 
-    outbox.echo.servicer.hook = choke  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = choke
 
     async def both_places_are_heard() -> bool:
         return (outbox.heard(), outbox.heard("there")) == (["elsewhere"], ["poison"])
@@ -143,7 +143,7 @@ async def test_a_permanent_error_makes_a_dead_letter_at_once(outbox: OutboxFixtu
     async def refuse() -> None:
         raise InvalidRequest("ada@members.example is no address")
 
-    outbox.echo.servicer.hook = refuse  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = refuse
     await outbox.publish_event("refused")
 
     async with outbox.relay().running():
@@ -163,7 +163,7 @@ async def test_a_message_that_keeps_failing_is_given_up(outbox: OutboxFixture) -
     async def fail() -> None:
         raise Unimplemented
 
-    outbox.echo.servicer.hook = fail  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = fail
     await outbox.publish_event("poison")
 
     relay = outbox.relay()
@@ -183,7 +183,7 @@ async def test_an_unavailable_receiver_costs_no_attempt(outbox: OutboxFixture, t
         if (error := next(refusals, None)) is not None:
             raise error
 
-    outbox.echo.servicer.hook = refuse_at_first  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = refuse_at_first
     for number in range(5):
         await outbox.publish_event(str(number), place=str(number))
 
@@ -205,7 +205,7 @@ async def test_a_lost_answer_causes_another_attempt(outbox: OutboxFixture) -> No
             is_first = False
             raise DeadlineExceeded
 
-    outbox.echo.servicer.hook = lose_the_first_answer  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = lose_the_first_answer
     await outbox.publish_event("acted upon")
 
     async with outbox.relay().running():

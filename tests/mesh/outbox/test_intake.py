@@ -203,7 +203,7 @@ async def test_a_message_keeps_its_age_on_its_way(brokered_outbox: BrokeredOutbo
     async def fail() -> None:
         raise Unavailable
 
-    outbox.echo.servicer.hook = fail  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = fail
     await outbox.broker.publish(event_message("old", age_s=GIVE_UP_AFTER_S + 1))
     await eventually(lambda: is_stream_empty(outbox))
     await outbox.until_settled()

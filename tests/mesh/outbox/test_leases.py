@@ -115,7 +115,7 @@ async def test_a_paused_relay_stops_delivering_after_its_lease(outbox: OutboxFix
         if len(outbox.echo.servicer.heard) == 1:
             now_s += 31.0
 
-    outbox.echo.servicer.hook = stop_the_world  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = stop_the_world
     ((*run,),) = await outbox.store.claim(relay._holder, 10)
 
     await relay._deliver_run(run, claimed_at=0.0)
@@ -129,7 +129,7 @@ async def test_a_lease_is_renewed_during_a_long_delivery(
     """A relay renews its lease while a delivery lasts."""
     monkeypatch.setattr("mesh.outbox.relay.RENEW_INTERVAL_S", 0.01)
     gate = asyncio.Event()
-    outbox.echo.servicer.hook = gate.wait  # type: ignore[assignment, method-assign]
+    outbox.echo.servicer.hook = gate.wait
     await outbox.publish_event("slow")
 
     async def due_time() -> object:
@@ -180,7 +180,7 @@ async def test_a_message_that_commits_late_is_still_delivered(outbox: OutboxFixt
 async def test_a_stopping_relay_finishes_begun_deliveries_and_releases_the_rest(outbox: OutboxFixture) -> None:
     """A stopping relay finishes the deliveries that it has begun and releases all other leases."""
     gate = asyncio.Event()
-    outbox.echo.servicer.hook = gate.wait  # type: ignore[assignment, method-assign]
+    outbox.echo.servicer.hook = gate.wait
     await publish_many(outbox, 5, places=1)
     async with outbox.transaction() as tx:
         await tx.call_later(outbox.echo.stub().Keep, KeepRequest(text="alone"))

@@ -59,7 +59,7 @@ async def test_a_killed_broker_loses_no_message_and_repeats_no_effect(
         async with Transaction.begin(outbox.receiver.database) as tx:
             await tx.once(request, OnHeardResponse, partial(add_to_ledger, tx, int(text)))
 
-    outbox.echo.servicer.hook = act_once  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = act_once
 
     async with outbox.relay(seed=1).running(), outbox.relay(seed=2).running():
         await publish_many(outbox, count, places)

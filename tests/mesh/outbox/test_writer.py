@@ -99,7 +99,7 @@ async def test_an_undeclared_call_is_rejected(outbox: OutboxFixture) -> None:
             with pytest.raises(ContractError, match="Keep is not named in `calls_later` of Echo"):
                 await tx.call_later(strict.Keep, KeepRequest(text="hi"))
 
-    outbox.echo.servicer.hook = leave  # type: ignore[method-assign]  # replaces the hook
+    outbox.echo.servicer.hook = leave
     await outbox.echo.stub().Echo(EchoRequest(text="hi"))
     async with outbox.transaction() as tx:
         assert await tx.connection.fetchval("select count(*) from outbox") == 0

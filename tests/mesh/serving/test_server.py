@@ -240,7 +240,7 @@ async def test_a_stop_is_announced_before_the_port_closes(settings: Settings, se
 @pytest.mark.requirement("S2")
 async def test_a_running_call_is_finished_before_the_server_ends(settings: Settings, servicer: EchoServicer) -> None:
     """A stopping server finishes running calls, although its port is already closed."""
-    hook = servicer.hook = Endless()  # type: ignore[method-assign]  # replaces the hook
+    hook = servicer.hook = Endless()
     stopping = AsyncExitStack()
     server = await stopping.enter_async_context(serving(echo_service(servicer), settings, "127.0.0.1:0"))
     async with connected(server) as channel:
@@ -260,7 +260,7 @@ async def test_the_last_answers_are_written_before_the_server_ends(
     settings: Settings, servicer: EchoServicer, engine: str
 ) -> None:
     """The answers of calls that all end during a stop are written before the server ends."""
-    hook = servicer.hook = Endless()  # type: ignore[method-assign]  # replaces the hook
+    hook = servicer.hook = Endless()
     stopping = AsyncExitStack()
     own = settings.model_copy(update={"engine": engine})
     server = await stopping.enter_async_context(serving(echo_service(servicer), own, "127.0.0.1:0"))
@@ -280,7 +280,7 @@ async def test_the_last_answers_are_written_before_the_server_ends(
 @pytest.mark.requirement("S2")
 async def test_a_call_that_outlasts_the_grace_is_cancelled(settings: Settings, servicer: EchoServicer) -> None:
     """A call that outlasts the drain grace is cancelled, so that the stop ends."""
-    hook = servicer.hook = Endless()  # type: ignore[method-assign]  # replaces the hook
+    hook = servicer.hook = Endless()
     quick = settings.model_copy(update={"drain_grace_s": 0.1})
     stopping = AsyncExitStack()
     server = await stopping.enter_async_context(serving(echo_service(servicer), quick, "127.0.0.1:0"))
