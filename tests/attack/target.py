@@ -184,7 +184,7 @@ async def serve(folder: Path) -> None:
     tracers = TracerProvider(shutdown_on_exit=False)
     tracers.add_span_processor(spans)
     trace.set_tracer_provider(tracers)
-    servicer = CountingServicer()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = CountingServicer()
     health = Health(ECHO_SERVICE.full_name)
     server = _server(servicer, settings, health, (folder / "key").read_text())
     await health.set_ready(ready=True)

@@ -162,7 +162,7 @@ async def replace_last_call(server: EchoServer) -> None:
 
 async def assert_no_leaks(serve_echo: ServeEcho, end: Callable[..., Any], shape: str, number: int) -> None:
     """End calls of one shape early, and assert that no resource of these calls is left."""
-    server = await serve_echo(EchoServicer())  # type: ignore[abstract]  # Promise is not implemented
+    server = await serve_echo(EchoServicer())
     spans = OpenSpans()
     server.tracers.add_span_processor(spans)
     tasks = Resources(spans, server.key).tasks

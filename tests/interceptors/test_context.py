@@ -176,7 +176,7 @@ async def test_a_handlers_initial_metadata_includes_the_correlation_id(serve_ech
             await context.send_initial_metadata((("greeting", "hello"),))
             yield echo_pb2.EchoManyResponse(text=request.text)
 
-    stub = (await serve_echo(SendsInitialMetadata(), engine=engine)).stub()  # type: ignore[abstract]  # Promise is not implemented
+    stub = (await serve_echo(SendsInitialMetadata(), engine=engine)).stub()
     call: Any = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi"))
 
     assert [answer.text async for answer in call] == ["hi"]

@@ -116,7 +116,7 @@ async def test_the_requests_of_a_stream_keep_it_alive() -> None:
     """Each request restarts the idle time of a stream, and the stream ends when no request follows in time."""
     clock = ManualClock()
     idle = SignallingIdle(clock)
-    async with serving(idle, EchoServicer()) as stub:  # type: ignore[abstract]  # Promise is not implemented
+    async with serving(idle, EchoServicer()) as stub:
         call: Any = stub.EchoJoined()
         for _ in range(3):
             idle.requested.clear()
@@ -135,7 +135,7 @@ async def test_the_requests_of_a_stream_keep_it_alive() -> None:
 async def test_the_answers_of_a_stream_keep_it_alive() -> None:
     """Each answer restarts the idle time of a stream, and the timer stops when the stream has ended."""
     clock = ManualClock()
-    servicer = EchoServicer()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = EchoServicer()
     answers = iter(range(3))
 
     async def hook() -> None:

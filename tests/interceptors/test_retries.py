@@ -98,7 +98,7 @@ class UnreliableServicer(EchoServicer):
 @pytest.mark.parametrize("calls", [1000, pytest.param(20_000, marks=LONG)])
 async def test_retries_hide_a_few_random_failures(serve_echo: ServeEcho, calls: int) -> None:
     """If 5 % of the attempts fail, 99.9 % of the calls succeed, with at most 1.07 attempts per call."""
-    echo = await serve_echo(UnreliableServicer())  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(UnreliableServicer())
     async with retrying_stub(echo) as stub:
         good = await succeeded(stub, calls)
 

@@ -36,6 +36,10 @@ class EchoServicer(EchoServiceServicer):
         self.entered = 0
         self.heard: list[tuple[str, str, str]] = []
 
+    if TYPE_CHECKING:
+        # No program implements this contract-only method, but its generated stub is abstract.
+        async def Promise(self, request: echo_pb2.PromiseRequest, context: Any) -> echo_pb2.PromiseResponse: ...  # noqa: ANN401, N802 - as generated
+
     async def _enter(self) -> None:
         self.entered += 1
         await self.hook()

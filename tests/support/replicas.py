@@ -141,7 +141,7 @@ class _Replica(EchoServicer):
 async def _open(_runtime: Runtime) -> AsyncIterator[EchoServicer]:
     loop = asyncio.get_running_loop()
     structlog.stdlib.get_logger("tests").info("loop", of=type(loop).__module__, pid=os.getpid())
-    yield _Replica()  # type: ignore[abstract]  # Promise is not implemented
+    yield _Replica()
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> N
             finally:
                 self.tasks = (began, asyncio.current_task())
 
-    servicer = WithHeldResource()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = WithHeldResource()
     stub = (await serve_echo(servicer)).stub()
 
     with pytest.raises(Internal):
@@ -122,7 +122,7 @@ class Blocking(EchoServicer):
 
 async def test_a_plain_function_runs_in_another_thread(serve_echo: ServeEcho) -> None:
     """A handler that is a plain function runs in another thread, and its errors reach the caller."""
-    servicer = Blocking()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = Blocking()
     stub = (await serve_echo(servicer)).stub()
 
     assert (await stub.Echo(HI)).text == "hi"
@@ -133,7 +133,7 @@ async def test_a_plain_function_runs_in_another_thread(serve_echo: ServeEcho) ->
 
 async def test_a_stream_requires_an_async_handler(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """A stream with a plain function as its handler is Internal, and the log states that the handler must be async."""
-    stub = (await serve_echo(Blocking())).stub()  # type: ignore[abstract]  # Promise is not implemented
+    stub = (await serve_echo(Blocking())).stub()
 
     with pytest.raises(Internal):
         _ = [answer async for answer in stub.EchoMany(MANY)]
@@ -158,7 +158,7 @@ async def test_a_stream_handler_has_grpcs_context(serve_echo: ServeEcho) -> None
             await context.send_initial_metadata((("greeting", "hello"),))
             yield echo_pb2.EchoManyResponse(text=context.peer())
 
-    call: Any = (await serve_echo(PeerEchoing())).stub().EchoMany(MANY)  # type: ignore[abstract]  # Promise is not implemented
+    call: Any = (await serve_echo(PeerEchoing())).stub().EchoMany(MANY)
 
     assert [answer.text.startswith("ipv4:127.0.0.1") async for answer in call] == [True]
     assert (await call.initial_metadata())["greeting"] == "hello"

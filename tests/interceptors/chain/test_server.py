@@ -33,7 +33,7 @@ BAD = echo_pb2.EchoRequest(text="")
 async def serving(*interceptors: grpc.aio.ServerInterceptor) -> AsyncIterator[EchoServiceAsyncStub]:
     """Serve the echo service with these interceptors alone."""
     server = grpc.aio.server(interceptors=interceptors)
-    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is not implemented
+    add_EchoServiceServicer_to_server(EchoServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -112,7 +112,7 @@ class SetsTrailing(EchoServicer):
 async def test_trailing_metadata_of_handler_and_chain_are_sent(text: str) -> None:
     """The trailing metadata of a handler is sent together with that of interceptors, also if the call fails."""
     server = grpc.aio.server(interceptors=[AddsTrailing()])
-    add_EchoServiceServicer_to_server(SetsTrailing(), server)  # type: ignore[abstract]  # Promise is not implemented
+    add_EchoServiceServicer_to_server(SetsTrailing(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -64,7 +64,7 @@ async def test_the_status_set_by_a_handler_is_reported_everywhere(
     serve_echo: ServeEcho, logs: list[EventDict], call: Shape, crash: Exception | None, engine: str
 ) -> None:
     """Caller, span, metrics and log have the status that a handler sets, even if the handler answers or crashes."""
-    servicer = SetsStatus()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = SetsStatus()
     servicer.crash = crash
     echo = await serve_echo(servicer, engine=engine)
 
@@ -91,7 +91,7 @@ async def test_a_handlers_own_status_details_are_sent(serve_echo: ServeEcho, eng
             context.set_code(grpc.StatusCode.NOT_FOUND)
             context.set_trailing_metadata(((STATUS_DETAILS, b"\x08\x05"), ("x-place", "7")))
 
-    echo = await serve_echo(SetsTrailing(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(SetsTrailing(), engine=engine)
 
     with pytest.raises(UnknownError) as caught:
         await echo.stub().Echo(HI)
@@ -117,7 +117,7 @@ class PlainFunctions(EchoServicer):
 @pytest.mark.parametrize("text", ["abort", "set"])
 async def test_a_plain_function_may_abort_or_set_a_status(serve_echo: ServeEcho, engine: str, text: str) -> None:
     """A handler that is a plain function may abort or set a status, without awaiting."""
-    echo = await serve_echo(PlainFunctions(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(PlainFunctions(), engine=engine)
 
     with pytest.raises(UnknownError) as caught:
         await echo.stub().Echo(echo_pb2.EchoRequest(text=text))

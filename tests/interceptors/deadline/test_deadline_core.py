@@ -149,7 +149,7 @@ def test_an_expired_call_enters_no_handler() -> None:
 
 
 async def _stall() -> None:
-    servicer = EchoServicer()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = EchoServicer()
     server = grpc.aio.server(interceptors=[ServerContext(), ServerDeadline()])
     add_EchoServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

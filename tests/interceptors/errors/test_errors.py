@@ -216,7 +216,7 @@ async def test_an_answer_of_the_wrong_type_is_internal(serve_echo: ServeEcho, lo
         async def Echo(self, request: object, context: object) -> Any:  # noqa: ARG002, N802 - as generated
             return self.answer
 
-    servicer = WrongResponse()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = WrongResponse()
     stub = (await serve_echo(servicer)).stub()
 
     for servicer.answer in (None, echo_pb2.KeepResponse()):

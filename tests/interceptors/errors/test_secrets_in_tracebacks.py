@@ -162,7 +162,7 @@ async def test_no_frame_shows_the_request_of_a_crashed_call(
     serve_echo: ServeEcho, recorder: Outermost, call: Shape, engine: str
 ) -> None:
     """No frame in the traceback of a crashed call, of any shape, shows its request or key."""
-    echo = await serve_echo(Private(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(Private(), engine=engine)
     await assert_nothing_is_shown(recorder, echo, call, echo.key)
 
 

@@ -171,7 +171,7 @@ async def test_messages_of_an_open_stream_are_counted(echo: EchoServer) -> None:
 
 async def test_an_invalid_answer_is_not_counted_as_sent(serve_echo: ServeEcho) -> None:
     """An invalid answer of a stream is not counted as sent, and the valid answer before it is."""
-    echo = await serve_echo(InvalidResponses())  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(InvalidResponses())
     with pytest.raises(Internal):
         await many_answers(echo.stub())
     await echo.stop()

@@ -167,7 +167,7 @@ class InvalidResponses(EchoServicer):
 @pytest.mark.requirement("C3")
 async def test_an_invalid_answer_is_internal(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """An invalid answer is Internal to the caller without its content, and the log names field and rule."""
-    stub = (await serve_echo(InvalidResponses())).stub()  # type: ignore[abstract]  # Promise is not implemented
+    stub = (await serve_echo(InvalidResponses())).stub()
 
     with pytest.raises(Internal) as caught:
         await stub.Echo(echo_pb2.EchoRequest(text="hi"))
@@ -181,7 +181,7 @@ async def test_an_invalid_answer_is_internal(serve_echo: ServeEcho, logs: list[E
 @pytest.mark.requirement("C3")
 async def test_an_invalid_answer_ends_a_stream(serve_echo: ServeEcho) -> None:
     """An invalid answer of a stream is not sent and ends the call, after the valid answers before it."""
-    stub = (await serve_echo(InvalidResponses())).stub()  # type: ignore[abstract]  # Promise is not implemented
+    stub = (await serve_echo(InvalidResponses())).stub()
     answers: list[str] = []
 
     with pytest.raises(Internal):

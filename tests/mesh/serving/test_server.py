@@ -82,7 +82,7 @@ def settings(tmp_path: Path, mesh_database_url: str) -> Settings:
 @pytest.fixture
 def servicer() -> EchoServicer:
     """Make the servicer of the test's server."""
-    return EchoServicer()  # type: ignore[abstract]  # Promise is not implemented
+    return EchoServicer()
 
 
 @asynccontextmanager
