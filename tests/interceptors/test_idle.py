@@ -16,6 +16,7 @@ from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServ
 from tests.interceptors.chain.test_cancellation import both_streams, client_stream, server_stream, written
 from tests.support.echo import EchoServicer
 from tests.support.echo_server import Endless
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,8 +57,8 @@ async def test_an_idle_stream_ends(serve_echo: ServeEcho, logs: list[EventDict])
     await anext(unread)
 
     errors = await asyncio.gather(*map(end_of, calls))
-    while len([line for line in logs if line["event"] == "call"]) < len(calls) + 1:  # noqa: ASYNC110 - a log has no event
-        await asyncio.sleep(0.01)  # the caller gets no error while it does not read
+    # The caller gets no error while it does not read.
+    await eventually(lambda: [line["event"] for line in logs].count("call") == len(calls) + 1)
     errors.append(await end_of(unread))
 
     names = ["EchoJoined", "EchoEach", "EchoEach", "EchoMany", "EchoMany"]
@@ -176,7 +177,7 @@ async def test_unread_answers_of_a_finished_stream_are_not_idle(echo: EchoServer
 def test_only_streams_with_an_idle_timeout_are_watched(path: str, is_watched: bool) -> None:  # noqa: FBT001 - expected value
     """The interceptor applies only to streams with an idle timeout in their contract.
 
-    A watch may be silent for any time.
+    Health checks and watches of the availability may be silent for any time.
     """
     assert ServerIdle().applies_to(find_method(path)) is is_watched
 

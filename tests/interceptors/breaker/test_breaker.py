@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -225,7 +226,7 @@ async def test_all_channels_of_a_process_share_their_breakers(serve_echo: ServeE
     servers = [await serve_echo(), await serve_echo()]
     for server in servers:
         reject(server, Unavailable())
-        chain = [ClientApiKey(lambda key=server.key: key), ClientBreaker(breakers)]  # type: ignore[misc]
+        chain = [ClientApiKey(partial(str, server.key)), ClientBreaker(breakers)]
         async with ChainedChannel(grpc.aio.insecure_channel(server.address), chain) as channel:
             await fail(EchoServiceStub(channel), 10, Unavailable)
 

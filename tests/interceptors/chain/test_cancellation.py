@@ -11,7 +11,7 @@ from interceptors.context import current_context
 from solo60.example.v1 import echo_pb2
 from tests.support.echo import EchoServicer
 from tests.support.echo_server import Endless
-from tests.support.eventually import TIMEOUT_S
+from tests.support.eventually import TIMEOUT_S, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -201,9 +201,7 @@ async def test_an_early_answer_ends_the_call_successfully(serve_echo: ServeEcho)
 
 async def until_both_sides_ended(echo: EchoServer) -> None:
     """Wait until the caller's span has ended too, which happens when gRPC's core has reset the stream."""
-    async with asyncio.timeout(TIMEOUT_S):
-        while len(echo.spans()) < 2:  # noqa: ASYNC110 - an exporter has no event to wait for
-            await asyncio.sleep(0.001)
+    await eventually(lambda: len(echo.spans()) == 2)
 
 
 async def until_ended(tasks: set[asyncio.Task[Any]]) -> None:

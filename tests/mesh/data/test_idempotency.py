@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from mesh.transaction import Transaction
 from solo60.common.v1.money_pb2 import Money
 from solo60.communication.v1.communication_pb2 import SendEmailAsyncRequest
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, CreateGymResponse, GetGymRequest
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -258,6 +258,9 @@ async def test_a_process_deletes_old_keys_while_it_runs(database: Database) -> N
     """A process deletes old keys soon after its start."""
     await insert_keys(database, age=2 * RETENTION, count=1)
 
-    async with deleting_old_keys(database), asyncio.timeout(30), database.connection() as connection:
-        while await connection.fetchval("select count(*) from idempotency_keys"):  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.01)
+    async with deleting_old_keys(database), database.connection() as connection:
+
+        async def are_deleted() -> bool:
+            return bool(await connection.fetchval("select count(*) = 0 from idempotency_keys"))
+
+        await eventually(are_deleted)

@@ -49,9 +49,12 @@ class UserOutbox:
             await tx.call_later(send, request)
             return str(await tx.connection.fetchval("select message_id from outbox order by sequence desc limit 1"))
 
-    async def list(self, **wanted: object) -> list[pb.OutboxMessage]:
-        """Return the messages that the outbox lists."""
-        return list((await self.stub.ListMessages(pb.ListMessagesRequest(**wanted))).messages)  # type: ignore[arg-type]
+    async def list(
+        self, status: pb.OutboxStatus.ValueType = pb.OUTBOX_STATUS_UNSPECIFIED, destination: str = ""
+    ) -> list[pb.OutboxMessage]:
+        """Return the messages that the outbox lists, by default all."""
+        request = pb.ListMessagesRequest(status=status, destination=destination)
+        return list((await self.stub.ListMessages(request)).messages)
 
     async def newest_with_status(self, status: pb.OutboxStatus.ValueType) -> pb.OutboxMessage:
         """Wait until the newest message has this status, and return the message."""

@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,7 +45,7 @@ async def test_a_repetition_that_the_broker_misses_is_stored_once(
 
     last = event_message("last")
     for each in (message, last):
-        await eventually(lambda each=each: try_publish(outbox.broker, each))  # type: ignore[misc]
+        await eventually(partial(try_publish, outbox.broker, each))
     await outbox.until_settled()
     await eventually(lambda: is_stream_empty(outbox))
 

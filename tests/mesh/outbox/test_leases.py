@@ -32,7 +32,7 @@ def assert_in_order(outbox: OutboxFixture, places: int) -> None:
 @both_transports
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
 async def test_concurrent_relays_deliver_each_message_once_and_in_order(outbox: OutboxFixture, count: int) -> None:
-    """Two relays on one outbox deliver each message once and keep the order of each of 100 aggregates."""
+    """Two relays on one outbox deliver each message once, and those of each of 100 aggregates in order."""
     await publish_many(outbox, count, places=100)
 
     async with outbox.relay(seed=1).running(), outbox.relay(seed=2).running():
@@ -104,18 +104,18 @@ async def test_a_relay_that_lost_its_lease_cannot_settle(outbox: OutboxFixture) 
 async def test_a_paused_relay_stops_delivering_after_its_lease(outbox: OutboxFixture) -> None:
     """After a pause that is longer than its lease, a relay does not begin further deliveries of its run.
 
-    It relies on its own clock and asks no database.
+    The relay decides by its own clock, without a query.
     """
     await publish_many(outbox, 3, places=1)
     now_s = 0.0
     relay = outbox.relay(clock=lambda: now_s)
 
-    async def stop_the_world() -> None:
+    async def pause_once() -> None:
         nonlocal now_s
         if len(outbox.echo.servicer.heard) == 1:
             now_s += 31.0
 
-    outbox.echo.servicer.hook = stop_the_world
+    outbox.echo.servicer.hook = pause_once
     ((*run,),) = await outbox.store.claim(relay._holder, 10)
 
     await relay._deliver_run(run, claimed_at=0.0)
@@ -136,8 +136,11 @@ async def test_a_lease_is_renewed_during_a_long_delivery(
         async with outbox.database.connection() as connection:
             return await connection.fetchval("select due_time from outbox where lease_holder is not null")
 
+    async def is_leased() -> bool:
+        return await due_time() is not None
+
     async with outbox.relay().running():
-        await eventually(lambda: is_not_none(due_time))
+        await eventually(is_leased)
         first = await due_time()
 
         async def is_renewed() -> bool:
@@ -146,11 +149,6 @@ async def test_a_lease_is_renewed_during_a_long_delivery(
         await eventually(is_renewed)
         gate.set()
         await outbox.until_settled()
-
-
-async def is_not_none(read) -> bool:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    """Return whether `read` returns a value."""
-    return await read() is not None
 
 
 async def test_a_message_that_commits_late_is_still_delivered(outbox: OutboxFixture) -> None:

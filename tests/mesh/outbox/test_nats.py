@@ -65,7 +65,7 @@ async def test_a_killed_broker_loses_no_message_and_repeats_no_effect(
         await publish_many(outbox, count, places)
         for kill in range(kills):
             part = count * (kill + 1) // (kills + 2)
-            await eventually(lambda part=part: has_published(outbox, part))  # type: ignore[misc]
+            await eventually(partial(has_published, outbox, part))
             nats.kill()
             await nats.start()
         await outbox.until_settled()

@@ -21,9 +21,10 @@ from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo_call import PlainEchoServicer
 from tests.support.echo_server import Endless
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from mesh.serving.engine import Engine, Options
 
@@ -167,9 +168,9 @@ async def test_concurrent_calls_per_connection_are_limited(name: Engine) -> None
     limit = engine.STREAMS_PER_CONNECTION
     async with served(name, held=True) as servicer, servicer.channel() as crowded, servicer.channel() as other:
         calls = [EchoServiceStub(crowded).Echo(HI) for _ in range(limit + 1)]
-        await _until(lambda: servicer.entered >= limit)
+        await eventually(lambda: servicer.entered >= limit)
         calls.append(EchoServiceStub(other).Echo(HI))
-        await _until(lambda: servicer.entered > limit)
+        await eventually(lambda: servicer.entered > limit)
         assert (await EchoServiceStub(other).EchoLimited(echo_pb2.EchoLimitedRequest(text="hi"))).text == "hi"
 
         assert servicer.entered == limit + 1
@@ -233,9 +234,3 @@ def test_old_connections_outlast_the_longest_deadline() -> None:
 def test_our_own_keepalive_pings_are_permitted() -> None:
     """Channels send keepalive pings less often than servers permit."""
     assert engine.PING_INTERVAL_S * 1000 < KEEPALIVE_INTERVAL_MS
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.005)

@@ -33,6 +33,7 @@ from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
 from tests.support.echo_server import Endless
+from tests.support.eventually import eventually
 from tests.support.serving import DEADLINE_FACTOR, NO_SHEDDING
 
 if TYPE_CHECKING:
@@ -266,8 +267,7 @@ async def test_the_last_answers_are_written_before_the_server_ends(
     server = await stopping.enter_async_context(serving(echo_service(servicer), own, "127.0.0.1:0"))
     async with connected(server) as channel:
         calls = [asyncio.ensure_future(_echo(channel)) for _ in range(20)]
-        while servicer.entered < len(calls):  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.005)
+        await eventually(lambda: servicer.entered == len(calls))
         stop = asyncio.create_task(stopping.aclose())
         await _until_refused(server.port)
 
