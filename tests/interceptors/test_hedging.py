@@ -186,12 +186,12 @@ async def test_a_call_fails_if_all_its_attempts_fail(
 ) -> None:
     """If all attempts fail, the call raises the error of one of them."""
 
-    class Fails(Endless):
+    class FailingAttempt(Endless):
         async def __call__(self) -> None:
             await super().__call__()
             raise Unavailable("The first.")
 
-    attempts.plan = [first := Fails(), Overloaded("The second.")]
+    attempts.plan = [first := FailingAttempt(), Overloaded("The second.")]
     calling = asyncio.ensure_future(stub.EchoHedged(HEDGED))
     await attempts.two_arrived.wait()
     first.is_open.set()

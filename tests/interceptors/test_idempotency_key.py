@@ -31,8 +31,8 @@ async def test_each_call_has_its_own_key(echo: EchoServer) -> None:
 
 
 @pytest.mark.requirement("S6")
-async def test_a_caller_may_bring_its_own_key(echo: EchoServer) -> None:
-    """A key that the caller sends is used, so that a repeated call can be recognised."""
+async def test_a_caller_may_send_its_own_key(echo: EchoServer) -> None:
+    """The caller's own idempotency key is sent, so that the callee recognises a repeated call."""
     answer = await echo.stub().Keep(KEEP, metadata=(("idempotency-key", "charge-session-7"),))
 
     assert answer.idempotency_key == "charge-session-7"

@@ -113,7 +113,7 @@ async def serving(idle: ServerIdle, servicer: EchoServicer) -> AsyncIterator[Ech
     await server.stop(None)
 
 
-async def test_the_requests_of_a_stream_keep_it_alive() -> None:
+async def test_each_request_restarts_the_idle_time_of_a_stream() -> None:
     """Each request restarts the idle time of a stream, and the stream ends when no request follows in time."""
     clock = ManualClock()
     idle = SignallingIdle(clock)
@@ -133,7 +133,7 @@ async def test_the_requests_of_a_stream_keep_it_alive() -> None:
         assert await call.details() == "solo60.example.v1.EchoService/EchoJoined was idle for 0.01 s."
 
 
-async def test_the_answers_of_a_stream_keep_it_alive() -> None:
+async def test_each_answer_restarts_the_idle_time_of_a_stream() -> None:
     """Each answer restarts the idle time of a stream, and the timer stops when the stream has ended."""
     clock = ManualClock()
     servicer = EchoServicer()

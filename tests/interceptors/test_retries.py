@@ -32,8 +32,8 @@ async def reject() -> None:
     raise Unavailable
 
 
-def chained(stub: EchoServiceAsyncStub) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Return a hook that calls the next service and passes its result on."""
+def forward_to(stub: EchoServiceAsyncStub) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Return a hook that calls the next service, and fails if that call fails."""
 
     async def hook() -> None:
         await stub.Echo(HI)
@@ -41,8 +41,8 @@ def chained(stub: EchoServiceAsyncStub) -> Callable[[], Coroutine[Any, Any, None
     return hook
 
 
-async def succeeded(stub: EchoServiceAsyncStub, calls: int) -> int:
-    """Make this many calls, AT_ONCE of them at a time, and return how many succeeded."""
+async def count_successes(stub: EchoServiceAsyncStub, calls: int) -> int:
+    """Make this many calls, AT_ONCE of them at a time, and return the number of successful ones."""
     left = iter(range(calls))
 
     async def caller() -> int:
@@ -67,10 +67,10 @@ async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeE
     async with AsyncExitStack() as stack:
         for server, following in pairwise(servers):
             stub = await stack.enter_async_context(retrying_stub(following))
-            server.servicer.hook = chained(stub)
+            server.servicer.hook = forward_to(stub)
         first = await stack.enter_async_context(retrying_stub(servers[0]))
 
-        assert await succeeded(first, calls) == 0
+        assert await count_successes(first, calls) == 0
 
     attempts = [calls, *(server.servicer.entered for server in servers)]
     per_hop = [after / before for before, after in pairwise(attempts)]
@@ -80,7 +80,7 @@ async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeE
 
 
 class UnreliableServicer(EchoServicer):
-    """Echo servicer that refuses 5 % of the attempts: the same ones in each run, in whatever order they arrive."""
+    """Echo servicer that rejects 5 % of the attempts: the same ones in each run, in any order of arrival."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ async def test_retries_hide_a_few_random_failures(serve_echo: ServeEcho, calls: 
     """If 5 % of the attempts fail, 99.9 % of the calls succeed, with at most 1.07 attempts per call."""
     echo = await serve_echo(UnreliableServicer())
     async with retrying_stub(echo) as stub:
-        good = await succeeded(stub, calls)
+        good = await count_successes(stub, calls)
 
     assert good >= 0.999 * calls
     assert 1.02 * calls < echo.servicer.entered <= 1.07 * calls

@@ -63,7 +63,7 @@ def half_open() -> Calls:
     return calls
 
 
-def test_twenty_failures_open_it() -> None:
+def test_twenty_failures_open_the_circuit() -> None:
     """The circuit opens with the twentieth failure in a row, and not before."""
     calls = Calls()
 
@@ -72,7 +72,7 @@ def test_twenty_failures_open_it() -> None:
     assert calls.make(FAILED, 100) == 1
 
 
-def test_a_failure_rate_of_half_opens_it_after_a_second() -> None:
+def test_a_failure_rate_of_half_opens_the_circuit_after_a_second() -> None:
     """If half of the calls fail, the circuit opens only after one second.
 
     Before that, gRPC's core ejects one bad address of two.
@@ -90,7 +90,7 @@ def test_a_failure_rate_of_half_opens_it_after_a_second() -> None:
     assert calls.state() is State.OPEN
 
 
-def test_a_failure_rate_below_half_never_opens_it() -> None:
+def test_a_failure_rate_below_half_never_opens_the_circuit() -> None:
     """The circuit stays closed while fewer than half of the calls fail."""
     calls = Calls()
     for _ in range(200):
@@ -100,7 +100,7 @@ def test_a_failure_rate_below_half_never_opens_it() -> None:
     assert calls.state() is State.CLOSED
 
 
-def test_a_short_burst_of_failures_does_not_open_it() -> None:
+def test_a_short_burst_of_failures_does_not_open_the_circuit() -> None:
     """A burst of failures does not open the circuit if the following calls succeed."""
     calls = Calls()
     calls.make(OK, 10)
@@ -124,7 +124,7 @@ def test_failures_older_than_the_window_are_forgotten() -> None:
     assert calls.state() is State.OPEN
 
 
-def test_five_unreachable_calls_in_a_row_open_it() -> None:
+def test_five_unreachable_calls_in_a_row_open_the_circuit() -> None:
     """Five unreachable calls in a row open the circuit for 1 s, and any answer between them restarts the count."""
     calls = Calls()
     calls.make(UNREACHABLE, 4)
@@ -160,7 +160,7 @@ def test_an_open_circuit_admits_nothing_for_five_seconds() -> None:
     assert calls.circuit.retry_after_s(calls.now) == pytest.approx(0.1)
 
 
-def test_it_closes_after_three_good_probes() -> None:
+def test_the_circuit_closes_after_three_good_probes() -> None:
     """A half-open circuit closes after three good probes."""
     calls = half_open()
 
@@ -295,7 +295,7 @@ def test_open_times_are_spread_evenly_by_a_fifth() -> None:
 
 @pytest.mark.parametrize("ratio", [0.45, 0.5, 0.55])
 @pytest.mark.parametrize(("calls_per_s", "for_s"), [(10, 3600), (1000, 60)])
-def test_it_does_not_flap(ratio: float, calls_per_s: int, for_s: int) -> None:
+def test_the_circuit_does_not_flap(ratio: float, calls_per_s: int, for_s: int) -> None:
     """The circuit changes its state at most once a second while about half of the calls fail."""
     calls, rng, changes = Calls(Limits()), seeded_random(7), 0
     for _ in range(for_s * calls_per_s // 10):

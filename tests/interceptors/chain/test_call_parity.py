@@ -37,7 +37,7 @@ SHORT_S = 0.05
 
 
 class Requests:
-    """Iterator with one request. It then waits for ever, unless the request is the last."""
+    """Iterator with one request. Unless that request is the last, the iterator then waits without end."""
 
     def __init__(self, request: Message, *, last: bool) -> None:
         self._request = request

@@ -172,7 +172,7 @@ async def test_a_thousand_cancelled_calls_leave_no_task(echo: EchoServer) -> Non
     await until_ended(asyncio.all_tasks() - before)
 
 
-class AnswersEarly(EchoServicer):
+class EarlyAnswerServicer(EchoServicer):
     """Servicer that answers the first request and reads no further."""
 
     async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ARG002, N802 - as generated
@@ -187,7 +187,7 @@ class AnswersEarly(EchoServicer):
 async def test_an_early_answer_ends_the_call_successfully(serve_echo: ServeEcho) -> None:
     """A server may end a call successfully while its client still writes. grpc.aio alone would report INTERNAL."""
     before = asyncio.all_tasks()
-    echo = await serve_echo(AnswersEarly())
+    echo = await serve_echo(EarlyAnswerServicer())
     stub = echo.stub()
 
     answers = [answer.text async for answer in stub.EchoEach(echo_pb2.EchoEachRequest(text="hi") for _ in range(2000))]

@@ -22,13 +22,13 @@ HI = echo_pb2.EchoRequest(text="hi")
 MANY = echo_pb2.EchoManyRequest(text="hi", repeat=3)
 
 
-async def each(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:
+async def requests_of(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:
     """Yield a message for each text."""
     for text in texts:
         yield echo_pb2.EchoEachRequest(text=text)
 
 
-class OtherStyles(EchoServicer):
+class OtherStylesServicer(EchoServicer):
     """Servicer with each streaming handler in the style that EchoServicer does not use."""
 
     async def EchoMany(self, request: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802 - as generated, with one style only
@@ -49,20 +49,22 @@ class OtherStyles(EchoServicer):
             yield echo_pb2.EchoEachResponse(text=request.text)
 
 
-@pytest.mark.parametrize("servicer", [EchoServicer, OtherStyles])
+@pytest.mark.parametrize("servicer", [EchoServicer, OtherStylesServicer])
 async def test_every_style_of_handler_is_served(serve_echo: ServeEcho, servicer: type[EchoServicer]) -> None:
     """Handlers may be coroutines or async generators, and may iterate or read, and yield or write, as in grpc.aio."""
     stub = (await serve_echo(servicer())).stub()
 
     assert (await stub.Echo(HI)).text == "hi"
     assert [answer.text async for answer in stub.EchoMany(MANY)] == ["hi", "hi", "hi"]
-    assert (await stub.EchoJoined(echo_pb2.EchoJoinedRequest(text=e.text) async for e in each("a", "b"))).text == "a b"
-    assert [answer.text async for answer in stub.EchoEach(each("a", "b"))] == ["a", "b"]
+    assert (
+        await stub.EchoJoined(echo_pb2.EchoJoinedRequest(text=e.text) async for e in requests_of("a", "b"))
+    ).text == "a b"
+    assert [answer.text async for answer in stub.EchoEach(requests_of("a", "b"))] == ["a", "b"]
     assert [answer.text async for answer in stub.EchoMany(echo_pb2.EchoManyRequest(text="hi"))] == []
-    assert [answer.text async for answer in stub.EchoEach(each())] == []
+    assert [answer.text async for answer in stub.EchoEach(requests_of())] == []
 
 
-@pytest.mark.parametrize("servicer", [EchoServicer, OtherStyles])
+@pytest.mark.parametrize("servicer", [EchoServicer, OtherStylesServicer])
 async def test_a_stream_may_alternate_requests_and_answers(serve_echo: ServeEcho, servicer: type[EchoServicer]) -> None:
     """A caller may write and read by turns: each answer arrives before the next request is written."""
     call: Any = (await serve_echo(servicer())).stub().EchoEach()
@@ -79,10 +81,10 @@ async def test_a_stream_may_alternate_requests_and_answers(serve_echo: ServeEcho
 async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> None:
     """A handler's async generator is closed before the caller gets an error, by the task that ran it.
 
-    Its transactions and context variables need that task.
+    Transactions and context variables of the generator need that task.
     """
 
-    class WithHeldResource(EchoServicer):
+    class CleanupServicer(EchoServicer):
         tasks: tuple[object, ...] = ()
 
         async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
@@ -93,7 +95,7 @@ async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> N
             finally:
                 self.tasks = (began, asyncio.current_task())
 
-    servicer = WithHeldResource()
+    servicer = CleanupServicer()
     stub = (await serve_echo(servicer)).stub()
 
     with pytest.raises(Internal):
@@ -103,7 +105,7 @@ async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> N
     assert began is ended
 
 
-class Blocking(EchoServicer):
+class BlockingServicer(EchoServicer):
     """Servicer with handlers that are plain functions."""
 
     thread: int = 0
@@ -122,7 +124,7 @@ class Blocking(EchoServicer):
 
 async def test_a_plain_function_runs_in_another_thread(serve_echo: ServeEcho) -> None:
     """A handler that is a plain function runs in another thread, and its errors reach the caller."""
-    servicer = Blocking()
+    servicer = BlockingServicer()
     stub = (await serve_echo(servicer)).stub()
 
     assert (await stub.Echo(HI)).text == "hi"
@@ -133,7 +135,7 @@ async def test_a_plain_function_runs_in_another_thread(serve_echo: ServeEcho) ->
 
 async def test_a_stream_requires_an_async_handler(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """A stream with a plain function as its handler is Internal, and the log states that the handler must be async."""
-    stub = (await serve_echo(Blocking())).stub()
+    stub = (await serve_echo(BlockingServicer())).stub()
 
     with pytest.raises(Internal):
         _ = [answer async for answer in stub.EchoMany(MANY)]
@@ -152,13 +154,13 @@ async def test_an_unimplemented_method_is_unimplemented(echo: EchoServer) -> Non
 async def test_a_stream_handler_has_grpcs_context(serve_echo: ServeEcho) -> None:
     """A stream handler can use the peer and the initial metadata of its gRPC context."""
 
-    class PeerEchoing(EchoServicer):
+    class PeerServicer(EchoServicer):
         async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
             """Send initial metadata and answer with the peer's address."""
             await context.send_initial_metadata((("greeting", "hello"),))
             yield echo_pb2.EchoManyResponse(text=context.peer())
 
-    call: Any = (await serve_echo(PeerEchoing())).stub().EchoMany(MANY)
+    call: Any = (await serve_echo(PeerServicer())).stub().EchoMany(MANY)
 
     assert [answer.text.startswith("ipv4:127.0.0.1") async for answer in call] == [True]
     assert (await call.initial_metadata())["greeting"] == "hello"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 both_engines = pytest.mark.parametrize("engine", ["grpcio", "native"])
 
 
-class SetsStatus(EchoServicer):
+class StatusServicer(EchoServicer):
     """Servicer that sets a status in each shape and style: with an answer, without one, or with a crash."""
 
     crash: Exception | None = None
@@ -64,7 +64,7 @@ async def test_the_status_set_by_a_handler_is_reported_everywhere(
     serve_echo: ServeEcho, logs: list[EventDict], call: Shape, crash: Exception | None, engine: str
 ) -> None:
     """Caller, span, metrics and log have the status that a handler sets, even if the handler answers or crashes."""
-    servicer = SetsStatus()
+    servicer = StatusServicer()
     servicer.crash = crash
     echo = await serve_echo(servicer, engine=engine)
 
@@ -86,12 +86,12 @@ async def test_the_status_set_by_a_handler_is_reported_everywhere(
 async def test_a_handlers_own_status_details_are_sent(serve_echo: ServeEcho, engine: str) -> None:
     """The trailing metadata of a handler, including status details, is sent with its status."""
 
-    class SetsTrailing(EchoServicer):
+    class TrailingMetadataServicer(EchoServicer):
         async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - as generated
             context.set_code(grpc.StatusCode.NOT_FOUND)
             context.set_trailing_metadata(((STATUS_DETAILS, b"\x08\x05"), ("x-place", "7")))
 
-    echo = await serve_echo(SetsTrailing(), engine=engine)
+    echo = await serve_echo(TrailingMetadataServicer(), engine=engine)
 
     with pytest.raises(UnknownError) as caught:
         await echo.stub().Echo(HI)
@@ -101,7 +101,7 @@ async def test_a_handlers_own_status_details_are_sent(serve_echo: ServeEcho, eng
     assert (trailing.get_all(STATUS_DETAILS), trailing["x-place"]) == ([b"\x08\x05"], "7")
 
 
-class PlainFunctions(EchoServicer):
+class PlainFunctionServicer(EchoServicer):
     """Servicer with plain functions, which run in a thread."""
 
     def Echo(self, request: Any, context: Any) -> Any:  # noqa: N802 - as generated
@@ -117,7 +117,7 @@ class PlainFunctions(EchoServicer):
 @pytest.mark.parametrize("text", ["abort", "set"])
 async def test_a_plain_function_may_abort_or_set_a_status(serve_echo: ServeEcho, engine: str, text: str) -> None:
     """A handler that is a plain function may abort or set a status, without awaiting."""
-    echo = await serve_echo(PlainFunctions(), engine=engine)
+    echo = await serve_echo(PlainFunctionServicer(), engine=engine)
 
     with pytest.raises(UnknownError) as caught:
         await echo.stub().Echo(echo_pb2.EchoRequest(text=text))

@@ -159,7 +159,7 @@ async def test_an_unchecked_unusable_contract_is_internal(service: str, reason: 
     assert any(reason in str(line.get("reason")) for line in logs)
 
 
-class Generic(grpc.GenericRpcHandler):
+class EchoingGenericHandler(grpc.GenericRpcHandler):
     """Generic handler that echoes the requests of every method."""
 
     def service(self, handler_call_details: Any) -> Any:
@@ -176,7 +176,7 @@ async def test_a_method_without_a_contract_bypasses_the_chain(logs: list[EventDi
     """A method without a contract, such as a proxy's, is served without our interceptors and without a log line."""
     shared = chain()
     server = grpc.aio.server(interceptors=[shared])
-    server.add_generic_rpc_handlers((Generic(),))
+    server.add_generic_rpc_handlers((EchoingGenericHandler(),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -191,7 +191,7 @@ async def test_detached_work_without_budget_makes_no_calls() -> None:
 
 @pytest.mark.requirement("L3")
 async def test_detached_work_is_not_limited_by_its_call(echo: EchoServer) -> None:
-    """Work detached within a call has its full own budget, and the call keeps its own deadline."""
+    """Work detached within a call has its own full budget, and does not change the deadline of the call."""
     seen: list[float] = []
 
     async def hook() -> None:

@@ -210,13 +210,13 @@ async def test_malformed_bytes_in_a_stream_are_a_bad_request(echo: EchoServer) -
 async def test_an_answer_of_the_wrong_type_is_internal(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """An answer that is missing or of the wrong type is Internal, and the log names its type."""
 
-    class WrongResponse(EchoServicer):
+    class WrongResponseServicer(EchoServicer):
         answer: object = None
 
         async def Echo(self, request: object, context: object) -> Any:  # noqa: ARG002, N802 - as generated
             return self.answer
 
-    servicer = WrongResponse()
+    servicer = WrongResponseServicer()
     stub = (await serve_echo(servicer)).stub()
 
     for servicer.answer in (None, echo_pb2.KeepResponse()):
@@ -289,7 +289,7 @@ def test_a_status_without_details_maps_by_code(
 
 @pytest.mark.parametrize("kind", ["ErrorInfo", "BadRequest", "RetryInfo"])
 def test_a_malformed_detail_is_ignored(kind: str) -> None:
-    """A malformed status detail is ignored, and the error keeps its code and message."""
+    """A malformed status detail is ignored, and the error has the code and message of the status."""
     status = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0])
     status.details.add(type_url=f"type.googleapis.com/google.rpc.{kind}", value=b"\xff\xff")
     trailing = grpc.aio.Metadata((STATUS_DETAILS, status.SerializeToString()))

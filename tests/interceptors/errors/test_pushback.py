@@ -115,11 +115,11 @@ async def test_a_hedging_attempt_is_not_retried(echo: EchoServer) -> None:
 async def test_a_rejection_by_an_interceptor_names_the_callee() -> None:
     """An error of a client interceptor names the callee, like an error that the callee sent."""
 
-    class Refuses(ClientInterceptor):
+    class RejectingInterceptor(ClientInterceptor):
         def start(self, call: ClientCall) -> None:
             raise CircuitOpen(f"{call.method.name} is resting.")
 
-    async with ChainedChannel(grpc.aio.insecure_channel("127.0.0.1:1"), [Refuses()]) as channel:
+    async with ChainedChannel(grpc.aio.insecure_channel("127.0.0.1:1"), [RejectingInterceptor()]) as channel:
         with pytest.raises(CircuitOpen) as caught:
             await EchoServiceStub(channel).Echo(HI)
 

@@ -76,7 +76,7 @@ def test_a_crash_prints_no_secret_with_default_structlog() -> None:
     assert PRIVATE not in printed
 
 
-class Outermost(ServerInterceptor):
+class ErrorRecorder(ServerInterceptor):
     """Interceptor that records errors, like an error tracker."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ def locals_of(frame: FrameType) -> dict[str, str]:
     return {name: repr(value) for name, value in frame.f_locals.items()}
 
 
-class Private(EchoServicer):
+class CrashingServicer(EchoServicer):
     """Servicer that fails after it was called."""
 
     async def hook(self) -> None:
@@ -129,9 +129,9 @@ async def bad_requests(stub: EchoServiceAsyncStub) -> object:
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Outermost:
+def recorder(monkeypatch: pytest.MonkeyPatch) -> ErrorRecorder:
     """Add a recorder of errors around the interceptors of each echo server."""
-    outermost = Outermost()
+    outermost = ErrorRecorder()
     monkeypatch.setattr(
         "tests.support.echo_server.server_interceptors",
         lambda *arguments: [outermost, *server_interceptors(*arguments)],
@@ -139,7 +139,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Outermost:
     return outermost
 
 
-async def assert_nothing_is_shown(recorder: Outermost, echo: EchoServer, call: Shape, key: str) -> None:
+async def assert_nothing_is_shown(recorder: ErrorRecorder, echo: EchoServer, call: Shape, key: str) -> None:
     """Make a failing call, and check all local variables in its traceback."""
     with pytest.raises(ServiceError):
         await call(echo.stub(key))
@@ -159,21 +159,21 @@ async def assert_nothing_is_shown(recorder: Outermost, echo: EchoServer, call: S
 @each_shape
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
 async def test_no_frame_shows_the_request_of_a_crashed_call(
-    serve_echo: ServeEcho, recorder: Outermost, call: Shape, engine: str
+    serve_echo: ServeEcho, recorder: ErrorRecorder, call: Shape, engine: str
 ) -> None:
     """No frame in the traceback of a crashed call, of any shape, shows its request or key."""
-    echo = await serve_echo(Private(), engine=engine)
+    echo = await serve_echo(CrashingServicer(), engine=engine)
     await assert_nothing_is_shown(recorder, echo, call, echo.key)
 
 
 @pytest.mark.parametrize("call", [bad_request, bad_requests])
-async def test_no_frame_shows_an_invalid_request(serve_echo: ServeEcho, recorder: Outermost, call: Shape) -> None:
+async def test_no_frame_shows_an_invalid_request(serve_echo: ServeEcho, recorder: ErrorRecorder, call: Shape) -> None:
     """No frame in the traceback of an invalid request shows it, or a valid one before it."""
     echo = await serve_echo()
     await assert_nothing_is_shown(recorder, echo, call, echo.key)
 
 
-async def test_no_frame_shows_an_unknown_key(serve_echo: ServeEcho, recorder: Outermost) -> None:
+async def test_no_frame_shows_an_unknown_key(serve_echo: ServeEcho, recorder: ErrorRecorder) -> None:
     """No frame in the traceback of a call with an unknown key shows that key.
 
     It may be valid in another environment.

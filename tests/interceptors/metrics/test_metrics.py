@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -29,7 +30,7 @@ from tests.interceptors.chain.test_cancellation import outcome, server_stream, u
 from tests.interceptors.errors.test_errors import both_streams, client_stream, each_shape, raising
 from tests.interceptors.errors.test_errors import server_stream as many_answers
 from tests.interceptors.errors.test_errors import unary as one_each_way
-from tests.interceptors.validation.test_validation import InvalidResponses
+from tests.interceptors.validation.test_validation import InvalidResponseServicer
 from tests.support.echo_server import Endless
 from tests.support.retries import call_with_one_retry
 from tests.support.span_count import SpanCount
@@ -171,7 +172,7 @@ async def test_messages_of_an_open_stream_are_counted(echo: EchoServer) -> None:
 
 async def test_an_invalid_answer_is_not_counted_as_sent(serve_echo: ServeEcho) -> None:
     """An invalid answer of a stream is not counted as sent, and the valid answer before it is."""
-    echo = await serve_echo(InvalidResponses())
+    echo = await serve_echo(InvalidResponseServicer())
     with pytest.raises(Internal):
         await many_answers(echo.stub())
     await echo.stop()
@@ -247,7 +248,7 @@ def test_a_malformed_attempt_count_is_zero(attempts: str) -> None:
     assert call.previous_attempts == 0
 
 
-class Rejecting(ClientInterceptor):
+class RejectingInterceptor(ClientInterceptor):
     """Interceptor that rejects every call."""
 
     def start(self, call: ClientCall) -> None:  # noqa: ARG002 - as in the base class
@@ -258,7 +259,7 @@ class Rejecting(ClientInterceptor):
 async def test_a_call_rejected_by_the_client_is_counted_there(echo: EchoServer) -> None:
     """The client counts a call that an open breaker rejects as CIRCUIT_OPEN, and no server counts the call."""
     registry = CollectorRegistry()
-    stub: Any = EchoServiceStub(echo._open([ClientMetrics(registry), Rejecting()]))
+    stub: Any = EchoServiceStub(echo._open([ClientMetrics(registry), RejectingInterceptor()]))
 
     with pytest.raises(CircuitOpen):
         await stub.Echo(HI)
@@ -304,7 +305,7 @@ async def test_an_unrecorded_trace_is_no_exemplar(echo: EchoServer) -> None:
     assert exemplars(registry, "grpc_client_handling_seconds") == []
 
 
-class SupersededKey(ServerInterceptor):
+class SupersededKeyInterceptor(ServerInterceptor):
     """Interceptor that marks every call as made with a superseded key."""
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
@@ -316,7 +317,7 @@ class SupersededKey(ServerInterceptor):
 async def test_calls_with_a_superseded_key_are_counted() -> None:
     """Calls with a superseded key are counted by caller and not by key, so that an operator knows when to revoke it."""
     registry = CollectorRegistry()
-    chain = [ServerMetrics(registry), SupersededKey()]
+    chain = [ServerMetrics(registry), SupersededKeyInterceptor()]
 
     async def handle(_call: Call) -> bytes:
         return b""
@@ -339,9 +340,7 @@ def test_chains_may_share_a_registry() -> None:
 
 
 def test_a_registry_can_be_freed() -> None:
-    """The metrics of a registry do not keep it alive."""
-    import weakref  # noqa: PLC0415 - only this test needs it
-
+    """The garbage collector frees a registry that only its own metrics refer to."""
     registry = CollectorRegistry()
     ServerMetrics(registry)
     gone = weakref.ref(registry)
@@ -402,7 +401,7 @@ async def test_a_thousand_cancelled_calls_are_all_handled(
         assert begun == ended > 0
 
 
-class Breakers:
+class BreakerStates:
     """Stand-in for breakers with states that a test sets."""
 
     def __init__(self, **states: str) -> None:
@@ -422,7 +421,7 @@ class Breakers:
 def test_breaker_states_are_read_at_each_scrape() -> None:
     """A scrape shows the worst current state of a method's breakers: 0 closed, 1 half-open, 2 open."""
     registry = CollectorRegistry()
-    ours, others = Breakers(Echo="closed", Keep="half-open"), Breakers(Echo="open")
+    ours, others = BreakerStates(Echo="closed", Keep="half-open"), BreakerStates(Echo="open")
     report_breakers(ours, registry)
     report_breakers(others, registry)
     assert samples_of_breakers(registry) == {"Echo": 2, "Keep": 1}

@@ -102,7 +102,7 @@ class Simulation:
 
 @pytest.mark.requirement("S3")
 @pytest.mark.parametrize(("load", "share"), [(2.0, 0.85), (4.0, 0.60)])
-async def test_goodput_is_kept_under_overload(load: float, share: float) -> None:
+async def test_goodput_is_high_under_overload(load: float, share: float) -> None:
     """At two and four times the capacity, 85 % and 60 % of it are served in time. The p99 latency at most triples."""
     simulation = Simulation()
     await simulation.send_load(CAPACITY / 2, 10)
@@ -117,7 +117,7 @@ async def test_goodput_is_kept_under_overload(load: float, share: float) -> None
 async def test_without_shedding_goodput_collapses() -> None:
     """Without shedding, at most 10 % of the capacity is served in time.
 
-    So the simulation can show the effect of shedding.
+    This proves that the simulation shows the effect of shedding.
     """
     simulation = Simulation(queue_delay_s=60.0)
 

@@ -52,7 +52,7 @@ OURS = (
 )
 
 
-class Plain(EchoServiceServicer):
+class PlainServicer(EchoServiceServicer):
     """Servicer without a mesh. The text "crash" makes it fail, and "wait" makes it wait until it is cancelled."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Plain(EchoServiceServicer):
             yield echo_pb2.EchoEachResponse(text=each.text)
 
 
-class Writing(Plain):
+class WritingServicer(PlainServicer):
     """Servicer that writes its answers instead of yielding them."""
 
     async def EchoEach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802 - as generated
@@ -97,11 +97,11 @@ class Writing(Plain):
             await context.write(echo_pb2.EchoEachResponse(text=each.text))
 
 
-class Traced:
+class TracedService:
     """Server and channel with our interceptors or those of the package, and their spans."""
 
     def __init__(self, server: Callable[[TracerProvider], Any], connect: Connect) -> None:
-        self.servicer: Any = Plain()  # type: ignore[abstract]  # the methods that these tests call
+        self.servicer: Any = PlainServicer()  # type: ignore[abstract]  # the methods that these tests call
         self.count = SpanCount()
         self._exporter = InMemorySpanExporter()
         tracers = TracerProvider(shutdown_on_exit=False)
@@ -126,9 +126,9 @@ class Traced:
         return sorted(self._exporter.get_finished_spans(), key=lambda span: span.kind is SpanKind.SERVER)
 
 
-def our_tracing() -> Traced:
+def our_tracing() -> TracedService:
     """Return a server and channel with our tracing."""
-    return Traced(
+    return TracedService(
         lambda tracers: ServerChain([ServerTracing(tracers, old_names_too=True)]),
         lambda tracers, address: ChainedChannel(
             grpc.aio.insecure_channel(address), [ClientTracing(tracers, old_names_too=True)]
@@ -136,9 +136,9 @@ def our_tracing() -> Traced:
     )
 
 
-def their_tracing() -> Traced:
+def their_tracing() -> TracedService:
     """Return a server and channel with the package's tracing."""
-    return Traced(
+    return TracedService(
         lambda tracers: aio_server_interceptor(tracer_provider=tracers),
         lambda tracers, address: grpc.aio.insecure_channel(
             address, interceptors=aio_client_interceptors(tracer_provider=tracers)
@@ -231,7 +231,7 @@ async def test_the_package_never_ends_the_span_of_a_cancelled_call() -> None:
 async def test_the_package_breaks_a_handler_that_writes() -> None:
     """A handler that writes its answers fails with the package's interceptor and works with ours."""
     ours, theirs = our_tracing(), their_tracing()
-    ours.servicer, theirs.servicer = Writing(), Writing()  # type: ignore[abstract]  # the methods that this test calls
+    ours.servicer, theirs.servicer = WritingServicer(), WritingServicer()  # type: ignore[abstract]  # the methods that this test calls
 
     async with theirs.stub() as stub:
         with pytest.raises(grpc.aio.AioRpcError):

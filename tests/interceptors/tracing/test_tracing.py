@@ -212,7 +212,7 @@ async def test_a_span_has_the_attributes_of_the_conventions(
 ) -> None:
     """Spans have the current attributes of the conventions.
 
-    The old ones are added only if OTEL_SEMCONV_STABILITY_OPT_IN asks for both.
+    The old attributes are added only if OTEL_SEMCONV_STABILITY_OPT_IN requests both.
     """
     echo = await serve_echo(otel_semconv_stability_opt_in=opt_in)
     await call(echo.stub())
