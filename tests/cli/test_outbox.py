@@ -17,10 +17,10 @@ from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.cli.conftest import Solo60
 
+pytestmark = pytest.mark.usefixtures("operator_key")
 PATH = "/solo60.mesh.v1.OutboxService/"
 WIDTHS = (40, 80, 130, 250)
 ERROR = "UNAVAILABLE [errno 111] connection refused by solo60.communication.v1.CommunicationService/SendEmailAsync"
@@ -37,13 +37,6 @@ def message(number: int) -> pb.OutboxMessage:
     )
     found.settle_time.FromSeconds(1_800_000_000)
     return found
-
-
-@pytest.fixture(autouse=True)
-def with_key(tmp_path: Path) -> None:
-    """Write the operator's key file in DATA_DIR."""
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")
 
 
 @contextmanager

@@ -67,11 +67,11 @@ def test_psql_starts_the_database_of_a_stopped_mesh(
     """`psql` runs the embedded PostgreSQL of DATA_DIR itself when the mesh is not running."""
     monkeypatch.setenv("DATA_DIR", str(reachable_folder / "data"))
 
-    async def keep_a_database() -> None:
-        async with EmbeddedPostgres(reachable_folder / "data" / "postgres") as kept:
-            await execute(kept.url, "create database solo60_user")
+    async def create_database() -> None:
+        async with EmbeddedPostgres(reachable_folder / "data" / "postgres") as server:
+            await execute(server.url, "create database solo60_user")
 
-    asyncio.run(keep_a_database())
+    asyncio.run(create_database())
 
     assert solo60("psql", "user", *QUERY).out == f"{SERVICE_ROLE},solo60_user\n"
 
