@@ -41,7 +41,7 @@ def stopped() -> Iterator[LocalMesh]:
 
 @pytest.fixture
 async def server_url(postgres: PostgresForTests) -> AsyncIterator[str]:
-    """Lend the tests' server, and drop the services' databases afterwards."""
+    """Return the URL of the tests' server; drop the services' databases after the test."""
     yield postgres.url
     for name in SERVICE_NAMES:
         await execute(postgres.url, f"drop database if exists solo60_{name}")
@@ -180,15 +180,15 @@ async def test_an_unknown_migration_stops_all_migrations(stopped: LocalMesh, ser
 
 
 @pytest.mark.system
-async def test_an_unknown_migration_in_the_kept_database_stops_the_start(stopped: LocalMesh) -> None:
-    """If the kept database has an applied migration without a file, `up` fails before it migrates.
+async def test_an_unknown_migration_in_the_embedded_database_stops_the_start(stopped: LocalMesh) -> None:
+    """If a database of the embedded server has an applied migration without a file, `up` fails before it migrates.
 
-    PostgreSQL has to start first, because the check asks it.
+    PostgreSQL has to start first, because the check queries the database.
     """
-    async with EmbeddedPostgres(stopped.settings.postgres_folder) as kept:
-        await execute(kept.url, "create database solo60_gym")
+    async with EmbeddedPostgres(stopped.settings.postgres_folder) as server:
+        await execute(server.url, "create database solo60_gym")
         await execute(
-            database_url_of(kept.url, "gym"),
+            database_url_of(server.url, "gym"),
             "create table schema_migrations (version text primary key)",
             "insert into schema_migrations values ('9999')",
         )

@@ -41,7 +41,7 @@ def test_a_service_gets_the_settings_and_its_own_key(stopped: LocalMesh) -> None
 
 
 async def test_a_service_behind_a_proxy_has_its_own_listen_address(stopped: LocalMesh) -> None:
-    """A service behind a proxy keeps its URL and listens at another address, which must be free."""
+    """A service behind a proxy listens at an address other than its URL. That address must be free."""
     (port,) = free_ports(1)
     behind = {"gym": f"127.0.0.1:{port}"}
     mesh = Mesh(stopped.settings, listen_addresses=behind)
@@ -84,7 +84,7 @@ async def test_an_address_of_another_machine_is_rejected(stopped: LocalMesh) -> 
         ("smtps://user:password@mail.example:465", None),
     ],
 )
-def test_the_inbox_runs_only_for_a_local_mail_server(stopped: LocalMesh, url: str, port: int | None) -> None:
+def test_the_mail_sink_runs_only_for_a_local_mail_server(stopped: LocalMesh, url: str, port: int | None) -> None:
     """The mail sink listens at the port of a local SMTP_URL. With a remote SMTP_URL it does not run."""
     assert inbox_port(stopped.settings_with(smtp_url=url)) == port
 

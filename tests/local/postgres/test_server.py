@@ -264,7 +264,7 @@ async def test_ctrl_c_does_not_stop_the_server(data_dir: Path) -> None:
 
 
 async def test_a_second_owner_is_rejected_in_one_sentence(data_dir: Path) -> None:
-    """A second owner of a folder is rejected with the process id of the first, and the server keeps running."""
+    """A second owner of a folder is rejected with the process id of the first, and the server is still running."""
     async with EmbeddedPostgres(data_dir, durable=False) as server:
         with pytest.raises(PostgresError, match=rf"process {os.getpid()} already runs it") as refused:
             await EmbeddedPostgres(data_dir, durable=False).start()
@@ -304,7 +304,7 @@ async def test_a_folder_with_other_content_is_left_unchanged(reachable_folder: P
 
 @only_root
 async def test_root_stores_data_of_a_private_checkout_elsewhere(private_folder: Path) -> None:
-    """Below a 0700 folder, root stores the data behind a link, as user `nobody`. `remove_data` removes both."""
+    """Below a 0700 folder, root stores the data as user `nobody` elsewhere. `remove_data` removes data and link."""
     data_dir = private_folder / "data"
     async with EmbeddedPostgres(data_dir) as server:
         await query(server.url, "create table kept as select 60 as number")
