@@ -343,7 +343,7 @@ def test_settings_are_immutable() -> None:
 def test_a_child_inherits_the_environment_and_gets_its_own_settings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A child inherits the environment and gets its own settings. A setting of None keeps the inherited value."""
+    """A child inherits the environment and gets its own settings. A setting of None has the inherited value."""
     monkeypatch.setenv("LOG_LEVEL", "debug")
 
     environment = child_environment(span_dir=tmp_path, log_level=None, stop_with_parent=True)

@@ -235,7 +235,7 @@ async def insert_keys(database: Database, *, age: timedelta, count: int) -> None
 
 
 async def test_keys_are_deleted_after_a_week_and_not_before(database: Database) -> None:
-    """Keys older than a week are deleted, even if they fill more than one batch. Younger keys are kept."""
+    """Keys older than a week are deleted, even if they fill more than one batch. Younger keys are not deleted."""
     await insert_keys(database, age=RETENTION + timedelta(minutes=1), count=2 * BATCH_SIZE + 1)
     await insert_keys(database, age=RETENTION - timedelta(minutes=1), count=3)
 

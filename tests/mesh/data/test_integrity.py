@@ -90,7 +90,7 @@ async def test_the_marker_lets_a_test_break_an_invariant(open_database: Database
 
 @pytest.fixture
 async def lent(database_url: DatabaseFactory) -> str:
-    """Lend a database of the user service; return its URL."""
+    """Return the URL of a database of the user service."""
     return await database_url("user")
 
 

@@ -155,7 +155,7 @@ async def test_a_permanent_error_makes_a_dead_letter_at_once(outbox: OutboxFixtu
 
 
 async def test_a_message_that_keeps_failing_is_given_up(outbox: OutboxFixture) -> None:
-    """A message that keeps failing becomes a dead letter after eight attempts.
+    """A message that always fails becomes a dead letter after eight attempts.
 
     The test skips the pauses between the attempts.
     """

@@ -195,9 +195,9 @@ async def test_messages_for_other_services_are_not_taken_in(brokered_outbox: Bro
 
 
 async def test_a_message_keeps_its_age_on_its_way(brokered_outbox: BrokeredOutboxFixture) -> None:
-    """A message keeps its age on its way through the broker, so that it is given up at the right time.
+    """The age of a message includes its time at the broker, so that it is given up at the right time.
 
-    Repeating it later might act twice.
+    A later repetition might act twice.
     """
     outbox = brokered_outbox
 

@@ -41,7 +41,7 @@ async def test_claiming_does_not_scan_delivered_messages(outbox: OutboxFixture) 
 async def test_delivered_messages_are_deleted_after_a_day(outbox: OutboxFixture) -> None:
     """Messages that were delivered over a day ago are deleted, even if they fill more than one batch.
 
-    All other messages are kept.
+    All other messages stay in the outbox.
     """
     await fill(outbox, BATCH_SIZE + 1, RETENTION + timedelta(hours=1))
     await fill(outbox, 3, RETENTION - timedelta(hours=1))

@@ -381,7 +381,7 @@ async def _echo(channel: grpc.aio.Channel) -> echo_pb2.EchoResponse:
 
 
 async def _until_refused(port: int) -> None:
-    # The native engine keeps its port until the end and rejects new calls.
+    # The native engine closes its port only at the end, and rejects new calls.
     refusal = None
     while refusal is None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", OWN_CONNECTION) as channel:

@@ -69,7 +69,7 @@ def test_a_change_is_seen_within_a_second(path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.requirement("S2")
 @pytest.mark.parametrize("ruin", [corrupt, Path.unlink])
 def test_a_broken_file_keeps_the_last_good_content(path: Path, ruin: Callable[[Path], None]) -> None:
-    """An invalid or missing file keeps the last good content.
+    """An invalid or missing file leaves the last good content in use.
 
     The error is logged once, without the content.
     """
