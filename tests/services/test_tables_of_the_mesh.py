@@ -1,7 +1,7 @@
-"""Every database has the same tables of the mesh, also one whose service created them itself in an earlier release.
+"""Tables of the mesh: they are the same in every database, even if a service created its own in an earlier release.
 
-`earlier_release/` holds the services' migrations of that time that have changed since or are gone: those that were the
-same in each service, and one folder for each service.
+`earlier_release/` contains the migrations of that release that have since been changed or removed: those common to all
+services, and one folder for each service.
 """
 
 from __future__ import annotations

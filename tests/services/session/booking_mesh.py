@@ -182,7 +182,7 @@ def period(start: datetime = TOMORROW, length: timedelta = HOUR) -> Period:
     return message
 
 
-def order(
+def book_request(
     user_id: str,
     gym_id: str,
     *,
@@ -194,6 +194,6 @@ def order(
     return BookSessionRequest(user_id=user_id, gym_id=gym_id, period=period(start, length), payment_method=by)
 
 
-def keyed(key: str) -> tuple[tuple[str, str]]:
+def with_key(key: str) -> tuple[tuple[str, str]]:
     """Return call metadata with this idempotency key."""
     return (("idempotency-key", key),)

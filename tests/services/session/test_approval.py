@@ -17,7 +17,7 @@ from solo60.session.v1.session_pb2 import (
     ApproveSessionRequest,
     RejectSessionRequest,
 )
-from tests.services.session.booking_mesh import BY_CARD, order
+from tests.services.session.booking_mesh import BY_CARD, book_request
 from tests.services.session.stored_sessions import HOUR, NOW, REFUND, book_session, pending_mails, pending_requests
 from tests.services.session.stores import stores_on
 
@@ -56,7 +56,7 @@ async def test_an_approved_session_is_confirmed_and_mailed(booking_mesh: Booking
     """Approving a session twice confirms it, and mails the member the approval and the gym's noise policy once."""
     member = await booking_mesh.create_member(email="ada@members.example")
     gym = await booking_mesh.create_gym(requires_approval=True, noise_policy="Quiet, please")
-    booked = await booking_mesh.book(order(member, gym))
+    booked = await booking_mesh.book(book_request(member, gym))
 
     for _ in range(2):
         answer = await booking_mesh.sessions.ApproveSession(ApproveSessionRequest(session_id=booked.session_id))
@@ -75,7 +75,7 @@ async def test_a_rejected_session_is_refunded_and_its_slot_is_freed(booking_mesh
     """Rejecting a session frees its slot, refunds it and mails the reason; the second reason is ignored."""
     member = await booking_mesh.create_member(email="ada@members.example")
     gym = await booking_mesh.create_gym(requires_approval=True)
-    booked = await booking_mesh.book(order(member, gym, by=BY_CARD))
+    booked = await booking_mesh.book(book_request(member, gym, by=BY_CARD))
 
     for reason in ("The floor is being painted", "Another reason"):
         request = RejectSessionRequest(session_id=booked.session_id, reason=reason)

@@ -37,9 +37,9 @@ from tests.services.session.booking_mesh import (
     CREDITS_PER_HOUR,
     HOUR,
     TOMORROW,
-    keyed,
-    order,
+    book_request,
     period,
+    with_key,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def test_a_member_books_and_pays_in_credits(booking_mesh: BookingMesh) -> 
     """A booking confirms the session at the quoted price and takes its credits."""
     member, gym = await booking_mesh.create_member(credits_granted=10), await booking_mesh.create_gym()
 
-    session = await booking_mesh.book(order(member, gym))
+    session = await booking_mesh.book(book_request(member, gym))
 
     assert (session.user_id, session.gym_id, session.period) == (member, gym, period())
     assert session.status == SESSION_STATUS_CONFIRMED
@@ -72,7 +72,7 @@ async def test_a_booking_is_mailed_in_the_members_time_zone(booking_mesh: Bookin
     )
     gym = await booking_mesh.create_gym(name="Field Street Gym")
 
-    await booking_mesh.book(order(member, gym, by=BY_CARD))
+    await booking_mesh.book(book_request(member, gym, by=BY_CARD))
 
     (mail,) = await booking_mesh.wait_for_mails(1)
     start = f"{TOMORROW:%A} {TOMORROW.day} {TOMORROW:%B %Y}, 23:30 (Asia/Kolkata)"
@@ -87,7 +87,7 @@ async def test_a_gym_with_a_noise_policy_sends_a_second_mail(booking_mesh: Booki
     member = await booking_mesh.create_member()
     gym = await booking_mesh.create_gym(noise_policy="No dropped weights after 20:00")
 
-    await booking_mesh.book(order(member, gym))
+    await booking_mesh.book(book_request(member, gym))
 
     booked, warning = sorted(await booking_mesh.wait_for_mails(2), key=lambda mail: mail.subject.strip())
     assert booked.subject.strip().startswith("Booked: ")
@@ -101,7 +101,7 @@ async def test_a_gym_that_requires_approval_leaves_a_paid_session_pending(bookin
     member = await booking_mesh.create_member(display_name="Ada Byron")
     gym = await booking_mesh.create_gym(requires_approval=True, noise_policy="Quiet, please", time_zone="Asia/Kolkata")
 
-    session = await booking_mesh.book(order(member, gym))
+    session = await booking_mesh.book(book_request(member, gym))
 
     assert session.status == SESSION_STATUS_PENDING_APPROVAL
     assert await booking_mesh.payment_statuses(session.session_id) == ["CAPTURED"]
@@ -118,14 +118,14 @@ async def test_a_declined_card_leaves_no_booking_and_no_charge(booking_mesh: Boo
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
 
     with pytest.raises(CardDeclined):
-        await booking_mesh.book(order(member, gym, by=BY_DECLINED_CARD))
+        await booking_mesh.book(book_request(member, gym, by=BY_DECLINED_CARD))
 
     assert await booking_mesh.busy_periods(gym) == []
     (refused,) = await booking_mesh.sessions_of(member)
     assert refused.status == SESSION_STATUS_CANCELLED
     await booking_mesh.wait_until_settled()
     assert await booking_mesh.payment_statuses(refused.session_id) == ["DECLINED"]
-    assert (await booking_mesh.book(order(member, gym, by=BY_CARD))).status == SESSION_STATUS_CONFIRMED
+    assert (await booking_mesh.book(book_request(member, gym, by=BY_CARD))).status == SESSION_STATUS_CONFIRMED
     assert len(await booking_mesh.wait_for_mails(1)) == 1
 
 
@@ -136,7 +136,7 @@ async def test_a_member_without_enough_credits_books_nothing(booking_mesh: Booki
     gym = await booking_mesh.create_gym()
 
     with pytest.raises(InsufficientCredits):
-        await booking_mesh.book(order(member, gym))
+        await booking_mesh.book(book_request(member, gym))
 
     assert await booking_mesh.busy_periods(gym) == []
     assert await booking_mesh.balance(member) == CREDITS_PER_HOUR - 1
@@ -158,10 +158,10 @@ async def test_an_overlapping_slot_is_taken(booking_mesh: BookingMesh, start: da
     first = await booking_mesh.create_member()
     second = await booking_mesh.create_member(credits_granted=10)
     gym = await booking_mesh.create_gym()
-    await booking_mesh.book(order(first, gym))
+    await booking_mesh.book(book_request(first, gym))
 
     with pytest.raises(SlotTaken):
-        await booking_mesh.book(order(second, gym, start=start, length=length))
+        await booking_mesh.book(book_request(second, gym, start=start, length=length))
 
     assert await booking_mesh.balance(second) == 10
     assert await booking_mesh.sessions_of(second) == []
@@ -173,10 +173,10 @@ async def test_adjacent_periods_and_other_gyms_are_free(booking_mesh: BookingMes
     gym = await booking_mesh.create_gym()
     elsewhere = await booking_mesh.create_gym()
 
-    await booking_mesh.book(order(member, gym))
-    await booking_mesh.book(order(member, gym, start=TOMORROW + HOUR))
-    await booking_mesh.book(order(member, gym, start=TOMORROW - HOUR))
-    await booking_mesh.book(order(member, elsewhere))
+    await booking_mesh.book(book_request(member, gym))
+    await booking_mesh.book(book_request(member, gym, start=TOMORROW + HOUR))
+    await booking_mesh.book(book_request(member, gym, start=TOMORROW - HOUR))
+    await booking_mesh.book(book_request(member, elsewhere))
 
     assert await booking_mesh.busy_periods(gym, TOMORROW - HOUR, 3 * HOUR) == [
         period(TOMORROW - HOUR),
@@ -190,7 +190,7 @@ async def test_an_unknown_user_books_nothing(booking_mesh: BookingMesh) -> None:
     gym = await booking_mesh.create_gym()
 
     with pytest.raises(UserNotFound):
-        await booking_mesh.book(order(str(uuid4()), gym))
+        await booking_mesh.book(book_request(str(uuid4()), gym))
 
     assert await booking_mesh.busy_periods(gym) == []
 
@@ -202,7 +202,7 @@ async def test_a_suspended_user_books_nothing(booking_mesh: BookingMesh) -> None
     await booking_mesh.users.UpdateUser(UpdateUserRequest(user=user, update_mask=FieldMask(paths=["state"])))
 
     with pytest.raises(UserNotActive):
-        await booking_mesh.book(order(member, gym))
+        await booking_mesh.book(book_request(member, gym))
 
     assert await booking_mesh.busy_periods(gym) == []
 
@@ -212,7 +212,7 @@ async def test_an_unknown_gym_cannot_be_booked(booking_mesh: BookingMesh) -> Non
     member = await booking_mesh.create_member()
 
     with pytest.raises(GymNotFound):
-        await booking_mesh.book(order(member, str(uuid4())))
+        await booking_mesh.book(book_request(member, str(uuid4())))
 
 
 async def test_a_closed_gym_cannot_be_booked(booking_mesh: BookingMesh) -> None:
@@ -221,7 +221,7 @@ async def test_a_closed_gym_cannot_be_booked(booking_mesh: BookingMesh) -> None:
     gym = await booking_mesh.create_gym(opening_hours=OpeningHours(opens_minute=0, closes_minute=60))
 
     with pytest.raises(GymClosed):
-        await booking_mesh.book(order(member, gym))
+        await booking_mesh.book(book_request(member, gym))
 
 
 async def test_a_past_period_cannot_be_booked(booking_mesh: BookingMesh) -> None:
@@ -231,7 +231,7 @@ async def test_a_past_period_cannot_be_booked(booking_mesh: BookingMesh) -> None
     begun = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
 
     with pytest.raises(PeriodPast):
-        await booking_mesh.book(order(member, gym, start=begun))
+        await booking_mesh.book(book_request(member, gym, start=begun))
 
 
 @pytest.mark.requirement("S6")
@@ -241,10 +241,10 @@ async def test_a_repetition_after_a_lost_answer_gets_the_same_session(
 ) -> None:
     """Repeating a booking with its key returns an equal answer, and books, charges and mails once."""
     member, gym = await booking_mesh.create_member(credits_granted=10), await booking_mesh.create_gym()
-    request = order(member, gym, by=method)
+    request = book_request(member, gym, by=method)
 
-    first = await booking_mesh.sessions.BookSession(request, metadata=keyed("lost-answer"))
-    second = await booking_mesh.sessions.BookSession(request, metadata=keyed("lost-answer"))
+    first = await booking_mesh.sessions.BookSession(request, metadata=with_key("lost-answer"))
+    second = await booking_mesh.sessions.BookSession(request, metadata=with_key("lost-answer"))
 
     assert first == second
     assert len(await booking_mesh.sessions_of(member)) == 1
@@ -255,12 +255,12 @@ async def test_a_repetition_after_a_lost_answer_gets_the_same_session(
 @pytest.mark.requirement("S6")
 async def test_a_repetition_needs_no_other_service(booking_mesh: BookingMesh) -> None:
     """A repeated booking is answered from the stored answer, even if user, gym and payment service are down."""
-    request = order(await booking_mesh.create_member(), await booking_mesh.create_gym())
-    first = await booking_mesh.sessions.BookSession(request, metadata=keyed("stored"))
+    request = book_request(await booking_mesh.create_member(), await booking_mesh.create_gym())
+    first = await booking_mesh.sessions.BookSession(request, metadata=with_key("stored"))
     for name in ("user", "gym", "payment"):
         await booking_mesh.stop(name)
 
-    assert await booking_mesh.sessions.BookSession(request, metadata=keyed("stored")) == first
+    assert await booking_mesh.sessions.BookSession(request, metadata=with_key("stored")) == first
 
     for name in ("user", "gym", "payment"):
         await booking_mesh.start(name)
@@ -270,10 +270,10 @@ async def test_a_repetition_needs_no_other_service(booking_mesh: BookingMesh) ->
 async def test_a_repetition_gets_the_first_answer_after_the_session_has_changed(booking_mesh: BookingMesh) -> None:
     """A repeated booking returns the original answer, even if the session was cancelled meanwhile."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    first = await booking_mesh.sessions.BookSession(order(member, gym), metadata=keyed("then-cancelled"))
+    first = await booking_mesh.sessions.BookSession(book_request(member, gym), metadata=with_key("then-cancelled"))
     await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=first.session.session_id))
 
-    second = await booking_mesh.sessions.BookSession(order(member, gym), metadata=keyed("then-cancelled"))
+    second = await booking_mesh.sessions.BookSession(book_request(member, gym), metadata=with_key("then-cancelled"))
 
     assert second == first
     assert await booking_mesh.busy_periods(gym) == []
@@ -283,10 +283,10 @@ async def test_a_repetition_gets_the_first_answer_after_the_session_has_changed(
 async def test_twenty_concurrent_repetitions_book_once(booking_mesh: BookingMesh) -> None:
     """Twenty concurrent bookings with one key book, charge and mail once."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    request = order(member, gym)
+    request = book_request(member, gym)
 
     answers = await asyncio.gather(
-        *[booking_mesh.sessions.BookSession(request, metadata=keyed("impatient")) for _ in range(20)]
+        *[booking_mesh.sessions.BookSession(request, metadata=with_key("impatient")) for _ in range(20)]
     )
 
     assert len({answer.session.session_id for answer in answers}) == 1
@@ -299,7 +299,7 @@ async def test_a_repeated_booking_is_marked_as_replayed(booking_mesh: BookingMes
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
     replayed = []
     for _ in range(2):
-        call: Any = booking_mesh.sessions.BookSession(order(member, gym), metadata=keyed("again"))
+        call: Any = booking_mesh.sessions.BookSession(book_request(member, gym), metadata=with_key("again"))
         await call
         replayed.append(dict(await call.trailing_metadata()).get(REPLAYED))
 
@@ -311,11 +311,15 @@ async def test_a_key_with_another_request_is_rejected(booking_mesh: BookingMesh)
     member = await booking_mesh.create_member()
     gym = await booking_mesh.create_gym()
     elsewhere = await booking_mesh.create_gym()
-    await booking_mesh.sessions.BookSession(order(member, gym), metadata=keyed("reused"))
+    await booking_mesh.sessions.BookSession(book_request(member, gym), metadata=with_key("reused"))
 
-    for other in (order(member, gym, start=TOMORROW + HOUR), order(member, elsewhere), order(member, gym, by=BY_CARD)):
+    for other in (
+        book_request(member, gym, start=TOMORROW + HOUR),
+        book_request(member, elsewhere),
+        book_request(member, gym, by=BY_CARD),
+    ):
         with pytest.raises(IdempotencyKeyReused):
-            await booking_mesh.sessions.BookSession(other, metadata=keyed("reused"))
+            await booking_mesh.sessions.BookSession(other, metadata=with_key("reused"))
 
     assert len(await booking_mesh.sessions_of(member)) == 1
 
@@ -328,7 +332,7 @@ async def test_one_key_for_two_concurrent_gyms_books_one(booking_mesh: BookingMe
 
     answers = await asyncio.gather(
         *[
-            booking_mesh.sessions.BookSession(order(member, each), metadata=keyed("two-gyms"))
+            booking_mesh.sessions.BookSession(book_request(member, each), metadata=with_key("two-gyms"))
             for each in (gym, elsewhere)
         ],
         return_exceptions=True,
@@ -348,7 +352,7 @@ async def test_a_rejected_booking_is_rejected_again_when_repeated(
 
     for _ in range(2):
         with pytest.raises(refusal):
-            await booking_mesh.sessions.BookSession(order(member, gym, by=method), metadata=keyed("refused"))
+            await booking_mesh.sessions.BookSession(book_request(member, gym, by=method), metadata=with_key("refused"))
 
     assert await booking_mesh.busy_periods(gym) == []
 
@@ -357,10 +361,12 @@ async def test_a_rejected_booking_is_rejected_again_when_repeated(
 async def test_two_callers_may_use_the_same_key(booking_mesh: BookingMesh) -> None:
     """Idempotency keys are separate per caller."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    await booking_mesh.sessions.BookSession(order(member, gym), metadata=keyed("common"))
+    await booking_mesh.sessions.BookSession(book_request(member, gym), metadata=with_key("common"))
 
     async with booking_mesh.mesh.database("session").transaction() as connection:
         await connection.execute("update sessions set caller = 'another'")
-    later = await booking_mesh.sessions.BookSession(order(member, gym, start=TOMORROW + HOUR), metadata=keyed("common"))
+    later = await booking_mesh.sessions.BookSession(
+        book_request(member, gym, start=TOMORROW + HOUR), metadata=with_key("common")
+    )
 
     assert later.session.period == period(TOMORROW + HOUR)

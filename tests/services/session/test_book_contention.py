@@ -11,7 +11,7 @@ import pytest
 
 from contracts.errors import Unavailable
 from interceptors.chain.metadata import HEDGE_ATTEMPT
-from tests.services.session.booking_mesh import CREDITS_PER_HOUR, HOUR, TOMORROW, order, period
+from tests.services.session.booking_mesh import CREDITS_PER_HOUR, HOUR, TOMORROW, book_request, period
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ async def test_the_last_slot_goes_to_one_member(booking_mesh: BookingMesh) -> No
 
     async with delaying_bookings(booking_mesh, gym):
         booking = asyncio.gather(
-            *[booking_mesh.sessions.BookSession(order(member, gym)) for member in members], return_exceptions=True
+            *[booking_mesh.sessions.BookSession(book_request(member, gym)) for member in members],
+            return_exceptions=True,
         )
     answers = await booking
 
@@ -65,7 +66,7 @@ async def test_concurrent_bookings_of_different_slots_all_succeed(booking_mesh: 
 
     answers = await asyncio.gather(
         *[
-            booking_mesh.book(order(member, gym, start=TOMORROW + number * HOUR))
+            booking_mesh.book(book_request(member, gym, start=TOMORROW + number * HOUR))
             for number, member in enumerate(members)
         ]
     )
@@ -79,7 +80,7 @@ async def test_concurrent_overlapping_bookings_never_overlap(booking_mesh: Booki
     gym = await booking_mesh.create_gym()
     await make_calendar(booking_mesh, gym)
     member = await booking_mesh.create_member(credits_granted=1000)
-    requests = [order(member, gym, start=TOMORROW + number * HOUR / 4, length=HOUR) for number in range(16)] * 3
+    requests = [book_request(member, gym, start=TOMORROW + number * HOUR / 4, length=HOUR) for number in range(16)] * 3
 
     async with delaying_bookings(booking_mesh, gym):
         booking = asyncio.gather(
@@ -104,10 +105,10 @@ async def test_bookings_of_one_gym_queue_for_a_limited_time(booking_mesh: Bookin
     async with booking_mesh.mesh.database("session").transaction() as connection:
         await connection.execute("select from calendars where gym_id = $1 for update", UUID(gym))
         with pytest.raises(Unavailable, match="Too many bookings"):
-            await booking_mesh.sessions.BookSession(order(member, gym), timeout=TIMEOUT_S, metadata=SENT_ONCE)
-        await booking_mesh.book(order(member, elsewhere))
+            await booking_mesh.sessions.BookSession(book_request(member, gym), timeout=TIMEOUT_S, metadata=SENT_ONCE)
+        await booking_mesh.book(book_request(member, elsewhere))
 
-    await booking_mesh.book(order(member, gym))
+    await booking_mesh.book(book_request(member, gym))
 
 
 @asynccontextmanager
@@ -136,7 +137,7 @@ async def make_calendar(booking_mesh: BookingMesh, gym: str) -> None:
 @pytest.mark.parametrize("status", ["pending_payment", "pending_approval", "confirmed"])
 async def test_the_database_rejects_overlapping_sessions(booking_mesh: BookingMesh, status: str) -> None:
     """A constraint rejects overlapping sessions that hold a slot, even if they are inserted without the lock."""
-    await booking_mesh.book(order(await booking_mesh.create_member(), await booking_mesh.create_gym()))
+    await booking_mesh.book(book_request(await booking_mesh.create_member(), await booking_mesh.create_gym()))
     await booking_mesh.wait_until_settled()
 
     with pytest.raises(asyncpg.ExclusionViolationError, match="sessions_never_overlap"):
@@ -154,7 +155,7 @@ async def insert_another(booking_mesh: BookingMesh, status: str) -> None:
 
 async def test_the_database_allows_adjacent_and_cancelled_sessions(booking_mesh: BookingMesh) -> None:
     """The constraint allows adjacent sessions, and overlapping ones that are cancelled."""
-    await booking_mesh.book(order(await booking_mesh.create_member(), await booking_mesh.create_gym()))
+    await booking_mesh.book(book_request(await booking_mesh.create_member(), await booking_mesh.create_gym()))
     await booking_mesh.wait_until_settled()
 
     async with booking_mesh.mesh.database("session").transaction() as connection:

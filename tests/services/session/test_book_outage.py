@@ -13,7 +13,7 @@ from solo60.common.v1.money_pb2 import Money
 from solo60.payment.v1.payment_pb2 import ChargeSessionRequest
 from solo60.session.v1.session_pb2 import SESSION_STATUS_CANCELLED, SESSION_STATUS_CONFIRMED
 from tests.services.payment.card_connection import ConnectionHooks, FaultyCardProcessor, Gate, lose_the_call
-from tests.services.session.booking_mesh import BY_CARD, BY_CREDITS, TOMORROW, keyed, order, period
+from tests.services.session.booking_mesh import BY_CARD, BY_CREDITS, TOMORROW, book_request, period, with_key
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def test_an_outage_of_payment_leaves_no_booking_and_no_charge(
     await booking_mesh.stop("payment")
 
     with pytest.raises(Unavailable):
-        await booking_mesh.book(order(member, gym, by=method))
+        await booking_mesh.book(book_request(member, gym, by=method))
 
     assert await booking_mesh.busy_periods(gym) == []
     assert {each.status for each in await booking_mesh.sessions_of(member)} == {SESSION_STATUS_CANCELLED}
@@ -65,7 +65,7 @@ async def test_an_outage_of_payment_leaves_no_booking_and_no_charge(
     assert await booking_mesh.balance(member) == 100
     for session in await booking_mesh.sessions_of(member):
         assert "CAPTURED" not in await booking_mesh.payment_statuses(session.session_id)
-    assert (await booking_mesh.book(order(member, gym, by=method))).status == SESSION_STATUS_CONFIRMED
+    assert (await booking_mesh.book(book_request(member, gym, by=method))).status == SESSION_STATUS_CONFIRMED
 
 
 @pytest.mark.requirement("S6")
@@ -74,11 +74,11 @@ async def test_the_same_key_can_book_after_an_outage_of_payment(booking_mesh: Bo
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
     await booking_mesh.stop("payment")
     with pytest.raises(Unavailable):
-        await booking_mesh.sessions.BookSession(order(member, gym), metadata=keyed("patient"))
+        await booking_mesh.sessions.BookSession(book_request(member, gym), metadata=with_key("patient"))
     await booking_mesh.start("payment")
     await booking_mesh.wait_until_settled()
 
-    answer = await booking_mesh.sessions.BookSession(order(member, gym), metadata=keyed("patient"))
+    answer = await booking_mesh.sessions.BookSession(book_request(member, gym), metadata=with_key("patient"))
 
     assert answer.session.status == SESSION_STATUS_CONFIRMED
     await booking_mesh.wait_until_settled()
@@ -93,7 +93,7 @@ async def test_without_user_or_gym_service_nothing_is_held(booking_mesh: Booking
     await booking_mesh.stop(name)
 
     with pytest.raises(Unavailable):
-        await booking_mesh.book(order(member, gym))
+        await booking_mesh.book(book_request(member, gym))
 
     assert await booking_mesh.sessions_of(member) == []
 
@@ -106,7 +106,7 @@ async def test_a_charge_with_a_lost_answer_is_refunded(booking_mesh: BookingMesh
     await use_faulty_cards(booking_mesh, hooks)
 
     with pytest.raises(Unavailable):
-        await booking_mesh.book(order(member, gym, by=BY_CARD))
+        await booking_mesh.book(book_request(member, gym, by=BY_CARD))
 
     await booking_mesh.wait_until_settled()
     assert await booking_mesh.busy_periods(gym) == []
@@ -122,7 +122,7 @@ async def test_a_cancelled_booking_call_leaves_no_booking_and_no_charge(booking_
     gate = Gate()
     await use_faulty_cards(booking_mesh, ConnectionHooks(before_charge=gate))
 
-    booking = asyncio.create_task(booking_mesh.book(order(member, gym, by=BY_CARD)))
+    booking = asyncio.create_task(booking_mesh.book(book_request(member, gym, by=BY_CARD)))
     await gate.reached.wait()
     assert await booking_mesh.busy_periods(gym) == [period()]
     booking.cancel()
@@ -148,7 +148,7 @@ async def test_a_booking_past_its_deadline_leaves_no_booking_and_no_charge(booki
     await use_faulty_cards(booking_mesh, ConnectionHooks(after_charge=gate))
 
     with pytest.raises((DeadlineExceeded, Unavailable)):
-        await booking_mesh.sessions.BookSession(order(member, gym, by=BY_CARD), timeout=CHARGE_TIMEOUT_S)
+        await booking_mesh.sessions.BookSession(book_request(member, gym, by=BY_CARD), timeout=CHARGE_TIMEOUT_S)
     assert gate.reached.is_set()
 
     await eventually(partial(is_free, booking_mesh, gym))
@@ -204,7 +204,7 @@ async def test_a_booking_succeeds_without_mail_and_is_mailed_later(booking_mesh:
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym(noise_policy="Quiet, please")
     await booking_mesh.stop("communication")
 
-    session = await booking_mesh.book(order(member, gym))
+    session = await booking_mesh.book(book_request(member, gym))
 
     assert session.status == SESSION_STATUS_CONFIRMED
     assert await booking_mesh.pending_work() == 2
@@ -217,7 +217,7 @@ async def test_follow_ups_of_a_stopped_process_are_done_by_the_next(booking_mesh
     """A mail that one session process could not send is sent by the next one, because it is stored in the database."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
     await booking_mesh.stop("communication")
-    await booking_mesh.book(order(member, gym))
+    await booking_mesh.book(book_request(member, gym))
 
     await booking_mesh.stop("session")
     await booking_mesh.start("communication")
@@ -230,7 +230,7 @@ async def test_follow_ups_of_a_stopped_process_are_done_by_the_next(booking_mesh
 async def test_a_repeated_mail_with_other_content_is_not_sent_again(booking_mesh: BookingMesh) -> None:
     """A mail repeated after a crash is not sent twice, even if its content has changed, because its key is the same."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    await booking_mesh.book(order(member, gym))
+    await booking_mesh.book(book_request(member, gym))
     await booking_mesh.wait_for_mails(1)
 
     async with booking_mesh.mesh.database("user").transaction() as connection:
@@ -261,7 +261,7 @@ async def test_an_undeliverable_address_leaves_a_dead_letter(booking_mesh: Booki
     async with booking_mesh.mesh.database("user").transaction() as connection:
         await connection.execute("update users set email = 'ada@localhost' where user_id = $1", UUID(member))
 
-    session = await booking_mesh.book(order(member, await booking_mesh.create_gym()))
+    session = await booking_mesh.book(book_request(member, await booking_mesh.create_gym()))
 
     await booking_mesh.wait_until_settled()
     assert (await booking_mesh.find_session(session.session_id)).status == session.status
@@ -290,7 +290,7 @@ async def test_every_address_that_a_user_may_have_can_be_mailed(
     """
     member = await booking_mesh.create_member(email=email)
 
-    await booking_mesh.book(order(member, await booking_mesh.create_gym()))
+    await booking_mesh.book(book_request(member, await booking_mesh.create_gym()))
 
     (mail,) = await booking_mesh.wait_for_mails(1)
     assert mail.recipient == recipient

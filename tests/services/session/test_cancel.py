@@ -16,7 +16,7 @@ from solo60.session.v1.session_pb2 import (
     Session,
 )
 from solo60.user.v1.user_pb2 import UpdateUserRequest, User, UserState
-from tests.services.session.booking_mesh import BY_CARD, BY_CREDITS, HOUR, TOMORROW, order
+from tests.services.session.booking_mesh import BY_CARD, BY_CREDITS, HOUR, TOMORROW, book_request
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ async def test_a_cancelled_session_is_refunded_the_way_it_was_paid(
 ) -> None:
     """Cancelling frees the slot at once, stores the reason and refunds the price in the way it was paid."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    session = await booking_mesh.book(order(member, gym, by=method))
+    session = await booking_mesh.book(book_request(member, gym, by=method))
 
     cancelled = await cancel(booking_mesh, session, "Caught a cold")
 
@@ -48,7 +48,7 @@ async def test_a_cancelled_session_is_refunded_the_way_it_was_paid(
     assert await booking_mesh.balance(member) == 100
     assert await booking_mesh.payment_statuses(session.session_id) == ["REFUNDED"]
     assert await booking_mesh.busy_periods(gym) == []
-    assert (await booking_mesh.book(order(member, gym))).status == SESSION_STATUS_CONFIRMED
+    assert (await booking_mesh.book(book_request(member, gym))).status == SESSION_STATUS_CONFIRMED
 
 
 @pytest.mark.requirement("J2")
@@ -56,7 +56,7 @@ async def test_a_cancelled_session_is_refunded_the_way_it_was_paid(
 async def test_any_price_can_be_refunded_in_credits(booking_mesh: BookingMesh, method: PaymentMethod) -> None:
     """A cancellation may ask for a refund in credits, even if the session was paid by card."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    session = await booking_mesh.book(order(member, gym, by=method))
+    session = await booking_mesh.book(book_request(member, gym, by=method))
 
     request = CancelSessionRequest(session_id=session.session_id, refund_in=RefundMeans.REFUND_MEANS_CREDITS)
     await booking_mesh.sessions.CancelSession(request)
@@ -73,9 +73,9 @@ async def test_the_sessions_of_a_deleted_user_are_cancelled(booking_mesh: Bookin
     member = await booking_mesh.create_member()
     other = await booking_mesh.create_member()
     gym = await booking_mesh.create_gym()
-    await booking_mesh.book(order(member, gym))
-    await booking_mesh.book(order(member, gym, start=TOMORROW + HOUR))
-    other_booking = await booking_mesh.book(order(other, gym, start=TOMORROW + 2 * HOUR))
+    await booking_mesh.book(book_request(member, gym))
+    await booking_mesh.book(book_request(member, gym, start=TOMORROW + HOUR))
+    other_booking = await booking_mesh.book(book_request(other, gym, start=TOMORROW + 2 * HOUR))
 
     leaving = User(user_id=member, state=UserState.USER_STATE_DELETED)
     await booking_mesh.users.UpdateUser(UpdateUserRequest(user=leaving, update_mask=FieldMask(paths=["state"])))
@@ -94,7 +94,7 @@ async def test_a_cancellation_is_mailed_after_the_booking(booking_mesh: BookingM
     """A cancellation sends a mail that names the refund."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym(name="Field Street Gym")
 
-    await cancel(booking_mesh, await booking_mesh.book(order(member, gym)))
+    await cancel(booking_mesh, await booking_mesh.book(book_request(member, gym)))
 
     subjects = {mail.subject.strip().partition(",")[0]: mail.body for mail in await booking_mesh.wait_for_mails(2)}
     assert set(subjects) == {"Booked: Field Street Gym", "Cancelled: Field Street Gym"}
@@ -106,7 +106,7 @@ async def test_a_session_pending_approval_can_be_cancelled(booking_mesh: Booking
     """A session pending approval can be cancelled, and is refunded."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym(requires_approval=True)
 
-    cancelled = await cancel(booking_mesh, await booking_mesh.book(order(member, gym)))
+    cancelled = await cancel(booking_mesh, await booking_mesh.book(book_request(member, gym)))
 
     assert cancelled.status == SESSION_STATUS_CANCELLED
     await booking_mesh.wait_until_settled()
@@ -116,7 +116,7 @@ async def test_a_session_pending_approval_can_be_cancelled(booking_mesh: Booking
 async def test_cancelling_again_changes_nothing(booking_mesh: BookingMesh) -> None:
     """Repeated and concurrent cancellations refund once, send one mail and return the first reason."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    session = await booking_mesh.book(order(member, gym))
+    session = await booking_mesh.book(book_request(member, gym))
 
     at_once = await asyncio.gather(*[cancel(booking_mesh, session, "first") for _ in range(10)])
     later = await cancel(booking_mesh, session, "second")
@@ -145,7 +145,7 @@ async def test_an_unknown_session_cannot_be_cancelled(booking_mesh: BookingMesh)
 async def test_a_started_ended_or_unpaid_session_cannot_be_cancelled(booking_mesh: BookingMesh, change: str) -> None:
     """A session that has started, is completed, was rejected or is being paid cannot be cancelled and is unchanged."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    session = await booking_mesh.book(order(member, gym))
+    session = await booking_mesh.book(book_request(member, gym))
     await booking_mesh.wait_until_settled()
     async with booking_mesh.mesh.database("session").transaction() as connection:
         await connection.execute(f"update sessions set {change}")  # noqa: S608 - the changes above
@@ -160,7 +160,7 @@ async def test_a_started_ended_or_unpaid_session_cannot_be_cancelled(booking_mes
 
 async def test_a_cancelled_session_stays_cancelled_after_its_period(booking_mesh: BookingMesh) -> None:
     """Repeating a cancellation after the period has begun returns the cancelled session."""
-    session = await booking_mesh.book(order(await booking_mesh.create_member(), await booking_mesh.create_gym()))
+    session = await booking_mesh.book(book_request(await booking_mesh.create_member(), await booking_mesh.create_gym()))
     await cancel(booking_mesh, session)
     async with booking_mesh.mesh.database("session").transaction() as connection:
         await connection.execute("update sessions set period = tstzrange(now() - interval '2 hours', now())")
@@ -172,7 +172,7 @@ async def test_a_cancelled_session_stays_cancelled_after_its_period(booking_mesh
 async def test_a_cancellation_succeeds_without_payment_and_mail(booking_mesh: BookingMesh) -> None:
     """A cancellation during an outage of payment and mail frees the slot at once; refund and mail follow later."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    session = await booking_mesh.book(order(member, gym))
+    session = await booking_mesh.book(book_request(member, gym))
     await booking_mesh.wait_for_mails(1)
     await booking_mesh.stop("payment")
     await booking_mesh.stop("communication")

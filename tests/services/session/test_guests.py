@@ -26,7 +26,7 @@ from solo60.session.v1.session_pb2 import (
     ListGuestsRequest,
 )
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
-from tests.services.session.booking_mesh import SERVICES, TOMORROW, keyed, order
+from tests.services.session.booking_mesh import SERVICES, TOMORROW, book_request, with_key
 from tests.services.session.stored_sessions import HOUR, NOW, book_session, hold_session, pending_mails
 from tests.services.session.stores import stores_on
 
@@ -70,7 +70,7 @@ async def invite(
 ) -> Guest:
     """Invite a guest by a call."""
     request = InviteGuestRequest(session_id=session_id, email=email, name=name)
-    return (await booking_mesh.sessions.InviteGuest(request, metadata=keyed(key) if key else None)).guest
+    return (await booking_mesh.sessions.InviteGuest(request, metadata=with_key(key) if key else None)).guest
 
 
 @pytest.mark.requirement("J4")
@@ -81,7 +81,7 @@ async def test_a_guest_is_mailed_about_the_invitation_and_its_cancellation(booki
     """
     member = await booking_mesh.create_member(display_name="Ada Byron", time_zone="Asia/Kolkata")
     gym = await booking_mesh.create_gym(name="Field Street Gym", time_zone="Europe/Paris")
-    session = await booking_mesh.book(order(member, gym))
+    session = await booking_mesh.book(book_request(member, gym))
 
     guest = await invite(booking_mesh, session.session_id, "grace@guests.example")
     assert await guests_of(booking_mesh, session.session_id) == [guest]
@@ -104,7 +104,7 @@ async def test_a_guest_is_mailed_about_the_invitation_and_its_cancellation(booki
 @pytest.mark.requirement("J2")
 async def test_guests_are_mailed_when_their_session_is_cancelled(booking_mesh: BookingMesh) -> None:
     """Cancelling a session mails each invited guest once. A guest with a cancelled invitation gets no second mail."""
-    session = await booking_mesh.book(order(await booking_mesh.create_member(), await booking_mesh.create_gym()))
+    session = await booking_mesh.book(book_request(await booking_mesh.create_member(), await booking_mesh.create_gym()))
     cancelled = await invite(booking_mesh, session.session_id, "gone@guests.example")
     await booking_mesh.sessions.CancelInvitation(CancelInvitationRequest(invitation_id=cancelled.invitation_id))
     for email in ("grace@guests.example", "edsger@guests.example"):
@@ -122,11 +122,11 @@ async def test_an_invitation_repeated_with_its_key_invites_once(booking_mesh: Bo
 
     Without the key it is rejected.
     """
-    session = await booking_mesh.book(order(await booking_mesh.create_member(), await booking_mesh.create_gym()))
+    session = await booking_mesh.book(book_request(await booking_mesh.create_member(), await booking_mesh.create_gym()))
 
     first = await invite(booking_mesh, session.session_id, "Grace@guests.example", key="once")
     request = InviteGuestRequest(session_id=session.session_id, email=first.email, name=first.name)
-    call = booking_mesh.sessions.InviteGuest(request, metadata=keyed("once"))
+    call = booking_mesh.sessions.InviteGuest(request, metadata=with_key("once"))
     again = (await call).guest
 
     assert again == first
@@ -140,7 +140,7 @@ async def test_guests_are_listed_in_pages(booking_mesh: BookingMesh) -> None:
     """Guests are listed in pages in order of invitation, and another session's page token is rejected (AIP-158)."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
     session, other = [
-        await booking_mesh.book(order(member, gym, start=TOMORROW + number * HOUR)) for number in range(2)
+        await booking_mesh.book(book_request(member, gym, start=TOMORROW + number * HOUR)) for number in range(2)
     ]
     guests = [await invite(booking_mesh, session.session_id, f"guest-{number}@guests.example") for number in range(5)]
 

@@ -18,7 +18,7 @@ from solo60.session.v1.session_pb2 import (
     GetSessionRequest,
     ListUserSessionsRequest,
 )
-from tests.services.session.booking_mesh import BY_CARD, HOUR, TOMORROW, order, period
+from tests.services.session.booking_mesh import BY_CARD, HOUR, TOMORROW, book_request, period
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def test_a_session_includes_the_requested_relations(booking_mesh: BookingM
     """GetSession returns the requested user, gym and payments as their own services store them."""
     member = await booking_mesh.create_member(display_name="Ada Byron")
     gym = await booking_mesh.create_gym(name="Field Street Gym")
-    session = await booking_mesh.book(order(member, gym, by=BY_CARD))
+    session = await booking_mesh.book(book_request(member, gym, by=BY_CARD))
 
     shown = await booking_mesh.sessions.GetSession(GetSessionRequest(session_id=session.session_id, include=EVERYTHING))
 
@@ -44,7 +44,7 @@ async def test_a_session_includes_the_requested_relations(booking_mesh: BookingM
 
 async def test_a_session_without_relations_needs_no_other_service(booking_mesh: BookingMesh) -> None:
     """Relations that were not requested are absent, and their services may be down."""
-    session = await booking_mesh.book(order(await booking_mesh.create_member(), await booking_mesh.create_gym()))
+    session = await booking_mesh.book(book_request(await booking_mesh.create_member(), await booking_mesh.create_gym()))
     for name in ("user", "gym", "payment"):
         await booking_mesh.stop(name)
 
@@ -60,7 +60,7 @@ async def test_a_session_without_relations_needs_no_other_service(booking_mesh: 
 
 async def test_an_unreadable_relation_fails_the_call(booking_mesh: BookingMesh) -> None:
     """GetSession fails with UNAVAILABLE if a requested relation cannot be read, so that no answer is incomplete."""
-    session = await booking_mesh.book(order(await booking_mesh.create_member(), await booking_mesh.create_gym()))
+    session = await booking_mesh.book(book_request(await booking_mesh.create_member(), await booking_mesh.create_gym()))
     await booking_mesh.stop("user")
 
     with pytest.raises(Unavailable):
@@ -80,10 +80,10 @@ async def test_a_users_sessions_are_listed_in_pages_latest_first(booking_mesh: B
     gym = await booking_mesh.create_gym()
     elsewhere = await booking_mesh.create_gym()
     for hours in (2, 0, 4, 1, 3):
-        await booking_mesh.book(order(member, gym, start=TOMORROW + hours * HOUR))
+        await booking_mesh.book(book_request(member, gym, start=TOMORROW + hours * HOUR))
     # The same period in another gym. The order of the two sessions is stable as well.
-    await booking_mesh.book(order(member, elsewhere, start=TOMORROW + 2 * HOUR))
-    await booking_mesh.book(order(other, elsewhere))
+    await booking_mesh.book(book_request(member, elsewhere, start=TOMORROW + 2 * HOUR))
+    await booking_mesh.book(book_request(other, elsewhere))
 
     pages: list[list[Period]] = []
     token = ""
@@ -103,8 +103,8 @@ async def test_a_users_sessions_are_listed_in_pages_latest_first(booking_mesh: B
 async def test_sessions_can_be_listed_by_status(booking_mesh: BookingMesh) -> None:
     """A status filter returns only sessions with that status."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    confirmed = await booking_mesh.book(order(member, gym))
-    cancelled = await booking_mesh.book(order(member, gym, start=TOMORROW + HOUR))
+    confirmed = await booking_mesh.book(book_request(member, gym))
+    cancelled = await booking_mesh.book(book_request(member, gym, start=TOMORROW + HOUR))
     await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=cancelled.session_id))
 
     for status, expected in ((SESSION_STATUS_CONFIRMED, confirmed), (SESSION_STATUS_CANCELLED, cancelled)):
@@ -119,7 +119,7 @@ async def test_another_users_page_token_is_rejected(booking_mesh: BookingMesh) -
     other = await booking_mesh.create_member()
     gym = await booking_mesh.create_gym()
     for hours in (0, 1):
-        await booking_mesh.book(order(member, gym, start=TOMORROW + hours * HOUR))
+        await booking_mesh.book(book_request(member, gym, start=TOMORROW + hours * HOUR))
     token = (
         await booking_mesh.sessions.ListUserSessions(ListUserSessionsRequest(user_id=member, page_size=1))
     ).next_page_token
@@ -137,7 +137,7 @@ async def test_conflicts_are_whole_booked_periods_in_order(booking_mesh: Booking
     """Conflicts are the complete booked periods in order of their start, and adjacent periods are no conflict."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
     for hours in (2, 0, 4):
-        await booking_mesh.book(order(member, gym, start=TOMORROW + hours * HOUR))
+        await booking_mesh.book(book_request(member, gym, start=TOMORROW + hours * HOUR))
 
     start = TOMORROW + timedelta(minutes=30)
     assert await booking_mesh.busy_periods(gym, start, 3 * HOUR + timedelta(minutes=30)) == [
@@ -149,7 +149,7 @@ async def test_conflicts_are_whole_booked_periods_in_order(booking_mesh: Booking
 
 async def test_cancelled_sessions_and_unknown_gyms_have_no_conflicts(booking_mesh: BookingMesh) -> None:
     """A cancelled session and an unknown gym cause no conflict."""
-    session = await booking_mesh.book(order(await booking_mesh.create_member(), await booking_mesh.create_gym()))
+    session = await booking_mesh.book(book_request(await booking_mesh.create_member(), await booking_mesh.create_gym()))
     await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=session.session_id))
 
     assert await booking_mesh.busy_periods(session.gym_id) == []
@@ -158,7 +158,7 @@ async def test_cancelled_sessions_and_unknown_gyms_have_no_conflicts(booking_mes
 
 async def test_a_confirmed_session_is_completed_after_its_period(booking_mesh: BookingMesh) -> None:
     """A confirmed session is completed once its period has ended."""
-    session = await booking_mesh.book(order(await booking_mesh.create_member(), await booking_mesh.create_gym()))
+    session = await booking_mesh.book(book_request(await booking_mesh.create_member(), await booking_mesh.create_gym()))
     async with booking_mesh.mesh.database("session").transaction() as connection:
         await connection.execute(
             "update sessions set period = tstzrange(lower(period) - $1::interval, upper(period) - $1)",

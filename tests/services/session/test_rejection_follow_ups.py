@@ -14,7 +14,7 @@ from solo60.session.v1.session_pb2 import (
     JoinWaitingListRequest,
     RejectSessionRequest,
 )
-from tests.services.session.booking_mesh import SERVICES, order, period
+from tests.services.session.booking_mesh import SERVICES, book_request, period
 from tests.services.session.faults import Fault, When
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def rejected_session(booking_mesh: BookingMesh) -> str:
     """Reject a session that has a guest and a waiting member, and return its id."""
     ada, edsger = [await booking_mesh.create_member(email=f"{name}@members.example") for name in ("ada", "edsger")]
     gym = await booking_mesh.create_gym(name="Field Street Gym", requires_approval=True)
-    session_id = (await booking_mesh.book(order(ada, gym))).session_id
+    session_id = (await booking_mesh.book(book_request(ada, gym))).session_id
     guest = InviteGuestRequest(session_id=session_id, email="grace@guests.example", name="Grace Hopper")
     await booking_mesh.sessions.InviteGuest(guest)
     await booking_mesh.sessions.JoinWaitingList(JoinWaitingListRequest(user_id=edsger, gym_id=gym, period=period()))
@@ -83,7 +83,7 @@ async def test_each_mail_about_a_rejection_arrives_once_despite_faults(booking_m
 async def test_mails_and_refund_follow_after_an_outage_of_mail_and_payment(booking_mesh: BookingMesh) -> None:
     """A rejection during an outage frees the slot at once. Refund and mails follow later, even from a new process."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym(requires_approval=True)
-    session = await booking_mesh.book(order(member, gym))
+    session = await booking_mesh.book(book_request(member, gym))
     await booking_mesh.wait_until_settled()
     await booking_mesh.stop("payment")
     await booking_mesh.stop("communication")

@@ -29,7 +29,7 @@ from solo60.session.v1.session_pb2 import (
     WaitingListEntry,
 )
 from solo60.user.v1.user_pb2 import UpdateUserRequest, User, UserState
-from tests.services.session.booking_mesh import TOMORROW, keyed, order, period
+from tests.services.session.booking_mesh import TOMORROW, book_request, period, with_key
 from tests.services.session.stored_sessions import HOUR, MINUTE, NOW, book_session, hold_session, pending_mails
 from tests.services.session.stores import stores_on
 from tests.support.eventually import eventually
@@ -93,7 +93,7 @@ async def test_every_waiting_member_is_mailed_each_time_a_slot_becomes_free(book
     A member who books the slot leaves the list.
     """
     owner, gym = await booking_mesh.create_member(), await booking_mesh.create_gym(name="Field Street Gym")
-    session = await booking_mesh.book(order(owner, gym))
+    session = await booking_mesh.book(book_request(owner, gym))
     first = await booking_mesh.create_member(email="ada@members.example", time_zone="Asia/Kolkata")
     second = await booking_mesh.create_member(email="grace@members.example")
     await booking_mesh.sessions.JoinWaitingList(wait_request(first, gym))
@@ -112,7 +112,7 @@ async def test_every_waiting_member_is_mailed_each_time_a_slot_becomes_free(book
     assert mails["ada@members.example"].subject.strip() == f"Free again: Field Street Gym, {start}"
     assert len(await booking_mesh.wait_for_mails(4)) == 4
 
-    again = await booking_mesh.book(order(first, gym))
+    again = await booking_mesh.book(book_request(first, gym))
     await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=again.session_id))
     recipients = [
         mail.recipient for mail in await booking_mesh.wait_for_mails(7) if mail.subject.strip().startswith("Free again")
@@ -124,10 +124,10 @@ async def test_every_waiting_member_is_mailed_each_time_a_slot_becomes_free(book
 async def test_an_impossible_wait_is_rejected_with_the_reason(booking_mesh: BookingMesh) -> None:
     """Joining twice, for a free slot, for an unknown user or gym, or for the past is rejected, and not listed."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    await booking_mesh.book(order(await booking_mesh.create_member(), gym))
-    entry = (await booking_mesh.sessions.JoinWaitingList(wait_request(member, gym), metadata=keyed("once"))).entry
+    await booking_mesh.book(book_request(await booking_mesh.create_member(), gym))
+    entry = (await booking_mesh.sessions.JoinWaitingList(wait_request(member, gym), metadata=with_key("once"))).entry
 
-    again = booking_mesh.sessions.JoinWaitingList(wait_request(member, gym), metadata=keyed("once"))
+    again = booking_mesh.sessions.JoinWaitingList(wait_request(member, gym), metadata=with_key("once"))
     assert (await again).entry == entry
     assert (REPLAYED, "true") in tuple(await again.trailing_metadata())
     refusals: list[tuple[JoinWaitingListRequest, type[ServiceError]]] = [
@@ -151,7 +151,7 @@ async def test_an_impossible_wait_is_rejected_with_the_reason(booking_mesh: Book
 async def test_a_deleted_user_is_removed_from_the_waiting_list(booking_mesh: BookingMesh) -> None:
     """Deleting a user removes that user's entries from the waiting list."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    await booking_mesh.book(order(await booking_mesh.create_member(), gym))
+    await booking_mesh.book(book_request(await booking_mesh.create_member(), gym))
     await booking_mesh.sessions.JoinWaitingList(wait_request(member, gym))
 
     leaving = User(user_id=member, state=UserState.USER_STATE_DELETED)
@@ -167,7 +167,7 @@ async def test_a_waiting_list_is_listed_in_pages(booking_mesh: BookingMesh) -> N
     """A waiting list is listed in pages, longest waiting first, for a whole gym or for one period (AIP-158)."""
     gym, elsewhere = await booking_mesh.create_gym(), await booking_mesh.create_gym()
     for start in (TOMORROW, TOMORROW + HOUR):
-        await booking_mesh.book(order(await booking_mesh.create_member(), gym, start=start))
+        await booking_mesh.book(book_request(await booking_mesh.create_member(), gym, start=start))
     entries = []
     for start in (TOMORROW, TOMORROW + HOUR, TOMORROW, TOMORROW + HOUR, TOMORROW):
         answer = await booking_mesh.sessions.JoinWaitingList(

@@ -15,7 +15,7 @@ from mesh.serving.process import serving
 from services.session.app import SERVICE
 from solo60.session.v1.session_pb2 import CancelSessionRequest, WatchAvailabilityRequest
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
-from tests.services.session.booking_mesh import BY_DECLINED_CARD, HOUR, TOMORROW, order, period
+from tests.services.session.booking_mesh import BY_DECLINED_CARD, HOUR, TOMORROW, book_request, period
 from tests.support.eventually import eventually
 from tests.support.ports import free_ports
 
@@ -64,11 +64,11 @@ async def another_instance(booking_mesh: BookingMesh) -> AsyncIterator[SessionSe
 async def test_a_watch_sends_the_current_state_and_every_change(booking_mesh: BookingMesh) -> None:
     """The first message holds the current bookings, and each later one replaces them completely."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    await booking_mesh.book(order(member, gym))
+    await booking_mesh.book(book_request(member, gym))
     watch = Watch(booking_mesh.sessions, gym)
 
     assert await watch.next_busy_periods() == [period()]
-    later = await booking_mesh.book(order(member, gym, start=TOMORROW + 2 * HOUR))
+    later = await booking_mesh.book(book_request(member, gym, start=TOMORROW + 2 * HOUR))
     assert await watch.next_busy_periods() == [period(), period(TOMORROW + 2 * HOUR)]
     await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=later.session_id))
     assert await watch.next_busy_periods() == [period()]
@@ -82,7 +82,7 @@ async def test_a_watch_sees_changes_of_another_instance(booking_mesh: BookingMes
     assert await watch.next_busy_periods() == []
 
     async with another_instance(booking_mesh) as elsewhere:
-        booked = await elsewhere.BookSession(order(member, gym))
+        booked = await elsewhere.BookSession(book_request(member, gym))
         assert await watch.next_busy_periods() == [period()]
         await elsewhere.CancelSession(CancelSessionRequest(session_id=booked.session.session_id))
         assert await watch.next_busy_periods() == []
@@ -97,10 +97,10 @@ async def test_a_watch_reports_only_changes_of_its_own_window(booking_mesh: Book
     watch = Watch(booking_mesh.sessions, gym)
     assert await watch.next_busy_periods() == []
 
-    await booking_mesh.book(order(member, elsewhere))
-    await booking_mesh.book(order(member, gym, start=TOMORROW + 4 * HOUR))
-    await booking_mesh.book(order(member, gym, start=TOMORROW + timedelta(days=7)))
-    await booking_mesh.book(order(member, gym))
+    await booking_mesh.book(book_request(member, elsewhere))
+    await booking_mesh.book(book_request(member, gym, start=TOMORROW + 4 * HOUR))
+    await booking_mesh.book(book_request(member, gym, start=TOMORROW + timedelta(days=7)))
+    await booking_mesh.book(book_request(member, gym))
 
     assert await watch.next_busy_periods() == [period()]
     watch.call.cancel()
@@ -113,8 +113,8 @@ async def test_a_watch_reports_a_slot_freed_by_a_failed_payment(booking_mesh: Bo
     assert await watch.next_busy_periods() == []
 
     with pytest.raises(Exception, match="card"):
-        await booking_mesh.book(order(member, gym, by=BY_DECLINED_CARD))
-    await booking_mesh.book(order(member, gym, start=TOMORROW + HOUR))
+        await booking_mesh.book(book_request(member, gym, by=BY_DECLINED_CARD))
+    await booking_mesh.book(book_request(member, gym, start=TOMORROW + HOUR))
 
     async with asyncio.timeout(TIMEOUT_S):
         while await watch.next_busy_periods() != [period(TOMORROW + HOUR)]:
@@ -128,7 +128,7 @@ async def test_fifty_watches_share_one_database_connection(booking_mesh: Booking
     watches = [Watch(booking_mesh.sessions, gym) for _ in range(50)]
     assert await asyncio.gather(*[watch.next_busy_periods() for watch in watches]) == [[]] * 50
 
-    await booking_mesh.book(order(member, gym))
+    await booking_mesh.book(book_request(member, gym))
 
     assert await asyncio.gather(*[watch.next_busy_periods() for watch in watches]) == [[period()]] * 50
     assert await listeners(booking_mesh) == 1
@@ -153,7 +153,7 @@ async def test_a_change_missed_without_a_listener_is_reported_later(booking_mesh
             "select count(pg_terminate_backend(pid)) from pg_stat_activity"
             " where datname = current_database() and application_name = 'solo60 listening to availability'"
         )
-    await booking_mesh.book(order(member, gym))
+    await booking_mesh.book(book_request(member, gym))
 
     assert killed == 1
     assert await watch.next_busy_periods() == [period()]

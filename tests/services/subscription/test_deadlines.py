@@ -101,7 +101,7 @@ def test_deadlines_of_an_older_subscription_count_from_its_first_review() -> Non
 
 
 async def move_into_past(mesh: SubscriptionMesh, subscription: SubscriptionMessage, days: int) -> None:
-    """Move a subscription and its deadlines so many days into the past."""
+    """Move a subscription and its deadlines `days` days into the past."""
     aged = """
         with back as (select make_interval(days => $2) as days)
         update subscriptions set

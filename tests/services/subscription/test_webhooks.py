@@ -39,7 +39,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def midnight(days: int) -> datetime:
-    """Return midnight in UTC, so many days from today."""
+    """Return midnight in UTC, `days` days from today."""
     return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + days * DAY
 
 
