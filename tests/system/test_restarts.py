@@ -165,7 +165,7 @@ def test_a_suspended_service_can_be_restarted(mesh_with_restarts: LocalMesh) -> 
 def test_a_dead_service_is_not_restarted_with_no_restart(mesh_without_restarts: LocalMesh) -> None:
     """With --no-restart, `up` and `health` report a dead service and the command that starts it again.
 
-    Meanwhile the other services serve, keep their processes, and show their outboxes.
+    Meanwhile the other services serve from the same processes, and show their outboxes.
     """
     before = {name: process_of(mesh_without_restarts, name).pid for name in SERVICE_NAMES}
     booked = json.loads(mesh_without_restarts.solo60("demo", "booking", "--json").stdout)
