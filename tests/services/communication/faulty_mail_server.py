@@ -1,4 +1,4 @@
-"""A mail server on a real socket that refuses, stalls and hangs up when the test wants it."""
+"""Mail server on a real socket that rejects mails, stalls or hangs up as the test requests."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_a_lease_is_longer_than_the_longest_attempt() -> None:
     assert LEASE.total_seconds() > ATTEMPT_TIMEOUT_S + QUIT_TIMEOUT_S + 5
 
 
-def test_a_waiting_caller_learns_only_of_new_failures() -> None:
+def test_a_waiting_caller_gets_only_new_failures() -> None:
     """SendEmail reports a failure newer than its call. Otherwise it waits if the next attempt is due in time."""
     soon = NOW + timedelta(seconds=10)
     with pytest.raises(Unavailable, match=r"Busy\. The message is stored"):
@@ -110,7 +110,7 @@ def test_a_waiting_caller_learns_only_of_new_failures() -> None:
         FAILED.is_sent(known_attempts=2, until=NOW + timedelta(seconds=4))
 
 
-def test_a_waiting_caller_learns_the_final_status() -> None:
+def test_a_waiting_caller_gets_the_final_status() -> None:
     """SendEmail answers differently for a message that was sent, refused for good, or given up."""
     dead = replace(FAILED, status=Status.DEAD, due_time=None)
     sent = replace(MESSAGE, status=Status.SENT, due_time=None, send_time=NOW)

@@ -47,7 +47,7 @@ def killed_sender(mails: MailFixture, faulty: FaultyMailServer) -> Iterator[subp
 
 
 async def kill_before_recording(mails: MailFixture, faulty: FaultyMailServer, message_id: UUID) -> None:
-    """Send a mail from another process, and kill it after the server's answer, before it records that answer."""
+    """Send a mail from another process, and kill that process after the server's answer, before it is recorded."""
     faulty.answering.clear()
     with killed_sender(mails, faulty) as process:
         await eventually(lambda: bool(faulty.received) or process.poll() is not None)
@@ -145,7 +145,7 @@ async def test_a_slow_sender_may_record_its_result_until_the_message_is_given_up
         (False, Status.DEAD, f"The mail server is unreachable or closed the connection. {NOT_REPEATED}"),
     ],
 )
-async def test_a_server_that_hangs_up_instead_of_answering_leaves_a_doubt(
+async def test_a_mail_is_in_doubt_if_the_server_hangs_up_instead_of_answering(
     mails: MailFixture, faulty: FaultyMailServer, *, repeats_in_doubt: bool, status: Status, error: str
 ) -> None:
     """A mail is in doubt if the server hangs up after receiving it: the server may have accepted it (RFC 1047)."""
@@ -157,7 +157,7 @@ async def test_a_server_that_hangs_up_instead_of_answering_leaves_a_doubt(
     assert (message.status, message.last_error) == (status, error)
 
 
-async def test_a_server_that_receives_a_mail_and_does_not_answer_leaves_a_doubt(
+async def test_a_mail_is_in_doubt_if_the_server_does_not_answer_in_time(
     mails: MailFixture, faulty: FaultyMailServer
 ) -> None:
     """A mail is in doubt if the server receives it and does not answer in time (RFC 1047)."""

@@ -1,4 +1,4 @@
-"""The sender with real mail servers and a real database; only the clock is simulated."""
+"""Sender with real mail servers and a real database. Only the clock is simulated."""
 
 from __future__ import annotations
 

@@ -281,7 +281,7 @@ async def test_a_lost_answer_repeats_a_mail_only_if_its_template_allows(
     )
 
 
-async def test_a_waiting_caller_learns_of_a_mail_in_doubt(faulty_stub: Stub, faulty: FaultyMailServer) -> None:
+async def test_a_waiting_caller_gets_an_error_for_a_mail_in_doubt(faulty_stub: Stub, faulty: FaultyMailServer) -> None:
     """SendEmail fails with UNAVAILABLE for a mail in doubt, also when it is repeated, and sends no second mail."""
     faulty.answers.append(HANG_UP)
     for _ in range(2):

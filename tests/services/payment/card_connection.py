@@ -1,4 +1,4 @@
-"""A connection to the card company on which a test delays or loses calls."""
+"""Connection to the card company on which a test delays or loses calls."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ConnectionHooks:
 
 
 class FaultyCardProcessor(TestModeProcessor):
-    """A card company behind a connection that delays or loses calls and answers."""
+    """Card company behind a connection that delays or loses calls and answers."""
 
     def __init__(self, database: Database, hooks: ConnectionHooks) -> None:
         super().__init__(database)

@@ -1,4 +1,4 @@
-"""A worker process that runs random operations on payment's ledger until it is killed.
+"""Worker process that runs random operations on payment's ledger until it is killed.
 
 Session numbers advance with the number of operations, so that several workers ask for the same session within a short
 time. The worker sends the number of finished operations through its pipe, and an unexpected error as its repr.

@@ -24,7 +24,7 @@ from tests.services.session.booking_mesh import (
     book_request,
     with_key,
 )
-from tests.services.session.faults import When, break_service
+from tests.services.session.faults import FaultKind, break_service
 from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
@@ -116,13 +116,13 @@ async def count_mails(booking_mesh: BookingMesh) -> int:
     return len({mail.message_id for mail in await booking_mesh.wait_for_mails(0)})
 
 
-@pytest.mark.parametrize("when", [When.BEFORE, When.AFTER], ids=["not reached", "answer lost"])
-async def test_a_booking_survives_a_fault_in_each_of_its_calls(booking_mesh: BookingMesh, when: When) -> None:
+@pytest.mark.parametrize("kind", [FaultKind.CALL_LOST, FaultKind.ANSWER_LOST], ids=["not reached", "answer lost"])
+async def test_a_booking_survives_a_fault_in_each_of_its_calls(booking_mesh: BookingMesh, kind: FaultKind) -> None:
     """A booking repeated after a fault in any one of its calls books and charges once and sends one mail."""
     gym = await booking_mesh.create_gym()
     for number, (service, method) in enumerate(BOOKING):
         member = await booking_mesh.create_member()
-        fault = await break_service(booking_mesh, service, method, when)
+        fault = await break_service(booking_mesh, service, method, kind)
 
         session = await book_until_answered(booking_mesh, book_request(member, gym, start=TOMORROW + number * HOUR))
 
@@ -130,14 +130,14 @@ async def test_a_booking_survives_a_fault_in_each_of_its_calls(booking_mesh: Boo
         assert fault.remaining == 0, f"{method}: the fault was not reached"
 
 
-@pytest.mark.parametrize("when", [When.BEFORE, When.AFTER], ids=["not reached", "answer lost"])
-async def test_a_cancellation_survives_a_fault_in_each_of_its_calls(booking_mesh: BookingMesh, when: When) -> None:
+@pytest.mark.parametrize("kind", [FaultKind.CALL_LOST, FaultKind.ANSWER_LOST], ids=["not reached", "answer lost"])
+async def test_a_cancellation_survives_a_fault_in_each_of_its_calls(booking_mesh: BookingMesh, kind: FaultKind) -> None:
     """A cancellation repeated after a fault in any one of its calls refunds once and sends one mail."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
     for number, (service, method) in enumerate(CANCELLATION):
         session = await booking_mesh.book(book_request(member, gym))
         await booking_mesh.wait_until_settled()
-        fault = await break_service(booking_mesh, service, method, when)
+        fault = await break_service(booking_mesh, service, method, kind)
 
         await cancel_until_answered(booking_mesh, session)
 
@@ -148,11 +148,11 @@ async def test_a_cancellation_survives_a_fault_in_each_of_its_calls(booking_mesh
 async def test_a_repetition_after_a_lost_answer_changes_nothing(booking_mesh: BookingMesh) -> None:
     """Repeating a booking or cancellation after a lost answer has no further effect."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    await break_service(booking_mesh, "session", "BookSession", When.AFTER)
+    await break_service(booking_mesh, "session", "BookSession", FaultKind.ANSWER_LOST)
     session = await book_until_answered(booking_mesh, book_request(member, gym))
     await assert_booked_once(booking_mesh, member, session, mails=1)
 
-    await break_service(booking_mesh, "session", "CancelSession", When.AFTER)
+    await break_service(booking_mesh, "session", "CancelSession", FaultKind.ANSWER_LOST)
     await cancel_until_answered(booking_mesh, session)
     await assert_refunded_once(booking_mesh, member, session, mails=2)
 
@@ -214,7 +214,7 @@ async def test_a_connection_cut_during_the_hold_only_needs_a_repetition(booking_
 async def test_a_connection_cut_during_the_confirmation_only_needs_a_repetition(booking_mesh: BookingMesh) -> None:
     """If the connection is cut during the confirmation, a repetition leaves one paid booking."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    fault = await break_service(booking_mesh, "payment", "ChargeSession", When.LATE, times=1)
+    fault = await break_service(booking_mesh, "payment", "ChargeSession", FaultKind.ANSWER_LATE, times=1)
     booking = asyncio.create_task(book_until_answered(booking_mesh, book_request(member, gym)))
     await fault.reached.wait()
 
@@ -246,7 +246,7 @@ async def test_a_permanently_refused_refund_is_a_dead_letter_until_it_is_retried
     """
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
     session = await booking_mesh.book(book_request(member, gym))
-    await break_service(booking_mesh, "payment", "RefundSession", When.REFUSED, times=1)
+    await break_service(booking_mesh, "payment", "RefundSession", FaultKind.CALL_REJECTED, times=1)
     await cancel_until_answered(booking_mesh, session)
     await booking_mesh.wait_until_settled()
     outbox = booking_mesh.mesh.stub(OutboxServiceStub, at="session")
@@ -278,11 +278,11 @@ async def test_callees_slower_than_their_deadlines_only_need_repetitions(
     booking_mesh = mesh_with_short_deadlines
     member = await until_answered(booking_mesh.create_member)
     gym = await until_answered(booking_mesh.create_gym)
-    await break_service(booking_mesh, "payment", "ChargeSession", When.LATE, times=1)
+    await break_service(booking_mesh, "payment", "ChargeSession", FaultKind.ANSWER_LATE, times=1)
     session = await book_until_answered(booking_mesh, book_request(member, gym))
     await assert_booked_once(booking_mesh, member, session, mails=1)
 
-    await break_service(booking_mesh, "payment", "RefundSession", When.LATE, times=1)
-    await break_service(booking_mesh, "communication", "SendEmailAsync", When.LATE, times=1)
+    await break_service(booking_mesh, "payment", "RefundSession", FaultKind.ANSWER_LATE, times=1)
+    await break_service(booking_mesh, "communication", "SendEmailAsync", FaultKind.ANSWER_LATE, times=1)
     await cancel_until_answered(booking_mesh, session)
     await assert_refunded_once(booking_mesh, member, session, mails=2)

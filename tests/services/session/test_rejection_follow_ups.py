@@ -15,7 +15,7 @@ from solo60.session.v1.session_pb2 import (
     RejectSessionRequest,
 )
 from tests.services.session.booking_mesh import SERVICES, book_request, period
-from tests.services.session.faults import Fault, When
+from tests.services.session.faults import Fault, FaultKind
 
 if TYPE_CHECKING:
     from tests.services.session.booking_mesh import BookingMesh
@@ -35,11 +35,11 @@ EXPECTED_MAILS = {
 }
 
 
-async def break_all(booking_mesh: BookingMesh, when: When) -> list[Fault]:
+async def break_all(booking_mesh: BookingMesh, kind: FaultKind) -> list[Fault]:
     """Restart the services with a fault in each of these calls."""
     faults = []
     for name, methods in BROKEN.items():
-        own = [Fault(method, when, times) for method, times in methods.items()]
+        own = [Fault(method, kind, times) for method, times in methods.items()]
         await booking_mesh.stop(name)
         await booking_mesh.mesh.start(replace(SERVICES[name], interceptors=tuple(own)), booking_mesh.urls[name])
         faults += own
@@ -66,10 +66,12 @@ async def count_mails(booking_mesh: BookingMesh) -> Counter[tuple[str, str]]:
     )
 
 
-@pytest.mark.parametrize("when", [When.BEFORE, When.AFTER], ids=["not reached", "answer lost"])
-async def test_each_mail_about_a_rejection_arrives_once_despite_faults(booking_mesh: BookingMesh, when: When) -> None:
+@pytest.mark.parametrize("kind", [FaultKind.CALL_LOST, FaultKind.ANSWER_LOST], ids=["not reached", "answer lost"])
+async def test_each_mail_about_a_rejection_arrives_once_despite_faults(
+    booking_mesh: BookingMesh, kind: FaultKind
+) -> None:
     """Despite a fault in each call, a rejection refunds once, and each person concerned gets each mail once."""
-    faults = await break_all(booking_mesh, when)
+    faults = await break_all(booking_mesh, kind)
 
     session_id = await rejected_session(booking_mesh)
 

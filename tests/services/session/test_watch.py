@@ -30,7 +30,7 @@ TIMEOUT_S = 60
 
 
 class Watch:
-    """A watch on a gym for four hours tomorrow evening."""
+    """Watch on a gym for four hours tomorrow evening."""
 
     def __init__(self, sessions: SessionServiceAsyncStub, gym: str) -> None:
         request = WatchAvailabilityRequest(gym_id=gym, period=period(TOMORROW, 4 * HOUR))
@@ -75,7 +75,7 @@ async def test_a_watch_sends_the_current_state_and_every_change(booking_mesh: Bo
     watch.call.cancel()
 
 
-async def test_a_watch_sees_changes_of_another_instance(booking_mesh: BookingMesh) -> None:
+async def test_a_watch_reports_changes_of_another_instance(booking_mesh: BookingMesh) -> None:
     """A watch reports bookings and cancellations made by another process on the same database."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
     watch = Watch(booking_mesh.sessions, gym)

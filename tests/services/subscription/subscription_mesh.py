@@ -51,19 +51,19 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionMesh:
-    """The running mesh, stubs with every scope, and shortcuts for common calls."""
+    """Running mesh with stubs that have every scope, and shortcuts for common calls."""
 
     services: MeshForTests
     inbox_folder: Path
 
     @property
     def subscriptions(self) -> SubscriptionServiceAsyncStub:
-        """The subscription service, which is under test."""
+        """Stub of the subscription service, which is under test."""
         return self.services.stub(SubscriptionServiceStub)
 
     @property
     def users(self) -> UserServiceAsyncStub:
-        """The user service."""
+        """Stub of the user service."""
         return self.services.stub(UserServiceStub)
 
     async def create_member(self, **fields: Any) -> str:  # noqa: ANN401 - any field

@@ -131,7 +131,7 @@ def test_an_outdated_mail_is_not_sent(
 
 
 @pytest.mark.requirement("J4")
-def test_test_mode_takes_one_card() -> None:
+def test_test_mode_accepts_one_card() -> None:
     """Test mode accepts the card "tok_visa" and declines "tok_declined"."""
     accept_card("tok_visa")
     with pytest.raises(CardDeclined):
