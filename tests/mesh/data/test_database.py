@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LIMITS = "select current_setting('statement_timeout'), current_setting('lock_timeout')"
 
 
-class Remaining:
+class RemainingTime:
     """Remaining time of the current call, set by the test."""
 
     seconds: float | None = None
@@ -38,13 +38,13 @@ class Remaining:
 
 
 @pytest.fixture
-def remaining() -> Remaining:
+def remaining() -> RemainingTime:
     """Make a remaining time without a limit."""
-    return Remaining()
+    return RemainingTime()
 
 
 @pytest.fixture
-async def database(empty_database_url: str, remaining: Remaining) -> AsyncIterator[Database]:
+async def database(empty_database_url: str, remaining: RemainingTime) -> AsyncIterator[Database]:
     """Connect to a database with one table that holds two numbers."""
     database = await Database.connect(
         empty_database_url,
@@ -89,7 +89,7 @@ async def test_a_transaction_is_read_committed_in_utc(database: Database) -> Non
 
 @pytest.mark.parametrize("name", ["transaction", "connection"])
 async def test_statements_are_bounded_by_the_remaining_time_of_the_call(
-    database: Database, remaining: Remaining, name: str
+    database: Database, remaining: RemainingTime, name: str
 ) -> None:
     """A call's `statement_timeout` is its remaining time and its `lock_timeout` half of that.
 
@@ -105,7 +105,7 @@ async def test_statements_are_bounded_by_the_remaining_time_of_the_call(
             assert tuple(await connection.fetchrow(LIMITS) or ()) == ("0", "0")
 
 
-async def test_a_call_without_time_left_is_still_limited(database: Database, remaining: Remaining) -> None:
+async def test_a_call_without_time_left_is_still_limited(database: Database, remaining: RemainingTime) -> None:
     """A call without time left raises DatabaseTooSlow.
 
     Its limit is 1 ms, because 0 would disable the limit in PostgreSQL.
@@ -118,7 +118,7 @@ async def test_a_call_without_time_left_is_still_limited(database: Database, rem
 
 
 async def test_releasing_a_connection_may_outlast_the_call(
-    database: Database, remaining: Remaining, monkeypatch: pytest.MonkeyPatch
+    database: Database, remaining: RemainingTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection is released and serves the next call, even if the release outlasts the call's time."""
 
@@ -184,7 +184,7 @@ async def terminate_connection(url: str, pid: int) -> None:
     await asyncio.sleep(0.1)
 
 
-async def test_a_slow_statement_ends_with_its_call(database: Database, remaining: Remaining) -> None:
+async def test_a_slow_statement_ends_with_its_call(database: Database, remaining: RemainingTime) -> None:
     """The server ends a statement at the deadline of its call, and the connection serves the next call."""
     remaining.seconds = 0.1
     with pytest.raises(DatabaseTooSlow):
@@ -194,7 +194,7 @@ async def test_a_slow_statement_ends_with_its_call(database: Database, remaining
     assert await value(database) == 0
 
 
-async def test_waiting_for_a_lock_is_limited(database: Database, remaining: Remaining) -> None:
+async def test_waiting_for_a_lock_is_limited(database: Database, remaining: RemainingTime) -> None:
     """A call that waits too long for a row lock raises DatabaseTooSlow, because of the lock limit.
 
     The lock limit ends the wait while the call still has time to answer. The statement limit would use up that time.
@@ -329,7 +329,7 @@ async def test_a_database_that_does_not_exist_is_unavailable(empty_database_url:
         await Database.connect(urlsplit(empty_database_url)._replace(path="/nowhere").geturl())
 
 
-async def test_an_exhausted_pool_is_unavailable_but_reachable(database: Database, remaining: Remaining) -> None:
+async def test_an_exhausted_pool_is_unavailable_but_reachable(database: Database, remaining: RemainingTime) -> None:
     """A call waits for a free connection for half of its remaining time. A busy pool still counts as reachable."""
     async with database.connection(), database.connection(), database.connection(), database.connection():
         remaining.seconds = 0.1

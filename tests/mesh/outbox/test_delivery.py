@@ -48,12 +48,12 @@ async def test_a_delivery_carries_the_correlation_id_and_trace_of_its_request(ou
     """The delivery of a message carries the correlation id of its request and is part of that request's trace."""
     seen: list[str] = []
 
-    async def note() -> None:
+    async def record_correlation_id() -> None:
         context = current_context()
         assert context is not None
         seen.append(context.correlation_id)
 
-    outbox.echo.servicer.hook = note
+    outbox.echo.servicer.hook = record_correlation_id
     tracer = outbox.echo.tracers.get_tracer("test")
     with detached_work("request-of-ada"), tracer.start_as_current_span("request") as request:
         async with outbox.transaction() as tx:
@@ -119,12 +119,12 @@ async def test_a_poison_message_blocks_only_its_own_aggregate(outbox: OutboxFixt
     await outbox.publish_event("elsewhere")
     gate = asyncio.Event()
 
-    async def choke() -> None:
+    async def fail_on_poison() -> None:
         if outbox.echo.servicer.heard[-1][1] == "poison":
             await gate.wait()
             raise InvalidRequest
 
-    outbox.echo.servicer.hook = choke
+    outbox.echo.servicer.hook = fail_on_poison
 
     async def both_places_are_heard() -> bool:
         return (outbox.heard(), outbox.heard("there")) == (["elsewhere"], ["poison"])
@@ -154,7 +154,7 @@ async def test_a_permanent_error_makes_a_dead_letter_at_once(outbox: OutboxFixtu
     assert dead.last_error.startswith("INVALID_ARGUMENT INVALID_REQUEST")
 
 
-async def test_a_message_that_keeps_failing_is_given_up(outbox: OutboxFixture) -> None:
+async def test_a_message_that_always_fails_is_given_up(outbox: OutboxFixture) -> None:
     """A message that always fails becomes a dead letter after eight attempts.
 
     The test skips the pauses between the attempts.

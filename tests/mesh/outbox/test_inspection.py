@@ -85,7 +85,7 @@ async def test_an_undelivered_message_cannot_be_replayed(outbox: OutboxFixture) 
         await outbox.inspection.replay(message.message_id, uuid.uuid4())
 
 
-async def test_retrying_a_waiting_message_keeps_its_place(outbox: OutboxFixture) -> None:
+async def test_retrying_a_waiting_message_does_not_change_its_place(outbox: OutboxFixture) -> None:
     """Retrying a message that waits for its next attempt makes it due at once, in its old place in the order."""
     message = await outbox.publish_settled(Verdict(Status.PENDING, 3, "INTERNAL.", pause_s=600))
     await outbox.publish_event("behind it")

@@ -194,7 +194,7 @@ async def test_messages_for_other_services_are_not_taken_in(brokered_outbox: Bro
     assert len(await outbox.inspection.list(None, None, 10, before=None)) == 1
 
 
-async def test_a_message_keeps_its_age_on_its_way(brokered_outbox: BrokeredOutboxFixture) -> None:
+async def test_the_age_of_a_message_includes_its_time_at_the_broker(brokered_outbox: BrokeredOutboxFixture) -> None:
     """The age of a message includes its time at the broker, so that it is given up at the right time.
 
     A later repetition might act twice.

@@ -101,7 +101,7 @@ def test_pauses_have_full_jitter_below_a_ceiling(attempts: int, seed: int) -> No
     assert 0 <= backoff_s(attempts, rng(seed)) <= min(MAX_BACKOFF_S, 3.0 ** (attempts - 1))
 
 
-class Ceiling(random.Random):
+class LongestPauses(random.Random):
     """Random generator that always draws the longest pause."""
 
     def uniform(self, a: float, b: float) -> float:
@@ -110,7 +110,7 @@ class Ceiling(random.Random):
 
 def test_pauses_of_an_unavailable_destination_double_until_it_answers() -> None:
     """Pauses of an unavailable destination double up to a limit and start over after an answer."""
-    pauses, now = DestinationPauses(Ceiling()), 0.0
+    pauses, now = DestinationPauses(LongestPauses()), 0.0
     lengths_s = []
     for _ in range(10):
         pauses.record_failure(DESTINATION, errors.Unavailable(), now)
@@ -127,7 +127,7 @@ def test_pauses_of_an_unavailable_destination_double_until_it_answers() -> None:
 
 def test_concurrent_failures_count_as_one() -> None:
     """Thirty concurrent failures of a destination cause the same pause as one."""
-    pauses = DestinationPauses(Ceiling())
+    pauses = DestinationPauses(LongestPauses())
     for _ in range(30):
         pauses.record_failure(DESTINATION, errors.Unavailable(), 0.0)
 

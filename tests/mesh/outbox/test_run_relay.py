@@ -96,7 +96,7 @@ async def test_a_dead_receiver_does_not_delay_others(outbox: OutboxFixture) -> N
             await tx.call_later(outbox.echo.stub().Keep, KeepRequest(text="to the dead receiver"))
     await outbox.publish_event("to the running receiver")
 
-    class ByDestination:
+    class TransportByDestination:
         """Transport to two receivers, one of them dead."""
 
         def __init__(self) -> None:
@@ -109,7 +109,7 @@ async def test_a_dead_receiver_does_not_delay_others(outbox: OutboxFixture) -> N
     async def other_is_delivered() -> bool:
         return outbox.heard() == ["to the running receiver"]
 
-    async with outbox.relay(ByDestination()).running():
+    async with outbox.relay(TransportByDestination()).running():
         await eventually(other_is_delivered)
 
     assert await outbox.count("pending") == 300

@@ -40,7 +40,7 @@ UNLIMITED = (
 both_engines = pytest.mark.parametrize("name", ENGINES)
 
 
-class Holding(PlainEchoServicer):
+class HoldingServicer(PlainEchoServicer):
     """Echo servicer that waits for its hook and counts its calls."""
 
     def __init__(self) -> None:
@@ -64,9 +64,9 @@ class Holding(PlainEchoServicer):
 
 
 @asynccontextmanager
-async def served(name: Engine, options: Options = (), *, held: bool = False) -> AsyncIterator[Holding]:
+async def served(name: Engine, options: Options = (), *, held: bool = False) -> AsyncIterator[HoldingServicer]:
     """Serve on an engine; `held` calls wait for `hook.is_open`."""
-    servicer = Holding()  # type: ignore[abstract]  # only the methods that these tests call
+    servicer = HoldingServicer()  # type: ignore[abstract]  # only the methods that these tests call
     if not held:
         servicer.hook.is_open.set()
     server = new_server(name, [ServerErrors()], options=options)
@@ -185,7 +185,7 @@ async def test_the_native_engine_gets_time_to_write_its_last_answers() -> None:
     The native engine closes its connections when the last call ends, even if its answer is not written yet.
     """
     calls = RunningCalls()
-    servicer = Holding()  # type: ignore[abstract]  # only the methods that these tests call
+    servicer = HoldingServicer()  # type: ignore[abstract]  # only the methods that these tests call
     server = new_server("native", [calls])
     add_EchoServiceServicer_to_server(servicer, server)
     servicer.address = f"127.0.0.1:{listen(server, '127.0.0.1:0')}"

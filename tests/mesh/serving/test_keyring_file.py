@@ -167,7 +167,7 @@ def test_a_time_without_a_time_zone_is_rejected(path: Path, field: str) -> None:
         parse_keyring(json.dumps(keyring))
 
 
-def test_the_error_for_a_missing_keyring_says_what_to_do(path: Path) -> None:
+def test_the_error_for_a_missing_keyring_names_the_remedy(path: Path) -> None:
     """A missing or invalid keyring is reported with KEYRING_FILE.
 
     If the file is missing, the error names the command that creates it.

@@ -347,7 +347,7 @@ async def test_keys_are_reloaded_while_a_server_runs(
         assert (await _echo(channel)).caller == "tester again"
 
 
-class Counting(AsyncServerInterceptor):
+class CountingInterceptor(AsyncServerInterceptor):
     """Interceptor that counts calls."""
 
     def __init__(self) -> None:
@@ -367,7 +367,7 @@ class Counting(AsyncServerInterceptor):
 
 async def test_a_service_may_add_its_own_interceptors(settings: Settings, servicer: EchoServicer) -> None:
     """A service may add unmodified interceptors that were written for the grpc-interceptor package."""
-    counting = Counting()
+    counting = CountingInterceptor()
     service = echo_service(servicer, counting)
 
     async with serving(service, settings, "127.0.0.1:0") as server, connected(server) as channel:

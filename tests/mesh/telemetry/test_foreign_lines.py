@@ -68,7 +68,7 @@ def test_related_lines_form_one_record_in_any_chunks(parts: list[bytes], chunk_s
     ("line", "level"),
     [(b"I", "info"), (b"W", "warning"), (b"E", "error"), (b"F", "critical")],
 )
-def test_a_line_of_the_core_keeps_its_level(line: bytes, level: str) -> None:
+def test_a_line_of_the_core_has_its_own_level(line: bytes, level: str) -> None:
     """The first letter of a line of gRPC's core sets the log level of its record."""
     lines = ForeignLineParser(Clock())
 

@@ -51,14 +51,14 @@ class Account:
     password: str = field(repr=False)
 
 
-class Broken:
+class BrokenRepr:
     """Object without a working repr."""
 
     def __repr__(self) -> str:
         raise ValueError
 
 
-def circle() -> list[Any]:
+def cyclic_list() -> list[Any]:
     """Make a list that contains itself."""
     itself: list[Any] = []
     itself.append(itself)
@@ -82,7 +82,9 @@ def test_every_record_is_one_line_of_json(facts: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "note", [object(), Broken(), circle(), {1: 2, (3, 4): 5}, 2**80, b"\xff", "\ud800", float("nan"), {1, 2}], ids=type
+    "note",
+    [object(), BrokenRepr(), cyclic_list(), {1: 2, (3, 4): 5}, 2**80, b"\xff", "\ud800", float("nan"), {1, 2}],
+    ids=type,
 )
 def test_an_unserializable_value_does_not_affect_others(note: object) -> None:
     """A value that JSON cannot represent does not change the other values of its line."""
@@ -185,13 +187,13 @@ def test_logging_while_a_line_is_written_does_not_deadlock() -> None:
     """A finalizer may log while another line is being written, without a deadlock."""
     logger = logging.Logger("theirs")  # noqa: LOG001 - separate from this process's own logging
 
-    class Interrupted(io.BytesIO):
+    class InterruptedStream(io.BytesIO):
         def write(self, data: Any) -> int:  # noqa: ANN401 - as BytesIO has it
             if b"finalizer" not in data:
                 logger.warning("finalizer")
             return super().write(data)
 
-    stream = Interrupted()
+    stream = InterruptedStream()
     lines = LogLineHandler(stream, "gym")
     logger.addHandler(lines)
     thread = threading.Thread(target=logger.warning, args=("line",), daemon=True)

@@ -49,7 +49,7 @@ def facts(span: Span) -> tuple[bool, int, int, object, bool]:
     st.sampled_from(RATIOS),
     st.tuples(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 255)),
 )
-def test_the_sampling_decision_of_the_caller_is_kept(ratio: float, parent: tuple[int, int, int]) -> None:
+def test_the_sampling_decision_of_the_caller_is_inherited(ratio: float, parent: tuple[int, int, int]) -> None:
     """A span with a remote parent has the caller's sampling decision and trace, as in OpenTelemetry."""
     actual = (
         SamplingProvider(ratio, shutdown_on_exit=False)
