@@ -185,7 +185,7 @@ async def test_a_failing_log_line_does_not_fail_the_call(log: ServerAccessLog, l
 
 
 @pytest.mark.requirement("S4")
-async def test_an_invalid_timestamp_is_invalid_with_request_logging(serve_echo: ServeEcho) -> None:
+async def test_an_invalid_timestamp_is_rejected_with_request_logging(serve_echo: ServeEcho) -> None:
     """A request with a timestamp out of range is answered with InvalidRequest while requests are logged."""
     echo = await serve_echo(log_requests=True)
     request = echo_pb2.EchoRequest(text="hi")

@@ -94,7 +94,7 @@ async def fail(stub: EchoServiceAsyncStub, times: int, error: type[ServiceError]
 
 
 @pytest.mark.parametrize("error", [Unavailable(), ValueError("a bug")])
-async def test_a_method_that_keeps_failing_is_not_called(
+async def test_a_failing_method_is_not_called(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
 ) -> None:
     """After 20 failures no call of the method is sent, and CircuitOpen names the method and the time to wait."""

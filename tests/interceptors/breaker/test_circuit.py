@@ -212,7 +212,7 @@ def test_a_restarted_service_is_found_within_five_seconds() -> None:
         assert calls.now - back_at < 5
 
 
-def test_reopening_soon_after_closing_keeps_the_longer_open_time() -> None:
+def test_a_circuit_that_soon_reopens_stays_open_for_longer() -> None:
     """A circuit that reopens within 10 s of closing stays open for twice as long as before.
 
     Later it starts at 5 s again.
