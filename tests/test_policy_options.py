@@ -1,4 +1,4 @@
-"""Places that know each option of a method's policy: its reader, linter, explanation and documentation."""
+"""Coverage of each option of a method's policy by the reader, the linter, the explanation and the documentation."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_an_unknown_setting_is_named(solo60: Solo60, monkeypatch: pytest.MonkeyP
     assert done.err == "GMY_SERVICE_URL: unknown setting in .env. Did you mean GYM_SERVICE_URL?\n"
 
 
-def test_an_empty_inbox_says_so(solo60: Solo60) -> None:
+def test_an_empty_inbox_is_reported(solo60: Solo60) -> None:
     """`inbox` reports an empty inbox on standard error, and `inbox --json` prints an empty list."""
     assert solo60("inbox").err == "There is no mail yet.\n"
     assert json.loads(solo60("inbox", "--json").out) == []

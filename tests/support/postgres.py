@@ -2,7 +2,7 @@
 
 Usage in any async test or fixture below `tests/`:
 
-    async def test_a_member_is_kept(open_database: DatabaseOpener) -> None:
+    async def test_a_member_is_stored(open_database: DatabaseOpener) -> None:
         database = await open_database("user")        # migrated from services/user/migrations
 
 `database_url` returns only a URL; each call returns another database. After the test its databases are reset to the

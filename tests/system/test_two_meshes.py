@@ -55,7 +55,7 @@ def first_mesh(module_mesh: LocalMesh) -> LocalMesh:
 
 
 @pytest.mark.requirement("J1", "S5")
-async def test_a_mesh_starts_stops_and_keeps_its_data(module_mesh: LocalMesh, tmp_path: Path) -> None:
+async def test_a_mesh_starts_stops_and_finds_its_data_again(module_mesh: LocalMesh, tmp_path: Path) -> None:
     """A mesh starts all services, runs the demo, and ends on Ctrl-C without leftover processes or lock.
 
     The next start finds its data, also after a failed start. A metrics port in use is reported but not fatal.
