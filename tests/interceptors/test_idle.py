@@ -13,7 +13,12 @@ from interceptors.chain.call import Call
 from interceptors.idle import ServerIdle
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
-from tests.interceptors.chain.test_cancellation import both_streams, client_stream, server_stream, written
+from tests.support.begun_calls import (
+    begin_both_streams,
+    begin_client_stream,
+    begin_server_stream,
+    begin_written_streams,
+)
 from tests.support.echo import EchoServicer
 from tests.support.echo_server import Endless
 from tests.support.eventually import eventually
@@ -52,7 +57,12 @@ async def test_an_idle_stream_ends(serve_echo: ServeEcho, logs: list[EventDict])
     echo, silent = await serve_echo(deadline_factor=1), await serve_echo(deadline_factor=1)
     stub, hook = echo.stub(), Endless()
     silent.servicer.hook = hook
-    calls: list[Any] = [client_stream(stub), both_streams(stub), written(stub), server_stream(silent.stub())]
+    calls: list[Any] = [
+        begin_client_stream(stub),
+        begin_both_streams(stub),
+        begin_written_streams(stub),
+        begin_server_stream(silent.stub()),
+    ]
     unread = aiter(stub.EchoMany(BIG))
     await anext(unread)
 

@@ -19,7 +19,7 @@ from mesh.serving.health_probe import probe_of
 from mesh.serving.server import HEALTH_SERVICE
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
-from tests.interceptors.chain.test_cancellation import until_ended
+from tests.support.begun_calls import until_ended
 from tests.support.echo_server import Endless
 
 if TYPE_CHECKING:

@@ -16,16 +16,16 @@ from interceptors.retry_budget import RetryBudgets
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.interceptors.breaker.test_breaker import reject
-from tests.interceptors.chain.test_cancellation import (
-    HI,
-    both_streams,
-    client_stream,
-    each_shape,
-    outcome,
-    server_stream,
-    unary,
-    written,
+from tests.support.begun_calls import (
+    begin_both_streams,
+    begin_client_stream,
+    begin_server_stream,
+    begin_unary,
+    begin_written_streams,
+    each_begun_shape,
+    wait_for_end,
 )
+from tests.support.call_shapes import HI
 from tests.support.echo_server import Endless
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ async def rejecting() -> AsyncIterator[EchoServiceAsyncStub]:
         yield EchoServiceStub(chained)
 
 
-@pytest.mark.parametrize("begin", [unary, lambda stub: stub.EchoHedged(HEDGED)], ids=["unary", "hedged"])
+@pytest.mark.parametrize("begin", [begin_unary, lambda stub: stub.EchoHedged(HEDGED)], ids=["unary", "hedged"])
 async def test_a_call_reports_its_end_like_grpc(
     stub: EchoServiceAsyncStub, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
@@ -131,7 +131,7 @@ async def test_a_hedged_call_can_be_cancelled(
     assert (call.cancelled(), len(recorder.errors)) == (True, 1)
 
 
-@each_shape
+@each_begun_shape
 async def test_an_unawaited_call_ends(
     echo: EchoServer, stub: EchoServiceAsyncStub, recorder: EndRecorder, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
@@ -143,7 +143,7 @@ async def test_an_unawaited_call_ends(
 
     assert len(recorder.errors) == 1
     with pytest.raises(ServiceError):
-        await outcome(call)
+        await wait_for_end(call)
     assert len(recorder.errors) == 1
 
 
@@ -166,7 +166,9 @@ async def test_writing_to_an_ended_call_raises_its_error(echo: EchoServer, stub:
         await call.write(echo_pb2.EchoEachRequest(text="hi"))
 
 
-@pytest.mark.parametrize("begin", [unary, server_stream, client_stream, both_streams, written])
+@pytest.mark.parametrize(
+    "begin", [begin_unary, begin_server_stream, begin_client_stream, begin_both_streams, begin_written_streams]
+)
 async def test_a_rejected_call_raises_when_its_answer_is_read(
     rejecting: EchoServiceAsyncStub, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
@@ -196,7 +198,7 @@ class FailingFinish(ClientInterceptor):
         return finish
 
 
-@each_shape
+@each_begun_shape
 async def test_an_interceptor_bug_does_not_block_the_caller(
     echo: EchoServer, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
@@ -207,7 +209,7 @@ async def test_an_interceptor_bug_does_not_block_the_caller(
         grpc.aio.insecure_channel(echo.address), [FailingFinish(), EndRecorder(echo.key)]
     ) as channel:
         with pytest.raises((ServiceError, ValueError)):
-            await outcome(begin(EchoServiceStub(channel)))
+            await wait_for_end(begin(EchoServiceStub(channel)))
 
 
 async def test_gathered_calls_fail_one_by_one(stub: EchoServiceAsyncStub, rejecting: EchoServiceAsyncStub) -> None:

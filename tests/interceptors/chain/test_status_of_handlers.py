@@ -12,8 +12,8 @@ import pytest
 from contracts.errors import GymNotFound, Internal, RateLimited, UnknownError
 from interceptors.chain.metadata import STATUS_DETAILS
 from solo60.example.v1 import echo_pb2
-from tests.interceptors.errors.test_errors import HI, SECRET, both_streams, client_stream, each_shape, raising, unary
 from tests.interceptors.metrics.test_metrics import samples
+from tests.support.call_shapes import HI, both_streams, client_stream, each_shape, raising, unary
 from tests.support.echo import EchoServicer
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from tests.interceptors.errors.test_errors import Shape
+    from tests.support.call_shapes import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
 
+SECRET = "postgres://user:hunter2@db"  # noqa: S105 - must not leak
 both_engines = pytest.mark.parametrize("engine", ["grpcio", "native"])
 
 

@@ -15,7 +15,7 @@ from interceptors.chain.server import ServerInterceptor
 from interceptors.keys.keyring import mint_key
 from mesh.serving.server import server_interceptors
 from solo60.example.v1 import echo_pb2
-from tests.interceptors.errors.test_errors import each_shape
+from tests.support.call_shapes import each_shape
 from tests.support.echo import EchoServicer
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from interceptors.chain.call import Call, Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
-    from tests.interceptors.errors.test_errors import Shape
+    from tests.support.call_shapes import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
 
 ROOT = Path(__file__).parents[3]

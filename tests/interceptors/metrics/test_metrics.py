@@ -24,12 +24,9 @@ from interceptors.metrics.interceptor import ClientMetrics, ServerMetrics
 from interceptors.tracing.interceptor import ClientTracing
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
-from tests.interceptors.chain.test_cancellation import each_shape as each_call
-from tests.interceptors.chain.test_cancellation import outcome, server_stream, unary, until_ended
-from tests.interceptors.errors.test_errors import both_streams, client_stream, each_shape, raising
-from tests.interceptors.errors.test_errors import server_stream as many_answers
-from tests.interceptors.errors.test_errors import unary as one_each_way
 from tests.interceptors.validation.test_validation import InvalidResponseServicer
+from tests.support.begun_calls import begin_server_stream, begin_unary, each_begun_shape, until_ended, wait_for_end
+from tests.support.call_shapes import both_streams, client_stream, each_shape, raising, server_stream, unary
 from tests.support.echo_server import Endless
 from tests.support.retries import call_with_one_retry
 from tests.support.span_count import SpanCount
@@ -39,7 +36,7 @@ if TYPE_CHECKING:
 
     from interceptors.chain.call import Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
-    from tests.interceptors.errors.test_errors import Shape
+    from tests.support.call_shapes import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
 
 HI = echo_pb2.EchoRequest(text="hi")
@@ -142,7 +139,7 @@ def test_codes_are_labelled_as_in_go_grpc_prometheus(status: grpc.StatusCode) ->
 
 @pytest.mark.parametrize(
     ("call", "requests", "answers"),
-    [(one_each_way, 1, 1), (many_answers, 1, 2), (client_stream, 3, 1), (both_streams, 3, 3)],
+    [(unary, 1, 1), (server_stream, 1, 2), (client_stream, 3, 1), (both_streams, 3, 3)],
 )
 async def test_every_message_is_counted_on_both_sides(
     echo: EchoServer, call: Shape, requests: int, answers: int
@@ -173,7 +170,7 @@ async def test_an_invalid_answer_is_not_counted_as_sent(serve_echo: ServeEcho) -
     """An invalid answer of a stream is not counted as sent, and the valid answer before it is."""
     echo = await serve_echo(InvalidResponseServicer())
     with pytest.raises(Internal):
-        await many_answers(echo.stub())
+        await server_stream(echo.stub())
     await echo.stop()
 
     assert total(echo.registry, "grpc_server_msg_sent_total") == 1
@@ -350,14 +347,14 @@ def test_a_registry_can_be_freed() -> None:
     assert gone() is None
 
 
-@each_call
+@each_begun_shape
 async def test_a_cancelled_call_is_no_longer_in_flight(
     echo: EchoServer, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
     """A cancelled call of any shape is counted as cancelled on both sides and is no longer in flight."""
     hook = echo.servicer.hook = Endless()
     call = begin(echo.stub())
-    waiting = asyncio.create_task(outcome(call))
+    waiting = asyncio.create_task(wait_for_end(call))
     await hook.entered.wait()
     assert total(echo.registry, "grpc_server_in_flight") == total(echo.registry, "grpc_client_in_flight") == 1
 
@@ -372,7 +369,7 @@ async def test_a_cancelled_call_is_no_longer_in_flight(
         assert {key[:2] for key in samples(echo.registry, f"grpc_{side}_handled_total")} == {("Canceled", "CANCELLED")}
 
 
-@pytest.mark.parametrize("begin", [unary, server_stream])
+@pytest.mark.parametrize("begin", [begin_unary, begin_server_stream])
 async def test_a_thousand_cancelled_calls_are_all_handled(
     echo: EchoServer, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
@@ -383,7 +380,7 @@ async def test_a_thousand_cancelled_calls_are_all_handled(
     stub = echo.stub()
     hook = echo.servicer.hook = Endless()
     calls = [begin(stub) for _ in range(1000)]
-    waiting = asyncio.gather(*map(outcome, calls), return_exceptions=True)
+    waiting = asyncio.gather(*map(wait_for_end, calls), return_exceptions=True)
     await hook.entered.wait()
 
     for call in calls:

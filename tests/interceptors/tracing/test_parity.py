@@ -20,7 +20,7 @@ from interceptors.chain.server import ServerChain
 from interceptors.tracing.interceptor import ClientTracing, ServerTracing
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer, EchoServiceStub, add_EchoServiceServicer_to_server
-from tests.interceptors.errors.test_errors import each_shape
+from tests.support.call_shapes import each_shape
 from tests.support.echo_server import OUT_OF_TIME_S
 from tests.support.span_count import SpanCount
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
-    from tests.interceptors.errors.test_errors import Shape
+    from tests.support.call_shapes import Shape
 
     Connect = Callable[[TracerProvider, str], grpc.aio.Channel]
 

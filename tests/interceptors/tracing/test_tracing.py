@@ -16,7 +16,7 @@ from interceptors.chain.client import ClientCall
 from interceptors.tracing.interceptor import ClientTracing
 from interceptors.tracing.span_attributes import client_error_type, server_error_type
 from solo60.example.v1 import echo_pb2
-from tests.interceptors.errors.test_errors import both_streams, client_stream, each_shape, raising
+from tests.support.call_shapes import both_streams, client_stream, each_shape, raising
 from tests.support.echo_server import Endless
 from tests.support.engines import ENGINE
 from tests.support.retries import call_with_one_retry
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from tests.interceptors.errors.test_errors import Shape
+    from tests.support.call_shapes import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
 
 HI = echo_pb2.EchoRequest(text="hi")

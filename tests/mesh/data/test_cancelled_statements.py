@@ -10,7 +10,7 @@ import pytest
 from interceptors.deadline.interceptor import remaining_s
 from mesh.data.database import Database
 from solo60.example.v1.echo_pb2 import EchoRequest
-from tests.interceptors.chain.test_cancellation import until_ended
+from tests.support.begun_calls import until_ended
 from tests.support.echo_server import EchoServer, serve_echo
 
 if TYPE_CHECKING:
