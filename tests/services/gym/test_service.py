@@ -17,7 +17,6 @@ from contracts.errors import (
     InvalidRequest,
     RequestInProgress,
     ScopeMissing,
-    ServiceError,
 )
 from interceptors.idempotency import REPLAYED
 from local.keys import OPERATOR
@@ -36,6 +35,7 @@ from solo60.gym.v1.gym_pb2 import (
     QuotePriceRequest,
 )
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
+from tests.support.violations import fields_of
 
 if TYPE_CHECKING:
     from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
@@ -87,11 +87,6 @@ def period(start: datetime = NOON, minutes: int = 60) -> Period:
 async def added(gyms: Gyms, name: str = "Field Street Gym", **fields: Any) -> Gym:  # noqa: ANN401 - any field
     """Add a gym and return it."""
     return (await gyms.CreateGym(a_gym(name, **fields))).gym
-
-
-def fields_of(error: ServiceError) -> list[str]:
-    """Return the fields that an error names."""
-    return [violation.field for violation in error.violations]
 
 
 @pytest.mark.requirement("C1")
