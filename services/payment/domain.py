@@ -142,21 +142,27 @@ def require_credits(balance: int, order: Order) -> None:
         raise InsufficientCredits
 
 
-def member(user_id: UUID) -> Account:
+def member_account(user_id: UUID) -> Account:
     """Return the credit account of a member."""
     return Account(AccountKind.MEMBER, CREDIT, user_id)
 
 
 def entries_of_grant(user_id: UUID, credits_granted: int) -> list[Entry]:
     """Return the entries that grant credits to a member."""
-    return [Entry(Account(AccountKind.ISSUED, CREDIT), -credits_granted), Entry(member(user_id), credits_granted)]
+    return [
+        Entry(Account(AccountKind.ISSUED, CREDIT), -credits_granted),
+        Entry(member_account(user_id), credits_granted),
+    ]
 
 
 def entries_of_charge(order: Order) -> list[Entry]:
     """Return the entries that charge an order."""
     price = order.price
     if order.payment_method is PaymentMethod.CREDITS:
-        return [Entry(member(order.user_id), -price.credits), Entry(Account(AccountKind.INCOME, CREDIT), price.credits)]
+        return [
+            Entry(member_account(order.user_id), -price.credits),
+            Entry(Account(AccountKind.INCOME, CREDIT), price.credits),
+        ]
     return [
         Entry(Account(AccountKind.CARDS, price.currency), -price.minor_units),
         Entry(Account(AccountKind.INCOME, price.currency), price.minor_units),

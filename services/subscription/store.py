@@ -67,7 +67,7 @@ _EXISTS = "select exists (select from subscriptions where subscription_id = $1)"
 
 
 class SubscriptionStore:
-    """Plans and subscriptions of one database."""
+    """The plans and subscriptions of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Users: their roles and states, and the rules for changing a profile."""
+"""Domain of the user service: users, their roles and states, and the rules for changing a profile."""
 
 from __future__ import annotations
 

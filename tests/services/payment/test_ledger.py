@@ -23,7 +23,7 @@ from services.payment.domain import (
     PaymentMethod,
     Price,
     entries_of_grant,
-    member,
+    member_account,
 )
 from services.payment.store import Ledger, PaymentStore
 from tests.services.payment.ledger_queries import violations
@@ -68,8 +68,8 @@ async def execute(database: Database, statement: str) -> None:
 @pytest.mark.parametrize(
     "entries",
     [
-        [Entry(ISSUED, -5), Entry(member(USER), 6)],
-        [Entry(member(USER), 5)],
+        [Entry(ISSUED, -5), Entry(member_account(USER), 6)],
+        [Entry(member_account(USER), 5)],
         [Entry(ISSUED, -5), Entry(Account(AccountKind.INCOME, "GBP"), 5)],
         [],
     ],
@@ -86,7 +86,7 @@ async def test_a_transaction_that_does_not_sum_to_zero_is_rejected(store: Paymen
 async def test_the_sum_is_checked_at_the_commit(database: Database) -> None:
     """Unbalanced entries are allowed inside a transaction, because the sum is checked only at commit."""
     async with Ledger.begin(database) as ledger:
-        await ledger.post("grant", [Entry(ISSUED, -5), Entry(member(USER), 5)], NOON)
+        await ledger.post("grant", [Entry(ISSUED, -5), Entry(member_account(USER), 5)], NOON)
         await ledger.connection.execute(
             "insert into accounts (kind, currency) values ('cards', 'GBP'), ('income', 'GBP')"
         )
