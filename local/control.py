@@ -30,7 +30,7 @@ TOKEN_BYTES = 32
 
 
 class ControlError(Failure):
-    """The command did not reach the mesh, or failed there; the message says why."""
+    """Failure of a command that did not reach the mesh or failed there; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)

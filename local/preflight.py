@@ -1,7 +1,7 @@
-"""Preflight checks, which find a bad setting before any part of a mesh starts.
+"""Preflight checks of settings, before any part of a mesh starts.
 
-`mesh.config` checks the form of each setting. The checks here need something else: the database server, a folder, an
-installed package, or another setting.
+`mesh.config` checks the form of each setting. The checks in this module need something else: the database server, a
+folder, an installed package, or another setting.
 """
 
 from __future__ import annotations

@@ -50,11 +50,11 @@ NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": 
 
 
 class StartError(Exception):
-    """The server did not start, or ended unexpectedly; the message is one sentence for the owner."""
+    """Failure of a server that did not start or ended unexpectedly; the message is one sentence for the owner."""
 
 
 class StopRequested(Exception):
-    """The owner closed its end of the pipe, or SIGTERM arrived."""
+    """Request to stop: the owner closed its end of the pipe, or SIGTERM arrived."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def is_alive(pid: int) -> bool:
 
 
 def hold_lock(folder: Path) -> IO[str]:
-    """Lock the folder; raise StartError if a living process holds it, wait up to 30 s if its owner is dead."""
+    """Lock the folder; raise StartError if a living process holds the lock, wait up to 30 s if the holder is dead."""
     lock = (folder / "owner.lock").open("a+")
     give_up_at = time.monotonic() + LOCK_TIMEOUT_S
     while True:
@@ -106,7 +106,9 @@ def hold_lock(folder: Path) -> IO[str]:
             lock.seek(0)
             holder = lock.read().strip()
             if (holder and is_alive(int(holder))) or time.monotonic() > give_up_at:
-                raise StartError(f"process {holder} already runs it: stop that process first") from None
+                raise StartError(
+                    f"process {holder} already runs PostgreSQL in {folder}: stop that process first"
+                ) from None
             wait(0.05)
         else:
             lock.truncate(0)

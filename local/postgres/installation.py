@@ -29,7 +29,7 @@ OWN_FILES = {"cluster", "cluster.new", "owner.lock", "server.log"}
 
 
 class PostgresError(Failure):
-    """The embedded PostgreSQL cannot do what was asked; the message is one sentence for the operator."""
+    """Failure of the embedded PostgreSQL; the message is one sentence for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _refuse_running(folder: Path) -> None:
-    """Raise PostgresError while a server has a living owner; if the owner was killed, wait until the server ends."""
+    """Raise PostgresError if the server has a living owner. If the owner was killed, wait until the server ends."""
     lock = folder / "owner.lock"
     if not lock.exists():
         return

@@ -170,7 +170,7 @@ class EmbeddedPostgres:
 
 
 def _stop_guardian(guardian: subprocess.Popen[str]) -> None:
-    """Tell the guardian to stop its server, and wait until it has ended."""
+    """Stop the guardian, which stops its server, and wait until the guardian has ended."""
     if guardian.stdin is not None:
         guardian.stdin.close()
     try:

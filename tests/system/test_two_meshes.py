@@ -70,7 +70,7 @@ async def test_a_mesh_starts_stops_and_keeps_its_data(module_mesh: LocalMesh, tm
     assert line.startswith(
         f"gym exposes no metrics: its port plus {METRICS_PORT_DISTANCE} is in use by process {os.getpid()} ("
     )
-    assert parts_that_served(mesh) == {*SERVICE_NAMES, "postgresql", "inbox"}
+    assert parts_that_served(mesh) == {*SERVICE_NAMES, "postgresql", "mail_sink"}
     assert len(processes) > len(SERVICE_NAMES) + 1
 
     assert stop(process) == 0
