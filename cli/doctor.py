@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from mesh.config import Settings
     from mesh.data.integrity import BrokenInvariant, IntegrityReport
 
-SUPERUSER_NOTE = "the service's role is a superuser, so privileges that its migrations revoke are not enforced"
+SUPERUSER_NOTE = (
+    "the service's role is a superuser, so privileges that its migrations revoke are not enforced: "
+    "use a role without SUPERUSER in DATABASE_URL"
+)
 
 
 def doctor(*, as_json: JsonFlag = False) -> None:
