@@ -67,9 +67,9 @@ class Subscription:
     `processor_end_time`, the end reported by the card processor, is final: only an earlier end replaces it. A planned
     cancellation can be undone until its `end_time`.
 
-    Deadlines count from the end of the current period, but not from before `watch_time`. `processed_deadline` is
-    the latest one that was processed. It is None if an older version stored the subscription and its deadlines are not
-    scheduled yet.
+    Deadlines count from the end of the current period, or from `watch_time` if that is later. `processed_deadline` is
+    the latest deadline that was processed. It is None if an older version stored the subscription and the deadlines are
+    not scheduled yet.
     """
 
     subscription_id: UUID

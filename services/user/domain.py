@@ -87,7 +87,7 @@ class User:
 
     @property
     def has_left(self) -> bool:
-        """Whether the user has left for good."""
+        """Whether the user has left permanently."""
         return self.profile.state is State.DELETED
 
     def with_changes(self, changes: Changes, now: datetime) -> User:
