@@ -197,7 +197,7 @@ class BookingDemo:
                 if isinstance(refusal, Unauthenticated):
                     return refusal
                 raise refusal from error
-        raise CommandError("A call without an API key was accepted.")
+        raise CommandError("The session service accepted a call without an API key.")
 
 
 def period(start: datetime, end: datetime) -> Period:

@@ -110,7 +110,10 @@ def _chown(folder: Path, account: Account) -> None:
             f"{folder} belongs to user {owner}: start the embedded PostgreSQL as that user, not as root"
         )
     if not _others_can_enter(folder.parent):
-        raise PostgresError(f"user nobody, which runs PostgreSQL under root, cannot reach {folder}: move it")
+        raise PostgresError(
+            f"user nobody, which runs PostgreSQL under root, cannot reach {folder}: "
+            "set DATA_DIR to a folder that every account can enter"
+        )
     os.chown(folder, account.uid, account.gid)
 
 
