@@ -18,8 +18,8 @@ from services.payment.domain import (
     CREDIT,
     Account,
     AccountKind,
+    ChargeOrder,
     Entry,
-    Order,
     PaymentMethod,
     Price,
     entries_of_grant,
@@ -210,7 +210,7 @@ async def test_a_balance_cannot_overflow(store: PaymentStore) -> None:
 async def captured(database: Database) -> UUID:
     """Capture a payment by card and return its id."""
     cashier = Cashier(PaymentStore(database), TestModeProcessor(database), lambda: NOON)
-    order = Order(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CARD)
+    order = ChargeOrder(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CARD)
     return (await cashier.charge(order, "tok_visa")).payment_id
 
 
@@ -275,7 +275,7 @@ async def test_each_invariant_view_finds_its_violation(
     await grant(store)
     await captured(database)
     cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
-    order = Order(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CARD)
+    order = ChargeOrder(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CARD)
     await cashier.charge(order, "tok_visa")
     await cashier.refund(order.session_id, "session cancelled")
     before = await violations(database)
@@ -296,7 +296,7 @@ async def test_the_members_account_is_locked_before_it_is_read(database: Databas
     """A charge waits for a concurrent change of the member's balance, then reads the balance that it left."""
     await grant(store, 5)
     cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
-    orders = [Order(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CREDITS) for _ in range(2)]
+    orders = [ChargeOrder(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CREDITS) for _ in range(2)]
 
     async with store.transaction() as ledger:
         await ledger.lock_balance(USER)
