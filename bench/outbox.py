@@ -112,7 +112,7 @@ class Outbox:
         async with relay.running():
             yield
 
-    async def left(self) -> int:
+    async def remaining(self) -> int:
         async with self._database.connection() as connection:
             return int(await connection.fetchval("select count(*) from outbox where status = 'pending'"))
 
@@ -149,11 +149,11 @@ class Procrastinate:
             worker.cancel()
             await asyncio.wait([worker])
 
-    async def left(self) -> int:
+    async def remaining(self) -> int:
         row = await app.connector.execute_query_one_async(
-            "select count(*) as left from procrastinate_jobs where status in ('todo', 'doing')"
+            "select count(*) as remaining from procrastinate_jobs where status in ('todo', 'doing')"
         )
-        return int(row["left"])
+        return int(row["remaining"])
 
 
 async def speed_of(queue: Outbox | Procrastinate, messages: int) -> Speed:
@@ -185,7 +185,7 @@ async def _deliver(queue: Outbox | Procrastinate) -> None:
 
 
 async def _until_empty(queue: Outbox | Procrastinate) -> None:
-    while await queue.left():  # noqa: ASYNC110 - the database signals no event for an empty queue
+    while await queue.remaining():  # noqa: ASYNC110 - the database signals no event for an empty queue
         await asyncio.sleep(POLL_S)
 
 
@@ -251,13 +251,13 @@ def main() -> None:
         figures = runner.run(measure(server.port, messages, rounds, fill))
     FIGURES.parent.mkdir(exist_ok=True)
     FIGURES.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    text = page_of(figures)
+    text = markdown_of(figures)
     print(text)
     if not quick:
         fill_section(PAGE, "outbox", text)
 
 
-def page_of(figures: dict[str, Any]) -> str:
+def markdown_of(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown for docs/performance.md."""
     speeds: dict[str, dict[str, float]] = figures["speeds"]
     fill_levels: list[dict[str, float | str]] = figures["fill_levels"]

@@ -138,7 +138,7 @@ def _log_foreign(reader: int, log: Path, name: str) -> None:
                 file.write(foreign_line(record, name))
 
         forward_records(reader, write)
-    with suppress(OSError):
+    with suppress(OSError):  # the next process of the service ends the line
         _end_last_line(log, name)
 
 

@@ -72,7 +72,7 @@ def _pids_with(path: Path) -> list[int]:
     """Return the ids of all processes that have a file open, except this one."""
     name, pids = str(path.resolve()), []
     for process in psutil.process_iter():
-        with suppress(psutil.Error):
+        with suppress(psutil.Error):  # the process has ended, or belongs to another account
             if process.pid != os.getpid() and name in {each.path for each in process.open_files()}:
                 pids.append(process.pid)
     return pids

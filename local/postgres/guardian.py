@@ -250,7 +250,7 @@ def stop(server: subprocess.Popen[bytes]) -> None:
     for step, timeout_s in STOP_STEPS:
         if server.poll() is None:
             server.send_signal(step)
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the next step stops the server
                 server.wait(timeout_s)
 
 
@@ -261,7 +261,7 @@ def resume(pid: int) -> None:
     except OSError:  # not Linux
         children = []
     for each in (pid, *map(int, children)):
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # it has ended
             os.kill(each, signal.SIGCONT)
 
 
@@ -306,7 +306,7 @@ def main() -> int:
     except StopRequested:
         return 0
     except (StartError, OSError) as error:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):  # the owner has ended
             print(error, flush=True)  # noqa: T201 - the answer to the owner
     return 1
 
