@@ -28,7 +28,7 @@ SUPERUSER_NOTE = (
 
 
 def doctor(*, as_json: JsonFlag = False) -> None:
-    """Check for broken invariants, missing migrations, superuser roles and a full disk. Exit with 0 if all is well.
+    """Check for broken invariants, missing migrations, superuser roles and a full disk. Exit with 0 if there are none.
 
     Checks the databases at DATABASE_URL, else those of the running mesh, else those in DATA_DIR. Changes nothing.
     """
