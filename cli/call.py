@@ -98,7 +98,7 @@ async def _print_ledger(rpc: AnyCall) -> None:
         cause = error.__cause__
         trailing = cause.trailing_metadata() if isinstance(cause, grpc.aio.AioRpcError) else None
     for hop in read_ledger(trailing):
-        measured = "" if hop.answered else " (measured by its caller: no answer)"
+        measured = "" if hop.sent_ledger else " (measured by its caller: no answer)"
         err.print(f"{'  ' * hop.depth}{hop.method} took {hop.spent_ms} of {hop.allowed_ms} ms{measured}", markup=False)
 
 

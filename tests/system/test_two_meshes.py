@@ -127,7 +127,7 @@ def refuse_to_start(mesh: LocalMesh, nats_url: str) -> None:
 
     assert process.wait(60) == 1
     sentence = mesh.output.splitlines()[-1]
-    found = re.match(r"(\w+) did not start: NATS_URL: the server refuses this user and password", sentence)
+    found = re.match(r"(\w+) did not start: NATS_URL: the server rejects this user and password", sentence)
     assert found is not None, sentence
     assert str(mesh.data_dir / "logs" / f"{found[1]}.jsonl") in sentence
     assert all_gone(processes)
