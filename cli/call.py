@@ -9,7 +9,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import grpc.aio
 import typer
@@ -102,7 +102,7 @@ async def _print_ledger(rpc: AnyCall) -> None:
         err.print(f"{'  ' * hop.depth}{hop.method} took {hop.spent_ms} of {hop.allowed_ms} ms{measured}", markup=False)
 
 
-def _stub(channels: Channels, method: Method) -> Any:  # noqa: ANN401 - a stub of any service
+def _stub(channels: Channels, method: Method) -> object:
     package, _, service = method.service.rpartition(".")
     name = package.split(".")[1]
     module = importlib.import_module(f"{package}.{name}_pb2_grpc")

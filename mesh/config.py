@@ -234,7 +234,7 @@ class Settings(ServiceUrls):
         return self.data_dir / "keys" / caller
 
 
-def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting
+def load_settings(**overrides: Any) -> Settings:
     """Return the settings of this process; raise SettingsError for the first invalid setting."""
     _reject_unreadable_lines()
     try:

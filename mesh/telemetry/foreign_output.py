@@ -14,12 +14,14 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mesh.telemetry.foreign_lines import forward_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from _typeshed import ReadableBuffer
 
     from mesh.telemetry.log_lines import LogLineHandler
 
@@ -103,7 +105,7 @@ class _LossyStream(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any) -> int:  # noqa: ANN401 - signature of RawIOBase
+    def write(self, data: ReadableBuffer) -> int:
         with suppress(OSError):
             os.write(self._descriptor, data)
-        return len(data)
+        return memoryview(data).nbytes

@@ -103,11 +103,11 @@ class _Client(aiosmtplib.SMTP):
 
     has_begun_data = False
 
-    async def data(self, message: str | bytes, /, **options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - as in aiosmtplib
+    async def data(self, message: str | bytes, /, **options: Any) -> aiosmtplib.SMTPResponse:
         self.has_begun_data = True
         return await super().data(message, **options)
 
-    async def rset(self, **_options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - as in aiosmtplib
+    async def rset(self, **_options: Any) -> aiosmtplib.SMTPResponse:
         # Each connection sends one mail, so RSET is not needed. If RSET timed out, its error would replace the server's
         # answer about the mail.
         return aiosmtplib.SMTPResponse(aiosmtplib.SMTPStatus.completed, "")

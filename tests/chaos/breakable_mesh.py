@@ -172,7 +172,7 @@ class BreakableMesh:
 class _BreakersThatNeverOpen(Breakers):
     """Circuit breakers that never open, because one client stands for many members with few calls each."""
 
-    def of(self, method: str) -> Circuit:  # noqa: ARG002 - as the mesh's own
+    def of(self, method: str) -> Circuit:
         return Circuit(random.SystemRandom(), NEVER_OPEN)
 
 

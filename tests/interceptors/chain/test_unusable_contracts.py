@@ -82,7 +82,7 @@ class SplitServicer:
 
     __module__ = "solo60.split.v1.split_service_pb2_grpc"
 
-    async def Do(self, request: Any, context: Any) -> Any:  # noqa: N802 - as generated
+    async def Do(self, request: Any, context: Any) -> Any:
         """Do nothing."""
 
 

@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "keyring.json"
 
 
-def settings(path: Path, **others: Any) -> Settings:  # noqa: ANN401 - any setting
+def settings(path: Path, **others: Any) -> Settings:
     """Make settings with this keyring file."""
     return Settings(_env_file=None, keyring_file=path, **others)  # type: ignore[call-arg]  # pydantic-settings' own argument
 

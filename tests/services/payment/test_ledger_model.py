@@ -222,7 +222,7 @@ class LedgerMachine(RuleBasedStateMachine):
         states = {number: state for number, session in enumerate(sessions) if (state := state_of(session))}
         return Model(states, {user: await self.members.store.balance(self.members.users[user]) for user in (0, 1)})
 
-    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - any result
+    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self._loop.run(work)
 
 
