@@ -97,7 +97,7 @@ def _retry(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Itera
     retry = declared.retry
     if not is_repeatable(method.GetOptions()):
         yield "retry needs an idempotency_level or IDEMPOTENCY_REQUIRED, otherwise a retry may act twice"
-    if not _is_attempts(retry.max_attempts):
+    if not _is_valid_attempts(retry.max_attempts):
         yield f"retry.max_attempts must be 2 to {MAX_ATTEMPTS}"
     if retry.backoff_multiplier < 0:
         yield "retry.backoff_multiplier must not be negative"
@@ -121,7 +121,7 @@ def _hedge(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Itera
         yield "hedge needs idempotency_level NO_SIDE_EFFECTS"
     if seconds(declared.hedge.delay) <= 0:
         yield "hedge.delay must be above 0 s"
-    if not _is_attempts(declared.hedge.max_attempts):
+    if not _is_valid_attempts(declared.hedge.max_attempts):
         yield f"hedge.max_attempts must be 2 to {MAX_ATTEMPTS}"
 
 
@@ -221,7 +221,7 @@ def _name_of(method: MethodDescriptor) -> str:
     return f"{method.containing_service.full_name}/{method.name}"
 
 
-def _is_attempts(number: int) -> bool:
+def _is_valid_attempts(number: int) -> bool:
     return number == 0 or 1 < number <= MAX_ATTEMPTS
 
 

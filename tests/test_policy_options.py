@@ -10,10 +10,10 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
+from cli.explanation import DEFAULT, explain
 from contracts.linter import RULES
 from contracts.method import find_method
 from mesh.config import load_settings
-from mesh.explanation import DEFAULT, explain
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def test_the_explanation_shows_each_option(option: str) -> None:
     facts = explain(WITH_OPTION[option], load_settings())
 
     shown = {fact.name.partition(".")[0] for fact in facts if fact.source != DEFAULT}
-    assert option in shown, f"mesh/explanation.py: `solo60 explain` does not show {option}"
+    assert option in shown, f"cli/explanation.py: `solo60 explain` does not show {option}"
 
 
 @pytest.mark.parametrize("option", FIELDS)

@@ -103,11 +103,11 @@ class _Client(aiosmtplib.SMTP):
 
     has_begun_data = False
 
-    async def data(self, message: str | bytes, /, **options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - as in aiosmtplib
+    async def data(self, message: str | bytes, /, **options: Any) -> aiosmtplib.SMTPResponse:
         self.has_begun_data = True
         return await super().data(message, **options)
 
-    async def rset(self, **_options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - as in aiosmtplib
+    async def rset(self, **_options: Any) -> aiosmtplib.SMTPResponse:
         # Each connection sends one mail, so RSET is not needed. If RSET timed out, its error would replace the server's
         # answer about the mail.
         return aiosmtplib.SMTPResponse(aiosmtplib.SMTPStatus.completed, "")
@@ -122,7 +122,7 @@ async def _close(client: aiosmtplib.SMTP) -> None:
 
 
 def _outcome_of(recipients: tuple[str, ...], answers: Mapping[str, Answer]) -> Outcome:
-    """Convert the answers about refused recipients to an outcome."""
+    """Return the outcome of a mail. `answers` maps each refused recipient to the answer of the mail server."""
     if not answers:
         return Outcome()
     codes = ", ".join(sorted({answer.codes for answer in answers.values()}))

@@ -22,7 +22,8 @@ from interceptors.breaker.circuit import Circuit, Limits
 from interceptors.breaker.interceptor import Breakers
 from local.child import Child
 from local.keys import OPERATOR
-from local.supervisor import Mesh, MeshError
+from local.parts import MeshError
+from local.supervisor import Mesh
 from mesh.serving.channel import Channels
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to
@@ -171,7 +172,7 @@ class BreakableMesh:
 class _BreakersThatNeverOpen(Breakers):
     """Circuit breakers that never open, because one client stands for many members with few calls each."""
 
-    def of(self, method: str) -> Circuit:  # noqa: ARG002 - as the mesh's own
+    def of(self, method: str) -> Circuit:
         return Circuit(random.SystemRandom(), NEVER_OPEN)
 
 

@@ -22,25 +22,25 @@ VARIABLES = {
 METHODS = ["SendEmail", "SendEmailAsync", "SendSystemNotification"]
 
 
-def email(**changes: Any) -> pb.SendEmailRequest:  # noqa: ANN401 - any field
+def email(**changes: Any) -> pb.SendEmailRequest:
     """Return a request for the booking mail to Ada."""
     return pb.SendEmailRequest(
         **{"recipient": ADA, "template_key": "SESSION_BOOKED", "variables": VARIABLES, **changes}
     )
 
 
-def in_background(**changes: Any) -> pb.SendEmailAsyncRequest:  # noqa: ANN401 - any field
+def in_background(**changes: Any) -> pb.SendEmailAsyncRequest:
     """Return a request for the booking mail in the background."""
     return pb.SendEmailAsyncRequest.FromString(email(**changes).SerializeToString())
 
 
-def notification(**changes: Any) -> pb.SendSystemNotificationRequest:  # noqa: ANN401 - any field
+def notification(**changes: Any) -> pb.SendSystemNotificationRequest:
     """Return a request to notify the admins."""
     wanted = {"audience": pb.AUDIENCE_ADMINS, "template_key": "SESSION_BOOKED", "variables": VARIABLES, **changes}
     return pb.SendSystemNotificationRequest(**wanted)
 
 
-async def send(stub: CommunicationServiceAsyncStub, method: str, **changes: Any) -> str:  # noqa: ANN401 - any field
+async def send(stub: CommunicationServiceAsyncStub, method: str, **changes: Any) -> str:
     """Send by one of the three methods and return the message id."""
     make = {"SendEmail": email, "SendEmailAsync": in_background, "SendSystemNotification": notification}[method]
     response = await getattr(stub, method)(make(**changes))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
 
+    from interceptors.chain.untyped import AnyMessage
+
 # In 2030, because rules may require the future. On the full hour, because sessions begin then.
 START_S = 1_893_492_000
 HOUR_S = 3600
@@ -134,7 +136,7 @@ def _masks(owner: Descriptor) -> Iterator[list[str]]:
             yield from ([name] for name in names)
 
 
-def _set(message: Message, field: FieldDescriptor, value: Any) -> None:  # noqa: ANN401 - any type of field
+def _set(message: Message, field: FieldDescriptor, value: object) -> None:
     target = getattr(message, field.name)
     kind = field.message_type
     if kind is None and field.is_repeated:
@@ -147,7 +149,7 @@ def _set(message: Message, field: FieldDescriptor, value: Any) -> None:  # noqa:
         _set_message(target.add() if field.is_repeated else target, value)
 
 
-def _set_message(target: Any, value: Any) -> None:  # noqa: ANN401 - any message and its values
+def _set_message(target: AnyMessage, value: object) -> None:
     target.SetInParent()
     if target.DESCRIPTOR.full_name in SPECIAL:
         target.FromSeconds(value)
