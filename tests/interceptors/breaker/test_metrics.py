@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from interceptors.breaker.metrics import report_breakers
-from tests.interceptors.metrics.test_metrics import SERVICE
+from tests.interceptors.metrics.samples import SERVICE
 
 
 class BreakerStates:
