@@ -90,8 +90,8 @@ def test_a_table_is_named_in_the_plural(solo60: Solo60, repository: Path, name: 
         ("mesh", "proto/solo60/mesh exists. Choose another name."),
     ],
 )
-def test_an_unusable_name_is_refused(solo60: Solo60, repository: Path, name: str, sentence: str) -> None:
-    """`new service` refuses a malformed, reserved or existing name with one sentence, and writes nothing."""
+def test_an_unusable_name_is_rejected(solo60: Solo60, repository: Path, name: str, sentence: str) -> None:
+    """`new service` rejects a malformed, reserved or existing name with one sentence, and writes nothing."""
     done = solo60("new", "service", name)
 
     assert (done.exit_code, done.out, done.err) == (1, "", f"{sentence}\n")
@@ -112,7 +112,7 @@ def test_no_file_is_overwritten(solo60: Solo60, repository: Path) -> None:
     assert not (repository / "proto/solo60/trainer").exists()
 
 
-def test_another_folder_is_refused(solo60: Solo60, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_folder_is_rejected(solo60: Solo60, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`new service` outside the root of the repository says where to run it."""
     monkeypatch.chdir(tmp_path)
 

@@ -111,8 +111,8 @@ def test_a_pipe_gets_each_message_on_one_line(solo60: Solo60) -> None:
     assert all(ERROR in line for line in lines[1:])
 
 
-def test_retry_reports_the_number_of_messages_and_refusals(solo60: Solo60) -> None:
-    """`outbox retry --all` reports the number of retried messages. A refused retry by id exits with 1."""
+def test_retry_reports_the_number_of_messages_and_rejections(solo60: Solo60) -> None:
+    """`outbox retry --all` reports the number of retried messages. A rejected retry by id exits with 1."""
     settled = Answer(pb.RetryMessageResponse(), code=grpc.StatusCode.FAILED_PRECONDITION)
     page = pb.ListMessagesResponse(messages=[message(1)])
     answers = {PATH + "ListMessages": Answer(page), PATH + "RetryMessage": Answer(pb.RetryMessageResponse())}

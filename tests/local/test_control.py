@@ -48,8 +48,8 @@ async def test_a_command_reaches_the_mesh_of_its_folder(tmp_path: Path) -> None:
         assert await send_command(tmp_path, verb="restart", part="gym") == {"verb": "restart", "part": "gym"}
 
 
-async def test_a_refused_command_raises_the_error_of_the_mesh(tmp_path: Path) -> None:
-    """A refused command raises ControlError with the mesh's own message."""
+async def test_a_rejected_command_raises_the_error_of_the_mesh(tmp_path: Path) -> None:
+    """A rejected command raises ControlError with the mesh's own message."""
 
     async def refuse(_command: Mapping[str, Any]) -> dict[str, object]:
         raise ControlError("gym did not start.")

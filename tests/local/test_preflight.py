@@ -61,7 +61,7 @@ async def databases_on(url: str) -> set[str]:
     return {row["datname"] for row in rows}
 
 
-async def refused(mesh: LocalMesh, monkeypatch: pytest.MonkeyPatch, **settings: object) -> str:
+async def error_of_start(mesh: LocalMesh, monkeypatch: pytest.MonkeyPatch, **settings: object) -> str:
     """Return the error message of a start that is rejected before any part has started."""
     for name, value in child_environment(**{**mesh.settings_by_name, **settings}).items():
         monkeypatch.setenv(name, value)
@@ -75,7 +75,7 @@ async def refused(mesh: LocalMesh, monkeypatch: pytest.MonkeyPatch, **settings: 
     return str(caught.value)
 
 
-def refused_by_command(mesh: LocalMesh, **settings: object) -> tuple[int, str]:
+def error_of_command(mesh: LocalMesh, **settings: object) -> tuple[int, str]:
     """Return exit code and message of a `solo60 up` that is rejected before any part has started."""
     done = mesh.solo60("up", **settings)
 
@@ -114,7 +114,7 @@ async def test_a_bad_setting_stops_the_start_before_anything_starts(
     """
     value = value.replace(USERS, stopped.settings.url_of("user"))
 
-    sentence = await refused(stopped, monkeypatch, **{setting: value})
+    sentence = await error_of_start(stopped, monkeypatch, **{setting: value})
 
     assert sentence.startswith(beginning)
     assert "hunter2" not in sentence
@@ -123,7 +123,7 @@ async def test_a_bad_setting_stops_the_start_before_anything_starts(
 @pytest.mark.system
 def test_a_bad_setting_makes_the_command_print_only_the_error(stopped: LocalMesh) -> None:
     """`solo60 up` with a wrong setting prints only the error message and exits with code 2."""
-    code, sentence = refused_by_command(stopped, database_url="mysql://ada:hunter2@127.0.0.1/solo60")
+    code, sentence = error_of_command(stopped, database_url="mysql://ada:hunter2@127.0.0.1/solo60")
 
     assert code == 2
     assert sentence.startswith('DATABASE_URL: must be "postgresql://')
@@ -137,8 +137,8 @@ async def test_a_server_that_is_too_old_stops_start_and_migrations(stopped: Loca
     README states the required version.
     """
     async with fake_postgres("15.18") as url:
-        refused = await asyncio.to_thread(refused_by_command, stopped, database_url=url)
-        assert refused == (1, f"DATABASE_URL: {NEEDS}")
+        error = await asyncio.to_thread(error_of_command, stopped, database_url=url)
+        assert error == (1, f"DATABASE_URL: {NEEDS}")
         with pytest.raises(MigrationError, match=f"^DATABASE_URL: {NEEDS}$"):
             await migrate_all(stopped.settings_with(database_url=url), url)
 

@@ -173,7 +173,7 @@ def ports_of(mesh: LocalMesh) -> set[int]:
     return ports
 
 
-def test_a_second_mesh_in_the_same_folder_is_refused(first_mesh: LocalMesh) -> None:
+def test_a_second_mesh_in_the_same_folder_is_rejected(first_mesh: LocalMesh) -> None:
     """`up` in the data folder of a running mesh exits with 2 and one line that names DATA_DIR and the process."""
     second = first_mesh.solo60("up")
 
@@ -183,8 +183,8 @@ def test_a_second_mesh_in_the_same_folder_is_refused(first_mesh: LocalMesh) -> N
     wait_for(first_mesh.is_serving)
 
 
-def test_a_reset_of_a_running_mesh_is_refused(first_mesh: LocalMesh) -> None:
-    """`make reset` refuses to erase the data folder of a running mesh and names the process."""
+def test_a_reset_of_a_running_mesh_is_rejected(first_mesh: LocalMesh) -> None:
+    """`make reset` does not erase the data folder of a running mesh and names the process."""
     done = reset(first_mesh)
 
     assert done.returncode == 1

@@ -172,7 +172,7 @@ async def test_writing_to_an_ended_call_raises_its_error(echo: EchoServer, stub:
 async def test_a_rejected_call_raises_when_its_answer_is_read(
     rejecting: EchoServiceAsyncStub, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
-    """A refused call does not raise when it begins, but in every method that waits for its answer."""
+    """A rejected call does not raise when it begins, but in every method that waits for its answer."""
     call, reported = begin(rejecting), asyncio.Event()
     call.add_done_callback(lambda _: reported.set())
 
@@ -213,7 +213,7 @@ async def test_an_interceptor_bug_does_not_block_the_caller(
 
 
 async def test_gathered_calls_fail_one_by_one(stub: EchoServiceAsyncStub, rejecting: EchoServiceAsyncStub) -> None:
-    """A refused call does not affect another call that is gathered with it."""
+    """A rejected call does not affect another call that is gathered with it."""
     answers = await asyncio.gather(rejecting.Echo(HI), stub.Echo(HI), return_exceptions=True)
 
     assert [type(each) for each in answers] == [CircuitOpen, echo_pb2.EchoResponse]

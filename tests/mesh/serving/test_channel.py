@@ -32,26 +32,26 @@ GYMS = "solo60.gym.v1.GymService"
 
 
 class FailingGymServicer(GymServiceServicer):
-    """Gym service outside the mesh that fails its first `refusals` calls."""
+    """Gym service outside the mesh that fails its first `failures` calls."""
 
     def __init__(self) -> None:
-        self.refusals = 0
+        self.failures = 0
         self.code = grpc.StatusCode.UNAVAILABLE
         self.attempts: list[dict[str, str | bytes]] = []
 
     async def GetGym(self, request: Any, context: Any) -> gym_pb2.GetGymResponse:
-        """Fail the first `refusals` calls, then answer."""
-        await self._refuse_or_not(context)
+        """Fail the first `failures` calls, then answer."""
+        await self._fail_or_not(context)
         return gym_pb2.GetGymResponse(gym=gym_pb2.Gym(gym_id=request.gym_id))
 
     async def CreateGym(self, request: Any, context: Any) -> gym_pb2.CreateGymResponse:
-        """Fail the first `refusals` calls, then answer."""
-        await self._refuse_or_not(context)
+        """Fail the first `failures` calls, then answer."""
+        await self._fail_or_not(context)
         return gym_pb2.CreateGymResponse()
 
-    async def _refuse_or_not(self, context: Any) -> None:
+    async def _fail_or_not(self, context: Any) -> None:
         self.attempts.append(dict(context.invocation_metadata()))
-        if len(self.attempts) <= self.refusals:
+        if len(self.attempts) <= self.failures:
             await context.abort(self.code, "Not now.")
 
 
@@ -138,7 +138,7 @@ async def test_a_stub_sends_the_current_trace(
 @pytest.mark.requirement("L1")
 async def test_the_retries_of_the_contract_are_made(channels: Channels, gyms: FailingGymServicer) -> None:
     """A failed call is retried as its contract says and carries its attempt number. The caller sees no error."""
-    gyms.refusals = 2
+    gyms.failures = 2
 
     await channels.stub(GymServiceStub).CreateGym(CREATE)
 
@@ -149,7 +149,7 @@ async def test_the_retries_of_the_contract_are_made(channels: Channels, gyms: Fa
 @pytest.mark.requirement("L2")
 async def test_the_caller_gets_the_error_of_the_last_attempt(channels: Channels, gyms: FailingGymServicer) -> None:
     """After three failed attempts the caller gets Unavailable."""
-    gyms.refusals = 100
+    gyms.failures = 100
 
     with pytest.raises(Unavailable):
         await channels.stub(GymServiceStub).CreateGym(CREATE)
@@ -160,7 +160,7 @@ async def test_the_caller_gets_the_error_of_the_last_attempt(channels: Channels,
 @pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS])
 async def test_other_codes_are_not_retried(channels: Channels, gyms: FailingGymServicer, code: grpc.StatusCode) -> None:
     """INTERNAL, UNKNOWN and DATA_LOSS are not retried: a repetition would not help or might act twice (AIP-194)."""
-    gyms.refusals, gyms.code = 1, code
+    gyms.failures, gyms.code = 1, code
 
     with pytest.raises(Exception):  # noqa: B017, PT011 - the exact error is tested elsewhere
         await channels.stub(GymServiceStub).CreateGym(CREATE)
@@ -171,7 +171,7 @@ async def test_other_codes_are_not_retried(channels: Channels, gyms: FailingGymS
 @pytest.mark.requirement("S6")
 async def test_all_attempts_of_a_call_have_one_idempotency_key(channels: Channels, gyms: FailingGymServicer) -> None:
     """All attempts of a call carry the same idempotency key, so that the service can recognise a repetition."""
-    gyms.refusals = 1
+    gyms.failures = 1
 
     await channels.stub(GymServiceStub).CreateGym(CREATE)
 

@@ -239,8 +239,8 @@ async def test_a_connection_cut_during_a_cancellation_only_needs_a_repetition(bo
 
 
 @pytest.mark.requirement("J6")
-async def test_a_permanently_refused_refund_is_a_dead_letter_until_it_is_retried(booking_mesh: BookingMesh) -> None:
-    """A permanently refused refund is listed as a dead letter, and is made when an operator retries it.
+async def test_a_permanently_rejected_refund_is_a_dead_letter_until_it_is_retried(booking_mesh: BookingMesh) -> None:
+    """A permanently rejected refund is listed as a dead letter, and is made when an operator retries it.
 
     The slot is free meanwhile.
     """
