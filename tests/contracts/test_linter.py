@@ -165,7 +165,7 @@ def test_a_scope_used_by_one_method_alone_is_a_warning(
 ) -> None:
     """A scope that only one method and no service key uses is a warning.
 
-    It is no error, because its key may be issued to a caller from outside.
+    The scope is no error, because its key may be issued to a caller from outside.
     """
     declared = methods(f"deadline {{seconds: 1}} scopes: {scopes}")
 

@@ -77,7 +77,7 @@ async def test_an_idle_stream_ends(serve_echo: ServeEcho, logs: list[EventDict])
 
 
 class ManualClock:
-    """Clock that a test moves. It counts its readings."""
+    """Clock that a test moves, with a count of its readings."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -26,7 +26,7 @@ SERVICE = "/solo60.example.v1.EchoService/"
 
 
 class PlainEchoServicer(EchoServiceServicer):
-    """Echo servicer without any code of the mesh. It raises ValueError for the text "crash"."""
+    """Echo servicer without any code of the mesh, which raises ValueError for the text "crash"."""
 
     async def Echo(self, request: Any, context: Any) -> Any:
         """Return the text of the request."""

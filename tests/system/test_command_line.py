@@ -19,7 +19,7 @@ pytestmark = pytest.mark.system
 
 @pytest.mark.requirement("J1", "S5")
 def test_the_demo_shows_a_booking_its_mails_its_trace_and_rejections(local_mesh: LocalMesh) -> None:
-    """`demo booking` shows a booking, two mails, a trace over five services, and two rejections. It can be repeated."""
+    """`demo booking` shows a booking, two mails, a trace over five services and two rejections, also a second time."""
     first = json.loads(local_mesh.solo60("demo", "booking", "--json").stdout)
     done = local_mesh.solo60("demo", "booking", "--json")
     second = json.loads(done.stdout)

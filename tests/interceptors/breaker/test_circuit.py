@@ -188,7 +188,7 @@ def test_a_circuit_that_soon_reopens_stays_open_for_longer() -> None:
 def test_exactly_three_of_many_concurrent_callers_probe(repeat: int) -> None:
     """A half-open circuit admits exactly three of 200 concurrent calls.
 
-    It reports a wait of at most 1 s to the others.
+    The circuit reports a wait of at most 1 s to the others.
     """
     calls = opened(Limits(), seeded_random(repeat))
     calls.pass_s(60)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 HI = echo_pb2.EchoRequest(text="hi")
 ECHO = "/solo60.example.v1.EchoService/Echo"
 CONTRACT_S = 2.0
-# Deadline of the contract on most test servers. It is long, so that no test depends on speed.
+# Deadline of the contract on most test servers, so long that no test depends on speed.
 STRETCHED_S = CONTRACT_S * DEADLINE_FACTOR
 # gRPC's core rounds a deadline up when it sends it.
 ROUNDING = 1.01

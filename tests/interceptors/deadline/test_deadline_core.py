@@ -95,7 +95,7 @@ async def test_a_handler_ends_at_the_deadline_of_a_silent_caller(
     echo = await serve_echo(engine=engine)
     hook = echo.servicer.hook = Endless()
 
-    # Retry because a slow machine may start the call late. It is then rejected, or native does not see that it expired.
+    # Retry because a slow machine may start the call late. A late call is rejected, or native misses its expiry.
     codes: list[str] = []
     for _ in range(TRIES):
         ending = await SilentPeer(echo).call("200m")

@@ -176,7 +176,7 @@ async def test_no_frame_shows_an_invalid_request(serve_echo: ServeEcho, recorder
 async def test_no_frame_shows_an_unknown_key(serve_echo: ServeEcho, recorder: ErrorRecorder) -> None:
     """No frame in the traceback of a call with an unknown key shows that key.
 
-    It may be valid in another environment.
+    The key may be valid in another environment.
     """
     echo = await serve_echo()
     await assert_nothing_is_shown(recorder, echo, bad_request, mint_key("test"))

@@ -129,7 +129,7 @@ def test_a_warm_service_has_high_goodput_under_overload() -> None:
 def test_a_cold_service_has_high_goodput_under_overload() -> None:
     """A service that starts under overload uses 90 % of its capacity for answers in time.
 
-    It does not know its usual latency yet.
+    A cold service does not know its usual latency yet.
     """
     for load in (2.0, 4.0):
         bottleneck = Bottleneck()

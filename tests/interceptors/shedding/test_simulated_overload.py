@@ -24,7 +24,7 @@ CAPACITY = 1 / COST_S
 
 @dataclass
 class Simulation:
-    """Simulated server with one queue, served in order, and a clock. It uses the real shedder."""
+    """Simulated server with one queue, served in order, a clock and the real shedder."""
 
     queue_delay_s: float = 0.02
     now_s: float = 100.0
@@ -84,7 +84,7 @@ async def test_goodput_is_high_under_overload(load: float, share: float) -> None
 async def test_without_shedding_goodput_collapses() -> None:
     """Without shedding, at most 10 % of the capacity is served in time.
 
-    This proves that the simulation shows the effect of shedding.
+    The collapse proves that the simulation shows the effect of shedding.
     """
     simulation = Simulation(queue_delay_s=60.0)
 

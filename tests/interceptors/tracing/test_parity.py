@@ -38,7 +38,7 @@ HI = echo_pb2.EchoRequest(text="hi")
 SECRET = "postgres://user:hunter2@db"  # noqa: S105 - must not leak
 # Attributes that differ between connections.
 OF_ONE_CONNECTION = {"net.peer.port"}
-# Attributes that we add: the current names, and our own. The package's `rpc.method` is "Echo". Ours is the full name,
+# Attributes that we add: the current names, and our own. The package's `rpc.method` is "Echo", ours is the full name,
 # like the span's name, as the current conventions define.
 OURS = (
     "rpc.system.name",
@@ -151,7 +151,7 @@ def their_tracing() -> TracedService:
 async def test_a_successful_call_has_the_spans_of_the_package(call: Shape) -> None:
     """With both sets of names, our spans have the kind, status, parent and attributes of the package's spans.
 
-    Ours only add attributes. `rpc.method` and the span's name follow the current conventions.
+    Our spans only add attributes. `rpc.method` and the span's name follow the current conventions.
     """
     ours, theirs = our_tracing(), their_tracing()
     for traced in (ours, theirs):
@@ -188,7 +188,7 @@ async def test_the_package_reports_no_error_for_a_failed_handler() -> None:
 
 
 async def test_the_package_reports_no_error_for_an_expired_call() -> None:
-    """For an expired call, the package's server span has no status and code 0. Ours is an error with code 4."""
+    """For an expired call, the package's server span has no status and code 0. Our span is an error with code 4."""
     ours, theirs = our_tracing(), their_tracing()
     for traced in (ours, theirs):
         async with traced.stub() as stub:
@@ -208,7 +208,7 @@ async def test_the_package_reports_no_error_for_an_expired_call() -> None:
 
 
 async def test_the_package_never_ends_the_span_of_a_cancelled_call() -> None:
-    """The package never ends the client span of a cancelled call. Ours ends as an error."""
+    """The package never ends the client span of a cancelled call. Our span ends as an error."""
     ours, theirs = our_tracing(), their_tracing()
     for traced in (ours, theirs):
         async with traced.stub() as stub:

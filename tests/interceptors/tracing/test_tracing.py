@@ -107,7 +107,7 @@ async def test_a_failed_call_is_an_error_on_both_sides(echo: EchoServer, call: S
 async def test_a_domain_error_is_no_error_of_the_servers_span(echo: EchoServer) -> None:
     """A domain error is an error of the client's span but not of the server's (OpenTelemetry).
 
-    Both carry code and reason.
+    Both spans carry code and reason.
     """
     with pytest.raises(SlotTaken):
         await raising(echo, SlotTaken()).Echo(HI)

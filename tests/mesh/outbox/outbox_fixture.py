@@ -64,7 +64,7 @@ class OutboxFixture:
     def relay(
         self, transport: Transport | None = None, seed: int = 1, clock: Callable[[], float] = time.monotonic
     ) -> Relay:
-        """Make a relay without notifications. It polls and can be woken by `make_due`."""
+        """Make a relay without notifications, which polls and can be woken by `make_due`."""
         rng = random.Random(seed)  # noqa: S311 - jitter, not security
         return Relay(self.store, transport or self.transport, self.metrics, rng, clock)
 

@@ -56,7 +56,7 @@ async def test_a_repetition_that_the_broker_misses_is_stored_once(
 async def test_a_stored_but_unacknowledged_message_is_not_stored_again(brokered_outbox: BrokeredOutboxFixture) -> None:
     """A message that was stored but not acknowledged is not stored again and acts once.
 
-    This happens if a receiver dies between its commit and its acknowledgement.
+    A receiver causes such a repetition if it dies between its commit and its acknowledgement.
     """
     outbox, message = brokered_outbox, event_message("once")
     await outbox.receiver.store.receive([message])

@@ -49,7 +49,7 @@ async def test_a_killed_broker_loses_no_message_and_repeats_no_effect(
 ) -> None:
     """Although the broker is killed repeatedly, each of 1,000 messages acts once.
 
-    They stay in order within their aggregate.
+    The messages of each aggregate stay in order.
     """
     outbox, count, places = brokered_outbox, 1_000, 50
 

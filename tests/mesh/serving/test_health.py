@@ -56,7 +56,7 @@ async def test_liveness_is_not_readiness(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_breakers_that_are_not_closed_are_listed() -> None:
-    """Health lists open breakers as NOT_SERVING and half-open breakers as UNKNOWN. It omits closed ones."""
+    """Health lists open breakers as NOT_SERVING and half-open breakers as UNKNOWN, and omits closed ones."""
     health = Health(GYMS, lambda: {"user": "open", "auth": "half-open", "payment": "closed"})
     await health.set_ready(ready=True)
 

@@ -35,7 +35,7 @@ OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 @pytest.mark.requirement("S2", "S5")
 async def test_a_stop_is_announced_before_the_port_closes(settings: Settings, servicer: EchoServicer) -> None:
-    """A stopping service reports NOT_SERVING first and serves calls during the drain wait. Then it closes its port."""
+    """A stopping service reports NOT_SERVING, serves calls during the drain wait, and then closes its port."""
     patient = settings.model_copy(update={"drain_wait_s": 2.0})
     async with AsyncExitStack() as stack:
         stopping = AsyncExitStack()

@@ -198,7 +198,7 @@ async def test_a_busy_mail_server_is_unavailable_and_the_mail_is_sent_once(
     faulty_stub: CommunicationServiceAsyncStub, faulty: FaultyMailServer
 ) -> None:
     """SendEmail fails with UNAVAILABLE after three attempts, and repeating it with its key sends the mail once."""
-    # The sender's own attempts use up answers too, and a slow caller may miss one of them. So three are too few.
+    # The sender's own attempts use up answers too, and a slow caller may miss one of them, so that three are too few.
     faulty.answers.extend([BUSY] * 99)
     with capture_logs() as logs, pytest.raises(Unavailable):
         await faulty_stub.SendEmail(email(), metadata=with_key("one"))
@@ -268,7 +268,7 @@ async def test_a_stored_message_is_sent_after_a_restart(
     ],
 )
 def test_an_invalid_mail_setting_stops_the_start(setting: str, value: str) -> None:
-    """An invalid setting stops the start with an error that names it. Its value is not shown, as it may be secret."""
+    """An invalid setting stops the start with an error that names it, without its value, which may be secret."""
     with pytest.raises(SettingsError, match=f"^{setting.upper()}: must be") as caught:
         load_settings(**{setting: value})
 

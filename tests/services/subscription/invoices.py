@@ -17,13 +17,13 @@ PROCESSOR_ID = "sub_1RvQ2eK8oJ0p"
 
 
 class ApiVersion(Enum):
-    """API versions. They differ in the place where an invoice names its subscription."""
+    """API versions, which differ in the place where an invoice names its subscription."""
 
     # No metadata of the subscription: the invoice has only the processor's id of it.
     V2020 = "2020-08-27"
     # `subscription_details` at the top level, next to `subscription`.
     V2023 = "2023-08-16"
-    # Both below `parent`.
+    # `subscription_details` and `subscription` below `parent`.
     V2025 = "2025-03-31.basil"
 
 

@@ -84,7 +84,7 @@ class SubscriptionMesh:
         return (await self.subscriptions.CancelSubscription(request)).subscription
 
     async def get(self, subscription: Subscription) -> Subscription:
-        """Return a subscription as it is now."""
+        """Return the current state of a subscription."""
         request = GetSubscriptionRequest(subscription_id=subscription.subscription_id)
         return (await self.subscriptions.GetSubscription(request)).subscription
 
