@@ -46,7 +46,7 @@ def test_the_operator_has_every_scope(solo60: Solo60, tmp_path: Path) -> None:
 
 
 def test_a_key_for_another_caller_has_the_given_scopes(solo60: Solo60, tmp_path: Path) -> None:
-    """A caller without a contract gets exactly the scopes of `--scope`. Without `--scope` it gets no key."""
+    """A caller without a contract gets exactly the scopes of `--scope`, or no key without that option."""
     assert solo60("keys", "issue", "billing").exit_code == 1
     key = solo60("keys", "issue", "billing", "--scope", "payment.read", "--scope", "gym.read").out.strip()
 

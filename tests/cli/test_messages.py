@@ -157,7 +157,7 @@ def test_retry_needs_one_message_or_all(solo60: Solo60, arguments: tuple[str, ..
 
 
 async def test_retry_all_skips_messages_that_may_have_been_sent(communication: CommunicationMesh) -> None:
-    """`messages retry --all` skips messages that may have been sent already. A retry by id sends them."""
+    """`messages retry --all` skips messages that may have been sent already. A retry by id sends such a message."""
     refused, other = [await communication.failed(UNKNOWN, "SESSION_BOOKED") for _ in range(2)]
     in_doubt = await communication.failed(HANG_UP, "SPOT_AVAILABLE")
 

@@ -1,4 +1,4 @@
-"""Tests of a service with a contract of its own, which uses the interceptors without the mesh."""
+"""Example service with its own contract, which uses the interceptors without the mesh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A child's log contains only JSON lines, even if code or libraries write to its standard streams."""
+"""Log of a child: only JSON lines, even if code or libraries write to the standard streams."""
 
 from __future__ import annotations
 

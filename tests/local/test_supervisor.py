@@ -87,7 +87,7 @@ async def test_an_address_of_another_machine_is_rejected(stopped: LocalMesh) -> 
     ],
 )
 def test_the_mail_sink_runs_only_for_a_local_mail_server(stopped: LocalMesh, url: str, port: int | None) -> None:
-    """The mail sink listens at the port of a local SMTP_URL. With a remote SMTP_URL it does not run."""
+    """The mail sink listens at the port of a local SMTP_URL. With a remote SMTP_URL, the mail sink does not run."""
     assert mail_sink_port(stopped.settings_with(smtp_url=url)) == port
 
 

@@ -168,7 +168,7 @@ def test_a_restarted_service_is_found_within_five_seconds() -> None:
 def test_a_circuit_that_soon_reopens_stays_open_for_longer() -> None:
     """A circuit that reopens within 10 s of closing stays open for twice as long as before.
 
-    Later it starts at 5 s again.
+    After a longer pause, the open time starts at 5 s again.
     """
     calls = half_open()
     calls.make(OK, 3)

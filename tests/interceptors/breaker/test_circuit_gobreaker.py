@@ -1,4 +1,4 @@
-"""Sequences of the tests of gobreaker, which our circuit has to pass with the limits of gobreaker."""
+"""Sequences of gobreaker's own tests, which our circuit passes with gobreaker's limits."""
 
 from __future__ import annotations
 

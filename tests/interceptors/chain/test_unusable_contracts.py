@@ -127,7 +127,7 @@ async def test_an_unusable_contract_is_rejected_when_its_service_is_added(
 def test_check_rejects_an_unusable_contract(service: str, reason: str) -> None:
     """check() raises ContractError for an unusable contract.
 
-    Servers with plain interceptors call it before they start.
+    Servers with plain interceptors call check() before they start.
     """
     with pytest.raises(ContractError, match=reason):
         chain().check("solo60.example.v1.EchoService", service)

@@ -149,7 +149,7 @@ async def test_an_accepted_key_is_hashed_once() -> None:
 async def test_a_failing_keyring_rejects_every_call(error: Exception, logs: list[EventDict]) -> None:
     """While the keyring fails, every call is Unavailable and a warning is logged once a minute.
 
-    Calls succeed once it works again.
+    Calls succeed once the keyring works again.
     """
     key, clock = mint_key("test"), Clock()
     keyring, fails = Keyring([record(key)]), False

@@ -1,4 +1,4 @@
-"""Our spans compared with those of opentelemetry-instrumentation-grpc: the same where it is correct."""
+"""Parity of our spans with those of opentelemetry-instrumentation-grpc, where that package is correct."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ async def test_a_successful_call_has_the_spans_of_the_package(call: Shape) -> No
 async def test_the_package_reports_no_error_for_a_failed_handler() -> None:
     """For a failed handler, the package sets no error status but includes the exception's text.
 
-    Our span is an error without it.
+    Our span is an error without that text.
     """
     ours, theirs = our_tracing(), their_tracing()
     for traced in (ours, theirs):

@@ -1,4 +1,4 @@
-"""Violations never repeat a request's values, for every rule that our contracts use."""
+"""Texts of violations: they repeat no value of a request, for every rule that our contracts use."""
 
 from __future__ import annotations
 

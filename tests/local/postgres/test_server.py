@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL stops with its owner, and its data persists."""
+"""Embedded PostgreSQL: the server stops with its owner, and its data persists."""
 
 from __future__ import annotations
 

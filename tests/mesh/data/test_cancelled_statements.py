@@ -1,4 +1,4 @@
-"""Cancelling a call cancels its database statement and loses no connection of the pool."""
+"""Cancellation of a call: its database statement is cancelled, and the pool loses no connection."""
 
 from __future__ import annotations
 

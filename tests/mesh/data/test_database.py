@@ -1,4 +1,4 @@
-"""Statements of a call: they end with the call and are retried after a conflict."""
+"""Database statements, which end with their call, and transactions, which are retried after a conflict."""
 
 from __future__ import annotations
 

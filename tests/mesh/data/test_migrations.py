@@ -1,4 +1,4 @@
-"""Migrations are applied once and in order, and applied files must not change."""
+"""Migrations: pending files are applied once and in order, and applied files must not change."""
 
 from __future__ import annotations
 

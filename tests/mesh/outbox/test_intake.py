@@ -110,7 +110,7 @@ async def test_only_one_process_of_a_service_takes_in_at_a_time(
 ) -> None:
     """Only one process of a service takes in messages at a time, so that they stay in order.
 
-    When it ends, another process takes over.
+    When that process ends, another one takes over.
     """
     outbox = brokered_outbox
     async with outbox.relay().running():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def test_messages_wait_for_an_unavailable_broker(
     brokered_outbox: BrokeredOutboxFixture, nats: NatsServer
 ) -> None:
-    """While the broker is down, messages wait without using up attempts. Afterwards they are delivered in order."""
+    """While the broker is down, messages wait without using up attempts, and are then delivered in order."""
     outbox = brokered_outbox
     await outbox.publish_event("before")
     nats.kill()

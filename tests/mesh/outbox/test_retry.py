@@ -69,7 +69,7 @@ def test_errors_unrelated_to_a_message_cost_no_attempt(error: ServiceError) -> N
 
 @pytest.mark.parametrize("error", COUNTED, ids=lambda error: type(error).__name__)
 def test_errors_that_a_message_may_cause_count_as_attempts(error: Exception) -> None:
-    """An error that the message may have caused counts as an attempt. The eighth one makes it a dead letter."""
+    """An error that the message may have caused counts as an attempt. The eighth such error makes a dead letter."""
     assert judge(message(attempts=MAX_ATTEMPTS - 2), error, rng()).status is Status.PENDING
     assert judge(message(attempts=MAX_ATTEMPTS - 1), error, rng()).status is Status.DEAD
 

@@ -62,7 +62,7 @@ async def test_a_relay_without_notifications_polls(outbox: OutboxFixture) -> Non
 
 
 async def publish_with_retries(outbox: OutboxFixture, text: str) -> None:
-    """Publish an event, and retry after a lost connection. If only the answer was lost, it is published twice."""
+    """Publish an event, and retry after a lost connection, which may publish it twice if only the answer was lost."""
     while True:
         with suppress(DatabaseUnavailable):
             return await outbox.publish_event(text, place=text)

@@ -218,7 +218,7 @@ async def test_a_stub_reconnects_to_a_restarted_service(gyms: FailingGymServicer
 
 @pytest.mark.requirement("L1")
 async def test_one_channel_serves_all_stubs_of_a_service(channels: Channels) -> None:
-    """All stubs of a service share one channel. Closing the channels closes it."""
+    """All stubs of a service share one channel. Closing the channels closes the shared channel."""
     for _ in range(3):
         await channels.stub(GymServiceStub).GetGym(GET)
 

@@ -1,4 +1,4 @@
-"""Log lines are JSON and contain no row values from database errors."""
+"""Setup of logging: lines are JSON and contain no row values from database errors."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_a_lease_is_longer_than_the_longest_attempt() -> None:
 
 
 def test_a_waiting_caller_gets_only_new_failures() -> None:
-    """SendEmail reports a failure newer than its call. Otherwise it waits if the next attempt is due in time."""
+    """SendEmail reports a failure newer than its call. Otherwise the call waits if the next attempt is due in time."""
     soon = NOW + timedelta(seconds=10)
     with pytest.raises(Unavailable, match=r"Busy\. The message is stored"):
         FAILED.is_sent(known_attempts=1, until=soon)

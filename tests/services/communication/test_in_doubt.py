@@ -99,7 +99,7 @@ async def test_a_mail_is_repeated_after_a_kill_only_if_its_template_allows(
 async def test_a_mail_in_doubt_is_given_up_only_when_the_lease_expires(
     mails: MailFixture, faulty: FaultyMailServer
 ) -> None:
-    """A mail in doubt is given up when its lease expires and not before. An operator can still retry it."""
+    """A mail in doubt is given up when its lease expires and not before. An operator can still retry such a mail."""
     message_id = await mails.add(repeats_in_doubt=False)
     await mails.store.claim(mails.clock.now())  # then its process is killed
     sender = mails.new_sender(faulty.url)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.serving import Serve
 
 SESSION = {"member_name", "gym_name", "start_time", "end_time"}
-# The variables that callers send. Callers must send a new one before a template may use it.
+# The variables that callers send. Callers must send a new variable before a template may use it.
 VARIABLES = {
     "SESSION_BOOKED": SESSION | {"price"},
     "SESSION_CANCELLED": SESSION | {"refund"},

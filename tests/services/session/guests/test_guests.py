@@ -120,7 +120,7 @@ async def test_guests_are_mailed_when_their_session_is_cancelled(booking_mesh: B
 async def test_an_invitation_repeated_with_its_key_invites_once(booking_mesh: BookingMesh) -> None:
     """Repeating an invitation with its key returns the same guest without a second mail.
 
-    Without the key it is rejected.
+    Without the key, an invitation is rejected.
     """
     session = await booking_mesh.book(book_request(await booking_mesh.create_member(), await booking_mesh.create_gym()))
 
