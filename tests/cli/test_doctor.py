@@ -8,7 +8,7 @@ import pytest
 
 from contracts.services import SERVICE_NAMES
 from local.service_databases import database_url_of
-from tests.support.postgres import connection_to, superuser_url_of
+from tests.support.postgres import execute, superuser_url_of
 from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:
@@ -32,12 +32,6 @@ def server_url(postgres: PostgresForTests, monkeypatch: pytest.MonkeyPatch) -> I
     yield postgres.url
     for name in SERVICE_NAMES:
         asyncio.run(execute(postgres.url, f"drop database if exists solo60_{name}"))
-
-
-async def execute(url: str, statement: str) -> None:
-    """Execute a statement on a new connection."""
-    async with connection_to(url) as connection:
-        await connection.execute(statement)
 
 
 def test_doctor_without_a_database_creates_none(solo60: Solo60, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from cli.psql import without_password
 from local.postgres.role import SERVICE_ROLE
 from local.postgres.server import EmbeddedPostgres
 from local.service_databases import database_url_of
-from tests.support.postgres import connection_to
+from tests.support.postgres import execute
 from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from tests.support.postgres import PostgresForTests
 
 QUERY = ("--", "--csv", "--tuples-only", "-c", "select current_user, current_database()")
-
-
-async def execute(url: str, statement: str) -> None:
-    """Execute a statement on a new connection."""
-    async with connection_to(url) as connection:
-        await connection.execute(statement)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mesh.telemetry.spans import make_span_folder
 from services.gym.app import SERVICE as GYM
 from tests.support.fake_postgres import fake_postgres
 from tests.support.local_mesh import LocalMesh
-from tests.support.postgres import connection_to, superuser_url_of
+from tests.support.postgres import connection_to, execute, superuser_url_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -45,13 +45,6 @@ async def server_url(postgres: PostgresForTests) -> AsyncIterator[str]:
     yield postgres.url
     for name in SERVICE_NAMES:
         await execute(postgres.url, f"drop database if exists solo60_{name}")
-
-
-async def execute(url: str, *statements: str) -> None:
-    """Execute statements on a new connection."""
-    async with connection_to(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
 
 
 async def databases_on(url: str) -> set[str]:

@@ -203,6 +203,13 @@ async def connection_to(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Re
         await connection.close()
 
 
+async def execute(url: str, *statements: str) -> None:
+    """Execute statements on a new connection."""
+    async with connection_to(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
 async def _copy_of(connection: asyncpg.Connection[asyncpg.Record], table: str) -> bytes:
     rows = BytesIO()
     await connection.copy_from_table(table, output=rows)

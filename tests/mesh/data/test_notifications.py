@@ -11,16 +11,10 @@ from local.postgres.role import SERVICE_ROLE
 from mesh.data.notifications import listening
 from tests.support.eventually import eventually
 from tests.support.ports import free_ports
-from tests.support.postgres import connection_to, superuser_url_of
+from tests.support.postgres import execute, superuser_url_of
 from tests.support.tcp_proxy import TcpProxy
 
 TIMEOUT_S = 60
-
-
-async def execute(url: str, statement: str) -> None:
-    """Execute a statement on a new connection."""
-    async with connection_to(url) as connection:
-        await connection.execute(statement)
 
 
 async def next_of(received: asyncio.Queue[str]) -> str:
