@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from cli.advice import print_advice
 from cli.operator import operator_channels, operator_settings
 from cli.service_names import require_service
 from cli.terminal import CommandError, JsonFlag, err, message_as_dict, out, print_facts, print_json, print_table
@@ -62,6 +63,7 @@ def list_messages(
     for name, error in failures.items():
         err.print(f"{name} did not answer: {error.code.name}: {error.message}", markup=False, style="red")
     if failures:
+        print_advice(next(iter(failures.values())))
         raise typer.Exit(1)
 
 
@@ -175,7 +177,9 @@ async def _all(stub: OutboxServiceAsyncStub, wanted: pb.ListMessagesRequest) -> 
 
 
 def _table(found: list[tuple[str, pb.OutboxMessage]]) -> Table:
-    table = Table("service", "id", "to", "status", "attempts", "due or settled", "last error", box=None, pad_edge=False)
+    table = Table(
+        "service", "id", "to", "status", "failed attempts", "due or settled", "last error", box=None, pad_edge=False
+    )
     for name, message in found:
         table.add_row(
             name,
