@@ -108,7 +108,10 @@ OPEN = [
     r'string {pattern: "[a-z]+"}',
     r'string {pattern: "^a\\s$"}',
 ]
-OPEN_PROBLEM = "needs line, name, multi_line, mail_address, a format or a pattern of listed characters."
+OPEN_PROBLEM = (
+    "does not limit its characters; add line, name, multi_line or mail_address of solo60/common/v1/text.proto, "
+    "a format such as uuid, or a pattern of listed characters."
+)
 
 
 def declared(rules: str, *, is_repeated: bool = False, is_map: bool = False) -> Descriptor:
