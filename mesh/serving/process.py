@@ -163,7 +163,7 @@ async def _runtime(name: str, settings: Settings, migrations: Path) -> AsyncIter
 async def _open_database(settings: Settings) -> Database:
     url = settings.database_url
     if url is None:
-        raise SettingsError("DATABASE_URL: not set.")
+        raise SettingsError("DATABASE_URL: not set. Set it to the URL of the service's database.")
     try:
         return await Database.connect(
             url.get_secret_value(), max_connections=settings.database_connections, remaining_s=remaining_s
